@@ -1,0 +1,363 @@
+"""All settings of a deployment, read once from one TOML file and the environment, checked, then frozen.
+
+Order of precedence: environment (`NEARDUP_KAFKA__BOOTSTRAP=...`, nested names joined by `__`), then the file named by
+`NEARDUP_SETTINGS` (else `neardup.toml` in the working folder, when it is there), then the defaults below. Unknown keys
+are refused. Relative paths are relative to the folder of the settings file (the working folder without one).
+
+A *signal* is settings alone: two embeddings with their dimensions, term and code settings, model, stores, topics and
+addresses. One job, one index, one scorer and one store serve one signal.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from search.errors import SettingsError
+
+__all__ = [
+    "ApiSettings",
+    "BatchingSettings",
+    "CodeBits",
+    "Embedding",
+    "FlinkSettings",
+    "JoinSettings",
+    "KafkaSettings",
+    "ServerSettings",
+    "Settings",
+    "Signal",
+    "Terms",
+    "Topics",
+    "load_settings",
+]
+
+SETTINGS_FILE_VARIABLE = "NEARDUP_SETTINGS"
+"""The environment variable that names the settings file."""
+
+DEFAULT_SETTINGS_FILE = "neardup.toml"
+"""The settings file that is read when the variable is not set."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+Seconds = Annotated[float, Field(gt=0)]
+Milliseconds = Annotated[int, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    """A frozen group of settings that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KafkaSettings(_Section):
+    """The broker, and how the topics are made."""
+
+    host: str = "127.0.0.1"
+    port: Port = 19092
+    controller_port: Port = 19093
+    partitions: Annotated[int, Field(ge=1, le=1024)] = 2
+    """Partitions of the embedding topics; `joined` always has one."""
+    replication: Annotated[int, Field(ge=1, le=9)] = 1
+    max_message_bytes: Annotated[int, Field(ge=65_536)] = 4_194_304
+
+    @property
+    def bootstrap(self) -> str:
+        """Host and port of the broker."""
+        return f"{self.host}:{self.port}"
+
+
+class FlinkSettings(_Section):
+    """The Flink cluster."""
+
+    host: str = "127.0.0.1"
+    """Where the job manager answers (REST and RPC)."""
+    bind_host: str = "127.0.0.1"
+    rest_port: Port = 18081
+    rpc_port: Port = 16123
+    jobmanager_metrics_port: Port = 19249
+    taskmanager_metrics_port: Port = 19250
+    slots: Annotated[int, Field(ge=1, le=64)] = 8
+    parallelism: Annotated[int, Field(ge=1, le=64)] = 1
+    """Of decoding and joining; the sequence search, score, assign always runs at 1."""
+    checkpoint_interval_s: Seconds = 10.0
+    buffer_timeout_ms: Milliseconds = 2
+    jobmanager_memory_mb: Annotated[int, Field(ge=512)] = 1024
+    taskmanager_memory_mb: Annotated[int, Field(ge=1024)] = 2560
+
+
+class JoinSettings(_Section):
+    """How long half an image waits for its other half."""
+
+    timeout_s: Seconds = 3600.0
+    alert_after_s: Seconds = 60.0
+    idle_partition_s: Seconds = 60.0
+    out_of_orderness_s: Annotated[float, Field(ge=0)] = 5.0
+
+    @model_validator(mode="after")
+    def _alert_before_timeout(self) -> JoinSettings:
+        if self.alert_after_s > self.timeout_s:
+            raise ValueError(f"alert_after_s ({self.alert_after_s}) must not exceed timeout_s ({self.timeout_s})")
+        return self
+
+
+class BatchingSettings(_Section):
+    """The micro-batches of search, score and assign."""
+
+    max_items: Annotated[int, Field(ge=1, le=1024)] = 64
+    max_delay_ms: Milliseconds = 5
+    deadline_ms: Milliseconds = 5_000
+    """Of one call to a server."""
+    hold_ms: Annotated[int, Field(ge=0, le=100)] = 20
+    """The longest an element is held back while a server does not answer."""
+    backoff_first_ms: Milliseconds = 50
+    backoff_max_ms: Milliseconds = 2_000
+    strikes: Annotated[int, Field(ge=1, le=100)] = 5
+    """Faults of one batch before it is halved to find the item that causes them."""
+
+    @model_validator(mode="after")
+    def _backoff_grows(self) -> BatchingSettings:
+        if self.backoff_first_ms > self.backoff_max_ms:
+            raise ValueError(
+                f"backoff_first_ms ({self.backoff_first_ms}) must not exceed backoff_max_ms ({self.backoff_max_ms})"
+            )
+        return self
+
+
+class Embedding(_Section):
+    """One type of embedding: exactly one version of one network."""
+
+    name: str
+    model_version: str
+    dimension: Annotated[int, Field(ge=2, le=16_384)]
+
+
+class Terms(_Section):
+    """How a search embedding becomes terms, and how many candidates an image gets."""
+
+    seed: int = 20_240_501
+    bits: Annotated[int, Field(ge=8, le=16_384)] = 1024
+    """Length of the hamming code that the groups draw from."""
+    groups: Annotated[int, Field(ge=1, le=1024)] = 128
+    bits_per_group: Annotated[int, Field(ge=1, le=24)] = 12
+    min_overlap: Annotated[int, Field(ge=1)] = 1
+    candidates: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """k: how many candidates a search returns."""
+
+
+class CodeBits(_Section):
+    """How a score embedding becomes the code that the classifier compares."""
+
+    seed: int = 20_240_502
+    bits: Annotated[int, Field(ge=8, le=16_384, multiple_of=8)] = 1024
+
+
+class ServerSettings(_Section):
+    """One gRPC server of ours and its metrics page."""
+
+    host: str = "127.0.0.1"
+    """Where clients reach it."""
+    bind_host: str = "127.0.0.1"
+    """Where it listens; anything but loopback must be asked for."""
+    port: Port
+    metrics_port: Port
+    max_message_bytes: Annotated[int, Field(ge=65_536)] = 33_554_432
+
+    @property
+    def address(self) -> str:
+        """Host and port, for a client."""
+        return f"{self.host}:{self.port}"
+
+
+class ApiSettings(_Section):
+    """The HTTP API, a part of the storage server."""
+
+    host: str = "127.0.0.1"
+    bind_host: str = "127.0.0.1"
+    port: Port = 18080
+    max_page: Annotated[int, Field(ge=1, le=10_000)] = 1000
+
+    @property
+    def url(self) -> str:
+        """Where a client reaches the API."""
+        return f"http://{self.host}:{self.port}"
+
+
+class Topics(_Section):
+    """The names of a signal's topics, after its prefix."""
+
+    search: str = "embeddings.search"
+    score: str = "embeddings.score"
+    joined: str = "joined"
+    assignments: str = "assignments"
+    dead_letter: str = "dead-letter"
+
+
+class Signal(_Section):
+    """One kind of thing to be de-duplicated: settings, no code."""
+
+    search_embedding: Embedding
+    score_embedding: Embedding
+    centres: Path | None = None
+    """An .npz with float32 arrays `search` and `score`, taken away before hashing; none: nothing is taken away."""
+    model: Path
+    """The folder of the scorer's versions: `served` names the one that is used, each version is a folder beside it."""
+    topic_prefix: str = ""
+    topics: Topics = Topics()
+    terms: Terms = Terms()
+    code: CodeBits = CodeBits()
+    search: ServerSettings = ServerSettings(port=17001, metrics_port=17101)
+    scorer: ServerSettings = ServerSettings(port=17002, metrics_port=17102)
+    storage: ServerSettings = ServerSettings(port=17003, metrics_port=17103)
+    api: ApiSettings = ApiSettings()
+    job_metrics_port: Port = 17104
+    """Where the job runner shows consumer lag and restarts."""
+
+    def topic(self, name: Literal["search", "score", "joined", "assignments", "dead_letter"]) -> str:
+        """The full name of one of the signal's topics."""
+        return self.topic_prefix + str(getattr(self.topics, name))
+
+
+_PHOTOS: dict[str, Any] = {
+    "search_embedding": {"name": "mobilenet_v2_1.0_224", "model_version": "1", "dimension": 1280},
+    "score_embedding": {"name": "mobilenet_v1_0.75_192", "model_version": "1", "dimension": 768},
+    "centres": "examples/photos/centres.npz",
+    "model": "examples/photos/model",
+}
+"""The signal of a deployment that names none: the sample's embeddings."""
+
+
+class Settings(BaseSettings):
+    """Everything a deployment can be told."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="NEARDUP_", env_nested_delimiter="__")
+
+    data: Path = Path("var")
+    """Everything that the running parts write lies below this folder."""
+    default_signal: Name = "photos"
+    kafka: KafkaSettings = KafkaSettings()
+    flink: FlinkSettings = FlinkSettings()
+    join: JoinSettings = JoinSettings()
+    batching: BatchingSettings = BatchingSettings()
+    signals: dict[Name, Signal]
+    api_token: Annotated[str, Field(repr=False)] = ""
+    """Writes through the HTTP API need it; empty: writes are off."""
+    base: Path = Field(default_factory=Path.cwd, exclude=True)
+    """Relative paths start here."""
+
+    @model_validator(mode="after")
+    def _default_signal_is_there(self) -> Settings:
+        if self.default_signal not in self.signals:
+            raise ValueError(f"default_signal is {self.default_signal!r}, the signals are {sorted(self.signals)}")
+        return self
+
+    @model_validator(mode="after")
+    def _ports_are_distinct(self) -> Settings:
+        seen: dict[tuple[str, int], str] = {}
+        for name, host, port in self._listeners():
+            other = seen.setdefault((host, port), name)
+            if other != name:
+                raise ValueError(f"{name} and {other} both listen on {host}:{port}")
+        return self
+
+    def _listeners(self) -> list[tuple[str, str, int]]:
+        flink, kafka = self.flink, self.kafka
+        listeners = [
+            ("kafka.port", kafka.host, kafka.port),
+            ("kafka.controller_port", kafka.host, kafka.controller_port),
+            ("flink.rest_port", flink.host, flink.rest_port),
+            ("flink.rpc_port", flink.host, flink.rpc_port),
+            ("flink.jobmanager_metrics_port", flink.host, flink.jobmanager_metrics_port),
+            ("flink.taskmanager_metrics_port", flink.host, flink.taskmanager_metrics_port),
+        ]
+        for name, signal in self.signals.items():
+            for part in ("search", "scorer", "storage"):
+                server: ServerSettings = getattr(signal, part)
+                listeners.append((f"signals.{name}.{part}.port", server.host, server.port))
+                listeners.append((f"signals.{name}.{part}.metrics_port", server.host, server.metrics_port))
+            listeners.append((f"signals.{name}.api.port", signal.api.host, signal.api.port))
+            listeners.append((f"signals.{name}.job_metrics_port", "127.0.0.1", signal.job_metrics_port))
+        return listeners
+
+    def signal(self, name: str | None = None) -> tuple[str, Signal]:
+        """A signal by name (the default one without), with its name.
+
+        Raises:
+            SettingsError: There is no such signal.
+        """
+        chosen = name or self.default_signal
+        if chosen not in self.signals:
+            raise SettingsError(f"there is no signal {chosen!r}; the settings know {', '.join(sorted(self.signals))}")
+        return chosen, self.signals[chosen]
+
+    def path(self, path: Path) -> Path:
+        """An absolute path for one that may be relative to the settings file."""
+        return path if path.is_absolute() else (self.base / path).absolute()
+
+    @cached_property
+    def data_dir(self) -> Path:
+        """The absolute data folder."""
+        return self.path(self.data)
+
+    def signal_dir(self, name: str, part: Literal["index", "store", "job"]) -> Path:
+        """Where a part of a signal keeps its data."""
+        return self.data_dir / "signals" / name / part
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file, whose content comes in as init values."""
+        return env_settings, init_settings
+
+
+def load_settings(file: Path | None = None) -> Settings:
+    """Reads, checks and freezes the settings.
+
+    Args:
+        file: The settings file; without it `NEARDUP_SETTINGS`, then `neardup.toml` if it exists.
+
+    Raises:
+        SettingsError: The file cannot be read, a key is unknown, or values do not hold together.
+    """
+    path = file or _named_file()
+    values: dict[str, Any] = {}
+    base = Path.cwd()
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"the settings file {path} is not valid TOML: {error}") from error
+        base = path.absolute().parent
+    try:
+        return Settings(**{"base": base, "signals": {"photos": _PHOTOS}, **values})
+    except ValidationError as error:
+        raise SettingsError(_explain(error, path)) from error
+
+
+def _named_file() -> Path | None:
+    named = os.environ.get(SETTINGS_FILE_VARIABLE)
+    if named:
+        return Path(named)
+    default = Path(DEFAULT_SETTINGS_FILE)
+    return default if default.exists() else None
+
+
+def _explain(error: ValidationError, path: Path | None) -> str:
+    lines = [f"the settings ({path or 'defaults and environment'}) do not hold:"]
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"]) or "settings"
+        lines.append(f"  {where}: {item['msg']}")
+    return "\n".join(lines)
