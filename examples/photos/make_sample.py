@@ -1,0 +1,125 @@
+"""Makes the sample: the files beside this one, from a folder of labelled photographs with their embeddings.
+
+    python examples/photos/make_sample.py SOURCE_FOLDER [TARGET_FOLDER]
+
+SOURCE_FOLDER holds `index.parquet` (one row an image), `search_f16.npy` and `score_f16.npy` (row n goes with row n of
+the index) and `demo/` (small JPEGs and `demo.csv`). Taken are rows of the CC0 data set `clothing` alone, in whole
+groups. Everything random is seeded: the same source gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+DATASET = "clothing"
+"""The only data set of the source whose photographs are free for everyone (CC0 1.0)."""
+
+EDITED_GROUPS = 115
+"""Photographs that come with their twelve edits."""
+
+LONE_PHOTOS = 603
+"""Photographs without any copy."""
+
+SPLITS = (("train", 0.40), ("val", 0.15), ("test", 0.45))
+"""Shares of the groups; a group is never in two splits."""
+
+SEED = 20_240_611
+
+LABELS = ("image_id", "group_id", "kind", "family", "ignore_group", "klass")
+
+
+def main(source: Path, target: Path) -> None:
+    """Writes photos.parquet, centres.npz and demo/ into `target`."""
+    index = pq.read_table(source / "index.parquet", columns=[*LABELS, "dataset"])
+    row_numbers = pa.array(np.arange(index.num_rows))
+    index = index.append_column("row", row_numbers).filter(pc.equal(index["dataset"], DATASET))
+    demo = _demo_rows(source / "demo" / "demo.csv")
+    splits = _choose_groups(index, {row["source_id"] for row in demo})
+    rows = index.filter(pc.is_in(index["group_id"], pa.array(list(splits), type=index["group_id"].type)))
+    # In a random order, as a service would meet them: edits before and after their photograph, groups interleaved.
+    rows = rows.take(np.random.default_rng(SEED).permutation(rows.num_rows))
+    numbers = rows["row"].to_numpy()
+    search = np.load(source / "search_f16.npy", mmap_mode="r")[numbers]
+    score = np.load(source / "score_f16.npy", mmap_mode="r")[numbers]
+    columns = {name: pc.cast(rows[name], pa.string()) for name in LABELS}
+    columns["split"] = pa.array([splits[group] for group in rows["group_id"].to_pylist()])
+    table = pa.table({**columns, "search": _fixed_lists(search), "score": _fixed_lists(score)})
+    target.mkdir(parents=True, exist_ok=True)
+    # Both arrays have under 5,000 distinct values (means of quantised activations): a dictionary saves a quarter.
+    pq.write_table(
+        table,
+        target / "photos.parquet",
+        compression="zstd",
+        compression_level=19,
+        dictionary_pagesize_limit=1 << 20,
+        row_group_size=table.num_rows,
+    )
+    photos = np.array(table["kind"].to_pylist()) != "edit"
+    train = photos & (np.array(table["split"].to_pylist()) == "train")
+    np.savez_compressed(target / "centres.npz", search=_mean(search[train]), score=_mean(score[train]))
+    _copy_demo(source / "demo", target / "demo", demo)
+
+
+def _choose_groups(index: pa.Table, demo_groups: set[str]) -> dict[str, str]:
+    """The groups of the sample, each with its split.
+
+    The photographs of the demo pictures and the natural copies are in the test split: what a user looks at was seen by
+    neither training nor threshold choice.
+    """
+    groups_of = {
+        kind: sorted(set(index.filter(pc.equal(index["kind"], kind))["group_id"].to_pylist()))
+        for kind in ("source", "distractor", "natural")
+    }
+    shown = {f"g-{source}" for source in demo_groups} & set(groups_of["source"])
+    random = np.random.default_rng(SEED)
+    edited = [group for group in groups_of["source"] if group not in shown]
+    edited = [str(group) for group in random.choice(edited, EDITED_GROUPS - len(shown), replace=False)]
+    lone = [str(group) for group in random.choice(groups_of["distractor"], LONE_PHOTOS, replace=False)]
+    splits = dict.fromkeys([*sorted(shown), *groups_of["natural"]], "test")
+    for groups, already_in_test in ((edited, len(shown)), (lone, 0)):
+        total = len(groups) + already_in_test
+        start = 0
+        for split, share in SPLITS:
+            end = len(groups) if split == "test" else start + round(total * share)
+            splits.update(dict.fromkeys(groups[start:end], split))
+            start = end
+    return splits
+
+
+def _fixed_lists(vectors: npt.NDArray[np.float16]) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(vectors).reshape(-1)), vectors.shape[1])
+
+
+def _mean(vectors: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
+    mean: npt.NDArray[np.float32] = vectors.astype(np.float64).mean(axis=0).astype(np.float32)
+    return mean
+
+
+def _demo_rows(file: Path) -> list[dict[str, str]]:
+    with file.open(encoding="utf-8", newline="") as lines:
+        return [row for row in csv.DictReader(lines) if row["dataset"] == DATASET]
+
+
+def _copy_demo(source: Path, target: Path, rows: list[dict[str, str]]) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for row in rows:
+        shutil.copyfile(source / row["file"], target / row["file"])
+    with (target / "demo.csv").open("w", encoding="utf-8", newline="") as lines:
+        writer = csv.DictWriter(lines, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) == 3 else Path(__file__).parent)
