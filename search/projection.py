@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from search.errors import BadInputError, SettingsError
 
-__all__ = ["MAX_DIMENSION", "PLANE_NORM", "CodeSettings", "Hyperplanes", "frozen_centre"]
+__all__ = ["MAX_DIMENSION", "PLANE_NORM", "CodeSettings", "Hyperplanes", "centre_checksum", "frozen_centre"]
 
 PLANE_NORM = 2**12 - 32
 """The largest norm of a hyperplane, and the bound below which a vector is scaled before it is rounded."""
@@ -167,6 +167,15 @@ class CodeSettings:
         """The projection with these settings; its `fingerprint` names it."""
         return Hyperplanes(self.dimension, self.bits, self.seed, self.centre)
 
+    def describe(self) -> dict[str, int | str]:
+        """The settings as plain values, for messages and headers; the centre by its checksum."""
+        return {
+            "dimension": self.dimension,
+            "bits": self.bits,
+            "seed": self.seed,
+            "centre": centre_checksum(self.centre),
+        }
+
 
 def frozen_centre(centre: ArrayLike | None, dimension: int) -> NDArray[np.float32] | None:
     """A read-only float32 copy of a centre, checked; None stays None.
@@ -183,6 +192,13 @@ def frozen_centre(centre: ArrayLike | None, dimension: int) -> NDArray[np.float3
         raise SettingsError("the centre holds a value that is not finite")
     copy.flags.writeable = False
     return copy
+
+
+def centre_checksum(centre: NDArray[np.float32] | None) -> str:
+    """The first 16 hex digits of a centre's SHA-256, or "none"."""
+    if centre is None:
+        return "none"
+    return hashlib.sha256(centre.astype("<f4").tobytes()).hexdigest()[:16]
 
 
 def _draw(dimension: int, bits: int, seed: int) -> NDArray[np.int16]:
@@ -225,4 +241,5 @@ def _halvings(squares: NDArray[np.int64]) -> NDArray[np.int32]:
     # least 2^20, so every row but a zero one needs some halvings.
     steps = np.arange(0, 18, dtype=np.int64)
     too_long: NDArray[np.bool_] = (squares[:, None] >> (2 * steps)[None, :]) >= bound
-    return too_long.sum(axis=1, dtype=np.int32)
+    counted: NDArray[np.int32] = too_long.sum(axis=1, dtype=np.int32)
+    return counted
