@@ -59,6 +59,9 @@ class KafkaSettings(_Section):
     """The broker, and how the topics are made."""
 
     host: str = "127.0.0.1"
+    """Where clients reach it."""
+    bind_host: str = "127.0.0.1"
+    """Where it listens; anything but loopback must be asked for."""
     port: Port = 19092
     controller_port: Port = 19093
     partitions: Annotated[int, Field(ge=1, le=1024)] = 2
@@ -87,8 +90,20 @@ class FlinkSettings(_Section):
     """Of decoding and joining; the sequence search, score, assign always runs at 1."""
     checkpoint_interval_s: Seconds = 10.0
     buffer_timeout_ms: Milliseconds = 2
+    heartbeat_interval_s: Seconds = 2.0
+    heartbeat_timeout_s: Seconds = 10.0
+    """How soon a dead process is noticed; a job manager that died gets its slots back only then."""
     jobmanager_memory_mb: Annotated[int, Field(ge=512)] = 1024
     taskmanager_memory_mb: Annotated[int, Field(ge=1024)] = 2560
+
+    @model_validator(mode="after")
+    def _several_heartbeats_before_timeout(self) -> FlinkSettings:
+        if self.heartbeat_timeout_s < 2 * self.heartbeat_interval_s:
+            raise ValueError(
+                f"heartbeat_timeout_s ({self.heartbeat_timeout_s}) must be at least twice heartbeat_interval_s"
+                f" ({self.heartbeat_interval_s})"
+            )
+        return self
 
 
 class JoinSettings(_Section):

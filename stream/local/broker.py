@@ -1,0 +1,141 @@
+"""A single-node Kafka broker in KRaft mode: its folder, its two configuration files and its command.
+
+Layout below the data folder, all of it ours:
+
+    kafka/server.properties   rendered at every start
+    kafka/log4j2.properties   the same; logs go to standard output, where the supervisor rotates them
+    kafka/cluster-id          made once; the identity that the log folder is formatted with
+    kafka/log                 the log; formatted once, kept for ever
+"""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import uuid
+from pathlib import Path
+
+from stream.local.errors import DeploymentError
+from stream.local.files import write_text
+from stream.local.java import jar_folder, java_executable
+from stream.settings import Settings
+
+__all__ = ["broker_command", "prepare_broker", "server_properties"]
+
+_FORMAT_TIMEOUT_S = 120.0
+
+_LOG4J = """\
+status = error
+rootLogger.level = warn
+rootLogger.appenderRef.out.ref = out
+appender.out.type = Console
+appender.out.name = out
+appender.out.layout.type = PatternLayout
+appender.out.layout.pattern = %d{yyyy-MM-dd HH:mm:ss,SSS} %-5p %c{1} - %m%n
+logger.server.name = kafka.server
+logger.server.level = info
+logger.config.name = org.apache.kafka.common.config
+logger.config.level = error
+"""
+
+
+def server_properties(settings: Settings, log: Path) -> str:
+    """The broker's configuration.
+
+    Args:
+        settings: Carries host, ports and message size.
+        log: The folder of the log.
+    """
+    kafka = settings.kafka
+    values = {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.bootstrap.servers": f"127.0.0.1:{kafka.controller_port}",
+        "controller.listener.names": "CONTROLLER",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "listeners": f"PLAINTEXT://{kafka.bind_host}:{kafka.port},CONTROLLER://127.0.0.1:{kafka.controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{kafka.host}:{kafka.port},CONTROLLER://127.0.0.1:{kafka.controller_port}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": str(log),
+        # A topic that nobody created is a mistake in a name; made silently, it would swallow records.
+        "auto.create.topics.enable": "false",
+        "num.partitions": "1",
+        "message.max.bytes": str(kafka.max_message_bytes),
+        "replica.fetch.max.bytes": str(kafka.max_message_bytes),
+        # One node: the internal topics cannot have more copies.
+        "offsets.topic.replication.factor": "1",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "share.coordinator.state.topic.min.isr": "1",
+        # Of 50 by default: each costs files and time at start, and few consumers use them.
+        "offsets.topic.num.partitions": "4",
+        "transaction.state.log.num.partitions": "4",
+        "group.initial.rebalance.delay.ms": "0",
+        # Committed positions outlive a long stop of the job.
+        "offsets.retention.minutes": str(60 * 24 * 365),
+        "num.network.threads": "2",
+        "num.io.threads": "4",
+    }
+    return "".join(f"{key}={value}\n" for key, value in values.items())
+
+
+def broker_command(settings: Settings) -> tuple[str, ...]:
+    """Starts the broker in the foreground, once it is prepared.
+
+    Raises:
+        MissingPieceError: Java or the jars are not there.
+    """
+    folder = settings.data_dir / "kafka"
+    return (*_java(folder), "kafka.Kafka", str(folder / "server.properties"))
+
+
+def prepare_broker(settings: Settings) -> None:
+    """Renders the broker's configuration, and formats its log folder if that was never done.
+
+    Raises:
+        MissingPieceError: Java or the jars are not there.
+        DeploymentError: The log folder could not be formatted.
+    """
+    folder = settings.data_dir / "kafka"
+    log = folder / "log"
+    properties = folder / "server.properties"
+    write_text(properties, server_properties(settings, log))
+    write_text(folder / "log4j2.properties", _LOG4J)
+    if not (log / "meta.properties").is_file():
+        _format(_java(folder), properties, _cluster_id(folder / "cluster-id"))
+
+
+def _java(folder: Path) -> tuple[str, ...]:
+    return (
+        java_executable(),
+        "-Xms256m",
+        "-Xmx512m",
+        "-XX:+UseG1GC",
+        "-XX:MaxGCPauseMillis=20",
+        "-XX:+ExitOnOutOfMemoryError",
+        "-Djava.awt.headless=true",
+        f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}",
+        "-cp",
+        f"{jar_folder('kafka')}/*",
+    )
+
+
+def _cluster_id(file: Path) -> str:
+    """The identity of this broker's cluster: read, or made and kept."""
+    if not file.is_file():
+        write_text(file, base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode() + "\n")
+    return file.read_text(encoding="utf-8").strip()
+
+
+def _format(java: tuple[str, ...], properties: Path, cluster_id: str) -> None:
+    command = (*java, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster_id, "-c", str(properties))
+    try:
+        # `--ignore-formatted`: a format that was cut off between its two folders can be repeated.
+        done = subprocess.run(
+            (*command, "--ignore-formatted"), capture_output=True, text=True, timeout=_FORMAT_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DeploymentError(f"formatting the broker's log took over {_FORMAT_TIMEOUT_S:.0f} s") from error
+    if done.returncode != 0:
+        raise DeploymentError(f"the broker's log cannot be formatted:\n{(done.stdout + done.stderr).strip()}")

@@ -1,0 +1,61 @@
+"""Small files that other processes read: written whole or not at all, and only when their content changes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+__all__ = ["link_tree", "tail", "write_text"]
+
+
+def write_text(path: Path, text: str, *, mode: int = 0o644) -> bool:
+    """Writes a file by a rename, so that no reader sees half of it.
+
+    Returns:
+        Whether the content was new; an equal file is left alone.
+    """
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.chmod(mode)
+    draft.replace(path)
+    return True
+
+
+def link_tree(folder: Path, links: Mapping[str, Path]) -> None:
+    """Makes a folder hold exactly these symbolic links, by relative name; one that is right is not touched."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = {folder / name: target for name, target in links.items()}
+    for present in sorted(folder.rglob("*"), reverse=True):
+        if present.is_symlink():
+            if present not in wanted:
+                present.unlink()
+        elif present.is_dir():
+            if not any(present in link.parents for link in wanted):
+                shutil.rmtree(present)
+        else:
+            present.unlink()
+    for link, target in wanted.items():
+        if link.is_symlink() and link.readlink() == target:
+            continue
+        link.parent.mkdir(parents=True, exist_ok=True)
+        draft = link.with_name(f".{link.name}.{os.getpid()}")
+        draft.unlink(missing_ok=True)
+        draft.symlink_to(target)
+        draft.replace(link)
+
+
+def tail(path: Path, lines: int = 30, limit: int = 16_384) -> str:
+    """The last lines of a text file, from at most `limit` bytes of it; empty when it is not there."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - limit))
+            text = file.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])

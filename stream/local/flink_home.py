@@ -1,0 +1,217 @@
+"""A Flink home of our own below the data folder: links to jars, configuration, folders; the wheel stays as it is.
+
+    flink/lib          links: the wheel's jars, flink-python, the Kafka connector (all owned by the system class loader,
+                       so that a second job, or a restart after all slots were released, finds the Python bridge loaded)
+    flink/plugins      links: the Prometheus reporter
+    flink/conf         config.yaml and the log4j files, rendered from the settings at every start
+    flink/pid flink/log flink/tmp
+    flink/checkpoints flink/savepoints   what a job is resumed from
+
+The scripts that start the two processes are the wheel's; five environment variables point them here.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Literal
+
+from stream.local.errors import MissingPieceError
+from stream.local.files import link_tree, write_text
+from stream.local.java import jar_folder
+from stream.settings import Settings
+
+__all__ = [
+    "flink_command",
+    "flink_config",
+    "flink_distribution",
+    "flink_environment",
+    "job_folders",
+    "prepare_flink",
+]
+
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+_LOG4J = """\
+rootLogger.level = {level}
+rootLogger.appenderRef.out.ref = out
+appender.out.name = out
+appender.out.type = CONSOLE
+appender.out.layout.type = PatternLayout
+appender.out.layout.pattern = %d{{yyyy-MM-dd HH:mm:ss,SSS}} %-5p %c{{1}} - %m%n
+logger.kafka.name = org.apache.kafka
+logger.kafka.level = WARN
+logger.pekko.name = org.apache.pekko
+logger.pekko.level = WARN
+logger.netty.name = org.jboss.netty.channel.DefaultChannelPipeline
+logger.netty.level = OFF
+"""
+
+
+def flink_command(settings: Settings, role: Literal["jobmanager", "taskmanager"]) -> tuple[str, ...]:
+    """Starts one of the two processes in the foreground, inside `flink_environment`.
+
+    Raises:
+        MissingPieceError: PyFlink is not installed.
+    """
+    flink = settings.flink
+    port = flink.jobmanager_metrics_port if role == "jobmanager" else flink.taskmanager_metrics_port
+    script = str(flink_distribution() / "bin" / f"{role}.sh")
+    # The port differs by process, so it cannot lie in the configuration file that both read.
+    return ("/bin/bash", script, "start-foreground", "-D", f"metrics.reporter.prom.port={port}")
+
+
+def flink_environment(settings: Settings) -> dict[str, str]:
+    """Variables for every process that is to see this home: the two of the cluster, and the client that submits a job.
+
+    Raises:
+        MissingPieceError: PyFlink is not installed.
+    """
+    wheel = flink_distribution()
+    folder = settings.data_dir / "flink"
+    return {
+        "FLINK_HOME": str(wheel),
+        "FLINK_CONF_DIR": str(folder / "conf"),
+        "FLINK_LIB_DIR": str(folder / "lib"),
+        "FLINK_OPT_DIR": str(wheel / "opt"),
+        "FLINK_PLUGINS_DIR": str(folder / "plugins"),
+        "FLINK_LOG_DIR": str(folder / "log"),
+        "FLINK_PID_DIR": str(folder / "pid"),
+        # Python inside the JVM finds the environment's packages through the first `python` on the path.
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+    }
+
+
+def job_folders(settings: Settings) -> tuple[Path, Path]:
+    """Where checkpoints and savepoints lie."""
+    root = settings.data_dir / "flink"
+    return root / "checkpoints", root / "savepoints"
+
+
+def flink_config(settings: Settings, java_options: str) -> dict[str, str | int | float | bool]:
+    """Flink's options, by their full names.
+
+    Args:
+        settings: Where they come from.
+        java_options: The module openings of the distribution; Flink does not start on Java 17 without them.
+    """
+    flink = settings.flink
+    root = settings.data_dir / "flink"
+    checkpoints, savepoints = job_folders(settings)
+    config: dict[str, str | int | float | bool] = {
+        "env.java.opts.all": f"{java_options} -XX:+ExitOnOutOfMemoryError",
+        "env.log.dir": str(root / "log"),
+        "env.pid.dir": str(root / "pid"),
+        "io.tmp.dirs": str(root / "tmp"),
+        # Where things listen
+        "jobmanager.rpc.address": flink.host,
+        "jobmanager.rpc.port": flink.rpc_port,
+        "jobmanager.bind-host": flink.bind_host,
+        "rest.address": flink.host,
+        "rest.port": flink.rest_port,
+        "rest.bind-address": flink.bind_host,
+        "taskmanager.bind-host": flink.bind_host,
+        # Sizes
+        "jobmanager.memory.process.size": f"{flink.jobmanager_memory_mb}m",
+        "taskmanager.memory.process.size": f"{flink.taskmanager_memory_mb}m",
+        "taskmanager.numberOfTaskSlots": flink.slots,
+        "parallelism.default": flink.parallelism,
+        # A job manager that comes back knows no job; the old tasks hold their slots until this time is over.
+        "heartbeat.interval": f"{int(flink.heartbeat_interval_s * 1000)} ms",
+        "heartbeat.timeout": f"{int(flink.heartbeat_timeout_s * 1000)} ms",
+        "cluster.registration.error-delay": "1 s",
+        "cluster.registration.max-timeout": "5 s",
+        # Restarts: for ever, soon
+        "restart-strategy.type": "exponential-delay",
+        "restart-strategy.exponential-delay.initial-backoff": "500 ms",
+        "restart-strategy.exponential-delay.max-backoff": "10 s",
+        "restart-strategy.exponential-delay.backoff-multiplier": 1.5,
+        "restart-strategy.exponential-delay.reset-backoff-threshold": "60 s",
+        # State
+        "state.backend.type": "rocksdb",
+        "execution.checkpointing.incremental": True,
+        "execution.checkpointing.interval": f"{int(flink.checkpoint_interval_s * 1000)} ms",
+        "execution.checkpointing.mode": "EXACTLY_ONCE",
+        "execution.checkpointing.timeout": "10 min",
+        # A full disk must not turn into a job that restarts in a circle: the alert on the checkpoint's age tells of it.
+        "execution.checkpointing.tolerable-failed-checkpoints": 1_000_000,
+        "execution.checkpointing.num-retained": 3,
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "execution.checkpointing.storage": "filesystem",
+        "execution.checkpointing.dir": checkpoints.as_uri(),
+        "execution.checkpointing.savepoint-dir": savepoints.as_uri(),
+        # Python inside the task manager's JVM; two Python operators in one chain would deadlock
+        "python.execution-mode": "thread",
+        "python.executable": sys.executable,
+        "python.client.executable": sys.executable,
+        "pipeline.operator-chaining.enabled": False,
+        "execution.buffer-timeout.interval": f"{flink.buffer_timeout_ms} ms",
+        "table.exec.uid.generation": "ALWAYS",
+        # Metrics; the port comes with the command
+        "metrics.reporter.prom.factory.class": "org.apache.flink.metrics.prometheus.PrometheusReporterFactory",
+    }
+    if flink.host in _LOOPBACK:
+        # Elsewhere a task manager finds its own address: it need not run where the job manager does.
+        config["taskmanager.host"] = flink.host
+    return config
+
+
+def prepare_flink(settings: Settings) -> None:
+    """Renders the home below the data folder; repeating it changes nothing that is right.
+
+    Raises:
+        MissingPieceError: PyFlink's distribution or the connector is not there.
+    """
+    wheel = flink_distribution()
+    folder = settings.data_dir / "flink"
+    link_tree(folder / "lib", _libraries(wheel))
+    link_tree(folder / "plugins", _plugins(wheel))
+    for name in ("conf", "log", "pid", "tmp", "checkpoints", "savepoints"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    config = flink_config(settings, _java_options(wheel / "conf" / "config.yaml"))
+    write_text(folder / "conf" / "config.yaml", "".join(f"{key}: {_scalar(value)}\n" for key, value in config.items()))
+    write_text(folder / "conf" / "log4j-console.properties", _LOG4J.format(level="INFO"))
+    write_text(folder / "conf" / "log4j-cli.properties", _LOG4J.format(level="WARN"))
+
+
+def flink_distribution() -> Path:
+    """Flink inside the installed PyFlink, found without importing it (which would cost a second).
+
+    Raises:
+        MissingPieceError: PyFlink is not installed.
+    """
+    spec = importlib.util.find_spec("pyflink")
+    if spec is None or spec.origin is None:
+        raise MissingPieceError("PyFlink is not installed: run `make setup`")
+    return Path(spec.origin).parent
+
+
+def _libraries(wheel: Path) -> dict[str, Path]:
+    own = [*(wheel / "lib").glob("*.jar"), *(wheel / "opt").glob("flink-python-*.jar")]
+    names = {jar.name: jar for jar in (*own, *jar_folder("flink").glob("*.jar"))}
+    for needed in ("flink-dist-", "flink-python-", "flink-sql-connector-kafka-"):
+        if not any(name.startswith(needed) for name in names):
+            raise MissingPieceError(f"there is no {needed}*.jar for Flink: run `make setup`")
+    return names
+
+
+def _plugins(wheel: Path) -> dict[str, Path]:
+    folder = wheel / "plugins" / "metrics-prometheus"
+    return {f"{folder.name}/{jar.name}": jar for jar in folder.glob("*.jar")}
+
+
+def _java_options(config: Path) -> str:
+    """The `--add-opens` list of the distribution's own configuration."""
+    found = re.search(r"^\s+all:\s*(--add-.*)$", config.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    if found is None:
+        raise MissingPieceError(f"{config} does not carry the Java module openings (env.java.opts.all) any more")
+    return found.group(1).strip()
+
+
+def _scalar(value: str | int | float | bool) -> str:
+    """A value as YAML; JSON's scalars are YAML's."""
+    return json.dumps(value)

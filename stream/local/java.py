@@ -1,0 +1,40 @@
+"""Where the Java parts lie: the Java runtime and the jars that setting up has fetched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from stream.local.errors import MissingPieceError
+
+__all__ = ["jar_folder", "java_executable"]
+
+_JARS = Path(__file__).resolve().parents[2] / "jvm" / "lib"
+
+
+def java_executable() -> str:
+    """The Java runtime: the one of JAVA_HOME, else the first on the path.
+
+    Raises:
+        MissingPieceError: There is none.
+    """
+    home = os.environ.get("JAVA_HOME")
+    if home and (Path(home) / "bin" / "java").is_file():
+        return str(Path(home) / "bin" / "java")
+    found = shutil.which("java")
+    if found is None:
+        raise MissingPieceError("there is no Java: install a Java 17 runtime (Debian: openjdk-17-jre-headless)")
+    return found
+
+
+def jar_folder(name: str) -> Path:
+    """The folder of one group of fetched jars, `kafka` or `flink`.
+
+    Raises:
+        MissingPieceError: The jars were not fetched.
+    """
+    folder = _JARS / name
+    if not any(folder.glob("*.jar")):
+        raise MissingPieceError(f"the {name} jars are not in {folder}: run `make setup`")
+    return folder

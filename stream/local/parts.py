@@ -1,0 +1,173 @@
+"""Every process of a deployment on one machine, as data.
+
+    broker ------> topics (ends by itself) --+
+    jobmanager --> taskmanager --------------+
+    search, scorer, storage (per signal) ----+--> job (per signal)
+
+What has no arrow between it starts together; a part waits for those before it. Stopping goes by waves: the job first,
+so that nothing is under way when its servers go, the broker last.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from stream.local.broker import broker_command, prepare_broker
+from stream.local.flink_home import flink_command, flink_environment, prepare_flink
+from stream.local.readiness import AlwaysReady, BrokerReady, Check, HttpReady, TaskManagersReady
+from stream.settings import ServerSettings, Settings, Signal
+
+__all__ = ["Listener", "Part", "deployment_parts", "flink_parts", "signal_parts"]
+
+_STOP_JOB, _STOP_FLINK, _STOP_SERVERS, _STOP_BROKER = range(4)
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A port that a part binds, and the setting that names it."""
+
+    setting: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One process.
+
+    Attributes:
+        name: Unique in the deployment; names its log.
+        command: Runs it in the foreground; SIGTERM ends it in good order.
+        after: The parts that must be ready before it starts.
+        stop_wave: Parts of wave 0 stop first.
+        ready: Says whether it serves; of a `once` part, looked at only after it has ended well.
+        environment: What the command needs beside the deployment's.
+        prepare: Makes what the process reads, before the first part starts; may be repeated.
+        listeners: The ports that it binds; they must be free before it starts.
+        once: It ends by itself, with status 0 when its work is done.
+        ready_timeout_s: How long it may take until it serves.
+        stop_wait_s: How long it may take to end before it is killed.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    stop_wave: int
+    ready: Check = field(default_factory=AlwaysReady)
+    after: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    prepare: Callable[[], None] | None = None
+    listeners: tuple[Listener, ...] = ()
+    once: bool = False
+    ready_timeout_s: float = 120.0
+    stop_wait_s: float = 20.0
+
+
+def deployment_parts(settings: Settings) -> tuple[Part, ...]:
+    """All parts: broker and topics, Flink, and for each signal its three servers and its job.
+
+    Raises:
+        MissingPieceError: Something that setting up fetches is not there.
+    """
+    topics = Part(
+        name="topics",
+        command=(_neardup(), "topics", "create"),
+        after=("broker",),
+        stop_wave=_STOP_JOB,
+        once=True,
+    )
+    signals = [part for name, signal in settings.signals.items() for part in signal_parts(settings, name, signal)]
+    return (*flink_parts(settings), topics, *signals)
+
+
+def flink_parts(settings: Settings) -> tuple[Part, ...]:
+    """The parts that are not ours: broker, job manager, task manager."""
+    kafka, flink = settings.kafka, settings.flink
+    environment = flink_environment(settings)
+    return (
+        Part(
+            name="broker",
+            command=broker_command(settings),
+            stop_wave=_STOP_BROKER,
+            ready=BrokerReady(kafka.host, kafka.port),
+            prepare=partial(prepare_broker, settings),
+            listeners=(
+                Listener("kafka.port", kafka.bind_host, kafka.port),
+                Listener("kafka.controller_port", "127.0.0.1", kafka.controller_port),
+            ),
+            stop_wait_s=30.0,
+        ),
+        Part(
+            name="jobmanager",
+            command=flink_command(settings, "jobmanager"),
+            stop_wave=_STOP_FLINK,
+            ready=HttpReady(flink.host, flink.rest_port, "/overview"),
+            environment=environment,
+            prepare=partial(prepare_flink, settings),
+            listeners=(
+                Listener("flink.rest_port", flink.bind_host, flink.rest_port),
+                Listener("flink.rpc_port", flink.bind_host, flink.rpc_port),
+                # Flink's reporter has no setting for the address: it listens on all.
+                Listener("flink.jobmanager_metrics_port", "0.0.0.0", flink.jobmanager_metrics_port),  # noqa: S104
+            ),
+        ),
+        Part(
+            name="taskmanager",
+            command=flink_command(settings, "taskmanager"),
+            stop_wave=_STOP_FLINK,
+            ready=TaskManagersReady(flink.host, flink.rest_port, flink.slots),
+            environment=environment,
+            listeners=(
+                Listener("flink.taskmanager_metrics_port", "0.0.0.0", flink.taskmanager_metrics_port),  # noqa: S104
+            ),
+        ),
+    )
+
+
+def signal_parts(settings: Settings, name: str, signal: Signal) -> tuple[Part, ...]:
+    """The parts of one signal: search, scorer and storage server, and what keeps its job running."""
+    servers = [
+        _server_part(name, "search", signal.search),
+        _server_part(name, "scorer", signal.scorer),
+        _server_part(
+            name,
+            "storage",
+            signal.storage,
+            Listener(f"signals.{name}.api.port", signal.api.bind_host, signal.api.port),
+        ),
+    ]
+    job = Part(
+        name=f"{name}-job",
+        command=(_neardup(), "job", "run", "--signal", name),
+        after=("topics", "jobmanager", "taskmanager", *(server.name for server in servers)),
+        stop_wave=_STOP_JOB,
+        ready=HttpReady("127.0.0.1", signal.job_metrics_port, "/readyz"),
+        environment=flink_environment(settings),
+        listeners=(Listener(f"signals.{name}.job_metrics_port", "127.0.0.1", signal.job_metrics_port),),
+        ready_timeout_s=180.0,
+        stop_wait_s=60.0,
+    )
+    return (*servers, job)
+
+
+def _server_part(signal: str, role: str, server: ServerSettings, *others: Listener) -> Part:
+    setting = f"signals.{signal}.{role}"
+    return Part(
+        name=f"{signal}-{role}",
+        command=(_neardup(), "serve", role, "--signal", signal),
+        stop_wave=_STOP_SERVERS,
+        ready=HttpReady(server.host, server.metrics_port, "/readyz"),
+        listeners=(
+            Listener(f"{setting}.port", server.bind_host, server.port),
+            Listener(f"{setting}.metrics_port", server.bind_host, server.metrics_port),
+            *others,
+        ),
+    )
+
+
+def _neardup() -> str:
+    """Our command line, of the environment that this runs in."""
+    return str(Path(sys.executable).parent / "neardup")
