@@ -1,0 +1,224 @@
+"""What we ask of Kafka besides reading and writing: topics, their ids and ends, single records, group offsets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from crc32c import crc32c
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import (
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    KafkaError,
+    TopicAlreadyExistsError,
+)
+
+from search.errors import UnavailableError
+from stream.settings import KafkaSettings, Signal
+
+__all__ = ["Broker", "LogEnds", "TopicPlan", "topic_plans"]
+
+_DAY_MS = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPlan:
+    """A topic as it is to be made."""
+
+    name: str
+    partitions: int
+    configs: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class LogEnds:
+    """The first offset that a partition still has, and the one that the next record will get."""
+
+    first: int
+    end: int
+
+
+def topic_plans(signal: Signal, kafka: KafkaSettings) -> list[TopicPlan]:
+    """The five topics of a signal.
+
+    The broker stamps arrivals itself (LogAppendTime): timers and latencies then rest on one clock. `joined` has one
+    partition, and is flushed record by record, because index and storage commit against its offsets.
+    """
+    common = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(kafka.max_message_bytes)}
+    week = {"retention.ms": str(7 * _DAY_MS)}
+    month = {"retention.ms": str(30 * _DAY_MS)}
+    return [
+        TopicPlan(signal.topic("search"), kafka.partitions, {**common, **week}),
+        TopicPlan(signal.topic("score"), kafka.partitions, {**common, **week}),
+        TopicPlan(signal.topic("joined"), 1, {**common, **month, "flush.messages": "1"}),
+        TopicPlan(signal.topic("assignments"), 1, {**common, **month}),
+        TopicPlan(signal.topic("dead_letter"), 1, {**common, **month}),
+    ]
+
+
+@contextmanager
+def _as_unavailable(bootstrap: str) -> Iterator[None]:
+    try:
+        yield
+    except KafkaError as error:
+        raise UnavailableError(f"Kafka at {bootstrap}: {error or type(error).__name__}") from error
+
+
+class Broker:
+    """A connection for administration; use it as a context manager."""
+
+    def __init__(self, bootstrap: str, timeout_ms: int = 10_000) -> None:
+        """Connects.
+
+        Raises:
+            UnavailableError: Nobody answers there.
+        """
+        self._bootstrap = bootstrap
+        self._timeout_ms = timeout_ms
+        with _as_unavailable(bootstrap):
+            self._admin = KafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=timeout_ms)
+            self._consumer = KafkaConsumer(
+                bootstrap_servers=bootstrap,
+                enable_auto_commit=False,
+                request_timeout_ms=max(timeout_ms, 11_000),
+                fetch_max_bytes=64 << 20,
+                max_partition_fetch_bytes=16 << 20,
+            )
+
+    def __enter__(self) -> Broker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._consumer.close(autocommit=False)
+        self._admin.close()
+
+    def create(self, plans: list[TopicPlan], replication: int) -> list[str]:
+        """Creates the topics that are missing; returns their names."""
+        created = []
+        with _as_unavailable(self._bootstrap):
+            for plan in plans:
+                wanted = {
+                    "num_partitions": plan.partitions,
+                    "replication_factor": replication,
+                    "configs": dict(plan.configs),
+                }
+                try:
+                    self._admin.create_topics({plan.name: wanted}, wait_for_metadata=True)
+                except TopicAlreadyExistsError:
+                    continue
+                created.append(plan.name)
+        return created
+
+    def topics(self) -> set[str]:
+        """The names of all topics."""
+        with _as_unavailable(self._bootstrap):
+            return set(self._admin.list_topics())
+
+    def topic_id(self, name: str) -> str:
+        """Kafka's id of a topic: a topic deleted and made again has another one.
+
+        Raises:
+            UnavailableError: There is no such topic.
+        """
+        with _as_unavailable(self._bootstrap):
+            described: list[dict[str, Any]] = self._admin.describe_topics([name])
+        if not described or described[0].get("error_code"):
+            raise UnavailableError(f"Kafka at {self._bootstrap} has no topic {name}: run `neardup topics create`")
+        return str(described[0]["topic_id"])
+
+    def ends(self, topic: str) -> dict[int, LogEnds]:
+        """First and next offset of each partition."""
+        with _as_unavailable(self._bootstrap):
+            partitions = self._partitions(topic)
+            first = self._consumer.beginning_offsets(partitions, timeout_ms=self._timeout_ms)
+            end = self._consumer.end_offsets(partitions, timeout_ms=self._timeout_ms)
+        return {each.partition: LogEnds(first[each], end[each]) for each in partitions}
+
+    def committed(self, group: str, topic: str) -> dict[int, int]:
+        """The offsets that a consumer group has committed, by partition; empty before its first commit."""
+        offsets = self._group_offsets(group)
+        return {
+            each.partition: meta.offset for each, meta in offsets.items() if each.topic == topic and meta.offset >= 0
+        }
+
+    def _group_offsets(self, group: str) -> Mapping[TopicPartition, Any]:
+        until = time.monotonic() + self._timeout_ms / 1000
+        with _as_unavailable(self._bootstrap):
+            while True:
+                try:
+                    found: Mapping[str, Mapping[TopicPartition, Any]] = self._admin.list_group_offsets([group])
+                    return found.get(group, {})
+                except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError):
+                    # A broker makes its offsets topic when it is first asked for one.
+                    if time.monotonic() > until:
+                        raise
+                    time.sleep(0.1)
+
+    def record(self, topic: str, offset: int, partition: int = 0) -> bytes | None:
+        """The value of one record, None where it is gone or not there yet."""
+        found = self._read(topic, partition, offset)
+        return None if found is None else bytes(found.value or b"")
+
+    def checksum(self, topic: str, offset: int) -> int | None:
+        """CRC-32C of one record of a one-partition topic."""
+        value = self.record(topic, offset)
+        return None if value is None else crc32c(value)
+
+    def offsets_at(self, topic: str, times_ms: Mapping[int, int]) -> dict[int, int]:
+        """The first offset at or after a time, by partition; partitions without one get their end."""
+        ends = self.ends(topic)
+        with _as_unavailable(self._bootstrap):
+            found = self._consumer.offsets_for_times(
+                {TopicPartition(topic, partition): time for partition, time in times_ms.items()},
+                timeout_ms=self._timeout_ms,
+            )
+        return {each.partition: ends[each.partition].end if hit is None else hit.offset for each, hit in found.items()}
+
+    def timestamp(self, topic: str, partition: int, offset: int) -> int | None:
+        """Kafka's timestamp of one record in ms, None where it is gone or not there yet."""
+        found = self._read(topic, partition, offset)
+        return None if found is None else int(found.timestamp)
+
+    def _read(self, topic: str, partition: int, offset: int) -> Any | None:
+        ends = self.ends(topic)[partition]
+        if not ends.first <= offset < ends.end:
+            return None
+        where = TopicPartition(topic, partition)
+        with _as_unavailable(self._bootstrap):
+            self._consumer.assign([where])
+            self._consumer.seek(where, offset)
+            records = self._consumer.poll(timeout_ms=self._timeout_ms, max_records=1).get(where, [])
+        return records[0] if records and records[0].offset == offset else None
+
+    def _partitions(self, topic: str) -> list[TopicPartition]:
+        partitions = self._consumer.partitions_for_topic(topic)
+        if not partitions:
+            raise UnavailableError(f"Kafka at {self._bootstrap} has no topic {topic}: run `neardup topics create`")
+        return [TopicPartition(topic, partition) for partition in sorted(partitions)]
+
+
+def producer(bootstrap: str, max_message_bytes: int) -> KafkaProducer:
+    """A producer that loses nothing: all acknowledgements, idempotent, retried until the delivery timeout.
+
+    Raises:
+        UnavailableError: Nobody answers there.
+    """
+    with _as_unavailable(bootstrap):
+        return KafkaProducer(
+            bootstrap_servers=bootstrap,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=2,
+            max_request_size=max_message_bytes,
+        )

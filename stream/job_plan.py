@@ -1,0 +1,52 @@
+"""Everything that is fixed at the moment a job is submitted, as data that travels to the submitting process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+__all__ = ["JobPlan"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobPlan:
+    """How one submission of a signal's job begins.
+
+    Attributes:
+        signal: Its name.
+        log_id: The topic id of `joined`.
+        joined_start: The first offset of `joined` that the sequence reads.
+        embedding_starts: First offset per partition, for the topics `search` and `score`; a snapshot overrides them.
+        snapshot: The checkpoint or savepoint that decoding and joining resume from.
+        checkpoints: Where this job's checkpoints go.
+    """
+
+    signal: str
+    log_id: str
+    joined_start: int
+    embedding_starts: Mapping[str, Mapping[int, int]]
+    snapshot: Path | None
+    checkpoints: Path
+
+    def to_json(self) -> str:
+        """The plan as one line."""
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> JobPlan:
+        """The plan that `to_json` wrote."""
+        values = json.loads(text)
+        starts = {
+            topic: {int(partition): int(offset) for partition, offset in offsets.items()}
+            for topic, offsets in values["embedding_starts"].items()
+        }
+        return cls(
+            signal=values["signal"],
+            log_id=values["log_id"],
+            joined_start=int(values["joined_start"]),
+            embedding_starts=starts,
+            snapshot=Path(values["snapshot"]) if values["snapshot"] else None,
+            checkpoints=Path(values["checkpoints"]),
+        )

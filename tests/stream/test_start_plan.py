@@ -1,0 +1,47 @@
+"""Where a new job begins, and every way in which stores and log can contradict each other."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.errors import MismatchError
+from search.types import LogPosition
+from stream.start_plan import Log, starting_offset
+
+LOG = Log("joined", "id-1", first=10, end=50)
+CHECKSUMS = {offset: offset * 7 for offset in range(LOG.first, LOG.end)}
+
+
+def at(offset: int, log_id: str = "id-1", checksum: int | None = None) -> LogPosition:
+    return LogPosition(log_id, offset, offset * 7 if checksum is None else checksum)
+
+
+def start(index: LogPosition, storage: LogPosition, log: Log = LOG) -> int:
+    return starting_offset(log, {"the index": index, "storage": storage}, CHECKSUMS.get)
+
+
+def test_fresh_stores_begin_at_the_first_record() -> None:
+    assert start(LogPosition(), LogPosition(), Log("joined", "id-1", 0, 0)) == 0
+
+
+@given(st.integers(10, 49), st.integers(10, 49))
+def test_begins_one_after_the_store_that_is_least_far(index: int, storage: int) -> None:
+    assert start(at(index), at(storage)) == min(index, storage) + 1
+
+
+@pytest.mark.parametrize(
+    ("index", "storage", "message"),
+    [
+        (at(20, log_id="id-0"), at(20), r"the index followed the topic id-0, but joined is id-1"),
+        (at(20), at(20, log_id="id-0"), r"storage followed the topic id-0"),
+        (at(20), at(50), r"storage has applied joined up to offset 50, but the log ends at 49"),
+        (at(9), at(20), r"the index stands at offset 9 of joined, a record that is no longer there"),
+        (at(20), at(21, checksum=5), r"storage saw a record with checksum 00000005 at offset 21"),
+        (LogPosition(), at(20), r"the index needs joined from offset 0, but its oldest record is 10"),
+    ],
+)
+def test_contradictions_are_refused_with_both_values(index: LogPosition, storage: LogPosition, message: str) -> None:
+    with pytest.raises(MismatchError, match=message):
+        start(index, storage)
