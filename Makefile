@@ -1,0 +1,43 @@
+# The one list of commands. What each does is in the script or command that it calls.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+
+.PHONY: help setup demo up down test lint format soak chaos clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## check the machine, create .venv, fetch the Java parts (again: instant)
+	@deploy/setup.sh
+
+demo: setup ## run everything on the sample, print what it found, stop (KEEP=1: leave it up)
+	@$(BIN)/neardup demo $(if $(KEEP),--keep)
+
+up: setup ## start all parts as a supervised service, return when they are ready
+	@$(BIN)/neardup up
+
+down: ## stop all parts
+	@if [[ -x $(BIN)/neardup ]]; then $(BIN)/neardup down; fi
+
+lint: setup ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: setup ## let ruff put the code in order
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+test: lint ## set up, lint, run every test
+	@$(BIN)/python -m pytest
+
+soak: setup ## benchmark: 100 and 200 images/s for minutes, latency and memory
+	@$(BIN)/python -m benchmarks.soak
+
+chaos: setup ## fault test, long: every part killed ten times while images flow
+	@$(BIN)/python -m benchmarks.chaos
+
+clean: down ## stop all parts, remove their data (var/) and the caches of the tools
+	@rm -rf var build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	@find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,139 @@
+#!/bin/bash
+# Makes a checkout ready: checks what the machine must have, creates .venv from pinned packages, fetches the Java parts.
+# Nothing is done twice: each step leaves a stamp that names the content of the files it was made from.
+#
+#   PYTHON=/path/to/python3.11 deploy/setup.sh     to choose the interpreter
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+extras="flink,model,store,serve,dev"
+venv_stamp=.venv/.made-from
+jars_stamp=jvm/lib/.made-from
+log=.venv/setup.log
+
+say() { printf '%s\n' "$*"; }
+fail() {
+    printf 'setup: %s\n' "$@" >&2
+    exit 1
+}
+digest() { cat "$@" | sha256sum | cut -d' ' -f1; }
+made_from() { [[ -f $1 && $(cat "$1") == "$2" ]]; }
+
+# --- what the machine must have -------------------------------------------------------------------------------------
+
+# Prints nothing when an interpreter will do, else what it lacks: `version`, `shared` (its shared library) or `venv`.
+python_lacks() {
+    "$1" - <<'PY' 2>/dev/null || echo version
+import importlib.util, pathlib, sys, sysconfig
+if sys.version_info[:2] != (3, 11):
+    raise SystemExit(1)
+name = sysconfig.get_config_var("INSTSONAME") or ""
+folders = [sysconfig.get_config_var("LIBDIR"), f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}", "/usr/lib"]
+# Flink loads Python into its own process, and for that the interpreter must be there as a library.
+if ".so" not in name and ".dylib" not in name or not any((pathlib.Path(f or "/") / name).exists() for f in folders):
+    print("shared")
+if importlib.util.find_spec("ensurepip") is None:
+    print("venv")
+PY
+}
+
+python=""
+find_python() {
+    local candidate lacks almost=""
+    for candidate in ${PYTHON:-} python3.11 /usr/bin/python3.11 /usr/local/bin/python3.11 python3; do
+        command -v "$candidate" >/dev/null || continue
+        lacks=$(python_lacks "$candidate")
+        if [[ -z $lacks ]]; then
+            python=$candidate
+            return 0
+        fi
+        [[ $lacks == *version* || -n $almost ]] || almost="$candidate lacks: $(echo $lacks)"
+    done
+    python_problem=${almost:-"there is no Python 3.11"}
+    return 1
+}
+
+java_version() { "${JAVA_HOME:+$JAVA_HOME/bin/}java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1; }
+has_java() { [[ $(java_version || true) =~ ^(17|21)$ ]]; }
+has_maven() { command -v mvn >/dev/null; }
+
+check_machine() {
+    local packages=() problems=()
+    if ! find_python; then
+        packages+=(python3.11 python3.11-venv libpython3.11)
+        problems+=("Python 3.11 with its shared library ($python_problem)" \
+            "    Debian: python3.11 python3.11-venv libpython3.11; pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install 3.11")
+    fi
+    if ! has_java; then
+        packages+=(openjdk-17-jre-headless)
+        problems+=("Java 17 (found: $(java_version || true))" "    Debian: openjdk-17-jre-headless")
+    fi
+    if ! has_maven; then
+        packages+=(maven)
+        problems+=("Maven" "    Debian: maven")
+    fi
+    [[ ${#packages[@]} -eq 0 ]] && return 0
+    if [[ $(id -u) -ne 0 ]] || ! command -v apt-get >/dev/null; then
+        fail "this machine lacks:" "${problems[@]/#/  }"
+    fi
+    say "      installing Debian packages: ${packages[*]}"
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" \
+        >/dev/null || fail "apt-get could not install ${packages[*]}; this machine lacks:" "${problems[@]/#/  }"
+    find_python || fail "$python_problem"
+    has_java || fail "there is no Java 17 yet; is another one first on the PATH, or in JAVA_HOME?"
+    has_maven || fail "there is no Maven yet"
+}
+
+# --- the environment ------------------------------------------------------------------------------------------------
+
+make_environment() {
+    if ! .venv/bin/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
+        rm -rf .venv
+        "$python" -m venv .venv
+    fi
+    say "      installing about $(grep -c == constraints.txt) packages; the details are in $log"
+    if ! .venv/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[$extras]" 2>&1 \
+        | tee "$log" | awk '/^Collecting/ { if (++n % 20 == 0) print "      " n " packages found"; fflush() }
+            /^Installing collected/ { print "      installing them"; fflush() }'; then
+        tail -n 20 "$log" >&2
+        fail "pip could not install the packages"
+    fi
+    .venv/bin/python -m pip check --disable-pip-version-check | sed 's/^/      /' || fail "pip check is not clean"
+}
+
+fetch_jars() {
+    local group
+    rm -rf jvm/lib
+    for group in kafka flink; do
+        say "      fetching the jars of $group"
+        mvn -B -ntp -q -f jvm/pom.xml -P "$group" package || fail "Maven could not fetch the jars of $group (see above)"
+    done
+}
+
+# --- all of it ------------------------------------------------------------------------------------------------------
+
+venv_digest=$(digest pyproject.toml constraints.txt)
+jars_digest=$(digest jvm/pom.xml)
+if made_from "$venv_stamp" "$venv_digest" && made_from "$jars_stamp" "$jars_digest" && .venv/bin/python -c pass \
+    && has_java; then
+    exit 0
+fi
+
+say "[1/3] checking Python, Java and Maven"
+check_machine
+say "      Python $("$python" -c 'import platform; print(platform.python_version())'), Java $(java_version)"
+say "[2/3] the Python environment .venv"
+if made_from "$venv_stamp" "$venv_digest" && .venv/bin/python -c pass; then
+    say "      is as it should be"
+else
+    make_environment
+    echo "$venv_digest" >"$venv_stamp"
+fi
+say "[3/3] the Java parts"
+if made_from "$jars_stamp" "$jars_digest"; then
+    say "      are as they should be"
+else
+    fetch_jars
+    echo "$jars_digest" >"$jars_stamp"
+fi
+say "setup: done"
