@@ -30,7 +30,7 @@ from search.types import LogPosition
 from stream.broker import Broker, LogEnds
 from stream.flink_rest import FlinkRest, JobState
 from stream.job_plan import JobPlan
-from stream.local.flink_home import build_flink_home
+from stream.local.flink_home import flink_environment, prepare_flink
 from stream.settings import Settings
 from stream.snapshots import SnapshotFolders
 from stream.start_plan import Log, starting_offset
@@ -193,12 +193,12 @@ class JobControl:
         log.info(
             "submitting %s: joined from offset %d, snapshot %s", job_name(self.name), plan.joined_start, plan.snapshot
         )
-        home = build_flink_home(self._settings)
+        prepare_flink(self._settings)
         try:
             done = subprocess.run(
                 [sys.executable, "-m", "stream.submit"],
                 input=f"{self._settings.model_dump_json()}\n{self._settings.base}\n{plan.to_json()}\n",
-                env={**os.environ, **home.environment},
+                env={**os.environ, **flink_environment(self._settings)},
                 capture_output=True,
                 text=True,
                 timeout=SUBMIT_TIMEOUT_S,

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pyflink.common.typeinfo import TypeInformation, Types
 from pyflink.datastream import DataStream
 from pyflink.table import StreamTableEnvironment
 
-__all__ = ["embedding_stream", "joined_stream"]
+__all__ = ["RECORD_TYPE", "embedding_stream", "joined_stream"]
+
+RECORD_FIELDS = (Types.PRIMITIVE_ARRAY(Types.BYTE()), Types.STRING(), Types.INT(), Types.LONG())
+"""Payload, topic, partition, offset."""
+
+RECORD_TYPE = Types.ROW(list(RECORD_FIELDS))
+"""A record of Kafka with its provenance."""
 
 
 def embedding_stream(
@@ -49,6 +56,7 @@ def embedding_stream(
         ) WITH ({_options(topic, bootstrap, group, starts)}, 'scan.watermark.idle-timeout' = '{int(idle_s * 1000)} ms')
         """,
         f"SELECT payload, topic, `partition`, `offset`, arrived FROM `{uid}`",
+        Types.ROW([*RECORD_FIELDS, Types.INSTANT()]),
     )
 
 
@@ -77,14 +85,20 @@ def joined_stream(
         ) WITH ({_options(topic, bootstrap, group, {0: start})})
         """,
         f"SELECT 0 AS sequence, ROW(payload, topic, `partition`, `offset`) AS record FROM `{uid}`",
+        Types.ROW([Types.INT(), RECORD_TYPE]),
     )
 
 
-def _stream(tables: StreamTableEnvironment, uid: str, create: str, select: str) -> DataStream:
+def _stream(
+    tables: StreamTableEnvironment, uid: str, create: str, select: str, row_type: TypeInformation
+) -> DataStream:
     # Read when the query is translated, which `to_data_stream` does at once: each source gets its own names.
     tables.get_config().set("table.exec.uid.format", f"{uid}-<type>-<transformation>")
     tables.execute_sql(create)
-    return tables.to_data_stream(tables.sql_query(select))
+    stream = tables.to_data_stream(tables.sql_query(select))
+    # The table's own row type is one that Python operators cannot read.
+    stream._j_data_stream.getTransformation().setOutputType(row_type.get_java_type_info())
+    return stream
 
 
 def _options(topic: str, bootstrap: str, group: str, starts: Mapping[int, int]) -> str:

@@ -1,16 +1,17 @@
-"""Keyed streams from rows that already carry their key.
+"""Streams without the Python operators that PyFlink puts between ours.
 
 `DataStream.key_by` puts one more Python operator in front of every keyed one, only to compute the key. Here the
-operator (or the table) upstream emits `Row(key, value)` itself, which is what that extra operator would have made.
+operator (or the table) upstream emits `Row(key, value)` itself, which is what that extra operator would have made. Likewise `get_side_output` adds a Python map that copies, in one chain with
+the operator that it follows, and two Python operators in one chain deadlock in thread mode.
 """
 
 from __future__ import annotations
 
 from pyflink.common.typeinfo import TypeInformation, Types
-from pyflink.datastream import DataStream, KeyedStream
+from pyflink.datastream import DataStream, KeyedStream, OutputTag
 from pyflink.java_gateway import get_gateway
 
-__all__ = ["keyed_by_first"]
+__all__ = ["keyed_by_first", "side_output"]
 
 
 def keyed_by_first(stream: DataStream, key_type: TypeInformation, value_type: TypeInformation) -> KeyedStream:
@@ -21,6 +22,11 @@ def keyed_by_first(stream: DataStream, key_type: TypeInformation, value_type: Ty
         key_type: Of the first field.
         value_type: Of the second field.
     """
-    j_selector = get_gateway().jvm.org.apache.flink.streaming.api.utils.KeyByKeySelector()
+    j_selector = get_gateway().jvm.KeyByKeySelector()
     j_keyed = stream._j_data_stream.keyBy(j_selector, Types.ROW([key_type]).get_java_type_info())
     return KeyedStream(j_keyed, value_type, stream)
+
+
+def side_output(stream: DataStream, tag: OutputTag) -> DataStream:
+    """What an operator emits under a tag."""
+    return DataStream(stream._j_data_stream.getSideOutput(tag.get_java_output_tag()))
