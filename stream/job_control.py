@@ -31,11 +31,12 @@ from stream.broker import Broker, LogEnds
 from stream.flink_rest import FlinkRest, JobState
 from stream.job_plan import JobPlan
 from stream.local.flink_home import flink_environment, prepare_flink
+from stream.names import consumer_group, job_name
 from stream.settings import Settings
 from stream.snapshots import SnapshotFolders
 from stream.start_plan import Log, starting_offset
 
-__all__ = ["JobControl", "consumer_group", "job_name", "run"]
+__all__ = ["JobControl", "run"]
 
 log = logging.getLogger(__name__)
 
@@ -47,16 +48,6 @@ GAP = "LogGapError"
 
 _CALL_S = 5.0
 _WATCH_S = 1.0
-
-
-def job_name(signal: str) -> str:
-    """The name of a signal's job in Flink."""
-    return f"neardup-{signal}"
-
-
-def consumer_group(signal: str) -> str:
-    """The consumer group of a signal's embedding topics."""
-    return f"neardup-{signal}"
 
 
 class JobControl:
@@ -237,9 +228,10 @@ def _within(offset: int, ends: LogEnds) -> int:
 class _Watch:
     """Keeps one job running, and shows how far behind it is."""
 
-    def __init__(self, control: JobControl, metrics: _Metrics, stop: threading.Event) -> None:
+    def __init__(self, control: JobControl, metrics: _Metrics, page: StatusPage, stop: threading.Event) -> None:
         self._control = control
         self._metrics = metrics
+        self._page = page
         self._stop = stop
         self._said = ""
 
@@ -260,7 +252,9 @@ class _Watch:
         control = self._control
         state = control.state()
         live = state is not None and state.live
-        self._metrics.up.set(live and state is not None and state.state == "RUNNING")
+        running = state is not None and state.state == "RUNNING" and control.flink.running(state.job_id)
+        self._metrics.up.set(running)
+        self._page.ready = running or not control.wanted
         if state is not None and live:
             if control.resubmit_after_gap(state):
                 return
@@ -307,8 +301,7 @@ def run(settings: Settings, signal_name: str) -> None:
     metrics = _Metrics(control.name)
     page = StatusPage("127.0.0.1", settings.signal(control.name)[1].job_metrics_port, metrics.registry)
     page.start()
-    page.ready = True
     try:
-        _Watch(control, metrics, stop).loop()
+        _Watch(control, metrics, page, stop).loop()
     finally:
         page.stop()

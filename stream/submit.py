@@ -1,0 +1,54 @@
+"""The process that builds a job graph and hands it to Flink: `python -m stream.submit`, three lines on standard input.
+
+It runs apart from whoever starts a job, because it brings up a JVM and the planner, and must see Flink's variables from
+its first moment. Lines: the settings as JSON, the folder that relative paths start from, the plan as JSON.
+Prints the job's id.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from pyflink.common import Configuration
+from pyflink.datastream import StreamExecutionEnvironment
+
+from stream.job import build_job
+from stream.job_plan import JobPlan
+from stream.names import job_name
+from stream.settings import Settings
+
+
+def submit(settings: Settings, plan: JobPlan) -> str:
+    """Builds and submits; returns the job's id."""
+    plan.checkpoints.mkdir(parents=True, exist_ok=True)
+    options = {
+        "execution.target": "remote",
+        "execution.attached": "false",
+        "execution.checkpointing.dir": plan.checkpoints.as_uri(),
+        # Python operators start chains of their own, so the Java ones beside them may share theirs.
+        "pipeline.operator-chaining.enabled": "true",
+        "pipeline.name": job_name(plan.signal),
+    }
+    if plan.snapshot is not None:
+        options["execution.state-recovery.path"] = plan.snapshot.as_uri()
+        # The sequence of the earlier job is dropped on purpose: index and storage know where it stands.
+        options["execution.state-recovery.ignore-unclaimed-state"] = "true"
+    configuration = Configuration()
+    for key, value in options.items():
+        configuration.set_string(key, value)
+    env = StreamExecutionEnvironment.get_execution_environment(configuration)
+    build_job(env, settings, plan)
+    return str(env.execute_async(job_name(plan.signal)).get_job_id())
+
+
+def main() -> None:
+    """Reads the three lines and submits."""
+    settings, base, plan = (sys.stdin.readline() for _ in range(3))
+    values = {**json.loads(settings), "base": Path(base.rstrip("\n"))}
+    print(submit(Settings(**values), JobPlan.from_json(plan)))  # noqa: T201 - this is the process's answer
+
+
+if __name__ == "__main__":
+    main()
