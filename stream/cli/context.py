@@ -1,0 +1,75 @@
+"""What every command shares: the options before the command's name, and the settings that they lead to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stream.cli.output import notes
+
+if TYPE_CHECKING:
+    from stream.api_client import ApiClient
+    from stream.settings import Settings, Signal
+
+__all__ = ["AsJson", "CommandContext", "SignalName", "of"]
+
+SignalName = Annotated[
+    str | None, typer.Option("--signal", metavar="NAME", help="The signal; without it the settings' default_signal.")
+]
+"""The option that every command about one signal has."""
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+"""The option that every command that reads has."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandContext:
+    """The options given before the command's name."""
+
+    settings_file: Path | None = None
+
+    def settings(self) -> Settings:
+        """The settings, read anew.
+
+        Raises:
+            SettingsError: They cannot be read or do not hold together.
+        """
+        from stream.settings import load_settings
+
+        return load_settings(self.settings_file)
+
+    def running(self) -> Settings:
+        """The settings of what runs: as `settings`, but of a demo that was kept, where that is what runs.
+
+        A demo uses the same ports and a data folder of its own, so only one of the two can be up.
+
+        Raises:
+            SettingsError: They cannot be read or do not hold together.
+        """
+        from stream.data_folders import demo_settings, runs
+
+        settings = self.settings()
+        demo = demo_settings(settings)
+        if not runs(settings) and runs(demo):
+            notes().print(f"(the demo that was kept, in {demo.data_dir})", style="dim")
+            return demo
+        return settings
+
+    def api(self, signal_name: str | None) -> ApiClient:
+        """A client of a signal's HTTP API."""
+        from stream.api_client import ApiClient
+
+        return ApiClient(self.signal(signal_name)[1].api.url)
+
+    def signal(self, signal_name: str | None) -> tuple[str, Signal]:
+        """A signal of the settings, with its name."""
+        return self.settings().signal(signal_name)
+
+
+def of(context: typer.Context) -> CommandContext:
+    """Ours, out of typer's."""
+    found = context.find_object(CommandContext)
+    return found if found is not None else CommandContext()

@@ -1,0 +1,94 @@
+"""Exit codes of the command line, and which error ends with which: the one place that knows."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from search.errors import BadInputError, MismatchError, NeardupError, SettingsError, UnavailableError
+from stream.api_client import NotFoundError
+
+__all__ = ["Exit", "NotSoundError", "exit_for", "explain"]
+
+_EXTRAS = {
+    "fastapi": "serve",
+    "grpc": "serve",
+    "numba": "serve",
+    "psutil": "serve",
+    "pyflink": "flink",
+    "rocksdict": "store",
+    "sklearn": "model",
+    "supervisor": "serve",
+    "tensorflow": "model",
+    "uvicorn": "serve",
+}
+"""Which extra of this package brings a module that a command needs."""
+
+
+class Exit(IntEnum):
+    """How a command ended."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    UNAVAILABLE = 4
+    NOT_SOUND = 5
+    MISMATCH = 6
+    INTERRUPTED = 130
+
+    @property
+    def meaning(self) -> str:
+        """One line for the help text."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    Exit.OK: "done",
+    Exit.FAILED: "it did not work; the message says why",
+    Exit.USAGE: "wrong arguments, settings or input file",
+    Exit.NOT_FOUND: "no such image or cluster",
+    Exit.UNAVAILABLE: "a part is down or too slow; may work later",
+    Exit.NOT_SOUND: "`verify` found problems in the store",
+    Exit.MISMATCH: "two parts were made for different settings or models",
+    Exit.INTERRUPTED: "stopped by Ctrl-C or SIGTERM",
+}
+
+
+class NotSoundError(NeardupError):
+    """A check found what must not be; the message counts it."""
+
+
+def exit_for(error: BaseException) -> Exit:
+    """The exit code for an error that ends a command."""
+    match error:
+        case SettingsError() | BadInputError():
+            return Exit.USAGE
+        case NotFoundError():
+            return Exit.NOT_FOUND
+        case UnavailableError():
+            return Exit.UNAVAILABLE
+        case NotSoundError():
+            return Exit.NOT_SOUND
+        case MismatchError():
+            return Exit.MISMATCH
+        case KeyboardInterrupt():
+            return Exit.INTERRUPTED
+        case _:
+            return Exit.FAILED
+
+
+def explain(error: BaseException) -> str:
+    """What the user reads of an error: the first line says what happened."""
+    if isinstance(error, NeardupError):
+        return str(error) or type(error).__name__
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped"
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        extra = _EXTRAS.get(error.name.partition(".")[0])
+        if extra is not None:
+            return (
+                f"this command needs the package {error.name}, which is not installed: pip install 'neardup[{extra}]'"
+            )
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return f"unexpected {type(error).__name__}: {error}\nNEARDUP_LOG=DEBUG shows where it came from"

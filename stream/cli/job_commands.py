@@ -1,0 +1,86 @@
+"""`neardup job`: the Flink job of a signal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from stream.cli.context import AsJson, SignalName, of
+from stream.cli.logs import configure_server_logs
+from stream.cli.output import line, notes, show_json
+from stream.cli.texts import job_text
+
+if TYPE_CHECKING:
+    from stream.job_control import JobControl
+    from stream.settings import Settings
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Start, stop and watch the Flink job of a signal.")
+
+
+@app.command()
+def start(context: typer.Context, signal: SignalName = None) -> None:
+    """Submit the job unless it runs. It resumes from the newest savepoint or complete checkpoint.
+
+    Example:
+
+        neardup job start
+    """
+    control = _control(of(context).running(), signal)
+    notes().print("submitting, which takes some 15 s", style="dim")
+    line(job_text(control.start()))
+
+
+@app.command()
+def stop(context: typer.Context, signal: SignalName = None) -> None:
+    """Stop the job with a savepoint, and leave it stopped until `job start`.
+
+    Example:
+
+        neardup job stop
+    """
+    line(f"stopped, savepoint {_control(of(context).running(), signal).stop()}")
+
+
+@app.command()
+def status(context: typer.Context, signal: SignalName = None, as_json: AsJson = False) -> None:
+    """Show the state of the job, and how many records it is behind, by topic.
+
+    Example:
+
+        neardup job status --json
+    """
+    control = _control(of(context).running(), signal)
+    state, lag = control.state(), control.lag()
+    if as_json:
+        job = {"id": state.job_id, "state": state.state, "started_ms": state.started_ms} if state is not None else None
+        show_json({"signal": control.name, "wanted": control.wanted, "job": job, "lag": lag})
+        return
+    line(job_text(state) + ("" if control.wanted else " (stopped by hand: `neardup job start` starts it)"))
+    for topic, records in lag.items():
+        line(f"{topic}: {records:,} behind")
+
+
+@app.command()
+def run(context: typer.Context, signal: SignalName = None) -> None:
+    """Keep the job running until SIGTERM: submit it, watch it, submit it again when Flink has lost it.
+
+    Supervisor runs this. The job itself runs on when this ends.
+
+    Example:
+
+        neardup job run --signal photos
+    """
+    from stream.job_control import run as watch
+
+    configure_server_logs()
+    settings = of(context).settings()
+    watch(settings, settings.signal(signal)[0])
+
+
+def _control(settings: Settings, signal: str | None) -> JobControl:
+    from stream.job_control import JobControl
+
+    return JobControl(settings, settings.signal(signal)[0])

@@ -1,0 +1,44 @@
+"""The entry point of `neardup`: runs one command, turns every error into a message and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from stream.cli.exits import Exit, exit_for, explain
+from stream.cli.logs import silence_libraries
+from stream.cli.output import complain
+
+__all__ = ["main"]
+
+log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+        argv: The words after `neardup`; without them those of the process.
+
+    Returns:
+        The exit code, one of `Exit`.
+    """
+    from stream.cli.app import app
+
+    try:
+        silence_libraries()
+        app(args=list(argv) if argv is not None else None, prog_name="neardup")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else Exit.FAILED
+    except BrokenPipeError:
+        # Whoever read our output has had enough. What is left in the buffer has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.OK
+    except BaseException as error:
+        log.debug("the command failed", exc_info=error)
+        code = exit_for(error)
+        complain(explain(error), code)
+        return int(code)
+    return Exit.OK

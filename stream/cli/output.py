@@ -1,0 +1,87 @@
+"""Writing to the terminal: results go to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from stream.cli.exits import Exit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+__all__ = ["complain", "counted", "line", "notes", "progress_bar", "show_json", "table"]
+
+_PIPE_WIDTH = 10_000
+"""Columns of a table that goes into a file or a pipe: ids must not be cut there."""
+
+
+def line(text: str) -> None:
+    """One line of a result."""
+    sys.stdout.write(f"{text}\n")
+
+
+def show_json(value: Any, *, indent: int | None = 2) -> None:
+    """A result as JSON."""
+    line(json.dumps(value, ensure_ascii=False, indent=indent, default=str))
+
+
+def notes() -> Console:
+    """For what is not a result: progress, notes."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def complain(text: str, code: Exit) -> None:
+    """An error: one red line, what follows it as it is."""
+    from rich.text import Text
+
+    first, _, rest = text.partition("\n")
+    console = notes()
+    message = Text()
+    message.append("error: ", style="bold red")
+    message.append(first, style="red")
+    message.append(f" [{code.name.lower().replace('_', ' ')}, exit code {code.value}]", style="dim")
+    console.print(message)
+    if rest:
+        console.print(Text(rest))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
+    """A result as a table; the columns named in `right` hold numbers."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_PIPE_WIDTH)
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        shown.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*("" if cell is None else str(cell) for cell in row))
+    console.print(shown)
+
+
+def progress_bar() -> Progress:
+    """A bar for work of a known size."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=40),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        console=notes(),
+    )
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number and its noun: "1 image", "2 images"."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -1,0 +1,72 @@
+"""`neardup topics`: the Kafka topics of the signals."""
+
+from __future__ import annotations
+
+import typer
+
+from stream.cli.context import AsJson, SignalName, of
+from stream.cli.output import line, show_json, table
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Make and list the Kafka topics.")
+
+
+@app.command()
+def create(context: typer.Context, signal: SignalName = None) -> None:
+    """Make the topics that are missing, of all signals or of one. Topics that are there stay as they are.
+
+    Example:
+
+        neardup topics create
+    """
+    from stream.broker import Broker, topic_plans
+
+    settings = of(context).settings()
+    chosen = [settings.signal(signal)[1]] if signal else list(settings.signals.values())
+    with Broker(settings.kafka.bootstrap) as broker:
+        for each in chosen:
+            plans = topic_plans(each, settings.kafka)
+            created = set(broker.create(plans, settings.kafka.replication))
+            for plan in plans:
+                line(f"{plan.name}: {'made' if plan.name in created else 'is there'}")
+
+
+@app.command("list")
+def list_topics(context: typer.Context, signal: SignalName = None, as_json: AsJson = False) -> None:
+    """List the topics of all signals, or of one, with their partitions and records.
+
+    Example:
+
+        neardup topics list --json
+    """
+    from stream.broker import Broker, topic_plans
+
+    settings = of(context).settings()
+    names = [settings.signal(signal)[0]] if signal else list(settings.signals)
+    rows = []
+    with Broker(settings.kafka.bootstrap) as broker:
+        there = broker.topics()
+        for name in names:
+            for plan in topic_plans(settings.signals[name], settings.kafka):
+                ends = broker.ends(plan.name) if plan.name in there else None
+                rows.append(
+                    {
+                        "signal": name,
+                        "topic": plan.name,
+                        "exists": ends is not None,
+                        "partitions": len(ends) if ends is not None else 0,
+                        "records": sum(each.end - each.first for each in ends.values()) if ends is not None else 0,
+                    }
+                )
+    if as_json:
+        show_json(rows)
+        return
+    table(
+        ("signal", "topic", "partitions", "records"),
+        [
+            (row["signal"], row["topic"], row["partitions"] if row["exists"] else "missing", row["records"])
+            for row in rows
+        ],
+        right=("partitions", "records"),
+    )

@@ -1,0 +1,189 @@
+"""Reading images with their two embeddings from a Parquet file, a batch of rows at a time.
+
+| column | type | |
+| --- | --- | --- |
+| `image_id` | string | required |
+| `search` | list or fixed-size list of float16 or float32 | required, as long as the signal's search embedding |
+| `score` | the same | required, as long as the signal's score embedding |
+| `image_version` | whole number, 0 or more | 1 where it is missing or null |
+| `created_at` | timestamp (UTC without a zone) or whole ms since the epoch | unknown where missing or null |
+
+Other columns are not read. Whether the numbers make sense (finite, not all zero) is checked by the stream, as for any
+other producer; a row that fails lands in `dead-letter`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from search.errors import BadInputError
+from search.protos.events_pb2 import FLOAT16, FLOAT32, ElementType
+
+__all__ = ["ImageFile", "ImageRow", "Vector"]
+
+_BATCH_ROWS = 256
+"""Rows held at once: about 1 MB of the sample's embeddings."""
+
+_READ_BUFFER_BYTES = 1 << 20
+"""Column chunks are read in pieces of this size; without it a whole row group would be held."""
+
+_DEFAULT_VERSION = 1
+_ELEMENT_TYPES: dict[Any, tuple[ElementType.ValueType, str]] = {
+    pa.float16(): (FLOAT16, "<f2"),
+    pa.float32(): (FLOAT32, "<f4"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """One embedding as it travels: little-endian numbers of one type."""
+
+    element_type: ElementType.ValueType
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    """One version of one image with both embeddings; `created_at_ms` is 0 where it is not known."""
+
+    image_id: str
+    version: int
+    created_at_ms: int
+    search: Vector
+    score: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class _VectorColumn:
+    name: str
+    element_type: ElementType.ValueType
+    dtype: str
+    dimension: int
+
+
+class ImageFile:
+    """A Parquet file of images. Iterating reads it from the start, in constant memory."""
+
+    def __init__(self, path: Path, search_dimension: int, score_dimension: int) -> None:
+        """Opens the file and checks its columns.
+
+        Raises:
+            BadInputError: It is no Parquet file, or a column is missing or of another type or dimension.
+        """
+        self.path = path
+        try:
+            self._file = pq.ParquetFile(path, buffer_size=_READ_BUFFER_BYTES, pre_buffer=False)
+        except OSError as error:
+            raise BadInputError(f"cannot read {path}: {error.strerror or error}") from error
+        except pa.ArrowException as error:
+            raise BadInputError(f"{path} is not a Parquet file: {error}") from error
+        self.rows: int = self._file.metadata.num_rows
+        schema = self._file.schema_arrow
+        self._check_id(schema)
+        self._vectors = (
+            self._vector_column(schema, "search", search_dimension),
+            self._vector_column(schema, "score", score_dimension),
+        )
+        self._check_optional(schema)
+        wanted = ["image_id", "search", "score", "image_version", "created_at"]
+        self._columns = [name for name in wanted if name in schema.names]
+
+    def __iter__(self) -> Iterator[ImageRow]:
+        """Every row, in the file's order.
+
+        Raises:
+            BadInputError: A row has no id, or a vector that is missing or of another dimension; the message names it.
+        """
+        first = 0
+        try:
+            for batch in self._file.iter_batches(_BATCH_ROWS, columns=self._columns):
+                yield from self._rows(batch, first)
+                first += batch.num_rows
+        except pa.ArrowException as error:
+            raise BadInputError(f"{self.path} is damaged after row {first}: {error}") from error
+
+    def _check_id(self, schema: Any) -> None:
+        kind = self._type(schema, "image_id")
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            raise BadInputError(f"{self.path}: column image_id must hold strings, it holds {kind}")
+
+    def _check_optional(self, schema: Any) -> None:
+        if "image_version" in schema.names and not pa.types.is_integer(schema.field("image_version").type):
+            kind = schema.field("image_version").type
+            raise BadInputError(f"{self.path}: column image_version must hold whole numbers, it holds {kind}")
+        if "created_at" in schema.names:
+            kind = schema.field("created_at").type
+            if not (pa.types.is_timestamp(kind) or pa.types.is_integer(kind)):
+                raise BadInputError(
+                    f"{self.path}: column created_at must hold timestamps or whole milliseconds, it holds {kind}"
+                )
+
+    def _vector_column(self, schema: Any, name: str, dimension: int) -> _VectorColumn:
+        kind = self._type(schema, name)
+        is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+        if not is_list or kind.value_type not in _ELEMENT_TYPES:
+            raise BadInputError(f"{self.path}: column {name} must hold lists of float16 or float32, it holds {kind}")
+        if pa.types.is_fixed_size_list(kind) and kind.list_size != dimension:
+            raise BadInputError(
+                f"{self.path}: column {name} holds vectors of {kind.list_size} numbers, the signal's have {dimension}"
+            )
+        element_type, dtype = _ELEMENT_TYPES[kind.value_type]
+        return _VectorColumn(name, element_type, dtype, dimension)
+
+    def _type(self, schema: Any, name: str) -> Any:
+        if name not in schema.names:
+            found = ", ".join(schema.names) or "none"
+            raise BadInputError(f"{self.path} has no column {name}; its columns are {found}")
+        return schema.field(name).type
+
+    def _rows(self, batch: Any, first: int) -> Iterator[ImageRow]:
+        ids = batch.column("image_id")
+        self._refuse_nulls(ids, "image_id", first)
+        versions = self._numbers(batch, "image_version", _DEFAULT_VERSION, first)
+        created = self._numbers(batch, "created_at", 0, first)
+        search, score = (self._vector_rows(batch.column(column.name), column, first) for column in self._vectors)
+        for row in zip(ids.to_pylist(), versions, created, search, score, strict=True):
+            yield ImageRow(*row)
+
+    def _vector_rows(self, lists: Any, column: _VectorColumn, first: int) -> Iterator[Vector]:
+        self._refuse_nulls(lists, column.name, first)
+        lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
+        wrong = np.flatnonzero(lengths != column.dimension)
+        if wrong.size:
+            row = int(wrong[0])
+            raise BadInputError(
+                f"{self.path}: row {first + row}: column {column.name} has {lengths[row]} numbers, the signal's"
+                f" embedding has {column.dimension}"
+            )
+        values = lists.flatten()
+        if values.null_count:
+            row = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0]) // column.dimension
+            raise BadInputError(f"{self.path}: row {first + row}: column {column.name} has a null among its numbers")
+        matrix = values.to_numpy(zero_copy_only=False).astype(column.dtype, copy=False).reshape(-1, column.dimension)
+        for vector in matrix:
+            yield Vector(column.element_type, vector.tobytes())
+
+    def _numbers(self, batch: Any, name: str, default: int, first: int) -> list[int]:
+        if name not in batch.schema.names:
+            return [default] * int(batch.num_rows)
+        column = batch.column(name)
+        if pa.types.is_timestamp(column.type):
+            column = column.cast(pa.timestamp("ms", column.type.tz), safe=False).cast(pa.int64())
+        numbers: list[int] = pc.fill_null(column, default).to_pylist()
+        for row, number in enumerate(numbers):
+            if number < 0:
+                raise BadInputError(f"{self.path}: row {first + row}: column {name} is {number}, below 0")
+        return numbers
+
+    def _refuse_nulls(self, column: Any, name: str, first: int) -> None:
+        if column.null_count:
+            row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+            raise BadInputError(f"{self.path}: row {first + row}: column {name} is null")

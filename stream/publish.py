@@ -1,0 +1,183 @@
+"""Sending images to a signal: both halves of each, keyed by image id, to its two embedding topics."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any
+
+from kafka.errors import KafkaError
+
+from search.errors import BadInputError, UnavailableError
+from search.protos.events_pb2 import EmbeddingNotification
+from stream.broker import Broker, producer
+from stream.image_files import ImageRow, Vector
+from stream.settings import Embedding, Settings
+
+__all__ = ["Pace", "Publisher", "notification", "publish"]
+
+_IN_FLIGHT = 4_000
+"""Records sent and not yet acknowledged. The producer itself keeps any number, and a fast reader would fill memory."""
+
+_PATIENCE_S = 130.0
+"""How long one acknowledgement may take: a little longer than the producer tries."""
+
+
+def notification(row: ImageRow, embedding: Embedding, vector: Vector) -> bytes:
+    """One half of an image as it lies on Kafka; equal rows give equal bytes."""
+    return EmbeddingNotification(
+        image_id=row.image_id,
+        image_version=row.version,
+        embedding=embedding.name,
+        model_version=embedding.model_version,
+        element_type=vector.element_type,
+        vector=vector.data,
+        created_at_ms=row.created_at_ms,
+    ).SerializeToString(deterministic=True)
+
+
+class Pace:
+    """Lets a number of items pass per second. Who falls behind catches up, so the average holds."""
+
+    def __init__(
+        self,
+        per_second: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Starts now.
+
+        Raises:
+            BadInputError: The rate is not above zero.
+        """
+        if not per_second > 0:
+            raise BadInputError(f"a rate must be above 0 images per second, not {per_second:g}")
+        self._interval_s = 1 / per_second
+        self._clock = clock
+        self._sleep = sleep
+        self._start = clock()
+        self._passed = 0
+
+    def wait(self) -> None:
+        """Returns when the next item may pass."""
+        ahead_s = self._start + self._passed * self._interval_s - self._clock()
+        if ahead_s > 0:
+            self._sleep(ahead_s)
+        self._passed += 1
+
+
+class Publisher:
+    """Sends images to one signal; use it as a context manager, and call `flush` before trusting what was sent."""
+
+    def __init__(self, settings: Settings, signal_name: str | None = None) -> None:
+        """Connects.
+
+        Raises:
+            SettingsError: There is no such signal.
+            UnavailableError: Kafka does not answer, or the signal's topics are not there.
+        """
+        self.signal_name, self._signal = settings.signal(signal_name)
+        self.topics = (self._signal.topic("search"), self._signal.topic("score"))
+        with Broker(settings.kafka.bootstrap) as broker:
+            missing = sorted(set(self.topics) - broker.topics())
+        if missing:
+            raise UnavailableError(
+                f"Kafka at {settings.kafka.bootstrap} has no topic {', '.join(missing)}: run `neardup topics create`"
+            )
+        self._producer = producer(settings.kafka.bootstrap, settings.kafka.max_message_bytes)
+        self._in_flight = threading.BoundedSemaphore(_IN_FLIGHT)
+        self._failure: BaseException | None = None
+
+    def __enter__(self) -> Publisher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # After an error nobody waits for what is still on its way.
+        self._producer.close(timeout=0 if kind else _PATIENCE_S)
+
+    def send(self, row: ImageRow) -> None:
+        """Sends both halves of an image; returns before they are acknowledged.
+
+        Raises:
+            UnavailableError: An earlier record was not delivered, or too many wait.
+            BadInputError: A record is larger than the broker takes.
+        """
+        key = row.image_id.encode("utf-8")
+        halves = ((self._signal.search_embedding, row.search), (self._signal.score_embedding, row.score))
+        for topic, (embedding, vector) in zip(self.topics, halves, strict=True):
+            self.send_raw(topic, key, notification(row, embedding, vector))
+
+    def send_raw(self, topic: str, key: bytes, value: bytes) -> None:
+        """Sends one record as it is, whatever it holds; raises as `send`."""
+        self._raise_failure()
+        if not self._in_flight.acquire(timeout=_PATIENCE_S):
+            raise UnavailableError(f"Kafka acknowledged nothing for {_PATIENCE_S:.0f} s")
+        try:
+            future = self._producer.send(topic, value=value, key=key)
+        except KafkaError as error:
+            self._in_flight.release()
+            raise BadInputError(f"a record of {len(value)} bytes cannot be sent to {topic}: {error}") from error
+        future.add_callback(self._delivered)
+        future.add_errback(self._lost)
+
+    def flush(self) -> None:
+        """Returns when the broker has acknowledged everything.
+
+        Raises:
+            UnavailableError: Something was not delivered.
+        """
+        try:
+            self._producer.flush(timeout=_PATIENCE_S)
+        except KafkaError as error:
+            raise UnavailableError(f"Kafka did not acknowledge all records: {error}") from error
+        self._raise_failure()
+
+    def _delivered(self, _: Any) -> None:
+        self._in_flight.release()
+
+    def _lost(self, error: BaseException) -> None:
+        self._failure = self._failure or error
+        self._in_flight.release()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise UnavailableError(f"Kafka did not take a record: {self._failure!r}; send all again, twice is no harm")
+
+
+def publish(
+    rows: Iterable[ImageRow],
+    publisher: Publisher,
+    *,
+    rate: float | None = None,
+    on_sent: Callable[[int], None] | None = None,
+) -> int:
+    """Sends images, at most `rate` per second, and waits until all are acknowledged.
+
+    Args:
+        rows: What to send; read as it is sent.
+        publisher: Where to.
+        rate: Images per second; None: as fast as the broker takes them.
+        on_sent: Is told the number sent so far, after each image.
+
+    Returns:
+        How many images were sent.
+
+    Raises:
+        BadInputError: A row cannot be sent; the rows before it were.
+        UnavailableError: Kafka did not take them all.
+    """
+    pace = Pace(rate) if rate is not None else None
+    sent = 0
+    for row in rows:
+        if pace is not None:
+            pace.wait()
+        publisher.send(row)
+        sent += 1
+        if on_sent is not None:
+            on_sent(sent)
+    publisher.flush()
+    return sent
