@@ -106,7 +106,7 @@ fetch_jars() {
     rm -rf jvm/lib
     for group in kafka flink; do
         say "      fetching the jars of $group"
-        mvn -B -ntp -q -f jvm/pom.xml -P "$group" package || fail "Maven could not fetch the jars of $group (see above)"
+        mvn -B -ntp -q -Dstyle.color=never -f jvm/pom.xml -P "$group" package || fail "Maven could not fetch the jars of $group (see above)"
     done
 }
 

@@ -52,10 +52,15 @@ def holder_of_port(port: int) -> str:
     """Who listens on a TCP port, for a message; says so when it cannot be seen."""
     with suppress(psutil.AccessDenied):
         for connection in psutil.net_connections(kind="tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            if connection.status == psutil.CONN_LISTEN and _port(connection.laddr) == port and connection.pid:
                 with suppress(psutil.Error):
                     return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
     return "a process that cannot be seen from here"
+
+
+def _port(address: object) -> int | None:
+    """The port of a socket's own end, which is an empty tuple for a socket that is not bound."""
+    return getattr(address, "port", None)
 
 
 def _running() -> Iterator[psutil.Process]:

@@ -1,0 +1,49 @@
+"""What the parts read says the same as what the deployment was given."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.local.resolved import resolved_toml
+from stream.settings import Settings, load_settings
+
+
+def test_parts_read_the_same_settings(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "elsewhere" / "run" / "settings.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text(resolved_toml(settings), encoding="utf-8")
+    read = load_settings(file)
+    assert read.data_dir == settings.data_dir
+    for name, signal in settings.signals.items():
+        assert read.path(read.signals[name].model) == settings.path(signal.model)
+        assert read.signals[name].terms == signal.terms
+        assert read.signals[name].search == signal.search
+    assert (read.kafka, read.flink, read.join, read.batching) == (
+        settings.kafka,
+        settings.flink,
+        settings.join,
+        settings.batching,
+    )
+
+
+def test_writing_what_was_read_changes_nothing(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(resolved_toml(settings), encoding="utf-8")
+    assert resolved_toml(load_settings(file)) == file.read_text(encoding="utf-8")
+
+
+def test_the_environment_is_part_of_what_is_written(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEARDUP_JOIN__TIMEOUT_S", "77")
+    changed = load_settings(settings.base / "neardup.toml")
+    assert tomllib.loads(resolved_toml(changed))["join"]["timeout_s"] == 77
+
+
+@given(token=st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_text_survives(token: str) -> None:
+    settings = load_settings(None).model_copy(update={"api_token": token})
+    assert tomllib.loads(resolved_toml(settings))["api_token"] == token
