@@ -1,0 +1,262 @@
+"""The term index in its simple form: chained postings in memory, an append-only log on disk.
+
+A call plans what its new records do, writes that as one frame, applies it to memory, and searches. So a crash or a
+full disk leaves either all of a call or nothing, and opening replays the log through the same code.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from search.errors import RefusedError, UnavailableError
+from search.index.codec import AppliedBatch, Effect, Hidden, decode_frame, encode_frame
+from search.index.errors import IndexBrokenError, IndexDamagedError
+from search.index.folder import Identity, IndexFolder
+from search.index.frame_log import FrameLog
+from search.index.interface import NO_PLACE, Answer, Found, MoreQuery, Record, Skip, TermIndex
+from search.index.placements import Placements
+from search.index.planning import RecordShape, check_records, plan_batch
+from search.index.postings import Hits, Postings
+from search.types import LogPosition
+
+__all__ = ["ChainedIndex", "IndexSettings"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSettings:
+    """What the index must know of terms and codes."""
+
+    groups: int
+    bits_per_group: int
+    min_overlap: int
+    candidates: int
+    """k: how many candidates one search returns."""
+    code_bytes: int
+    identity: Identity
+    """What the folder is made for; a folder made for anything else is refused."""
+    sync: bool = True
+    """Whether a call waits for the disk before it is acknowledged."""
+    max_chains: int = 2**25
+    """Posting lists at most (4 bytes each); where there are more terms than that, terms share lists."""
+
+    @property
+    def shape(self) -> RecordShape:
+        """The sizes of every insert."""
+        return RecordShape(self.groups, self.bits_per_group, self.code_bytes)
+
+
+class ChainedIndex(TermIndex):
+    """A `TermIndex` in a folder of its own."""
+
+    def __init__(self, folder: Path, settings: IndexSettings) -> None:
+        """Opens the folder, or makes it, and brings the index into memory.
+
+        Raises:
+            IndexLockedError: Another process has the folder open.
+            MismatchError: The folder was made for other settings.
+            IndexDamagedError: The files are damaged.
+        """
+        self._settings = settings
+        self._postings = Postings(settings.shape, settings.max_chains)
+        self._placements = Placements()
+        self._position = LogPosition()
+        self._images = 0
+        self._writer = threading.Lock()
+        self._closed = False
+        self._broken = False
+        self._folder = IndexFolder(folder, settings.identity)
+        try:
+            self._log = FrameLog(self._folder.log_path, settings.sync)
+            try:
+                self._replay()
+            except BaseException:
+                self._log.close()
+                raise
+        except BaseException:
+            self._folder.close()
+            raise
+
+    @property
+    def position(self) -> LogPosition:
+        """The last record applied."""
+        return self._position
+
+    @property
+    def images(self) -> int:
+        """How many images a search from the next place can find."""
+        return self._images
+
+    @property
+    def disk_bytes(self) -> int:
+        """The size of the log."""
+        return self._log.size
+
+    def insert_and_search(self, log_id: str, records: Sequence[Record]) -> list[Answer]:
+        """See `TermIndex`."""
+        with self._writer:
+            self._check_open()
+            shape = self._settings.shape
+            new = records[check_records(log_id, records, self._position, shape) :]
+            if new:
+                self._write(plan_batch(log_id, new, self._placements.latest_version, shape))
+        return self._answers(records)
+
+    def search_more(self, queries: Sequence[MoreQuery]) -> list[Found]:
+        """See `TermIndex`."""
+        self._check_open()
+        entries = []
+        for query in queries:
+            entry = self._postings.entry_at(query.place)
+            if entry is None or self._postings.hidden_from(entry) < 0:
+                raise RefusedError(f"no image was inserted at place {query.place}", query.place)
+            if query.after < 0:
+                raise RefusedError(f"cannot pass over {query.after} candidates", query.place)
+            entries.append(entry)
+        return self._search(entries, [query.after for query in queries])
+
+    def hide(self, place: int) -> None:
+        """See `TermIndex`."""
+        with self._writer:
+            self._check_open()
+            if not 0 <= place <= self._position.offset:
+                raise RefusedError(
+                    f"cannot hide place {place}: the last record applied has offset {self._position.offset}", place
+                )
+            entry = self._postings.entry_at(place)
+            if entry is None or self._postings.hidden_from(entry) <= self._position.offset:
+                return
+            self._write(Hidden(place, self._position.offset))
+
+    def close(self) -> None:
+        """See `TermIndex`."""
+        with self._writer:
+            if not self._closed:
+                self._closed = True
+                self._log.close()
+                self._folder.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UnavailableError("the index is closed")
+        if self._broken:
+            raise IndexBrokenError("the index failed after a write and must be opened anew")
+
+    def _write(self, content: AppliedBatch | Hidden) -> None:
+        if isinstance(content, AppliedBatch):
+            self._postings.reserve(len(content.effects))  # what can fail for want of memory comes before the write
+        self._log.append(encode_frame(content))
+        try:
+            self._apply(content)
+        except BaseException:
+            self._broken = True
+            raise
+
+    def _apply(self, content: AppliedBatch | Hidden) -> None:
+        if isinstance(content, Hidden):
+            self._apply_hidden(content)
+        else:
+            self._apply_batch(content)
+
+    def _replay(self) -> None:
+        for frame in self._log.replay():
+            where = f"{self._log.path} before byte {self._log.size}"
+            content = decode_frame(frame)
+            if isinstance(content, Hidden):
+                if self._postings.entry_at(content.place) is None:
+                    raise IndexDamagedError(f"{where}: place {content.place} is hidden but was never inserted")
+                self._apply(content)
+                continue
+            expected = self._position.offset + 1
+            if content.first_offset != expected or content.log_id != (self._position.log_id or content.log_id):
+                raise IndexDamagedError(
+                    f"{where}: records from offset {content.first_offset} of log {content.log_id!r} follow, "
+                    f"offset {expected} of log {self._position.log_id!r} was expected: build the index anew"
+                )
+            sizes = (content.terms.shape[1], content.codes.shape[1])
+            if sizes != (self._settings.groups, self._settings.code_bytes):
+                raise IndexDamagedError(f"{where}: groups and code bytes {sizes} are not those of the header")
+            self._apply(content)
+
+    def _apply_batch(self, batch: AppliedBatch) -> None:
+        placed = np.flatnonzero(batch.effects != Effect.PASSED)
+        versions = batch.versions.tolist()
+        numbers, replaced = [], []
+        for row in placed.tolist():
+            number, older = self._placements.add(batch.image_ids[row], versions[row], batch.first_offset + row)
+            numbers.append(number)
+            if older >= 0:
+                replaced.append((older, batch.first_offset + row))
+        searchable = batch.effects[placed] == Effect.INSERTED
+        self._postings.add(
+            np.array(numbers, np.int32), batch.first_offset + placed, searchable, batch.terms, batch.codes
+        )
+        hidden = sum(self._postings.hide(older, place) for older, place in replaced)
+        self._images += int(searchable.sum()) - hidden
+        last = batch.first_offset + len(batch.effects) - 1
+        self._position = LogPosition(batch.log_id, last, int(batch.checksums[-1]))
+
+    def _apply_hidden(self, content: Hidden) -> None:
+        entry = self._postings.entry_at(content.place)
+        if entry is not None and self._postings.hide(entry, content.hidden_from):
+            self._images -= 1
+
+    def _answers(self, records: Sequence[Record]) -> list[Answer]:
+        drafts = [self._draft(record) for record in records]
+        entries = [entry for _, entry in drafts if entry is not None]
+        found = iter(self._search(entries, [0] * len(entries)))
+        return [
+            answer
+            if entry is None
+            else Answer(answer.offset, answer.place, answer.code, next(found), answer.superseded)
+            for answer, entry in drafts
+        ]
+
+    def _draft(self, record: Record) -> tuple[Answer, int | None]:
+        """The answer without its candidates, and the entry to search for; None when there is nothing to find."""
+        skipped = Answer(record.offset, NO_PLACE, b"", self._nothing())
+        if isinstance(record, Skip):
+            return skipped, None
+        placed = self._placements.find(record.image_id, record.version, record.offset)
+        entry = placed.entry
+        if entry is None:
+            if placed.superseded:
+                return Answer(record.offset, record.offset, record.code, self._nothing(), superseded=True), None
+            return skipped, None
+        if self._postings.hidden_from(entry) < 0:
+            return skipped, None
+        answer = Answer(
+            record.offset, self._placements.place(entry), self._postings.code(entry), self._nothing(), placed.superseded
+        )
+        return answer, None if placed.superseded else entry
+
+    def _search(self, entries: Sequence[int], afters: Sequence[int]) -> list[Found]:
+        hits = self._postings.search(entries, afters, self._settings.candidates, self._settings.min_overlap)
+        return [self._found(one) for one in hits]
+
+    def _found(self, hits: Hits) -> Found:
+        image_id = self._placements.image_id
+        return Found(
+            image_ids=tuple(image_id(number) for number in hits.images.tolist()),
+            overlaps=hits.overlaps,
+            places=hits.places,
+            codes=hits.codes,
+            exhausted=hits.exhausted,
+            postings=hits.postings,
+        )
+
+    def _nothing(self) -> Found:
+        return Found(
+            image_ids=(),
+            overlaps=np.empty(0, np.uint16),
+            places=np.empty(0, np.int64),
+            codes=np.empty((0, self._settings.code_bytes), np.uint8),
+            exhausted=True,
+        )

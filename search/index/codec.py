@@ -1,0 +1,242 @@
+"""Bytes of the index log: frames, and the two kinds of payload in them.
+
+All numbers are little-endian. A frame:
+
+    magic "NDLG" | format version u16 | kind u16 | payload length u32 | CRC-32C u32 | payload
+
+The checksum covers the 12 bytes before it and the payload. Kind 1, the records of one call that were applied:
+
+    first offset i64 | records n u32 | inserts m u32 | groups u16 | code bytes u16 | term bytes u8 | log id length u8
+    log id | effects u8[n] | checksums u32[n] | versions u64[n] | id lengths u16[n] | ids
+    | terms (m, groups) of term bytes each | codes (m, code bytes)
+
+with one effect per record: it placed an image (its terms and code follow among the inserts), it placed a version that
+cannot be searched, or it only passed its offset (version 0, no id). Kind 2, one image hidden:
+
+    place i64 | hidden from i64
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, TypeVar
+
+import numpy as np
+from crc32c import crc32c
+from numpy.typing import NDArray
+
+from search.errors import MismatchError
+from search.index.errors import IndexDamagedError
+from search.types import ImageId
+
+__all__ = [
+    "FORMAT_VERSION",
+    "HEADER_BYTES",
+    "MAGIC",
+    "MAX_LOG_ID_BYTES",
+    "AppliedBatch",
+    "Effect",
+    "Hidden",
+    "decode_frame",
+    "encode_frame",
+    "find_intact_frame",
+    "is_intact",
+    "payload_length",
+]
+
+MAGIC = b"NDLG"
+"""Starts every frame; a scan for frames behind a damaged one looks for it."""
+
+FORMAT_VERSION = 1
+"""Of frames and payloads; a reader refuses any other."""
+
+MAX_LOG_ID_BYTES = 255
+"""Of a log's id in UTF-8."""
+
+_HEADER = struct.Struct("<4sHHI")
+_CHECKSUM = struct.Struct("<I")
+HEADER_BYTES = _HEADER.size + _CHECKSUM.size
+"""Bytes of a frame before its payload."""
+
+_BATCH = struct.Struct("<qIIHHBB")
+_HIDDEN = struct.Struct("<qq")
+
+
+_TERM_TYPES: dict[int, type[np.unsignedinteger[Any]]] = {1: np.uint8, 2: np.uint16, 4: np.uint32}
+"""By term bytes: a batch stores its terms in the narrowest type that holds them."""
+
+_Number = TypeVar("_Number", bound=np.generic)
+
+
+class _Kind(IntEnum):
+    BATCH = 1
+    HIDDEN = 2
+
+
+class Effect(IntEnum):
+    """What a record did to the index."""
+
+    PASSED = 0
+    """It only passed its offset: a repeated or superseded version, or a record without an image."""
+    INSERTED = 1
+    """It placed an image version."""
+    SKIPPED = 2
+    """It placed an image version that cannot be searched."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AppliedBatch:
+    """The records of one call that were applied, column by column."""
+
+    log_id: str
+    first_offset: int
+    effects: NDArray[np.uint8]
+    checksums: NDArray[np.uint32]
+    versions: NDArray[np.uint64]
+    """0 for a passed record."""
+    image_ids: tuple[ImageId, ...]
+    """"" for a passed record."""
+    terms: NDArray[np.uint32]
+    """(inserts, groups)"""
+    codes: NDArray[np.uint8]
+    """(inserts, code bytes)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """The image at `place` is hidden from all places after `hidden_from`."""
+
+    place: int
+    hidden_from: int
+
+
+def encode_frame(content: AppliedBatch | Hidden) -> bytes:
+    """One frame, ready to be appended."""
+    if isinstance(content, Hidden):
+        kind, payload = _Kind.HIDDEN, _HIDDEN.pack(content.place, content.hidden_from)
+    else:
+        kind, payload = _Kind.BATCH, _encode_batch(content)
+    header = _HEADER.pack(MAGIC, FORMAT_VERSION, kind, len(payload))
+    return b"".join((header, _CHECKSUM.pack(crc32c(payload, crc32c(header))), payload))
+
+
+def payload_length(header: bytes) -> int | None:
+    """The length of the payload that follows a frame's header; None when it is no header."""
+    if len(header) != HEADER_BYTES or not header.startswith(MAGIC):
+        return None
+    return int(_HEADER.unpack_from(header)[3])
+
+
+def is_intact(frame: bytes | memoryview) -> bool:
+    """Whether the bytes are one whole frame that its checksum confirms."""
+    length = payload_length(bytes(frame[:HEADER_BYTES]))
+    if length is None or len(frame) != HEADER_BYTES + length:
+        return False
+    (checksum,) = _CHECKSUM.unpack_from(frame, _HEADER.size)
+    return bool(crc32c(frame[HEADER_BYTES:], crc32c(frame[: _HEADER.size])) == checksum)
+
+
+def find_intact_frame(data: bytes, start: int) -> int | None:
+    """Where the first intact frame at or behind a byte starts; None when there is none."""
+    view = memoryview(data)
+    at = data.find(MAGIC, start)
+    while at >= 0:
+        length = payload_length(data[at : at + HEADER_BYTES])
+        if length is not None and is_intact(view[at : at + HEADER_BYTES + length]):
+            return at
+        at = data.find(MAGIC, at + 1)
+    return None
+
+
+def decode_frame(frame: bytes) -> AppliedBatch | Hidden:
+    """The content of an intact frame.
+
+    Raises:
+        MismatchError: Another version of the format wrote it.
+        IndexDamagedError: The content does not hold together.
+    """
+    _, version, kind, _ = _HEADER.unpack_from(frame)
+    if version != FORMAT_VERSION:
+        raise MismatchError(f"the index log has format {version}, this program reads format {FORMAT_VERSION}")
+    payload = memoryview(frame)[HEADER_BYTES:]
+    try:
+        if kind == _Kind.HIDDEN:
+            return Hidden(*_HIDDEN.unpack(payload))
+        if kind == _Kind.BATCH:
+            return _decode_batch(payload)
+    except (struct.error, ValueError, KeyError) as error:
+        raise IndexDamagedError(f"a frame of the index log is intact but senseless: {error}") from error
+    raise IndexDamagedError(f"a frame of the index log has the unknown kind {kind}")
+
+
+def _encode_batch(batch: AppliedBatch) -> bytes:
+    log_id = batch.log_id.encode()
+    ids = [image_id.encode() for image_id in batch.image_ids]
+    largest = int(batch.terms.max(initial=0))
+    term_bytes = 1 if largest < 2**8 else 2 if largest < 2**16 else 4
+    return b"".join(
+        (
+            _BATCH.pack(
+                batch.first_offset,
+                len(batch.effects),
+                len(batch.terms),
+                batch.terms.shape[1],
+                batch.codes.shape[1],
+                term_bytes,
+                len(log_id),
+            ),
+            log_id,
+            batch.effects.astype("<u1").tobytes(),
+            batch.checksums.astype("<u4").tobytes(),
+            batch.versions.astype("<u8").tobytes(),
+            np.array([len(image_id) for image_id in ids], dtype="<u2").tobytes(),
+            *ids,
+            batch.terms.astype(f"<u{term_bytes}").tobytes(),
+            batch.codes.tobytes(),
+        )
+    )
+
+
+def _decode_batch(payload: memoryview) -> AppliedBatch:
+    first_offset, records, inserts, groups, code_bytes, term_bytes, log_id_bytes = _BATCH.unpack_from(payload)
+    reader = _Reader(payload, _BATCH.size)
+    log_id = reader.text(log_id_bytes)
+    effects = reader.array(np.uint8, records)
+    checksums = reader.array(np.uint32, records)
+    versions = reader.array(np.uint64, records)
+    lengths: list[int] = reader.array(np.uint16, records).tolist()
+    image_ids = tuple(ImageId(reader.text(length)) for length in lengths)
+    terms = reader.array(_TERM_TYPES[term_bytes], inserts * groups).reshape(inserts, groups).astype(np.uint32)
+    codes = reader.array(np.uint8, inserts * code_bytes).reshape(inserts, code_bytes)
+    reader.finish()
+    if records == 0 or int(effects.max()) > max(Effect) or int((effects == Effect.INSERTED).sum()) != inserts:
+        raise ValueError(f"{inserts} inserts among {records} records do not fit their effects")
+    return AppliedBatch(log_id, first_offset, effects, checksums, versions, image_ids, terms, codes)
+
+
+class _Reader:
+    """Takes one column after the other off a payload."""
+
+    def __init__(self, payload: memoryview, start: int) -> None:
+        self._payload = payload
+        self._at = start
+
+    def _take(self, size: int) -> memoryview:
+        part = self._payload[self._at : self._at + size]
+        if len(part) != size:
+            raise ValueError(f"{size} bytes expected, {len(part)} left")
+        self._at += size
+        return part
+
+    def text(self, size: int) -> str:
+        return str(self._take(size), "utf-8")
+
+    def array(self, kind: type[_Number], count: int) -> NDArray[_Number]:
+        little_endian = np.dtype(kind).newbyteorder("<")
+        return np.frombuffer(self._take(little_endian.itemsize * count), dtype=little_endian).astype(kind)
+
+    def finish(self) -> None:
+        if self._at != len(self._payload):
+            raise ValueError(f"{len(self._payload) - self._at} bytes too many")

@@ -1,0 +1,157 @@
+"""The folder of a term index: who may open it, and for which settings.
+
+index.json   the header: format and the settings the index was made for; written last when a folder is made
+log          the frames (see `search.index.codec`)
+lock         held by the process that has the folder open
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search.errors import MismatchError
+from search.index.errors import IndexDamagedError, IndexLockedError
+
+__all__ = ["FOLDER_FORMAT", "Identity", "IndexFolder"]
+
+FOLDER_FORMAT = 1
+"""Of the folder as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What an index was made for. Two parts fit when these are equal."""
+
+    terms_fingerprint: str
+    code_fingerprint: str
+    settings: dict[str, int | str]
+    """The settings behind the fingerprints, for messages."""
+
+    def differences(self, other: Identity) -> list[str]:
+        """What differs, each with this value and the other."""
+        mine, others = self._flat(), other._flat()
+        names = sorted(mine.keys() | others.keys())
+        return [
+            f"{name} is {mine.get(name)} there and {others.get(name)} here"
+            for name in names
+            if mine.get(name) != others.get(name)
+        ]
+
+    def _flat(self) -> dict[str, int | str]:
+        return {
+            **self.settings,
+            "terms_fingerprint": self.terms_fingerprint,
+            "code_fingerprint": self.code_fingerprint,
+        }
+
+
+class IndexFolder:
+    """An open, locked folder."""
+
+    def __init__(self, path: Path, identity: Identity) -> None:
+        """Locks the folder, and makes it when there is none.
+
+        Raises:
+            IndexLockedError: Another process has it open.
+            MismatchError: It was made for other settings, or by another version of the format.
+            IndexDamagedError: Its header is missing or unreadable.
+        """
+        path.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._lock = _lock(path / "lock")
+        try:
+            if self._header.exists():
+                _check(path, _read_header(self._header), identity)
+            else:
+                self._make(identity)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def log_path(self) -> Path:
+        """The file of frames."""
+        return self.path / "log"
+
+    @property
+    def _header(self) -> Path:
+        return self.path / "index.json"
+
+    def close(self) -> None:
+        """Gives the folder free."""
+        os.close(self._lock)
+
+    def _make(self, identity: Identity) -> None:
+        # The header comes last: without one, an empty log is a folder whose making was cut short.
+        if self.log_path.exists() and self.log_path.stat().st_size > 0:
+            raise IndexDamagedError(
+                f"{self._header} is missing beside a log with content: restore it, or delete the folder to build anew"
+            )
+        self.log_path.touch()
+        _write_whole(
+            self._header,
+            {
+                "format": FOLDER_FORMAT,
+                "terms_fingerprint": identity.terms_fingerprint,
+                "code_fingerprint": identity.code_fingerprint,
+                "settings": identity.settings,
+            },
+        )
+        _sync_folder(self.path)
+        _sync_folder(self.path.parent)
+
+
+def _lock(path: Path) -> int:
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(file)
+        raise IndexLockedError(f"another process has the index {path.parent} open: stop it first") from error
+    return file
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    try:
+        header = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise IndexDamagedError(f"the index header {path} cannot be read ({error}): restore it") from error
+    if not isinstance(header, dict) or not isinstance(header.get("settings"), dict) or "format" not in header:
+        raise IndexDamagedError(f"the index header {path} is not one: restore it")
+    return header
+
+
+def _check(path: Path, header: dict[str, Any], identity: Identity) -> None:
+    if header["format"] != FOLDER_FORMAT:
+        raise MismatchError(f"the index {path} has format {header['format']}, this program reads {FOLDER_FORMAT}")
+    made_for = Identity(
+        str(header.get("terms_fingerprint")), str(header.get("code_fingerprint")), dict(header["settings"])
+    )
+    differences = made_for.differences(identity)
+    if differences:
+        raise MismatchError(
+            f"the index {path} was made for other settings: {'; '.join(differences)}. "
+            "Use the settings it was made for, or another folder"
+        )
+
+
+def _write_whole(path: Path, content: dict[str, Any]) -> None:
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _sync_folder(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

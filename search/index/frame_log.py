@@ -1,0 +1,124 @@
+"""An append-only file of frames: acknowledged means synced, a torn tail is cut, a damaged middle is refused.
+
+One writer appends one frame at a time and syncs it before the next, so a crash can only tear the last frame. Damage
+with an intact frame behind it is something else: no crash makes it, and going on would lose acknowledged records.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from search.errors import UnavailableError
+from search.index.codec import HEADER_BYTES, find_intact_frame, is_intact, payload_length
+from search.index.errors import IndexDamagedError
+
+__all__ = ["FrameLog"]
+
+log = logging.getLogger(__name__)
+
+
+class FrameLog:
+    """One log file. Not for several threads at once."""
+
+    def __init__(self, path: Path, sync: bool = True) -> None:
+        """Opens an existing file; `replay` must run to its end before the first `append`.
+
+        Args:
+            path: The file.
+            sync: Whether an append waits for the disk. Without it a crash of the machine (not of the process) may
+                lose or damage what was acknowledged.
+
+        Raises:
+            IndexDamagedError: The file is missing.
+        """
+        self.path = path
+        self._sync = sync
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise IndexDamagedError(f"the index log {path} is missing: restore the folder or build it anew") from error
+        self._size = 0
+        """Up to where the file is known to be intact."""
+        self._dirty = False
+        """Whether something half-written may lie behind `_size`."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all intact frames."""
+        return self._size
+
+    def replay(self) -> Iterator[bytes]:
+        """All frames, in order; a torn tail is cut off the file.
+
+        Raises:
+            IndexDamagedError: A frame is damaged and an intact one follows.
+        """
+        with self.path.open("rb", buffering=2**20) as file:
+            end = os.fstat(file.fileno()).st_size
+            while self._size < end:
+                header = file.read(HEADER_BYTES)
+                length = payload_length(header)
+                frame = header
+                if length is not None and self._size + HEADER_BYTES + length <= end:
+                    frame += file.read(length)
+                if not is_intact(frame):
+                    self._cut_torn_tail(end)
+                    return
+                self._size += len(frame)
+                yield frame
+        # What a killed process wrote may still wait for the disk; from here on it counts as acknowledged.
+        os.fsync(self._file)
+
+    def append(self, frame: bytes) -> None:
+        """Adds a frame; when this returns it survives a crash.
+
+        Raises:
+            UnavailableError: It could not be written (the disk is full, say). The file is as it was before.
+        """
+        try:
+            if self._dirty:
+                self._cut_back()
+            self._dirty = True
+            self._write(frame)
+        except OSError as error:
+            self._try_cut_back()
+            raise UnavailableError(f"cannot write {self.path}: {error.strerror}", retry_after_s=1.0) from error
+        self._size += len(frame)
+        self._dirty = False
+
+    def close(self) -> None:
+        """Closes the file."""
+        os.close(self._file)
+
+    def _write(self, frame: bytes) -> None:
+        at, rest = self._size, memoryview(frame)
+        while rest:
+            written = os.pwrite(self._file, rest, at)
+            at, rest = at + written, rest[written:]
+        if self._sync:
+            os.fdatasync(self._file)
+
+    def _cut_back(self) -> None:
+        os.ftruncate(self._file, self._size)
+        os.fsync(self._file)
+        self._dirty = False
+
+    def _try_cut_back(self) -> None:
+        try:
+            self._cut_back()
+        except OSError as error:
+            log.warning("%s keeps a half-written tail until the next write: %s", self.path, error.strerror)
+
+    def _cut_torn_tail(self, end: int) -> None:
+        tail = os.pread(self._file, end - self._size, self._size)
+        later = find_intact_frame(tail, 1)
+        if later is not None:
+            raise IndexDamagedError(
+                f"{self.path} is damaged at byte {self._size} (intact again from byte {self._size + later}): "
+                "restore the folder from a copy, or delete it and build the index anew"
+            )
+        self._cut_back()
+        log.warning("%s: cut a torn tail of %d bytes at byte %d", self.path, end - self._size, self._size)

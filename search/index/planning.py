@@ -1,0 +1,109 @@
+"""Decides what the new records of a call do to an index, before anything is written. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from search.errors import BadInputError, LogGapError
+from search.index.codec import MAX_LOG_ID_BYTES, AppliedBatch, Effect
+from search.index.interface import Insert, Record, Skip
+from search.types import ImageId, LogPosition
+
+__all__ = ["RecordShape", "check_records", "plan_batch"]
+
+_NO_ID = ImageId("")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordShape:
+    """The sizes that every insert must have."""
+
+    groups: int
+    bits_per_group: int
+    code_bytes: int
+
+    def check(self, record: Insert) -> None:
+        """Raises `BadInputError` for a record of other sizes."""
+        if record.terms.shape != (self.groups,) or len(record.code) != self.code_bytes:
+            raise BadInputError(
+                f"offset {record.offset} has {record.terms.shape} terms and {len(record.code)} code bytes, "
+                f"the index takes ({self.groups},) and {self.code_bytes}"
+            )
+        if int(record.terms.max()) >> self.bits_per_group:
+            raise BadInputError(f"offset {record.offset} has a term of more than {self.bits_per_group} bits")
+
+
+def check_records(log_id: str, records: Sequence[Record], position: LogPosition, shape: RecordShape) -> int:
+    """Checks that records can be applied at a position; says how many of them, from the front, were applied before.
+
+    Raises:
+        LogGapError: They leave a gap behind the position, are from another log, or the last record applied is not the
+            one of that offset.
+        BadInputError: Offsets are not consecutive, terms or a code have the wrong size, or there is no log id.
+    """
+    if not 1 <= len(log_id.encode()) <= MAX_LOG_ID_BYTES:
+        raise BadInputError(f"a log id has 1 to {MAX_LOG_ID_BYTES} bytes")
+    if not records:
+        return 0
+    first, expected = records[0].offset, position.offset + 1
+    for index, record in enumerate(records):
+        if record.offset != first + index:
+            raise BadInputError(f"offset {record.offset} follows {first + index - 1}: offsets must be consecutive")
+        if isinstance(record, Insert):
+            shape.check(record)
+    if first < 0:
+        raise BadInputError(f"offsets start at 0, not {first}")
+    if position.log_id and log_id != position.log_id:
+        raise LogGapError(f"the index follows log {position.log_id!r}, the records are from {log_id!r}", expected)
+    if first > expected:
+        raise LogGapError(f"the index expects offset {expected}, the records begin at {first}", expected)
+    applied = min(expected - first, len(records))
+    _check_last(records, applied, position)
+    return applied
+
+
+def _check_last(records: Sequence[Record], applied: int, position: LogPosition) -> None:
+    last = records[applied - 1] if applied else None
+    if last is not None and last.offset == position.offset and last.checksum != position.checksum:
+        raise LogGapError(
+            f"offset {position.offset} was applied with checksum {position.checksum:#010x}, now it comes with "
+            f"{last.checksum:#010x}: this is not the log that the index follows",
+            position.offset + 1,
+        )
+
+
+def plan_batch(
+    log_id: str, records: Sequence[Record], latest_version: Callable[[ImageId], int | None], shape: RecordShape
+) -> AppliedBatch:
+    """What new records do, in their order; each sees the effects of those before it.
+
+    Args:
+        log_id: Of the records.
+        records: At least one, the next ones of the log.
+        latest_version: The highest version of an image placed so far; None for an unknown image.
+        shape: Of every insert.
+    """
+    placed_here: dict[ImageId, int] = {}
+    effects = []
+    for record in records:
+        latest = placed_here.get(record.image_id, latest_version(record.image_id))
+        if record.image_id == _NO_ID or (latest is not None and record.version <= latest):
+            effects.append(Effect.PASSED)
+            continue
+        placed_here[record.image_id] = record.version
+        effects.append(Effect.SKIPPED if isinstance(record, Skip) else Effect.INSERTED)
+    rows = list(zip(records, effects, strict=True))
+    inserts = [record for record, effect in rows if effect is Effect.INSERTED and isinstance(record, Insert)]
+    return AppliedBatch(
+        log_id=log_id,
+        first_offset=records[0].offset,
+        effects=np.array(effects, np.uint8),
+        checksums=np.array([record.checksum for record in records], np.uint32),
+        versions=np.array([0 if effect is Effect.PASSED else record.version for record, effect in rows], np.uint64),
+        image_ids=tuple(_NO_ID if effect is Effect.PASSED else record.image_id for record, effect in rows),
+        terms=np.array([insert.terms for insert in inserts], np.uint32).reshape(-1, shape.groups),
+        codes=np.frombuffer(b"".join(insert.code for insert in inserts), np.uint8).reshape(-1, shape.code_bytes),
+    )
