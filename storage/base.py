@@ -1,0 +1,95 @@
+"""What every store of our own shares: the checks before a write, staging, one writer at a time, listeners."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import final
+
+from search.errors import BadInputError, LogGapError, RefusedError, StaleError
+from search.types import NO_OFFSET, Decision, LogPosition
+from storage.interfaces import ClusterStore
+from storage.limits import MAX_TEXT_BYTES, check_decision
+from storage.records import StoreState
+from storage.staging import Changes, Reader, stage
+
+__all__ = ["StagedStore", "check_basis"]
+
+
+def check_basis(state: StoreState, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> None:
+    """Refuses decisions that do not continue the store, or rest on another state of it.
+
+    Raises:
+        StaleError: Offset or revision are not the store's.
+        LogGapError: The log is another one, or the offsets are not consecutive.
+        RefusedError: A decision is malformed.
+    """
+    position = state.position
+    if (offset, revision) != (position.offset, state.revision):
+        raise StaleError(
+            f"the decisions rest on offset {offset} and revision {revision}, the store has offset {position.offset}"
+            f" and revision {state.revision}: look up again",
+            position.offset,
+            state.revision,
+        )
+    if not 1 <= len(log_id.encode()) <= MAX_TEXT_BYTES:
+        raise RefusedError(f"a log id has 1 to {MAX_TEXT_BYTES} bytes: {log_id[:64]!r}")
+    expected = position.offset + 1
+    if position.offset != NO_OFFSET and log_id != position.log_id:
+        raise LogGapError(f"the decisions come from the log {log_id}, the store follows {position.log_id}", expected)
+    for decision in decisions:
+        if decision.offset != expected:
+            raise LogGapError(f"the store expects offset {expected}, the decision has {decision.offset}", expected)
+        check_decision(decision)
+        expected += 1
+
+
+class StagedStore(ClusterStore):
+    """Checks, stages, and hands the changes to `_commit`; subclasses keep them."""
+
+    def __init__(self) -> None:
+        self._writer = threading.Lock()
+        self._listeners: list[Callable[[StoreState], None]] = []
+
+    @abstractmethod
+    def _current(self) -> tuple[StoreState, Reader]:
+        """The state and what is there, read only while this thread is the writer."""
+
+    @abstractmethod
+    def _commit(self, changes: Changes) -> None:
+        """Keeps all of the changes or nothing, and syncs."""
+
+    @abstractmethod
+    def _commit_published(self, number: int) -> None:
+        """Keeps the number of the last history entry that is out."""
+
+    @final
+    def apply(self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> LogPosition:
+        """See `ClusterStore.apply`."""
+        with self._writer:
+            state, reader = self._current()
+            check_basis(state, log_id, decisions, offset, revision)
+            if not decisions:
+                return state.position
+            changes = stage(reader, state, log_id, decisions)
+            self._commit(changes)
+        for listener in self._listeners:
+            listener(changes.state)
+        return changes.state.position
+
+    @final
+    def set_published(self, number: int) -> None:
+        """See `ClusterStore.set_published`."""
+        with self._writer:
+            state, before = self._current()[0], self.published()
+            if not before <= number <= state.history_number:
+                raise BadInputError(
+                    f"{number} cannot be published: {before} was before, the last entry is {state.history_number}"
+                )
+            self._commit_published(number)
+
+    @final
+    def on_apply(self, listener: Callable[[StoreState], None]) -> None:
+        """See `ClusterStore.on_apply`."""
+        self._listeners = [*self._listeners, listener]

@@ -1,0 +1,255 @@
+"""What a store can do: one writer (`ClusterStore`) and the narrow views that readers ask for.
+
+A *view* (`StoreView`) shows the whole store as of one moment, whatever the writer does meanwhile. Take it with
+`ClusterStore.snapshot()`, use it for one question, leave it soon: it holds resources until the block ends.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from itertools import islice
+from typing import Protocol
+
+from search.errors import BadInputError
+from search.types import Cluster, Decision, ImageId, LogPosition, Lookup, Standing
+from storage.records import (
+    ClusterRecord,
+    Edge,
+    EmbeddingRecord,
+    HistoryEntry,
+    ImageRecord,
+    Page,
+    StoreState,
+)
+from storage.tokens import decode_token, encode_token
+
+__all__ = [
+    "ClusterRecord",
+    "ClusterStore",
+    "ClusterView",
+    "Edge",
+    "EmbeddingRecord",
+    "HistoryEntry",
+    "HistoryView",
+    "ImageRecord",
+    "ImageView",
+    "Page",
+    "StoreState",
+    "StoreView",
+]
+
+
+class ImageView(Protocol):
+    """Image -> head."""
+
+    def image(self, image_id: ImageId) -> ImageRecord | None:
+        """The last verdict on an image; None: unknown."""
+        ...
+
+
+class ClusterView(Protocol):
+    """Head -> members."""
+
+    def cluster(self, head: ImageId) -> ClusterRecord | None:
+        """A cluster by its head; None: no image of that id is a head."""
+        ...
+
+    def members(self, head: ImageId, limit: int, token: str | None = None) -> Page[ImageId]:
+        """A page of a cluster's members in the order in which they came in, the head first.
+
+        Args:
+            head: The cluster; an unknown one has no members.
+            limit: How many at most, from 1.
+            token: `next_token` of the page before; None: from the start.
+
+        Raises:
+            BadInputError: The limit is below 1, or the token is none of this cluster's.
+        """
+        ...
+
+
+class HistoryView(Protocol):
+    """Every move, in order."""
+
+    def history(self, after: int, limit: int) -> Sequence[HistoryEntry]:
+        """At most `limit` entries with numbers above `after`, in order."""
+        ...
+
+
+class StoreView(ABC):
+    """The whole store as of one moment. Iterators go through everything and read as they go."""
+
+    @abstractmethod
+    def state(self) -> StoreState:
+        """Position, revision and counts."""
+
+    @abstractmethod
+    def published(self) -> int:
+        """The number of the last history entry that is out on Kafka; 0: none."""
+
+    @abstractmethod
+    def image(self, image_id: ImageId) -> ImageRecord | None:
+        """The last verdict on an image; None: unknown."""
+
+    @abstractmethod
+    def cluster(self, head: ImageId) -> ClusterRecord | None:
+        """A cluster by its head; None: no image of that id is a head."""
+
+    @abstractmethod
+    def embedding(self, place: int) -> EmbeddingRecord | None:
+        """The embeddings of the image version with this place, if that is the image's latest."""
+
+    @abstractmethod
+    def images(self) -> Iterator[ImageRecord]:
+        """All images, in the order of their ids' bytes."""
+
+    @abstractmethod
+    def clusters(self) -> Iterator[ClusterRecord]:
+        """All clusters, in the order of their heads' bytes."""
+
+    @abstractmethod
+    def edges(self) -> Iterator[Edge]:
+        """All edges: those of one head together, by sequence."""
+
+    @abstractmethod
+    def edges_of(self, head: ImageId, after: int) -> Iterator[Edge]:
+        """The edges of one head with a sequence above `after`, in order."""
+
+    @abstractmethod
+    def embeddings(self) -> Iterator[EmbeddingRecord]:
+        """All embeddings, by place: the order in which an index is rebuilt."""
+
+    @abstractmethod
+    def history_from(self, after: int) -> Iterator[HistoryEntry]:
+        """The history entries with numbers above `after`, in order."""
+
+    def standing(self, image_id: ImageId) -> Standing | None:
+        """Where an image stands; a store may know a cheaper way than the whole record."""
+        image = self.image(image_id)
+        return None if image is None else Standing(image.image_id, image.version, image.place, image.head)
+
+    def history(self, after: int, limit: int) -> Sequence[HistoryEntry]:
+        """At most `limit` entries with numbers above `after`, in order."""
+        return tuple(islice(self.history_from(after), limit))
+
+    def members(self, head: ImageId, limit: int, token: str | None = None) -> Page[ImageId]:
+        """A page of a cluster's members; see `ClusterView.members`."""
+        if limit < 1:
+            raise BadInputError(f"a page holds at least 1 member, not {limit}")
+        after = 0 if token is None else decode_token(head, token)
+        edges = list(islice(self.edges_of(head, after), limit + 1))
+        items = tuple(edge.member for edge in edges[:limit])
+        return Page(items, encode_token(head, edges[limit - 1].sequence) if len(edges) > limit else None)
+
+    def look_up(self, ids: Iterable[ImageId]) -> Lookup:
+        """Standings of the known images among `ids`, the clusters of their heads, and the moment they are of."""
+        state = self.state()
+        standings: dict[ImageId, Standing] = {}
+        clusters: dict[ImageId, Cluster] = {}
+        for image_id in dict.fromkeys(ids):
+            standing = self.standing(image_id)
+            if standing is None:
+                continue
+            standings[image_id] = standing
+            if standing.head not in clusters:
+                cluster = self.cluster(standing.head)
+                if cluster is not None:  # law 2 says that it is there; `verify` reports it where it is not
+                    clusters[standing.head] = Cluster(cluster.head, cluster.count, cluster.founding_code)
+        return Lookup(state.position, state.revision, standings, clusters)
+
+
+class ClusterStore(ABC):
+    """The only writer of heads, members, embeddings and history; all other classes read.
+
+    Thread-safe: any number of readers beside one writer at a time.
+    """
+
+    @abstractmethod
+    def snapshot(self) -> AbstractContextManager[StoreView]:
+        """The store as of now, until the block ends.
+
+        Raises:
+            UnavailableError: The store is closed or being reopened.
+        """
+
+    @abstractmethod
+    def apply(self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> LogPosition:
+        """Does what the decisions say, all of it or nothing, and syncs.
+
+        Args:
+            log_id: The log (Kafka's topic id) that the decisions come from; the first call fixes it.
+            decisions: With consecutive offsets from `offset` + 1; none: nothing happens.
+            offset: The store's offset that the decisions rest on.
+            revision: The override revision that they rest on.
+
+        Returns:
+            The position after the last decision.
+
+        Raises:
+            StaleError: Offset or revision are not the store's; it carries the store's.
+            LogGapError: The offsets are not consecutive, or the log is another one.
+            RefusedError: A decision is malformed (an id too long, a time out of range); it carries the offset.
+            ContradictionError: A decision does not fit what the store holds.
+            WriteError: The disk does not take it.
+        """
+
+    @abstractmethod
+    def set_published(self, number: int) -> None:
+        """Remembers that all history entries up to `number` are out on Kafka.
+
+        Raises:
+            BadInputError: The number is below the one remembered, or above the last entry's.
+            WriteError: The disk does not take it.
+        """
+
+    @abstractmethod
+    def on_apply(self, listener: Callable[[StoreState], None]) -> None:
+        """Calls `listener` with the new state after each `apply` that wrote something, on the writer's thread.
+
+        Listeners must return at once and must not raise.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Closes the store; a second call does nothing."""
+
+    def look_up(self, ids: Iterable[ImageId]) -> Lookup:
+        """Standings and clusters of `ids` with position and revision, all of one moment; unknown images are absent."""
+        with self.snapshot() as view:
+            return view.look_up(ids)
+
+    def position(self) -> LogPosition:
+        """How far the order is applied."""
+        return self.state().position
+
+    def state(self) -> StoreState:
+        """Position, revision and counts."""
+        with self.snapshot() as view:
+            return view.state()
+
+    def published(self) -> int:
+        """The number of the last history entry that is out on Kafka; 0: none."""
+        with self.snapshot() as view:
+            return view.published()
+
+    def image(self, image_id: ImageId) -> ImageRecord | None:
+        """The last verdict on an image; None: unknown."""
+        with self.snapshot() as view:
+            return view.image(image_id)
+
+    def cluster(self, head: ImageId) -> ClusterRecord | None:
+        """A cluster by its head; None: no image of that id is a head."""
+        with self.snapshot() as view:
+            return view.cluster(head)
+
+    def members(self, head: ImageId, limit: int, token: str | None = None) -> Page[ImageId]:
+        """A page of a cluster's members; see `ClusterView.members`."""
+        with self.snapshot() as view:
+            return view.members(head, limit, token)
+
+    def history(self, after: int, limit: int) -> Sequence[HistoryEntry]:
+        """At most `limit` history entries with numbers above `after`, in order."""
+        with self.snapshot() as view:
+            return view.history(after, limit)

@@ -1,0 +1,82 @@
+"""The sizes that a store takes: a decision beyond them is refused before anything else is looked at."""
+
+from __future__ import annotations
+
+from search.errors import BadInputError, RefusedError
+from search.types import Decision, ImageId, Move
+
+__all__ = ["MAX_ID_BYTES", "check_decision", "id_bytes"]
+
+MAX_ID_BYTES = 256
+"""Of an image id in UTF-8."""
+
+MAX_TEXT_BYTES = 1024
+"""Of the name of a model or index version, and of a log id."""
+
+MAX_CODE_BYTES = 2048
+"""Of a score code: 16,384 bits."""
+
+MAX_VECTOR_BYTES = 65_536
+"""Of one embedding: 16,384 elements of float32."""
+
+MAX_U64 = 2**64 - 1
+MAX_I64 = 2**63 - 1
+
+
+def id_bytes(image_id: ImageId) -> bytes:
+    """The UTF-8 bytes of an id.
+
+    Raises:
+        BadInputError: It is empty, longer than `MAX_ID_BYTES`, or not encodable.
+    """
+    try:
+        encoded = image_id.encode()
+    except UnicodeEncodeError:
+        raise BadInputError(f"the image id {image_id[:64]!r} is not valid Unicode") from None
+    if not 1 <= len(encoded) <= MAX_ID_BYTES:
+        raise BadInputError(f"an image id has 1 to {MAX_ID_BYTES} bytes, this one {len(encoded)}: {image_id[:64]!r}")
+    return encoded
+
+
+def check_decision(decision: Decision) -> None:
+    """Refuses a decision with a part that is too long or out of range.
+
+    Raises:
+        RefusedError: It names the part and carries the offset.
+    """
+    try:
+        id_bytes(decision.image_id)
+        for move in decision.moves:
+            _check_move(move)
+        _check_range("version", decision.version, 0, MAX_U64)
+        _check_range("checksum", decision.checksum, 0, 2**32 - 1)
+        _check_range("place", decision.place, -MAX_I64 - 1, MAX_I64)
+        for name in ("created_at_ms", "arrived_at_ms", "decided_at_ms"):
+            _check_range(name, getattr(decision, name), -MAX_I64 - 1, MAX_I64)
+        _check_size("model version", decision.versions.model.encode(), MAX_TEXT_BYTES)
+        _check_size("index version", decision.versions.index.encode(), MAX_TEXT_BYTES)
+        _check_size("score code", decision.score_code, MAX_CODE_BYTES)
+        _check_size("search vector", decision.search_vector, MAX_VECTOR_BYTES)
+        _check_size("score vector", decision.score_vector, MAX_VECTOR_BYTES)
+    except (BadInputError, UnicodeEncodeError) as error:
+        raise RefusedError(f"the decision at offset {decision.offset} is malformed: {error}", decision.offset) from None
+
+
+def _check_move(move: Move) -> None:
+    id_bytes(move.image_id)
+    id_bytes(move.new_head)
+    for optional in (move.old_head, move.matched):
+        if optional is not None:
+            id_bytes(optional)
+    if move.score is not None and move.score != move.score:
+        raise BadInputError(f"the score of {move.image_id!r} is not a number")
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise BadInputError(f"{name} {value} is not in {low} to {high}")
+
+
+def _check_size(name: str, value: bytes, most: int) -> None:
+    if len(value) > most:
+        raise BadInputError(f"the {name} has {len(value)} bytes, at most {most} are taken")

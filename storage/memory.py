@@ -1,0 +1,139 @@
+"""The store in memory: the reference for every other store, and handy in tests. Nothing outlives the process."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from search.errors import UnavailableError
+from search.types import ImageId
+from storage.base import StagedStore
+from storage.interfaces import StoreView
+from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreState
+from storage.staging import Changes, Reader
+
+__all__ = ["MemoryStore"]
+
+
+@dataclass(slots=True)
+class _Content(StoreView):
+    """Plain dictionaries; a view is a copy of them."""
+
+    current: StoreState = field(default_factory=StoreState)
+    out: int = 0
+    image_of: dict[ImageId, ImageRecord] = field(default_factory=dict)
+    cluster_of: dict[ImageId, ClusterRecord] = field(default_factory=dict)
+    members_of: dict[ImageId, dict[int, ImageId]] = field(default_factory=dict)
+    """Sequence -> member; sequences only grow, so insertion order is their order."""
+    embedding_at: dict[int, EmbeddingRecord] = field(default_factory=dict)
+    entries: list[HistoryEntry] = field(default_factory=list)
+
+    def copy(self) -> _Content:
+        return _Content(
+            self.current,
+            self.out,
+            dict(self.image_of),
+            dict(self.cluster_of),
+            {head: dict(members) for head, members in self.members_of.items()},
+            dict(self.embedding_at),
+            list(self.entries),
+        )
+
+    def state(self) -> StoreState:
+        return self.current
+
+    def published(self) -> int:
+        return self.out
+
+    def image(self, image_id: ImageId) -> ImageRecord | None:
+        return self.image_of.get(image_id)
+
+    def cluster(self, head: ImageId) -> ClusterRecord | None:
+        return self.cluster_of.get(head)
+
+    def embedding(self, place: int) -> EmbeddingRecord | None:
+        return self.embedding_at.get(place)
+
+    def images(self) -> Iterator[ImageRecord]:
+        return (self.image_of[key] for key in sorted(self.image_of, key=str.encode))
+
+    def clusters(self) -> Iterator[ClusterRecord]:
+        return (self.cluster_of[key] for key in sorted(self.cluster_of, key=str.encode))
+
+    def edges(self) -> Iterator[Edge]:
+        heads = sorted(self.members_of, key=lambda head: (len(head.encode()), head.encode()))
+        return (edge for head in heads for edge in self.edges_of(head, 0))
+
+    def edges_of(self, head: ImageId, after: int) -> Iterator[Edge]:
+        members = self.members_of.get(head, {})
+        return (Edge(head, sequence, member) for sequence, member in members.items() if sequence > after)
+
+    def embeddings(self) -> Iterator[EmbeddingRecord]:
+        return (self.embedding_at[place] for place in sorted(self.embedding_at))
+
+    def history_from(self, after: int) -> Iterator[HistoryEntry]:
+        return iter(self.entries[bisect_right(self.entries, after, key=lambda entry: entry.number) :])
+
+    def take(self, changes: Changes) -> None:
+        self.current = changes.state
+        self.image_of.update(changes.images)
+        for head, cluster in changes.clusters.items():
+            if cluster is None:
+                self.cluster_of.pop(head, None)
+            else:
+                self.cluster_of[head] = cluster
+        for (head, sequence), member in changes.edges.items():
+            members = self.members_of.setdefault(head, {})
+            if member is None:
+                members.pop(sequence, None)
+            else:
+                members[sequence] = member
+            if not members:
+                del self.members_of[head]
+        for place, embedding in changes.embeddings.items():
+            if embedding is None:
+                self.embedding_at.pop(place, None)
+            else:
+                self.embedding_at[place] = embedding
+        self.entries.extend(changes.history)
+
+
+class MemoryStore(StagedStore):
+    """A store that forgets everything at exit. A view costs a copy of all that is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._content: _Content | None = _Content()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[StoreView]:
+        """See `ClusterStore.snapshot`."""
+        with self._lock:
+            view = self._open().copy()
+        yield view
+
+    def close(self) -> None:
+        """Forgets everything."""
+        with self._lock:
+            self._content = None
+
+    def _open(self) -> _Content:
+        if self._content is None:
+            raise UnavailableError("the store is closed")
+        return self._content
+
+    def _current(self) -> tuple[StoreState, Reader]:
+        content = self._open()
+        return content.current, content
+
+    def _commit(self, changes: Changes) -> None:
+        with self._lock:
+            self._open().take(changes)
+
+    def _commit_published(self, number: int) -> None:
+        with self._lock:
+            self._open().out = number

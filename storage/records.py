@@ -1,0 +1,125 @@
+"""What a store holds, as records: images, clusters, embeddings, history, and the state of the store itself.
+
+Times are milliseconds since the epoch. A *sequence* is the number of the history entry by which an image came into
+its cluster: members of a cluster are listed by it, so the head, who founded the cluster, comes first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from search.types import Cause, ImageId, LogPosition, Versions
+
+__all__ = [
+    "ClusterRecord",
+    "Edge",
+    "EmbeddingRecord",
+    "HistoryEntry",
+    "ImageRecord",
+    "Page",
+    "StoreState",
+]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """The last verdict on an image, and where its edge lies."""
+
+    image_id: ImageId
+    version: int
+    place: int
+    head: ImageId
+    score: float | None
+    matched: ImageId | None
+    cause: Cause
+    decided_at_ms: int
+    created_at_ms: int
+    arrived_at_ms: int
+    versions: Versions
+    edge_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterRecord:
+    """A cluster, kept under its head until it is empty."""
+
+    head: ImageId
+    count: int
+    """Members, the head included."""
+    founding_code: bytes
+    founded_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One image is a member of one cluster."""
+
+    head: ImageId
+    sequence: int
+    member: ImageId
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingRecord:
+    """What the latest version of an image looks like; all of them, by place, rebuild an index.
+
+    Vectors are the little-endian bytes of the notification (float16 or float32, as their length tells), the code the
+    packed bits that the classifier compares; empty where search or scorer could not take the image.
+    """
+
+    place: int
+    image_id: ImageId
+    version: int
+    score_code: bytes
+    search_vector: bytes
+    score_vector: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One move of one image. Numbers start at 1 and leave no gap.
+
+    `offset` is the record of the order that caused the move. Place, version, creation and arrival are those of the
+    image that moved: for an adopted head they are older than the record that moved it.
+    """
+
+    number: int
+    image_id: ImageId
+    old_head: ImageId | None
+    new_head: ImageId
+    cause: Cause
+    score: float | None
+    matched: ImageId | None
+    place: int
+    offset: int
+    version: int
+    decided_at_ms: int
+    created_at_ms: int
+    arrived_at_ms: int
+    versions: Versions
+
+
+@dataclass(frozen=True, slots=True)
+class StoreState:
+    """The store at one moment: how far it is, and what it counts."""
+
+    position: LogPosition = field(default_factory=LogPosition)
+    revision: int = 0
+    """Raised by every override, rollback or restore."""
+    images: int = 0
+    clusters: int = 0
+    history_number: int = 0
+    """Of the last entry; 0 before the first."""
+    duplicates: int = 0
+    superseded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some items in order, and the token of those that follow (None: these were the last)."""
+
+    items: tuple[T, ...]
+    next_token: str | None = None

@@ -1,0 +1,174 @@
+"""The check of a whole store: law 2 in both directions, counts, dangling heads and edges, embeddings, history.
+
+It reads one view from end to end, record after record, so it needs the same memory for a thousand images and for a
+billion, and a store may go on being written meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from storage.errors import CorruptedError
+from storage.interfaces import StoreView
+from storage.records import ClusterRecord, Edge, EmbeddingRecord, ImageRecord, StoreState
+
+__all__ = ["VerifyProgress", "verify"]
+
+MOST_PROBLEMS = 100
+"""Problems that are told in words; all are counted."""
+
+REPORT_EVERY = 10_000
+"""Records between two reports."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyProgress:
+    """How far a check is; the last one has `done`."""
+
+    done: bool
+    checked: int
+    total: int
+    """Records to check, as the store's counts have it."""
+    images: int
+    clusters: int
+    problems: tuple[str, ...]
+    """The first hundred, told only when done; none and done: the store is sound."""
+    problem_count: int
+
+
+@dataclass(slots=True)
+class _Findings:
+    state: StoreState
+    checked: int = 0
+    images: int = 0
+    clusters: int = 0
+    problem_count: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def report(self, problems: Iterable[str]) -> None:
+        for problem in problems:
+            self.problem_count += 1
+            if len(self.problems) < MOST_PROBLEMS:
+                self.problems.append(problem)
+
+    def progress(self, done: bool = False) -> VerifyProgress:
+        state = self.state
+        total = 3 * state.images + state.clusters + state.history_number
+        told = tuple(self.problems) if done else ()
+        return VerifyProgress(done, self.checked, total, self.images, self.clusters, told, self.problem_count)
+
+
+Problems = Iterator[str]
+"""What is wrong, in words."""
+
+
+def verify(view: StoreView, report_every: int = REPORT_EVERY) -> Iterator[VerifyProgress]:
+    """Checks everything that a view shows; the last report is done and tells the problems.
+
+    A record that cannot be read ends its own pass (images, clusters, ...) and is told; the other passes go on.
+    """
+    found = _Findings(view.state())
+    for check in (_images, _clusters, _edges, _embeddings, _history):
+        try:
+            for problems in check(view, found):
+                found.report(problems)
+                found.checked += 1
+                if found.checked % report_every == 0:
+                    yield found.progress()
+        except CorruptedError as error:
+            found.report([str(error)])
+    found.report(_count_problems(view, found))
+    yield found.progress(done=True)
+
+
+def _images(view: StoreView, found: _Findings) -> Iterator[Problems]:
+    for image in view.images():
+        found.images += 1
+        yield _image_problems(view, image)
+
+
+def _image_problems(view: StoreView, image: ImageRecord) -> Problems:
+    name, head, sequence = image.image_id, image.head, image.edge_sequence
+    if view.cluster(head) is None:
+        yield f"image {name!r}: its head {head!r} has no cluster"
+    edge = next(view.edges_of(head, sequence - 1), None)
+    if edge != Edge(head, sequence, name):
+        yield f"image {name!r}: it is not listed under its head {head!r}"
+    embedding = view.embedding(image.place)
+    if embedding is None or (embedding.image_id, embedding.version) != (name, image.version):
+        yield f"image {name!r}: the embeddings of version {image.version} are not at place {image.place}"
+    entry = next(view.history_from(sequence - 1), None)
+    if entry is None or (entry.number, entry.image_id, entry.new_head) != (sequence, name, head):
+        yield f"image {name!r}: history entry {sequence} does not bring it to {head!r}"
+
+
+def _clusters(view: StoreView, found: _Findings) -> Iterator[Problems]:
+    for cluster in view.clusters():
+        found.clusters += 1
+        yield _cluster_problems(view, cluster)
+
+
+def _cluster_problems(view: StoreView, cluster: ClusterRecord) -> Problems:
+    image = view.image(cluster.head)
+    if image is None:
+        yield f"cluster {cluster.head!r}: its head is unknown"
+    elif image.head != cluster.head:
+        yield f"cluster {cluster.head!r}: its head has another head, {image.head!r}"
+    if cluster.count < 1:
+        yield f"cluster {cluster.head!r}: it counts {cluster.count} members"
+
+
+def _edges(view: StoreView, found: _Findings) -> Iterator[Problems]:
+    heads = 0
+    for head, edges in groupby(view.edges(), key=lambda edge: edge.head):
+        heads += 1
+        listed = 0
+        for edge in edges:
+            listed += 1
+            yield _edge_problems(view, edge)
+        cluster = view.cluster(head)
+        if cluster is None or cluster.count != listed:
+            count = 0 if cluster is None else cluster.count
+            found.report([f"cluster {head!r}: it counts {count} members, {listed} are listed"])
+    if heads != found.clusters:
+        found.report([f"{heads} heads have members, there are {found.clusters} clusters"])
+
+
+def _edge_problems(view: StoreView, edge: Edge) -> Problems:
+    image = view.image(edge.member)
+    if image is None:
+        yield f"cluster {edge.head!r}: it lists {edge.member!r}, which is unknown"
+    elif (image.head, image.edge_sequence) != (edge.head, edge.sequence):
+        yield f"cluster {edge.head!r}: it lists {edge.member!r} at {edge.sequence}, whose head is {image.head!r}"
+
+
+def _embeddings(view: StoreView, found: _Findings) -> Iterator[Problems]:
+    for embedding in view.embeddings():
+        yield _embedding_problems(view, embedding)
+
+
+def _embedding_problems(view: StoreView, embedding: EmbeddingRecord) -> Problems:
+    image = view.image(embedding.image_id)
+    if image is None or (image.place, image.version) != (embedding.place, embedding.version):
+        yield f"embeddings at place {embedding.place}: {embedding.image_id!r} has no such place or version"
+
+
+def _history(view: StoreView, found: _Findings) -> Iterator[Problems]:
+    last = 0
+    for entry in view.history_from(0):
+        yield iter(()) if entry.number == last + 1 else iter([f"history: no entry between {last} and {entry.number}"])
+        last = entry.number
+    if last != found.state.history_number:
+        found.report([f"history: it ends at {last}, the store counts {found.state.history_number}"])
+
+
+def _count_problems(view: StoreView, found: _Findings) -> Problems:
+    state = found.state
+    if found.images != state.images:
+        yield f"{found.images} images, the store counts {state.images}"
+    if found.clusters != state.clusters:
+        yield f"{found.clusters} clusters, the store counts {state.clusters}"
+    if view.published() > state.history_number:
+        yield f"history is published up to {view.published()}, its last entry is {state.history_number}"
