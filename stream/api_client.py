@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 
-from search.errors import BadInputError, NeardupError, ServiceError, UnavailableError
+from search.errors import BadInputError, ServiceError, UnavailableError
+from stream.errors import NotFoundError
 
-__all__ = ["ApiClient", "Json", "NotFoundError"]
+__all__ = ["ApiClient", "Json"]
 
 Json = dict[str, Any]
 """One JSON object of an answer."""
 
 
-class NotFoundError(NeardupError):
-    """There is no such image or cluster."""
-
-
 class ApiClient:
     """A connection to one HTTP API; use it as a context manager."""
 
-    def __init__(self, url: str, timeout_s: float = 10.0, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        max_page: int = 1000,
+        timeout_s: float = 10.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         """Prepares the connection; the server need not be up.
 
         Args:
             url: As `ApiSettings.url`.
+            max_page: The largest page that the server gives.
             timeout_s: Of one request.
             transport: Another way to the server than TCP.
         """
         self.url = url
+        self.max_page = max_page
         # The parts are near: a proxy from the environment is not asked.
         self._client = httpx.Client(base_url=url, timeout=timeout_s, transport=transport, trust_env=False)
 
@@ -84,15 +90,36 @@ class ApiClient:
 
     def members(self, head: str, limit: int | None = None) -> Iterator[str]:
         """The members of a cluster, page by page; at most `limit` of them."""
-        return _items(lambda size, token: self.members_page(head, size, token), limit)
+        return self._items(lambda size, token: self.members_page(head, size, token), limit, None)
 
-    def similar(self, image_id: str, limit: int | None = None) -> Iterator[str]:
-        """The members of the cluster that an image is in, page by page; at most `limit` of them."""
-        return _items(lambda size, token: self.similar_page(image_id, size, token), limit)
+    def similar(self, image_id: str, limit: int | None = None, first: Json | None = None) -> Iterator[str]:
+        """The members of the cluster that an image is in, page by page; at most `limit` of them.
+
+        Args:
+            image_id: The image.
+            limit: How many at most; None: all.
+            first: The first page, where the caller has it already.
+        """
+        return self._items(lambda size, token: self.similar_page(image_id, size, token), limit, first)
 
     def stats(self) -> Json:
         """Counts and positions of the store."""
         return self._get("/v1/stats")
+
+    def _items(self, page: Callable[[int, str | None], Json], limit: int | None, first: Json | None) -> Iterator[str]:
+        left = limit
+        answer = first
+        token: str | None = None
+        while left is None or left > 0:
+            if answer is None:
+                answer = page(self.max_page if left is None else min(left, self.max_page), token)
+            members: list[str] = answer["members"][:left]
+            yield from members
+            left = None if left is None else left - len(members)
+            token = answer["next_page_token"]
+            if token is None:
+                return
+            answer = None
 
     def _get(self, path: str, **query: object) -> Json:
         asked = {key: value for key, value in query.items() if value is not None}
@@ -131,16 +158,3 @@ def _reason(response: httpx.Response) -> str:
             if isinstance(body.get(name), str):
                 return str(body[name])
     return str(body)[:300]
-
-
-def _items(page: Any, limit: int | None) -> Iterator[str]:
-    token: str | None = None
-    left = limit
-    while left is None or left > 0:
-        answer = page(left, token)
-        members = answer["members"]
-        yield from members
-        left = None if left is None else left - len(members)
-        token = answer["next_page_token"]
-        if token is None:
-            return

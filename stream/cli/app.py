@@ -10,10 +10,15 @@ from typing import Annotated
 
 import typer
 
-from stream.cli import job_commands, serve_commands, topics_commands
+from stream.cli import inspect_commands, job_commands, serve_commands, topics_commands
 from stream.cli.context import CommandContext
+from stream.cli.deployment_commands import down, up
 from stream.cli.exits import Exit
+from stream.cli.inspect_commands import dead_letters
 from stream.cli.publish_command import publish
+from stream.cli.read_commands import head, members, similar
+from stream.cli.status_command import status
+from stream.cli.verify_command import verify
 
 __all__ = ["app"]
 
@@ -57,7 +62,20 @@ def neardup(
     context.obj = CommandContext(settings)
 
 
-app.command()(publish)
-app.add_typer(topics_commands.app, name="topics")
-app.add_typer(job_commands.app, name="job")
-app.add_typer(serve_commands.app, name="serve")
+_SERVICE, _IMAGES, _LOOKING = "Run it", "Ask it", "Look inside"
+
+app.command(rich_help_panel=_SERVICE)(up)
+app.command(rich_help_panel=_SERVICE)(down)
+app.command(rich_help_panel=_SERVICE)(status)
+app.add_typer(topics_commands.app, name="topics", rich_help_panel=_SERVICE)
+app.add_typer(job_commands.app, name="job", rich_help_panel=_SERVICE)
+app.add_typer(serve_commands.app, name="serve", rich_help_panel=_SERVICE)
+
+app.command(rich_help_panel=_IMAGES)(publish)
+app.command(rich_help_panel=_IMAGES)(head)
+app.command(rich_help_panel=_IMAGES)(members)
+app.command(rich_help_panel=_IMAGES)(similar)
+
+app.command(rich_help_panel=_LOOKING)(verify)
+app.command("dead-letters", rich_help_panel=_LOOKING)(dead_letters)
+app.add_typer(inspect_commands.app, name="tail", rich_help_panel=_LOOKING)

@@ -62,7 +62,8 @@ class CommandContext:
         """A client of a signal's HTTP API."""
         from stream.api_client import ApiClient
 
-        return ApiClient(self.signal(signal_name)[1].api.url)
+        served = self.signal(signal_name)[1].api
+        return ApiClient(served.url, max_page=served.max_page)
 
     def signal(self, signal_name: str | None) -> tuple[str, Signal]:
         """A signal of the settings, with its name."""

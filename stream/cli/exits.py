@@ -5,9 +5,9 @@ from __future__ import annotations
 from enum import IntEnum
 
 from search.errors import BadInputError, MismatchError, NeardupError, SettingsError, UnavailableError
-from stream.api_client import NotFoundError
+from stream.errors import NotFoundError, NotSoundError
 
-__all__ = ["Exit", "NotSoundError", "exit_for", "explain"]
+__all__ = ["Exit", "exit_for", "explain"]
 
 _EXTRAS = {
     "fastapi": "serve",
@@ -52,10 +52,6 @@ _MEANINGS = {
     Exit.MISMATCH: "two parts were made for different settings or models",
     Exit.INTERRUPTED: "stopped by Ctrl-C or SIGTERM",
 }
-
-
-class NotSoundError(NeardupError):
-    """A check found what must not be; the message counts it."""
 
 
 def exit_for(error: BaseException) -> Exit:

@@ -13,20 +13,33 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-__all__ = ["complain", "counted", "line", "notes", "progress_bar", "show_json", "table"]
+__all__ = ["complain", "counted", "line", "notes", "progress_bar", "show_json", "show_json_with_list", "table"]
 
 _PIPE_WIDTH = 10_000
 """Columns of a table that goes into a file or a pipe: ids must not be cut there."""
 
 
-def line(text: str) -> None:
-    """One line of a result."""
+def line(text: str, *, flush: bool = False) -> None:
+    """One line of a result; `flush` shows it at once, also in a pipe."""
     sys.stdout.write(f"{text}\n")
+    if flush:
+        sys.stdout.flush()
 
 
 def show_json(value: Any, *, indent: int | None = 2) -> None:
     """A result as JSON."""
     line(json.dumps(value, ensure_ascii=False, indent=indent, default=str))
+
+
+def show_json_with_list(about: dict[str, Any], name: str, items: Iterable[Any]) -> None:
+    """A result as JSON whose last key is a list that may be too long to be held."""
+    opening = json.dumps(about, ensure_ascii=False, indent=2, default=str).removesuffix("\n}")
+    sys.stdout.write(f"{opening},\n  {json.dumps(name)}: [")
+    separator = "\n"
+    for item in items:
+        sys.stdout.write(f"{separator}    {json.dumps(item, ensure_ascii=False)}")
+        separator = ",\n"
+    sys.stdout.write("\n  ]\n}\n" if separator == ",\n" else "]\n}\n")
 
 
 def notes() -> Console:

@@ -1,0 +1,53 @@
+"""`neardup up` and `neardup down`: all parts on this machine, under supervisor."""
+
+from __future__ import annotations
+
+import typer
+
+from search.errors import BadInputError
+from stream.cli.context import of
+from stream.cli.output import line
+from stream.cli.part_progress import tell_part
+
+__all__ = ["down", "up"]
+
+
+def up(context: typer.Context) -> None:
+    """Start all parts as a service of this machine, and return when they are ready.
+
+    Whatever dies comes back by itself. Parts that run already stay as they are; if the settings have changed, all are
+    stopped and started anew. Nothing is lost or done twice by a restart.
+
+    Example:
+
+        neardup up
+    """
+    from stream.data_folders import demo_settings, runs
+    from stream.local.supervisor import Deployment
+
+    settings = of(context).settings()
+    demo = demo_settings(settings)
+    if runs(demo) and not runs(settings):
+        raise BadInputError(
+            f"the demo that was kept runs on these ports ({demo.data_dir}): stop it with `neardup down`"
+        )
+    Deployment(settings).up(progress=tell_part)
+    for name, signal in settings.signals.items():
+        line(f"signal {name}: HTTP API {signal.api.url}, settings {settings.data_dir / 'run' / 'settings.toml'}")
+
+
+def down(context: typer.Context) -> None:
+    """Stop all parts in good order, also those of a demo that was kept. What they know stays on disk.
+
+    Example:
+
+        neardup down
+    """
+    from stream.data_folders import demo_settings
+    from stream.local.supervisor import Deployment
+
+    settings = of(context).settings()
+    for each in (settings, demo_settings(settings)):
+        if each.data_dir.exists():
+            Deployment(each).down(progress=tell_part)
+    line("nothing is running")

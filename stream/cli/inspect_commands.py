@@ -1,0 +1,101 @@
+"""`neardup dead-letters` and `neardup tail`: what lies on the topics that the service writes."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from search.errors import BadInputError
+from stream.cli.context import AsJson, SignalName, of
+from stream.cli.output import line, notes, show_json, table
+from stream.cli.texts import time_text
+
+if TYPE_CHECKING:
+    from stream.topic_reader import TopicRecord
+
+__all__ = ["app", "dead_letters"]
+
+app = typer.Typer(no_args_is_help=True, help="Follow what the service publishes.")
+
+_SHOWN_DEFAULT = 20
+
+
+def dead_letters(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Show the last N.")] = _SHOWN_DEFAULT,
+    signal: SignalName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the newest records that could not go on: why, and where they lay. JSON carries each whole, one a line.
+
+    Examples:
+
+        neardup dead-letters --limit 5
+
+        neardup dead-letters --limit 1000 --json | jq -r .reason | sort | uniq -c
+    """
+    from stream.topic_reader import TopicReader
+
+    settings = of(context).settings()
+    topic = settings.signal(signal)[1].topic("dead_letter")
+    with TopicReader(settings.kafka.bootstrap, topic) as reader:
+        if as_json:
+            for record in reader.last(limit):
+                show_json(_letter_json(record), indent=None)
+            return
+        rows = [_letter_row(record) for record in reader.last(limit)]
+    if not rows:
+        notes().print(f"{topic} is empty")
+        return
+    table(("when", "reason", "topic/partition/offset", "what exactly"), rows)
+
+
+@app.command()
+def assignments(
+    context: typer.Context,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop after N changes.")] = None,
+    from_start: Annotated[bool, typer.Option("--from-start", help="Begin with the oldest change.")] = False,
+    signal: SignalName = None,
+) -> None:
+    """Follow the changes of heads as the storage server publishes them, one JSON object a line, until Ctrl-C.
+
+    Examples:
+
+        neardup tail assignments
+
+        neardup tail assignments --from-start --limit 10 | jq .head
+    """
+    from stream.topic_reader import TopicReader
+
+    settings = of(context).settings()
+    topic = settings.signal(signal)[1].topic("assignments")
+    with TopicReader(settings.kafka.bootstrap, topic) as reader:
+        reader.seek(reader.ends()[0 if from_start else 1])
+        records: Iterator[TopicRecord] = reader.follow()
+        for record in islice(records, limit):
+            line(record.value.decode("utf-8", errors="replace"), flush=True)
+
+
+def _letter_json(record: TopicRecord) -> dict[str, object]:
+    about: dict[str, object] = {"dead_letter_offset": record.offset}
+    try:
+        return {**about, **json.loads(record.value)}
+    except (ValueError, TypeError):
+        return {**about, "not_a_dead_letter": base64.b64encode(record.value).decode()}
+
+
+def _letter_row(record: TopicRecord) -> tuple[object, ...]:
+    from search.dead_letters import parse_dead_letter
+
+    when = time_text(record.timestamp_ms)
+    try:
+        letter = parse_dead_letter(record.value)
+    except BadInputError as error:
+        return when, "(not a dead letter)", f"offset {record.offset} of this topic", error
+    source = letter.source
+    return when, letter.reason.value, f"{source.topic}/{source.partition}/{source.offset}", letter.detail

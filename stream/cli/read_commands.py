@@ -1,0 +1,117 @@
+"""`neardup head`, `members` and `similar`: what the storage server knows, over its HTTP API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from search.errors import BadInputError
+from stream.cli.context import AsJson, SignalName, of
+from stream.cli.output import counted, line, notes, show_json, show_json_with_list
+
+if TYPE_CHECKING:
+    from stream.api_client import Json
+
+__all__ = ["head", "members", "similar"]
+
+_DEFAULT_LIMIT = 100
+
+Limit = Annotated[int | None, typer.Option(metavar="N", min=1, help="Show at most N members.")]
+
+
+def head(
+    context: typer.Context,
+    image_id: Annotated[str, typer.Argument(metavar="IMAGE_ID", help="The image.")],
+    signal: SignalName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show an image's cluster head, and why it has this one.
+
+    Examples:
+
+        neardup head clothing-0152ec2ee8
+
+        neardup head clothing-0152ec2ee8 --json | jq -r .head
+    """
+    with of(context).api(signal) as api:
+        image = api.image(image_id)
+    if as_json:
+        show_json(image)
+        return
+    for text in _image_lines(image):
+        line(text)
+
+
+def members(
+    context: typer.Context,
+    head: Annotated[str, typer.Argument(metavar="HEAD", help="The head of the cluster.")],
+    limit: Limit = None,
+    everything: Annotated[bool, typer.Option("--all", help="Show every member, however many there are.")] = False,
+    signal: SignalName = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the members of a cluster, its head among them.
+
+    One a line, a hundred of them unless told otherwise.
+
+    Examples:
+
+        neardup members clothing-0152ec2ee8
+
+        neardup members clothing-0152ec2ee8 --all > members.txt
+    """
+    if everything and limit is not None:
+        raise BadInputError("--limit and --all cannot be given together")
+    shown = None if everything else limit or _DEFAULT_LIMIT
+    with of(context).api(signal) as api:
+        cluster = api.cluster(head)
+        _show_members(cluster, api.members(head, shown), as_json=as_json)
+        left = int(cluster["count"]) - (shown or int(cluster["count"]))
+        if left > 0:
+            notes().print(f"({counted(left, 'more member')}: --all shows every one)", style="dim")
+
+
+def similar(
+    context: typer.Context,
+    image_id: Annotated[str, typer.Argument(metavar="IMAGE_ID", help="The image.")],
+    limit: Limit = None,
+    signal: SignalName = None,
+    as_json: AsJson = False,
+) -> None:
+    """List all near-duplicates of an image: the cluster that it is in.
+
+    One a line, the image itself among them.
+
+    Examples:
+
+        neardup similar clothing-0152ec2ee8
+
+        neardup similar clothing-0152ec2ee8 --json
+    """
+    with of(context).api(signal) as api:
+        # The first answer has head and count, so that the text and the JSON can begin with them.
+        first = api.similar_page(image_id, min(limit, api.max_page) if limit else api.max_page)
+        rest: Iterator[str] = api.similar(image_id, limit, first=first)
+        about = {"image_id": image_id, "head": first["head"], "count": first["count"]}
+        _show_members(about, rest, as_json=as_json)
+        if not as_json:
+            notes().print(f"({counted(int(first['count']), 'member')}, head {first['head']})", style="dim")
+
+
+def _show_members(about: Json, found: Iterable[str], *, as_json: bool) -> None:
+    if as_json:
+        show_json_with_list(about, "members", found)
+        return
+    for member in found:
+        line(member)
+
+
+def _image_lines(image: Json) -> Iterator[str]:
+    versions = image.pop("versions", None) or {}
+    named = {f"{name} version": value for name, value in versions.items()}
+    for name, value in chain(image.items(), named.items()):
+        if value is not None and value != "":
+            yield f"{name.replace('_', ' '):<15}{value}"

@@ -1,0 +1,113 @@
+"""Everything that is asked when someone wants to know how a deployment is: parts, counts, jobs, lag."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from search.errors import NeardupError
+from stream.api_client import ApiClient, Json
+from stream.data_folders import runs
+from stream.flink_rest import JobState
+from stream.job_control import JobControl
+from stream.local.parts import Part
+from stream.local.status import PartStatus
+from stream.local.supervisor import Deployment
+from stream.settings import Settings
+
+__all__ = ["Overview", "SignalOverview", "overview"]
+
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class SignalOverview:
+    """How one signal is. What could not be asked is None, and `problems` says why."""
+
+    name: str
+    http_api: str
+    stats: Json | None
+    job: JobState | None
+    job_wanted: bool
+    lag: dict[str, int] | None
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything answers, and the job runs unless it was stopped by hand."""
+        return not self.problems and (not self.job_wanted or (self.job is not None and self.job.state == "RUNNING"))
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """How a deployment is."""
+
+    data: str
+    supervised: bool
+    """Whether the parts run under our supervisor on this machine; else each was asked by itself."""
+    kafka: str
+    flink: str
+    parts: tuple[PartStatus, ...]
+    signals: tuple[SignalOverview, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything that should serve does."""
+        return all(part.ok for part in self.parts) and all(signal.ok for signal in self.signals)
+
+    @property
+    def unready(self) -> list[str]:
+        """The names of the parts and signals that are not as they should be."""
+        return [part.name for part in self.parts if not part.ok] + [
+            f"signal {signal.name}" for signal in self.signals if not signal.ok
+        ]
+
+
+def overview(settings: Settings) -> Overview:
+    """Asks all parts; those that do not answer are reported, never raised."""
+    deployment = Deployment(settings)
+    supervised = runs(settings)
+    # Under containers there is no supervisor of ours: the parts themselves can still be asked.
+    parts = deployment.status() if supervised else [_asked(part) for part in deployment.parts]
+    return Overview(
+        data=str(settings.data_dir),
+        supervised=supervised,
+        kafka=settings.kafka.bootstrap,
+        flink=f"http://{settings.flink.host}:{settings.flink.rest_port}",
+        parts=tuple(parts),
+        signals=tuple(_signal(settings, name) for name in settings.signals),
+    )
+
+
+def _asked(part: Part) -> PartStatus:
+    if part.once:
+        return PartStatus(part.name, "stopped", None, 0.0, "ends by itself; not seen here")
+    reason = part.ready()
+    return PartStatus(part.name, "ready" if reason is None else "stopped", None, 0.0, reason or "")
+
+
+def _signal(settings: Settings, name: str) -> SignalOverview:
+    control = JobControl(settings, name)
+    problems: list[str] = []
+
+    def ask(question: Callable[[], _Answer]) -> _Answer | None:
+        try:
+            return question()
+        except NeardupError as error:
+            problems.append(str(error).partition("\n")[0])
+            return None
+
+    def stats() -> dict[str, Any]:
+        with ApiClient(settings.signals[name].api.url, timeout_s=3.0) as api:
+            return api.stats()
+
+    return SignalOverview(
+        name=name,
+        http_api=settings.signals[name].api.url,
+        stats=ask(stats),
+        job=ask(control.state),
+        job_wanted=control.wanted,
+        lag=ask(control.lag),
+        problems=tuple(problems),
+    )

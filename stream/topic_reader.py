@@ -1,0 +1,106 @@
+"""Reading a topic of one partition from outside of Flink: its last records, or all that come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from search.errors import UnavailableError
+
+__all__ = ["TopicReader", "TopicRecord"]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicRecord:
+    """One record; `timestamp_ms` is when the broker wrote it."""
+
+    offset: int
+    timestamp_ms: int
+    key: bytes
+    value: bytes
+
+
+class TopicReader:
+    """Reads one topic without a consumer group; use it as a context manager."""
+
+    def __init__(self, bootstrap: str, topic: str, *, timeout_ms: int = 10_000) -> None:
+        """Connects, and stands at the first record.
+
+        Raises:
+            UnavailableError: Nobody answers there, or there is no such topic.
+        """
+        self._where = TopicPartition(topic, 0)
+        self._name = f"{topic} at {bootstrap}"
+        self._timeout_ms = timeout_ms
+        try:
+            self._consumer = KafkaConsumer(
+                bootstrap_servers=bootstrap,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                request_timeout_ms=max(timeout_ms, 11_000),
+                max_poll_records=1_000,
+            )
+            if not self._consumer.partitions_for_topic(topic):
+                self._consumer.close()
+                raise UnavailableError(f"Kafka at {bootstrap} has no topic {topic}: run `neardup topics create`")
+            self._consumer.assign([self._where])
+            self._consumer.seek_to_beginning(self._where)
+        except KafkaError as error:
+            raise UnavailableError(f"Kafka at {bootstrap}: {error or type(error).__name__}") from error
+
+    def __enter__(self) -> TopicReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._consumer.close(autocommit=False)
+
+    def ends(self) -> tuple[int, int]:
+        """The first offset that is left, and the one that the next record will get."""
+        try:
+            first = self._consumer.beginning_offsets([self._where], timeout_ms=self._timeout_ms)[self._where]
+            end = self._consumer.end_offsets([self._where], timeout_ms=self._timeout_ms)[self._where]
+        except KafkaError as error:
+            raise UnavailableError(f"{self._name}: {error or type(error).__name__}") from error
+        return first, end
+
+    def seek(self, offset: int) -> None:
+        """Stands before the record at an offset."""
+        self._consumer.seek(self._where, offset)
+
+    def poll(self, timeout_s: float = 1.0) -> list[TopicRecord]:
+        """The next records, up to a thousand; empty when none came in time.
+
+        Raises:
+            UnavailableError: The topic cannot be read.
+        """
+        try:
+            found = self._consumer.poll(timeout_ms=int(timeout_s * 1000)).get(self._where, [])
+        except KafkaError as error:
+            raise UnavailableError(f"{self._name}: {error or type(error).__name__}") from error
+        return [
+            TopicRecord(each.offset, int(each.timestamp), bytes(each.key or b""), bytes(each.value or b""))
+            for each in found
+        ]
+
+    def last(self, count: int) -> Iterator[TopicRecord]:
+        """The last records that there are now, at most `count`, oldest first."""
+        first, end = self.ends()
+        at = max(first, end - count)
+        self.seek(at)
+        while at < end:
+            for record in self.poll():
+                if record.offset >= end:
+                    return
+                yield record
+                at = record.offset + 1
+
+    def follow(self) -> Iterator[TopicRecord]:
+        """Every record from where it stands, for ever."""
+        while True:
+            yield from self.poll()
