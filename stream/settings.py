@@ -203,6 +203,14 @@ class ApiSettings(_Section):
         return f"http://{self.host}:{self.port}"
 
 
+_SERVER_PORTS: dict[str, Any] = {
+    "search": {"port": 17001, "metrics_port": 17101},
+    "scorer": {"port": 17002, "metrics_port": 17102},
+    "storage": {"port": 17003, "metrics_port": 17103},
+}
+"""The ports of the servers of a signal whose settings name none; a second signal must name its own."""
+
+
 class Topics(_Section):
     """The names of a signal's topics, after its prefix."""
 
@@ -226,12 +234,28 @@ class Signal(_Section):
     topics: Topics = Topics()
     terms: Terms = Terms()
     code: CodeBits = CodeBits()
-    search: ServerSettings = ServerSettings(port=17001, metrics_port=17101)
-    scorer: ServerSettings = ServerSettings(port=17002, metrics_port=17102)
-    storage: ServerSettings = ServerSettings(port=17003, metrics_port=17103)
+    search: ServerSettings = ServerSettings(**_SERVER_PORTS["search"])
+    scorer: ServerSettings = ServerSettings(**_SERVER_PORTS["scorer"])
+    storage: ServerSettings = ServerSettings(**_SERVER_PORTS["storage"])
     api: ApiSettings = ApiSettings()
+    job_host: str = "127.0.0.1"
+    """Where the job runner's page is reached."""
+    job_bind_host: str = "127.0.0.1"
+    """Where that page listens; anything but loopback must be asked for."""
     job_metrics_port: Port = 17104
     """Where the job runner shows consumer lag and restarts."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ports_may_be_left_out(cls, values: Any) -> Any:
+        """A server of which only the host is set keeps its default ports, like one that is not mentioned."""
+        if not isinstance(values, dict):
+            return values
+        filled = dict(values)
+        for part, ports in _SERVER_PORTS.items():
+            if isinstance(values.get(part), dict):
+                filled[part] = {**ports, **values[part]}
+        return filled
 
     def topic(self, name: Literal["search", "score", "joined", "assignments", "dead_letter"]) -> str:
         """The full name of one of the signal's topics."""
@@ -296,7 +320,7 @@ class Settings(BaseSettings):
                 listeners.append((f"signals.{name}.{part}.port", server.host, server.port))
                 listeners.append((f"signals.{name}.{part}.metrics_port", server.host, server.metrics_port))
             listeners.append((f"signals.{name}.api.port", signal.api.host, signal.api.port))
-            listeners.append((f"signals.{name}.job_metrics_port", "127.0.0.1", signal.job_metrics_port))
+            listeners.append((f"signals.{name}.job_metrics_port", signal.job_host, signal.job_metrics_port))
         return listeners
 
     def signal(self, name: str | None = None) -> tuple[str, Signal]:

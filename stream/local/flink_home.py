@@ -5,7 +5,7 @@
     flink/plugins      links: the Prometheus reporter
     flink/conf         config.yaml and the log4j files, rendered from the settings at every start
     flink/pid flink/log flink/tmp
-    flink/checkpoints flink/savepoints   what a job is resumed from
+    flink/checkpoints flink/savepoints   of jobs that name no folder of their own
 
 The scripts that start the two processes are the wheel's; five environment variables point them here.
 """
@@ -30,7 +30,6 @@ __all__ = [
     "flink_config",
     "flink_distribution",
     "flink_environment",
-    "job_folders",
     "prepare_flink",
 ]
 
@@ -86,8 +85,8 @@ def flink_environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def job_folders(settings: Settings) -> tuple[Path, Path]:
-    """Where checkpoints and savepoints lie."""
+def _snapshot_folders(settings: Settings) -> tuple[Path, Path]:
+    """Where the snapshots of jobs lie that name no folder of their own."""
     root = settings.data_dir / "flink"
     return root / "checkpoints", root / "savepoints"
 
@@ -101,7 +100,7 @@ def flink_config(settings: Settings, java_options: str) -> dict[str, str | int |
     """
     flink = settings.flink
     root = settings.data_dir / "flink"
-    checkpoints, savepoints = job_folders(settings)
+    checkpoints, savepoints = _snapshot_folders(settings)
     config: dict[str, str | int | float | bool] = {
         "env.java.opts.all": f"{java_options} -XX:+ExitOnOutOfMemoryError",
         "env.log.dir": str(root / "log"),

@@ -21,7 +21,7 @@ from stream.local.flink_home import flink_command, flink_environment, prepare_fl
 from stream.local.readiness import AlwaysReady, BrokerReady, Check, HttpReady, TaskManagersReady
 from stream.settings import ServerSettings, Settings, Signal
 
-__all__ = ["Listener", "Part", "deployment_parts", "flink_parts", "signal_parts"]
+__all__ = ["Listener", "Part", "deployment_parts", "flink_parts", "part_checks", "signal_parts"]
 
 _STOP_JOB, _STOP_FLINK, _STOP_SERVERS, _STOP_BROKER = range(4)
 
@@ -66,6 +66,21 @@ class Part:
     stop_wait_s: float = 20.0
 
 
+def part_checks(settings: Settings) -> dict[str, Check]:
+    """How each part is asked whether it serves. Needs the settings alone, so that a container can ask after another."""
+    kafka, flink = settings.kafka, settings.flink
+    checks: dict[str, Check] = {
+        "broker": BrokerReady(kafka.host, kafka.port),
+        "jobmanager": HttpReady(flink.host, flink.rest_port, "/overview"),
+        "taskmanager": TaskManagersReady(flink.host, flink.rest_port, flink.slots),
+    }
+    for name, signal in settings.signals.items():
+        for role, server in (("search", signal.search), ("scorer", signal.scorer), ("storage", signal.storage)):
+            checks[f"{name}-{role}"] = HttpReady(server.host, server.metrics_port, "/readyz")
+        checks[f"{name}-job"] = HttpReady(signal.job_host, signal.job_metrics_port, "/readyz")
+    return checks
+
+
 def deployment_parts(settings: Settings) -> tuple[Part, ...]:
     """All parts: broker and topics, Flink, and for each signal its three servers and its job.
 
@@ -86,13 +101,13 @@ def deployment_parts(settings: Settings) -> tuple[Part, ...]:
 def flink_parts(settings: Settings) -> tuple[Part, ...]:
     """The parts that are not ours: broker, job manager, task manager."""
     kafka, flink = settings.kafka, settings.flink
-    environment = flink_environment(settings)
+    environment, checks = flink_environment(settings), part_checks(settings)
     return (
         Part(
             name="broker",
             command=broker_command(settings),
             stop_wave=_STOP_BROKER,
-            ready=BrokerReady(kafka.host, kafka.port),
+            ready=checks["broker"],
             prepare=partial(prepare_broker, settings),
             listeners=(
                 Listener("kafka.port", kafka.bind_host, kafka.port),
@@ -104,7 +119,7 @@ def flink_parts(settings: Settings) -> tuple[Part, ...]:
             name="jobmanager",
             command=flink_command(settings, "jobmanager"),
             stop_wave=_STOP_FLINK,
-            ready=HttpReady(flink.host, flink.rest_port, "/overview"),
+            ready=checks["jobmanager"],
             environment=environment,
             prepare=partial(prepare_flink, settings),
             listeners=(
@@ -118,8 +133,9 @@ def flink_parts(settings: Settings) -> tuple[Part, ...]:
             name="taskmanager",
             command=flink_command(settings, "taskmanager"),
             stop_wave=_STOP_FLINK,
-            ready=TaskManagersReady(flink.host, flink.rest_port, flink.slots),
+            ready=checks["taskmanager"],
             environment=environment,
+            prepare=partial(prepare_flink, settings),
             listeners=(
                 Listener("flink.taskmanager_metrics_port", "0.0.0.0", flink.taskmanager_metrics_port),  # noqa: S104
             ),
@@ -129,37 +145,36 @@ def flink_parts(settings: Settings) -> tuple[Part, ...]:
 
 def signal_parts(settings: Settings, name: str, signal: Signal) -> tuple[Part, ...]:
     """The parts of one signal: search, scorer and storage server, and what keeps its job running."""
+    checks = part_checks(settings)
+    api = Listener(f"signals.{name}.api.port", signal.api.bind_host, signal.api.port)
     servers = [
-        _server_part(name, "search", signal.search),
-        _server_part(name, "scorer", signal.scorer),
-        _server_part(
-            name,
-            "storage",
-            signal.storage,
-            Listener(f"signals.{name}.api.port", signal.api.bind_host, signal.api.port),
-        ),
+        _server_part(name, "search", signal.search, checks),
+        _server_part(name, "scorer", signal.scorer, checks),
+        _server_part(name, "storage", signal.storage, checks, api),
     ]
     job = Part(
         name=f"{name}-job",
         command=(_neardup(), "job", "run", "--signal", name),
         after=("topics", "jobmanager", "taskmanager", *(server.name for server in servers)),
         stop_wave=_STOP_JOB,
-        ready=HttpReady("127.0.0.1", signal.job_metrics_port, "/readyz"),
+        ready=checks[f"{name}-job"],
         environment=flink_environment(settings),
-        listeners=(Listener(f"signals.{name}.job_metrics_port", "127.0.0.1", signal.job_metrics_port),),
+        listeners=(Listener(f"signals.{name}.job_metrics_port", signal.job_bind_host, signal.job_metrics_port),),
         ready_timeout_s=180.0,
         stop_wait_s=60.0,
     )
     return (*servers, job)
 
 
-def _server_part(signal: str, role: str, server: ServerSettings, *others: Listener) -> Part:
+def _server_part(
+    signal: str, role: str, server: ServerSettings, checks: Mapping[str, Check], *others: Listener
+) -> Part:
     setting = f"signals.{signal}.{role}"
     return Part(
         name=f"{signal}-{role}",
         command=(_neardup(), "serve", role, "--signal", signal),
         stop_wave=_STOP_SERVERS,
-        ready=HttpReady(server.host, server.metrics_port, "/readyz"),
+        ready=checks[f"{signal}-{role}"],
         listeners=(
             Listener(f"{setting}.port", server.bind_host, server.port),
             Listener(f"{setting}.metrics_port", server.bind_host, server.metrics_port),

@@ -1,0 +1,70 @@
+"""One part in the foreground, without a supervisor: how containers run and check the parts that are not our own code.
+
+python -m stream.local.foreground run broker          prepares what the part reads, then becomes the part
+python -m stream.local.foreground check photos-search exit status 0 when the part serves, else 1 and the reason
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from search.errors import BadInputError, NeardupError
+from stream.local.parts import flink_parts, part_checks
+from stream.settings import Settings, load_settings
+
+__all__ = ["check", "main", "run"]
+
+
+def run(settings: Settings, name: str) -> NoReturn:
+    """Becomes the broker, the job manager or the task manager.
+
+    Raises:
+        BadInputError: There is no such part.
+        MissingPieceError: Something that setting up fetches is not there.
+    """
+    parts = {part.name: part for part in flink_parts(settings)}
+    if name not in parts:
+        raise BadInputError(f"there is no part {name!r} to run; there are {', '.join(parts)}")
+    part = parts[name]
+    if part.prepare is not None:
+        part.prepare()
+    os.execvpe(part.command[0], part.command, {**os.environ, **part.environment})
+
+
+def check(settings: Settings, name: str) -> str | None:
+    """None when a part serves, else the reason why not.
+
+    Raises:
+        BadInputError: There is no such part.
+    """
+    checks = part_checks(settings)
+    if name not in checks:
+        raise BadInputError(f"there is no part {name!r} to check; there are {', '.join(checks)}")
+    return checks[name]()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs or checks the named part; returns the exit status."""
+    match list(sys.argv[1:] if arguments is None else arguments):
+        case ["run" | "check" as verb, name]:
+            pass
+        case _:
+            sys.stderr.write("usage: python -m stream.local.foreground run|check PART\n")
+            return 2
+    try:
+        settings = load_settings()
+        if verb == "run":
+            run(settings, name)
+        reason = check(settings, name)
+    except NeardupError as error:
+        reason = str(error)
+    if reason is not None:
+        sys.stderr.write(f"{name}: {reason}\n")
+    return 0 if reason is None else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
