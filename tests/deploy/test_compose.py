@@ -1,0 +1,229 @@
+"""docker-compose.yml and the Dockerfile, as far as they can be checked without an engine."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from fnmatch import fnmatch
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stream.local.foreground import main as foreground
+from stream.local.parts import deployment_parts, flink_parts, part_checks
+from stream.settings import SETTINGS_FILE_VARIABLE, Settings
+
+Services = dict[str, dict[str, Any]]
+
+OURS = ("broker", "topics", "jobmanager", "taskmanager", "search", "scorer", "storage", "job")
+PART_OF = {name: name for name in ("broker", "topics", "jobmanager", "taskmanager")}
+PART_OF |= {name: f"photos-{name}" for name in ("search", "scorer", "storage", "job")}
+
+
+def _dockerfile(root: Path) -> list[str]:
+    text = (root / "deploy" / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def _stages(root: Path) -> dict[str, list[str]]:
+    stages: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in _dockerfile(root):
+        if line.startswith("FROM "):
+            lines = stages.setdefault(line.split()[-1], [])
+        lines.append(line)
+    return stages
+
+
+def test_every_part_has_its_container(services: Services, container_settings: Settings) -> None:
+    assert {PART_OF[name] for name in OURS} == {part.name for part in deployment_parts(container_settings)}
+    assert set(services) == {*OURS, "prometheus", "neardup"}
+
+
+def test_containers_run_what_the_supervisor_runs(services: Services, container_settings: Settings) -> None:
+    parts = {part.name: part for part in deployment_parts(container_settings)}
+    foreign = {part.name for part in flink_parts(container_settings)}
+    for name in OURS:
+        part, command = parts[PART_OF[name]], services[name]["command"]
+        if part.name in foreign:
+            assert command == ["python", "-m", "stream.local.foreground", "run", part.name]
+        else:
+            assert command == ["neardup", *part.command[1:]]
+
+
+def test_health_checks_ask_for_the_right_part(services: Services, container_settings: Settings) -> None:
+    for name in set(OURS) - {"topics"}:
+        check = services[name]["healthcheck"]["test"]
+        assert check == ["CMD", "python", "-m", "stream.local.foreground", "check", PART_OF[name]]
+        assert check[-1] in part_checks(container_settings)
+    assert services["prometheus"]["healthcheck"]["test"][0] == "CMD"
+    assert "healthcheck" not in services["topics"]  # it ends by itself
+
+
+@pytest.mark.usefixtures("container_settings")
+def test_a_health_check_can_be_run_as_written(
+    services: Services, monkeypatch: pytest.MonkeyPatch, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(SETTINGS_FILE_VARIABLE, str(root / "neardup.toml"))
+    monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__SCORER__HOST", "127.0.0.1")
+    monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__SCORER__METRICS_PORT", "9")
+    assert foreground(services["scorer"]["healthcheck"]["test"][4:]) == 1
+    assert "127.0.0.1:9/readyz" in capsys.readouterr().err
+
+
+def test_the_order_of_starting_has_no_circle_and_waits_for_health(services: Services) -> None:
+    list(
+        TopologicalSorter(
+            {name: set(service.get("depends_on", {})) for name, service in services.items()}
+        ).static_order()
+    )
+    for service in services.values():
+        for needed, how in service.get("depends_on", {}).items():
+            if how["condition"] == "service_completed_successfully":
+                assert services[needed]["restart"] in ("on-failure", "no"), "it would be started again for ever"
+            else:
+                assert how["condition"] == "service_healthy"
+                assert "healthcheck" in services[needed]
+
+
+def test_containers_wait_for_what_the_supervisor_waits_for(services: Services, container_settings: Settings) -> None:
+    service_of = {part: service for service, part in PART_OF.items()}
+    for part in deployment_parts(container_settings):
+        waits = set(services[service_of[part.name]].get("depends_on", {}))
+        assert {service_of[name] for name in part.after} <= waits, part.name
+
+
+def test_environment_names_are_settings(services: Services, container_settings: Settings) -> None:
+    for service in services.values():
+        for name in service.get("environment", {}):
+            assert name.startswith("NEARDUP_")
+            if name == SETTINGS_FILE_VARIABLE:
+                continue
+            value: Any = container_settings
+            for step in name.removeprefix("NEARDUP_").lower().split("__"):
+                value = value[step] if isinstance(value, dict) else getattr(value, step)
+
+
+def test_every_host_is_a_service_that_listens_beyond_its_container(
+    services: Services, container_settings: Settings
+) -> None:
+    signal = container_settings.signals["photos"]
+    expected = {
+        "broker": container_settings.kafka,
+        "jobmanager": container_settings.flink,
+        "search": signal.search,
+        "scorer": signal.scorer,
+        "storage": signal.storage,
+    }
+    for name, section in expected.items():
+        assert section.host == name
+        assert section.bind_host == "0.0.0.0"
+        assert name in services
+    assert (signal.api.host, signal.api.bind_host) == ("storage", "0.0.0.0")
+    assert (signal.job_host, signal.job_bind_host) == ("job", "0.0.0.0")
+
+
+def test_ports_are_those_of_the_settings_and_on_loopback_only(services: Services, container_settings: Settings) -> None:
+    published = {name: port for name, service in services.items() for port in service.get("ports", [])}
+    assert published == {
+        "jobmanager": f"127.0.0.1:{container_settings.flink.rest_port}:{container_settings.flink.rest_port}",
+        "storage": "127.0.0.1:{0}:{0}".format(container_settings.signals["photos"].api.port),
+        "prometheus": "127.0.0.1:19090:9090",
+    }
+
+
+def test_all_containers_read_the_same_settings_file(services: Services) -> None:
+    for name in (*OURS, "neardup"):
+        assert "./neardup.toml:/app/neardup.toml:ro" in services[name]["volumes"], name
+        assert services[name]["environment"] == services["broker"]["environment"]
+
+
+def test_what_is_mounted_exists_and_data_lies_where_the_settings_say(
+    services: Services, container_settings: Settings, root: Path
+) -> None:
+    content = yaml.safe_load((root / "docker-compose.yml").read_text(encoding="utf-8"))
+    mounts = {name: dict(volume.split(":")[:2] for volume in service["volumes"]) for name, service in services.items()}
+    for service in mounts.values():
+        for source in service:
+            assert (root / source).exists() if source.startswith(".") else source in content["volumes"]
+    signal = container_settings.signal_dir("photos", "index").parent
+    assert mounts["search"]["index"] == str(signal / "index")
+    assert mounts["storage"]["store"] == str(signal / "store")
+    # Whoever writes, reads or picks a checkpoint sees the same folder under the same name.
+    assert mounts["jobmanager"]["job"] == mounts["taskmanager"]["job"] == mounts["job"]["job"] == str(signal / "job")
+    assert mounts["broker"]["kafka"] == str(container_settings.data_dir / "kafka")
+
+
+def test_nobody_is_root_and_volumes_belong_to_the_user(services: Services, root: Path) -> None:
+    stages = _stages(root)
+    for name, service in services.items():
+        assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", service["user"]), name
+        assert service["cap_drop"] == ["ALL"]
+        if "build" in service:
+            assert f"USER {service['user']}" in stages[service["build"]["target"]]
+    made = next(line for line in stages["base"] if "mkdir" in line)
+    for service in services.values():
+        for volume in service["volumes"]:
+            source, target = volume.split(":")[:2]
+            assert source.startswith(".") or target == "/prometheus" or target in made.split()
+
+
+def test_images_are_pinned(services: Services, root: Path) -> None:
+    images = [service["image"] for service in services.values()]
+    images += [line.split()[1] for line in _dockerfile(root) if line.startswith("FROM ")]
+    for image in images:
+        assert image == "base" or re.search(r":v?\d+\.\d+\.\d+", image), image
+
+
+def test_images_are_built_from_pins_that_fit_the_project(services: Services, root: Path) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    stages = _stages(root)
+    python = re.search(r"python:(\d+\.\d+)", stages["base"][0])
+    assert python is not None
+    assert project["requires-python"].startswith(f">={python[1]}")
+    for service in services.values():
+        if "build" not in service:
+            continue
+        assert (root / service["build"]["dockerfile"]).is_file()
+        assert service["image"].endswith(f":{project['version']}")
+        (install,) = [line for line in stages[service["build"]["target"]] if "pip install" in line]
+        extras = re.search(r'-c constraints.txt "\.\[([a-z,]+)\]" && pip check', install)
+        assert extras is not None
+        assert set(extras[1].split(",")) <= project["optional-dependencies"].keys()
+
+
+def test_what_is_copied_exists_and_is_sent_to_the_builder(root: Path) -> None:
+    kept = [
+        line[1:]
+        for line in (root / "deploy" / "Dockerfile.dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    ]
+    for line in _dockerfile(root):
+        if not line.startswith("COPY ") or "--from=" in line:
+            continue
+        *sources, _ = line.split()[1:]
+        for source in sources:
+            assert (root / source).exists(), source
+            assert any(fnmatch(source, pattern) for pattern in kept), source
+
+
+def test_every_package_is_in_every_image(root: Path) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    packages = {name.rstrip("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]}
+    for target in ("flink", "server"):
+        copied = {line.split()[1] for line in _stages(root)[target] if line.startswith("COPY ")}
+        assert packages <= copied
+
+
+def test_every_container_has_a_limit_above_what_its_part_is_told_to_take(
+    services: Services, container_settings: Settings
+) -> None:
+    limits = {name: service["deploy"]["resources"]["limits"] for name, service in services.items()}
+    megabytes = {
+        name: int(limit["memory"][:-1]) * {"M": 1, "G": 1024}[limit["memory"][-1]] for name, limit in limits.items()
+    }
+    assert megabytes["jobmanager"] > container_settings.flink.jobmanager_memory_mb
+    assert megabytes["taskmanager"] > container_settings.flink.taskmanager_memory_mb

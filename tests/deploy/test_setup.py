@@ -1,0 +1,135 @@
+"""make and the setup script: the list of commands, the pins, and what is said when the machine lacks something."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+TARGETS = ["help", "setup", "demo", "up", "down", "lint", "format", "test", "soak", "chaos", "clean"]
+TOOLS = ("bash", "cat", "cut", "dirname", "env", "grep", "head", "id", "sed", "sha256sum", "tee", "awk", "tail")
+
+
+@pytest.fixture
+def checkout(root: Path, tmp_path: Path) -> Path:
+    """A checkout that was never set up."""
+    for name in ("pyproject.toml", "constraints.txt", "jvm/pom.xml", "deploy/setup.sh"):
+        target = tmp_path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / name, target)
+    return tmp_path
+
+
+def _bare_machine(folder: Path) -> dict[str, str]:
+    """An environment in which there is a shell with its tools, and nothing else: no Java, no Maven, no apt-get."""
+    tools = folder / "tools"
+    tools.mkdir()
+    for name in TOOLS:
+        found = shutil.which(name)
+        assert found is not None
+        (tools / name).symlink_to(found)
+    return {"PATH": str(tools), "HOME": str(folder)}
+
+
+def test_plain_make_lists_every_command_with_one_line(root: Path) -> None:
+    done = subprocess.run(("make", "--no-print-directory"), cwd=root, capture_output=True, text=True, check=True)
+    assert [line.split()[1] for line in done.stdout.splitlines()] == TARGETS
+    phony = re.search(r"^\.PHONY: (.*)$", (root / "Makefile").read_text(), flags=re.MULTILINE)
+    assert phony is not None
+    assert sorted(phony[1].split()) == sorted(TARGETS)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_recipe_can_be_read_by_make(root: Path, target: str) -> None:
+    done = subprocess.run(("make", "-n", target), cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_ci_runs_what_a_person_runs(root: Path) -> None:
+    script = root / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert script.read_text().rstrip().endswith("exec make --no-print-directory test")
+
+
+def test_every_requirement_is_pinned_and_nothing_else_is_said(root: Path) -> None:
+    lines = [line for line in (root / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    pins = {}
+    for line in lines:
+        pin = re.fullmatch(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.!+]+)", line)
+        assert pin is not None, line
+        pins[re.sub(r"[-_.]+", "-", pin[1]).lower()] = pin[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    for requirement in chain(project["dependencies"], *project["optional-dependencies"].values()):
+        name = re.match(r"[A-Za-z0-9._-]+", requirement)
+        assert name is not None
+        assert re.sub(r"[-_.]+", "-", name[0]).lower() in pins, requirement
+
+
+def test_a_machine_without_java_and_maven_is_told_what_to_install(checkout: Path) -> None:
+    environment = {**_bare_machine(checkout), "PYTHON": sys.executable}
+    done = subprocess.run(
+        ("bash", "deploy/setup.sh"), cwd=checkout, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "Java 17" in done.stderr
+    assert "openjdk-17-jre-headless" in done.stderr
+    assert "Debian: maven" in done.stderr
+    assert not (checkout / ".venv").exists()
+
+
+def test_an_interpreter_of_another_version_or_without_its_library_is_named(checkout: Path) -> None:
+    functions = (checkout / "deploy" / "setup.sh").read_text()
+    lacks = re.search(r"^python_lacks\(\) \{.*?^\}", functions, flags=re.MULTILINE | re.DOTALL)
+    assert lacks is not None
+    old = checkout / "old"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    static = checkout / "static"
+    unshared = "import sysconfig; sysconfig.get_config_var = lambda name: None"
+    static.write_text(f"#!/bin/sh\n( echo '{unshared}'; cat ) | {sys.executable} -\n")
+    for path in (old, static):
+        path.chmod(0o755)
+
+    def ask(interpreter: str) -> str:
+        command = ("bash", "-c", f"{lacks[0]}\npython_lacks {interpreter}")
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert ask(str(old)) == "version"
+    assert ask(str(static)) == "shared"
+    assert ask(sys.executable) == ""
+
+
+def test_a_checkout_that_is_set_up_is_left_alone(checkout: Path) -> None:
+    def digest(*names: str) -> str:
+        return hashlib.sha256(b"".join((checkout / name).read_bytes() for name in names)).hexdigest()
+
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    (checkout / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    (checkout / ".venv" / ".made-from").write_text(digest("pyproject.toml", "constraints.txt") + "\n")
+    (checkout / "jvm" / "lib").mkdir()
+    (checkout / "jvm" / "lib" / ".made-from").write_text(digest("jvm/pom.xml") + "\n")
+    java = checkout / "java"
+    java.write_text("#!/bin/sh\necho 'openjdk version \"17.0.1\"' >&2\n")
+    java.chmod(0o755)
+    environment = _bare_machine(checkout)
+    (checkout / "tools" / "java").symlink_to(java)
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ("bash", "deploy/setup.sh"), cwd=checkout, env=environment, capture_output=True, text=True, check=False
+        )
+
+    first = run()
+    assert (first.returncode, first.stdout, first.stderr) == (0, "", "")
+    with (checkout / "jvm" / "pom.xml").open("a") as pom:
+        pom.write("<!-- another version -->\n")
+    again = run()
+    assert again.returncode == 1
+    assert "Maven" in again.stderr
