@@ -1,0 +1,180 @@
+"""The job, as the picture in the README has it: two pipelines that meet in Kafka, in the topic `joined`.
+
+    embeddings.search ─ decode ─┐
+    embeddings.score  ─ decode ─┴ join ─> joined          (parallel; dead letters aside)
+    joined ─> search ─> score ─> assign                   (one sequence; dead letters aside)
+
+No edge leads from one to the other, so each restarts alone. Python operators start chains of their own: two in one
+chain deadlock in thread mode.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyflink.common.typeinfo import TypeInformation
+from pyflink.datastream import DataStream, StreamExecutionEnvironment
+from pyflink.table import StreamTableEnvironment
+
+from operators.assign import AssignFunction
+from operators.batcher import BatchPolicy
+from operators.decode import DecodeFunction
+from operators.join import JoinFunction
+from operators.micro_batch import MicroBatchFunction
+from operators.outputs import DEAD_LETTERS
+from operators.rows import (
+    HALF_TYPE,
+    IMAGE_KEY_TYPE,
+    IN_FLIGHT_TYPE,
+    JOINED_ROW_TYPE,
+    KEYED_HALF_TYPE,
+    KEYED_IN_FLIGHT_TYPE,
+    RECORD_TYPE,
+    SEQUENCE_KEY_TYPE,
+)
+from operators.score import ScoreFunction
+from operators.search import SearchFunction
+from operators.service import ServerAddress
+from search.notifications import EmbeddingSpec
+from search.pairing import JoinPolicy, Side
+from stream.job_plan import JobPlan
+from stream.names import consumer_group
+from stream.settings import BatchingSettings, Embedding, ServerSettings, Settings
+from stream.sinks import kafka_sink
+from stream.tables import embedding_stream, joined_stream
+from stream.wiring import keyed_by_first, side_output
+
+__all__ = ["build_job"]
+
+
+def build_job(env: StreamExecutionEnvironment, settings: Settings, plan: JobPlan) -> None:
+    """Wires the job of one signal into an environment."""
+    tables = StreamTableEnvironment.create(env)
+    _Joining(tables, settings, plan).build()
+    _Sequence(tables, settings, plan).build()
+
+
+class _Pipeline:
+    """What both pipelines share."""
+
+    def __init__(self, tables: StreamTableEnvironment, settings: Settings, plan: JobPlan) -> None:
+        self.tables = tables
+        self.settings = settings
+        self.plan = plan
+        _, self.signal = settings.signal(plan.signal)
+
+    def write(self, stream: DataStream, topic: str, name: str, parallelism: int) -> None:
+        """Sends rows of (key, value) to a topic."""
+        kafka = self.settings.kafka
+        sink = stream.sink_to(kafka_sink(kafka.bootstrap, topic, kafka.max_message_bytes))
+        sink.name(f"to {topic}").uid(name).set_parallelism(parallelism)
+
+
+class _Joining(_Pipeline):
+    """Embedding topics to `joined`. Its names stay the same for ever: snapshots are found by them."""
+
+    def build(self) -> None:
+        signal, settings = self.signal, self.settings
+        search = self._halves(Side.SEARCH, signal.topic("search"), signal.search_embedding)
+        score = self._halves(Side.SCORE, signal.topic("score"), signal.score_embedding)
+        function = JoinFunction(
+            JoinPolicy(timeout_ms=_ms(settings.join.timeout_s)),
+            _spec(signal.search_embedding),
+            _spec(signal.score_embedding),
+            _ms(settings.join.alert_after_s),
+        )
+        joined = (
+            keyed_by_first(search, IMAGE_KEY_TYPE, HALF_TYPE)
+            .connect(keyed_by_first(score, IMAGE_KEY_TYPE, HALF_TYPE))
+            .process(function, RECORD_TYPE)
+            .start_new_chain()
+            .name("join")
+            .uid("join")
+        )
+        parallelism = settings.flink.parallelism
+        self.write(joined, signal.topic("joined"), "joined-sink", parallelism)
+        letters = side_output(search, DEAD_LETTERS).union(
+            side_output(score, DEAD_LETTERS), side_output(joined, DEAD_LETTERS)
+        )
+        self.write(letters, signal.topic("dead_letter"), "join-dead-letter-sink", parallelism)
+
+    def _halves(self, side: Side, topic: str, embedding: Embedding) -> DataStream:
+        join = self.settings.join
+        stream = embedding_stream(
+            self.tables,
+            uid=f"{side}-source",
+            topic=topic,
+            bootstrap=self.settings.kafka.bootstrap,
+            group=consumer_group(self.plan.signal),
+            starts=self.plan.embedding_starts[side],
+            out_of_orderness_s=join.out_of_orderness_s,
+            idle_s=join.idle_partition_s,
+        )
+        return (
+            stream.process(DecodeFunction(side, _spec(embedding)), KEYED_HALF_TYPE)
+            .start_new_chain()
+            .name(f"decode {side}")
+            .uid(f"decode-{side}")
+        )
+
+
+class _Sequence(_Pipeline):
+    """`joined` to storage, one after the other. Its names carry the start: nothing of an earlier run is taken up."""
+
+    def build(self) -> None:
+        signal, plan, batching = self.signal, self.plan, self.settings.batching
+        topic = signal.topic("joined")
+        search, scorer, storage = (
+            _address(server, batching) for server in (signal.search, signal.scorer, signal.storage)
+        )
+        policy = _policy(batching)
+        source = joined_stream(
+            self.tables,
+            uid=self._uid("source"),
+            topic=topic,
+            bootstrap=self.settings.kafka.bootstrap,
+            group=f"{consumer_group(plan.signal)}-sequence",
+            start=plan.joined_start,
+        )
+        found = self._step("search", source, JOINED_ROW_TYPE, SearchFunction(policy, search, plan.log_id))
+        scored = self._step("score", found, IN_FLIGHT_TYPE, ScoreFunction(policy, scorer, search, topic))
+        assigned = self._step(
+            "assign", scored, IN_FLIGHT_TYPE, AssignFunction(policy, search, scorer, storage, plan.log_id, topic)
+        )
+        letters = side_output(found, DEAD_LETTERS).union(
+            side_output(scored, DEAD_LETTERS), side_output(assigned, DEAD_LETTERS)
+        )
+        self.write(letters, signal.topic("dead_letter"), self._uid("dead-letter-sink"), 1)
+
+    def _step(
+        self, name: str, stream: DataStream, value_type: TypeInformation, function: MicroBatchFunction[Any][Any]
+    ) -> DataStream:
+        keyed = keyed_by_first(stream, SEQUENCE_KEY_TYPE, value_type)
+        done = keyed.process(function, KEYED_IN_FLIGHT_TYPE).start_new_chain().name(name).uid(self._uid(name))
+        return done.set_parallelism(1).set_max_parallelism(1)
+
+    def _uid(self, name: str) -> str:
+        return f"sequence-{self.plan.joined_start}-{name}"
+
+
+def _spec(embedding: Embedding) -> EmbeddingSpec:
+    return EmbeddingSpec(embedding.name, embedding.model_version, embedding.dimension)
+
+
+def _address(server: ServerSettings, batching: BatchingSettings) -> ServerAddress:
+    return ServerAddress(server.address, batching.deadline_ms / 1000, server.max_message_bytes)
+
+
+def _policy(batching: BatchingSettings) -> BatchPolicy:
+    return BatchPolicy(
+        max_items=batching.max_items,
+        max_delay_ms=batching.max_delay_ms,
+        hold_ms=batching.hold_ms,
+        backoff_first_ms=batching.backoff_first_ms,
+        backoff_max_ms=batching.backoff_max_ms,
+        strikes=batching.strikes,
+    )
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
