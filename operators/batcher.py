@@ -1,0 +1,256 @@
+"""When a micro-batch is tried, how failures are waited out, and how the one item that breaks it is found. Pure.
+
+Items are known here by their sequence numbers alone: `head` is the oldest that is pending, `tail` the next to be given.
+Time is milliseconds and comes in as an argument. One life of a batch:
+
+    pending --max_items or max_delay_ms--> tried --settled--> gone
+                                            |
+        unavailable                         +-> backoff, a sign of life, tried again: for ever
+        fault, or the server's boot id      |
+        changed since an unavailable call   +-> a strike; `strikes` of them halve the batch, or set a lone item apart
+        refused                             +-> the named item is set apart at once; unnamed: the batch is halved
+
+Halving keeps the order: the first half is tried, then the second, each halved again when it fails in its turn; items
+behind the halved batch wait until it is settled. An item that was set apart is tried alone, in its place in the order,
+by another way of handling it (`Attempt.reason` says so); while that does not succeed, it is waited for.
+
+A call that a living server cannot answer in time, or not at that size, is no strike: the same boot id answers again.
+`strikes` such calls make the batch smaller too, but a lone item is never set apart for it.
+
+`Progress` is all that must survive a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from search.dead_letters import BadRecord, Reason
+from search.errors import SettingsError
+
+__all__ = ["Attempt", "BatchPolicy", "Batcher", "BootIds", "Progress"]
+
+BootIds = tuple[str | None, ...]
+"""The boot id of each server that a batch is sent to; None for one that has not answered yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPolicy:
+    """How items are batched and how failures are met. Times are milliseconds.
+
+    Raises:
+        SettingsError: A value is too small, or the first backoff exceeds the last.
+    """
+
+    max_items: int = 64
+    max_delay_ms: int = 5
+    max_bytes: int = 8_388_608
+    """A batch is cut before the item that would exceed it (a single item always goes)."""
+    hold_ms: int = 20
+    """How long each further element is held back while the last call has failed."""
+    backoff_first_ms: int = 50
+    backoff_max_ms: int = 2_000
+    strikes: int = 5
+
+    def __post_init__(self) -> None:
+        for name in ("max_items", "max_delay_ms", "max_bytes", "backoff_first_ms", "strikes"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} must be at least 1, is {getattr(self, name)}")
+        if self.hold_ms < 0:
+            raise SettingsError(f"hold_ms must not be negative, is {self.hold_ms}")
+        if self.backoff_first_ms > self.backoff_max_ms:
+            raise SettingsError(
+                f"backoff_first_ms ({self.backoff_first_ms}) must not exceed backoff_max_ms ({self.backoff_max_ms})"
+            )
+
+    def backoff_ms(self, failures: int) -> int:
+        """How long to wait after so many failures in a row (at least one): doubling, up to the last."""
+        doublings = min(failures - 1, self.backoff_max_ms.bit_length())
+        return min(self.backoff_first_ms << doublings, self.backoff_max_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The pending items `first` up to, not including, `end`; `reason` is set for an item that was set apart."""
+
+    first: int
+    end: int
+    reason: BadRecord | None = None
+
+    def __len__(self) -> int:
+        return self.end - self.first
+
+    def cut(self, items: int) -> Attempt:
+        """The first so many items of it."""
+        return Attempt(self.first, min(self.end, self.first + items), self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What must survive a restart."""
+
+    head: int = 0
+    tail: int = 0
+    strikes: int = 0
+    """Against the batch at the head."""
+    misses: int = 0
+    """Calls for it that a living server did not answer."""
+    ends: tuple[int, ...] = ()
+    """Where the pieces of a halved batch end, the last piece first."""
+    apart: Mapping[int, BadRecord] = field(default_factory=dict)
+    """Items that are handled another way, and why."""
+
+
+class Batcher:
+    """The state machine of one operator's pending items. See the module's text for its laws."""
+
+    def __init__(self, policy: BatchPolicy, progress: Progress | None = None, now_ms: int = 0) -> None:
+        """Starts anew, or goes on where `progress` was taken: what is pending then is due at `now_ms`."""
+        resumed = progress or Progress()
+        self._policy = policy
+        self._head, self._tail = resumed.head, resumed.tail
+        self._strikes, self._misses = resumed.strikes, resumed.misses
+        self._ends = list(resumed.ends)
+        self._apart = dict(resumed.apart)
+        self._failures = 0
+        self._doubted: tuple[Attempt, BootIds] | None = None
+        self._due_ms: int | None = now_ms if self.pending else None
+
+    @property
+    def pending(self) -> int:
+        """How many items wait to be settled."""
+        return self._tail - self._head
+
+    @property
+    def head(self) -> int:
+        """The sequence number of the oldest pending item."""
+        return self._head
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last call failed."""
+        return self._failures > 0
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether a server should give a sign of life before the next call."""
+        return self._doubted is not None
+
+    @property
+    def hold_ms(self) -> int:
+        """How long the next element is to be held back."""
+        return self._policy.hold_ms if self.failing else 0
+
+    @property
+    def wake_ms(self) -> int | None:
+        """When to ask for an attempt if nothing happens before; None when nothing is pending."""
+        return self._due_ms
+
+    def progress(self) -> Progress:
+        """What to keep."""
+        return Progress(self._head, self._tail, self._strikes, self._misses, tuple(self._ends), dict(self._apart))
+
+    def add(self, now_ms: int) -> int:
+        """Takes one more item; returns its sequence number."""
+        sequence = self._tail
+        self._tail += 1
+        if self._due_ms is None:
+            self._due_ms = now_ms + self._policy.max_delay_ms
+        return sequence
+
+    def due(self, now_ms: int) -> bool:
+        """Whether a batch should be tried now."""
+        if self._due_ms is None:
+            return False
+        return now_ms >= self._due_ms or (not self.failing and self.pending >= self._policy.max_items)
+
+    def attempt(self) -> Attempt:
+        """What to try: the head of the pending items, as far as it goes in one call. Something must be pending."""
+        reason = self._apart.get(self._head)
+        if reason is not None:
+            return Attempt(self._head, self._head + 1, reason)
+        end = min(self._tail, self._head + self._policy.max_items, *self._ends[-1:])
+        return Attempt(self._head, min([end, *(at for at in self._apart if at > self._head)]))
+
+    def settled(self, attempt: Attempt, count: int, now_ms: int) -> None:
+        """The first `count` items of the attempt are done with."""
+        self._head = attempt.first + count
+        self._apart = {at: reason for at, reason in self._apart.items() if at >= self._head}
+        while self._ends and self._ends[-1] <= self._head:
+            self._ends.pop()
+        self._strikes = self._misses = self._failures = 0
+        self._doubted = None
+        self._due_ms = now_ms if self.pending else None
+
+    def refused(self, attempt: Attempt, sequence: int | None, detail: str, now_ms: int) -> None:
+        """The server refuses the item `sequence`, or one that it could not name."""
+        if attempt.reason is not None:
+            self.waits(now_ms)
+        elif sequence is not None and attempt.first <= sequence < attempt.end:
+            self._set_apart(sequence, BadRecord(Reason.REFUSED, detail), now_ms)
+        else:
+            self._narrow(attempt, BadRecord(Reason.REFUSED, detail), now_ms)
+
+    def faulted(self, attempt: Attempt, detail: str, now_ms: int) -> None:
+        """The server failed on this very call."""
+        self.waits(now_ms)
+        if attempt.reason is None:
+            self._strike(attempt, detail, now_ms)
+
+    def unavailable(self, attempt: Attempt, boots: BootIds, now_ms: int, retry_after_ms: int = 0) -> None:
+        """No answer, or a plea to wait: whose fault it was is known when the servers answer again.
+
+        Args:
+            attempt: What was tried.
+            boots: The servers' boot ids as they were known before the call.
+            now_ms: The time.
+            retry_after_ms: How long the server asked to be left alone.
+        """
+        self.waits(now_ms, retry_after_ms)
+        if self._doubted is None and attempt.reason is None:
+            self._doubted = (attempt, boots)
+
+    def waits(self, now_ms: int, retry_after_ms: int = 0) -> None:
+        """Nothing can be done now: back off."""
+        self._failures += 1
+        wait_ms = max(self._policy.backoff_ms(self._failures), min(retry_after_ms, self._policy.backoff_max_ms))
+        self._due_ms = now_ms + wait_ms
+
+    def answered(self, boots: BootIds, now_ms: int) -> None:
+        """The servers have given a sign of life after an unavailable call."""
+        if self._doubted is None:
+            return
+        (attempt, before), self._doubted = self._doubted, None
+        if any(old is not None and old != new for old, new in zip(before, boots, strict=True)):
+            self._strike(attempt, "the server died during the call", now_ms)
+        else:
+            self._misses += 1
+            if self._misses >= self._policy.strikes and len(attempt) > 1:
+                self._halve(attempt, now_ms)
+
+    def _strike(self, attempt: Attempt, detail: str, now_ms: int) -> None:
+        self._strikes += 1
+        if self._strikes >= self._policy.strikes:
+            self._narrow(attempt, BadRecord(Reason.FAULTED, f"{detail} ({self._strikes} times)"), now_ms)
+
+    def _narrow(self, attempt: Attempt, reason: BadRecord, now_ms: int) -> None:
+        if len(attempt) > 1:
+            self._halve(attempt, now_ms)
+        else:
+            self._set_apart(attempt.first, reason, now_ms)
+
+    def _halve(self, attempt: Attempt, now_ms: int) -> None:
+        if not self._ends or self._ends[-1] > attempt.end:
+            self._ends.append(attempt.end)
+        self._ends.append(attempt.first + len(attempt) // 2)
+        self._go_on(now_ms)
+
+    def _set_apart(self, sequence: int, reason: BadRecord, now_ms: int) -> None:
+        self._apart[sequence] = reason
+        self._go_on(now_ms)
+
+    def _go_on(self, now_ms: int) -> None:
+        """The next attempt is another one: it starts with a clean slate, at once."""
+        self._strikes = self._misses = self._failures = 0
+        self._doubted = None
+        self._due_ms = now_ms

@@ -1,0 +1,71 @@
+"""The clients of the three servers, as the steps see them, and how they are opened."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from operators.service import Client, ServerAddress
+from search.serving import scorer_pb2, search_pb2
+from search.types import Decision, ImageId, Lookup
+
+__all__ = ["Scorer", "Search", "Storage", "open_scorer", "open_search", "open_storage"]
+
+
+class Search(Client, Protocol):
+    """What the steps ask of the search server."""
+
+    def insert_and_search(
+        self, log_id: str, entries: Sequence[search_pb2.LogEntry]
+    ) -> search_pb2.InsertAndSearchResponse:
+        """Applies records of the order and searches for each."""
+        ...
+
+    def search_more(self, queries: Sequence[search_pb2.MoreQuery]) -> search_pb2.SearchMoreResponse:
+        """The next candidates of images already inserted."""
+        ...
+
+    def hide(self, place: int) -> object:
+        """Hides an inserted image from all later places."""
+        ...
+
+
+class Scorer(Client, Protocol):
+    """What the steps ask of the scorer."""
+
+    def score(self, blocks: Sequence[scorer_pb2.PairBlock], model_version: str = "") -> scorer_pb2.ScoreResponse:
+        """Scores of pairs of codes."""
+        ...
+
+
+class Storage(Client, Protocol):
+    """What assign asks of the storage server."""
+
+    def look_up(self, ids: Collection[ImageId]) -> Lookup:
+        """Standings and clusters of images, as of one moment."""
+        ...
+
+    def apply(self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> int:
+        """Writes decisions, all or none; returns the new offset."""
+        ...
+
+
+def open_search(server: ServerAddress) -> Search:
+    """A client of the search server."""
+    from search.serving.search_client import SearchClient
+
+    return SearchClient(server.address, server.deadline_s, server.max_message_bytes)
+
+
+def open_scorer(server: ServerAddress) -> Scorer:
+    """A client of the scorer."""
+    from search.serving.scorer_client import ScorerClient
+
+    return ScorerClient(server.address, server.deadline_s, server.max_message_bytes)
+
+
+def open_storage(server: ServerAddress) -> Storage:
+    """A client of the storage server."""
+    from storage.serving.client import StorageClient
+
+    return StorageClient(server.address, server.deadline_s, server.max_message_bytes)

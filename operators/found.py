@@ -1,0 +1,100 @@
+"""What was found for a record of the order: from the messages of the servers to the records of `search.types`. Pure.
+
+Packed arrays are little-endian, as `search/serving/search.proto` and `operators/in_flight.proto` say.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from operators.in_flight_pb2 import InFlight
+from search.clustering.assignment import Arrival
+from search.dead_letters import BadRecord
+from search.errors import FaultError
+from search.notifications import decode_joined
+from search.protos.events_pb2 import JoinedImage, JoinedRecord
+from search.serving.search_pb2 import Candidates
+from search.types import Candidate, ImageId, Thresholds, Versions
+
+__all__ = ["arrival", "candidates", "image_of", "scores"]
+
+
+def candidates(message: Candidates) -> tuple[Candidate, ...]:
+    """The candidates of a search's answer.
+
+    Raises:
+        FaultError: The packed arrays do not fit together.
+    """
+    ids = message.image_ids
+    count = len(ids)
+    if not count:
+        return ()
+    codes = message.score_codes
+    code_bytes, rest = divmod(len(codes), count)
+    if rest or len(message.overlaps) != 2 * count or len(message.places) != 8 * count:
+        raise FaultError(
+            f"the search server answered {count} candidates with {len(message.overlaps)} bytes of overlaps, "
+            f"{len(message.places)} of places and {len(codes)} of codes"
+        )
+    overlaps = np.frombuffer(message.overlaps, "<u2").tolist()
+    places = np.frombuffer(message.places, "<i8").tolist()
+    return tuple(
+        Candidate(ImageId(ids[i]), places[i], overlaps[i], codes[i * code_bytes : (i + 1) * code_bytes])
+        for i in range(count)
+    )
+
+
+def scores(packed: bytes, count: int) -> tuple[float, ...]:
+    """So many float32 scores.
+
+    Raises:
+        FaultError: There are more or fewer.
+    """
+    if len(packed) != 4 * count:
+        raise FaultError(f"the scorer answered {len(packed)} bytes for {count} pairs of 4 bytes each")
+    return tuple(np.frombuffer(packed, "<f4").tolist())
+
+
+def image_of(in_flight: InFlight) -> JoinedImage | None:
+    """The image of a record; None if the record cannot be read."""
+    if not in_flight.unscored:
+        return JoinedRecord.FromString(in_flight.record).image  # was checked by search
+    decoded = decode_joined(in_flight.record)
+    return None if isinstance(decoded, BadRecord) else decoded
+
+
+def arrival(in_flight: InFlight) -> Arrival:
+    """A record as the assignment takes it; one that cannot be read has no image id.
+
+    Raises:
+        FaultError: Candidates and scores do not fit together.
+    """
+    image = image_of(in_flight) or JoinedImage()
+    answer, scored = in_flight.answer, in_flight.scores
+    unscored = in_flight.unscored
+    found = () if unscored else candidates(answer.candidates)
+    return Arrival(
+        offset=in_flight.offset,
+        checksum=in_flight.checksum,
+        image_id=ImageId(image.image_id),
+        version=image.image_version,
+        place=answer.place,
+        score_code=answer.score_code,
+        candidates=found,
+        scores=() if unscored else scores(scored.values, len(found)),
+        exhausted=answer.candidates.exhausted,
+        thresholds=_thresholds(in_flight),
+        versions=Versions(scored.model_version, in_flight.index_version),
+        unscored=unscored,
+        search_vector=image.search_vector,
+        score_vector=image.score_vector,
+        created_at_ms=image.created_at_ms,
+        arrived_at_ms=image.arrived_at_ms,
+    )
+
+
+def _thresholds(in_flight: InFlight) -> Thresholds | None:
+    if in_flight.unscored or not in_flight.HasField("scores"):
+        return None
+    scored = in_flight.scores
+    return Thresholds(scored.accept, scored.head_accept, scored.adopt)

@@ -1,0 +1,220 @@
+"""Every metric of the operators, its name and its labels, once.
+
+Flink's Prometheus reporter shows `NAME` of the operator group as `flink_taskmanager_job_task_operator_neardup_NAME`,
+and a labelled one as `..._neardup_LABEL_NAME{LABEL="value"}`. Counters start at 0 with each start of the task.
+
+decode, per embedding:
+    decoded_total                   notifications that were let through
+    bad_total{reason}               notifications that went to the dead letters
+join:
+    joined_total, duplicate_total   images whose halves met; redelivered halves
+    waiting_total, late_total       halves that had to wait; that waited longer than `alert_after`
+    unpaired_total{reason}          halves that left without their partner
+    join_wait_seconds{le}           between the two halves of an image
+search, score, assign, each:
+    items_total, batches_total      items settled, in so many calls
+    call_seconds{le}                of one call for one batch, good or bad
+    failures_total{kind}            calls that failed: unavailable, fault, refused, other
+    isolated_total{reason}          items set apart from their batch
+    unscored_total{reason}          records that went on without a search or a score
+    batch_items, pending_items      of the last batch; that are pending
+    waiting                         1 while a server is waited for
+assign:
+    verdicts_total{cause}           images that got a head, by cause (adopted: lone heads that moved)
+    swallowed_total{outcome}        records that only advanced the position
+    verdict_seconds{le}             from Kafka's timestamp of the later half to the synced verdict
+
+Gauges are set, never asked: a callback would enter Python from the reporter's thread. Flink's Python API has no
+histogram, so `Histogram` makes one of counters: `NAME_bucket{le=...}`, `NAME_count` and `NAME_sum_milliseconds`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+
+from pyflink.datastream import RuntimeContext
+from pyflink.metrics import Counter, MetricGroup
+
+from search.dead_letters import Reason
+from search.types import Cause, Outcome
+
+__all__ = ["BatchMetrics", "DecodeMetrics", "FailureKind", "Histogram", "JoinMetrics", "StepMetrics", "VerdictMetrics"]
+
+GROUP = "neardup"
+"""The group of all our metrics below the operator's."""
+
+CALL_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Of calls to servers."""
+
+VERDICT_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
+"""Of the way from the second half to the verdict."""
+
+WAIT_BUCKETS_S = (0.01, 0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
+"""Of the time between two halves."""
+
+
+class FailureKind(StrEnum):
+    """How a call failed."""
+
+    UNAVAILABLE = "unavailable"
+    FAULT = "fault"
+    REFUSED = "refused"
+    OTHER = "other"
+
+
+def _group(context: RuntimeContext) -> MetricGroup:
+    return context.get_metrics_group().add_group(GROUP)
+
+
+def _labelled(group: MetricGroup, name: str, label: str, values: Iterable[str]) -> dict[str, Counter]:
+    return {value: group.add_group(label, value).counter(name) for value in values}
+
+
+class Histogram:
+    """Counts of seconds by upper bound, cumulative as Prometheus wants them."""
+
+    def __init__(self, group: MetricGroup, name: str, buckets_s: Sequence[float]) -> None:
+        self._bounds = tuple(buckets_s)
+        labels = [*(f"{bound:g}" for bound in self._bounds), "+Inf"]
+        self._buckets = [group.add_group("le", label).counter(f"{name}_bucket") for label in labels]
+        self._count = group.counter(f"{name}_count")
+        self._sum_ms = group.counter(f"{name}_sum_milliseconds")
+
+    def observe(self, seconds: Sequence[float]) -> None:
+        """Counts some durations; one addition per bucket, however many they are."""
+        if not seconds:
+            return
+        by_bucket = [0] * len(self._buckets)
+        for each in seconds:
+            by_bucket[bisect_left(self._bounds, each)] += 1
+        total = 0
+        for counter, more in zip(self._buckets, by_bucket, strict=True):
+            total += more
+            if total:
+                counter.inc(total)
+        self._count.inc(len(seconds))
+        self._sum_ms.inc(round(1000 * sum(seconds)))
+
+
+class DecodeMetrics:
+    """Of one decoding operator."""
+
+    def __init__(self, context: RuntimeContext) -> None:
+        group = _group(context)
+        self._decoded = group.counter("decoded_total")
+        self._bad = _labelled(group, "bad_total", "reason", Reason)
+
+    def decoded(self) -> None:
+        """A notification was let through."""
+        self._decoded.inc()
+
+    def bad(self, reason: Reason) -> None:
+        """A notification went to the dead letters."""
+        self._bad[reason].inc()
+
+
+class JoinMetrics:
+    """Of the join."""
+
+    def __init__(self, context: RuntimeContext) -> None:
+        group = _group(context)
+        self._joined = group.counter("joined_total")
+        self._waiting = group.counter("waiting_total")
+        self._late = group.counter("late_total")
+        self._duplicates = group.counter("duplicate_total")
+        self._unpaired = _labelled(group, "unpaired_total", "reason", Reason)
+        self._wait = Histogram(group, "join_wait_seconds", WAIT_BUCKETS_S)
+
+    def joined(self, wait_s: float) -> None:
+        """Two halves met, so far apart."""
+        self._joined.inc()
+        self._wait.observe([wait_s])
+
+    def waits(self) -> None:
+        """A half has to wait."""
+        self._waiting.inc()
+
+    def late(self, halves: int) -> None:
+        """So many halves have waited longer than they should."""
+        self._late.inc(halves)
+
+    def duplicate(self) -> None:
+        """A redelivered half was swallowed."""
+        self._duplicates.inc()
+
+    def unpaired(self, reason: Reason) -> None:
+        """A half left without its partner."""
+        self._unpaired[reason].inc()
+
+
+class BatchMetrics:
+    """Of the micro-batches of one step of the sequence."""
+
+    def __init__(self, context: RuntimeContext) -> None:
+        group = _group(context)
+        self._items = group.counter("items_total")
+        self._batches = group.counter("batches_total")
+        self._failures = _labelled(group, "failures_total", "kind", FailureKind)
+        self._isolated = _labelled(group, "isolated_total", "reason", (Reason.REFUSED, Reason.FAULTED))
+        self._call = Histogram(group, "call_seconds", CALL_BUCKETS_S)
+        self._batch_items = group.distribution("batch_items")
+        self._pending = group.distribution("pending_items")
+        self._waiting = group.distribution("waiting")
+
+    def called(self, seconds: float) -> None:
+        """A call took so long, good or bad."""
+        self._call.observe([seconds])
+
+    def settled(self, items: int) -> None:
+        """A batch, or the front of one, is done."""
+        self._items.inc(items)
+        self._batches.inc()
+        self._batch_items.update(items)
+
+    def failed(self, kind: FailureKind) -> None:
+        """A call failed."""
+        self._failures[kind].inc()
+
+    def isolated(self, reason: Reason) -> None:
+        """An item that was set apart is done."""
+        self._isolated[reason].inc()
+
+    def state(self, pending: int, waiting: bool) -> None:
+        """How things stand after an element or a timer."""
+        self._pending.update(pending)
+        self._waiting.update(int(waiting))
+
+
+class StepMetrics:
+    """Of what search and score could not take."""
+
+    def __init__(self, context: RuntimeContext) -> None:
+        self._unscored = _labelled(_group(context), "unscored_total", "reason", Reason)
+
+    def unscored(self, reason: Reason) -> None:
+        """A record goes on without a search or a score."""
+        self._unscored[reason].inc()
+
+
+class VerdictMetrics:
+    """Of what assign wrote."""
+
+    def __init__(self, context: RuntimeContext) -> None:
+        group = _group(context)
+        self._causes = _labelled(group, "verdicts_total", "cause", Cause)
+        self._swallowed = _labelled(group, "swallowed_total", "outcome", Outcome)
+        self._seconds = Histogram(group, "verdict_seconds", VERDICT_BUCKETS_S)
+
+    def verdict(self, cause: Cause) -> None:
+        """An image moved to a head."""
+        self._causes[cause].inc()
+
+    def swallowed(self, outcome: Outcome) -> None:
+        """A record only advanced the position."""
+        self._swallowed[outcome].inc()
+
+    def took(self, seconds: Sequence[float]) -> None:
+        """So long from the later halves to the synced verdicts."""
+        self._seconds.observe(seconds)

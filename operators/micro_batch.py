@@ -1,0 +1,196 @@
+"""The micro-batching base of search, score and assign: many elements, one call, at most one call per element or timer.
+
+The stream is keyed by one constant and runs at parallelism 1. What is pending lies in Flink state (`pending`), when to
+try and what a failure means is decided by the pure `batcher`, what a call does is the `Step`. This class connects them
+to Flink: elements, one processing-time timer, errors, metrics.
+
+While a server does not answer, nothing raises: each further element is held back for at most `hold_ms` and stored, so
+that barriers and cancellation pass, and a timer tries again. Only two errors fail the job: `LogGapError`, on purpose
+(the starter submits again from where the stores are), and one that no waiting mends (parts made for different
+settings, a bug).
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from pyflink.common.typeinfo import Types
+from pyflink.datastream import KeyedProcessFunction, RuntimeContext, TimerService
+from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
+
+from operators.batcher import Attempt, BatchPolicy
+from operators.metrics import BatchMetrics, FailureKind
+from operators.pending import PendingItems
+from operators.service import Done, Step
+from search.errors import FaultError, LogGapError, RefusedError, ServiceError, UnavailableError
+
+__all__ = ["SWITCH_INTERVAL_S", "MicroBatchFunction"]
+
+log = logging.getLogger(__name__)
+
+SWITCH_INTERVAL_S = 0.0005
+"""How soon a Python thread yields to another: all operators of a task manager share one GIL, and the default of 5 ms
+would be added to every hand-over between them."""
+
+Item = TypeVar("Item")
+
+
+class MicroBatchFunction(KeyedProcessFunction, Generic[Item]):  # type: ignore[misc]
+    """A step of the sequence as a Flink function."""
+
+    def __init__(self, policy: BatchPolicy, sleep: Callable[[float], None] = time.sleep) -> None:
+        """Keeps settings; everything live begins in `open`.
+
+        Args:
+            policy: How items are batched and failures met.
+            sleep: Holds an element back; takes seconds.
+        """
+        self._policy = policy
+        self._sleep = sleep
+
+    @abstractmethod
+    def open_step(self, context: RuntimeContext) -> Step[Item]:
+        """Connects to the servers."""
+
+    @abstractmethod
+    def item(self, value: Any) -> Item:
+        """What is kept of an element until it is settled; must survive pickling."""
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Called by Flink at the start of the task."""
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        self._items = runtime_context.get_map_state(
+            MapStateDescriptor("pending", Types.LONG(), Types.PICKLED_BYTE_ARRAY())
+        )
+        self._progress = runtime_context.get_state(ValueStateDescriptor("progress", Types.PICKLED_BYTE_ARRAY()))
+        self._metrics = BatchMetrics(runtime_context)
+        self._pending: PendingItems[Item] | None = None
+        self._armed_ms: int | None = None
+        self._step = self.open_step(runtime_context)
+
+    def close(self) -> None:
+        """Called by Flink at the end of the task, also after a failed start."""
+        step: Step[Item] | None = getattr(self, "_step", None)
+        if step is not None:
+            step.close()
+
+    def process_element(self, value: Any, ctx: KeyedProcessFunction.Context) -> Sequence[Any]:
+        """Stores the element; tries a batch if one is due."""
+        timers = ctx.timer_service()
+        pending = self._resumed(timers)
+        if pending.batcher.hold_ms:
+            self._sleep(pending.batcher.hold_ms / 1000)
+        pending.add(self.item(value), timers.current_processing_time())
+        return self._run(pending, timers)
+
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Sequence[Any]:
+        """Tries a batch if one is due."""
+        timers = ctx.timer_service()
+        if timestamp == self._armed_ms:
+            self._armed_ms = None
+        return self._run(self._resumed(timers), timers)
+
+    def _resumed(self, timers: TimerService) -> PendingItems[Item]:
+        if self._pending is None:
+            now_ms = timers.current_processing_time()
+            self._pending = PendingItems(self._policy, self._items, self._progress, self._step.size, now_ms)
+        return self._pending
+
+    def _run(self, pending: PendingItems[Item], timers: TimerService) -> Sequence[Any]:
+        clock: Callable[[], int] = timers.current_processing_time
+        outputs: Sequence[Any] = ()
+        if pending.batcher.due(clock()) and self._servers_answer(pending, clock):
+            outputs = self._try(pending, clock)
+        self._arm(pending.batcher.wake_ms, timers)
+        return outputs
+
+    def _arm(self, wake_ms: int | None, timers: TimerService) -> None:
+        """Keeps exactly one timer, at the next wake time."""
+        if wake_ms == self._armed_ms:
+            return
+        if self._armed_ms is not None:
+            timers.delete_processing_time_timer(self._armed_ms)
+        if wake_ms is not None:
+            timers.register_processing_time_timer(wake_ms)
+        self._armed_ms = wake_ms
+
+    def _servers_answer(self, pending: PendingItems[Item], clock: Callable[[], int]) -> bool:
+        """Asks for a sign of life where the last call got none, and judges that call by the answer."""
+        if not pending.batcher.doubtful:
+            return True
+        try:
+            self._step.sign_of_life()
+        except ServiceError as error:
+            pending.batcher.waits(clock(), _retry_after_ms(error))
+            return False
+        pending.batcher.answered(self._step.boot_ids(), clock())
+        pending.save()
+        return True
+
+    def _try(self, pending: PendingItems[Item], clock: Callable[[], int]) -> Sequence[Any]:
+        whole = pending.batcher.attempt()
+        items = pending.read(whole)
+        attempt = whole.cut(len(items))
+        failing = pending.batcher.failing
+        boots = self._step.boot_ids()
+        started_s = time.perf_counter()
+        try:
+            done = self._call(attempt, items)
+        except LogGapError as error:
+            self._metrics.failed(FailureKind.OTHER)
+            raise LogGapError(f"LogGapError: {error}", error.expected) from error
+        except RefusedError as error:
+            self._failed(FailureKind.REFUSED, error, attempt, failing)
+            at = next((i for i, item in enumerate(items) if self._step.offset(item) == error.offset), None)
+            pending.batcher.refused(attempt, None if at is None else attempt.first + at, str(error), clock())
+        except FaultError as error:
+            self._failed(FailureKind.FAULT, error, attempt, failing)
+            pending.batcher.faulted(attempt, str(error), clock())
+        except UnavailableError as error:
+            self._failed(FailureKind.UNAVAILABLE, error, attempt, failing)
+            pending.batcher.unavailable(attempt, boots, clock(), _retry_after_ms(error))
+        except ServiceError as error:
+            self._failed(FailureKind.OTHER, error, attempt, failing)
+            pending.batcher.waits(clock())
+        else:
+            if failing:
+                log.info("%s: a call succeeded again, %d items pending", self._name, pending.batcher.pending)
+            pending.settle(attempt, done.count, clock())
+            self._settled(attempt, done.count)
+            return done.outputs
+        finally:
+            self._metrics.called(time.perf_counter() - started_s)
+            self._metrics.state(pending.batcher.pending, pending.batcher.failing)
+        pending.save()
+        return ()
+
+    def _call(self, attempt: Attempt, items: Sequence[Item]) -> Done:
+        done = self._step.call(items) if attempt.reason is None else self._step.isolate(items[0], attempt.reason)
+        if not 0 < done.count <= len(items):
+            raise FaultError(f"{done.count} of {len(items)} items were settled")
+        return done
+
+    def _settled(self, attempt: Attempt, count: int) -> None:
+        self._metrics.settled(count)
+        if attempt.reason is not None:
+            log.warning("%s: one item was set apart: %s: %s", self._name, attempt.reason.reason, attempt.reason.detail)
+            self._metrics.isolated(attempt.reason.reason)
+
+    def _failed(self, kind: FailureKind, error: ServiceError, attempt: Attempt, failing: bool) -> None:
+        self._metrics.failed(kind)
+        if not failing:  # once per outage, not once per try
+            log.warning("%s: a call with %d items failed (%s): %s", self._name, len(attempt), kind, error)
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+
+def _retry_after_ms(error: ServiceError) -> int:
+    wait_s = error.retry_after_s if isinstance(error, UnavailableError) else None
+    return 0 if wait_s is None else round(wait_s * 1000)

@@ -1,0 +1,29 @@
+"""The side streams of the operators."""
+
+from __future__ import annotations
+
+from pyflink.common import Row
+from pyflink.datastream import OutputTag
+
+from operators.rows import RECORD_TYPE, record
+from search.dead_letters import PAYLOAD_LIMIT_BYTES, BadRecord, Provenance, dead_letter
+
+__all__ = ["DEAD_LETTERS", "to_dead_letters"]
+
+DEAD_LETTERS = OutputTag("dead-letters", RECORD_TYPE)
+"""Rows of (key, value) for the topic `dead-letter`."""
+
+
+def to_dead_letters(
+    key: str, bad: BadRecord, source: Provenance, payload: bytes, limit_bytes: int | None = PAYLOAD_LIMIT_BYTES
+) -> tuple[OutputTag, Row]:
+    """A record on its way to the dead letters.
+
+    Args:
+        key: The image id, "" where it is not known.
+        bad: What is wrong with it.
+        source: Where it lay.
+        payload: Its bytes.
+        limit_bytes: How many of them are kept, None for all (of a record that had passed validation).
+    """
+    return DEAD_LETTERS, record(key.encode(), dead_letter(bad, source, payload, limit_bytes))

@@ -1,0 +1,125 @@
+"""The second step of the sequence: the candidates get their scores, one call for a whole batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from pyflink.datastream import RuntimeContext
+
+from operators.batcher import BatchPolicy
+from operators.clients import Scorer, Search, open_scorer, open_search
+from operators.in_flight_pb2 import InFlight, Scores
+from operators.metrics import StepMetrics
+from operators.micro_batch import MicroBatchFunction
+from operators.rows import keyed
+from operators.service import Done, ServerAddress, Step
+from operators.unscored import hide, mark_unscored
+from search.dead_letters import BadRecord, Reason
+from search.errors import FaultError
+from search.serving.scorer_pb2 import PairBlock, ScoreResponse
+
+__all__ = ["ScoreFunction", "ScoreStep"]
+
+
+class ScoreStep(Step[bytes]):
+    """Scores a batch."""
+
+    def __init__(self, scorer: Scorer, search: Search, joined_topic: str, unscored: Callable[[Reason], None]) -> None:
+        """Takes the clients.
+
+        Args:
+            scorer: Of the scorer.
+            search: Of the search server, which hides what cannot be scored.
+            joined_topic: For dead letters.
+            unscored: Told the reason of each record that goes on without scores.
+        """
+        super().__init__([scorer, search], blamed=[scorer])
+        self._scorer = scorer
+        self._search = search
+        self._joined_topic = joined_topic
+        self._unscored = unscored
+
+    def offset(self, item: bytes) -> int:
+        """Where the record lies in `joined`."""
+        return int(InFlight.FromString(item).offset)
+
+    def size(self, item: bytes) -> int:
+        """About the bytes of its codes."""
+        return len(item)
+
+    def call(self, items: Sequence[bytes]) -> Done:
+        """Scores every image against its candidates; records that the index has no code for pass through."""
+        batch = [InFlight.FromString(item) for item in items]
+        # Also one without candidates: which model judged it must not depend on the rest of its batch.
+        scorable = [one for one in batch if one.answer.score_code and not one.unscored]
+        if scorable:
+            blocks = [_block(one) for one in scorable]
+            response = self._scorer.score(blocks)
+            _check(blocks, response)
+            for one, values in zip(scorable, response.scores, strict=True):
+                one.scores.CopyFrom(_scores(response, values))
+        return Done(len(items), [keyed(one.SerializeToString()) for one in batch])
+
+    def isolate(self, item: bytes, bad: BadRecord) -> Done:
+        """Hides the image from later ones; it goes on without scores."""
+        one = InFlight.FromString(item)
+        hide(self._search, one)
+        letter = mark_unscored(one, bad, self._joined_topic)
+        self._unscored(bad.reason)
+        return Done(1, [keyed(one.SerializeToString()), letter])
+
+
+def _block(one: InFlight) -> PairBlock:
+    return PairBlock(query_code=one.answer.score_code, candidate_codes=one.answer.candidates.score_codes)
+
+
+def _check(blocks: Sequence[PairBlock], response: ScoreResponse) -> None:
+    expected = [len(block.candidate_codes) // len(block.query_code) * 4 for block in blocks]
+    if [len(values) for values in response.scores] != expected:
+        raise FaultError(f"the scorer did not answer each of {sum(expected) // 4} pairs in {len(blocks)} blocks")
+
+
+def _scores(response: ScoreResponse, values: bytes) -> Scores:
+    return Scores(
+        model_version=response.model_version,
+        accept=response.accept,
+        head_accept=response.head_accept,
+        adopt=response.adopt,
+        values=values,
+    )
+
+
+class ScoreFunction(MicroBatchFunction[bytes]):
+    """`InFlight` bytes in, rows (0, `InFlight`) with scores out, dead letters aside."""
+
+    def __init__(
+        self,
+        policy: BatchPolicy,
+        scorer: ServerAddress,
+        search: ServerAddress,
+        joined_topic: str,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Keeps settings.
+
+        Args:
+            policy: How records are batched and failures met.
+            scorer: The scorer.
+            search: The search server.
+            joined_topic: Name of `joined`, for dead letters.
+            sleep: Holds an element back; takes seconds.
+        """
+        super().__init__(policy, sleep)
+        self._scorer = scorer
+        self._search = search
+        self._joined_topic = joined_topic
+
+    def open_step(self, context: RuntimeContext) -> Step[bytes]:
+        """Connects to scorer and search server."""
+        clients = open_scorer(self._scorer), open_search(self._search)
+        return ScoreStep(*clients, self._joined_topic, StepMetrics(context).unscored)
+
+    def item(self, value: bytes) -> bytes:
+        """The bytes as they came."""
+        return bytes(value)

@@ -1,0 +1,70 @@
+"""Decoding of notifications on fake Flink: every record has one way out."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from pyflink.common import Row
+
+from operators.decode import DecodeFunction
+from operators.rows import NO_TIMESTAMP
+from search.dead_letters import Provenance, Reason, parse_dead_letter
+from search.notifications import MAX_PAYLOAD_BYTES
+from search.pairing import ArrivedHalf, Side
+from tests.support.events import SEARCH_SPEC, BadPayload, bad_payloads, notification
+from tests.support.fake_flink import Harness
+
+BAD = bad_payloads(SEARCH_SPEC, MAX_PAYLOAD_BYTES)
+
+
+def table_row(payload: bytes | None, offset: int = 7) -> Row:
+    return Row(payload, "embeddings.search", 1, offset, None)
+
+
+def harness() -> Harness:
+    return Harness(DecodeFunction(Side.SEARCH, SEARCH_SPEC))
+
+
+def test_a_good_notification_is_keyed_by_its_image() -> None:
+    decode = harness()
+    payload = notification(SEARCH_SPEC, "cat/1 é", 2**64 - 1)
+    decode.send(table_row(payload), timestamp=5_000)
+    source = Provenance("embeddings.search", 1, 7, 5_000)
+    assert [tuple(row) for row in decode.main] == [
+        ("cat/1 é", ArrivedHalf(Side.SEARCH, 2**64 - 1, source, payload)),
+    ]
+    assert decode.context.metric("decoded_total") == 1
+
+
+@pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)
+def test_a_bad_notification_goes_to_the_dead_letters_with_its_place(bad: BadPayload) -> None:
+    decode = harness()
+    decode.send(table_row(bad.payload, 11), timestamp=6_000)
+    assert decode.main == []
+    (row,) = decode.side["dead-letters"]
+    letter = parse_dead_letter(row[1])
+    assert letter.reason is bad.reason
+    assert letter.source == Provenance("embeddings.search", 1, 11, 6_000)
+    assert bad.payload.startswith(letter.payload)
+    assert letter.truncated == (len(letter.payload) < len(bad.payload))
+    assert decode.context.metric(f"bad_total{{reason={bad.reason}}}") == 1
+
+
+def test_at_least_twelve_kinds_of_bad_records_are_told_apart() -> None:
+    assert len({bad.reason for bad in BAD}) >= 12
+
+
+def test_a_tombstone_without_a_timestamp_is_a_bad_record() -> None:
+    decode = harness()
+    decode.send(table_row(None), timestamp=NO_TIMESTAMP)
+    (row,) = decode.side["dead-letters"]
+    letter = parse_dead_letter(row[1])
+    assert letter.reason is Reason.EMPTY_PAYLOAD
+    assert letter.source.timestamp_ms == 0
+
+
+def test_survives_a_pickle_round_trip() -> None:
+    again = Harness(pickle.loads(pickle.dumps(DecodeFunction(Side.SEARCH, SEARCH_SPEC))))
+    again.send(table_row(notification(SEARCH_SPEC)), timestamp=1)
+    assert len(again.main) == 1
