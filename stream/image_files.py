@@ -107,7 +107,7 @@ class ImageFile:
             for batch in self._file.iter_batches(_BATCH_ROWS, columns=self._columns):
                 yield from self._rows(batch, first)
                 first += batch.num_rows
-        except pa.ArrowException as error:
+        except (OSError, pa.ArrowException) as error:
             raise BadInputError(f"{self.path} is damaged after row {first}: {error}") from error
 
     def _check_id(self, schema: Any) -> None:

@@ -11,7 +11,7 @@ from stream.api_client import ApiClient, Json
 from stream.data_folders import runs
 from stream.flink_rest import JobState
 from stream.job_control import JobControl
-from stream.local.parts import Part
+from stream.local.parts import part_checks
 from stream.local.status import PartStatus
 from stream.local.supervisor import Deployment
 from stream.settings import Settings
@@ -66,10 +66,9 @@ class Overview:
 
 def overview(settings: Settings) -> Overview:
     """Asks all parts; those that do not answer are reported, never raised."""
-    deployment = Deployment(settings)
     supervised = runs(settings)
     # Under containers there is no supervisor of ours: the parts themselves can still be asked.
-    parts = deployment.status() if supervised else [_asked(part) for part in deployment.parts]
+    parts = Deployment(settings).status() if supervised else _asked(settings)
     return Overview(
         data=str(settings.data_dir),
         supervised=supervised,
@@ -80,11 +79,12 @@ def overview(settings: Settings) -> Overview:
     )
 
 
-def _asked(part: Part) -> PartStatus:
-    if part.once:
-        return PartStatus(part.name, "stopped", None, 0.0, "ends by itself; not seen here")
-    reason = part.ready()
-    return PartStatus(part.name, "ready" if reason is None else "stopped", None, 0.0, reason or "")
+def _asked(settings: Settings) -> list[PartStatus]:
+    reasons = {name: check() for name, check in part_checks(settings).items()}
+    return [
+        PartStatus(name, "ready" if reason is None else "stopped", None, 0.0, reason or "")
+        for name, reason in reasons.items()
+    ]
 
 
 def _signal(settings: Settings, name: str) -> SignalOverview:

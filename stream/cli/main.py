@@ -25,20 +25,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, one of `Exit`.
     """
-    from stream.cli.app import app
-
     try:
         silence_libraries()
-        app(args=list(argv) if argv is not None else None, prog_name="neardup")
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else Exit.FAILED
+        code = _run(argv)
+        sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has had enough. What is left in the buffer has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.OK
+        return Exit.FAILED
     except BaseException as error:
         log.debug("the command failed", exc_info=error)
         code = exit_for(error)
         complain(explain(error), code)
-        return int(code)
+    return int(code)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    from stream.cli.app import app
+
+    try:
+        app(args=list(argv) if argv is not None else None, prog_name="neardup")
+    except SystemExit as end:
+        # So typer ends every command, and itself when the arguments are wrong.
+        return end.code if isinstance(end.code, int) else Exit.FAILED
     return Exit.OK

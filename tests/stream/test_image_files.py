@@ -1,0 +1,176 @@
+"""Reading images from Parquet: what is taken, what is refused by name, and that memory does not grow."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from search.errors import BadInputError
+from search.protos.events_pb2 import FLOAT16, FLOAT32
+from stream.image_files import ImageFile, ImageRow
+
+SEARCH, SCORE = 4, 3
+
+
+def vectors(rows: int, size: int, kind: Any = np.float16) -> list[Any]:
+    return list(np.arange(1, rows * size + 1, dtype=kind).reshape(rows, size))
+
+
+def table(rows: int = 2, **columns: Any) -> pa.Table:
+    """A good table, with columns replaced, added, or (None) taken away."""
+    good: dict[str, Any] = {
+        "image_id": pa.array([f"image-{row}" for row in range(rows)]),
+        "search": pa.array(vectors(rows, SEARCH), pa.list_(pa.float16())),
+        "score": pa.array(vectors(rows, SCORE), pa.list_(pa.float16())),
+    }
+    return pa.table({name: values for name, values in {**good, **columns}.items() if values is not None})
+
+
+def read(folder: Path, content: pa.Table, **options: Any) -> list[ImageRow]:
+    path = folder / "images.parquet"
+    pq.write_table(content, path, **options)
+    return list(ImageFile(path, SEARCH, SCORE))
+
+
+def test_rows_come_in_order_with_defaults(tmp_path: Path) -> None:
+    rows = read(tmp_path, table(3))
+    assert [row.image_id for row in rows] == ["image-0", "image-1", "image-2"]
+    assert {(row.version, row.created_at_ms) for row in rows} == {(1, 0)}
+    assert np.frombuffer(rows[1].search.data, "<f2").tolist() == [5, 6, 7, 8]
+    assert rows[1].score.element_type == FLOAT16
+
+
+@pytest.mark.parametrize("size", [None, SEARCH])
+@pytest.mark.parametrize(("kind", "expected"), [(np.float16, FLOAT16), (np.float32, FLOAT32)])
+def test_lists_of_either_kind_and_element_type(tmp_path: Path, size: int | None, kind: Any, expected: int) -> None:
+    element = pa.from_numpy_dtype(kind)
+    column = pa.array(vectors(2, SEARCH, kind), pa.list_(element, size) if size else pa.list_(element))
+    rows = read(tmp_path, table(search=column))
+    assert rows[1].search.element_type == expected
+    assert np.frombuffer(rows[1].search.data, np.dtype(kind).newbyteorder("<")).tolist() == [5, 6, 7, 8]
+
+
+def test_batches_and_row_groups_do_not_matter(tmp_path: Path) -> None:
+    content = table(1000)
+    assert read(tmp_path, content) == read(tmp_path, content, row_group_size=7)
+
+
+def test_versions_are_taken_and_null_is_the_default(tmp_path: Path) -> None:
+    rows = read(tmp_path, table(image_version=pa.array([7, None], pa.uint32())))
+    assert [row.version for row in rows] == [7, 1]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([datetime(2024, 5, 1, tzinfo=UTC), None], pa.timestamp("us", "UTC")),
+        pa.array([datetime(2024, 5, 1), None], pa.timestamp("ns")),  # noqa: DTZ001 - without a zone: UTC
+        pa.array([1_714_521_600_000, None], pa.int64()),
+    ],
+)
+def test_created_at_is_read_as_milliseconds(tmp_path: Path, column: pa.Array) -> None:
+    assert [row.created_at_ms for row in read(tmp_path, table(created_at=column))] == [1_714_521_600_000, 0]
+
+
+def test_other_columns_are_not_read(tmp_path: Path) -> None:
+    assert len(read(tmp_path, table(label=pa.array(["a", "b"])))) == 2
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "no id column": ({"image_id": None}, "no column image_id"),
+    "no search column": ({"search": None}, "no column search"),
+    "no score column": ({"score": None}, "no column score"),
+    "id of another type": ({"image_id": pa.array([1, 2])}, "image_id must hold strings"),
+    "id null": ({"image_id": pa.array(["a", None])}, "row 1: column image_id is null"),
+    "vector not a list": ({"search": pa.array([1.0, 2.0])}, "search must hold lists"),
+    "vector of doubles": (
+        {"score": pa.array(vectors(2, SCORE, np.float64), pa.list_(pa.float64()))},
+        "score must hold lists of float16 or float32, it holds list<.*double",
+    ),
+    "fixed size that differs": (
+        {"search": pa.array(vectors(2, 5), pa.list_(pa.float16(), 5))},
+        "search holds vectors of 5 numbers, the signal's have 4",
+    ),
+    "one length that differs": (
+        {"search": pa.array([[1.0] * 4, [1.0] * 3], pa.list_(pa.float32()))},
+        "row 1: column search has 3 numbers, the signal's embedding has 4",
+    ),
+    "vector null": ({"score": pa.array([[1.0] * 3, None], pa.list_(pa.float32()))}, "row 1: column score is null"),
+    "null inside a vector": (
+        {"score": pa.array([[1.0] * 3, [1.0, None, 1.0]], pa.list_(pa.float32()))},
+        "row 1: column score has a null",
+    ),
+    "version of another type": ({"image_version": pa.array(["a", "b"])}, "image_version must hold whole numbers"),
+    "version negative": ({"image_version": pa.array([1, -1])}, "row 1: column image_version is -1"),
+    "time of another type": ({"created_at": pa.array(["now", "then"])}, "created_at must hold timestamps"),
+    "time before the epoch": ({"created_at": pa.array([-5, 1])}, "row 0: column created_at is -5"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_wrong_is_named(tmp_path: Path, name: str) -> None:
+    columns, message = BAD[name]
+    with pytest.raises(BadInputError, match=message):
+        read(tmp_path, table(**columns))
+
+
+def test_rows_before_a_bad_one_are_given_batch_by_batch(tmp_path: Path) -> None:
+    lists = [[1.0] * SEARCH] * 700 + [[1.0]]
+    pq.write_table(table(701, search=pa.array(lists, pa.list_(pa.float32()))), tmp_path / "late.parquet")
+    rows = iter(ImageFile(tmp_path / "late.parquet", SEARCH, SCORE))
+    assert len(list(islice(rows, 256))) == 256
+    with pytest.raises(BadInputError, match="row 700"):
+        list(rows)
+
+
+def test_no_file_and_no_parquet(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"nowhere\.parquet"):
+        ImageFile(tmp_path / "nowhere.parquet", SEARCH, SCORE)
+    (tmp_path / "text.parquet").write_text("hello, I am text and long enough to be looked at")
+    with pytest.raises(BadInputError, match="not a Parquet file"):
+        ImageFile(tmp_path / "text.parquet", SEARCH, SCORE)
+
+
+def test_a_damaged_file_is_refused_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "images.parquet"
+    pq.write_table(table(1000), path, compression="zstd")
+    data = bytearray(path.read_bytes())
+    data[100:2000] = bytes(1900)
+    path.write_bytes(data)
+    with pytest.raises(BadInputError):
+        list(ImageFile(path, SEARCH, SCORE))
+
+
+def test_an_empty_file_has_no_rows(tmp_path: Path) -> None:
+    assert read(tmp_path, table(2).slice(0, 0)) == []
+
+
+def peak_bytes(folder: Path, rows: int) -> int:
+    """The most memory that Arrow holds while a file with one row group of 2 kB rows is read."""
+    matrix = np.random.default_rng(1).random((rows, 1000), dtype=np.float32).astype(np.float16)
+    content = pa.table(
+        {
+            "image_id": pa.array([str(row) for row in range(rows)]),
+            "search": pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), 1000),
+            "score": pa.array([[1.0] * SCORE] * rows, pa.list_(pa.float32())),
+        }
+    )
+    path = folder / f"{rows}.parquet"
+    pq.write_table(content, path, row_group_size=rows, compression="none")
+    del content, matrix
+    before, highest = pa.total_allocated_bytes(), 0
+    for _ in ImageFile(path, 1000, SCORE):
+        highest = max(highest, pa.total_allocated_bytes() - before)
+    return highest
+
+
+def test_memory_does_not_grow_with_the_row_group(tmp_path: Path) -> None:
+    small, large = peak_bytes(tmp_path, 4_000), peak_bytes(tmp_path, 16_000)
+    assert large < 1.5 * small

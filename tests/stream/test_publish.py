@@ -1,0 +1,165 @@
+"""Publishing: what lies on Kafka, the pace, and that a loss is never silent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
+
+import stream.publish as publish_module
+from search.errors import BadInputError, UnavailableError
+from search.notifications import EmbeddingSpec, Half, decode
+from search.protos.events_pb2 import FLOAT16
+from stream.image_files import ImageRow, Vector
+from stream.publish import Pace, Publisher, publish
+from stream.settings import Settings, load_settings
+
+
+class FakeFuture:
+    """Acknowledged at once, or lost at once."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self._error = error
+
+    def add_callback(self, called: Callable[[Any], None]) -> None:
+        if self._error is None:
+            called(None)
+
+    def add_errback(self, called: Callable[[BaseException], None]) -> None:
+        if self._error is not None:
+            called(self._error)
+
+
+@dataclass
+class FakeProducer:
+    """Remembers what it was given."""
+
+    sent: list[tuple[str, bytes, bytes]] = field(default_factory=list)
+    lose_from: int | None = None
+    refuse: type[Exception] | None = None
+    closed_after_s: float | None = None
+
+    def send(self, topic: str, value: bytes, key: bytes) -> FakeFuture:
+        if self.refuse is not None:
+            raise self.refuse("too large")
+        self.sent.append((topic, key, value))
+        lost = self.lose_from is not None and len(self.sent) > self.lose_from
+        return FakeFuture(KafkaTimeoutError("nobody there") if lost else None)
+
+    def flush(self, timeout: float) -> None:
+        pass
+
+    def close(self, timeout: float) -> None:
+        self.closed_after_s = timeout
+
+
+@dataclass
+class FakeBroker:
+    names: set[str]
+
+    def __enter__(self) -> FakeBroker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def topics(self) -> set[str]:
+        return self.names
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return load_settings()
+
+
+@pytest.fixture
+def producer(monkeypatch: pytest.MonkeyPatch) -> FakeProducer:
+    fake = FakeProducer()
+    topics = {"embeddings.search", "embeddings.score"}
+    monkeypatch.setattr(publish_module, "Broker", lambda *_: FakeBroker(topics))
+    monkeypatch.setattr(publish_module, "producer", lambda *_: fake)
+    return fake
+
+
+def row(image_id: str = "näme/1", version: int = 3) -> ImageRow:
+    return ImageRow(image_id, version, 1234, Vector(FLOAT16, b"\x00\x3c" * 1280), Vector(FLOAT16, b"\x00\x40" * 768))
+
+
+def test_both_halves_go_out_keyed_by_id_and_pass_the_decoder(settings: Settings, producer: FakeProducer) -> None:
+    with Publisher(settings) as publisher:
+        assert publish([row()], publisher) == 1
+    assert [(topic, key) for topic, key, _ in producer.sent] == [
+        ("embeddings.search", "näme/1".encode()),
+        ("embeddings.score", "näme/1".encode()),
+    ]
+    signal = settings.signals["photos"]
+    for (_, _, value), embedding in zip(producer.sent, (signal.search_embedding, signal.score_embedding), strict=True):
+        half = decode(value, EmbeddingSpec(embedding.name, embedding.model_version, embedding.dimension))
+        assert isinstance(half, Half)
+        assert (half.image_id, half.version, half.created_at_ms) == ("näme/1", 3, 1234)
+
+
+def test_equal_rows_give_equal_bytes(settings: Settings, producer: FakeProducer) -> None:
+    with Publisher(settings) as publisher:
+        publish([row(), row()], publisher)
+    assert producer.sent[:2] == producer.sent[2:]
+
+
+def test_progress_counts_images(settings: Settings, producer: FakeProducer) -> None:
+    counts: list[int] = []
+    with Publisher(settings) as publisher:
+        publish([row(str(n)) for n in range(3)], publisher, on_sent=counts.append)
+    assert counts == [1, 2, 3]
+
+
+def test_a_lost_record_fails_the_whole(settings: Settings, producer: FakeProducer) -> None:
+    producer.lose_from = 5
+    with pytest.raises(UnavailableError, match="nobody there"), Publisher(settings) as publisher:
+        publish([row(str(n)) for n in range(3)], publisher)
+    assert producer.closed_after_s == 0
+
+
+def test_a_record_that_cannot_be_sent_is_named(settings: Settings, producer: FakeProducer) -> None:
+    producer.refuse = MessageSizeTooLargeError
+    with pytest.raises(BadInputError, match=r"embeddings\.search"), Publisher(settings) as publisher:
+        publisher.send(row())
+
+
+def test_missing_topics_are_named_before_anything_is_sent(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish_module, "Broker", lambda *_: FakeBroker({"embeddings.score"}))
+    with pytest.raises(UnavailableError, match=r"no topic embeddings\.search: run `neardup topics create`"):
+        Publisher(settings)
+
+
+def test_pace_is_kept_and_caught_up() -> None:
+    """At 10 a second; the fourth item comes late by itself, the fifth and sixth follow at once.
+
+    t (s)   0.0   0.1   0.2  |busy|  0.5  0.5  0.5   0.6
+    """
+    now = 0.0
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        slept.append(round(seconds, 6))
+        now += seconds
+
+    pace = Pace(10, clock=lambda: now, sleep=sleep)
+    for _ in range(3):
+        pace.wait()
+    assert slept == [0.1, 0.1]
+    now = 0.5
+    for _ in range(3):
+        pace.wait()
+    assert slept == [0.1, 0.1]
+    pace.wait()
+    assert slept == [0.1, 0.1, 0.1]
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("nan")])
+def test_a_rate_must_be_above_zero(rate: float) -> None:
+    with pytest.raises(BadInputError, match="rate"):
+        Pace(rate)
