@@ -11,12 +11,7 @@ from typing import Any
 
 from crc32c import crc32c
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import (
-    CoordinatorLoadInProgressError,
-    CoordinatorNotAvailableError,
-    KafkaError,
-    TopicAlreadyExistsError,
-)
+from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from search.errors import UnavailableError
 from stream.settings import KafkaSettings, Signal
@@ -159,9 +154,9 @@ class Broker:
                 try:
                     found: Mapping[str, Mapping[TopicPartition, Any]] = self._admin.list_group_offsets([group])
                     return found.get(group, {})
-                except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError):
+                except KafkaError as error:
                     # A broker makes its offsets topic when it is first asked for one.
-                    if time.monotonic() > until:
+                    if not error.retriable or time.monotonic() > until:
                         raise
                     time.sleep(0.1)
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
+from pyflink.java_gateway import get_gateway
 
 from stream.job import build_job
 from stream.job_plan import JobPlan
@@ -35,12 +36,22 @@ def submit(settings: Settings, plan: JobPlan) -> str:
         options["execution.state-recovery.path"] = plan.snapshot.as_uri()
         # The sequence of the earlier job is dropped on purpose: index and storage know where it stands.
         options["execution.state-recovery.ignore-unclaimed-state"] = "true"
-    configuration = Configuration()
-    for key, value in options.items():
-        configuration.set_string(key, value)
-    env = StreamExecutionEnvironment.get_execution_environment(configuration)
+    env = _remote_environment(options)
     build_job(env, settings, plan)
     return str(env.execute_async(job_name(plan.signal)).get_job_id())
+
+
+def _remote_environment(options: Mapping[str, str]) -> StreamExecutionEnvironment:
+    """An environment for the cluster that the configuration folder names, with further options.
+
+    `get_execution_environment` gives one of its own process unless Flink's own client calls it.
+    """
+    jvm = get_gateway().jvm
+    configuration = jvm.org.apache.flink.configuration.GlobalConfiguration.loadConfiguration()
+    for key, value in options.items():
+        configuration.setString(key, value)
+    java = jvm.org.apache.flink.streaming.api.environment.StreamExecutionEnvironment(configuration)
+    return StreamExecutionEnvironment(java)
 
 
 def main() -> None:

@@ -109,8 +109,6 @@ def _options(topic: str, bootstrap: str, group: str, starts: Mapping[int, int]) 
         "format": "raw",
         "properties.bootstrap.servers": bootstrap,
         "properties.group.id": group,
-        # A reset would skip records, or repeat them all: fail loudly instead, the starter knows what to do.
-        "properties.auto.offset.reset": "none",
         "properties.fetch.max.wait.ms": "20",
         "properties.fetch.min.bytes": "1",
         "scan.startup.mode": "specific-offsets",
