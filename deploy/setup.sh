@@ -102,12 +102,17 @@ make_environment() {
 }
 
 fetch_jars() {
-    local group
-    rm -rf jvm/lib
+    # Fetched beside the old ones and then swapped: what runs, or a fetch that breaks off, is not left without jars.
+    local group new=$PWD/jvm/lib.new
+    rm -rf "$new"
     for group in kafka flink; do
         say "      fetching the jars of $group"
-        mvn -B -ntp -q -Dstyle.color=never -f jvm/pom.xml -P "$group" package || fail "Maven could not fetch the jars of $group (see above)"
+        # Maven resets the terminal's colours even when it uses none.
+        mvn -B -ntp -q -f jvm/pom.xml -P "$group" "-Dlib=$new" package 2>&1 | sed $'s/\e\\[[0-9;]*m//g; /^$/d' \
+            || fail "Maven could not fetch the jars of $group (see above)"
     done
+    rm -rf jvm/lib
+    mv "$new" jvm/lib
 }
 
 # --- all of it ------------------------------------------------------------------------------------------------------

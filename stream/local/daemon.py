@@ -15,6 +15,7 @@ import http.client
 import os
 import resource
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -85,7 +86,7 @@ class Daemon:
             DeploymentError: It does not come up.
         """
         self.logs.mkdir(parents=True, exist_ok=True)
-        self.socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._make_socket_folder()
         command = (sys.executable, "-m", "supervisor.supervisord", "-c", str(self.run / "supervisord.conf"))
         try:
             done = subprocess.run(
@@ -102,6 +103,11 @@ class Daemon:
             raise DeploymentError(f"supervisord did not go to the background in {_START_TIMEOUT_S:.0f} s") from error
         if done.returncode != 0:
             raise DeploymentError(f"supervisord does not start:\n{(done.stdout + done.stderr).strip()}")
+
+    def forget(self) -> None:
+        """Removes what an ended supervisord has left outside the data folder."""
+        if self.socket.parent != self.run:
+            shutil.rmtree(self.socket.parent, ignore_errors=True)
 
     def alive(self) -> bool:
         """Whether supervisord answers."""
@@ -155,6 +161,12 @@ class Daemon:
             except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
                 raise DeploymentError(f"supervisord does not answer on {self.socket}: {error}") from error
         return answer
+
+    def _make_socket_folder(self) -> None:
+        folder = self.socket.parent
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if folder.stat().st_uid != os.getuid():
+            raise DeploymentError(f"{folder} belongs to another user; it would hold the socket that controls the parts")
 
     def _header(self) -> str:
         files = min(_OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])

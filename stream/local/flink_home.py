@@ -114,6 +114,8 @@ def flink_config(settings: Settings, java_options: str) -> dict[str, str | int |
         "rest.port": flink.rest_port,
         "rest.bind-address": flink.bind_host,
         "taskmanager.bind-host": flink.bind_host,
+        # Nobody uploads programs through the page; jobs come from the job runner.
+        "web.submit.enable": False,
         # Sizes
         "jobmanager.memory.process.size": f"{flink.jobmanager_memory_mb}m",
         "taskmanager.memory.process.size": f"{flink.taskmanager_memory_mb}m",

@@ -115,6 +115,7 @@ class Deployment:
             left = marked_processes(self.data)
             if left:
                 raise DeploymentError(f"these processes do not end: {', '.join(str(process.pid) for process in left)}")
+            self._daemon.forget()
 
     def status(self) -> list[PartStatus]:
         """Every part as it is now; asks each for its readiness, which takes a moment."""

@@ -53,6 +53,7 @@ def test_up_then_down_in_the_stated_orders(deploy: Deploy, dummy: Dummy, tmp_pat
     deployment.down()
 
     assert (tmp_path / "order").read_text().split() == ["top", "middle", "base"]
+    assert not deployment._daemon.socket.exists()
     assert marked_processes(deployment.data) == []
     assert [status.state for status in deployment.status()] == ["stopped"] * 3
 
@@ -164,6 +165,17 @@ def test_down_ends_what_lost_its_supervisor(deploy: Deploy, dummy: Dummy) -> Non
     os.kill(int((deployment.data / "run" / "supervisord.pid").read_text()), signal.SIGKILL)
     deployment.down()
     assert marked_processes(deployment.data) == []
+
+
+def test_a_data_folder_may_lie_deep(dummy: Dummy, settings: Settings, tmp_path: Path) -> None:
+    deep = settings.model_copy(update={"data": tmp_path / ("d" * 100) / "data"})
+    deployment = Deployment(deep, (dummy("one"),))
+    try:
+        deployment.up()
+        assert _by_name(deployment)["one"].ok
+    finally:
+        deployment.down()
+    assert not deployment._daemon.socket.parent.exists()
 
 
 def test_new_settings_restart_what_runs(deploy: Deploy, dummy: Dummy, settings: Settings) -> None:
