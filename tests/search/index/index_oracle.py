@@ -79,9 +79,10 @@ class Oracle:
     def placed(self) -> list[Record]:
         """The records that placed a version."""
         placed: list[Record] = []
+        latest: dict[ImageId, int] = {}
         for record in self.log:
-            older = [other.version for other in placed if other.image_id == record.image_id]
-            if record.image_id and record.version > max(older, default=-1):
+            if record.image_id and record.version > latest.get(record.image_id, -1):
+                latest[record.image_id] = record.version
                 placed.append(record)
         return placed
 

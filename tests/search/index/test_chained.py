@@ -1,0 +1,300 @@
+"""The laws of the term index, one by one, and what happens when the disk or the memory fails."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from search.errors import BadInputError, LogGapError, RefusedError, UnavailableError
+from search.index.chained import ChainedIndex
+from search.index.errors import IndexBrokenError
+from search.index.interface import NO_PLACE, Answer, MoreQuery, Skip
+from search.index.postings import Postings
+from search.types import ImageId
+from tests.search.index.index_oracle import LOG, index_settings, insert
+
+SAME = (1, 2, 3, 1)
+OTHER = (0, 0, 0, 0)
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[ChainedIndex]:
+    opened = ChainedIndex(tmp_path / "index", index_settings(candidates=5))
+    yield opened
+    opened.close()
+
+
+def names(answer: Answer) -> list[str]:
+    return list(answer.found.image_ids)
+
+
+def test_twins_of_one_batch_the_later_sees_the_earlier(index: ChainedIndex) -> None:
+    first, second = index.insert_and_search(LOG, [insert(0, "a", 1, SAME), insert(1, "b", 1, SAME)])
+    assert names(first) == []
+    assert names(second) == ["a"]
+    assert second.found.overlaps.tolist() == [4]
+
+
+def test_candidates_come_by_overlap_then_age(index: ChainedIndex) -> None:
+    records = [
+        insert(0, "one", 1, (1, 0, 0, 0)),
+        insert(1, "three", 1, (1, 2, 3, 0)),
+        insert(2, "two-old", 1, (1, 2, 0, 0)),
+        insert(3, "two-young", 1, (0, 2, 3, 0)),
+        insert(4, "none", 1, OTHER),
+        insert(5, "query", 1, SAME),
+    ]
+    answer = index.insert_and_search(LOG, records)[-1]
+    assert names(answer) == ["three", "two-old", "two-young", "one"]
+    assert answer.found.overlaps.tolist() == [3, 2, 2, 1]
+    assert answer.found.places.tolist() == [1, 2, 3, 0]
+    assert answer.found.codes[0].tobytes() == records[1].code
+    assert answer.found.exhausted
+
+
+def test_pages_of_any_size_make_the_same_whole(tmp_path: Path) -> None:
+    wholes = []
+    for size in (1, 3, 7, 50):
+        index = ChainedIndex(tmp_path / str(size), index_settings(candidates=size))
+        random = np.random.RandomState(3)
+        records = [insert(place, f"i{place}", 1, random.randint(0, 4, 4).tolist()) for place in range(40)]
+        found = index.insert_and_search(LOG, records)[-1].found
+        whole = list(found.candidates())
+        while not found.exhausted:
+            (found,) = index.search_more([MoreQuery(39, len(whole))])
+            assert len(found.image_ids) <= size
+            whole += found.candidates()
+        assert index.search_more([MoreQuery(39, len(whole))])[0].candidates() == ()
+        assert index.search_more([MoreQuery(39, 2**32 - 1)])[0].exhausted
+        wholes.append(whole)
+        index.close()
+    assert len(wholes[0]) > 20
+    assert all(whole == wholes[0] for whole in wholes)
+
+
+def test_a_repeat_after_ten_thousand_later_inserts_is_answered_as_ever(tmp_path: Path) -> None:
+    settings = index_settings(candidates=5)
+    index = ChainedIndex(tmp_path / "index", settings)
+    random = np.random.RandomState(5)
+    early = [insert(place, f"early-{place}", 1, random.randint(0, 4, 4).tolist()) for place in range(64)]
+    before = index.insert_and_search(LOG, early)
+    for start in range(64, 10_064, 500):
+        terms = random.randint(0, 4, (500, 4)).tolist()
+        later = [insert(start + row, f"later-{start + row}", 1, terms[row]) for row in range(500)]
+        index.insert_and_search(LOG, later)
+    index.hide(3)
+    index.insert_and_search(LOG, [insert(10_064, "early-5", 2, SAME)])
+
+    def check(asked: ChainedIndex, offset: int) -> None:
+        again = asked.insert_and_search(LOG, early)
+        assert [answer.found.candidates() for answer in again] == [answer.found.candidates() for answer in before]
+        # The same image versions in new records: a new offset, the old place and answer.
+        ids = [f"early-{row}" for row in range(64) if row != 5]  # 5 has a higher version by now
+        repeated = [insert(offset + row, image_id, 1, OTHER) for row, image_id in enumerate(ids)]
+        answers = asked.insert_and_search(LOG, repeated)
+        expected = [answer for answer in before if answer.offset != 5]
+        assert [answer.place for answer in answers] == [answer.place for answer in expected]
+        assert [answer.code for answer in answers] == [answer.code for answer in expected]
+        assert [answer.found.candidates() for answer in answers] == [a.found.candidates() for a in expected]
+
+    check(index, 10_065)
+    images = index.images
+    index.close()
+    index = ChainedIndex(tmp_path / "index", settings)
+    assert index.images == images == 10_063
+    check(index, 10_128)
+    index.close()
+
+
+def test_a_new_version_hides_the_old_one_from_later_places_only(index: ChainedIndex) -> None:
+    index.insert_and_search(LOG, [insert(0, "a", 1, SAME), insert(1, "b", 1, SAME), insert(2, "a", 2, OTHER)])
+    assert names(index.insert_and_search(LOG, [insert(3, "c", 1, SAME)])[0]) == ["b"]
+    assert names(index.insert_and_search(LOG, [insert(1, "b", 1, SAME)])[0]) == ["a"]
+    assert index.images == 3
+
+
+def test_an_image_never_finds_a_version_of_itself(index: ChainedIndex) -> None:
+    answers = index.insert_and_search(LOG, [insert(place, "a", place, SAME) for place in range(4)])
+    assert [names(answer) for answer in answers] == [[], [], [], []]
+
+
+def test_a_version_below_the_latest_is_superseded(index: ChainedIndex) -> None:
+    index.insert_and_search(LOG, [insert(0, "x", 1, SAME), insert(1, "a", 5, SAME)])
+    late, again, unknown = index.insert_and_search(
+        LOG, [insert(2, "a", 9, SAME), insert(3, "a", 5, SAME), insert(4, "a", 4, SAME)]
+    )
+    assert (late.superseded, late.place, names(late)) == (False, 2, ["x"])
+    assert (again.superseded, again.place, names(again)) == (True, 1, [])
+    assert (unknown.superseded, unknown.place, names(unknown)) == (True, 4, [])
+    assert unknown.found.exhausted
+    # The record at 1 was no superseded one when it came, and never will be.
+    (first,) = index.insert_and_search(LOG, [insert(1, "a", 5, SAME)])
+    assert (first.superseded, names(first)) == (False, ["x"])
+
+
+def test_a_skipped_version_counts_as_placed_but_is_never_found(index: ChainedIndex) -> None:
+    records = [insert(0, "a", 1, SAME), Skip(1, 2, ImageId("a"), 2), insert(2, "b", 1, SAME), insert(3, "a", 2, SAME)]
+    answers = index.insert_and_search(LOG, records)
+    assert [answer.place for answer in answers] == [0, NO_PLACE, 2, NO_PLACE]
+    assert names(answers[2]) == []  # the old version of "a" is no longer what the image is
+    assert answers[3].code == b""
+    assert index.images == 1
+    with pytest.raises(RefusedError) as caught:
+        index.search_more([MoreQuery(2, 0), MoreQuery(1, 0)])
+    assert caught.value.offset == 1
+    index.hide(1)  # nothing to hide, and no error: the caller need not know
+    assert index.position.offset == 3
+
+
+def test_what_was_passed_stays_passed_when_the_record_is_readable_later(index: ChainedIndex) -> None:
+    index.insert_and_search(LOG, [Skip(0, 1, ImageId(""), 0), insert(1, "b", 1, SAME)])
+    (answer,) = index.insert_and_search(LOG, [insert(0, "a", 1, SAME)])
+    assert (answer.place, names(answer)) == (NO_PLACE, [])
+    assert index.images == 1
+
+
+def test_hiding_concerns_places_after_the_position_of_that_time(tmp_path: Path) -> None:
+    index = ChainedIndex(tmp_path / "index", index_settings())
+    index.insert_and_search(LOG, [insert(0, "a", 1, SAME), insert(1, "b", 1, SAME)])
+    index.hide(0)
+    size = index.disk_bytes
+    index.hide(0)
+    assert index.disk_bytes == size
+    for _ in range(2):
+        assert names(index.insert_and_search(LOG, [insert(1, "b", 1, SAME)])[0]) == ["a"]
+        assert names(index.insert_and_search(LOG, [insert(2, "c", 1, SAME)])[0]) == ["b"]
+        assert index.images == 2
+        index.close()
+        index = ChainedIndex(tmp_path / "index", index_settings())
+    index.close()
+
+
+def test_another_log_or_another_record_at_the_position_is_refused(index: ChainedIndex) -> None:
+    with pytest.raises(LogGapError) as caught:
+        index.insert_and_search(LOG, [insert(1, "a")])
+    assert caught.value.expected == 0
+    index.insert_and_search(LOG, [insert(0, "a"), insert(1, "b")])
+    with pytest.raises(LogGapError, match="log-2") as caught:
+        index.insert_and_search("log-2", [insert(2, "c")])
+    assert caught.value.expected == 2
+    other = insert(1, "b")
+    changed = Skip(1, other.checksum ^ 1, ImageId("b"), 1)
+    with pytest.raises(LogGapError, match="checksum"):
+        index.insert_and_search(LOG, [changed, insert(2, "c")])
+    assert index.position.offset == 1
+
+
+def test_batches_that_make_no_sense_are_refused_whole(index: ChainedIndex) -> None:
+    for records in (
+        [insert(0, "a"), insert(2, "b")],
+        [insert(0, "a"), insert(0, "b")],
+        [insert(0, "a"), insert(1, "b", 1, (0, 0, 0))],
+        [insert(0, "a"), insert(1, "b", 1, (0, 0, 0, 4))],
+        [insert(-1, "a"), insert(0, "b")],
+    ):
+        with pytest.raises(BadInputError):
+            index.insert_and_search(LOG, records)
+    with pytest.raises(BadInputError):
+        index.insert_and_search("", [insert(0, "a")])
+    assert index.insert_and_search(LOG, []) == []
+    assert index.position.offset == -1
+    assert index.images == 0
+
+
+def test_a_full_disk_refuses_the_batch_and_is_no_harm_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = ChainedIndex(tmp_path / "index", index_settings())
+    index.insert_and_search(LOG, [insert(0, "a", 1, SAME)])
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.pwrite", full)
+        with pytest.raises(UnavailableError, match="No space left"):
+            index.insert_and_search(LOG, [insert(1, "b", 1, SAME)])
+        with pytest.raises(UnavailableError, match="No space left"):
+            index.hide(0)
+        # What is there can still be read.
+        assert index.search_more([MoreQuery(0, 0)])[0].exhausted
+        assert names(index.insert_and_search(LOG, [insert(0, "a", 1, SAME)])[0]) == []
+    assert index.position.offset == 0
+    assert names(index.insert_and_search(LOG, [insert(1, "b", 1, SAME)])[0]) == ["a"]
+    index.close()
+
+
+def test_an_index_that_differs_from_its_log_takes_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = ChainedIndex(tmp_path / "index", index_settings())
+    index.insert_and_search(LOG, [insert(0, "a", 1, SAME)])
+
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Postings, "add", fails)
+        with pytest.raises(MemoryError):
+            index.insert_and_search(LOG, [insert(1, "b", 1, SAME)])
+    for _ in range(2):
+        with pytest.raises(IndexBrokenError, match="anew"):
+            index.insert_and_search(LOG, [insert(1, "b", 1, SAME)])
+    index.close()
+    index = ChainedIndex(tmp_path / "index", index_settings())
+    assert names(index.insert_and_search(LOG, [insert(1, "b", 1, SAME)])[0]) == ["a"]
+    assert index.position.offset == 1
+    index.close()
+
+
+def test_a_closed_index_says_so(tmp_path: Path) -> None:
+    index = ChainedIndex(tmp_path / "index", index_settings())
+    index.insert_and_search(LOG, [insert(0, "a", 1, SAME)])
+    index.close()
+    index.close()
+    for call in (
+        lambda: index.insert_and_search(LOG, [insert(1, "b")]),
+        lambda: index.search_more([MoreQuery(0, 0)]),
+        lambda: index.hide(0),
+    ):
+        with pytest.raises(UnavailableError, match="closed"):
+            call()
+
+
+def test_readers_get_the_same_answers_while_the_writer_writes(tmp_path: Path) -> None:
+    index = ChainedIndex(tmp_path / "index", index_settings(candidates=20))
+    random = np.random.RandomState(11)
+    early = [insert(place, f"e{place}", 1, random.randint(0, 4, 4).tolist()) for place in range(200)]
+    expected = [answer.found.candidates() for answer in index.insert_and_search(LOG, early)]
+    done = threading.Event()
+    wrong: list[object] = []
+
+    def read(seed: int) -> None:
+        asked = np.random.RandomState(seed)
+        while not done.is_set():
+            first = int(asked.randint(0, 190))
+            try:
+                answers = index.insert_and_search(LOG, early[first : first + 10])
+                found = index.search_more([MoreQuery(first, 0)])
+            except Exception as error:  # noqa: BLE001 - carried to the main thread
+                wrong.append(error)
+                return
+            got = [answer.found.candidates() for answer in answers] + [found[0].candidates()]
+            if got != [*expected[first : first + 10], expected[first]]:
+                wrong.append((first, got))
+                return
+
+    readers = [threading.Thread(target=read, args=(seed,)) for seed in range(3)]
+    for reader in readers:
+        reader.start()
+    # Far enough that the columns grow twice, with new versions and hides of what the readers see.
+    for start in range(200, 4_200, 100):
+        terms = random.randint(0, 4, (100, 4)).tolist()
+        ids = [f"e{row}" if row % 3 == 0 else f"l{start + row}" for row in range(100)]
+        index.insert_and_search(LOG, [insert(start + r, ids[r], 2 + start // 100, terms[r]) for r in range(100)])
+        index.hide(start // 100)
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert wrong == []
+    index.close()

@@ -1,0 +1,116 @@
+"""The folder of an index: one process at a time, one set of settings, no guessing when files are missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from search.errors import MismatchError
+from search.index.chained import ChainedIndex
+from search.index.errors import IndexDamagedError, IndexLockedError
+from search.index.folder import Identity, IndexFolder
+from tests.search.index.index_oracle import LOG, index_settings, insert
+
+MINE = Identity("terms-a", "code-a", {"groups": 128, "candidates": 100})
+
+
+def test_the_folder_and_its_parents_are_made(tmp_path: Path) -> None:
+    IndexFolder(tmp_path / "a" / "b", MINE).close()
+    IndexFolder(tmp_path / "a" / "b", MINE).close()
+    header = json.loads((tmp_path / "a" / "b" / "index.json").read_text())
+    assert header["settings"] == MINE.settings
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (Identity("terms-b", "code-a", MINE.settings), "terms_fingerprint is terms-a there and terms-b here"),
+        (Identity("terms-a", "code-b", MINE.settings), "code_fingerprint is code-a there and code-b here"),
+        (Identity("t", "code-a", {"groups": 64, "candidates": 100}), "groups is 128 there and 64 here"),
+        (Identity("t", "code-a", {"groups": 128}), "candidates is 100 there and None here"),
+    ],
+)
+def test_other_settings_are_refused_with_both_values(tmp_path: Path, other: Identity, message: str) -> None:
+    IndexFolder(tmp_path, MINE).close()
+    with pytest.raises(MismatchError, match=message):
+        IndexFolder(tmp_path, other)
+    IndexFolder(tmp_path, MINE).close()
+
+
+def test_an_open_folder_is_locked(tmp_path: Path) -> None:
+    first = IndexFolder(tmp_path, MINE)
+    with pytest.raises(IndexLockedError, match="stop it first"):
+        IndexFolder(tmp_path, MINE)
+    first.close()
+    IndexFolder(tmp_path, MINE).close()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}', '{"settings": {}}'])
+def test_a_damaged_header_is_refused(tmp_path: Path, content: str) -> None:
+    IndexFolder(tmp_path, MINE).close()
+    (tmp_path / "index.json").write_text(content)
+    with pytest.raises(IndexDamagedError, match=r"index\.json"):
+        IndexFolder(tmp_path, MINE)
+
+
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    IndexFolder(tmp_path, MINE).close()
+    header = json.loads((tmp_path / "index.json").read_text())
+    (tmp_path / "index.json").write_text(json.dumps({**header, "format": 99}))
+    with pytest.raises(MismatchError, match="format 99"):
+        IndexFolder(tmp_path, MINE)
+
+
+def test_a_making_that_was_cut_short_is_finished(tmp_path: Path) -> None:
+    (tmp_path / "log").touch()
+    (tmp_path / "index.tmp").write_text("{")
+    IndexFolder(tmp_path, MINE).close()
+    assert (tmp_path / "index.json").exists()
+
+
+def test_a_missing_file_beside_content_is_refused(tmp_path: Path) -> None:
+    index = ChainedIndex(tmp_path, index_settings())
+    index.insert_and_search(LOG, [insert(0, "a")])
+    index.close()
+    header = (tmp_path / "index.json").read_text()
+    (tmp_path / "index.json").unlink()
+    with pytest.raises(IndexDamagedError, match="missing"):
+        ChainedIndex(tmp_path, index_settings())
+    (tmp_path / "index.json").write_text(header)
+    ChainedIndex(tmp_path, index_settings()).close()
+    (tmp_path / "log").unlink()
+    with pytest.raises(IndexDamagedError, match="missing"):
+        ChainedIndex(tmp_path, index_settings())
+
+
+def test_a_refused_folder_is_left_unlocked(tmp_path: Path) -> None:
+    index = ChainedIndex(tmp_path, index_settings())
+    index.insert_and_search(LOG, [insert(0, "a"), insert(1, "b")])
+    index.insert_and_search(LOG, [insert(2, "c")])
+    index.close()
+    content = (tmp_path / "log").read_bytes()
+    (tmp_path / "log").write_bytes(content[:20] + b"\xaa" + content[21:])
+    for _ in range(2):
+        with pytest.raises(IndexDamagedError):
+            ChainedIndex(tmp_path, index_settings())
+    with pytest.raises(MismatchError):
+        ChainedIndex(tmp_path, index_settings(terms="terms-b"))
+    (tmp_path / "log").write_bytes(content)
+    ChainedIndex(tmp_path, index_settings()).close()
+
+
+@pytest.mark.parametrize("cut", ["first", "second"])
+def test_frames_that_do_not_continue_each_other_are_refused(tmp_path: Path, cut: str) -> None:
+    index = ChainedIndex(tmp_path, index_settings())
+    sizes = [0]
+    for offset in range(3):
+        index.insert_and_search(LOG, [insert(offset, f"i{offset}")])
+        sizes.append(index.disk_bytes)
+    index.close()
+    content = (tmp_path / "log").read_bytes()
+    row = 0 if cut == "first" else 1
+    (tmp_path / "log").write_bytes(content[: sizes[row]] + content[sizes[row + 1] :])
+    with pytest.raises(IndexDamagedError, match="was expected"):
+        ChainedIndex(tmp_path, index_settings())
