@@ -12,7 +12,7 @@ setup: ## check the machine, create .venv, fetch the Java parts (again: instant)
 	@deploy/setup.sh
 
 demo: setup ## run everything on the sample, print what it found, stop (KEEP=1: leave it up)
-	@$(BIN)/neardup demo $(if $(KEEP),--keep)
+	@$(BIN)/neardup demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 up: setup ## start all parts as a supervised service, return when they are ready
 	@$(BIN)/neardup up
