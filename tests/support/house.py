@@ -1,0 +1,197 @@
+"""A whole deployment for tests: every real part, on free ports, in a temporary folder, gone afterwards."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from search.dead_letters import DeadLetter, parse_dead_letter
+from storage.serving.client import StorageClient
+from stream.api_client import ApiClient, NotFoundError
+from stream.image_files import ImageFile, ImageRow
+from stream.local.processes import end_processes, marked_processes
+from stream.local.supervisor import Deployment
+from stream.publish import Publisher
+from stream.settings import Settings
+from stream.topic_reader import TopicReader
+from tests.support.ports import free_ports
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The checkout."""
+
+SAMPLE = ROOT / "examples" / "photos" / "photos.parquet"
+"""The sample's images."""
+
+PHOTOS: dict[str, Any] = {
+    "search_embedding": {"name": "mobilenet_v2_1.0_224", "model_version": "1", "dimension": 1280},
+    "score_embedding": {"name": "mobilenet_v1_0.75_192", "model_version": "1", "dimension": 768},
+    "centres": str(ROOT / "examples" / "photos" / "centres.npz"),
+    "model": str(ROOT / "examples" / "photos" / "model"),
+}
+"""The sample's signal."""
+
+
+def house_settings(data: Path, signals: Mapping[str, Mapping[str, Any]] | None = None, **sections: Any) -> Settings:
+    """Settings with free ports and small Flink processes.
+
+    Args:
+        data: The data folder.
+        signals: What the signals are, without addresses; the sample's photos without.
+        sections: Further settings, by section.
+    """
+    ports = iter(free_ports(64))
+
+    def server() -> dict[str, int]:
+        return {"port": next(ports), "metrics_port": next(ports)}
+
+    placed = {
+        name: {
+            **signal,
+            "search": server(),
+            "scorer": server(),
+            "storage": server(),
+            "api": {"port": next(ports)},
+            "job_metrics_port": next(ports),
+        }
+        for name, signal in (signals or {"photos": PHOTOS}).items()
+    }
+    flink = {
+        "rest_port": next(ports),
+        "rpc_port": next(ports),
+        "jobmanager_metrics_port": next(ports),
+        "taskmanager_metrics_port": next(ports),
+        "slots": len(placed),
+        "checkpoint_interval_s": 2.0,
+        **sections.pop("flink", {}),
+    }
+    kafka = {"port": next(ports), "controller_port": next(ports), **sections.pop("kafka", {})}
+    return Settings(
+        data=data, base=ROOT, signals=placed, default_signal=next(iter(placed)), flink=flink, kafka=kafka, **sections
+    )
+
+
+class House:
+    """A running deployment and what tests ask of it."""
+
+    def __init__(self, settings: Settings, deployment: Deployment | None = None) -> None:
+        self.settings = settings
+        self.deployment = deployment or Deployment(settings)
+        self.signal_name, self.signal = settings.signal()
+
+    def publish(self, rows: Iterable[ImageRow], signal: str | None = None, rate: float | None = None) -> list[ImageRow]:
+        """Sends images, both halves; returns them."""
+        sent = []
+        with Publisher(self.settings, signal) as publisher:
+            for row in rows:
+                publisher.send(row)
+                sent.append(row)
+                if rate is not None:
+                    time.sleep(1 / rate)
+            publisher.flush()
+        return sent
+
+    def send_raw(self, topic: str, values: Sequence[tuple[bytes, bytes]]) -> None:
+        """Sends (key, value) records as they are."""
+        with Publisher(self.settings) as publisher:
+            for key, value in values:
+                publisher.send_raw(topic, key, value)
+            publisher.flush()
+
+    @contextmanager
+    def api(self, signal: str | None = None) -> Iterator[ApiClient]:
+        """The HTTP API."""
+        with ApiClient(self.settings.signal(signal)[1].api.url) as client:
+            yield client
+
+    @contextmanager
+    def storage(self, signal: str | None = None) -> Iterator[StorageClient]:
+        """The storage server."""
+        part = self.settings.signal(signal)[1].storage
+        client = StorageClient(part.address, 30.0, part.max_message_bytes)
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def heads(self, ids: Iterable[str], signal: str | None = None) -> dict[str, str]:
+        """The head of each image that has one."""
+        found = {}
+        with self.api(signal) as api:
+            for image_id in ids:
+                try:
+                    found[image_id] = str(api.image(image_id)["head"])
+                except NotFoundError:
+                    continue
+        return found
+
+    def await_heads(self, ids: Sequence[str], signal: str | None = None, timeout_s: float = 120.0) -> dict[str, str]:
+        """The head of every image, once all have one."""
+        return eventually(
+            lambda: found if len(found := self.heads(ids, signal)) == len(set(ids)) else None,
+            timeout_s,
+            lambda: f"{len(self.heads(ids, signal))} of {len(set(ids))} images have a head",
+        )
+
+    def records(self, topic: str) -> list[bytes]:
+        """The values of all records of a one-partition topic."""
+        with TopicReader(self.settings.kafka.bootstrap, topic) as reader:
+            return [record.value for record in reader.last(10**9)]
+
+    def dead_letters(self, signal: str | None = None) -> list[DeadLetter]:
+        """All dead letters of a signal."""
+        topic = self.settings.signal(signal)[1].topic("dead_letter")
+        return [parse_dead_letter(value) for value in self.records(topic)]
+
+    def assignments(self, signal: str | None = None) -> list[dict[str, Any]]:
+        """All published changes of a signal."""
+        topic = self.settings.signal(signal)[1].topic("assignments")
+        return [json.loads(value) for value in self.records(topic)]
+
+    def problems(self, signal: str | None = None) -> list[str]:
+        """What the check of law 2 over the whole store found."""
+        with self.storage(signal) as storage:
+            last = list(storage.verify())[-1]
+        assert last.done
+        return list(last.problems)
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[House]:
+    """A deployment from up to down; whatever happens, nothing of it is left running."""
+    house = House(settings)
+    try:
+        house.deployment.up()
+        yield house
+        house.deployment.down()
+    finally:
+        end_processes(marked_processes(settings.data_dir), grace_s=5.0)
+
+
+def sample_rows(count: int, skip: int = 0) -> list[ImageRow]:
+    """Images of the sample."""
+    return list(islice(ImageFile(SAMPLE, 1280, 768), skip, skip + count))
+
+
+def eventually(ask: Callable[[], T | None], timeout_s: float, tell: Callable[[], str]) -> T:
+    """What `ask` gives once it is not None.
+
+    Raises:
+        AssertionError: It still is when the time is over; `tell` says what is lacking.
+    """
+    until = time.monotonic() + timeout_s
+    while True:
+        try:
+            found = ask()
+        except OSError:
+            found = None
+        if found is not None:
+            return found
+        assert time.monotonic() < until, tell()
+        time.sleep(0.25)

@@ -1,0 +1,88 @@
+"""The sequence without Flink: the same steps over records of `joined`, against servers of their own.
+
+What a job leaves behind after crashes must equal what this leaves behind (law 9): one order of `joined`, one answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyflink.common import Row
+
+from operators.assign import AssignStep
+from operators.clients import open_scorer, open_search, open_storage
+from operators.rows import KafkaRecord
+from operators.score import ScoreStep
+from operators.search import SearchStep
+from operators.service import ServerAddress
+from search.dead_letters import Provenance, Reason
+from search.types import Cause, Outcome
+from stream.local.parts import signal_parts
+from stream.local.processes import end_processes, marked_processes
+from stream.local.supervisor import Deployment
+from stream.settings import ServerSettings, Settings
+from tests.support.house import PHOTOS, House, house_settings
+
+
+class _Unheard:
+    """Who is told of verdicts here: nobody."""
+
+    def verdict(self, cause: Cause) -> None: ...
+
+    def swallowed(self, outcome: Outcome) -> None: ...
+
+    def took(self, seconds: Sequence[float]) -> None: ...
+
+
+def _ignore(reason: Reason) -> None: ...
+
+
+@contextmanager
+def servers(data: Path) -> Iterator[House]:
+    """The three servers of the photo signal, with empty folders, and nothing else."""
+    settings = house_settings(data, {"photos": PHOTOS})
+    parts = [part for part in signal_parts(settings, "photos", settings.signals["photos"]) if "job" not in part.name]
+    house = House(settings, Deployment(settings, parts))
+    try:
+        house.deployment.up()
+        yield house
+        house.deployment.down()
+    finally:
+        end_processes(marked_processes(settings.data_dir), grace_s=5.0)
+
+
+def run_sequence(records: Sequence[bytes], log_id: str, house: House, batch: int) -> None:
+    """Searches, scores and assigns records of `joined` from offset 0 on, in batches of one size."""
+    settings: Settings = house.settings
+    signal = settings.signals["photos"]
+    topic = signal.topic("joined")
+    search = SearchStep(open_search(_address(signal.search)), log_id, _ignore)
+    score = ScoreStep(open_scorer(_address(signal.scorer)), open_search(_address(signal.search)), topic, _ignore)
+    assign = AssignStep(
+        open_search(_address(signal.search)),
+        open_scorer(_address(signal.scorer)),
+        open_storage(_address(signal.storage)),
+        log_id,
+        topic,
+        _Unheard(),
+        _ignore,
+    )
+    try:
+        for start in range(0, len(records), batch):
+            items = [
+                KafkaRecord(value, Provenance(topic, 0, start + index, 0))
+                for index, value in enumerate(records[start : start + batch])
+            ]
+            found = [row[1] for row in search.call(items).outputs if isinstance(row, Row)]
+            scored = [row[1] for row in score.call(found).outputs if isinstance(row, Row)]
+            while scored:
+                scored = scored[assign.call(scored).count :]
+    finally:
+        for step in (search, score, assign):
+            step.close()
+
+
+def _address(server: ServerSettings) -> ServerAddress:
+    return ServerAddress(server.address, 30.0, server.max_message_bytes)
