@@ -1,0 +1,409 @@
+"""The bytes of every key and value on disk. All numbers are big-endian and of fixed width, so byte order is scan order.
+
+Text is UTF-8 with a u16 length before it. `?` marks a part that one of the flags says is there.
+
+    family       key                              value
+    images       id                               u64 version, i64 place, u64 edge sequence, text head,
+                                                  i64 decided, i64 created, i64 arrived, u8 cause, u8 flags, f64 score,
+                                                  text matched?, text model version, text index version
+    clusters     id of the head                   u64 count, i64 founded, founding code
+    edges        text head, u64 sequence          id of the member
+    embeddings   place (i64, sign bit flipped)    u64 version, text id, u32 + score code, u32 + search vector,
+                                                  u32 + score vector
+    history      u64 number                       u64 version, i64 place, i64 offset, i64 decided, i64 created,
+                                                  i64 arrived, u8 cause, u8 flags, f64 score, text image id, text new
+                                                  head, text old head?, text matched?, text model, text index version
+    default      "state"                          i64 offset, u32 checksum, u64 revision, u64 images, u64 clusters,
+                                                  u64 history number, u64 duplicates, u64 superseded, text log id
+                 "published"                      u64 history number
+
+An edge key starts with the length of the head's id, so no head's edges lie among those of another, and one page of a
+cluster is one range. Decoding checks every length, number and text: what does not fit is a `CorruptedError`.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from search.errors import BadInputError
+from search.types import Cause, ImageId, LogPosition, Standing, Versions
+from storage.errors import CorruptedError
+from storage.limits import id_bytes
+from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreState
+
+__all__ = [
+    "FORMAT_VERSION",
+    "decode_cluster",
+    "decode_edge",
+    "decode_embedding",
+    "decode_history",
+    "decode_image",
+    "decode_number",
+    "decode_standing",
+    "decode_state",
+    "edge_key",
+    "edge_prefix",
+    "encode_cluster",
+    "encode_embedding",
+    "encode_history",
+    "encode_image",
+    "encode_number",
+    "encode_state",
+    "image_key",
+    "place_key",
+]
+
+FORMAT_VERSION: Final = 1
+"""Raised by every change of the bytes; a store with another one is refused."""
+
+_U16 = struct.Struct(">H")
+_U32 = struct.Struct(">I")
+_U64 = struct.Struct(">Q")
+_IMAGE = struct.Struct(">QqQ")
+_VERDICT = struct.Struct(">qqqBBd")
+_CLUSTER = struct.Struct(">Qq")
+_HISTORY = struct.Struct(">QqqqqqBBd")
+_STATE = struct.Struct(">qIQQQQQQ")
+
+_HAS_SCORE, _HAS_MATCHED, _HAS_OLD_HEAD = 1, 2, 4
+
+_CAUSES: Final = {Cause.FOUNDED: 1, Cause.MATCHED: 2, Cause.ADOPTED: 3, Cause.KEPT: 4, Cause.UNSCORED: 5}
+_CAUSE_OF: Final = {number: cause for cause, number in _CAUSES.items()}
+
+_SIGN = 1 << 63
+
+
+class _Cursor:
+    """Reads one value from its start to its end; whatever does not fit damages it."""
+
+    __slots__ = ("_at", "_data", "_what")
+
+    def __init__(self, what: str, data: bytes) -> None:
+        self._what = what
+        self._data = data
+        self._at = 0
+
+    def numbers(self, layout: struct.Struct) -> tuple[int, ...]:
+        start, self._at = self._at, self._at + layout.size
+        if self._at > len(self._data):
+            raise self.damage("it ends too early")
+        return layout.unpack_from(self._data, start)
+
+    def raw(self, length: int) -> bytes:
+        start, self._at = self._at, self._at + length
+        if self._at > len(self._data):
+            raise self.damage("it ends too early")
+        return self._data[start : self._at]
+
+    def text(self) -> str:
+        raw = self.raw(self.numbers(_U16)[0])
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            raise self.damage("a text is not UTF-8") from None
+
+    def id(self) -> ImageId:
+        text = self.text()
+        if not text:
+            raise self.damage("an id is empty")
+        return ImageId(text)
+
+    def blob(self) -> bytes:
+        return self.raw(self.numbers(_U32)[0])
+
+    def rest(self) -> bytes:
+        return self.raw(len(self._data) - self._at)
+
+    def end(self) -> None:
+        if self._at != len(self._data):
+            raise self.damage(f"{len(self._data) - self._at} bytes are left over")
+
+    def damage(self, how: str) -> CorruptedError:
+        return CorruptedError(f"{self._what} is damaged: {how}")
+
+
+def _text(text: str) -> bytes:
+    encoded = text.encode()
+    return _U16.pack(len(encoded)) + encoded
+
+
+def _blob(data: bytes) -> bytes:
+    return _U32.pack(len(data)) + data
+
+
+def _id_of_key(what: str, key: bytes) -> ImageId:
+    try:
+        text = key.decode()
+        id_bytes(ImageId(text))
+    except (UnicodeDecodeError, BadInputError):
+        raise CorruptedError(f"a key of {what} is damaged: {key[:64]!r} is no id") from None
+    return ImageId(text)
+
+
+def _flags(score: float | None, matched: ImageId | None, old_head: ImageId | None = None) -> int:
+    has_score = _HAS_SCORE if score is not None else 0
+    has_matched = _HAS_MATCHED if matched is not None else 0
+    return has_score | has_matched | (_HAS_OLD_HEAD if old_head is not None else 0)
+
+
+def _cause(cursor: _Cursor, number: int) -> Cause:
+    cause = _CAUSE_OF.get(number)
+    if cause is None:
+        raise cursor.damage(f"{number} is no cause")
+    return cause
+
+
+def image_key(image_id: ImageId) -> bytes:
+    """The key of an image, and of the cluster that it heads.
+
+    Raises:
+        BadInputError: It is no valid id.
+    """
+    return id_bytes(image_id)
+
+
+def encode_image(image: ImageRecord) -> bytes:
+    """The value of an image."""
+    return b"".join(
+        (
+            _IMAGE.pack(image.version, image.place, image.edge_sequence),
+            _text(image.head),
+            _VERDICT.pack(
+                image.decided_at_ms,
+                image.created_at_ms,
+                image.arrived_at_ms,
+                _CAUSES[image.cause],
+                _flags(image.score, image.matched),
+                image.score or 0.0,
+            ),
+            b"" if image.matched is None else _text(image.matched),
+            _text(image.versions.model),
+            _text(image.versions.index),
+        )
+    )
+
+
+def decode_image(key: bytes, value: bytes) -> ImageRecord:
+    """An image from its key and value.
+
+    Raises:
+        CorruptedError: The bytes are damaged.
+    """
+    image_id = _id_of_key("images", key)
+    cursor = _Cursor(f"the image {image_id!r}", value)
+    version, place, edge_sequence = cursor.numbers(_IMAGE)
+    head = cursor.id()
+    decided, created, arrived, cause, flags, score = cursor.numbers(_VERDICT)
+    if flags & ~(_HAS_SCORE | _HAS_MATCHED):
+        raise cursor.damage(f"it has the flags {flags}")
+    matched = cursor.id() if flags & _HAS_MATCHED else None
+    versions = Versions(cursor.text(), cursor.text())
+    cursor.end()
+    return ImageRecord(
+        image_id=image_id,
+        version=version,
+        place=place,
+        head=head,
+        score=score if flags & _HAS_SCORE else None,
+        matched=matched,
+        cause=_cause(cursor, cause),
+        decided_at_ms=decided,
+        created_at_ms=created,
+        arrived_at_ms=arrived,
+        versions=versions,
+        edge_sequence=edge_sequence,
+    )
+
+
+def decode_standing(image_id: ImageId, value: bytes) -> Standing:
+    """The front of an image's value alone: look-ups read thousands of them.
+
+    Raises:
+        CorruptedError: The bytes are damaged.
+    """
+    try:
+        version, place, _sequence = _IMAGE.unpack_from(value)
+        (length,) = _U16.unpack_from(value, _IMAGE.size)
+        head = value[_IMAGE.size + 2 : _IMAGE.size + 2 + length].decode()
+    except (struct.error, UnicodeDecodeError):
+        raise CorruptedError(f"the image {image_id!r} is damaged: it has no head") from None
+    if not length or len(value) < _IMAGE.size + 2 + length:
+        raise CorruptedError(f"the image {image_id!r} is damaged: it has no head")
+    return Standing(image_id, version, place, ImageId(head))
+
+
+def encode_cluster(cluster: ClusterRecord) -> bytes:
+    """The value of a cluster."""
+    return _CLUSTER.pack(cluster.count, cluster.founded_at_ms) + cluster.founding_code
+
+
+def decode_cluster(key: bytes, value: bytes) -> ClusterRecord:
+    """A cluster from its key and value.
+
+    Raises:
+        CorruptedError: The bytes are damaged.
+    """
+    head = _id_of_key("clusters", key)
+    cursor = _Cursor(f"the cluster {head!r}", value)
+    count, founded = cursor.numbers(_CLUSTER)
+    return ClusterRecord(head, count, cursor.rest(), founded)
+
+
+def edge_prefix(head: ImageId) -> bytes:
+    """What the keys of all edges of a head begin with, and no other key."""
+    encoded = id_bytes(head)
+    return _U16.pack(len(encoded)) + encoded
+
+
+def edge_key(head: ImageId, sequence: int) -> bytes:
+    """The key of an edge; those of one head sort by sequence."""
+    return edge_prefix(head) + _U64.pack(sequence)
+
+
+def decode_edge(key: bytes, value: bytes) -> Edge:
+    """An edge from its key and value (the member's id).
+
+    Raises:
+        CorruptedError: The bytes are damaged.
+    """
+    cursor = _Cursor(f"the edge {key[:64]!r}", key)
+    head = cursor.id()
+    (sequence,) = cursor.numbers(_U64)
+    cursor.end()
+    return Edge(head, sequence, _id_of_key("edges", value))
+
+
+def place_key(place: int) -> bytes:
+    """The key of the embeddings at a place; keys sort by place, also below 0."""
+    return _U64.pack((place + _SIGN) % (1 << 64))
+
+
+def encode_embedding(embedding: EmbeddingRecord) -> bytes:
+    """The value of an image's embeddings."""
+    return b"".join(
+        (
+            _U64.pack(embedding.version),
+            _text(embedding.image_id),
+            _blob(embedding.score_code),
+            _blob(embedding.search_vector),
+            _blob(embedding.score_vector),
+        )
+    )
+
+
+def decode_embedding(key: bytes, value: bytes) -> EmbeddingRecord:
+    """An image's embeddings from their key and value.
+
+    Raises:
+        CorruptedError: The bytes are damaged.
+    """
+    place = decode_number("embeddings", key) - _SIGN
+    cursor = _Cursor(f"the embeddings at place {place}", value)
+    (version,) = cursor.numbers(_U64)
+    record = EmbeddingRecord(place, cursor.id(), version, cursor.blob(), cursor.blob(), cursor.blob())
+    cursor.end()
+    return record
+
+
+def encode_history(entry: HistoryEntry) -> bytes:
+    """The value of a history entry."""
+    return b"".join(
+        (
+            _HISTORY.pack(
+                entry.version,
+                entry.place,
+                entry.offset,
+                entry.decided_at_ms,
+                entry.created_at_ms,
+                entry.arrived_at_ms,
+                _CAUSES[entry.cause],
+                _flags(entry.score, entry.matched, entry.old_head),
+                entry.score or 0.0,
+            ),
+            _text(entry.image_id),
+            _text(entry.new_head),
+            b"" if entry.old_head is None else _text(entry.old_head),
+            b"" if entry.matched is None else _text(entry.matched),
+            _text(entry.versions.model),
+            _text(entry.versions.index),
+        )
+    )
+
+
+def decode_history(key: bytes, value: bytes) -> HistoryEntry:
+    """A history entry from its key and value.
+
+    Raises:
+        CorruptedError: The bytes are damaged.
+    """
+    number = decode_number("history", key)
+    cursor = _Cursor(f"the history entry {number}", value)
+    version, place, offset, decided, created, arrived, cause, flags, score = cursor.numbers(_HISTORY)
+    if flags & ~(_HAS_SCORE | _HAS_MATCHED | _HAS_OLD_HEAD):
+        raise cursor.damage(f"it has the flags {flags}")
+    image_id, new_head = cursor.id(), cursor.id()
+    old_head = cursor.id() if flags & _HAS_OLD_HEAD else None
+    matched = cursor.id() if flags & _HAS_MATCHED else None
+    versions = Versions(cursor.text(), cursor.text())
+    cursor.end()
+    return HistoryEntry(
+        number=number,
+        image_id=image_id,
+        old_head=old_head,
+        new_head=new_head,
+        cause=_cause(cursor, cause),
+        score=score if flags & _HAS_SCORE else None,
+        matched=matched,
+        place=place,
+        offset=offset,
+        version=version,
+        decided_at_ms=decided,
+        created_at_ms=created,
+        arrived_at_ms=arrived,
+        versions=versions,
+    )
+
+
+def encode_state(state: StoreState) -> bytes:
+    """The value of the store's state."""
+    position = state.position
+    return _STATE.pack(
+        position.offset,
+        position.checksum,
+        state.revision,
+        state.images,
+        state.clusters,
+        state.history_number,
+        state.duplicates,
+        state.superseded,
+    ) + _text(position.log_id)
+
+
+def decode_state(value: bytes) -> StoreState:
+    """The store's state.
+
+    Raises:
+        CorruptedError: The bytes are damaged.
+    """
+    cursor = _Cursor("the state of the store", value)
+    offset, checksum, revision, *counts = cursor.numbers(_STATE)
+    log_id = cursor.text()
+    cursor.end()
+    return StoreState(LogPosition(log_id, offset, checksum), revision, *counts)
+
+
+def encode_number(number: int) -> bytes:
+    """A u64 of its own: a history number as key or value."""
+    return _U64.pack(number)
+
+
+def decode_number(what: str, data: bytes) -> int:
+    """A u64 of its own.
+
+    Raises:
+        CorruptedError: There are not eight bytes.
+    """
+    if len(data) != _U64.size:
+        raise CorruptedError(f"a number of {what} is damaged: it has {len(data)} bytes")
+    return int(_U64.unpack(data)[0])

@@ -1,0 +1,55 @@
+"""The file beside the database that says what it is: read before the database is opened, written after it was made.
+
+`store.json` holds the format version and the identity of what the store serves (the signal's embeddings, say). While
+it is there, a database that is not there was lost: nothing is created in its place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from storage.codec import FORMAT_VERSION
+from storage.errors import CorruptedError, IncompatibleError
+
+__all__ = ["check_marker", "write_marker"]
+
+_NAME = "store.json"
+
+
+def check_marker(folder: Path, identity: str) -> bool:
+    """Whether the folder holds a finished store.
+
+    Raises:
+        IncompatibleError: The store has another format, or another identity.
+        CorruptedError: The marker cannot be read.
+    """
+    file = folder / _NAME
+    try:
+        marker = json.loads(file.read_text(encoding="utf-8"))
+        version, owner = int(marker["format"]), str(marker["identity"])
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CorruptedError(f"{file} does not say what the store is: {error!r}") from error
+    if version != FORMAT_VERSION:
+        raise IncompatibleError(f"the store in {folder} has format {version}, this server reads {FORMAT_VERSION}")
+    if owner != identity:
+        raise IncompatibleError(f"the store in {folder} was made for {owner!r}, the settings say {identity!r}")
+    return True
+
+
+def write_marker(folder: Path, identity: str) -> None:
+    """Marks a new store as finished, durably."""
+    unfinished = folder / f"{_NAME}.new"
+    with unfinished.open("w", encoding="utf-8") as file:
+        json.dump({"format": FORMAT_VERSION, "identity": identity}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(folder / _NAME)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

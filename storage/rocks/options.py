@@ -1,0 +1,102 @@
+"""The settings of a RocksDB store, and their conversion to the options of the library.
+
+One database holds one column family per kind of record (`storage.codec` has their bytes). Point look-ups go to images
+and clusters, so these carry Bloom filters. Embeddings are keyed by place, hence written in key order and hardly ever
+rewritten by compaction; their numbers do not compress, so nothing tries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    DBCompressionType,
+    DBRecoveryMode,
+    Options,
+    WriteOptions,
+)
+
+from search.errors import SettingsError
+
+__all__ = ["FAMILIES", "RocksOptions", "database_options", "family_options", "write_options"]
+
+META = "default"
+"""The family that every database has: the state of the store."""
+
+FAMILIES = ("images", "clusters", "edges", "embeddings", "history")
+"""The other families, by what they hold."""
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RocksOptions:
+    """What of RocksDB can be set."""
+
+    cache_mib: int = 128
+    """Blocks kept in memory, all families together."""
+    write_buffer_mib: int = 16
+    """Of one family, before it is written out as a file."""
+    total_write_buffer_mib: int = 64
+    max_wal_mib: int = 256
+    """Write-ahead logs kept; more force a flush, so this bounds the time of a start after a crash."""
+    background_jobs: int = 2
+    sync: bool = True
+    """Sync each write before it is acknowledged. Off, a power cut (not a kill) may lose the last ones: for tests."""
+
+    def __post_init__(self) -> None:
+        for name in ("cache_mib", "write_buffer_mib", "total_write_buffer_mib", "max_wal_mib", "background_jobs"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} must be at least 1, it is {getattr(self, name)}")
+
+
+def database_options(settings: RocksOptions, create: bool) -> Options:
+    """The options of the whole database.
+
+    Recovery tolerates a torn record at the end of a log (a write that was never acknowledged) and refuses damage
+    before it, instead of silently dropping what follows.
+    """
+    options = Options(raw_mode=True)
+    options.create_if_missing(create)
+    options.create_missing_column_families(create)
+    options.set_paranoid_checks(True)
+    options.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
+    options.set_db_write_buffer_size(settings.total_write_buffer_mib * MIB)
+    options.set_max_total_wal_size(settings.max_wal_mib * MIB)
+    options.set_max_background_jobs(settings.background_jobs)
+    options.set_max_log_file_size(4 * MIB)
+    options.set_keep_log_file_num(4)
+    options.set_bytes_per_sync(MIB)
+    return options
+
+
+def family_options(settings: RocksOptions) -> dict[str, Options]:
+    """The options of each family."""
+    cache = Cache(settings.cache_mib * MIB)
+    return {name: _family(name, settings, cache) for name in FAMILIES}
+
+
+def _family(name: str, settings: RocksOptions, cache: Cache) -> Options:
+    table = BlockBasedOptions()
+    table.set_block_cache(cache)
+    table.set_format_version(5)
+    table.set_cache_index_and_filter_blocks(True)
+    table.set_pin_l0_filter_and_index_blocks_in_cache(True)
+    if name in ("images", "clusters"):
+        table.set_bloom_filter(10, False)
+    options = Options(raw_mode=True)
+    options.set_block_based_table_factory(table)
+    options.set_write_buffer_size(settings.write_buffer_mib * MIB)
+    options.set_level_compaction_dynamic_level_bytes(True)
+    compressed = name in ("edges", "history")
+    options.set_compression_type(DBCompressionType.lz4() if compressed else DBCompressionType.none())
+    return options
+
+
+def write_options(sync: bool) -> WriteOptions:
+    """The options of one write."""
+    options = WriteOptions()
+    options.sync = sync
+    return options

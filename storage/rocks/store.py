@@ -1,0 +1,199 @@
+"""The store on disk: RocksDB, one synced atomic write per batch of decisions.
+
+What is acknowledged survives a kill -9 at any instruction and a power cut; what is not is there whole or not at all.
+After a write that the disk did not take, reading goes on; the next write first checks that there is room again and
+opens the database anew, so that what is on disk, not what was in memory, says where the store is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from search.errors import UnavailableError
+from search.types import NO_OFFSET
+from storage import codec
+from storage.base import StagedStore
+from storage.errors import CorruptedError, DiskFullError, StorageError, WriteError
+from storage.interfaces import StoreView
+from storage.records import StoreState
+from storage.rocks.database import Database, Write
+from storage.rocks.marker import check_marker, write_marker
+from storage.rocks.options import META, RocksOptions
+from storage.rocks.views import PUBLISHED, STATE, Lease, LiveReader, SnapshotView
+from storage.staging import Changes, Reader
+
+__all__ = ["RocksStore"]
+
+PROBE_BYTES = 16 * 1024 * 1024
+"""Room that must be there before a database that could not write is opened anew: its log and its list of files."""
+
+DRAIN_S = 2.0
+"""How long closing waits for readers, whose leases are revoked."""
+
+
+class RocksStore(StagedStore):
+    """A store in a folder of its own, which one process at a time can open."""
+
+    def __init__(self, folder: Path, identity: str = "", options: RocksOptions | None = None) -> None:
+        """Opens the store in `folder`, or makes a new one.
+
+        Args:
+            folder: Made if it is not there.
+            identity: What the store serves; it goes into a new store, and an existing one must have the same.
+            options: Settings of RocksDB.
+
+        Raises:
+            LockedError: Another process has it open.
+            IncompatibleError: It has another format or identity.
+            CorruptedError: It is damaged.
+            WriteError: The folder cannot be written.
+        """
+        super().__init__()
+        self._folder = folder
+        self._options = options or RocksOptions()
+        self._gate = threading.Condition()
+        self._leases: set[Lease] = set()
+        self._broken = False
+        self._closed = False
+        with _as_write_error(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            finished = check_marker(folder, identity)
+        self._database: Database | None = self._open(create=not finished)
+        try:
+            if not finished:
+                self._finish(identity)
+            self._current()
+        except StorageError:
+            self.close()
+            raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[StoreView]:
+        """See `ClusterStore.snapshot`."""
+        lease = Lease()
+        with self._gate:
+            database = self._usable()
+            self._leases.add(lease)
+        try:
+            view = SnapshotView(self._folder, database.moment(), lease)
+            try:
+                yield view
+            finally:
+                view.end()
+        finally:
+            del database
+            with self._gate:
+                self._leases.discard(lease)
+                self._gate.notify_all()
+
+    def close(self) -> None:
+        """Closes the store; readers that still read get an `UnavailableError`."""
+        with self._writer:
+            self._closed = True
+            self._close_database()
+
+    def _open(self, create: bool) -> Database:
+        return Database(self._folder / "db", self._options, create)
+
+    def _finish(self, identity: str) -> None:
+        """Completes a new store. A crash before the marker is written leaves one that is still new."""
+        database = self._usable()
+        value = database.get(META, STATE)
+        if value is not None and codec.decode_state(value).position.offset != NO_OFFSET:
+            raise CorruptedError(f"the store in {self._folder} holds records, but its store.json is gone")
+        database.write([(META, STATE, codec.encode_state(StoreState()))])
+        with _as_write_error(self._folder):
+            write_marker(self._folder, identity)
+
+    def _usable(self) -> Database:
+        if self._closed:
+            raise UnavailableError("the store is closed")
+        if self._database is None:
+            raise UnavailableError("the store is being opened again after the disk did not take a write", 1.0)
+        return self._database
+
+    def _current(self) -> tuple[StoreState, Reader]:
+        if self._broken and not self._closed:
+            self._reopen()
+        reader = LiveReader(self._usable())
+        return reader.state(), reader
+
+    def _commit(self, changes: Changes) -> None:
+        self._write(_writes(changes), sync=True)
+
+    def _commit_published(self, number: int) -> None:
+        # Not synced: after a power cut the last entries go out once more, which consumers must bear anyway.
+        self._write([(META, PUBLISHED, codec.encode_number(number))], sync=False)
+
+    def _write(self, writes: list[Write], sync: bool) -> None:
+        try:
+            self._usable().write(writes, sync)
+        except StorageError:
+            self._broken = True
+            raise
+
+    def _reopen(self) -> None:
+        """After a failed write: makes sure that there is room, then lets the disk say where the store is.
+
+        Raises:
+            WriteError: There is still no room, or a reader does not let go.
+        """
+        _probe(self._folder)
+        self._close_database()
+        self._database = self._open(create=False)
+        self._broken = False
+
+    def _close_database(self) -> None:
+        with self._gate:
+            database, self._database = self._database, None
+            for lease in self._leases:
+                lease.revoked = True
+            self._gate.wait_for(lambda: not self._leases, DRAIN_S)
+        if database is not None:
+            with contextlib.suppress(StorageError):  # it flushes first, which the same full disk refuses
+                database.close()
+
+
+def _writes(changes: Changes) -> list[Write]:
+    """Every change as family, key and value."""
+    writes: list[Write] = [
+        ("images", codec.image_key(image_id), codec.encode_image(image)) for image_id, image in changes.images.items()
+    ]
+    for head, cluster in changes.clusters.items():
+        writes.append(("clusters", codec.image_key(head), None if cluster is None else codec.encode_cluster(cluster)))
+    for (head, sequence), member in changes.edges.items():
+        value = None if member is None else codec.image_key(member)
+        writes.append(("edges", codec.edge_key(head, sequence), value))
+    for place, embedding in changes.embeddings.items():
+        value = None if embedding is None else codec.encode_embedding(embedding)
+        writes.append(("embeddings", codec.place_key(place), value))
+    for entry in changes.history:
+        writes.append(("history", codec.encode_number(entry.number), codec.encode_history(entry)))
+    writes.append((META, STATE, codec.encode_state(changes.state)))
+    return writes
+
+
+def _probe(folder: Path) -> None:
+    """Checks that the folder takes `PROBE_BYTES` more."""
+    file = folder / "probe"
+    with _as_write_error(folder):
+        try:
+            with file.open("wb") as handle:
+                os.posix_fallocate(handle.fileno(), 0, PROBE_BYTES)
+        finally:
+            file.unlink(missing_ok=True)
+
+
+@contextmanager
+def _as_write_error(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise (DiskFullError if full else WriteError)(f"the store in {folder}: {error.strerror}") from error

@@ -1,0 +1,49 @@
+"""RocksDB's errors as ours. The library raises bare exceptions, so their text is all there is to tell them by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rocksdict import DbClosedError
+
+from search.errors import NeardupError, UnavailableError
+from storage.errors import CorruptedError, DiskFullError, IncompatibleError, LockedError, StorageError, WriteError
+
+__all__ = ["NOT_FOUND", "translated"]
+
+NOT_FOUND = "key not found"
+"""What a snapshot says of a key that is not there."""
+
+_FULL = ("No space left on device", "Disk quota exceeded", "File too large")
+_LOCKED = ("lock hold by current process", "While lock file")
+_DAMAGED = ("Corruption", "CURRENT", "MANIFEST", "checksum mismatch", ".sst: No such file", "does not exist")
+_OTHER_FORMAT = ("Column families not opened", "Column family not found", "Unknown Footer", "unknown options")
+
+
+@contextmanager
+def translated(folder: Path) -> Iterator[None]:
+    """Runs a piece of work on the database in `folder` and raises our errors for those of the library."""
+    try:
+        yield
+    except NeardupError:
+        raise
+    except DbClosedError:
+        raise UnavailableError("the store is closed") from None
+    except Exception as error:
+        raise _ours(str(error), folder) from error
+
+
+def _ours(text: str, folder: Path) -> StorageError:
+    message = f"the store in {folder}: {text}"
+    for marks, kind in (
+        (_FULL, DiskFullError),
+        (_LOCKED, LockedError),
+        (_OTHER_FORMAT, IncompatibleError),
+        (_DAMAGED, CorruptedError),
+        (("IO error",), WriteError),
+    ):
+        if any(mark in text for mark in marks):
+            return kind(message)
+    return StorageError(message)

@@ -1,0 +1,185 @@
+"""Views on a RocksDB store: records read through the codec, as of now or as of a snapshot."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+
+from search.errors import BadInputError, UnavailableError
+from search.types import ImageId, Standing
+from storage import codec
+from storage.errors import CorruptedError
+from storage.interfaces import StoreView
+from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreState
+from storage.rocks.database import Database, Moment
+from storage.rocks.options import META
+from storage.rocks.translate import NOT_FOUND, translated
+
+__all__ = ["PUBLISHED", "STATE", "Lease", "LiveReader", "SnapshotView"]
+
+STATE = b"state"
+"""The key of the state, in the family `default`."""
+
+PUBLISHED = b"published"
+"""The key of the last published history number, in the family `default`."""
+
+
+class _PointReads(ABC):
+    """The reads of single records, over whatever gets bytes."""
+
+    @abstractmethod
+    def _get(self, family: str, key: bytes) -> bytes | None: ...
+
+    def state(self) -> StoreState:
+        """See `StoreView.state`."""
+        value = self._get(META, STATE)
+        if value is None:
+            raise CorruptedError("the state of the store is gone")
+        return codec.decode_state(value)
+
+    def published(self) -> int:
+        """See `StoreView.published`."""
+        value = self._get(META, PUBLISHED)
+        return 0 if value is None else codec.decode_number("what is published", value)
+
+    def image(self, image_id: ImageId) -> ImageRecord | None:
+        """See `StoreView.image`."""
+        key = _key_or_none(image_id)
+        value = None if key is None else self._get("images", key)
+        return None if key is None or value is None else codec.decode_image(key, value)
+
+    def standing(self, image_id: ImageId) -> Standing | None:
+        """See `StoreView.standing`: only the front of the record is decoded."""
+        key = _key_or_none(image_id)
+        value = None if key is None else self._get("images", key)
+        return None if value is None else codec.decode_standing(image_id, value)
+
+    def cluster(self, head: ImageId) -> ClusterRecord | None:
+        """See `StoreView.cluster`."""
+        key = _key_or_none(head)
+        value = None if key is None else self._get("clusters", key)
+        return None if key is None or value is None else codec.decode_cluster(key, value)
+
+    def embedding(self, place: int) -> EmbeddingRecord | None:
+        """See `StoreView.embedding`."""
+        key = codec.place_key(place)
+        value = self._get("embeddings", key)
+        return None if value is None else codec.decode_embedding(key, value)
+
+
+def _key_or_none(image_id: ImageId) -> bytes | None:
+    """The key of an id; what cannot be an id is unknown like any other."""
+    try:
+        return codec.image_key(image_id)
+    except BadInputError:
+        return None
+
+
+class LiveReader(_PointReads):
+    """Reads what is there now: for the writer, beside whom nobody writes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def _get(self, family: str, key: bytes) -> bytes | None:
+        return self._database.get(family, key)
+
+
+class Lease:
+    """The right to use snapshots; the store revokes it when it must close the database."""
+
+    __slots__ = ("revoked",)
+
+    def __init__(self) -> None:
+        self.revoked = False
+
+    def check(self) -> None:
+        """Raises `UnavailableError` once the lease is revoked."""
+        if self.revoked:
+            raise UnavailableError("the store was closed under a long read: read again")
+
+
+class SnapshotView(_PointReads, StoreView):
+    """The whole store as of one moment."""
+
+    def __init__(self, folder: Path, moment: Moment, lease: Lease) -> None:
+        self._folder = folder
+        self._moment: Moment | None = moment
+        self._lease = lease
+        self._owners: dict[str, object] = {}
+        """Which scan moved the cursor of a family last."""
+
+    def end(self) -> None:
+        """Lets go of the moment; the view cannot be used any more."""
+        self._lease.revoked = True
+        self._moment = None
+
+    def images(self) -> Iterator[ImageRecord]:
+        """See `StoreView.images`."""
+        return (codec.decode_image(key, value) for key, value in self._scan("images"))
+
+    def clusters(self) -> Iterator[ClusterRecord]:
+        """See `StoreView.clusters`."""
+        return (codec.decode_cluster(key, value) for key, value in self._scan("clusters"))
+
+    def edges(self) -> Iterator[Edge]:
+        """See `StoreView.edges`."""
+        return (codec.decode_edge(key, value) for key, value in self._scan("edges"))
+
+    def edges_of(self, head: ImageId, after: int) -> Iterator[Edge]:
+        """See `StoreView.edges_of`."""
+        if _key_or_none(head) is None:
+            return iter(())
+        scan = self._scan("edges", codec.edge_key(head, after + 1), prefix=codec.edge_prefix(head))
+        return (codec.decode_edge(key, value) for key, value in scan)
+
+    def embeddings(self) -> Iterator[EmbeddingRecord]:
+        """See `StoreView.embeddings`."""
+        return (codec.decode_embedding(key, value) for key, value in self._scan("embeddings"))
+
+    def history_from(self, after: int) -> Iterator[HistoryEntry]:
+        """See `StoreView.history_from`."""
+        scan = self._scan("history", codec.encode_number(after + 1))
+        return (codec.decode_history(key, value) for key, value in scan)
+
+    def _held(self) -> Moment:
+        self._lease.check()
+        if self._moment is None:
+            raise UnavailableError("the view has ended")
+        return self._moment
+
+    def _get(self, family: str, key: bytes) -> bytes | None:
+        snapshot = self._held().snapshots[family]
+        with translated(self._folder):
+            try:
+                value: bytes = snapshot[key]
+            except Exception as error:
+                if str(error) == NOT_FOUND:
+                    return None
+                raise
+            return value
+
+    def _scan(self, family: str, start: bytes = b"", prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Keys from `start` on, as long as they have the prefix.
+
+        All scans of a family share its cursor: one that finds it moved by another goes back to where it was.
+        """
+        scan, seek = object(), start
+        while True:
+            with translated(self._folder):
+                rows = self._held().cursors[family]
+                if self._owners.get(family) is scan:
+                    rows.next()
+                else:
+                    rows.seek(seek)
+                    self._owners[family] = scan
+                if not rows.valid():
+                    rows.status()
+                    return
+                key: bytes = rows.key()
+                value: bytes = rows.value()
+            if not key.startswith(prefix):
+                return
+            seek = key + b"\0"
+            yield key, value

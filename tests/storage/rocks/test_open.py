@@ -1,0 +1,213 @@
+"""What a folder must be to be opened: unlocked, of this format and identity, and undamaged."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from search.errors import UnavailableError
+from storage.errors import CorruptedError, IncompatibleError, LockedError, WriteError
+from storage.rocks.options import RocksOptions
+from storage.rocks.store import RocksStore
+from storage.verify import verify
+from tests.storage.store_contract import assert_holds, fill
+from tests.support.store_strategies import Model, seeded_actions
+
+QUICK = RocksOptions(sync=False)
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Model]]:
+    """A folder with two stores of the same content: `closed`, and `killed` as a kill -9 would leave it."""
+    folder, model = tmp_path_factory.mktemp("written"), Model()
+    store = RocksStore(folder / "closed", "photos", QUICK)
+    fill(store, model, seeded_actions(1, 500, ids=100), batch=50)
+    shutil.copytree(folder / "closed", folder / "killed")
+    store.close()
+    yield folder, model
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def closed(written: tuple[Path, Model], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(written[0] / "closed", tmp_path / "closed"))
+
+
+@pytest.fixture
+def killed(written: tuple[Path, Model], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(written[0] / "killed", tmp_path / "killed"))
+
+
+def problems(folder: Path) -> int:
+    """How many problems a check of the store finds."""
+    store = RocksStore(folder, "photos", QUICK)
+    try:
+        with store.snapshot() as view:
+            return [progress.problem_count for progress in verify(view)][-1]
+    finally:
+        store.close()
+
+
+def flip(file: Path, at: int) -> None:
+    """Turns every bit of one byte."""
+    damaged = bytearray(file.read_bytes())
+    damaged[at] ^= 0xFF
+    file.write_bytes(damaged)
+
+
+def log_of(folder: Path) -> Path:
+    """The write-ahead log in use."""
+    return max((folder / "db").glob("*.log"))
+
+
+@pytest.mark.parametrize("kind", ["closed", "killed"])
+def test_everything_is_there_again(written: tuple[Path, Model], tmp_path: Path, kind: str) -> None:
+    folder = Path(shutil.copytree(written[0] / kind, tmp_path / kind))
+    store = RocksStore(folder, "photos", QUICK)
+    assert_holds(store, written[1])
+    store.close()
+
+
+def test_one_process_at_a_time(closed: Path) -> None:
+    hold = "import sys; from pathlib import Path; from storage.rocks.store import RocksStore; "
+    hold += "store = RocksStore(Path(sys.argv[1]), 'photos'); print('open', flush=True); sys.stdin.read()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", hold, str(closed)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"open\n"
+        with pytest.raises(LockedError, match="one writer"):
+            RocksStore(closed, "photos", QUICK)
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert problems(closed) == 0
+
+
+def test_not_twice_in_one_process(closed: Path) -> None:
+    store = RocksStore(closed, "photos", QUICK)
+    with pytest.raises(LockedError):
+        RocksStore(closed, "photos", QUICK)
+    store.close()
+    assert problems(closed) == 0
+
+
+def test_closing_ends_long_reads(closed: Path) -> None:
+    store = RocksStore(closed, "photos", QUICK)
+    with store.snapshot() as view:
+        rows = view.images()
+        next(rows)
+        store.close()
+        with pytest.raises(UnavailableError, match="read again"):
+            next(rows)
+    assert problems(closed) == 0
+
+
+def test_another_identity_is_refused_with_both(closed: Path) -> None:
+    with pytest.raises(IncompatibleError, match=r"'photos'.*'texts'"):
+        RocksStore(closed, "texts", QUICK)
+
+
+def test_another_format_is_refused_with_both(closed: Path) -> None:
+    (closed / "store.json").write_text(json.dumps({"format": 99, "identity": "photos"}))
+    with pytest.raises(IncompatibleError, match=r"99.*1"):
+        RocksStore(closed, "photos", QUICK)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": "x", "identity": "photos"}'])
+def test_a_damaged_marker_is_refused(closed: Path, text: str) -> None:
+    (closed / "store.json").write_text(text)
+    with pytest.raises(CorruptedError, match=r"store\.json"):
+        RocksStore(closed, "photos", QUICK)
+
+
+def test_a_lost_marker_is_refused(closed: Path) -> None:
+    (closed / "store.json").unlink()
+    with pytest.raises(CorruptedError, match="gone"):
+        RocksStore(closed, "photos", QUICK)
+
+
+def test_a_crash_before_the_marker_leaves_a_new_store(tmp_path: Path) -> None:
+    RocksStore(tmp_path / "store", "photos", QUICK).close()
+    (tmp_path / "store" / "store.json").unlink()
+    assert problems(tmp_path / "store") == 0
+    assert json.loads((tmp_path / "store" / "store.json").read_text())["identity"] == "photos"
+
+
+def unlink_each(pattern: str) -> Callable[[Path], None]:
+    """Deletes the files of a database that match."""
+
+    def act(folder: Path) -> None:
+        files = list((folder / "db").glob(pattern))
+        assert files
+        for file in files:
+            file.unlink()
+
+    return act
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(unlink_each("CURRENT"), id="CURRENT gone"),
+        pytest.param(unlink_each("MANIFEST-*"), id="manifest gone"),
+        pytest.param(unlink_each("*.sst"), id="tables gone"),
+        pytest.param(lambda folder: shutil.rmtree(folder / "db"), id="database gone"),
+        pytest.param(
+            lambda folder: [flip(file, 50) for file in (folder / "db").glob("MANIFEST-*")], id="manifest flip"
+        ),
+    ],
+)
+def test_a_damaged_database_is_never_replaced_by_an_empty_one(closed: Path, damage: Callable[[Path], None]) -> None:
+    damage(closed)
+    with pytest.raises(CorruptedError, match="restore a snapshot"):
+        RocksStore(closed, "photos", QUICK)
+
+
+def test_damage_inside_a_table_is_found(closed: Path) -> None:
+    """In the table of the state it is refused at once, in any other it shows when the store is checked."""
+    tables = sorted((closed / "db").glob("*.sst"), key=lambda table: table.stat().st_size)
+    for table in tables[1:]:
+        flip(table, 100)
+    assert problems(closed) >= len(tables) - 1
+    flip(tables[0], 100)
+    with pytest.raises(CorruptedError):
+        RocksStore(closed, "photos", QUICK)
+
+
+def test_a_torn_end_of_the_log_is_cut(killed: Path, written: tuple[Path, Model]) -> None:
+    """The last batch was not acknowledged; the one before it was."""
+    log = log_of(killed)
+    os.truncate(log, log.stat().st_size - 7)
+    store = RocksStore(killed, "photos", QUICK)
+    assert store.position().offset == 449
+    store.close()
+    assert problems(killed) == 0
+
+
+def test_damage_in_the_middle_of_the_log_is_refused(killed: Path) -> None:
+    log = log_of(killed)
+    flip(log, log.stat().st_size // 2)
+    with pytest.raises(CorruptedError):
+        RocksStore(killed, "photos", QUICK)
+
+
+def test_a_lost_log_of_a_new_store_is_refused(killed: Path) -> None:
+    log_of(killed).unlink()
+    with pytest.raises(CorruptedError, match="state"):
+        RocksStore(killed, "photos", QUICK)
+
+
+def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(WriteError, match=str(tmp_path)):
+        RocksStore(tmp_path / "file" / "store", "photos", QUICK)

@@ -1,0 +1,195 @@
+"""Bytes come back as the records they were, keys sort as the records do, and damage never goes unseen as a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.errors import BadInputError
+from search.types import Cause, ImageId, LogPosition, Standing, Versions
+from storage import codec
+from storage.errors import CorruptedError
+from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreState
+
+ids = (
+    st.text(st.characters(codec="utf-8"), min_size=1, max_size=256)
+    .filter(lambda t: len(t.encode()) <= 256)
+    .map(ImageId)
+)
+u32, u64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
+i64 = st.integers(-(2**63), 2**63 - 1)
+scores = st.none() | st.floats(allow_nan=False)
+versions = st.builds(Versions, st.text(st.characters(codec="utf-8"), max_size=40), st.just("i"))
+causes = st.sampled_from(Cause)
+blobs = st.binary(max_size=70)
+
+images = st.builds(ImageRecord, ids, u64, i64, ids, scores, st.none() | ids, causes, i64, i64, i64, versions, u64)
+clusters = st.builds(ClusterRecord, ids, u64, blobs, i64)
+embeddings = st.builds(EmbeddingRecord, i64, ids, u64, blobs, blobs, blobs)
+entries = st.builds(
+    HistoryEntry,
+    u64,
+    ids,
+    st.none() | ids,
+    ids,
+    causes,
+    scores,
+    st.none() | ids,
+    i64,
+    i64,
+    u64,
+    i64,
+    i64,
+    i64,
+    versions,
+)
+states = st.builds(StoreState, st.builds(LogPosition, st.text(max_size=30), i64, u32), u64, u64, u64, u64, u64, u64)
+
+
+@given(images)
+def test_images_come_back(image: ImageRecord) -> None:
+    value = codec.encode_image(image)
+    assert codec.decode_image(codec.image_key(image.image_id), value) == image
+    standing = Standing(image.image_id, image.version, image.place, image.head)
+    assert codec.decode_standing(image.image_id, value) == standing
+
+
+@given(clusters)
+def test_clusters_come_back(cluster: ClusterRecord) -> None:
+    assert codec.decode_cluster(codec.image_key(cluster.head), codec.encode_cluster(cluster)) == cluster
+
+
+@given(st.builds(Edge, ids, u64, ids))
+def test_edges_come_back(edge: Edge) -> None:
+    assert codec.decode_edge(codec.edge_key(edge.head, edge.sequence), codec.image_key(edge.member)) == edge
+
+
+@given(embeddings)
+def test_embeddings_come_back(embedding: EmbeddingRecord) -> None:
+    assert codec.decode_embedding(codec.place_key(embedding.place), codec.encode_embedding(embedding)) == embedding
+
+
+@given(entries)
+def test_history_comes_back(entry: HistoryEntry) -> None:
+    assert codec.decode_history(codec.encode_number(entry.number), codec.encode_history(entry)) == entry
+
+
+@given(states)
+def test_the_state_comes_back(state: StoreState) -> None:
+    assert codec.decode_state(codec.encode_state(state)) == state
+
+
+@given(st.lists(i64))
+def test_places_sort_as_numbers(places: list[int]) -> None:
+    assert sorted(places, key=codec.place_key) == sorted(places)
+
+
+@given(st.lists(u64))
+def test_numbers_sort_as_numbers(numbers: list[int]) -> None:
+    assert sorted(numbers, key=codec.encode_number) == sorted(numbers)
+
+
+@given(ids, ids, st.lists(u64, min_size=2))
+def test_edges_of_a_head_lie_together_by_sequence(head: ImageId, other: ImageId, sequences: list[int]) -> None:
+    keys = [codec.edge_key(head, sequence) for sequence in sorted(sequences)]
+    assert keys == sorted(keys)
+    assert all(key.startswith(codec.edge_prefix(head)) for key in keys)
+    if other != head:
+        assert not codec.edge_key(other, sequences[0]).startswith(codec.edge_prefix(head))
+
+
+@pytest.mark.parametrize("bad", ["", "x" * 257, "ä" * 129, "\ud800"])
+def test_only_ids_are_keys(bad: str) -> None:
+    with pytest.raises(BadInputError):
+        codec.image_key(ImageId(bad))
+
+
+Decode = Callable[[bytes, bytes], Any]
+
+SAMPLES: dict[str, tuple[Decode, bytes, bytes]] = {
+    "image": (
+        codec.decode_image,
+        b"a",
+        codec.encode_image(
+            ImageRecord(
+                ImageId("a"), 1, 2, ImageId("h"), 0.5, ImageId("m"), Cause.MATCHED, 1, 2, 3, Versions("m", "i"), 9
+            )
+        ),
+    ),
+    "standing": (
+        lambda key, value: codec.decode_standing(ImageId(key.decode()), value),
+        b"a",
+        codec.encode_image(
+            ImageRecord(ImageId("a"), 1, 2, ImageId("head"), None, None, Cause.FOUNDED, 1, 2, 3, Versions(), 9)
+        )[: 24 + 2 + 4],
+    ),
+    "cluster": (
+        codec.decode_cluster,
+        b"a",
+        codec.encode_cluster(ClusterRecord(ImageId("a"), 1, b"", 0)),
+    ),
+    "edge": (lambda key, value: codec.decode_edge(value, key), b"m", codec.edge_key(ImageId("h"), 5)),
+    "embedding": (
+        codec.decode_embedding,
+        codec.place_key(3),
+        codec.encode_embedding(EmbeddingRecord(3, ImageId("a"), 1, b"code", b"search", b"score")),
+    ),
+    "history": (
+        codec.decode_history,
+        codec.encode_number(7),
+        codec.encode_history(
+            HistoryEntry(
+                7, ImageId("a"), ImageId("o"), ImageId("n"), Cause.KEPT, 0.5, ImageId("m"), 1, 2, 3, 4, 5, 6, Versions()
+            )
+        ),
+    ),
+    "state": (
+        lambda _, value: codec.decode_state(value),
+        b"",
+        codec.encode_state(StoreState(LogPosition("log", 3, 4))),
+    ),
+    "number": (lambda _, value: codec.decode_number("history", value), b"", codec.encode_number(9)),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_cut_values_are_damaged(name: str) -> None:
+    decode, key, value = SAMPLES[name]
+    decode(key, value)
+    for length in range(len(value)):
+        with pytest.raises(CorruptedError):
+            decode(key, value[:length])
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLES.keys() - {"standing", "cluster"}))
+def test_values_with_more_at_the_end_are_damaged(name: str) -> None:
+    decode, key, value = SAMPLES[name]
+    with pytest.raises(CorruptedError):
+        decode(key, value + b"x")
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+@given(damage=st.lists(st.tuples(st.integers(0, 500), st.integers(0, 255)), max_size=4), more=st.binary(max_size=5))
+def test_any_damage_is_a_record_or_an_error(name: str, damage: list[tuple[int, int]], more: bytes) -> None:
+    decode, key, value = SAMPLES[name]
+    changed = bytearray(value + more)
+    for at, byte in damage:
+        changed[at % len(changed)] = byte
+    try:
+        decode(key, bytes(changed))
+    except CorruptedError as error:
+        assert "damaged" in str(error)  # noqa: PT017 - either outcome is fine, a crash is not
+
+
+@pytest.mark.parametrize("key", [b"", b"\xff", b"x" * 257])
+def test_keys_that_are_no_ids_are_damaged(key: bytes) -> None:
+    with pytest.raises(CorruptedError, match="no id"):
+        codec.decode_image(key, SAMPLES["image"][2])
+    with pytest.raises(CorruptedError, match="no id"):
+        codec.decode_cluster(key, SAMPLES["cluster"][2])
+    with pytest.raises(CorruptedError, match="no id"):
+        codec.decode_edge(codec.edge_key(ImageId("h"), 1), key)
