@@ -299,7 +299,8 @@ def run(settings: Settings, signal_name: str) -> None:
     for number in (signals.SIGTERM, signals.SIGINT):
         signals.signal(number, lambda *_: stop.set())
     metrics = _Metrics(control.name)
-    page = StatusPage("127.0.0.1", settings.signal(control.name)[1].job_metrics_port, metrics.registry)
+    _, signal = settings.signal(control.name)
+    page = StatusPage(signal.job_bind_host, signal.job_metrics_port, metrics.registry)
     page.start()
     try:
         _Watch(control, metrics, page, stop).loop()
