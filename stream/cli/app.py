@@ -12,6 +12,7 @@ import typer
 
 from stream.cli import inspect_commands, job_commands, serve_commands, topics_commands
 from stream.cli.context import CommandContext
+from stream.cli.demo_command import demo
 from stream.cli.deployment_commands import down, up
 from stream.cli.exits import Exit
 from stream.cli.inspect_commands import dead_letters
@@ -64,6 +65,7 @@ def neardup(
 
 _SERVICE, _IMAGES, _LOOKING = "Run it", "Ask it", "Look inside"
 
+app.command(rich_help_panel=_SERVICE)(demo)
 app.command(rich_help_panel=_SERVICE)(up)
 app.command(rich_help_panel=_SERVICE)(down)
 app.command(rich_help_panel=_SERVICE)(status)

@@ -1,0 +1,273 @@
+"""How the whole service bears a steady load: `make soak`.
+
+On parts of its own, in a folder of its own: sends 100,000 synthetic images at full speed, then 100 a second for ten
+minutes, then 200 a second for one, with checkpoints on, and measures for each phase how long images wait for their
+verdict (from the arrival of the second half in Kafka to Kafka's time of the published verdict, which lies after its
+sync to disk). Then checks the store. Memory of every part is read when the parts are up, after the preload, at the end.
+
+    python -m benchmarks.soak                                                          what `make soak` runs
+    python -m benchmarks.soak --preload 5000 --steady-s 30 --peak-s 10                 a short one
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import command_line, machine, resident_mb, revision
+from benchmarks.synthetic import SyntheticSettings, Universe, write_images
+from search.errors import NeardupError, UnavailableError
+from storage.serving.client import StorageClient
+from stream.data_folders import wipe, with_data
+from stream.demo.sample import SAMPLE
+from stream.image_files import ImageFile, ImageRow
+from stream.interrupts import interruptible, undisturbed
+from stream.local.supervisor import Deployment
+from stream.publish import Publisher, publish
+from stream.settings import Settings, load_settings
+from stream.topic_reader import TopicReader
+from stream.verdicts import Latency, Verdicts, latency
+
+_STALL_S = 180.0
+_POLL_EVERY = 50
+_SAY_EVERY_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of load; `rate` is None for full speed."""
+
+    name: str
+    images: int
+    rate: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseResult:
+    """What one phase gave. `drained_s` is how long after the last image the last verdict came."""
+
+    name: str
+    images: int
+    sent_per_s: float
+    drained_s: float
+    latency: Latency
+
+
+def phases(arguments: argparse.Namespace) -> list[Phase]:
+    """The load that was asked for; phases without images are left out."""
+    wanted = [
+        Phase("preload", arguments.preload, None),
+        Phase("steady", round(arguments.steady_rate * arguments.steady_s), arguments.steady_rate),
+        Phase("peak", round(arguments.peak_rate * arguments.peak_s), arguments.peak_rate),
+    ]
+    return [phase for phase in wanted if phase.images]
+
+
+def image_ids(load: Sequence[Phase]) -> list[str]:
+    """One id per image, in the order of sending; the phase is in the name."""
+    return [f"{phase.name}-{number:07d}" for phase in load for number in range(phase.images)]
+
+
+def waits_by_phase(verdicts: Verdicts) -> dict[str, list[int]]:
+    """The waits of each phase, in milliseconds."""
+    waits: dict[str, list[int]] = defaultdict(list)
+    for (image_id, _), wait_ms in verdicts.waits_ms.items():
+        waits[image_id.partition("-")[0]].append(wait_ms)
+    return waits
+
+
+class Soak:
+    """One run, from nothing to a result."""
+
+    def __init__(self, settings: Settings, load: list[Phase], synthetic: SyntheticSettings) -> None:
+        self._settings = settings
+        self._load = load
+        self._synthetic = synthetic
+        self._deployment = Deployment(settings)
+        self._signal = settings.signal()[1]
+        self._memory: dict[str, dict[str, int]] = {}
+        self._verdicts = Verdicts()
+
+    def run(self) -> dict[str, Any]:
+        """Makes the images, brings everything up, loads it, checks the store; stops everything in any case."""
+        if self._settings.data_dir.exists():
+            self._deployment.down()
+        wipe(self._settings.data_dir)
+        images = self._images()
+        try:
+            say("starting all parts")
+            self._deployment.up()
+            self._remember_memory("up")
+            results = self._measure(images)
+            self._remember_memory("end")
+            say("checking the store")
+            law = self._verify()
+        finally:
+            with undisturbed():
+                say("stopping all parts")
+                self._deployment.down()
+        return {
+            "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "revision": revision(),
+            "command": command_line("benchmarks.soak"),
+            "machine": machine().to_dict(),
+            "synthetic": asdict(self._synthetic),
+            "checkpoint_interval_s": self._settings.flink.checkpoint_interval_s,
+            "phases": [asdict(result) for result in results],
+            "memory_mb": self._memory,
+            "law_2": law,
+            "clusters": len(self._verdicts.clusters()),
+            "largest_cluster": max(map(len, self._verdicts.clusters().values()), default=0),
+        }
+
+    def _images(self) -> ImageFile:
+        ids = image_ids(self._load)
+        say(f"making {len(ids):,} images")
+        path = self._settings.data_dir / "images.parquet"
+        write_images(Universe(self._settings.path(SAMPLE), self._synthetic), path, ids)
+        return ImageFile(path, self._signal.search_embedding.dimension, self._signal.score_embedding.dimension)
+
+    def _measure(self, images: ImageFile) -> list[PhaseResult]:
+        rows = iter(images)
+        found = []
+        bootstrap = self._settings.kafka.bootstrap
+        with (
+            TopicReader(bootstrap, self._signal.topic("assignments")) as reader,
+            Publisher(self._settings) as publisher,
+        ):
+            sent_before = 0
+            for phase in self._load:
+                say(f"{phase.name}: {phase.images:,} images" + (f" at {phase.rate:g} a second" if phase.rate else ""))
+                started = time.monotonic()
+                self._send(islice(rows, phase.images), phase, publisher, reader)
+                sent_s = time.monotonic() - started
+                sent_before += phase.images
+                self._drain(reader, sent_before)
+                drained_s = time.monotonic() - started - sent_s
+                waits = latency(waits_by_phase(self._verdicts)[phase.name])
+                found.append(
+                    PhaseResult(phase.name, phase.images, round(phase.images / sent_s, 1), round(drained_s, 1), waits)
+                )
+                say(f"  p50 {waits.p50_ms:,} ms, p99 {waits.p99_ms:,} ms, longest {waits.max_ms:,} ms")
+                if phase.rate is None:
+                    self._remember_memory("preloaded")
+        return found
+
+    def _send(self, rows: Iterable[ImageRow], phase: Phase, publisher: Publisher, reader: TopicReader) -> None:
+        said_at = time.monotonic()
+
+        def on_sent(sent: int) -> None:
+            nonlocal said_at
+            if sent % _POLL_EVERY == 0:
+                self._verdicts.take(reader.poll(0.0))
+                if time.monotonic() - said_at > _SAY_EVERY_S:
+                    said_at = time.monotonic()
+                    say(f"  {sent:,} sent, {len(self._verdicts.heads):,} verdicts in all")
+
+        publish(rows, publisher, rate=phase.rate, on_sent=on_sent)
+
+    def _drain(self, reader: TopicReader, wanted: int) -> None:
+        """Waits until every image sent so far has its verdict."""
+        moved_at = said_at = time.monotonic()
+        while len(self._verdicts.heads) < wanted:
+            records = reader.poll(0.2)
+            self._verdicts.take(records)
+            now = time.monotonic()
+            if records:
+                moved_at = now
+            elif now - moved_at > _STALL_S:
+                raise UnavailableError(
+                    f"{wanted - len(self._verdicts.heads):,} images have no verdict, for {_STALL_S:.0f} s none came;"
+                    f" see the logs in {self._settings.data_dir / 'log'}"
+                )
+            if now - said_at > _SAY_EVERY_S:
+                said_at = now
+                say(f"  {len(self._verdicts.heads):,} of {wanted:,} verdicts")
+
+    def _verify(self) -> dict[str, Any]:
+        server = self._signal.storage
+        with closing(StorageClient(server.address, 10.0, server.max_message_bytes)) as storage:
+            *_, last = storage.verify()
+        return {
+            "sound": last.done and last.problem_count == 0,
+            "images": last.images,
+            "clusters": last.clusters,
+            "problem_count": last.problem_count,
+            "problems": list(last.problems),
+        }
+
+    def _remember_memory(self, moment: str) -> None:
+        self._memory[moment] = resident_mb(self._deployment)
+
+
+def report(result: dict[str, Any]) -> str:
+    """The result as tables."""
+    lines = [f"{'phase':<10}{'images':>10}{'sent/s':>10}{'p50 ms':>10}{'p99 ms':>10}{'max ms':>10}{'drained s':>11}"]
+    for phase in result["phases"]:
+        waits = phase["latency"]
+        lines.append(
+            f"{phase['name']:<10}{phase['images']:>10,}{phase['sent_per_s']:>10,.0f}{waits['p50_ms']:>10,}"
+            f"{waits['p99_ms']:>10,}{waits['max_ms']:>10,}{phase['drained_s']:>11,.1f}"
+        )
+    moments = list(result["memory_mb"])
+    lines += ["", f"{'memory, MB':<20}" + "".join(f"{moment:>12}" for moment in moments)]
+    for part in result["memory_mb"][moments[-1]] if moments else ():
+        cells = (result["memory_mb"][moment].get(part) for moment in moments)
+        lines.append(f"{part:<20}" + "".join(f"{'' if cell is None else f'{cell:,}':>12}" for cell in cells))
+    law = result["law_2"]
+    lines += [
+        "",
+        f"law 2: {'sound' if law['sound'] else 'BROKEN'}, {law['images']:,} images, {law['clusters']:,} clusters",
+    ]
+    return "\n".join(lines)
+
+
+def say(text: str) -> None:
+    """Progress, with the time."""
+    print(f"{datetime.now(UTC):%H:%M:%S} {text}", file=sys.stderr, flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the benchmark; 0 when it went through and the store is sound."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preload", type=int, default=100_000, help="images that are there before the measurement")
+    parser.add_argument("--steady-rate", type=float, default=100.0, help="images a second")
+    parser.add_argument("--steady-s", type=float, default=600.0, help="how long")
+    parser.add_argument("--peak-rate", type=float, default=200.0, help="images a second")
+    parser.add_argument("--peak-s", type=float, default=60.0, help="how long")
+    parser.add_argument("--seed", type=int, default=1, help="of the synthetic images")
+    parser.add_argument("--data", type=Path, help="the data folder; `soak` below the settings' own without it")
+    parser.add_argument(
+        "--out", type=Path, help="where the result goes; bench/soak.json below the data folder without it"
+    )
+    arguments = parser.parse_args(argv)
+    settings = load_settings()
+    soaked = with_data(settings, arguments.data or settings.data_dir / "soak")
+    out = arguments.out or settings.data_dir / "bench" / "soak.json"
+    try:
+        with interruptible():
+            result = Soak(soaked, phases(arguments), SyntheticSettings(seed=arguments.seed)).run()
+    except NeardupError as error:
+        say(f"failed: {error}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(report(result))
+    say(f"written to {out}")
+    return 0 if result["law_2"]["sound"] else 5
+
+
+if __name__ == "__main__":
+    sys.exit(main())

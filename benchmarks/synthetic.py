@@ -1,0 +1,119 @@
+"""Synthetic near-duplicates in the space of the sample's embeddings, as many as are wanted, the same for one seed.
+
+An original is a draw from the normal distribution that has the mean and the covariance of the sample's photographs: so
+originals lie as close to one another as photographs do, and the term index meets the same density. A copy is its
+original plus a small draw of the same kind. Search and score embedding use the same weights, so they tell one story.
+
+An image is an original with probability 1 / `mean_size`, else a copy of the original of an image drawn evenly from
+those before it. So large clusters grow fastest, and the sizes are as skewed as in real collections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+__all__ = ["SyntheticSettings", "Universe", "write_images"]
+
+_CHUNK = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class SyntheticSettings:
+    """What to make."""
+
+    seed: int = 1
+    mean_size: float = 6.0
+    """Images per cluster, on average."""
+    basis: int = 256
+    """Photographs that span the space."""
+    spread: float = 0.2
+    """The largest distance of a copy from its original, as a share of the spread of the photographs."""
+
+
+class Universe:
+    """The space: mean and spread of the sample's photographs."""
+
+    def __init__(self, sample: Path, settings: SyntheticSettings) -> None:
+        """Reads the photographs of the sample (not its edited copies) and picks the basis."""
+        table = pq.read_table(sample, columns=["kind", "search", "score"])
+        photographs = np.flatnonzero(table.column("kind").to_numpy(zero_copy_only=False) != "edit")
+        chosen = np.random.default_rng(settings.seed).permutation(photographs)[: settings.basis]
+        self.settings = settings
+        self._means = []
+        self._spans = []
+        for name in ("search", "score"):
+            vectors = _matrix(table.column(name))
+            mean = vectors[photographs].mean(axis=0)
+            self._means.append(mean)
+            self._spans.append((vectors[chosen] - mean) / np.sqrt(len(chosen)))
+        self._rank = len(chosen)
+
+    def originals(self, count: int) -> NDArray[np.int64]:
+        """For each of `count` images the number of its original; an image that is its own original is new."""
+        rng = np.random.default_rng((self.settings.seed, 1))
+        fresh = rng.random(count) < 1 / self.settings.mean_size
+        drawn = rng.random(count)
+        of = np.empty(count, dtype=np.int64)
+        for image in range(count):
+            of[image] = image if fresh[image] or image == 0 else of[int(drawn[image] * image)]
+        return of
+
+    def vectors(self, images: NDArray[np.int64], originals: NDArray[np.int64]) -> list[NDArray[np.float16]]:
+        """Search and score embeddings of images, (n, 1280) and (n, 768): each depends on its own numbers alone."""
+        weights = np.stack([self._weights(image, original) for image, original in zip(images, originals, strict=True)])
+        return [(mean + weights @ span).astype(np.float16) for mean, span in zip(self._means, self._spans, strict=True)]
+
+    def _weights(self, image: int, original: int) -> NDArray[np.float32]:
+        seed = self.settings.seed
+        weights = np.random.default_rng((seed, 2, int(original))).standard_normal(self._rank, dtype=np.float32)
+        if image != original:
+            rng = np.random.default_rng((seed, 3, int(image)))
+            weights += np.float32(rng.random() * self.settings.spread) * rng.standard_normal(
+                self._rank, dtype=np.float32
+            )
+        return weights
+
+
+def write_images(universe: Universe, path: Path, names: list[str]) -> NDArray[np.int64]:
+    """Writes images with these ids as a file that `neardup publish` takes; returns their originals."""
+    originals = universe.originals(len(names))
+    with pq.ParquetWriter(path, _SCHEMA, compression="none") as writer:
+        for batch in _batches(universe, names, originals):
+            writer.write_batch(batch)
+    return originals
+
+
+def _batches(universe: Universe, names: list[str], originals: NDArray[np.int64]) -> Iterator[Any]:
+    for first in range(0, len(names), _CHUNK):
+        images = np.arange(first, min(first + _CHUNK, len(names)))
+        search, score = universe.vectors(images, originals[images])
+        yield pa.record_batch(
+            [
+                pa.array(names[first : first + _CHUNK]),
+                pa.FixedSizeListArray.from_arrays(pa.array(search.ravel()), search.shape[1]),
+                pa.FixedSizeListArray.from_arrays(pa.array(score.ravel()), score.shape[1]),
+            ],
+            schema=_SCHEMA,
+        )
+
+
+_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("search", pa.list_(pa.float16(), 1280)),
+        ("score", pa.list_(pa.float16(), 768)),
+    ]
+)
+
+
+def _matrix(column: Any) -> NDArray[np.float32]:
+    values: NDArray[Any] = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return values.astype(np.float32).reshape(len(column), -1)

@@ -1,0 +1,81 @@
+"""What the demo found, as data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from stream.verdicts import Latency
+
+__all__ = ["DemoReport", "LargeCluster", "LawCheck", "Quality", "Score"]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How well clusters agree with labels, each 0 to 1."""
+
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Agreement with the labels over the groups of the test split."""
+
+    groups: int
+    images: int
+    pairwise: Score
+    bcubed: Score
+    """Self-excluded: an image does not count as its own neighbour."""
+
+
+@dataclass(frozen=True, slots=True)
+class LargeCluster:
+    """A cluster with its first members, as the HTTP API gives them."""
+
+    head: str
+    count: int
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LawCheck:
+    """The check of law 2 over the whole store."""
+
+    images: int
+    clusters: int
+    problem_count: int
+    problems: tuple[str, ...]
+
+    @property
+    def sound(self) -> bool:
+        """Whether it found nothing."""
+        return self.problem_count == 0
+
+
+@dataclass(frozen=True, slots=True)
+class DemoReport:
+    """The outcome of one demo."""
+
+    images: int
+    clusters: int
+    alone: int
+    """Clusters of one image."""
+    causes: dict[str, int]
+    """Verdicts by cause."""
+    dead_letters: int
+    largest: tuple[LargeCluster, ...]
+    quality: Quality
+    latency: Latency
+    law: LawCheck
+    published_per_s: float
+    seconds: dict[str, float]
+    """How long each stage took."""
+
+    def to_json(self) -> str:
+        """The report as JSON."""
+        values: dict[str, Any] = asdict(self)
+        values["law"]["sound"] = self.law.sound
+        return json.dumps(values, indent=2, ensure_ascii=False)
