@@ -1,0 +1,139 @@
+"""The score step: one call per batch, and images that cannot be scored."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+from operators.batcher import BatchPolicy
+from operators.in_flight_pb2 import InFlight
+from operators.score import ScoreFunction, ScoreStep
+from operators.service import ServerAddress
+from search.dead_letters import Reason, parse_dead_letter
+from search.errors import FaultError
+from search.serving.scorer_pb2 import ScoreResponse
+from search.serving.search_pb2 import Answer, Candidates
+from tests.support.events import joined
+from tests.support.fake_flink import Harness
+from tests.support.fake_servers import ACCEPT, Entry, FakeScorer, FakeSearch
+
+POLICY = BatchPolicy(max_items=4, strikes=2)
+SERVER = ServerAddress("127.0.0.1:1", 1.0, 1_000_000)
+
+
+@pytest.fixture
+def scorer(monkeypatch: pytest.MonkeyPatch) -> FakeScorer:
+    scorer = FakeScorer()
+    monkeypatch.setattr("operators.score.open_scorer", lambda address: scorer)
+    return scorer
+
+
+@pytest.fixture
+def search(monkeypatch: pytest.MonkeyPatch) -> FakeSearch:
+    search = FakeSearch()
+    monkeypatch.setattr("operators.score.open_search", lambda address: search)
+    return search
+
+
+def harness() -> Harness:
+    return Harness(ScoreFunction(POLICY, SERVER, SERVER, "joined", sleep=lambda seconds: None))
+
+
+def in_flight(offset: int, code: bytes = b"\x0f", candidates: list[bytes] | None = None, **fields: object) -> bytes:
+    codes = candidates or []
+    found = Candidates(
+        image_ids=[f"candidate-{i}" for i in range(len(codes))],
+        overlaps=np.full(len(codes), 3, "<u2").tobytes(),
+        places=np.arange(len(codes), dtype="<i8").tobytes(),
+        score_codes=b"".join(codes),
+        exhausted=True,
+    )
+    record = joined(f"image-{offset}", seed=offset)
+    answer = Answer(offset=offset, place=offset, score_code=code, candidates=found)
+    one = InFlight(offset=offset, record=record, answer=answer, **fields)  # type: ignore[arg-type]
+    return one.SerializeToString()
+
+
+def out(score: Harness) -> list[InFlight]:
+    assert all(row[0] == 0 for row in score.main)
+    return [InFlight.FromString(row[1]) for row in score.main]
+
+
+def values(one: InFlight) -> list[float]:
+    return np.frombuffer(one.scores.values, "<f4").tolist()
+
+
+def test_a_batch_is_one_call(scorer: FakeScorer, search: FakeSearch) -> None:
+    score = harness()
+    score.send(in_flight(0, b"\x0f", [b"\x0f", b"\xff"]))
+    score.send(in_flight(1, b"\x00", [b"\x01"]))
+    score.send(in_flight(2, b"\x00"))
+    score.send(in_flight(3, b"\xff", [b"\x00"]))
+    assert len(scorer.calls) == 1
+    assert [values(one) for one in out(score)] == [[1.0, 0.5], [0.875], [], [0.0]]
+    assert [one.offset for one in out(score)] == [0, 1, 2, 3]
+    for one in out(score):
+        assert one.scores.model_version == "model-1"
+        assert one.scores.accept == pytest.approx(ACCEPT)
+
+
+def test_what_has_no_code_passes_without_a_call(scorer: FakeScorer, search: FakeSearch) -> None:
+    score = harness()
+    for offset in range(2):
+        score.send(in_flight(offset, b"", unscored="refused: no"))
+    score.send(InFlight(offset=2, record=joined(), answer=Answer(place=-1, superseded=True)).SerializeToString())
+    score.advance(5)
+    assert scorer.calls == []
+    assert [one.HasField("scores") for one in out(score)] == [False] * 3
+
+
+def test_an_image_that_the_scorer_refuses_is_hidden_and_goes_on_unscored(
+    scorer: FakeScorer, search: FakeSearch
+) -> None:
+    search.entries = [Entry(2, "image-2", 1, np.zeros(16, bool), b"\xee")]
+    scorer.breaks_on = {b"\xee"}
+    score = harness()
+    for offset, code in enumerate([b"\x00", b"\x01", b"\xee", b"\x02"]):
+        score.send(in_flight(offset, code, [b"\x00"]))
+    score.advance(100)
+    assert [one.unscored.partition(":")[0] for one in out(score)] == ["", "", "refused", ""]
+    assert [one.HasField("scores") for one in out(score)] == [True, True, False, True]
+    assert search.hidden == [2]
+    ((key, value),) = (tuple(row) for row in score.side["dead-letters"])
+    letter = parse_dead_letter(value)
+    assert (key, letter.reason, letter.source.topic, letter.source.offset) == (b"image-2", Reason.REFUSED, "joined", 2)
+    assert letter.payload == joined("image-2", seed=2)
+    assert score.context.metric("unscored_total{reason=refused}") == 1
+
+
+def test_hiding_is_waited_for(scorer: FakeScorer, search: FakeSearch) -> None:
+    scorer.breaks_on = {b"\xee"}
+    search.down = True
+    score = harness()
+    score.send(in_flight(0, b"\xee"))
+    score.advance(5_000)
+    assert out(score) == []
+    search.down = False
+    score.advance(5_000)
+    assert [one.offset for one in out(score)] == [0]
+
+
+@pytest.mark.parametrize("answer", [[], [b"\x00" * 4], [b"\x00" * 8, b""], [b"\x00" * 7]])
+def test_an_answer_that_does_not_fit_is_a_fault(answer: list[bytes]) -> None:
+    scorer = FakeScorer()
+    scorer.score = lambda blocks, model_version="": ScoreResponse(scores=answer)  # type: ignore[method-assign]
+    step = ScoreStep(scorer, FakeSearch(), "joined", lambda reason: None)
+    with pytest.raises(FaultError):
+        step.call([in_flight(0, b"\x0f", [b"\x0f", b"\xff"])])
+
+
+def test_survives_a_pickle_round_trip(scorer: FakeScorer, search: FakeSearch) -> None:
+    again = Harness(pickle.loads(pickle.dumps(ScoreFunction(POLICY, SERVER, SERVER, "joined"))))
+    again.send(in_flight(0))
+    again.advance(5)
+    assert len(again.main) == 1
+    again.function.close()
+    assert scorer.closed
+    assert search.closed

@@ -1,0 +1,194 @@
+"""The search step: what it asks of the search server and what it hands on."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+from crc32c import crc32c
+from pyflink.common import Row
+
+from operators.batcher import BatchPolicy
+from operators.in_flight_pb2 import InFlight
+from operators.rows import KafkaRecord
+from operators.search import SearchFunction, SearchStep
+from operators.service import ServerAddress
+from search.dead_letters import BadRecord, DeadLetter, Provenance, Reason, parse_dead_letter
+from search.errors import FaultError, LogGapError
+from search.serving.search_pb2 import InsertAndSearchResponse, LogEntry
+from tests.support.events import joined
+from tests.support.fake_flink import Harness
+from tests.support.fake_servers import FakeSearch
+
+POLICY = BatchPolicy(max_items=4, strikes=2)
+SERVER = ServerAddress("127.0.0.1:1", 1.0, 1_000_000)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> FakeSearch:
+    server = FakeSearch()
+    monkeypatch.setattr("operators.search.open_search", lambda address: server)
+    return server
+
+
+def harness() -> Harness:
+    return Harness(SearchFunction(POLICY, SERVER, "log-1", sleep=lambda seconds: None))
+
+
+def send(search: Harness, *payloads: bytes | None, first: int = 0) -> None:
+    for offset, payload in enumerate(payloads, first):
+        search.send(Row(payload, "joined", 0, offset))
+
+
+def found(search: Harness) -> list[InFlight]:
+    assert all(row[0] == 0 for row in search.main)
+    return [InFlight.FromString(row[1]) for row in search.main]
+
+
+def letters(harness: Harness) -> list[tuple[bytes, DeadLetter]]:
+    return [(row[0], parse_dead_letter(row[1])) for row in harness.side.get("dead-letters", [])]
+
+
+def actions(entries: list[LogEntry]) -> list[tuple[int, Any]]:
+    return [(entry.offset, entry.WhichOneof("action")) for entry in entries]
+
+
+def test_a_batch_is_one_call_and_comes_back_in_order(server: FakeSearch) -> None:
+    search = harness()
+    payloads = [joined(f"image-{i}", seed=i) for i in range(4)]
+    send(search, *payloads)
+    assert [actions(call) for call in server.calls] == [[(i, "insert") for i in range(4)]]
+    assert server.log_id == "log-1"
+    assert [entry.checksum for entry in server.calls[0]] == [crc32c(payload) for payload in payloads]
+    out = found(search)
+    assert [(one.offset, one.checksum, one.record) for one in out] == [
+        (i, crc32c(payload), payload) for i, payload in enumerate(payloads)
+    ]
+    assert [one.answer.place for one in out] == [0, 1, 2, 3]
+    assert {one.index_version for one in out} == {"terms-1"}
+    assert letters(search) == []
+
+
+def test_twins_in_one_batch_see_the_earlier_one(server: FakeSearch) -> None:
+    search = harness()
+    send(search, joined("a", seed=1), joined("b", seed=1), joined("c", seed=1), joined("d", seed=2))
+    assert [list(one.answer.candidates.image_ids) for one in found(search)] == [[], ["a"], ["a", "b"], []]
+
+
+def test_an_unreadable_record_is_passed_over_with_a_dead_letter(server: FakeSearch) -> None:
+    search = harness()
+    send(search, joined("a"), b"garbage\xff", None, joined("b", seed=1))
+    assert actions(server.calls[0]) == [(0, "insert"), (1, "skip"), (2, "skip"), (3, "insert")]
+    assert [bool(one.unscored) for one in found(search)] == [False, True, True, False]
+    assert [(key, letter.reason, letter.source.offset) for key, letter in letters(search)] == [
+        (b"", Reason.UNPARSABLE, 1),
+        (b"", Reason.EMPTY_PAYLOAD, 2),
+    ]
+    assert letters(search)[0][1].payload == b"garbage\xff"
+    assert search.context.metric("unscored_total{reason=unparsable}") == 1
+
+
+def test_a_refused_image_is_skipped_and_the_rest_goes_on(server: FakeSearch) -> None:
+    search = harness()
+    server.refuses = {1}
+    payloads = [joined(f"image-{i}", seed=i) for i in range(4)]
+    send(search, *payloads)
+    search.advance(100)
+    assert [one.offset for one in found(search)] == [0, 1, 2, 3]
+    assert [one.unscored[:7] for one in found(search)] == ["", "refused", "", ""]
+    skip = next(call for call in server.calls if actions(call) == [(1, "skip")])[0].skip
+    assert (skip.image_id, skip.image_version, skip.reason) == ("image-1", 1, "refused")
+    ((key, letter),) = letters(search)
+    assert key == b"image-1"
+    assert letter.reason is Reason.REFUSED
+    assert letter.source == Provenance("joined", 0, 1, 0)
+    assert letter.payload == payloads[1]
+    assert server.offset == 3
+
+
+def test_an_image_that_broke_the_search_after_it_was_inserted_is_hidden(server: FakeSearch) -> None:
+    search = harness()
+
+    def breaks(method: str) -> None:
+        if method == "insert_and_search":
+            raise FaultError("broken")
+
+    server.after = breaks
+    send(search, joined("a", seed=1))
+    search.advance(1_000)
+    assert server.offset == 0
+    assert server.hidden == [0]
+    (one,) = found(search)
+    assert one.unscored.startswith("faulted")
+    assert one.answer.place == -1
+    assert one.index_version == "terms-1"
+    server.after = lambda method: None
+    send(search, joined("b", seed=1), first=1)
+    search.advance(100)
+    assert list(found(search)[1].answer.candidates.image_ids) == []
+
+
+def test_a_repeated_version_that_broke_the_search_has_nothing_to_hide(server: FakeSearch) -> None:
+    server.log_id, server.offset = "log-1", 5
+    step = SearchStep(server, "log-1", lambda reason: None)
+    record = KafkaRecord(joined("a"), Provenance("joined", 0, 5, 0))
+    done = step.isolate(record, BadRecord(Reason.FAULTED, "broken"))
+    assert done.count == 1
+    assert server.calls == []
+
+
+def test_a_record_that_the_index_skipped_before_keeps_its_dead_letter(server: FakeSearch) -> None:
+    search = harness()
+    server.refuses = {0}
+    send(search, joined("a"))
+    search.advance(100)
+    again = harness()  # started anew at the same offset: the first letter may never have been written
+    server.refuses = set()
+    send(again, joined("a"))
+    again.advance(100)
+    (one,) = found(again)
+    assert one.unscored
+    assert [letter.reason for _, letter in letters(again)] == [Reason.REFUSED]
+
+
+def test_a_superseded_version_goes_on_without_a_dead_letter(server: FakeSearch) -> None:
+    search = harness()
+    send(search, joined("a", version=2), joined("a", version=1))
+    search.advance(10)
+    assert [one.answer.superseded for one in found(search)] == [False, True]
+    assert [one.unscored for one in found(search)] == ["", ""]
+    assert letters(search) == []
+
+
+def test_repeating_a_call_gives_the_same_answers(server: FakeSearch) -> None:
+    payloads = [joined(f"image-{i}", seed=i % 2) for i in range(4)]
+    first, again = harness(), harness()
+    send(first, *payloads)
+    send(first, *[joined(f"later-{i}", seed=i % 2) for i in range(4)], first=4)
+    send(again, *payloads)
+    assert first.main[:4] == again.main
+
+
+def test_too_few_answers_are_a_fault(server: FakeSearch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "insert_and_search", lambda log_id, entries: InsertAndSearchResponse())
+    search = harness()
+    send(search, joined("a"))
+    search.advance(6)
+    assert search.context.metric("failures_total{kind=fault}") == 1
+    assert search.main == []
+
+
+def test_a_gap_fails_the_job(server: FakeSearch) -> None:
+    search = harness()
+    send(search, joined("a"), first=3)
+    with pytest.raises(LogGapError, match="LogGapError"):
+        search.advance(10)
+
+
+def test_survives_a_pickle_round_trip(server: FakeSearch) -> None:
+    again = Harness(pickle.loads(pickle.dumps(SearchFunction(POLICY, SERVER, "log-1"))))
+    send(again, *[joined(f"image-{i}") for i in range(4)])
+    assert len(again.main) == 4
+    again.function.close()
+    assert server.closed

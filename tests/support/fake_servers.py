@@ -1,0 +1,220 @@
+"""The three servers in memory, as their clients show them: small, exact, and failing when a test wants it.
+
+An image's search vector gives its terms (the signs of its numbers), its score vector gives its code (packed signs).
+Two images are candidates of each other if they share at least `MIN_OVERLAP` terms; a score is the share of equal bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from search.errors import LogGapError, RefusedError, UnavailableError
+from search.protos.events_pb2 import JoinedImage
+from search.serving import scorer_pb2, search_pb2
+from search.types import Decision, ImageId, Lookup
+from storage.memory import MemoryStore
+
+MIN_OVERLAP = 11
+"""Of 16 terms."""
+
+ACCEPT = 0.7
+
+
+@dataclass
+class FakeServer:
+    """Boot id, outages, and a hook that runs before and after each call."""
+
+    boots: int = 1
+    known_boot: str | None = None
+    down: bool = False
+    closed: bool = False
+    before: Callable[[str], None] = lambda method: None
+    after: Callable[[str], None] = lambda method: None
+    """Whatever these raise, the caller sees; what `after` raises comes when the effects are there."""
+
+    @property
+    def boot_id(self) -> str | None:
+        return self.known_boot
+
+    def enter(self, method: str) -> None:
+        if self.down:
+            raise UnavailableError("connection refused")
+        self.known_boot = f"boot-{self.boots}"
+        self.before(method)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def signs(vector: bytes) -> np.ndarray:
+    return np.frombuffer(vector, "<f2") > 0
+
+
+def code_of(image: JoinedImage) -> bytes:
+    return np.packbits(signs(image.score_vector)).tobytes()
+
+
+@dataclass
+class Entry:
+    """An image version in the index."""
+
+    place: int
+    image_id: str
+    version: int
+    terms: np.ndarray
+    code: bytes
+    hidden_from: float = float("inf")
+
+
+@dataclass
+class FakeSearch(FakeServer):
+    """The search server."""
+
+    k: int = 5
+    log_id: str = ""
+    offset: int = -1
+    entries: list[Entry] = field(default_factory=list)
+    placed: dict[tuple[str, int], int] = field(default_factory=dict)
+    latest: dict[str, int] = field(default_factory=dict)
+    calls: list[list[search_pb2.LogEntry]] = field(default_factory=list)
+    hidden: list[int] = field(default_factory=list)
+    refuses: set[int] = field(default_factory=set)
+    """Offsets of images that it will not insert."""
+
+    def describe(self) -> search_pb2.DescribeResponse:
+        self.enter("describe")
+        return search_pb2.DescribeResponse(log_id=self.log_id, offset=self.offset, index_version="terms-1")
+
+    def insert_and_search(
+        self, log_id: str, entries: Sequence[search_pb2.LogEntry]
+    ) -> search_pb2.InsertAndSearchResponse:
+        self.enter("insert_and_search")
+        self.calls.append(list(entries))
+        if entries[0].offset > self.offset + 1 or (self.log_id and log_id != self.log_id):
+            raise LogGapError(f"expected offset {self.offset + 1}", self.offset + 1)
+        for entry in entries:
+            if entry.WhichOneof("action") == "insert" and entry.offset in self.refuses:
+                raise RefusedError("its vector is bad", entry.offset)
+        self.log_id = log_id
+        for entry in entries:
+            if entry.offset > self.offset:
+                self._apply(entry)
+        response = search_pb2.InsertAndSearchResponse(
+            answers=[self._answer(entry) for entry in entries], index_version="terms-1"
+        )
+        self.after("insert_and_search")
+        return response
+
+    def search_more(self, queries: Sequence[search_pb2.MoreQuery]) -> search_pb2.SearchMoreResponse:
+        self.enter("search_more")
+        by_place = {entry.place: entry for entry in self.entries}
+        return search_pb2.SearchMoreResponse(
+            answers=[self._candidates(by_place[query.place], query.after) for query in queries]
+        )
+
+    def hide(self, place: int) -> None:
+        self.enter("hide")
+        entry = next((entry for entry in self.entries if entry.place == place), None)
+        if entry is None:
+            raise RefusedError(f"nothing lies at place {place}")
+        self.hidden.append(place)
+        entry.hidden_from = min(entry.hidden_from, self.offset + 1)
+        self.after("hide")
+
+    def _apply(self, entry: search_pb2.LogEntry) -> None:
+        self.offset = entry.offset
+        skip = entry.WhichOneof("action") == "skip"
+        image = entry.skip if skip else entry.insert
+        key = (image.image_id, image.image_version)
+        if not image.image_id or key in self.placed or image.image_version < self.latest.get(image.image_id, -1):
+            return
+        for older in self.entries:
+            if older.image_id == image.image_id:
+                older.hidden_from = min(older.hidden_from, entry.offset)
+        self.latest[image.image_id] = image.image_version
+        self.placed[key] = -1 if skip else entry.offset
+        if not skip:
+            terms, code = signs(entry.insert.search_vector), code_of(entry.insert)
+            self.entries.append(Entry(entry.offset, image.image_id, image.image_version, terms, code))
+
+    def _answer(self, entry: search_pb2.LogEntry) -> search_pb2.Answer:
+        skip = entry.WhichOneof("action") == "skip"
+        image = entry.skip if skip else entry.insert
+        place = self.placed.get((image.image_id, image.image_version))
+        if place is None and image.image_id:
+            return search_pb2.Answer(offset=entry.offset, place=-1, superseded=True)
+        if place is None or place < 0 or skip:
+            return search_pb2.Answer(offset=entry.offset, place=-1)
+        own = next(each for each in self.entries if each.place == place)
+        return search_pb2.Answer(
+            offset=entry.offset, place=place, score_code=own.code, candidates=self._candidates(own, 0)
+        )
+
+    def _candidates(self, own: Entry, after: int) -> search_pb2.Candidates:
+        visible = [e for e in self.entries if e.place < own.place < e.hidden_from and e.image_id != own.image_id]
+        ranked = sorted((-int((e.terms == own.terms).sum()), e.place, e) for e in visible)
+        found = [(-overlap, e) for overlap, _, e in ranked if -overlap >= MIN_OVERLAP]
+        page = found[after : after + self.k]
+        return search_pb2.Candidates(
+            image_ids=[e.image_id for _, e in page],
+            overlaps=np.array([overlap for overlap, _ in page], "<u2").tobytes(),
+            places=np.array([e.place for _, e in page], "<i8").tobytes(),
+            score_codes=b"".join(e.code for _, e in page),
+            exhausted=len(found) <= after + self.k,
+        )
+
+
+@dataclass
+class FakeScorer(FakeServer):
+    """The scorer."""
+
+    calls: list[tuple[str, list[scorer_pb2.PairBlock]]] = field(default_factory=list)
+    breaks_on: set[bytes] = field(default_factory=set)
+    """Query codes that it refuses without saying which."""
+
+    def describe(self) -> scorer_pb2.DescribeResponse:
+        self.enter("describe")
+        return scorer_pb2.DescribeResponse(model_version="model-1")
+
+    def score(self, blocks: Sequence[scorer_pb2.PairBlock], model_version: str = "") -> scorer_pb2.ScoreResponse:
+        self.enter("score")
+        self.calls.append((model_version, list(blocks)))
+        if self.breaks_on & {block.query_code for block in blocks}:
+            raise RefusedError("a code is bad")
+        return scorer_pb2.ScoreResponse(
+            model_version=model_version or "model-1",
+            accept=ACCEPT,
+            head_accept=ACCEPT,
+            adopt=ACCEPT,
+            scores=[self._scores(block) for block in blocks],
+        )
+
+    def _scores(self, block: scorer_pb2.PairBlock) -> bytes:
+        query = np.unpackbits(np.frombuffer(block.query_code, np.uint8))
+        codes = np.frombuffer(block.candidate_codes, np.uint8).reshape(-1, len(block.query_code))
+        return (np.unpackbits(codes, axis=1) == query).mean(axis=1).astype("<f4").tobytes()
+
+
+@dataclass
+class FakeStorage(FakeServer):
+    """The storage server."""
+
+    store: MemoryStore = field(default_factory=MemoryStore)
+    written: list[Decision] = field(default_factory=list)
+
+    def describe(self) -> None:
+        self.enter("describe")
+
+    def look_up(self, ids: Collection[ImageId]) -> Lookup:
+        self.enter("look_up")
+        return self.store.look_up(ids)
+
+    def apply(self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> int:
+        self.enter("apply")
+        position = self.store.apply(log_id, decisions, offset, revision)
+        self.written += decisions
+        self.after("apply")
+        return position.offset
