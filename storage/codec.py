@@ -27,7 +27,7 @@ import struct
 from typing import Final
 
 from search.errors import BadInputError
-from search.types import Cause, ImageId, LogPosition, Standing, Versions
+from search.types import Cause, Cluster, ImageId, LogPosition, Standing, Versions
 from storage.errors import CorruptedError
 from storage.limits import id_bytes
 from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreState
@@ -35,6 +35,7 @@ from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, 
 __all__ = [
     "FORMAT_VERSION",
     "decode_cluster",
+    "decode_cluster_front",
     "decode_edge",
     "decode_embedding",
     "decode_history",
@@ -248,6 +249,19 @@ def decode_cluster(key: bytes, value: bytes) -> ClusterRecord:
     cursor = _Cursor(f"the cluster {head!r}", value)
     count, founded = cursor.numbers(_CLUSTER)
     return ClusterRecord(head, count, cursor.rest(), founded)
+
+
+def decode_cluster_front(head: ImageId, value: bytes) -> Cluster:
+    """What the cluster rule needs of a cluster: look-ups read thousands of them.
+
+    Raises:
+        CorruptedError: The bytes are damaged.
+    """
+    try:
+        count, _founded = _CLUSTER.unpack_from(value)
+    except struct.error:
+        raise CorruptedError(f"the cluster {head!r} is damaged: it has no count") from None
+    return Cluster(head, count, value[_CLUSTER.size :])
 
 
 def edge_prefix(head: ImageId) -> bytes:

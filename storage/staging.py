@@ -56,20 +56,38 @@ def stage(reader: Reader, state: StoreState, log_id: str, decisions: Sequence[De
     Raises:
         ContradictionError: A decision does not fit what the store, with the decisions before it, holds.
     """
-    staged = _Stage(reader, Changes(state))
+    staged = _Stage(reader, state)
     for decision in decisions:
         staged.add(decision)
-        position = LogPosition(log_id, decision.offset, decision.checksum)
-        staged.changes.state = replace(staged.changes.state, position=position)
+    position = state.position
+    if decisions:
+        position = LogPosition(log_id, decisions[-1].offset, decisions[-1].checksum)
+    counts = staged.counts
+    staged.changes.state = StoreState(
+        position,
+        state.revision,
+        counts["images"],
+        counts["clusters"],
+        counts["history_number"],
+        counts["duplicates"],
+        counts["superseded"],
+    )
     return staged.changes
 
 
 class _Stage:
     """Reads its own writes."""
 
-    def __init__(self, reader: Reader, changes: Changes) -> None:
+    def __init__(self, reader: Reader, state: StoreState) -> None:
         self._reader = reader
-        self.changes = changes
+        self.changes = Changes(state)
+        self.counts = {
+            "images": state.images,
+            "clusters": state.clusters,
+            "history_number": state.history_number,
+            "duplicates": state.duplicates,
+            "superseded": state.superseded,
+        }
 
     def add(self, decision: Decision) -> None:
         image = self._image(decision.image_id)
@@ -90,9 +108,9 @@ class _Stage:
         if image is None or image.version < decision.version:
             _contradict(decision, f"it is {decision.outcome}, but version {decision.version} was not placed before")
         if decision.outcome is Outcome.DUPLICATE:
-            self._count(duplicates=1)
+            self.counts["duplicates"] += 1
         else:
-            self._count(superseded=1)
+            self.counts["superseded"] += 1
 
     def _embed(self, decision: Decision, image: ImageRecord | None) -> None:
         if not 0 <= decision.place <= decision.offset:
@@ -113,7 +131,7 @@ class _Stage:
     def _move(self, decision: Decision, move: Move, own: bool) -> None:
         image = self._image(move.image_id)
         self._check(decision, move, image, own)
-        number = next_number(self.changes.state.history_number)
+        number = self.counts["history_number"] = next_number(self.counts["history_number"])
         if image is not None and image.head == move.new_head:
             sequence = image.edge_sequence
             self._stay(decision, move)
@@ -125,7 +143,8 @@ class _Stage:
         moved = _moved(decision, move, image, sequence, own)
         self.changes.images[move.image_id] = moved
         self.changes.history.append(entry_of(number, decision, move, moved))
-        self._count(history_number=1, images=1 if image is None else 0)
+        if image is None:
+            self.counts["images"] += 1
 
     def _check(self, decision: Decision, move: Move, image: ImageRecord | None, own: bool) -> None:
         current = None if image is None else image.head
@@ -164,7 +183,7 @@ class _Stage:
             raise ContradictionError(f"{image.image_id!r} has the head {image.head!r}, which has no cluster")
         if image.head == image.image_id:
             self.changes.clusters[image.head] = None
-            self._count(clusters=-1)
+            self.counts["clusters"] -= 1
         else:
             self.changes.clusters[image.head] = replace(cluster, count=cluster.count - 1)
 
@@ -173,13 +192,9 @@ class _Stage:
         cluster = self._cluster(move.new_head)
         if cluster is None:
             self.changes.clusters[move.new_head] = _founded(decision)
-            self._count(clusters=1)
+            self.counts["clusters"] += 1
         else:
             self.changes.clusters[move.new_head] = replace(cluster, count=cluster.count + 1)
-
-    def _count(self, **by: int) -> None:
-        state = self.changes.state
-        self.changes.state = replace(state, **{name: getattr(state, name) + more for name, more in by.items()})
 
     def _image(self, image_id: ImageId) -> ImageRecord | None:
         return self.changes.images.get(image_id) or self._reader.image(image_id)

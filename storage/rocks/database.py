@@ -14,7 +14,7 @@ from pathlib import Path
 from rocksdict import Rdict, RdictIter, Snapshot, WriteBatch
 
 from storage.rocks.options import FAMILIES, META, RocksOptions, database_options, family_options, write_options
-from storage.rocks.translate import translated
+from storage.rocks.translate import ours, translated
 
 __all__ = ["Database", "Moment", "Write"]
 
@@ -54,9 +54,11 @@ class Database:
 
     def get(self, family: str, key: bytes) -> bytes | None:
         """The value of a key as of now."""
-        with translated(self._folder):
+        try:
             value: bytes | None = self._families[family].get(key)
-            return value
+        except Exception as error:
+            raise ours(error, self._folder) from error
+        return value
 
     def write(self, writes: Iterable[Write], sync: bool = True) -> None:
         """Writes all or nothing; synced when it returns, unless `sync` or the settings say otherwise.

@@ -11,7 +11,7 @@ from rocksdict import DbClosedError
 from search.errors import NeardupError, UnavailableError
 from storage.errors import CorruptedError, DiskFullError, IncompatibleError, LockedError, StorageError, WriteError
 
-__all__ = ["NOT_FOUND", "translated"]
+__all__ = ["NOT_FOUND", "ours", "translated"]
 
 NOT_FOUND = "key not found"
 """What a snapshot says of a key that is not there."""
@@ -22,20 +22,13 @@ _DAMAGED = ("Corruption", "CURRENT", "MANIFEST", "checksum mismatch", ".sst: No 
 _OTHER_FORMAT = ("Column families not opened", "Column family not found", "Unknown Footer", "unknown options")
 
 
-@contextmanager
-def translated(folder: Path) -> Iterator[None]:
-    """Runs a piece of work on the database in `folder` and raises our errors for those of the library."""
-    try:
-        yield
-    except NeardupError:
-        raise
-    except DbClosedError:
-        raise UnavailableError("the store is closed") from None
-    except Exception as error:
-        raise _ours(str(error), folder) from error
-
-
-def _ours(text: str, folder: Path) -> StorageError:
+def ours(error: Exception, folder: Path) -> NeardupError:
+    """Our error for one that work on the database in `folder` raised."""
+    if isinstance(error, NeardupError):
+        return error
+    if isinstance(error, DbClosedError):
+        return UnavailableError("the store is closed")
+    text = str(error)
     message = f"the store in {folder}: {text}"
     for marks, kind in (
         (_FULL, DiskFullError),
@@ -47,3 +40,14 @@ def _ours(text: str, folder: Path) -> StorageError:
         if any(mark in text for mark in marks):
             return kind(message)
     return StorageError(message)
+
+
+@contextmanager
+def translated(folder: Path) -> Iterator[None]:
+    """Runs a piece of work on the database in `folder` and raises our errors for those of the library."""
+    try:
+        yield
+    except NeardupError:
+        raise
+    except Exception as error:
+        raise ours(error, folder) from error

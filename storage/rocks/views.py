@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from rocksdict import Snapshot
+
 from search.errors import BadInputError, UnavailableError
-from search.types import ImageId, Standing
+from search.types import Cluster, ImageId, Lookup, Standing
 from storage import codec
 from storage.errors import CorruptedError
 from storage.interfaces import StoreView
 from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreState
 from storage.rocks.database import Database, Moment
 from storage.rocks.options import META
-from storage.rocks.translate import NOT_FOUND, translated
+from storage.rocks.translate import NOT_FOUND, ours, translated
 
 __all__ = ["PUBLISHED", "STATE", "Lease", "LiveReader", "SnapshotView"]
 
@@ -115,6 +117,22 @@ class SnapshotView(_PointReads, StoreView):
         self._lease.revoked = True
         self._moment = None
 
+    def look_up(self, ids: Iterable[ImageId]) -> Lookup:
+        """See `StoreView.look_up`: thousands of records, so only what it needs of each is decoded."""
+        state, snapshots = self.state(), self._held().snapshots
+        standings: dict[ImageId, Standing] = {}
+        clusters: dict[ImageId, Cluster] = {}
+        for image_id in dict.fromkeys(ids):
+            value = self._read(snapshots["images"], image_id.encode(errors="surrogatepass"))
+            if value is None:
+                continue
+            standings[image_id] = standing = codec.decode_standing(image_id, value)
+            if standing.head not in clusters:
+                found = self._read(snapshots["clusters"], standing.head.encode())
+                if found is not None:
+                    clusters[standing.head] = codec.decode_cluster_front(standing.head, found)
+        return Lookup(state.position, state.revision, standings, clusters)
+
     def images(self) -> Iterator[ImageRecord]:
         """See `StoreView.images`."""
         return (codec.decode_image(key, value) for key, value in self._scan("images"))
@@ -150,15 +168,16 @@ class SnapshotView(_PointReads, StoreView):
         return self._moment
 
     def _get(self, family: str, key: bytes) -> bytes | None:
-        snapshot = self._held().snapshots[family]
-        with translated(self._folder):
-            try:
-                value: bytes = snapshot[key]
-            except Exception as error:
-                if str(error) == NOT_FOUND:
-                    return None
-                raise
-            return value
+        return self._read(self._held().snapshots[family], key)
+
+    def _read(self, snapshot: Snapshot, key: bytes) -> bytes | None:
+        try:
+            value: bytes = snapshot[key]
+        except Exception as error:
+            if str(error) == NOT_FOUND:
+                return None
+            raise ours(error, self._folder) from error
+        return value
 
     def _scan(self, family: str, start: bytes = b"", prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """Keys from `start` on, as long as they have the prefix.

@@ -312,6 +312,15 @@ class StoreContract(ABC):
         assert lookup.standings == {B: Standing(B, 1, 1, A), C: Standing(C, 1, 2, C)}
         assert lookup.clusters == {A: Cluster(A, 2, b"\x00"), C: Cluster(C, 1, b"\x02")}
 
+    @pytest.mark.parametrize("text", ["", "x" * 257, "\ud800", "\udcff", "\x00", "a "])
+    def test_what_can_be_no_id_is_unknown(self, store: ClusterStore, text: str) -> None:
+        put(store, founds(0, A))
+        image_id = ImageId(text)
+        assert store.look_up([image_id]).standings == {}
+        assert store.image(image_id) is None
+        assert store.cluster(image_id) is None
+        assert store.members(image_id, 1).items == ()
+
     def test_a_view_does_not_see_what_comes_later(self, store: ClusterStore) -> None:
         put(store, founds(0, A))
         with store.snapshot() as view:

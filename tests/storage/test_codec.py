@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.errors import BadInputError
-from search.types import Cause, ImageId, LogPosition, Standing, Versions
+from search.types import Cause, Cluster, ImageId, LogPosition, Standing, Versions
 from storage import codec
 from storage.errors import CorruptedError
 from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreState
@@ -60,7 +60,10 @@ def test_images_come_back(image: ImageRecord) -> None:
 
 @given(clusters)
 def test_clusters_come_back(cluster: ClusterRecord) -> None:
-    assert codec.decode_cluster(codec.image_key(cluster.head), codec.encode_cluster(cluster)) == cluster
+    value = codec.encode_cluster(cluster)
+    assert codec.decode_cluster(codec.image_key(cluster.head), value) == cluster
+    front = Cluster(cluster.head, cluster.count, cluster.founding_code)
+    assert codec.decode_cluster_front(cluster.head, value) == front
 
 
 @given(st.builds(Edge, ids, u64, ids))
@@ -132,6 +135,11 @@ SAMPLES: dict[str, tuple[Decode, bytes, bytes]] = {
         b"a",
         codec.encode_cluster(ClusterRecord(ImageId("a"), 1, b"", 0)),
     ),
+    "cluster front": (
+        lambda key, value: codec.decode_cluster_front(ImageId(key.decode()), value),
+        b"a",
+        codec.encode_cluster(ClusterRecord(ImageId("a"), 1, b"", 0)),
+    ),
     "edge": (lambda key, value: codec.decode_edge(value, key), b"m", codec.edge_key(ImageId("h"), 5)),
     "embedding": (
         codec.decode_embedding,
@@ -165,7 +173,7 @@ def test_cut_values_are_damaged(name: str) -> None:
             decode(key, value[:length])
 
 
-@pytest.mark.parametrize("name", sorted(SAMPLES.keys() - {"standing", "cluster"}))
+@pytest.mark.parametrize("name", sorted(SAMPLES.keys() - {"standing", "cluster", "cluster front"}))
 def test_values_with_more_at_the_end_are_damaged(name: str) -> None:
     decode, key, value = SAMPLES[name]
     with pytest.raises(CorruptedError):
