@@ -29,13 +29,18 @@ def demo_settings(settings: Settings) -> Settings:
 
 
 def runs(settings: Settings) -> bool:
-    """Whether a deployment is up in this data folder."""
+    """Whether a deployment is up in this data folder: its supervisor lives."""
     try:
         pid = int((settings.data_dir / "run" / "supervisord.pid").read_text())
         os.kill(pid, 0)
     except (OSError, ValueError):
         return False
-    return True
+    try:
+        # After a crash the number may belong to another process by now.
+        return b"supervisord" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        # There is no /proc here.
+        return True
 
 
 def wipe(folder: Path) -> None:

@@ -1,0 +1,66 @@
+"""Data folders: the demo's lies beside nothing of the user's, and only folders of our own are wiped."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from search.errors import BadInputError
+from stream.data_folders import demo_settings, runs, wipe, with_data
+from stream.settings import Settings, load_settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    file = tmp_path / "some.toml"
+    file.write_text('data = "there"\n')
+    return load_settings(file)
+
+
+def test_another_data_folder_and_nothing_else(settings: Settings, tmp_path: Path) -> None:
+    assert settings.data_dir == tmp_path / "there"
+    changed = with_data(settings, Path("elsewhere"))
+    assert changed.data_dir == tmp_path / "elsewhere"
+    assert changed.signal_dir("photos", "index").is_relative_to(tmp_path / "elsewhere")
+    assert changed.model_dump(exclude={"data"}) == settings.model_dump(exclude={"data"})
+    assert settings.data_dir == tmp_path / "there"
+
+
+def test_the_demo_has_a_folder_of_its_own(settings: Settings, tmp_path: Path) -> None:
+    assert demo_settings(settings).data_dir == tmp_path / "there" / "demo"
+
+
+def test_a_deployment_runs_while_its_supervisor_lives(settings: Settings) -> None:
+    assert not runs(settings)
+    pid_file = settings.data_dir / "run" / "supervisord.pid"
+    pid_file.parent.mkdir(parents=True)
+    pid_file.write_text("not a number\n")
+    assert not runs(settings)
+    pid_file.write_text(f"{os.getpid()}\n")
+    assert not runs(settings), "the number of another process"
+    with subprocess.Popen([sys.executable, "-c", "input()", "supervisord"], stdin=subprocess.PIPE) as supervisor:
+        pid_file.write_text(f"{supervisor.pid}\n")
+        assert runs(settings)
+        supervisor.kill()
+    assert not runs(settings)
+
+
+def test_our_folder_is_wiped_again_and_again(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "demo"
+    wipe(folder)
+    (folder / "store").mkdir()
+    (folder / "store" / "data").write_text("old")
+    wipe(folder)
+    assert not (folder / "store").exists()
+    wipe(folder)
+
+
+def test_a_strangers_folder_is_not_wiped(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("work of years")
+    with pytest.raises(BadInputError, match="not wiped"):
+        wipe(tmp_path)
+    assert (tmp_path / "precious").exists()
