@@ -256,6 +256,6 @@ def _candidate(match: Match) -> Candidate:
 
 def _without(subject: Subject, cluster: Cluster) -> Cluster:
     """A cluster as it is once the subject has left it."""
-    if subject.home is None or subject.keeps or cluster.head != subject.home.head:
+    if subject.home is None or cluster.head != subject.home.head:
         return cluster
     return replace(cluster, count=cluster.count - 1)

@@ -79,10 +79,11 @@ def test_a_batch_that_is_committed_in_part_goes_on_after_it() -> None:
     assert store.position.offset == 3
 
 
-def test_a_gap_names_what_storage_expects() -> None:
+@pytest.mark.parametrize("first", [1, 3])
+def test_a_gap_names_what_storage_expects(first: int) -> None:
     here = world("abcd")
-    with pytest.raises(LogGapError, match="expects offset 0, the batch begins at 2") as raised:
-        assign(here.arrivals(2), WorldPorts(here, ReferenceStore()), 5)
+    with pytest.raises(LogGapError, match=f"expects offset 0, the batch begins at {first}") as raised:
+        assign(here.arrivals(first), WorldPorts(here, ReferenceStore()), 5)
     assert raised.value.expected == 0
 
 

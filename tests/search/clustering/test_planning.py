@@ -258,6 +258,11 @@ class TestMoreCandidates:
         assert planned.ids == {ImageId("y")}
         assert planned.decisions == ()
 
+    def test_no_further_page_while_a_match_is_not_looked_up(self) -> None:
+        planned = self.with_pages(More((candidate("y"),), exhausted=False), xy=0.9)
+        assert planned.ids == {ImageId("y")}
+        assert planned.more == ()
+
     @pytest.mark.parametrize("accepting", ["head", "nothing found", "exhausted"])
     def test_asks_for_nothing_when_it_need_not(self, accepting: str) -> None:
         known = replace(self.KNOWN, scores={pair_need("m", b"x", b"a"): 0.6 if accepting == "head" else 0.1})
