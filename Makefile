@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help setup demo up down test lint format soak chaos clean
+.PHONY: help setup demo up down test lint format protos soak chaos clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ lint: setup ## ruff and mypy
 format: setup ## let ruff put the code in order
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+protos: setup ## make the Python modules of the .proto files anew
+	@deploy/protos.sh
 
 test: lint ## set up, lint, run every test
 	@$(BIN)/python -m pytest

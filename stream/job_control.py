@@ -114,7 +114,7 @@ class JobControl:
         with Broker(settings.kafka.bootstrap) as broker:
             behind = {}
             for side in ("search", "score"):
-                topic = signal.topic(side)  # type: ignore[arg-type]
+                topic = signal.topic(side)
                 committed = broker.committed(consumer_group(self.name), topic)
                 ends = broker.ends(topic)
                 behind[topic] = sum(each.end - committed.get(part, each.first) for part, each in ends.items())
@@ -143,7 +143,7 @@ class JobControl:
             start = starting_offset(
                 Log(topic, topic_id, ends.first, ends.end), positions, lambda offset: broker.checksum(topic, offset)
             )
-            starts = {side: self._embedding_start(broker, signal.topic(side)) for side in ("search", "score")}  # type: ignore[arg-type]
+            starts = {side: self._embedding_start(broker, signal.topic(side)) for side in ("search", "score")}
         return JobPlan(self.name, topic_id, start, starts, self.snapshots.newest(), self.snapshots.checkpoints)
 
     def _store_positions(self) -> dict[str, LogPosition]:

@@ -36,12 +36,12 @@ def submit(settings: Settings, plan: JobPlan) -> str:
         options["execution.state-recovery.path"] = plan.snapshot.as_uri()
         # The sequence of the earlier job is dropped on purpose: index and storage know where it stands.
         options["execution.state-recovery.ignore-unclaimed-state"] = "true"
-    env = _remote_environment(options)
+    env = remote_environment(options)
     build_job(env, settings, plan)
     return str(env.execute_async(job_name(plan.signal)).get_job_id())
 
 
-def _remote_environment(options: Mapping[str, str]) -> StreamExecutionEnvironment:
+def remote_environment(options: Mapping[str, str]) -> StreamExecutionEnvironment:
     """An environment for the cluster that the configuration folder names, with further options.
 
     `get_execution_environment` gives one of its own process unless Flink's own client calls it.

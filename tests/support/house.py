@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from search.dead_letters import DeadLetter, parse_dead_letter
+from search.errors import ServiceError
 from storage.serving.client import StorageClient
 from stream.api_client import ApiClient, NotFoundError
 from stream.image_files import ImageFile, ImageRow
@@ -139,6 +140,15 @@ class House:
             lambda: f"{len(self.heads(ids, signal))} of {len(set(ids))} images have a head",
         )
 
+    def await_count(self, count: int, timeout_s: float = 120.0) -> None:
+        """Returns when storage holds so many images."""
+
+        def held() -> int:
+            with self.storage() as storage:
+                return int(storage.describe().images)
+
+        eventually(lambda: held() >= count or None, timeout_s, lambda: f"storage holds {held()} of {count} images")
+
     def records(self, topic: str) -> list[bytes]:
         """The values of all records of a one-partition topic."""
         with TopicReader(self.settings.kafka.bootstrap, topic) as reader:
@@ -189,7 +199,7 @@ def eventually(ask: Callable[[], T | None], timeout_s: float, tell: Callable[[],
     while True:
         try:
             found = ask()
-        except OSError:
+        except (OSError, ServiceError):
             found = None
         if found is not None:
             return found

@@ -1,0 +1,75 @@
+"""The long fault test: `make chaos`. Every part is killed ten times at seeded random moments while images flow.
+
+Afterwards every published image must have a head, law 2 must hold over the whole store, the published changes must lead
+to it, and the heads must equal those of a run without kills on the same order of `joined`.
+
+    python -m benchmarks.chaos                          what `make chaos` runs
+    python -m benchmarks.chaos --rounds 2 --seed 7      a shorter one, other moments
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from statistics import median
+
+from benchmarks.machine import command_line, machine, revision
+from tests.support.faults import Kill, check_calm, kill_while_flowing
+from tests.support.house import house_settings, running, sample_rows
+
+_RESULT = Path("var/bench/chaos.json")
+_FOLDER = Path("var/chaos").absolute()
+
+
+def main() -> int:
+    """Runs the storm and writes the figures; 0 when everything held."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=10, help="kills of each part (default: 10)")
+    parser.add_argument("--rate", type=float, default=25.0, help="images per second (default: 25)")
+    parser.add_argument("--seed", type=int, default=20261121, help="of the order and moments of the kills")
+    arguments = parser.parse_args()
+    shutil.rmtree(_FOLDER, ignore_errors=True)
+    rows = sample_rows(100_000)
+    random.Random(arguments.seed).shuffle(rows)
+    started = time.monotonic()
+    with running(house_settings(_FOLDER / "house")) as house:
+        kills = kill_while_flowing(house, rows, arguments.rate, arguments.rounds, arguments.seed, _tell)
+        images = check_calm(house, _FOLDER / "calm")
+    back = _back(kills)
+    result = {
+        "command": command_line("benchmarks.chaos"),
+        "revision": revision(),
+        "machine": machine().to_dict(),
+        "seconds": round(time.monotonic() - started, 1),
+        "images": images,
+        "kills": len(kills),
+        "back_s": back,
+        "held": True,
+    }
+    _RESULT.parent.mkdir(parents=True, exist_ok=True)
+    _RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"\n{len(kills)} kills, {images} images: all have a head, law 2 holds, heads equal those of a calm run")
+    for part, (middle, worst) in back.items():
+        print(f"  {part:16} ready again after {middle:5.1f} s (median), {worst:5.1f} s (longest)")
+    return 0
+
+
+def _tell(kill: Kill) -> None:
+    print(f"killed {kill.part:16} ready again after {kill.back_s:5.1f} s", flush=True)
+
+
+def _back(kills: list[Kill]) -> dict[str, tuple[float, float]]:
+    times: dict[str, list[float]] = defaultdict(list)
+    for kill in kills:
+        times[kill.part].append(kill.back_s)
+    return {part: (round(median(all_s), 1), round(max(all_s), 1)) for part, all_s in sorted(times.items())}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

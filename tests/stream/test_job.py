@@ -1,0 +1,89 @@
+"""The shape of the job graph, as Flink's own planner makes it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyflink.datastream import StreamExecutionEnvironment
+
+from stream.job import build_job
+from stream.job_plan import JobPlan
+from stream.local.flink_home import flink_environment, prepare_flink
+from stream.settings import Settings
+from stream.submit import remote_environment
+from tests.support.house import house_settings
+
+pytestmark = [pytest.mark.cluster]
+
+PYTHON = ("decode", "join", "search", "score", "assign")
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings with a Flink home, which this process' JVM is started from."""
+    settings = house_settings(tmp_path_factory.mktemp("job"))
+    prepare_flink(settings)
+    before = dict(os.environ)
+    os.environ.update(flink_environment(settings))
+    yield settings
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def build(settings: Settings, start: int) -> StreamExecutionEnvironment:
+    starts = {"search": {0: 0, 1: 5}, "score": {0: 0, 1: 7}}
+    plan = JobPlan("photos", "topic-id", start, starts, None, Path("/checkpoints"))
+    env = remote_environment({"pipeline.operator-chaining.enabled": "true"})
+    build_job(env, settings, plan)
+    return env
+
+
+def nodes(env: StreamExecutionEnvironment) -> list[Any]:
+    graph = env._j_stream_execution_environment.getStreamGraph(False)
+    return list(graph.getStreamNodes().toArray())
+
+
+def uids(env: StreamExecutionEnvironment) -> set[str]:
+    return {str(node.getTransformationUID()) for node in nodes(env)}
+
+
+def test_no_two_python_operators_share_a_chain(settings: Settings) -> None:
+    graph = build(settings, 0)._j_stream_execution_environment.getStreamGraph(False).getJobGraph()
+    names = [vertex.getName() for vertex in graph.getVerticesSortedTopologicallyFromSources().toArray()]
+    for name in names:
+        chain = [part.strip(" []()") for part in name.split("->")]
+        assert sum(part.split()[0] in PYTHON for part in chain) <= 1, name
+    # Two decoders, join, search, score, assign and three sources: nothing that we did not ask for.
+    assert len(names) == 9 + sum("to dead-letter" in name.split("->")[0] for name in names)
+
+
+def test_names_of_joining_stay_and_names_of_the_sequence_carry_the_start(settings: Settings) -> None:
+    first, second = uids(build(settings, 0)), uids(build(settings, 123))
+    kept = first & second
+    assert {"join", "decode-search", "decode-score", "joined-sink"} <= kept
+    assert any(uid.startswith("search-source") for uid in kept)
+    assert not any(uid.startswith("sequence") for uid in kept)
+    assert {"sequence-123-search", "sequence-123-score", "sequence-123-assign"} <= second
+    assert any(uid.startswith("sequence-123-source") for uid in second)
+    assert "None" not in first | second
+
+
+def test_two_pipelines_with_no_edge_between(settings: Settings) -> None:
+    env = build(settings, 0)
+    graph = env._j_stream_execution_environment.getStreamGraph(False)
+    parent = {node.getId(): node.getId() for node in nodes(env)}
+
+    def root(node: int) -> int:
+        while parent[node] != node:
+            node = parent[node]
+        return node
+
+    for node in nodes(env):
+        for edge in node.getOutEdges().toArray():
+            parent[root(edge.getSourceId())] = root(edge.getTargetId())
+    assert len({root(node) for node in parent}) == 2
+    assert graph.getJobGraph() is not None

@@ -1,0 +1,109 @@
+"""Images flow while parts are killed; afterwards everything must be as if nothing had happened."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from search.protos.events_pb2 import JoinedRecord
+from stream.broker import Broker
+from stream.image_files import ImageRow
+from tests.support.house import House, eventually
+from tests.support.sequence import run_sequence, servers
+
+VICTIMS = ("photos-search", "photos-scorer", "photos-storage", "taskmanager", "broker", "jobmanager")
+"""The parts that are killed; the job runner only watches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """One kill: what, how long after the kill before, and how long until the part was ready again."""
+
+    part: str
+    pause_s: float
+    back_s: float
+
+
+def kill_while_flowing(
+    house: House,
+    rows: Sequence[ImageRow],
+    rate: float,
+    rounds: int,
+    seed: int,
+    tell: Callable[[Kill], None] = lambda kill: None,
+) -> list[Kill]:
+    """Publishes rows at a rate, over and over under new ids if need be, until every part was killed `rounds` times.
+
+    Returns when every published image has a head. Kills come in a seeded random order, at seeded random moments, the
+    next one often before the part behind it has caught up.
+    """
+    chance = random.Random(seed)
+    victims = [part for part in VICTIMS for _ in range(rounds)]
+    chance.shuffle(victims)
+    stop = threading.Event()
+    published: list[ImageRow] = []
+    flow = threading.Thread(target=_flow, args=(house, rows, rate, stop, published))
+    flow.start()
+    kills = []
+    try:
+        for part in victims:
+            pause_s = chance.uniform(1.0, 4.0)
+            time.sleep(pause_s)
+            started = time.monotonic()
+            house.deployment.kill(part)
+            time.sleep(chance.uniform(0.5, 2.0))
+            house.deployment.wait_ready([part], timeout_s=180)
+            kills.append(Kill(part, pause_s, time.monotonic() - started))
+            tell(kills[-1])
+    finally:
+        stop.set()
+        flow.join()
+    house.await_count(len(published), timeout_s=600)
+    return kills
+
+
+def check_calm(house: House, folder: Path) -> int:
+    """Checks a house after its storms; returns how many images it holds.
+
+    Raises:
+        AssertionError: A published image has no head, law 2 is broken, the published changes are out of order or
+            incomplete, or heads differ from those of a run without kills on the same order of `joined`.
+    """
+    with Broker(house.settings.kafka.bootstrap) as broker:
+        log_id = broker.topic_id(house.signal.topic("joined"))
+    order = house.records(house.signal.topic("joined"))
+    ids = {JoinedRecord.FromString(value).image.image_id for value in order}
+    heads = house.heads(ids)
+    assert set(heads) == ids
+    assert house.problems() == []
+    eventually(
+        lambda: {change["image_id"]: change["head"] for change in house.assignments()} == heads or None,
+        30,
+        lambda: "the published changes do not lead to the heads of the store",
+    )
+    numbers = [change["history_number"] for change in house.assignments()]
+    assert numbers == sorted(numbers)
+    with servers(folder) as calm:
+        run_sequence(order, log_id, calm, batch=64)
+        assert calm.heads(ids) == heads
+    return len(ids)
+
+
+def _flow(
+    house: House, rows: Sequence[ImageRow], rate: float, stop: threading.Event, published: list[ImageRow]
+) -> None:
+    def endless() -> Iterator[ImageRow]:
+        while True:
+            for row in rows:
+                if stop.is_set():
+                    return
+                turn = len(published) // len(rows)
+                fresh = row if turn == 0 else ImageRow(f"{row.image_id}~{turn}", 1, 0, row.search, row.score)
+                published.append(fresh)
+                yield fresh
+
+    house.publish(endless(), rate=rate)
