@@ -230,11 +230,10 @@ class ChainedIndex(TermIndex):
             if placed.superseded:
                 return Answer(record.offset, record.offset, record.code, self._nothing(), superseded=True), None
             return skipped, None
-        if self._postings.hidden_from(entry) < 0:
+        if self._postings.hidden_from(entry) < 0 and not placed.superseded:
             return skipped, None
-        answer = Answer(
-            record.offset, self._placements.place(entry), self._postings.code(entry), self._nothing(), placed.superseded
-        )
+        code = self._postings.code(entry) if self._postings.hidden_from(entry) >= 0 else b""
+        answer = Answer(record.offset, self._placements.place(entry), code, self._nothing(), placed.superseded)
         return answer, None if placed.superseded else entry
 
     def _search(self, entries: Sequence[int], afters: Sequence[int]) -> list[Found]:

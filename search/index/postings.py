@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from search.index.kernels import NEVER, link, search
 from search.index.planning import RecordShape
 
-__all__ = ["Hits", "Postings"]
+__all__ = ["Hits", "Postings", "warm_up"]
 
 _FIRST_CAPACITY = 1024
 """Entries for which there is room at first."""
@@ -224,6 +224,14 @@ class Postings:
 
 
 _Number = TypeVar("_Number", bound=np.generic)
+
+
+def warm_up() -> None:
+    """Compiles the kernels, or loads them, by searching a set of two entries."""
+    postings = Postings(RecordShape(groups=1, bits_per_group=1, code_bytes=1), max_chains=2)
+    terms, codes = np.zeros((2, 1), np.uint32), np.zeros((2, 1), np.uint8)
+    postings.add(np.arange(2, dtype=np.int32), np.arange(2, dtype=np.int64), np.ones(2, np.bool_), terms, codes)
+    postings.search([1], [0], limit=1, min_overlap=1)
 
 
 def _grown(column: NDArray[_Number], capacity: int) -> NDArray[_Number]:

@@ -91,14 +91,14 @@ class Oracle:
         before = [p for p in self.placed() if p.image_id == record.image_id and p.offset <= record.offset]
         own = next((p for p in before if p.version == record.version), None)
         superseded = any(p.version > record.version for p in before)
-        if not isinstance(record, Insert) or (own is not None and not isinstance(own, Insert)):
+        if not isinstance(record, Insert):
             return Plain(record.offset, NO_PLACE, b"", False, (), True)
-        if own is None:
-            assert superseded
-            return Plain(record.offset, record.offset, record.code, True, (), True)
-        assert isinstance(own, Insert)
         if superseded:
-            return Plain(record.offset, own.offset, own.code, True, (), True)
+            place, code = (record.offset, record.code) if own is None else (own.offset, getattr(own, "code", b""))
+            return Plain(record.offset, place, code, True, (), True)
+        assert own is not None
+        if not isinstance(own, Insert):
+            return Plain(record.offset, NO_PLACE, b"", False, (), True)
         candidates, exhausted = self.more(own.offset, 0)
         return Plain(record.offset, own.offset, own.code, False, candidates, exhausted)
 

@@ -1,0 +1,92 @@
+"""A client of the term search server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from search.errors import RefusedError
+from search.serving import search_pb2 as pb
+from search.serving.rpc import RpcClient
+from search.serving.search_pb2_grpc import TermSearchStub
+
+__all__ = ["SearchClient"]
+
+_OVERHEAD = 16
+"""Bytes of an entry in a message beside its own."""
+
+
+class SearchClient(RpcClient):
+    """Calls `TermSearch`; all methods raise errors of `search.errors`."""
+
+    def __init__(self, address: str, deadline_s: float, max_message_bytes: int) -> None:
+        """Opens the channel; the server need not be up."""
+        super().__init__(address, deadline_s, max_message_bytes)
+        self._stub = TermSearchStub(self.channel)
+        self._max_request_bytes = max_message_bytes - 1024
+
+    def insert_and_search(self, log_id: str, entries: Sequence[pb.LogEntry]) -> pb.InsertAndSearchResponse:
+        """Applies records of the order and searches for each; one answer per entry, in order.
+
+        Entries that do not fit into one message go in several, one after the other; when a later one fails, the call
+        fails, and is safe to repeat.
+
+        Raises:
+            RefusedError: An entry is refused; `offset` names it where the server could tell.
+            LogGapError: The entries do not continue what the index has; `expected` is the next offset it takes.
+            UnavailableError: The server is down, too slow or cannot write: wait and call again.
+            FaultError: The server failed on this call.
+        """
+        response = pb.InsertAndSearchResponse()
+        for part in self._parts(entries):
+            request = pb.InsertAndSearchRequest(log_id=log_id, entries=part)
+            answer: pb.InsertAndSearchResponse = self._call(self._stub.InsertAndSearch, request)
+            response.MergeFrom(answer)
+        return response
+
+    def search_more(self, queries: Sequence[pb.MoreQuery]) -> pb.SearchMoreResponse:
+        """The next candidates of images already inserted, one answer per query.
+
+        Raises:
+            RefusedError: There is no image at a place; `offset` names it.
+            UnavailableError: The server is down or too slow.
+            FaultError: The server failed on this call.
+        """
+        response: pb.SearchMoreResponse = self._call(self._stub.SearchMore, pb.SearchMoreRequest(queries=queries))
+        return response
+
+    def hide(self, place: int) -> None:
+        """Hides an inserted image from all places after the last record applied.
+
+        Raises:
+            RefusedError: The place was not applied yet.
+            UnavailableError: The server is down, too slow or cannot write.
+            FaultError: The server failed on this call.
+        """
+        self._call(self._stub.Hide, pb.HideRequest(place=place))
+
+    def describe(self) -> pb.DescribeResponse:
+        """Position, versions and size of the index.
+
+        Raises:
+            UnavailableError: The server is down or too slow.
+        """
+        response: pb.DescribeResponse = self._call(self._stub.Describe, pb.DescribeRequest())
+        return response
+
+    def _parts(self, entries: Sequence[pb.LogEntry]) -> Iterator[list[pb.LogEntry]]:
+        part: list[pb.LogEntry] = []
+        size = 0
+        for entry in entries:
+            entry_bytes = entry.ByteSize() + _OVERHEAD
+            if entry_bytes > self._max_request_bytes:
+                raise RefusedError(
+                    f"offset {entry.offset} has {entry_bytes} bytes, a message takes {self._max_request_bytes}",
+                    entry.offset,
+                )
+            if part and size + entry_bytes > self._max_request_bytes:
+                yield part
+                part, size = [], 0
+            part.append(entry)
+            size += entry_bytes
+        if part or not entries:
+            yield part

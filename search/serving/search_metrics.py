@@ -1,0 +1,87 @@
+"""Every metric of the search server: names, labels and buckets, once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from search.index.interface import Found, TermIndex
+
+__all__ = ["SearchMetrics"]
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class SearchMetrics:
+    """What the search server counts."""
+
+    def __init__(self, registry: CollectorRegistry, index: TermIndex) -> None:
+        """Registers all metrics; the gauges read the index when they are scraped."""
+        self.seconds = Histogram(
+            "neardup_search_call_seconds",
+            "Duration of a call, by method",
+            ["method"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.failed = Counter(
+            "neardup_search_failed_calls_total",
+            "Calls that ended with an error",
+            ["method", "error"],
+            registry=registry,
+        )
+        self.batch = Histogram(
+            "neardup_search_batch_entries", "Entries of one InsertAndSearch call", buckets=_BATCH, registry=registry
+        )
+        self.queries = Counter(
+            "neardup_search_queries_total", "Searches: of a record, or for more candidates", ["kind"], registry=registry
+        )
+        self.postings = Counter(
+            "neardup_search_postings_total", "Postings that searches touched: their work", registry=registry
+        )
+        self.candidates = Counter(
+            "neardup_search_candidates_total", "Candidates that searches returned", registry=registry
+        )
+        self.skipped = Counter(
+            "neardup_search_skipped_total",
+            "Records answered as skipped: their images cannot be found",
+            registry=registry,
+        )
+        self.superseded = Counter(
+            "neardup_search_superseded_total", "Records whose image had a higher version before", registry=registry
+        )
+        self.hidden = Counter("neardup_search_hidden_total", "Calls of Hide that succeeded", registry=registry)
+        images = Gauge("neardup_search_images", "Images a search from the next place can find", registry=registry)
+        images.set_function(lambda: index.images)
+        position = Gauge("neardup_search_position_offset", "Last offset of the order applied", registry=registry)
+        position.set_function(lambda: index.position.offset)
+        size = Gauge("neardup_search_log_bytes", "Size of the index on disk", registry=registry)
+        size.set_function(lambda: index.disk_bytes)
+        ProcessCollector(registry=registry)
+        for method in ("InsertAndSearch", "SearchMore", "Hide", "Describe"):
+            self.seconds.labels(method)
+        for kind in ("record", "more"):
+            self.queries.labels(kind)
+
+    @contextmanager
+    def call(self, method: str) -> Iterator[None]:
+        """Times a call and counts its error."""
+        started = perf_counter()
+        try:
+            yield
+        except Exception as error:
+            self.failed.labels(method, type(error).__name__).inc()
+            raise
+        finally:
+            self.seconds.labels(method).observe(perf_counter() - started)
+
+    def searched(self, kind: str, found: Iterable[Found]) -> None:
+        """Counts finished searches: `record` or `more`."""
+        results = list(found)
+        self.queries.labels(kind).inc(len(results))
+        self.postings.inc(sum(one.postings for one in results))
+        self.candidates.inc(sum(len(one.image_ids) for one in results))

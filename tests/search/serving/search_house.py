@@ -1,0 +1,79 @@
+"""A small search server and what is sent to it; also a program, `search_house.py FOLDER PORT METRICS_PORT`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from search.errors import NeardupError
+from search.projection import CodeSettings
+from search.protos.events_pb2 import FLOAT16, FLOAT32, JoinedImage
+from search.serving import search_pb2 as pb
+from search.serving.rpc import Listen
+from search.serving.search_server import SearchServerSettings, serve
+from search.terms import TermSettings
+
+LOG = "topic-1"
+SEARCH_DIMENSION = 24
+SCORE_DIMENSION = 12
+MAX_MESSAGE_BYTES = 1 << 20
+
+
+def server_settings(folder: Path, port: int = 0, metrics_port: int = 0, **terms: Any) -> SearchServerSettings:
+    values = {"seed": 1, "bits": 64, "groups": 16, "bits_per_group": 6, "candidates": 5, **terms}
+    return SearchServerSettings(
+        listen=Listen("127.0.0.1", port, metrics_port, MAX_MESSAGE_BYTES),
+        folder=folder,
+        terms=TermSettings(SEARCH_DIMENSION, centre=np.full(SEARCH_DIMENSION, 0.1), **values),
+        code=CodeSettings(SCORE_DIMENSION, bits=32, seed=2),
+        search_dimension=SEARCH_DIMENSION,
+        score_dimension=SCORE_DIMENSION,
+    )
+
+
+def vector(dimension: int, seed: int, near: float = 0.0) -> np.ndarray:
+    """A random vector of a seed, or one near it."""
+    random = np.random.RandomState(seed)
+    values = random.standard_normal(dimension)
+    noise = np.random.RandomState(int(1000 * near)).standard_normal(dimension)
+    return (values + near * noise).astype(np.float32)
+
+
+def image(image_id: str, seed: int, near: float = 0.0, version: int = 1, half: bool = True) -> JoinedImage:
+    dtype = "<f2" if half else "<f4"
+    return JoinedImage(
+        image_id=image_id,
+        image_version=version,
+        search_type=FLOAT16 if half else FLOAT32,
+        search_vector=vector(SEARCH_DIMENSION, seed, near).astype(dtype).tobytes(),
+        score_type=FLOAT16 if half else FLOAT32,
+        score_vector=vector(SCORE_DIMENSION, seed, near).astype(dtype).tobytes(),
+    )
+
+
+def entry(offset: int, image_id: str, seed: int, near: float = 0.0, **fields: Any) -> pb.LogEntry:
+    return pb.LogEntry(offset=offset, checksum=offset + 7, insert=image(image_id, seed, near, **fields))
+
+
+def skip(offset: int, image_id: str = "", version: int = 0) -> pb.LogEntry:
+    return pb.LogEntry(
+        offset=offset, checksum=offset + 7, skip=pb.Skip(image_id=image_id, image_version=version, reason="test")
+    )
+
+
+def main(folder: str, port: str, metrics_port: str) -> int:
+    logging.basicConfig(level=logging.INFO)
+    try:
+        serve(server_settings(Path(folder), int(port), int(metrics_port)))
+    except NeardupError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

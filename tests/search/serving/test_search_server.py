@@ -1,0 +1,356 @@
+"""The search server over real gRPC: answers, refusals, limits, metrics, kill -9, graceful stop."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from search.errors import FaultError, LogGapError, RefusedError, SettingsError, UnavailableError
+from search.index.chained import ChainedIndex
+from search.index.postings import Postings
+from search.projection import CodeSettings
+from search.serving import search_pb2 as pb
+from search.serving import search_pb2_grpc
+from search.serving.rpc import Listen, RpcServer
+from search.serving.search_client import SearchClient
+from search.serving.search_metrics import SearchMetrics
+from search.serving.search_server import SearchServerSettings, TermSearchService, index_version, open_index
+from search.types import Candidate, ImageId
+from tests.search.serving.search_house import (
+    LOG,
+    MAX_MESSAGE_BYTES,
+    SCORE_DIMENSION,
+    SEARCH_DIMENSION,
+    entry,
+    server_settings,
+    skip,
+    vector,
+)
+from tests.support.ports import free_ports
+
+ROOT = Path(__file__).parents[3]
+
+
+@dataclass
+class House:
+    settings: SearchServerSettings
+    index: ChainedIndex
+    client: SearchClient
+    broken: list[bool]
+
+    def metrics(self) -> dict[str, float]:
+        text = httpx.get(f"http://127.0.0.1:{self.settings.listen.metrics_port}/metrics").text
+        lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, value in lines}
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    port, metrics_port = free_ports(2)
+    settings = server_settings(tmp_path / "index", port, metrics_port)
+    extractor, hyperplanes = settings.terms.build(), settings.code.build()
+    index = open_index(settings, extractor, hyperplanes)
+    registry = CollectorRegistry()
+    broken: list[bool] = []
+    service = TermSearchService(
+        index,
+        extractor,
+        hyperplanes,
+        SearchMetrics(registry, index),
+        settings.max_entries,
+        lambda: broken.append(True),
+    )
+    service.warm_up()
+    server = RpcServer(
+        "search",
+        settings.listen,
+        lambda grpc_server: search_pb2_grpc.add_TermSearchServicer_to_server(service, grpc_server),
+        registry,
+    )
+    server.start()
+    client = SearchClient(f"127.0.0.1:{port}", 30.0, MAX_MESSAGE_BYTES)
+    yield House(settings, index, client, broken)
+    client.close()
+    server.stop(0)
+    index.close()
+
+
+def candidates(found: pb.Candidates, code_bytes: int = 4) -> list[Candidate]:
+    overlaps, places = np.frombuffer(found.overlaps, "<u2"), np.frombuffer(found.places, "<i8")
+    codes = [found.score_codes[at : at + code_bytes] for at in range(0, len(found.score_codes), code_bytes)]
+    columns = zip(found.image_ids, places.tolist(), overlaps.tolist(), codes, strict=True)
+    return [Candidate(ImageId(image_id), place, overlap, code) for image_id, place, overlap, code in columns]
+
+
+def test_candidates_carry_overlaps_places_and_codes(house: House) -> None:
+    response = house.client.insert_and_search(
+        LOG, [entry(0, "a", 1), entry(1, "b", 2), entry(2, "c", 1, near=0.01), entry(3, "d", 1)]
+    )
+    assert [(answer.offset, answer.place, answer.superseded) for answer in response.answers] == [
+        (place, place, False) for place in range(4)
+    ]
+    assert response.index_version == index_version(house.settings.terms.fingerprint)
+    last = candidates(response.answers[3].candidates)
+    assert last[0].image_id == "a"
+    assert (last[0].overlap, last[0].place, last[0].score_code) == (16, 0, response.answers[0].score_code)
+    assert last[1].image_id == "c"
+    code = house.settings.code.build().codes([vector(SCORE_DIMENSION, 1).astype(np.float16)])[0].tobytes()
+    assert response.answers[3].score_code == code
+    terms = house.settings.terms.build().terms(
+        [vector(SEARCH_DIMENSION, seed, near).astype(np.float16) for seed, near in ((1, 0.0), (2, 0.0), (1, 0.01))]
+    )
+    overlaps = {"b": int((terms[1] == terms[0]).sum()), "c": int((terms[2] == terms[0]).sum()), "a": 16}
+    assert {one.image_id: one.overlap for one in last} == {name: n for name, n in overlaps.items() if n}
+
+
+def test_float32_and_float16_of_the_same_values_share_all_terms(house: House) -> None:
+    exact = vector(SEARCH_DIMENSION, 1).astype(np.float16).astype("<f4").tobytes()
+    wide = entry(1, "b", 1, half=False)
+    wide.insert.search_vector = exact
+    response = house.client.insert_and_search(LOG, [entry(0, "a", 1), wide])
+    assert candidates(response.answers[1].candidates)[0].overlap == 16
+
+
+def test_repeats_skips_superseded_and_more(house: House) -> None:
+    entries = [entry(place, f"i{place}", 1, near=place / 100) for place in range(12)]
+    first = house.client.insert_and_search(LOG, entries)
+    assert house.client.insert_and_search(LOG, entries) == first
+    assert not first.answers[11].candidates.exhausted
+    whole = candidates(first.answers[11].candidates)
+    while True:
+        more = house.client.search_more([pb.MoreQuery(place=11, after=len(whole))]).answers[0]
+        whole += candidates(more)
+        if more.exhausted:
+            break
+    assert len({one.image_id for one in whole}) == len(whole) > 5
+    assert whole == sorted(whole, key=lambda one: (-one.overlap, one.place))
+    answers = house.client.insert_and_search(
+        LOG, [skip(12), entry(13, "i3", 1, version=2), entry(14, "i3", 1), skip(15, "i4", 9), entry(16, "i4", 1)]
+    ).answers
+    assert [answer.place for answer in answers] == [-1, 13, 3, -1, 4]
+    assert [answer.superseded for answer in answers] == [False, False, True, False, True]
+    assert [bool(answer.score_code) for answer in answers] == [False, True, True, False, True]
+    assert house.client.describe().images == 11
+
+
+def test_hidden_images_are_not_found_by_later_places(house: House) -> None:
+    house.client.insert_and_search(LOG, [entry(0, "a", 1), entry(1, "b", 1)])
+    house.client.hide(0)
+    house.client.hide(0)
+    later = house.client.insert_and_search(LOG, [entry(1, "b", 1), entry(2, "c", 1)]).answers
+    assert list(later[0].candidates.image_ids) == ["a"]
+    assert list(later[1].candidates.image_ids) == ["b"]
+    with pytest.raises(RefusedError) as caught:
+        house.client.hide(99)
+    assert caught.value.offset == 99
+
+
+def test_describe_tells_position_and_fingerprints(house: House) -> None:
+    empty = house.client.describe()
+    assert (empty.log_id, empty.offset, empty.images) == ("", -1, 0)
+    house.client.insert_and_search(LOG, [entry(0, "a", 1), skip(1)])
+    described = house.client.describe()
+    assert (described.log_id, described.offset, described.checksum, described.images) == (LOG, 1, 8, 1)
+    assert described.terms_fingerprint == house.settings.terms.fingerprint
+    assert described.code_fingerprint == house.settings.code.build().fingerprint
+    assert described.code_bytes == 4
+    assert described.index_version == index_version(described.terms_fingerprint)
+
+
+def test_a_wrong_entry_is_refused_by_its_offset_and_nothing_is_done(house: House) -> None:
+    bad = entry(1, "bad", 2)
+    bad.insert.search_vector = b"12"
+    with pytest.raises(RefusedError, match="2 bytes, 24 elements of float16 have 48") as caught:
+        house.client.insert_and_search(LOG, [entry(0, "a", 1), bad, entry(2, "c", 1)])
+    assert caught.value.offset == 1
+    assert house.client.describe().offset == -1
+    house.client.insert_and_search(LOG, [entry(0, "a", 1), skip(1, "bad", 1), entry(2, "c", 1)])
+
+
+def test_gaps_and_other_logs_are_refused_with_the_next_offset(house: House) -> None:
+    house.client.insert_and_search(LOG, [entry(0, "a", 1)])
+    for log_id, entries in ((LOG, [entry(2, "b", 1)]), ("topic-2", [entry(1, "b", 1)])):
+        with pytest.raises(LogGapError) as caught:
+            house.client.insert_and_search(log_id, entries)
+        assert caught.value.expected == 1
+    for log_id, entries in (("", [entry(1, "b", 1)]), (LOG, [entry(1, "b", 1), entry(3, "c", 1)])):
+        with pytest.raises(RefusedError):
+            house.client.insert_and_search(log_id, entries)
+    with pytest.raises(RefusedError) as refused:
+        house.client.search_more([pb.MoreQuery(place=0), pb.MoreQuery(place=5)])
+    assert refused.value.offset == 5
+
+
+def test_too_many_entries_are_refused_before_anything_is_done(house: House) -> None:
+    many = house.settings.max_entries + 1
+    with pytest.raises(RefusedError, match="at most") as caught:
+        house.client.insert_and_search(LOG, [skip(offset) for offset in range(many)])
+    assert caught.value.offset is None
+    with pytest.raises(RefusedError, match="at most"):
+        house.client.search_more([pb.MoreQuery(place=0)] * many)
+    assert house.client.describe().offset == -1
+
+
+def test_nothing_is_a_batch_too(house: House) -> None:
+    assert list(house.client.insert_and_search(LOG, []).answers) == []
+    assert list(house.client.search_more([]).answers) == []
+
+
+def test_entries_beyond_one_message_go_in_several(house: House) -> None:
+    entries = [skip(place, f"i{place}", 1) for place in range(10)]
+    for one in entries:
+        one.skip.reason = "x" * (MAX_MESSAGE_BYTES // 4)
+    responses = house.client.insert_and_search(LOG, entries)
+    assert [answer.offset for answer in responses.answers] == list(range(10))
+    assert house.metrics()["neardup_search_batch_entries_count"] == 4
+    small = SearchClient(house.client.address, 30.0, MAX_MESSAGE_BYTES // 4)
+    with pytest.raises(RefusedError, match="bytes") as caught:
+        small.insert_and_search(LOG, [skip(10, "i10", 1), skip(11, "x" * 256), entries[0]])
+    small.close()
+    assert caught.value.offset == 0
+
+
+def test_metrics_count_what_was_done(house: House) -> None:
+    house.client.insert_and_search(LOG, [entry(0, "a", 1), entry(1, "b", 1), skip(2), entry(3, "b", 1, version=2)])
+    house.client.insert_and_search(LOG, [entry(1, "b", 1), skip(2), entry(3, "b", 1, version=2), entry(4, "b", 1)])
+    house.client.search_more([pb.MoreQuery(place=1, after=1)])
+    with pytest.raises(LogGapError):
+        house.client.insert_and_search(LOG, [entry(9, "a", 1)])
+    metrics = house.metrics()
+    assert metrics['neardup_search_queries_total{kind="record"}'] == 5
+    assert metrics['neardup_search_queries_total{kind="more"}'] == 1
+    assert metrics["neardup_search_candidates_total"] == 4
+    assert metrics["neardup_search_postings_total"] >= 4 * 16
+    assert metrics["neardup_search_skipped_total"] == 2
+    assert metrics["neardup_search_superseded_total"] == 1
+    assert metrics["neardup_search_images"] == 2
+    assert metrics["neardup_search_position_offset"] == 4
+    assert metrics["neardup_search_log_bytes"] == house.index.disk_bytes > 0
+    assert metrics['neardup_search_call_seconds_count{method="InsertAndSearch"}'] == 3
+    assert metrics["neardup_search_batch_entries_sum"] == 9
+    assert metrics['neardup_search_failed_calls_total{error="LogGapError",method="InsertAndSearch"}'] == 1
+
+
+def test_a_disk_that_is_full_makes_the_caller_wait(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.pwrite", full)
+        with pytest.raises(UnavailableError, match="No space left") as caught:
+            house.client.insert_and_search(LOG, [entry(0, "a", 1)])
+        assert caught.value.retry_after_s == 1.0
+    assert house.client.insert_and_search(LOG, [entry(0, "a", 1)]).answers[0].place == 0
+    assert house.broken == []
+
+
+def test_an_index_that_gave_up_is_reported(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise MemoryError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Postings, "add", fails)
+        with pytest.raises(FaultError, match="MemoryError"):
+            house.client.insert_and_search(LOG, [entry(0, "a", 1)])
+    with pytest.raises(UnavailableError, match="anew"):
+        house.client.insert_and_search(LOG, [entry(0, "a", 1)])
+    assert house.broken
+
+
+def test_settings_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    settings = server_settings(tmp_path)
+    with pytest.raises(SettingsError, match="search embeddings have 25"):
+        replace(settings, search_dimension=25)
+    with pytest.raises(SettingsError, match="score embeddings have 13"):
+        replace(settings, score_dimension=13)
+    with pytest.raises(SettingsError, match="max_message_bytes"):
+        replace(settings, code=CodeSettings(SCORE_DIMENSION, 16_384, 1), listen=Listen("127.0.0.1", 1, 2, 10_000))
+
+
+@dataclass
+class Program:
+    """The server as a process of its own."""
+
+    folder: Path
+    port: int
+    metrics_port: int
+    process: subprocess.Popen[str]
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, "the server ended"
+            try:
+                if httpx.get(f"http://127.0.0.1:{self.metrics_port}/readyz").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.05)
+        raise AssertionError("the server did not get ready")
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[Path], Program]]:
+    programs: list[Program] = []
+
+    def launch(folder: Path) -> Program:
+        port, metrics_port = free_ports(2)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.search.serving.search_house", str(folder), str(port), str(metrics_port)],
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        programs.append(Program(folder, port, metrics_port, process))
+        return programs[-1]
+
+    yield launch
+    for program in programs:
+        program.process.kill()
+        program.process.wait()
+        if program.process.stderr is not None:
+            program.process.stderr.close()
+
+
+def test_the_program_survives_kill_9_and_stops_gracefully(tmp_path: Path, start: Callable[[Path], Program]) -> None:
+    first = start(tmp_path / "index")
+    first.wait_until_ready()
+    client = SearchClient(f"127.0.0.1:{first.port}", 30.0, MAX_MESSAGE_BYTES)
+    entries = [entry(place, f"i{place}", place // 3, near=place / 500) for place in range(30)]
+    response = client.insert_and_search(LOG, entries)
+    client.hide(4)
+    boot = client.boot_id
+    first.process.kill()
+    first.process.wait()
+    with pytest.raises(UnavailableError):
+        client.describe()
+    client.close()
+
+    second = start(tmp_path / "index")
+    second.wait_until_ready()
+    client = SearchClient(f"127.0.0.1:{second.port}", 30.0, MAX_MESSAGE_BYTES)
+    assert client.insert_and_search(LOG, entries) == response
+    assert client.describe().images == 29
+    assert client.boot_id not in (None, boot)
+    third = start(tmp_path / "index")
+    assert third.process.wait(timeout=120) == 1
+    assert third.process.stderr is not None
+    assert "IndexLockedError" in third.process.stderr.read()
+    client.close()
+    second.process.send_signal(signal.SIGTERM)
+    assert second.process.wait(timeout=60) == 0
+    assert second.process.stderr is not None
+    messages = second.process.stderr.read()
+    opened = next(line for line in messages.splitlines() if "search server opened its index" in line)
+    assert '"offset": 29' in opened
+    assert '"images": 29' in opened
