@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count, pairwise
+from itertools import pairwise
 from typing import Any
 
 from search.clustering.arrivals import Arrival, More, MoreNeed, PairNeed, Ports, pair_need
@@ -88,14 +88,15 @@ def _decide(
     arrivals: Sequence[Arrival], gathered: _Gathered, ports: Ports, now_ms: int, rounds: int
 ) -> tuple[Sequence[Arrival], Plan, Lookup]:
     """Plans and fetches until there are decisions to write: what is not committed yet, its plan, the look-up used."""
-    for round_number in count():
+    round_number = 0
+    while True:
         lookup = gathered.lookup or _look_up(arrivals, gathered, ports)
         pending = _not_committed(arrivals, lookup)
         planned = plan(pending, gathered.knowledge(), now_ms)
         if len(planned.decisions) == len(pending) or (planned.decisions and round_number >= rounds):
             return pending, planned, lookup
         _fetch(planned, pending, gathered, ports)
-    raise AssertionError("unreachable")
+        round_number += 1
 
 
 def _look_up(arrivals: Sequence[Arrival], gathered: _Gathered, ports: Ports) -> Lookup:

@@ -84,6 +84,11 @@ def test_without_a_look_up_it_lacks_the_images_and_their_matches() -> None:
     assert plan(batch, Knowledge(), 5) == Plan((), frozenset({ImageId("x"), ImageId("a"), ImageId("y")}), (), ())
 
 
+def test_an_image_that_was_not_looked_up_is_lacking() -> None:
+    planned = plan([arrival(10, "x"), arrival(11, "y")], knowing(lookup(), "y"), 5)
+    assert planned == Plan((), frozenset({ImageId("x")}), (), ())
+
+
 def test_a_decision_carries_all_that_storage_keeps() -> None:
     [decision] = plan([arrival(10, "x")], knowing(lookup(), "x"), now_ms=77).decisions
     assert (decision.offset, decision.checksum, decision.place, decision.version) == (10, 1010, 10, 1)
