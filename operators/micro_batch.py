@@ -127,6 +127,7 @@ class MicroBatchFunction(KeyedProcessFunction, Generic[Item]):  # type: ignore[m
             self._step.sign_of_life()
         except ServiceError as error:
             pending.batcher.waits(clock(), _retry_after_ms(error))
+            self._metrics.state(pending.batcher.pending, waiting=True)
             return False
         pending.batcher.answered(self._step.boot_ids(), clock())
         pending.save()
