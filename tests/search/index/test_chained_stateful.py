@@ -17,11 +17,12 @@ from search.index.interface import Insert, MoreQuery, Record, Skip
 from search.types import ImageId
 from tests.search.index.index_oracle import LOG, Oracle, index_settings, insert, plain, plain_found
 
-IDS = st.sampled_from(["a", "b", "c", "d", "e", "é/ f", "g" * 256])
+IDS = st.sampled_from(["a", "b", "é/ f", "g" * 256]) | st.integers(0, 40).map("i{}".format)
+VERSIONS = st.just(1) | st.integers(0, 3) | st.just(2**64 - 1)
 CONTENT = st.tuples(
     st.sampled_from(["insert"] * 8 + ["skip", "unreadable"]),
     IDS,
-    st.integers(0, 4) | st.just(2**64 - 1),
+    VERSIONS,
     st.lists(st.integers(0, 3), min_size=4, max_size=4),
 )
 
@@ -45,7 +46,7 @@ class IndexBesideOracle(RuleBasedStateMachine):
         self.index = ChainedIndex(Path(self.folder.name) / "index", self.settings)
         self.oracle = Oracle(self.settings)
 
-    @rule(contents=st.lists(CONTENT, min_size=1, max_size=12), back=st.integers(0, 8))
+    @rule(contents=st.lists(CONTENT, min_size=1, max_size=20), back=st.integers(0, 8))
     def apply(self, contents: list[tuple[str, str, int, list[int]]], back: int) -> None:
         """A batch that may begin with records that were applied before."""
         first = max(0, self.oracle.position + 1 - back)
@@ -132,7 +133,7 @@ def test_the_index_agrees_with_brute_force(machine: type[IndexBesideOracle]) -> 
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=60,
+            max_examples=100,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
