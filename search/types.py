@@ -118,6 +118,8 @@ class Outcome(StrEnum):
     """The same image version was placed before: swallowed, counted."""
     SUPERSEDED = "superseded"
     """A version below the one already placed: swallowed, counted."""
+    UNREADABLE = "unreadable"
+    """A record that names no image (its id is empty here): it lies in the dead letters, the order goes on behind it."""
 
 
 class Cause(StrEnum):

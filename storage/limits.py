@@ -1,11 +1,11 @@
-"""The sizes that a store takes: a decision beyond them is refused before anything else is looked at."""
+"""The sizes that a store and its server take: what is beyond them is refused before anything else is looked at."""
 
 from __future__ import annotations
 
 from search.errors import BadInputError, RefusedError
-from search.types import Decision, ImageId, Move
+from search.types import Decision, ImageId, Move, Outcome
 
-__all__ = ["MAX_ID_BYTES", "check_decision", "id_bytes"]
+__all__ = ["MAX_DECISIONS", "MAX_ID_BYTES", "MAX_LOOK_UP", "MAX_TEXT_BYTES", "check_decision", "id_bytes"]
 
 MAX_ID_BYTES = 256
 """Of an image id in UTF-8."""
@@ -18,6 +18,12 @@ MAX_CODE_BYTES = 2048
 
 MAX_VECTOR_BYTES = 65_536
 """Of one embedding: 16,384 elements of float32."""
+
+MAX_DECISIONS = 1024
+"""Of one write over the wire."""
+
+MAX_LOOK_UP = 8192
+"""Images of one look-up over the wire: with long ids and codes the answer still fits into the default message size."""
 
 MAX_U64 = 2**64 - 1
 MAX_I64 = 2**63 - 1
@@ -45,7 +51,8 @@ def check_decision(decision: Decision) -> None:
         RefusedError: It names the part and carries the offset.
     """
     try:
-        id_bytes(decision.image_id)
+        if decision.outcome is not Outcome.UNREADABLE:
+            id_bytes(decision.image_id)
         for move in decision.moves:
             _check_move(move)
         _check_range("version", decision.version, 0, MAX_U64)

@@ -90,6 +90,10 @@ class _Stage:
         }
 
     def add(self, decision: Decision) -> None:
+        if decision.outcome is Outcome.UNREADABLE:
+            if decision.moves:
+                _contradict(decision, "it names no image and has moves")
+            return
         image = self._image(decision.image_id)
         if decision.outcome is not Outcome.DECIDED:
             self._swallow(decision, image)

@@ -103,7 +103,7 @@ class _Planner:
         """The decision on a record, staged for those that follow, and whether nothing was lacking for it."""
         if not arrival.image_id:
             # Nothing is named that could have a head; the operator has written the dead letter.
-            return self._swallowed(arrival, Outcome.SUPERSEDED, arrival.offset), True
+            return self._swallowed(arrival, Outcome.UNREADABLE, arrival.offset), True
         standing = self._staged.standing(arrival.image_id)
         if standing is None and arrival.image_id not in self._knowledge.asked:
             self.ids.add(arrival.image_id)

@@ -41,7 +41,7 @@ def test_the_store_takes_every_decision_and_is_sound(seed: int, choices: random.
     for _ in range(choices.randrange(1, 60)):
         key = f"image-{choices.randrange(14)}", choices.randrange(3)
         code = codes.setdefault(key, bytes([choices.randrange(1, 25)]))
-        log.append(Record(*key, code, choices.choice(["scored"] * 8 + ["skipped", "faulted"])))
+        log.append(Record(*key, code, choices.choice(["scored"] * 8 + ["skipped", "faulted", "nameless"])))
     limits = Thresholds(*(choices.choice([0.0, 0.2, 0.4, 0.55, 0.7]) for _ in range(3)))
     world = World(log, random_score(seed), limits, k=4, overlap_of=lambda one, other: random_overlap(one, other, 3))
     store = MemoryStore()

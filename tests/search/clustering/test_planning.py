@@ -139,7 +139,7 @@ def test_the_same_and_lower_versions_are_swallowed_also_within_the_batch() -> No
 def test_a_nameless_record_only_advances_the_position() -> None:
     nameless = replace(arrival(10, "x"), image_id=ImageId(""), place=-1, unscored="unparsable")
     planned = plan([nameless, arrival(11, "y")], knowing(lookup(), "y"), 5)
-    assert [d.outcome for d in planned.decisions] == [Outcome.SUPERSEDED, Outcome.DECIDED]
+    assert [d.outcome for d in planned.decisions] == [Outcome.UNREADABLE, Outcome.DECIDED]
     assert planned.decisions[0].moves == ()
     assert plan([nameless], Knowledge(), 5).ids == frozenset()
 
