@@ -25,7 +25,8 @@ assign:
     verdict_seconds{le}             from Kafka's timestamp of the later half to the synced verdict
 
 Gauges are set, never asked: a callback would enter Python from the reporter's thread. Flink's Python API has no
-histogram, so `Histogram` makes one of counters: `NAME_bucket{le=...}`, `NAME_count` and `NAME_sum_milliseconds`.
+histogram, so `Histogram` makes one of counters: `NAME_bucket{le=...}`, `NAME_count` and `NAME_sum_milliseconds`. The
+reporter must be told `filterLabelValueCharacters: false`, else it turns `le="0.25"` into `le="0_25"`.
 """
 
 from __future__ import annotations
