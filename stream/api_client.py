@@ -144,7 +144,9 @@ class ApiClient:
 
 def _part(text: str) -> str:
     """An id as one part of a path: slashes, percent signs and all else are escaped."""
-    return quote(text, safe="")
+    escaped = quote(text, safe="")
+    # Alone they would be steps in the path, and taken out on the way.
+    return escaped.replace(".", "%2E") if escaped in (".", "..") else escaped
 
 
 def _reason(response: httpx.Response) -> str:

@@ -1,18 +1,12 @@
-"""From the settings of a deployment to those of each server: the only place that knows both. Each call blocks."""
+"""From the settings of a deployment to those of each server: the only place that knows both."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-from search.errors import BadInputError
 from search.serving.rpc import Listen
-from stream.settings import ServerSettings, Settings, Signal
+from stream.hashing import code_settings, term_settings
+from stream.settings import ServerSettings, Settings
 
-__all__ = ["centre", "listen", "serve_scorer", "serve_search", "serve_storage"]
+__all__ = ["listen", "serve_scorer", "serve_search", "serve_storage", "store_identity"]
 
 
 def serve_search(settings: Settings, signal_name: str | None = None) -> None:
@@ -25,31 +19,13 @@ def serve_search(settings: Settings, signal_name: str | None = None) -> None:
     """
     from search.serving.search_server import SearchServerSettings, serve
 
-    from search.projection import CodeSettings
-    from search.terms import TermSettings
-
     name, signal = settings.signal(signal_name)
-    terms, code = signal.terms, signal.code
     serve(
         SearchServerSettings(
             listen=listen(signal.search),
             folder=settings.signal_dir(name, "index"),
-            terms=TermSettings(
-                dimension=signal.search_embedding.dimension,
-                seed=terms.seed,
-                bits=terms.bits,
-                groups=terms.groups,
-                bits_per_group=terms.bits_per_group,
-                min_overlap=terms.min_overlap,
-                candidates=terms.candidates,
-                centre=centre(settings, signal, "search"),
-            ),
-            code=CodeSettings(
-                dimension=signal.score_embedding.dimension,
-                bits=code.bits,
-                seed=code.seed,
-                centre=centre(settings, signal, "score"),
-            ),
+            terms=term_settings(settings, signal),
+            code=code_settings(settings, signal),
             search_dimension=signal.search_embedding.dimension,
             score_dimension=signal.score_embedding.dimension,
         )
@@ -75,6 +51,7 @@ def serve_storage(settings: Settings, signal_name: str | None = None) -> None:
 
     Raises:
         SettingsError: There is no such signal.
+        StorageError: The store is damaged, open elsewhere, or was made for another signal.
         UnavailableError: A port is taken.
     """
     from storage.serving.server import StorageServerSettings, serve
@@ -90,7 +67,20 @@ def serve_storage(settings: Settings, signal_name: str | None = None) -> None:
             kafka_bootstrap=settings.kafka.bootstrap,
             assignments_topic=signal.topic("assignments"),
             api_token=settings.api_token,
+            identity=store_identity(settings, name),
         )
+    )
+
+
+def store_identity(settings: Settings, signal_name: str) -> str:
+    """What the store of a signal was made for, in words: founding codes and embeddings mean nothing under others."""
+    name, signal = settings.signal(signal_name)
+    search, score = signal.search_embedding, signal.score_embedding
+    code = code_settings(settings, signal)
+    return (
+        f"signal {name}; search {search.name} {search.model_version} of {search.dimension};"
+        f" score {score.name} {score.model_version} of {score.dimension};"
+        f" codes {' '.join(f'{key} {value}' for key, value in code.describe().items())}"
     )
 
 
@@ -102,20 +92,3 @@ def listen(server: ServerSettings) -> Listen:
         metrics_port=server.metrics_port,
         max_message_bytes=server.max_message_bytes,
     )
-
-
-def centre(settings: Settings, signal: Signal, embedding: str) -> NDArray[np.float32] | None:
-    """What is taken away from each vector of an embedding (`search` or `score`); None: nothing is.
-
-    Raises:
-        BadInputError: The file of centres cannot be read or lacks the embedding.
-    """
-    if signal.centres is None:
-        return None
-    path: Path = settings.path(signal.centres)
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            values: NDArray[Any] = arrays[embedding]
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise BadInputError(f"no centre of the {embedding} embedding in {path}: {error}") from error
-    return values.astype(np.float32, copy=False)

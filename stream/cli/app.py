@@ -19,6 +19,7 @@ from stream.cli.inspect_commands import dead_letters
 from stream.cli.publish_command import publish
 from stream.cli.read_commands import head, members, similar
 from stream.cli.status_command import status
+from stream.cli.train_command import train
 from stream.cli.verify_command import verify
 
 __all__ = ["app"]
@@ -63,7 +64,7 @@ def neardup(
     context.obj = CommandContext(settings)
 
 
-_SERVICE, _IMAGES, _LOOKING = "Run it", "Ask it", "Look inside"
+_SERVICE, _IMAGES, _LOOKING, _MODEL = "Run it", "Ask it", "Look inside", "Teach it"
 
 app.command(rich_help_panel=_SERVICE)(demo)
 app.command(rich_help_panel=_SERVICE)(up)
@@ -81,3 +82,5 @@ app.command(rich_help_panel=_IMAGES)(similar)
 app.command(rich_help_panel=_LOOKING)(verify)
 app.command("dead-letters", rich_help_panel=_LOOKING)(dead_letters)
 app.add_typer(inspect_commands.app, name="tail", rich_help_panel=_LOOKING)
+
+app.command(rich_help_panel=_MODEL)(train)

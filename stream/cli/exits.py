@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from search.errors import BadInputError, MismatchError, NeardupError, SettingsError, UnavailableError
+from storage.errors import IncompatibleError, LockedError, WriteError
 from stream.errors import NotFoundError, NotSoundError
 
 __all__ = ["Exit", "exit_for", "explain"]
@@ -61,11 +62,11 @@ def exit_for(error: BaseException) -> Exit:
             return Exit.USAGE
         case NotFoundError():
             return Exit.NOT_FOUND
-        case UnavailableError():
+        case UnavailableError() | LockedError() | WriteError():
             return Exit.UNAVAILABLE
         case NotSoundError():
             return Exit.NOT_SOUND
-        case MismatchError():
+        case MismatchError() | IncompatibleError():
             return Exit.MISMATCH
         case KeyboardInterrupt():
             return Exit.INTERRUPTED

@@ -22,6 +22,7 @@ from search.errors import (
     StaleError,
     UnavailableError,
 )
+from storage.errors import CorruptedError, DiskFullError, IncompatibleError, LockedError
 from stream.cli.exits import Exit, exit_for, explain
 from stream.cli.main import main
 from stream.errors import NotFoundError, NotSoundError
@@ -33,6 +34,10 @@ EXPECTED: dict[type[BaseException], Exit] = {
     UnavailableError: Exit.UNAVAILABLE,
     NotSoundError: Exit.NOT_SOUND,
     MismatchError: Exit.MISMATCH,
+    LockedError: Exit.UNAVAILABLE,
+    DiskFullError: Exit.UNAVAILABLE,
+    IncompatibleError: Exit.MISMATCH,
+    CorruptedError: Exit.FAILED,
     KeyboardInterrupt: Exit.INTERRUPTED,
     FaultError: Exit.FAILED,
     RefusedError: Exit.FAILED,

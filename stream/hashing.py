@@ -1,0 +1,59 @@
+"""How the embeddings of a signal become bits: from the settings of a deployment to those of terms and codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.errors import BadInputError
+from search.projection import CodeSettings
+from search.terms import TermSettings
+from stream.settings import Settings, Signal
+
+__all__ = ["centre", "code_settings", "term_settings"]
+
+
+def term_settings(settings: Settings, signal: Signal) -> TermSettings:
+    """How a signal's search embedding becomes terms."""
+    terms = signal.terms
+    return TermSettings(
+        dimension=signal.search_embedding.dimension,
+        seed=terms.seed,
+        bits=terms.bits,
+        groups=terms.groups,
+        bits_per_group=terms.bits_per_group,
+        min_overlap=terms.min_overlap,
+        candidates=terms.candidates,
+        centre=centre(settings, signal, "search"),
+    )
+
+
+def code_settings(settings: Settings, signal: Signal) -> CodeSettings:
+    """How a signal's score embedding becomes the code that the classifier compares."""
+    code = signal.code
+    return CodeSettings(
+        dimension=signal.score_embedding.dimension,
+        bits=code.bits,
+        seed=code.seed,
+        centre=centre(settings, signal, "score"),
+    )
+
+
+def centre(settings: Settings, signal: Signal, embedding: str) -> NDArray[np.float32] | None:
+    """What is taken away from each vector of an embedding (`search` or `score`); None: nothing is.
+
+    Raises:
+        BadInputError: The file of centres cannot be read or lacks the embedding.
+    """
+    if signal.centres is None:
+        return None
+    path: Path = settings.path(signal.centres)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            values: NDArray[Any] = arrays[embedding]
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise BadInputError(f"no centre of the {embedding} embedding in {path}: {error}") from error
+    return values.astype(np.float32, copy=False)
