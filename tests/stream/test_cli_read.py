@@ -1,0 +1,235 @@
+"""The commands that ask, against the real HTTP API and gRPC service over a store in memory."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+from search.serving.rpc import Listen, RpcServer
+from search.types import Cause, Decision, ImageId, Move, Outcome, Versions
+from storage.api.app import create_app
+from storage.api.server import ApiServer
+from storage.memory import MemoryStore
+from storage.serving.metrics import StorageMetrics
+from storage.serving.service import StorageService
+from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
+from storage.verify import VerifyProgress
+from stream.cli.exits import Exit
+from stream.cli.main import main
+from tests.support.ports import free_ports
+
+HEAD = "flowers/röse 1"
+"""A head whose id needs care in a path."""
+
+COUNT = 250
+"""Members of its cluster: more than one page of the server below."""
+
+MAX_PAGE = 100
+
+
+def decision(offset: int, image: str, head: str) -> Decision:
+    founded = image == head
+    move = Move(
+        image_id=ImageId(image),
+        old_head=None,
+        new_head=ImageId(head),
+        cause=Cause.FOUNDED if founded else Cause.MATCHED,
+        score=None if founded else 0.75,
+        matched=None if founded else ImageId(head),
+    )
+    return Decision(
+        offset=offset,
+        checksum=offset,
+        outcome=Outcome.DECIDED,
+        image_id=ImageId(image),
+        version=3,
+        place=offset,
+        moves=(move,),
+        score_code=b"\x01" * 16,
+        search_vector=b"\x00\x3c" * 4,
+        score_vector=b"\x00\x3c" * 4,
+        versions=Versions("model-1", "index-1"),
+        created_at_ms=1_000,
+        arrived_at_ms=2_000,
+        decided_at_ms=1_714_521_600_123,
+    )
+
+
+MEMBERS = [HEAD, *(f"member-{number}" for number in range(COUNT - 1))]
+
+
+@pytest.fixture(scope="module")
+def store() -> MemoryStore:
+    store = MemoryStore()
+    decisions = [decision(offset, image, HEAD) for offset, image in enumerate(MEMBERS)]
+    decisions.append(decision(len(decisions), "alone", "alone"))
+    store.apply("log", decisions, -1, 0)
+    return store
+
+
+@pytest.fixture(scope="module")
+def ports(store: MemoryStore) -> Iterator[list[int]]:
+    """Of the HTTP API, gRPC, and its metrics."""
+    ports = free_ports(3)
+    registry = CollectorRegistry()
+    service = StorageService(store, StorageMetrics(registry, store.state(), 0))
+    rpc = RpcServer(
+        "storage",
+        Listen("127.0.0.1", ports[1], ports[2], 1 << 20),
+        partial(add_ClusterStorageServicer_to_server, service),
+        registry,
+    )
+    api = ApiServer(create_app(store, MAX_PAGE, registry), "127.0.0.1", ports[0])
+    rpc.start()
+    api.start()
+    while True:
+        try:
+            httpx.get(f"http://127.0.0.1:{ports[0]}/healthz", trust_env=False)
+            break
+        except httpx.ConnectError:
+            time.sleep(0.01)
+    yield ports
+    api.stop()
+    rpc.stop(0)
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(ports: list[int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command against the servers; gives exit code, output, and what else was said."""
+    monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__API__PORT", str(ports[0]))
+    monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__API__MAX_PAGE", str(MAX_PAGE))
+    monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__STORAGE__PORT", str(ports[1]))
+
+    def run(*words: str) -> tuple[int, str, str]:
+        code = main(words)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def as_json(run: Run, *words: str) -> Any:
+    code, out, _ = run(*words, "--json")
+    assert code == Exit.OK
+    return json.loads(out)
+
+
+def test_head_says_why(run: Run) -> None:
+    found = as_json(run, "head", "member-7")
+    assert found["head"] == found["matched"] == HEAD
+    assert (found["score"], found["cause"], found["place"], found["version"]) == (0.75, "matched", 8, 3)
+    assert found["decided_at"] == "2024-05-01T00:00:00.123Z"
+    assert found["versions"] == {"model": "model-1", "index": "index-1"}
+
+
+def test_head_as_text_leaves_out_what_is_not_there(run: Run) -> None:
+    code, out, _ = run("head", "alone")
+    shown = dict(
+        line.split(maxsplit=1) for line in out.splitlines() if not line.startswith(("decided", "model", "index"))
+    )
+    assert code == Exit.OK
+    assert shown["head"] == "alone"
+    assert "score" not in shown
+    assert "model version  model-1" in out
+
+
+def test_an_id_that_needs_care(run: Run) -> None:
+    assert as_json(run, "head", HEAD)["image_id"] == HEAD
+
+
+@pytest.mark.parametrize(
+    "words", [("head", "nobody"), ("members", "nobody"), ("members", "member-7"), ("similar", "nobody")]
+)
+def test_unknown_is_not_found(run: Run, words: tuple[str, ...]) -> None:
+    code, out, err = run(*words)
+    assert code == Exit.NOT_FOUND
+    assert out == ""
+    assert words[1] in err
+
+
+def test_members_stop_at_a_hundred_and_say_so(run: Run) -> None:
+    code, out, err = run("members", HEAD)
+    assert code == Exit.OK
+    assert out.splitlines() == MEMBERS[:100]
+    assert "150 more members" in err
+
+
+@pytest.mark.parametrize("limit", [1, 100, 101, 250, 1000])
+def test_members_up_to_a_limit(run: Run, limit: int) -> None:
+    assert run("members", HEAD, "--limit", str(limit))[1].splitlines() == MEMBERS[:limit]
+
+
+def test_all_members_over_several_pages(run: Run) -> None:
+    code, out, err = run("members", HEAD, "--all")
+    assert (code, err) == (Exit.OK, "")
+    assert out.splitlines() == MEMBERS
+    assert as_json(run, "members", HEAD, "--all")["members"] == MEMBERS
+
+
+def test_limit_and_all_exclude_each_other(run: Run) -> None:
+    assert run("members", HEAD, "--all", "--limit", "5")[0] == Exit.USAGE
+
+
+def test_similar_gives_the_whole_cluster(run: Run) -> None:
+    code, out, err = run("similar", "member-7")
+    assert code == Exit.OK
+    assert out.splitlines() == MEMBERS
+    assert f"250 members, head {HEAD}" in err
+    found = as_json(run, "similar", "member-7")
+    assert (found["image_id"], found["head"], found["count"]) == ("member-7", HEAD, COUNT)
+    assert found["members"] == MEMBERS
+    assert as_json(run, "similar", "member-7", "--limit", "3")["members"] == MEMBERS[:3]
+
+
+def test_similar_to_an_image_alone(run: Run) -> None:
+    assert as_json(run, "similar", "alone")["members"] == ["alone"]
+
+
+def test_verify_a_sound_store(run: Run) -> None:
+    code, out, _ = run("verify")
+    assert code == Exit.OK
+    assert out == "sound: 251 images in 2 clusters\n"
+    assert as_json(run, "verify") == {
+        "signal": "photos",
+        "sound": True,
+        "images": COUNT + 1,
+        "clusters": 2,
+        "problem_count": 0,
+        "problems": [],
+    }
+
+
+def test_verify_a_store_that_is_not_sound(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from storage.serving import client
+
+    unsound = VerifyProgress(
+        done=True, checked=2, total=2, images=2, clusters=1, problems=("b is a member of nobody",), problem_count=1
+    )
+    monkeypatch.setattr(client.StorageClient, "verify", lambda self: iter([unsound]))
+    code, out, err = run("verify")
+    assert code == Exit.NOT_SOUND
+    assert out == "b is a member of nobody\n"
+    assert "1 problem" in err
+    code, out, _ = run("verify", "--json")
+    assert code == Exit.NOT_SOUND
+    assert json.loads(out)["problems"] == ["b is a member of nobody"]
+
+
+def test_nobody_there_is_unavailable(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    port = str(free_ports(1)[0])
+    monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__API__PORT", port)
+    monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__STORAGE__PORT", str(free_ports(1)[0]))
+    assert main(["head", "a"]) == Exit.UNAVAILABLE
+    assert port in capsys.readouterr().err
+    assert main(["verify"]) == Exit.UNAVAILABLE
+    assert "Traceback" not in capsys.readouterr().err
