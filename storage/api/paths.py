@@ -1,0 +1,83 @@
+"""Image ids in paths: any UTF-8, slashes and all.
+
+A web framework sees a path with its escapes undone, where the id `a/b` can no longer be told from two segments, nor the
+image `a/similar` from what is similar to the image `a`. So the path is read as it came over the wire: in
+
+    /v1/images/ID   /v1/images/ID/similar   /v1/clusters/ID   /v1/clusters/ID/members
+
+a last segment that says literally `similar` or `members` is the question, everything before it is the id, and an id
+that ends so is sent with its slash escaped (`a%2Fsimilar`). The id goes on as one segment, escaped once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Annotated, Any
+from urllib.parse import quote, unquote_to_bytes
+
+from fastapi import Path
+
+from search.errors import BadInputError
+from search.types import ImageId
+from storage.limits import MAX_ID_BYTES, id_bytes
+
+__all__ = ["IdInPath", "WholeIds", "id_of"]
+
+Scope = MutableMapping[str, Any]
+App = Callable[[Scope, Any, Any], Awaitable[None]]
+
+_QUESTIONS = {b"/v1/images/": b"similar", b"/v1/clusters/": b"members"}
+
+IdInPath = Annotated[
+    str,
+    Path(
+        description=f"An image id: 1 to {MAX_ID_BYTES} bytes of UTF-8, percent-encoded, slashes too.",
+        examples=["clothing-0152ec2ee8"],
+    ),
+]
+"""An id as a path parameter, still escaped; `id_of` gives the id."""
+
+
+class WholeIds:
+    """Middleware: makes the id in a path one segment."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Passes the request on, its path rewritten."""
+        if scope["type"] == "http":
+            raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+            scope = {**scope, "path": whole_id_path(raw.split(b"?", 1)[0], scope["path"])}
+        await self._app(scope, receive, send)
+
+
+def whole_id_path(raw: bytes, path: str) -> str:
+    """The path with the id as one escaped segment; other paths as they are.
+
+    Args:
+        raw: The path as it came over the wire.
+        path: The same with escapes undone.
+    """
+    for prefix, question in _QUESTIONS.items():
+        if raw.startswith(prefix):
+            escaped = raw[len(prefix) :]
+            front, slash, last = escaped.rpartition(b"/")
+            asked = bool(slash) and bool(front) and last == question
+            image_id = quote(unquote_to_bytes(front if asked else escaped), safe="")
+            return prefix.decode() + image_id + (f"/{question.decode()}" if asked else "")
+    return path
+
+
+def id_of(parameter: str) -> ImageId:
+    """The id in a path parameter.
+
+    Raises:
+        BadInputError: It is not UTF-8, or too long for an id.
+    """
+    try:
+        image_id = ImageId(unquote_to_bytes(parameter).decode())
+    except UnicodeDecodeError:
+        raise BadInputError("the image id in the path is not UTF-8") from None
+    id_bytes(image_id)
+    return image_id

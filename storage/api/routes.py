@@ -1,0 +1,99 @@
+"""The questions that the HTTP API answers about images, clusters and the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Query
+
+from search.types import ImageId
+from storage.api.errors import UnknownError
+from storage.api.paths import IdInPath, id_of
+from storage.api.schemas import ClusterOut, ImageOut, MembersOut, Problem, SimilarOut, StatsOut
+from storage.interfaces import ClusterStore
+
+__all__ = ["routes"]
+
+DEFAULT_PAGE = 100
+"""Members of a page when the caller names no limit."""
+
+_BAD: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "The id, limit or page token is not valid."},
+    503: {"model": Problem, "description": "The store cannot be read just now; ask again."},
+}
+_UNKNOWN: dict[int | str, dict[str, Any]] = {
+    404: {"model": Problem, "description": "There is no such image or cluster."}
+}
+
+
+def routes(store: ClusterStore, max_page: int) -> APIRouter:
+    """The routes over one store.
+
+    Args:
+        store: Answers.
+        max_page: The largest limit of a page.
+    """
+    router = APIRouter(prefix="/v1", responses=_BAD)
+    page_limit = Query(min(DEFAULT_PAGE, max_page), ge=1, le=max_page, description="Members of the page at most.")
+    page_start = Query(None, max_length=200, description="`next_page_token` of the page before.")
+
+    @router.get("/images/{image_id}", responses=_UNKNOWN, tags=["images"])
+    def image(image_id: IdInPath) -> ImageOut:
+        """Which cluster an image belongs to, and why. 404: it is unknown, or waits for its verdict."""
+        asked = id_of(image_id)
+        found = store.image(asked)
+        if found is None:
+            raise _unknown_image(asked)
+        return ImageOut.of(found)
+
+    @router.get("/images/{image_id}/similar", responses=_UNKNOWN, tags=["images"])
+    def similar(image_id: IdInPath, limit: int = page_limit, page_token: str | None = page_start) -> SimilarOut:
+        """All images of the cluster that an image belongs to, itself included, page by page."""
+        asked = id_of(image_id)
+        with store.snapshot() as view:
+            found = view.image(asked)
+            if found is None:
+                raise _unknown_image(asked)
+            page = view.members(found.head, limit, page_token)
+            cluster = view.cluster(found.head)
+        return SimilarOut(
+            image_id=asked,
+            head=found.head,
+            count=0 if cluster is None else cluster.count,
+            members=list(page.items),
+            next_page_token=page.next_token,
+        )
+
+    @router.get("/clusters/{head}", responses=_UNKNOWN, tags=["clusters"])
+    def cluster(head: IdInPath) -> ClusterOut:
+        """A cluster by its head. 404: no image of that id is a head."""
+        asked = id_of(head)
+        found = store.cluster(asked)
+        if found is None:
+            raise _unknown_cluster(asked)
+        return ClusterOut.of(found)
+
+    @router.get("/clusters/{head}/members", responses=_UNKNOWN, tags=["clusters"])
+    def members(head: IdInPath, limit: int = page_limit, page_token: str | None = page_start) -> MembersOut:
+        """The members of a cluster, the head first, page by page."""
+        asked = id_of(head)
+        with store.snapshot() as view:
+            if view.cluster(asked) is None:
+                raise _unknown_cluster(asked)
+            return MembersOut.of(view.members(asked, limit, page_token))
+
+    @router.get("/stats", tags=["store"])
+    def stats() -> StatsOut:
+        """Counts and positions of the store."""
+        with store.snapshot() as view:
+            return StatsOut.of(view.state(), view.published())
+
+    return router
+
+
+def _unknown_image(image_id: ImageId) -> UnknownError:
+    return UnknownError("unknown-image", f"no verdict on the image {image_id!r}: it is unknown, or still on its way")
+
+
+def _unknown_cluster(head: ImageId) -> UnknownError:
+    return UnknownError("unknown-cluster", f"no cluster has the head {head!r}")

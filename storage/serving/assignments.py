@@ -1,0 +1,56 @@
+"""What the topic `assignments` carries: one JSON object per history entry, keyed by image id.
+
+    {"history_number": 7, "image_id": "...", "head": "...", "old_head": null, "cause": "matched", "score": 0.93,
+     "matched": "...", "place": 41, "offset": 41, "version": 1, "created_at_ms": 0, "arrived_at_ms": 0,
+     "decided_at_ms": 0, "versions": {"model": "...", "index": "..."}}
+
+Entries come in order of their history numbers, from 1, without a gap. They may come again after a restart (at least
+once): whoever has seen a number already leaves it out.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from storage.records import HistoryEntry
+from storage.scores import shortest
+
+__all__ = ["Message", "message_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One record for Kafka."""
+
+    number: int
+    """Of the history entry."""
+    key: bytes
+    value: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes of key and value."""
+        return len(self.key) + len(self.value)
+
+
+def message_of(entry: HistoryEntry) -> Message:
+    """The record of a history entry; the same entry gives the same bytes."""
+    content = {
+        "history_number": entry.number,
+        "image_id": entry.image_id,
+        "head": entry.new_head,
+        "old_head": entry.old_head,
+        "cause": entry.cause.value,
+        "score": None if entry.score is None else shortest(entry.score),
+        "matched": entry.matched,
+        "place": entry.place,
+        "offset": entry.offset,
+        "version": entry.version,
+        "created_at_ms": entry.created_at_ms,
+        "arrived_at_ms": entry.arrived_at_ms,
+        "decided_at_ms": entry.decided_at_ms,
+        "versions": {"model": entry.versions.model, "index": entry.versions.index},
+    }
+    value = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return Message(entry.number, entry.image_id.encode(), value)

@@ -1,0 +1,135 @@
+"""A client of the storage server, in the records of the domain."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import grpc
+
+from search.errors import RefusedError, UnavailableError
+from search.serving.rpc import RpcClient, translate
+from search.types import Cluster, Decision, ImageId, Lookup, Standing
+from storage.limits import MAX_DECISIONS, MAX_LOOK_UP
+from storage.serving import storage_pb2 as pb
+from storage.serving.messages import decision_message, lookup_of, progress_of
+from storage.serving.storage_pb2_grpc import ClusterStorageStub
+from storage.verify import VerifyProgress
+
+__all__ = ["StorageClient"]
+
+_OVERHEAD = 16
+"""Bytes of a decision in a message beside its own."""
+
+_TRIES = 10
+"""How often a look-up in several calls begins again because of a write between them."""
+
+
+class StorageClient(RpcClient):
+    """Calls `ClusterStorage`; all methods raise errors of `search.errors`."""
+
+    def __init__(self, address: str, deadline_s: float, max_message_bytes: int) -> None:
+        """Opens the channel; the server need not be up."""
+        super().__init__(address, deadline_s, max_message_bytes)
+        self._stub = ClusterStorageStub(self.channel)
+        self._max_request_bytes = max_message_bytes - 2048
+
+    def look_up(self, ids: Collection[ImageId]) -> Lookup:
+        """Standings of the known images among `ids` and the clusters of their heads, all as of one moment.
+
+        Raises:
+            UnavailableError: The server is down, too slow or cannot read, or others write all the time.
+            FaultError: The server failed on this call.
+        """
+        asked = list(dict.fromkeys(ids))
+        parts = [asked[at : at + MAX_LOOK_UP] for at in range(0, len(asked), MAX_LOOK_UP)] or [[]]
+        for _ in range(_TRIES):
+            found = self._look_up_parts(parts)
+            if found is not None:
+                return found
+        raise UnavailableError(f"{self.address}: the store changed under a look-up of {len(asked)} images")
+
+    def apply(self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> int:
+        """Writes decisions, and syncs; the new offset of the store.
+
+        All of them or nothing, as long as they fit into one message. More go in several, one after the other, each on
+        the offset that the one before it left: when a later one fails, the store stands between two decisions.
+
+        Args:
+            log_id: The log that the decisions come from (Kafka's topic id).
+            decisions: With consecutive offsets from `offset` + 1.
+            offset: The store's offset that they rest on.
+            revision: The override revision that they rest on.
+
+        Raises:
+            StaleError: Offset or revision have moved on; look up again.
+            LogGapError: The offsets do not follow, or the log is another one.
+            RefusedError: A decision is malformed; `offset` names it.
+            MismatchError: A decision contradicts the store: a bug.
+            UnavailableError: The server is down, too slow or cannot write.
+            FaultError: The server failed on this call.
+        """
+        for part in self._parts(decisions):
+            request = pb.ApplyRequest(log_id=log_id, offset=offset, revision=revision, decisions=part)
+            answer: pb.ApplyResponse = self._call(self._stub.Apply, request)
+            offset = answer.offset
+        return offset
+
+    def describe(self) -> pb.DescribeResponse:
+        """Position and counts of the store, and how much of its history is published.
+
+        Raises:
+            UnavailableError: The server is down or too slow.
+        """
+        answer: pb.DescribeResponse = self._call(self._stub.Describe, pb.DescribeRequest())
+        return answer
+
+    def verify(self) -> Iterator[VerifyProgress]:
+        """Checks the whole store, reporting on the way; the last report is `done`. It takes as long as it takes.
+
+        Raises:
+            UnavailableError: The server is down, or checks already.
+        """
+        reports: Any = self._stub.Verify(pb.VerifyRequest())
+        try:
+            for message in reports:
+                yield progress_of(message)
+        except grpc.RpcError as error:
+            raise translate(error, self.address) from error
+        finally:
+            reports.cancel()
+
+    def _look_up_parts(self, parts: Sequence[Sequence[ImageId]]) -> Lookup | None:
+        """The parts as one answer; None when they are of different moments."""
+        standings: dict[ImageId, Standing] = {}
+        clusters: dict[ImageId, Cluster] = {}
+        moment = None
+        for part in parts:
+            answer = lookup_of(self._call(self._stub.LookUp, pb.LookUpRequest(image_ids=part)))
+            if moment is not None and moment != (answer.position, answer.revision):
+                return None
+            moment = (answer.position, answer.revision)
+            standings.update(answer.standings)
+            clusters.update(answer.clusters)
+        assert moment is not None
+        return Lookup(*moment, standings, clusters)
+
+    def _parts(self, decisions: Sequence[Decision]) -> Iterator[list[pb.Decision]]:
+        part: list[pb.Decision] = []
+        size = 0
+        for decision in decisions:
+            message = decision_message(decision)
+            message_bytes = message.ByteSize() + _OVERHEAD
+            if message_bytes > self._max_request_bytes:
+                raise RefusedError(
+                    f"the decision at offset {decision.offset} has {message_bytes} bytes, a message takes "
+                    f"{self._max_request_bytes}",
+                    decision.offset,
+                )
+            if part and (size + message_bytes > self._max_request_bytes or len(part) == MAX_DECISIONS):
+                yield part
+                part, size = [], 0
+            part.append(message)
+            size += message_bytes
+        if part or not decisions:
+            yield part

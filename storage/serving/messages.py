@@ -1,0 +1,173 @@
+"""Between the records of the domain and the messages of `storage.proto`, in both directions."""
+
+from __future__ import annotations
+
+from search.errors import RefusedError
+from search.types import (
+    Cause,
+    Cluster,
+    Decision,
+    ImageId,
+    LogPosition,
+    Lookup,
+    Move,
+    Outcome,
+    Standing,
+    Versions,
+)
+from storage.records import StoreState
+from storage.serving import storage_pb2 as pb
+from storage.verify import VerifyProgress
+
+__all__ = [
+    "decision_message",
+    "describe_message",
+    "lookup_message",
+    "lookup_of",
+    "progress_message",
+    "progress_of",
+    "read_decision",
+]
+
+
+def decision_message(decision: Decision) -> pb.Decision:
+    """A decision as it travels."""
+    return pb.Decision(
+        offset=decision.offset,
+        checksum=decision.checksum,
+        outcome=decision.outcome,
+        image_id=decision.image_id,
+        version=decision.version,
+        place=decision.place,
+        moves=[
+            pb.Move(
+                image_id=move.image_id,
+                old_head=move.old_head,
+                new_head=move.new_head,
+                cause=move.cause,
+                score=move.score,
+                matched=move.matched,
+            )
+            for move in decision.moves
+        ],
+        score_code=decision.score_code,
+        search_vector=decision.search_vector,
+        score_vector=decision.score_vector,
+        model_version=decision.versions.model,
+        index_version=decision.versions.index,
+        created_at_ms=decision.created_at_ms,
+        arrived_at_ms=decision.arrived_at_ms,
+        decided_at_ms=decision.decided_at_ms,
+    )
+
+
+def read_decision(message: pb.Decision) -> Decision:
+    """A decision that arrived.
+
+    Raises:
+        RefusedError: Outcome or cause have no such name; it carries the offset.
+    """
+    try:
+        outcome = Outcome(message.outcome)
+        moves = tuple(_read_move(move) for move in message.moves)
+    except ValueError as error:
+        raise RefusedError(f"the decision at offset {message.offset}: {error}", message.offset) from None
+    return Decision(
+        offset=message.offset,
+        checksum=message.checksum,
+        outcome=outcome,
+        image_id=ImageId(message.image_id),
+        version=message.version,
+        place=message.place,
+        moves=moves,
+        score_code=message.score_code,
+        search_vector=message.search_vector,
+        score_vector=message.score_vector,
+        versions=Versions(message.model_version, message.index_version),
+        created_at_ms=message.created_at_ms,
+        arrived_at_ms=message.arrived_at_ms,
+        decided_at_ms=message.decided_at_ms,
+    )
+
+
+def _read_move(message: pb.Move) -> Move:
+    return Move(
+        image_id=ImageId(message.image_id),
+        old_head=ImageId(message.old_head) if message.HasField("old_head") else None,
+        new_head=ImageId(message.new_head),
+        cause=Cause(message.cause),
+        score=message.score if message.HasField("score") else None,
+        matched=ImageId(message.matched) if message.HasField("matched") else None,
+    )
+
+
+def lookup_message(lookup: Lookup) -> pb.LookUpResponse:
+    """The answer to a look-up as it travels."""
+    position = lookup.position
+    return pb.LookUpResponse(
+        log_id=position.log_id,
+        offset=position.offset,
+        checksum=position.checksum,
+        revision=lookup.revision,
+        standings=[
+            pb.Standing(image_id=one.image_id, version=one.version, place=one.place, head=one.head)
+            for one in lookup.standings.values()
+        ],
+        clusters=[
+            pb.Cluster(head=one.head, count=one.count, founding_code=one.founding_code)
+            for one in lookup.clusters.values()
+        ],
+    )
+
+
+def lookup_of(message: pb.LookUpResponse) -> Lookup:
+    """The answer to a look-up that arrived."""
+    standings, clusters = {}, {}
+    for one in message.standings:
+        image_id = ImageId(one.image_id)
+        standings[image_id] = Standing(image_id, one.version, one.place, ImageId(one.head))
+    for each in message.clusters:
+        head = ImageId(each.head)
+        clusters[head] = Cluster(head, each.count, each.founding_code)
+    position = LogPosition(message.log_id, message.offset, message.checksum)
+    return Lookup(position, message.revision, standings, clusters)
+
+
+def describe_message(state: StoreState, published: int) -> pb.DescribeResponse:
+    """Where the store stands, as it travels."""
+    return pb.DescribeResponse(
+        log_id=state.position.log_id,
+        offset=state.position.offset,
+        checksum=state.position.checksum,
+        revision=state.revision,
+        images=state.images,
+        clusters=state.clusters,
+        history_number=state.history_number,
+        published=published,
+    )
+
+
+def progress_message(progress: VerifyProgress) -> pb.VerifyProgress:
+    """A report of a check as it travels."""
+    return pb.VerifyProgress(
+        done=progress.done,
+        checked=progress.checked,
+        total=progress.total,
+        images=progress.images,
+        clusters=progress.clusters,
+        problems=progress.problems,
+        problem_count=progress.problem_count,
+    )
+
+
+def progress_of(message: pb.VerifyProgress) -> VerifyProgress:
+    """A report of a check that arrived."""
+    return VerifyProgress(
+        message.done,
+        message.checked,
+        message.total,
+        message.images,
+        message.clusters,
+        tuple(message.problems),
+        message.problem_count,
+    )

@@ -1,0 +1,142 @@
+"""Every metric of the storage server: names, labels and buckets, once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from time import perf_counter
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from search.types import Cause, Decision, Outcome
+from storage.records import StoreState
+
+__all__ = ["METHODS", "StorageMetrics"]
+
+METHODS = ("LookUp", "Apply", "Describe", "Verify")
+"""The methods of the server."""
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_VERDICT_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
+_BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+_IDS = (1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
+
+
+class StorageMetrics:
+    """What the storage server counts. Gauges show the store after its last write; a scrape reads nothing."""
+
+    def __init__(self, registry: CollectorRegistry, state: StoreState, published: int) -> None:
+        """Registers all metrics.
+
+        Args:
+            registry: What the metrics page shows.
+            state: Of the store as it was opened.
+            published: The last history number that is out.
+        """
+        self._state = state
+        self._published = published
+        self._calls(registry)
+        self._writes(registry)
+        self._publisher(registry)
+        self._gauges(registry)
+        ProcessCollector(namespace="neardup_storage", registry=registry)
+
+    def _calls(self, registry: CollectorRegistry) -> None:
+        self.seconds = Histogram(
+            "neardup_storage_call_seconds",
+            "Duration of a call, by method",
+            ["method"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.failed = Counter(
+            "neardup_storage_failed_calls_total",
+            "Calls that ended with an error (StaleError: another write came first; LogGapError: offsets do not follow)",
+            ["method", "error"],
+            registry=registry,
+        )
+        self.looked_up = Histogram(
+            "neardup_storage_look_up_images", "Images asked for in one look-up", buckets=_IDS, registry=registry
+        )
+        for method in METHODS:
+            self.seconds.labels(method)
+        for error in ("StaleError", "LogGapError", "ContradictionError", "RefusedError", "UnavailableError"):
+            self.failed.labels("Apply", error)
+
+    def _writes(self, registry: CollectorRegistry) -> None:
+        self.batch = Histogram(
+            "neardup_storage_batch_decisions", "Decisions of one write", buckets=_BATCH, registry=registry
+        )
+        self.outcomes = Counter(
+            "neardup_storage_decisions_total", "Decisions written, by outcome", ["outcome"], registry=registry
+        )
+        self.moves = Counter("neardup_storage_moves_total", "Moves written, by cause", ["cause"], registry=registry)
+        self.verdict_seconds = Histogram(
+            "neardup_storage_verdict_seconds",
+            "From the arrival of an image's second half in Kafka to its synced verdict",
+            buckets=_VERDICT_SECONDS,
+            registry=registry,
+        )
+        for outcome in Outcome:
+            self.outcomes.labels(outcome.value)
+        for cause in Cause:
+            self.moves.labels(cause.value)
+
+    def _publisher(self, registry: CollectorRegistry) -> None:
+        self._sent = Counter(
+            "neardup_storage_published_total", "History entries acknowledged by Kafka", registry=registry
+        )
+        self._publish_failures = Counter(
+            "neardup_storage_publish_failures_total",
+            "Attempts to publish that failed; each is repeated",
+            registry=registry,
+        )
+
+    def _gauges(self, registry: CollectorRegistry) -> None:
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(f"neardup_storage_{name}", text, registry=registry)
+
+        gauge("images", "Images known").set_function(lambda: self._state.images)
+        gauge("clusters", "Clusters, lone images included").set_function(lambda: self._state.clusters)
+        gauge("position_offset", "Last offset of the order applied").set_function(lambda: self._state.position.offset)
+        gauge("revision", "Override revision").set_function(lambda: self._state.revision)
+        gauge("history_number", "Last history entry written").set_function(lambda: self._state.history_number)
+        gauge("published_number", "Last history entry out on Kafka").set_function(lambda: self._published)
+        gauge("published_lag_entries", "History entries not yet out on Kafka").set_function(
+            lambda: max(0, self._state.history_number - self._published)
+        )
+
+    def applied(self, state: StoreState) -> None:
+        """The store has a new state."""
+        self._state = state
+
+    def published(self, number: int) -> None:
+        """Kafka has acknowledged all entries up to `number`."""
+        self._sent.inc(max(0, number - self._published))
+        self._published = number
+
+    def publish_failed(self) -> None:
+        """An attempt to publish failed and will be repeated."""
+        self._publish_failures.inc()
+
+    def written(self, decisions: Sequence[Decision], now_ms: int) -> None:
+        """Decisions were written and synced at `now_ms`."""
+        self.batch.observe(len(decisions))
+        for decision in decisions:
+            self.outcomes.labels(decision.outcome.value).inc()
+            for move in decision.moves:
+                self.moves.labels(move.cause.value).inc()
+            if decision.outcome is Outcome.DECIDED and decision.arrived_at_ms > 0:
+                self.verdict_seconds.observe(max(0, now_ms - decision.arrived_at_ms) / 1000)
+
+    @contextmanager
+    def call(self, method: str) -> Iterator[None]:
+        """Times a call and counts its error."""
+        started = perf_counter()
+        try:
+            yield
+        except Exception as error:
+            self.failed.labels(method, type(error).__name__).inc()
+            raise
+        finally:
+            self.seconds.labels(method).observe(perf_counter() - started)

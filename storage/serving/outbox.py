@@ -1,0 +1,184 @@
+"""The outbox: history entries that were written go out in order, at least once, from a stored position.
+
+The loop reads what the store has beyond the position, hands it to a sender in chunks, and moves the position when all
+of a chunk is acknowledged. A write to the store wakes it. While sending fails it says so once, waits, and begins again
+after the last acknowledged entry: nothing is skipped, a chunk may go out twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from search.errors import UnavailableError
+from storage.errors import StorageError
+from storage.interfaces import ClusterStore
+from storage.records import StoreState
+from storage.serving.assignments import Message, message_of
+
+__all__ = ["Outbox", "OutboxListener", "OutboxSettings", "Sender"]
+
+log = logging.getLogger(__name__)
+
+
+class Sender(Protocol):
+    """Brings messages out."""
+
+    def send(self, messages: Sequence[Message], stopping: Callable[[], bool]) -> None:
+        """Returns once all messages are acknowledged, in order.
+
+        Args:
+            messages: Sent in this order.
+            stopping: Asked now and then; when true, giving up with an `UnavailableError` is right.
+
+        Raises:
+            UnavailableError: Not all are known to be acknowledged; the sender is of no more use.
+        """
+        ...
+
+    def close(self) -> None:
+        """Lets go of the connection, without waiting."""
+        ...
+
+
+class OutboxListener(Protocol):
+    """Is told how it goes: metrics."""
+
+    def published(self, number: int) -> None:
+        """All entries up to `number` are acknowledged."""
+        ...
+
+    def publish_failed(self) -> None:
+        """An attempt failed and will be repeated."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxSettings:
+    """Sizes and waits of the loop."""
+
+    chunk_entries: int = 500
+    chunk_bytes: int = 262_144
+    """A chunk ends with the entry that reaches it; it must fit into one request of the sender."""
+    backoff_first_s: float = 0.1
+    backoff_max_s: float = 5.0
+
+
+class Outbox:
+    """The loop, on a thread of its own between `start` and `stop`."""
+
+    def __init__(
+        self,
+        store: ClusterStore,
+        open_sender: Callable[[], Sender],
+        listener: OutboxListener,
+        settings: OutboxSettings | None = None,
+    ) -> None:
+        """Prepares the loop.
+
+        Args:
+            store: Has the history and keeps the position.
+            open_sender: Connects; raises `UnavailableError` when that is not possible.
+            listener: Hears of progress and failures.
+            settings: Sizes and waits.
+        """
+        self._store = store
+        self._open_sender = open_sender
+        self._listener = listener
+        self._settings = settings or OutboxSettings()
+        self._woken = threading.Event()
+        self._stopped = threading.Event()
+        self._sender: Sender | None = None
+        self._failing = False
+        self._published = self._kept = store.published()
+        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+        store.on_apply(self._wake)
+
+    def start(self) -> None:
+        """Begins after the stored position."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Ends the loop after the chunk at hand, or after `timeout_s` seconds."""
+        self._stopped.set()
+        self._woken.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def publish_available(self) -> bool:
+        """Sends one chunk of what the store has beyond the position; whether there was any.
+
+        Raises:
+            UnavailableError: It did not get out, or the store cannot be read; begin again later.
+        """
+        messages = self._chunk()
+        if not messages:
+            self._keep_position()
+            return False
+        if self._sender is None:
+            self._sender = self._open_sender()
+        try:
+            self._sender.send(messages, self._stopped.is_set)
+        except UnavailableError:
+            sender, self._sender = self._sender, None
+            sender.close()
+            raise
+        self._published = messages[-1].number
+        self._listener.published(self._published)
+        self._keep_position()
+        return True
+
+    def _keep_position(self) -> None:
+        if self._kept < self._published:
+            self._store.set_published(self._published)
+            self._kept = self._published
+
+    def _chunk(self) -> list[Message]:
+        messages: list[Message] = []
+        size = 0
+        for entry in self._store.history(self._published, self._settings.chunk_entries):
+            message = message_of(entry)
+            messages.append(message)
+            size += message.size
+            if size >= self._settings.chunk_bytes:
+                break
+        return messages
+
+    def _run(self) -> None:
+        backoff_s = self._settings.backoff_first_s
+        while not self._stopped.is_set():
+            self._woken.clear()
+            try:
+                while not self._stopped.is_set() and self.publish_available():
+                    backoff_s = self._settings.backoff_first_s
+                    self._recovered()
+            except Exception as error:  # noqa: BLE001 - the edge of the thread: publishing must not end
+                if not self._stopped.is_set():
+                    self._failed(error)
+                    self._stopped.wait(backoff_s)
+                    backoff_s = min(2 * backoff_s, self._settings.backoff_max_s)
+                continue
+            self._woken.wait()
+        if self._sender is not None:
+            self._sender.close()
+
+    def _wake(self, state: StoreState) -> None:
+        if state.history_number > self._published:
+            self._woken.set()
+
+    def _failed(self, error: Exception) -> None:
+        self._listener.publish_failed()
+        if not self._failing:
+            self._failing = True
+            known = isinstance(error, (UnavailableError, StorageError))
+            log.warning(
+                "publishing waits after history entry %d: %s", self._published, error, exc_info=None if known else error
+            )
+
+    def _recovered(self) -> None:
+        if self._failing:
+            self._failing = False
+            log.info("publishing goes on, up to history entry %d", self._published)

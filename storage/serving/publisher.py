@@ -1,0 +1,99 @@
+"""Brings messages to Kafka: acknowledged by all replicas, in order, one batch per partition at a time.
+
+Order under failures rests on this: records wait in the producer (`linger_ms`) until the whole chunk is there, then
+leave as one batch per partition. A batch is acknowledged or fails as a whole, and after a failure this sender is given
+up, so no later record can overtake one that failed. Retries within a batch are idempotent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kafka import KafkaProducer
+from kafka.errors import KafkaError, KafkaTimeoutError
+
+from search.errors import UnavailableError
+from storage.serving.assignments import Message
+
+__all__ = ["KafkaSender", "quiet_client_log"]
+
+CONNECT_MS = 3_000
+"""How long one attempt to reach the broker, or to learn of the topic, takes at most."""
+
+DELIVERY_MS = 30_000
+"""After which a chunk that the broker does not acknowledge has failed."""
+
+_FLUSH_S = 0.5
+"""How often a waiting chunk looks whether the server stops."""
+
+
+class KafkaSender:
+    """A `storage.serving.outbox.Sender` for one topic."""
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        """Connects.
+
+        Raises:
+            UnavailableError: No broker answers there.
+        """
+        self._topic = topic
+        self._where = f"Kafka at {bootstrap}, topic {topic}"
+        try:
+            self._producer: Any = KafkaProducer(
+                bootstrap_servers=bootstrap,
+                client_id="neardup-storage",
+                acks="all",
+                enable_idempotence=True,
+                max_in_flight_requests_per_connection=1,
+                linger_ms=10_000,
+                batch_size=1_048_576,
+                max_request_size=4_194_304,
+                request_timeout_ms=10_000,
+                delivery_timeout_ms=DELIVERY_MS,
+                max_block_ms=CONNECT_MS,
+                bootstrap_timeout_ms=CONNECT_MS,
+                reconnect_backoff_max_ms=1_000,
+                allow_auto_create_topics=False,
+                metrics_enabled=False,
+            )
+        except (KafkaError, OSError) as error:
+            raise UnavailableError(f"{self._where}: {_text(error)}") from error
+
+    def send(self, messages: Sequence[Message], stopping: Callable[[], bool]) -> None:
+        """See `Sender.send`."""
+        try:
+            acknowledgements = [self._producer.send(self._topic, key=one.key, value=one.value) for one in messages]
+            self._flush(stopping)
+            for acknowledgement in acknowledgements:
+                acknowledgement.get(timeout=0)
+        except (KafkaError, OSError) as error:
+            raise UnavailableError(f"{self._where}: {_text(error)}") from error
+
+    def close(self) -> None:
+        """See `Sender.close`."""
+        # By itself `close` first waits for what cannot be delivered, raises, and leaves the client's thread running.
+        self._producer._sender.force_close()
+        with contextlib.suppress(KafkaError):
+            self._producer.close(timeout=1)
+
+    def _flush(self, stopping: Callable[[], bool]) -> None:
+        while True:
+            try:
+                self._producer.flush(timeout=_FLUSH_S)
+            except KafkaTimeoutError:
+                if stopping():
+                    raise
+            else:
+                return
+
+
+def quiet_client_log() -> None:
+    """Silences the client's own log: while a broker is down it writes many lines a minute; the outbox says it once."""
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+
+
+def _text(error: BaseException) -> str:
+    return str(error) or type(error).__name__

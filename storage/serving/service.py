@@ -1,0 +1,108 @@
+"""The methods of `ClusterStorage` over any `ClusterStore`: limits, conversion, metrics, errors for the edge."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import grpc
+
+from search.errors import BadInputError, UnavailableError
+from search.types import ImageId
+from storage.errors import ContradictionError, StorageError
+from storage.interfaces import ClusterStore
+from storage.limits import MAX_DECISIONS, MAX_LOOK_UP
+from storage.records import StoreState
+from storage.serving import storage_pb2 as pb
+from storage.serving import storage_pb2_grpc
+from storage.serving.messages import describe_message, lookup_message, progress_message, read_decision
+from storage.serving.metrics import StorageMetrics
+from storage.verify import verify
+
+__all__ = ["RETRY_AFTER_S", "StorageService", "for_callers"]
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER_S = 1.0
+"""How long a caller is asked to wait when the store cannot write or read."""
+
+
+@contextmanager
+def for_callers() -> Iterator[None]:
+    """Errors of the store as a caller should take them: wait for whatever lies at the disk, but stop at a bug.
+
+    A disk that is full, gone or damaged is for the operator to mend; the stream loses nothing by waiting.
+    """
+    try:
+        yield
+    except ContradictionError:
+        log.exception("a decision contradicts the store")
+        raise
+    except StorageError as error:
+        log.exception("the store failed")
+        raise UnavailableError(str(error), RETRY_AFTER_S) from error
+
+
+class StorageService(storage_pb2_grpc.ClusterStorageServicer):
+    """The methods of the server; they raise errors of `search.errors`, which the server's edge maps."""
+
+    def __init__(
+        self, store: ClusterStore, metrics: StorageMetrics, now_ms: Callable[[], int] = lambda: time.time_ns() // 10**6
+    ) -> None:
+        """Takes the store that it serves, and the wall clock in milliseconds."""
+        self._store = store
+        self._metrics = metrics
+        self._now_ms = now_ms
+        self._verifying = threading.Lock()
+        self._state = store.state()
+        store.on_apply(self._applied)
+
+    def LookUp(  # noqa: N802 - the name that the proto gives
+        self, request: pb.LookUpRequest, context: grpc.ServicerContext
+    ) -> pb.LookUpResponse:
+        """Standings and clusters, of one moment."""
+        with self._metrics.call("LookUp"), for_callers():
+            asked = len(request.image_ids)
+            if asked > MAX_LOOK_UP:
+                raise BadInputError(f"a look-up takes at most {MAX_LOOK_UP} images, not {asked}")
+            self._metrics.looked_up.observe(asked)
+            return lookup_message(self._store.look_up(ImageId(image_id) for image_id in request.image_ids))
+
+    def Apply(  # noqa: N802 - the name that the proto gives
+        self, request: pb.ApplyRequest, context: grpc.ServicerContext
+    ) -> pb.ApplyResponse:
+        """Writes decisions, all or nothing."""
+        with self._metrics.call("Apply"), for_callers():
+            if len(request.decisions) > MAX_DECISIONS:
+                raise BadInputError(f"a write takes at most {MAX_DECISIONS} decisions, not {len(request.decisions)}")
+            decisions = [read_decision(message) for message in request.decisions]
+            position = self._store.apply(request.log_id, decisions, request.offset, request.revision)
+            self._metrics.written(decisions, self._now_ms())
+            return pb.ApplyResponse(offset=position.offset, history_number=self._state.history_number)
+
+    def Describe(  # noqa: N802 - the name that the proto gives
+        self, request: pb.DescribeRequest, context: grpc.ServicerContext
+    ) -> pb.DescribeResponse:
+        """Position and counts."""
+        with self._metrics.call("Describe"), for_callers(), self._store.snapshot() as view:
+            return describe_message(view.state(), view.published())
+
+    def Verify(  # noqa: N802 - the name that the proto gives
+        self, request: pb.VerifyRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.VerifyProgress]:
+        """Checks the whole store on a snapshot; one check at a time."""
+        if not self._verifying.acquire(blocking=False):
+            raise UnavailableError("another check of the store is running", RETRY_AFTER_S)
+        try:
+            with self._metrics.call("Verify"), for_callers(), self._store.snapshot() as view:
+                for progress in verify(view):
+                    yield progress_message(progress)
+        finally:
+            self._verifying.release()
+
+    def _applied(self, state: StoreState) -> None:
+        self._state = state
+        self._metrics.applied(state)

@@ -1,0 +1,220 @@
+"""The HTTP API: what it answers, how it pages, which ids it takes, and what it says when it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from urllib.parse import quote
+
+import pytest
+from fastapi.testclient import TestClient
+from prometheus_client import CollectorRegistry, Counter
+
+from search.errors import UnavailableError
+from search.types import Cause, ImageId, Move, Outcome
+from storage.api.app import create_app
+from storage.api.paths import whole_id_path
+from storage.api.schemas import iso
+from storage.errors import CorruptedError
+from storage.interfaces import StoreView
+from storage.memory import MemoryStore
+from storage.wrappers import DelegatingStore
+from tests.storage.store_contract import A, B, C, D, decided, founds, joins, put, swallowed
+from tests.support.store_strategies import NAMES
+
+MAX_PAGE = 50
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def client(store: MemoryStore) -> Iterator[TestClient]:
+    registry = CollectorRegistry()
+    Counter("neardup_test_calls", "Calls.", registry=registry).inc(3)
+    with TestClient(create_app(store, MAX_PAGE, registry)) as client:
+        yield client
+
+
+def test_an_image(client: TestClient, store: MemoryStore) -> None:
+    put(store, founds(0, A), decided(1, B, Move(B, None, A, Cause.MATCHED, 0.9300000071525574, A)))
+    assert client.get("/v1/images/b").json() == {
+        "image_id": "b",
+        "head": "a",
+        "score": 0.93,
+        "matched": "a",
+        "cause": "matched",
+        "place": 1,
+        "decided_at": "1970-01-01T00:00:00.031Z",
+        "version": 1,
+        "versions": {"model": "m1", "index": "i1"},
+    }
+    alone = client.get("/v1/images/a").json()
+    assert (alone["head"], alone["score"], alone["matched"], alone["cause"]) == ("a", None, None, "founded")
+
+
+def test_an_unknown_image(client: TestClient) -> None:
+    for path in ("/v1/images/nobody", "/v1/images/nobody/similar"):
+        answer = client.get(path)
+        assert answer.status_code == 404
+        assert answer.json()["error"] == "unknown-image"
+        assert "'nobody'" in answer.json()["message"]
+
+
+def test_a_cluster(client: TestClient, store: MemoryStore) -> None:
+    put(store, founds(0, A), joins(1, B, A))
+    assert client.get("/v1/clusters/a").json() == {"head": "a", "count": 2, "created_at": "1970-01-01T00:00:00.030Z"}
+    assert client.get("/v1/clusters/a/members").json() == {"members": ["a", "b"], "next_page_token": None}
+    for path in ("/v1/clusters/b", "/v1/clusters/b/members"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.json()["error"]) == (404, "unknown-cluster")
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7, 9, MAX_PAGE])
+@pytest.mark.parametrize("path", ["/v1/clusters/a/members", "/v1/images/m3/similar"])
+def test_pages_make_the_same_whole(client: TestClient, store: MemoryStore, path: str, limit: int) -> None:
+    others = [ImageId(f"m{number}") for number in range(20)]
+    put(store, founds(0, A), *[joins(1 + n, each, A) for n, each in enumerate(others)])
+    seen, token = list[str](), None
+    while True:
+        query: dict[str, str] = {"limit": str(limit)} | ({"page_token": token} if token else {})
+        page = client.get(path, params=query).json()
+        assert len(page["members"]) <= limit
+        if "similar" in path:
+            assert (page["image_id"], page["head"], page["count"]) == ("m3", "a", 21)
+        seen += page["members"]
+        token = page["next_page_token"]
+        if token is None:
+            break
+    assert seen == ["a", *others]
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", str(MAX_PAGE + 1), "many", "1.5", ""])
+def test_bad_limits(client: TestClient, store: MemoryStore, limit: str) -> None:
+    put(store, founds(0, A))
+    answer = client.get("/v1/clusters/a/members", params={"limit": limit})
+    assert answer.status_code == 422
+    assert "limit" in str(answer.json()["detail"][0]["loc"])
+
+
+def test_bad_tokens(client: TestClient, store: MemoryStore) -> None:
+    put(store, founds(0, A), joins(1, B, A), founds(2, C), joins(3, D, C))
+    other = client.get("/v1/clusters/c/members", params={"limit": 1}).json()["next_page_token"]
+    for token in ("x", "AAAA", "ä", other):
+        answer = client.get("/v1/clusters/a/members", params={"page_token": token})
+        assert (answer.status_code, answer.json()["error"]) == (400, "bad-input")
+        assert "page token" in answer.json()["message"]
+    assert client.get("/v1/clusters/a/members", params={"page_token": "x" * 201}).status_code == 422
+
+
+ODD = [*NAMES, "a/similar", "a/members", "/", "//", "/similar", "similar/", "a?b#c", "a+b", "%", "a/b/c", " ", "%41"]
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_any_id_can_be_asked_for(client: TestClient, store: MemoryStore, text: str) -> None:
+    image, member = ImageId(text), ImageId("its member")
+    put(store, founds(0, image), joins(1, member, image), founds(2, ImageId("else")))
+    escaped = quote(text, safe="")
+    if text == "..":  # clients take the two dots for the folder above, unless they are escaped
+        escaped = "%2E%2E"
+    assert client.get(f"/v1/images/{escaped}").json()["image_id"] == text
+    assert client.get(f"/v1/images/{escaped}/similar").json()["members"] == [text, member]
+    assert client.get(f"/v1/clusters/{escaped}").json()["count"] == 2
+    assert client.get(f"/v1/clusters/{escaped}/members").json()["members"] == [text, member]
+
+
+def test_plain_slashes_are_taken_too(client: TestClient, store: MemoryStore) -> None:
+    put(store, founds(0, ImageId("shop/42/front.jpg")))
+    assert client.get("/v1/images/shop/42/front.jpg").json()["image_id"] == "shop/42/front.jpg"
+    assert client.get("/v1/images/shop/42/front.jpg/similar").json()["members"] == ["shop/42/front.jpg"]
+
+
+@pytest.mark.parametrize("escaped", ["%FF", "%C3", "x" * 257, quote("ä" * 129)])
+def test_what_can_be_no_id(client: TestClient, escaped: str) -> None:
+    for path in ("images/{}", "images/{}/similar", "clusters/{}", "clusters/{}/members"):
+        answer = client.get("/v1/" + path.format(escaped))
+        assert (answer.status_code, answer.json()["error"]) == (400, "bad-input")
+
+
+@pytest.mark.parametrize("path", ["/v1/images/", "/v1/clusters/", "/v1/images", "/v1/else", "/"])
+def test_other_paths(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("raw", "path"),
+    [
+        (b"/v1/images/a", "/v1/images/a"),
+        (b"/v1/images/a/similar", "/v1/images/a/similar"),
+        (b"/v1/images/a%2Fsimilar", "/v1/images/a%2Fsimilar"),
+        (b"/v1/images/a/b", "/v1/images/a%2Fb"),
+        (b"/v1/images/similar", "/v1/images/similar"),
+        (b"/v1/images//similar", "/v1/images/%2Fsimilar"),
+        (b"/v1/images/a/members", "/v1/images/a%2Fmembers"),
+        (b"/v1/clusters/a/members", "/v1/clusters/a/members"),
+        (b"/v1/clusters/%252F", "/v1/clusters/%252F"),
+        (b"/v1/stats", "decoded"),
+    ],
+)
+def test_paths_are_read_as_they_came(raw: bytes, path: str) -> None:
+    assert whole_id_path(raw, "decoded") == path
+
+
+def test_stats(client: TestClient, store: MemoryStore) -> None:
+    put(store, founds(0, A), joins(1, B, A), swallowed(2, A, Outcome.DUPLICATE))
+    store.set_published(1)
+    assert client.get("/v1/stats").json() == {
+        "images": 2,
+        "clusters": 1,
+        "duplicates": 1,
+        "superseded": 0,
+        "history_number": 2,
+        "published": 1,
+        "revision": 0,
+        "position": {"log_id": "topic-one", "offset": 2, "checksum": 1002},
+    }
+
+
+def test_health_and_metrics(client: TestClient) -> None:
+    assert client.get("/healthz").json() == {"status": "alive"}
+    assert client.get("/readyz").json() == {"status": "ready"}
+    metrics = client.get("/metrics")
+    assert "neardup_test_calls_total 3.0" in metrics.text
+    assert metrics.headers["content-type"].startswith("text/plain")
+
+
+class Broken(DelegatingStore):
+    """A store that cannot be read."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(MemoryStore())
+        self._error = error
+
+    def snapshot(self) -> AbstractContextManager[StoreView]:
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [UnavailableError("it is being reopened"), CorruptedError("a block is damaged")])
+def test_a_store_that_cannot_be_read_is_no_fault_of_the_caller(error: Exception) -> None:
+    client = TestClient(create_app(Broken(error), MAX_PAGE, CollectorRegistry()))
+    for path in ("/v1/images/a", "/v1/images/a/similar", "/v1/clusters/a", "/v1/stats", "/readyz"):
+        answer = client.get(path)
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "1"
+        assert str(error)[:20] in answer.json()["message"]
+    assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("time_ms", "text"),
+    [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (1_700_000_000_007, "2023-11-14T22:13:20.007Z"),
+        (-5, "1970-01-01T00:00:00.000Z"),
+        (2**63 - 1, "9999-12-31T23:59:59.999Z"),
+    ],
+)
+def test_times(time_ms: int, text: str) -> None:
+    assert iso(time_ms) == text

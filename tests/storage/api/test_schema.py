@@ -1,0 +1,26 @@
+"""Requests made up from the API's own description: no answer is a crash, every answer is as described."""
+
+from __future__ import annotations
+
+import schemathesis
+from hypothesis import HealthCheck, settings
+from prometheus_client import CollectorRegistry
+
+from storage.api.app import create_app
+from storage.memory import MemoryStore
+from tests.storage.store_contract import A, B, founds, joins, put
+
+
+def _filled() -> MemoryStore:
+    store = MemoryStore()
+    put(store, founds(0, A), joins(1, B, A))
+    return store
+
+
+schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(_filled(), 100, CollectorRegistry()))
+
+
+@schema.parametrize()
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+def test_every_answer_is_as_described(case: schemathesis.Case) -> None:
+    case.call_and_validate()

@@ -1,0 +1,306 @@
+"""The gRPC service and its client: everything that crosses the wire comes out as it went in, errors too."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from search.errors import LogGapError, MismatchError, NeardupError, RefusedError, StaleError, UnavailableError
+from search.serving.rpc import Listen, RpcServer
+from search.types import Cause, Cluster, Decision, ImageId, LogPosition, Lookup, Move, Outcome, Standing
+from storage.errors import ContradictionError, CorruptedError, DiskFullError, StorageError
+from storage.memory import MemoryStore
+from storage.serving import client as client_module
+from storage.serving import storage_pb2 as pb
+from storage.serving.client import StorageClient
+from storage.serving.messages import decision_message, lookup_message, lookup_of, read_decision
+from storage.serving.metrics import StorageMetrics
+from storage.serving.service import StorageService
+from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
+from storage.wrappers import CountingStore
+from tests.storage.store_contract import A, B, C, D, assert_holds, decided, founds, joins, swallowed
+from tests.support.ports import free_ports
+from tests.support.store_strategies import LOG, Model, actions, seeded_actions
+
+LIMIT = 65_536
+
+
+@dataclass
+class Served:
+    store: CountingStore
+    registry: CollectorRegistry
+    client: StorageClient
+
+    def value(self, name: str, **labels: str) -> float:
+        value = self.registry.get_sample_value(name, labels)
+        assert value is not None, name
+        return value
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    with ExitStack() as parts:
+        store = CountingStore(MemoryStore())
+        registry = CollectorRegistry()
+        service = StorageService(store, StorageMetrics(registry, store.state(), 0), now_ms=lambda: 1_000)
+        port, page = free_ports(2)
+        server = RpcServer(
+            "storage",
+            Listen("127.0.0.1", port, page, LIMIT, workers=4),
+            partial(add_ClusterStorageServicer_to_server, service),
+            registry,
+        )
+        server.start()
+        parts.callback(server.stop, 0.1)
+        client = StorageClient(f"127.0.0.1:{port}", 5.0, LIMIT)
+        parts.callback(client.close)
+        yield Served(store, registry, client)
+
+
+@given(st.lists(actions, max_size=20))
+def test_decisions_come_out_as_they_went_in(steps: list[Any]) -> None:
+    model = Model()
+    for action in steps:
+        decision = model.decide(action)
+        back = read_decision(pb.Decision.FromString(decision_message(decision).SerializeToString()))
+        scores = [(one.score, other.score) for one, other in zip(decision.moves, back.moves, strict=True)]
+        assert all(one == pytest.approx(other, rel=1e-6) for one, other in scores if one is not None)
+        moves = tuple(replace(move, score=one) for move, (one, _) in zip(back.moves, scores, strict=True))
+        assert replace(back, moves=moves) == decision
+
+
+def test_a_score_of_zero_is_not_no_score() -> None:
+    move = Move(A, None, B, Cause.MATCHED, 0.0, B)
+    assert read_decision(decision_message(decided(0, A, move))).moves == (move,)
+
+
+def test_look_ups_come_out_as_they_went_in() -> None:
+    lookup = Lookup(
+        LogPosition("log", 7, 2**32 - 1),
+        3,
+        {A: Standing(A, 2**64 - 1, 5, B)},
+        {B: Cluster(B, 2, b"\x00\xff")},
+    )
+    assert lookup_of(pb.LookUpResponse.FromString(lookup_message(lookup).SerializeToString())) == lookup
+
+
+def test_words_that_nobody_knows_are_refused() -> None:
+    message = decision_message(decided(3, A, Move(A, None, A, Cause.FOUNDED)))
+    message.moves[0].cause = "whim"
+    with pytest.raises(RefusedError, match="whim") as caught:
+        read_decision(message)
+    assert caught.value.offset == 3
+
+
+def test_the_way_of_a_batch(served: Served) -> None:
+    client = served.client
+    assert client.look_up([A]) == Lookup(LogPosition(), 0, {}, {})
+    assert client.apply(LOG, [founds(0, A), joins(1, B, A)], -1, 0) == 1
+    lookup = client.look_up([A, B, B, C])
+    assert lookup.position == LogPosition(LOG, 1, 1001)
+    assert lookup.standings == {A: Standing(A, 1, 0, A), B: Standing(B, 1, 1, A)}
+    assert lookup.clusters == {A: Cluster(A, 2, b"\x00")}
+    described = client.describe()
+    assert (described.log_id, described.offset, described.checksum) == (LOG, 1, 1001)
+    assert (described.images, described.clusters, described.history_number, described.published) == (2, 1, 2, 0)
+    assert client.apply(LOG, [], 1, 0) == 1
+
+
+def test_a_long_stream(served: Served) -> None:
+    model, dice = Model(), iter(seeded_actions(9, 400, ids=80))
+    while batch := [model.decide(action) for action, _ in zip(dice, range(37), strict=False)]:
+        assert served.client.apply(LOG, batch, batch[0].offset - 1, 0) == batch[-1].offset
+    assert_holds(served.store, model)
+
+
+@pytest.mark.parametrize(
+    ("offset", "revision", "decisions", "error", "fields"),
+    [
+        (-1, 0, [founds(0, B)], StaleError, {"offset": 0, "revision": 0}),
+        (0, 1, [founds(1, B)], StaleError, {"offset": 0, "revision": 0}),
+        (0, 0, [founds(2, B)], LogGapError, {"expected": 1}),
+        (0, 0, [founds(1, ImageId("x" * 257))], RefusedError, {"offset": 1}),
+        (0, 0, [joins(1, B, C)], MismatchError, {}),
+    ],
+)
+def test_refusals(
+    served: Served,
+    offset: int,
+    revision: int,
+    decisions: list[Decision],
+    error: type[NeardupError],
+    fields: dict[str, int],
+) -> None:
+    served.client.apply(LOG, [founds(0, A)], -1, 0)
+    with pytest.raises(error) as caught:
+        served.client.apply(LOG, decisions, offset, revision)
+    assert {name: getattr(caught.value, name) for name in fields} == fields
+    assert served.store.position().offset == 0
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (DiskFullError("no room"), UnavailableError),
+        (CorruptedError("a block"), UnavailableError),
+        (StorageError("something"), UnavailableError),
+        (ContradictionError("no head"), MismatchError),
+    ],
+)
+def test_errors_of_the_store_say_wait_and_contradictions_say_stop(
+    served: Served, monkeypatch: pytest.MonkeyPatch, raised: Exception, expected: type[NeardupError]
+) -> None:
+    def fail(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(served.store, "apply", fail)
+    monkeypatch.setattr(served.store, "look_up", fail)
+    with pytest.raises(expected, match=str(raised).split("(")[0]):
+        served.client.apply(LOG, [founds(0, A)], -1, 0)
+    with pytest.raises(expected):
+        served.client.look_up([A])
+    assert served.value("neardup_storage_failed_calls_total", method="Apply", error=expected_name(raised)) == 1
+
+
+def expected_name(raised: Exception) -> str:
+    return "ContradictionError" if isinstance(raised, ContradictionError) else "UnavailableError"
+
+
+def test_what_does_not_fit_into_one_message_goes_in_several(served: Served) -> None:
+    big = [founds(n, ImageId(f"i{n}"), search_vector=b"x" * 20_000) for n in range(10)]
+    assert served.client.apply(LOG, big, -1, 0) == 9
+    assert served.store.calls["apply"] == 4
+    assert served.store.state().images == 10
+
+
+def test_a_decision_that_fits_into_no_message_is_refused(served: Served) -> None:
+    huge = founds(0, A, search_vector=b"x" * 65_536)
+    with pytest.raises(RefusedError) as caught:
+        served.client.apply(LOG, [huge], -1, 0)
+    assert caught.value.offset == 0
+    assert served.store.calls["apply"] == 0
+
+
+def test_a_large_look_up_goes_in_several_and_is_of_one_moment(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "MAX_LOOK_UP", 3)
+    ids = [ImageId(f"i{n}") for n in range(10)]
+    served.client.apply(LOG, [founds(n, each) for n, each in enumerate(ids)], -1, 0)
+    inner, writes = served.store.inner.look_up, iter([founds(10, A), founds(11, B)])
+
+    def write_between(asked: Any) -> Lookup:
+        """Another writer comes in between, twice."""
+        found = inner(asked)
+        for decision in writes:
+            served.store.inner.apply(LOG, [decision], decision.offset - 1, 0)
+            break
+        return found
+
+    monkeypatch.setattr(served.store.inner, "look_up", write_between)
+    lookup = served.client.look_up(ids)
+    assert lookup.position.offset == 11
+    assert set(lookup.standings) == set(lookup.clusters) == set(ids)
+
+
+def test_a_store_that_never_stands_still_cannot_be_looked_up_in_parts(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "MAX_LOOK_UP", 1)
+    offset = -1
+
+    def always_write(asked: Any) -> Lookup:
+        nonlocal offset
+        offset += 1
+        return Lookup(LogPosition(LOG, offset, 0), 0)
+
+    monkeypatch.setattr(served.store.inner, "look_up", always_write)
+    with pytest.raises(UnavailableError, match="changed under"):
+        served.client.look_up([A, B])
+
+
+def test_too_many_at_once_are_refused(served: Served) -> None:
+    with pytest.raises(RefusedError, match="at most"):
+        served.client._call(served.client._stub.LookUp, pb.LookUpRequest(image_ids=["a"] * 8193))
+    with pytest.raises(RefusedError, match="at most"):
+        served.client._call(served.client._stub.Apply, pb.ApplyRequest(decisions=[pb.Decision()] * 1025))
+
+
+def test_verify_reports_to_the_end(served: Served) -> None:
+    served.client.apply(LOG, [founds(0, A), joins(1, B, A), founds(2, C)], -1, 0)
+    reports = list(served.client.verify())
+    assert reports[-1].done
+    assert (reports[-1].images, reports[-1].clusters, reports[-1].problems) == (3, 2, ())
+
+
+def test_verify_tells_problems(served: Served) -> None:
+    served.client.apply(LOG, [founds(0, A), joins(1, B, A)], -1, 0)
+    memory = served.store.inner
+    assert isinstance(memory, MemoryStore)
+    assert memory._content is not None
+    del memory._content.embedding_at[1]
+    last = list(served.client.verify())[-1]
+    assert last.problem_count == 1
+    assert "place 1" in last.problems[0]
+
+
+def test_one_check_at_a_time_and_a_caller_that_leaves_ends_its_own(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+
+    def slow(view: Any) -> Any:
+        from storage.verify import VerifyProgress
+
+        while not go_on.wait(0.01):
+            yield VerifyProgress(False, 0, 0, 0, 0, (), 0)
+        yield VerifyProgress(True, 0, 0, 0, 0, (), 0)
+
+    monkeypatch.setattr("storage.serving.service.verify", slow)
+    reports = served.client.verify()
+    next(reports)
+    with pytest.raises(UnavailableError, match="another check"):
+        list(served.client.verify())
+    reports.close()  # type: ignore[attr-defined]
+    for _ in range(100):
+        go_on.set()
+        try:
+            assert list(served.client.verify())[-1].done
+            break
+        except UnavailableError:
+            threading.Event().wait(0.05)
+    else:
+        pytest.fail("the first check never ended")
+
+
+def test_metrics(served: Served) -> None:
+    client = served.client
+    adopts = (Move(C, None, A, Cause.MATCHED, 0.9, A), Move(B, B, A, Cause.ADOPTED, 0.9, C))
+    client.apply(LOG, [founds(0, A), founds(1, B), decided(2, C, *adopts)], -1, 0)
+    client.apply(LOG, [swallowed(3, A, Outcome.DUPLICATE)], 2, 0)
+    client.look_up([A, D])
+    with pytest.raises(StaleError):
+        client.apply(LOG, [founds(4, D)], 2, 0)
+    served.store.set_published(3)
+    value = served.value
+    assert value("neardup_storage_images") == 3
+    assert value("neardup_storage_clusters") == 1
+    assert value("neardup_storage_position_offset") == 3
+    assert value("neardup_storage_history_number") == 4
+    assert value("neardup_storage_decisions_total", outcome="decided") == 3
+    assert value("neardup_storage_decisions_total", outcome="duplicate") == 1
+    assert value("neardup_storage_moves_total", cause="adopted") == 1
+    assert value("neardup_storage_call_seconds_count", method="Apply") == 3
+    assert value("neardup_storage_failed_calls_total", method="Apply", error="StaleError") == 1
+    assert value("neardup_storage_batch_decisions_sum") == 4
+    assert value("neardup_storage_look_up_images_sum") == 2
+    assert value("neardup_storage_verdict_seconds_count") == 3
+    assert value("neardup_storage_verdict_seconds_sum") == pytest.approx((3 * 1000 - 20 - 21 - 22) / 1000)
+    assert value("neardup_storage_published_lag_entries") == 4
