@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from search.errors import NeardupError
 from stream.api_client import ApiClient, Json
@@ -57,6 +57,11 @@ class Overview:
         return all(part.ok for part in self.parts) and all(signal.ok for signal in self.signals)
 
     @property
+    def down(self) -> bool:
+        """Whether nothing serves at all."""
+        return not any(part.ok for part in self.parts)
+
+    @property
     def unready(self) -> list[str]:
         """The names of the parts and signals that are not as they should be."""
         return [part.name for part in self.parts if not part.ok] + [
@@ -69,13 +74,14 @@ def overview(settings: Settings) -> Overview:
     supervised = runs(settings)
     # Under containers there is no supervisor of ours: the parts themselves can still be asked.
     parts = Deployment(settings).status() if supervised else _asked(settings)
+    ready = {part.name for part in parts if part.ok}
     return Overview(
         data=str(settings.data_dir),
         supervised=supervised,
         kafka=settings.kafka.bootstrap,
         flink=f"http://{settings.flink.host}:{settings.flink.rest_port}",
         parts=tuple(parts),
-        signals=tuple(_signal(settings, name) for name in settings.signals),
+        signals=tuple(_signal(settings, name, ready) for name in settings.signals),
     )
 
 
@@ -87,27 +93,30 @@ def _asked(settings: Settings) -> list[PartStatus]:
     ]
 
 
-def _signal(settings: Settings, name: str) -> SignalOverview:
+def _signal(settings: Settings, name: str, ready: Collection[str]) -> SignalOverview:
+    """Asks the parts that are ready: waiting for one that is known to be down would tell nothing new."""
     control = JobControl(settings, name)
     problems: list[str] = []
 
-    def ask(question: Callable[[], _Answer]) -> _Answer | None:
+    def ask(question: Callable[[], _Answer], *parts: str) -> _Answer | None:
+        if not all(part in ready for part in parts):
+            return None
         try:
             return question()
         except NeardupError as error:
             problems.append(str(error).partition("\n")[0])
             return None
 
-    def stats() -> dict[str, Any]:
+    def stats() -> Json:
         with ApiClient(settings.signals[name].api.url, timeout_s=3.0) as api:
             return api.stats()
 
     return SignalOverview(
         name=name,
         http_api=settings.signals[name].api.url,
-        stats=ask(stats),
-        job=ask(control.state),
+        stats=ask(stats, f"{name}-storage"),
+        job=ask(control.state, "jobmanager"),
         job_wanted=control.wanted,
-        lag=ask(control.lag),
+        lag=ask(control.lag, "broker", f"{name}-storage"),
         problems=tuple(problems),
     )

@@ -36,6 +36,8 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
         show_json(_as_json(found, settings.default_signal))
     else:
         _show(found)
+    if found.down:
+        raise UnavailableError("nothing is running: `neardup up` starts it")
     if not found.ok:
         raise UnavailableError(f"not as it should be: {', '.join(found.unready)}")
 
@@ -55,16 +57,17 @@ def _show(found: Overview) -> None:
     if not found.supervised:
         notes().print("(no supervisor runs here: each part was asked by itself)", style="dim")
     for signal in found.signals:
-        _show_signal(signal)
+        _show_signal(signal, asked=not found.down)
     line("")
     line(f"Kafka {found.kafka}   Flink {found.flink}   data {found.data}")
 
 
-def _show_signal(signal: SignalOverview) -> None:
+def _show_signal(signal: SignalOverview, *, asked: bool) -> None:
     line("")
     line(f"signal {signal.name}, HTTP API {signal.http_api}")
     by_hand = "" if signal.job_wanted else " (stopped by hand: `neardup job start` starts it)"
-    line(f"  job: {job_text(signal.job)}{by_hand}")
+    if asked:
+        line(f"  job: {job_text(signal.job)}{by_hand}")
     if signal.stats is not None:
         counts = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in _scalars(signal.stats))
         line(f"  store: {counts}")

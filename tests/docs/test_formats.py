@@ -1,0 +1,100 @@
+"""The description of formats names what the code writes and reads, and nothing that is gone."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from search.dead_letters import BadRecord, Provenance, Reason, dead_letter
+from search.protos.events_pb2 import EmbeddingNotification
+from search.types import Cause, ImageId, Versions
+from storage.api.app import create_app
+from storage.memory import MemoryStore
+from storage.records import HistoryEntry
+from storage.serving.assignments import message_of
+from stream.settings import Topics
+
+ROOT = Path(__file__).parents[2]
+FORMATS = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
+def first_cells(title: str) -> set[str]:
+    """The names in the first column of the table under a heading."""
+    section = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", FORMATS, re.MULTILINE | re.DOTALL)
+    assert section is not None
+    cells = re.findall(r"^\| (`[^|]*)\|", section.group(1), re.MULTILINE)
+    return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+
+
+def test_assignments() -> None:
+    entry = HistoryEntry(
+        number=1,
+        image_id=ImageId("a"),
+        old_head=None,
+        new_head=ImageId("a"),
+        cause=Cause.FOUNDED,
+        score=None,
+        matched=None,
+        place=0,
+        offset=0,
+        version=1,
+        decided_at_ms=0,
+        created_at_ms=0,
+        arrived_at_ms=0,
+        versions=Versions(),
+    )
+    assert first_cells("`assignments`") == set(json.loads(message_of(entry).value))
+    assert all(f"`{cause.value}`" in FORMATS for cause in Cause)
+
+
+def test_dead_letters() -> None:
+    letter = dead_letter(BadRecord(Reason.UNPARSABLE, "x"), Provenance("t", 0, 0, 0), b"y")
+    assert first_cells("`dead-letter`") == set(json.loads(letter))
+
+
+def test_every_reason_has_its_advice() -> None:
+    documented = set(re.findall(r"`(\w+)`", OPERATIONS))
+    assert {reason.value for reason in Reason} - documented == set()
+
+
+def test_notifications() -> None:
+    assert first_cells("`EmbeddingNotification`") == set(EmbeddingNotification.DESCRIPTOR.fields_by_name)
+
+
+def test_topics() -> None:
+    assert first_cells("Kafka topics") - {"kafka.partitions"} == set(Topics().model_dump().values())
+
+
+def test_every_column_of_parquet_is_named_as_the_reader_does() -> None:
+    import stream.image_files as reader
+
+    assert first_cells("Parquet for `neardup publish`") == set(
+        re.findall(r"^\| `(\w+)`", reader.__doc__ or "", re.MULTILINE)
+    )
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/images/{image_id}/similar", "/v1/clusters/{head}/members", "/v1/stats", "/readyz"]
+)
+def test_some_paths_are_in_the_api(path: str) -> None:
+    from prometheus_client import CollectorRegistry
+
+    assert path in create_app(MemoryStore(), 10, CollectorRegistry()).openapi()["paths"]
+
+
+def test_every_path_of_the_api_is_described() -> None:
+    from prometheus_client import CollectorRegistry
+
+    paths = create_app(MemoryStore(), 10, CollectorRegistry()).openapi()["paths"]
+    assert [path for path in paths if f"{path}" not in FORMATS] == []
+
+
+def test_the_changelog_begins_with_this_release() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (.*)$", changelog, re.MULTILINE)[0] == version
