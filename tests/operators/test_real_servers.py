@@ -1,0 +1,196 @@
+"""The sequence on fake Flink against the real search and storage servers over gRPC (the scorer is one in memory)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from pyflink.common import Row
+
+from operators.assign import AssignFunction
+from operators.batcher import BatchPolicy
+from operators.in_flight_pb2 import InFlight
+from operators.score import ScoreFunction
+from operators.search import SearchFunction
+from operators.service import ServerAddress
+from search.dead_letters import BadRecord, Reason, parse_dead_letter
+from search.protos.events_pb2 import JoinedRecord
+from search.serving.rpc import Listen, RpcServer
+from search.serving.search_metrics import SearchMetrics
+from search.serving.search_pb2_grpc import add_TermSearchServicer_to_server
+from search.serving.search_server import TermSearchService, open_index
+from search.types import ImageId
+from storage.memory import MemoryStore
+from storage.serving.metrics import StorageMetrics
+from storage.serving.service import StorageService
+from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
+from storage.verify import verify
+from tests.search.serving.search_house import image, server_settings
+from tests.support.clock import FakeClock
+from tests.support.fake_flink import Harness
+from tests.support.fake_servers import FakeScorer
+from tests.support.ports import free_ports
+
+POLICY = BatchPolicy(max_items=4, backoff_first_ms=10, backoff_max_ms=50)
+
+
+class Town:
+    """The two servers, on folders and ports that outlive them, and the three functions."""
+
+    def __init__(self, folder: Path) -> None:
+        self._ports = free_ports(4)
+        self._folder = folder
+        self.store = MemoryStore()
+        self.clock = FakeClock()
+        self.running = ExitStack()
+        search, storage = self.address(0), self.address(2)
+        unused = ServerAddress("127.0.0.1:1", 1.0, 1)
+        self.steps = [
+            Harness(SearchFunction(POLICY, search, "log-1", self.clock.sleep_s), self.clock),
+            Harness(ScoreFunction(POLICY, unused, search, "joined", self.clock.sleep_s), self.clock),
+            Harness(AssignFunction(POLICY, search, unused, storage, "log-1", "joined", self.clock.sleep_s), self.clock),
+        ]
+
+    def address(self, at: int) -> ServerAddress:
+        return ServerAddress(f"127.0.0.1:{self._ports[at]}", 5.0, 1 << 20)
+
+    def start(self) -> None:
+        """Both servers, with new boot ids."""
+        settings = server_settings(self._folder / "index")
+        extractor, hyperplanes = settings.terms.build(), settings.code.build()
+        index = open_index(settings, extractor, hyperplanes)
+        self.running.callback(index.close)
+        registry = CollectorRegistry()
+        search = TermSearchService(
+            index, extractor, hyperplanes, SearchMetrics(registry, index), settings.max_entries, lambda: None
+        )
+        self._serve(partial(add_TermSearchServicer_to_server, search), 0, registry)
+        registry = CollectorRegistry()
+        storage = StorageService(self.store, StorageMetrics(registry, self.store.state(), 0))
+        self._serve(partial(add_ClusterStorageServicer_to_server, storage), 2, registry)
+
+    def stop(self) -> None:
+        self.running.close()
+
+    def send(self, offset: int, payload: bytes) -> None:
+        self.steps[0].send(Row(payload, "joined", 0, offset))
+        self._pass_on()
+
+    def run_until(self, done: Callable[[], bool]) -> None:
+        """Lets time pass until `done`; a channel takes real time to connect again."""
+        until = time.monotonic() + 30
+        while not done():
+            assert time.monotonic() < until
+            for step in self.steps:
+                step.advance(10)
+                self._pass_on()
+            time.sleep(0.005)
+
+    def position(self) -> int:
+        return self.store.position().offset
+
+    def letters(self) -> list[Any]:
+        return [letter for step in self.steps for letter in step.side.get("dead-letters", [])]
+
+    def _serve(self, register: Callable[[Any], None], at: int, registry: CollectorRegistry) -> None:
+        listen = Listen("127.0.0.1", self._ports[at], self._ports[at + 1], 1 << 20)
+        server = RpcServer("test", listen, register, registry)
+        server.start()
+        self.running.callback(server.stop, 0.1)
+
+    def _pass_on(self) -> None:
+        for this, following in zip(self.steps, self.steps[1:], strict=False):
+            rows, this.main = this.main, []
+            for row in rows:
+                following.send(row[1])
+
+
+@pytest.fixture
+def town(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Town]:
+    scorer = FakeScorer()
+    for module in ("score", "assign"):
+        monkeypatch.setattr(f"operators.{module}.open_scorer", lambda address: scorer)
+    town = Town(tmp_path)
+    town.start()
+    yield town
+    town.stop()
+    for step in town.steps:
+        step.function.close()
+
+
+def record(image_id: str, seed: int, version: int = 1) -> bytes:
+    body = image(image_id, seed, version=version)
+    body.arrived_at_ms = 1_700_000_000_000
+    return JoinedRecord(image=body).SerializeToString(deterministic=True)
+
+
+def test_servers_that_go_and_come_back_lose_no_image(town: Town) -> None:
+    records = [record(f"image-{i}", seed=i % 6) for i in range(24)]
+    for offset, payload in enumerate(records[:10]):
+        town.send(offset, payload)
+    town.run_until(lambda: town.position() == 9)
+    town.stop()
+    for offset, payload in enumerate(records[10:16], 10):
+        town.send(offset, payload)
+    assert town.position() == 9
+    town.start()
+    for offset, payload in enumerate(records[16:], 16):
+        town.send(offset, payload)
+    town.run_until(lambda: town.position() == 23)
+    with town.store.snapshot() as view:
+        heads = {each.image_id: each.head for each in view.images()}
+        *_, verified = verify(view)
+    assert heads == {f"image-{i}": f"image-{i % 6}" for i in range(24)}
+    assert verified.problems == ()
+    assert town.letters() == []
+
+
+def test_a_repeated_record_and_an_older_version_are_swallowed(town: Town) -> None:
+    records = [record("a", 1, version=2), record("a", 1, version=2), record("a", 1, version=1), record("b", 1)]
+    for offset, payload in enumerate(records):
+        town.send(offset, payload)
+    town.run_until(lambda: town.position() == 3)
+    state = town.store.state()
+    assert (state.images, state.duplicates, state.superseded) == (2, 1, 1)
+    assert town.letters() == []
+
+
+def test_an_image_that_the_index_refuses_is_its_own_head(town: Town) -> None:
+    body = JoinedRecord.FromString(record("wrong", 1))
+    body.image.search_vector = body.image.search_vector[:-2]
+    for offset, payload in enumerate([record("a", 1), body.SerializeToString(), record("b", 1)]):
+        town.send(offset, payload)
+    town.run_until(lambda: town.position() == 2)
+    heads = {each: town.store.image(ImageId(each)) for each in ("a", "b", "wrong")}
+    assert {each: found and found.head for each, found in heads.items()} == {"a": "a", "b": "a", "wrong": "wrong"}
+    ((key, value),) = (tuple(row) for row in town.letters())
+    assert key == b"wrong"
+    assert parse_dead_letter(value).reason is Reason.REFUSED
+
+
+def test_an_image_inserted_before_the_trouble_began_is_hidden(town: Town) -> None:
+    town.send(0, record("a", 1))
+    town.run_until(lambda: town.position() == 0)
+    function = town.steps[0].function
+    item = function.item(Row(record("a", 1), "joined", 0, 0))
+    done = function._step.isolate(item, BadRecord(Reason.FAULTED, "broken"))
+    assert InFlight.FromString(done.outputs[0][1]).answer.place == -1
+    town.send(1, record("b", 1))
+    town.run_until(lambda: town.position() == 1)
+    found = town.store.image(ImageId("b"))
+    assert found is not None
+    assert found.head == "b"
+
+
+def test_an_unreadable_record_passes_the_search_server(town: Town) -> None:
+    town.steps = town.steps[:1]
+    town.send(0, b"garbage\xff")
+    town.send(1, record("a", 1))
+    town.run_until(lambda: len(town.steps[0].main) == 2)
+    assert [bool(InFlight.FromString(row[1]).unscored) for row in town.steps[0].main] == [True, False]
