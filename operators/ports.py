@@ -15,8 +15,8 @@ from search.types import Decision, ImageId, Lookup
 
 __all__ = ["MAX_PAIRS", "ClientPorts"]
 
-MAX_PAIRS = 4_096
-"""Pairs of one call to the scorer; more are asked for in several."""
+MAX_PAIRS = 8_192
+"""Pairs of one call to the scorer (a batch of 64 images has 6,400); more are asked for in several."""
 
 
 class ClientPorts:

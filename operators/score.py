@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from pyflink.datastream import RuntimeContext
 
@@ -12,6 +12,7 @@ from operators.clients import Scorer, Search, open_scorer, open_search
 from operators.in_flight_pb2 import InFlight, Scores
 from operators.metrics import StepMetrics
 from operators.micro_batch import MicroBatchFunction
+from operators.ports import MAX_PAIRS
 from operators.rows import keyed
 from operators.service import Done, ServerAddress, Step
 from operators.unscored import hide, mark_unscored
@@ -53,11 +54,11 @@ class ScoreStep(Step[bytes]):
         batch = [InFlight.FromString(item) for item in items]
         # Also one without candidates: which model judged it must not depend on the rest of its batch.
         scorable = [one for one in batch if one.answer.score_code and not one.unscored]
-        if scorable:
-            blocks = [_block(one) for one in scorable]
+        for part in _calls(scorable):
+            blocks = [_block(one) for one in part]
             response = self._scorer.score(blocks)
             _check(blocks, response)
-            for one, values in zip(scorable, response.scores, strict=True):
+            for one, values in zip(part, response.scores, strict=True):
                 one.scores.CopyFrom(_scores(response, values))
         return Done(len(items), [keyed(one.SerializeToString()) for one in batch])
 
@@ -68,6 +69,20 @@ class ScoreStep(Step[bytes]):
         letter = mark_unscored(one, bad, self._joined_topic)
         self._unscored(bad.reason)
         return Done(1, [keyed(one.SerializeToString()), letter])
+
+
+def _calls(batch: Sequence[InFlight]) -> Iterator[list[InFlight]]:
+    """As many images per call as have `MAX_PAIRS` candidates together, at least one."""
+    part: list[InFlight] = []
+    room = MAX_PAIRS
+    for one in batch:
+        room -= len(one.answer.candidates.image_ids)
+        if part and room < 0:
+            yield part
+            part, room = [], MAX_PAIRS - len(one.answer.candidates.image_ids)
+        part.append(one)
+    if part:
+        yield part
 
 
 def _block(one: InFlight) -> PairBlock:

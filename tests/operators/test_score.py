@@ -79,6 +79,17 @@ def test_a_batch_is_one_call(scorer: FakeScorer, search: FakeSearch) -> None:
         assert one.scores.accept == pytest.approx(ACCEPT)
 
 
+def test_more_pairs_than_a_call_takes_go_in_several(
+    scorer: FakeScorer, search: FakeSearch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("operators.score.MAX_PAIRS", 3)
+    score = harness()
+    for offset, count in enumerate([2, 1, 5, 0]):
+        score.send(in_flight(offset, b"\x0f", [b"\x0f"] * count))
+    assert [[len(block.candidate_codes) for block in blocks] for _, blocks in scorer.calls] == [[2, 1], [5], [0]]
+    assert [values(one) for one in out(score)] == [[1.0] * 2, [1.0], [1.0] * 5, []]
+
+
 def test_what_has_no_code_passes_without_a_call(scorer: FakeScorer, search: FakeSearch) -> None:
     score = harness()
     for offset in range(2):
