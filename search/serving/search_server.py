@@ -26,6 +26,7 @@ from search.notifications import MAX_ID_BYTES
 from search.projection import CodeSettings, Hyperplanes
 from search.serving import search_pb2 as pb
 from search.serving import search_pb2_grpc
+from search.serving.blas import use_one_blas_thread
 from search.serving.rpc import Listen, RpcServer
 from search.serving.search_intake import SearchIntake
 from search.serving.search_metrics import SearchMetrics
@@ -229,6 +230,7 @@ def serve(settings: SearchServerSettings) -> None:
         IndexBrokenError: The index had to be given up after a write; it opens again whole.
     """
     started = time.monotonic()
+    use_one_blas_thread()
     extractor, hyperplanes = settings.terms.build(), settings.code.build()
     index = open_index(settings, extractor, hyperplanes)
     broken = threading.Event()
