@@ -40,8 +40,9 @@ def configure_server_logs() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine())
     logging.basicConfig(level=_level("INFO"), handlers=[handler], force=True)
-    # The client repeats at this level what its errors say, and each reconnection.
-    logging.getLogger("kafka").setLevel(max(logging.WARNING, logging.getLogger().level))
+    # These repeat at this level what their errors say, each reconnection and each request.
+    for chatty in ("kafka", "httpx"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
 def silence_libraries() -> None:
