@@ -29,7 +29,7 @@ EDITED_GROUPS = 115
 LONE_PHOTOS = 603
 """Photographs without any copy."""
 
-SPLITS = (("train", 0.40), ("val", 0.15), ("test", 0.45))
+SPLITS = (("train", 0.40), ("val", 0.25), ("test", 0.35))
 """Shares of the groups; a group is never in two splits."""
 
 SEED = 20_240_611

@@ -59,7 +59,7 @@ def test_no_group_lies_in_two_splits(photos: pa.Table) -> None:
     assert all(len(names) == 1 for names in splits.values())
     shares = Counter(name for names in splits.values() for name in names)
     assert shares["train"] / len(splits) == pytest.approx(0.40, abs=0.01)
-    assert shares["val"] / len(splits) == pytest.approx(0.15, abs=0.01)
+    assert shares["val"] / len(splits) == pytest.approx(0.25, abs=0.01)
 
 
 def test_groups_are_whole(photos: pa.Table) -> None:

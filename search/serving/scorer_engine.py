@@ -1,0 +1,205 @@
+"""The scorer's one queue and the thread that works it off: callers wait, batches run.
+
+Scoring runs on a single thread: the model's own threads (if it has more than one) are enough for a core or two, and
+batches that compete for the same cores only make each other late.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import inf
+from time import monotonic
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.errors import BadInputError, FaultError, UnavailableError
+from search.scoring.batching import Batch, BatchPolicy, BatchQueue, Request
+from search.scoring.model import PairModel
+from search.serving.scorer_metrics import ScorerMetrics
+
+__all__ = ["Pairs", "ScorerEngine"]
+
+log = logging.getLogger(__name__)
+
+_IDLE_LOOK_S = 0.5
+"""While requests wait for a batch, the queue is looked through for expired ones at least so often."""
+
+
+@dataclass(eq=False, slots=True)
+class Pairs:
+    """One caller's pairs: packed codes (n, bytes), the model that shall score them, and the answer."""
+
+    left: NDArray[np.uint8]
+    right: NDArray[np.uint8]
+    model: PairModel
+    request: Request
+    scores: NDArray[np.float32]
+    scored: int = 0
+    error: Exception | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+class ScorerEngine:
+    """Scores pairs for many callers at once, in micro-batches."""
+
+    def __init__(self, policy: BatchPolicy, metrics: ScorerMetrics, clock: Callable[[], float] = monotonic) -> None:
+        """Starts the thread.
+
+        Args:
+            policy: Of batches and queue.
+            metrics: Count.
+            clock: Seconds, monotonic.
+        """
+        self._queue = BatchQueue(policy)
+        self._metrics = metrics
+        self._clock = clock
+        self._waiting: dict[Request, Pairs] = {}
+        self._changed = threading.Condition()
+        self._stopped = False
+        metrics.queued.set_function(lambda: self._queue.queued_pairs)
+        self._thread = threading.Thread(target=self._work, name="scorer-engine", daemon=True)
+        self._thread.start()
+
+    def score(
+        self,
+        client: str,
+        model: PairModel,
+        left: NDArray[np.uint8],
+        right: NDArray[np.uint8],
+        deadline_s: float = inf,
+        on_submitted: Callable[[Callable[[], None]], None] | None = None,
+    ) -> NDArray[np.float32]:
+        """Scores pairs; blocks until they are done.
+
+        Args:
+            client: Whose turn it is is reckoned by it.
+            model: Scores them.
+            left: Packed codes (n, bytes).
+            right: The others.
+            deadline_s: Seconds from now that the caller waits.
+            on_submitted: Given a function that withdraws the request; to be called when the caller is gone.
+
+        Raises:
+            UnavailableError: The queue is full, the deadline passed, or the engine stops.
+            FaultError: The model failed.
+        """
+        if not len(left):
+            return np.empty(0, dtype=np.float32)
+        pairs = self._submit(client, model, left, right, deadline_s)
+        if on_submitted is not None:
+            on_submitted(lambda: self._withdraw(pairs))
+        if not pairs.done.wait(None if deadline_s == inf else deadline_s):
+            self._withdraw(pairs)
+            self._metrics.expired.inc()
+            raise UnavailableError(f"the deadline passed after {deadline_s:.3f} s in the scorer's queue")
+        if pairs.error is not None:
+            raise pairs.error
+        return pairs.scores
+
+    def stop(self) -> None:
+        """Ends the thread; what still waits fails with UnavailableError."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _submit(
+        self,
+        client: str,
+        model: PairModel,
+        left: NDArray[np.uint8],
+        right: NDArray[np.uint8],
+        deadline_s: float,
+    ) -> Pairs:
+        now = self._clock()
+        request = Request(client, model.card.version, len(left), now, now + deadline_s)
+        pairs = Pairs(left, right, model, request, np.empty(len(left), dtype=np.float32))
+        with self._changed:
+            if self._stopped:
+                raise UnavailableError("the scorer stops")
+            try:
+                self._queue.offer(request)
+            except UnavailableError:
+                self._metrics.rejected.inc()
+                raise
+            self._waiting[request] = pairs
+            self._changed.notify()
+        return pairs
+
+    def _withdraw(self, pairs: Pairs) -> None:
+        with self._changed:
+            pairs.request.abandoned = True
+            self._changed.notify()
+
+    def _work(self) -> None:
+        while (batch := self._next_batch()) is not None:
+            self._run(batch)
+        with self._changed:
+            left, self._waiting = list(self._waiting.values()), {}
+            self._queue.clear()
+        for pairs in left:
+            pairs.error = UnavailableError("the scorer stops")
+            pairs.done.set()
+
+    def _next_batch(self) -> Batch | None:
+        """Waits for a batch; None when the engine stops."""
+        with self._changed:
+            while not self._stopped:
+                now = self._clock()
+                for request in self._queue.drop_expired(now):
+                    self._fail(self._waiting.pop(request), UnavailableError("nobody waits for it any more"))
+                batch = self._queue.take(now)
+                if batch is not None:
+                    return batch
+                due = self._queue.ready_at()
+                self._changed.wait(None if due is None else min(_IDLE_LOOK_S, max(0.0, due - now)))
+            return None
+
+    def _run(self, batch: Batch) -> None:
+        parts = [(self._waiting[part.request], part) for part in batch.slices]
+        started = self._clock()
+        for pairs, part in parts:
+            if part.start == 0:
+                self._metrics.queue_seconds.observe(max(0.0, started - pairs.request.arrived_s))
+        try:
+            left = np.concatenate([pairs.left[part.start : part.stop] for pairs, part in parts])
+            right = np.concatenate([pairs.right[part.start : part.stop] for pairs, part in parts])
+            scores = parts[0][0].model.score(left, right)
+        except Exception as error:
+            # Whatever went wrong, those who wait must hear of it and the thread must go on.
+            log.exception("the model %s failed on a batch of %d pairs", batch.model, batch.pairs)
+            self._fail_batch(batch, error)
+            return
+        self._metrics.batch(batch.pairs, self._clock() - started, scores)
+        at = 0
+        for pairs, part in parts:
+            count = part.stop - part.start
+            pairs.scores[part.start : part.stop] = scores[at : at + count]
+            pairs.scored += count
+            at += count
+            if pairs.scored == len(pairs.scores):
+                self._finish(pairs)
+
+    def _finish(self, pairs: Pairs) -> None:
+        with self._changed:
+            self._waiting.pop(pairs.request, None)
+        pairs.done.set()
+
+    def _fail_batch(self, batch: Batch, error: Exception) -> None:
+        refused = error if isinstance(error, BadInputError) else None
+        with self._changed:
+            for part in batch.slices:
+                pairs = self._waiting.pop(part.request)
+                part.request.abandoned = True
+                self._fail(pairs, refused or FaultError(f"the model {batch.model} failed: {error}"))
+            for request in self._queue.drop_expired(-inf):
+                self._waiting.pop(request, None)
+
+    @staticmethod
+    def _fail(pairs: Pairs, error: Exception) -> None:
+        pairs.error = error
+        pairs.done.set()

@@ -1,0 +1,48 @@
+"""Pair features: the XOR of two codes, bit by bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from search.errors import BadInputError
+from search.projection import CodeSettings
+from search.scoring.features import as_codes, hamming_distances, pair_bits, unpack_codes
+
+CODES = arrays(np.uint8, st.tuples(st.just(2), st.integers(0, 6), st.just(5)))
+
+
+@given(CODES)
+def test_pair_bits_say_where_codes_differ(pair: np.ndarray) -> None:
+    left, right = pair
+    bits = pair_bits(left, right)
+    for row in range(len(left)):
+        one, other = (int.from_bytes(code[row].tobytes(), "big") for code in (left, right))
+        assert int("".join(map(str, bits[row])) or "0", 2) == one ^ other
+    np.testing.assert_array_equal(bits, pair_bits(right, left))
+    np.testing.assert_array_equal(hamming_distances(left, right), bits.sum(axis=1))
+
+
+def test_unpacking_undoes_the_packing_of_the_projection() -> None:
+    projection = CodeSettings(dimension=12, bits=40, seed=3).build()
+    vectors = np.random.RandomState(0).standard_normal((7, 12)).astype(np.float32)
+    np.testing.assert_array_equal(unpack_codes(projection.codes(vectors)), projection.bits(vectors))
+
+
+def test_distances_broadcast() -> None:
+    codes = np.arange(12, dtype=np.uint8).reshape(4, 3)
+    distances = hamming_distances(codes[:, None], codes[None])
+    assert distances.shape == (4, 4)
+    np.testing.assert_array_equal(np.diag(distances), 0)
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [np.zeros((3, 4), np.uint8), np.zeros((3, 5), np.int64), np.zeros(5, np.uint8), b"12345", [[1.5] * 5]],
+)
+def test_other_shapes_and_types_are_refused(codes: object) -> None:
+    with pytest.raises(BadInputError, match=r"\(n, 5\) uint8 were expected"):
+        as_codes(codes, 5)
