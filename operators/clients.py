@@ -7,7 +7,10 @@ from typing import Protocol
 
 from operators.service import Client, ServerAddress
 from search.serving import scorer_pb2, search_pb2
+from search.serving.scorer_client import ScorerClient
+from search.serving.search_client import SearchClient
 from search.types import Decision, ImageId, Lookup
+from storage.serving.client import StorageClient
 
 __all__ = ["Scorer", "Search", "Storage", "open_scorer", "open_search", "open_storage"]
 
@@ -52,20 +55,14 @@ class Storage(Client, Protocol):
 
 def open_search(server: ServerAddress) -> Search:
     """A client of the search server."""
-    from search.serving.search_client import SearchClient
-
     return SearchClient(server.address, server.deadline_s, server.max_message_bytes)
 
 
 def open_scorer(server: ServerAddress) -> Scorer:
     """A client of the scorer."""
-    from search.serving.scorer_client import ScorerClient
-
     return ScorerClient(server.address, server.deadline_s, server.max_message_bytes)
 
 
 def open_storage(server: ServerAddress) -> Storage:
     """A client of the storage server."""
-    from storage.serving.client import StorageClient
-
     return StorageClient(server.address, server.deadline_s, server.max_message_bytes)
