@@ -28,6 +28,10 @@ class Search(Client, Protocol):
         """The next candidates of images already inserted."""
         ...
 
+    def describe(self) -> search_pb2.DescribeResponse:
+        """Position, versions and codes of the index."""
+        ...
+
     def hide(self, place: int) -> object:
         """Hides an inserted image from all later places."""
         ...
@@ -38,6 +42,10 @@ class Scorer(Client, Protocol):
 
     def score(self, blocks: Sequence[scorer_pb2.PairBlock], model_version: str = "") -> scorer_pb2.ScoreResponse:
         """Scores of pairs of codes."""
+        ...
+
+    def describe(self) -> scorer_pb2.DescribeResponse:
+        """The served model and the codes that it compares."""
         ...
 
 

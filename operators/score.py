@@ -17,7 +17,7 @@ from operators.rows import keyed
 from operators.service import Done, ServerAddress, Step
 from operators.unscored import hide, mark_unscored
 from search.dead_letters import BadRecord, Reason
-from search.errors import FaultError
+from search.errors import FaultError, MismatchError, RefusedError
 from search.serving.scorer_pb2 import PairBlock, ScoreResponse
 
 __all__ = ["ScoreFunction", "ScoreStep"]
@@ -40,6 +40,8 @@ class ScoreStep(Step[bytes]):
         self._search = search
         self._joined_topic = joined_topic
         self._unscored = unscored
+        self._trusted: tuple[str | None, str] | None = None
+        """Scorer process and model version whose codes were found to be the index's."""
 
     def offset(self, item: bytes) -> int:
         """Where the record lies in `joined`."""
@@ -56,8 +58,7 @@ class ScoreStep(Step[bytes]):
         scorable = [one for one in batch if one.answer.score_code and not one.unscored]
         for part in _calls(scorable):
             blocks = [_block(one) for one in part]
-            response = self._scorer.score(blocks)
-            _check(blocks, response)
+            response = self._score(blocks)
             for one, values in zip(part, response.scores, strict=True):
                 one.scores.CopyFrom(_scores(response, values))
         return Done(len(items), [keyed(one.SerializeToString()) for one in batch])
@@ -69,6 +70,32 @@ class ScoreStep(Step[bytes]):
         letter = mark_unscored(one, bad, self._joined_topic)
         self._unscored(bad.reason)
         return Done(1, [keyed(one.SerializeToString()), letter])
+
+    def _score(self, blocks: Sequence[PairBlock]) -> ScoreResponse:
+        try:
+            response = self._scorer.score(blocks)
+        except RefusedError:
+            self._check_codes()
+            raise
+        source = self._scorer.boot_id, response.model_version
+        if source != self._trusted:
+            self._check_codes()
+            self._trusted = source
+        _check(blocks, response)
+        return response
+
+    def _check_codes(self) -> None:
+        """Makes sure that a model which came while the job runs compares the codes that the index keeps.
+
+        Else it would refuse every image, or give scores that mean nothing.
+        """
+        model, index = self._scorer.describe(), self._search.describe()
+        if (model.code_fingerprint, model.code_bytes) != (index.code_fingerprint, index.code_bytes):
+            raise MismatchError(
+                f"the index keeps score codes {index.code_fingerprint[:12]} of {index.code_bytes} bytes, the model "
+                f"{model.model_version} compares {model.code_fingerprint[:12]} of {model.code_bytes} bytes: "
+                "serve a model trained for these codes, or rebuild the index"
+            )
 
 
 def _calls(batch: Sequence[InFlight]) -> Iterator[list[InFlight]]:

@@ -43,10 +43,11 @@ POLICY = BatchPolicy(max_items=4, backoff_first_ms=10, backoff_max_ms=50)
 class Town:
     """The two servers, on folders and ports that outlive them, and the three functions."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, scorer: FakeScorer) -> None:
         self._ports = free_ports(4)
         self._folder = folder
         self.store = MemoryStore()
+        self.scorer = scorer
         self.clock = FakeClock()
         self.running = ExitStack()
         search, storage = self.address(0), self.address(2)
@@ -64,6 +65,7 @@ class Town:
         """Both servers, with new boot ids."""
         settings = server_settings(self._folder / "index")
         extractor, hyperplanes = settings.terms.build(), settings.code.build()
+        self.scorer.code_fingerprint, self.scorer.code_bytes = hyperplanes.fingerprint, hyperplanes.code_bytes
         index = open_index(settings, extractor, hyperplanes)
         self.running.callback(index.close)
         registry = CollectorRegistry()
@@ -116,7 +118,7 @@ def town(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Town]:
     scorer = FakeScorer()
     for module in ("score", "assign"):
         monkeypatch.setattr(f"operators.{module}.open_scorer", lambda address: scorer)
-    town = Town(tmp_path)
+    town = Town(tmp_path, scorer)
     town.start()
     yield town
     town.stop()

@@ -12,7 +12,7 @@ from operators.in_flight_pb2 import InFlight
 from operators.score import ScoreFunction, ScoreStep
 from operators.service import ServerAddress
 from search.dead_letters import Reason, parse_dead_letter
-from search.errors import FaultError
+from search.errors import FaultError, MismatchError
 from search.serving.scorer_pb2 import ScoreResponse
 from search.serving.search_pb2 import Answer, Candidates
 from tests.support.events import joined
@@ -117,6 +117,35 @@ def test_an_image_that_the_scorer_refuses_is_hidden_and_goes_on_unscored(
     assert (key, letter.reason, letter.source.topic, letter.source.offset) == (b"image-2", Reason.REFUSED, "joined", 2)
     assert letter.payload == joined("image-2", seed=2)
     assert score.context.metric("unscored_total{reason=refused}") == 1
+
+
+def test_a_model_for_other_codes_fails_the_job_and_harms_no_image(scorer: FakeScorer, search: FakeSearch) -> None:
+    score = harness()
+    score.send(in_flight(0))
+    score.advance(5)
+    scorer.model_version, scorer.code_fingerprint = "model-2", "codes-2"
+    score.send(in_flight(1))
+    with pytest.raises(MismatchError, match="codes-1 of 1 bytes, the model model-2 compares codes-2"):
+        score.advance(5)
+    assert [one.offset for one in out(score)] == [0]
+
+
+def test_a_model_that_refuses_other_codes_fails_the_job_too(scorer: FakeScorer, search: FakeSearch) -> None:
+    scorer.code_fingerprint, scorer.breaks_on = "codes-2", {b"\x0f"}
+    score = harness()
+    score.send(in_flight(0))
+    with pytest.raises(MismatchError):
+        score.advance(5)
+
+
+def test_codes_are_compared_once_per_model(scorer: FakeScorer, search: FakeSearch) -> None:
+    asked: list[str] = []
+    search.before = asked.append
+    score = harness()
+    for offset in range(8):
+        scorer.model_version = f"model-{offset // 4}"
+        score.send(in_flight(offset))
+    assert asked == ["describe", "describe"]
 
 
 def test_hiding_is_waited_for(scorer: FakeScorer, search: FakeSearch) -> None:

@@ -86,7 +86,9 @@ class FakeSearch(FakeServer):
 
     def describe(self) -> search_pb2.DescribeResponse:
         self.enter("describe")
-        return search_pb2.DescribeResponse(log_id=self.log_id, offset=self.offset, index_version="terms-1")
+        return search_pb2.DescribeResponse(
+            log_id=self.log_id, offset=self.offset, index_version="terms-1", code_fingerprint="codes-1", code_bytes=1
+        )
 
     def insert_and_search(
         self, log_id: str, entries: Sequence[search_pb2.LogEntry]
@@ -172,12 +174,17 @@ class FakeScorer(FakeServer):
     """The scorer."""
 
     calls: list[tuple[str, list[scorer_pb2.PairBlock]]] = field(default_factory=list)
+    model_version: str = "model-1"
+    code_fingerprint: str = "codes-1"
+    code_bytes: int = 1
     breaks_on: set[bytes] = field(default_factory=set)
     """Query codes that it refuses without saying which."""
 
     def describe(self) -> scorer_pb2.DescribeResponse:
         self.enter("describe")
-        return scorer_pb2.DescribeResponse(model_version="model-1")
+        return scorer_pb2.DescribeResponse(
+            model_version=self.model_version, code_fingerprint=self.code_fingerprint, code_bytes=self.code_bytes
+        )
 
     def score(self, blocks: Sequence[scorer_pb2.PairBlock], model_version: str = "") -> scorer_pb2.ScoreResponse:
         self.enter("score")
@@ -185,7 +192,7 @@ class FakeScorer(FakeServer):
         if self.breaks_on & {block.query_code for block in blocks}:
             raise RefusedError("a code is bad")
         return scorer_pb2.ScoreResponse(
-            model_version=model_version or "model-1",
+            model_version=model_version or self.model_version,
             accept=ACCEPT,
             head_accept=ACCEPT,
             adopt=ACCEPT,
