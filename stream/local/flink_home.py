@@ -154,6 +154,8 @@ def flink_config(settings: Settings, java_options: str) -> dict[str, str | int |
         "table.exec.uid.generation": "ALWAYS",
         # Metrics; the port comes with the command
         "metrics.reporter.prom.factory.class": "org.apache.flink.metrics.prometheus.PrometheusReporterFactory",
+        # Else the bounds of histograms, le="0.25", come out as 0_25.
+        "metrics.reporter.prom.filterLabelValueCharacters": False,
     }
     if flink.host in _LOOPBACK:
         # Elsewhere a task manager finds its own address: it need not run where the job manager does.

@@ -111,7 +111,6 @@ def test_an_unscored_image_becomes_its_own_head(servers: Servers) -> None:
     assert [move.cause for d in servers.storage.written for move in d.moves] == [Cause.FOUNDED, Cause.UNSCORED]
 
 
-@pytest.mark.xfail(strict=True, reason="the store refuses a swallowed decision that names no image")
 def test_a_record_that_cannot_be_read_advances_the_position_only(servers: Servers) -> None:
     assign = harness()
     send(assign, servers, joined("a", seed=1))
