@@ -117,7 +117,7 @@ def test_a_record_that_cannot_be_read_advances_the_position_only(servers: Server
     assign.send(InFlight(offset=1, record=b"garbage\xff", unscored="unparsable: no").SerializeToString())
     assign.advance(10)
     assert servers.storage.store.position().offset == 1
-    assert assign.context.metric("swallowed_total{outcome=superseded}") == 1
+    assert assign.context.metric("swallowed_total{outcome=unreadable}") == 1
 
 
 @pytest.mark.parametrize("error", [FaultError("disk"), RefusedError("no", 0)])
