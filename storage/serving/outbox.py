@@ -64,7 +64,7 @@ class OutboxSettings:
     chunk_bytes: int = 262_144
     """A chunk ends with the entry that reaches it; it must fit into one request of the sender."""
     backoff_first_s: float = 0.1
-    backoff_max_s: float = 5.0
+    backoff_max_s: float = 1.0
 
 
 class Outbox:

@@ -1,0 +1,137 @@
+"""The server as a process: it serves on three ports, outlives kill -9, stops when asked, says why it cannot start."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from search.errors import UnavailableError
+from storage.serving.client import StorageClient
+from tests.storage.store_contract import A, B, C, founds, joins
+from tests.support.ports import free_ports
+from tests.support.store_strategies import LOG
+
+ROOT = Path(__file__).parents[3]
+
+SERVE = """
+import logging, sys
+from pathlib import Path
+from search.serving.rpc import Listen
+from storage.serving.server import StorageServerSettings, serve
+
+folder, identity = sys.argv[1:3]
+port, page, api = map(int, sys.argv[3:])
+logging.basicConfig(level=logging.INFO)
+listen = Listen("127.0.0.1", port, page, 1 << 22)
+serve(StorageServerSettings(listen, Path(folder), "127.0.0.1", api, 100, "127.0.0.1:1", "assignments", "", identity))
+"""
+
+
+@dataclass
+class House:
+    """Where a server runs, and the processes that were started there."""
+
+    folder: Path
+    ports: list[int]
+    processes: list[subprocess.Popen[bytes]]
+
+    def start(self, identity: str = "photos", ready: bool = True) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", SERVE, str(self.folder), identity, *map(str, self.ports)]
+        with self.log.open("w") as log:
+            process = subprocess.Popen(command, cwd=ROOT, stderr=log)
+        self.processes.append(process)
+        while ready and not self.answers():
+            assert process.poll() is None, self.log.read_text()
+            time.sleep(0.05)
+        return process
+
+    @property
+    def log(self) -> Path:
+        """What the process that was started last says."""
+        return self.folder.parent / f"{self.ports[0]}.log"
+
+    def answers(self) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.ports[1]}/readyz").is_success
+        except httpx.HTTPError:
+            return False
+
+    def client(self) -> StorageClient:
+        return StorageClient(f"127.0.0.1:{self.ports[0]}", 5.0, 1 << 22)
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"http://127.0.0.1:{self.ports[2]}{path}")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path / "store", free_ports(3), [])
+    yield house
+    for process in house.processes:
+        process.kill()
+        process.wait()
+
+
+def test_it_serves_outlives_a_kill_and_stops(house: House) -> None:
+    first = house.start()
+    with closing(house.client()) as client:
+        assert client.apply(LOG, [founds(0, A), joins(1, B, A)], -1, 0) == 1
+        boot = client.boot_id
+        first.kill()
+        first.wait()
+        with pytest.raises(UnavailableError):
+            client.look_up([A])
+        second = house.start()
+        assert client.apply(LOG, [founds(2, C)], 1, 0) == 2
+        assert client.boot_id != boot
+        assert list(client.verify())[-1].images == 3
+    assert house.get("/v1/images/b").json()["head"] == "a"
+    assert house.get("/readyz").json() == {"status": "ready"}
+    assert house.get("/openapi.json").json()["info"]["title"] == "neardup"
+    pages = [house.get("/metrics").text, httpx.get(f"http://127.0.0.1:{house.ports[1]}/metrics").text]
+    for page in pages:
+        assert "neardup_storage_images 3.0" in page
+        assert "neardup_storage_published_lag_entries 3.0" in page
+    while "neardup_storage_publish_failures_total 0.0" in house.get("/metrics").text:
+        time.sleep(0.1)
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(15) == 0
+    log = house.log.read_text()
+    assert '"images": 2' in log
+    assert log.count("publishing waits") == 1
+    assert "Traceback" not in log
+    assert not house.answers()
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2])
+def test_a_taken_port_is_named(house: House, taken: int) -> None:
+    with socket.create_server(("127.0.0.1", house.ports[taken])):
+        process = house.start(ready=False)
+        assert process.wait(20) != 0
+    assert str(house.ports[taken]) in house.log.read_text()
+
+
+def test_one_folder_has_one_server(house: House) -> None:
+    house.start()
+    other = House(house.folder, free_ports(3), house.processes)
+    process = other.start(ready=False)
+    assert process.wait(20) != 0
+    assert "LockedError" in other.log.read_text()
+
+
+def test_a_store_of_another_signal_is_refused(house: House) -> None:
+    house.start().terminate()
+    house.processes[0].wait(15)
+    process = house.start(identity="texts", ready=False)
+    assert process.wait(20) != 0
+    assert "'photos'" in house.log.read_text()
