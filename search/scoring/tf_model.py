@@ -7,6 +7,7 @@ the last step, a sigmoid, takes a slightly different path for a remainder that d
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.errors import BadInputError, SettingsError
+from search.errors import BadInputError
 from search.scoring.card import ModelCard
 from search.scoring.model import PairModel
 
@@ -34,6 +35,8 @@ __all__ = [
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import tensorflow as tf
+
+log = logging.getLogger(__name__)
 
 SIGNATURE = "serving_default"
 INPUT_LEFT = "left"
@@ -114,19 +117,18 @@ def load_tf(folder: Path, card: ModelCard) -> PairModel:
 
 
 def limit_threads(threads: int) -> None:
-    """Limits TensorFlow to so many threads within an operation; must come before its first operation.
+    """Limits TensorFlow to so many threads within an operation.
 
-    Raises:
-        SettingsError: TensorFlow runs already with another number.
+    It must come before TensorFlow's first operation in this process; later it only warns, as no score depends on it.
     """
     if tf.config.threading.get_intra_op_parallelism_threads() == threads:
         return
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
-    except RuntimeError as error:
-        running = tf.config.threading.get_intra_op_parallelism_threads()
-        raise SettingsError(f"TensorFlow runs with {running} threads already, {threads} were asked for") from error
+    except RuntimeError:
+        running = tf.config.threading.get_intra_op_parallelism_threads() or "as many threads as there are cores"
+        log.warning("TensorFlow runs already, with %s: %d were asked for", running, threads)
 
 
 def _pad(codes: NDArray[np.uint8], rows: int) -> NDArray[np.uint8]:

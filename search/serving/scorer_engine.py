@@ -16,17 +16,21 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from search.errors import BadInputError, FaultError, UnavailableError
+from search.errors import BadInputError, UnavailableError
 from search.scoring.batching import Batch, BatchPolicy, BatchQueue, Request
 from search.scoring.model import PairModel
 from search.serving.scorer_metrics import ScorerMetrics
 
-__all__ = ["Pairs", "ScorerEngine"]
+__all__ = ["ModelFailedError", "Pairs", "ScorerEngine"]
 
 log = logging.getLogger(__name__)
 
 _IDLE_LOOK_S = 0.5
 """While requests wait for a batch, the queue is looked through for expired ones at least so often."""
+
+
+class ModelFailedError(Exception):
+    """The model raised an error; a bug or a broken machine, so no part of our tree: callers see a fault."""
 
 
 @dataclass(eq=False, slots=True)
@@ -85,7 +89,8 @@ class ScorerEngine:
 
         Raises:
             UnavailableError: The queue is full, the deadline passed, or the engine stops.
-            FaultError: The model failed.
+            ModelFailedError: The model raised an error on the batch.
+            BadInputError: The codes do not fit the model.
         """
         if not len(left):
             return np.empty(0, dtype=np.float32)
@@ -94,7 +99,6 @@ class ScorerEngine:
             on_submitted(lambda: self._withdraw(pairs))
         if not pairs.done.wait(None if deadline_s == inf else deadline_s):
             self._withdraw(pairs)
-            self._metrics.expired.inc()
             raise UnavailableError(f"the deadline passed after {deadline_s:.3f} s in the scorer's queue")
         if pairs.error is not None:
             raise pairs.error
@@ -150,14 +154,20 @@ class ScorerEngine:
         with self._changed:
             while not self._stopped:
                 now = self._clock()
-                for request in self._queue.drop_expired(now):
-                    self._fail(self._waiting.pop(request), UnavailableError("nobody waits for it any more"))
+                self._drop_expired(now)
                 batch = self._queue.take(now)
                 if batch is not None:
                     return batch
                 due = self._queue.ready_at()
                 self._changed.wait(None if due is None else min(_IDLE_LOOK_S, max(0.0, due - now)))
             return None
+
+    def _drop_expired(self, now_s: float) -> None:
+        for request in self._queue.drop_expired(now_s):
+            self._metrics.expired.inc()
+            pairs = self._waiting.pop(request, None)
+            if pairs is not None:
+                self._fail(pairs, UnavailableError("the deadline passed in the scorer's queue"))
 
     def _run(self, batch: Batch) -> None:
         parts = [(self._waiting[part.request], part) for part in batch.slices]
@@ -195,9 +205,8 @@ class ScorerEngine:
             for part in batch.slices:
                 pairs = self._waiting.pop(part.request)
                 part.request.abandoned = True
-                self._fail(pairs, refused or FaultError(f"the model {batch.model} failed: {error}"))
-            for request in self._queue.drop_expired(-inf):
-                self._waiting.pop(request, None)
+                self._fail(pairs, refused or ModelFailedError(f"the model {batch.model} failed: {error}"))
+            self._drop_expired(-inf)
 
     @staticmethod
     def _fail(pairs: Pairs, error: Exception) -> None:

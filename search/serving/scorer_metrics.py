@@ -55,7 +55,9 @@ class ScorerMetrics:
             "neardup_scorer_rejected_requests_total", "Requests turned away by the full queue", registry=registry
         )
         self.expired = Counter(
-            "neardup_scorer_expired_requests_total", "Requests whose deadline passed in the queue", registry=registry
+            "neardup_scorer_expired_requests_total",
+            "Requests that left the queue unscored: deadline passed, caller gone, or another part of them failed",
+            registry=registry,
         )
         self.queued = Gauge("neardup_scorer_queued_pairs", "Pairs that wait", registry=registry)
         self.model = Gauge(

@@ -19,8 +19,7 @@ Layers = tuple[list[np.ndarray], list[np.ndarray]]
 def trained(sizes: tuple[int, ...], seed: int = 0, scale: float = 1.0) -> Layers:
     random = np.random.RandomState(seed)
     weights = [
-        (scale * random.standard_normal(shape) * (2 / shape[0]) ** 0.5).astype(np.float32)
-        for shape in pairwise(sizes)
+        (scale * random.standard_normal(shape) * (2 / shape[0]) ** 0.5).astype(np.float32) for shape in pairwise(sizes)
     ]
     return weights, [(scale * random.standard_normal(size)).astype(np.float32) for size in sizes[1:]]
 

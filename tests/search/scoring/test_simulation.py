@@ -1,0 +1,99 @@
+"""The simulated stream decides like the real rule on the reference store."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import pytest
+
+from search.clustering.assignment import Arrival, More, MoreNeed, PairNeed, assign
+from search.scoring.candidates import rank_candidates
+from search.scoring.simulation import SimulatedStream
+from search.types import Decision, Lookup, Thresholds
+from storage.memory import MemoryStore
+from tests.support.fake_model import expected_scores
+
+THRESHOLDS = Thresholds(accept=0.75, head_accept=0.625, adopt=0.6875)
+
+
+class World:
+    """Images in families, so that chains, adopting and refusing heads all occur."""
+
+    def __init__(self, seed: int, images: int = 150) -> None:
+        random = np.random.RandomState(seed)
+        families = random.randint(0, 256, (12, 8)).astype(np.uint8)
+        noise = np.packbits(random.random_sample((images, 64)) < random.uniform(0, 0.25, (images, 1)), axis=1)
+        self.codes = families[random.randint(0, 12, images)] ^ noise
+        bits = np.unpackbits(self.codes, axis=1).reshape(images, 16, 4)
+        self.terms = bits.astype(np.uint32) @ np.array([8, 4, 2, 1], dtype=np.uint32)
+        self.ids = [f"image {number}" for number in range(images)]
+        self.ranked = rank_candidates(self.terms, images, 1, earlier_only=True)
+
+    def stream(self, page: int) -> SimulatedStream:
+        return SimulatedStream(self.ids, self.codes, self.ranked, page, expected_scores)
+
+
+class StorePorts:
+    """The real rule on the reference store, one image at a time, everything asked for afresh."""
+
+    def __init__(self, world: World, stream: SimulatedStream, store: MemoryStore) -> None:
+        self._world = world
+        self._stream = stream
+        self._store = store
+
+    def look_up(self, ids: Collection[str]) -> Lookup:
+        return self._store.look_up(ids)  # type: ignore[arg-type]
+
+    def score(self, pairs: Sequence[PairNeed]) -> Mapping[PairNeed, float]:
+        def one(pair: PairNeed) -> float:
+            left, right = (np.frombuffer(code, np.uint8)[None] for code in (pair.left, pair.right))
+            return float(expected_scores(left, right)[0])
+
+        return {pair: one(pair) for pair in pairs}
+
+    def more(self, needs: Sequence[MoreNeed]) -> Mapping[MoreNeed, More]:
+        return {need: self._stream._candidates(need.place, need.after) for need in needs}
+
+    def apply(self, decisions: Sequence[Decision], offset: int, revision: int) -> None:
+        self._store.apply("log", decisions, offset, revision)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("page", [3, 100])
+def test_equals_the_reference_store(seed: int, page: int) -> None:
+    world = World(seed)
+    stream = world.stream(page)
+    heads = stream.heads(THRESHOLDS)
+    store = MemoryStore()
+    ports = StorePorts(world, stream, store)
+    for image in range(len(world.ids)):
+        arrival: Arrival = stream._arrival(image, THRESHOLDS)
+        assert assign([arrival], ports, now_ms=0) == 1
+    standings = store.look_up(world.ids).standings  # type: ignore[arg-type]
+    assert [standings[image_id].head for image_id in world.ids] == heads  # type: ignore[index]
+    assert 1 < len(set(heads)) < len(heads)
+
+
+def test_thresholds_can_be_changed_without_scoring_anew() -> None:
+    world, calls = World(1), []
+
+    def counting(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        calls.append(len(left))
+        return expected_scores(left, right)
+
+    stream = SimulatedStream(world.ids, world.codes, world.ranked, 100, counting)
+    strict = stream.heads(Thresholds(1.0, 1.0, 1.0))
+    assert len(calls) == 1
+    assert len(set(strict)) > len(set(stream.heads(THRESHOLDS)))
+    assert stream.heads(Thresholds(1.0, 1.0, 1.0)) == strict
+
+
+def test_pairs_are_the_first_page_of_every_image() -> None:
+    world = World(2)
+    stream = world.stream(5)
+    counts = np.bincount(stream.pairs[:, 0], minlength=len(world.ids))
+    assert (counts == np.minimum(5, np.diff(world.ranked.starts))).all()
+    assert (stream.pairs[:, 1] < stream.pairs[:, 0]).all()
+    left, right = stream.pairs.T
+    np.testing.assert_array_equal(stream.scores, expected_scores(world.codes[left], world.codes[right]))

@@ -1,0 +1,175 @@
+"""The served graph: equal to the oracle, and the same bits for a pair in every shape, at every position of a batch."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from search.errors import BadInputError
+from search.scoring.card import read_card, write_card
+from search.scoring.exact_network import Calibration, ExactNetwork, quantise
+from search.scoring.export import export
+from search.scoring.model import PairModel
+from search.scoring.model_folder import ModelFolder
+from search.scoring.tf_model import SHAPES, TfPairModel, load_tf, padded_slices
+from tests.support.fake_model import card, random_codes
+
+BITS = 256
+SAMPLE = Path(__file__).parents[3] / "examples" / "photos"
+
+
+def make_network(bits: int = BITS, hidden: tuple[int, ...] = (48, 16)) -> ExactNetwork:
+    random = np.random.RandomState(1)
+    sizes = (bits, *hidden, 1)
+    weights = [(random.standard_normal(shape) * (2 / shape[0]) ** 0.5).astype(np.float32) for shape in pairwise(sizes)]
+    biases = [(0.1 * random.standard_normal(size)).astype(np.float32) for size in sizes[1:]]
+    return quantise(weights, biases, Calibration(1.7, -0.3))
+
+
+@pytest.fixture(scope="module")
+def network() -> ExactNetwork:
+    return make_network()
+
+
+@pytest.fixture(scope="module")
+def models(network: ExactNetwork, tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
+    folder = ModelFolder(tmp_path_factory.mktemp("models"))
+    export(network, card(bits=BITS), folder)
+    folder.use("v1")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(models: ModelFolder) -> PairModel:
+    return models.load("v1", load_tf)
+
+
+@pytest.fixture(scope="module")
+def sample_model() -> PairModel:
+    folder = ModelFolder(SAMPLE / "model")
+    return folder.load(folder.served(), load_tf)
+
+
+@pytest.mark.parametrize("pairs", [0, 1, 15, 16, 17, 128, 129, 1000, 1024, 1025, 3000])
+def test_equals_the_oracle(model: PairModel, network: ExactNetwork, pairs: int) -> None:
+    left, right = random_codes(pairs, pairs, BITS // 8)
+    scores = model.score(left, right)
+    assert (scores.dtype, scores.shape) == (np.float32, (pairs,))
+    # The last step, the sigmoid, is not ours: one unit in the last place is allowed. All before it is exact.
+    np.testing.assert_array_max_ulp(scores, network.probabilities(left, right), 1)
+
+
+def test_every_row_of_every_shape_gives_identical_bits(sample_model: PairModel) -> None:
+    """Each pair visits every shape and, over the rotations, rows all through it, among ever other neighbours."""
+    assert isinstance(sample_model, TfPairModel)
+    rows = SHAPES[-1]
+    left, right = random_codes(rows, 5, sample_model.card.code_bytes)
+    right[::3] = left[::3] ^ (right[::3] & right[1::3][: len(right[::3])].mean(axis=0).astype(np.uint8) & 7)
+    expected = sample_model._run(left, right)
+    assert len(np.unique(expected)) > rows // 2
+    for shape in SHAPES:
+        for shift in {0, 1, 2, 3, 7, shape // 2, shape - 1}:
+            one, other = np.roll(left, shift, axis=0), np.roll(right, shift, axis=0)
+            for start in range(0, rows, shape):
+                stop = start + shape
+                scores = sample_model._run(one[start:stop], other[start:stop])
+                np.testing.assert_array_equal(scores, np.roll(expected, shift)[start:stop])
+
+
+def test_any_split_into_batches_gives_identical_bits(sample_model: PairModel) -> None:
+    left, right = random_codes(2500, 6, sample_model.card.code_bytes)
+    expected = sample_model.score(left, right)
+    random = np.random.RandomState(0)
+    for _ in range(10):
+        cuts = np.sort(random.choice(2500, 12, replace=False))
+        parts = [
+            sample_model.score(one, other)
+            for one, other in zip(np.split(left, cuts), np.split(right, cuts), strict=True)
+        ]
+        np.testing.assert_array_equal(np.concatenate(parts), expected)
+
+
+def test_the_score_is_symmetric(sample_model: PairModel) -> None:
+    left, right = random_codes(700, 7, sample_model.card.code_bytes)
+    np.testing.assert_array_equal(sample_model.score(left, right), sample_model.score(right, left))
+
+
+def test_threads_may_score_at_once(model: PairModel) -> None:
+    left, right = random_codes(900, 8, BITS // 8)
+    expected = model.score(left, right)
+    start = threading.Barrier(4)
+
+    def score() -> np.ndarray:
+        start.wait()
+        return model.score(left, right)
+
+    with ThreadPoolExecutor(4) as pool:
+        for answer in [pool.submit(score) for _ in range(4)]:
+            np.testing.assert_array_equal(answer.result(), expected)
+
+
+def test_codes_of_another_length_are_refused(model: PairModel) -> None:
+    with pytest.raises(BadInputError, match=r"\(n, 32\) uint8 were expected, not \(3, 31\)"):
+        model.score(*random_codes(3, code_bytes=31))
+    with pytest.raises(BadInputError, match="3 codes cannot be paired with 2"):
+        model.score(random_codes(3, code_bytes=32)[0], random_codes(2, code_bytes=32)[0])
+
+
+@pytest.mark.parametrize("pairs", [0, 1, 16, 17, 128, 129, 1023, 1024, 1025, 2048, 5000])
+def test_padded_slices_cover_every_pair_once(pairs: int) -> None:
+    slices = padded_slices(pairs)
+    assert [row for start, stop, _ in slices for row in range(start, stop)] == list(range(pairs))
+    assert all(0 < stop - start <= rows and rows in SHAPES for start, stop, rows in slices)
+
+
+def test_shapes_fill_vector_registers() -> None:
+    assert list(SHAPES) == sorted(SHAPES)
+    assert all(rows % 16 == 0 for rows in SHAPES)
+
+
+def test_a_graph_for_other_codes_than_its_card_says_is_refused(models: ModelFolder) -> None:
+    export(make_network(bits=128), card("v2", bits=128), models)
+    path = models.path("v2")
+    stored = read_card(path)
+    write_card(card("v2", bits=BITS), path)
+    with pytest.raises(BadInputError, match=r"takes codes of 16 bytes \(left\), its card says 32"):
+        models.load("v2", load_tf)
+    write_card(stored, path)
+    models.load("v2", load_tf)
+
+
+def test_a_damaged_model_file_is_refused(models: ModelFolder, network: ExactNetwork) -> None:
+    export(network, card("v3", bits=BITS), models)
+    file = models.path("v3") / "saved_model.pb"
+    content = file.read_bytes()
+    file.write_bytes(content[:1000] + b"\0" + content[1001:])
+    with pytest.raises(BadInputError, match=r"saved_model\.pb of the model v3 is damaged"):
+        models.load("v3", load_tf)
+    file.write_bytes(b"nothing")
+    with pytest.raises(BadInputError, match=r"v3 in .* cannot be opened"):
+        load_tf(models.path("v3"), read_card(models.path("v3")))
+
+
+def test_exporting_again_replaces_the_version_whole(models: ModelFolder, network: ExactNetwork) -> None:
+    written = export(network, card("v4", bits=BITS), models)
+    assert (written.bits, written.hidden, written.parameters) == (BITS, (48, 16), network.parameters)
+    (models.path("v4") / "left over").touch()
+    assert export(network, card("v4", bits=BITS), models).files_sha256.keys() == written.files_sha256.keys()
+    assert not (models.path("v4") / "left over").exists()
+    assert models.served() == "v1"
+
+
+def test_the_sample_model_is_for_the_samples_codes(sample_model: PairModel) -> None:
+    from stream.hashing import code_settings
+    from stream.settings import load_settings
+
+    settings = load_settings(SAMPLE.parents[1] / "neardup.toml")
+    _, signal = settings.signal("photos")
+    assert sample_model.card.code_fingerprint == code_settings(settings, signal).build().fingerprint
+    assert sample_model.card.embedding_name == signal.score_embedding.name
+    assert sample_model.card.embedding_version == signal.score_embedding.model_version
