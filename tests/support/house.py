@@ -134,11 +134,19 @@ class House:
 
     def await_heads(self, ids: Sequence[str], signal: str | None = None, timeout_s: float = 120.0) -> dict[str, str]:
         """The head of every image, once all have one."""
-        return eventually(
-            lambda: found if len(found := self.heads(ids, signal)) == len(set(ids)) else None,
-            timeout_s,
-            lambda: f"{len(self.heads(ids, signal))} of {len(set(ids))} images have a head",
-        )
+        known: dict[str, str] = {}
+
+        def ask() -> dict[str, str] | None:
+            # The last one first: while it has none there is no need to ask for the others.
+            missing = [image_id for image_id in reversed(ids) if image_id not in known]
+            known.update(self.heads(missing[:1], signal))
+            if missing and missing[0] in known:
+                known.update(self.heads(missing[1:], signal))
+            return known if len(known) == len(set(ids)) else None
+
+        eventually(ask, timeout_s, lambda: f"{len(known)} of {len(set(ids))} images have a head")
+        # Heads may have moved while others were waited for.
+        return self.heads(ids, signal)
 
     def await_count(self, count: int, timeout_s: float = 120.0) -> None:
         """Returns when storage holds so many images."""

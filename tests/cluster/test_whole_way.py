@@ -1,0 +1,194 @@
+"""From embeddings on Kafka to served clusters, on the real parts: two signals, one of them settings alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from search.dead_letters import Reason
+from search.protos.events_pb2 import FLOAT16, FLOAT32, EmbeddingNotification
+from stream.cli.main import main
+from stream.local.resolved import resolved_toml
+from tests.support.house import PHOTOS, House, eventually, house_settings, running, sample_rows
+from tests.support.text_signal import TextSignal, make_text_signal
+
+pytestmark = pytest.mark.cluster
+
+PHOTO_COUNT = 200
+"""Images of the sample that the tests of this module share."""
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> TextSignal:
+    """A second signal: text vectors of other dimensions, with a model of its own."""
+    return make_text_signal(tmp_path_factory.mktemp("text"))
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, text: TextSignal) -> Iterator[House]:
+    settings = house_settings(tmp_path_factory.mktemp("house"), {"photos": PHOTOS, "text": text.settings})
+    with running(settings) as house:
+        yield house
+
+
+@pytest.fixture(scope="module")
+def photos(house: House) -> dict[str, str]:
+    """The sample's first images, published twice over with bad records between, and the head of each."""
+    rows = sample_rows(PHOTO_COUNT)
+    house.publish(rows[: PHOTO_COUNT // 2])
+    house.send_raw(house.signal.topic("search"), [(b"bad", value) for value in bad_notifications().values()])
+    house.publish(rows)
+    return house.await_heads([row.image_id for row in rows])
+
+
+def good() -> EmbeddingNotification:
+    vector = np.random.default_rng(7).standard_normal(1280).astype("<f2").tobytes()
+    return EmbeddingNotification(
+        image_id="bad",
+        image_version=1,
+        embedding="mobilenet_v2_1.0_224",
+        model_version="1",
+        element_type=FLOAT16,
+        vector=vector,
+        created_at_ms=1_700_000_000_000,
+    )
+
+
+def changed(**fields: Any) -> bytes:
+    message = good()
+    for name, value in fields.items():
+        setattr(message, name, value)
+    return message.SerializeToString()
+
+
+def bad_notifications() -> dict[Reason, bytes]:
+    """One record of each kind that decoding refuses."""
+    return {
+        Reason.EMPTY_PAYLOAD: b"",
+        Reason.OVERSIZED_PAYLOAD: b"x" * 300_000,
+        Reason.UNPARSABLE: b"\xff\xfe no protobuf",
+        Reason.MISSING_ID: changed(image_id=""),
+        Reason.ID_TOO_LONG: changed(image_id="i" * 257),
+        Reason.UNKNOWN_EMBEDDING: changed(embedding="another"),
+        Reason.WRONG_MODEL_VERSION: changed(model_version="2"),
+        Reason.UNKNOWN_ELEMENT_TYPE: changed(element_type=0),
+        Reason.MISSING_VECTOR: changed(vector=b""),
+        Reason.WRONG_VECTOR_LENGTH: changed(element_type=FLOAT32),
+        Reason.NOT_A_NUMBER: changed(vector=np.full(1280, np.nan, "<f2").tobytes()),
+        Reason.INFINITE: changed(vector=np.full(1280, np.inf, "<f2").tobytes()),
+        Reason.ALL_ZERO: changed(vector=bytes(2560)),
+        Reason.NEGATIVE_TIME: changed(created_at_ms=-1),
+        Reason.TIME_TOO_LATE: changed(created_at_ms=2**62),
+    }
+
+
+def test_every_image_has_a_head_and_similar_ones_share_it(house: House, photos: dict[str, str]) -> None:
+    assert len(photos) == PHOTO_COUNT
+    assert all(photos[head] == head for head in photos.values())
+    # The sample's first rows hold whole groups of edited copies: clusters must be there, and not one for all.
+    assert 1 < len(set(photos.values())) < PHOTO_COUNT
+    assert house.problems() == []
+
+
+def test_each_bad_record_is_a_dead_letter_with_its_reason(house: House, photos: dict[str, str]) -> None:
+    wanted = bad_notifications()
+    letters = eventually(
+        lambda: found if len(found := house.dead_letters()) >= len(wanted) else None,
+        30,
+        lambda: f"{len(house.dead_letters())} of {len(wanted)} dead letters",
+    )
+    assert {letter.reason for letter in letters} == set(wanted)
+    for letter in letters:
+        payload = wanted[letter.reason]
+        assert letter.source.topic == house.signal.topic("search")
+        assert letter.source.offset >= 0
+        assert letter.payload_bytes == len(payload)
+        assert letter.payload == payload[: len(letter.payload)]
+        assert letter.truncated == (letter.reason is Reason.OVERSIZED_PAYLOAD)
+    assert "bad" not in house.heads(["bad"])
+
+
+def test_api_pages_give_the_whole_cluster(house: House, photos: dict[str, str]) -> None:
+    heads = list(photos.values())
+    head = max(set(heads), key=heads.count)
+    members = {image for image, its_head in photos.items() if its_head == head}
+    with house.api() as api:
+        assert api.cluster(head)["count"] == len(members)
+        found: list[str] = []
+        token: str | None = None
+        while not found or token is not None:
+            page = api.members_page(head, limit=2, page_token=token)
+            found, token = found + page["members"], page["next_page_token"]
+        assert sorted(found) == sorted(members)
+        assert set(api.similar(found[-1])) == members
+        image = api.image(next(iter(members - {head})))
+    assert image["cause"] in {"matched", "adopted"}
+    assert image["versions"]["model"]
+    assert image["place"] >= 0
+
+
+def test_assignments_carry_every_change_in_order(house: House, photos: dict[str, str]) -> None:
+    def complete() -> list[dict[str, Any]] | None:
+        found = house.assignments()
+        return found if {each["image_id"] for each in found} >= set(photos) else None
+
+    changes = eventually(complete, 30, lambda: f"{len(house.assignments())} changes published")
+    numbers = [change["history_number"] for change in changes]
+    assert numbers == sorted(set(numbers))
+    last = {change["image_id"]: change["head"] for change in changes}
+    assert {image: last[image] for image in photos} == photos
+
+
+def test_a_second_signal_is_settings_alone(house: House, text: TextSignal) -> None:
+    house.publish(text.rows, signal="text")
+    heads = house.await_heads([row.image_id for row in text.rows], signal="text")
+    for first, second in text.twins:
+        assert heads[first] == heads[second]
+    assert len(set(heads.values())) > len(text.twins) // 2
+    assert house.problems("text") == []
+    assert set(heads) & set(house.heads(list(heads))) == set()
+
+
+def test_the_command_line_answers(
+    house: House,
+    photos: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "neardup.toml"
+    file.write_text(resolved_toml(house.settings), encoding="utf-8")
+    monkeypatch.setenv("NEARDUP_SETTINGS", str(file))
+    image, head = next((image, head) for image, head in photos.items() if image != head)
+
+    def run(*arguments: str) -> Any:
+        assert main([*arguments]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    assert run("head", image, "--json")["head"] == head
+    assert image in run("members", head, "--all", "--json")["members"]
+    assert image in run("similar", head, "--json")["members"]
+    assert run("verify", "--json")["problem_count"] == 0
+    status = run("status", "--json")
+    assert house.signal.api.url in json.dumps(status)
+    assert main(["head", "nobody-knows-it"]) == 3
+
+
+def test_metrics_are_served_by_every_part(house: House, photos: dict[str, str]) -> None:
+    import httpx
+
+    signal, flink = house.signal, house.settings.flink
+    pages = {
+        "neardup_search_": signal.search.metrics_port,
+        "neardup_scorer_": signal.scorer.metrics_port,
+        "neardup_storage_": signal.storage.metrics_port,
+        "neardup_job_lag_records": signal.job_metrics_port,
+        "flink_taskmanager_job": flink.taskmanager_metrics_port,
+    }
+    for text, port in pages.items():
+        assert text in httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
