@@ -180,10 +180,10 @@ class Soak:
         """Waits until every image sent so far has its verdict."""
         moved_at = said_at = time.monotonic()
         while len(self._verdicts.heads) < wanted:
-            records = reader.poll(0.2)
-            self._verdicts.take(records)
+            before = self._verdicts.history_number
+            self._verdicts.take(reader.poll(0.2))
             now = time.monotonic()
-            if records:
+            if self._verdicts.history_number > before:
                 moved_at = now
             elif now - moved_at > _STALL_S:
                 raise UnavailableError(

@@ -166,10 +166,10 @@ class _Demo:
     def _await_verdicts(self, reader: TopicReader, verdicts: Verdicts, wanted: set[str], bars: Bars) -> None:
         seen_at = time.monotonic()
         while wanted - verdicts.heads.keys() or verdicts.history_number < self._history_number():
-            records = reader.poll(0.2)
-            verdicts.take(records)
+            before = verdicts.history_number
+            verdicts.take(reader.poll(0.2))
             _show(bars, verdicts)
-            if records:
+            if verdicts.history_number > before:
                 seen_at = time.monotonic()
             elif time.monotonic() - seen_at > self._options.stall_s:
                 missing = sorted(wanted - verdicts.heads.keys())
