@@ -19,7 +19,7 @@ from fastapi import Path
 
 from search.errors import BadInputError
 from search.types import ImageId
-from storage.limits import MAX_ID_BYTES, id_bytes
+from storage.limits import MAX_ID_BYTES
 
 __all__ = ["IdInPath", "WholeIds", "id_of"]
 
@@ -70,14 +70,12 @@ def whole_id_path(raw: bytes, path: str) -> str:
 
 
 def id_of(parameter: str) -> ImageId:
-    """The id in a path parameter.
+    """The id in a path parameter; one that is too long for an id is an unknown one.
 
     Raises:
-        BadInputError: It is not UTF-8, or too long for an id.
+        BadInputError: It is not UTF-8.
     """
     try:
-        image_id = ImageId(unquote_to_bytes(parameter).decode())
+        return ImageId(unquote_to_bytes(parameter).decode())
     except UnicodeDecodeError:
         raise BadInputError("the image id in the path is not UTF-8") from None
-    id_bytes(image_id)
-    return image_id

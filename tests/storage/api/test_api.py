@@ -131,11 +131,21 @@ def test_plain_slashes_are_taken_too(client: TestClient, store: MemoryStore) -> 
     assert client.get("/v1/images/shop/42/front.jpg/similar").json()["members"] == ["shop/42/front.jpg"]
 
 
-@pytest.mark.parametrize("escaped", ["%FF", "%C3", "x" * 257, quote("ä" * 129)])
-def test_what_can_be_no_id(client: TestClient, escaped: str) -> None:
-    for path in ("images/{}", "images/{}/similar", "clusters/{}", "clusters/{}/members"):
+PATHS = ("images/{}", "images/{}/similar", "clusters/{}", "clusters/{}/members")
+
+
+@pytest.mark.parametrize("escaped", ["%FF", "a%C3"])
+def test_ids_are_utf8(client: TestClient, escaped: str) -> None:
+    for path in PATHS:
         answer = client.get("/v1/" + path.format(escaped))
         assert (answer.status_code, answer.json()["error"]) == (400, "bad-input")
+
+
+@pytest.mark.parametrize("escaped", ["x" * 257, quote("ä" * 129)])
+def test_what_is_too_long_for_an_id_is_unknown(client: TestClient, escaped: str) -> None:
+    for path in PATHS:
+        answer = client.get("/v1/" + path.format(escaped))
+        assert (answer.status_code, answer.json()["error"].split("-")[0]) == (404, "unknown")
 
 
 @pytest.mark.parametrize("path", ["/v1/images/", "/v1/clusters/", "/v1/images", "/v1/else", "/"])
