@@ -28,6 +28,7 @@ from typing import Final
 
 from search.errors import BadInputError
 from search.types import Cause, Cluster, ImageId, LogPosition, Standing, Versions
+from storage.cursor import U16, U32, Cursor
 from storage.errors import CorruptedError
 from storage.limits import id_bytes
 from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreState
@@ -58,8 +59,6 @@ __all__ = [
 FORMAT_VERSION: Final = 1
 """Raised by every change of the bytes; a store with another one is refused."""
 
-_U16 = struct.Struct(">H")
-_U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
 _IMAGE = struct.Struct(">QqQ")
 _VERDICT = struct.Struct(">qqqBBd")
@@ -75,62 +74,13 @@ _CAUSE_OF: Final = {number: cause for cause, number in _CAUSES.items()}
 _SIGN = 1 << 63
 
 
-class _Cursor:
-    """Reads one value from its start to its end; whatever does not fit damages it."""
-
-    __slots__ = ("_at", "_data", "_what")
-
-    def __init__(self, what: str, data: bytes) -> None:
-        self._what = what
-        self._data = data
-        self._at = 0
-
-    def numbers(self, layout: struct.Struct) -> tuple[int, ...]:
-        start, self._at = self._at, self._at + layout.size
-        if self._at > len(self._data):
-            raise self.damage("it ends too early")
-        return layout.unpack_from(self._data, start)
-
-    def raw(self, length: int) -> bytes:
-        start, self._at = self._at, self._at + length
-        if self._at > len(self._data):
-            raise self.damage("it ends too early")
-        return self._data[start : self._at]
-
-    def text(self) -> str:
-        raw = self.raw(self.numbers(_U16)[0])
-        try:
-            return raw.decode()
-        except UnicodeDecodeError:
-            raise self.damage("a text is not UTF-8") from None
-
-    def id(self) -> ImageId:
-        text = self.text()
-        if not text:
-            raise self.damage("an id is empty")
-        return ImageId(text)
-
-    def blob(self) -> bytes:
-        return self.raw(self.numbers(_U32)[0])
-
-    def rest(self) -> bytes:
-        return self.raw(len(self._data) - self._at)
-
-    def end(self) -> None:
-        if self._at != len(self._data):
-            raise self.damage(f"{len(self._data) - self._at} bytes are left over")
-
-    def damage(self, how: str) -> CorruptedError:
-        return CorruptedError(f"{self._what} is damaged: {how}")
-
-
 def _text(text: str) -> bytes:
     encoded = text.encode()
-    return _U16.pack(len(encoded)) + encoded
+    return U16.pack(len(encoded)) + encoded
 
 
 def _blob(data: bytes) -> bytes:
-    return _U32.pack(len(data)) + data
+    return U32.pack(len(data)) + data
 
 
 def _id_of_key(what: str, key: bytes) -> ImageId:
@@ -148,7 +98,7 @@ def _flags(score: float | None, matched: ImageId | None, old_head: ImageId | Non
     return has_score | has_matched | (_HAS_OLD_HEAD if old_head is not None else 0)
 
 
-def _cause(cursor: _Cursor, number: int) -> Cause:
+def _cause(cursor: Cursor, number: int) -> Cause:
     cause = _CAUSE_OF.get(number)
     if cause is None:
         raise cursor.damage(f"{number} is no cause")
@@ -192,7 +142,7 @@ def decode_image(key: bytes, value: bytes) -> ImageRecord:
         CorruptedError: The bytes are damaged.
     """
     image_id = _id_of_key("images", key)
-    cursor = _Cursor(f"the image {image_id!r}", value)
+    cursor = Cursor(f"the image {image_id!r}", value)
     version, place, edge_sequence = cursor.numbers(_IMAGE)
     head = cursor.id()
     decided, created, arrived, cause, flags, score = cursor.numbers(_VERDICT)
@@ -225,7 +175,7 @@ def decode_standing(image_id: ImageId, value: bytes) -> Standing:
     """
     try:
         version, place, _sequence = _IMAGE.unpack_from(value)
-        (length,) = _U16.unpack_from(value, _IMAGE.size)
+        (length,) = U16.unpack_from(value, _IMAGE.size)
         head = value[_IMAGE.size + 2 : _IMAGE.size + 2 + length].decode()
     except (struct.error, UnicodeDecodeError):
         raise CorruptedError(f"the image {image_id!r} is damaged: it has no head") from None
@@ -246,7 +196,7 @@ def decode_cluster(key: bytes, value: bytes) -> ClusterRecord:
         CorruptedError: The bytes are damaged.
     """
     head = _id_of_key("clusters", key)
-    cursor = _Cursor(f"the cluster {head!r}", value)
+    cursor = Cursor(f"the cluster {head!r}", value)
     count, founded = cursor.numbers(_CLUSTER)
     return ClusterRecord(head, count, cursor.rest(), founded)
 
@@ -267,7 +217,7 @@ def decode_cluster_front(head: ImageId, value: bytes) -> Cluster:
 def edge_prefix(head: ImageId) -> bytes:
     """What the keys of all edges of a head begin with, and no other key."""
     encoded = id_bytes(head)
-    return _U16.pack(len(encoded)) + encoded
+    return U16.pack(len(encoded)) + encoded
 
 
 def edge_key(head: ImageId, sequence: int) -> bytes:
@@ -281,7 +231,7 @@ def decode_edge(key: bytes, value: bytes) -> Edge:
     Raises:
         CorruptedError: The bytes are damaged.
     """
-    cursor = _Cursor(f"the edge {key[:64]!r}", key)
+    cursor = Cursor(f"the edge {key[:64]!r}", key)
     head = cursor.id()
     (sequence,) = cursor.numbers(_U64)
     cursor.end()
@@ -313,7 +263,7 @@ def decode_embedding(key: bytes, value: bytes) -> EmbeddingRecord:
         CorruptedError: The bytes are damaged.
     """
     place = decode_number("embeddings", key) - _SIGN
-    cursor = _Cursor(f"the embeddings at place {place}", value)
+    cursor = Cursor(f"the embeddings at place {place}", value)
     (version,) = cursor.numbers(_U64)
     record = EmbeddingRecord(place, cursor.id(), version, cursor.blob(), cursor.blob(), cursor.blob())
     cursor.end()
@@ -352,7 +302,7 @@ def decode_history(key: bytes, value: bytes) -> HistoryEntry:
         CorruptedError: The bytes are damaged.
     """
     number = decode_number("history", key)
-    cursor = _Cursor(f"the history entry {number}", value)
+    cursor = Cursor(f"the history entry {number}", value)
     version, place, offset, decided, created, arrived, cause, flags, score = cursor.numbers(_HISTORY)
     if flags & ~(_HAS_SCORE | _HAS_MATCHED | _HAS_OLD_HEAD):
         raise cursor.damage(f"it has the flags {flags}")
@@ -400,7 +350,7 @@ def decode_state(value: bytes) -> StoreState:
     Raises:
         CorruptedError: The bytes are damaged.
     """
-    cursor = _Cursor("the state of the store", value)
+    cursor = Cursor("the state of the store", value)
     offset, checksum, revision, *counts = cursor.numbers(_STATE)
     log_id = cursor.text()
     cursor.end()
