@@ -33,7 +33,7 @@ class BatchPolicy:
 
     max_pairs: int = 1024
     """Of one run of the model; its largest padded shape is the best value."""
-    max_delay_s: float = 0.001
+    max_delay_s: float = 0.0005
     """The longest a request waits for company."""
     max_queued_pairs: int = 400_000
     """Some two seconds of work for the sample's model on one core."""

@@ -62,6 +62,7 @@ class ModelLoader(Protocol):
         """Loads it.
 
         Raises:
-            BadInputError: Its files are missing or damaged, or are not of what the card says.
+            BadInputError: Its files are missing or damaged.
+            MismatchError: It is for codes of another length than the card says.
         """
         ...

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.errors import BadInputError
+from search.errors import BadInputError, MismatchError
 from search.scoring.card import ModelCard
 from search.scoring.model import PairModel
 
@@ -54,7 +54,8 @@ class TfPairModel(PairModel):
         """Takes the module that `tf.saved_model.load` gave.
 
         Raises:
-            BadInputError: It has no such signature, or its codes are not as long as the card says.
+            BadInputError: It has no such signature.
+            MismatchError: Its codes are not as long as the card says; the message has both values.
         """
         super().__init__(card)
         self._module = loaded
@@ -65,7 +66,7 @@ class TfPairModel(PairModel):
         for name in (INPUT_LEFT, INPUT_RIGHT):
             width = inputs[name].shape[-1] if name in inputs else None
             if width != card.code_bytes:
-                raise BadInputError(
+                raise MismatchError(
                     f"the graph of the model {card.version} takes codes of {width} bytes ({name}), its card says "
                     f"{card.code_bytes}"
                 )
@@ -107,7 +108,8 @@ def load_tf(folder: Path, card: ModelCard) -> PairModel:
     """Loads the SavedModel of a version.
 
     Raises:
-        BadInputError: It cannot be opened, or is not of what the card says.
+        BadInputError: It cannot be opened, or is no such model.
+        MismatchError: It is for codes of another length than the card says.
     """
     try:
         loaded = tf.saved_model.load(os.fspath(folder))

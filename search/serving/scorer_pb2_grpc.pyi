@@ -23,8 +23,8 @@ class PairScorerStub:
         search.serving.scorer_pb2.ScoreRequest,
         search.serving.scorer_pb2.ScoreResponse,
     ]
-    """INVALID_ARGUMENT: a block's codes have the wrong length (trailing metadata `bad-block` gives its index), too many
-    pairs, or an unknown model version. RESOURCE_EXHAUSTED: the queue is full, wait.
+    """INVALID_ARGUMENT: a block's codes have the wrong length (the message gives its index), too many pairs, or an unknown
+    model version. RESOURCE_EXHAUSTED: the queue is full, wait.
     """
 
     Describe: grpc.UnaryUnaryMultiCallable[
@@ -37,8 +37,8 @@ class PairScorerAsyncStub:
         search.serving.scorer_pb2.ScoreRequest,
         search.serving.scorer_pb2.ScoreResponse,
     ]
-    """INVALID_ARGUMENT: a block's codes have the wrong length (trailing metadata `bad-block` gives its index), too many
-    pairs, or an unknown model version. RESOURCE_EXHAUSTED: the queue is full, wait.
+    """INVALID_ARGUMENT: a block's codes have the wrong length (the message gives its index), too many pairs, or an unknown
+    model version. RESOURCE_EXHAUSTED: the queue is full, wait.
     """
 
     Describe: grpc.aio.UnaryUnaryMultiCallable[
@@ -53,8 +53,8 @@ class PairScorerServicer(metaclass=abc.ABCMeta):
         request: search.serving.scorer_pb2.ScoreRequest,
         context: _ServicerContext,
     ) -> typing.Union[search.serving.scorer_pb2.ScoreResponse, collections.abc.Awaitable[search.serving.scorer_pb2.ScoreResponse]]:
-        """INVALID_ARGUMENT: a block's codes have the wrong length (trailing metadata `bad-block` gives its index), too many
-        pairs, or an unknown model version. RESOURCE_EXHAUSTED: the queue is full, wait.
+        """INVALID_ARGUMENT: a block's codes have the wrong length (the message gives its index), too many pairs, or an unknown
+        model version. RESOURCE_EXHAUSTED: the queue is full, wait.
         """
 
     @abc.abstractmethod

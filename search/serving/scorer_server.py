@@ -39,7 +39,7 @@ class ScorerServerSettings:
     """The folder of the models; its file `served` names the one in use."""
     max_pairs: int = 1024
     """Pairs of one run of the model at most."""
-    max_delay_ms: float = 1.0
+    max_delay_ms: float = 0.5
     """The longest a request waits for company."""
     max_queued_pairs: int = 400_000
     """More is refused, to be sent again later."""

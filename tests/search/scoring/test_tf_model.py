@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search.errors import BadInputError
+from search.errors import BadInputError, MismatchError
 from search.scoring.card import read_card, write_card
 from search.scoring.exact_network import Calibration, ExactNetwork, quantise
 from search.scoring.export import export
@@ -137,7 +137,7 @@ def test_a_graph_for_other_codes_than_its_card_says_is_refused(models: ModelFold
     path = models.path("v2")
     stored = read_card(path)
     write_card(card("v2", bits=BITS), path)
-    with pytest.raises(BadInputError, match=r"takes codes of 16 bytes \(left\), its card says 32"):
+    with pytest.raises(MismatchError, match=r"takes codes of 16 bytes \(left\), its card says 32"):
         models.load("v2", load_tf)
     write_card(stored, path)
     models.load("v2", load_tf)

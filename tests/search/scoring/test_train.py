@@ -94,7 +94,7 @@ def test_training_again_gives_the_same_model(trained: Any, tmp_path: Path) -> No
 
 def test_a_version_may_be_named_and_not_served(trained: Any, tmp_path: Path) -> None:
     chosen, _, _ = trained
-    quick = Effort(rounds=1, steps_per_round=5, transferred_per_photo=0, patience=1)
+    quick = Effort(rounds=1, steps_per_round=60, transferred_per_photo=0, patience=1)
     card = train(replace(chosen, model=tmp_path, version="by-hand", serve=False, effort=quick))
     assert card.version == "by-hand"
     assert ModelFolder(tmp_path).versions() == ["by-hand"]
