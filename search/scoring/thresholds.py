@@ -129,8 +129,8 @@ def calibrate(logits: NDArray[np.float64], is_copy: NDArray[np.bool_]) -> Calibr
     slope = line[0] / deviation
     if slope <= 0:
         raise BadInputError(
-            f"higher logits do not mean copies (that takes a positive slope, not {slope:.3g}): the network has not learnt; "
-            "train longer, or on more photographs"
+            f"higher logits do not mean copies (that takes a positive slope, not {slope:.3g}): the network has not "
+            "learnt; train longer, or on more photographs"
         )
     return Calibration(float(slope), float(line[1] - slope * mean))
 
