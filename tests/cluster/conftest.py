@@ -1,0 +1,36 @@
+"""One house for the tests that harm nothing: its parts take most of a minute to come up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.house import PHOTOS, House, house_settings, running
+from tests.support.text_signal import TextSignal, make_text_signal
+
+JOIN_TIMEOUT_S = 10.0
+"""Short, so that a test can wait for halves to expire."""
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory: pytest.TempPathFactory) -> TextSignal:
+    """A second signal: text vectors of other dimensions, with a model of its own."""
+    return make_text_signal(tmp_path_factory.mktemp("text"))
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory, text: TextSignal) -> Iterator[House]:
+    """Every part of two signals."""
+    settings = house_settings(
+        tmp_path_factory.mktemp("house"),
+        {"photos": PHOTOS, "text": text.settings},
+        join={
+            "timeout_s": JOIN_TIMEOUT_S,
+            "alert_after_s": JOIN_TIMEOUT_S / 2,
+            "idle_partition_s": 5.0,
+            "out_of_orderness_s": 1.0,
+        },
+    )
+    with running(settings) as house:
+        yield house

@@ -1,0 +1,80 @@
+"""Halves wait in event time: a job that is down ages nothing; a half that is alone for too long is given up, whole."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from search.dead_letters import Reason
+from stream.image_files import ImageRow
+from stream.job_control import JobControl
+from stream.publish import notification
+from tests.cluster.conftest import JOIN_TIMEOUT_S
+from tests.support.house import House, eventually, sample_rows
+
+pytestmark = pytest.mark.cluster
+
+
+def named(prefix: str, count: int) -> list[ImageRow]:
+    """Images of their own for one stage of a test."""
+    return [replace(row, image_id=f"{prefix}-{n}") for n, row in enumerate(sample_rows(count, skip=1000))]
+
+
+def send_half(house: House, row: ImageRow, side: str) -> bytes:
+    """Sends one half of an image; returns its bytes."""
+    signal = house.signal
+    embedding, vector, topic = {
+        "search": (signal.search_embedding, row.search, signal.topic("search")),
+        "score": (signal.score_embedding, row.score, signal.topic("score")),
+    }[side]
+    value = notification(row, embedding, vector)
+    house.send_raw(topic, [(row.image_id.encode(), value)])
+    return value
+
+
+def test_a_job_that_was_down_for_longer_than_the_timeout_expires_nothing(house: House) -> None:
+    """
+    before the stop   search half of `torn`
+    while it is down  score half of `torn`, whole images `early`, nothing for longer than the timeout, images `late`
+    """
+    control = JobControl(house.settings, "photos")
+    letters = len(house.dead_letters())
+    house.await_heads([row.image_id for row in house.publish(named("before", 5))])
+    torn = named("torn", 1)[0]
+    send_half(house, torn, "search")
+    savepoint = control.stop()
+    assert (savepoint / "_metadata").exists()
+    send_half(house, torn, "score")
+    early = house.publish(named("early", 40))
+    time.sleep(1.5 * JOIN_TIMEOUT_S)
+    late = house.publish(named("late", 40))
+    control.start()
+    house.await_heads([row.image_id for row in [torn, *early, *late]])
+    assert house.problems() == []
+    assert len(house.dead_letters()) == letters
+
+
+def test_a_half_whose_partner_never_comes_is_a_dead_letter_and_can_be_replayed(house: House) -> None:
+    lonely = named("lonely", 1)[0]
+    payload = send_half(house, lonely, "search")
+    sent = 0
+
+    def given_up() -> bool | None:
+        # Event time goes on only while records come.
+        nonlocal sent
+        sent += 1
+        house.publish(named(f"clock-{sent}", 8))
+        time.sleep(1)
+        letters = [letter for letter in house.dead_letters() if letter.payload == payload]
+        if not letters:
+            return None
+        assert [letter.reason for letter in letters] == [Reason.MISSING_SCORE_HALF]
+        return True
+
+    eventually(given_up, 90, lambda: f"still waiting after {sent} rounds of other images")
+    assert house.heads([lonely.image_id]) == {}
+    send_half(house, lonely, "search")
+    send_half(house, lonely, "score")
+    assert house.await_heads([lonely.image_id])
