@@ -96,8 +96,12 @@ class Publisher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # After an error nobody waits for what is still on its way.
-        self._producer.close(timeout=0 if kind else _PATIENCE_S)
+        # After an error, which is the one to be told, nobody waits for what is still on its way.
+        try:
+            self._producer.close(timeout=_PATIENCE_S if kind is None else 0)
+        except KafkaError as failure:
+            if kind is None:
+                raise UnavailableError(f"Kafka did not acknowledge all records: {failure}") from failure
 
     def send(self, row: ImageRow) -> None:
         """Sends both halves of an image; returns before they are acknowledged.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,6 +62,8 @@ def train(
 
     # TensorFlow takes seconds to load: whatever can be wrong before, is found before.
     terms, code = term_settings(settings, chosen), code_settings(settings, chosen)
+    # What it says while it loads (no graphics card, other instructions) is nothing to the user.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from search.scoring.train import FULL, QUICK, TrainSettings
     from search.scoring.train import train as train_model
 

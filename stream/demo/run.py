@@ -28,7 +28,7 @@ from stream.verdicts import Verdicts, latency
 __all__ = ["DemoFailedError", "DemoOptions", "run_demo"]
 
 _PUBLISHING, _VERDICTS = "publishing", "verdicts"
-_LARGEST, _MEMBERS_SHOWN = 5, 6
+_LARGEST, _MEMBERS_SHOWN = 5, 4
 _POLL_EVERY = 20
 """Images between two looks at the verdicts while publishing."""
 

@@ -41,6 +41,7 @@ class FakeProducer:
     lose_from: int | None = None
     refuse: type[Exception] | None = None
     closed_after_s: float | None = None
+    close_fails: bool = False
 
     def send(self, topic: str, value: bytes, key: bytes) -> FakeFuture:
         if self.refuse is not None:
@@ -54,6 +55,8 @@ class FakeProducer:
 
     def close(self, timeout: float) -> None:
         self.closed_after_s = timeout
+        if self.close_fails:
+            raise KafkaTimeoutError("some are on their way")
 
 
 @dataclass
@@ -120,6 +123,19 @@ def test_a_lost_record_fails_the_whole(settings: Settings, producer: FakeProduce
     with pytest.raises(UnavailableError, match="nobody there"), Publisher(settings) as publisher:
         publish([row(str(n)) for n in range(3)], publisher)
     assert producer.closed_after_s == 0
+
+
+def test_closing_hides_no_other_error(settings: Settings, producer: FakeProducer) -> None:
+    producer.close_fails = True
+    with pytest.raises(KeyboardInterrupt), Publisher(settings):
+        raise KeyboardInterrupt
+    assert producer.closed_after_s == 0
+
+
+def test_records_still_on_their_way_at_the_end_are_an_error(settings: Settings, producer: FakeProducer) -> None:
+    producer.close_fails = True
+    with pytest.raises(UnavailableError, match="on their way"), Publisher(settings) as publisher:
+        publisher.send(row())
 
 
 def test_a_record_that_cannot_be_sent_is_named(settings: Settings, producer: FakeProducer) -> None:
