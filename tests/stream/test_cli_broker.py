@@ -1,0 +1,167 @@
+"""The commands that talk to Kafka, against a real broker and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from search.dead_letters import BadRecord, Provenance, Reason, dead_letter
+from search.notifications import EmbeddingSpec, Half, decode
+from stream.broker import Broker, producer
+from stream.cli.exits import Exit
+from stream.cli.main import main
+from stream.local.parts import flink_parts
+from stream.local.supervisor import Deployment
+from stream.settings import Settings
+from stream.topic_reader import TopicReader
+from tests.support.house import house_settings
+
+pytestmark = pytest.mark.cluster
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings of a deployment whose broker alone is up."""
+    settings = house_settings(tmp_path_factory.mktemp("broker"))
+    broker = next(part for part in flink_parts(settings) if part.name == "broker")
+    deployment = Deployment(settings, [broker])
+    deployment.up()
+    yield settings
+    deployment.down()
+
+
+@pytest.fixture
+def run(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command against the broker; gives exit code, output, and what else was said."""
+    for name in os.environ:
+        if name.startswith("NEARDUP_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("NEARDUP_SETTINGS", str(settings.data_dir / "run" / "settings.toml"))
+
+    def run(*words: str) -> tuple[int, str, str]:
+        code = main(words)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def topics(run: Run) -> None:
+    assert run("topics", "create")[0] == Exit.OK
+
+
+def images(path: Path, rows: int) -> Path:
+    content: dict[str, Any] = {
+        "image_id": [f"image-{row}" for row in range(rows)],
+        "search": pa.array(list(np.ones((rows, 1280), np.float16)), pa.list_(pa.float16(), 1280)),
+        "score": pa.array(list(np.ones((rows, 768), np.float32)), pa.list_(pa.float32())),
+        "created_at": [1_714_521_600_000] * rows,
+    }
+    pq.write_table(pa.table(content), path)
+    return path
+
+
+def test_topics_are_made_once_and_as_they_must_be(run: Run, settings: Settings) -> None:
+    code, first, _ = run("topics", "create")
+    assert code == Exit.OK
+    assert "joined: " in first
+    assert "is there" in run("topics", "create")[1]
+    listed = {row["topic"]: row for row in json.loads(run("topics", "list", "--json")[1])}
+    assert listed["joined"]["partitions"] == 1
+    assert listed["embeddings.search"]["partitions"] == settings.kafka.partitions
+    assert all(row["exists"] for row in listed.values())
+
+
+@pytest.mark.usefixtures("topics")
+def test_published_images_are_notifications_of_both_embeddings(run: Run, settings: Settings, tmp_path: Path) -> None:
+    with Broker(settings.kafka.bootstrap) as broker:
+        before = {name: broker.ends(name) for name in ("embeddings.search", "embeddings.score")}
+        code, out, err = run("publish", str(images(tmp_path / "images.parquet", 50)), "--rate", "500")
+        assert (code, out) == (Exit.OK, "")
+        assert "50 images sent" in err
+        signal = settings.signals["photos"]
+        for topic, embedding in zip(before, (signal.search_embedding, signal.score_embedding), strict=True):
+            spec = EmbeddingSpec(embedding.name, embedding.model_version, embedding.dimension)
+            ids = set()
+            for partition, ends in broker.ends(topic).items():
+                for offset in range(before[topic][partition].end, ends.end):
+                    half = decode(broker.record(topic, offset, partition), spec)
+                    assert isinstance(half, Half)
+                    assert (half.version, half.created_at_ms) == (1, 1_714_521_600_000)
+                    ids.add(half.image_id)
+            assert ids == {f"image-{row}" for row in range(50)}
+
+
+@pytest.mark.usefixtures("topics")
+def test_dead_letters_are_shown_newest_last(run: Run, settings: Settings) -> None:
+    sender = producer(settings.kafka.bootstrap, 1 << 20)
+    for number, reason in enumerate(Reason):
+        letter = dead_letter(
+            BadRecord(reason, f"detail {number}"), Provenance("embeddings.search", 1, number, 5), b"raw"
+        )
+        sender.send("dead-letter", value=letter, key=b"k")
+    sender.send("dead-letter", value=b"something else", key=b"k")
+    sender.flush()
+    code, out, _ = run("dead-letters", "--limit", "3")
+    assert code == Exit.OK
+    *_, before_last, last, stranger = (line for line in out.splitlines() if line.strip())
+    assert "embeddings.search/1/" in before_last
+    assert f"{list(Reason)[-1]}" in last
+    assert "not a dead letter" in stranger
+    told = [json.loads(line) for line in run("dead-letters", "--limit", "1000", "--json")[1].splitlines()]
+    assert [letter["reason"] for letter in told[:-1]] == [reason.value for reason in Reason]
+    assert "not_a_dead_letter" in told[-1]
+
+
+@pytest.mark.usefixtures("topics")
+def test_assignments_are_followed_from_the_start(run: Run, settings: Settings) -> None:
+    sender = producer(settings.kafka.bootstrap, 1 << 20)
+    for number in range(5):
+        sender.send("assignments", value=json.dumps({"history_number": number}).encode(), key=b"k")
+    sender.flush()
+    code, out, _ = run("tail", "assignments", "--from-start", "--limit", "3")
+    assert code == Exit.OK
+    assert [json.loads(line)["history_number"] for line in out.splitlines()] == [0, 1, 2]
+
+
+@pytest.mark.usefixtures("topics")
+def test_the_last_records_of_a_topic(settings: Settings) -> None:
+    sender = producer(settings.kafka.bootstrap, 1 << 20)
+    for number in range(2_500):
+        sender.send("joined", value=str(number).encode(), key=b"k")
+    sender.flush()
+    with TopicReader(settings.kafka.bootstrap, "joined") as reader:
+        assert reader.ends() == (0, 2_500)
+        assert [int(record.value) for record in reader.last(1_700)] == list(range(800, 2_500))
+        assert len(list(reader.last(9_999))) == 2_500
+
+
+def test_what_cannot_be_published_is_refused(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("publish", str(tmp_path / "nowhere.parquet"))
+    assert code == Exit.USAGE
+    assert "nowhere.parquet" in err
+    pq.write_table(pa.table({"image_id": ["a"]}), tmp_path / "bare.parquet")
+    code, _, err = run("publish", str(tmp_path / "bare.parquet"))
+    assert code == Exit.USAGE
+    assert "no column search" in err
+    good = images(tmp_path / "good.parquet", 1)
+    assert run("publish", str(good), "--rate", "0")[0] == Exit.USAGE
+    assert run("publish", str(good), "--signal", "texts")[0] == Exit.USAGE
+
+
+def test_a_topic_that_is_not_there_is_said(run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__TOPIC_PREFIX", "other.")
+    code, _, err = run("dead-letters")
+    assert code == Exit.UNAVAILABLE
+    assert "other.dead-letter: run `neardup topics create`" in err
