@@ -42,8 +42,8 @@ def train(
     """Train the classifier on labelled images, and write it as a new version with its thresholds.
 
     Columns: image_id, group_id (images of one group are copies of one another), split (train, val or test), search,
-    score; optional kind and ignore_group. Training sees the groups of train, thresholds are chosen on those of val,
-    test is only measured.
+    score; optional are kind, family and ignore_group. Training sees the groups of train, thresholds are chosen on those
+    of val, test is only measured.
 
     Examples:
 
