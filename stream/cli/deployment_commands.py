@@ -6,7 +6,7 @@ import typer
 
 from search.errors import BadInputError
 from stream.cli.context import of
-from stream.cli.output import line
+from stream.cli.output import line, notes
 from stream.cli.part_progress import tell_part
 
 __all__ = ["down", "up"]
@@ -23,6 +23,7 @@ def up(context: typer.Context) -> None:
         neardup up
     """
     from stream.data_folders import demo_settings, runs
+    from stream.local.errors import PartFailedError
     from stream.local.supervisor import Deployment
 
     settings = of(context).settings()
@@ -31,7 +32,11 @@ def up(context: typer.Context) -> None:
         raise BadInputError(
             f"the demo that was kept runs on these ports ({demo.data_dir}): stop it with `neardup down`"
         )
-    Deployment(settings).up(progress=tell_part)
+    try:
+        Deployment(settings).up(progress=tell_part)
+    except PartFailedError:
+        notes().print("(the other parts are left running, to be looked at: `neardup down` stops them)", style="dim")
+        raise
     for name, signal in settings.signals.items():
         line(f"signal {name}: HTTP API {signal.api.url}, settings {settings.data_dir / 'run' / 'settings.toml'}")
 

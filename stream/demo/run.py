@@ -8,10 +8,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.errors import NeardupError, UnavailableError
+from search.errors import BadInputError, NeardupError, UnavailableError
 from storage.serving.client import StorageClient
 from stream.api_client import ApiClient
-from stream.data_folders import demo_settings, wipe
+from stream.data_folders import demo_settings, runs, wipe
 from stream.demo.quality import quality
 from stream.demo.report import DemoReport, LargeCluster, LawCheck
 from stream.demo.sample import SAMPLE, LabelledImage, read_labels
@@ -61,8 +61,11 @@ def run_demo(settings: Settings, options: DemoOptions, view: DemoView) -> DemoRe
 
     Raises:
         DemoFailedError: A stage failed. Everything is stopped.
-        BadInputError: The sample or the demo's folder is not as it must be. Nothing was started.
+        BadInputError: The service is up on these ports, or the sample or the demo's folder is not as it must be.
+            Nothing was started.
     """
+    if runs(settings):
+        raise BadInputError(f"the service is up ({settings.data_dir}), on the ports of the demo: `neardup down` first")
     demo = _Demo(demo_settings(settings), settings.path(SAMPLE), options, view)
     demo.clear()
     try:

@@ -266,6 +266,13 @@ def test_an_unsound_store_is_reported_not_hidden(world: World, settings: Setting
     assert report.law.problems == ("a2 is a member of nobody",)
 
 
+def test_a_running_service_is_left_alone(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "runs", lambda asked: asked is settings)
+    with pytest.raises(BadInputError, match="neardup down"):
+        run_demo(settings, FAST, Told())
+    assert world.events == []
+
+
 def test_nothing_is_started_over_a_strangers_folder(world: World, settings: Settings) -> None:
     (settings.data_dir / "demo").mkdir(parents=True)
     (settings.data_dir / "demo" / "precious").write_text("work of years")
