@@ -109,8 +109,9 @@ def _options(topic: str, bootstrap: str, group: str, starts: Mapping[int, int]) 
         "format": "raw",
         "properties.bootstrap.servers": bootstrap,
         "properties.group.id": group,
-        "properties.fetch.max.wait.ms": "20",
-        "properties.fetch.min.bytes": "1",
+        # Records that come within 10 ms come together: one request for each record kept a third of a core busy.
+        "properties.fetch.max.wait.ms": "10",
+        "properties.fetch.min.bytes": "65536",
         "scan.startup.mode": "specific-offsets",
         "scan.startup.specific-offsets": offsets,
     }

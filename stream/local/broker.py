@@ -17,7 +17,7 @@ from pathlib import Path
 
 from stream.local.errors import DeploymentError
 from stream.local.files import write_text
-from stream.local.java import jar_folder, java_executable
+from stream.local.java import compiler_options, jar_folder, java_executable
 from stream.settings import Settings
 
 __all__ = ["broker_command", "prepare_broker", "server_properties"]
@@ -114,6 +114,7 @@ def _java(folder: Path) -> tuple[str, ...]:
         "-XX:+UseG1GC",
         "-XX:MaxGCPauseMillis=20",
         "-XX:+ExitOnOutOfMemoryError",
+        *compiler_options(),
         "-Djava.awt.headless=true",
         f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}",
         "-cp",

@@ -22,7 +22,7 @@ from typing import Literal
 
 from stream.local.errors import MissingPieceError
 from stream.local.files import link_tree, write_text
-from stream.local.java import jar_folder
+from stream.local.java import compiler_options, jar_folder
 from stream.settings import Settings
 
 __all__ = [
@@ -102,7 +102,7 @@ def flink_config(settings: Settings, java_options: str) -> dict[str, str | int |
     root = settings.data_dir / "flink"
     checkpoints, savepoints = _snapshot_folders(settings)
     config: dict[str, str | int | float | bool] = {
-        "env.java.opts.all": f"{java_options} -XX:+ExitOnOutOfMemoryError",
+        "env.java.opts.all": " ".join([java_options, "-XX:+ExitOnOutOfMemoryError", *compiler_options()]),
         "env.log.dir": str(root / "log"),
         "env.pid.dir": str(root / "pid"),
         "io.tmp.dirs": str(root / "tmp"),
@@ -134,6 +134,8 @@ def flink_config(settings: Settings, java_options: str) -> dict[str, str | int |
         "restart-strategy.exponential-delay.reset-backoff-threshold": "60 s",
         # State
         "state.backend.type": "rocksdb",
+        # Every micro-batch sets a timer and takes it away, every half that waits too: in RocksDB each is several writes.
+        "state.backend.rocksdb.timer-service.factory": "HEAP",
         "execution.checkpointing.incremental": True,
         "execution.checkpointing.interval": f"{int(flink.checkpoint_interval_s * 1000)} ms",
         "execution.checkpointing.mode": "EXACTLY_ONCE",

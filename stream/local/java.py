@@ -8,9 +8,12 @@ from pathlib import Path
 
 from stream.local.errors import MissingPieceError
 
-__all__ = ["jar_folder", "java_executable"]
+__all__ = ["compiler_options", "jar_folder", "java_executable"]
 
 _JARS = Path(__file__).resolve().parents[2] / "jvm" / "lib"
+
+_FEW_CORES = 4
+"""Up to so many, Java's optimising compiler is left out."""
 
 
 def java_executable() -> str:
@@ -38,3 +41,12 @@ def jar_folder(name: str) -> Path:
     if not any(folder.glob("*.jar")):
         raise MissingPieceError(f"the {name} jars are not in {folder}: run `make setup`")
     return folder
+
+
+def compiler_options() -> tuple[str, ...]:
+    """Options for the just-in-time compiler that suit the number of cores.
+
+    On few cores the optimising compiler takes from the service, for minutes after each start, what it gives back much
+    later: the Java parts mostly move bytes. Measured figures are in `docs/decisions.md`.
+    """
+    return ("-XX:TieredStopAtLevel=1",) if (os.cpu_count() or 1) <= _FEW_CORES else ()
