@@ -147,7 +147,7 @@ class _Sequence(_Pipeline):
         self.write(letters, signal.topic("dead_letter"), self._uid("dead-letter-sink"), 1)
 
     def _step(
-        self, name: str, stream: DataStream, value_type: TypeInformation, function: MicroBatchFunction[Any][Any]
+        self, name: str, stream: DataStream, value_type: TypeInformation, function: MicroBatchFunction[Any]
     ) -> DataStream:
         keyed = keyed_by_first(stream, SEQUENCE_KEY_TYPE, value_type)
         done = keyed.process(function, KEYED_IN_FLIGHT_TYPE).start_new_chain().name(name).uid(self._uid(name))

@@ -20,13 +20,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from search.serving.scorer_client import ScorerClient
-from search.serving.search_client import SearchClient
-from storage.serving.client import StorageClient
 
 from search.errors import MismatchError, NeardupError, ServiceError, UnavailableError
+from search.serving.scorer_client import ScorerClient
+from search.serving.search_client import SearchClient
 from search.serving.status_page import StatusPage
 from search.types import LogPosition
+from storage.serving.client import StorageClient
 from stream.broker import Broker, LogEnds
 from stream.flink_rest import FlinkRest, JobState
 from stream.job_plan import JobPlan

@@ -1,8 +1,9 @@
 """Streams without the Python operators that PyFlink puts between ours.
 
 `DataStream.key_by` puts one more Python operator in front of every keyed one, only to compute the key. Here the
-operator (or the table) upstream emits `Row(key, value)` itself, which is what that extra operator would have made. Likewise `get_side_output` adds a Python map that copies, in one chain with
-the operator that it follows, and two Python operators in one chain deadlock in thread mode.
+operator (or the table) upstream emits `Row(key, value)` itself, which is what that extra operator would have made.
+`get_side_output` adds a Python map that copies, in one chain with the operator that it follows, and two Python
+operators in one chain deadlock in thread mode.
 """
 
 from __future__ import annotations

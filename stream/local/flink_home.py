@@ -134,7 +134,7 @@ def flink_config(settings: Settings, java_options: str) -> dict[str, str | int |
         "restart-strategy.exponential-delay.reset-backoff-threshold": "60 s",
         # State
         "state.backend.type": "rocksdb",
-        # Every micro-batch sets a timer and takes it away, every half that waits too: in RocksDB each is several writes.
+        # Each micro-batch and each half that waits sets a timer and takes it away: in RocksDB, several writes each.
         "state.backend.rocksdb.timer-service.factory": "HEAP",
         "execution.checkpointing.incremental": True,
         "execution.checkpointing.interval": f"{int(flink.checkpoint_interval_s * 1000)} ms",
