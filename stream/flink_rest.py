@@ -35,9 +35,14 @@ class JobState:
 class FlinkRest:
     """A client of one job manager."""
 
-    def __init__(self, host: str, port: int, timeout_s: float = 5.0) -> None:
+    def __init__(
+        self, host: str, port: int, timeout_s: float = 5.0, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        """Prepares the connection; the job manager need not be up."""
         self.address = f"{host}:{port}"
-        self._client = httpx.Client(base_url=f"http://{self.address}", timeout=timeout_s, trust_env=False)
+        self._client = httpx.Client(
+            base_url=f"http://{self.address}", timeout=timeout_s, transport=transport, trust_env=False
+        )
 
     def close(self) -> None:
         """Closes the connection."""

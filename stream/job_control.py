@@ -225,10 +225,10 @@ def _within(offset: int, ends: LogEnds) -> int:
     return min(max(offset, ends.first), ends.end)
 
 
-class _Watch:
+class Watch:
     """Keeps one job running, and shows how far behind it is."""
 
-    def __init__(self, control: JobControl, metrics: _Metrics, page: StatusPage, stop: threading.Event) -> None:
+    def __init__(self, control: JobControl, metrics: JobMetrics, page: StatusPage, stop: threading.Event) -> None:
         self._control = control
         self._metrics = metrics
         self._page = page
@@ -279,10 +279,10 @@ class _Watch:
         self._said = text
 
 
-class _Metrics:
+class JobMetrics:
     """What the job runner shows."""
 
-    def __init__(self, signal: str) -> None:
+    def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.up = Gauge("neardup_job_running", "Whether Flink runs the job.", registry=self.registry)
         self.lag = Gauge("neardup_job_lag_records", "Records behind the end.", ["topic"], registry=self.registry)
@@ -298,11 +298,11 @@ def run(settings: Settings, signal_name: str) -> None:
     stop = threading.Event()
     for number in (signals.SIGTERM, signals.SIGINT):
         signals.signal(number, lambda *_: stop.set())
-    metrics = _Metrics(control.name)
+    metrics = JobMetrics()
     _, signal = settings.signal(control.name)
     page = StatusPage(signal.job_bind_host, signal.job_metrics_port, metrics.registry)
     page.start()
     try:
-        _Watch(control, metrics, page, stop).loop()
+        Watch(control, metrics, page, stop).loop()
     finally:
         page.stop()

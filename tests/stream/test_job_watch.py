@@ -1,0 +1,139 @@
+"""The watch loop: what it does for each state of the job and of the parts around it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from search.errors import MismatchError, UnavailableError
+from search.serving.status_page import StatusPage
+from stream.flink_rest import JobState
+from stream.job_control import GAP, JobControl, JobMetrics, Watch
+
+RUNNING = JobState("a", "neardup-photos", "RUNNING", 1)
+FAILED = JobState("a", "neardup-photos", "FAILED", 1)
+
+
+class Rounds(threading.Event):
+    """Stops the loop after some rounds, without waiting between them."""
+
+    def __init__(self, rounds: int) -> None:
+        super().__init__()
+        self.left = rounds
+        self.pauses: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.pauses.append(timeout or 0.0)
+        self.left -= 1
+        return self.left < 0
+
+
+@dataclass
+class Control:
+    """A job that does as it is told."""
+
+    states: list[JobState | None]
+    wanted: bool = True
+    errors: list[Exception] = field(default_factory=list)
+    gap: bool = False
+    done: list[str] = field(default_factory=list)
+
+    def state(self) -> JobState | None:
+        return self.states[0] if len(self.states) == 1 else self.states.pop(0)
+
+    def start(self) -> JobState:
+        self.done.append("start")
+        if self.errors:
+            raise self.errors.pop(0)
+        return RUNNING
+
+    def resubmit_after_gap(self, state: JobState) -> bool:
+        if self.gap:
+            self.done.append("cancel")
+        return self.gap
+
+    def lag(self) -> dict[str, int]:
+        return {"joined": 7}
+
+    @property
+    def flink(self) -> Any:
+        class Flink:
+            def running(self, job_id: str) -> bool:
+                return True
+
+            def checkpoints(self, job_id: str) -> Any:
+                return {"latest": {"completed": None}}
+
+        return Flink()
+
+    @property
+    def snapshots(self) -> Any:
+        class Snapshots:
+            def prune(self, job_id: str) -> list[Path]:
+                return []
+
+        return Snapshots()
+
+
+def watch(control: Control, rounds: int = 1) -> tuple[JobMetrics, StatusPage, Rounds]:
+    metrics = JobMetrics()
+    page = StatusPage("127.0.0.1", 1, CollectorRegistry())
+    stop = Rounds(rounds)
+    Watch(cast(JobControl, control), metrics, page, stop).loop()
+    return metrics, page, stop
+
+
+def value(metrics: JobMetrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def test_a_running_job_is_ready_and_shows_its_lag() -> None:
+    control = Control([RUNNING])
+    metrics, page, _ = watch(control)
+    assert control.done == []
+    assert page.ready
+    assert value(metrics, "neardup_job_running") == 1
+    assert value(metrics, "neardup_job_lag_records", topic="joined") == 7
+
+
+@pytest.mark.parametrize("state", [None, FAILED])
+def test_a_job_that_flink_has_lost_or_ended_is_submitted(state: JobState | None) -> None:
+    control = Control([state])
+    metrics, page, _ = watch(control)
+    assert control.done == ["start"]
+    assert not page.ready
+    assert value(metrics, "neardup_job_submissions_total") == 1
+
+
+def test_a_job_that_was_stopped_by_hand_is_left_alone() -> None:
+    control = Control([None], wanted=False)
+    _, page, _ = watch(control, rounds=3)
+    assert control.done == []
+    assert page.ready
+
+
+def test_a_job_whose_stores_stand_elsewhere_is_cancelled_and_submitted_again() -> None:
+    control = Control([RUNNING, FAILED], gap=True)
+    watch(control, rounds=2)
+    assert control.done == ["cancel", "start"]
+    assert GAP == "LogGapError"
+
+
+def test_parts_that_are_down_are_waited_for_ever_longer() -> None:
+    control = Control([None], errors=[UnavailableError("search is down")] * 20)
+    _, _, stop = watch(control, rounds=21)
+    assert control.done == ["start"] * 21
+    assert stop.pauses[1] < stop.pauses[4] <= 5.0
+    assert max(stop.pauses) <= 5.0
+
+
+def test_parts_that_do_not_fit_together_are_asked_rarely(caplog: pytest.LogCaptureFixture) -> None:
+    control = Control([None], errors=[MismatchError("1 is not 2")] * 2)
+    _, _, stop = watch(control, rounds=2)
+    assert stop.pauses[1] == 10.0
+    assert [record.getMessage() for record in caplog.records].count("1 is not 2") == 1
