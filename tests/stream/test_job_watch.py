@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,6 +134,7 @@ def test_parts_that_are_down_are_waited_for_ever_longer() -> None:
 
 
 def test_parts_that_do_not_fit_together_are_asked_rarely(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
     control = Control([None], errors=[MismatchError("1 is not 2")] * 2)
     _, _, stop = watch(control, rounds=2)
     assert stop.pauses[1] == 10.0
