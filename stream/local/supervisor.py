@@ -33,6 +33,9 @@ __all__ = ["Deployment", "PartStatus", "Progress"]
 Progress = Callable[[str, State, str], None]
 """Is told of each change: the part's name, its new state, and a detail that may be empty."""
 
+_LOG_LEVEL = "NEARDUP_LOG"
+"""Not a setting: how much the parts write into their logs."""
+
 _POLL_S = 0.1
 _LEFTOVER_GRACE_S = 10.0
 _DAEMON_END_S = 15.0
@@ -195,8 +198,12 @@ class Deployment:
         return PartFailedError(part.name, reason, tail(self.log(part.name)))
 
     def _environment(self) -> dict[str, str]:
-        """The caller's environment, without settings: the parts read the written file and nothing else."""
-        inherited = {key: value for key, value in os.environ.items() if not key.upper().startswith("NEARDUP_")}
+        """The caller's environment without settings, which the parts read from the written file alone."""
+        inherited = {
+            key: value
+            for key, value in os.environ.items()
+            if key == _LOG_LEVEL or not key.upper().startswith("NEARDUP_")
+        }
         return {**inherited, SETTINGS_FILE_VARIABLE: str(self.settings_file), "PYTHONUNBUFFERED": "1"}
 
     @contextmanager
