@@ -13,8 +13,11 @@ __all__ = ["interruptible", "undisturbed"]
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within, SIGTERM and SIGHUP raise KeyboardInterrupt as SIGINT does. Main thread only."""
-    numbers = (signal.SIGTERM, signal.SIGHUP)
+    """Within, SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt. Main thread only.
+
+    SIGINT too: a process that a script starts in the background ignores it otherwise.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, _interrupt) for number in numbers]
     try:
         yield

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from search.dead_letters import Reason
-from stream.image_files import ImageRow
+from stream.image_files import ImageRow, Vector
 from stream.job_control import JobControl
 from stream.publish import notification
 from tests.cluster.conftest import JOIN_TIMEOUT_S
@@ -18,8 +19,15 @@ pytestmark = pytest.mark.cluster
 
 
 def named(prefix: str, count: int) -> list[ImageRow]:
-    """Images of their own for one stage of a test."""
-    return [replace(row, image_id=f"{prefix}-{n}") for n, row in enumerate(sample_rows(count, skip=1000))]
+    """Images of their own for one stage of a test; turned around, they resemble no image of the other tests."""
+    return [
+        replace(row, image_id=f"{prefix}-{n}", search=_turned(row.search), score=_turned(row.score))
+        for n, row in enumerate(sample_rows(count, skip=1000))
+    ]
+
+
+def _turned(vector: Vector) -> Vector:
+    return replace(vector, data=np.frombuffer(vector.data, "<f2")[::-1].tobytes())
 
 
 def send_half(house: House, row: ImageRow, side: str) -> bytes:
