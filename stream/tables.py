@@ -8,13 +8,9 @@ from pyflink.common.typeinfo import TypeInformation, Types
 from pyflink.datastream import DataStream
 from pyflink.table import StreamTableEnvironment
 
-__all__ = ["RECORD_TYPE", "embedding_stream", "joined_stream"]
+from operators.rows import JOINED_ROW_TYPE, SEQUENCE_KEY, SEQUENCE_KEY_TYPE
 
-RECORD_FIELDS = (Types.PRIMITIVE_ARRAY(Types.BYTE()), Types.STRING(), Types.INT(), Types.LONG())
-"""Payload, topic, partition, offset."""
-
-RECORD_TYPE = Types.ROW(list(RECORD_FIELDS))
-"""A record of Kafka with its provenance."""
+__all__ = ["embedding_stream", "joined_stream"]
 
 
 def embedding_stream(
@@ -56,7 +52,7 @@ def embedding_stream(
         ) WITH ({_options(topic, bootstrap, group, starts)}, 'scan.watermark.idle-timeout' = '{int(idle_s * 1000)} ms')
         """,
         f"SELECT payload, topic, `partition`, `offset`, arrived FROM `{uid}`",
-        Types.ROW([*RECORD_FIELDS, Types.INSTANT()]),
+        Types.ROW([*JOINED_ROW_TYPE.get_field_types(), Types.INSTANT()]),
     )
 
 
@@ -84,8 +80,8 @@ def joined_stream(
           `offset` BIGINT METADATA VIRTUAL
         ) WITH ({_options(topic, bootstrap, group, {0: start})})
         """,
-        f"SELECT 0 AS sequence, ROW(payload, topic, `partition`, `offset`) AS record FROM `{uid}`",
-        Types.ROW([Types.INT(), RECORD_TYPE]),
+        f"SELECT {SEQUENCE_KEY} AS sequence, ROW(payload, topic, `partition`, `offset`) AS record FROM `{uid}`",
+        Types.ROW([SEQUENCE_KEY_TYPE, JOINED_ROW_TYPE]),
     )
 
 
