@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-extras="flink,model,store,serve,dev"
+extras="flink,model,store,serve,label,dev"
 venv_stamp=.venv/.made-from
 jars_stamp=jvm/lib/.made-from
 log=.venv/setup.log
