@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +11,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from search.serving.call_metrics import CALL_SECONDS, CallMetrics
+
 __all__ = ["ScorerMetrics"]
 
-_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+METHODS = ("Score", "Describe")
+"""The methods of the server."""
+
 _BATCH = (1, 4, 16, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 _SCORES = (0.001, 0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)
 
@@ -25,19 +27,7 @@ class ScorerMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Registers all metrics."""
-        self.seconds = Histogram(
-            "neardup_scorer_call_seconds",
-            "Duration of a call, by method",
-            ["method"],
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self.failed = Counter(
-            "neardup_scorer_failed_calls_total",
-            "Calls that ended with an error",
-            ["method", "error"],
-            registry=registry,
-        )
+        self.call = CallMetrics("scorer", METHODS, registry).call
         self.pairs = Counter("neardup_scorer_pairs_total", "Pairs that were scored", registry=registry)
         self.batch_pairs = Histogram(
             "neardup_scorer_batch_pairs", "Pairs of one run of the model", buckets=_BATCH, registry=registry
@@ -45,11 +35,11 @@ class ScorerMetrics:
         self.queue_seconds = Histogram(
             "neardup_scorer_queue_seconds",
             "From a request's arrival to the first batch that takes pairs of it",
-            buckets=_SECONDS,
+            buckets=CALL_SECONDS,
             registry=registry,
         )
         self.run_seconds = Histogram(
-            "neardup_scorer_run_seconds", "Duration of one run of the model", buckets=_SECONDS, registry=registry
+            "neardup_scorer_run_seconds", "Duration of one run of the model", buckets=CALL_SECONDS, registry=registry
         )
         self.rejected = Counter(
             "neardup_scorer_rejected_requests_total", "Requests turned away by the full queue", registry=registry
@@ -66,20 +56,6 @@ class ScorerMetrics:
         self._scores = _ScoreHistogram()
         registry.register(self._scores)
         ProcessCollector(registry=registry)
-        for method in ("Score", "Describe"):
-            self.seconds.labels(method)
-
-    @contextmanager
-    def call(self, method: str) -> Iterator[None]:
-        """Times a call and counts its error."""
-        started = perf_counter()
-        try:
-            yield
-        except Exception as error:
-            self.failed.labels(method, type(error).__name__).inc()
-            raise
-        finally:
-            self.seconds.labels(method).observe(perf_counter() - started)
 
     def batch(self, pairs: int, seconds: float, scores: NDArray[np.float32]) -> None:
         """Counts a run of the model."""

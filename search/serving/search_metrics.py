@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from time import perf_counter
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from search.index.interface import Found, TermIndex
+from search.serving.call_metrics import CallMetrics
 
 __all__ = ["SearchMetrics"]
 
-_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+METHODS = ("InsertAndSearch", "SearchMore", "Hide", "Describe")
+"""The methods of the server."""
+
 _BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -21,19 +22,7 @@ class SearchMetrics:
 
     def __init__(self, registry: CollectorRegistry, index: TermIndex) -> None:
         """Registers all metrics; the gauges read the index when they are scraped."""
-        self.seconds = Histogram(
-            "neardup_search_call_seconds",
-            "Duration of a call, by method",
-            ["method"],
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self.failed = Counter(
-            "neardup_search_failed_calls_total",
-            "Calls that ended with an error",
-            ["method", "error"],
-            registry=registry,
-        )
+        self.call = CallMetrics("search", METHODS, registry).call
         self.batch = Histogram(
             "neardup_search_batch_entries", "Entries of one InsertAndSearch call", buckets=_BATCH, registry=registry
         )
@@ -62,22 +51,8 @@ class SearchMetrics:
         size = Gauge("neardup_search_log_bytes", "Size of the index on disk", registry=registry)
         size.set_function(lambda: index.disk_bytes)
         ProcessCollector(registry=registry)
-        for method in ("InsertAndSearch", "SearchMore", "Hide", "Describe"):
-            self.seconds.labels(method)
         for kind in ("record", "more"):
             self.queries.labels(kind)
-
-    @contextmanager
-    def call(self, method: str) -> Iterator[None]:
-        """Times a call and counts its error."""
-        started = perf_counter()
-        try:
-            yield
-        except Exception as error:
-            self.failed.labels(method, type(error).__name__).inc()
-            raise
-        finally:
-            self.seconds.labels(method).observe(perf_counter() - started)
 
     def searched(self, kind: str, found: Iterable[Found]) -> None:
         """Counts finished searches: `record` or `more`."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from time import perf_counter
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from search.serving.call_metrics import CallMetrics
 from search.types import Cause, Decision, Outcome
 from storage.records import StoreState
 
@@ -16,7 +15,6 @@ __all__ = ["METHODS", "StorageMetrics"]
 METHODS = ("LookUp", "Apply", "Describe", "Verify")
 """The methods of the server."""
 
-_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _VERDICT_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 _BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _IDS = (1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
@@ -42,26 +40,18 @@ class StorageMetrics:
         ProcessCollector(namespace="neardup_storage", registry=registry)
 
     def _calls(self, registry: CollectorRegistry) -> None:
-        self.seconds = Histogram(
-            "neardup_storage_call_seconds",
-            "Duration of a call, by method",
-            ["method"],
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self.failed = Counter(
-            "neardup_storage_failed_calls_total",
+        calls = CallMetrics(
+            "storage",
+            METHODS,
+            registry,
             "Calls that ended with an error (StaleError: another write came first; LogGapError: offsets do not follow)",
-            ["method", "error"],
-            registry=registry,
         )
+        self.call = calls.call
         self.looked_up = Histogram(
             "neardup_storage_look_up_images", "Images asked for in one look-up", buckets=_IDS, registry=registry
         )
-        for method in METHODS:
-            self.seconds.labels(method)
         for error in ("StaleError", "LogGapError", "ContradictionError", "RefusedError", "UnavailableError"):
-            self.failed.labels("Apply", error)
+            calls.failed.labels("Apply", error)
 
     def _writes(self, registry: CollectorRegistry) -> None:
         self.batch = Histogram(
@@ -128,15 +118,3 @@ class StorageMetrics:
                 self.moves.labels(move.cause.value).inc()
             if decision.outcome is Outcome.DECIDED and decision.arrived_at_ms > 0:
                 self.verdict_seconds.observe(max(0, now_ms - decision.arrived_at_ms) / 1000)
-
-    @contextmanager
-    def call(self, method: str) -> Iterator[None]:
-        """Times a call and counts its error."""
-        started = perf_counter()
-        try:
-            yield
-        except Exception as error:
-            self.failed.labels(method, type(error).__name__).inc()
-            raise
-        finally:
-            self.seconds.labels(method).observe(perf_counter() - started)
