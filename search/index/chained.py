@@ -7,50 +7,46 @@ full disk leaves either all of a call or nothing, and opening replays the log th
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from search.errors import RefusedError, UnavailableError
+from search.errors import BadInputError, RefusedError, UnavailableError
 from search.index.codec import AppliedBatch, Effect, Hidden, decode_frame, encode_frame
 from search.index.errors import IndexBrokenError, IndexDamagedError
-from search.index.folder import Identity, IndexFolder
+from search.index.folder import IndexFolder
 from search.index.frame_log import FrameLog
-from search.index.interface import NO_PLACE, Answer, Found, MoreQuery, Record, Skip, TermIndex
+from search.index.interface import (
+    NO_PLACE,
+    Answer,
+    Found,
+    IndexBytes,
+    IndexStats,
+    Insert,
+    MoreQuery,
+    Ranked,
+    Record,
+    Skip,
+    Stored,
+    TermIndex,
+    TermQuery,
+)
 from search.index.placements import Placements
-from search.index.planning import RecordShape, check_records, plan_batch
+from search.index.planning import check_records, plan_batch
 from search.index.postings import Hits, Postings
-from search.types import LogPosition
+from search.index.settings import IndexSettings
+from search.types import ImageId, LogPosition
 
-__all__ = ["ChainedIndex", "IndexSettings"]
+__all__ = ["ChainedIndex"]
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class IndexSettings:
-    """What the index must know of terms and codes."""
-
-    groups: int
-    bits_per_group: int
-    min_overlap: int
-    candidates: int
-    """k: how many candidates one search returns."""
-    code_bytes: int
-    identity: Identity
-    """What the folder is made for; a folder made for anything else is refused."""
-    sync: bool = True
-    """Whether a call waits for the disk before it is acknowledged."""
-    max_chains: int = 2**25
-    """Posting lists at most (4 bytes each); where there are more terms than that, terms share lists."""
-
-    @property
-    def shape(self) -> RecordShape:
-        """The sizes of every insert."""
-        return RecordShape(self.groups, self.bits_per_group, self.code_bytes)
+_MAX_CHAINS = 2**25
+"""Posting lists at most (4 bytes each); where there are more terms than that, terms share lists."""
 
 
 class ChainedIndex(TermIndex):
@@ -65,10 +61,11 @@ class ChainedIndex(TermIndex):
             IndexDamagedError: The files are damaged.
         """
         self._settings = settings
-        self._postings = Postings(settings.shape, settings.max_chains)
+        self._postings = Postings(settings.shape, _MAX_CHAINS)
         self._placements = Placements()
         self._position = LogPosition()
         self._images = 0
+        self._released = -1
         self._writer = threading.Lock()
         self._closed = False
         self._broken = False
@@ -135,6 +132,93 @@ class ChainedIndex(TermIndex):
                 return
             self._write(Hidden(place, self._position.offset))
 
+    def delete(self, image_id: ImageId) -> bool:
+        """See `TermIndex`."""
+        latest = self._placements.latest(image_id)
+        if latest is None:
+            return False
+        before = self._images
+        self.hide(self._placements.place(latest[0]))
+        return self._images < before
+
+    def get(self, image_ids: Sequence[ImageId]) -> list[Stored | None]:
+        """See `TermIndex`."""
+        return [self._stored(image_id, self._placements.latest(image_id)) for image_id in image_ids]
+
+    def _stored(self, image_id: ImageId, latest: tuple[int, int] | None) -> Stored | None:
+        if latest is None:
+            return None
+        entry, version = latest
+        hidden_from = self._postings.hidden_from(entry)
+        code = b"" if hidden_from < 0 else self._postings.code(entry)
+        return Stored(image_id, version, self._placements.place(entry), code, hidden_from <= self._position.offset)
+
+    def search(self, queries: Sequence[TermQuery]) -> list[Found]:
+        """See `TermIndex`."""
+        self._check_open()
+        return [self._found(self._compare(query)) for query in queries]
+
+    def _compare(self, query: TermQuery) -> Hits:
+        as_of = self._position.offset + 1 if query.as_of is None else query.as_of
+        entries, overlaps = self._postings.overlaps(query.terms, as_of, query.min_overlap or self._settings.min_overlap)
+        others = [
+            row
+            for row, number in enumerate(self._postings.hits(entries, overlaps, True).images.tolist())
+            if self._placements.image_id(number) != query.without
+        ]
+        wanted = others[query.after : query.after + query.k]
+        return self._postings.hits(entries[wanted], overlaps[wanted], len(others) <= query.after + query.k)
+
+    def rank(
+        self, terms: NDArray[np.uint32], k: int, min_overlap: int | None = None, as_of: int | None = None
+    ) -> Ranked:
+        """See `TermIndex`."""
+        hits = [self._compare(TermQuery(row, k, min_overlap=min_overlap, as_of=as_of)) for row in terms]
+        ranked = Ranked(
+            places=np.zeros((len(hits), k), np.int64),
+            overlaps=np.zeros((len(hits), k), np.uint16),
+            sizes=np.array([len(one.places) for one in hits], np.int64),
+            exhausted=np.array([one.exhausted for one in hits], np.bool_),
+            cut=np.zeros(len(hits), np.bool_),
+            postings=np.array([one.postings for one in hits], np.int64),
+        )
+        for row, one in enumerate(hits):
+            ranked.places[row, : len(one.places)] = one.places
+            ranked.overlaps[row, : len(one.places)] = one.overlaps
+        return ranked
+
+    def release(self, offset: int) -> None:
+        """See `TermIndex`."""
+        self._released = max(self._released, offset)
+
+    def stats(self) -> IndexStats:
+        """See `TermIndex`."""
+        return IndexStats(
+            position=self._position,
+            released=self._released,
+            images=self._images,
+            entries=len(self._postings),
+            segments=0,
+            tail=len(self._postings),
+            merging=False,
+            bytes=IndexBytes(log=self._log.size),
+            term_sets=0,
+            postings=0,
+            posting_lists=0,
+            expected_postings=0.0,
+            queries=0,
+            query_postings=0,
+        )
+
+    def snapshot(self, folder: Path) -> LogPosition:
+        """See `TermIndex`."""
+        if folder.exists():
+            raise BadInputError(f"{folder} exists: a snapshot makes its own folder")
+        with self._writer:
+            self._check_open()
+            shutil.copytree(self._folder.path, folder, ignore=shutil.ignore_patterns("lock"))
+            return self._position
+
     def close(self) -> None:
         """See `TermIndex`."""
         with self._writer:
@@ -190,7 +274,8 @@ class ChainedIndex(TermIndex):
         versions = batch.versions.tolist()
         numbers, replaced = [], []
         for row in placed.tolist():
-            number, older = self._placements.add(batch.image_ids[row], versions[row], batch.first_offset + row)
+            removed = bool(batch.effects[row] == Effect.REMOVED)
+            number, older = self._placements.add(batch.image_ids[row], versions[row], batch.first_offset + row, removed)
             numbers.append(number)
             if older >= 0:
                 replaced.append((older, batch.first_offset + row))
@@ -226,15 +311,17 @@ class ChainedIndex(TermIndex):
             return skipped, None
         placed = self._placements.find(record.image_id, record.version, record.offset)
         entry = placed.entry
+        code = record.code if isinstance(record, Insert) else b""
         if entry is None:
             if placed.superseded:
-                return Answer(record.offset, record.offset, record.code, self._nothing(), superseded=True), None
+                return Answer(record.offset, record.offset, code, self._nothing(), superseded=True), None
             return skipped, None
-        if self._postings.hidden_from(entry) < 0 and not placed.superseded:
+        searchable = self._postings.hidden_from(entry) >= 0
+        if not searchable and not placed.superseded and not self._placements.removed(entry):
             return skipped, None
-        code = self._postings.code(entry) if self._postings.hidden_from(entry) >= 0 else b""
+        code = self._postings.code(entry) if searchable and isinstance(record, Insert) else b""
         answer = Answer(record.offset, self._placements.place(entry), code, self._nothing(), placed.superseded)
-        return answer, None if placed.superseded else entry
+        return answer, entry if searchable and isinstance(record, Insert) and not placed.superseded else None
 
     def _search(self, entries: Sequence[int], afters: Sequence[int]) -> list[Found]:
         hits = self._postings.search(entries, afters, self._settings.candidates, self._settings.min_overlap)

@@ -84,6 +84,8 @@ class Effect(IntEnum):
     """It placed an image version."""
     SKIPPED = 2
     """It placed an image version that cannot be searched."""
+    REMOVED = 3
+    """It deleted an image: it placed a version that cannot be found."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -33,6 +33,8 @@ class Placements:
         """Per image: its latest entry."""
         self._versions: list[int] = []
         """Per entry."""
+        self._removed: list[bool] = []
+        """Per entry: it deleted the image."""
         self._older: list[int] = []
         """Per entry: the entry of the image's version before it, -1 for none."""
         self._places: list[int] = []
@@ -46,12 +48,16 @@ class Placements:
         """The place of an entry."""
         return self._places[entry]
 
+    def removed(self, entry: int) -> bool:
+        """Whether an entry deleted its image."""
+        return self._removed[entry]
+
     def latest_version(self, image_id: ImageId) -> int | None:
         """The highest version placed."""
         number = self._number_of.get(image_id)
         return None if number is None else self._versions[self._latest[number]]
 
-    def add(self, image_id: ImageId, version: int, place: int) -> tuple[int, int]:
+    def add(self, image_id: ImageId, version: int, place: int, removed: bool = False) -> tuple[int, int]:
         """Gives the next entry to a version that is higher than all before.
 
         Returns:
@@ -61,6 +67,7 @@ class Placements:
         number = self._number_of.get(image_id)
         older = -1 if number is None else self._latest[number]
         self._versions.append(version)
+        self._removed.append(removed)
         self._older.append(older)
         self._places.append(place)
         # Readers come in through the two steps below, when the rest is there.
@@ -72,6 +79,11 @@ class Placements:
         else:
             self._latest[number] = entry
         return number, older
+
+    def latest(self, image_id: ImageId) -> tuple[int, int] | None:
+        """The entry of the version that was placed last, and that version; None for an unknown image."""
+        number = self._number_of.get(image_id)
+        return None if number is None else (self._latest[number], self._versions[self._latest[number]])
 
     def find(self, image_id: ImageId, version: int, offset: int) -> Placed:
         """What the record of a version at an offset meets; the same for ever once the offset was applied.

@@ -9,12 +9,12 @@ import numpy as np
 
 from search.errors import BadInputError, LogGapError
 from search.index.codec import MAX_LOG_ID_BYTES, AppliedBatch, Effect
-from search.index.interface import Insert, Record, Skip
+from search.index.interface import NO_IMAGE, Insert, Record, Remove, Skip
 from search.types import ImageId, LogPosition
 
 __all__ = ["RecordShape", "check_records", "plan_batch"]
 
-_NO_ID = ImageId("")
+_EFFECTS = {Insert: Effect.INSERTED, Skip: Effect.SKIPPED, Remove: Effect.REMOVED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +90,11 @@ def plan_batch(
     effects = []
     for record in records:
         latest = placed_here.get(record.image_id, latest_version(record.image_id))
-        if record.image_id == _NO_ID or (latest is not None and record.version <= latest):
+        if record.image_id == NO_IMAGE or (latest is not None and record.version <= latest):
             effects.append(Effect.PASSED)
             continue
         placed_here[record.image_id] = record.version
-        effects.append(Effect.SKIPPED if isinstance(record, Skip) else Effect.INSERTED)
+        effects.append(_EFFECTS[type(record)])
     rows = list(zip(records, effects, strict=True))
     inserts = [record for record, effect in rows if effect is Effect.INSERTED and isinstance(record, Insert)]
     return AppliedBatch(
@@ -103,7 +103,7 @@ def plan_batch(
         effects=np.array(effects, np.uint8),
         checksums=np.array([record.checksum for record in records], np.uint32),
         versions=np.array([0 if effect is Effect.PASSED else record.version for record, effect in rows], np.uint64),
-        image_ids=tuple(_NO_ID if effect is Effect.PASSED else record.image_id for record, effect in rows),
+        image_ids=tuple(NO_IMAGE if effect is Effect.PASSED else record.image_id for record, effect in rows),
         terms=np.array([insert.terms for insert in inserts], np.uint32).reshape(-1, shape.groups),
         codes=np.frombuffer(b"".join(insert.code for insert in inserts), np.uint8).reshape(-1, shape.code_bytes),
     )

@@ -32,7 +32,6 @@ class _Columns:
 
     previous: NDArray[np.int32]
     terms: NDArray[np.uint32]
-    """No rows as long as every term has a chain of its own."""
     images: NDArray[np.int32]
     places: NDArray[np.int64]
     hidden_from: NDArray[np.int64]
@@ -93,7 +92,7 @@ class Postings:
         self._size = 0
         self._columns = _Columns(
             previous=np.empty((_FIRST_CAPACITY, groups), np.int32),
-            terms=np.empty((_FIRST_CAPACITY if self._shared_chains else 0, groups), np.uint32),
+            terms=np.zeros((_FIRST_CAPACITY, groups), np.uint32),
             images=np.empty(_FIRST_CAPACITY, np.int32),
             places=np.empty(_FIRST_CAPACITY, np.int64),
             hidden_from=np.empty(_FIRST_CAPACITY, np.int64),
@@ -140,8 +139,7 @@ class Postings:
         columns.previous[first:last] = -1
         columns.codes[first:last] = 0
         columns.codes[rows] = codes
-        if self._shared_chains:
-            columns.terms[rows] = terms
+        columns.terms[rows] = terms
         # Chains lead from one searchable entry to the next; runs of them are linked at once.
         for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1):
             if len(run):
@@ -168,6 +166,29 @@ class Postings:
         places = self._columns.places[: self._size]
         entry = int(np.searchsorted(places, place))
         return entry if entry < len(places) and int(places[entry]) == place else None
+
+    def overlaps(
+        self, terms: NDArray[np.uint32], as_of: int, least: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """By comparing with everything: the entries visible from a place that share enough terms, with overlaps."""
+        columns, size = self._columns, self._size
+        overlaps = (columns.terms[:size] == terms).sum(axis=1)
+        visible = (columns.places[:size] < as_of) & (columns.hidden_from[:size] >= as_of)
+        entries = np.flatnonzero(visible & (overlaps >= least))
+        entries = entries[np.argsort(-overlaps[entries], kind="stable")]
+        return entries, overlaps[entries]
+
+    def hits(self, entries: NDArray[np.int64], overlaps: NDArray[np.int64], exhausted: bool) -> Hits:
+        """These entries in columns."""
+        columns = self._columns
+        return Hits(
+            images=columns.images[entries],
+            places=columns.places[entries],
+            overlaps=overlaps.astype(np.uint16),
+            codes=columns.codes[entries],
+            exhausted=exhausted,
+            postings=self._size,
+        )
 
     def search(self, entries: Sequence[int], afters: Sequence[int], limit: int, min_overlap: int) -> list[Hits]:
         """Searches for the terms of entries, each as of its place.

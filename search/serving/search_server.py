@@ -17,11 +17,11 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from search.errors import BadInputError, SettingsError
-from search.index.chained import ChainedIndex, IndexSettings
 from search.index.errors import IndexBrokenError
 from search.index.folder import Identity
 from search.index.interface import NO_PLACE, Answer, Found, MoreQuery, TermIndex
-from search.index.postings import warm_up
+from search.index.opening import open_term_index, warm_up
+from search.index.settings import IndexSettings
 from search.notifications import MAX_ID_BYTES
 from search.projection import CodeSettings, Hyperplanes
 from search.serving import search_pb2 as pb
@@ -195,7 +195,7 @@ def index_version(terms_fingerprint: str) -> str:
     return terms_fingerprint[:12]
 
 
-def open_index(settings: SearchServerSettings, extractor: TermExtractor, hyperplanes: Hyperplanes) -> ChainedIndex:
+def open_index(settings: SearchServerSettings, extractor: TermExtractor, hyperplanes: Hyperplanes) -> TermIndex:
     """Opens the index of a server, or makes it.
 
     Raises:
@@ -205,7 +205,7 @@ def open_index(settings: SearchServerSettings, extractor: TermExtractor, hyperpl
     """
     described = {f"terms.{name}": value for name, value in settings.terms.describe().items()}
     described |= {f"code.{name}": value for name, value in settings.code.describe().items()}
-    return ChainedIndex(
+    return open_term_index(
         settings.folder,
         IndexSettings(
             groups=settings.terms.groups,

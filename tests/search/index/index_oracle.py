@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from search.index.chained import IndexSettings
 from search.index.folder import Identity
-from search.index.interface import NO_PLACE, Answer, Found, Insert, Record
+from search.index.interface import NO_PLACE, Answer, Found, Insert, Record, Remove, Skip
+from search.index.settings import IndexSettings
 from search.types import Candidate, ImageId
 
 LOG = "log-1"
@@ -22,13 +22,12 @@ def index_settings(
     min_overlap: int = 1,
     candidates: int = 3,
     code_bytes: int = 2,
-    max_chains: int = 2**25,
     sync: bool = False,
     terms: str = "terms-a",
 ) -> IndexSettings:
     """Small settings; nothing is synced, as only machines that crash need it."""
     identity = Identity(terms, "code-a", {"groups": groups})
-    return IndexSettings(groups, bits_per_group, min_overlap, candidates, code_bytes, identity, sync, max_chains)
+    return IndexSettings(groups, bits_per_group, min_overlap, candidates, code_bytes, identity, sync)
 
 
 def insert(offset: int, image_id: str, version: int = 1, terms: Sequence[int] = (0, 0, 0, 0)) -> Insert:
@@ -52,6 +51,10 @@ class Plain:
 def plain(answer: Answer) -> Plain:
     found = answer.found
     return Plain(answer.offset, answer.place, answer.code, answer.superseded, found.candidates(), found.exhausted)
+
+
+def code_of(record: Record) -> bytes:
+    return record.code if isinstance(record, Insert) else b""
 
 
 def plain_found(found: Found) -> tuple[tuple[Candidate, ...], bool]:
@@ -91,16 +94,19 @@ class Oracle:
         before = [p for p in self.placed() if p.image_id == record.image_id and p.offset <= record.offset]
         own = next((p for p in before if p.version == record.version), None)
         superseded = any(p.version > record.version for p in before)
-        if not isinstance(record, Insert):
+        if isinstance(record, Skip):
             return Plain(record.offset, NO_PLACE, b"", False, (), True)
+        carries = isinstance(record, Insert)
         if superseded:
-            place, code = (record.offset, record.code) if own is None else (own.offset, getattr(own, "code", b""))
-            return Plain(record.offset, place, code, True, (), True)
+            place, code = (record.offset, getattr(record, "code", b"")) if own is None else (own.offset, code_of(own))
+            return Plain(record.offset, place, code if carries else b"", True, (), True)
         assert own is not None
-        if not isinstance(own, Insert):
+        if isinstance(own, Skip):
             return Plain(record.offset, NO_PLACE, b"", False, (), True)
+        if not carries or isinstance(own, Remove):
+            return Plain(record.offset, own.offset, b"", False, (), True)
         candidates, exhausted = self.more(own.offset, 0)
-        return Plain(record.offset, own.offset, own.code, False, candidates, exhausted)
+        return Plain(record.offset, own.offset, code_of(own), False, candidates, exhausted)
 
     def more(self, place: int, after: int) -> tuple[tuple[Candidate, ...], bool]:
         """The k candidates behind the first `after` ones, as of a place."""
