@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from search.errors import BadInputError
 from search.projection import CodeSettings
 from search.terms import TermSettings
+from search.tuning.drift import ChosenDensity
 from stream.settings import Settings, Signal
 
-__all__ = ["centre", "code_settings", "term_settings"]
+__all__ = ["centre", "chosen_density", "code_settings", "term_settings"]
 
 
 def term_settings(settings: Settings, signal: Signal) -> TermSettings:
@@ -40,6 +41,14 @@ def code_settings(settings: Settings, signal: Signal) -> CodeSettings:
         seed=code.seed,
         centre=centre(settings, signal, "score"),
     )
+
+
+def chosen_density(signal: Signal) -> ChosenDensity | None:
+    """The density that a signal's terms were chosen for; None where nothing was chosen."""
+    density = signal.density
+    if not density.images:
+        return None
+    return ChosenDensity(density.images, density.unrelated_postings, density.copy_postings)
 
 
 def centre(settings: Settings, signal: Signal, embedding: str) -> NDArray[np.float32] | None:

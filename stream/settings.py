@@ -25,6 +25,7 @@ __all__ = [
     "ApiSettings",
     "BatchingSettings",
     "CodeBits",
+    "Density",
     "Embedding",
     "FlinkSettings",
     "JoinSettings",
@@ -165,6 +166,17 @@ class Terms(_Section):
     """k: how many candidates a search returns."""
 
 
+class Density(_Section):
+    """What `neardup tune` measured when it chose the terms: the index says when it has drifted from it."""
+
+    images: Annotated[int, Field(ge=0)] = 0
+    """How many images the terms were chosen for; 0: nothing was chosen, no drift is reported."""
+    unrelated_postings: Annotated[float, Field(ge=0)] = 0.0
+    """Postings that a search touches, for each image of the index."""
+    copy_postings: Annotated[float, Field(ge=0)] = 0.0
+    """Postings that a search touches beside these, those of the image's own copies."""
+
+
 class CodeBits(_Section):
     """How a score embedding becomes the code that the classifier compares."""
 
@@ -233,6 +245,7 @@ class Signal(_Section):
     topic_prefix: str = ""
     topics: Topics = Topics()
     terms: Terms = Terms()
+    density: Density = Density()
     code: CodeBits = CodeBits()
     search: ServerSettings = ServerSettings(**_SERVER_PORTS["search"])
     scorer: ServerSettings = ServerSettings(**_SERVER_PORTS["scorer"])
