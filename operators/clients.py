@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from operators.service import Client, ServerAddress
+from search.callers import Caller
 from search.serving import scorer_pb2, search_pb2
 from search.serving.scorer_client import ScorerClient
 from search.serving.search_client import SearchClient
@@ -63,7 +64,7 @@ class Storage(Client, Protocol):
 
 def open_search(server: ServerAddress) -> Search:
     """A client of the search server."""
-    return SearchClient(server.address, server.deadline_s, server.max_message_bytes)
+    return SearchClient(server.address, server.deadline_s, server.max_message_bytes, Caller.STREAM)
 
 
 def open_scorer(server: ServerAddress) -> Scorer:

@@ -4,8 +4,10 @@
     ├── SettingsError        the settings do not hold together: fix them, start again
     ├── MismatchError        two parts were made for different settings or models: both values are in the message
     ├── BadInputError        the caller's input is wrong: nothing was done
+    ├── DeniedError          the call needs the token of the settings: nothing was done
     └── ServiceError         a call to a server did not succeed
         ├── UnavailableError     it is down, too slow, or its disk is full: wait and call again, for ever
+        │   └── BusyError            it turns calls away to keep its promises to others: wait as long as it says
         ├── FaultError           it failed on this very call (INTERNAL): call again, suspect the input after some tries
         ├── RefusedError         it refuses one item (INVALID_ARGUMENT): set that item apart
         ├── LogGapError          the offsets do not continue what it has (OUT_OF_RANGE): start again at its position
@@ -33,6 +35,10 @@ class BadInputError(NeardupError):
     """The caller's input is wrong, nothing was done."""
 
 
+class DeniedError(NeardupError):
+    """The call needs the token of the settings (`api_token`) and came without it; nothing was done."""
+
+
 class ServiceError(NeardupError):
     """A call to a server did not succeed."""
 
@@ -43,6 +49,13 @@ class UnavailableError(ServiceError):
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class BusyError(UnavailableError):
+    """The server turns the call away, so that others are served: come again after `retry_after_s` seconds."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message, retry_after_s)
 
 
 class FaultError(ServiceError):

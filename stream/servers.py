@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from search.callers import AdmissionPolicy
 from search.serving.rpc import Listen
 from stream.hashing import code_settings, term_settings
 from stream.settings import ServerSettings, Settings
@@ -28,6 +29,8 @@ def serve_search(settings: Settings, signal_name: str | None = None) -> None:
             code=code_settings(settings, signal),
             search_dimension=signal.search_embedding.dimension,
             score_dimension=signal.score_embedding.dimension,
+            admission=AdmissionPolicy(**signal.search.admission.model_dump()),
+            token=settings.api_token,
         )
     )
 

@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from search.errors import SettingsError
 
 __all__ = [
+    "AdmissionSettings",
     "ApiSettings",
     "BatchingSettings",
     "CodeBits",
@@ -30,6 +31,7 @@ __all__ = [
     "FlinkSettings",
     "JoinSettings",
     "KafkaSettings",
+    "SearchSettings",
     "ServerSettings",
     "Settings",
     "Signal",
@@ -201,6 +203,29 @@ class ServerSettings(_Section):
         return f"{self.host}:{self.port}"
 
 
+class AdmissionSettings(_Section):
+    """How much each class of callers may ask of the search server. Rates are items a second, 0 sets no limit."""
+
+    stream_per_s: Annotated[float, Field(ge=0)] = 0.0
+    replay_per_s: Annotated[float, Field(ge=0)] = 5_000.0
+    people_per_s: Annotated[float, Field(ge=0)] = 5_000.0
+    shadow_per_s: Annotated[float, Field(ge=0)] = 2_000.0
+    burst_s: Seconds = 1.0
+    """How many seconds' worth of a rate may be asked for at once, after a pause as long."""
+    slots: Annotated[int, Field(ge=1, le=64)] = 2
+    """Calls of all classes but the stream that run at once."""
+    waiting: Annotated[int, Field(ge=0, le=64)] = 8
+    """Calls of one class that wait for a slot; more are asked to come again later."""
+    max_wait_s: Seconds = 1.0
+    """The longest a call waits for a slot."""
+
+
+class SearchSettings(ServerSettings):
+    """The term search server."""
+
+    admission: AdmissionSettings = AdmissionSettings()
+
+
 class ApiSettings(_Section):
     """The HTTP API, a part of the storage server."""
 
@@ -247,7 +272,7 @@ class Signal(_Section):
     terms: Terms = Terms()
     density: Density = Density()
     code: CodeBits = CodeBits()
-    search: ServerSettings = ServerSettings(**_SERVER_PORTS["search"])
+    search: SearchSettings = SearchSettings(**_SERVER_PORTS["search"])
     scorer: ServerSettings = ServerSettings(**_SERVER_PORTS["scorer"])
     storage: ServerSettings = ServerSettings(**_SERVER_PORTS["storage"])
     api: ApiSettings = ApiSettings()

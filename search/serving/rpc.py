@@ -7,6 +7,8 @@ and `RpcClient` turns that back into the same error:
     LogGapError                   OUT_OF_RANGE         `expected`
     StaleError                    ABORTED              `offset`, `revision`
     UnavailableError              RESOURCE_EXHAUSTED   `retry-after-ms`
+    BusyError                     RESOURCE_EXHAUSTED   `retry-after-ms`; `busy`: nothing is wrong, others go first
+    DeniedError                   PERMISSION_DENIED
     MismatchError, NeardupError   FAILED_PRECONDITION
     anything else                 INTERNAL (logged with its traceback)
 
@@ -20,9 +22,10 @@ import logging
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -30,6 +33,8 @@ from prometheus_client import CollectorRegistry
 
 from search.errors import (
     BadInputError,
+    BusyError,
+    DeniedError,
     FaultError,
     LogGapError,
     MismatchError,
@@ -40,12 +45,18 @@ from search.errors import (
 )
 from search.serving.status_page import StatusPage
 
-__all__ = ["Listen", "RpcClient", "RpcServer"]
+__all__ = ["CALLER", "TOKEN", "Listen", "RpcClient", "RpcServer", "metadata_of"]
 
 log = logging.getLogger(__name__)
 
 BOOT_ID = "boot-id"
 """Initial metadata: a random id of the server process."""
+
+CALLER = "caller"
+"""Metadata of a call: the class of the caller (`search.callers`)."""
+
+TOKEN = "token"  # noqa: S105 - the key, not the secret
+"""Metadata of a call: the settings' `api_token`, where the caller has it."""
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -60,6 +71,8 @@ class Listen:
     metrics_port: int
     max_message_bytes: int
     workers: int = 8
+    max_calls: int | None = None
+    """Calls inside at once; more are cut off with RESOURCE_EXHAUSTED. None: they wait for a worker, without a bound."""
 
 
 def _message_limits(max_message_bytes: int) -> list[tuple[str, int]]:
@@ -88,7 +101,11 @@ def _refuse(context: grpc.ServicerContext, error: BaseException) -> NoReturn:
         case UnavailableError(retry_after_s=wait_s):
             code = grpc.StatusCode.RESOURCE_EXHAUSTED
             if wait_s is not None:
-                trailing["retry-after-ms"] = int(wait_s * 1000)
+                trailing["retry-after-ms"] = ceil(wait_s * 1000)
+            if isinstance(error, BusyError):
+                trailing["busy"] = 1
+        case DeniedError():
+            code = grpc.StatusCode.PERMISSION_DENIED
         case MismatchError() | NeardupError():
             code = grpc.StatusCode.FAILED_PRECONDITION
         case _:
@@ -149,6 +166,14 @@ class _Edge(grpc.ServerInterceptor):  # type: ignore[misc, type-arg, unused-igno
         return call
 
 
+def metadata_of(context: grpc.ServicerContext, key: str) -> str | None:
+    """What a caller sent under a key of the metadata; None where it sent nothing."""
+    for sent, value in context.invocation_metadata() or ():
+        if sent == key:
+            return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return None
+
+
 class RpcServer:
     """A gRPC server with its metrics page, from start to graceful stop."""
 
@@ -170,6 +195,7 @@ class RpcServer:
             ThreadPoolExecutor(listen.workers, thread_name_prefix=name),
             interceptors=[_Edge(self.boot_id)],
             options=[*_message_limits(listen.max_message_bytes), ("grpc.so_reuseport", 0)],
+            maximum_concurrent_rpcs=listen.max_calls,
         )
         register(self._server)
         self._page = StatusPage(listen.bind_host, listen.metrics_port, registry)
@@ -213,9 +239,12 @@ class RpcServer:
 class RpcClient:
     """A channel to one server; calls have a deadline and raise errors of `search.errors`."""
 
-    def __init__(self, address: str, deadline_s: float, max_message_bytes: int) -> None:
-        """Opens the channel; the server need not be up."""
+    def __init__(
+        self, address: str, deadline_s: float, max_message_bytes: int, metadata: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        """Opens the channel; the server need not be up. `metadata` goes with every call."""
         self.address = address
+        self._metadata = tuple(metadata)
         self.boot_id: str | None = None
         """Of the server process that answered last."""
         self._deadline_s = deadline_s
@@ -241,7 +270,9 @@ class RpcClient:
             ServiceError: As the table at the top of this module has it.
         """
         try:
-            response, call = method.with_call(request, timeout=deadline_s or self._deadline_s)  # type: ignore[attr-defined]
+            response, call = method.with_call(  # type: ignore[attr-defined]
+                request, timeout=deadline_s or self._deadline_s, metadata=self._metadata
+            )
         except grpc.RpcError as error:
             self._note_boot(error)
             raise translate(error, self.address) from error
@@ -271,7 +302,11 @@ def translate(error: Any, address: str) -> NeardupError:
             return MismatchError(message)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             wait_ms = trailing.get("retry-after-ms")
+            if wait_ms is not None and "busy" in trailing:
+                return BusyError(message, int(wait_ms) / 1000)
             return UnavailableError(message, int(wait_ms) / 1000 if wait_ms is not None else None)
+        case grpc.StatusCode.PERMISSION_DENIED:
+            return DeniedError(message)
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:
             return UnavailableError(message)
         case _:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from search.callers import Caller
 from search.errors import RefusedError
 from search.serving import search_pb2 as pb
-from search.serving.rpc import RpcClient
+from search.serving.rpc import CALLER, TOKEN, RpcClient
 from search.serving.search_pb2_grpc import TermSearchStub
 
 __all__ = ["SearchClient"]
@@ -18,9 +19,25 @@ _OVERHEAD = 16
 class SearchClient(RpcClient):
     """Calls `TermSearch`; all methods raise errors of `search.errors`."""
 
-    def __init__(self, address: str, deadline_s: float, max_message_bytes: int) -> None:
-        """Opens the channel; the server need not be up."""
-        super().__init__(address, deadline_s, max_message_bytes)
+    def __init__(
+        self,
+        address: str,
+        deadline_s: float,
+        max_message_bytes: int,
+        caller: Caller = Caller.PEOPLE,
+        token: str = "",
+    ) -> None:
+        """Opens the channel; the server need not be up.
+
+        Args:
+            address: Host and port.
+            deadline_s: Of one call.
+            max_message_bytes: As the server has it.
+            caller: The class as which it calls.
+            token: The settings' `api_token`, for what needs it.
+        """
+        metadata = [(CALLER, caller.value), *([(TOKEN, token)] if token else [])]
+        super().__init__(address, deadline_s, max_message_bytes, metadata)
         self._stub = TermSearchStub(self.channel)
         self._max_request_bytes = max_message_bytes - 1024
 

@@ -25,10 +25,10 @@ _DTYPES: dict[int, np.dtype[Any]] = {FLOAT16: np.dtype("<f2"), FLOAT32: np.dtype
 class SearchIntake:
     """Checks and hashes what one signal's stream brings."""
 
-    def __init__(self, terms: TermExtractor, codes: Hyperplanes) -> None:
+    def __init__(self, extractor: TermExtractor, hyperplanes: Hyperplanes) -> None:
         """Takes the projections of the search and the score embedding."""
-        self._terms = terms
-        self._codes = codes
+        self.extractor = extractor
+        self.hyperplanes = hyperplanes
 
     def records(self, entries: Sequence[LogEntry]) -> list[Record]:
         """The records of entries, in order.
@@ -41,15 +41,15 @@ class SearchIntake:
         score = self._vectors(inserts, lambda entry: (entry.insert.score_type, entry.insert.score_vector))
         hashed: dict[int, tuple[NDArray[np.uint32], bytes]] = {}
         if inserts:
-            terms = self._terms.terms(search)
-            codes = self._codes.codes(score)
+            terms = self.extractor.terms(search)
+            codes = self.hyperplanes.codes(score)
             hashed = {entry.offset: (terms[row], codes[row].tobytes()) for row, entry in enumerate(inserts)}
         return [_record(entry, hashed) for entry in entries]
 
     def warm_up(self) -> None:
         """Runs both projections once."""
-        self._terms.terms(np.ones((1, self._terms.settings.dimension), np.float32))
-        self._codes.codes(np.ones((1, self._codes.dimension), np.float32))
+        self.extractor.terms(np.ones((1, self.extractor.settings.dimension), np.float32))
+        self.hyperplanes.codes(np.ones((1, self.hyperplanes.dimension), np.float32))
 
     def _check(self, entry: LogEntry) -> bool:
         """Whether the entry is an insert.
@@ -66,8 +66,10 @@ class SearchIntake:
                 image = entry.insert
                 if not 1 <= len(image.image_id.encode()) <= MAX_ID_BYTES:
                     raise _refused(entry, f"an image id has 1 to {MAX_ID_BYTES} bytes")
-                _check_vector(entry, "search", image.search_type, image.search_vector, self._terms.settings.dimension)
-                _check_vector(entry, "score", image.score_type, image.score_vector, self._codes.dimension)
+                _check_vector(
+                    entry, "search", image.search_type, image.search_vector, self.extractor.settings.dimension
+                )
+                _check_vector(entry, "score", image.score_type, image.score_vector, self.hyperplanes.dimension)
                 return True
             case _:
                 raise _refused(entry, "the entry neither inserts nor skips")

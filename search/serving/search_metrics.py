@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from search.callers import Caller
 from search.index.interface import Found, TermIndex
 from search.serving.call_metrics import CallMetrics
 
@@ -43,6 +44,27 @@ class SearchMetrics:
         self.superseded = Counter(
             "neardup_search_superseded_total", "Records whose image had a higher version before", registry=registry
         )
+        self.admitted = Counter(
+            "neardup_search_admitted_items_total",
+            "Entries, queries and ids of calls that were let in, by class of caller",
+            ["caller"],
+            registry=registry,
+        )
+        self.turned_away = Counter(
+            "neardup_search_turned_away_calls_total",
+            "Calls that were asked to come again later: above their rate, or no slot was free",
+            ["caller"],
+            registry=registry,
+        )
+        self.waiting = Gauge(
+            "neardup_search_waiting_calls",
+            "Calls that wait for a slot, by class of caller",
+            ["caller"],
+            registry=registry,
+        )
+        for caller in Caller:
+            self.admitted.labels(caller.value)
+            self.turned_away.labels(caller.value)
         self.hidden = Counter("neardup_search_hidden_total", "Calls of Hide that succeeded", registry=registry)
         images = Gauge("neardup_search_images", "Images a search from the next place can find", registry=registry)
         images.set_function(lambda: index.images)

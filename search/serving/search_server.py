@@ -9,32 +9,39 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import grpc
-import numpy as np
 from prometheus_client import CollectorRegistry
 
-from search.errors import BadInputError, SettingsError
+from search.callers import Admission, AdmissionPolicy
+from search.errors import SettingsError
 from search.index.errors import IndexBrokenError
 from search.index.folder import Identity
-from search.index.interface import NO_PLACE, Answer, Found, MoreQuery, TermIndex
+from search.index.interface import TermIndex
 from search.index.opening import open_term_index, warm_up
 from search.index.settings import IndexSettings
 from search.notifications import MAX_ID_BYTES
 from search.projection import CodeSettings, Hyperplanes
-from search.serving import search_pb2 as pb
 from search.serving import search_pb2_grpc
 from search.serving.blas import use_one_blas_thread
 from search.serving.rpc import Listen, RpcServer
+from search.serving.search_gate import SearchGate
 from search.serving.search_intake import SearchIntake
+from search.serving.search_messages import index_version
 from search.serving.search_metrics import SearchMetrics
+from search.serving.search_service import TermSearchService
 from search.terms import TermExtractor, TermSettings
 
-__all__ = ["SearchServerSettings", "TermSearchService", "index_version", "open_index", "serve"]
+__all__ = ["SearchServerSettings", "build_service", "open_index", "serve"]
 
 log = logging.getLogger(__name__)
+
+_STREAM_WORKERS = 8
+"""Threads that calls of other classes never hold; the job makes three calls at once at most."""
+
+_CALLS_IN_TRANSIT = 64
+"""Calls beyond those inside and waiting that get an answer of ours; more are cut off by gRPC itself."""
 
 MAX_ENTRIES = 1024
 """Entries or queries of one call at most; fewer where their answer might not fit into a message."""
@@ -59,6 +66,10 @@ class SearchServerSettings:
     score_dimension: int
     index_sync: bool = True
     """Whether the index waits for the disk before it acknowledges; without it only a crash of the machine matters."""
+    admission: AdmissionPolicy = field(default_factory=AdmissionPolicy)
+    """How much each class of callers may ask for."""
+    token: str = field(default="", repr=False)
+    """What people's writes must bring; empty: they are off."""
 
     def __post_init__(self) -> None:
         """Checks the dimensions against each other, and that at least one answer fits into a message."""
@@ -84,117 +95,6 @@ class SearchServerSettings:
         return min(MAX_ENTRIES, self.listen.max_message_bytes // answer)
 
 
-class TermSearchService(search_pb2_grpc.TermSearchServicer):
-    """The methods of `TermSearch`; they raise errors of `search.errors`, which the server's edge maps."""
-
-    def __init__(
-        self,
-        index: TermIndex,
-        extractor: TermExtractor,
-        hyperplanes: Hyperplanes,
-        metrics: SearchMetrics,
-        max_entries: int,
-        on_broken: Callable[[], None],
-    ) -> None:
-        """Takes its parts.
-
-        Args:
-            index: Follows the log.
-            extractor: Makes the terms; its fingerprint names the index version.
-            hyperplanes: Make the score codes.
-            metrics: Count.
-            max_entries: Entries or queries of one call at most.
-            on_broken: Called when the index can do nothing more until it is opened anew.
-        """
-        self._index = index
-        self._terms_fingerprint = extractor.fingerprint
-        self._hyperplanes = hyperplanes
-        self._intake = SearchIntake(extractor, hyperplanes)
-        self._metrics = metrics
-        self._max_entries = max_entries
-        self._on_broken = on_broken
-
-    def InsertAndSearch(  # noqa: N802 - the name that the proto gives
-        self, request: pb.InsertAndSearchRequest, context: grpc.ServicerContext
-    ) -> pb.InsertAndSearchResponse:
-        """Applies the records that are new, and searches for all."""
-        with self._metrics.call("InsertAndSearch"):
-            self._check_size(len(request.entries))
-            records = self._intake.records(request.entries)
-            self._metrics.batch.observe(len(records))
-            try:
-                answers = self._index.insert_and_search(request.log_id, records)
-            except IndexBrokenError:
-                self._on_broken()
-                raise
-            self._count(answers)
-            return pb.InsertAndSearchResponse(
-                answers=[_answer(answer) for answer in answers], index_version=index_version(self._terms_fingerprint)
-            )
-
-    def SearchMore(  # noqa: N802 - the name that the proto gives
-        self, request: pb.SearchMoreRequest, context: grpc.ServicerContext
-    ) -> pb.SearchMoreResponse:
-        """The next candidates of images already inserted."""
-        with self._metrics.call("SearchMore"):
-            self._check_size(len(request.queries))
-            found = self._index.search_more([MoreQuery(query.place, query.after) for query in request.queries])
-            self._metrics.searched("more", found)
-            return pb.SearchMoreResponse(answers=[_candidates(one) for one in found])
-
-    def Hide(  # noqa: N802 - the name that the proto gives
-        self, request: pb.HideRequest, context: grpc.ServicerContext
-    ) -> pb.HideResponse:
-        """Hides an inserted image from all later places."""
-        with self._metrics.call("Hide"):
-            try:
-                self._index.hide(request.place)
-            except IndexBrokenError:
-                self._on_broken()
-                raise
-            self._metrics.hidden.inc()
-            return pb.HideResponse()
-
-    def Describe(  # noqa: N802 - the name that the proto gives
-        self, request: pb.DescribeRequest, context: grpc.ServicerContext
-    ) -> pb.DescribeResponse:
-        """Position, versions and size of the index."""
-        with self._metrics.call("Describe"):
-            position = self._index.position
-            return pb.DescribeResponse(
-                log_id=position.log_id,
-                offset=position.offset,
-                checksum=position.checksum,
-                index_version=index_version(self._terms_fingerprint),
-                terms_fingerprint=self._terms_fingerprint,
-                code_fingerprint=self._hyperplanes.fingerprint,
-                code_bytes=self._hyperplanes.code_bytes,
-                images=self._index.images,
-            )
-
-    def warm_up(self) -> None:
-        """Does everything once that is slow the first time."""
-        self._intake.warm_up()
-        warm_up()
-
-    def _check_size(self, items: int) -> None:
-        if items > self._max_entries:
-            raise BadInputError(f"a call takes at most {self._max_entries} items, not {items}")
-
-    def _count(self, answers: list[Answer]) -> None:
-        self._metrics.searched(
-            "record",
-            [answer.found for answer in answers if answer.place != NO_PLACE and not answer.superseded],
-        )
-        self._metrics.skipped.inc(sum(answer.place == NO_PLACE for answer in answers))
-        self._metrics.superseded.inc(sum(answer.superseded for answer in answers))
-
-
-def index_version(terms_fingerprint: str) -> str:
-    """How verdicts name the index they were made with."""
-    return terms_fingerprint[:12]
-
-
 def open_index(settings: SearchServerSettings, extractor: TermExtractor, hyperplanes: Hyperplanes) -> TermIndex:
     """Opens the index of a server, or makes it.
 
@@ -217,6 +117,32 @@ def open_index(settings: SearchServerSettings, extractor: TermExtractor, hyperpl
             sync=settings.index_sync,
         ),
     )
+
+
+def build_service(
+    settings: SearchServerSettings,
+    index: TermIndex,
+    extractor: TermExtractor,
+    hyperplanes: Hyperplanes,
+    registry: CollectorRegistry,
+    on_broken: Callable[[], None],
+) -> TermSearchService:
+    """The methods of the server, warmed up; their metrics are registered.
+
+    Args:
+        settings: Limits, rates and token.
+        index: What is served.
+        extractor: Makes the terms.
+        hyperplanes: Make the score codes.
+        registry: What the metrics page shows.
+        on_broken: Called when the index can do nothing more until it is opened anew.
+    """
+    metrics = SearchMetrics(registry, index)
+    intake = SearchIntake(extractor, hyperplanes)
+    intake.warm_up()
+    warm_up()
+    gate = SearchGate(Admission(settings.admission), metrics, settings.token)
+    return TermSearchService(index, intake, metrics, gate, settings.max_entries, on_broken)
 
 
 def serve(settings: SearchServerSettings) -> None:
@@ -244,14 +170,11 @@ def serve(settings: SearchServerSettings) -> None:
 
     try:
         registry = CollectorRegistry()
-        service = TermSearchService(
-            index, extractor, hyperplanes, SearchMetrics(registry, index), settings.max_entries, stop_broken
-        )
-        service.warm_up()
+        service = build_service(settings, index, extractor, hyperplanes, registry, stop_broken)
         _log_start(settings, index, extractor, hyperplanes, time.monotonic() - started)
         server = RpcServer(
             "search",
-            settings.listen,
+            _listen(settings),
             lambda grpc_server: search_pb2_grpc.add_TermSearchServicer_to_server(service, grpc_server),
             registry,
         )
@@ -260,6 +183,12 @@ def serve(settings: SearchServerSettings) -> None:
         index.close()
     if broken.is_set():
         raise IndexBrokenError("the index failed after a write; it opens again whole")
+
+
+def _listen(settings: SearchServerSettings) -> Listen:
+    """With a thread for every call that may be inside or wait, and some that only the stream gets."""
+    most = settings.admission.most_calls + _STREAM_WORKERS
+    return replace(settings.listen, workers=max(settings.listen.workers, most), max_calls=most + _CALLS_IN_TRANSIT)
 
 
 def _log_start(
@@ -289,24 +218,4 @@ def _log_start(
                 "seconds": round(seconds, 3),
             }
         ),
-    )
-
-
-def _answer(answer: Answer) -> pb.Answer:
-    return pb.Answer(
-        offset=answer.offset,
-        place=answer.place,
-        score_code=answer.code,
-        candidates=_candidates(answer.found),
-        superseded=answer.superseded,
-    )
-
-
-def _candidates(found: Found) -> pb.Candidates:
-    return pb.Candidates(
-        image_ids=found.image_ids,
-        overlaps=found.overlaps.astype("<u2", copy=False).tobytes(),
-        places=found.places.astype("<i8", copy=False).tobytes(),
-        score_codes=np.ascontiguousarray(found.codes).tobytes(),
-        exhausted=found.exhausted,
     )

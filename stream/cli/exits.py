@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from search.errors import BadInputError, MismatchError, NeardupError, SettingsError, UnavailableError
+from search.errors import BadInputError, DeniedError, MismatchError, NeardupError, SettingsError, UnavailableError
 from storage.errors import IncompatibleError, LockedError, WriteError
 from stream.errors import NotFoundError, NotSoundError
 
@@ -58,7 +58,7 @@ _MEANINGS = {
 def exit_for(error: BaseException) -> Exit:
     """The exit code for an error that ends a command."""
     match error:
-        case SettingsError() | BadInputError():
+        case SettingsError() | BadInputError() | DeniedError():
             return Exit.USAGE
         case NotFoundError():
             return Exit.NOT_FOUND

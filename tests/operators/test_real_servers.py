@@ -22,9 +22,8 @@ from operators.service import ServerAddress
 from search.dead_letters import BadRecord, Reason, parse_dead_letter
 from search.protos.events_pb2 import JoinedRecord
 from search.serving.rpc import Listen, RpcServer
-from search.serving.search_metrics import SearchMetrics
 from search.serving.search_pb2_grpc import add_TermSearchServicer_to_server
-from search.serving.search_server import TermSearchService, open_index
+from search.serving.search_server import build_service, open_index
 from search.types import ImageId
 from storage.memory import MemoryStore
 from storage.serving.metrics import StorageMetrics
@@ -69,9 +68,7 @@ class Town:
         index = open_index(settings, extractor, hyperplanes)
         self.running.callback(index.close)
         registry = CollectorRegistry()
-        search = TermSearchService(
-            index, extractor, hyperplanes, SearchMetrics(registry, index), settings.max_entries, lambda: None
-        )
+        search = build_service(settings, index, extractor, hyperplanes, registry, lambda: None)
         self._serve(partial(add_TermSearchServicer_to_server, search), 0, registry)
         registry = CollectorRegistry()
         storage = StorageService(self.store, StorageMetrics(registry, self.store.state(), 0))

@@ -14,6 +14,8 @@ from prometheus_client import CollectorRegistry, Counter
 
 from search.errors import (
     BadInputError,
+    BusyError,
+    DeniedError,
     FaultError,
     LogGapError,
     MismatchError,
@@ -98,6 +100,8 @@ def client(ports: list[int]) -> Iterator[Client]:
         (StaleError("moved on", 5, 2), StaleError, {"offset": 5, "revision": 2}),
         (UnavailableError("disk full", 1.5), UnavailableError, {"retry_after_s": 1.5}),
         (UnavailableError("disk full"), UnavailableError, {"retry_after_s": None}),
+        (BusyError("one too many", 0.0301), BusyError, {"retry_after_s": 0.031}),
+        (DeniedError("no token"), DeniedError, {}),
         (MismatchError("1 is not 2"), MismatchError, {}),
         (NeardupError("something of ours"), MismatchError, {}),
         (ZeroDivisionError("a bug"), FaultError, {}),

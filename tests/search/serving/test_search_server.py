@@ -15,16 +15,17 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from search.errors import FaultError, LogGapError, RefusedError, SettingsError, UnavailableError
-from search.index.chained import ChainedIndex
+from search.callers import AdmissionPolicy, Caller
+from search.errors import BusyError, FaultError, LogGapError, RefusedError, SettingsError, UnavailableError
+from search.index.interface import TermIndex
 from search.index.postings import Postings
 from search.projection import CodeSettings
 from search.serving import search_pb2 as pb
 from search.serving import search_pb2_grpc
-from search.serving.rpc import Listen, RpcServer
+from search.serving.rpc import Listen, RpcClient, RpcServer
 from search.serving.search_client import SearchClient
-from search.serving.search_metrics import SearchMetrics
-from search.serving.search_server import SearchServerSettings, TermSearchService, index_version, open_index
+from search.serving.search_messages import index_version
+from search.serving.search_server import SearchServerSettings, build_service, open_index
 from search.types import Candidate, ImageId
 from tests.search.serving.search_house import (
     LOG,
@@ -44,7 +45,7 @@ ROOT = Path(__file__).parents[3]
 @dataclass
 class House:
     settings: SearchServerSettings
-    index: ChainedIndex
+    index: TermIndex
     client: SearchClient
     broken: list[bool]
 
@@ -57,20 +58,14 @@ class House:
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
     port, metrics_port = free_ports(2)
-    settings = server_settings(tmp_path / "index", port, metrics_port)
+    settings = replace(
+        server_settings(tmp_path / "index", port, metrics_port), admission=AdmissionPolicy(shadow_per_s=10.0)
+    )
     extractor, hyperplanes = settings.terms.build(), settings.code.build()
     index = open_index(settings, extractor, hyperplanes)
     registry = CollectorRegistry()
     broken: list[bool] = []
-    service = TermSearchService(
-        index,
-        extractor,
-        hyperplanes,
-        SearchMetrics(registry, index),
-        settings.max_entries,
-        lambda: broken.append(True),
-    )
-    service.warm_up()
+    service = build_service(settings, index, extractor, hyperplanes, registry, lambda: broken.append(True))
     server = RpcServer(
         "search",
         settings.listen,
@@ -239,6 +234,37 @@ def test_metrics_count_what_was_done(house: House) -> None:
     assert metrics['neardup_search_call_seconds_count{method="InsertAndSearch"}'] == 3
     assert metrics["neardup_search_batch_entries_sum"] == 9
     assert metrics['neardup_search_failed_calls_total{error="LogGapError",method="InsertAndSearch"}'] == 1
+
+
+def test_a_class_above_its_rate_is_turned_away_and_the_stream_is_not(house: House) -> None:
+    address = house.client.address
+    shadow = SearchClient(address, 30.0, MAX_MESSAGE_BYTES, Caller.SHADOW)
+    stream = SearchClient(address, 30.0, MAX_MESSAGE_BYTES, Caller.STREAM)
+    stream.insert_and_search(LOG, [entry(0, "a", 1)])
+    shadow.search_more([pb.MoreQuery(place=0)] * 10)
+    with pytest.raises(BusyError, match="shadow may ask for 10 items a second") as caught:
+        shadow.search_more([pb.MoreQuery(place=0)] * 10)
+    assert caught.value.retry_after_s is not None
+    assert 0 < caught.value.retry_after_s <= 1
+    for _ in range(5):
+        stream.search_more([pb.MoreQuery(place=0)] * 10)
+        house.client.search_more([pb.MoreQuery(place=0)] * 10)
+    metrics = house.metrics()
+    assert metrics['neardup_search_turned_away_calls_total{caller="shadow"}'] == 1
+    assert metrics['neardup_search_turned_away_calls_total{caller="people"}'] == 0
+    assert metrics['neardup_search_admitted_items_total{caller="stream"}'] == 51
+    assert metrics['neardup_search_admitted_items_total{caller="shadow"}'] == 10
+    assert metrics['neardup_search_waiting_calls{caller="people"}'] == 0
+    for client in (shadow, stream):
+        client.close()
+
+
+def test_an_unknown_class_of_callers_is_refused(house: House) -> None:
+    robots = RpcClient(house.client.address, 30.0, MAX_MESSAGE_BYTES, [("caller", "robots")])
+    stub = search_pb2_grpc.TermSearchStub(robots.channel)
+    with pytest.raises(RefusedError, match="no class of callers 'robots'"):
+        robots._call(stub.SearchMore, pb.SearchMoreRequest())
+    robots.close()
 
 
 def test_a_disk_that_is_full_makes_the_caller_wait(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

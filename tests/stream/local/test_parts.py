@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphlib import TopologicalSorter
 
 from stream.local.parts import Part, deployment_parts
-from stream.settings import ApiSettings, Embedding, ServerSettings, Settings, Signal
+from stream.settings import ApiSettings, Embedding, SearchSettings, ServerSettings, Settings, Signal
 
 
 def _with_text_signal(settings: Settings) -> Settings:
@@ -13,7 +13,7 @@ def _with_text_signal(settings: Settings) -> Settings:
         search_embedding=Embedding(name="text", model_version="1", dimension=64),
         score_embedding=Embedding(name="text-score", model_version="1", dimension=32),
         model=settings.data_dir / "model",
-        search=ServerSettings(port=17501, metrics_port=17601),
+        search=SearchSettings(port=17501, metrics_port=17601),
         scorer=ServerSettings(port=17502, metrics_port=17602),
         storage=ServerSettings(port=17503, metrics_port=17603),
         api=ApiSettings(port=17504),

@@ -1,0 +1,126 @@
+"""The methods of `TermSearch` over any `TermIndex`: limits, admission, conversion, metrics, errors for the edge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import grpc
+
+from search.errors import BadInputError
+from search.index.errors import IndexBrokenError
+from search.index.interface import NO_PLACE, Answer, MoreQuery, TermIndex
+from search.serving import search_pb2 as pb
+from search.serving import search_pb2_grpc
+from search.serving.search_gate import SearchGate
+from search.serving.search_intake import SearchIntake
+from search.serving.search_messages import answer_message, candidates_message, index_version
+from search.serving.search_metrics import SearchMetrics
+
+__all__ = ["TermSearchService"]
+
+
+class TermSearchService(search_pb2_grpc.TermSearchServicer):
+    """The methods of the server; they raise errors of `search.errors`, which the server's edge maps."""
+
+    def __init__(
+        self,
+        index: TermIndex,
+        intake: SearchIntake,
+        metrics: SearchMetrics,
+        gate: SearchGate,
+        max_entries: int,
+        on_broken: Callable[[], None],
+    ) -> None:
+        """Takes its parts.
+
+        Args:
+            index: Follows the log.
+            intake: Checks and hashes what comes in.
+            metrics: Count.
+            gate: Lets calls in.
+            max_entries: Entries or queries of one call at most.
+            on_broken: Called when the index can do nothing more until it is opened anew.
+        """
+        self._index = index
+        self._intake = intake
+        self._metrics = metrics
+        self._gate = gate
+        self._max_entries = max_entries
+        self._on_broken = on_broken
+
+    def InsertAndSearch(  # noqa: N802 - the name that the proto gives
+        self, request: pb.InsertAndSearchRequest, context: grpc.ServicerContext
+    ) -> pb.InsertAndSearchResponse:
+        """Applies the records that are new, and searches for all."""
+        with self._items("InsertAndSearch", len(request.entries), context):
+            records = self._intake.records(request.entries)
+            self._metrics.batch.observe(len(records))
+            with self._watched():
+                answers = self._index.insert_and_search(request.log_id, records)
+            self._count(answers)
+            return pb.InsertAndSearchResponse(
+                answers=[answer_message(answer) for answer in answers],
+                index_version=index_version(self._intake.extractor.fingerprint),
+            )
+
+    def SearchMore(  # noqa: N802 - the name that the proto gives
+        self, request: pb.SearchMoreRequest, context: grpc.ServicerContext
+    ) -> pb.SearchMoreResponse:
+        """The next candidates of images already inserted."""
+        with self._items("SearchMore", len(request.queries), context):
+            found = self._index.search_more([MoreQuery(query.place, query.after) for query in request.queries])
+            self._metrics.searched("more", found)
+            return pb.SearchMoreResponse(answers=[candidates_message(one) for one in found])
+
+    def Hide(  # noqa: N802 - the name that the proto gives
+        self, request: pb.HideRequest, context: grpc.ServicerContext
+    ) -> pb.HideResponse:
+        """Hides an inserted image from all later places."""
+        with self._metrics.call("Hide"), self._watched():
+            self._index.hide(request.place)
+            self._metrics.hidden.inc()
+            return pb.HideResponse()
+
+    def Describe(  # noqa: N802 - the name that the proto gives
+        self, request: pb.DescribeRequest, context: grpc.ServicerContext
+    ) -> pb.DescribeResponse:
+        """Position, versions and size of the index."""
+        with self._metrics.call("Describe"):
+            position = self._index.position
+            return pb.DescribeResponse(
+                log_id=position.log_id,
+                offset=position.offset,
+                checksum=position.checksum,
+                index_version=index_version(self._intake.extractor.fingerprint),
+                terms_fingerprint=self._intake.extractor.fingerprint,
+                code_fingerprint=self._intake.hyperplanes.fingerprint,
+                code_bytes=self._intake.hyperplanes.code_bytes,
+                images=self._index.images,
+            )
+
+    @contextmanager
+    def _items(self, method: str, items: int, context: grpc.ServicerContext) -> Iterator[None]:
+        """A call that asks for so many items: counted, checked, let in."""
+        with self._metrics.call(method):
+            if items > self._max_entries:
+                raise BadInputError(f"a call takes at most {self._max_entries} items, not {items}")
+            with self._gate.enter(context, items):
+                yield
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Tells when a write leaves the index unable to go on."""
+        try:
+            yield
+        except IndexBrokenError:
+            self._on_broken()
+            raise
+
+    def _count(self, answers: Sequence[Answer]) -> None:
+        self._metrics.searched(
+            "record",
+            [answer.found for answer in answers if answer.place != NO_PLACE and not answer.superseded],
+        )
+        self._metrics.skipped.inc(sum(answer.place == NO_PLACE for answer in answers))
+        self._metrics.superseded.inc(sum(answer.superseded for answer in answers))
