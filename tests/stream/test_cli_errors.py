@@ -13,6 +13,8 @@ import pytest
 from search import errors
 from search.errors import (
     BadInputError,
+    BusyError,
+    DeniedError,
     FaultError,
     LogGapError,
     MismatchError,
@@ -30,6 +32,7 @@ from stream.errors import NotFoundError, NotSoundError
 EXPECTED: dict[type[BaseException], Exit] = {
     SettingsError: Exit.USAGE,
     BadInputError: Exit.USAGE,
+    DeniedError: Exit.USAGE,
     NotFoundError: Exit.NOT_FOUND,
     UnavailableError: Exit.UNAVAILABLE,
     NotSoundError: Exit.NOT_SOUND,
@@ -59,7 +62,8 @@ def leaves(root: type[NeardupError]) -> Iterator[type[NeardupError]]:
 
 def test_every_error_of_search_is_in_the_table() -> None:
     ours = {kind for kind in leaves(NeardupError) if kind.__module__ == errors.__name__}
-    assert ours - set(EXPECTED) <= {StaleError}
+    assert ours - set(EXPECTED) <= {BusyError, StaleError}
+    assert exit_for(BusyError("one too many", 0.1)) is Exit.UNAVAILABLE
 
 
 def test_codes_are_distinct_and_explained() -> None:
