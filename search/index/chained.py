@@ -153,6 +153,14 @@ class ChainedIndex(TermIndex):
         code = b"" if hidden_from < 0 else self._postings.code(entry)
         return Stored(image_id, version, self._placements.place(entry), code, hidden_from <= self._position.offset)
 
+    def terms(self, image_ids: Sequence[ImageId]) -> list[NDArray[np.uint32] | None]:
+        """See `TermIndex`."""
+        latest = [self._placements.latest(image_id) for image_id in image_ids]
+        return [
+            None if each is None or self._postings.hidden_from(each[0]) < 0 else self._postings.terms(each[0])
+            for each in latest
+        ]
+
     def search(self, queries: Sequence[TermQuery]) -> list[Found]:
         """See `TermIndex`."""
         self._check_open()

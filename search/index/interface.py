@@ -303,6 +303,10 @@ class TermIndex(ABC):
         """The versions of images that were placed last; None for an image never placed."""
 
     @abstractmethod
+    def terms(self, image_ids: Sequence[ImageId]) -> list[NDArray[np.uint32] | None]:
+        """The terms, (groups,), of the versions that were placed last; None for a version that cannot be searched."""
+
+    @abstractmethod
     def search(self, queries: Sequence[TermQuery]) -> list[Found]:
         """Searches for terms; nothing is inserted.
 

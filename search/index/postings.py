@@ -157,6 +157,11 @@ class Postings:
         """The last place that sees an entry; -1 when it was never searchable."""
         return int(self._columns.hidden_from[entry])
 
+    def terms(self, entry: int) -> NDArray[np.uint32]:
+        """The terms of a searchable entry: (groups,)"""
+        terms: NDArray[np.uint32] = self._columns.terms[entry].copy()
+        return terms
+
     def code(self, entry: int) -> bytes:
         """The score code of an entry."""
         return bytes(self._columns.codes[entry])
