@@ -249,13 +249,12 @@ def test_an_index_that_differs_from_its_log_takes_nothing_more(tmp_path: Path, m
 
 def test_terms_are_those_of_the_version_placed_last(tmp_path: Path) -> None:
     index = ChainedIndex(tmp_path / "index", index_settings())
-    other = [value + 1 for value in SAME]
     index.insert_and_search(
-        LOG, [insert(0, "a", 1, SAME), insert(1, "a", 2, other), insert(2, "b", 1, SAME), Skip(3, 3, ImageId("c"), 1)]
+        LOG, [insert(0, "a", 1, SAME), insert(1, "a", 2, OTHER), insert(2, "b", 1, SAME), Skip(3, 3, ImageId("c"), 1)]
     )
     index.hide(2)
     terms = index.terms([ImageId(each) for each in "abcd"])
-    assert [None if each is None else each.tolist() for each in terms] == [other, list(SAME), None, None]
+    assert [None if each is None else each.tolist() for each in terms] == [list(OTHER), list(SAME), None, None]
     index.close()
 
 
