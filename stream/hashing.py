@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from search.errors import BadInputError
 from search.projection import CodeSettings
+from search.scoring.code_identity import CodeIdentity
 from search.terms import TermSettings
 from search.tuning.drift import ChosenDensity
 from stream.settings import Settings, Signal
 
-__all__ = ["centre", "chosen_density", "code_settings", "term_settings"]
+__all__ = ["centre", "chosen_density", "code_identity", "code_settings", "term_settings"]
 
 
 def term_settings(settings: Settings, signal: Signal) -> TermSettings:
@@ -41,6 +42,13 @@ def code_settings(settings: Settings, signal: Signal) -> CodeSettings:
         seed=code.seed,
         centre=centre(settings, signal, "score"),
     )
+
+
+def code_identity(settings: Settings, signal: Signal) -> CodeIdentity:
+    """What a signal's models must compare."""
+    made = code_settings(settings, signal).build()
+    embedding = signal.score_embedding
+    return CodeIdentity(made.size, made.fingerprint, embedding.name, embedding.model_version)
 
 
 def chosen_density(signal: Signal) -> ChosenDensity | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from search.callers import AdmissionPolicy
 from search.serving.rpc import Listen
-from stream.hashing import code_settings, term_settings
+from stream.hashing import code_identity, code_settings, term_settings
 from stream.settings import ServerSettings, Settings
 
 __all__ = ["listen", "serve_scorer", "serve_search", "serve_storage", "store_identity"]
@@ -46,7 +46,13 @@ def serve_scorer(settings: Settings, signal_name: str | None = None) -> None:
     from search.serving.scorer_server import ScorerServerSettings, serve
 
     _, signal = settings.signal(signal_name)
-    serve(ScorerServerSettings(listen=listen(signal.scorer), model=settings.path(signal.model)))
+    serve(
+        ScorerServerSettings(
+            listen=listen(signal.scorer),
+            model=settings.path(signal.model),
+            codes=code_identity(settings, signal),
+        )
+    )
 
 
 def serve_storage(settings: Settings, signal_name: str | None = None) -> None:

@@ -1,10 +1,11 @@
 """The folder of a signal's models: one folder per version, and the file `served` that names the one in use.
 
-    <folder>/served                     the version's name, one line of text
+    <folder>/served                     the version in use; below it those that were in use before, the latest first
     <folder>/<version>/metadata.json    the model card
     <folder>/<version>/...              the model itself
 
-A version never changes once it is there. Changing `served` is atomic: a reader sees the old name or the new one.
+A version never changes once it is there. Changing `served` is atomic: a reader sees the old names or the new ones, so
+that going back always knows where to.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from search.errors import BadInputError
@@ -25,6 +27,9 @@ _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """A version is also the name of a folder, and comes in over the network: nothing that leads out of it."""
 
 _POINTER = "served"
+
+_REMEMBERED = 32
+"""Lines of the pointer: how many changes can be taken back."""
 
 
 def version_name(text: str) -> str:
@@ -53,18 +58,39 @@ class ModelFolder:
         Raises:
             BadInputError: The pointer is missing, unreadable, or names no version.
         """
+        return self.served_since()[0]
+
+    def served_since(self) -> list[str]:
+        """The version in use, then those that were in use before it, the latest first.
+
+        Raises:
+            BadInputError: The pointer is missing, unreadable, or names no version.
+        """
         pointer = self.folder / _POINTER
         try:
-            text = pointer.read_text(encoding="utf-8").strip()
+            lines = pointer.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError as error:
             raise BadInputError(f"{pointer} is missing, it names the model in use: train a model first") from error
         except (OSError, UnicodeDecodeError) as error:
             raise BadInputError(f"{pointer}, which names the model in use, cannot be read: {error}") from error
-        return version_name(text)
+        return [version_name(line.strip()) for line in lines or [""]]
+
+    def pointer_stamp(self) -> tuple[int, int, int] | None:
+        """Changes whenever the pointer is written, also with the same names; None: there is no pointer."""
+        try:
+            found = (self.folder / _POINTER).stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
 
     def versions(self) -> list[str]:
         """All versions that have a card, sorted by name."""
-        return sorted(path.parent.name for path in self.folder.glob(f"*/{CARD_FILE}"))
+        return [version for version in self.folders() if (self.folder / version / CARD_FILE).is_file()]
+
+    def folders(self) -> list[str]:
+        """The names of all folders that may be a version, also of those without a card, sorted."""
+        found = self.folder.iterdir() if self.folder.is_dir() else ()
+        return sorted(path.name for path in found if _VERSION.fullmatch(path.name) and path.is_dir())
 
     def path(self, version: str) -> Path:
         """The folder of a version, whether it is there or not.
@@ -92,10 +118,21 @@ class ModelFolder:
         Raises:
             BadInputError: There is no such version, a file is missing or changed, or it cannot be opened.
         """
+        card = self.check(version)
+        return loader(self.path(version), card)
+
+    def check(self, version: str) -> ModelCard:
+        """Makes sure that a version's files are those that its card lists, without opening the model.
+
+        Returns:
+            The card.
+
+        Raises:
+            BadInputError: There is no such version, its card is damaged, or a file is missing or changed.
+        """
         card = self.card(version)
-        path = self.path(version)
-        _check_files(path, card)
-        return loader(path, card)
+        _check_files(self.path(version), card)
+        return card
 
     def use(self, version: str) -> None:
         """Makes a version the one in use.
@@ -104,9 +141,33 @@ class ModelFolder:
             BadInputError: There is no such version, or its card is damaged.
         """
         self.card(version)
+        before = self.served_since() if self.pointer_stamp() is not None else []
+        self._point([version, *(before[1:] if before[:1] == [version] else before)])
+
+    def roll_back(self) -> tuple[str, str]:
+        """Makes the version the one in use that was so before the present one.
+
+        Returns:
+            The version that was in use, and the one that is now.
+
+        Raises:
+            BadInputError: No other version was in use before, or its card is damaged or gone.
+        """
+        present, *before = self.served_since()
+        if not before:
+            raise BadInputError(f"no version was in use before {present} in {self.folder}: name one with `use`")
+        self.card(before[0])
+        self._point(before)
+        return present, before[0]
+
+    def restore(self, versions: Sequence[str]) -> None:
+        """Writes the pointer as `served_since` gave it, to take a change back whole."""
+        self._point(versions)
+
+    def _point(self, versions: Sequence[str]) -> None:
         handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=f".{_POINTER}-")
         with os.fdopen(handle, "w", encoding="utf-8") as pointer:
-            pointer.write(version + "\n")
+            pointer.writelines(f"{version}\n" for version in versions[:_REMEMBERED])
             pointer.flush()
             os.fsync(pointer.fileno())
         Path(temporary).chmod(0o644)

@@ -53,9 +53,19 @@ class ScorerMetrics:
         self.model = Gauge(
             "neardup_scorer_model_info", "1 for the version that is served", ["version"], registry=registry
         )
+        self.refused_model = Gauge(
+            "neardup_scorer_model_refused",
+            "1 while the version that the pointer names cannot be served and the one before it is",
+            registry=registry,
+        )
         self._scores = _ScoreHistogram()
         registry.register(self._scores)
         ProcessCollector(registry=registry)
+
+    def serves(self, version: str) -> None:
+        """Shows which version is served."""
+        self.model.clear()
+        self.model.labels(version).set(1)
 
     def batch(self, pairs: int, seconds: float, scores: NDArray[np.float32]) -> None:
         """Counts a run of the model."""

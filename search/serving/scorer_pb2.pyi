@@ -104,12 +104,18 @@ class DescribeResponse(google.protobuf.message.Message):
     ACCEPT_FIELD_NUMBER: builtins.int
     HEAD_ACCEPT_FIELD_NUMBER: builtins.int
     ADOPT_FIELD_NUMBER: builtins.int
+    REFUSED_VERSION_FIELD_NUMBER: builtins.int
+    REFUSAL_FIELD_NUMBER: builtins.int
     model_version: builtins.str
     code_fingerprint: builtins.str
     code_bytes: builtins.int
     accept: builtins.float
     head_accept: builtins.float
     adopt: builtins.float
+    refused_version: builtins.str
+    """named as the one to serve, but cannot be served; empty with a refusal: no name was read"""
+    refusal: builtins.str
+    """why; empty: the version above is the one that shall be served"""
     def __init__(
         self,
         *,
@@ -119,7 +125,9 @@ class DescribeResponse(google.protobuf.message.Message):
         accept: builtins.float = ...,
         head_accept: builtins.float = ...,
         adopt: builtins.float = ...,
+        refused_version: builtins.str = ...,
+        refusal: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["accept", b"accept", "adopt", b"adopt", "code_bytes", b"code_bytes", "code_fingerprint", b"code_fingerprint", "head_accept", b"head_accept", "model_version", b"model_version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["accept", b"accept", "adopt", b"adopt", "code_bytes", b"code_bytes", "code_fingerprint", b"code_fingerprint", "head_accept", b"head_accept", "model_version", b"model_version", "refusal", b"refusal", "refused_version", b"refused_version"]) -> None: ...
 
 global___DescribeResponse = DescribeResponse

@@ -23,8 +23,9 @@ class PairScorerStub:
         search.serving.scorer_pb2.ScoreRequest,
         search.serving.scorer_pb2.ScoreResponse,
     ]
-    """INVALID_ARGUMENT: a block's codes have the wrong length (the message gives its index), too many pairs, or an unknown
-    model version. RESOURCE_EXHAUSTED: the queue is full, wait.
+    """INVALID_ARGUMENT: no block, a block's codes have the wrong length (the message gives its index), too many pairs, an
+    unknown model version, or one whose files are damaged. FAILED_PRECONDITION: the version named compares other codes
+    than the served one. RESOURCE_EXHAUSTED: the queue is full, wait.
     """
 
     Describe: grpc.UnaryUnaryMultiCallable[
@@ -37,8 +38,9 @@ class PairScorerAsyncStub:
         search.serving.scorer_pb2.ScoreRequest,
         search.serving.scorer_pb2.ScoreResponse,
     ]
-    """INVALID_ARGUMENT: a block's codes have the wrong length (the message gives its index), too many pairs, or an unknown
-    model version. RESOURCE_EXHAUSTED: the queue is full, wait.
+    """INVALID_ARGUMENT: no block, a block's codes have the wrong length (the message gives its index), too many pairs, an
+    unknown model version, or one whose files are damaged. FAILED_PRECONDITION: the version named compares other codes
+    than the served one. RESOURCE_EXHAUSTED: the queue is full, wait.
     """
 
     Describe: grpc.aio.UnaryUnaryMultiCallable[
@@ -53,8 +55,9 @@ class PairScorerServicer(metaclass=abc.ABCMeta):
         request: search.serving.scorer_pb2.ScoreRequest,
         context: _ServicerContext,
     ) -> typing.Union[search.serving.scorer_pb2.ScoreResponse, collections.abc.Awaitable[search.serving.scorer_pb2.ScoreResponse]]:
-        """INVALID_ARGUMENT: a block's codes have the wrong length (the message gives its index), too many pairs, or an unknown
-        model version. RESOURCE_EXHAUSTED: the queue is full, wait.
+        """INVALID_ARGUMENT: no block, a block's codes have the wrong length (the message gives its index), too many pairs, an
+        unknown model version, or one whose files are damaged. FAILED_PRECONDITION: the version named compares other codes
+        than the served one. RESOURCE_EXHAUSTED: the queue is full, wait.
         """
 
     @abc.abstractmethod

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from search.errors import BadInputError, RefusedError, SettingsError
 from search.scoring.batching import QUANTUM, BatchPolicy
+from search.scoring.code_identity import CodeIdentity
 from search.scoring.loaded_models import LoadedModels
 from search.scoring.model_folder import ModelFolder
 from search.serving import scorer_pb2 as pb
@@ -24,6 +25,7 @@ from search.serving import scorer_pb2_grpc
 from search.serving.rpc import Listen, RpcServer
 from search.serving.scorer_engine import ScorerEngine
 from search.serving.scorer_metrics import ScorerMetrics
+from search.serving.scorer_watch import ModelWatch
 
 __all__ = ["PairScorerService", "ScorerServerSettings", "serve"]
 
@@ -51,6 +53,10 @@ class ScorerServerSettings:
     """Of TensorFlow. The cores are shared with the rest of the service; scores do not depend on it."""
     kept_models: int = 4
     """Versions in memory beside the served one."""
+    codes: CodeIdentity | None = None
+    """What every model must compare; None: what the first one served does."""
+    watch_s: float = 0.5
+    """Between two looks at the file `served`."""
 
     def __post_init__(self) -> None:
         """Checks the limits against each other."""
@@ -61,6 +67,8 @@ class ScorerServerSettings:
             )
         if self.max_calls < 1 or self.threads < 1 or self.kept_models < 0:
             raise SettingsError("max_calls and threads must be at least 1, kept_models at least 0")
+        if not 0 < self.watch_s < inf:
+            raise SettingsError(f"watch_s must be positive, not {self.watch_s}")
         _ = self.policy
 
     @property
@@ -92,6 +100,8 @@ class PairScorerService(scorer_pb2_grpc.PairScorerServicer):
         """Scores of each block's query against its candidates."""
         with self._metrics.call("Score"):
             model = self._models.get(request.model_version)
+            if not request.blocks:
+                raise BadInputError("a call takes at least 1 block of a query with its candidates, not 0")
             counts = _pair_counts(request.blocks, model.card.code_bytes)
             if sum(counts) > self._max_request_pairs:
                 raise BadInputError(f"a call takes at most {self._max_request_pairs} pairs, not {sum(counts)}")
@@ -105,7 +115,7 @@ class PairScorerService(scorer_pb2_grpc.PairScorerServicer):
             scores = self._engine.score(
                 context.peer(), model, left, right, inf if remaining_s is None else remaining_s, on_submitted
             )
-            parts = np.split(scores.astype("<f4", copy=False), np.cumsum(counts)[:-1]) if counts else []
+            parts = np.split(scores.astype("<f4", copy=False), np.cumsum(counts)[:-1])
             limits = model.card.thresholds
             return pb.ScoreResponse(
                 model_version=model.card.version,
@@ -120,7 +130,7 @@ class PairScorerService(scorer_pb2_grpc.PairScorerServicer):
     ) -> pb.DescribeResponse:
         """The served model."""
         with self._metrics.call("Describe"):
-            card = self._models.served.card
+            card, refusal = self._models.served.card, self._models.refusal
             return pb.DescribeResponse(
                 model_version=card.version,
                 code_fingerprint=card.code_fingerprint,
@@ -128,6 +138,8 @@ class PairScorerService(scorer_pb2_grpc.PairScorerServicer):
                 accept=card.thresholds.accept,
                 head_accept=card.thresholds.head_accept,
                 adopt=card.thresholds.adopt,
+                refused_version=refusal.version if refusal else "",
+                refusal=refusal.reason if refusal else "",
             )
 
 
@@ -136,6 +148,7 @@ def serve(settings: ScorerServerSettings) -> None:
 
     Raises:
         BadInputError: No model is served, or it cannot be opened.
+        MismatchError: It compares other codes than the settings say.
         UnavailableError: A port is taken.
     """
     # Here, not above: it takes seconds, and whoever only reads settings or calls the service needs none of it.
@@ -143,10 +156,9 @@ def serve(settings: ScorerServerSettings) -> None:
 
     started = time.monotonic()
     limit_threads(settings.threads)
-    models = LoadedModels(ModelFolder(settings.model), load_tf, settings.kept_models)
+    models = LoadedModels(ModelFolder(settings.model), load_tf, settings.kept_models, settings.codes)
     registry = CollectorRegistry()
     metrics = ScorerMetrics(registry)
-    metrics.model.labels(models.served.card.version).set(1)
     engine = ScorerEngine(settings.policy, metrics)
     service = PairScorerService(models, engine, metrics, settings.max_request_pairs)
     _log_start(settings, models, time.monotonic() - started)
@@ -158,9 +170,11 @@ def serve(settings: ScorerServerSettings) -> None:
         lambda grpc_server: scorer_pb2_grpc.add_PairScorerServicer_to_server(service, grpc_server),
         registry,
     )
+    watch = ModelWatch(models, metrics, settings.watch_s)
     try:
         server.run_until_stopped(lambda: None)
     finally:
+        watch.stop()
         engine.stop()
 
 

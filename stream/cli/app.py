@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from stream.cli import inspect_commands, job_commands, serve_commands, topics_commands
+from stream.cli import inspect_commands, job_commands, model_command, serve_commands, topics_commands
 from stream.cli.context import CommandContext
 from stream.cli.demo_command import demo
 from stream.cli.deployment_commands import down, up
@@ -84,3 +84,4 @@ app.command("dead-letters", rich_help_panel=_LOOKING)(dead_letters)
 app.add_typer(inspect_commands.app, name="tail", rich_help_panel=_LOOKING)
 
 app.command(rich_help_panel=_MODEL)(train)
+app.add_typer(model_command.app, name="model", rich_help_panel=_MODEL)

@@ -14,6 +14,7 @@ from search.scoring.model import PairModel
 from search.types import Thresholds
 
 BITS = 64
+CODES = "code"
 LIMITS = Thresholds(accept=0.75, head_accept=0.5, adopt=0.625)
 
 
@@ -47,22 +48,24 @@ def expected_scores(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArra
     return (1 - hamming_distances(left, right) / (8 * left.shape[-1])).astype(np.float32)
 
 
-def card(version: str = "v1", thresholds: Thresholds = LIMITS, bits: int = BITS) -> ModelCard:
+def card(version: str = "v1", thresholds: Thresholds = LIMITS, bits: int = BITS, fingerprint: str = CODES) -> ModelCard:
     """A card that holds together."""
     return ModelCard(
         version=version,
         bits=bits,
-        code_fingerprint="code-" + version,
+        code_fingerprint=fingerprint,
         embedding_name="net",
         embedding_version="1",
         thresholds=thresholds,
     )
 
 
-def write_version(folder: Path, version: str, thresholds: Thresholds = LIMITS, bits: int = BITS) -> None:
+def write_version(
+    folder: Path, version: str, thresholds: Thresholds = LIMITS, bits: int = BITS, fingerprint: str = CODES
+) -> None:
     """A version's folder with a card and nothing else."""
     (folder / version).mkdir(parents=True)
-    write_card(card(version, thresholds, bits), folder / version)
+    write_card(card(version, thresholds, bits, fingerprint), folder / version)
 
 
 def load_fake(_folder: Path, of: ModelCard) -> FakeModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,6 @@ import pytest
 
 from search.errors import BadInputError
 from search.scoring.card import read_card, write_card
-from search.scoring.loaded_models import LoadedModels
 from search.scoring.model_folder import ModelFolder, checksums, version_name
 from tests.support.fake_model import FakeModel, load_fake, write_version
 
@@ -27,6 +27,42 @@ def test_the_served_version_can_be_changed(folder: ModelFolder) -> None:
         assert folder.served() == version
     assert folder.versions() == ["v1", "v2", "v3"]
     assert {path.name for path in folder.folder.iterdir()} == {"v1", "v2", "v3", "served"}
+
+
+def test_changes_of_the_served_version_can_be_taken_back_one_by_one(folder: ModelFolder) -> None:
+    for version in ("v1", "v2", "v2", "v3"):
+        folder.use(version)
+    assert folder.served_since() == ["v3", "v2", "v1"]
+    assert folder.roll_back() == ("v3", "v2")
+    assert folder.roll_back() == ("v2", "v1")
+    with pytest.raises(BadInputError, match="no version was in use before v1"):
+        folder.roll_back()
+    assert folder.served() == "v1"
+
+
+def test_a_rollback_to_a_version_that_is_gone_changes_nothing(folder: ModelFolder) -> None:
+    folder.use("v1")
+    folder.use("v2")
+    shutil.rmtree(folder.path("v1"))
+    with pytest.raises(BadInputError, match="no model version 'v1'"):
+        folder.roll_back()
+    assert folder.served_since() == ["v2", "v1"]
+
+
+def test_the_pointer_remembers_a_bounded_number_of_changes(folder: ModelFolder) -> None:
+    for _ in range(30):
+        folder.use("v1")
+        folder.use("v2")
+    assert len(folder.served_since()) == 32
+
+
+def test_the_stamp_changes_with_every_write_of_the_pointer(folder: ModelFolder) -> None:
+    assert folder.pointer_stamp() is None
+    folder.use("v1")
+    before = folder.pointer_stamp()
+    assert folder.pointer_stamp() == before
+    folder.use("v1")
+    assert folder.pointer_stamp() != before
 
 
 def test_without_a_pointer_it_says_what_to_do(folder: ModelFolder) -> None:
@@ -71,23 +107,8 @@ def test_changed_and_missing_files_are_found(folder: ModelFolder) -> None:
         folder.load("v1", load_fake)
 
 
-def test_models_are_loaded_once_warm_and_the_last_used_stay(folder: ModelFolder) -> None:
-    folder.use("v1")
-    loaded: list[str] = []
-
-    def load(path: Path, card: object) -> FakeModel:
-        loaded.append(path.name)
-        return load_fake(path, card)  # type: ignore[arg-type]
-
-    models = LoadedModels(folder, load, kept=1)
-    for version in ("", "v1", "v2", "v2", "v3", "v2"):
-        model = models.get(version)
-        assert model.card.version == (version or "v1")
-        assert isinstance(model, FakeModel)
-        assert model.warm
-    assert loaded == ["v1", "v2", "v3", "v2"]
-
-
-def test_loading_fails_at_once_without_a_served_model(folder: ModelFolder) -> None:
-    with pytest.raises(BadInputError, match="train a model first"):
-        LoadedModels(folder, load_fake)
+def test_folders_without_a_card_are_no_versions_but_are_seen(folder: ModelFolder) -> None:
+    (folder.folder / "v0").mkdir()
+    (folder.folder / ".v4.partial").mkdir()
+    assert folder.versions() == ["v1", "v2", "v3"]
+    assert folder.folders() == ["v0", "v1", "v2", "v3"]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event
 
 import httpx
@@ -16,10 +19,12 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from search.errors import BadInputError, FaultError, RefusedError, SettingsError, UnavailableError
+from search.errors import BadInputError, FaultError, MismatchError, RefusedError, SettingsError, UnavailableError
 from search.scoring.batching import BatchPolicy
+from search.scoring.card import CARD_FILE, ModelCard, read_card, write_card
+from search.scoring.code_identity import CodeIdentity
 from search.scoring.loaded_models import LoadedModels
-from search.scoring.model_folder import ModelFolder
+from search.scoring.model_folder import ModelFolder, checksums
 from search.serving import scorer_pb2_grpc
 from search.serving.rpc import Listen, RpcServer
 from search.serving.scorer_client import ScorerClient
@@ -27,7 +32,9 @@ from search.serving.scorer_engine import ScorerEngine
 from search.serving.scorer_metrics import ScorerMetrics
 from search.serving.scorer_pb2 import PairBlock
 from search.serving.scorer_server import PairScorerService, ScorerServerSettings
+from search.serving.scorer_watch import ModelWatch
 from search.types import Thresholds
+from stream.model_versions import Change, change_served, roll_back_served
 from tests.support.fake_model import FakeModel, expected_scores, load_fake, random_codes, write_version
 from tests.support.ports import free_ports
 
@@ -73,6 +80,13 @@ def address(models: LoadedModels) -> Iterator[str]:
 
 
 @pytest.fixture
+def watch(models: LoadedModels) -> Iterator[ModelWatch]:
+    made = ModelWatch(models, ScorerMetrics(CollectorRegistry()), every_s=3600.0)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
 def client(address: str) -> Iterator[ScorerClient]:
     made = ScorerClient(address, 5.0, MESSAGE_BYTES)
     yield made
@@ -107,7 +121,6 @@ def test_the_score_of_a_pair_is_the_same_for_either_order(client: ScorerClient) 
 
 def test_nothing_to_score(client: ScorerClient) -> None:
     query, _ = random_codes(1)
-    assert list(client.score([]).scores) == []
     response = client.score([PairBlock(query_code=query.tobytes())])
     assert (list(response.scores), response.model_version) == ([b""], "v1")
 
@@ -121,7 +134,7 @@ def test_a_request_may_name_its_version(client: ScorerClient) -> None:
 
 def test_describe_is_of_the_served_version(client: ScorerClient) -> None:
     described = client.describe()
-    assert (described.model_version, described.code_fingerprint, described.code_bytes) == ("v1", "code-v1", 8)
+    assert (described.model_version, described.code_fingerprint, described.code_bytes) == ("v1", "code", 8)
     assert (described.accept, described.head_accept, described.adopt) == (0.75, 0.5, 0.625)
 
 
@@ -135,6 +148,7 @@ def test_describe_is_of_the_served_version(client: ScorerClient) -> None:
             "block 1: the candidate codes have 20 bytes, no multiple of the model's 8",
         ),
         ([PairBlock(query_code=b"12345678", candidate_codes=b"x" * 8 * 401)], "", "at most 400 pairs, not 401"),
+        ([], "", "at least 1 block of a query with its candidates, not 0"),
         ([], "v3", "no model version 'v3' in .*; kept are: v1, v2"),
         ([], "../v1", "cannot name a model version"),
     ],
@@ -148,10 +162,61 @@ def test_bad_requests_are_refused_with_both_values(
 
 
 def test_a_damaged_version_is_refused_and_the_served_one_goes_on(client: ScorerClient, tmp_path: Path) -> None:
+    one = [block(*random_codes(1))]
     (tmp_path / "v2" / "metadata.json").write_text("{", encoding="utf-8")
     with pytest.raises(RefusedError, match="cannot be read"):
-        client.score([], "v2")
-    assert client.score([]).model_version == "v1"
+        client.score(one, "v2")
+    (tmp_path / "v2" / "metadata.json").unlink()
+    with pytest.raises(RefusedError, match=r"the model v2 has no metadata.json"):
+        client.score(one, "v2")
+    assert client.score(one).model_version == "v1"
+
+
+def test_a_version_for_other_codes_is_refused_with_both_values(client: ScorerClient, tmp_path: Path) -> None:
+    write_version(tmp_path, "other", fingerprint="elsewhere")
+    write_version(tmp_path, "longer", bits=128)
+    one = [block(*random_codes(1))]
+    with pytest.raises(MismatchError, match="other codes: code fingerprint elsewhere instead of code"):
+        client.score(one, "other")
+    with pytest.raises(MismatchError, match="bits 128 instead of 64"):
+        client.score(one, "longer")
+    assert client.score(one).model_version == "v1"
+
+
+def test_the_served_version_changes_while_requests_come(
+    client: ScorerClient, tmp_path: Path, watch: ModelWatch
+) -> None:
+    one, folder = [block(*random_codes(1))], ModelFolder(tmp_path)
+    folder.use("v2")
+    watch.look()
+    response = client.score(one)
+    assert (response.model_version, response.accept) == ("v2", OTHER_LIMITS.accept)
+    assert client.score(one, "v1").model_version == "v1"
+    assert folder.roll_back() == ("v2", "v1")
+    watch.look()
+    assert client.score(one).model_version == "v1"
+    assert client.describe().refusal == ""
+
+
+def test_a_damaged_version_never_takes_the_place_of_the_served_one(
+    client: ScorerClient, tmp_path: Path, watch: ModelWatch
+) -> None:
+    one, folder = [block(*random_codes(1))], ModelFolder(tmp_path)
+    folder.use("v2")
+    (tmp_path / "v2" / "metadata.json").unlink()
+    watch.look()
+    described = client.describe()
+    assert (described.model_version, described.refused_version) == ("v1", "v2")
+    assert "has no metadata.json" in described.refusal
+    assert client.score(one).model_version == "v1"
+    (tmp_path / "served").write_text("../v1\n", encoding="utf-8")
+    watch.look()
+    described = client.describe()
+    assert (described.model_version, described.refused_version) == ("v1", "")
+    assert "cannot name a model version" in described.refusal
+    folder.restore(["v1"])
+    watch.look()
+    assert client.describe().refusal == ""
 
 
 def test_large_calls_go_in_several_messages_by_one_version(address: str) -> None:
@@ -206,7 +271,8 @@ def test_the_callers_deadline_holds(address: str, client: ScorerClient, fake: Fa
 
 
 @pytest.mark.parametrize(
-    "values", [{"max_request_pairs": 500_000}, {"max_request_pairs": 0}, {"threads": 0}, {"max_pairs": 0}]
+    "values",
+    [{"max_request_pairs": 500_000}, {"max_request_pairs": 0}, {"threads": 0}, {"max_pairs": 0}, {"watch_s": 0}],
 )
 def test_settings_must_fit_each_other(values: dict[str, int]) -> None:
     with pytest.raises(SettingsError):
@@ -223,9 +289,28 @@ serve(ScorerServerSettings(Listen("127.0.0.1", port, page, 1 << 25), model))
 """
 
 
-def test_the_sample_model_is_served_by_a_process_that_stops_on_sigterm() -> None:
+def second_version(folder: ModelFolder, version: str) -> str:
+    """A copy of the served version under another name; gives the served one."""
+    served = folder.served()
+    shutil.copytree(folder.path(served), folder.path(version))
+    write_card(replace(read_card_as(folder.path(version), served), version=version), folder.path(version))
+    return served
+
+
+def read_card_as(folder: Path, version: str) -> ModelCard:
+    with TemporaryDirectory() as named:
+        copy = Path(named) / version
+        copy.mkdir()
+        shutil.copy(folder / CARD_FILE, copy)
+        return read_card(copy)
+
+
+def test_the_sample_model_is_served_by_a_process_changed_while_it_runs_and_stopped(tmp_path: Path) -> None:
+    folder = ModelFolder(tmp_path / "model")
+    shutil.copytree(SAMPLE_MODEL, folder.folder)
+    first = second_version(folder, "second")
     port, page = free_ports(2)
-    process = subprocess.Popen([sys.executable, "-c", SERVE, str(port), str(page), os.fspath(SAMPLE_MODEL)])
+    process = subprocess.Popen([sys.executable, "-c", SERVE, str(port), str(page), os.fspath(folder.folder)])
     client = ScorerClient(f"127.0.0.1:{port}", 10.0, 1 << 25)
     try:
         described = wait_for(client, process)
@@ -237,6 +322,18 @@ def test_the_sample_model_is_served_by_a_process_that_stops_on_sigterm() -> None
         metrics = httpx.get(f"http://127.0.0.1:{page}/metrics").text
         assert "neardup_scorer_pairs_total 301.0" in metrics
         assert f'neardup_scorer_model_info{{version="{described.model_version}"}} 1.0' in metrics
+        codes = CodeIdentity.of(folder.card(first))
+        assert change_served(folder, "second", codes, client) == Change(first, "second", confirmed=True)
+        again = client.score([block(left[0], right)])
+        assert (again.model_version, again.scores[0]) == ("second", response.scores[0])
+        third = folder.path("third")
+        second_version(folder, "third")
+        (third / "saved_model.pb").write_bytes(b"damaged")
+        write_card(replace(folder.card("third"), files_sha256=checksums(third)), third)
+        with pytest.raises(BadInputError, match=r"the scorer refused it: .*cannot be opened.*second is served as"):
+            change_served(folder, "third", codes, client)
+        assert folder.served() == "second"
+        assert roll_back_served(folder, codes, client) == Change("second", first, confirmed=True)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
     finally:

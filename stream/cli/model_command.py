@@ -1,0 +1,152 @@
+"""`neardup model`: the kept versions of the classifier, and which one is served."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stream.cli.context import AsJson, SignalName, of
+from stream.cli.output import line, notes, show_json, table
+
+if TYPE_CHECKING:
+    from search.scoring.code_identity import CodeIdentity
+    from search.scoring.model_folder import ModelFolder
+    from search.serving.scorer_client import ScorerClient
+    from stream.model_versions import Change, ModelVersion
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="See the kept versions of the classifier, change the one that is served.")
+
+_DESCRIBE_S = 2.0
+"""Deadline of one question to the scorer."""
+
+
+@app.command("list")
+def list_versions(context: typer.Context, signal: SignalName = None, as_json: AsJson = False) -> None:
+    """List the kept versions with their precision and recall at `accept`; a star marks the served one.
+
+    Examples:
+
+        neardup model list
+
+        neardup model list --json
+    """
+    from stream.model_versions import kept_versions
+
+    folder = _folder(context, signal)
+    versions = kept_versions(folder)
+    if as_json:
+        show_json({"folder": str(folder.folder), "versions": [_json(one) for one in versions]})
+        return
+    if not versions:
+        notes().print(f"no model in {folder.folder}: `neardup train` makes one")
+        return
+    numbers = ("precision", "recall", "bits", "parameters", "accept", "head_accept", "adopt")
+    table(("", "version", *numbers, "problem"), [_row(one) for one in versions], right=numbers)
+
+
+@app.command()
+def use(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="One that `model list` shows.")],
+    signal: SignalName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve a kept version. A running scorer switches at once, without losing a request.
+
+    The version's files are checked first. If the scorer cannot load it, the one before goes on serving.
+
+    Example:
+
+        neardup model use xor1024-6708e998e4
+    """
+    from stream.model_versions import change_served
+
+    folder, codes, scorer = _parts(context, signal)
+    with closing(scorer):
+        _show(change_served(folder, version, codes, scorer), as_json)
+
+
+@app.command()
+def rollback(context: typer.Context, signal: SignalName = None, as_json: AsJson = False) -> None:
+    """Serve the version again that was served before the present one.
+
+    Example:
+
+        neardup model rollback
+    """
+    from stream.model_versions import roll_back_served
+
+    folder, codes, scorer = _parts(context, signal)
+    with closing(scorer):
+        _show(roll_back_served(folder, codes, scorer), as_json)
+
+
+def _folder(context: typer.Context, signal: str | None) -> ModelFolder:
+    from search.scoring.model_folder import ModelFolder
+
+    settings = of(context).running()
+    return ModelFolder(settings.path(settings.signal(signal)[1].model))
+
+
+def _parts(context: typer.Context, signal: str | None) -> tuple[ModelFolder, CodeIdentity, ScorerClient]:
+    from search.serving.scorer_client import ScorerClient
+    from stream.hashing import code_identity
+
+    settings = of(context).running()
+    chosen = settings.signal(signal)[1]
+    server = chosen.scorer
+    client = ScorerClient(server.address, _DESCRIBE_S, server.max_message_bytes)
+    return _folder(context, signal), code_identity(settings, chosen), client
+
+
+def _show(change: Change, as_json: bool) -> None:
+    if as_json:
+        show_json(asdict(change))
+        return
+    where = "the scorer serves it" if change.confirmed else "no scorer runs, the next one serves it"
+    if change.before == change.now:
+        line(f"{change.now} as before; {where}")
+    else:
+        line(f"{change.now} instead of {change.before or 'none'}; {where}")
+
+
+def _json(one: ModelVersion) -> dict[str, Any]:
+    values: dict[str, Any] = {"version": one.version, "served": one.served, "problem": one.problem or None}
+    if one.card is not None:
+        values |= {
+            "precision": one.precision,
+            "recall": one.recall,
+            "bits": one.card.bits,
+            "parameters": one.card.parameters,
+            "thresholds": asdict(one.card.thresholds),
+            "embedding": {"name": one.card.embedding_name, "version": one.card.embedding_version},
+            "code_fingerprint": one.card.code_fingerprint,
+            "metrics": dict(one.card.metrics),
+        }
+    return values
+
+
+def _row(one: ModelVersion) -> tuple[object, ...]:
+    mark = "*" if one.served else ""
+    if one.card is None:
+        return (mark, one.version, *("",) * 7, one.problem)
+    limits = one.card.thresholds
+    return (
+        mark,
+        one.version,
+        _number(one.precision),
+        _number(one.recall),
+        one.card.bits,
+        f"{one.card.parameters:,}",
+        *(_number(value) for value in (limits.accept, limits.head_accept, limits.adopt)),
+        "",
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
