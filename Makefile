@@ -3,10 +3,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help setup demo up down test lint format protos soak chaos clean
+.PHONY: help setup demo up down test lint format protos soak chaos bench-search clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## check the machine, create .venv, fetch the Java parts (again: instant)
 	@deploy/setup.sh
@@ -37,6 +37,9 @@ test: lint ## set up, lint, run every test
 
 soak: setup ## benchmark: 100 and 200 images/s for minutes, latency and memory
 	@$(BIN)/python -m benchmarks.soak
+
+bench-search: setup ## benchmark: the term index against its goals and against peers
+	@$(BIN)/python -m benchmarks.search
 
 chaos: setup ## fault test, long: every part killed ten times while images flow
 	@$(BIN)/python -m benchmarks.chaos

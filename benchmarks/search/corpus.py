@@ -1,11 +1,11 @@
 """Synthetic images as bits and terms, made at speed: no embeddings, no projection.
 
 Cluster centres are the signs of seeded Gaussian mixtures of `topics` directions, one direction a bit position. The
-fewer topics, the more often two unrelated images agree in a group of bits: with 54 they do as often as the photographs
-of `examples/photos` (2.6 times as often as independent bits would at 16 bits a group, 1.6 at 12).
+fewer topics, the more often two unrelated images agree in a group of bits: with 28 they do about as often as the
+photographs of `examples/photos` (2.6 times as often as independent bits would at 16 bits a group, 1.6 at 12).
 
 Cluster sizes follow a power law, P(s) ~ s ** -exponent, cut at a thousandth of the images; with the default exponent
-the mean is about six. One member in five is an exact copy of its centre; of the others each has its own share of bits
+the mean is about six. One member in seven is an exact copy of its centre; of the others each has its own share of bits
 flipped, drawn evenly between 0 and `max_flipped`. Members are in random order over the whole corpus.
 
 With 1,000,000 images a search for one of them touches some 4,300 postings at 64 groups of 16 bits.
@@ -54,10 +54,10 @@ class CorpusSettings:
 
     images: int
     seed: int = 1
-    topics: int = 54
+    topics: int = 28
     exponent: float = 1.92
-    max_flipped: float = 0.15
-    exact: float = 0.2
+    max_flipped: float = 0.2
+    exact: float = 0.15
     """The share of members that are exact copies of their centre."""
     giant: int = 0
     """Members of one more cluster among the images."""
