@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from search.callers import AdmissionPolicy
 from search.serving.rpc import Listen
-from stream.hashing import code_identity, code_settings, term_settings
+from stream.hashing import chosen_density, code_identity, code_settings, term_settings
 from stream.settings import ServerSettings, Settings
 
-__all__ = ["listen", "serve_scorer", "serve_search", "serve_storage", "store_identity"]
+if TYPE_CHECKING:
+    from search.serving.search_server import SearchServerSettings
+
+__all__ = ["listen", "search_server_settings", "serve_scorer", "serve_search", "serve_storage", "store_identity"]
 
 
 def serve_search(settings: Settings, signal_name: str | None = None) -> None:
@@ -18,20 +23,32 @@ def serve_search(settings: Settings, signal_name: str | None = None) -> None:
         MismatchError: The index on disk was made with other settings.
         UnavailableError: A port is taken.
     """
-    from search.serving.search_server import SearchServerSettings, serve
+    from search.serving.search_server import serve
+
+    serve(search_server_settings(settings, signal_name))
+
+
+def search_server_settings(settings: Settings, signal_name: str | None = None) -> SearchServerSettings:
+    """What the term search server of a signal is told.
+
+    Raises:
+        SettingsError: There is no such signal, or its term settings do not hold together.
+    """
+    from search.serving.search_server import SearchServerSettings
 
     name, signal = settings.signal(signal_name)
-    serve(
-        SearchServerSettings(
-            listen=listen(signal.search),
-            folder=settings.signal_dir(name, "index"),
-            terms=term_settings(settings, signal),
-            code=code_settings(settings, signal),
-            search_dimension=signal.search_embedding.dimension,
-            score_dimension=signal.score_embedding.dimension,
-            admission=AdmissionPolicy(**signal.search.admission.model_dump()),
-            token=settings.api_token,
-        )
+    return SearchServerSettings(
+        listen=listen(signal.search),
+        folder=settings.signal_dir(name, "index"),
+        terms=term_settings(settings, signal),
+        code=code_settings(settings, signal),
+        search_dimension=signal.search_embedding.dimension,
+        score_dimension=signal.score_embedding.dimension,
+        index_sync=signal.index.sync,
+        max_postings=signal.index.max_postings,
+        chosen=chosen_density(signal),
+        admission=AdmissionPolicy(**signal.search.admission.model_dump()),
+        token=settings.api_token,
     )
 
 

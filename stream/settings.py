@@ -35,6 +35,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "Signal",
+    "TermIndexSettings",
     "Terms",
     "Topics",
     "load_settings",
@@ -186,6 +187,15 @@ class CodeBits(_Section):
     bits: Annotated[int, Field(ge=8, le=16_384, multiple_of=8)] = 1024
 
 
+class TermIndexSettings(_Section):
+    """How the term index keeps house."""
+
+    sync: bool = True
+    """Whether each batch waits for the disk; without it a crash of the machine (not of the process) may lose some."""
+    max_postings: Annotated[int, Field(ge=1024)] = 100_000_000
+    """Postings that one search touches at most; above it the oldest of each list count, and the answer says so."""
+
+
 class ServerSettings(_Section):
     """One gRPC server of ours and its metrics page."""
 
@@ -272,6 +282,7 @@ class Signal(_Section):
     terms: Terms = Terms()
     density: Density = Density()
     code: CodeBits = CodeBits()
+    index: TermIndexSettings = TermIndexSettings()
     search: SearchSettings = SearchSettings(**_SERVER_PORTS["search"])
     scorer: ServerSettings = ServerSettings(**_SERVER_PORTS["scorer"])
     storage: ServerSettings = ServerSettings(**_SERVER_PORTS["storage"])

@@ -90,6 +90,62 @@ class SearchClient(RpcClient):
         response: pb.DescribeResponse = self._call(self._stub.Describe, pb.DescribeRequest())
         return response
 
+    def search(self, queries: Sequence[pb.SearchQuery]) -> pb.SearchResponse:
+        """Searches that insert nothing; one answer per query.
+
+        Raises:
+            RefusedError: A query is wrong, or they ask for too much.
+            BusyError: Too many such calls: wait as long as it says.
+            UnavailableError: The server is down or too slow.
+            FaultError: The server failed on this call.
+        """
+        response: pb.SearchResponse = self._call(self._stub.Search, pb.SearchRequest(queries=queries))
+        return response
+
+    def get(self, image_ids: Sequence[str]) -> pb.GetResponse:
+        """Place, version and score code of those of the images that were placed; raises as `search`."""
+        response: pb.GetResponse = self._call(self._stub.Get, pb.GetRequest(image_ids=image_ids))
+        return response
+
+    def delete(self, image_ids: Sequence[str]) -> list[bool]:
+        """Hides images until a higher version of them comes; says of each whether it was in sight.
+
+        Raises:
+            DeniedError: The call did not bring the server's token.
+            UnavailableError: The server is down, too slow or cannot write.
+        """
+        response: pb.DeleteResponse = self._call(self._stub.Delete, pb.DeleteRequest(image_ids=image_ids))
+        return list(response.deleted)
+
+    def stats(self) -> pb.StatsResponse:
+        """What the index holds, and how dense it is.
+
+        Raises:
+            UnavailableError: The server is down or too slow.
+        """
+        response: pb.StatsResponse = self._call(self._stub.Stats, pb.StatsRequest())
+        return response
+
+    def snapshot(self, name: str, deadline_s: float) -> pb.SnapshotResponse:
+        """Copies the index into a folder of that name, beside it.
+
+        Raises:
+            RefusedError: The name is taken, or no name.
+            DeniedError: The call did not bring the server's token.
+            UnavailableError: The server is down, too slow or cannot write.
+        """
+        response: pb.SnapshotResponse = self._call(self._stub.Snapshot, pb.SnapshotRequest(name=name), deadline_s)
+        return response
+
+    def release(self, log_id: str, offset: int, deadline_s: float | None = None) -> None:
+        """Tells the index that storage is past an offset.
+
+        Raises:
+            RefusedError: The index follows another log.
+            UnavailableError: The server is down or too slow.
+        """
+        self._call(self._stub.Release, pb.ReleaseRequest(log_id=log_id, offset=offset), deadline_s)
+
     def _parts(self, entries: Sequence[pb.LogEntry]) -> Iterator[list[pb.LogEntry]]:
         part: list[pb.LogEntry] = []
         size = 0

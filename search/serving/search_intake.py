@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.errors import RefusedError
-from search.index.interface import Insert, Record, Skip
+from search.errors import BadInputError, RefusedError
+from search.index.interface import Insert, Record, Remove, Skip
 from search.notifications import MAX_ID_BYTES
 from search.projection import Hyperplanes
 from search.protos.events_pb2 import FLOAT16, FLOAT32
-from search.serving.search_pb2 import LogEntry
+from search.serving.search_pb2 import LogEntry, Vector
 from search.terms import TermExtractor
 from search.types import ImageId
 
@@ -51,52 +51,75 @@ class SearchIntake:
         self.extractor.terms(np.ones((1, self.extractor.settings.dimension), np.float32))
         self.hyperplanes.codes(np.ones((1, self.hyperplanes.dimension), np.float32))
 
+    def terms(self, vectors: Sequence[Vector]) -> NDArray[np.uint32]:
+        """The terms of search embeddings: (n, groups).
+
+        Raises:
+            BadInputError: A vector is wrong; the message names it by its number.
+        """
+        for number, vector in enumerate(vectors):
+            problem = _vector_problem("search", vector.element_type, vector.data, self.extractor.settings.dimension)
+            if problem is not None:
+                raise BadInputError(f"vector {number}: {problem}")
+        if not vectors:
+            return np.empty((0, self.extractor.settings.groups), np.uint32)
+        return self.extractor.terms([_values(vector.element_type, vector.data) for vector in vectors])
+
     def _check(self, entry: LogEntry) -> bool:
         """Whether the entry is an insert.
 
         Raises:
-            RefusedError: It is neither a valid insert nor a skip.
+            RefusedError: It is none of the things that an entry may be.
         """
         match entry.WhichOneof("action"):
             case "skip":
-                if len(entry.skip.image_id.encode()) > MAX_ID_BYTES:
-                    raise _refused(entry, f"the skipped image's id has more than {MAX_ID_BYTES} bytes")
+                _check_id(entry, entry.skip.image_id, at_least=0)
+                return False
+            case "remove":
+                _check_id(entry, entry.remove.image_id)
                 return False
             case "insert":
                 image = entry.insert
-                if not 1 <= len(image.image_id.encode()) <= MAX_ID_BYTES:
-                    raise _refused(entry, f"an image id has 1 to {MAX_ID_BYTES} bytes")
-                _check_vector(
-                    entry, "search", image.search_type, image.search_vector, self.extractor.settings.dimension
-                )
-                _check_vector(entry, "score", image.score_type, image.score_vector, self.hyperplanes.dimension)
+                _check_id(entry, image.image_id)
+                problem = _vector_problem(
+                    "search", image.search_type, image.search_vector, self.extractor.settings.dimension
+                ) or _vector_problem("score", image.score_type, image.score_vector, self.hyperplanes.dimension)
+                if problem is not None:
+                    raise _refused(entry, problem)
                 return True
             case _:
-                raise _refused(entry, "the entry neither inserts nor skips")
+                raise _refused(entry, "the entry neither inserts nor skips nor removes")
 
     @staticmethod
     def _vectors(
         inserts: Sequence[LogEntry], field: Callable[[LogEntry], tuple[int, bytes]]
     ) -> list[NDArray[np.floating[Any]]]:
         parts = (field(entry) for entry in inserts)
-        return [np.frombuffer(vector, _DTYPES[kind]).astype(np.float32) for kind, vector in parts]
+        return [_values(kind, vector) for kind, vector in parts]
 
 
-def _check_vector(entry: LogEntry, name: str, kind: int, vector: bytes, dimension: int) -> None:
+def _values(kind: int, vector: bytes) -> NDArray[np.float32]:
+    return np.frombuffer(vector, _DTYPES[kind]).astype(np.float32)
+
+
+def _vector_problem(name: str, kind: int, vector: bytes, dimension: int) -> str | None:
     dtype = _DTYPES.get(kind)
     if dtype is None:
-        raise _refused(entry, f"the {name} vector has the unknown element type {kind}")
+        return f"the {name} vector has the unknown element type {kind}"
     if len(vector) != dimension * dtype.itemsize:
-        raise _refused(
-            entry,
+        return (
             f"the {name} vector has {len(vector)} bytes, {dimension} elements of {dtype.name} have "
-            f"{dimension * dtype.itemsize}",
+            f"{dimension * dtype.itemsize}"
         )
     values = np.frombuffer(vector, dtype)
     if not np.isfinite(values).all():
-        raise _refused(entry, f"the {name} vector holds a value that is not finite")
-    if not values.any():
-        raise _refused(entry, f"the {name} vector is all zero")
+        return f"the {name} vector holds a value that is not finite"
+    return None if values.any() else f"the {name} vector is all zero"
+
+
+def _check_id(entry: LogEntry, image_id: str, at_least: int = 1) -> None:
+    if not at_least <= len(image_id.encode()) <= MAX_ID_BYTES:
+        raise _refused(entry, f"an image id has {at_least} to {MAX_ID_BYTES} bytes")
 
 
 def _refused(entry: LogEntry, message: str) -> RefusedError:
@@ -106,6 +129,8 @@ def _refused(entry: LogEntry, message: str) -> RefusedError:
 def _record(entry: LogEntry, hashed: dict[int, tuple[NDArray[np.uint32], bytes]]) -> Record:
     if entry.WhichOneof("action") == "skip":
         return Skip(entry.offset, entry.checksum, ImageId(entry.skip.image_id), entry.skip.image_version)
+    if entry.WhichOneof("action") == "remove":
+        return Remove(entry.offset, entry.checksum, ImageId(entry.remove.image_id), entry.remove.image_version)
     terms, code = hashed[entry.offset]
     image = entry.insert
     return Insert(entry.offset, entry.checksum, ImageId(image.image_id), image.image_version, terms, code)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 
-from search.index.interface import Answer, Found
+from search.index.interface import Answer, Found, IndexStats, Stored
 from search.serving import search_pb2 as pb
+from search.tuning.drift import DensityDrift
 
-__all__ = ["answer_message", "candidates_message", "index_version"]
+__all__ = ["answer_message", "candidates_message", "index_version", "stats_message", "stored_message"]
 
 
 def index_version(terms_fingerprint: str) -> str:
@@ -34,4 +37,42 @@ def candidates_message(found: Found) -> pb.Candidates:
         places=found.places.astype("<i8", copy=False).tobytes(),
         score_codes=np.ascontiguousarray(found.codes).tobytes(),
         exhausted=found.exhausted,
+        cut=found.cut,
+        postings=found.postings,
     )
+
+
+def stored_message(stored: Stored) -> pb.StoredImage:
+    """What the index has of one image."""
+    return pb.StoredImage(
+        image_id=stored.image_id,
+        image_version=stored.version,
+        place=stored.place,
+        score_code=stored.code,
+        hidden=stored.hidden,
+    )
+
+
+def stats_message(stats: IndexStats, folder: str, density: DensityDrift | None) -> pb.StatsResponse:
+    """What the index holds; `density` where there is something to compare with."""
+    message = pb.StatsResponse(
+        folder=folder,
+        log_id=stats.position.log_id,
+        offset=stats.position.offset,
+        released=stats.released,
+        images=stats.images,
+        entries=stats.entries,
+        segments=stats.segments,
+        tail=stats.tail,
+        merging=stats.merging,
+        bytes=asdict(stats.bytes),
+        term_sets=stats.term_sets,
+        postings=stats.postings,
+        posting_lists=stats.posting_lists,
+        expected_postings=stats.expected_postings,
+        queries=stats.queries,
+        query_postings=stats.query_postings,
+    )
+    if density is not None:
+        message.density.CopyFrom(pb.Density(drift=density.drift, ratio=density.ratio, size=density.size))
+    return message

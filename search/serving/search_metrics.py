@@ -9,32 +9,61 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from search.callers import Caller
 from search.index.interface import Found, TermIndex
 from search.serving.call_metrics import CallMetrics
+from search.serving.index_collector import IndexCollector
+from search.tuning.drift import ChosenDensity
 
 __all__ = ["SearchMetrics"]
 
-METHODS = ("InsertAndSearch", "SearchMore", "Hide", "Describe")
+METHODS = (
+    "InsertAndSearch",
+    "SearchMore",
+    "Hide",
+    "Describe",
+    "Search",
+    "Get",
+    "Delete",
+    "Stats",
+    "Snapshot",
+    "Release",
+)
 """The methods of the server."""
 
+_POSTINGS = (10, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000, 10_000_000)
 _BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class SearchMetrics:
     """What the search server counts."""
 
-    def __init__(self, registry: CollectorRegistry, index: TermIndex) -> None:
-        """Registers all metrics; the gauges read the index when they are scraped."""
+    def __init__(self, registry: CollectorRegistry, index: TermIndex, chosen: ChosenDensity | None = None) -> None:
+        """Registers all metrics.
+
+        Args:
+            registry: What the metrics page shows.
+            index: The gauges read it when they are scraped.
+            chosen: The density that the terms were chosen for; None: none was, and no drift is shown.
+        """
         self.call = CallMetrics("search", METHODS, registry).call
         self.batch = Histogram(
             "neardup_search_batch_entries", "Entries of one InsertAndSearch call", buckets=_BATCH, registry=registry
         )
         self.queries = Counter(
-            "neardup_search_queries_total", "Searches: of a record, or for more candidates", ["kind"], registry=registry
+            "neardup_search_queries_total",
+            "Searches: of a record, for more candidates, or free ones",
+            ["kind"],
+            registry=registry,
         )
         self.postings = Counter(
             "neardup_search_postings_total", "Postings that searches touched: their work", registry=registry
         )
         self.candidates = Counter(
             "neardup_search_candidates_total", "Candidates that searches returned", registry=registry
+        )
+        self.cut = Counter(
+            "neardup_search_cut_total", "Searches that reached the bound on their work", registry=registry
+        )
+        self.query_postings = Histogram(
+            "neardup_search_query_postings", "Postings that one search touched", buckets=_POSTINGS, registry=registry
         )
         self.skipped = Counter(
             "neardup_search_skipped_total",
@@ -66,19 +95,18 @@ class SearchMetrics:
             self.admitted.labels(caller.value)
             self.turned_away.labels(caller.value)
         self.hidden = Counter("neardup_search_hidden_total", "Calls of Hide that succeeded", registry=registry)
-        images = Gauge("neardup_search_images", "Images a search from the next place can find", registry=registry)
-        images.set_function(lambda: index.images)
-        position = Gauge("neardup_search_position_offset", "Last offset of the order applied", registry=registry)
-        position.set_function(lambda: index.position.offset)
-        size = Gauge("neardup_search_log_bytes", "Size of the index on disk", registry=registry)
-        size.set_function(lambda: index.disk_bytes)
+        self.deleted = Counter("neardup_search_deleted_total", "Images hidden by Delete", registry=registry)
+        registry.register(IndexCollector(index, chosen))
         ProcessCollector(registry=registry)
-        for kind in ("record", "more"):
+        for kind in ("record", "more", "free"):
             self.queries.labels(kind)
 
     def searched(self, kind: str, found: Iterable[Found]) -> None:
-        """Counts finished searches: `record` or `more`."""
+        """Counts finished searches: `record`, `more` or `free`."""
         results = list(found)
         self.queries.labels(kind).inc(len(results))
         self.postings.inc(sum(one.postings for one in results))
         self.candidates.inc(sum(len(one.image_ids) for one in results))
+        self.cut.inc(sum(one.cut for one in results))
+        for one in results:
+            self.query_postings.observe(one.postings)

@@ -17,12 +17,17 @@ DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
 @typing.final
 class LogEntry(google.protobuf.message.Message):
+    """Metadata of every call: `caller`, one of stream, replay, people (the default), shadow. Each class has a rate and
+    bounded room; who is one too many gets RESOURCE_EXHAUSTED with `retry-after-ms`.
+    """
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     OFFSET_FIELD_NUMBER: builtins.int
     CHECKSUM_FIELD_NUMBER: builtins.int
     INSERT_FIELD_NUMBER: builtins.int
     SKIP_FIELD_NUMBER: builtins.int
+    REMOVE_FIELD_NUMBER: builtins.int
     offset: builtins.int
     checksum: builtins.int
     """CRC-32C of the record's bytes"""
@@ -32,6 +37,10 @@ class LogEntry(google.protobuf.message.Message):
     def skip(self) -> global___Skip:
         """the record's image cannot be indexed; the offset is passed"""
 
+    @property
+    def remove(self) -> global___Remove:
+        """the record deletes an image"""
+
     def __init__(
         self,
         *,
@@ -39,12 +48,32 @@ class LogEntry(google.protobuf.message.Message):
         checksum: builtins.int = ...,
         insert: search.protos.events_pb2.JoinedImage | None = ...,
         skip: global___Skip | None = ...,
+        remove: global___Remove | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["action", b"action", "insert", b"insert", "skip", b"skip"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["action", b"action", "checksum", b"checksum", "insert", b"insert", "offset", b"offset", "skip", b"skip"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["action", b"action"]) -> typing.Literal["insert", "skip"] | None: ...
+    def HasField(self, field_name: typing.Literal["action", b"action", "insert", b"insert", "remove", b"remove", "skip", b"skip"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["action", b"action", "checksum", b"checksum", "insert", b"insert", "offset", b"offset", "remove", b"remove", "skip", b"skip"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["action", b"action"]) -> typing.Literal["insert", "skip", "remove"] | None: ...
 
 global___LogEntry = LogEntry
+
+@typing.final
+class Remove(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_ID_FIELD_NUMBER: builtins.int
+    IMAGE_VERSION_FIELD_NUMBER: builtins.int
+    image_id: builtins.str
+    image_version: builtins.int
+    """of the delete; one at or below the version placed last deletes nothing"""
+    def __init__(
+        self,
+        *,
+        image_id: builtins.str = ...,
+        image_version: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["image_id", b"image_id", "image_version", b"image_version"]) -> None: ...
+
+global___Remove = Remove
 
 @typing.final
 class Skip(google.protobuf.message.Message):
@@ -152,6 +181,8 @@ class Candidates(google.protobuf.message.Message):
     PLACES_FIELD_NUMBER: builtins.int
     SCORE_CODES_FIELD_NUMBER: builtins.int
     EXHAUSTED_FIELD_NUMBER: builtins.int
+    CUT_FIELD_NUMBER: builtins.int
+    POSTINGS_FIELD_NUMBER: builtins.int
     overlaps: builtins.bytes
     """u16 each"""
     places: builtins.bytes
@@ -160,6 +191,10 @@ class Candidates(google.protobuf.message.Message):
     """code bytes each"""
     exhausted: builtins.bool
     """there are no candidates after these"""
+    cut: builtins.bool
+    """the bound on the work of one search was reached: the youngest postings were left out"""
+    postings: builtins.int
+    """how many postings the search touched: its work"""
     @property
     def image_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """by overlap, then age"""
@@ -172,8 +207,10 @@ class Candidates(google.protobuf.message.Message):
         places: builtins.bytes = ...,
         score_codes: builtins.bytes = ...,
         exhausted: builtins.bool = ...,
+        cut: builtins.bool = ...,
+        postings: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["exhausted", b"exhausted", "image_ids", b"image_ids", "overlaps", b"overlaps", "places", b"places", "score_codes", b"score_codes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cut", b"cut", "exhausted", b"exhausted", "image_ids", b"image_ids", "overlaps", b"overlaps", "places", b"places", "postings", b"postings", "score_codes", b"score_codes"]) -> None: ...
 
 global___Candidates = Candidates
 
@@ -300,3 +337,415 @@ class DescribeResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["checksum", b"checksum", "code_bytes", b"code_bytes", "code_fingerprint", b"code_fingerprint", "images", b"images", "index_version", b"index_version", "log_id", b"log_id", "offset", b"offset", "terms_fingerprint", b"terms_fingerprint"]) -> None: ...
 
 global___DescribeResponse = DescribeResponse
+
+@typing.final
+class SearchRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    QUERIES_FIELD_NUMBER: builtins.int
+    @property
+    def queries(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SearchQuery]: ...
+    def __init__(
+        self,
+        *,
+        queries: collections.abc.Iterable[global___SearchQuery] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["queries", b"queries"]) -> None: ...
+
+global___SearchRequest = SearchRequest
+
+@typing.final
+class SearchQuery(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_ID_FIELD_NUMBER: builtins.int
+    VECTOR_FIELD_NUMBER: builtins.int
+    K_FIELD_NUMBER: builtins.int
+    AFTER_FIELD_NUMBER: builtins.int
+    MIN_OVERLAP_FIELD_NUMBER: builtins.int
+    AS_OF_FIELD_NUMBER: builtins.int
+    image_id: builtins.str
+    """an image that is stored; it is not among its own candidates"""
+    k: builtins.int
+    """candidates at most; 0: as many as the index gives to the stream"""
+    after: builtins.int
+    """how many candidates, in order, to pass over"""
+    min_overlap: builtins.int
+    """terms that a candidate must share; 0: those of the index"""
+    as_of: builtins.int
+    """sees what is visible from this place; not given: everything there is"""
+    @property
+    def vector(self) -> global___Vector:
+        """a search embedding"""
+
+    def __init__(
+        self,
+        *,
+        image_id: builtins.str = ...,
+        vector: global___Vector | None = ...,
+        k: builtins.int = ...,
+        after: builtins.int = ...,
+        min_overlap: builtins.int = ...,
+        as_of: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_as_of", b"_as_of", "as_of", b"as_of", "image_id", b"image_id", "vector", b"vector", "what", b"what"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_as_of", b"_as_of", "after", b"after", "as_of", b"as_of", "image_id", b"image_id", "k", b"k", "min_overlap", b"min_overlap", "vector", b"vector", "what", b"what"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_as_of", b"_as_of"]) -> typing.Literal["as_of"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["what", b"what"]) -> typing.Literal["image_id", "vector"] | None: ...
+
+global___SearchQuery = SearchQuery
+
+@typing.final
+class Vector(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ELEMENT_TYPE_FIELD_NUMBER: builtins.int
+    DATA_FIELD_NUMBER: builtins.int
+    element_type: search.protos.events_pb2.ElementType.ValueType
+    data: builtins.bytes
+    def __init__(
+        self,
+        *,
+        element_type: search.protos.events_pb2.ElementType.ValueType = ...,
+        data: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["data", b"data", "element_type", b"element_type"]) -> None: ...
+
+global___Vector = Vector
+
+@typing.final
+class SearchResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ANSWERS_FIELD_NUMBER: builtins.int
+    INDEX_VERSION_FIELD_NUMBER: builtins.int
+    index_version: builtins.str
+    @property
+    def answers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SearchAnswer]:
+        """one per query, in order"""
+
+    def __init__(
+        self,
+        *,
+        answers: collections.abc.Iterable[global___SearchAnswer] | None = ...,
+        index_version: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["answers", b"answers", "index_version", b"index_version"]) -> None: ...
+
+global___SearchResponse = SearchResponse
+
+@typing.final
+class SearchAnswer(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KNOWN_FIELD_NUMBER: builtins.int
+    CANDIDATES_FIELD_NUMBER: builtins.int
+    known: builtins.bool
+    """false: no image of that id can be searched for"""
+    @property
+    def candidates(self) -> global___Candidates: ...
+    def __init__(
+        self,
+        *,
+        known: builtins.bool = ...,
+        candidates: global___Candidates | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["candidates", b"candidates"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["candidates", b"candidates", "known", b"known"]) -> None: ...
+
+global___SearchAnswer = SearchAnswer
+
+@typing.final
+class GetRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_IDS_FIELD_NUMBER: builtins.int
+    @property
+    def image_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        image_ids: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["image_ids", b"image_ids"]) -> None: ...
+
+global___GetRequest = GetRequest
+
+@typing.final
+class GetResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGES_FIELD_NUMBER: builtins.int
+    @property
+    def images(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___StoredImage]:
+        """those that were placed, in the order in which they were asked for"""
+
+    def __init__(
+        self,
+        *,
+        images: collections.abc.Iterable[global___StoredImage] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["images", b"images"]) -> None: ...
+
+global___GetResponse = GetResponse
+
+@typing.final
+class StoredImage(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_ID_FIELD_NUMBER: builtins.int
+    IMAGE_VERSION_FIELD_NUMBER: builtins.int
+    PLACE_FIELD_NUMBER: builtins.int
+    SCORE_CODE_FIELD_NUMBER: builtins.int
+    HIDDEN_FIELD_NUMBER: builtins.int
+    image_id: builtins.str
+    image_version: builtins.int
+    """the one placed last"""
+    place: builtins.int
+    score_code: builtins.bytes
+    """empty when the version cannot be searched"""
+    hidden: builtins.bool
+    """a search from the next place cannot find it"""
+    def __init__(
+        self,
+        *,
+        image_id: builtins.str = ...,
+        image_version: builtins.int = ...,
+        place: builtins.int = ...,
+        score_code: builtins.bytes = ...,
+        hidden: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["hidden", b"hidden", "image_id", b"image_id", "image_version", b"image_version", "place", b"place", "score_code", b"score_code"]) -> None: ...
+
+global___StoredImage = StoredImage
+
+@typing.final
+class DeleteRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_IDS_FIELD_NUMBER: builtins.int
+    @property
+    def image_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        image_ids: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["image_ids", b"image_ids"]) -> None: ...
+
+global___DeleteRequest = DeleteRequest
+
+@typing.final
+class DeleteResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DELETED_FIELD_NUMBER: builtins.int
+    @property
+    def deleted(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bool]:
+        """one per id: it was in sight before"""
+
+    def __init__(
+        self,
+        *,
+        deleted: collections.abc.Iterable[builtins.bool] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["deleted", b"deleted"]) -> None: ...
+
+global___DeleteResponse = DeleteResponse
+
+@typing.final
+class StatsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___StatsRequest = StatsRequest
+
+@typing.final
+class StatsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class BytesEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.int
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.int = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    FOLDER_FIELD_NUMBER: builtins.int
+    LOG_ID_FIELD_NUMBER: builtins.int
+    OFFSET_FIELD_NUMBER: builtins.int
+    RELEASED_FIELD_NUMBER: builtins.int
+    IMAGES_FIELD_NUMBER: builtins.int
+    ENTRIES_FIELD_NUMBER: builtins.int
+    SEGMENTS_FIELD_NUMBER: builtins.int
+    TAIL_FIELD_NUMBER: builtins.int
+    MERGING_FIELD_NUMBER: builtins.int
+    BYTES_FIELD_NUMBER: builtins.int
+    TERM_SETS_FIELD_NUMBER: builtins.int
+    POSTINGS_FIELD_NUMBER: builtins.int
+    POSTING_LISTS_FIELD_NUMBER: builtins.int
+    EXPECTED_POSTINGS_FIELD_NUMBER: builtins.int
+    QUERIES_FIELD_NUMBER: builtins.int
+    QUERY_POSTINGS_FIELD_NUMBER: builtins.int
+    DENSITY_FIELD_NUMBER: builtins.int
+    folder: builtins.str
+    """of the generation that serves"""
+    log_id: builtins.str
+    offset: builtins.int
+    released: builtins.int
+    images: builtins.int
+    """what a search from the next place can find"""
+    entries: builtins.int
+    """placed versions, findable or not"""
+    segments: builtins.int
+    tail: builtins.int
+    """entries that are not in a sealed segment yet"""
+    merging: builtins.bool
+    term_sets: builtins.int
+    postings: builtins.int
+    posting_lists: builtins.int
+    expected_postings: builtins.float
+    """that a search for an image of the index touches, on average"""
+    queries: builtins.int
+    """since the index was opened"""
+    query_postings: builtins.int
+    @property
+    def bytes(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.int]:
+        """on disk, by part"""
+
+    @property
+    def density(self) -> global___Density:
+        """absent where the settings name no density that the terms were chosen for"""
+
+    def __init__(
+        self,
+        *,
+        folder: builtins.str = ...,
+        log_id: builtins.str = ...,
+        offset: builtins.int = ...,
+        released: builtins.int = ...,
+        images: builtins.int = ...,
+        entries: builtins.int = ...,
+        segments: builtins.int = ...,
+        tail: builtins.int = ...,
+        merging: builtins.bool = ...,
+        bytes: collections.abc.Mapping[builtins.str, builtins.int] | None = ...,
+        term_sets: builtins.int = ...,
+        postings: builtins.int = ...,
+        posting_lists: builtins.int = ...,
+        expected_postings: builtins.float = ...,
+        queries: builtins.int = ...,
+        query_postings: builtins.int = ...,
+        density: global___Density | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["density", b"density"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["bytes", b"bytes", "density", b"density", "entries", b"entries", "expected_postings", b"expected_postings", "folder", b"folder", "images", b"images", "log_id", b"log_id", "merging", b"merging", "offset", b"offset", "posting_lists", b"posting_lists", "postings", b"postings", "queries", b"queries", "query_postings", b"query_postings", "released", b"released", "segments", b"segments", "tail", b"tail", "term_sets", b"term_sets"]) -> None: ...
+
+global___StatsResponse = StatsResponse
+
+@typing.final
+class Density(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DRIFT_FIELD_NUMBER: builtins.int
+    RATIO_FIELD_NUMBER: builtins.int
+    SIZE_FIELD_NUMBER: builtins.int
+    drift: builtins.str
+    """none, denser, sparser, outgrown"""
+    ratio: builtins.float
+    """postings of a search by those expected at this size"""
+    size: builtins.float
+    """images by images planned for"""
+    def __init__(
+        self,
+        *,
+        drift: builtins.str = ...,
+        ratio: builtins.float = ...,
+        size: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["drift", b"drift", "ratio", b"ratio", "size", b"size"]) -> None: ...
+
+global___Density = Density
+
+@typing.final
+class SnapshotRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """1 to 64 letters, digits, `.`, `_`, `-`, not starting with a dot"""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+global___SnapshotRequest = SnapshotRequest
+
+@typing.final
+class SnapshotResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FOLDER_FIELD_NUMBER: builtins.int
+    LOG_ID_FIELD_NUMBER: builtins.int
+    OFFSET_FIELD_NUMBER: builtins.int
+    BYTES_FIELD_NUMBER: builtins.int
+    folder: builtins.str
+    log_id: builtins.str
+    offset: builtins.int
+    """up to where it goes"""
+    bytes: builtins.int
+    def __init__(
+        self,
+        *,
+        folder: builtins.str = ...,
+        log_id: builtins.str = ...,
+        offset: builtins.int = ...,
+        bytes: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bytes", b"bytes", "folder", b"folder", "log_id", b"log_id", "offset", b"offset"]) -> None: ...
+
+global___SnapshotResponse = SnapshotResponse
+
+@typing.final
+class ReleaseRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LOG_ID_FIELD_NUMBER: builtins.int
+    OFFSET_FIELD_NUMBER: builtins.int
+    log_id: builtins.str
+    offset: builtins.int
+    def __init__(
+        self,
+        *,
+        log_id: builtins.str = ...,
+        offset: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["log_id", b"log_id", "offset", b"offset"]) -> None: ...
+
+global___ReleaseRequest = ReleaseRequest
+
+@typing.final
+class ReleaseResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___ReleaseResponse = ReleaseResponse

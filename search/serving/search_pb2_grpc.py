@@ -59,6 +59,36 @@ class TermSearchStub(object):
                 request_serializer=search_dot_serving_dot_search__pb2.DescribeRequest.SerializeToString,
                 response_deserializer=search_dot_serving_dot_search__pb2.DescribeResponse.FromString,
                 _registered_method=True)
+        self.Search = channel.unary_unary(
+                '/neardup.search.v1.TermSearch/Search',
+                request_serializer=search_dot_serving_dot_search__pb2.SearchRequest.SerializeToString,
+                response_deserializer=search_dot_serving_dot_search__pb2.SearchResponse.FromString,
+                _registered_method=True)
+        self.Get = channel.unary_unary(
+                '/neardup.search.v1.TermSearch/Get',
+                request_serializer=search_dot_serving_dot_search__pb2.GetRequest.SerializeToString,
+                response_deserializer=search_dot_serving_dot_search__pb2.GetResponse.FromString,
+                _registered_method=True)
+        self.Delete = channel.unary_unary(
+                '/neardup.search.v1.TermSearch/Delete',
+                request_serializer=search_dot_serving_dot_search__pb2.DeleteRequest.SerializeToString,
+                response_deserializer=search_dot_serving_dot_search__pb2.DeleteResponse.FromString,
+                _registered_method=True)
+        self.Stats = channel.unary_unary(
+                '/neardup.search.v1.TermSearch/Stats',
+                request_serializer=search_dot_serving_dot_search__pb2.StatsRequest.SerializeToString,
+                response_deserializer=search_dot_serving_dot_search__pb2.StatsResponse.FromString,
+                _registered_method=True)
+        self.Snapshot = channel.unary_unary(
+                '/neardup.search.v1.TermSearch/Snapshot',
+                request_serializer=search_dot_serving_dot_search__pb2.SnapshotRequest.SerializeToString,
+                response_deserializer=search_dot_serving_dot_search__pb2.SnapshotResponse.FromString,
+                _registered_method=True)
+        self.Release = channel.unary_unary(
+                '/neardup.search.v1.TermSearch/Release',
+                request_serializer=search_dot_serving_dot_search__pb2.ReleaseRequest.SerializeToString,
+                response_deserializer=search_dot_serving_dot_search__pb2.ReleaseResponse.FromString,
+                _registered_method=True)
 
 
 class TermSearchServicer(object):
@@ -93,6 +123,48 @@ class TermSearchServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Search(self, request, context):
+        """Searches that insert nothing, by a vector or by an image that is stored.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Get(self, request, context):
+        """What the index has of images: place, version, score code.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Delete(self, request, context):
+        """Hides images by hand, until a higher version of them comes. Needs the metadata `token`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Stats(self, request, context):
+        """What the index holds, and how dense it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Snapshot(self, request, context):
+        """A consistent copy of the index, in a folder of that name beside it. Needs the metadata `token`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Release(self, request, context):
+        """Storage is past an offset: no search as of it or of an earlier place will come.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TermSearchServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -115,6 +187,36 @@ def add_TermSearchServicer_to_server(servicer, server):
                     servicer.Describe,
                     request_deserializer=search_dot_serving_dot_search__pb2.DescribeRequest.FromString,
                     response_serializer=search_dot_serving_dot_search__pb2.DescribeResponse.SerializeToString,
+            ),
+            'Search': grpc.unary_unary_rpc_method_handler(
+                    servicer.Search,
+                    request_deserializer=search_dot_serving_dot_search__pb2.SearchRequest.FromString,
+                    response_serializer=search_dot_serving_dot_search__pb2.SearchResponse.SerializeToString,
+            ),
+            'Get': grpc.unary_unary_rpc_method_handler(
+                    servicer.Get,
+                    request_deserializer=search_dot_serving_dot_search__pb2.GetRequest.FromString,
+                    response_serializer=search_dot_serving_dot_search__pb2.GetResponse.SerializeToString,
+            ),
+            'Delete': grpc.unary_unary_rpc_method_handler(
+                    servicer.Delete,
+                    request_deserializer=search_dot_serving_dot_search__pb2.DeleteRequest.FromString,
+                    response_serializer=search_dot_serving_dot_search__pb2.DeleteResponse.SerializeToString,
+            ),
+            'Stats': grpc.unary_unary_rpc_method_handler(
+                    servicer.Stats,
+                    request_deserializer=search_dot_serving_dot_search__pb2.StatsRequest.FromString,
+                    response_serializer=search_dot_serving_dot_search__pb2.StatsResponse.SerializeToString,
+            ),
+            'Snapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.Snapshot,
+                    request_deserializer=search_dot_serving_dot_search__pb2.SnapshotRequest.FromString,
+                    response_serializer=search_dot_serving_dot_search__pb2.SnapshotResponse.SerializeToString,
+            ),
+            'Release': grpc.unary_unary_rpc_method_handler(
+                    servicer.Release,
+                    request_deserializer=search_dot_serving_dot_search__pb2.ReleaseRequest.FromString,
+                    response_serializer=search_dot_serving_dot_search__pb2.ReleaseResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -225,6 +327,168 @@ class TermSearch(object):
             '/neardup.search.v1.TermSearch/Describe',
             search_dot_serving_dot_search__pb2.DescribeRequest.SerializeToString,
             search_dot_serving_dot_search__pb2.DescribeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Search(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.search.v1.TermSearch/Search',
+            search_dot_serving_dot_search__pb2.SearchRequest.SerializeToString,
+            search_dot_serving_dot_search__pb2.SearchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Get(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.search.v1.TermSearch/Get',
+            search_dot_serving_dot_search__pb2.GetRequest.SerializeToString,
+            search_dot_serving_dot_search__pb2.GetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Delete(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.search.v1.TermSearch/Delete',
+            search_dot_serving_dot_search__pb2.DeleteRequest.SerializeToString,
+            search_dot_serving_dot_search__pb2.DeleteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Stats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.search.v1.TermSearch/Stats',
+            search_dot_serving_dot_search__pb2.StatsRequest.SerializeToString,
+            search_dot_serving_dot_search__pb2.StatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Snapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.search.v1.TermSearch/Snapshot',
+            search_dot_serving_dot_search__pb2.SnapshotRequest.SerializeToString,
+            search_dot_serving_dot_search__pb2.SnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Release(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.search.v1.TermSearch/Release',
+            search_dot_serving_dot_search__pb2.ReleaseRequest.SerializeToString,
+            search_dot_serving_dot_search__pb2.ReleaseResponse.FromString,
             options,
             channel_credentials,
             insecure,

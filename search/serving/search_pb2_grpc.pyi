@@ -47,6 +47,42 @@ class TermSearchStub:
         search.serving.search_pb2.DescribeResponse,
     ]
 
+    Search: grpc.UnaryUnaryMultiCallable[
+        search.serving.search_pb2.SearchRequest,
+        search.serving.search_pb2.SearchResponse,
+    ]
+    """Searches that insert nothing, by a vector or by an image that is stored."""
+
+    Get: grpc.UnaryUnaryMultiCallable[
+        search.serving.search_pb2.GetRequest,
+        search.serving.search_pb2.GetResponse,
+    ]
+    """What the index has of images: place, version, score code."""
+
+    Delete: grpc.UnaryUnaryMultiCallable[
+        search.serving.search_pb2.DeleteRequest,
+        search.serving.search_pb2.DeleteResponse,
+    ]
+    """Hides images by hand, until a higher version of them comes. Needs the metadata `token`."""
+
+    Stats: grpc.UnaryUnaryMultiCallable[
+        search.serving.search_pb2.StatsRequest,
+        search.serving.search_pb2.StatsResponse,
+    ]
+    """What the index holds, and how dense it is."""
+
+    Snapshot: grpc.UnaryUnaryMultiCallable[
+        search.serving.search_pb2.SnapshotRequest,
+        search.serving.search_pb2.SnapshotResponse,
+    ]
+    """A consistent copy of the index, in a folder of that name beside it. Needs the metadata `token`."""
+
+    Release: grpc.UnaryUnaryMultiCallable[
+        search.serving.search_pb2.ReleaseRequest,
+        search.serving.search_pb2.ReleaseResponse,
+    ]
+    """Storage is past an offset: no search as of it or of an earlier place will come."""
+
 class TermSearchAsyncStub:
     InsertAndSearch: grpc.aio.UnaryUnaryMultiCallable[
         search.serving.search_pb2.InsertAndSearchRequest,
@@ -73,6 +109,42 @@ class TermSearchAsyncStub:
         search.serving.search_pb2.DescribeRequest,
         search.serving.search_pb2.DescribeResponse,
     ]
+
+    Search: grpc.aio.UnaryUnaryMultiCallable[
+        search.serving.search_pb2.SearchRequest,
+        search.serving.search_pb2.SearchResponse,
+    ]
+    """Searches that insert nothing, by a vector or by an image that is stored."""
+
+    Get: grpc.aio.UnaryUnaryMultiCallable[
+        search.serving.search_pb2.GetRequest,
+        search.serving.search_pb2.GetResponse,
+    ]
+    """What the index has of images: place, version, score code."""
+
+    Delete: grpc.aio.UnaryUnaryMultiCallable[
+        search.serving.search_pb2.DeleteRequest,
+        search.serving.search_pb2.DeleteResponse,
+    ]
+    """Hides images by hand, until a higher version of them comes. Needs the metadata `token`."""
+
+    Stats: grpc.aio.UnaryUnaryMultiCallable[
+        search.serving.search_pb2.StatsRequest,
+        search.serving.search_pb2.StatsResponse,
+    ]
+    """What the index holds, and how dense it is."""
+
+    Snapshot: grpc.aio.UnaryUnaryMultiCallable[
+        search.serving.search_pb2.SnapshotRequest,
+        search.serving.search_pb2.SnapshotResponse,
+    ]
+    """A consistent copy of the index, in a folder of that name beside it. Needs the metadata `token`."""
+
+    Release: grpc.aio.UnaryUnaryMultiCallable[
+        search.serving.search_pb2.ReleaseRequest,
+        search.serving.search_pb2.ReleaseResponse,
+    ]
+    """Storage is past an offset: no search as of it or of an earlier place will come."""
 
 class TermSearchServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
@@ -108,5 +180,53 @@ class TermSearchServicer(metaclass=abc.ABCMeta):
         request: search.serving.search_pb2.DescribeRequest,
         context: _ServicerContext,
     ) -> typing.Union[search.serving.search_pb2.DescribeResponse, collections.abc.Awaitable[search.serving.search_pb2.DescribeResponse]]: ...
+
+    @abc.abstractmethod
+    def Search(
+        self,
+        request: search.serving.search_pb2.SearchRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[search.serving.search_pb2.SearchResponse, collections.abc.Awaitable[search.serving.search_pb2.SearchResponse]]:
+        """Searches that insert nothing, by a vector or by an image that is stored."""
+
+    @abc.abstractmethod
+    def Get(
+        self,
+        request: search.serving.search_pb2.GetRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[search.serving.search_pb2.GetResponse, collections.abc.Awaitable[search.serving.search_pb2.GetResponse]]:
+        """What the index has of images: place, version, score code."""
+
+    @abc.abstractmethod
+    def Delete(
+        self,
+        request: search.serving.search_pb2.DeleteRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[search.serving.search_pb2.DeleteResponse, collections.abc.Awaitable[search.serving.search_pb2.DeleteResponse]]:
+        """Hides images by hand, until a higher version of them comes. Needs the metadata `token`."""
+
+    @abc.abstractmethod
+    def Stats(
+        self,
+        request: search.serving.search_pb2.StatsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[search.serving.search_pb2.StatsResponse, collections.abc.Awaitable[search.serving.search_pb2.StatsResponse]]:
+        """What the index holds, and how dense it is."""
+
+    @abc.abstractmethod
+    def Snapshot(
+        self,
+        request: search.serving.search_pb2.SnapshotRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[search.serving.search_pb2.SnapshotResponse, collections.abc.Awaitable[search.serving.search_pb2.SnapshotResponse]]:
+        """A consistent copy of the index, in a folder of that name beside it. Needs the metadata `token`."""
+
+    @abc.abstractmethod
+    def Release(
+        self,
+        request: search.serving.search_pb2.ReleaseRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[search.serving.search_pb2.ReleaseResponse, collections.abc.Awaitable[search.serving.search_pb2.ReleaseResponse]]:
+        """Storage is past an offset: no search as of it or of an earlier place will come."""
 
 def add_TermSearchServicer_to_server(servicer: TermSearchServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

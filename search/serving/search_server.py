@@ -18,20 +18,24 @@ from search.callers import Admission, AdmissionPolicy
 from search.errors import SettingsError
 from search.index.errors import IndexBrokenError
 from search.index.folder import Identity
+from search.index.home import IndexHome
 from search.index.interface import TermIndex
 from search.index.opening import open_term_index, warm_up
-from search.index.settings import IndexSettings
-from search.notifications import MAX_ID_BYTES
+from search.index.settings import DEFAULT_MAX_POSTINGS, IndexSettings
 from search.projection import CodeSettings, Hyperplanes
 from search.serving import search_pb2_grpc
 from search.serving.blas import use_one_blas_thread
+from search.serving.generation_watch import GenerationWatch
 from search.serving.rpc import Listen, RpcServer
 from search.serving.search_gate import SearchGate
 from search.serving.search_intake import SearchIntake
+from search.serving.search_limits import SearchLimits
 from search.serving.search_messages import index_version
 from search.serving.search_metrics import SearchMetrics
 from search.serving.search_service import TermSearchService
+from search.serving.search_upkeep import SearchUpkeep
 from search.terms import TermExtractor, TermSettings
+from search.tuning.drift import ChosenDensity
 
 __all__ = ["SearchServerSettings", "build_service", "open_index", "serve"]
 
@@ -43,15 +47,6 @@ _STREAM_WORKERS = 8
 _CALLS_IN_TRANSIT = 64
 """Calls beyond those inside and waiting that get an answer of ours; more are cut off by gRPC itself."""
 
-MAX_ENTRIES = 1024
-"""Entries or queries of one call at most; fewer where their answer might not fit into a message."""
-
-_CANDIDATE_BYTES = MAX_ID_BYTES + 16
-"""The most bytes of one candidate in an answer, but for its code."""
-
-_ANSWER_BYTES = 128
-"""The most bytes of an answer, but for candidates and code."""
-
 
 @dataclass(frozen=True, eq=False)
 class SearchServerSettings:
@@ -59,13 +54,17 @@ class SearchServerSettings:
 
     listen: Listen
     folder: Path
-    """Of the index; made when it is not there."""
+    """The home of the index (`search.index.home`); made when it is not there."""
     terms: TermSettings
     code: CodeSettings
     search_dimension: int
     score_dimension: int
     index_sync: bool = True
     """Whether the index waits for the disk before it acknowledges; without it only a crash of the machine matters."""
+    max_postings: int = DEFAULT_MAX_POSTINGS
+    """Postings that one search touches at most."""
+    chosen: ChosenDensity | None = None
+    """The density that the terms were chosen for."""
     admission: AdmissionPolicy = field(default_factory=AdmissionPolicy)
     """How much each class of callers may ask for."""
     token: str = field(default="", repr=False)
@@ -81,42 +80,54 @@ class SearchServerSettings:
             raise SettingsError(
                 f"codes are made of {self.code.dimension} elements, score embeddings have {self.score_dimension}"
             )
-        if self.max_entries < 1:
+        if self.limits.max_items < 1:
             raise SettingsError(
                 f"an answer with {self.terms.candidates} candidates may not fit into max_message_bytes "
                 f"({self.listen.max_message_bytes}): raise it, or lower candidates"
             )
 
     @property
-    def max_entries(self) -> int:
-        """Entries or queries of one call at most, so that the answer fits into a message."""
-        code_bytes = self.code.code_bytes
-        answer = _ANSWER_BYTES + code_bytes + self.terms.candidates * (_CANDIDATE_BYTES + code_bytes)
-        return min(MAX_ENTRIES, self.listen.max_message_bytes // answer)
+    def limits(self) -> SearchLimits:
+        """What one call may ask for."""
+        return SearchLimits(
+            max_message_bytes=self.listen.max_message_bytes,
+            groups=self.terms.groups,
+            candidates=self.terms.candidates,
+            code_bytes=self.code.code_bytes,
+        )
+
+    @property
+    def snapshots(self) -> Path:
+        """Where snapshots of the index go: beside its home."""
+        return self.folder.with_name(f"{self.folder.name}-snapshots")
+
+
+def index_settings(settings: SearchServerSettings, extractor: TermExtractor, hyperplanes: Hyperplanes) -> IndexSettings:
+    """What the index is told, and made for."""
+    described = {f"terms.{name}": value for name, value in settings.terms.describe().items()}
+    described |= {f"code.{name}": value for name, value in settings.code.describe().items()}
+    return IndexSettings(
+        groups=settings.terms.groups,
+        bits_per_group=settings.terms.bits_per_group,
+        min_overlap=settings.terms.min_overlap,
+        candidates=settings.terms.candidates,
+        code_bytes=settings.code.code_bytes,
+        identity=Identity(extractor.fingerprint, hyperplanes.fingerprint, described),
+        sync=settings.index_sync,
+        max_postings=settings.max_postings,
+    )
 
 
 def open_index(settings: SearchServerSettings, extractor: TermExtractor, hyperplanes: Hyperplanes) -> TermIndex:
-    """Opens the index of a server, or makes it.
+    """Opens the index of a server, or makes it: the generation that serves.
 
     Raises:
         IndexLockedError: Another process has it open.
         MismatchError: It was made for other settings; the message has both values.
         IndexDamagedError: Its files are damaged.
     """
-    described = {f"terms.{name}": value for name, value in settings.terms.describe().items()}
-    described |= {f"code.{name}": value for name, value in settings.code.describe().items()}
-    return open_term_index(
-        settings.folder,
-        IndexSettings(
-            groups=settings.terms.groups,
-            bits_per_group=settings.terms.bits_per_group,
-            min_overlap=settings.terms.min_overlap,
-            candidates=settings.terms.candidates,
-            code_bytes=settings.code.code_bytes,
-            identity=Identity(extractor.fingerprint, hyperplanes.fingerprint, described),
-            sync=settings.index_sync,
-        ),
-    )
+    told = index_settings(settings, extractor, hyperplanes)
+    return open_term_index(IndexHome(settings.folder).serving(told.identity), told)
 
 
 def build_service(
@@ -137,12 +148,16 @@ def build_service(
         registry: What the metrics page shows.
         on_broken: Called when the index can do nothing more until it is opened anew.
     """
-    metrics = SearchMetrics(registry, index)
+    metrics = SearchMetrics(registry, index, settings.chosen)
     intake = SearchIntake(extractor, hyperplanes)
     intake.warm_up()
     warm_up()
     gate = SearchGate(Admission(settings.admission), metrics, settings.token)
-    return TermSearchService(index, intake, metrics, gate, settings.max_entries, on_broken)
+    home = IndexHome(settings.folder)
+    serving = home.current()
+    folder = settings.folder if serving is None else home.folder(serving)
+    upkeep = SearchUpkeep(index, folder, settings.snapshots, settings.chosen)
+    return TermSearchService(index, intake, metrics, gate, settings.limits, upkeep, on_broken)
 
 
 def serve(settings: SearchServerSettings) -> None:
@@ -162,12 +177,13 @@ def serve(settings: SearchServerSettings) -> None:
     broken = threading.Event()
 
     def stop_broken() -> None:
-        # The supervisor starts the server again, and opening replays what was written.
         if not broken.is_set():
             broken.set()
             log.critical("the index differs from its log: the server stops, to open it anew")
-            os.kill(os.getpid(), signal.SIGTERM)
+            _stop_this()
 
+    home = IndexHome(settings.folder)
+    watch = GenerationWatch(home, home.current(), index_settings(settings, extractor, hyperplanes).identity, _stop_this)
     try:
         registry = CollectorRegistry()
         service = build_service(settings, index, extractor, hyperplanes, registry, stop_broken)
@@ -178,11 +194,17 @@ def serve(settings: SearchServerSettings) -> None:
             lambda grpc_server: search_pb2_grpc.add_TermSearchServicer_to_server(service, grpc_server),
             registry,
         )
-        server.run_until_stopped(index.close)
+        with watch:
+            server.run_until_stopped(index.close)
     finally:
         index.close()
     if broken.is_set():
         raise IndexBrokenError("the index failed after a write; it opens again whole")
+
+
+def _stop_this() -> None:
+    # The supervisor starts the server again; opening replays what was written, in the generation that serves then.
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _listen(settings: SearchServerSettings) -> Listen:
@@ -213,7 +235,7 @@ def _log_start(
                 "terms_fingerprint": extractor.fingerprint,
                 "code": settings.code.describe(),
                 "code_fingerprint": hyperplanes.fingerprint,
-                "max_entries": settings.max_entries,
+                "max_items": settings.limits.max_items,
                 "sync": settings.index_sync,
                 "seconds": round(seconds, 3),
             }

@@ -7,15 +7,18 @@ from contextlib import contextmanager
 
 import grpc
 
-from search.errors import BadInputError
 from search.index.errors import IndexBrokenError
 from search.index.interface import NO_PLACE, Answer, MoreQuery, TermIndex
 from search.serving import search_pb2 as pb
 from search.serving import search_pb2_grpc
 from search.serving.search_gate import SearchGate
 from search.serving.search_intake import SearchIntake
-from search.serving.search_messages import answer_message, candidates_message, index_version
+from search.serving.search_limits import SearchLimits
+from search.serving.search_messages import answer_message, candidates_message, index_version, stored_message
 from search.serving.search_metrics import SearchMetrics
+from search.serving.search_queries import term_queries
+from search.serving.search_upkeep import SearchUpkeep
+from search.types import ImageId
 
 __all__ = ["TermSearchService"]
 
@@ -29,7 +32,8 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         intake: SearchIntake,
         metrics: SearchMetrics,
         gate: SearchGate,
-        max_entries: int,
+        limits: SearchLimits,
+        upkeep: SearchUpkeep,
         on_broken: Callable[[], None],
     ) -> None:
         """Takes its parts.
@@ -39,14 +43,16 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
             intake: Checks and hashes what comes in.
             metrics: Count.
             gate: Lets calls in.
-            max_entries: Entries or queries of one call at most.
+            limits: What one call may ask for.
+            upkeep: Does what is asked by whoever runs the server.
             on_broken: Called when the index can do nothing more until it is opened anew.
         """
         self._index = index
         self._intake = intake
         self._metrics = metrics
         self._gate = gate
-        self._max_entries = max_entries
+        self._limits = limits
+        self._upkeep = upkeep
         self._on_broken = on_broken
 
     def InsertAndSearch(  # noqa: N802 - the name that the proto gives
@@ -99,12 +105,71 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
                 images=self._index.images,
             )
 
+    def Search(  # noqa: N802 - the name that the proto gives
+        self, request: pb.SearchRequest, context: grpc.ServicerContext
+    ) -> pb.SearchResponse:
+        """Searches that insert nothing."""
+        with self._items("Search", len(request.queries), context):
+            queries = term_queries(request.queries, self._intake, self._index, self._limits)
+            found = self._index.search([query for query in queries if query is not None])
+            self._metrics.searched("free", found)
+            answers = iter(found)
+            return pb.SearchResponse(
+                answers=[
+                    pb.SearchAnswer()
+                    if query is None
+                    else pb.SearchAnswer(known=True, candidates=candidates_message(next(answers)))
+                    for query in queries
+                ],
+                index_version=index_version(self._intake.extractor.fingerprint),
+            )
+
+    def Get(  # noqa: N802 - the name that the proto gives
+        self, request: pb.GetRequest, context: grpc.ServicerContext
+    ) -> pb.GetResponse:
+        """What the index has of images."""
+        with self._items("Get", len(request.image_ids), context):
+            found = self._index.get([ImageId(image_id) for image_id in request.image_ids])
+            return pb.GetResponse(images=[stored_message(each) for each in found if each is not None])
+
+    def Delete(  # noqa: N802 - the name that the proto gives
+        self, request: pb.DeleteRequest, context: grpc.ServicerContext
+    ) -> pb.DeleteResponse:
+        """Hides images by hand."""
+        with self._items("Delete", len(request.image_ids), context), self._watched():
+            self._gate.check_token(context)
+            deleted = [self._index.delete(ImageId(image_id)) for image_id in request.image_ids]
+            self._metrics.deleted.inc(sum(deleted))
+            return pb.DeleteResponse(deleted=deleted)
+
+    def Stats(  # noqa: N802 - the name that the proto gives
+        self, request: pb.StatsRequest, context: grpc.ServicerContext
+    ) -> pb.StatsResponse:
+        """What the index holds, and how dense it is."""
+        with self._metrics.call("Stats"):
+            return self._upkeep.stats()
+
+    def Snapshot(  # noqa: N802 - the name that the proto gives
+        self, request: pb.SnapshotRequest, context: grpc.ServicerContext
+    ) -> pb.SnapshotResponse:
+        """A consistent copy beside the index."""
+        with self._metrics.call("Snapshot"):
+            self._gate.check_token(context)
+            return self._upkeep.snapshot(request.name)
+
+    def Release(  # noqa: N802 - the name that the proto gives
+        self, request: pb.ReleaseRequest, context: grpc.ServicerContext
+    ) -> pb.ReleaseResponse:
+        """Storage is past an offset."""
+        with self._metrics.call("Release"), self._watched():
+            self._upkeep.release(request.log_id, request.offset)
+            return pb.ReleaseResponse()
+
     @contextmanager
     def _items(self, method: str, items: int, context: grpc.ServicerContext) -> Iterator[None]:
         """A call that asks for so many items: counted, checked, let in."""
         with self._metrics.call(method):
-            if items > self._max_entries:
-                raise BadInputError(f"a call takes at most {self._max_entries} items, not {items}")
+            self._limits.check_items(items)
             with self._gate.enter(context, items):
                 yield
 

@@ -97,4 +97,6 @@ def test_every_path_of_the_api_is_described() -> None:
 def test_the_changelog_begins_with_this_release() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert re.findall(r"^## (.*)$", changelog, re.MULTILINE)[0] == version
+    headings = re.findall(r"^## (.*)$", changelog, re.MULTILINE)
+    assert next(heading for heading in headings if heading != "Unreleased") == version
+    assert "Unreleased" not in headings[1:]

@@ -65,6 +65,11 @@ def skip(offset: int, image_id: str = "", version: int = 0) -> pb.LogEntry:
     )
 
 
+def remove(offset: int, image_id: str, version: int) -> pb.LogEntry:
+    removed = pb.Remove(image_id=image_id, image_version=version)
+    return pb.LogEntry(offset=offset, checksum=offset + 7, remove=removed)
+
+
 def main(folder: str, port: str, metrics_port: str) -> int:
     logging.basicConfig(level=logging.INFO)
     try:

@@ -13,20 +13,17 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from prometheus_client import CollectorRegistry
 
-from search.callers import AdmissionPolicy, Caller
+from search.callers import Caller
 from search.errors import BusyError, FaultError, LogGapError, RefusedError, SettingsError, UnavailableError
-from search.index.interface import TermIndex
 from search.index.postings import Postings
 from search.projection import CodeSettings
 from search.serving import search_pb2 as pb
 from search.serving import search_pb2_grpc
-from search.serving.rpc import Listen, RpcClient, RpcServer
+from search.serving.rpc import Listen, RpcClient
 from search.serving.search_client import SearchClient
 from search.serving.search_messages import index_version
-from search.serving.search_server import SearchServerSettings, build_service, open_index
-from search.types import Candidate, ImageId
+from tests.search.serving.open_house import House, candidates
 from tests.search.serving.search_house import (
     LOG,
     MAX_MESSAGE_BYTES,
@@ -40,51 +37,6 @@ from tests.search.serving.search_house import (
 from tests.support.ports import free_ports
 
 ROOT = Path(__file__).parents[3]
-
-
-@dataclass
-class House:
-    settings: SearchServerSettings
-    index: TermIndex
-    client: SearchClient
-    broken: list[bool]
-
-    def metrics(self) -> dict[str, float]:
-        text = httpx.get(f"http://127.0.0.1:{self.settings.listen.metrics_port}/metrics").text
-        lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-        return {name: float(value) for name, value in lines}
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    port, metrics_port = free_ports(2)
-    settings = replace(
-        server_settings(tmp_path / "index", port, metrics_port), admission=AdmissionPolicy(shadow_per_s=10.0)
-    )
-    extractor, hyperplanes = settings.terms.build(), settings.code.build()
-    index = open_index(settings, extractor, hyperplanes)
-    registry = CollectorRegistry()
-    broken: list[bool] = []
-    service = build_service(settings, index, extractor, hyperplanes, registry, lambda: broken.append(True))
-    server = RpcServer(
-        "search",
-        settings.listen,
-        lambda grpc_server: search_pb2_grpc.add_TermSearchServicer_to_server(service, grpc_server),
-        registry,
-    )
-    server.start()
-    client = SearchClient(f"127.0.0.1:{port}", 30.0, MAX_MESSAGE_BYTES)
-    yield House(settings, index, client, broken)
-    client.close()
-    server.stop(0)
-    index.close()
-
-
-def candidates(found: pb.Candidates, code_bytes: int = 4) -> list[Candidate]:
-    overlaps, places = np.frombuffer(found.overlaps, "<u2"), np.frombuffer(found.places, "<i8")
-    codes = [found.score_codes[at : at + code_bytes] for at in range(0, len(found.score_codes), code_bytes)]
-    columns = zip(found.image_ids, places.tolist(), overlaps.tolist(), codes, strict=True)
-    return [Candidate(ImageId(image_id), place, overlap, code) for image_id, place, overlap, code in columns]
 
 
 def test_candidates_carry_overlaps_places_and_codes(house: House) -> None:
@@ -187,7 +139,7 @@ def test_gaps_and_other_logs_are_refused_with_the_next_offset(house: House) -> N
 
 
 def test_too_many_entries_are_refused_before_anything_is_done(house: House) -> None:
-    many = house.settings.max_entries + 1
+    many = house.settings.limits.max_items + 1
     with pytest.raises(RefusedError, match="at most") as caught:
         house.client.insert_and_search(LOG, [skip(offset) for offset in range(many)])
     assert caught.value.offset is None

@@ -1,0 +1,74 @@
+"""Notices that another generation of the index serves, so that the server is started again on it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from search.errors import NeardupError
+from search.index.folder import Identity
+from search.index.home import Generation, IndexHome
+
+__all__ = ["GenerationWatch"]
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 2.0
+"""How soon a switch is noticed."""
+
+
+class GenerationWatch:
+    """Looks at the pointer of a home now and then; use it as a context manager."""
+
+    def __init__(
+        self, home: IndexHome, opened: Generation | None, identity: Identity, switched: Callable[[], None]
+    ) -> None:
+        """Looks at nothing yet.
+
+        Args:
+            home: Where the index lives.
+            opened: The generation that this process has open.
+            identity: What this process serves.
+            switched: Called once, when another generation for the same settings serves.
+        """
+        self._home = home
+        self._seen = opened
+        self._identity = identity
+        self._switched = switched
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="generation-watch", daemon=True)
+
+    def __enter__(self) -> GenerationWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def look(self) -> bool:
+        """Whether the process should make room for another generation, told to `switched`."""
+        try:
+            current = self._home.current()
+        except NeardupError as error:
+            log.warning("cannot tell which generation of the index serves: %s", error)
+            return False
+        if current is None or current == self._seen:
+            return False
+        self._seen = current
+        if not current.fits(self._identity):
+            log.warning(
+                "generation %s of the index was made for other settings than this server has: `neardup up` starts it "
+                "with those",
+                current.name,
+            )
+            return False
+        log.info("generation %s of the index serves now", current.name)
+        self._switched()
+        return True
+
+    def _run(self) -> None:
+        while not self._over.wait(LOOK_EVERY_S):
+            if self.look():
+                return

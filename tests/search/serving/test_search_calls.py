@@ -1,0 +1,236 @@
+"""What people and tools ask of the search server: free searches, reads, deletes, statistics, snapshots, releases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from search.errors import BusyError, DeniedError, MismatchError, RefusedError
+from search.index.errors import IndexLockedError
+from search.index.home import IndexHome
+from search.protos.events_pb2 import FLOAT16, FLOAT32
+from search.serving import search_pb2 as pb
+from search.serving.search_client import SearchClient
+from search.serving.search_server import open_index
+from search.serving.search_upkeep import SearchUpkeep
+from tests.search.serving.open_house import House, candidates
+from tests.search.serving.search_house import LOG, MAX_MESSAGE_BYTES, SEARCH_DIMENSION, entry, remove, vector
+
+
+def like(seed: int, near: float = 0.0) -> pb.Vector:
+    return pb.Vector(element_type=FLOAT16, data=vector(SEARCH_DIMENSION, seed, near).astype("<f2").tobytes())
+
+
+def search(house: House, **query: Any) -> pb.SearchAnswer:
+    return house.client.search([pb.SearchQuery(**query)]).answers[0]
+
+
+def names(answer: pb.SearchAnswer) -> list[str]:
+    return list(answer.candidates.image_ids)
+
+
+@pytest.fixture
+def filled(house: House) -> House:
+    """Five near copies of each other, then three of another image."""
+    entries = [entry(place, f"a{place}", 1, near=place / 100) for place in range(5)]
+    house.client.insert_and_search(LOG, [*entries, *(entry(place, f"b{place}", 2) for place in range(5, 8))])
+    return house
+
+
+def test_a_vector_finds_what_an_insert_of_it_finds_and_inserts_nothing(filled: House) -> None:
+    before = filled.client.describe()
+    found = search(filled, vector=like(1))
+    assert found.known
+    assert filled.client.describe() == before
+    inserted = filled.client.insert_and_search(LOG, [entry(8, "new", 1)]).answers[0]
+    assert candidates(found.candidates) == candidates(inserted.candidates)
+    assert found.candidates.postings > 0
+    assert not found.candidates.cut
+
+
+def test_a_stored_image_finds_others_also_later_ones_but_not_itself(filled: House) -> None:
+    found = search(filled, image_id="a0", k=100)
+    assert set(names(found)) >= {"a1", "a2", "a3", "a4"}
+    assert "a0" not in names(found)
+    as_of = search(filled, image_id="a3", k=100, as_of=2)
+    assert set(names(as_of)) >= {"a0", "a1"}
+    assert not {"a2", "a4", "b5"} & set(names(as_of))
+
+
+def test_unknown_images_have_no_answer_the_others_of_the_call_do(filled: House) -> None:
+    queries = [pb.SearchQuery(image_id="nobody"), pb.SearchQuery(image_id="b5"), pb.SearchQuery(vector=like(2))]
+    answers = filled.client.search(queries).answers
+    assert [answer.known for answer in answers] == [False, True, True]
+    assert names(answers[0]) == []
+    assert names(answers[1])[:2] == ["b6", "b7"]
+    assert names(answers[2])[:3] == ["b5", "b6", "b7"]
+
+
+def test_k_after_and_min_overlap_bound_the_answer(filled: House) -> None:
+    whole = names(search(filled, image_id="b5", k=100))
+    assert search(filled, image_id="b5", k=100).candidates.exhausted
+    assert names(search(filled, image_id="b5", k=2)) == whole[:2]
+    assert names(search(filled, image_id="b5", k=2, after=2)) == whole[2:4]
+    assert names(search(filled, image_id="b5")) == whole[:5]  # as many as the index gives
+    equal = search(filled, image_id="b5", min_overlap=16)
+    assert names(equal) == ["b6", "b7"]
+    assert set(np.frombuffer(equal.candidates.overlaps, "<u2").tolist()) == {16}
+
+
+TOO_MUCH = [
+    ([pb.SearchQuery()], "query 0 names neither"),
+    ([pb.SearchQuery(image_id="a0"), pb.SearchQuery(image_id="a1", k=10_001)], "query 1: k is at most 10000"),
+    ([pb.SearchQuery(image_id="a0", after=1_000_001)], "query 0: at most 1000000 candidates are passed over"),
+    ([pb.SearchQuery(image_id="a0", k=4_000)], r"at most 3799 candidates together, not 4000"),
+    ([pb.SearchQuery(image_id="a0")] * 1025, "at most 693 items, not 1025"),
+    ([pb.SearchQuery(vector=pb.Vector(element_type=FLOAT32, data=b"1234"))], "vector 0: .* 4 bytes, 24 elements"),
+    ([pb.SearchQuery(vector=pb.Vector(data=b"1234"))], "vector 0: .* unknown element type 0"),
+    ([pb.SearchQuery(vector=pb.Vector(element_type=FLOAT16, data=b"\xff" * 48))], "vector 0: .* not finite"),
+    ([pb.SearchQuery(vector=pb.Vector(element_type=FLOAT16, data=bytes(48)))], "vector 0: .* all zero"),
+    ([pb.SearchQuery(image_id="a0", as_of=-5)], "query 0: places start at 0, not at -5"),
+    ([pb.SearchQuery(image_id="a0", min_overlap=17)], "at most the 16 groups, not 17"),
+]
+"""Calls that are refused as a whole, and what the message says."""
+
+
+def test_what_asks_for_too_much_or_makes_no_sense_is_refused(filled: House) -> None:
+    for queries, message in TOO_MUCH:
+        with pytest.raises(RefusedError, match=message):
+            filled.client.search(queries)
+    assert list(filled.client.search([]).answers) == []
+
+
+def test_get_tells_place_version_and_code_of_what_was_placed(filled: House) -> None:
+    again = filled.client.insert_and_search(LOG, [entry(8, "a1", 1, version=3)]).answers[0]
+    filled.client.hide(5)
+    images = filled.client.get(["b5", "nobody", "a1"]).images
+    assert [(one.image_id, one.place, one.image_version, one.hidden) for one in images] == [
+        ("b5", 5, 1, True),
+        ("a1", 8, 3, False),
+    ]
+    assert images[1].score_code == again.score_code
+
+
+def test_a_delete_by_hand_hides_until_a_higher_version_comes(filled: House) -> None:
+    assert filled.client.delete(["b5", "b5", "nobody"]) == [True, False, False]
+    assert "b5" not in names(search(filled, image_id="b6", k=100))
+    assert filled.client.get(["b5"]).images[0].hidden
+    filled.client.insert_and_search(LOG, [entry(8, "b5", 2, version=2)])
+    assert "b5" in names(search(filled, image_id="b6", k=100))
+    assert filled.metrics()["neardup_search_deleted_total"] == 1
+
+
+def test_a_delete_in_the_order_hides_from_later_places_only(filled: House) -> None:
+    answers = filled.client.insert_and_search(LOG, [remove(8, "b5", 2), entry(9, "b9", 2)]).answers
+    assert list(answers[0].candidates.image_ids) == []
+    assert "b5" not in answers[1].candidates.image_ids
+    assert "b5" in filled.client.search_more([pb.MoreQuery(place=7)]).answers[0].image_ids
+
+
+def test_writes_of_people_need_the_token(filled: House) -> None:
+    for token in ("", "wrong"):
+        stranger = SearchClient(filled.client.address, 30.0, MAX_MESSAGE_BYTES, token=token)
+        for write in (lambda c=stranger: c.delete(["a0"]), lambda c=stranger: c.snapshot("one", 10.0)):
+            with pytest.raises(DeniedError, match="api_token"):
+                write()
+        assert stranger.get(["a0"]).images[0].place == 0
+        stranger.close()
+    assert not filled.client.get(["a0"]).images[0].hidden
+
+
+def test_stats_tell_size_position_and_drift(filled: House) -> None:
+    stats = filled.client.stats()
+    assert (stats.log_id, stats.offset, stats.images, stats.entries) == (LOG, 7, 8, 8)
+    assert sum(stats.bytes.values()) == filled.index.disk_bytes > 0
+    assert stats.folder == str(filled.settings.folder / "gen-000001")
+    assert stats.density.size == 8
+    metrics = filled.metrics()
+    assert metrics["neardup_search_entries"] == 8
+    assert metrics["neardup_search_tail_entries"] + metrics["neardup_search_segments"] > 0
+    assert metrics['neardup_search_index_bytes{part="log"}'] == stats.bytes["log"]
+    assert metrics["neardup_search_density_ratio"] == stats.density.ratio
+    assert metrics["neardup_search_density_drifted"] in (0, 1)
+
+
+def test_a_snapshot_opens_as_an_index_that_answers_the_same(filled: House) -> None:
+    made = filled.client.snapshot("before-tuning", 30.0)
+    filled.client.insert_and_search(LOG, [entry(8, "late", 1)])
+    assert (made.log_id, made.offset) == (LOG, 7)
+    assert made.bytes > 0
+    folder = Path(made.folder)
+    assert folder == filled.settings.folder.parent / "index-snapshots" / "before-tuning"
+    # Restored: laid into another home as its generation.
+    settings = replace(filled.settings, folder=filled.settings.folder.parent / "restored")
+    extractor, hyperplanes = settings.terms.build(), settings.code.build()
+    open_index(settings, extractor, hyperplanes).close()
+    home = IndexHome(settings.folder)
+    current = home.current()
+    assert current is not None
+    for file in home.folder(current).iterdir():
+        file.unlink()
+    for file in folder.iterdir():
+        file.rename(home.folder(current) / file.name)
+    restored = open_index(settings, extractor, hyperplanes)
+    assert (restored.position.offset, restored.images) == (7, 8)
+    restored.close()
+
+
+def test_snapshots_stay_in_their_folder(filled: House) -> None:
+    for name in ("", ".", "..", "../escape", "a/b", "x" * 65, ".hidden", "a b", "ä"):
+        with pytest.raises(RefusedError, match="a snapshot's name has 1 to 64"):
+            filled.client.snapshot(name, 30.0)
+
+
+def test_a_snapshot_is_never_written_over(filled: House) -> None:
+    filled.client.snapshot("one", 30.0)
+    with pytest.raises(RefusedError, match="exists"):
+        filled.client.snapshot("one", 30.0)
+
+
+def test_one_snapshot_at_a_time(filled: House, tmp_path: Path) -> None:
+    upkeep = SearchUpkeep(filled.index, tmp_path, tmp_path / "snapshots", None)
+    inside: list[BaseException] = []
+
+    class Slow:
+        def snapshot(self, folder: Path) -> Any:
+            try:
+                upkeep.snapshot("second")
+            except BusyError as error:
+                inside.append(error)
+            return filled.index.snapshot(folder)
+
+    upkeep._index = Slow()  # type: ignore[assignment]
+    upkeep.snapshot("first")
+    assert len(inside) == 1
+
+
+def test_releases_are_kept_within_what_the_index_has(filled: House) -> None:
+    filled.client.release(LOG, 3)
+    assert filled.client.stats().released == 3
+    filled.client.release(LOG, 1)
+    assert filled.client.stats().released == 3
+    filled.client.release(LOG, 99)
+    assert filled.client.stats().released == 7
+    with pytest.raises(RefusedError, match="follows the log 'topic-1', not 'other'"):
+        filled.client.release("other", 3)
+
+
+def test_the_first_generation_is_named_and_a_home_of_an_earlier_release_is_refused(
+    tmp_path: Path, house: House
+) -> None:
+    current = IndexHome(house.settings.folder).current()
+    assert current is not None
+    assert current.name == "gen-000001"
+    assert IndexHome(tmp_path / "nothing").current() is None
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "index.json").write_text("{}")
+    with pytest.raises(MismatchError, match="earlier release"):
+        open_index(
+            replace(house.settings, folder=tmp_path / "old"), house.settings.terms.build(), house.settings.code.build()
+        )
+    with pytest.raises(IndexLockedError):
+        open_index(house.settings, house.settings.terms.build(), house.settings.code.build())
