@@ -10,9 +10,10 @@ import grpc
 from search.errors import RefusedError, UnavailableError
 from search.serving.rpc import RpcClient, translate
 from search.types import Cluster, Decision, ImageId, Lookup, Standing
+from storage.embeddings import EmbeddingsPage
 from storage.limits import MAX_DECISIONS, MAX_LOOK_UP
 from storage.serving import storage_pb2 as pb
-from storage.serving.messages import decision_message, lookup_of, progress_of
+from storage.serving.messages import decision_message, lookup_of, page_of, progress_of
 from storage.serving.storage_pb2_grpc import ClusterStorageStub
 from storage.verify import VerifyProgress
 
@@ -90,14 +91,27 @@ class StorageClient(RpcClient):
         Raises:
             UnavailableError: The server is down, or checks already.
         """
-        reports: Any = self._stub.Verify(pb.VerifyRequest())
+        for message in self._stream(self._stub.Verify(pb.VerifyRequest())):
+            yield progress_of(message)
+
+    def embeddings(self) -> Iterator[EmbeddingsPage]:
+        """All embeddings of one moment, by place, page after page; it takes as long as it takes.
+
+        Raises:
+            UnavailableError: The server is down, or somebody reads them already.
+        """
+        request = pb.EmbeddingsRequest(page_bytes=self._max_request_bytes // 2)
+        for message in self._stream(self._stub.Embeddings(request)):
+            yield page_of(message)
+
+    def _stream(self, call: Any) -> Iterator[Any]:
+        """The messages of a call that answers with many; it is ended when nobody reads on."""
         try:
-            for message in reports:
-                yield progress_of(message)
+            yield from call
         except grpc.RpcError as error:
             raise translate(error, self.address) from error
         finally:
-            reports.cancel()
+            call.cancel()
 
     def _look_up_parts(self, parts: Sequence[Sequence[ImageId]]) -> Lookup | None:
         """The parts as one answer; None when they are of different moments."""

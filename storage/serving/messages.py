@@ -15,6 +15,7 @@ from search.types import (
     Standing,
     Versions,
 )
+from storage.embeddings import EmbeddingsPage, PlacedEmbedding
 from storage.records import StoreState
 from storage.serving import storage_pb2 as pb
 from storage.verify import VerifyProgress
@@ -24,6 +25,8 @@ __all__ = [
     "describe_message",
     "lookup_message",
     "lookup_of",
+    "page_message",
+    "page_of",
     "progress_message",
     "progress_of",
     "read_decision",
@@ -171,3 +174,37 @@ def progress_of(message: pb.VerifyProgress) -> VerifyProgress:
         tuple(message.problems),
         message.problem_count,
     )
+
+
+def page_message(page: EmbeddingsPage) -> pb.EmbeddingsPage:
+    """A page of embeddings as it travels."""
+    position = page.state.position
+    return pb.EmbeddingsPage(
+        log_id=position.log_id,
+        offset=position.offset,
+        checksum=position.checksum,
+        images=page.state.images,
+        rows=[
+            pb.PlacedEmbedding(
+                place=row.place,
+                image_id=row.image_id,
+                version=row.version,
+                search_vector=row.search_vector,
+                score_vector=row.score_vector,
+                unscored=row.unscored,
+            )
+            for row in page.rows
+        ],
+    )
+
+
+def page_of(message: pb.EmbeddingsPage) -> EmbeddingsPage:
+    """A page of embeddings that arrived; of the store's state it carries position and images."""
+    position = LogPosition(message.log_id, message.offset, message.checksum)
+    rows = tuple(
+        PlacedEmbedding(
+            row.place, ImageId(row.image_id), row.version, row.search_vector, row.score_vector, row.unscored
+        )
+        for row in message.rows
+    )
+    return EmbeddingsPage(StoreState(position, images=message.images), rows)

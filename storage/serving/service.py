@@ -10,15 +10,16 @@ from contextlib import contextmanager
 
 import grpc
 
-from search.errors import BadInputError, UnavailableError
+from search.errors import BadInputError, BusyError, UnavailableError
 from search.types import ImageId
+from storage.embeddings import embedding_pages
 from storage.errors import ContradictionError, StorageError
 from storage.interfaces import ClusterStore
 from storage.limits import MAX_DECISIONS, MAX_LOOK_UP
 from storage.records import StoreState
 from storage.serving import storage_pb2 as pb
 from storage.serving import storage_pb2_grpc
-from storage.serving.messages import describe_message, lookup_message, progress_message, read_decision
+from storage.serving.messages import describe_message, lookup_message, page_message, progress_message, read_decision
 from storage.serving.metrics import StorageMetrics
 from storage.verify import verify
 
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 1.0
 """How long a caller is asked to wait when the store cannot write or read."""
+
+MAX_PAGE_BYTES = 1 << 20
+"""Of embeddings in one message, about."""
 
 
 @contextmanager
@@ -57,6 +61,7 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
         self._metrics = metrics
         self._now_ms = now_ms
         self._verifying = threading.Lock()
+        self._reading = threading.Lock()
         self._state = store.state()
         store.on_apply(self._applied)
 
@@ -102,6 +107,20 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
                     yield progress_message(progress)
         finally:
             self._verifying.release()
+
+    def Embeddings(  # noqa: N802 - the name that the proto gives
+        self, request: pb.EmbeddingsRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.EmbeddingsPage]:
+        """All embeddings of one moment; one reading at a time."""
+        if not self._reading.acquire(blocking=False):
+            raise BusyError("another reading of all embeddings is under way", RETRY_AFTER_S)
+        try:
+            page_bytes = min(request.page_bytes or MAX_PAGE_BYTES, MAX_PAGE_BYTES)
+            with self._metrics.call("Embeddings"), for_callers(), self._store.snapshot() as view:
+                for page in embedding_pages(view, page_bytes):
+                    yield page_message(page)
+        finally:
+            self._reading.release()
 
     def _applied(self, state: StoreState) -> None:
         self._state = state

@@ -341,3 +341,81 @@ class VerifyProgress(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["checked", b"checked", "clusters", b"clusters", "done", b"done", "images", b"images", "problem_count", b"problem_count", "problems", b"problems", "total", b"total"]) -> None: ...
 
 global___VerifyProgress = VerifyProgress
+
+@typing.final
+class EmbeddingsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PAGE_BYTES_FIELD_NUMBER: builtins.int
+    page_bytes: builtins.int
+    """of one page, about; 0: a megabyte"""
+    def __init__(
+        self,
+        *,
+        page_bytes: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["page_bytes", b"page_bytes"]) -> None: ...
+
+global___EmbeddingsRequest = EmbeddingsRequest
+
+@typing.final
+class EmbeddingsPage(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LOG_ID_FIELD_NUMBER: builtins.int
+    OFFSET_FIELD_NUMBER: builtins.int
+    CHECKSUM_FIELD_NUMBER: builtins.int
+    IMAGES_FIELD_NUMBER: builtins.int
+    ROWS_FIELD_NUMBER: builtins.int
+    log_id: builtins.str
+    """the store's position at the moment that all pages are of"""
+    offset: builtins.int
+    checksum: builtins.int
+    images: builtins.int
+    """that the store knows then"""
+    @property
+    def rows(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PlacedEmbedding]: ...
+    def __init__(
+        self,
+        *,
+        log_id: builtins.str = ...,
+        offset: builtins.int = ...,
+        checksum: builtins.int = ...,
+        images: builtins.int = ...,
+        rows: collections.abc.Iterable[global___PlacedEmbedding] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["checksum", b"checksum", "images", b"images", "log_id", b"log_id", "offset", b"offset", "rows", b"rows"]) -> None: ...
+
+global___EmbeddingsPage = EmbeddingsPage
+
+@typing.final
+class PlacedEmbedding(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PLACE_FIELD_NUMBER: builtins.int
+    IMAGE_ID_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    SEARCH_VECTOR_FIELD_NUMBER: builtins.int
+    SCORE_VECTOR_FIELD_NUMBER: builtins.int
+    UNSCORED_FIELD_NUMBER: builtins.int
+    place: builtins.int
+    image_id: builtins.str
+    version: builtins.int
+    search_vector: builtins.bytes
+    """as it came; empty where there is none"""
+    score_vector: builtins.bytes
+    unscored: builtins.bool
+    """search or scorer could not take it"""
+    def __init__(
+        self,
+        *,
+        place: builtins.int = ...,
+        image_id: builtins.str = ...,
+        version: builtins.int = ...,
+        search_vector: builtins.bytes = ...,
+        score_vector: builtins.bytes = ...,
+        unscored: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["image_id", b"image_id", "place", b"place", "score_vector", b"score_vector", "search_vector", b"search_vector", "unscored", b"unscored", "version", b"version"]) -> None: ...
+
+global___PlacedEmbedding = PlacedEmbedding

@@ -59,6 +59,11 @@ class ClusterStorageStub(object):
                 request_serializer=storage_dot_serving_dot_storage__pb2.VerifyRequest.SerializeToString,
                 response_deserializer=storage_dot_serving_dot_storage__pb2.VerifyProgress.FromString,
                 _registered_method=True)
+        self.Embeddings = channel.unary_stream(
+                '/neardup.storage.v1.ClusterStorage/Embeddings',
+                request_serializer=storage_dot_serving_dot_storage__pb2.EmbeddingsRequest.SerializeToString,
+                response_deserializer=storage_dot_serving_dot_storage__pb2.EmbeddingsPage.FromString,
+                _registered_method=True)
 
 
 class ClusterStorageServicer(object):
@@ -92,6 +97,13 @@ class ClusterStorageServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Embeddings(self, request, context):
+        """All embeddings by place, of one moment: what an index is built anew from.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterStorageServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -114,6 +126,11 @@ def add_ClusterStorageServicer_to_server(servicer, server):
                     servicer.Verify,
                     request_deserializer=storage_dot_serving_dot_storage__pb2.VerifyRequest.FromString,
                     response_serializer=storage_dot_serving_dot_storage__pb2.VerifyProgress.SerializeToString,
+            ),
+            'Embeddings': grpc.unary_stream_rpc_method_handler(
+                    servicer.Embeddings,
+                    request_deserializer=storage_dot_serving_dot_storage__pb2.EmbeddingsRequest.FromString,
+                    response_serializer=storage_dot_serving_dot_storage__pb2.EmbeddingsPage.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -224,6 +241,33 @@ class ClusterStorage(object):
             '/neardup.storage.v1.ClusterStorage/Verify',
             storage_dot_serving_dot_storage__pb2.VerifyRequest.SerializeToString,
             storage_dot_serving_dot_storage__pb2.VerifyProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Embeddings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/neardup.storage.v1.ClusterStorage/Embeddings',
+            storage_dot_serving_dot_storage__pb2.EmbeddingsRequest.SerializeToString,
+            storage_dot_serving_dot_storage__pb2.EmbeddingsPage.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,12 @@ class ClusterStorageStub:
     ]
     """Checks law 2 over a snapshot of the whole store, reporting progress; the last message has `done`."""
 
+    Embeddings: grpc.UnaryStreamMultiCallable[
+        storage.serving.storage_pb2.EmbeddingsRequest,
+        storage.serving.storage_pb2.EmbeddingsPage,
+    ]
+    """All embeddings by place, of one moment: what an index is built anew from."""
+
 class ClusterStorageAsyncStub:
     LookUp: grpc.aio.UnaryUnaryMultiCallable[
         storage.serving.storage_pb2.LookUpRequest,
@@ -69,6 +75,12 @@ class ClusterStorageAsyncStub:
         storage.serving.storage_pb2.VerifyProgress,
     ]
     """Checks law 2 over a snapshot of the whole store, reporting progress; the last message has `done`."""
+
+    Embeddings: grpc.aio.UnaryStreamMultiCallable[
+        storage.serving.storage_pb2.EmbeddingsRequest,
+        storage.serving.storage_pb2.EmbeddingsPage,
+    ]
+    """All embeddings by place, of one moment: what an index is built anew from."""
 
 class ClusterStorageServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
@@ -103,5 +115,13 @@ class ClusterStorageServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[storage.serving.storage_pb2.VerifyProgress], collections.abc.AsyncIterator[storage.serving.storage_pb2.VerifyProgress]]:
         """Checks law 2 over a snapshot of the whole store, reporting progress; the last message has `done`."""
+
+    @abc.abstractmethod
+    def Embeddings(
+        self,
+        request: storage.serving.storage_pb2.EmbeddingsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[storage.serving.storage_pb2.EmbeddingsPage], collections.abc.AsyncIterator[storage.serving.storage_pb2.EmbeddingsPage]]:
+        """All embeddings by place, of one moment: what an index is built anew from."""
 
 def add_ClusterStorageServicer_to_server(servicer: ClusterStorageServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

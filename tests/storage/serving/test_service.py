@@ -14,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from search.errors import LogGapError, MismatchError, NeardupError, RefusedError, StaleError, UnavailableError
+from search.errors import (
+    BusyError,
+    LogGapError,
+    MismatchError,
+    NeardupError,
+    RefusedError,
+    StaleError,
+    UnavailableError,
+)
 from search.serving.rpc import Listen, RpcServer
 from search.types import Cause, Cluster, Decision, ImageId, LogPosition, Lookup, Move, Outcome, Standing
 from storage.errors import ContradictionError, CorruptedError, DiskFullError, StorageError
@@ -238,6 +246,44 @@ def test_verify_reports_to_the_end(served: Served) -> None:
     reports = list(served.client.verify())
     assert reports[-1].done
     assert (reports[-1].images, reports[-1].clusters, reports[-1].problems) == (3, 2, ())
+
+
+def test_embeddings_come_by_place_with_the_moment_that_they_are_of(served: Served) -> None:
+    unscored = replace(
+        decided(2, C, Move(C, None, C, Cause.UNSCORED)), search_vector=b"s" * 9_000, score_vector=b"c" * 9_000
+    )
+    others = [replace(founds(0, A), search_vector=b"a" * 20_000), replace(joins(1, B, A), score_vector=b"b" * 20_000)]
+    served.store.apply(LOG, [*others, unscored], -1, 0)
+    pages = list(served.client.embeddings())
+    assert [[row.image_id for row in page.rows] for page in pages] == [[A], [B], [C]]  # 32 kB a page: half a message
+    rows = [row for page in pages for row in page.rows]
+    assert [(row.place, row.unscored, len(row.search_vector)) for row in rows] == [
+        (0, False, 20_000),
+        (1, False, len(others[1].search_vector)),
+        (2, True, 9_000),
+    ]
+    assert {(page.state.position, page.state.images) for page in pages} == {(served.store.position(), 3)}
+    assert served.value("neardup_storage_call_seconds_count", method="Embeddings") == 1
+
+
+def test_an_empty_store_has_one_empty_page(served: Served) -> None:
+    (page,) = served.client.embeddings()
+    assert page.rows == ()
+    assert page.state.position.offset == -1
+
+
+def test_one_reading_of_all_embeddings_at_a_time(served: Served) -> None:
+    served.store.apply(
+        LOG,
+        [replace(founds(offset, ImageId(f"i{offset}")), search_vector=b"x" * 30_000) for offset in range(20)],
+        -1,
+        0,
+    )
+    first = served.client.embeddings()
+    next(first)
+    with pytest.raises(BusyError, match="under way"):
+        list(served.client.embeddings())
+    first.close()  # type: ignore[attr-defined]
 
 
 def test_verify_tells_problems(served: Served) -> None:
