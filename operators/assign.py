@@ -15,6 +15,7 @@ from operators.in_flight_pb2 import InFlight
 from operators.metrics import StepMetrics, VerdictMetrics
 from operators.micro_batch import MicroBatchFunction
 from operators.ports import ClientPorts
+from operators.releases import Releases
 from operators.service import Done, ServerAddress, Step
 from operators.unscored import hide, mark_unscored
 from search.clustering.assignment import assign
@@ -72,6 +73,7 @@ class AssignStep(Step[bytes]):
         self._verdicts = verdicts
         self._unscored = unscored
         self._clock = clock
+        self._releases = Releases(search, log_id)
         self._ports = ClientPorts(search, scorer, storage, log_id, self._written)
 
     def offset(self, item: bytes) -> int:
@@ -110,6 +112,8 @@ class AssignStep(Step[bytes]):
                 self._verdicts.verdict(move.cause)
         decided = [each for each in decisions if each.outcome is Outcome.DECIDED and each.arrived_at_ms]
         self._verdicts.took([max(0, now_ms - each.arrived_at_ms) / 1000 for each in decided])
+        if decisions:
+            self._releases.committed(decisions[-1].offset)
 
 
 class AssignFunction(MicroBatchFunction[bytes]):

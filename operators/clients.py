@@ -37,6 +37,10 @@ class Search(Client, Protocol):
         """Hides an inserted image from all later places."""
         ...
 
+    def release(self, log_id: str, offset: int, deadline_s: float | None = None) -> None:
+        """Tells the index that storage is past an offset."""
+        ...
+
 
 class Scorer(Client, Protocol):
     """What the steps ask of the scorer."""

@@ -22,7 +22,8 @@ from search.dead_letters import BadRecord, Reason
 from search.errors import FaultError, RefusedError
 from search.notifications import decode_joined
 from search.protos.events_pb2 import JoinedImage
-from search.serving.search_pb2 import Answer, InsertAndSearchResponse, LogEntry, Skip
+from search.serving.log_entries import log_entry, skip_entry
+from search.serving.search_pb2 import Answer, InsertAndSearchResponse, LogEntry
 
 __all__ = ["SearchFunction", "SearchStep"]
 
@@ -57,7 +58,8 @@ class SearchStep(Step[KafkaRecord]):
     def call(self, items: Sequence[KafkaRecord]) -> Done:
         """Inserts the records and searches for each; a record that cannot be read is skipped."""
         decoded = [decode_joined(item.payload) for item in items]
-        response = self._apply([_entry(item, image) for item, image in zip(items, decoded, strict=True)])
+        pairs = list(zip(items, decoded, strict=True))
+        response = self._apply([log_entry(item.source.offset, item.payload, image) for item, image in pairs])
         outputs: list[Any] = []
         for item, image, answer in zip(items, decoded, response.answers, strict=True):
             bad = image if isinstance(image, BadRecord) else None
@@ -74,7 +76,7 @@ class SearchStep(Step[KafkaRecord]):
             self._hide(item.source.offset)
             answer = Answer(offset=item.source.offset, place=SKIPPED)
             return Done(1, self._outputs(item, image, answer, position.index_version, bad))
-        response = self._apply([_skip(item, image, bad)])
+        response = self._apply([skip_entry(item.source.offset, item.payload, image, bad)])
         return Done(1, self._outputs(item, image, response.answers[0], response.index_version, bad))
 
     def _apply(self, entries: Sequence[LogEntry]) -> InsertAndSearchResponse:
@@ -112,18 +114,6 @@ class SearchStep(Step[KafkaRecord]):
         if isinstance(image, BadRecord):
             return [onward, to_dead_letters("", bad, item.source, item.payload)]
         return [onward, to_dead_letters(image.image_id, bad, item.source, item.payload, limit_bytes=None)]
-
-
-def _entry(item: KafkaRecord, image: JoinedImage | BadRecord) -> LogEntry:
-    if isinstance(image, BadRecord):
-        return _skip(item, image, image)
-    return LogEntry(offset=item.source.offset, checksum=crc32c(item.payload), insert=image)
-
-
-def _skip(item: KafkaRecord, image: JoinedImage | BadRecord, bad: BadRecord) -> LogEntry:
-    known = JoinedImage() if isinstance(image, BadRecord) else image
-    skip = Skip(image_id=known.image_id, image_version=known.image_version, reason=bad.reason)
-    return LogEntry(offset=item.source.offset, checksum=crc32c(item.payload), skip=skip)
 
 
 class SearchFunction(MicroBatchFunction[KafkaRecord]):

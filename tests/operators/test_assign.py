@@ -199,3 +199,10 @@ def test_survives_a_pickle_round_trip(servers: Servers) -> None:
     assert servers.search.closed
     assert servers.scorer.closed
     assert servers.storage.closed
+
+
+def test_the_index_hears_how_far_storage_has_come(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("operators.releases.EVERY_S", 0.0)
+    assign = harness()
+    send(assign, servers, joined("a", seed=1), joined("b", seed=1), joined("c", seed=2), joined("d", seed=3))
+    assert servers.search.released[-1] == servers.storage.store.position().offset == 3

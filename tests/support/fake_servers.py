@@ -81,6 +81,7 @@ class FakeSearch(FakeServer):
     latest: dict[str, int] = field(default_factory=dict)
     calls: list[list[search_pb2.LogEntry]] = field(default_factory=list)
     hidden: list[int] = field(default_factory=list)
+    released: list[int] = field(default_factory=list)
     refuses: set[int] = field(default_factory=set)
     """Offsets of images that it will not insert."""
 
@@ -125,6 +126,10 @@ class FakeSearch(FakeServer):
         self.hidden.append(place)
         entry.hidden_from = min(entry.hidden_from, self.offset + 1)
         self.after("hide")
+
+    def release(self, log_id: str, offset: int, deadline_s: float | None = None) -> None:
+        self.enter("release")
+        self.released.append(offset)
 
     def _apply(self, entry: search_pb2.LogEntry) -> None:
         self.offset = entry.offset
