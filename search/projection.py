@@ -20,14 +20,13 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from search.errors import BadInputError, SettingsError
 
-__all__ = ["MAX_DIMENSION", "PLANE_NORM", "CodeSettings", "Hyperplanes", "centre_checksum", "frozen_centre"]
+__all__ = ["MAX_DIMENSION", "PLANE_NORM", "Hyperplanes", "centre_checksum", "frozen_centre"]
 
 PLANE_NORM = 2**12 - 32
 """The largest norm of a hyperplane, and the bound below which a vector is scaled before it is rounded."""
@@ -139,42 +138,6 @@ class Hyperplanes:
             digest.update(self.centre.astype("<f4").tobytes())
         digest.update(self.planes.astype("<i2").tobytes())
         return digest.hexdigest()
-
-
-@dataclass(frozen=True, eq=False)
-class CodeSettings:
-    """How a score embedding becomes the packed code that the classifier compares."""
-
-    dimension: int
-    bits: int
-    """A multiple of 8."""
-    seed: int
-    centre: NDArray[np.float32] | None = field(default=None, repr=False)
-    """Taken away first; None: nothing is."""
-
-    def __post_init__(self) -> None:
-        """Checks that codes fill whole bytes and that the centre fits."""
-        if self.bits < 8 or self.bits % 8:
-            raise SettingsError(f"score codes need a multiple of 8 bits, not {self.bits}")
-        object.__setattr__(self, "centre", frozen_centre(self.centre, self.dimension))
-
-    @property
-    def code_bytes(self) -> int:
-        """Bytes of one packed code."""
-        return self.bits // 8
-
-    def build(self) -> Hyperplanes:
-        """The projection with these settings; its `fingerprint` names it."""
-        return Hyperplanes(self.dimension, self.bits, self.seed, self.centre)
-
-    def describe(self) -> dict[str, int | str]:
-        """The settings as plain values, for messages and headers; the centre by its checksum."""
-        return {
-            "dimension": self.dimension,
-            "bits": self.bits,
-            "seed": self.seed,
-            "centre": centre_checksum(self.centre),
-        }
 
 
 def frozen_centre(centre: ArrayLike | None, dimension: int) -> NDArray[np.float32] | None:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.errors import BadInputError
-from search.projection import CodeSettings
+from search.fitted_projection import read_projection
+from search.score_codes import CodeSettings
 from search.scoring.code_identity import CodeIdentity
 from search.terms import TermSettings
 from search.tuning.drift import ChosenDensity
@@ -41,14 +42,15 @@ def code_settings(settings: Settings, signal: Signal) -> CodeSettings:
         bits=code.bits,
         seed=code.seed,
         centre=centre(settings, signal, "score"),
+        projection=None if code.projection is None else read_projection(settings.path(code.projection)),
     )
 
 
 def code_identity(settings: Settings, signal: Signal) -> CodeIdentity:
     """What a signal's models must compare."""
-    made = code_settings(settings, signal).build()
+    code = code_settings(settings, signal)
     embedding = signal.score_embedding
-    return CodeIdentity(made.size, made.fingerprint, embedding.name, embedding.model_version)
+    return CodeIdentity(code.bits, code.build().fingerprint, embedding.name, embedding.model_version, code.values)
 
 
 def chosen_density(signal: Signal) -> ChosenDensity | None:

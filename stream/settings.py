@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from search.errors import SettingsError
@@ -185,6 +185,8 @@ class CodeBits(_Section):
 
     seed: int = 20_240_502
     bits: Annotated[int, Field(ge=8, le=16_384, multiple_of=8)] = 1024
+    projection: Annotated[Path | None, BeforeValidator(lambda path: path or None)] = None
+    """An .npz with a fitted projection, whose values follow the bits in each code; "" or none: codes are bits alone."""
 
 
 class TermIndexSettings(_Section):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from search.errors import BadInputError
+from search.scoring.features import PairInputs
 from search.types import Thresholds
 
 __all__ = ["CARD_FILE", "CARD_FORMAT", "ModelCard", "read_card", "write_card"]
@@ -22,7 +23,7 @@ __all__ = ["CARD_FILE", "CARD_FORMAT", "ModelCard", "read_card", "write_card"]
 CARD_FILE = "metadata.json"
 """The card's name in the folder of a version."""
 
-CARD_FORMAT = 1
+CARD_FORMAT = 2
 """Raised when a reader of the old format would misunderstand the new one."""
 
 
@@ -32,13 +33,17 @@ class ModelCard:
 
     version: str
     bits: int
-    """Length of the score codes that it compares; a multiple of 8."""
+    """Of the score codes that it compares; a multiple of 8."""
     code_fingerprint: str
-    """Of the projection that makes these codes (`search.projection.Hyperplanes`)."""
+    """Of what makes these codes (`search.score_codes.ScoreCodes`)."""
     embedding_name: str
     embedding_version: str
     thresholds: Thresholds
     """Values that a float32 holds, as scores are float32."""
+    values: int = 0
+    """Signed bytes of a code after its bits."""
+    xor: bool = True
+    """Whether the network looks at the bits."""
     hidden: tuple[int, ...] = ()
     parameters: int = 0
     training_sha256: str = ""
@@ -52,8 +57,7 @@ class ModelCard:
 
     def __post_init__(self) -> None:
         """Checks that the values hold together."""
-        if self.bits < 8 or self.bits % 8:
-            raise BadInputError(f"a model compares a multiple of 8 bits, not {self.bits}")
+        _ = self.inputs
         limits = self.thresholds
         for name, value in (("accept", limits.accept), ("head_accept", limits.head_accept), ("adopt", limits.adopt)):
             if not 0.0 < value <= 1.0:
@@ -68,9 +72,14 @@ class ModelCard:
             )
 
     @property
+    def inputs(self) -> PairInputs:
+        """The layout of the codes, and what of them the network looks at."""
+        return PairInputs(self.bits, self.values, self.xor)
+
+    @property
     def code_bytes(self) -> int:
-        """Bytes of one packed code."""
-        return self.bits // 8
+        """Bytes of one code."""
+        return self.inputs.code_bytes
 
 
 def write_card(card: ModelCard, folder: Path) -> None:
@@ -121,6 +130,8 @@ _KINDS: dict[str, type] = {
     "code_fingerprint": str,
     "embedding_name": str,
     "embedding_version": str,
+    "values": int,
+    "xor": bool,
     "parameters": int,
     "training_sha256": str,
     "training_settings": dict,

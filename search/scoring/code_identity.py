@@ -20,14 +20,15 @@ class CodeIdentity:
 
     bits: int
     code_fingerprint: str
-    """Of the projection that makes the codes."""
+    """Of what makes the codes."""
     embedding_name: str
     embedding_version: str
+    values: int = 0
 
     @classmethod
     def of(cls, card: ModelCard) -> CodeIdentity:
         """The identity of a model."""
-        return cls(card.bits, card.code_fingerprint, card.embedding_name, card.embedding_version)
+        return cls(card.bits, card.code_fingerprint, card.embedding_name, card.embedding_version, card.values)
 
     def check(self, card: ModelCard) -> None:
         """Makes sure that a model compares these codes.

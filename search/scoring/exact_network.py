@@ -5,12 +5,13 @@ measured on a float32 network, the same pair's probability differed by up to 3e-
 rows, and even between two positions of one batch of 4,096. So the trained weights are rounded to whole numbers such
 that every partial sum of every product is a whole number that its float type holds exactly; then order is moot.
 
-    layer 1     bits (0 or 1) times whole weights, sums below 2^24: exact in float32
+    layer 1     whole inputs (0 to 254) times whole weights, sums below 2^24: exact in float32
     layers 2..  whole activations below 2^24 times whole weights, sums below 2^53: exact in float64
     between     ReLU, then an exact division by a power of two, rounded down, that brings activations below 2^24
 
 The first layer has nine tenths of the arithmetic, so float64 in the rest costs little. What is rounded away is small:
-weights keep some 18 bits after the binary point, and a logit moves by less than 0.001.
+with bits as inputs, weights keep some 18 bits after the binary point and a logit moves by less than 0.001; with values
+as inputs, which are larger, weights keep some 8 significant bits.
 
 The logit is whole number times a power of two. The probability is its sigmoid after a linear calibration, in float64,
 rounded to float32 at the very end.
@@ -26,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.errors import BadInputError
-from search.scoring.features import pair_bits
+from search.scoring.features import PairInputs
 
 __all__ = ["Calibration", "ExactLayer", "ExactNetwork", "quantise"]
 
@@ -80,11 +81,8 @@ class ExactNetwork:
     logit_bits: int
     """The last layer's sum is the logit times 2^logit_bits."""
     calibration: Calibration
-
-    @property
-    def bits(self) -> int:
-        """Inputs: the length of a code in bits."""
-        return int(self.layers[0].weights.shape[0])
+    inputs: PairInputs
+    """What the first layer takes."""
 
     @property
     def hidden(self) -> tuple[int, ...]:
@@ -97,8 +95,8 @@ class ExactNetwork:
         return sum(layer.weights.size + layer.bias.size for layer in self.layers)
 
     def logits(self, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """The oracle of the served graph, in whole numbers: logits (n) of packed codes (n, bits / 8)."""
-        values = pair_bits(left, right).astype(np.int64)
+        """The oracle of the served graph, in whole numbers: logits (n) of codes (n, code_bytes)."""
+        values = self.inputs.of(left, right).astype(np.int64)
         for layer in self.layers[:-1]:
             values = np.maximum(values @ layer.weights + layer.bias, 0) >> layer.shift
         last = self.layers[-1]
@@ -106,7 +104,7 @@ class ExactNetwork:
         return np.ldexp(sums.astype(np.float64), -self.logit_bits)
 
     def probabilities(self, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities (n) that the images of packed codes (n, bits / 8) are near-duplicates."""
+        """Probabilities (n) that the images of codes (n, code_bytes) are near-duplicates."""
         return self.calibration.probabilities(self.logits(left, right))
 
 
@@ -114,34 +112,39 @@ def quantise(
     weights: Sequence[NDArray[np.float32]],
     biases: Sequence[NDArray[np.float32]],
     calibration: Calibration | None = None,
+    inputs: PairInputs | None = None,
 ) -> ExactNetwork:
     """Rounds a trained network (ReLU between its layers, one output) to an exact one.
 
     Args:
-        weights: Per layer (inputs, outputs); the first layer's inputs are bits.
+        weights: Per layer (inputs, outputs).
         biases: Per layer (outputs).
         calibration: From logit to probability; the plain sigmoid without.
+        inputs: Of the first layer; the bits of a code without.
 
     Raises:
         BadInputError: The layers do not follow each other, the last has more than one output, or a value is not finite.
     """
     _check_shapes(weights, biases)
+    inputs = inputs or PairInputs(weights[0].shape[0])
+    if inputs.size != weights[0].shape[0]:
+        raise BadInputError(f"the first layer takes {weights[0].shape[0]} inputs, a pair gives {inputs.size}")
     layers: list[ExactLayer] = []
-    input_max, input_bits, budget_bits = 1, 0, FIRST_BUDGET_BITS
+    input_max, input_bits, budget_bits = inputs.largest, 0, FIRST_BUDGET_BITS
     for weight, bias in zip(weights, biases, strict=True):
         scale_bits = _scale_bits(weight, bias, input_max, input_bits, budget_bits)
         whole = np.rint(np.ldexp(weight.astype(np.float64), scale_bits)).astype(np.int64)
         whole_bias = np.rint(np.ldexp(bias.astype(np.float64), scale_bits + input_bits)).astype(np.int64)
-        largest = int(np.max(np.abs(whole).sum(axis=0) * input_max + np.abs(whole_bias)))
+        largest = int(np.max(input_max @ np.abs(whole) + np.abs(whole_bias)))
         if largest >= 2**budget_bits:
             raise AssertionError(f"a sum may reach {largest}, more than {budget_bits} bits hold")
         shift = max(0, largest.bit_length() - ACTIVATION_BITS)
         layers.append(ExactLayer(whole, whole_bias, shift))
-        input_max, input_bits = largest >> shift, input_bits + scale_bits - shift
+        input_max, input_bits = np.full(weight.shape[1], largest >> shift), input_bits + scale_bits - shift
         budget_bits = LATER_BUDGET_BITS
     last = layers.pop()
     layers.append(ExactLayer(last.weights, last.bias, 0))
-    return ExactNetwork(tuple(layers), input_bits + last.shift, calibration or Calibration())
+    return ExactNetwork(tuple(layers), input_bits + last.shift, calibration or Calibration(), inputs)
 
 
 def _check_shapes(weights: Sequence[NDArray[np.float32]], biases: Sequence[NDArray[np.float32]]) -> None:
@@ -159,14 +162,18 @@ def _check_shapes(weights: Sequence[NDArray[np.float32]], biases: Sequence[NDArr
 
 
 def _scale_bits(
-    weight: NDArray[np.float32], bias: NDArray[np.float32], input_max: int, input_bits: int, budget_bits: int
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    input_max: NDArray[np.int64],
+    input_bits: int,
+    budget_bits: int,
 ) -> int:
     """The largest power of two for the weights with which no partial sum, rounding included, reaches the budget."""
-    sums = np.abs(weight.astype(np.float64)).sum(axis=0) * input_max
+    sums = input_max.astype(np.float64) @ np.abs(weight.astype(np.float64))
     sums += np.ldexp(np.abs(bias.astype(np.float64)), input_bits)
-    rounding = 0.5 * (weight.shape[0] * input_max + 1)
+    rounding = 0.5 * (float(input_max.sum()) + 1)
     room = 2.0**budget_bits - 1 - rounding
     largest = float(sums.max())
     if room <= 0:
-        raise BadInputError(f"{weight.shape[0]} inputs of up to {input_max} leave no room for exact sums")
+        raise BadInputError(f"{weight.shape[0]} inputs of up to {int(input_max.max())} leave no room for exact sums")
     return min(_FINEST_SCALE_BITS, floor(log2(room / largest))) if largest > 0 else 0

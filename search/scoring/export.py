@@ -1,8 +1,8 @@
-"""Writes a model as a version's folder: a SavedModel whose graph takes packed codes, and the model card.
+"""Writes a model as a version's folder: a SavedModel whose graph takes score codes, and the model card.
 
-The graph: XOR of the codes, each byte looked up as eight 0/1 floats, the exact network (`search.scoring.exact_network`:
-whole numbers in float32, then in float64), sigmoid of the calibrated logit in float64, rounded to float32. Weights are
-constants of the graph: no variables, no optimizer state.
+The graph: XOR of the bits, each byte looked up as eight 0/1 floats; absolute differences and sums of the values; the
+exact network (`search.scoring.exact_network`: whole numbers in float32, then in float64); sigmoid of the calibrated
+logit in float64, rounded to float32. Weights are constants of the graph: no variables, no optimizer state.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from search.scoring.card import ModelCard, write_card
 from search.scoring.exact_network import ExactNetwork
+from search.scoring.features import PairInputs
 from search.scoring.model_folder import ModelFolder, checksums
 from search.scoring.tf_model import OUTPUT, SIGNATURE
 
@@ -24,16 +25,13 @@ __all__ = ["export", "pair_graph"]
 
 
 def pair_graph(network: ExactNetwork) -> Any:
-    """The network as a TensorFlow function of two batches of packed codes (n, bits / 8) uint8."""
-    bits_of_byte = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32)
-    codes = tf.TensorSpec((None, network.bits // 8), tf.uint8)
+    """The network as a TensorFlow function of two batches of codes (n, code_bytes) uint8."""
+    codes = tf.TensorSpec((None, network.inputs.code_bytes), tf.uint8)
     calibration = network.calibration
 
     @tf.function(input_signature=[codes, codes], autograph=False)  # type: ignore[untyped-decorator]
     def score(left: Any, right: Any) -> dict[str, Any]:
-        # A look-up is twice as fast as shifting and masking.
-        different = tf.cast(tf.bitwise.bitwise_xor(left, right), tf.int32)
-        values = tf.reshape(tf.gather(tf.constant(bits_of_byte), different), (-1, network.bits))
+        values = _inputs(left, right, network.inputs)
         kind = tf.float32
         for layer in network.layers[:-1]:
             weights, bias = tf.constant(layer.weights, kind), tf.constant(layer.bias, kind)
@@ -48,6 +46,20 @@ def pair_graph(network: ExactNetwork) -> Any:
         return {OUTPUT: tf.cast(probability, tf.float32)}
 
     return score
+
+
+def _inputs(left: Any, right: Any, inputs: PairInputs) -> Any:
+    """`PairInputs.of` as a part of the graph, in float32."""
+    split, parts = inputs.bits // 8, []
+    if inputs.xor:
+        bits_of_byte = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32)
+        # A look-up is twice as fast as shifting and masking.
+        different = tf.cast(tf.bitwise.bitwise_xor(left[:, :split], right[:, :split]), tf.int32)
+        parts.append(tf.reshape(tf.gather(tf.constant(bits_of_byte), different), (-1, inputs.bits)))
+    if inputs.values:
+        one, other = (tf.cast(tf.bitcast(codes[:, split:], tf.int8), tf.float32) for codes in (left, right))
+        parts += [tf.abs(one - other), tf.abs(one + other)]
+    return parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
 
 
 def export(network: ExactNetwork, card: ModelCard, folder: ModelFolder) -> ModelCard:
@@ -71,7 +83,9 @@ def export(network: ExactNetwork, card: ModelCard, folder: ModelFolder) -> Model
     tf.saved_model.save(module, os.fspath(partial), signatures={SIGNATURE: signature})
     complete = replace(
         card,
-        bits=network.bits,
+        bits=network.inputs.bits,
+        values=network.inputs.values,
+        xor=network.inputs.xor,
         hidden=network.hidden,
         parameters=network.parameters,
         files_sha256=checksums(partial),

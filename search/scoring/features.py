@@ -1,18 +1,69 @@
-"""What the classifier sees of two images: the XOR of their packed score codes, unpacked to bits.
+"""What the classifier sees of two images: small whole numbers made of their score codes.
 
-A score code is made by `search.projection.CodeSettings` and kept beside each image in the index; the pair's features
-depend on the two codes alone and are the same for either order. The served graph does the same XOR and unpacking
+A score code (`search.score_codes`) lies beside each image in the index: hamming bits, then signed values. A pair's
+inputs are the XOR of the bits (0 or 1 each), then of each value the absolute difference, then the absolute sum (0 to
+254 each). They depend on the two codes alone and are the same for either order. The served graph makes the same inputs
 inside TensorFlow; the functions here are its plain twin, and feed training.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from search.errors import BadInputError
 
-__all__ = ["as_codes", "hamming_distances", "pair_bits", "unpack_codes"]
+__all__ = ["LARGEST_INPUT", "PairInputs", "as_codes", "hamming_distances", "pair_bits", "unpack_codes"]
+
+LARGEST_INPUT = 254
+"""Of a difference or a sum of two values of -127 to 127."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairInputs:
+    """How codes are laid out, and what of them a network looks at."""
+
+    bits: int
+    """Of a code; a multiple of 8."""
+    values: int = 0
+    """Signed bytes after the bits."""
+    xor: bool = True
+    """Whether the bits are compared; differences and sums of the values always are."""
+
+    def __post_init__(self) -> None:
+        """Checks that codes fill whole bytes and that something is compared."""
+        if self.bits < 8 or self.bits % 8 or self.values < 0:
+            raise BadInputError(f"a code has a multiple of 8 bits and any values, not {self.bits} and {self.values}")
+        if not self.xor and not self.values:
+            raise BadInputError("a network that compares neither bits nor values sees nothing")
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of one code."""
+        return self.bits // 8 + self.values
+
+    @property
+    def size(self) -> int:
+        """Inputs of a pair."""
+        return (self.bits if self.xor else 0) + 2 * self.values
+
+    @property
+    def largest(self) -> NDArray[np.int64]:
+        """The largest value of each input: (size)."""
+        return np.repeat(np.array([1, LARGEST_INPUT]), [self.bits if self.xor else 0, 2 * self.values])
+
+    def of(self, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The inputs of pairs of codes (n, code_bytes): (n, size)."""
+        split = self.bits // 8
+        parts = [pair_bits(left[:, :split], right[:, :split])] if self.xor else []
+        if self.values:
+            one, other = (
+                np.ascontiguousarray(codes[:, split:]).view(np.int8).astype(np.int16) for codes in (left, right)
+            )
+            parts += [np.abs(one - other).astype(np.uint8), np.abs(one + other).astype(np.uint8)]
+        return np.hstack(parts)
 
 
 def as_codes(codes: ArrayLike, code_bytes: int) -> NDArray[np.uint8]:

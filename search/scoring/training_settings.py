@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import SettingsError
-from search.projection import CodeSettings
+from search.score_codes import CodeSettings
 from search.scoring.pairs import MiningSettings
 from search.terms import TermSettings
 

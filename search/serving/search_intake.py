@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from search.errors import BadInputError, RefusedError
 from search.index.interface import Insert, Record, Remove, Skip
 from search.notifications import MAX_ID_BYTES
-from search.projection import Hyperplanes
 from search.protos.events_pb2 import FLOAT16, FLOAT32
+from search.score_codes import ScoreCodes
 from search.serving.search_pb2 import LogEntry, Vector
 from search.terms import TermExtractor
 from search.types import ImageId
@@ -25,10 +25,10 @@ _DTYPES: dict[int, np.dtype[Any]] = {FLOAT16: np.dtype("<f2"), FLOAT32: np.dtype
 class SearchIntake:
     """Checks and hashes what one signal's stream brings."""
 
-    def __init__(self, extractor: TermExtractor, hyperplanes: Hyperplanes) -> None:
+    def __init__(self, extractor: TermExtractor, coder: ScoreCodes) -> None:
         """Takes the projections of the search and the score embedding."""
         self.extractor = extractor
-        self.hyperplanes = hyperplanes
+        self.coder = coder
 
     def records(self, entries: Sequence[LogEntry]) -> list[Record]:
         """The records of entries, in order.
@@ -42,14 +42,14 @@ class SearchIntake:
         hashed: dict[int, tuple[NDArray[np.uint32], bytes]] = {}
         if inserts:
             terms = self.extractor.terms(search)
-            codes = self.hyperplanes.codes(score)
+            codes = self.coder.codes(score)
             hashed = {entry.offset: (terms[row], codes[row].tobytes()) for row, entry in enumerate(inserts)}
         return [_record(entry, hashed) for entry in entries]
 
     def warm_up(self) -> None:
         """Runs both projections once."""
         self.extractor.terms(np.ones((1, self.extractor.settings.dimension), np.float32))
-        self.hyperplanes.codes(np.ones((1, self.hyperplanes.dimension), np.float32))
+        self.coder.codes(np.ones((1, self.coder.dimension), np.float32))
 
     def terms(self, vectors: Sequence[Vector]) -> NDArray[np.uint32]:
         """The terms of search embeddings: (n, groups).
@@ -83,7 +83,7 @@ class SearchIntake:
                 _check_id(entry, image.image_id)
                 problem = _vector_problem(
                     "search", image.search_type, image.search_vector, self.extractor.settings.dimension
-                ) or _vector_problem("score", image.score_type, image.score_vector, self.hyperplanes.dimension)
+                ) or _vector_problem("score", image.score_type, image.score_vector, self.coder.dimension)
                 if problem is not None:
                     raise _refused(entry, problem)
                 return True

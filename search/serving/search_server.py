@@ -22,7 +22,7 @@ from search.index.home import IndexHome
 from search.index.interface import TermIndex
 from search.index.opening import open_term_index, warm_up
 from search.index.settings import DEFAULT_MAX_POSTINGS, IndexSettings
-from search.projection import CodeSettings, Hyperplanes
+from search.score_codes import CodeSettings, ScoreCodes
 from search.serving import search_pb2_grpc
 from search.serving.blas import use_one_blas_thread
 from search.serving.generation_watch import GenerationWatch
@@ -102,7 +102,7 @@ class SearchServerSettings:
         return self.folder.with_name(f"{self.folder.name}-snapshots")
 
 
-def index_settings(settings: SearchServerSettings, extractor: TermExtractor, hyperplanes: Hyperplanes) -> IndexSettings:
+def index_settings(settings: SearchServerSettings, extractor: TermExtractor, coder: ScoreCodes) -> IndexSettings:
     """What the index is told, and made for."""
     described = {f"terms.{name}": value for name, value in settings.terms.describe().items()}
     described |= {f"code.{name}": value for name, value in settings.code.describe().items()}
@@ -112,13 +112,13 @@ def index_settings(settings: SearchServerSettings, extractor: TermExtractor, hyp
         min_overlap=settings.terms.min_overlap,
         candidates=settings.terms.candidates,
         code_bytes=settings.code.code_bytes,
-        identity=Identity(extractor.fingerprint, hyperplanes.fingerprint, described),
+        identity=Identity(extractor.fingerprint, coder.fingerprint, described),
         sync=settings.index_sync,
         max_postings=settings.max_postings,
     )
 
 
-def open_index(settings: SearchServerSettings, extractor: TermExtractor, hyperplanes: Hyperplanes) -> TermIndex:
+def open_index(settings: SearchServerSettings, extractor: TermExtractor, coder: ScoreCodes) -> TermIndex:
     """Opens the index of a server, or makes it: the generation that serves.
 
     Raises:
@@ -126,7 +126,7 @@ def open_index(settings: SearchServerSettings, extractor: TermExtractor, hyperpl
         MismatchError: It was made for other settings; the message has both values.
         IndexDamagedError: Its files are damaged.
     """
-    told = index_settings(settings, extractor, hyperplanes)
+    told = index_settings(settings, extractor, coder)
     return open_term_index(IndexHome(settings.folder).serving(told.identity), told)
 
 
@@ -134,7 +134,7 @@ def build_service(
     settings: SearchServerSettings,
     index: TermIndex,
     extractor: TermExtractor,
-    hyperplanes: Hyperplanes,
+    coder: ScoreCodes,
     registry: CollectorRegistry,
     on_broken: Callable[[], None],
 ) -> TermSearchService:
@@ -144,12 +144,12 @@ def build_service(
         settings: Limits, rates and token.
         index: What is served.
         extractor: Makes the terms.
-        hyperplanes: Make the score codes.
+        coder: Makes the score codes.
         registry: What the metrics page shows.
         on_broken: Called when the index can do nothing more until it is opened anew.
     """
     metrics = SearchMetrics(registry, index, settings.chosen)
-    intake = SearchIntake(extractor, hyperplanes)
+    intake = SearchIntake(extractor, coder)
     intake.warm_up()
     warm_up()
     gate = SearchGate(Admission(settings.admission), metrics, settings.token)
@@ -172,8 +172,8 @@ def serve(settings: SearchServerSettings) -> None:
     """
     started = time.monotonic()
     use_one_blas_thread()
-    extractor, hyperplanes = settings.terms.build(), settings.code.build()
-    index = open_index(settings, extractor, hyperplanes)
+    extractor, coder = settings.terms.build(), settings.code.build()
+    index = open_index(settings, extractor, coder)
     broken = threading.Event()
 
     def stop_broken() -> None:
@@ -183,11 +183,11 @@ def serve(settings: SearchServerSettings) -> None:
             _stop_this()
 
     home = IndexHome(settings.folder)
-    watch = GenerationWatch(home, home.current(), index_settings(settings, extractor, hyperplanes).identity, _stop_this)
+    watch = GenerationWatch(home, home.current(), index_settings(settings, extractor, coder).identity, _stop_this)
     try:
         registry = CollectorRegistry()
-        service = build_service(settings, index, extractor, hyperplanes, registry, stop_broken)
-        _log_start(settings, index, extractor, hyperplanes, time.monotonic() - started)
+        service = build_service(settings, index, extractor, coder, registry, stop_broken)
+        _log_start(settings, index, extractor, coder, time.monotonic() - started)
         server = RpcServer(
             "search",
             _listen(settings),
@@ -217,7 +217,7 @@ def _log_start(
     settings: SearchServerSettings,
     index: TermIndex,
     extractor: TermExtractor,
-    hyperplanes: Hyperplanes,
+    coder: ScoreCodes,
     seconds: float,
 ) -> None:
     position = index.position
@@ -234,7 +234,7 @@ def _log_start(
                 "terms": settings.terms.describe(),
                 "terms_fingerprint": extractor.fingerprint,
                 "code": settings.code.describe(),
-                "code_fingerprint": hyperplanes.fingerprint,
+                "code_fingerprint": coder.fingerprint,
                 "max_items": settings.limits.max_items,
                 "sync": settings.index_sync,
                 "seconds": round(seconds, 3),

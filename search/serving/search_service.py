@@ -100,8 +100,8 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
                 checksum=position.checksum,
                 index_version=index_version(self._intake.extractor.fingerprint),
                 terms_fingerprint=self._intake.extractor.fingerprint,
-                code_fingerprint=self._intake.hyperplanes.fingerprint,
-                code_bytes=self._intake.hyperplanes.code_bytes,
+                code_fingerprint=self._intake.coder.fingerprint,
+                code_bytes=self._intake.coder.code_bytes,
                 images=self._index.images,
             )
 

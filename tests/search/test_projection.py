@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from search.errors import BadInputError, SettingsError
-from search.projection import MAX_DIMENSION, PLANE_NORM, CodeSettings, Hyperplanes
+from search.projection import MAX_DIMENSION, PLANE_NORM, Hyperplanes
 
 DIMENSION = 48
 SMALL = Hyperplanes(DIMENSION, 80, seed=7, centre=np.linspace(-1, 1, DIMENSION))
@@ -178,12 +176,6 @@ def test_no_vectors_give_no_codes() -> None:
     assert SMALL.codes(np.empty((0, DIMENSION), np.float32)).shape == (0, 10)
 
 
-def test_code_settings_build_the_projection_and_survive_pickling() -> None:
-    chosen = CodeSettings(DIMENSION, 64, seed=9, centre=np.arange(DIMENSION, dtype=np.float32))
-    again = pickle.loads(pickle.dumps(chosen))
-    assert again.build().fingerprint == chosen.build().fingerprint
-    assert chosen.code_bytes == chosen.build().code_bytes == 8
-    with pytest.raises(SettingsError, match="multiple of 8"):
-        CodeSettings(DIMENSION, 12, seed=9)
+def test_packing_needs_whole_bytes() -> None:
     with pytest.raises(SettingsError, match="multiple of 8"):
         Hyperplanes(DIMENSION, 12, seed=9).codes(vectors(1, DIMENSION))

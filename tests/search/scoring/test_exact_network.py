@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from operator import mul
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from search.errors import BadInputError
 from search.scoring.exact_network import Calibration, ExactNetwork, quantise
-from search.scoring.features import pair_bits
+from search.scoring.features import PairInputs, pair_bits
 
 Layers = tuple[list[np.ndarray], list[np.ndarray]]
 
@@ -40,11 +41,11 @@ def float_logits(layers: Layers, left: np.ndarray, right: np.ndarray) -> np.ndar
 
 def largest_sums(network: ExactNetwork) -> list[int]:
     """Bounds on the partial sums of each layer, from the inputs' bounds, in Python's unlimited whole numbers."""
-    bound, sums = 1, []
+    bounds, sums = network.inputs.largest.tolist(), []
     for layer in network.layers:
         columns = zip(layer.weights.T.tolist(), layer.bias.tolist(), strict=True)
-        sums.append(max(sum(map(abs, column)) * bound + abs(bias) for column, bias in columns))
-        bound = sums[-1] >> layer.shift
+        sums.append(max(sum(map(mul, map(abs, column), bounds)) + abs(bias) for column, bias in columns))
+        bounds = [sums[-1] >> layer.shift] * layer.weights.shape[1]
     return sums
 
 
@@ -85,6 +86,36 @@ def test_float_products_in_any_order_equal_the_whole_numbers(seed: int, rows: in
     np.testing.assert_array_equal(np.ldexp(sums[:, 0], -network.logit_bits), network.logits(left, right))
 
 
+VALUED = PairInputs(bits=16, values=24)
+
+
+def test_values_follow_the_trained_network() -> None:
+    weights, biases = trained((VALUED.size, 32, 8, 1))
+    # As training leaves them: inputs of up to 254 are scaled down by the first weights.
+    weights[0] = weights[0] / np.maximum(1, VALUED.largest / 4)[:, None].astype(np.float32)
+    random = np.random.RandomState(3)
+    left, right = random.randint(-127, 128, (2, 200, VALUED.code_bytes)).astype(np.int8).view(np.uint8)
+    values = VALUED.of(left, right).astype(np.float64)
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        values = np.maximum(values @ weight.astype(np.float64) + bias, 0)
+    expected = (values @ weights[-1].astype(np.float64) + biases[-1])[:, 0]
+    found = quantise(weights, biases, inputs=VALUED).logits(left, right)
+    np.testing.assert_allclose(found, expected, atol=0.02 * float(np.abs(expected).std()))
+
+
+@given(st.integers(0, 2**31), st.floats(1e-6, 1e4))
+@settings(max_examples=20, deadline=None)
+def test_no_sum_of_values_can_leave_the_budget(seed: int, scale: float) -> None:
+    first, *later = largest_sums(quantise(*trained((VALUED.size, 12, 1), seed, scale), inputs=VALUED))
+    assert first < 2**24
+    assert all(sums < 2**53 for sums in later)
+
+
+def test_a_first_layer_for_other_inputs_is_refused() -> None:
+    with pytest.raises(BadInputError, match="the first layer takes 40 inputs, a pair gives 64"):
+        quantise(*trained((40, 1)), inputs=VALUED)
+
+
 def test_scores_are_symmetric_probabilities() -> None:
     network = quantise(*trained((64, 8, 1)), Calibration(0.5, -1.0))
     left, right = codes(100, 64)
@@ -115,7 +146,7 @@ def test_all_zero_weights_give_the_bias() -> None:
 
 def test_shape_of_the_network() -> None:
     network = quantise(*trained((64, 8, 4, 1)))
-    assert (network.bits, network.hidden, network.parameters) == (64, (8, 4), 64 * 8 + 8 + 8 * 4 + 4 + 4 + 1)
+    assert (network.inputs.bits, network.hidden, network.parameters) == (64, (8, 4), 64 * 8 + 8 + 8 * 4 + 4 + 4 + 1)
 
 
 def broken(change: str) -> Layers:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from search.errors import BadInputError
-from search.projection import CodeSettings
-from search.scoring.features import as_codes, hamming_distances, pair_bits, unpack_codes
+from search.score_codes import CodeSettings
+from search.scoring.features import PairInputs, as_codes, hamming_distances, pair_bits, unpack_codes
 
 CODES = arrays(np.uint8, st.tuples(st.just(2), st.integers(0, 6), st.just(5)))
 
@@ -29,7 +29,7 @@ def test_pair_bits_say_where_codes_differ(pair: np.ndarray) -> None:
 def test_unpacking_undoes_the_packing_of_the_projection() -> None:
     projection = CodeSettings(dimension=12, bits=40, seed=3).build()
     vectors = np.random.RandomState(0).standard_normal((7, 12)).astype(np.float32)
-    np.testing.assert_array_equal(unpack_codes(projection.codes(vectors)), projection.bits(vectors))
+    np.testing.assert_array_equal(unpack_codes(projection.codes(vectors)), projection.hyperplanes.bits(vectors))
 
 
 def test_distances_broadcast() -> None:
@@ -46,3 +46,28 @@ def test_distances_broadcast() -> None:
 def test_other_shapes_and_types_are_refused(codes: object) -> None:
     with pytest.raises(BadInputError, match=r"\(n, 5\) uint8 were expected"):
         as_codes(codes, 5)
+
+
+def test_inputs_are_xor_differences_and_sums() -> None:
+    left = np.array([[0b10100000, 3, 256 - 127]], np.uint8)
+    right = np.array([[0b00100001, 256 - 5, 127]], np.uint8)
+    inputs = PairInputs(bits=8, values=2)
+    assert inputs.of(left, right).tolist() == [[1, 0, 0, 0, 0, 0, 0, 1, 8, 254, 2, 0]]
+    assert PairInputs(8, 2, xor=False).of(left, right).tolist() == [[8, 254, 2, 0]]
+    assert (inputs.size, inputs.code_bytes, inputs.largest.tolist()) == (12, 3, [1] * 8 + [254] * 4)
+
+
+@given(arrays(np.int8, st.tuples(st.just(2), st.integers(0, 6), st.just(5)), elements=st.integers(-127, 127)))
+def test_inputs_are_the_same_for_either_order_and_within_bounds(pair: np.ndarray) -> None:
+    left, right = pair.view(np.uint8)
+    inputs = PairInputs(bits=16, values=3)
+    made = inputs.of(left, right)
+    np.testing.assert_array_equal(made, inputs.of(right, left))
+    assert made.shape == (len(left), inputs.size)
+    assert (made <= inputs.largest).all()
+
+
+@pytest.mark.parametrize(("bits", "values", "xor"), [(12, 0, True), (0, 4, True), (8, -1, True), (8, 0, False)])
+def test_layouts_that_hold_nothing_are_refused(bits: int, values: int, xor: bool) -> None:
+    with pytest.raises(BadInputError):
+        PairInputs(bits, values, xor)

@@ -58,12 +58,12 @@ def change(folder: Path, **values: Any) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"format": 2}, "has format 2, this release reads 1"),
+        ({"format": 1}, "has format 1, this release reads 2"),
         ({"format": None}, "has format None"),
         ({"bits": None}, "damaged: KeyError 'bits'"),
         ({"bits": "64"}, "bits is '64', not int"),
         ({"bits": True}, "bits is True, not int"),
-        ({"bits": 63}, "a multiple of 8 bits, not 63"),
+        ({"bits": 63}, "a multiple of 8 bits and any values, not 63"),
         ({"thresholds": None}, "damaged: KeyError 'thresholds'"),
         ({"thresholds": {"accept": 0.5}}, "damaged: TypeError"),
         ({"thresholds": {"accept": 0.5, "head_accept": 0.5, "adopt": 2.0}}, "adopt must lie in"),

@@ -14,6 +14,7 @@ from search.errors import BadInputError, MismatchError
 from search.scoring.card import read_card, write_card
 from search.scoring.exact_network import Calibration, ExactNetwork, quantise
 from search.scoring.export import export
+from search.scoring.features import PairInputs
 from search.scoring.model import PairModel
 from search.scoring.model_folder import ModelFolder
 from search.scoring.tf_model import SHAPES, TfPairModel, load_tf, padded_slices
@@ -21,6 +22,23 @@ from tests.support.fake_model import card, random_codes
 
 BITS = 256
 SAMPLE = Path(__file__).parents[3] / "examples" / "photos"
+
+
+VALUED = PairInputs(bits=64, values=40)
+
+
+def make_valued_network() -> ExactNetwork:
+    """A network that looks at bits and values."""
+    random = np.random.RandomState(1)
+    weights = [random.standard_normal(shape).astype(np.float32) / shape[0] for shape in ((VALUED.size, 32), (32, 1))]
+    weights[0][: VALUED.bits] *= 64
+    return quantise(weights, [np.zeros(32, np.float32), np.zeros(1, np.float32)], Calibration(0.5, -0.3), VALUED)
+
+
+def valued_codes(pairs: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Codes without the value -128, which no projection gives."""
+    left, right = random_codes(pairs, seed, VALUED.code_bytes)
+    return np.where(left == 128, np.uint8(0), left), np.where(right == 128, np.uint8(0), right)
 
 
 def make_network(bits: int = BITS, hidden: tuple[int, ...] = (48, 16)) -> ExactNetwork:
@@ -62,6 +80,21 @@ def test_equals_the_oracle(model: PairModel, network: ExactNetwork, pairs: int) 
     assert (scores.dtype, scores.shape) == (np.float32, (pairs,))
     # The last step, the sigmoid, is not ours: one unit in the last place is allowed. All before it is exact.
     np.testing.assert_array_max_ulp(scores, network.probabilities(left, right), 1)
+
+
+def test_values_equal_the_oracle_in_every_batch(models: ModelFolder) -> None:
+    network = make_valued_network()
+    written = export(network, card("valued", bits=VALUED.bits), models)
+    assert (written.bits, written.values, written.code_bytes) == (64, 40, 48)
+    model = models.load("valued", load_tf)
+    left, right = valued_codes(1500)
+    scores = model.score(left, right)
+    np.testing.assert_array_max_ulp(scores, network.probabilities(left, right), 1)
+    assert len(np.unique(scores)) > 700
+    cuts = [1, 17, 100, 900, 1037]
+    for one, other, expected in zip(*(np.split(array, cuts) for array in (left, right, scores)), strict=True):
+        np.testing.assert_array_equal(model.score(one, other), expected)
+        np.testing.assert_array_equal(model.score(other, one), expected)
 
 
 def test_every_row_of_every_shape_gives_identical_bits(sample_model: PairModel) -> None:

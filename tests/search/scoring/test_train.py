@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from search.errors import BadInputError, SettingsError
-from search.projection import CodeSettings
+from search.score_codes import CodeSettings
 from search.scoring.card import read_card
 from search.scoring.labelled import file_sha256
 from search.scoring.model_folder import ModelFolder

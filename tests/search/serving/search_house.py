@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from search.errors import NeardupError
-from search.projection import CodeSettings
 from search.protos.events_pb2 import FLOAT16, FLOAT32, JoinedImage
+from search.score_codes import CodeSettings
 from search.serving import search_pb2 as pb
 from search.serving.rpc import Listen
 from search.serving.search_server import SearchServerSettings, serve

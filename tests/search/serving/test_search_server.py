@@ -17,7 +17,7 @@ import pytest
 from search.callers import Caller
 from search.errors import BusyError, FaultError, LogGapError, RefusedError, SettingsError, UnavailableError
 from search.index.postings import Postings
-from search.projection import CodeSettings
+from search.score_codes import CodeSettings
 from search.serving import search_pb2 as pb
 from search.serving import search_pb2_grpc
 from search.serving.rpc import Listen, RpcClient

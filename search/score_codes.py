@@ -1,0 +1,109 @@
+"""Score codes: what lies beside each image in the index, and what the classifier compares.
+
+    hamming bits of the score embedding (`search.projection`), eight to a byte
+    values of its fitted projection (`search.fitted_projection`), a signed byte each, where the settings name one
+
+To index and storage a code is a string of bytes of a fixed length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from search.errors import SettingsError
+from search.fitted_projection import FittedProjection
+from search.projection import Hyperplanes, centre_checksum, frozen_centre
+
+__all__ = ["CodeSettings", "ScoreCodes"]
+
+
+@dataclass(frozen=True, eq=False)
+class CodeSettings:
+    """How a score embedding becomes the code that the classifier compares."""
+
+    dimension: int
+    bits: int
+    """A multiple of 8."""
+    seed: int
+    centre: NDArray[np.float32] | None = field(default=None, repr=False)
+    """Taken away before the bits are made; None: nothing is."""
+    projection: FittedProjection | None = field(default=None, repr=False)
+    """Gives the values after the bits; None: there are none."""
+
+    def __post_init__(self) -> None:
+        """Checks that codes fill whole bytes and that centre and projection fit."""
+        if self.bits < 8 or self.bits % 8:
+            raise SettingsError(f"score codes need a multiple of 8 bits, not {self.bits}")
+        if self.projection is not None and self.projection.dimension != self.dimension:
+            raise SettingsError(
+                f"the fitted projection takes {self.projection.dimension} elements, score embeddings have "
+                f"{self.dimension}"
+            )
+        object.__setattr__(self, "centre", frozen_centre(self.centre, self.dimension))
+
+    @property
+    def values(self) -> int:
+        """Signed bytes after the bits."""
+        return self.projection.size if self.projection is not None else 0
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of one code."""
+        return self.bits // 8 + self.values
+
+    def build(self) -> ScoreCodes:
+        """What makes the codes with these settings; its `fingerprint` names it."""
+        return ScoreCodes(self)
+
+    def describe(self) -> dict[str, int | str]:
+        """The settings as plain values, for messages and headers; centre and projection by their checksums."""
+        described: dict[str, int | str] = {
+            "dimension": self.dimension,
+            "bits": self.bits,
+            "seed": self.seed,
+            "centre": centre_checksum(self.centre),
+        }
+        if self.projection is not None:
+            described |= {"values": self.values, "projection": self.projection.fingerprint[:16]}
+        return described
+
+
+class ScoreCodes:
+    """Turns score embeddings into codes. Immutable; may be shared between threads."""
+
+    def __init__(self, settings: CodeSettings) -> None:
+        """Draws the hyperplanes."""
+        self.settings = settings
+        self.hyperplanes = Hyperplanes(settings.dimension, settings.bits, settings.seed, settings.centre)
+        self.fingerprint = self._fingerprint()
+        """SHA-256 (hex) over all that a code depends on."""
+
+    @property
+    def dimension(self) -> int:
+        """Elements of a vector."""
+        return self.settings.dimension
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of one code."""
+        return self.settings.code_bytes
+
+    def codes(self, vectors: ArrayLike) -> NDArray[np.uint8]:
+        """The codes of vectors: (n, dimension), float16 or float32, to (n, code_bytes) uint8.
+
+        Raises:
+            BadInputError: The shape does not fit, or a value is not finite (the message names the row).
+        """
+        bits = self.hyperplanes.codes(vectors)
+        projection = self.settings.projection
+        return bits if projection is None else np.hstack([bits, projection.values(vectors).view(np.uint8)])
+
+    def _fingerprint(self) -> str:
+        projection = self.settings.projection
+        if projection is None:
+            return self.hyperplanes.fingerprint
+        return hashlib.sha256(f"{self.hyperplanes.fingerprint} {projection.fingerprint}".encode()).hexdigest()
