@@ -9,39 +9,27 @@ import numpy as np
 
 from operators.in_flight_pb2 import InFlight
 from search.clustering.assignment import Arrival
+from search.clustering.packed import PackedCandidates
 from search.dead_letters import BadRecord
-from search.errors import FaultError
+from search.errors import BadInputError, FaultError
 from search.notifications import decode_joined
 from search.protos.events_pb2 import JoinedImage, JoinedRecord
 from search.serving.search_pb2 import Candidates
-from search.types import Candidate, ImageId, Thresholds, Versions
+from search.types import ImageId, Thresholds, Versions
 
 __all__ = ["arrival", "candidates", "image_of", "scores"]
 
 
-def candidates(message: Candidates) -> tuple[Candidate, ...]:
+def candidates(message: Candidates) -> PackedCandidates:
     """The candidates of a search's answer.
 
     Raises:
         FaultError: The packed arrays do not fit together.
     """
-    ids = message.image_ids
-    count = len(ids)
-    if not count:
-        return ()
-    codes = message.score_codes
-    code_bytes, rest = divmod(len(codes), count)
-    if rest or len(message.overlaps) != 2 * count or len(message.places) != 8 * count:
-        raise FaultError(
-            f"the search server answered {count} candidates with {len(message.overlaps)} bytes of overlaps, "
-            f"{len(message.places)} of places and {len(codes)} of codes"
-        )
-    overlaps = np.frombuffer(message.overlaps, "<u2").tolist()
-    places = np.frombuffer(message.places, "<i8").tolist()
-    return tuple(
-        Candidate(ImageId(ids[i]), places[i], overlaps[i], codes[i * code_bytes : (i + 1) * code_bytes])
-        for i in range(count)
-    )
+    try:
+        return PackedCandidates(list(message.image_ids), message.overlaps, message.places, message.score_codes)
+    except BadInputError as error:
+        raise FaultError(f"the search server's answer: {error}") from error
 
 
 def scores(packed: bytes, count: int) -> tuple[float, ...]:

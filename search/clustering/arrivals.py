@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
+from search.clustering.packed import score_codes
+from search.clustering.rule import matches
 from search.errors import BadInputError
-from search.types import Candidate, Decision, ImageId, Lookup, Thresholds, Versions
+from search.types import Candidate, Decision, ImageId, Lookup, Match, Thresholds, Versions
 
 __all__ = ["Arrival", "More", "MoreNeed", "PairNeed", "Ports", "pair_need"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Arrival:
     """One record of the order with everything found so far.
 
@@ -30,9 +33,9 @@ class Arrival:
     place: int
     """As the index has it; -1 when the index skipped the record."""
     score_code: bytes
-    candidates: tuple[Candidate, ...]
+    candidates: Sequence[Candidate]
     """By overlap, then age; only of images whose place is before this one's."""
-    scores: tuple[float, ...]
+    scores: Sequence[float]
     """One per candidate."""
     exhausted: bool
     """There are no candidates after these."""
@@ -56,6 +59,20 @@ class Arrival:
             raise BadInputError(f"offset {self.offset} has scores, but no thresholds to judge them by")
         if not self.image_id:
             raise BadInputError(f"offset {self.offset} has no image id and no reason for it")
+
+    @cached_property
+    def matches(self) -> Sequence[Match]:
+        """The matches among the candidates, best first; none for an image that was not scored."""
+        if self.unscored or self.thresholds is None:
+            return ()
+        accept = self.thresholds.accept
+        near = ((self.candidates[row], score) for row, score in enumerate(self.scores) if score >= accept)
+        return matches(self.image_id, near, accept)
+
+    @cached_property
+    def known_scores(self) -> Mapping[bytes, float]:
+        """The scores of the image against the codes of its candidates."""
+        return dict(zip(score_codes(self.candidates), self.scores, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +104,7 @@ class MoreNeed:
 class More:
     """The next candidates of an image; `exhausted` when none follow them."""
 
-    candidates: tuple[Candidate, ...]
+    candidates: Sequence[Candidate]
     exhausted: bool
 
 

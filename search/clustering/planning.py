@@ -77,14 +77,7 @@ def _ids(arrival: Arrival) -> set[ImageId]:
     """The images that must be looked up for a record: its own and its matches."""
     if not arrival.image_id:
         return set()
-    return {arrival.image_id, *(match.image_id for match in _first_matches(arrival))}
-
-
-def _first_matches(arrival: Arrival) -> list[Match]:
-    if arrival.unscored or arrival.thresholds is None:
-        return []
-    scored = zip(arrival.candidates, arrival.scores, strict=True)
-    return matches(arrival.image_id, scored, arrival.thresholds.accept)
+    return {arrival.image_id, *(match.image_id for match in arrival.matches)}
 
 
 class _Planner:
@@ -129,7 +122,7 @@ class _Planner:
     def _judge(self, arrival: Arrival, subject: Subject) -> tuple[Verdict, bool]:
         """The verdict, on as many pages as it takes, and whether ids, pages and their scores were all known."""
         scores = _Scores(arrival, self._knowledge.scores, self.pairs)
-        found = _first_matches(arrival)
+        found = arrival.matches
         after, exhausted, pages = len(arrival.candidates), arrival.exhausted, 0
         while True:
             placed, all_known = self._placed(arrival, found, subject)
@@ -210,13 +203,12 @@ class _Scores:
         self._arrival = arrival
         self._known = known
         self._lacking = lacking
-        self._own: dict[bytes, float] | None = None
 
     def __call__(self, one: bytes, other: bytes) -> float | None:
         """The score of two codes: the one a candidate of the image came with, or one that was fetched."""
         code = self._arrival.score_code
         if code in (one, other):
-            own = self._own_scores().get(other if one == code else one)
+            own = self._arrival.known_scores.get(other if one == code else one)
             if own is not None:
                 return own
         need = pair_need(self._arrival.versions.model, one, other)
@@ -233,12 +225,6 @@ class _Scores:
             if score is not None:
                 scored.append((candidate, score))
         return scored if len(scored) == len(candidates) else None
-
-    def _own_scores(self) -> dict[bytes, float]:
-        if self._own is None:
-            pairs = zip(self._arrival.candidates, self._arrival.scores, strict=True)
-            self._own = {candidate.score_code: score for candidate, score in pairs}
-        return self._own
 
 
 _NOTHING_MATCHES = Thresholds(float("inf"), float("inf"), float("inf"))
