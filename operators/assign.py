@@ -16,6 +16,7 @@ from operators.metrics import StepMetrics, VerdictMetrics
 from operators.micro_batch import MicroBatchFunction
 from operators.ports import ClientPorts
 from operators.releases import Releases
+from operators.rows import records
 from operators.service import Done, ServerAddress, Step
 from operators.unscored import hide, mark_unscored
 from search.clustering.assignment import assign
@@ -117,7 +118,7 @@ class AssignStep(Step[bytes]):
 
 
 class AssignFunction(MicroBatchFunction[bytes]):
-    """`InFlight` bytes in, nothing out but dead letters: storage is where the verdicts go, and who publishes them."""
+    """`InFlightBatch` bytes in, nothing out but dead letters: verdicts go to storage, which publishes them."""
 
     def __init__(
         self,
@@ -158,6 +159,6 @@ class AssignFunction(MicroBatchFunction[bytes]):
             StepMetrics(context).unscored,
         )
 
-    def item(self, value: bytes) -> bytes:
-        """The bytes as they came."""
-        return bytes(value)
+    def items(self, value: bytes) -> Sequence[bytes]:
+        """The records of a batch."""
+        return records(value)

@@ -44,20 +44,22 @@ class BatchPolicy:
 
     max_items: int = 64
     max_delay_ms: int = 5
+    """How long the first item waits for company; 0 where items come in batches already."""
     max_bytes: int = 8_388_608
     """A batch is cut before the item that would exceed it (a single item always goes)."""
     hold_ms: int = 20
-    """How long each further element is held back while the last call has failed."""
+    """How long is held back, for each item that comes, while the last call has failed."""
     backoff_first_ms: int = 50
     backoff_max_ms: int = 2_000
     strikes: int = 5
 
     def __post_init__(self) -> None:
-        for name in ("max_items", "max_delay_ms", "max_bytes", "backoff_first_ms", "strikes"):
+        for name in ("max_items", "max_bytes", "backoff_first_ms", "strikes"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} must be at least 1, is {getattr(self, name)}")
-        if self.hold_ms < 0:
-            raise SettingsError(f"hold_ms must not be negative, is {self.hold_ms}")
+        for name in ("max_delay_ms", "hold_ms"):
+            if getattr(self, name) < 0:
+                raise SettingsError(f"{name} must not be negative, is {getattr(self, name)}")
         if self.backoff_first_ms > self.backoff_max_ms:
             raise SettingsError(
                 f"backoff_first_ms ({self.backoff_first_ms}) must not exceed backoff_max_ms ({self.backoff_max_ms})"
@@ -138,7 +140,7 @@ class Batcher:
 
     @property
     def hold_ms(self) -> int:
-        """How long the next element is to be held back."""
+        """How long the next element is to be held back, for each item that it brings."""
         return self._policy.hold_ms if self.failing else 0
 
     @property
@@ -150,10 +152,10 @@ class Batcher:
         """What to keep."""
         return Progress(self._head, self._tail, self._strikes, self._misses, tuple(self._ends), dict(self._apart))
 
-    def add(self, now_ms: int) -> int:
-        """Takes one more item; returns its sequence number."""
+    def add(self, now_ms: int, count: int = 1) -> int:
+        """Takes one or more items; returns the sequence number of the first."""
         sequence = self._tail
-        self._tail += 1
+        self._tail += count
         if self._due_ms is None:
             self._due_ms = now_ms + self._policy.max_delay_ms
         return sequence

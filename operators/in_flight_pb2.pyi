@@ -4,12 +4,34 @@ isort:skip_file
 What travels between the search, score and assign operators: the record of the order and what was found so far."""
 
 import builtins
+import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.internal.containers
 import google.protobuf.message
 import search.serving.search_pb2
 import typing
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+@typing.final
+class InFlightBatch(google.protobuf.message.Message):
+    """What one step hands to the next at once: records in order."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: builtins.int
+    @property
+    def records(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """each an InFlight"""
+
+    def __init__(
+        self,
+        *,
+        records: collections.abc.Iterable[builtins.bytes] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["records", b"records"]) -> None: ...
+
+global___InFlightBatch = InFlightBatch
 
 @typing.final
 class InFlight(google.protobuf.message.Message):

@@ -4,7 +4,7 @@ The stream is keyed by one constant and runs at parallelism 1. What is pending l
 try and what a failure means is decided by the pure `batcher`, what a call does is the `Step`. This class connects them
 to Flink: elements, one processing-time timer, errors, metrics.
 
-While a server does not answer, nothing raises: each further element is held back for at most `hold_ms` and stored, so
+While a server does not answer, nothing raises: each further element is held back for `hold_ms` an item and stored, so
 that barriers and cancellation pass, and a timer tries again. Only two errors fail the job: `LogGapError`, on purpose
 (the starter submits again from where the stores are), and one that no waiting mends (parts made for different
 settings, a bug).
@@ -58,16 +58,16 @@ class MicroBatchFunction(KeyedProcessFunction, Generic[Item]):  # type: ignore[m
         """Connects to the servers."""
 
     @abstractmethod
-    def item(self, value: Any) -> Item:
-        """What is kept of an element until it is settled; must survive pickling."""
+    def items(self, value: Any) -> Sequence[Item]:
+        """What is kept of an element until it is settled: at least one item, which must survive pickling."""
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Called by Flink at the start of the task."""
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        self._items = runtime_context.get_map_state(
+        self._chunks = runtime_context.get_map_state(
             MapStateDescriptor("pending", Types.LONG(), Types.PICKLED_BYTE_ARRAY())
         )
-        self._progress = runtime_context.get_state(ValueStateDescriptor("progress", Types.PICKLED_BYTE_ARRAY()))
+        self._standing = runtime_context.get_state(ValueStateDescriptor("standing", Types.PICKLED_BYTE_ARRAY()))
         self._metrics = BatchMetrics(runtime_context)
         self._pending: PendingItems[Item] | None = None
         self._armed_ms: int | None = None
@@ -80,12 +80,13 @@ class MicroBatchFunction(KeyedProcessFunction, Generic[Item]):  # type: ignore[m
             step.close()
 
     def process_element(self, value: Any, ctx: KeyedProcessFunction.Context) -> Sequence[Any]:
-        """Stores the element; tries a batch if one is due."""
+        """Stores what the element brings; tries a batch if one is due."""
         timers = ctx.timer_service()
         pending = self._resumed(timers)
+        items = self.items(value)
         if pending.batcher.hold_ms:
-            self._sleep(pending.batcher.hold_ms / 1000)
-        pending.add(self.item(value), timers.current_processing_time())
+            self._sleep(len(items) * pending.batcher.hold_ms / 1000)
+        pending.add(items, timers.current_processing_time())
         return self._run(pending, timers)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Sequence[Any]:
@@ -98,7 +99,7 @@ class MicroBatchFunction(KeyedProcessFunction, Generic[Item]):  # type: ignore[m
     def _resumed(self, timers: TimerService) -> PendingItems[Item]:
         if self._pending is None:
             now_ms = timers.current_processing_time()
-            self._pending = PendingItems(self._policy, self._items, self._progress, self._step.size, now_ms)
+            self._pending = PendingItems(self._policy, self._chunks, self._standing, self._step.size, now_ms)
         return self._pending
 
     def _run(self, pending: PendingItems[Item], timers: TimerService) -> Sequence[Any]:

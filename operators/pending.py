@@ -1,64 +1,73 @@
 """The pending items of one micro-batching operator: in Flink state, mirrored in memory as far as is useful.
 
-Items lie in map state under their sequence numbers and are read one by one, never scanned (a scan would walk over all
-that was removed before). The `Progress` of the batcher lies beside them, written with every change, so a restored task
-goes on where the checkpoint was taken. Keyed state can only be read while Flink works on a key: so nothing is read
-before the first element or timer, by `resume`.
+What comes in one element is one *chunk*: a list of items in map state, under the sequence number of its first. Chunks
+are read one by one, never scanned (a scan would walk over all that was removed before). `Standing` lies beside them and
+is written when a call was made, not when an item comes: which chunks followed is found by asking for each next one, so
+that taking an element costs one write. Keyed state can only be read while Flink works on a key: so nothing is read
+before the first element or timer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from pyflink.datastream.state import MapState, ValueState
 
-from operators.batcher import Attempt, Batcher, BatchPolicy
+from operators.batcher import Attempt, Batcher, BatchPolicy, Progress
 
-__all__ = ["PendingItems"]
+__all__ = ["PendingItems", "Standing"]
 
 Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What must survive a restart, beside the chunks."""
+
+    oldest: int
+    """Where the oldest chunk that is still stored begins."""
+    progress: Progress
+    """Its `tail` may be behind."""
 
 
 class PendingItems(Generic[Item]):
     """Items and the batcher that counts them, kept together."""
 
     def __init__(
-        self, policy: BatchPolicy, items: MapState, progress: ValueState, size_of: Callable[[Item], int], now_ms: int
+        self, policy: BatchPolicy, chunks: MapState, standing: ValueState, size_of: Callable[[Item], int], now_ms: int
     ) -> None:
         """Reads what an earlier life of the task has left; the key must be set.
 
         Args:
             policy: How items are batched.
-            items: Sequence number to item.
-            progress: A `Progress`, or nothing.
+            chunks: First sequence number to items.
+            standing: A `Standing`, or nothing.
             size_of: Bytes of an item.
             now_ms: What is pending is due then.
         """
         self._policy = policy
-        self._items = items
-        self._progress = progress
+        self._chunks = chunks
+        self._standing = standing
         self._size_of = size_of
-        self._recent: dict[int, Item] = {}
-        self.batcher = Batcher(policy, progress.value(), now_ms)
+        self._recent: dict[int, Sequence[Item]] = {}
+        left: Standing = standing.value() or Standing(0, Progress())
+        self._oldest = left.oldest
+        self.batcher = Batcher(policy, replace(left.progress, tail=self._end_of_chunks()), now_ms)
 
-    def add(self, item: Item, now_ms: int) -> None:
-        """Stores one more."""
-        sequence = self.batcher.add(now_ms)
-        self._items.put(sequence, item)
+    def add(self, items: Sequence[Item], now_ms: int) -> None:
+        """Stores what came in one element: at least one item."""
+        sequence = self.batcher.add(now_ms, len(items))
+        self._chunks.put(sequence, list(items))
         if len(self._recent) < self._policy.max_items:
-            self._recent[sequence] = item
-        self.save()
+            self._recent[sequence] = items
 
     def read(self, attempt: Attempt) -> list[Item]:
         """The items of an attempt, at least one, as many as fit into a batch's bytes."""
         items: list[Item] = []
         room = self._policy.max_bytes
-        for sequence in range(attempt.first, attempt.end):
-            item = self._recent.get(sequence)
-            if item is None:
-                item = self._items.get(sequence)
-                self._recent[sequence] = item
+        for item in self._items(attempt):
             room -= self._size_of(item)
             if items and room < 0:
                 break
@@ -67,12 +76,38 @@ class PendingItems(Generic[Item]):
 
     def settle(self, attempt: Attempt, count: int, now_ms: int) -> None:
         """Forgets the first `count` items of an attempt."""
-        for sequence in range(attempt.first, attempt.first + count):
-            self._items.remove(sequence)
-            self._recent.pop(sequence, None)
         self.batcher.settled(attempt, count, now_ms)
+        while self._oldest < self.batcher.head:
+            end = self._oldest + len(self._chunk(self._oldest))
+            if end > self.batcher.head:
+                break
+            self._chunks.remove(self._oldest)
+            self._recent.pop(self._oldest, None)
+            self._oldest = end
         self.save()
 
     def save(self) -> None:
-        """Writes the batcher's progress."""
-        self._progress.update(self.batcher.progress())
+        """Writes how far things are."""
+        self._standing.update(Standing(self._oldest, self.batcher.progress()))
+
+    def _items(self, attempt: Attempt) -> Sequence[Item]:
+        """The attempt begins at the head, which lies in the oldest chunk."""
+        items: list[Item] = []
+        end = self._oldest
+        while end < attempt.end:
+            chunk = self._chunk(end)
+            items += chunk
+            end += len(chunk)
+        return items[attempt.first - self._oldest : attempt.end - self._oldest]
+
+    def _chunk(self, first: int) -> Sequence[Item]:
+        chunk = self._recent.get(first)
+        if chunk is None:
+            chunk = self._recent[first] = self._chunks.get(first)
+        return chunk
+
+    def _end_of_chunks(self) -> int:
+        end = self._oldest
+        while (chunk := self._chunks.get(end)) is not None:
+            end += len(chunk)
+        return end

@@ -4,7 +4,7 @@
     decode --Row(image id, half)--> keyed by image id, join gets the half alone
     join --Row(image id bytes, joined record)--> topic `joined`
     joined table --Row(0, Row(payload, topic, partition, offset))--> keyed by 0, search gets the inner row
-    search, score --Row(0, InFlight bytes)--> keyed by 0, score and assign get the bytes
+    search, score --Row(0, InFlightBatch bytes)--> keyed by 0, score and assign get the bytes
     all of them, aside --Row(key bytes, dead letter)--> topic `dead-letter`
 
 The sequence has one key, so one order. Rows carry their key beside the value, so that no further operator has to
@@ -13,11 +13,13 @@ compute it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pyflink.common import Row
 from pyflink.common.typeinfo import Types
 
+from operators.in_flight_pb2 import InFlightBatch
 from search.dead_letters import Provenance
 
 __all__ = [
@@ -31,9 +33,10 @@ __all__ = [
     "SEQUENCE_KEY",
     "SEQUENCE_KEY_TYPE",
     "KafkaRecord",
+    "batches",
     "kafka_record",
-    "keyed",
     "record",
+    "records",
 ]
 
 BYTES_TYPE = Types.PRIMITIVE_ARRAY(Types.BYTE())
@@ -61,10 +64,13 @@ SEQUENCE_KEY_TYPE = Types.INT()
 """Its type."""
 
 IN_FLIGHT_TYPE = BYTES_TYPE
-"""A serialised `InFlight`."""
+"""A serialised `InFlightBatch`."""
 
 KEYED_IN_FLIGHT_TYPE = Types.ROW([SEQUENCE_KEY_TYPE, IN_FLIGHT_TYPE])
 """What search and score emit."""
+
+MAX_BATCH_BYTES = 4_194_304
+"""Of one row between the steps of the sequence: a few of them are in memory at once."""
 
 NO_TIMESTAMP = -(2**63)
 """What Flink gives as the timestamp of an element that has none."""
@@ -96,6 +102,31 @@ def record(key: bytes, value: bytes) -> Row:
     return Row(key, value)
 
 
-def keyed(in_flight: bytes) -> Row:
-    """A row for the next step of the sequence."""
-    return Row(SEQUENCE_KEY, in_flight)
+def batches(in_flight: Iterable[bytes], max_bytes: int = MAX_BATCH_BYTES) -> list[Row]:
+    """Rows for the next step of the sequence, as few as the limit allows; a larger record goes alone.
+
+    A row for each record would cost each step as many entries into Python, where six operators share one lock.
+
+    Args:
+        in_flight: Serialised `InFlight` records, in order.
+        max_bytes: Of one row.
+    """
+    return [Row(SEQUENCE_KEY, InFlightBatch(records=part).SerializeToString()) for part in _parts(in_flight, max_bytes)]
+
+
+def records(batch: bytes) -> list[bytes]:
+    """The serialised `InFlight` records of a row's bytes."""
+    return list(InFlightBatch.FromString(bytes(batch)).records)
+
+
+def _parts(in_flight: Iterable[bytes], max_bytes: int) -> Iterator[list[bytes]]:
+    part: list[bytes] = []
+    room = max_bytes
+    for each in in_flight:
+        if part and len(each) > room:
+            yield part
+            part, room = [], max_bytes
+        part.append(each)
+        room -= len(each)
+    if part:
+        yield part

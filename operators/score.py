@@ -13,7 +13,7 @@ from operators.in_flight_pb2 import InFlight, Scores
 from operators.metrics import StepMetrics
 from operators.micro_batch import MicroBatchFunction
 from operators.ports import MAX_PAIRS
-from operators.rows import keyed
+from operators.rows import batches, records
 from operators.service import Done, ServerAddress, Step
 from operators.unscored import hide, mark_unscored
 from search.dead_letters import BadRecord, Reason
@@ -61,7 +61,7 @@ class ScoreStep(Step[bytes]):
             response = self._score(blocks)
             for one, values in zip(part, response.scores, strict=True):
                 one.scores.CopyFrom(_scores(response, values))
-        return Done(len(items), [keyed(one.SerializeToString()) for one in batch])
+        return Done(len(items), batches(one.SerializeToString() for one in batch))
 
     def isolate(self, item: bytes, bad: BadRecord) -> Done:
         """Hides the image from later ones; it goes on without scores."""
@@ -69,7 +69,7 @@ class ScoreStep(Step[bytes]):
         hide(self._search, one)
         letter = mark_unscored(one, bad, self._joined_topic)
         self._unscored(bad.reason)
-        return Done(1, [keyed(one.SerializeToString()), letter])
+        return Done(1, [*batches([one.SerializeToString()]), letter])
 
     def _score(self, blocks: Sequence[PairBlock]) -> ScoreResponse:
         try:
@@ -133,7 +133,7 @@ def _scores(response: ScoreResponse, values: bytes) -> Scores:
 
 
 class ScoreFunction(MicroBatchFunction[bytes]):
-    """`InFlight` bytes in, rows (0, `InFlight`) with scores out, dead letters aside."""
+    """`InFlightBatch` bytes in, rows (0, `InFlightBatch`) with scores out, dead letters aside."""
 
     def __init__(
         self,
@@ -162,6 +162,6 @@ class ScoreFunction(MicroBatchFunction[bytes]):
         clients = open_scorer(self._scorer), open_search(self._search)
         return ScoreStep(*clients, self._joined_topic, StepMetrics(context).unscored)
 
-    def item(self, value: bytes) -> bytes:
-        """The bytes as they came."""
-        return bytes(value)
+    def items(self, value: bytes) -> Sequence[bytes]:
+        """The records of a batch."""
+        return records(value)

@@ -8,7 +8,7 @@ from typing import Any
 
 from crc32c import crc32c
 from pyflink.common import Row
-from pyflink.datastream import RuntimeContext
+from pyflink.datastream import OutputTag, RuntimeContext
 
 from operators.batcher import BatchPolicy
 from operators.clients import Search, open_search
@@ -16,7 +16,7 @@ from operators.in_flight_pb2 import InFlight
 from operators.metrics import StepMetrics
 from operators.micro_batch import MicroBatchFunction
 from operators.outputs import to_dead_letters
-from operators.rows import KafkaRecord, kafka_record, keyed
+from operators.rows import KafkaRecord, batches, kafka_record
 from operators.service import Done, ServerAddress, Step
 from search.dead_letters import BadRecord, Reason
 from search.errors import FaultError, RefusedError
@@ -60,13 +60,16 @@ class SearchStep(Step[KafkaRecord]):
         decoded = [decode_joined(item.payload) for item in items]
         pairs = list(zip(items, decoded, strict=True))
         response = self._apply([log_entry(item.source.offset, item.payload, image) for item, image in pairs])
-        outputs: list[Any] = []
+        onward: list[bytes] = []
+        aside: list[Any] = []
         for item, image, answer in zip(items, decoded, response.answers, strict=True):
             bad = image if isinstance(image, BadRecord) else None
             if bad is None and answer.place == SKIPPED and not answer.superseded:
                 bad = BadRecord(Reason.REFUSED, "the index has skipped this record before")
-            outputs += self._outputs(item, image, answer, response.index_version, bad)
-        return Done(len(items), outputs)
+            onward.append(_in_flight(item, answer, response.index_version, bad))
+            if bad is not None:
+                aside.append(self._letter(item, image, bad))
+        return Done(len(items), [*batches(onward), *aside])
 
     def isolate(self, item: KafkaRecord, bad: BadRecord) -> Done:
         """Makes the index pass over the record, or hide its image if it was inserted before the trouble began."""
@@ -74,10 +77,12 @@ class SearchStep(Step[KafkaRecord]):
         position = self._search.describe()
         if position.log_id == self._log_id and position.offset >= item.source.offset:
             self._hide(item.source.offset)
-            answer = Answer(offset=item.source.offset, place=SKIPPED)
-            return Done(1, self._outputs(item, image, answer, position.index_version, bad))
-        response = self._apply([skip_entry(item.source.offset, item.payload, image, bad)])
-        return Done(1, self._outputs(item, image, response.answers[0], response.index_version, bad))
+            answer, index_version = Answer(offset=item.source.offset, place=SKIPPED), position.index_version
+        else:
+            response = self._apply([skip_entry(item.source.offset, item.payload, image, bad)])
+            answer, index_version = response.answers[0], response.index_version
+        onward = batches([_in_flight(item, answer, index_version, bad)])
+        return Done(1, [*onward, self._letter(item, image, bad)])
 
     def _apply(self, entries: Sequence[LogEntry]) -> InsertAndSearchResponse:
         response = self._search.insert_and_search(self._log_id, entries)
@@ -91,33 +96,26 @@ class SearchStep(Step[KafkaRecord]):
         except RefusedError:
             return  # nothing lies at that place: a repeated version, or skipped
 
-    def _outputs(
-        self,
-        item: KafkaRecord,
-        image: JoinedImage | BadRecord,
-        answer: Answer,
-        index_version: str,
-        bad: BadRecord | None,
-    ) -> list[Any]:
-        found = InFlight(
-            offset=item.source.offset,
-            checksum=crc32c(item.payload),
-            record=item.payload,
-            answer=answer,
-            index_version=index_version,
-            unscored="" if bad is None else f"{bad.reason}: {bad.detail}",
-        )
-        onward = keyed(found.SerializeToString())
-        if bad is None:
-            return [onward]
+    def _letter(self, item: KafkaRecord, image: JoinedImage | BadRecord, bad: BadRecord) -> tuple[OutputTag, Row]:
         self._unscored(bad.reason)
         if isinstance(image, BadRecord):
-            return [onward, to_dead_letters("", bad, item.source, item.payload)]
-        return [onward, to_dead_letters(image.image_id, bad, item.source, item.payload, limit_bytes=None)]
+            return to_dead_letters("", bad, item.source, item.payload)
+        return to_dead_letters(image.image_id, bad, item.source, item.payload, limit_bytes=None)
+
+
+def _in_flight(item: KafkaRecord, answer: Answer, index_version: str, bad: BadRecord | None) -> bytes:
+    return InFlight(
+        offset=item.source.offset,
+        checksum=crc32c(item.payload),
+        record=item.payload,
+        answer=answer,
+        index_version=index_version,
+        unscored="" if bad is None else f"{bad.reason}: {bad.detail}",
+    ).SerializeToString()
 
 
 class SearchFunction(MicroBatchFunction[KafkaRecord]):
-    """Rows (payload, topic, partition, offset) of `joined` in, rows (0, `InFlight`) out, dead letters aside."""
+    """Rows (payload, topic, partition, offset) of `joined` in, rows (0, `InFlightBatch`) out, dead letters aside."""
 
     def __init__(
         self, policy: BatchPolicy, search: ServerAddress, log_id: str, sleep: Callable[[float], None] = time.sleep
@@ -138,6 +136,6 @@ class SearchFunction(MicroBatchFunction[KafkaRecord]):
         """Connects to the search server."""
         return SearchStep(open_search(self._search), self._log_id, StepMetrics(context).unscored)
 
-    def item(self, value: Row) -> KafkaRecord:
+    def items(self, value: Row) -> Sequence[KafkaRecord]:
         """The record of a row."""
-        return kafka_record(value)
+        return (kafka_record(value),)

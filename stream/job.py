@@ -10,6 +10,7 @@ chain deadlock in thread mode.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from pyflink.common.typeinfo import TypeInformation
@@ -137,6 +138,8 @@ class _Sequence(_Pipeline):
             start=plan.joined_start,
         )
         found = self._step("search", source, JOINED_ROW_TYPE, SearchFunction(policy, search, plan.log_id))
+        # What search hands on are batches: nothing is gained by waiting again.
+        policy = replace(policy, max_delay_ms=0)
         scored = self._step("score", found, IN_FLIGHT_TYPE, ScoreFunction(policy, scorer, search, topic))
         assigned = self._step(
             "assign", scored, IN_FLIGHT_TYPE, AssignFunction(policy, search, scorer, storage, plan.log_id, topic)

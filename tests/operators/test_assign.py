@@ -22,6 +22,7 @@ from search.types import Cause, ImageId, Outcome
 from tests.support.events import joined
 from tests.support.fake_flink import Harness
 from tests.support.fake_servers import FakeScorer, FakeSearch, FakeStorage
+from tests.support.in_flight import batch, handed_on
 
 POLICY = BatchPolicy(max_items=4, strikes=2)
 SERVER = ServerAddress("127.0.0.1:1", 1.0, 1_000_000)
@@ -44,7 +45,7 @@ class Servers:
         )
         if one.answer.score_code:
             done = ScoreStep(self.scorer, self.search, "joined", lambda reason: None).call([one.SerializeToString()])
-            return bytes(done.outputs[0][1])
+            return handed_on(done.outputs)[0].SerializeToString()
         return one.SerializeToString()
 
 
@@ -64,7 +65,7 @@ def harness() -> Harness:
 
 def send(assign: Harness, servers: Servers, *payloads: bytes, first: int = 0) -> None:
     for offset, payload in enumerate(payloads, first):
-        assign.send(servers.in_flight(offset, payload))
+        assign.send(batch(servers.in_flight(offset, payload)))
 
 
 def head(servers: Servers, image_id: str) -> str | None:
@@ -105,7 +106,7 @@ def test_an_unscored_image_becomes_its_own_head(servers: Servers) -> None:
     send(assign, servers, joined("a", seed=1))
     one = InFlight.FromString(servers.in_flight(1, joined("b", seed=1)))
     one.unscored = "refused: no"
-    assign.send(one.SerializeToString())
+    assign.send(batch(one.SerializeToString()))
     assign.advance(10)
     assert head(servers, "b") == "b"
     assert [move.cause for d in servers.storage.written for move in d.moves] == [Cause.FOUNDED, Cause.UNSCORED]
@@ -114,7 +115,7 @@ def test_an_unscored_image_becomes_its_own_head(servers: Servers) -> None:
 def test_a_record_that_cannot_be_read_advances_the_position_only(servers: Servers) -> None:
     assign = harness()
     send(assign, servers, joined("a", seed=1))
-    assign.send(InFlight(offset=1, record=b"garbage\xff", unscored="unparsable: no").SerializeToString())
+    assign.send(batch(InFlight(offset=1, record=b"garbage\xff", unscored="unparsable: no").SerializeToString()))
     assign.advance(10)
     assert servers.storage.store.position().offset == 1
     assert assign.context.metric("swallowed_total{outcome=unreadable}") == 1
@@ -172,7 +173,7 @@ def test_an_image_whose_pair_the_scorer_refuses_becomes_its_own_head(servers: Se
     one = InFlight.FromString(servers.in_flight(1, joined("b", seed=1)))
     one.answer.candidates.score_codes = bytes(len(one.answer.score_code))  # not the code that storage knows
     servers.scorer.breaks_on = {min(one.answer.score_code, servers.search.entries[0].code)}
-    assign.send(one.SerializeToString())
+    assign.send(batch(one.SerializeToString()))
     assign.advance(1_000)
     assert head(servers, "b") == "b"
     ((key, value),) = (tuple(row) for row in assign.side["dead-letters"])
@@ -185,7 +186,7 @@ def test_an_image_whose_pair_the_scorer_refuses_becomes_its_own_head(servers: Se
 def test_a_gap_fails_the_job(servers: Servers) -> None:
     assign = harness()
     servers.search.log_id, servers.search.offset = "log-1", 4
-    assign.send(servers.in_flight(5, joined("a")))
+    assign.send(batch(servers.in_flight(5, joined("a"))))
     with pytest.raises(LogGapError, match="LogGapError"):
         assign.advance(10)
 

@@ -289,7 +289,7 @@ def test_nothing_pending_is_not_due_after_a_restart() -> None:
     "wrong",
     [
         {"max_items": 0},
-        {"max_delay_ms": 0},
+        {"max_delay_ms": -1},
         {"max_bytes": 0},
         {"strikes": 0},
         {"hold_ms": -1},

@@ -116,8 +116,8 @@ class EchoFunction(MicroBatchFunction[bytes]):
     def open_step(self, context: RuntimeContext) -> Step[bytes]:
         return EchoStep(self.server)
 
-    def item(self, value: Any) -> bytes:
-        return bytes(value)
+    def items(self, value: Any) -> Sequence[bytes]:
+        return value.split(b" ")
 
 
 class Bench:
@@ -261,6 +261,40 @@ def test_pending_items_wait_in_state_not_in_memory() -> None:
     (stored,) = bench.harness.backend.maps.values()
     assert len(stored) == 100
     assert len(bench.harness.function._pending._recent) <= 2 * POLICY.max_items
+
+
+def test_an_element_of_many_items_is_one_entry_of_state_and_fills_batches() -> None:
+    bench = Bench()
+    bench.server.down = True
+    bench.harness.send(b"i0 i1 i2 i3 i4 i5")
+    bench.harness.send(b"i6")
+    (stored,) = bench.harness.backend.maps.values()
+    assert [len(pickle.loads(chunk)) for chunk in stored.values()] == [6, 1]
+    bench.server.down = False
+    bench.harness.advance(250)
+    assert bench.server.calls[-2:] == [items(0, 1, 2, 3), items(4, 5, 6)]
+    assert bench.out == items(*range(7))
+    assert stored == {}
+
+
+def test_a_restart_in_the_middle_of_an_element_goes_on_behind_what_was_settled() -> None:
+    bench = Bench()
+    bench.server.settles = 3
+    bench.harness.send(b"i0 i1 i2 i3 i4 i5 i6 i7")
+    assert bench.out == items(0, 1, 2)
+    bench.restart()
+    bench.harness.send(b"i8")
+    bench.harness.advance(100)
+    assert bench.out == items(*range(9))
+
+
+def test_each_item_of_an_element_holds_the_next_ones_back() -> None:
+    bench = Bench()
+    bench.server.down = True
+    bench.send(0, 1, 2, 3)
+    before_ms = bench.harness.clock.now_ms
+    bench.harness.send(b"i4 i5 i6")
+    assert bench.harness.clock.now_ms - before_ms == 3 * POLICY.hold_ms
 
 
 def test_a_backlog_leaves_in_order_one_batch_per_element_or_timer() -> None:

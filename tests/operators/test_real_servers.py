@@ -15,7 +15,6 @@ from pyflink.common import Row
 
 from operators.assign import AssignFunction
 from operators.batcher import BatchPolicy
-from operators.in_flight_pb2 import InFlight
 from operators.score import ScoreFunction
 from operators.search import SearchFunction
 from operators.service import ServerAddress
@@ -34,6 +33,7 @@ from tests.search.serving.search_house import image, server_settings
 from tests.support.clock import FakeClock
 from tests.support.fake_flink import Harness
 from tests.support.fake_servers import FakeScorer
+from tests.support.in_flight import handed_on
 from tests.support.ports import free_ports
 
 POLICY = BatchPolicy(max_items=4, backoff_first_ms=10, backoff_max_ms=50)
@@ -177,9 +177,9 @@ def test_an_image_inserted_before_the_trouble_began_is_hidden(town: Town) -> Non
     town.send(0, record("a", 1))
     town.run_until(lambda: town.position() == 0)
     function = town.steps[0].function
-    item = function.item(Row(record("a", 1), "joined", 0, 0))
+    (item,) = function.items(Row(record("a", 1), "joined", 0, 0))
     done = function._step.isolate(item, BadRecord(Reason.FAULTED, "broken"))
-    assert InFlight.FromString(done.outputs[0][1]).answer.place == -1
+    assert handed_on(done.outputs)[0].answer.place == -1
     town.send(1, record("b", 1))
     town.run_until(lambda: town.position() == 1)
     found = town.store.image(ImageId("b"))
@@ -191,5 +191,5 @@ def test_an_unreadable_record_passes_the_search_server(town: Town) -> None:
     town.steps = town.steps[:1]
     town.send(0, b"garbage\xff")
     town.send(1, record("a", 1))
-    town.run_until(lambda: len(town.steps[0].main) == 2)
-    assert [bool(InFlight.FromString(row[1]).unscored) for row in town.steps[0].main] == [True, False]
+    town.run_until(lambda: len(handed_on(town.steps[0].main)) == 2)
+    assert [bool(one.unscored) for one in handed_on(town.steps[0].main)] == [True, False]

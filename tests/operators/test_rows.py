@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pyflink.common import Row
 
-from operators.rows import NO_TIMESTAMP, KafkaRecord, kafka_record, keyed, record
+from operators.rows import NO_TIMESTAMP, KafkaRecord, batches, kafka_record, record, records
 from search.dead_letters import Provenance
 
 
@@ -25,4 +29,15 @@ def test_a_tombstone_is_empty() -> None:
 
 def test_rows_that_go_on() -> None:
     assert tuple(record(b"key", b"value")) == (b"key", b"value")
-    assert tuple(keyed(b"value")) == (0, b"value")
+
+
+@given(st.lists(st.binary(max_size=20)), st.integers(1, 60))
+def test_batches_carry_every_record_in_order(in_flight: list[bytes], max_bytes: int) -> None:
+    rows = batches(in_flight, max_bytes)
+    parts = [records(row[1]) for row in rows]
+    assert [each for part in parts for each in part] == in_flight
+    assert all(row[0] == 0 for row in rows)
+    for part in parts:
+        assert len(part) == 1 or sum(map(len, part)) <= max_bytes
+    for part, following in pairwise(parts):
+        assert sum(map(len, part)) + len(following[0]) > max_bytes

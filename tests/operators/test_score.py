@@ -9,6 +9,7 @@ import pytest
 
 from operators.batcher import BatchPolicy
 from operators.in_flight_pb2 import InFlight
+from operators.rows import records
 from operators.score import ScoreFunction, ScoreStep
 from operators.service import ServerAddress
 from search.dead_letters import Reason, parse_dead_letter
@@ -18,6 +19,7 @@ from search.serving.search_pb2 import Answer, Candidates
 from tests.support.events import joined
 from tests.support.fake_flink import Harness
 from tests.support.fake_servers import ACCEPT, Entry, FakeScorer, FakeSearch
+from tests.support.in_flight import batch, handed_on
 
 POLICY = BatchPolicy(max_items=4, strikes=2)
 SERVER = ServerAddress("127.0.0.1:1", 1.0, 1_000_000)
@@ -53,12 +55,11 @@ def in_flight(offset: int, code: bytes = b"\x0f", candidates: list[bytes] | None
     record = joined(f"image-{offset}", seed=offset)
     answer = Answer(offset=offset, place=offset, score_code=code, candidates=found)
     one = InFlight(offset=offset, record=record, answer=answer, **fields)  # type: ignore[arg-type]
-    return one.SerializeToString()
+    return batch(one.SerializeToString())
 
 
 def out(score: Harness) -> list[InFlight]:
-    assert all(row[0] == 0 for row in score.main)
-    return [InFlight.FromString(row[1]) for row in score.main]
+    return handed_on(score.main)
 
 
 def values(one: InFlight) -> list[float]:
@@ -94,7 +95,8 @@ def test_what_has_no_code_passes_without_a_call(scorer: FakeScorer, search: Fake
     score = harness()
     for offset in range(2):
         score.send(in_flight(offset, b"", unscored="refused: no"))
-    score.send(InFlight(offset=2, record=joined(), answer=Answer(place=-1, superseded=True)).SerializeToString())
+    one = InFlight(offset=2, record=joined(), answer=Answer(place=-1, superseded=True))
+    score.send(batch(one.SerializeToString()))
     score.advance(5)
     assert scorer.calls == []
     assert [one.HasField("scores") for one in out(score)] == [False] * 3
@@ -166,7 +168,7 @@ def test_an_answer_that_does_not_fit_is_a_fault(answer: list[bytes]) -> None:
     scorer.score = lambda blocks, model_version="": ScoreResponse(scores=answer)  # type: ignore[method-assign]
     step = ScoreStep(scorer, FakeSearch(), "joined", lambda reason: None)
     with pytest.raises(FaultError):
-        step.call([in_flight(0, b"\x0f", [b"\x0f", b"\xff"])])
+        step.call(records(in_flight(0, b"\x0f", [b"\x0f", b"\xff"])))
 
 
 def test_survives_a_pickle_round_trip(scorer: FakeScorer, search: FakeSearch) -> None:

@@ -20,6 +20,7 @@ from search.serving.search_pb2 import InsertAndSearchResponse, LogEntry
 from tests.support.events import joined
 from tests.support.fake_flink import Harness
 from tests.support.fake_servers import FakeSearch
+from tests.support.in_flight import handed_on
 
 POLICY = BatchPolicy(max_items=4, strikes=2)
 SERVER = ServerAddress("127.0.0.1:1", 1.0, 1_000_000)
@@ -42,8 +43,7 @@ def send(search: Harness, *payloads: bytes | None, first: int = 0) -> None:
 
 
 def found(search: Harness) -> list[InFlight]:
-    assert all(row[0] == 0 for row in search.main)
-    return [InFlight.FromString(row[1]) for row in search.main]
+    return handed_on(search.main)
 
 
 def letters(harness: Harness) -> list[tuple[bytes, DeadLetter]]:
@@ -167,7 +167,7 @@ def test_repeating_a_call_gives_the_same_answers(server: FakeSearch) -> None:
     send(first, *payloads)
     send(first, *[joined(f"later-{i}", seed=i % 2) for i in range(4)], first=4)
     send(again, *payloads)
-    assert first.main[:4] == again.main
+    assert found(first)[:4] == found(again)
 
 
 def test_too_few_answers_are_a_fault(server: FakeSearch, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,6 +189,6 @@ def test_a_gap_fails_the_job(server: FakeSearch) -> None:
 def test_survives_a_pickle_round_trip(server: FakeSearch) -> None:
     again = Harness(pickle.loads(pickle.dumps(SearchFunction(POLICY, SERVER, "log-1"))))
     send(again, *[joined(f"image-{i}") for i in range(4)])
-    assert len(again.main) == 4
+    assert len(found(again)) == 4
     again.function.close()
     assert server.closed

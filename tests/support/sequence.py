@@ -9,8 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pyflink.common import Row
-
 from operators.assign import AssignStep
 from operators.clients import open_scorer, open_search, open_storage
 from operators.rows import KafkaRecord
@@ -24,6 +22,7 @@ from stream.local.processes import end_processes, marked_processes
 from stream.local.supervisor import Deployment
 from stream.settings import ServerSettings, Settings
 from tests.support.house import PHOTOS, House, house_settings
+from tests.support.in_flight import handed_on
 
 
 class _Unheard:
@@ -75,8 +74,8 @@ def run_sequence(records: Sequence[bytes], log_id: str, house: House, batch: int
                 KafkaRecord(value, Provenance(topic, 0, start + index, 0))
                 for index, value in enumerate(records[start : start + batch])
             ]
-            found = [row[1] for row in search.call(items).outputs if isinstance(row, Row)]
-            scored = [row[1] for row in score.call(found).outputs if isinstance(row, Row)]
+            found = [one.SerializeToString() for one in handed_on(search.call(items).outputs)]
+            scored = [one.SerializeToString() for one in handed_on(score.call(found).outputs)]
             while scored:
                 scored = scored[assign.call(scored).count :]
     finally:
