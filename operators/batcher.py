@@ -3,7 +3,7 @@
 Items are known here by their sequence numbers alone: `head` is the oldest that is pending, `tail` the next to be given.
 Time is milliseconds and comes in as an argument. One life of a batch:
 
-    pending --max_items or max_delay_ms--> tried --settled--> gone
+    pending --max_items or a delay--> tried --settled--> gone
                                             |
         unavailable                         +-> backoff, a sign of life, tried again: for ever
         fault, or the server's boot id      |
@@ -16,6 +16,9 @@ by another way of handling it (`Attempt.reason` says so); while that does not su
 
 A call that a living server cannot answer in time, or not at that size, is no strike: the same boot id answers again.
 `strikes` such calls make the batch smaller too, but a lone item is never set apart for it.
+
+While servers are busy their calls take longer, and the first item waits longer for others: a call for many costs
+little more than a call for few.
 
 `Progress` is all that must survive a restart.
 """
@@ -45,6 +48,8 @@ class BatchPolicy:
     max_items: int = 64
     max_delay_ms: int = 5
     """How long the first item waits for company; 0 where items come in batches already."""
+    busy_delay_ms: int = 50
+    """It waits as long as the last call took, if that is longer than `max_delay_ms`, but at most so long."""
     max_bytes: int = 8_388_608
     """A batch is cut before the item that would exceed it (a single item always goes)."""
     hold_ms: int = 20
@@ -57,7 +62,7 @@ class BatchPolicy:
         for name in ("max_items", "max_bytes", "backoff_first_ms", "strikes"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} must be at least 1, is {getattr(self, name)}")
-        for name in ("max_delay_ms", "hold_ms"):
+        for name in ("max_delay_ms", "busy_delay_ms", "hold_ms"):
             if getattr(self, name) < 0:
                 raise SettingsError(f"{name} must not be negative, is {getattr(self, name)}")
         if self.backoff_first_ms > self.backoff_max_ms:
@@ -117,6 +122,7 @@ class Batcher:
         self._failures = 0
         self._doubted: tuple[Attempt, BootIds] | None = None
         self._due_ms: int | None = now_ms if self.pending else None
+        self._delay_ms = policy.max_delay_ms
 
     @property
     def pending(self) -> int:
@@ -157,7 +163,7 @@ class Batcher:
         sequence = self._tail
         self._tail += count
         if self._due_ms is None:
-            self._due_ms = now_ms + self._policy.max_delay_ms
+            self._due_ms = now_ms + self._delay_ms
         return sequence
 
     def due(self, now_ms: int) -> bool:
@@ -174,8 +180,9 @@ class Batcher:
         end = min(self._tail, self._head + self._policy.max_items, *self._ends[-1:])
         return Attempt(self._head, min([end, *(at for at in self._apart if at > self._head)]))
 
-    def settled(self, attempt: Attempt, count: int, now_ms: int) -> None:
-        """The first `count` items of the attempt are done with."""
+    def settled(self, attempt: Attempt, count: int, now_ms: int, took_ms: int = 0) -> None:
+        """The first `count` items of the attempt are done with, by a call that took so long."""
+        self._delay_ms = max(self._policy.max_delay_ms, min(took_ms, self._policy.busy_delay_ms))
         self._head = attempt.first + count
         self._apart = {at: reason for at, reason in self._apart.items() if at >= self._head}
         while self._ends and self._ends[-1] <= self._head:

@@ -162,7 +162,8 @@ class MicroBatchFunction(KeyedProcessFunction, Generic[Item]):  # type: ignore[m
         else:
             if failing:
                 log.info("%s: a call succeeded again, %d items pending", self._name, pending.batcher.pending)
-            pending.settle(attempt, done.count, clock())
+            took_ms = round(1000 * (time.perf_counter() - started_s))
+            pending.settle(attempt, done.count, clock(), took_ms)
             self._settled(attempt, done.count)
             return done.outputs
         finally:

@@ -74,9 +74,9 @@ class PendingItems(Generic[Item]):
             items.append(item)
         return items
 
-    def settle(self, attempt: Attempt, count: int, now_ms: int) -> None:
-        """Forgets the first `count` items of an attempt."""
-        self.batcher.settled(attempt, count, now_ms)
+    def settle(self, attempt: Attempt, count: int, now_ms: int, took_ms: int = 0) -> None:
+        """Forgets the first `count` items of an attempt, whose call took so long."""
+        self.batcher.settled(attempt, count, now_ms, took_ms)
         while self._oldest < self.batcher.head:
             end = self._oldest + len(self._chunk(self._oldest))
             if end > self.batcher.head:

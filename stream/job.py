@@ -139,7 +139,7 @@ class _Sequence(_Pipeline):
         )
         found = self._step("search", source, JOINED_ROW_TYPE, SearchFunction(policy, search, plan.log_id))
         # What search hands on are batches: nothing is gained by waiting again.
-        policy = replace(policy, max_delay_ms=0)
+        policy = replace(policy, max_delay_ms=0, busy_delay_ms=0)
         scored = self._step("score", found, IN_FLIGHT_TYPE, ScoreFunction(policy, scorer, search, topic))
         assigned = self._step(
             "assign", scored, IN_FLIGHT_TYPE, AssignFunction(policy, search, scorer, storage, plan.log_id, topic)
@@ -172,6 +172,7 @@ def _policy(batching: BatchingSettings) -> BatchPolicy:
     return BatchPolicy(
         max_items=batching.max_items,
         max_delay_ms=batching.max_delay_ms,
+        busy_delay_ms=batching.busy_delay_ms,
         hold_ms=batching.hold_ms,
         backoff_first_ms=batching.backoff_first_ms,
         backoff_max_ms=batching.backoff_max_ms,

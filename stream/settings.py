@@ -130,6 +130,7 @@ class BatchingSettings(_Section):
 
     max_items: Annotated[int, Field(ge=1, le=1024)] = 64
     max_delay_ms: Milliseconds = 5
+    busy_delay_ms: Milliseconds = 50
     deadline_ms: Milliseconds = 5_000
     """Of one call to a server."""
     hold_ms: Annotated[int, Field(ge=0, le=100)] = 20
