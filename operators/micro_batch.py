@@ -140,7 +140,7 @@ class MicroBatchFunction(KeyedProcessFunction, Generic[Item]):  # type: ignore[m
         attempt = whole.cut(len(items))
         failing = pending.batcher.failing
         boots = self._step.boot_ids()
-        started_s = time.perf_counter()
+        started_ms, started_s = clock(), time.perf_counter()
         try:
             done = self._call(attempt, items)
         except LogGapError as error:
@@ -162,8 +162,8 @@ class MicroBatchFunction(KeyedProcessFunction, Generic[Item]):  # type: ignore[m
         else:
             if failing:
                 log.info("%s: a call succeeded again, %d items pending", self._name, pending.batcher.pending)
-            took_ms = round(1000 * (time.perf_counter() - started_s))
-            pending.settle(attempt, done.count, clock(), took_ms)
+            now_ms = clock()
+            pending.settle(attempt, done.count, now_ms, now_ms - started_ms)
             self._settled(attempt, done.count)
             return done.outputs
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from pyflink.datastream import RuntimeContext
 
@@ -53,15 +53,16 @@ class ScoreStep(Step[bytes]):
 
     def call(self, items: Sequence[bytes]) -> Done:
         """Scores every image against its candidates; records that the index has no code for pass through."""
+        scored = list(items)
         batch = [InFlight.FromString(item) for item in items]
         # Also one without candidates: which model judged it must not depend on the rest of its batch.
-        scorable = [one for one in batch if one.answer.score_code and not one.unscored]
+        scorable = {row: one for row, one in enumerate(batch) if one.answer.score_code and not one.unscored}
         for part in _calls(scorable):
-            blocks = [_block(one) for one in part]
-            response = self._score(blocks)
-            for one, values in zip(part, response.scores, strict=True):
-                one.scores.CopyFrom(_scores(response, values))
-        return Done(len(items), batches(one.SerializeToString() for one in batch))
+            response = self._score([_block(scorable[row]) for row in part])
+            for row, values in zip(part, response.scores, strict=True):
+                # One message behind another is both in one: what search found is not written anew.
+                scored[row] += InFlight(scores=_scores(response, values)).SerializeToString()
+        return Done(len(items), batches(scored))
 
     def isolate(self, item: bytes, bad: BadRecord) -> Done:
         """Hides the image from later ones; it goes on without scores."""
@@ -98,16 +99,16 @@ class ScoreStep(Step[bytes]):
             )
 
 
-def _calls(batch: Sequence[InFlight]) -> Iterator[list[InFlight]]:
-    """As many images per call as have `MAX_PAIRS` candidates together, at least one."""
-    part: list[InFlight] = []
+def _calls(batch: Mapping[int, InFlight]) -> Iterator[list[int]]:
+    """The keys of as many images per call as have `MAX_PAIRS` candidates together, at least one."""
+    part: list[int] = []
     room = MAX_PAIRS
-    for one in batch:
+    for row, one in batch.items():
         room -= len(one.answer.candidates.image_ids)
         if part and room < 0:
             yield part
             part, room = [], MAX_PAIRS - len(one.answer.candidates.image_ids)
-        part.append(one)
+        part.append(row)
     if part:
         yield part
 

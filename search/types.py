@@ -1,6 +1,7 @@
 """The records that travel between the parts: ids, positions in the order, candidates, standings and decisions.
 
-Everything here is frozen and plain. The module imports nothing of ours, so that search, storage and
+Everything here is frozen and plain: named tuples where a batch makes thousands (they are made five times faster than
+frozen dataclasses), dataclasses elsewhere. The module imports nothing of ours, so that search, storage and
 operators can share it.
 
 Words used throughout:
@@ -22,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NewType
+from typing import NamedTuple, NewType
 
 ImageId = NewType("ImageId", str)
 """An image id that was checked: 1 to 256 bytes of UTF-8 (see `search.notifications.image_id`)."""
@@ -44,8 +45,7 @@ class LogPosition:
     checksum: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """An image that shares terms with the one searched for.
 
     `score_code` are the packed bytes the classifier compares; `overlap` counts the shared terms.
@@ -66,8 +66,7 @@ class Thresholds:
     adopt: float
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """A candidate together with its score against the image."""
 
     image_id: ImageId
@@ -77,8 +76,7 @@ class Match:
     score: float
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """Where storage says an image stands."""
 
     image_id: ImageId

@@ -214,6 +214,6 @@ def producer(bootstrap: str, max_message_bytes: int) -> KafkaProducer:
             bootstrap_servers=bootstrap,
             acks="all",
             enable_idempotence=True,
-            linger_ms=2,
+            linger_ms=10,
             max_request_size=max_message_bytes,
         )

@@ -93,7 +93,7 @@ class FlinkSettings(_Section):
     parallelism: Annotated[int, Field(ge=1, le=64)] = 1
     """Of decoding and joining; the sequence search, score, assign always runs at 1."""
     checkpoint_interval_s: Seconds = 10.0
-    buffer_timeout_ms: Milliseconds = 2
+    buffer_timeout_ms: Milliseconds = 5
     heartbeat_interval_s: Seconds = 2.0
     heartbeat_timeout_s: Seconds = 10.0
     """How soon a dead process is noticed; a job manager that died gets its slots back only then."""

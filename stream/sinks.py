@@ -24,7 +24,7 @@ def kafka_sink(bootstrap: str, topic: str, max_message_bytes: int) -> KafkaSink:
     properties = {
         "acks": "all",
         "enable.idempotence": "true",
-        "linger.ms": "5",
+        "linger.ms": "10",
         "max.request.size": str(max_message_bytes),
         # A broker that is away for long is waited for; records wait in the producer, then in Flink's buffers.
         "delivery.timeout.ms": str(24 * 3600 * 1000),

@@ -105,8 +105,8 @@ def _options(topic: str, bootstrap: str, group: str, starts: Mapping[int, int]) 
         "format": "raw",
         "properties.bootstrap.servers": bootstrap,
         "properties.group.id": group,
-        # Records that come within 10 ms come together: a request for each record costs the broker more than the record.
-        "properties.fetch.max.wait.ms": "10",
+        # Records that come within 20 ms come together: a request for each record costs the broker more than the record.
+        "properties.fetch.max.wait.ms": "20",
         "properties.fetch.min.bytes": "65536",
         "scan.startup.mode": "specific-offsets",
         "scan.startup.specific-offsets": offsets,

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from search.types import Candidate, Cause, Cluster, ImageId, Match, Move, Thresholds
 
@@ -32,8 +33,7 @@ PairScore = Callable[[bytes, bytes], float | None]
 """The score of two codes, the same for either order; None when it is not known yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """A match and the cluster in which it stands (without the image that is decided, if it was a member)."""
 
     match: Match

@@ -43,7 +43,7 @@ class StagedLookup:
             if move.image_id == decision.image_id:
                 standing = Standing(move.image_id, decision.version, decision.place, move.new_head)
             else:
-                standing = replace(self._known(move.image_id), head=move.new_head)
+                standing = self._known(move.image_id)._replace(head=move.new_head)
             self._standings[move.image_id] = standing
 
     def _move(self, move: Move, decision: Decision) -> None:
