@@ -24,8 +24,8 @@ def with_data(settings: Settings, folder: Path) -> Settings:
 
 
 def demo_settings(settings: Settings) -> Settings:
-    """The settings of the demo: its data lies in `demo` below the settings' own data folder."""
-    return with_data(settings, settings.data_dir / "demo")
+    """The settings of the demo: its data lies in `demo` below the settings' own data folder, and it does not last."""
+    return with_data(settings, settings.data_dir / "demo").model_copy(update={"java_compiler": "quick"})
 
 
 def runs(settings: Settings) -> bool:

@@ -59,6 +59,10 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+JavaCompiler = Literal["full", "quick"]
+"""Whether Java's optimising compiler is used."""
+
+
 class KafkaSettings(_Section):
     """The broker, and how the topics are made."""
 
@@ -331,6 +335,8 @@ class Settings(BaseSettings):
     data: Path = Path("var")
     """Everything that the running parts write lies below this folder."""
     default_signal: Name = "photos"
+    java_compiler: JavaCompiler = "full"
+    """How much the Java parts compile: `full` for a service, `quick` for what lives for minutes only."""
     kafka: KafkaSettings = KafkaSettings()
     flink: FlinkSettings = FlinkSettings()
     join: JoinSettings = JoinSettings()

@@ -18,7 +18,7 @@ from pathlib import Path
 from stream.local.errors import DeploymentError
 from stream.local.files import write_text
 from stream.local.java import compiler_options, jar_folder, java_executable
-from stream.settings import Settings
+from stream.settings import JavaCompiler, Settings
 
 __all__ = ["broker_command", "prepare_broker", "server_properties"]
 
@@ -87,7 +87,7 @@ def broker_command(settings: Settings) -> tuple[str, ...]:
         MissingPieceError: Java or the jars are not there.
     """
     folder = settings.data_dir / "kafka"
-    return (*_java(folder), "kafka.Kafka", str(folder / "server.properties"))
+    return (*_java(folder, settings.java_compiler), "kafka.Kafka", str(folder / "server.properties"))
 
 
 def prepare_broker(settings: Settings) -> None:
@@ -103,10 +103,10 @@ def prepare_broker(settings: Settings) -> None:
     write_text(properties, server_properties(settings, log))
     write_text(folder / "log4j2.properties", _LOG4J)
     if not (log / "meta.properties").is_file():
-        _format(_java(folder), properties, _cluster_id(folder / "cluster-id"))
+        _format(_java(folder, settings.java_compiler), properties, _cluster_id(folder / "cluster-id"))
 
 
-def _java(folder: Path) -> tuple[str, ...]:
+def _java(folder: Path, compiler: JavaCompiler) -> tuple[str, ...]:
     return (
         java_executable(),
         "-Xms256m",
@@ -114,7 +114,7 @@ def _java(folder: Path) -> tuple[str, ...]:
         "-XX:+UseG1GC",
         "-XX:MaxGCPauseMillis=20",
         "-XX:+ExitOnOutOfMemoryError",
-        *compiler_options(),
+        *compiler_options(compiler),
         "-Djava.awt.headless=true",
         f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}",
         "-cp",

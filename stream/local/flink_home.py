@@ -102,7 +102,9 @@ def flink_config(settings: Settings, java_options: str) -> dict[str, str | int |
     root = settings.data_dir / "flink"
     checkpoints, savepoints = _snapshot_folders(settings)
     config: dict[str, str | int | float | bool] = {
-        "env.java.opts.all": " ".join([java_options, "-XX:+ExitOnOutOfMemoryError", *compiler_options()]),
+        "env.java.opts.all": " ".join(
+            [java_options, "-XX:+ExitOnOutOfMemoryError", *compiler_options(settings.java_compiler)]
+        ),
         "env.log.dir": str(root / "log"),
         "env.pid.dir": str(root / "pid"),
         "io.tmp.dirs": str(root / "tmp"),

@@ -7,13 +7,11 @@ import shutil
 from pathlib import Path
 
 from stream.local.errors import MissingPieceError
+from stream.settings import JavaCompiler
 
 __all__ = ["compiler_options", "jar_folder", "java_executable"]
 
 _JARS = Path(__file__).resolve().parents[2] / "jvm" / "lib"
-
-_FEW_CORES = 4
-"""Up to so many, Java's optimising compiler is left out."""
 
 
 def java_executable() -> str:
@@ -43,10 +41,10 @@ def jar_folder(name: str) -> Path:
     return folder
 
 
-def compiler_options() -> tuple[str, ...]:
-    """Options for the just-in-time compiler that suit the number of cores.
+def compiler_options(compiler: JavaCompiler) -> tuple[str, ...]:
+    """Options for the just-in-time compiler.
 
-    On few cores the optimising compiler takes from the service, for minutes after each start, what it gives back much
-    later: the Java parts mostly move bytes. Measured figures are in `docs/decisions.md`.
+    The optimising compiler takes from the service, for minutes after each start, what it gives back ever after: what
+    lives for minutes only does without. Measured figures are in `docs/decisions.md`.
     """
-    return ("-XX:TieredStopAtLevel=1",) if (os.cpu_count() or 1) <= _FEW_CORES else ()
+    return ("-XX:TieredStopAtLevel=1",) if compiler == "quick" else ()

@@ -32,6 +32,8 @@ def test_another_data_folder_and_nothing_else(settings: Settings, tmp_path: Path
 
 def test_the_demo_has_a_folder_of_its_own(settings: Settings, tmp_path: Path) -> None:
     assert demo_settings(settings).data_dir == tmp_path / "there" / "demo"
+    assert demo_settings(settings).java_compiler == "quick"
+    assert settings.java_compiler == "full"
 
 
 def test_a_deployment_runs_while_its_supervisor_lives(settings: Settings) -> None:

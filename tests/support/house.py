@@ -73,6 +73,7 @@ def house_settings(data: Path, signals: Mapping[str, Mapping[str, Any]] | None =
         **sections.pop("flink", {}),
     }
     kafka = {"port": next(ports), "controller_port": next(ports), **sections.pop("kafka", {})}
+    sections.setdefault("java_compiler", "quick")
     return Settings(
         data=data, base=ROOT, signals=placed, default_signal=next(iter(placed)), flink=flink, kafka=kafka, **sections
     )
