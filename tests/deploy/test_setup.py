@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-TARGETS = ["help", "setup", "demo", "up", "down", "lint", "format", "protos", "test", "soak", "chaos", "clean"]
+TARGETS = ["help", "setup", "demo", "up", "down", "lint", "format", "protos", "test", "soak", "chaos", "bench-search", "clean"]
 TOOLS = ("bash", "cat", "cut", "dirname", "env", "grep", "head", "id", "sed", "sha256sum", "tee", "awk", "tail")
 
 

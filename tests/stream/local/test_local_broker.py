@@ -43,7 +43,7 @@ def test_a_log_is_formatted_once_and_keeps_its_identity(settings: Settings, monk
         assert properties.is_file()
 
     monkeypatch.setattr(broker, "_format", format_log)
-    monkeypatch.setattr(broker, "_java", lambda folder: ("java",))
+    monkeypatch.setattr(broker, "_java", lambda folder, compiler: ("java",))
 
     broker.prepare_broker(settings)
     broker.prepare_broker(settings)  # the first one was cut off: there is no meta.properties
