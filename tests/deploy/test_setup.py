@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-TARGETS = ["help", "setup", "demo", "up", "down", "lint", "format", "protos", "test", "soak", "chaos", "bench-search", "clean"]
+TARGETS = "help setup demo up down lint format protos test soak bench-search chaos clean".split()
 TOOLS = ("bash", "cat", "cut", "dirname", "env", "grep", "head", "id", "sed", "sha256sum", "tee", "awk", "tail")
 
 
