@@ -1,8 +1,11 @@
 """The folder of a term index: who may open it, and for which settings.
 
-index.json   the header: format and the settings the index was made for; written last when a folder is made
-log          the frames (see `search.index.codec`)
-lock         held by the process that has the folder open
+index.json      the header: format and the settings the index was made for; written last when a folder is made
+manifest.json   which of the files below make up the index (see `search.index.manifest`)
+segment-N       sealed entries (see `search.index.segment`)
+hidden-N        what is hidden in the sealed segments, and from where
+log-N           the frames of everything younger (see `search.index.codec`)
+lock            held by the process that has the folder open
 """
 
 from __future__ import annotations
@@ -16,10 +19,11 @@ from typing import Any
 
 from search.errors import MismatchError
 from search.index.errors import IndexDamagedError, IndexLockedError
+from search.index.manifest import Manifest, log_name, sync_folder, write_manifest
 
 __all__ = ["FOLDER_FORMAT", "Identity", "IndexFolder"]
 
-FOLDER_FORMAT = 1
+FOLDER_FORMAT = 2
 """Of the folder as a whole."""
 
 
@@ -74,11 +78,6 @@ class IndexFolder:
             raise
 
     @property
-    def log_path(self) -> Path:
-        """The file of frames."""
-        return self.path / "log"
-
-    @property
     def _header(self) -> Path:
         return self.path / "index.json"
 
@@ -88,11 +87,15 @@ class IndexFolder:
 
     def _make(self, identity: Identity) -> None:
         # The header comes last: without one, an empty log is a folder whose making was cut short.
-        if self.log_path.exists() and self.log_path.stat().st_size > 0:
-            raise IndexDamagedError(
-                f"{self._header} is missing beside a log with content: restore it, or delete the folder to build anew"
-            )
-        self.log_path.touch()
+        for path in (self.path / "log", *self.path.glob("log-*"), *self.path.glob("segment-*")):
+            if path.exists() and path.stat().st_size > 0:
+                raise IndexDamagedError(
+                    f"{self._header} is missing beside {path.name}, which has content: restore it, "
+                    "or delete the folder to build anew"
+                )
+        manifest = Manifest()
+        (self.path / log_name(manifest.first_log)).touch()
+        write_manifest(self.path, manifest)
         _write_whole(
             self._header,
             {
@@ -102,8 +105,8 @@ class IndexFolder:
                 "settings": identity.settings,
             },
         )
-        _sync_folder(self.path)
-        _sync_folder(self.path.parent)
+        sync_folder(self.path)
+        sync_folder(self.path.parent)
 
 
 def _lock(path: Path) -> int:
@@ -128,7 +131,9 @@ def _read_header(path: Path) -> dict[str, Any]:
 
 def _check(path: Path, header: dict[str, Any], identity: Identity) -> None:
     if header["format"] != FOLDER_FORMAT:
-        raise MismatchError(f"the index {path} has format {header['format']}, this program reads {FOLDER_FORMAT}")
+        raise MismatchError(
+            f"the index {path} has format {header['format']}, this program reads {FOLDER_FORMAT}: build it anew"
+        )
     made_for = Identity(
         str(header.get("terms_fingerprint")), str(header.get("code_fingerprint")), dict(header["settings"])
     )
@@ -147,11 +152,3 @@ def _write_whole(path: Path, content: dict[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-
-
-def _sync_folder(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

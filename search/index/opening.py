@@ -1,13 +1,17 @@
-"""How a term index is opened: the one place that knows which implementation serves."""
+"""How a term index is opened, whatever implementation serves."""
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
-from search.index.chained import ChainedIndex
-from search.index.interface import TermIndex
-from search.index.postings import warm_up
+import numpy as np
+
+from search.index.engine import SegmentedIndex
+from search.index.folder import Identity
+from search.index.interface import Insert, TermIndex
 from search.index.settings import IndexSettings
+from search.types import ImageId
 
 __all__ = ["open_term_index", "warm_up"]
 
@@ -20,4 +24,21 @@ def open_term_index(folder: Path, settings: IndexSettings) -> TermIndex:
         MismatchError: The folder was made for other settings; the message has both values.
         IndexDamagedError: The files are damaged.
     """
-    return ChainedIndex(folder, settings)
+    return SegmentedIndex(folder, settings)
+
+
+def warm_up() -> None:
+    """Compiles the kernels, or loads them, by sealing, merging and searching indexes of a few entries."""
+    for bits in (1, 17):  # terms of up to 16 bits have a shorter type
+        settings = IndexSettings(
+            groups=1, bits_per_group=bits, min_overlap=1, candidates=1, code_bytes=1,
+            identity=Identity("", "", {}), sync=False, seal_entries=1, merge_fan=2,
+        )  # fmt: skip
+        with tempfile.TemporaryDirectory() as folder:
+            index = SegmentedIndex(Path(folder) / "index", settings, background=False)
+            for offset in range(4):
+                record = Insert(offset, 0, ImageId(f"{offset % 3}"), offset, np.zeros(1, np.uint32), b"0")
+                index.insert_and_search("warm-up", [record])
+                if offset != 2:
+                    index.tidy()
+            index.close()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from search.index.folder import Identity
-from search.index.interface import NO_PLACE, Answer, Found, Insert, Record, Remove, Skip
+from search.index.interface import NO_PLACE, Answer, Found, Insert, Record, Remove, Skip, Stored, TermQuery
 from search.index.settings import IndexSettings
 from search.types import Candidate, ImageId
 
@@ -23,11 +23,16 @@ def index_settings(
     candidates: int = 3,
     code_bytes: int = 2,
     sync: bool = False,
+    seal_entries: int = 8192,
+    merge_fan: int = 4,
     terms: str = "terms-a",
 ) -> IndexSettings:
     """Small settings; nothing is synced, as only machines that crash need it."""
     identity = Identity(terms, "code-a", {"groups": groups})
-    return IndexSettings(groups, bits_per_group, min_overlap, candidates, code_bytes, identity, sync)
+    return IndexSettings(
+        groups, bits_per_group, min_overlap, candidates, code_bytes, identity, sync,
+        seal_entries=seal_entries, merge_fan=merge_fan,
+    )  # fmt: skip
 
 
 def insert(offset: int, image_id: str, version: int = 1, terms: Sequence[int] = (0, 0, 0, 0)) -> Insert:
@@ -68,6 +73,7 @@ class Oracle:
     settings: IndexSettings
     log: list[Record] = field(default_factory=list)
     hides: list[tuple[int, int]] = field(default_factory=list)
+    _known: tuple[tuple[int, int], tuple[list[Record], dict[int, int]]] | None = None
 
     @property
     def position(self) -> int:
@@ -81,13 +87,29 @@ class Oracle:
 
     def placed(self) -> list[Record]:
         """The records that placed a version."""
+        return self._history()[0]
+
+    def _history(self) -> tuple[list[Record], dict[int, int]]:
+        """The records that placed a version, and for each hidden place the last place that sees it."""
+        state = (len(self.log), len(self.hides))
+        if self._known is None or self._known[0] != state:
+            self._known = (state, self._work_out())
+        return self._known[1]
+
+    def _work_out(self) -> tuple[list[Record], dict[int, int]]:
         placed: list[Record] = []
-        latest: dict[ImageId, int] = {}
+        latest: dict[ImageId, Record] = {}
+        seen_by: dict[int, int] = {}
         for record in self.log:
-            if record.image_id and record.version > latest.get(record.image_id, -1):
-                latest[record.image_id] = record.version
+            older = latest.get(record.image_id)
+            if record.image_id and (older is None or record.version > older.version):
+                latest[record.image_id] = record
                 placed.append(record)
-        return placed
+                if older is not None:
+                    seen_by[older.offset] = record.offset
+        for place, hidden_from in self.hides:
+            seen_by[place] = min(hidden_from, seen_by.get(place, hidden_from))
+        return placed, seen_by
 
     def answer(self, record: Record) -> Plain:
         """What the index must say to a record that was applied, now or at any later time."""
@@ -123,11 +145,34 @@ class Oracle:
         last = after + self.settings.candidates
         return tuple(everyone[after:last]), len(everyone) <= last
 
+    def free(self, query: TermQuery) -> tuple[tuple[Candidate, ...], bool]:
+        """What a search by terms finds."""
+        as_of = self.position + 1 if query.as_of is None else query.as_of
+        least = query.min_overlap or self.settings.min_overlap
+        everyone = []
+        for other in self.placed():
+            if not isinstance(other, Insert) or other.image_id == query.without or not self.visible(other, as_of):
+                continue
+            overlap = int((other.terms == query.terms).sum())
+            if overlap >= least:
+                everyone.append(Candidate(other.image_id, other.offset, overlap, other.code))
+        everyone.sort(key=lambda candidate: (-candidate.overlap, candidate.place))
+        last = query.after + query.k
+        return tuple(everyone[query.after : last]), len(everyone) <= last
+
+    def stored(self, image_id: ImageId) -> Stored | None:
+        """The version of an image that was placed last."""
+        mine = [p for p in self.placed() if p.image_id == image_id]
+        if not mine:
+            return None
+        last = mine[-1]
+        hidden = not isinstance(last, Insert) or not self.visible(last, self.position + 1)
+        return Stored(image_id, last.version, last.offset, code_of(last), hidden)
+
     def visible(self, other: Record, place: int) -> bool:
         """Whether a search as of a place sees a placed record."""
-        newer = [p.offset for p in self.placed() if p.image_id == other.image_id and p.version > other.version]
-        hidden = newer + [hidden_from for hidden_place, hidden_from in self.hides if hidden_place == other.offset]
-        return other.offset < place and all(place <= hidden_from for hidden_from in hidden)
+        last = self._history()[1].get(other.offset, place)
+        return other.offset < place <= last
 
     def images(self) -> int:
         """How many images a search from the next place can find."""

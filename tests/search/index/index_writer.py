@@ -1,46 +1,55 @@
-"""A program that writes an index until it is killed, saying what was acknowledged: `index_writer.py FOLDER SEED`.
+"""A program that writes indexes until it is killed, saying what was acknowledged.
 
-Record i of the log follows from i alone; the sizes of the batches and the hides from the seed. Lines on stdout:
+Each line on stdin, "FOLDER SEED", starts a process of its own that writes for ever. Record i of the log follows from i
+alone; the sizes of the batches and the hides from the seed. Lines on stdout:
 
+    writer PID             it has started
     ack OFFSET             all records up to it were acknowledged
     hiding PLACE OFFSET    the image at a place is about to be hidden, after that offset
     hidden PLACE OFFSET    that was acknowledged
+    dead                   it was killed
 """
 
 from __future__ import annotations
 
+import os
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from search.index.chained import ChainedIndex
-from search.index.interface import Record, Skip
+from search.index.engine import SegmentedIndex
+from search.index.interface import Record, Remove, Skip
+from search.index.opening import warm_up
 from search.types import ImageId
 from tests.search.index.index_oracle import LOG, index_settings, insert
 
-SETTINGS = index_settings(candidates=6, sync=True)
+SETTINGS = index_settings(candidates=6, sync=True, seal_entries=50, merge_fan=2)
 
 
+@cache
 def record(offset: int) -> Record:
-    """The record of the log at an offset: few images, so that versions and repeats are frequent."""
+    """The record of the log at an offset: versions and repeats are frequent, and new images go on coming."""
     random = np.random.RandomState(offset)
-    image_id, version = f"image-{random.randint(0, 400)}", int(random.randint(0, 3))
-    if random.randint(0, 20) == 0:
+    image_id, version = f"image-{random.randint(0, 400 + offset // 4)}", int(random.randint(0, 3))
+    kind = random.randint(0, 30)
+    if kind == 0:
         return Skip(offset, offset + 1, ImageId(image_id), version)
+    if kind == 1:
+        return Remove(offset, offset + 1, ImageId(image_id), version)
     return insert(offset, image_id, version, random.randint(0, 4, 4).tolist())
 
 
 def say(*words: object) -> None:
     """One line on stdout, at once."""
-    sys.stdout.write(" ".join(map(str, words)) + "\n")
-    sys.stdout.flush()
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
 
-def main(folder: Path, seed: int) -> None:
+def write(folder: Path, seed: int) -> None:
     """Writes for ever."""
     random = np.random.RandomState(seed)
-    index = ChainedIndex(folder, SETTINGS)
+    index = SegmentedIndex(folder, SETTINGS)
     while True:
         first = index.position.offset + 1
         index.insert_and_search(LOG, [record(first + row) for row in range(random.randint(1, 40))])
@@ -53,5 +62,18 @@ def main(folder: Path, seed: int) -> None:
             say("hidden", place, position)
 
 
+def main() -> None:
+    """Starts one writer after the other; starting them anew would take a second each."""
+    warm_up()
+    for line in sys.stdin:
+        folder, seed = line.split()
+        child = os.fork()
+        if child == 0:
+            write(Path(folder), int(seed))
+        say("writer", child)
+        os.waitpid(child, 0)
+        say("dead")
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main()

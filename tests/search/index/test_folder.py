@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from search.errors import MismatchError
-from search.index.chained import ChainedIndex
+from search.index.engine import SegmentedIndex
 from search.index.errors import IndexDamagedError, IndexLockedError
 from search.index.folder import Identity, IndexFolder
+from search.index.manifest import log_name
 from tests.search.index.index_oracle import LOG, index_settings, insert
 
+LOG_FILE = log_name(1)
 MINE = Identity("terms-a", "code-a", {"groups": 128, "candidates": 100})
 
 
@@ -64,53 +66,53 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_making_that_was_cut_short_is_finished(tmp_path: Path) -> None:
-    (tmp_path / "log").touch()
+    (tmp_path / LOG_FILE).touch()
     (tmp_path / "index.tmp").write_text("{")
     IndexFolder(tmp_path, MINE).close()
     assert (tmp_path / "index.json").exists()
 
 
 def test_a_missing_file_beside_content_is_refused(tmp_path: Path) -> None:
-    index = ChainedIndex(tmp_path, index_settings())
+    index = SegmentedIndex(tmp_path, index_settings())
     index.insert_and_search(LOG, [insert(0, "a")])
     index.close()
     header = (tmp_path / "index.json").read_text()
     (tmp_path / "index.json").unlink()
     with pytest.raises(IndexDamagedError, match="missing"):
-        ChainedIndex(tmp_path, index_settings())
+        SegmentedIndex(tmp_path, index_settings())
     (tmp_path / "index.json").write_text(header)
-    ChainedIndex(tmp_path, index_settings()).close()
-    (tmp_path / "log").unlink()
+    SegmentedIndex(tmp_path, index_settings()).close()
+    (tmp_path / LOG_FILE).unlink()
     with pytest.raises(IndexDamagedError, match="missing"):
-        ChainedIndex(tmp_path, index_settings())
+        SegmentedIndex(tmp_path, index_settings())
 
 
 def test_a_refused_folder_is_left_unlocked(tmp_path: Path) -> None:
-    index = ChainedIndex(tmp_path, index_settings())
+    index = SegmentedIndex(tmp_path, index_settings())
     index.insert_and_search(LOG, [insert(0, "a"), insert(1, "b")])
     index.insert_and_search(LOG, [insert(2, "c")])
     index.close()
-    content = (tmp_path / "log").read_bytes()
-    (tmp_path / "log").write_bytes(content[:20] + b"\xaa" + content[21:])
+    content = (tmp_path / LOG_FILE).read_bytes()
+    (tmp_path / LOG_FILE).write_bytes(content[:20] + b"\xaa" + content[21:])
     for _ in range(2):
         with pytest.raises(IndexDamagedError):
-            ChainedIndex(tmp_path, index_settings())
+            SegmentedIndex(tmp_path, index_settings())
     with pytest.raises(MismatchError):
-        ChainedIndex(tmp_path, index_settings(terms="terms-b"))
-    (tmp_path / "log").write_bytes(content)
-    ChainedIndex(tmp_path, index_settings()).close()
+        SegmentedIndex(tmp_path, index_settings(terms="terms-b"))
+    (tmp_path / LOG_FILE).write_bytes(content)
+    SegmentedIndex(tmp_path, index_settings()).close()
 
 
 @pytest.mark.parametrize("cut", ["first", "second"])
 def test_frames_that_do_not_continue_each_other_are_refused(tmp_path: Path, cut: str) -> None:
-    index = ChainedIndex(tmp_path, index_settings())
+    index = SegmentedIndex(tmp_path, index_settings())
     sizes = [0]
     for offset in range(3):
         index.insert_and_search(LOG, [insert(offset, f"i{offset}")])
-        sizes.append(index.disk_bytes)
+        sizes.append((tmp_path / LOG_FILE).stat().st_size)
     index.close()
-    content = (tmp_path / "log").read_bytes()
+    content = (tmp_path / LOG_FILE).read_bytes()
     row = 0 if cut == "first" else 1
-    (tmp_path / "log").write_bytes(content[: sizes[row]] + content[sizes[row + 1] :])
+    (tmp_path / LOG_FILE).write_bytes(content[: sizes[row]] + content[sizes[row + 1] :])
     with pytest.raises(IndexDamagedError, match="was expected"):
-        ChainedIndex(tmp_path, index_settings())
+        SegmentedIndex(tmp_path, index_settings())

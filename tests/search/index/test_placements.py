@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
-from search.index.placements import Placed, Placements
-from search.types import ImageId
+from search.index.columns import Kind
+from search.index.placements import Met, Placement, latest_before, meet
 
-A, B = ImageId("a"), ImageId("b")
+
+def placed(place: int, version: int) -> Placement:
+    return Placement(place, version, Kind.SEARCHABLE, 0, place)
 
 
 def test_the_timeline_of_one_image() -> None:
-    #   place    10   15   20   30
-    #   version   3    -    5    9
-    placements = Placements()
-    assert placements.latest_version(A) is None
-    assert placements.add(A, 3, 10) == (0, -1)
-    assert placements.add(B, 1, 15) == (1, -1)
-    assert placements.add(A, 5, 20) == (0, 0)
-    assert placements.add(A, 9, 30) == (0, 2)
-    assert placements.latest_version(A) == 9
+    #   place    10   20   30
+    #   version   3    5    9
+    first, second, third = timeline = [placed(10, 3), placed(20, 5), placed(30, 9)]
     expected = {
         # version, offset: what the record meets
-        (3, 10): Placed(0, False),
-        (3, 19): Placed(0, False),
-        (3, 20): Placed(0, True),
-        (3, 99): Placed(0, True),
-        (5, 20): Placed(2, False),
-        (5, 31): Placed(2, True),
-        (9, 30): Placed(3, False),
-        (4, 12): Placed(None, False),
-        (4, 25): Placed(None, True),
-        (1, 10): Placed(None, True),
-        (5, 19): Placed(None, False),
-        (10, 99): Placed(None, False),
+        (3, 10): Met(first, False),
+        (3, 19): Met(first, False),
+        (3, 20): Met(first, True),
+        (3, 99): Met(first, True),
+        (5, 20): Met(second, False),
+        (5, 31): Met(second, True),
+        (9, 30): Met(third, False),
+        (4, 12): Met(None, False),
+        (4, 25): Met(None, True),
+        (1, 10): Met(None, True),
+        (5, 19): Met(None, False),
+        (10, 99): Met(None, False),
     }
-    for (version, offset), placed in expected.items():
-        assert placements.find(A, version, offset) == placed, (version, offset)
-    assert placements.find(ImageId("unknown"), 1, 99) == Placed(None, False)
-    assert [placements.place(entry) for entry in range(4)] == [10, 15, 20, 30]
-    assert placements.image_id(1) == B
+    for (version, offset), met in expected.items():
+        assert meet(timeline, version, offset) == met, (version, offset)
+    assert meet([], 1, 99) == Met(None, False)
+
+
+def test_only_the_latest_version_before_a_place_could_be_found() -> None:
+    timeline = [placed(10, 3), placed(20, 5)]
+    assert latest_before(timeline, 10) is None
+    assert latest_before(timeline, 11) == timeline[0]
+    assert latest_before(timeline, 20) == timeline[0]
+    assert latest_before(timeline, 21) == timeline[1]
+    assert latest_before([], 5) is None

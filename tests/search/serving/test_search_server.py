@@ -16,7 +16,7 @@ import pytest
 
 from search.callers import Caller
 from search.errors import BusyError, FaultError, LogGapError, RefusedError, SettingsError, UnavailableError
-from search.index.postings import Postings
+from search.index.tail import Tail
 from search.score_codes import CodeSettings
 from search.serving import search_pb2 as pb
 from search.serving import search_pb2_grpc
@@ -237,7 +237,7 @@ def test_an_index_that_gave_up_is_reported(house: House, monkeypatch: pytest.Mon
         raise MemoryError("no room")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Postings, "add", fails)
+        patch.setattr(Tail, "add", fails)
         with pytest.raises(FaultError, match="MemoryError"):
             house.client.insert_and_search(LOG, [entry(0, "a", 1)])
     with pytest.raises(UnavailableError, match="anew"):

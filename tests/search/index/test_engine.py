@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from search.errors import BadInputError, LogGapError, RefusedError, UnavailableError
-from search.index.chained import ChainedIndex
+from search.index.engine import SegmentedIndex
 from search.index.errors import IndexBrokenError
 from search.index.interface import NO_PLACE, Answer, MoreQuery, Skip
-from search.index.postings import Postings
+from search.index.tail import Tail
 from search.types import ImageId
 from tests.search.index.index_oracle import LOG, index_settings, insert
 
@@ -22,8 +22,8 @@ OTHER = (0, 0, 0, 0)
 
 
 @pytest.fixture
-def index(tmp_path: Path) -> Iterator[ChainedIndex]:
-    opened = ChainedIndex(tmp_path / "index", index_settings(candidates=5))
+def index(tmp_path: Path) -> Iterator[SegmentedIndex]:
+    opened = SegmentedIndex(tmp_path / "index", index_settings(candidates=5))
     yield opened
     opened.close()
 
@@ -32,14 +32,14 @@ def names(answer: Answer) -> list[str]:
     return list(answer.found.image_ids)
 
 
-def test_twins_of_one_batch_the_later_sees_the_earlier(index: ChainedIndex) -> None:
+def test_twins_of_one_batch_the_later_sees_the_earlier(index: SegmentedIndex) -> None:
     first, second = index.insert_and_search(LOG, [insert(0, "a", 1, SAME), insert(1, "b", 1, SAME)])
     assert names(first) == []
     assert names(second) == ["a"]
     assert second.found.overlaps.tolist() == [4]
 
 
-def test_candidates_come_by_overlap_then_age(index: ChainedIndex) -> None:
+def test_candidates_come_by_overlap_then_age(index: SegmentedIndex) -> None:
     records = [
         insert(0, "one", 1, (1, 0, 0, 0)),
         insert(1, "three", 1, (1, 2, 3, 0)),
@@ -59,7 +59,7 @@ def test_candidates_come_by_overlap_then_age(index: ChainedIndex) -> None:
 def test_pages_of_any_size_make_the_same_whole(tmp_path: Path) -> None:
     wholes = []
     for size in (1, 3, 7, 50):
-        index = ChainedIndex(tmp_path / str(size), index_settings(candidates=size))
+        index = SegmentedIndex(tmp_path / str(size), index_settings(candidates=size))
         random = np.random.RandomState(3)
         records = [insert(place, f"i{place}", 1, random.randint(0, 4, 4).tolist()) for place in range(40)]
         found = index.insert_and_search(LOG, records)[-1].found
@@ -78,7 +78,7 @@ def test_pages_of_any_size_make_the_same_whole(tmp_path: Path) -> None:
 
 def test_a_repeat_after_ten_thousand_later_inserts_is_answered_as_ever(tmp_path: Path) -> None:
     settings = index_settings(candidates=5)
-    index = ChainedIndex(tmp_path / "index", settings)
+    index = SegmentedIndex(tmp_path / "index", settings)
     random = np.random.RandomState(5)
     early = [insert(place, f"early-{place}", 1, random.randint(0, 4, 4).tolist()) for place in range(64)]
     before = index.insert_and_search(LOG, early)
@@ -89,7 +89,7 @@ def test_a_repeat_after_ten_thousand_later_inserts_is_answered_as_ever(tmp_path:
     index.hide(3)
     index.insert_and_search(LOG, [insert(10_064, "early-5", 2, SAME)])
 
-    def check(asked: ChainedIndex, offset: int) -> None:
+    def check(asked: SegmentedIndex, offset: int) -> None:
         again = asked.insert_and_search(LOG, early)
         assert [answer.found.candidates() for answer in again] == [answer.found.candidates() for answer in before]
         # The same image versions in new records: a new offset, the old place and answer.
@@ -104,25 +104,25 @@ def test_a_repeat_after_ten_thousand_later_inserts_is_answered_as_ever(tmp_path:
     check(index, 10_065)
     images = index.images
     index.close()
-    index = ChainedIndex(tmp_path / "index", settings)
+    index = SegmentedIndex(tmp_path / "index", settings)
     assert index.images == images == 10_063
     check(index, 10_128)
     index.close()
 
 
-def test_a_new_version_hides_the_old_one_from_later_places_only(index: ChainedIndex) -> None:
+def test_a_new_version_hides_the_old_one_from_later_places_only(index: SegmentedIndex) -> None:
     index.insert_and_search(LOG, [insert(0, "a", 1, SAME), insert(1, "b", 1, SAME), insert(2, "a", 2, OTHER)])
     assert names(index.insert_and_search(LOG, [insert(3, "c", 1, SAME)])[0]) == ["b"]
     assert names(index.insert_and_search(LOG, [insert(1, "b", 1, SAME)])[0]) == ["a"]
     assert index.images == 3
 
 
-def test_an_image_never_finds_a_version_of_itself(index: ChainedIndex) -> None:
+def test_an_image_never_finds_a_version_of_itself(index: SegmentedIndex) -> None:
     answers = index.insert_and_search(LOG, [insert(place, "a", place, SAME) for place in range(4)])
     assert [names(answer) for answer in answers] == [[], [], [], []]
 
 
-def test_a_version_below_the_latest_is_superseded(index: ChainedIndex) -> None:
+def test_a_version_below_the_latest_is_superseded(index: SegmentedIndex) -> None:
     index.insert_and_search(LOG, [insert(0, "x", 1, SAME), insert(1, "a", 5, SAME)])
     late, again, unknown = index.insert_and_search(
         LOG, [insert(2, "a", 9, SAME), insert(3, "a", 5, SAME), insert(4, "a", 4, SAME)]
@@ -136,7 +136,7 @@ def test_a_version_below_the_latest_is_superseded(index: ChainedIndex) -> None:
     assert (first.superseded, names(first)) == (False, ["x"])
 
 
-def test_a_skipped_version_counts_as_placed_but_is_never_found(index: ChainedIndex) -> None:
+def test_a_skipped_version_counts_as_placed_but_is_never_found(index: SegmentedIndex) -> None:
     records = [insert(0, "a", 1, SAME), Skip(1, 2, ImageId("a"), 2), insert(2, "b", 1, SAME), insert(3, "a", 2, SAME)]
     answers = index.insert_and_search(LOG, records)
     assert [answer.place for answer in answers] == [0, NO_PLACE, 2, NO_PLACE]
@@ -150,7 +150,7 @@ def test_a_skipped_version_counts_as_placed_but_is_never_found(index: ChainedInd
     assert index.position.offset == 3
 
 
-def test_what_was_passed_stays_passed_when_the_record_is_readable_later(index: ChainedIndex) -> None:
+def test_what_was_passed_stays_passed_when_the_record_is_readable_later(index: SegmentedIndex) -> None:
     index.insert_and_search(LOG, [Skip(0, 1, ImageId(""), 0), insert(1, "b", 1, SAME)])
     (answer,) = index.insert_and_search(LOG, [insert(0, "a", 1, SAME)])
     assert (answer.place, names(answer)) == (NO_PLACE, [])
@@ -158,7 +158,7 @@ def test_what_was_passed_stays_passed_when_the_record_is_readable_later(index: C
 
 
 def test_hiding_concerns_places_after_the_position_of_that_time(tmp_path: Path) -> None:
-    index = ChainedIndex(tmp_path / "index", index_settings())
+    index = SegmentedIndex(tmp_path / "index", index_settings())
     index.insert_and_search(LOG, [insert(0, "a", 1, SAME), insert(1, "b", 1, SAME)])
     index.hide(0)
     size = index.disk_bytes
@@ -169,11 +169,11 @@ def test_hiding_concerns_places_after_the_position_of_that_time(tmp_path: Path) 
         assert names(index.insert_and_search(LOG, [insert(2, "c", 1, SAME)])[0]) == ["b"]
         assert index.images == 2
         index.close()
-        index = ChainedIndex(tmp_path / "index", index_settings())
+        index = SegmentedIndex(tmp_path / "index", index_settings())
     index.close()
 
 
-def test_another_log_or_another_record_at_the_position_is_refused(index: ChainedIndex) -> None:
+def test_another_log_or_another_record_at_the_position_is_refused(index: SegmentedIndex) -> None:
     with pytest.raises(LogGapError) as caught:
         index.insert_and_search(LOG, [insert(1, "a")])
     assert caught.value.expected == 0
@@ -188,7 +188,7 @@ def test_another_log_or_another_record_at_the_position_is_refused(index: Chained
     assert index.position.offset == 1
 
 
-def test_batches_that_make_no_sense_are_refused_whole(index: ChainedIndex) -> None:
+def test_batches_that_make_no_sense_are_refused_whole(index: SegmentedIndex) -> None:
     for records in (
         [insert(0, "a"), insert(2, "b")],
         [insert(0, "a"), insert(0, "b")],
@@ -206,7 +206,7 @@ def test_batches_that_make_no_sense_are_refused_whole(index: ChainedIndex) -> No
 
 
 def test_a_full_disk_refuses_the_batch_and_is_no_harm_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    index = ChainedIndex(tmp_path / "index", index_settings())
+    index = SegmentedIndex(tmp_path / "index", index_settings())
     index.insert_and_search(LOG, [insert(0, "a", 1, SAME)])
 
     def full(*_: object) -> int:
@@ -227,28 +227,28 @@ def test_a_full_disk_refuses_the_batch_and_is_no_harm_later(tmp_path: Path, monk
 
 
 def test_an_index_that_differs_from_its_log_takes_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    index = ChainedIndex(tmp_path / "index", index_settings())
+    index = SegmentedIndex(tmp_path / "index", index_settings())
     index.insert_and_search(LOG, [insert(0, "a", 1, SAME)])
 
     def fails(*_: object) -> None:
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(Postings, "add", fails)
+        patch.setattr(Tail, "add", fails)
         with pytest.raises(MemoryError):
             index.insert_and_search(LOG, [insert(1, "b", 1, SAME)])
     for _ in range(2):
         with pytest.raises(IndexBrokenError, match="anew"):
             index.insert_and_search(LOG, [insert(1, "b", 1, SAME)])
     index.close()
-    index = ChainedIndex(tmp_path / "index", index_settings())
+    index = SegmentedIndex(tmp_path / "index", index_settings())
     assert names(index.insert_and_search(LOG, [insert(1, "b", 1, SAME)])[0]) == ["a"]
     assert index.position.offset == 1
     index.close()
 
 
 def test_terms_are_those_of_the_version_placed_last(tmp_path: Path) -> None:
-    index = ChainedIndex(tmp_path / "index", index_settings())
+    index = SegmentedIndex(tmp_path / "index", index_settings())
     index.insert_and_search(
         LOG, [insert(0, "a", 1, SAME), insert(1, "a", 2, OTHER), insert(2, "b", 1, SAME), Skip(3, 3, ImageId("c"), 1)]
     )
@@ -259,7 +259,7 @@ def test_terms_are_those_of_the_version_placed_last(tmp_path: Path) -> None:
 
 
 def test_a_closed_index_says_so(tmp_path: Path) -> None:
-    index = ChainedIndex(tmp_path / "index", index_settings())
+    index = SegmentedIndex(tmp_path / "index", index_settings())
     index.insert_and_search(LOG, [insert(0, "a", 1, SAME)])
     index.close()
     index.close()
@@ -273,7 +273,7 @@ def test_a_closed_index_says_so(tmp_path: Path) -> None:
 
 
 def test_readers_get_the_same_answers_while_the_writer_writes(tmp_path: Path) -> None:
-    index = ChainedIndex(tmp_path / "index", index_settings(candidates=20))
+    index = SegmentedIndex(tmp_path / "index", index_settings(candidates=20))
     random = np.random.RandomState(11)
     early = [insert(place, f"e{place}", 1, random.randint(0, 4, 4).tolist()) for place in range(200)]
     expected = [answer.found.candidates() for answer in index.insert_and_search(LOG, early)]

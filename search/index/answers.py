@@ -1,0 +1,244 @@
+"""From a state of the index and what is asked to answers. Takes no lock and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.errors import BadInputError, RefusedError
+from search.index.columns import Kind
+from search.index.interface import (
+    NO_IMAGE,
+    NO_PLACE,
+    Answer,
+    Found,
+    Insert,
+    MoreQuery,
+    Ranked,
+    Record,
+    Skip,
+    Stored,
+    TermQuery,
+)
+from search.index.placements import Placement, latest_before, meet
+from search.index.settings import IndexSettings
+from search.index.source import Hits, Scratch
+from search.index.state import Queries, State
+from search.types import ImageId
+
+__all__ = ["MAX_WANTED", "Answers"]
+
+MAX_WANTED = 1_000_000
+"""Candidates that one search orders at most, those that it passes over among them."""
+
+
+class Answers:
+    """Answers by the settings of an index; counts its searches. For any number of threads."""
+
+    def __init__(self, settings: IndexSettings) -> None:
+        """Takes the settings."""
+        self._settings = settings
+        self._scratch = Scratch()
+        self.queries = 0
+        """Searches so far (a count for people: threads may lose some)."""
+        self.postings = 0
+        """Postings that they touched."""
+
+    def to_records(self, state: State, records: Sequence[Record]) -> list[Answer]:
+        """One answer per record; all records are applied."""
+        placements = state.placements([record.image_id for record in records])
+        drafts = [self._draft(state, *pair) for pair in zip(records, placements, strict=True)]
+        own = [(placement, found) for (_, placement), found in zip(drafts, placements, strict=True) if placement]
+        found = iter(self._as_of(state, [pair[0] for pair in own], [pair[1] for pair in own], [0] * len(own)))
+        return [
+            answer
+            if placement is None
+            else Answer(answer.offset, answer.place, answer.code, next(found), answer.superseded)
+            for answer, placement in drafts
+        ]
+
+    def more(self, state: State, queries: Sequence[MoreQuery]) -> list[Found]:
+        """See `TermIndex.search_more`."""
+        own = []
+        for query in queries:
+            at = state.place_of(query.place)
+            if at is None or not state.sources[at[0]].is_searchable(at[1]):
+                raise RefusedError(f"no image that can be searched for lies at place {query.place}", query.place)
+            if query.after < 0:
+                raise RefusedError(f"cannot pass over {query.after} candidates", query.place)
+            own.append(Placement(query.place, 0, Kind.SEARCHABLE, *at))
+        ids = state.ids(np.array([_reference(one) for one in own], np.int64))
+        return self._as_of(state, own, state.placements(ids), [query.after for query in queries])
+
+    def free(self, state: State, queries: Sequence[TermQuery], now: int) -> list[Found]:
+        """See `TermIndex.search`."""
+        if not queries:
+            return []
+        for query in queries:
+            self._check(query.terms[np.newaxis], query.k, query.after, query.min_overlap, query.as_of)
+        places = [now if query.as_of is None else query.as_of for query in queries]
+        known = state.placements([query.without for query in queries])
+        excluded = [
+            _excluded(found, place) if query.without != NO_IMAGE else -1
+            for query, place, found in zip(queries, places, known, strict=True)
+        ]
+        return self._found(
+            state,
+            Queries(
+                np.array([query.terms for query in queries], np.uint32),
+                np.array(places, np.int64),
+                np.array(excluded, np.int64),
+                np.array([query.min_overlap or self._settings.min_overlap for query in queries], np.int64),
+                _wanted(state, [query.after for query in queries], [query.k for query in queries]),
+            ),
+            [query.after for query in queries],
+            [query.k for query in queries],
+        )
+
+    def bare(self, state: State, terms: NDArray[np.uint32], k: int, min_overlap: int | None, as_of: int) -> Ranked:
+        """See `TermIndex.rank`."""
+        self._check(terms, k, 0, min_overlap, as_of)
+        n = len(terms)
+        queries = Queries(
+            np.ascontiguousarray(terms, np.uint32),
+            np.full(n, as_of, np.int64),
+            np.full(n, -1, np.int64),
+            np.full(n, min_overlap or self._settings.min_overlap, np.int64),
+            np.full(n, k + 1, np.int64),
+        )
+        hits = self._rank(state, queries)
+        sizes = np.minimum(hits.sizes, k)
+        filled = np.arange(k) < sizes[:, np.newaxis]
+        places = np.zeros((n, k), np.int64)
+        places[filled] = state.places(hits.entries[:, :k][filled])
+        return Ranked(places, hits.overlaps[:, :k], sizes, hits.sizes <= k, np.zeros(n, np.bool_), hits.touched)
+
+    def stored(self, state: State, image_ids: Sequence[ImageId]) -> list[Stored | None]:
+        """See `TermIndex.get`."""
+        return [
+            self._stored(state, image_id, found[-1]) if found else None
+            for image_id, found in zip(image_ids, state.placements(image_ids), strict=True)
+        ]
+
+    def stored_terms(self, state: State, image_ids: Sequence[ImageId]) -> list[NDArray[np.uint32] | None]:
+        """See `TermIndex.terms`."""
+        latest = [found[-1] if found else None for found in state.placements(image_ids)]
+        searchable = [one for one in latest if one is not None and one.kind is Kind.SEARCHABLE]
+        terms = iter(state.terms(np.array([_reference(one) for one in searchable], np.int64)))
+        return [next(terms) if one is not None and one.kind is Kind.SEARCHABLE else None for one in latest]
+
+    def nothing(self) -> Found:
+        """No candidates."""
+        return Found(
+            image_ids=(),
+            overlaps=np.empty(0, np.uint16),
+            places=np.empty(0, np.int64),
+            codes=np.empty((0, self._settings.code_bytes), np.uint8),
+            exhausted=True,
+        )
+
+    def _stored(self, state: State, image_id: ImageId, latest: Placement) -> Stored:
+        searchable = latest.kind is Kind.SEARCHABLE
+        hidden = not searchable or state.sources[latest.source].last_seen_by(latest.entry) is not None
+        return Stored(image_id, latest.version, latest.place, _code(state, latest), hidden)
+
+    def _draft(self, state: State, record: Record, placements: Sequence[Placement]) -> tuple[Answer, Placement | None]:
+        """The answer without its candidates, and what to search for; None when there is nothing to find."""
+        skipped = Answer(record.offset, NO_PLACE, b"", self.nothing())
+        if isinstance(record, Skip):
+            return skipped, None
+        met = meet(placements, record.version, record.offset)
+        own = met.placement
+        carries = isinstance(record, Insert)
+        if own is None:
+            if not met.superseded:
+                return skipped, None
+            code = record.code if isinstance(record, Insert) else b""
+            return Answer(record.offset, record.offset, code, self.nothing(), superseded=True), None
+        if own.kind is Kind.SKIPPED and not met.superseded:
+            return skipped, None
+        code = _code(state, own) if carries else b""
+        answer = Answer(record.offset, own.place, code, self.nothing(), met.superseded)
+        searched = own.kind is Kind.SEARCHABLE and carries and not met.superseded
+        return answer, own if searched else None
+
+    def _as_of(
+        self, state: State, own: Sequence[Placement], placements: Sequence[Sequence[Placement]], afters: Sequence[int]
+    ) -> list[Found]:
+        """Searches for what lies at some places, as of them."""
+        if not own:
+            return []
+        k = [self._settings.candidates] * len(own)
+        queries = Queries(
+            state.terms(np.array([_reference(one) for one in own], np.int64)),
+            np.array([one.place for one in own], np.int64),
+            np.array([_excluded(found, one.place) for one, found in zip(own, placements, strict=True)], np.int64),
+            np.full(len(own), self._settings.min_overlap, np.int64),
+            _wanted(state, afters, k),
+        )
+        return self._found(state, queries, afters, k)
+
+    def _found(self, state: State, queries: Queries, afters: Sequence[int], ks: Sequence[int]) -> list[Found]:
+        hits = self._rank(state, queries)
+        rows = []
+        for row, (size, after, k) in enumerate(zip(hits.sizes.tolist(), afters, ks, strict=True)):
+            rows.append(hits.entries[row, min(after, size) : min(after + k, size)])
+        references = np.concatenate(rows)
+        ids, places, codes = state.ids(references), state.places(references), state.codes(references)
+        found, at = [], 0
+        for row, mine in enumerate(rows):
+            last, after = at + len(mine), min(afters[row], int(hits.sizes[row]))
+            found.append(
+                Found(
+                    image_ids=tuple(ids[at:last]),
+                    overlaps=hits.overlaps[row, after : after + len(mine)],
+                    places=places[at:last],
+                    codes=codes[at:last],
+                    exhausted=int(hits.sizes[row]) <= afters[row] + ks[row],
+                    postings=int(hits.touched[row]),
+                )
+            )
+            at = last
+        return found
+
+    def _rank(self, state: State, queries: Queries) -> Hits:
+        hits = state.rank(queries, self._scratch)
+        self.queries += len(hits.sizes)
+        self.postings += int(hits.touched.sum())
+        return hits
+
+    def _check(self, terms: NDArray[np.uint32], k: int, after: int, min_overlap: int | None, as_of: int | None) -> None:
+        settings = self._settings
+        if terms.ndim != 2 or terms.shape[1] != settings.groups:
+            raise BadInputError(f"a query has {terms.shape[1:]} terms, the index takes ({settings.groups},)")
+        if len(terms) and int(terms.max()) >> settings.bits_per_group:
+            raise BadInputError(f"a query has a term of more than {settings.bits_per_group} bits")
+        if k < 1 or after < 0 or k + after > MAX_WANTED:
+            raise BadInputError(f"k must be at least 1, after at least 0, both at most {MAX_WANTED}, not {k}, {after}")
+        if min_overlap is not None and not 1 <= min_overlap <= settings.groups:
+            raise BadInputError(f"min_overlap must lie in 1 to the {settings.groups} groups, not {min_overlap}")
+        if as_of is not None and as_of < 0:
+            raise BadInputError(f"as_of is a place, not {as_of}")
+
+
+def _reference(placement: Placement) -> int:
+    return placement.source << 32 | placement.entry
+
+
+def _excluded(placements: Sequence[Placement], place: int) -> int:
+    older = latest_before(placements, place)
+    return -1 if older is None else _reference(older)
+
+
+def _code(state: State, placement: Placement) -> bytes:
+    if placement.kind is not Kind.SEARCHABLE:
+        return b""
+    return bytes(state.codes(np.array([_reference(placement)], np.int64))[0])
+
+
+def _wanted(state: State, afters: Sequence[int], ks: Sequence[int]) -> NDArray[np.int64]:
+    """One more than is returned, so that it is known whether any follow; never more than there is."""
+    there = sum(len(source.places) for source in state.sources) + 1
+    return np.array([max(1, min(after + k + 1, there)) for after, k in zip(afters, ks, strict=True)], np.int64)

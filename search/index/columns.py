@@ -1,0 +1,86 @@
+"""Entries in columns: what a tail hands over when it is sealed, what segments are merged into.
+
+An entry is a placed image version; entries are numbered in the order of their places. Only searchable ones have terms
+and a code, so these columns have their own, shorter numbering.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.index.id_table import IdColumn
+
+__all__ = ["Columns", "Kind"]
+
+
+class Kind(IntEnum):
+    """What an entry placed."""
+
+    SEARCHABLE = 1
+    SKIPPED = 2
+    REMOVED = 3
+    DROPPED = 4
+    """It was searchable once; it is hidden from all places that may still be asked for."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """Some entries, by ascending place."""
+
+    places: NDArray[np.int64]
+    versions: NDArray[np.uint64]
+    kinds: NDArray[np.uint8]
+    ids: IdColumn
+    rows: NDArray[np.uint8]
+    """(searchable, bytes) packed terms."""
+    codes: Sequence[NDArray[np.uint8]]
+    """(searchable, code bytes), in any number of pieces."""
+
+    def __len__(self) -> int:
+        """How many entries."""
+        return len(self.places)
+
+    @property
+    def searchable(self) -> NDArray[np.bool_]:
+        """Which entries have terms and a code."""
+        found: NDArray[np.bool_] = self.kinds == Kind.SEARCHABLE
+        return found
+
+    def without(self, dropped: NDArray[np.int64]) -> Columns:
+        """The same with some searchable entries dropped: they keep id, version and place."""
+        if len(dropped) == 0:
+            return self
+        kinds = self.kinds.copy()
+        kept = np.ones(len(kinds), np.bool_)
+        kept[dropped] = False
+        kinds[dropped] = Kind.DROPPED
+        rows = kept[self.searchable]
+        codes, at = [], 0
+        for piece in self.codes:
+            codes.append(piece[rows[at : at + len(piece)]])
+            at += len(piece)
+        return Columns(self.places, self.versions, kinds, self.ids, self.rows[rows], codes)
+
+    @staticmethod
+    def joined(parts: Sequence[Columns]) -> Columns:
+        """Parts whose places follow each other, as one."""
+        lengths = np.concatenate([np.zeros(1, np.int64), *(np.diff(part.ids.offsets) for part in parts)])
+        ids = IdColumn(np.cumsum(lengths, dtype=np.uint32), _concatenated([part.ids.data for part in parts]))
+        return Columns(
+            _concatenated([part.places for part in parts]),
+            _concatenated([part.versions for part in parts]),
+            _concatenated([part.kinds for part in parts]),
+            ids,
+            _concatenated([part.rows for part in parts]),
+            [piece for part in parts for piece in part.codes],
+        )
+
+
+def _concatenated(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return np.concatenate(arrays)

@@ -1,0 +1,68 @@
+"""How the inner loops are compiled (numba, without the GIL), and two instructions that Python has no words for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+__all__ = ["compiled", "load64", "prefetch", "whole"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def compiled(function: _Function) -> _Function:
+    """Compiles at the first call, keeps the machine code beside the source, and runs without the GIL."""
+    try:
+        return cast(_Function, numba.njit(nogil=True, cache=True, boundscheck=False)(function))
+    except RuntimeError:  # no folder where the machine code could be kept: compile at each start
+        return cast(_Function, numba.njit(nogil=True, boundscheck=False)(function))
+
+
+@compiled
+def _whole(value: Any) -> Any:
+    return np.int64(value)
+
+
+whole: Callable[[Any], int] = _whole
+"""For compiled code: a number of any type as a signed one of 64 bits, so that differences may be negative."""
+
+
+def _pointer(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    array = cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0])
+    return builder.gep(array.data, [args[1]])
+
+
+def _load64(_: Any, data: Any, index: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = _pointer(context, builder, signature, args)
+        word = builder.load(builder.bitcast(pointer, ir.IntType(64).as_pointer()))
+        word.align = 1
+        return word
+
+    return types.uint64(data, types.int64), generate
+
+
+def _prefetch(_: Any, data: Any, index: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        pointer = builder.bitcast(_pointer(context, builder, signature, args), byte)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(function, [pointer, ir.Constant(number, 0), ir.Constant(number, 3), ir.Constant(number, 1)])
+        return context.get_dummy_value()
+
+    return types.void(data, types.int64), generate
+
+
+load64: Callable[[NDArray[np.uint8], int], np.uint64] = intrinsic(_load64)
+"""For compiled code: the 8 bytes of a byte array from an index on, as a little-endian number, at any alignment."""
+
+prefetch: Callable[[NDArray[Any], int], None] = intrinsic(_prefetch)
+"""For compiled code: asks for the cache line of an array's element, without waiting for it."""

@@ -1,0 +1,421 @@
+"""The compiled search of one sealed segment: which entries share the most terms with each of a batch of queries.
+
+The numbers in posting lists are entries; entries with equal terms share the postings of the first of them (the head),
+and are listed under it in age order. So counting counts heads, and choosing expands them.
+
+A query goes through four steps, each query's lists being asked for from memory while the one before it is counted:
+
+1. *Read*: the lists are unpacked into a buffer, and each number is counted in a small table by its lowest bits. The
+   table fits into the cache nearest the processor, whatever the size of the segment; counters of all entries do not
+   (at a million entries that alone took longer than unpacking the lists).
+2. *Sift*: numbers whose small counter reached 2 may have an overlap of 2 or more. They are few, and are counted
+   exactly. All others have an overlap of 1.
+3. *Choose*, from the highest overlap down, until enough visible entries were met. Entries of overlap 1 are taken by age
+   from the buffer, those below a threshold first: lists begin with their oldest entries.
+4. *Order* what was chosen, overlap by overlap, by age.
+
+A query whose lists do not fit into the buffer is counted with one counter per entry instead. These counters are never
+cleared: each search counts from a higher base, and what is below the base counts as zero.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.index.compiled import compiled, load64, prefetch, whole
+from search.index.posting_lists import find_list
+from search.index.selection import keep_smallest, key_of, sort_keys
+
+__all__ = ["BUFFER", "SMALL", "search_segment"]
+
+SMALL = 1 << 16
+"""Counters of the small table, one byte each."""
+
+BUFFER = 1 << 15
+"""Postings of a query that is counted through the small table."""
+
+_BLOCK = 32
+_FULL = 255
+
+
+@compiled
+def _read_list(
+    data: NDArray[np.uint8],
+    start: int,
+    end: int,
+    size: int,
+    bound: int,
+    small: NDArray[np.uint8],
+    buffer: NDArray[np.int32],
+    filled: int,
+) -> int:
+    """Unpacks a list behind what fills the buffer and counts it in the small table; the new fill, -1: no room."""
+    room = buffer.shape[0]
+    flag = np.uint64(1) << np.uint64(8 * size - 1)
+    word = load64(data, start)
+    number = whole(word & (flag - np.uint64(1)))
+    at = start + size
+    if filled + 8 > room:
+        return -1
+    if word & flag:
+        while True:
+            buffer[filled] = number
+            filled += 1
+            slot = number & (SMALL - 1)
+            count = small[slot]
+            small[slot] = count + (count != _FULL)
+            if at >= end:
+                return filled
+            number = whole(load64(data, at) & (flag - np.uint64(1)))
+            at += size
+    buffer[filled] = number
+    filled += 1
+    slot = number & (SMALL - 1)
+    count = small[slot]
+    small[slot] = count + (count != _FULL)
+    while at < end and number < bound:
+        head = whole(data[at])
+        at += 1
+        gaps = _BLOCK
+        if head & 128:
+            gaps = whole(data[at])
+            at += 1
+        if filled + gaps > room:
+            return -1
+        width = head & 127
+        mask = (np.uint64(1) << np.uint64(width)) - np.uint64(1)
+        bit = whole(0)
+        for index in range(gaps):
+            gap = (load64(data, at + (bit >> 3)) >> np.uint64(bit & 7)) & mask
+            bit += width
+            number += whole(gap) + 1
+            buffer[filled + index] = number
+            slot = number & (SMALL - 1)
+            count = small[slot]
+            small[slot] = count + (count != _FULL)
+        filled += gaps
+        at += (bit + 7) >> 3
+    return filled
+
+
+@compiled
+def _sift(
+    small: NDArray[np.uint8],
+    buffer: NDArray[np.int32],
+    filled: int,
+    counts: NDArray[np.uint16],
+    base: int,
+    met: NDArray[np.int32],
+) -> int:
+    """Counts exactly what may have an overlap of 2; `met` gets the distinct numbers; how many."""
+    kept = 0
+    for index in range(filled):
+        number = buffer[index]
+        met[kept] = number
+        kept += small[number & (SMALL - 1)] >= 2
+    distinct = 0
+    for index in range(kept):
+        number = met[index]
+        count = counts[number]
+        met[distinct] = number
+        distinct += count <= base
+        counts[number] = max(count, np.uint16(base)) + np.uint16(1)
+    return distinct
+
+
+@compiled
+def _count_list(
+    data: NDArray[np.uint8],
+    start: int,
+    end: int,
+    size: int,
+    bound: int,
+    counts: NDArray[np.uint16],
+    base: int,
+    met: NDArray[np.int32],
+    distinct: int,
+) -> tuple[int, int]:
+    """Counts a list with a counter per entry; the distinct numbers met so far, and the length of the list."""
+    flag = np.uint64(1) << np.uint64(8 * size - 1)
+    word = load64(data, start)
+    few = (word & flag) != 0
+    number = whole(word & (flag - np.uint64(1)))
+    at = start + size
+    length = 1
+    gaps = 0
+    width = 0
+    bit = whole(0)
+    mask = np.uint64(0)
+    while True:
+        count = counts[number]
+        met[distinct] = number
+        distinct += count <= base
+        counts[number] = max(count, np.uint16(base)) + np.uint16(1)
+        if gaps == 0:
+            at += (bit + 7) >> 3
+            bit = 0
+            if at >= end or number >= bound:
+                return distinct, length
+            if few:
+                number = whole(load64(data, at) & (flag - np.uint64(1)))
+                at += size
+                length += 1
+                continue
+            head = whole(data[at])
+            at += 1
+            gaps = _BLOCK
+            if head & 128:
+                gaps = whole(data[at])
+                at += 1
+            width = head & 127
+            mask = (np.uint64(1) << np.uint64(width)) - np.uint64(1)
+            length += gaps
+        gaps -= 1
+        number += whole((load64(data, at + (bit >> 3)) >> np.uint64(bit & 7)) & mask) + 1
+        bit += width
+
+
+@compiled
+def _expand(
+    head: int,
+    level_key: int,
+    bound: int,
+    as_of: int,
+    excluded: int,
+    wanted: int,
+    shares: NDArray[np.uint64],
+    shared_heads: NDArray[np.uint32],
+    shared_starts: NDArray[np.uint32],
+    shared_entries: NDArray[np.uint32],
+    hidden: NDArray[np.int64],
+    keys: NDArray[np.int64],
+    first: int,
+    filled: int,
+) -> int:
+    """Adds the visible entries of a head to the keys from `first` on, of which the smallest `wanted` are kept."""
+    if head < bound and head != excluded and (hidden[head] == 0 or as_of < hidden[head]):
+        if filled == keys.shape[0]:
+            filled = keep_smallest(keys, first, filled, wanted)
+        keys[filled] = level_key | head
+        filled += 1
+    if (shares[head >> 6] >> np.uint64(head & 63)) & np.uint64(1):
+        row = np.searchsorted(shared_heads, np.uint32(head))
+        taken = 0
+        for index in range(shared_starts[row], shared_starts[row + 1]):
+            entry = whole(shared_entries[index])
+            if entry >= bound or taken == wanted:
+                break
+            if entry != excluded and (hidden[entry] == 0 or as_of < hidden[entry]):
+                if filled == keys.shape[0]:
+                    filled = keep_smallest(keys, first, filled, wanted)
+                keys[filled] = level_key | entry
+                filled += 1
+                taken += 1
+    return filled
+
+
+@compiled
+def _by_level(
+    met: NDArray[np.int32],
+    distinct: int,
+    counts: NDArray[np.uint16],
+    base: int,
+    ends: NDArray[np.int64],
+    order: NDArray[np.int32],
+) -> None:
+    """A counting sort of the numbers met by overlap; those of overlap c end up in order[ends[c - 1]:ends[c]]."""
+    ends[:] = 0
+    for index in range(distinct):
+        ends[counts[met[index]] - base] += 1
+    for level in range(1, ends.shape[0]):
+        ends[level] += ends[level - 1]
+    for index in range(distinct):
+        level = counts[met[index]] - base
+        ends[level] -= 1
+        order[ends[level]] = met[index]
+    for level in range(ends.shape[0] - 1):
+        ends[level] = ends[level + 1]
+    ends[ends.shape[0] - 1] = distinct
+
+
+@compiled
+def search_segment(
+    terms: NDArray[np.uint32],
+    bounds: NDArray[np.int64],
+    as_of: NDArray[np.int64],
+    excluded: NDArray[np.int64],
+    least: NDArray[np.int64],
+    wanted: NDArray[np.int64],
+    directory: NDArray[np.uint32],
+    bases: NDArray[np.int64],
+    data: NDArray[np.uint8],
+    rest_bits: int,
+    rest_bytes: int,
+    size: int,
+    shares: NDArray[np.uint64],
+    shared_heads: NDArray[np.uint32],
+    shared_starts: NDArray[np.uint32],
+    shared_entries: NDArray[np.uint32],
+    hidden: NDArray[np.int64],
+    small: NDArray[np.uint8],
+    buffer: NDArray[np.int32],
+    counts: NDArray[np.uint16],
+    base: int,
+    met: NDArray[np.int32],
+    order: NDArray[np.int32],
+    keys: NDArray[np.int64],
+    entries: NDArray[np.int64],
+    overlaps: NDArray[np.uint16],
+    sizes: NDArray[np.int64],
+    touched: NDArray[np.int64],
+) -> int:
+    """For each query the best entries of the segment, by overlap, then age.
+
+    Args:
+        terms: (n, groups)
+        bounds: (n,) only entries below are searched.
+        as_of: (n,) the place that an entry must be visible from.
+        excluded: (n,) an entry that is not to be found, or -1.
+        least: (n,) the lowest overlap wanted, at least 1.
+        wanted: (n,) how many entries at most.
+        directory: See `search.index.posting_lists`, as the next five.
+        bases: (groups,)
+        data: The lists.
+        rest_bits: Of a term.
+        rest_bytes: Before each list.
+        size: Bytes per number.
+        shares: Bitmap of the heads that share their postings.
+        shared_heads: (shared,) these heads, ascending.
+        shared_starts: (shared + 1,) where the further entries of each start.
+        shared_entries: The further entries, ascending for each head.
+        hidden: (entries,) 0, or one more than the last place that sees the entry.
+        small: (SMALL,) scratch, zero before and after.
+        buffer: (BUFFER,) scratch.
+        counts: (entries,) scratch: no counter is above `base`.
+        base: Where counting starts.
+        met: (entries + 1,) scratch.
+        order: (entries,) scratch.
+        keys: (at least 2 k,) scratch.
+        entries: (n, k) out.
+        overlaps: (n, k) out.
+        sizes: (n,) out: how many were found.
+        touched: (n,) out: increased by the postings read.
+
+    Returns:
+        Where counting starts next time.
+    """
+    queries, groups = terms.shape
+    starts = np.empty((2, groups), np.int64)
+    stops = np.empty((2, groups), np.int64)
+    ends = np.empty(groups + 1, np.int64)
+    rest_mask = (1 << rest_bits) - 1
+    for turn in range(queries + 1):
+        if turn < queries:
+            half = turn & 1
+            for group in range(groups):
+                place = whole(terms[turn, group]) >> rest_bits
+                start = bases[group] + whole(directory[group, place])
+                stop = bases[group] + whole(directory[group, place + 1])
+                starts[half, group] = start
+                stops[half, group] = stop
+                if stop > start:
+                    prefetch(data, start)
+                    if stop > start + 64:
+                        prefetch(data, start + 64)
+                    if stop > start + 128:
+                        prefetch(data, start + 128)
+                    if stop > start + 192:
+                        prefetch(data, start + 192)
+            if turn + 1 < queries:
+                for group in range(groups):
+                    prefetch(directory[group], whole(terms[turn + 1, group]) >> rest_bits)
+        if turn == 0:
+            continue
+        query = turn - 1
+        half = query & 1
+        sizes[query] = 0
+        bound = bounds[query]
+        if bound <= 0 or wanted[query] <= 0 or least[query] > groups:
+            continue
+        if base + groups > 65535:
+            counts[:] = 0
+            base = 0
+        # 1. and 2. Read, count, sift.
+        filled = 0
+        for group in range(groups):
+            start = starts[half, group]
+            stop = stops[half, group]
+            if rest_bits > 0 and stop > start:
+                rest = whole(terms[query, group]) & rest_mask
+                start, stop = find_list(data, start, stop, rest, rest_bytes)
+                starts[half, group] = start
+                stops[half, group] = stop
+            if stop > start and filled >= 0:
+                filled = _read_list(data, start, stop, size, bound, small, buffer, filled)
+        light = filled >= 0
+        distinct = 0
+        if light:
+            distinct = _sift(small, buffer, filled, counts, base, met)
+            touched[query] += filled
+        else:
+            for group in range(groups):
+                if stops[half, group] > starts[half, group]:
+                    distinct, length = _count_list(
+                        data, starts[half, group], stops[half, group], size, bound, counts, base, met, distinct
+                    )
+                    touched[query] += length
+        # 3. Choose.
+        _by_level(met, distinct, counts, base, ends, order)
+        need = wanted[query]
+        chosen = 0
+        level = groups
+        lowest = max(least[query], 2) if light else least[query]
+        while level >= lowest and chosen < need:
+            first = chosen
+            level_key = key_of(groups, level, 0)
+            for index in range(ends[level - 1], ends[level]):
+                chosen = _expand(
+                    whole(order[index]), level_key, bound, as_of[query], excluded[query], need - first,
+                    shares, shared_heads, shared_starts, shared_entries, hidden, keys, first, chosen,
+                )  # fmt: skip
+            chosen = keep_smallest(keys, first, chosen, need - first)
+            sort_keys(keys, first, chosen)
+            level -= 1
+        if light and least[query] <= 1 and chosen < need:
+            first = chosen
+            level_key = key_of(groups, 1, 0)
+            missing = need - first
+            limit = bound
+            if filled > 4 * missing:
+                limit = max(64, bound * 3 * missing // (2 * filled))
+            while True:
+                chosen = first
+                limit = min(limit, bound)
+                for index in range(ends[0], ends[1]):
+                    if order[index] < limit:
+                        chosen = _expand(
+                            whole(order[index]), level_key, bound, as_of[query], excluded[query], missing,
+                            shares, shared_heads, shared_starts, shared_entries, hidden, keys, first, chosen,
+                        )  # fmt: skip
+                for index in range(filled):
+                    number = whole(buffer[index])
+                    if number < limit and small[number & (SMALL - 1)] == 1:
+                        chosen = _expand(
+                            number, level_key, bound, as_of[query], excluded[query], missing,
+                            shares, shared_heads, shared_starts, shared_entries, hidden, keys, first, chosen,
+                        )  # fmt: skip
+                chosen = keep_smallest(keys, first, chosen, missing)
+                sort_keys(keys, first, chosen)
+                # Heads at or above the limit have no entry below it.
+                if limit >= bound or (chosen == need and keys[chosen - 1] < (level_key | limit)):
+                    break
+                limit *= 4
+        small[:] = 0
+        # 4. Hand over.
+        for index in range(chosen):
+            entries[query, index] = keys[index] & 0xFFFFFFFF
+            overlaps[query, index] = groups - (keys[index] >> 32)
+        sizes[query] = chosen
+        base += groups
+    return base

@@ -1,0 +1,283 @@
+"""The term index: a log-structured set of sealed segments and a tail in memory, behind `TermIndex`.
+
+A call plans what its new records do, writes that as one frame of the log, applies it to the tail, and searches. So a
+crash or a full disk leaves either all of a call or nothing, and opening replays the log through the same code. A full
+tail is sealed, and segments are merged, beside ongoing calls (`search.index.housekeeping`).
+
+One writer at a time; searches take no lock: they use the parts that made up the index when they began, which stay
+valid, and what is added or hidden later concerns later places alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.errors import RefusedError, UnavailableError
+from search.index.answers import Answers
+from search.index.codec import AppliedBatch, Effect, Hidden, decode_frame, encode_frame
+from search.index.columns import Kind
+from search.index.errors import IndexBrokenError, IndexDamagedError
+from search.index.folder import IndexFolder
+from search.index.housekeeping import Housekeeping
+from search.index.interface import (
+    Answer,
+    Found,
+    IndexStats,
+    MoreQuery,
+    Ranked,
+    Record,
+    Stored,
+    TermIndex,
+    TermQuery,
+)
+from search.index.planning import check_records, plan_batch
+from search.index.settings import IndexSettings
+from search.index.storehouse import Storehouse
+from search.types import ImageId, LogPosition
+
+__all__ = ["SegmentedIndex"]
+
+_KINDS = np.array([0, Kind.SEARCHABLE, Kind.SKIPPED, Kind.REMOVED], np.uint8)
+"""By effect."""
+
+
+class SegmentedIndex(TermIndex):
+    """A `TermIndex` in a folder of its own."""
+
+    def __init__(self, folder: Path, settings: IndexSettings, background: bool = True) -> None:
+        """Opens the folder, or makes it.
+
+        Args:
+            folder: For this index alone.
+            settings: The identity among them must be that of the folder.
+            background: Seal and merge in a thread. Without it only `tidy` does.
+
+        Raises:
+            IndexLockedError: Another process has the folder open.
+            MismatchError: The folder was made for other settings.
+            IndexDamagedError: The files are damaged.
+        """
+        self._settings = settings
+        self._writer = threading.RLock()
+        self._closed = False
+        self._broken = False
+        self._answers = Answers(settings)
+        self._folder = IndexFolder(folder, settings.identity)
+        try:
+            self._store = Storehouse(folder, settings, self._writer)
+            try:
+                self._position = self._store.manifest.position
+                self._images = self._store.images
+                self._replay()
+            except BaseException:
+                self._store.close()
+                raise
+        except BaseException:
+            self._folder.close()
+            raise
+        self._housekeeping = Housekeeping(self._store, background)
+
+    @property
+    def position(self) -> LogPosition:
+        """The last record applied."""
+        return self._position
+
+    @property
+    def images(self) -> int:
+        """How many images a search from the next place can find."""
+        return self._images
+
+    @property
+    def disk_bytes(self) -> int:
+        """The size of all files."""
+        return self._store.bytes().total
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return self._folder.path
+
+    def insert_and_search(self, log_id: str, records: Sequence[Record]) -> list[Answer]:
+        """See `TermIndex`."""
+        with self._writer:
+            self._check_open()
+            new = records[check_records(log_id, records, self._position, self._settings.shape) :]
+            if new:
+                self._insert(log_id, new)
+            state = self._store.state
+        return self._answers.to_records(state, records)
+
+    def search_more(self, queries: Sequence[MoreQuery]) -> list[Found]:
+        """See `TermIndex`."""
+        self._check_open()
+        return self._answers.more(self._store.state, queries)
+
+    def search(self, queries: Sequence[TermQuery]) -> list[Found]:
+        """See `TermIndex`."""
+        self._check_open()
+        return self._answers.free(self._store.state, queries, self._position.offset + 1)
+
+    def rank(
+        self, terms: NDArray[np.uint32], k: int, min_overlap: int | None = None, as_of: int | None = None
+    ) -> Ranked:
+        """See `TermIndex`."""
+        self._check_open()
+        place = self._position.offset + 1 if as_of is None else as_of
+        return self._answers.bare(self._store.state, terms, k, min_overlap, place)
+
+    def get(self, image_ids: Sequence[ImageId]) -> list[Stored | None]:
+        """See `TermIndex`."""
+        self._check_open()
+        return self._answers.stored(self._store.state, image_ids)
+
+    def terms(self, image_ids: Sequence[ImageId]) -> list[NDArray[np.uint32] | None]:
+        """See `TermIndex`."""
+        self._check_open()
+        return self._answers.stored_terms(self._store.state, image_ids)
+
+    def hide(self, place: int) -> None:
+        """See `TermIndex`."""
+        with self._writer:
+            self._check_open()
+            if not 0 <= place <= self._position.offset:
+                raise RefusedError(
+                    f"cannot hide place {place}: the last record applied has offset {self._position.offset}", place
+                )
+            self._hide(place)
+
+    def delete(self, image_id: ImageId) -> bool:
+        """See `TermIndex`."""
+        with self._writer:
+            self._check_open()
+            (placements,) = self._store.state.placements([image_id])
+            return bool(placements) and self._hide(placements[-1].place)
+
+    def release(self, offset: int) -> None:
+        """See `TermIndex`."""
+        self._check_open()
+        self._store.release(offset)
+        self._housekeeping.wake()
+
+    def stats(self) -> IndexStats:
+        """See `TermIndex`."""
+        self._check_open()
+        return self._store.stats(self._position, self._images, self._answers.queries, self._answers.postings)
+
+    def snapshot(self, folder: Path) -> LogPosition:
+        """See `TermIndex`."""
+        self._check_open()
+        return self._store.snapshot(folder, lambda: self._position)
+
+    def tidy(self) -> None:
+        """Seals and merges all that there is to seal and merge, now.
+
+        Raises:
+            UnavailableError: It could not be written; nothing changed.
+        """
+        self._check_open()
+        while self._housekeeping.step():
+            pass
+
+    def close(self) -> None:
+        """See `TermIndex`."""
+        self._housekeeping.stop()
+        with self._writer:
+            if not self._closed:
+                self._closed = True
+                self._store.close()
+                self._folder.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UnavailableError("the index is closed")
+        if self._broken:
+            raise IndexBrokenError("the index failed after a write and must be opened anew")
+
+    def _insert(self, log_id: str, new: Sequence[Record]) -> None:
+        self._housekeeping.make_room()
+        image_ids = list({record.image_id for record in new})
+        placed = self._store.state.placements(image_ids)
+        latest = {one: found[-1].version for one, found in zip(image_ids, placed, strict=True) if found}
+        self._write(plan_batch(log_id, new, latest.get, self._settings.shape))
+        if len(self._store.state.tail) >= self._settings.seal_entries:
+            self._store.rotate(self._position)
+            self._housekeeping.wake()
+
+    def _hide(self, place: int) -> bool:
+        """Hides what lies at a place; whether it was in sight."""
+        state = self._store.state
+        at = state.place_of(place)
+        if at is None:
+            return False
+        source = state.sources[at[0]]
+        seen_by = source.last_seen_by(at[1])
+        if not source.is_searchable(at[1]) or (seen_by is not None and seen_by <= self._position.offset):
+            return False
+        self._write(Hidden(place, self._position.offset))
+        return True
+
+    def _write(self, content: AppliedBatch | Hidden) -> None:
+        if isinstance(content, AppliedBatch):
+            # What can fail for want of memory comes before the write.
+            self._store.state.tail.reserve(len(content.effects))
+        self._store.append(encode_frame(content))
+        try:
+            self._apply(content)
+        except BaseException:
+            self._broken = True
+            raise
+
+    def _apply(self, content: AppliedBatch | Hidden) -> None:
+        if isinstance(content, AppliedBatch):
+            self._apply_batch(content)
+        else:
+            self._images -= self._hide_entry(content.place, content.hidden_from)
+
+    def _apply_batch(self, batch: AppliedBatch) -> None:
+        placed = np.flatnonzero(batch.effects != Effect.PASSED)
+        ids = [batch.image_ids[row] for row in placed.tolist()]
+        places = batch.first_offset + placed
+        before = self._store.state.placements(ids)
+        older = {one: found[-1].place for one, found in zip(ids, before, strict=True) if found}
+        kinds = _KINDS[batch.effects[placed]]
+        self._store.state.tail.add(places, batch.versions[placed], kinds, ids, batch.terms, batch.codes)
+        for image_id, place in zip(ids, places.tolist(), strict=True):
+            if image_id in older:
+                self._images -= self._hide_entry(older[image_id], place)
+            older[image_id] = place
+        self._images += int((kinds == Kind.SEARCHABLE).sum())
+        last = batch.first_offset + len(batch.effects) - 1
+        self._position = LogPosition(batch.log_id, last, int(batch.checksums[-1]))
+
+    def _hide_entry(self, place: int, hidden_from: int) -> bool:
+        state = self._store.state
+        at = state.place_of(place)
+        if at is None:
+            raise IndexDamagedError(f"place {place} is hidden but nothing was ever placed there")
+        return state.sources[at[0]].hide(at[1], hidden_from)
+
+    def _replay(self) -> None:
+        for where, frame in self._store.replay():
+            content = decode_frame(frame)
+            if isinstance(content, Hidden):
+                if self._store.state.place_of(content.place) is None:
+                    raise IndexDamagedError(f"{where}: place {content.place} is hidden but was never inserted")
+                self._apply(content)
+                continue
+            expected = self._position.offset + 1
+            if content.first_offset != expected or content.log_id != (self._position.log_id or content.log_id):
+                raise IndexDamagedError(
+                    f"{where}: records from offset {content.first_offset} of log {content.log_id!r} follow, "
+                    f"offset {expected} of log {self._position.log_id!r} was expected: build the index anew"
+                )
+            sizes = (content.terms.shape[1], content.codes.shape[1])
+            if sizes != (self._settings.groups, self._settings.code_bytes):
+                raise IndexDamagedError(f"{where}: groups and code bytes {sizes} are not those of the header")
+            self._apply(content)
+        if len(self._store.state.tail) >= self._settings.seal_entries:
+            self._store.rotate(self._position)

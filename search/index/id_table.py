@@ -1,0 +1,184 @@
+"""From an image id to the entries that carry it: a table that is built once and read from a mapped file.
+
+A 64-bit hash of the id's bytes (FNV-1a, then mixed by the end of MurmurHash3) picks a bucket by its highest bits; in
+a bucket, `tags` (the lowest 32 bits) and `entries` lie in the order of the tags, entries of one tag ascending. A hit is
+settled by comparing the id itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.index.compiled import compiled, whole
+from search.types import ImageId
+
+__all__ = ["IdColumn", "IdTable", "build_id_table", "find_entries"]
+
+_PER_BUCKET_BITS = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IdColumn:
+    """Ids of entries in UTF-8, one after the other."""
+
+    offsets: NDArray[np.uint32]
+    """(n + 1,)"""
+    data: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        """How many ids."""
+        return len(self.offsets) - 1
+
+    def __getitem__(self, entry: int) -> ImageId:
+        """One id."""
+        return ImageId(self.data[self.offsets[entry] : self.offsets[entry + 1]].tobytes().decode())
+
+    @staticmethod
+    def of(ids: Sequence[ImageId]) -> IdColumn:
+        """The column of some ids."""
+        return IdColumn.of_bytes([one.encode() for one in ids])
+
+    @staticmethod
+    def of_bytes(ids: Sequence[bytes]) -> IdColumn:
+        """The column of some ids in UTF-8."""
+        offsets = np.zeros(len(ids) + 1, np.uint32)
+        np.cumsum(np.fromiter(map(len, ids), np.uint32, len(ids)), out=offsets[1:])
+        return IdColumn(offsets, np.frombuffer(b"".join(ids), np.uint8))
+
+    def many(self, entries: NDArray[np.int64]) -> list[ImageId]:
+        """The ids of some entries."""
+        starts, ends = self.offsets[entries].tolist(), self.offsets[entries + 1].tolist()
+        view = memoryview(self.data.data)
+        return [ImageId(str(view[start:end], "utf-8")) for start, end in zip(starts, ends, strict=True)]
+
+    def bytes_list(self) -> list[bytes]:
+        """All ids."""
+        whole, edges = self.data.tobytes(), self.offsets.tolist()
+        return [whole[start:end] for start, end in pairwise(edges)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IdTable:
+    """Buckets of tags and entries."""
+
+    buckets: NDArray[np.uint32]
+    """(buckets + 1,) where each bucket starts."""
+    tags: NDArray[np.uint32]
+    entries: NDArray[np.uint32]
+
+
+def build_id_table(ids: IdColumn) -> IdTable:
+    """The table of a column of ids."""
+    n = len(ids)
+    bits = max(1, n.bit_length() - _PER_BUCKET_BITS)
+    hashes = np.empty(n, np.uint64)
+    _hash_ids(ids.offsets, ids.data, hashes)
+    buckets = np.zeros(2**bits + 1, np.uint32)
+    tags, entries = np.empty(n, np.uint32), np.empty(n, np.uint32)
+    _fill_buckets(hashes, bits, buckets, tags, entries)
+    return IdTable(buckets, tags, entries)
+
+
+def find_entries(table: IdTable, column: IdColumn, asked: IdColumn) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The entries that carry the ids asked for.
+
+    Returns:
+        (found,) the entries, ascending for each id, and (asked + 1,) where those of each id start.
+    """
+    hashes = np.empty(len(asked), np.uint64)
+    _hash_ids(asked.offsets, asked.data, hashes)
+    starts = np.zeros(len(asked) + 1, np.int64)
+    found = _find(
+        hashes, asked.offsets, asked.data, table.buckets, table.tags, table.entries, column.offsets, column.data, starts
+    )
+    return found, starts
+
+
+@compiled
+def _hash_ids(offsets: NDArray[np.uint32], data: NDArray[np.uint8], out: NDArray[np.uint64]) -> None:
+    for row in range(out.shape[0]):
+        code = np.uint64(14695981039346656037)
+        for at in range(offsets[row], offsets[row + 1]):
+            code = (code ^ np.uint64(data[at])) * np.uint64(1099511628211)
+        code ^= code >> np.uint64(33)
+        code *= np.uint64(0xFF51AFD7ED558CCD)
+        code ^= code >> np.uint64(33)
+        code *= np.uint64(0xC4CEB9FE1A85EC53)
+        out[row] = code ^ (code >> np.uint64(33))
+
+
+@compiled
+def _fill_buckets(
+    hashes: NDArray[np.uint64],
+    bits: int,
+    buckets: NDArray[np.uint32],
+    tags: NDArray[np.uint32],
+    entries: NDArray[np.uint32],
+) -> None:
+    shift = np.uint64(64 - bits)
+    for row in range(hashes.shape[0]):
+        buckets[(hashes[row] >> shift) + np.uint64(1)] += np.uint32(1)
+    for bucket in range(buckets.shape[0] - 1):
+        buckets[bucket + 1] += buckets[bucket]
+    ends = buckets[:-1].copy()
+    for row in range(hashes.shape[0]):
+        bucket = hashes[row] >> shift
+        tag = np.uint32(hashes[row] & np.uint64(0xFFFFFFFF))
+        at = whole(ends[bucket])
+        ends[bucket] += np.uint32(1)
+        first = whole(buckets[bucket])
+        while at > first and tags[at - 1] > tag:
+            tags[at] = tags[at - 1]
+            entries[at] = entries[at - 1]
+            at -= 1
+        tags[at] = tag
+        entries[at] = row
+
+
+@compiled
+def _find(
+    hashes: NDArray[np.uint64],
+    asked_offsets: NDArray[np.uint32],
+    asked: NDArray[np.uint8],
+    buckets: NDArray[np.uint32],
+    tags: NDArray[np.uint32],
+    entries: NDArray[np.uint32],
+    offsets: NDArray[np.uint32],
+    data: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    bits = 0
+    while (1 << bits) + 1 < buckets.shape[0]:
+        bits += 1
+    shift = np.uint64(64 - bits)
+    found = np.empty(16, np.int64)
+    size = 0
+    for row in range(hashes.shape[0]):
+        bucket = hashes[row] >> shift
+        tag = np.uint32(hashes[row] & np.uint64(0xFFFFFFFF))
+        length = whole(asked_offsets[row + 1]) - whole(asked_offsets[row])
+        for at in range(buckets[bucket], buckets[bucket + np.uint64(1)]):
+            if tags[at] != tag:
+                continue
+            entry = whole(entries[at])
+            start = whole(offsets[entry])
+            if whole(offsets[entry + 1]) - start != length:
+                continue
+            byte = 0
+            while byte < length and data[start + byte] == asked[asked_offsets[row] + byte]:
+                byte += 1
+            if byte < length:
+                continue
+            if size == found.shape[0]:
+                longer = np.empty(2 * size, np.int64)
+                longer[:size] = found
+                found = longer
+            found[size] = entry
+            size += 1
+        starts[row + 1] = size
+    return found[:size]

@@ -1,0 +1,126 @@
+"""The manifest: which files make up the index at this moment, and up to where of the log they go.
+
+It is replaced atomically. A file in the folder that it does not name is left over from work that was broken off, and is
+removed when the index is opened.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from crc32c import crc32c
+
+from search.errors import MismatchError
+from search.index.errors import IndexDamagedError
+from search.types import LogPosition
+
+__all__ = [
+    "MANIFEST_FORMAT",
+    "Manifest",
+    "log_name",
+    "read_manifest",
+    "remove_leftovers",
+    "sync_folder",
+    "write_manifest",
+]
+
+MANIFEST_FORMAT = 1
+"""A reader refuses any other."""
+
+_NAME = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The state of a folder."""
+
+    segments: tuple[str, ...] = ()
+    """Files, in order of age."""
+    hidden: str | None = None
+    """The file of what is hidden in these segments."""
+    first_log: int = 1
+    """The first log whose records are not in these segments."""
+    next_file: int = 1
+    """The number of the next segment or hidden file."""
+    position: LogPosition = field(default_factory=LogPosition)
+    """The last record in these segments."""
+    released: int = -1
+
+    def numbered(self, kind: str) -> tuple[str, Manifest]:
+        """The name of the next file of a kind, and the manifest that has used it up."""
+        return f"{kind}-{self.next_file:08d}", replace(self, next_file=self.next_file + 1)
+
+
+def log_name(number: int) -> str:
+    """The file of a log."""
+    return f"log-{number:08d}"
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a folder; None when there is none.
+
+    Raises:
+        IndexDamagedError: It cannot be read.
+        MismatchError: Another version of the format wrote it.
+    """
+    path = folder / _NAME
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        body = content["body"]
+        if content["crc32c"] != _checksum(body):
+            raise ValueError("its checksum is wrong")
+        if content["format"] != MANIFEST_FORMAT:
+            raise MismatchError(f"{path} has format {content['format']}, this program reads {MANIFEST_FORMAT}")
+        position = LogPosition(**body.pop("position"))
+        return Manifest(segments=tuple(body.pop("segments")), position=position, **body)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise IndexDamagedError(f"the manifest {path} cannot be read ({error}): restore it") from error
+
+
+def write_manifest(folder: Path, manifest: Manifest, sync: bool = True) -> None:
+    """Replaces the manifest; when this returns it survives a crash of the machine, as do the names in the folder."""
+    body = asdict(manifest)
+    content = {"format": MANIFEST_FORMAT, "crc32c": _checksum(body), "body": body}
+    temporary = folder / f"{_NAME}.tmp"
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2, sort_keys=True)
+        file.flush()
+        if sync:
+            os.fsync(file.fileno())
+    if sync:
+        sync_folder(folder)  # the files that it names come first
+    temporary.replace(folder / _NAME)
+    if sync:
+        sync_folder(folder)
+
+
+def remove_leftovers(folder: Path, manifest: Manifest) -> list[str]:
+    """Removes the files of work that was broken off; their names."""
+    named = {*manifest.segments, manifest.hidden}
+    removed = []
+    for path in sorted(folder.iterdir()):
+        kind, _, number = path.name.partition("-")
+        superseded_log = kind == "log" and number.isdigit() and int(number) < manifest.first_log
+        if path.suffix == ".tmp" or superseded_log or (kind in ("segment", "hidden") and path.name not in named):
+            path.unlink()
+            removed.append(path.name)
+    return removed
+
+
+def sync_folder(path: Path) -> None:
+    """Waits until the names in a folder are on disk."""
+    file = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _checksum(body: dict[str, Any]) -> int:
+    return int(crc32c(json.dumps(body, sort_keys=True).encode()))

@@ -1,0 +1,65 @@
+"""Bitmaps that count: how many of the bits before one are set.
+
+The rank of a bit is the row of its entry in a column that only some entries have. Beside the bitmap (words of 64 bits)
+lies one running count for each 8 words, 0.06 bytes a bit: Jacobson's rank, "Space-efficient static trees and graphs",
+FOCS 1989, with one level of counts.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.index.compiled import compiled, whole
+
+__all__ = ["bitmap_of", "counts_of", "rank_of"]
+
+_WORDS = 8
+
+
+def bitmap_of(flags: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """Flags as words, the first flag in the lowest bit; at least one word."""
+    packed = np.packbits(flags, bitorder="little")
+    padded = np.zeros((max(len(flags), 1) + 63) // 64 * 8, np.uint8)
+    padded[: len(packed)] = packed
+    return padded.view("<u8").astype(np.uint64)
+
+
+def counts_of(bitmap: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    """The bits set before each 8 words."""
+    ones = np.bitwise_count(bitmap)
+    running = np.concatenate((np.zeros(1, np.uint32), np.cumsum(ones, dtype=np.uint32)))
+    return running[:-1:_WORDS].astype(np.uint32)
+
+
+def rank_of(bitmap: NDArray[np.uint64], counts: NDArray[np.uint32], entries: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many bits are set before each of some entries; -1 where the entry's own is not."""
+    ranks = np.empty(len(entries), np.int64)
+    _rank(bitmap, counts, entries, ranks)
+    return ranks
+
+
+@compiled
+def _ones(word: np.uint64) -> int:
+    word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return whole((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@compiled
+def _rank(
+    bitmap: NDArray[np.uint64], counts: NDArray[np.uint32], entries: NDArray[np.int64], ranks: NDArray[np.int64]
+) -> None:
+    for row in range(entries.shape[0]):
+        entry = entries[row]
+        word = entry >> 6
+        bit = np.uint64(entry & 63)
+        if not (bitmap[word] >> bit) & np.uint64(1):
+            ranks[row] = -1
+            continue
+        first = word // _WORDS * _WORDS
+        rank = whole(counts[word // _WORDS])
+        for index in range(first, word):
+            rank += _ones(bitmap[index])
+        ranks[row] = rank + _ones(bitmap[word] & ((np.uint64(1) << bit) - np.uint64(1)))

@@ -1,0 +1,251 @@
+"""A sealed segment: one file, mapped into memory, of entries that follow each other in age.
+
+Sections of the file (see `search.index.section_file`), for n entries, s of them searchable, d distinct term sets:
+
+    places i64[n], versions u64[n], kinds u8[n]
+    id_offsets u32[n + 1], ids u8[...], id_buckets u32, id_tags u32[n], id_entries u32[n]
+    searchable u64 bitmap, searchable_counts u32       rank of an entry = its row among the codes
+    codes u8[s, code bytes]
+    heads u64 bitmap, heads_counts u32                 rank of a head = its row among the terms
+    terms u8[d, row bytes]                             packed (search.index.packing)
+    directory u32[groups, 2^b + 1], bases i64[groups], postings u8[...]    (search.index.posting_lists)
+    shares u64 bitmap                                  heads that share their postings
+    shared_heads u32, shared_starts u32, shared_entries u32
+    follower_entries u32, follower_heads u32           the same the other way, by entry
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.index.columns import Columns, Kind
+from search.index.counting import search_segment
+from search.index.errors import IndexDamagedError
+from search.index.id_table import IdColumn, IdTable, build_id_table, find_entries
+from search.index.packing import first_equal_rows, unpack_rows
+from search.index.planning import RecordShape
+from search.index.posting_lists import ListShape, PostingLists, invert
+from search.index.ranks import bitmap_of, counts_of, rank_of
+from search.index.section_file import SectionFile, write_sections
+from search.index.source import Batch, Hits, Scratch, Source
+from search.types import ImageId
+
+__all__ = ["MAX_SEGMENT_ENTRIES", "Segment", "write_segment"]
+
+MAX_SEGMENT_ENTRIES = 2**31 - 1
+"""Entry numbers are 32 bits, with their highest bit free."""
+
+
+def write_segment(path: Path, columns: Columns, shape: RecordShape, sync: bool = True) -> None:
+    """Writes the segment of some entries (at least one)."""
+    n = len(columns)
+    entries = np.flatnonzero(columns.searchable).astype(np.uint32)
+    firsts = first_equal_rows(columns.rows)
+    is_head = firsts == np.arange(len(firsts), dtype=np.uint32)
+    heads = np.zeros(n, np.bool_)
+    heads[entries[is_head]] = True
+    head_rows = columns.rows if is_head.all() else columns.rows[is_head]
+    lists = invert(head_rows, entries[is_head], ListShape.of(shape.groups, shape.bits_per_group, n))
+    searchable, head_bits = bitmap_of(columns.searchable), bitmap_of(heads)
+    table = build_id_table(columns.ids)
+    sections: dict[str, Sequence[NDArray[Any]]] = {
+        "places": [columns.places],
+        "versions": [columns.versions],
+        "kinds": [columns.kinds],
+        "id_offsets": [columns.ids.offsets],
+        "ids": [columns.ids.data],
+        "id_buckets": [table.buckets],
+        "id_tags": [table.tags],
+        "id_entries": [table.entries],
+        "searchable": [searchable],
+        "searchable_counts": [counts_of(searchable)],
+        "codes": [np.empty((0, shape.code_bytes), np.uint8), *columns.codes],
+        "heads": [head_bits],
+        "heads_counts": [counts_of(head_bits)],
+        "terms": [head_rows],
+        "directory": [lists.directory],
+        "bases": [lists.bases],
+        "postings": [lists.data],
+        **_sharing(entries, firsts, is_head, n),
+    }
+    write_sections(path, _facts(columns, shape, lists, int(is_head.sum())), sections, sync)
+
+
+def _facts(columns: Columns, shape: RecordShape, lists: PostingLists, term_sets: int) -> dict[str, Any]:
+    return {
+        "entries": len(columns),
+        "searchable": int(columns.searchable.sum()),
+        "term_sets": term_sets,
+        "first_place": int(columns.places[0]),
+        "last_place": int(columns.places[-1]),
+        "groups": shape.groups,
+        "bits_per_group": shape.bits_per_group,
+        "code_bytes": shape.code_bytes,
+        "directory_bits": lists.shape.directory_bits,
+        "number_bytes": lists.shape.number_bytes,
+        "postings": lists.postings,
+        "lists": lists.lists,
+        "squares": lists.squares,
+        "longest": lists.longest,
+    }
+
+
+def _sharing(
+    entries: NDArray[np.uint32], firsts: NDArray[np.uint32], is_head: NDArray[np.bool_], n: int
+) -> dict[str, Sequence[NDArray[Any]]]:
+    """Who shares the postings of whom, from both sides."""
+    followers = entries[~is_head]
+    leaders = entries[firsts[~is_head]]
+    order = np.argsort(leaders, kind="stable")
+    shared_heads, sizes = np.unique(leaders, return_counts=True)
+    shares = np.zeros(n, np.bool_)
+    shares[shared_heads] = True
+    starts = np.concatenate((np.zeros(1, np.uint32), np.cumsum(sizes, dtype=np.uint32)))
+    return {
+        "shares": [bitmap_of(shares)],
+        "shared_heads": [shared_heads],
+        "shared_starts": [starts],
+        "shared_entries": [followers[order]],
+        "follower_entries": [followers],
+        "follower_heads": [leaders],
+    }
+
+
+class Segment(Source):
+    """An open segment."""
+
+    def __init__(self, path: Path, shape: RecordShape) -> None:
+        """Maps and checks the file.
+
+        Raises:
+            IndexDamagedError: It is missing, damaged, or was written for other sizes.
+        """
+        self._file = SectionFile(path)
+        facts = self._file.facts
+        sizes = (facts["groups"], facts["bits_per_group"], facts["code_bytes"])
+        if sizes != (shape.groups, shape.bits_per_group, shape.code_bytes):
+            raise IndexDamagedError(
+                f"the segment {path} has groups, bits and code bytes {sizes}, the index "
+                f"{(shape.groups, shape.bits_per_group, shape.code_bytes)}: it is from another index"
+            )
+        self._shape = ListShape(sizes[0], sizes[1], facts["directory_bits"], facts["number_bytes"])
+        part = self._file
+        self._places, self._versions, self._kinds = part["places"], part["versions"], part["kinds"]
+        self._ids = IdColumn(part["id_offsets"], part["ids"])
+        self._id_table = IdTable(part["id_buckets"], part["id_tags"], part["id_entries"])
+        self._searchable, self._searchable_counts = part["searchable"], part["searchable_counts"]
+        self._heads, self._heads_counts = part["heads"], part["heads_counts"]
+        self._codes, self._terms = part["codes"], part["terms"]
+        self._directory, self._bases, self._postings = part["directory"], part["bases"], part["postings"]
+        self._sharing = (part["shares"], part["shared_heads"], part["shared_starts"], part["shared_entries"])
+        self._follower_entries, self._follower_heads = part["follower_entries"], part["follower_heads"]
+        self.hidden = np.zeros(len(self._places), np.int64)
+        self.hides: dict[int, int] = {}
+        self.hide_order: list[int] = []
+
+    @property
+    def path(self) -> Path:
+        """Of the file."""
+        return self._file.path
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Figures about the whole, from the header."""
+        return self._file.facts
+
+    @property
+    def section_bytes(self) -> Mapping[str, int]:
+        """The size of each section."""
+        return self._file.bytes
+
+    def __len__(self) -> int:
+        """How many entries."""
+        return len(self._places)
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """See `Source`."""
+        return self._places
+
+    @property
+    def versions(self) -> NDArray[np.uint64]:
+        """See `Source`."""
+        return self._versions
+
+    @property
+    def kinds(self) -> NDArray[np.uint8]:
+        """See `Source`."""
+        return self._kinds
+
+    def find(self, asked: Sequence[ImageId], column: IdColumn) -> list[list[int]]:
+        """See `Source`."""
+        found, starts = find_entries(self._id_table, self._ids, column)
+        if len(found) == 0:
+            return [[]] * len(asked)
+        edges = starts.tolist()
+        return [found[start:end].tolist() for start, end in pairwise(edges)]
+
+    def terms_of(self, entries: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """See `Source`."""
+        rows = rank_of(self._heads, self._heads_counts, self._heads_of(entries))
+        return unpack_rows(self._terms[rows], self._shape.groups, self._shape.bits)
+
+    def codes_of(self, entries: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """See `Source`."""
+        rows = entries
+        if len(self._codes) != len(self._places):
+            rows = rank_of(self._searchable, self._searchable_counts, entries)
+        codes: NDArray[np.uint8] = self._codes[rows]
+        return codes
+
+    def ids_of(self, entries: NDArray[np.int64]) -> list[ImageId]:
+        """See `Source`."""
+        return self._ids.many(entries)
+
+    def search(self, batch: Batch, scratch: Scratch) -> Hits:
+        """See `Source`."""
+        width = int(batch.wanted.max(initial=1))
+        hits = Hits.empty(len(batch.terms), width)
+        scratch.fit(len(self), width)
+        try:
+            scratch.base = search_segment(
+                batch.terms, self._bounds(batch.as_of), batch.as_of, batch.excluded, batch.least, batch.wanted,
+                self._directory, self._bases, self._postings,
+                self._shape.rest_bits, self._shape.rest_bytes, self._shape.number_bytes,
+                *self._sharing, self.hidden,
+                scratch.small, scratch.buffer, scratch.counts, scratch.base, scratch.met, scratch.order, scratch.keys,
+                hits.entries, hits.overlaps, hits.sizes, hits.touched,
+            )  # fmt: skip
+        except BaseException:
+            scratch.reset()
+            raise
+        return hits
+
+    def columns(self) -> Columns:
+        """All entries, as they were sealed."""
+        entries = np.flatnonzero(self._kinds == Kind.SEARCHABLE)
+        rows = self._terms
+        if len(rows) != len(entries):
+            rows = rows[rank_of(self._heads, self._heads_counts, self._heads_of(entries))]
+        return Columns(self._places, self._versions, self._kinds, self._ids, rows, [self._codes])
+
+    def _bounds(self, as_of: NDArray[np.int64]) -> NDArray[np.int64]:
+        bounds = np.full(len(as_of), len(self), np.int64)
+        inside = as_of <= self._places[-1]
+        if inside.any():
+            bounds[inside] = np.searchsorted(self._places, as_of[inside])
+        return bounds
+
+    def _heads_of(self, entries: NDArray[np.int64]) -> NDArray[np.int64]:
+        if len(self._follower_entries) == 0:
+            return entries
+        rows = np.searchsorted(self._follower_entries, entries)
+        rows[rows == len(self._follower_entries)] = 0
+        follows = self._follower_entries[rows] == entries
+        return np.where(follows, self._follower_heads[rows], entries).astype(np.int64)

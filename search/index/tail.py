@@ -1,0 +1,234 @@
+"""The tail: the youngest entries, in memory, compared one by one with each query.
+
+Terms lie group by group, so that one comparison instruction covers many entries. One thread adds; any number search
+meanwhile: growth replaces columns by longer copies, and what is added or hidden later concerns later places alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.index.columns import Columns, Kind
+from search.index.compiled import compiled, whole
+from search.index.id_table import IdColumn
+from search.index.packing import pack_rows
+from search.index.planning import RecordShape
+from search.index.selection import keep_smallest, key_of, sort_keys
+from search.index.source import Batch, Hits, Scratch, Source
+from search.types import ImageId
+
+__all__ = ["Tail"]
+
+_FIRST_CAPACITY = 256
+_Number = TypeVar("_Number", bound=np.generic)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Room:
+    """One row per entry; rows behind the last entry hold nothing."""
+
+    places: NDArray[np.int64]
+    versions: NDArray[np.uint64]
+    kinds: NDArray[np.uint8]
+    hidden: NDArray[np.int64]
+    codes: NDArray[np.uint8]
+    terms: NDArray[Any]
+    """(groups, entries), in the shortest type that holds them"""
+
+    @staticmethod
+    def of(shape: RecordShape, capacity: int) -> _Room:
+        return _Room(
+            np.empty(capacity, np.int64),
+            np.empty(capacity, np.uint64),
+            np.zeros(capacity, np.uint8),
+            np.zeros(capacity, np.int64),
+            np.zeros((capacity, shape.code_bytes), np.uint8),
+            np.zeros((shape.groups, capacity), np.uint16 if shape.bits_per_group <= 16 else np.uint32),
+        )
+
+    def copy_into(self, other: _Room, size: int) -> None:
+        for name in ("places", "versions", "kinds", "hidden", "codes"):
+            getattr(other, name)[:size] = getattr(self, name)[:size]
+        other.terms[:, :size] = self.terms[:, :size]
+
+
+class Tail(Source):
+    """Entries that are not sealed yet."""
+
+    def __init__(self, shape: RecordShape) -> None:
+        """Nothing is in it."""
+        self._shape = shape
+        self._room = _Room.of(shape, _FIRST_CAPACITY)
+        self._size = 0
+        self._ids: list[ImageId] = []
+        self._entries_of: dict[ImageId, list[int]] = {}
+        self.hides: dict[int, int] = {}
+        self.hide_order: list[int] = []
+
+    @property
+    def hidden(self) -> NDArray[np.int64]:  # type: ignore[override] # grows with the entries
+        """See `Source`."""
+        return self._room.hidden
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """See `Source`."""
+        size = self._size  # before the columns: they are only ever replaced by longer ones
+        return self._room.places[:size]
+
+    @property
+    def versions(self) -> NDArray[np.uint64]:
+        """See `Source`."""
+        return self._room.versions
+
+    @property
+    def kinds(self) -> NDArray[np.uint8]:
+        """See `Source`."""
+        return self._room.kinds
+
+    def __len__(self) -> int:
+        """How many entries."""
+        return self._size
+
+    def reserve(self, entries: int) -> None:
+        """Makes room for so many more entries; adding them then needs no memory worth mentioning."""
+        capacity = len(self._room.places)
+        while capacity < self._size + entries:
+            capacity *= 2
+        if capacity > len(self._room.places):
+            longer = _Room.of(self._shape, capacity)
+            self._room.copy_into(longer, self._size)
+            self._room = longer
+
+    def add(
+        self,
+        places: NDArray[np.int64],
+        versions: NDArray[np.uint64],
+        kinds: NDArray[np.uint8],
+        image_ids: Sequence[ImageId],
+        terms: NDArray[np.uint32],
+        codes: NDArray[np.uint8],
+    ) -> None:
+        """Appends entries behind all others.
+
+        Args:
+            places: (n,) ascending.
+            versions: (n,)
+            kinds: (n,)
+            image_ids: n of them.
+            terms: (searchable ones, groups)
+            codes: (searchable ones, code bytes)
+        """
+        first, last = self._size, self._size + len(places)
+        self.reserve(len(places))
+        room = self._room
+        rows = first + np.flatnonzero(kinds == Kind.SEARCHABLE)
+        room.places[first:last], room.versions[first:last], room.kinds[first:last] = places, versions, kinds
+        room.terms[:, rows] = terms.T
+        room.codes[rows] = codes
+        self._ids += image_ids
+        # Searches see the entries from here on, and look-ups by id below.
+        self._size = last
+        for row, image_id in enumerate(image_ids):
+            entries = self._entries_of.get(image_id, [])
+            self._entries_of[image_id] = [*entries, first + row]
+
+    def find(self, asked: Sequence[ImageId], column: IdColumn) -> list[list[int]]:
+        """See `Source`."""
+        return [self._entries_of.get(image_id, []) for image_id in asked]
+
+    def terms_of(self, entries: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """See `Source`."""
+        return np.ascontiguousarray(self._room.terms[:, entries].T).astype(np.uint32)
+
+    def codes_of(self, entries: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """See `Source`."""
+        return self._room.codes[entries]
+
+    def ids_of(self, entries: NDArray[np.int64]) -> list[ImageId]:
+        """See `Source`."""
+        return [self._ids[entry] for entry in entries.tolist()]
+
+    def search(self, batch: Batch, scratch: Scratch) -> Hits:
+        """See `Source`."""
+        size, room = self._size, self._room
+        width = int(batch.wanted.max(initial=1))
+        hits = Hits.empty(len(batch.terms), width)
+        scratch.fit(size, width)
+        bounds = np.searchsorted(room.places[:size], batch.as_of)
+        _scan(
+            batch.terms.astype(room.terms.dtype), bounds, batch.as_of, batch.excluded, batch.least, batch.wanted,
+            room.terms, room.kinds, room.hidden, np.empty(size, np.uint16), scratch.keys,
+            hits.entries, hits.overlaps, hits.sizes, hits.touched,
+        )  # fmt: skip
+        return hits
+
+    def columns(self) -> Columns:
+        """All entries."""
+        size, room = self._size, self._room
+        kinds = room.kinds[:size]
+        searchable = np.flatnonzero(kinds == Kind.SEARCHABLE)
+        return Columns(
+            room.places[:size],
+            room.versions[:size],
+            kinds,
+            IdColumn.of(self._ids[:size]),
+            pack_rows(self.terms_of(searchable), self._shape.bits_per_group),
+            [room.codes[searchable]],
+        )
+
+
+@compiled
+def _scan(
+    queries: NDArray[_Number],
+    bounds: NDArray[np.int64],
+    as_of: NDArray[np.int64],
+    excluded: NDArray[np.int64],
+    least: NDArray[np.int64],
+    wanted: NDArray[np.int64],
+    terms: NDArray[_Number],
+    kinds: NDArray[np.uint8],
+    hidden: NDArray[np.int64],
+    counts: NDArray[np.uint16],
+    keys: NDArray[np.int64],
+    entries: NDArray[np.int64],
+    overlaps: NDArray[np.uint16],
+    sizes: NDArray[np.int64],
+    touched: NDArray[np.int64],
+) -> None:
+    """Compares each query with each entry below its bound; see `search.index.counting.search_segment`."""
+    groups = queries.shape[1]
+    for query in range(queries.shape[0]):
+        bound = bounds[query]
+        counts[:bound] = 0
+        for group in range(groups):
+            term = queries[query, group]
+            for entry in range(bound):
+                counts[entry] += np.uint16(terms[group, entry] == term)
+        filled = 0
+        total = 0
+        for entry in range(bound):
+            overlap = whole(counts[entry])
+            total += overlap
+            if (
+                overlap >= least[query]
+                and kinds[entry] == 1
+                and entry != excluded[query]
+                and (hidden[entry] == 0 or as_of[query] < hidden[entry])
+            ):
+                if filled == keys.shape[0]:
+                    filled = keep_smallest(keys, 0, filled, wanted[query])
+                keys[filled] = key_of(groups, overlap, entry)
+                filled += 1
+        filled = keep_smallest(keys, 0, filled, wanted[query])
+        sort_keys(keys, 0, filled)
+        for index in range(filled):
+            entries[query, index] = keys[index] & 0xFFFFFFFF
+            overlaps[query, index] = groups - (keys[index] >> 32)
+        sizes[query] = filled
+        touched[query] += total

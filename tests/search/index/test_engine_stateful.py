@@ -1,0 +1,219 @@
+"""The index beside a brute-force oracle: random records, repeats, versions, removes, hides, seals, merges, releases."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from search.errors import BadInputError, LogGapError, RefusedError
+from search.index.engine import SegmentedIndex
+from search.index.interface import NO_IMAGE, Insert, MoreQuery, Record, Remove, Skip, TermQuery
+from search.types import ImageId
+from tests.search.index.index_oracle import LOG, Oracle, index_settings, insert, plain, plain_found
+
+IDS = st.sampled_from(["a", "b", "é/ f", "g" * 256]) | st.integers(0, 40).map("i{}".format)
+VERSIONS = st.just(1) | st.integers(0, 3) | st.just(2**64 - 1)
+TERMS = st.lists(st.integers(0, 3), min_size=4, max_size=4)
+CONTENT = st.tuples(st.sampled_from(["insert"] * 8 + ["skip", "remove", "unreadable"]), IDS, VERSIONS, TERMS)
+
+
+def record(offset: int, content: tuple[str, str, int, list[int]]) -> Record:
+    kind, image_id, version, terms = content
+    if kind == "insert":
+        return insert(offset, image_id, version, terms)
+    if kind == "remove":
+        return Remove(offset, offset + 1, ImageId(image_id), version)
+    return Skip(offset, offset + 1, ImageId(image_id if kind == "skip" else ""), version)
+
+
+class IndexBesideOracle(RuleBasedStateMachine):
+    """One index with a tiny tail, reopened now and then; every answer must be the oracle's."""
+
+    seal_entries = 5
+
+    @initialize(min_overlap=st.integers(1, 3), candidates=st.integers(1, 4))
+    def open(self, min_overlap: int, candidates: int) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.settings = index_settings(
+            min_overlap=min_overlap, candidates=candidates, seal_entries=self.seal_entries, merge_fan=2
+        )
+        self.index = self.opened()
+        self.oracle = Oracle(self.settings)
+        self.released = -1
+
+    def opened(self) -> SegmentedIndex:
+        return SegmentedIndex(Path(self.folder.name) / "index", self.settings, background=False)
+
+    def still_asked(self, first: int, last: int) -> list[Record]:
+        """Records of a stretch of the log whose searches are not released."""
+        return [one for one in self.oracle.log[first : last + 1] if one.offset > self.released]
+
+    @rule(contents=st.lists(CONTENT, min_size=1, max_size=20), back=st.integers(0, 8))
+    def apply(self, contents: list[tuple[str, str, int, list[int]]], back: int) -> None:
+        """A batch that may begin with records that were applied before."""
+        first = max(0, self.oracle.position + 1 - back)
+        old = self.oracle.log[first:]
+        new = [record(first + len(old) + index, content) for index, content in enumerate(contents)]
+        batch = [*old, *new]
+        self.oracle.apply(batch)
+        answers = self.index.insert_and_search(LOG, batch)
+        self.compare(batch, [plain(answer) for answer in answers])
+
+    @rule(data=st.data())
+    def ask_again(self, data: st.DataObject) -> None:
+        """Any stretch of the log is answered as ever."""
+        if self.oracle.log:
+            first = data.draw(st.integers(0, self.oracle.position))
+            batch = self.oracle.log[first : data.draw(st.integers(first, self.oracle.position)) + 1]
+            self.compare(batch, [plain(answer) for answer in self.index.insert_and_search(LOG, batch)])
+
+    def compare(self, batch: list[Record], answers: list[object]) -> None:
+        for one, answer in zip(batch, answers, strict=True):
+            expected = self.oracle.answer(one)
+            if expected.place > self.released or not expected.code:
+                assert answer == expected
+            else:  # its code and candidates may be gone, its place never
+                assert (answer.place, answer.superseded) == (expected.place, expected.superseded)  # type: ignore[attr-defined]
+
+    @rule(data=st.data())
+    def more(self, data: st.DataObject) -> None:
+        places = [one.offset for one in self.oracle.placed() if isinstance(one, Insert) and one.offset > self.released]
+        if places:
+            asked = data.draw(st.lists(st.tuples(st.sampled_from(places), st.integers(0, 9)), max_size=4))
+            found = self.index.search_more([MoreQuery(place, after) for place, after in asked])
+            assert [plain_found(one) for one in found] == [self.oracle.more(place, after) for place, after in asked]
+
+    @rule(data=st.data())
+    def search(self, data: st.DataObject) -> None:
+        now = self.oracle.position + 1
+        queries = data.draw(
+            st.lists(
+                st.builds(
+                    TermQuery,
+                    TERMS.map(lambda terms: np.array(terms, np.uint32)),
+                    k=st.integers(1, 5),
+                    after=st.integers(0, 4),
+                    min_overlap=st.none() | st.integers(1, 4),
+                    as_of=st.none() | st.integers(min(self.released + 1, now), now),
+                    without=(IDS | st.just(NO_IMAGE)).map(ImageId),
+                ),
+                max_size=4,
+            )
+        )
+        assert [plain_found(one) for one in self.index.search(queries)] == [self.oracle.free(one) for one in queries]
+        for query in queries:
+            ranked = self.index.rank(query.terms[np.newaxis], query.k, query.min_overlap, query.as_of)
+            bare = TermQuery(query.terms, query.k, 0, query.min_overlap, query.as_of)
+            candidates, exhausted = self.oracle.free(bare)
+            size = int(ranked.sizes[0])
+            assert ranked.places[0, :size].tolist() == [one.place for one in candidates]
+            assert ranked.overlaps[0, :size].tolist() == [one.overlap for one in candidates]
+            assert bool(ranked.exhausted[0]) == exhausted
+
+    @rule(ids=st.lists(IDS.map(ImageId), max_size=4))
+    def get(self, ids: list[ImageId]) -> None:
+        for image_id, got in zip(ids, self.index.get(ids), strict=True):
+            expected = self.oracle.stored(image_id)
+            if expected is not None and expected.hidden and got is not None:
+                assert (got.place, got.version, got.hidden) == (expected.place, expected.version, True)
+            else:
+                assert got == expected
+
+    @rule(data=st.data())
+    def hide(self, data: st.DataObject) -> None:
+        if self.oracle.log:
+            place = data.draw(st.integers(0, self.oracle.position))
+            self.index.hide(place)
+            self.oracle.hide(place)
+
+    @rule(image_id=IDS.map(ImageId))
+    def delete(self, image_id: ImageId) -> None:
+        before = self.oracle.stored(image_id)
+        assert self.index.delete(image_id) == (before is not None and not before.hidden)
+        if before is not None:
+            self.oracle.hide(before.place)
+
+    @rule()
+    def tidy(self) -> None:
+        self.index.tidy()
+
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        if self.oracle.log:
+            offset = data.draw(st.integers(0, self.oracle.position))
+            self.index.release(offset)
+            self.released = max(self.released, offset)
+
+    @rule(ahead=st.integers(2, 5))
+    def gaps_are_refused(self, ahead: int) -> None:
+        offset = self.oracle.position + ahead
+        with pytest.raises(LogGapError) as caught:
+            self.index.insert_and_search(LOG, [insert(offset, "a")])
+        assert caught.value.expected == self.oracle.position + 1
+
+    @rule(ahead=st.integers(1, 5))
+    def places_to_come_are_refused(self, ahead: int) -> None:
+        place = self.oracle.position + ahead
+        with pytest.raises(RefusedError):
+            self.index.search_more([MoreQuery(place, 0)])
+        with pytest.raises(RefusedError):
+            self.index.hide(place)
+
+    @rule()
+    def broken_batches_change_nothing(self) -> None:
+        offset = self.oracle.position + 1
+        bad = Insert(offset + 1, 0, ImageId("x"), 1, np.zeros(5, np.uint32), b"12")
+        with pytest.raises(BadInputError):
+            self.index.insert_and_search(LOG, [insert(offset, "x"), bad])
+
+    @rule()
+    def reopen(self) -> None:
+        self.index.close()
+        self.index = self.opened()
+
+    @rule()
+    def go_on_with_a_snapshot(self) -> None:
+        copy = Path(self.folder.name) / "copy"
+        assert self.index.snapshot(copy) == self.index.position
+        self.index.close()
+        shutil.rmtree(Path(self.folder.name) / "index")
+        copy.rename(Path(self.folder.name) / "index")
+        self.index = self.opened()
+
+    @invariant()
+    def position_and_count_agree(self) -> None:
+        assert self.index.position.offset == self.oracle.position
+        assert self.index.position.checksum == (self.oracle.log[-1].checksum if self.oracle.log else 0)
+        assert self.index.position.log_id == (LOG if self.oracle.log else "")
+        assert self.index.images == self.oracle.images()
+
+    def teardown(self) -> None:
+        if hasattr(self, "index"):
+            self.index.close()
+            self.folder.cleanup()
+
+
+class TailOfOneBesideOracle(IndexBesideOracle):
+    """The same where nearly everything is sealed at once, and merged in twos."""
+
+    seal_entries = 1
+
+
+@pytest.mark.parametrize("machine", [IndexBesideOracle, TailOfOneBesideOracle])
+def test_the_index_agrees_with_brute_force(machine: type[IndexBesideOracle]) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        ),
+    )
