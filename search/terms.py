@@ -8,6 +8,8 @@ The two error curves of this hashing, over all draws of the groups:
 
 - `found_probability`: two images whose bits differ in `distance` positions share at least `min_overlap` terms;
 - `missed_probability`: they do not.
+
+Each image has one term a group, so two images that share m of G terms have 2G - m different ones together: `jaccard`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import comb
+from math import acos, comb, pi
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,7 +31,9 @@ __all__ = [
     "MAX_GROUPS",
     "TermExtractor",
     "TermSettings",
+    "expected_overlap",
     "found_probability",
+    "jaccard",
     "missed_probability",
     "same_term_probability",
 ]
@@ -162,6 +166,20 @@ def missed_probability(settings: TermSettings, distance: int) -> float:
             for terms in range(settings.min_overlap)
         )
     )
+
+
+def jaccard(overlap: int, groups: int) -> float:
+    """The Jaccard index of the term sets of two images that share `overlap` terms."""
+    return overlap / (2 * groups - overlap)
+
+
+def expected_overlap(cosine: float, groups: int, bits_per_group: int) -> float:
+    """How many terms two images share, on average over hyperplanes and groups, by the cosine of their embeddings.
+
+    A random hyperplane separates two vectors at an angle t with probability t / pi (Goemans and Williamson, 1995).
+    The embeddings are taken as the hyperplanes see them: mean-centred.
+    """
+    return groups * (1.0 - acos(max(-1.0, min(1.0, cosine))) / pi) ** bits_per_group
 
 
 def _draw_groups(settings: TermSettings) -> NDArray[np.intp]:

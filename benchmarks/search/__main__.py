@@ -16,12 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.search import exact_peers
+from benchmarks.search import exact_peers, neighbours
 from benchmarks.search.bench import Bench
 from benchmarks.search.results import Results
 
 PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "peers": exact_peers.measure,
+    "faiss": neighbours.measure,
 }
 """By name, in the order in which they run."""
 

@@ -20,6 +20,7 @@ from stream.cli.publish_command import publish
 from stream.cli.read_commands import head, members, similar
 from stream.cli.status_command import status
 from stream.cli.train_command import train
+from stream.cli.tune_command import tune
 from stream.cli.verify_command import verify
 
 __all__ = ["app"]
@@ -84,4 +85,5 @@ app.command("dead-letters", rich_help_panel=_LOOKING)(dead_letters)
 app.add_typer(inspect_commands.app, name="tail", rich_help_panel=_LOOKING)
 
 app.command(rich_help_panel=_MODEL)(train)
+app.command(rich_help_panel=_MODEL)(tune)
 app.add_typer(model_command.app, name="model", rich_help_panel=_MODEL)

@@ -13,6 +13,7 @@ __all__ = ["Exit", "exit_for", "explain"]
 _EXTRAS = {
     "fastapi": "serve",
     "grpc": "serve",
+    "matplotlib": "tune",
     "numba": "serve",
     "psutil": "serve",
     "pyflink": "flink",

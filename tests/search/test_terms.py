@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from search.errors import BadInputError, SettingsError
-from search.terms import TermSettings, found_probability, missed_probability, same_term_probability
+from search.terms import (
+    TermSettings,
+    expected_overlap,
+    found_probability,
+    jaccard,
+    missed_probability,
+    same_term_probability,
+)
 
 DIMENSION = 24
 SETTINGS = TermSettings(DIMENSION, seed=5, bits=60, groups=9, bits_per_group=7, centre=np.full(DIMENSION, 0.25))
@@ -147,3 +154,22 @@ def test_settings_out_of_range_are_refused(values: dict[str, object]) -> None:
 def test_vectors_of_another_dimension_are_refused() -> None:
     with pytest.raises(BadInputError):
         EXTRACTOR.terms(np.ones((1, DIMENSION + 1), np.float32))
+
+
+def test_jaccard_is_that_of_the_term_sets() -> None:
+    first = {(group, 1) for group in range(9)}
+    second = {(group, 1 if group < 4 else 2) for group in range(9)}
+    assert jaccard(4, 9) == len(first & second) / len(first | second)
+
+
+@pytest.mark.parametrize("cosine", [1.0, 0.95, 0.7])
+def test_shared_terms_follow_the_cosine(cosine: float) -> None:
+    # Over ten draws of hyperplanes and groups: 600 groups, which share hyperplanes within a draw.
+    random = np.random.RandomState(29)
+    first, other = np.linalg.qr(random.standard_normal((64, 2)))[0].T.astype(np.float32)
+    turned = np.float32(cosine) * first + np.float32(np.sqrt(1 - cosine**2)) * other
+    shared = []
+    for seed in range(10):
+        left, right = TermSettings(64, seed, bits=256, groups=60, bits_per_group=5).build().terms([first, turned])
+        shared.append((left == right).sum())
+    assert np.mean(shared) == pytest.approx(expected_overlap(cosine, 60, 5), abs=4.0)

@@ -1,0 +1,40 @@
+"""What term settings find on the sample itself, counted with real terms: the check on what was predicted."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.tuning.prediction import TermChoice
+
+__all__ = ["measured_overlaps", "measured_recall"]
+
+
+def measured_recall(terms: NDArray[np.uint32], pairs: NDArray[np.int64], choice: TermChoice, seed: int = 1) -> float:
+    """The share of pairs of which an exact search for the one among all images returns the other.
+
+    Args:
+        terms: (n, groups) of every image, in order of age.
+        pairs: (p, 2) positions of copies.
+        choice: Minimum overlap and k; groups and bits are those of the terms.
+        seed: Of the end that is searched for, drawn for each pair.
+    """
+    turned = np.random.default_rng(seed).random(len(pairs))[:, None] < 0.5
+    asked = np.where(turned, pairs, pairs[:, ::-1])
+    asked = asked[np.argsort(asked[:, 0], kind="stable")]
+    queries, starts = np.unique(asked[:, 0], return_index=True)
+    found = 0
+    for query, wanted in zip(queries.tolist(), np.split(asked[:, 1], starts[1:]), strict=True):
+        overlaps = (terms == terms[query]).sum(axis=1)
+        overlaps[query] = 0
+        # Highest overlap first, then oldest: a stable sort keeps the order of age.
+        best = np.argsort(-overlaps, kind="stable")[: choice.candidates]
+        best = best[overlaps[best] >= choice.min_overlap]
+        found += int(np.isin(wanted, best).sum())
+    return found / len(asked)
+
+
+def measured_overlaps(terms: NDArray[np.uint32], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many terms the images of each pair share."""
+    overlaps: NDArray[np.int64] = (terms[pairs[:, 0]] == terms[pairs[:, 1]]).sum(axis=1)
+    return overlaps

@@ -1,0 +1,204 @@
+"""`neardup tune`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stream.cli.context import AsJson, CommandContext, SignalName, of
+from stream.cli.output import line, notes, progress_bar, show_json, table
+
+if TYPE_CHECKING:
+    from search.tuning.choose import Candidate
+    from stream.tuning import Tuning
+
+__all__ = ["tune"]
+
+_COLUMNS = ("", "groups", "bits each", "min overlap", "k", "copies found", "postings", "pairs scored", "ms", "bytes")
+_SHOWN = 8
+"""Choices of the curve that are printed."""
+
+
+def tune(
+    context: typer.Context,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Images with their search embeddings: a Parquet file, or a folder with index.parquet and"
+            " search_f16.npy; the sample without it.",
+        ),
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Which images are copies: CSV or Parquet with columns a and b, or image_id and group_id;"
+            " without it the file of the embeddings.",
+        ),
+    ] = None,
+    recall: Annotated[float, typer.Option(help="The share of pairs of copies that a search is to find.")] = 0.95,
+    images: Annotated[int, typer.Option(min=1, help="How many images the index is to hold.")] = 1_000_000,
+    max_ms: Annotated[
+        float,
+        typer.Option(min=0.01, help="What searching and scoring one image may take of one core, in milliseconds."),
+    ] = 5.0,
+    plots: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where the pictures go; tune/ in the data folder without it.")
+    ] = None,
+    write: Annotated[bool, typer.Option("--write", help="Write the choice into the settings file.")] = False,
+    signal: SignalName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Choose the term settings: the cheapest that find enough of the copies in a sample, at the size of your index.
+
+    Measures how often strangers and copies of the sample agree in a group of bits, predicts recall and cost of each way
+    of grouping, checks the choice on the sample, and draws the curve (PNG). An index is made for one choice: after
+    --write build it anew (neardup index build).
+
+    Examples:
+
+        neardup tune
+
+        neardup tune --embeddings photos.parquet --pairs copies.csv --recall 0.9 --images 5000000 --write
+    """
+    from search.tuning.cost import CostModel
+    from stream.demo.sample import SAMPLE
+    from stream.hashing import term_settings
+    from stream.tuning import tune as tune_terms
+    from stream.tuning_input import read_embeddings, read_pairs
+    from stream.tuning_plots import draw_curve, draw_overlap
+
+    settings = of(context).settings()
+    name, chosen = settings.signal(signal)
+    terms = term_settings(settings, chosen)
+    source = embeddings or settings.path(SAMPLE)
+    read = read_embeddings(source, terms.dimension)
+    copies = read_pairs(pairs or source, read.image_ids)
+    with progress_bar() as bar:
+        task = bar.add_task("trying", total=None, note="ways of grouping the bits")
+        tuning = tune_terms(
+            terms,
+            read,
+            copies,
+            images,
+            recall,
+            CostModel(max_image_us=max_ms * 1000),
+            lambda done, of_all: bar.update(task, completed=done, total=of_all),
+        )
+    folder = plots or settings.data_dir / "tune"
+    draw_curve(folder / "curve.png", tuning, recall)
+    draw_overlap(folder / "overlap.png", terms, read, copies, tuning)
+    written = _write(of(context), name, tuning) if write else None
+    if as_json:
+        show_json(_as_json(tuning, recall, folder, written))
+        return
+    _show(tuning, recall)
+    line(f"\npictures: {folder / 'curve.png'}, {folder / 'overlap.png'}")
+    if written is not None:
+        line(f"written to {written}; an index made for other terms is refused: build it anew (neardup index build)")
+
+
+def _write(context: CommandContext, name: str, tuning: Tuning) -> Path:
+    from stream.settings import DEFAULT_SETTINGS_FILE, SETTINGS_FILE_VARIABLE
+    from stream.settings_writer import write_values
+
+    named = os.environ.get(SETTINGS_FILE_VARIABLE, DEFAULT_SETTINGS_FILE)
+    path = context.settings_file or Path(named)
+    chosen = tuning.recommendation.chosen
+    choice, density = chosen.choice, chosen.prediction.density
+    write_values(
+        path,
+        {
+            f"signals.{name}.terms": {
+                "groups": choice.groups,
+                "bits_per_group": choice.bits_per_group,
+                "min_overlap": choice.min_overlap,
+                "candidates": choice.candidates,
+            },
+            f"signals.{name}.density": {
+                "images": density.images,
+                "unrelated_postings": density.unrelated_postings,
+                "copy_postings": density.copy_postings,
+            },
+        },
+    )
+    overriding = sorted(key for key in os.environ if key.upper().startswith(f"NEARDUP_SIGNALS__{name.upper()}__TERMS"))
+    if overriding:
+        notes().print(f"the environment still outranks the file: {', '.join(overriding)}", style="yellow")
+    return path
+
+
+def _show(tuning: Tuning, recall: float) -> None:
+    found = tuning.recommendation
+    line(f"{tuning.sample.images:,} images compared, {len(tuning.sample.copy_distance):,} pairs of copies asked for\n")
+    table(
+        ("bits in a group", "strangers agree", "above chance", "copies agree"),
+        (
+            (each.bits_per_group, f"{each.strangers:.3g}", f"{each.above_chance:.2f} x", f"{each.copies:.3f}")
+            for each in tuning.density
+        ),
+        right=("bits in a group", "strangers agree", "above chance", "copies agree"),
+    )
+    line("")
+    step = max(1, len(found.frontier) // _SHOWN)
+    rows = [("", one) for one in found.frontier[::step]]
+    table(
+        _COLUMNS,
+        (_row(mark, one) for mark, one in [*rows, ("now", tuning.current), ("chosen", found.chosen)]),
+        right=_COLUMNS[1:],
+    )
+    line("")
+    line(_reason(tuning, recall))
+
+
+def _reason(tuning: Tuning, recall: float) -> str:
+    found, images = tuning.recommendation, tuning.recommendation.chosen.prediction.images
+    got = found.chosen.prediction.recall
+    why = (
+        f"the cheapest that finds {recall:.0%} of the copies among {images:,} images (it finds {got:.1%})"
+        if found.reached
+        else f"nothing affordable finds {recall:.0%} of the copies among {images:,} images; this finds most: {got:.1%}"
+    )
+    return (
+        f"chosen: {why}\n"
+        f"checked on the sample itself: predicted {tuning.predicted_on_sample:.1%},"
+        f" counted {tuning.measured_on_sample:.1%}"
+    )
+
+
+def _row(mark: str, one: Candidate) -> tuple[object, ...]:
+    choice, prediction, cost = one.choice, one.prediction, one.cost
+    return (
+        mark,
+        choice.groups,
+        choice.bits_per_group,
+        choice.min_overlap,
+        choice.candidates,
+        f"{prediction.recall:.3f}",
+        f"{prediction.postings:,.0f}",
+        f"{prediction.found:,.0f}",
+        f"{cost.image_us / 1000:.2f}",
+        f"{cost.image_bytes:,.0f}",
+    )
+
+
+def _as_json(tuning: Tuning, recall: float, folder: Path, written: Path | None) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    found = tuning.recommendation
+    return {
+        "recall_wanted": recall,
+        "reached": found.reached,
+        "chosen": asdict(found.chosen),
+        "now": asdict(tuning.current),
+        "frontier": [asdict(one) for one in found.frontier],
+        "density": [asdict(each) for each in tuning.density],
+        "recall_on_sample": {"predicted": tuning.predicted_on_sample, "counted": tuning.measured_on_sample},
+        "reason": _reason(tuning, recall),
+        "pictures": [str(folder / "curve.png"), str(folder / "overlap.png")],
+        "written": None if written is None else str(written),
+    }

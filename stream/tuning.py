@@ -1,0 +1,115 @@
+"""From files to a recommendation of term settings, with everything that its reader wants to see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.terms import TermSettings
+from search.tuning.check import measured_recall
+from search.tuning.choose import Candidate, Grid, Recommendation, evaluate, recommend
+from search.tuning.cost import CostModel, cost_of
+from search.tuning.overlap import same_term_curve
+from search.tuning.prediction import TermChoice, predict
+from search.tuning.sample import SampleDistances, measure_distances
+from stream.tuning_input import Embeddings, Pairs
+
+__all__ = ["GroupDensity", "Tuning", "tune"]
+
+_CHECKED_PAIRS = 2_000
+_SHOWN_BITS = (8, 10, 12, 14, 16, 18, 20, 24)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupDensity:
+    """How often two images agree in one group of so many bits."""
+
+    bits_per_group: int
+    strangers: float
+    above_chance: float
+    """`strangers` by what independent, even bits would give."""
+    copies: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tuning:
+    """A recommendation and what it rests on."""
+
+    sample: SampleDistances
+    density: tuple[GroupDensity, ...]
+    recommendation: Recommendation
+    current: Candidate
+    """What the settings have now."""
+    predicted_on_sample: float
+    """Recall of the chosen settings, predicted for a corpus as large as the sample."""
+    measured_on_sample: float
+    """The same, counted with real terms."""
+
+
+def tune(
+    terms: TermSettings,
+    embeddings: Embeddings,
+    pairs: Pairs,
+    images: int,
+    recall: float,
+    model: CostModel,
+    on_progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Tuning:
+    """Measures the sample, tries the grid, picks, and checks the pick on the sample itself.
+
+    Args:
+        terms: The settings as they are: seed, bits and centre stay, the rest is to be chosen.
+        embeddings: Of the sample.
+        pairs: Its copies.
+        images: Of the corpus to plan for.
+        recall: The share of pairs of copies that are to be found.
+        model: What things cost.
+        on_progress: Called with how many ways of grouping are done, of how many.
+
+    Raises:
+        SettingsError: The recall wanted lies outside of 0 to 1, or nothing is affordable.
+        BadInputError: The sample is too small, or a vector is not finite.
+    """
+    bits = terms.build().hyperplanes.bits(embeddings.vectors)
+    sample = measure_distances(bits, pairs.rows, pairs.ignored)
+    recommendation = recommend(evaluate(sample, images, model, Grid(), on_progress), recall, model)
+    now = TermChoice(terms.groups, terms.bits_per_group, terms.min_overlap, terms.candidates)
+    chosen = recommendation.chosen.choice
+    return Tuning(
+        sample=sample,
+        density=tuple(_density(sample, each) for each in _SHOWN_BITS if each <= sample.bits),
+        recommendation=recommendation,
+        current=_costed(sample, images, now, model),
+        predicted_on_sample=_costed(sample, len(bits), chosen, model).prediction.recall,
+        measured_on_sample=_measured(terms, embeddings.vectors, pairs.rows, chosen),
+    )
+
+
+def _costed(sample: SampleDistances, images: int, choice: TermChoice, model: CostModel) -> Candidate:
+    (prediction,) = predict(
+        sample, images, choice.groups, choice.bits_per_group, [choice.min_overlap], [choice.candidates]
+    )
+    return Candidate(prediction, cost_of(prediction, model))
+
+
+def _density(sample: SampleDistances, bits_per_group: int) -> GroupDensity:
+    curve = same_term_curve(sample.bits, bits_per_group)
+    strangers = float(sample.typical_strangers @ curve / sample.typical_strangers.sum())
+    return GroupDensity(
+        bits_per_group, strangers, strangers * 2.0**bits_per_group, float(curve[sample.copy_distance].mean())
+    )
+
+
+def _measured(terms: TermSettings, vectors: NDArray[np.float32], pairs: NDArray[np.int64], choice: TermChoice) -> float:
+    some = np.random.default_rng(3).permutation(len(pairs))[:_CHECKED_PAIRS]
+    chosen = replace(
+        terms,
+        groups=choice.groups,
+        bits_per_group=choice.bits_per_group,
+        min_overlap=choice.min_overlap,
+        candidates=choice.candidates,
+    )
+    return measured_recall(chosen.build().terms(vectors), pairs[some], choice)

@@ -1,0 +1,60 @@
+"""`neardup tune` on the sample, with a small grid."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from search.tuning.choose import Grid
+from stream.cli.exits import Exit
+from stream.cli.main import main
+from stream.settings import load_settings
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    grid = Grid(groups=(64, 128), bits_per_group=(12, 16), min_overlaps=(1,), candidates=(100,))
+    monkeypatch.setattr("stream.tuning.Grid", lambda: grid)
+    file = tmp_path / "neardup.toml"
+    text = (ROOT / "neardup.toml").read_text(encoding="utf-8")
+    file.write_text(text.replace('"examples/photos/', f'"{ROOT}/examples/photos/'), encoding="utf-8")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    return file
+
+
+def test_it_measures_chooses_draws_and_writes(
+    settings_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--settings", str(settings_file), "tune", "--recall", "0.3", "--images", "20000", "--write", "--json"]
+    assert main([*command, "--plots", str(tmp_path / "plots")]) == Exit.OK
+    result = json.loads(capsys.readouterr().out)
+    assert result["reached"]
+    chosen = result["chosen"]["prediction"]
+    assert chosen["recall"] >= 0.3
+    assert abs(result["recall_on_sample"]["predicted"] - result["recall_on_sample"]["counted"]) < 0.05
+    for picture in result["pictures"]:
+        assert Path(picture).read_bytes().startswith(b"\x89PNG")
+    signal = load_settings(settings_file).signals["photos"]
+    assert signal.terms.groups == chosen["choice"]["groups"]
+    assert signal.terms.bits_per_group == chosen["choice"]["bits_per_group"]
+    assert signal.density.images == 20_000
+    assert signal.density.copy_postings == pytest.approx(chosen["copy_postings"], rel=1e-5)
+
+
+def test_it_says_when_nothing_is_enough(settings_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(settings_file, settings_file.with_suffix(".before"))
+    assert main(["--settings", str(settings_file), "tune", "--recall", "0.99"]) == Exit.OK
+    shown = capsys.readouterr().out
+    assert "nothing affordable finds 99%" in shown
+    assert "counted" in shown
+    assert settings_file.read_text() == settings_file.with_suffix(".before").read_text()
+
+
+def test_wrong_input_is_refused(settings_file: Path) -> None:
+    assert main(["--settings", str(settings_file), "tune", "--recall", "2"]) == Exit.USAGE
+    assert main(["--settings", str(settings_file), "tune", "--embeddings", "nowhere.parquet"]) == Exit.USAGE
