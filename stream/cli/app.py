@@ -16,6 +16,7 @@ from stream.cli.demo_command import demo
 from stream.cli.deployment_commands import down, up
 from stream.cli.exits import Exit
 from stream.cli.inspect_commands import dead_letters
+from stream.cli.label_command import label, label_tree
 from stream.cli.publish_command import publish
 from stream.cli.read_commands import head, members, similar
 from stream.cli.status_command import status
@@ -86,4 +87,6 @@ app.add_typer(inspect_commands.app, name="tail", rich_help_panel=_LOOKING)
 
 app.command(rich_help_panel=_MODEL)(train)
 app.command(rich_help_panel=_MODEL)(tune)
+app.command(rich_help_panel=_MODEL)(label)
+app.command("label-tree", rich_help_panel=_MODEL)(label_tree)
 app.add_typer(model_command.app, name="model", rich_help_panel=_MODEL)

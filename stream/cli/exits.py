@@ -11,6 +11,7 @@ from stream.errors import NotFoundError, NotSoundError
 __all__ = ["Exit", "exit_for", "explain"]
 
 _EXTRAS = {
+    "cv2": "label",
     "fastapi": "serve",
     "grpc": "serve",
     "matplotlib": "tune",

@@ -39,6 +39,7 @@ PLACES = {
     "rocksdict": ("storage.rocks",),
     "kafka": ("stream", "storage.serving.publisher"),
     "fastapi": ("storage.api",),
+    "cv2": ("search.labelling.matching", "search.labelling.edits"),
 }
 """Where each framework may be imported."""
 
@@ -47,6 +48,9 @@ EDGES = (
     "search.scoring.tf_model",
     "search.scoring.train",
     "search.scoring.export",
+    "search.labelling.matching",
+    "search.labelling.edits",
+    "search.labelling.training",
     "storage.serving",
     "storage.rocks",
     "storage.api",

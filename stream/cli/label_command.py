@@ -1,0 +1,192 @@
+"""`neardup label` and `neardup label-tree`: labels for training from the geometry of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from search.errors import BadInputError
+from stream.cli.context import AsJson, SignalName, of
+from stream.cli.output import counted, line, notes, progress_bar, show_json, table
+
+if TYPE_CHECKING:
+    from search.labelling.decision import DecisionTree
+    from search.labelling.labels import Label
+    from search.labelling.training import Agreement
+
+__all__ = ["label", "label_tree"]
+
+
+def label(
+    context: typer.Context,
+    pictures: Annotated[
+        list[Path], typer.Argument(metavar="PICTURES...", help="Two picture files, or one folder of pictures.")
+    ],
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Label only these pairs of the folder: CSV or Parquet with image_a and image_b."
+        ),
+    ] = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.parquet",
+            help="Label the pairs that the term search proposes: Parquet with image_id and search.",
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.parquet", help="Where the labels of a folder go.")] = None,
+    tree: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="The decision tree; the built-in one without it.")
+    ] = None,
+    signal: SignalName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell near-duplicate pictures from different ones by local features and geometry.
+
+    For a folder every pair is labelled (up to 100,000), or those of --pairs, or those that the term search proposes
+    from --embeddings. The image id of a picture is its file's name without the ending. The file of labels (--out) has
+    the columns image_a, image_b, label (1 near-duplicates, 0 different, empty where a picture cannot be read) and the
+    features of the geometry.
+
+    Examples:
+
+        neardup label one.jpg other.jpg
+
+        neardup label examples/photos/demo --out labels.parquet
+    """
+    from search.labelling.decision import BUILT_IN, read_tree
+    from search.serving.blas import use_one_blas_thread
+
+    use_one_blas_thread()
+    decides = read_tree(tree or BUILT_IN)
+    if len(pictures) == 2:
+        if pairs or embeddings or out:
+            raise BadInputError("--pairs, --embeddings and --out are for a folder, here are two pictures")
+        _label_two(pictures[0], pictures[1], decides, as_json)
+        return
+    if len(pictures) != 1:
+        raise BadInputError(f"two picture files or one folder are labelled, not {counted(len(pictures), 'path')}")
+    if pairs is not None and embeddings is not None:
+        raise BadInputError("--pairs and --embeddings both say which pairs are labelled: give one of them")
+    if out is None:
+        raise BadInputError("the labels of a folder need a file: --out FILE.parquet")
+    _label_folder(context, pictures[0], pairs, embeddings, out, decides, signal, as_json)
+
+
+def label_tree(
+    labels: Annotated[
+        Path, typer.Argument(metavar="LABELS.csv", help="Columns file (pictures beside it), source_id, and family.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE.json", help="Where the tree goes.")],
+    depth: Annotated[int, typer.Option(metavar="N", min=1, max=12, help="Questions before an answer, at most.")] = 4,
+    as_json: AsJson = False,
+) -> None:
+    """Train the decision tree of `neardup label` on pictures whose originals are known.
+
+    Pictures with the same source_id are copies of one photograph. More copies are made here (turned, mirrored, tilted,
+    ...), and pairs of different photographs with the same caption, logo or frame. Shown is how labels agree with the
+    known ones for photographs that took no part in the training.
+
+    Example:
+
+        neardup label-tree examples/photos/demo/demo.csv --out tree.json
+    """
+    from search.labelling.decision import write_tree
+    from search.labelling.training import cross_validate, measured_pairs, read_labelled, train_tree
+    from search.serving.blas import use_one_blas_thread
+
+    use_one_blas_thread()
+    pictures = read_labelled(labels)
+    with progress_bar() as bar:
+        task = bar.add_task("matching", total=None, note="")
+        found = measured_pairs(pictures, lambda done, total: bar.update(task, completed=done, total=total))
+    agreements = cross_validate(found, depth=depth)
+    made = train_tree(found, depth)
+    write_tree(made, out)
+    if as_json:
+        show_json({"tree": str(out), "nodes": len(made.nodes), "agreement": [asdict(one) for one in agreements]})
+        return
+    table(
+        ("pairs of", "duplicates", "pairs", "agreeing"),
+        [_agreement_row(one) for one in agreements],
+        right=("pairs", "agreeing"),
+    )
+    line(f"{out}: {counted(len(made.nodes), 'node')}, from {counted(len(found), 'pair')}")
+
+
+def _agreement_row(one: Agreement) -> tuple[object, ...]:
+    return one.kind, "yes" if one.duplicate else "no", one.pairs, one.agreeing
+
+
+def _label_two(first: Path, second: Path, tree: DecisionTree, as_json: bool) -> None:
+    from search.labelling.labels import label_pairs
+
+    (found,) = label_pairs([("a", "b")], {"a": first, "b": second}, tree)
+    if found.verification is None:
+        raise BadInputError(found.problem or "a picture cannot be read")
+    if as_json:
+        show_json(_verdict(found))
+        return
+    mirrored = ", mirrored" if found.duplicate and found.verification.mirrored else ""
+    line(f"{'near-duplicates' if found.duplicate else 'different'}{mirrored} (probability {found.probability:.3f})")
+    for name, value in asdict(found.verification).items():
+        line(f"{name:<16}{value:10.3f}")
+
+
+def _verdict(found: Label) -> dict[str, Any]:
+    features = asdict(found.verification) if found.verification else None
+    return {"duplicate": found.duplicate, "probability": found.probability, "features": features}
+
+
+def _label_folder(
+    context: typer.Context,
+    folder: Path,
+    listed: Path | None,
+    embeddings: Path | None,
+    out: Path,
+    tree: DecisionTree,
+    signal: str | None,
+    as_json: bool,
+) -> None:
+    from search.labelling.labels import label_pairs, write_labels
+    from search.labelling.pair_list import all_pairs, listed_pairs, pictures_of, proposed_pairs
+
+    images = pictures_of(folder)
+    if listed is not None:
+        chosen = listed_pairs(listed, images)
+    elif embeddings is not None:
+        from stream.hashing import term_settings
+
+        settings = of(context).settings()
+        chosen = proposed_pairs(list(images), embeddings, term_settings(settings, settings.signal(signal)[1]))
+    else:
+        chosen = list(all_pairs(list(images)))
+    with progress_bar() as bar:
+        task = bar.add_task("labelling", total=len(chosen), note="")
+        shown = _shown(label_pairs(chosen, images, tree), lambda: bar.advance(task))
+        duplicates, different, unknown = write_labels(shown, out)
+    if as_json:
+        show_json(
+            {
+                "labels": str(out),
+                "pairs": len(chosen),
+                "duplicates": duplicates,
+                "different": different,
+                "unreadable": unknown,
+            }
+        )
+        return
+    line(f"{out}: {counted(duplicates, 'pair')} of near-duplicates, {different:,} different")
+    if unknown:
+        notes().print(f"{counted(unknown, 'pair')} without a label: a picture cannot be read (column problem)")
+
+
+def _shown(labels: Iterable[Label], tick: Any) -> Iterator[Label]:
+    for one in labels:
+        yield one
+        tick()
