@@ -7,6 +7,7 @@
 | `score` | the same | required, as long as the signal's score embedding |
 | `image_version` | whole number, 0 or more | 1 where it is missing or null |
 | `created_at` | timestamp (UTC without a zone) or whole ms since the epoch | unknown where missing or null |
+| `place` | whole number, 0 or more | required where an index is built; not read otherwise |
 
 Other columns are not read. Whether the numbers make sense (finite, not all zero) is checked by the stream, as for any
 other producer; a row that fails lands in `dead-letter`.
@@ -36,6 +37,10 @@ _READ_BUFFER_BYTES = 1 << 20
 """Column chunks are read in pieces of this size; without it a whole row group would be held."""
 
 _DEFAULT_VERSION = 1
+
+NO_PLACE = -1
+"""The place of a row of a file that was opened without places."""
+
 _ELEMENT_TYPES: dict[Any, tuple[ElementType.ValueType, str]] = {
     pa.float16(): (FLOAT16, "<f2"),
     pa.float32(): (FLOAT32, "<f4"),
@@ -59,6 +64,8 @@ class ImageRow:
     created_at_ms: int
     search: Vector
     score: Vector
+    place: int = NO_PLACE
+    """The image version's place in the order, where the file was opened with places."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +79,14 @@ class _VectorColumn:
 class ImageFile:
     """A Parquet file of images. Iterating reads it from the start, in constant memory."""
 
-    def __init__(self, path: Path, search_dimension: int, score_dimension: int) -> None:
+    def __init__(self, path: Path, search_dimension: int, score_dimension: int, *, with_places: bool = False) -> None:
         """Opens the file and checks its columns.
+
+        Args:
+            path: The file.
+            search_dimension: Of the search embedding.
+            score_dimension: Of the score embedding.
+            with_places: Whether the file must have a column `place`.
 
         Raises:
             BadInputError: It is no Parquet file, or a column is missing or of another type or dimension.
@@ -94,6 +107,9 @@ class ImageFile:
         )
         self._check_optional(schema)
         wanted = ["image_id", "search", "score", "image_version", "created_at"]
+        if with_places:
+            self._check_places(schema)
+            wanted.append("place")
         self._columns = [name for name in wanted if name in schema.names]
 
     def __iter__(self) -> Iterator[ImageRow]:
@@ -109,6 +125,24 @@ class ImageFile:
                 first += batch.num_rows
         except (OSError, pa.ArrowException) as error:
             raise BadInputError(f"{self.path} is damaged after row {first}: {error}") from error
+
+    def last_place(self) -> int:
+        """The highest place, of a file that was opened with places; `NO_PLACE` for a file without rows.
+
+        Raises:
+            BadInputError: The column cannot be read.
+        """
+        try:
+            column = self._file.read(columns=["place"]).column("place")
+        except (OSError, pa.ArrowException) as error:
+            raise BadInputError(f"{self.path}: column place cannot be read: {error}") from error
+        highest = pc.max(column).as_py()
+        return NO_PLACE if highest is None else int(highest)
+
+    def _check_places(self, schema: Any) -> None:
+        kind = self._type(schema, "place")
+        if not pa.types.is_integer(kind):
+            raise BadInputError(f"{self.path}: column place must hold whole numbers, it holds {kind}")
 
     def _check_id(self, schema: Any) -> None:
         kind = self._type(schema, "image_id")
@@ -150,7 +184,8 @@ class ImageFile:
         versions = self._numbers(batch, "image_version", _DEFAULT_VERSION, first)
         created = self._numbers(batch, "created_at", 0, first)
         search, score = (self._vector_rows(batch.column(column.name), column, first) for column in self._vectors)
-        for row in zip(ids.to_pylist(), versions, created, search, score, strict=True):
+        places = self._places(batch, first)
+        for row in zip(ids.to_pylist(), versions, created, search, score, places, strict=True):
             yield ImageRow(*row)
 
     def _vector_rows(self, lists: Any, column: _VectorColumn, first: int) -> Iterator[Vector]:
@@ -170,6 +205,12 @@ class ImageFile:
         matrix = values.to_numpy(zero_copy_only=False).astype(column.dtype, copy=False).reshape(-1, column.dimension)
         for vector in matrix:
             yield Vector(column.element_type, vector.tobytes())
+
+    def _places(self, batch: Any, first: int) -> list[int]:
+        if "place" not in batch.schema.names:
+            return [NO_PLACE] * int(batch.num_rows)
+        self._refuse_nulls(batch.column("place"), "place", first)
+        return self._numbers(batch, "place", NO_PLACE, first)
 
     def _numbers(self, batch: Any, name: str, default: int, first: int) -> list[int]:
         if name not in batch.schema.names:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from stream.cli import inspect_commands, job_commands, model_command, serve_commands, topics_commands
+from stream.cli import index_command, inspect_commands, job_commands, model_command, serve_commands, topics_commands
 from stream.cli.context import CommandContext
 from stream.cli.demo_command import demo
 from stream.cli.deployment_commands import down, up
@@ -19,6 +19,7 @@ from stream.cli.inspect_commands import dead_letters
 from stream.cli.label_command import label, label_tree
 from stream.cli.publish_command import publish
 from stream.cli.read_commands import head, members, similar
+from stream.cli.search_command import search
 from stream.cli.status_command import status
 from stream.cli.train_command import train
 from stream.cli.tune_command import tune
@@ -75,11 +76,13 @@ app.command(rich_help_panel=_SERVICE)(status)
 app.add_typer(topics_commands.app, name="topics", rich_help_panel=_SERVICE)
 app.add_typer(job_commands.app, name="job", rich_help_panel=_SERVICE)
 app.add_typer(serve_commands.app, name="serve", rich_help_panel=_SERVICE)
+app.add_typer(index_command.app, name="index", rich_help_panel=_SERVICE)
 
 app.command(rich_help_panel=_IMAGES)(publish)
 app.command(rich_help_panel=_IMAGES)(head)
 app.command(rich_help_panel=_IMAGES)(members)
 app.command(rich_help_panel=_IMAGES)(similar)
+app.command(rich_help_panel=_IMAGES)(search)
 
 app.command(rich_help_panel=_LOOKING)(verify)
 app.command("dead-letters", rich_help_panel=_LOOKING)(dead_letters)

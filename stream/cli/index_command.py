@@ -1,0 +1,254 @@
+"""`neardup index`: what the index holds, copies of it, and building it anew."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stream.cli.context import AsJson, SignalName, of
+from stream.cli.output import counted, line, notes, progress_bar, show_json, table
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from search.serving.search_client import SearchClient
+    from stream.index_build.joined import KafkaJoined
+    from stream.index_build.sources import ImageSource
+    from stream.settings import Settings
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Look at the term index, copy it, build it anew.")
+
+CALL_S = 10.0
+"""Patience with one call."""
+
+COPY_S = 600.0
+"""Patience with a snapshot: what never changes is linked, the rest is copied."""
+
+SWITCH_S = 60.0
+"""How long a server that runs may take to come back with what was built."""
+
+STORAGE = "storage"
+"""The word for the storage server in the place of a file."""
+
+BACKGROUND = 10
+"""Niceness of a build: the stream goes first."""
+
+
+@app.command()
+def stats(context: typer.Context, signal: SignalName = None, as_json: AsJson = False) -> None:
+    """Show what the index holds, its size by part, and whether its density is still what its terms were chosen for.
+
+    Examples:
+
+        neardup index stats
+
+        neardup index stats --json
+    """
+    from google.protobuf.json_format import MessageToDict
+
+    with _client(of(context).running(), signal) as search:
+        found = search.stats()
+    if as_json:
+        show_json(
+            MessageToDict(found, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+            | {"bytes_total": sum(found.bytes.values())}
+        )
+        return
+    rows: list[tuple[str, object]] = [
+        ("folder", found.folder),
+        ("last offset applied", found.offset),
+        ("images", f"{found.images:,}"),
+        ("placed versions", f"{found.entries:,}"),
+        ("sealed segments", f"{found.segments}{' (merging)' if found.merging else ''}"),
+        ("not sealed yet", f"{found.tail:,}"),
+        ("distinct term sets", f"{found.term_sets:,}"),
+        ("postings of a search", f"{found.expected_postings:,.0f} expected, on average"),
+        ("searches since its start", f"{found.queries:,}"),
+        *((f"bytes of {part}", f"{size:,}") for part, size in sorted(found.bytes.items()) if size),
+        ("bytes", f"{sum(found.bytes.values()):,}"),
+    ]
+    if found.HasField("density"):
+        rows.append(("density", f"{found.density.drift}: {found.density.ratio:.2f} of what was planned"))
+    table(("", "value"), rows)
+
+
+@app.command()
+def snapshot(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Of the copy: letters, digits, '.', '_', '-'.")],
+    signal: SignalName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a consistent copy of the index while it runs, in signals/SIGNAL/index-snapshots/NAME.
+
+    Needs the api_token of the settings. Sealed segments are linked, so that a copy takes seconds and little space.
+
+    Example:
+
+        neardup index snapshot before-tuning
+    """
+    with _client(of(context).running(), signal) as search:
+        made = search.snapshot(name, COPY_S)
+    if as_json:
+        show_json({"folder": made.folder, "log_id": made.log_id, "offset": made.offset, "bytes": made.bytes})
+    else:
+        line(f"{made.folder}: up to offset {made.offset}, {made.bytes:,} bytes")
+
+
+@app.command()
+def build(
+    context: typer.Context,
+    sources: Annotated[
+        list[str],
+        typer.Option("--from", metavar="storage|FILE", help="Where the embeddings are; files may be named one by one."),
+    ],
+    signal: SignalName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build the index anew, beside the live one, with the settings as they are now; then switch to it.
+
+    From `storage`: the embeddings of all images, in order of place. From Parquet files: the columns of
+    `neardup publish`, and place. Then the records of `joined` behind them go in, and the new index takes the place of
+    the live one: a running search server starts again on it within seconds, and the job goes on where it was.
+
+    The way back from a lost or damaged index, and the way to other terms: change the settings, build, `neardup up`.
+    Stopped on its way it leaves the live index as it was.
+
+    Examples:
+
+        neardup index build --from storage
+
+        neardup index build --from images-1.parquet --from images-2.parquet
+    """
+    from search.index.home import IndexHome
+    from search.serving.search_intake import SearchIntake
+    from search.serving.search_server import index_settings
+    from stream.index_build.build import build_index
+    from stream.index_build.joined import KafkaJoined
+    from stream.interrupts import interruptible
+    from stream.servers import search_server_settings
+
+    settings = of(context).running()
+    name, chosen = settings.signal(signal)
+    os.nice(BACKGROUND)
+    server = search_server_settings(settings, name)
+    intake = SearchIntake(server.terms.build(), server.code.build())
+    told = index_settings(server, intake.extractor, intake.coder)
+    started = time.monotonic()
+    with ExitStack() as parts:
+        parts.enter_context(interruptible())
+        joined = parts.enter_context(KafkaJoined(settings.kafka.bootstrap, chosen.topic("joined")))
+        source = parts.enter_context(_source(settings, name, sources, joined))
+        bars = parts.enter_context(progress_bar())
+        built = build_index(IndexHome(server.folder), told, intake, source, joined, _Bars(bars))
+    took_s = time.monotonic() - started
+    serves = _wait_for(settings, name, built.folder)
+    if as_json:
+        show_json(
+            {
+                "signal": name,
+                "folder": str(built.folder),
+                "images": built.images,
+                "unfindable": built.unfindable,
+                "offset": built.position.offset,
+                "seconds": round(took_s, 3),
+                "serves": serves,
+            }
+        )
+        return
+    line(f"{built.folder}: {counted(built.images, 'image')} up to offset {built.position.offset}")
+    if built.unfindable:
+        notes().print(f"{counted(built.unfindable, 'image')} have a place and cannot be found: nobody could score them")
+    notes().print(f"built in {took_s:.1f} s; {_NOW[serves]}")
+
+
+_NOW = {
+    True: "the search server serves it",
+    False: "the search server opens it when it starts with these settings (`neardup up`)",
+}
+
+
+class _Bars:
+    """The two bars of a build."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._embeddings = bars.add_task("embeddings", total=None, note="")
+        self._order = bars.add_task("joined", total=None, note="")
+
+    def embeddings(self, done: int, total: int) -> None:
+        """So many images are in."""
+        self._bars.update(self._embeddings, completed=done, total=max(done, total))
+
+    def order(self, done: int, total: int) -> None:
+        """So many records of the order were applied behind them."""
+        self._bars.update(self._order, completed=done, total=total)
+
+
+@contextmanager
+def _client(settings: Settings, signal: str | None) -> Iterator[SearchClient]:
+    from search.serving.search_client import SearchClient
+
+    _, chosen = settings.signal(signal)
+    server = chosen.search
+    with closing(SearchClient(server.address, CALL_S, server.max_message_bytes, token=settings.api_token)) as client:
+        yield client
+
+
+@contextmanager
+def _source(settings: Settings, name: str, sources: list[str], joined: KafkaJoined) -> Iterator[ImageSource]:
+    from search.errors import BadInputError
+    from storage.serving.client import StorageClient
+    from stream.index_build.sources import FileSource, StoreSource
+
+    _, chosen = settings.signal(name)
+    if sources == [STORAGE]:
+        server = chosen.storage
+        with closing(StorageClient(server.address, CALL_S, server.max_message_bytes)) as storage:
+            yield StoreSource(storage.embeddings())
+        return
+    if STORAGE in sources:
+        raise BadInputError("an index is built from storage or from files, not from both")
+    yield FileSource(
+        [Path(each) for each in sources],
+        chosen.search_embedding.dimension,
+        chosen.score_embedding.dimension,
+        joined.topic_id,
+        joined.checksum,
+    )
+
+
+def _wait_for(settings: Settings, name: str, folder: Path) -> bool:
+    """Whether a server that runs came back with what was built."""
+    from search.errors import NeardupError
+    from search.index.home import IndexHome
+
+    current = IndexHome(folder.parent).current()
+    assert current is not None
+    deadline = time.monotonic() + SWITCH_S
+    with _client(settings, name) as search:
+        try:
+            described = search.describe()
+        except NeardupError:
+            return False
+        if (described.terms_fingerprint, described.code_fingerprint) != (
+            current.terms_fingerprint,
+            current.code_fingerprint,
+        ):
+            return False
+        while time.monotonic() < deadline:
+            try:
+                if Path(search.stats().folder).name == folder.name:
+                    return True
+            except NeardupError:
+                pass  # it is between its two lives
+            time.sleep(0.2)
+    return False

@@ -1,0 +1,99 @@
+"""`neardup search`."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stream.cli.context import AsJson, SignalName, of
+from stream.cli.output import show_json, table
+
+if TYPE_CHECKING:
+    from search.serving import search_pb2
+
+__all__ = ["search"]
+
+CALL_S = 10.0
+"""Patience with one call."""
+
+
+def search(
+    context: typer.Context,
+    image_id: Annotated[str | None, typer.Option("--image-id", metavar="ID", help="An image that is indexed.")] = None,
+    embedding: Annotated[
+        Path | None, typer.Option(metavar="FILE.npy", help="A search embedding: one vector, float16 or float32.")
+    ] = None,
+    k: Annotated[int, typer.Option("--k", min=1, max=10_000, help="How many candidates to show.")] = 10,
+    signal: SignalName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which images share the most terms with an image or an embedding: what the classifier would be asked about.
+
+    Nothing is inserted. What a verdict makes of such candidates is what `neardup similar` shows.
+
+    Examples:
+
+        neardup search --image-id clothing-0152ec2ee8
+
+        neardup search --embedding vector.npy --k 20 --json
+    """
+    from search.callers import Caller
+    from search.errors import BadInputError
+    from search.serving import search_pb2 as pb
+    from search.serving.search_client import SearchClient
+    from stream.errors import NotFoundError
+
+    if (image_id is None) == (embedding is None):
+        raise BadInputError("say either --image-id or --embedding")
+    query = pb.SearchQuery(k=k, image_id=image_id) if image_id is not None else None
+    if embedding is not None:
+        query = pb.SearchQuery(k=k, vector=_vector(embedding))
+    assert query is not None
+    server = of(context).signal(signal)[1].search
+    with closing(SearchClient(server.address, CALL_S, server.max_message_bytes, Caller.PEOPLE)) as client:
+        answer = client.search([query]).answers[0]
+    if not answer.known:
+        raise NotFoundError(f"the index has no image {image_id!r} that can be searched for")
+    found = _rows(answer.candidates)
+    if as_json:
+        show_json({"candidates": found, "exhausted": answer.candidates.exhausted, "cut": answer.candidates.cut})
+    else:
+        columns = ("image", "shared terms", "place")
+        table(columns, [tuple(row.values()) for row in found], right=columns[1:])
+
+
+def _vector(path: Path) -> search_pb2.Vector:
+    """The vector of a file.
+
+    Raises:
+        BadInputError: It holds no single vector of float16 or float32.
+    """
+    import numpy as np
+
+    from search.errors import BadInputError
+    from search.protos.events_pb2 import FLOAT16, FLOAT32
+    from search.serving.search_pb2 import Vector
+
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise BadInputError(f"{path} is no .npy file that can be read: {error}") from error
+    if values.ndim != 1 or values.dtype not in (np.float16, np.float32):
+        raise BadInputError(
+            f"{path} must hold one vector of float16 or float32, it holds {values.dtype} of shape {values.shape}"
+        )
+    kind, dtype = (FLOAT16, "<f2") if values.dtype == np.float16 else (FLOAT32, "<f4")
+    return Vector(element_type=kind, data=values.astype(dtype).tobytes())
+
+
+def _rows(found: search_pb2.Candidates) -> list[dict[str, Any]]:
+    import numpy as np
+
+    overlaps, places = np.frombuffer(found.overlaps, "<u2").tolist(), np.frombuffer(found.places, "<i8").tolist()
+    return [
+        {"image_id": image_id, "overlap": overlap, "place": place}
+        for image_id, overlap, place in zip(found.image_ids, overlaps, places, strict=True)
+    ]

@@ -1,0 +1,108 @@
+"""Building an index beside the live one and putting it in its place: the way back from a loss, and to other terms.
+
+The embeddings become a generation that stands where they end; then the order is read from there to its end, as the job
+reads it; then the pointer is switched. A build that ends early leaves nothing but what the next one removes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from search.index.home import IndexHome
+from search.index.opening import open_term_index
+from search.index.settings import IndexSettings
+from search.serving.search_intake import SearchIntake
+from search.types import LogPosition
+from stream.index_build.catch_up import OrderedLog, catch_up, check_log
+from stream.index_build.filling import fill
+from stream.index_build.rows import IndexRows, index_rows
+from stream.index_build.sources import ImageSource
+from stream.interrupts import undisturbed
+
+__all__ = ["Built", "Watcher", "build_index"]
+
+
+class Watcher(Protocol):
+    """Who is told how far a build is."""
+
+    def embeddings(self, done: int, total: int) -> None:
+        """So many images are in."""
+        ...
+
+    def order(self, done: int, total: int) -> None:
+        """So many records of the order were applied behind them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A generation that serves now."""
+
+    folder: Path
+    position: LogPosition
+    images: int
+    """That can be found."""
+    unfindable: int
+    """Images of the source that have a place and cannot be found: search or scorer could not take them."""
+
+
+@dataclass(slots=True)
+class _Count:
+    findable: int = 0
+    all: int = 0
+
+
+def build_index(
+    home: IndexHome,
+    settings: IndexSettings,
+    intake: SearchIntake,
+    source: ImageSource,
+    joined: OrderedLog,
+    watcher: Watcher,
+) -> Built:
+    """Builds a generation of an index and makes it the one that serves. Main thread only.
+
+    Args:
+        home: Where the index lives; the live generation stays as it is.
+        settings: What the index is told, and made for.
+        intake: Hashes.
+        source: The embeddings.
+        joined: The order, which goes on behind them.
+        watcher: Is told how far it is.
+
+    Raises:
+        IndexLockedError: Somebody builds already.
+        MismatchError: The order does not go on from where the embeddings end.
+        BadInputError: The embeddings are not those of this signal, or not in order.
+        UnavailableError: The order cannot be read, or the disk does not take the index.
+    """
+    check_log(source.position, joined)
+    with home.building() as folder:
+        count = _Count()
+        rows = index_rows(source, intake.extractor, intake.coder)
+        fill(
+            folder,
+            settings,
+            _counted(rows, count, lambda done: watcher.embeddings(done, source.images)),
+            source.position,
+        )
+        index = open_term_index(folder, settings)
+        try:
+            catch_up(index, joined, intake, watcher.order)
+            position, images = index.position, index.images
+        finally:
+            index.close()
+        with undisturbed():
+            served = home.adopt(folder, settings.identity)
+    return Built(served, position, images, count.all - count.findable)
+
+
+def _counted(rows: Iterable[IndexRows], count: _Count, on_progress: Callable[[int], None]) -> Iterator[IndexRows]:
+    for batch in rows:
+        yield batch
+        count.all += len(batch.places)
+        count.findable += int(batch.findable.sum())
+        on_progress(count.all)

@@ -1,0 +1,89 @@
+"""Bringing an index up to the end of the order: the records go in as the job would have them go in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from search.dead_letters import BadRecord, Reason
+from search.errors import RefusedError
+from search.index.interface import Record, TermIndex
+from search.notifications import decode_joined
+from search.serving.log_entries import log_entry, skip_entry
+from search.serving.search_intake import SearchIntake
+from search.types import LogPosition
+from stream.start_plan import Log, starting_offset
+
+__all__ = ["OrderedLog", "catch_up", "check_log"]
+
+ROUNDS = 5
+"""Readings to what is then the end: the order goes on meanwhile, and the job sends the last records anyway."""
+
+
+class OrderedLog(Protocol):
+    """`joined`, as it is read from outside of the job."""
+
+    def log(self) -> Log:
+        """Topic id, first offset that is left and next offset, as of now."""
+        ...
+
+    def checksum(self, offset: int) -> int | None:
+        """CRC-32C of a record; None where it is gone or not there yet."""
+        ...
+
+    def read(self, start: int, end: int) -> Iterator[Sequence[tuple[int, bytes]]]:
+        """The records from `start` to before `end`, some at a time: offset and payload."""
+        ...
+
+
+def check_log(position: LogPosition, joined: OrderedLog) -> None:
+    """Makes sure that an index with this position can go on from the order.
+
+    Raises:
+        MismatchError: The order is another one, or no longer has the records that follow; the message has both values.
+    """
+    starting_offset(joined.log(), {"the source of the build": position}, joined.checksum)
+
+
+def catch_up(
+    index: TermIndex, joined: OrderedLog, intake: SearchIntake, on_progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Applies all records after the index's position, until the end is reached or nearly so.
+
+    Args:
+        index: Follows the order.
+        joined: The order.
+        intake: Checks and hashes what comes in.
+        on_progress: Told how many records are applied, and how many were to be.
+
+    Raises:
+        MismatchError: The index cannot go on from there.
+        UnavailableError: The order cannot be read, or the index cannot be written.
+    """
+    check_log(index.position, joined)
+    done = 0
+    for _ in range(ROUNDS):
+        log, start = joined.log(), index.position.offset + 1
+        if start >= log.end:
+            return
+        total = done + log.end - start
+        for records in joined.read(start, log.end):
+            index.insert_and_search(log.topic_id, _records(records, intake))
+            done += len(records)
+            if on_progress is not None:
+                on_progress(done, total)
+
+
+def _records(payloads: Sequence[tuple[int, bytes]], intake: SearchIntake) -> list[Record]:
+    """What the index takes of records; one that it refuses is passed over, as the job has it passed over."""
+    decoded = {offset: decode_joined(payload) for offset, payload in payloads}
+    entries = {offset: log_entry(offset, payload, decoded[offset]) for offset, payload in payloads}
+    raw = dict(payloads)
+    while True:
+        try:
+            return intake.records(list(entries.values()))
+        except RefusedError as error:
+            if error.offset is None:
+                raise
+            bad = BadRecord(Reason.REFUSED, str(error))
+            entries[error.offset] = skip_entry(error.offset, raw[error.offset], decoded[error.offset], bad)

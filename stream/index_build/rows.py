@@ -1,0 +1,87 @@
+"""From images to rows of an index: both embeddings hashed, many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.errors import BadInputError
+from search.score_codes import ScoreCodes
+from search.terms import TermExtractor
+from search.types import ImageId
+from stream.index_build.sources import PlacedImage
+
+__all__ = ["IndexRows", "index_rows"]
+
+BATCH = 1024
+"""Images hashed at once: some 10 MB of float32."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IndexRows:
+    """Placed versions, in order of place. All columns have one row each."""
+
+    places: NDArray[np.int64]
+    image_ids: Sequence[ImageId]
+    versions: Sequence[int]
+    findable: NDArray[np.bool_]
+    terms: NDArray[np.uint32]
+    """(n, groups); zeros where the row is not findable."""
+    codes: NDArray[np.uint8]
+    """(n, code bytes); likewise."""
+
+
+def index_rows(images: Iterable[PlacedImage], extractor: TermExtractor, coder: ScoreCodes) -> Iterator[IndexRows]:
+    """The rows of images, batch after batch; each row depends on its own image alone.
+
+    Raises:
+        BadInputError: A vector has another dimension than the signal's; the message names the image.
+    """
+    remaining = iter(images)
+    while batch := list(islice(remaining, BATCH)):
+        yield _rows(batch, extractor, coder)
+
+
+def _rows(batch: Sequence[PlacedImage], extractor: TermExtractor, coder: ScoreCodes) -> IndexRows:
+    terms = np.zeros((len(batch), extractor.settings.groups), np.uint32)
+    codes = np.zeros((len(batch), coder.code_bytes), np.uint8)
+    findable = np.zeros(len(batch), np.bool_)
+    search, score = [], []
+    for row, image in enumerate(batch):
+        if not image.findable:
+            continue
+        seen = _vector(image, "search", image.search_vector, extractor.settings.dimension)
+        scored = _vector(image, "score", image.score_vector, coder.dimension)
+        if seen is not None and scored is not None:
+            findable[row] = True
+            search.append(seen)
+            score.append(scored)
+    if search:
+        terms[findable] = extractor.terms(search)
+        codes[findable] = coder.codes(score)
+    return IndexRows(
+        places=np.array([image.place for image in batch], np.int64),
+        image_ids=[image.image_id for image in batch],
+        versions=[image.version for image in batch],
+        findable=findable,
+        terms=terms,
+        codes=codes,
+    )
+
+
+def _vector(image: PlacedImage, name: str, data: bytes, dimension: int) -> NDArray[np.floating[Any]] | None:
+    """The numbers of a vector as the stream would take them; None where it would not take them."""
+    if not data:
+        return None
+    if len(data) not in (2 * dimension, 4 * dimension):
+        raise BadInputError(
+            f"image {image.image_id!r} at place {image.place} has a {name} vector of {len(data)} bytes, the signal's "
+            f"have {2 * dimension} (float16) or {4 * dimension} (float32)"
+        )
+    values = np.frombuffer(data, "<f2" if len(data) == 2 * dimension else "<f4").astype(np.float32)
+    return values if np.isfinite(values).all() and values.any() else None

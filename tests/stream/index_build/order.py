@@ -1,0 +1,142 @@
+"""An order of records with everything in it, the index that the job would have made of it, and its embeddings."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from crc32c import crc32c
+
+from search.dead_letters import BadRecord
+from search.index.interface import TermIndex
+from search.notifications import decode_joined
+from search.protos.events_pb2 import FLOAT16, JoinedRecord
+from search.serving.search_intake import SearchIntake
+from search.serving.search_server import SearchServerSettings, open_index
+from search.types import Candidate, ImageId, LogPosition
+from storage.embeddings import EmbeddingsPage, PlacedEmbedding
+from storage.records import StoreState
+from stream.index_build.catch_up import _records
+from stream.start_plan import Log
+from tests.search.serving.search_house import image, server_settings
+
+TOPIC_ID = "topic-id-1"
+
+
+@dataclass
+class FakeJoined:
+    """An `OrderedLog` in memory; `grows` is appended to it when it is read for the first time."""
+
+    records: list[bytes]
+    topic_id: str = TOPIC_ID
+    first: int = 0
+    grows: list[bytes] = field(default_factory=list)
+
+    def log(self) -> Log:
+        return Log("joined", self.topic_id, self.first, len(self.records))
+
+    def checksum(self, offset: int) -> int | None:
+        return crc32c(self.records[offset]) if self.first <= offset < len(self.records) else None
+
+    def read(self, start: int, end: int) -> Iterator[Sequence[tuple[int, bytes]]]:
+        assert start >= self.first
+        for at in range(start, end, 7):
+            yield [(offset, self.records[offset]) for offset in range(at, min(at + 7, end))]
+        self.records += self.grows
+        self.grows = []
+
+
+def record(image_id: str, seed: int, near: float = 0.0, version: int = 1) -> bytes:
+    joined = JoinedRecord(image=image(image_id, seed, near, version))
+    return joined.SerializeToString(deterministic=True)
+
+
+def refused(image_id: str, version: int = 1) -> bytes:
+    """A record that can be read, and whose vector the index does not take."""
+    joined = JoinedRecord(image=image(image_id, 1, version=version))
+    joined.image.search_type, joined.image.search_vector = FLOAT16, b"\x00\x3c" * 5
+    return joined.SerializeToString(deterministic=True)
+
+
+def some_order(count: int, seed: int) -> list[bytes]:
+    """Clusters of copies, repeated records, new and old versions, garbage, refused vectors."""
+    chosen = random.Random(seed)
+    records = []
+    for offset in range(count):
+        image_id = f"i{chosen.randrange(count * 2 // 3)}"
+        version = chosen.choice((1, 1, 1, 1, 2, 3))
+        kind = chosen.random()
+        if kind < 0.03:
+            records.append(b"garbage %d" % offset)
+        elif kind < 0.06:
+            records.append(refused(image_id, version))
+        elif kind < 0.12 and records:
+            records.append(chosen.choice(records))
+        else:
+            records.append(record(image_id, chosen.randrange(12), chosen.randrange(20) / 200, version))
+    return records
+
+
+def settings_in(folder: Path, **terms: object) -> SearchServerSettings:
+    return server_settings(folder / "index", **terms)
+
+
+def intake_of(settings: SearchServerSettings) -> SearchIntake:
+    return SearchIntake(settings.terms.build(), settings.code.build())
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer of the index that can be compared."""
+
+    place: int
+    code: bytes
+    superseded: bool
+    candidates: tuple[Candidate, ...]
+
+
+def as_the_job_does(index: TermIndex, records: Sequence[bytes], intake: SearchIntake) -> list[Answered]:
+    """Applies records from the index's position on."""
+    start = index.position.offset + 1
+    entries = _records([(start + row, payload) for row, payload in enumerate(records)], intake)
+    answers = index.insert_and_search(TOPIC_ID, entries)
+    return [Answered(one.place, one.code, one.superseded, one.found.candidates()) for one in answers]
+
+
+def live_index(settings: SearchServerSettings, records: Sequence[bytes]) -> TermIndex:
+    """What the job has made of the order."""
+    index = open_index(settings, settings.terms.build(), settings.code.build())
+    as_the_job_does(index, records, intake_of(settings))
+    return index
+
+
+def stored(records: Sequence[bytes]) -> list[PlacedEmbedding]:
+    """What the store has of the order: the latest version of each image, by place."""
+    latest: dict[str, PlacedEmbedding] = {}
+    for offset, payload in enumerate(records):
+        decoded = decode_joined(payload)
+        if isinstance(decoded, BadRecord):
+            continue
+        before = latest.get(decoded.image_id)
+        if before is None or before.version < decoded.image_version:
+            latest[decoded.image_id] = PlacedEmbedding(
+                offset,
+                ImageId(decoded.image_id),
+                decoded.image_version,
+                decoded.search_vector,
+                decoded.score_vector,
+                unscored=len(decoded.search_vector) == 10,
+            )
+    return sorted(latest.values(), key=lambda row: row.place)
+
+
+def pages(records: Sequence[bytes], size: int = 50) -> Iterator[EmbeddingsPage]:
+    """The embeddings of a store that has applied these records."""
+    rows = stored(records)
+    checksum = crc32c(records[-1]) if records else 0
+    position = LogPosition(TOPIC_ID if records else "", len(records) - 1, checksum)
+    state = StoreState(position, images=len(rows))
+    for at in range(0, len(rows) or 1, size):
+        yield EmbeddingsPage(state, tuple(rows[at : at + size]))

@@ -1,0 +1,240 @@
+"""An index that is built anew answers as the one that the job has made; one that is not finished leaves no trace."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search.errors import BadInputError, MismatchError
+from search.index.errors import IndexLockedError
+from search.index.home import IndexHome
+from search.index.interface import TermIndex, TermQuery
+from search.serving.search_client import SearchClient
+from search.serving.search_server import SearchServerSettings, index_settings, open_index
+from search.types import ImageId
+from stream.index_build.build import Built, build_index
+from stream.index_build.sources import StoreSource
+from tests.search.serving.search_house import MAX_MESSAGE_BYTES, SEARCH_DIMENSION, vector
+from tests.stream.index_build.order import (
+    FakeJoined,
+    as_the_job_does,
+    intake_of,
+    live_index,
+    pages,
+    record,
+    refused,
+    settings_in,
+    some_order,
+)
+
+ROOT = Path(__file__).parents[3]
+
+
+class Watcher:
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.told: list[tuple[str, int, int]] = []
+        self._stop_at = stop_at
+
+    def embeddings(self, done: int, total: int) -> None:
+        self._note("embeddings", done, total)
+
+    def order(self, done: int, total: int) -> None:
+        self._note("order", done, total)
+
+    def _note(self, what: str, done: int, total: int) -> None:
+        self.told.append((what, done, total))
+        if len(self.told) == self._stop_at:
+            raise KeyboardInterrupt
+
+
+def build(
+    server: SearchServerSettings, stored: list[bytes], joined: FakeJoined, watcher: Watcher | None = None
+) -> Built:
+    intake = intake_of(server)
+    told = index_settings(server, intake.extractor, intake.coder)
+    return build_index(IndexHome(server.folder), told, intake, StoreSource(pages(stored)), joined, watcher or Watcher())
+
+
+def opened(server: SearchServerSettings) -> TermIndex:
+    return open_index(server, server.terms.build(), server.code.build())
+
+
+def free_searches(index: TermIndex, server: SearchServerSettings) -> list[object]:
+    terms = server.terms.build().terms([vector(SEARCH_DIMENSION, seed, 0.01) for seed in range(14)])
+    return [found.candidates() for found in index.search([TermQuery(row, k=50) for row in terms])]
+
+
+@given(seed=st.integers(0, 10**6), stored=st.integers(0, 99))
+@settings(max_examples=8, deadline=None)
+def test_a_built_index_answers_as_the_one_that_the_job_made(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, stored: int
+) -> None:
+    folder = tmp_path_factory.mktemp("build")
+    order = some_order(120, seed)
+    server = settings_in(folder / "a")
+    live = live_index(server, order)
+    rebuilt_in = settings_in(folder / "b")
+    built = build(rebuilt_in, order[:stored], FakeJoined(order[:100], grows=order[100:]))
+    rebuilt = opened(rebuilt_in)
+    assert rebuilt.position == live.position == built.position
+    assert rebuilt.images == live.images == built.images
+    assert free_searches(rebuilt, server) == free_searches(live, server)
+    ids = [ImageId(f"i{number}") for number in range(80)]
+    assert rebuilt.get(ids) == live.get(ids)
+    # From here on both go the same way.
+    intake = intake_of(server)
+    news = [record("i3", 3, version=9), record("new", 4), refused("i4", 9), record("newer", 4)]
+    assert as_the_job_does(rebuilt, news, intake) == as_the_job_does(live, news, intake)
+    # A repeated record is told from a new one. Of versions that were superseded before, the store has nothing left.
+    repeated = [as_the_job_does(index, [order[5], order[119]], intake) for index in (rebuilt, live)]
+    for ours, theirs in zip(*repeated, strict=True):
+        assert ours.superseded == theirs.superseded
+        if not theirs.superseded:
+            assert (ours.place, ours.code) == (theirs.place, theirs.code)
+    rebuilt.close()
+    live.close()
+
+
+def test_other_terms_are_what_a_build_is_for(tmp_path: Path) -> None:
+    order = some_order(60, 1)
+    old = settings_in(tmp_path)
+    live_index(old, order).close()
+    new = settings_in(tmp_path, groups=24)
+    with pytest.raises(MismatchError, match="groups is 16 there and 24 here"):
+        opened(new)
+    built = build(new, order, FakeJoined(order))
+    assert built.folder.name == "gen-000002"
+    index = opened(new)
+    assert index.position.offset == 59
+    index.close()
+    with pytest.raises(MismatchError, match="groups is 24 there and 16 here"):
+        opened(old)
+
+
+def test_progress_is_told_to_the_end(tmp_path: Path) -> None:
+    order = some_order(60, 2)
+    watcher = Watcher()
+    build(settings_in(tmp_path), order[:40], FakeJoined(order), watcher)
+    embeddings = [each for each in watcher.told if each[0] == "embeddings"]
+    assert embeddings[-1][1] == embeddings[-1][2]
+    assert watcher.told[-1] == ("order", 20, 20)
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 4])
+def test_a_build_that_is_stopped_leaves_the_live_index_and_nothing_else(tmp_path: Path, stop_at: int) -> None:
+    order = some_order(60, 3)
+    server = settings_in(tmp_path)
+    live = live_index(server, order)
+    before = sorted(path.name for path in server.folder.iterdir())
+    with pytest.raises(KeyboardInterrupt):
+        build(server, order[:30], FakeJoined(order), Watcher(stop_at))
+    assert sorted(path.name for path in server.folder.iterdir()) == sorted([*before, "building"])
+    assert free_searches(live, server)
+    live.close()
+    assert opened(server).images
+
+
+def test_what_a_killed_builder_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    order = some_order(40, 4)
+    server = settings_in(tmp_path)
+    left = server.folder / "gen-000007.new"
+    left.mkdir(parents=True)
+    (left / "half").write_bytes(b"x")
+    built = build(server, order, FakeJoined(order))
+    assert not left.exists()
+    assert built.folder.name == "gen-000001"
+
+
+def test_the_generation_before_stays_and_older_ones_go(tmp_path: Path) -> None:
+    order = some_order(40, 5)
+    server = settings_in(tmp_path)
+    names = [build(server, order, FakeJoined(order)).folder.name for _ in range(3)]
+    assert names == ["gen-000001", "gen-000002", "gen-000003"]
+    assert sorted(path.name for path in server.folder.glob("gen-*")) == names[1:]
+
+
+def test_two_builders_at_once_are_refused(tmp_path: Path) -> None:
+    home = IndexHome(tmp_path)
+    with home.building(), pytest.raises(IndexLockedError, match="builds"), home.building():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"topic_id": "another"}, "followed the topic topic-id-1, but joined is another"),
+        ({"first": 35}, "oldest"),
+        ({"records": some_order(60, 99)}, "checksum"),
+        ({"records": some_order(20, 6)}, "lost records"),
+    ],
+)
+def test_an_order_that_does_not_go_on_behind_the_embeddings_is_refused_at_once(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    order = some_order(60, 6)
+    joined = replace(FakeJoined(list(order)), **change)  # type: ignore[arg-type]
+    watcher = Watcher()
+    with pytest.raises(MismatchError, match=message):
+        build(settings_in(tmp_path), order[:30], joined, watcher)
+    assert watcher.told == []
+    assert not (tmp_path / "index" / "current").exists()
+
+
+def test_embeddings_of_another_signal_are_refused(tmp_path: Path) -> None:
+    order = [record("a", 1)]
+    page = next(iter(pages(order)))
+    wrong = replace(page, rows=(replace(page.rows[0], score_vector=b"123456"),))
+    server = settings_in(tmp_path)
+    intake = intake_of(server)
+    told = index_settings(server, intake.extractor, intake.coder)
+    with pytest.raises(BadInputError, match=r"image 'a' at place 0 has a score vector of 6 bytes, .* have 24 .* 48"):
+        build_index(IndexHome(server.folder), told, intake, StoreSource(iter([wrong])), FakeJoined(order), Watcher())
+
+
+def test_a_running_server_makes_room_and_comes_back_on_what_was_built(tmp_path: Path) -> None:
+    from tests.support.ports import free_ports
+
+    order = some_order(60, 7)
+    server = settings_in(tmp_path)
+    live_index(server, order).close()
+    ports = free_ports(2)
+
+    def start() -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "tests.search.serving.search_house", str(server.folder), *map(str, ports)]
+        return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+
+    def wait_for(folder: str) -> None:
+        client = SearchClient(f"127.0.0.1:{ports[0]}", 5.0, MAX_MESSAGE_BYTES)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                stats = client.stats()
+            except Exception:  # noqa: BLE001 - it is not up yet
+                time.sleep(0.05)
+                continue
+            assert Path(stats.folder).name == folder
+            assert stats.offset == 59
+            client.close()
+            return
+        raise AssertionError("the server did not come up")
+
+    process = start()
+    try:
+        wait_for("gen-000001")
+        build(server, order[:50], FakeJoined(order))
+        assert process.wait(timeout=60) == 0  # where a supervisor starts it again
+        process = start()
+        wait_for("gen-000002")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0
+    finally:
+        process.kill()
+        process.wait()

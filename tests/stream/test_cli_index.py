@@ -1,0 +1,160 @@
+"""`neardup index` and `neardup search` against a search server that runs, and `joined` and storage that are faked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream.cli.exits import Exit
+from stream.cli.main import main
+from stream.servers import search_server_settings
+from stream.settings import load_settings
+from tests.search.serving.open_house import House, open_house
+from tests.search.serving.search_house import SCORE_DIMENSION, SEARCH_DIMENSION, vector
+from tests.stream.index_build.order import TOPIC_ID, FakeJoined, as_the_job_does, intake_of, pages, record, some_order
+from tests.support.ports import free_ports
+
+TOML = """
+default_signal = "small"
+api_token = "secret-word"
+[signals.small]
+model = "model"
+search_embedding = {{ name = "a", model_version = "1", dimension = {search} }}
+score_embedding = {{ name = "b", model_version = "1", dimension = {score} }}
+terms = {{ bits = 64, groups = 16, bits_per_group = 6, candidates = 5 }}
+code = {{ bits = 32 }}
+search = {{ port = {port}, metrics_port = {page}, max_message_bytes = 1048576 }}
+"""
+
+
+@pytest.fixture
+def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    port, page = free_ports(2)
+    file = tmp_path / "neardup.toml"
+    file.write_text(TOML.format(search=SEARCH_DIMENSION, score=SCORE_DIMENSION, port=port, page=page))
+    monkeypatch.setenv("NEARDUP_SETTINGS", str(file))
+    monkeypatch.setattr("stream.cli.index_command.os.nice", lambda niceness: niceness)
+    return file
+
+
+ORDER = [*some_order(60, 8), record("twin-1", 77), record("twin-2", 77)]
+
+
+@pytest.fixture
+def server(settings_file: Path) -> Iterator[House]:
+    with open_house(search_server_settings(load_settings(settings_file))) as house:
+        as_the_job_does(house.index, ORDER, intake_of(house.settings))
+        yield house
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+def test_stats_tell_size_and_position(server: House, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["index", "stats", "--json"]) == Exit.OK
+    found = said(capsys)
+    assert found["offset"] == str(len(ORDER) - 1)
+    assert int(found["images"]) == server.index.images
+    assert found["bytes_total"] == server.index.disk_bytes
+    assert main(["index", "stats"]) == Exit.OK
+    assert "gen-000001" in capsys.readouterr().out
+
+
+def test_a_snapshot_needs_the_token_and_lies_beside_the_index(
+    server: House, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["index", "snapshot", "one", "--json"]) == Exit.OK
+    made = said(capsys)
+    assert Path(made["folder"]) == server.settings.snapshots / "one"
+    assert made["offset"] == len(ORDER) - 1
+    assert main(["index", "snapshot", "../one"]) == Exit.FAILED
+    monkeypatch.setenv("NEARDUP_API_TOKEN", "another")
+    assert main(["index", "snapshot", "two"]) == Exit.USAGE
+    assert "api_token" in capsys.readouterr().err
+
+
+def test_search_shows_what_shares_most_terms(server: House, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["search", "--image-id", "twin-1", "--k", "1", "--json"]) == Exit.OK
+    assert said(capsys)["candidates"] == [{"image_id": "twin-2", "overlap": 16, "place": len(ORDER) - 1}]
+    file = tmp_path / "one.npy"
+    np.save(file, vector(SEARCH_DIMENSION, 77).astype(np.float16))
+    assert main(["search", "--embedding", str(file), "--k", "2"]) == Exit.OK
+    shown = capsys.readouterr().out
+    assert "twin-1" in shown
+    assert "twin-2" in shown
+    assert main(["search", "--image-id", "nobody"]) == Exit.NOT_FOUND
+    assert main(["search"]) == Exit.USAGE
+    assert main(["search", "--image-id", "x", "--embedding", str(file)]) == Exit.USAGE
+    np.save(file, np.zeros((2, 3)))
+    assert main(["search", "--embedding", str(file)]) == Exit.USAGE
+    assert "float64 of shape (2, 3)" in capsys.readouterr().err
+
+
+class Joined(FakeJoined):
+    """In the place of `KafkaJoined`."""
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        super().__init__(list(ORDER), TOPIC_ID)
+
+    def __enter__(self) -> Joined:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Storage:
+    """In the place of `StorageClient`: a store that has the first fifty records."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def embeddings(self) -> Any:
+        return pages(ORDER[:50])
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def faked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.index_build.joined.KafkaJoined", Joined)
+    monkeypatch.setattr("storage.serving.client.StorageClient", Storage)
+    monkeypatch.setattr("stream.cli.index_command.SWITCH_S", 0.3)
+
+
+@pytest.mark.usefixtures("faked")
+def test_build_from_storage_makes_the_generation_that_serves_next(
+    settings_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["index", "build", "--from", "storage", "--json"]) == Exit.OK
+    built = said(capsys)
+    assert built["offset"] == len(ORDER) - 1
+    assert built["serves"] is False  # no server runs
+    assert Path(built["folder"]).name == "gen-000001"
+    settings = search_server_settings(load_settings(settings_file))
+    with open_house(settings) as house:
+        assert house.index.images == built["images"]
+        assert house.client.describe().offset == built["offset"]
+
+
+@pytest.mark.usefixtures("faked")
+def test_build_says_when_the_running_server_does_not_serve_it(
+    server: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["index", "build", "--from", "storage"]) == Exit.OK
+    told = capsys.readouterr()
+    assert "gen-000002" in told.out
+    assert "when it starts" in told.err
+
+
+@pytest.mark.usefixtures("faked")
+def test_sources_that_make_no_sense_are_refused(settings_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["index", "build", "--from", "storage", "--from", "a.parquet"]) == Exit.USAGE
+    assert "not from both" in capsys.readouterr().err
+    assert main(["index", "build", "--from", str(settings_file)]) == Exit.USAGE
+    assert "not a Parquet file" in capsys.readouterr().err
+    assert main(["index", "build"]) == Exit.USAGE
