@@ -14,7 +14,21 @@ from pathlib import Path
 
 import pytest
 
-TARGETS = "help setup demo up down lint format protos test soak bench-search chaos clean".split()
+TARGETS = [
+    "help",
+    "setup",
+    "demo",
+    "up",
+    "down",
+    "lint",
+    "format",
+    "protos",
+    "test",
+    "soak",
+    "bench-search",
+    "chaos",
+    "clean",
+]
 TOOLS = ("bash", "cat", "cut", "dirname", "env", "grep", "head", "id", "sed", "sha256sum", "tee", "awk", "tail")
 
 
