@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from search.index.compiled import compiled, whole
 from search.types import ImageId
 
-__all__ = ["IdColumn", "IdTable", "build_id_table", "find_entries"]
+__all__ = ["IdColumn", "IdTable", "build_id_table", "find_entries", "repeated_entries"]
 
 _PER_BUCKET_BITS = 2
 
@@ -97,6 +97,51 @@ def find_entries(table: IdTable, column: IdColumn, asked: IdColumn) -> tuple[NDA
         hashes, asked.offsets, asked.data, table.buckets, table.tags, table.entries, column.offsets, column.data, starts
     )
     return found, starts
+
+
+def repeated_entries(table: IdTable, column: IdColumn) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of entries that carry the same id and follow each other in age: the older ones and the younger ones."""
+    older, newer = np.empty(len(column), np.int64), np.empty(len(column), np.int64)
+    count = _repeated(table.buckets, table.tags, table.entries, column.offsets, column.data, older, newer)
+    return older[:count], newer[:count]
+
+
+@compiled
+def _repeated(
+    buckets: NDArray[np.uint32],
+    tags: NDArray[np.uint32],
+    entries: NDArray[np.uint32],
+    offsets: NDArray[np.uint32],
+    data: NDArray[np.uint8],
+    older: NDArray[np.int64],
+    newer: NDArray[np.int64],
+) -> int:
+    count = 0
+    for bucket in range(buckets.shape[0] - 1):
+        for at in range(whole(buckets[bucket]) + 1, whole(buckets[bucket + 1])):
+            mine = whole(entries[at])
+            # Among equal tags the nearest entry before it with the same id.
+            other = at - 1
+            while other >= whole(buckets[bucket]) and tags[other] == tags[at]:
+                theirs = whole(entries[other])
+                if _same_id(offsets, data, mine, theirs):
+                    older[count] = theirs
+                    newer[count] = mine
+                    count += 1
+                    break
+                other -= 1
+    return count
+
+
+@compiled
+def _same_id(offsets: NDArray[np.uint32], data: NDArray[np.uint8], one: int, other: int) -> bool:
+    length = whole(offsets[one + 1]) - whole(offsets[one])
+    if whole(offsets[other + 1]) - whole(offsets[other]) != length:
+        return False
+    byte = 0
+    while byte < length and data[whole(offsets[one]) + byte] == data[whole(offsets[other]) + byte]:
+        byte += 1
+    return byte == length
 
 
 @compiled

@@ -164,6 +164,16 @@ class Segment(Source):
         """The size of each section."""
         return self._file.bytes
 
+    @property
+    def ids(self) -> IdColumn:
+        """Of all entries."""
+        return self._ids
+
+    @property
+    def id_table(self) -> IdTable:
+        """Finds them."""
+        return self._id_table
+
     def __len__(self) -> int:
         """How many entries."""
         return len(self._places)

@@ -1,0 +1,186 @@
+"""Builds an index at bulk speed: entries that come in order of place go straight into sealed segments.
+
+The folder becomes an index with the manifest, which is written last: a build that broke off leaves a folder that no
+index opens. What is built is what the same records, inserted one by one, would have made.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.errors import BadInputError
+from search.index.columns import Columns, Kind
+from search.index.folder import IndexFolder
+from search.index.hidden_file import write_hidden
+from search.index.id_table import IdColumn, find_entries, repeated_entries
+from search.index.manifest import Manifest, write_manifest
+from search.index.packing import pack_rows
+from search.index.segment import Segment, write_segment
+from search.index.settings import IndexSettings
+from search.types import ImageId, LogPosition
+
+__all__ = ["SEGMENT_ENTRIES", "IndexBuilder"]
+
+SEGMENT_ENTRIES = 2**21
+"""Entries of one segment: about 1 GB of working memory with codes of 128 bytes."""
+
+
+class IndexBuilder:
+    """Fills a new folder. A context manager: leaving it without `finish` removes the folder."""
+
+    def __init__(self, folder: Path, settings: IndexSettings, segment_entries: int = SEGMENT_ENTRIES) -> None:
+        """Makes the folder.
+
+        Raises:
+            BadInputError: There is something in it.
+            IndexLockedError: Another process has it open.
+        """
+        if folder.exists() and any(folder.iterdir()):
+            raise BadInputError(f"{folder} is not empty: an index is built in a folder of its own")
+        self._path = folder
+        self._settings = settings
+        self._segment_entries = segment_entries
+        self._folder = IndexFolder(folder, settings.identity)
+        (folder / "index.json").rename(folder / _UNFINISHED)
+        self._manifest = Manifest()
+        self._segments: list[Segment] = []
+        self._waiting: list[Columns] = []
+        self._waiting_entries = 0
+        self._last_place = -1
+        self._finished = False
+
+    @property
+    def entries(self) -> int:
+        """How many were added."""
+        return self._waiting_entries + sum(len(one) for one in self._segments)
+
+    def __enter__(self) -> IndexBuilder:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Gives the folder free; removes it when it was not finished."""
+        self._folder.close()
+        if not self._finished:
+            shutil.rmtree(self._path, ignore_errors=True)
+
+    def add(
+        self,
+        places: NDArray[np.int64],
+        image_ids: Sequence[ImageId],
+        versions: NDArray[np.uint64],
+        terms: NDArray[np.uint32],
+        codes: NDArray[np.uint8],
+        searchable: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Adds placed versions behind all others. An image may come again, with a higher version.
+
+        Args:
+            places: (n,) ascending; there may be gaps.
+            image_ids: n of them.
+            versions: (n,)
+            terms: (searchable ones, groups)
+            codes: (searchable ones, code bytes)
+            searchable: (n,) which of them have terms and a code; None: all. The others are only known to be placed.
+
+        Raises:
+            BadInputError: Shapes do not fit the settings or each other, or places do not ascend.
+        """
+        n = len(places)
+        findable = np.ones(n, np.bool_) if searchable is None else searchable
+        self._check(places, len(image_ids), versions, terms, codes, findable)
+        if n == 0:
+            return
+        self._last_place = int(places[-1])
+        kinds = np.where(findable, Kind.SEARCHABLE, Kind.SKIPPED).astype(np.uint8)
+        rows = pack_rows(np.ascontiguousarray(terms, np.uint32), self._settings.bits_per_group)
+        columns = Columns(
+            places.astype(np.int64), versions.astype(np.uint64), kinds, IdColumn.of(image_ids), rows, [codes.copy()]
+        )
+        self._waiting.append(columns)
+        self._waiting_entries += n
+        if self._waiting_entries >= self._segment_entries:
+            self._seal()
+
+    def finish(self, position: LogPosition) -> None:
+        """Makes the folder an index that has applied its log up to a position; the builder is done then.
+
+        Raises:
+            BadInputError: A place lies behind the position, or an image came again with a version that is not higher.
+        """
+        if position.offset < self._last_place:
+            raise BadInputError(f"place {self._last_place} lies behind the position, offset {position.offset}")
+        self._seal()
+        manifest = replace(self._manifest, position=position)
+        hides = [one.hides for one in self._segments]
+        if any(hides):
+            hidden, manifest = manifest.numbered("hidden")
+            manifest = replace(manifest, hidden=hidden)
+            write_hidden(self._path / hidden, self._segments, hides, self._settings.sync)
+        (self._path / _UNFINISHED).rename(self._path / "index.json")
+        write_manifest(self._path, manifest, self._settings.sync)
+        self._finished = True
+
+    def _check(
+        self,
+        places: NDArray[np.int64],
+        ids: int,
+        versions: NDArray[np.uint64],
+        terms: NDArray[np.uint32],
+        codes: NDArray[np.uint8],
+        searchable: NDArray[np.bool_],
+    ) -> None:
+        settings, n, m = self._settings, len(places), int(searchable.sum())
+        shapes = (ids, versions.shape, searchable.shape, terms.shape, codes.shape)
+        expected = (n, (n,), (n,), (m, settings.groups), (m, settings.code_bytes))
+        if shapes != expected:
+            raise BadInputError(f"ids, versions, searchable, terms and codes are {shapes}, {expected} are expected")
+        if n and (int(places[0]) <= self._last_place or bool((np.diff(places) <= 0).any())):
+            raise BadInputError(f"places must ascend from {self._last_place + 1} on")
+        if m and int(terms.max()) >> settings.bits_per_group:
+            raise BadInputError(f"there is a term of more than {settings.bits_per_group} bits")
+
+    def _seal(self) -> None:
+        if not self._waiting:
+            return
+        columns = Columns.joined(self._waiting)
+        self._waiting, self._waiting_entries = [], 0
+        name, self._manifest = self._manifest.numbered("segment")
+        write_segment(self._path / name, columns, self._settings.shape, self._settings.sync)
+        segment = Segment(self._path / name, self._settings.shape)
+        self._hide_older(segment, columns.ids)
+        self._segments.append(segment)
+        self._manifest = replace(self._manifest, segments=(*self._manifest.segments, name))
+
+    def _hide_older(self, new: Segment, ids: IdColumn) -> None:
+        """Hides the entries of images that came again; those of one image follow each other in age."""
+        older, newer = repeated_entries(new.id_table, ids)
+        for first, second in zip(older.tolist(), newer.tolist(), strict=True):
+            _hide(new, first, new, second)
+        for segment in self._segments:
+            found, starts = find_entries(segment.id_table, segment.ids, ids)
+            for entry in np.flatnonzero(np.diff(starts)).tolist():
+                last = int(found[starts[entry + 1] - 1])
+                if segment.last_seen_by(last) is None:
+                    _hide(segment, last, new, entry)
+
+
+_UNFINISHED = "index.unfinished"
+
+
+def _hide(old: Segment, older: int, new: Segment, newer: int) -> None:
+    if int(new.versions[newer]) <= int(old.versions[older]):
+        raise BadInputError(
+            f"image {new.ids[newer]!r} has version {int(new.versions[newer])} at place {int(new.places[newer])}, "
+            f"behind version {int(old.versions[older])} at place {int(old.places[older])}"
+        )
+    old.hide(older, int(new.places[newer]))
