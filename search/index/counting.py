@@ -25,18 +25,17 @@ from numpy.typing import NDArray
 
 from search.index.compiled import compiled, load64, prefetch, whole
 from search.index.posting_lists import find_list
-from search.index.selection import keep_smallest, key_of, sort_keys
+from search.index.selection import keep_smallest, key_of, sort_keys, sort_numbers
 
 __all__ = ["BUFFER", "SMALL", "search_segment"]
 
 SMALL = 1 << 16
-"""Counters of the small table, one byte each."""
+"""Counters of the small table, two bytes each: it stays in the second cache."""
 
 BUFFER = 1 << 15
 """Postings of a query that is counted through the small table."""
 
 _BLOCK = 32
-_FULL = 255
 
 
 @compiled
@@ -46,7 +45,7 @@ def _read_list(
     end: int,
     size: int,
     bound: int,
-    small: NDArray[np.uint8],
+    small: NDArray[np.uint16],
     buffer: NDArray[np.int32],
     filled: int,
 ) -> int:
@@ -63,8 +62,7 @@ def _read_list(
             buffer[filled] = number
             filled += 1
             slot = number & (SMALL - 1)
-            count = small[slot]
-            small[slot] = count + (count != _FULL)
+            small[slot] += np.uint16(1)
             if at >= end:
                 return filled
             number = whole(load64(data, at) & (flag - np.uint64(1)))
@@ -72,8 +70,7 @@ def _read_list(
     buffer[filled] = number
     filled += 1
     slot = number & (SMALL - 1)
-    count = small[slot]
-    small[slot] = count + (count != _FULL)
+    small[slot] += np.uint16(1)
     while at < end and number < bound:
         head = whole(data[at])
         at += 1
@@ -92,8 +89,7 @@ def _read_list(
             number += whole(gap) + 1
             buffer[filled + index] = number
             slot = number & (SMALL - 1)
-            count = small[slot]
-            small[slot] = count + (count != _FULL)
+            small[slot] += np.uint16(1)
         filled += gaps
         at += (bit + 7) >> 3
     return filled
@@ -101,7 +97,7 @@ def _read_list(
 
 @compiled
 def _sift(
-    small: NDArray[np.uint8],
+    small: NDArray[np.uint16],
     buffer: NDArray[np.int32],
     filled: int,
     counts: NDArray[np.uint16],
@@ -218,25 +214,59 @@ def _expand(
 @compiled
 def _by_level(
     met: NDArray[np.int32],
+    overlaps: NDArray[np.uint16],
     distinct: int,
-    counts: NDArray[np.uint16],
-    base: int,
     ends: NDArray[np.int64],
     order: NDArray[np.int32],
 ) -> None:
-    """A counting sort of the numbers met by overlap; those of overlap c end up in order[ends[c - 1]:ends[c]]."""
+    """A stable counting sort by overlap: the numbers of overlap c end up in order[ends[c - 1]:ends[c]]."""
     ends[:] = 0
     for index in range(distinct):
-        ends[counts[met[index]] - base] += 1
-    for level in range(1, ends.shape[0]):
-        ends[level] += ends[level - 1]
+        ends[overlaps[index]] += 1
+    total = 0
+    for level in range(ends.shape[0]):
+        size = ends[level]
+        ends[level] = total
+        total += size
     for index in range(distinct):
-        level = counts[met[index]] - base
-        ends[level] -= 1
+        level = overlaps[index]
         order[ends[level]] = met[index]
-    for level in range(ends.shape[0] - 1):
-        ends[level] = ends[level + 1]
-    ends[ends.shape[0] - 1] = distinct
+        ends[level] += 1
+
+
+@compiled
+def _take_overlaps(
+    met: NDArray[np.int32], distinct: int, counts: NDArray[np.uint16], base: int, overlaps: NDArray[np.uint16]
+) -> None:
+    for index in range(distinct):
+        overlaps[index] = counts[met[index]] - base
+
+
+@compiled
+def _oldest_singles(
+    small: NDArray[np.uint16],
+    buffer: NDArray[np.int32],
+    edges: NDArray[np.int64],
+    order: NDArray[np.int32],
+    distinct_singles: int,
+    limit: int,
+    picked: NDArray[np.int32],
+) -> int:
+    """The numbers below a limit that have an overlap of 1: those sifted for nothing, and the lists' beginnings."""
+    size = 0
+    index = 0
+    while index < distinct_singles and order[index] < limit:
+        picked[size] = order[index]
+        size += 1
+        index += 1
+    for group in range(edges.shape[0] - 1):
+        index = edges[group]
+        while index < edges[group + 1] and buffer[index] < limit:
+            number = buffer[index]
+            picked[size] = number
+            size += small[number & (SMALL - 1)] == 1
+            index += 1
+    return size
 
 
 @compiled
@@ -258,12 +288,13 @@ def search_segment(
     shared_starts: NDArray[np.uint32],
     shared_entries: NDArray[np.uint32],
     hidden: NDArray[np.int64],
-    small: NDArray[np.uint8],
+    small: NDArray[np.uint16],
     buffer: NDArray[np.int32],
     counts: NDArray[np.uint16],
     base: int,
     met: NDArray[np.int32],
     order: NDArray[np.int32],
+    met_overlaps: NDArray[np.uint16],
     keys: NDArray[np.int64],
     entries: NDArray[np.int64],
     overlaps: NDArray[np.uint16],
@@ -295,7 +326,8 @@ def search_segment(
         counts: (entries,) scratch: no counter is above `base`.
         base: Where counting starts.
         met: (entries + 1,) scratch.
-        order: (entries,) scratch.
+        order: (entries + 1,) scratch, at least BUFFER of it, like the two around it.
+        met_overlaps: (entries + 1,) scratch.
         keys: (at least 2 k,) scratch.
         entries: (n, k) out.
         overlaps: (n, k) out.
@@ -309,6 +341,7 @@ def search_segment(
     starts = np.empty((2, groups), np.int64)
     stops = np.empty((2, groups), np.int64)
     ends = np.empty(groups + 1, np.int64)
+    edges = np.zeros(groups + 1, np.int64)
     rest_mask = (1 << rest_bits) - 1
     for turn in range(queries + 1):
         if turn < queries:
@@ -338,9 +371,6 @@ def search_segment(
         bound = bounds[query]
         if bound <= 0 or wanted[query] <= 0 or least[query] > groups:
             continue
-        if base + groups > 65535:
-            counts[:] = 0
-            base = 0
         # 1. and 2. Read, count, sift.
         filled = 0
         for group in range(groups):
@@ -353,8 +383,12 @@ def search_segment(
                 stops[half, group] = stop
             if stop > start and filled >= 0:
                 filled = _read_list(data, start, stop, size, bound, small, buffer, filled)
+            edges[group + 1] = filled
         light = filled >= 0
         distinct = 0
+        if base + groups > 65535:
+            counts[:] = 0
+            base = 0
         if light:
             distinct = _sift(small, buffer, filled, counts, base, met)
             touched[query] += filled
@@ -365,8 +399,11 @@ def search_segment(
                         data, starts[half, group], stops[half, group], size, bound, counts, base, met, distinct
                     )
                     touched[query] += length
+        sort_numbers(met, distinct, counts.shape[0], order)
+        _take_overlaps(met, distinct, counts, base, met_overlaps)
+        base += groups
         # 3. Choose.
-        _by_level(met, distinct, counts, base, ends, order)
+        _by_level(met, met_overlaps, distinct, ends, order)
         need = wanted[query]
         chosen = 0
         level = groups
@@ -392,19 +429,13 @@ def search_segment(
             while True:
                 chosen = first
                 limit = min(limit, bound)
-                for index in range(ends[0], ends[1]):
-                    if order[index] < limit:
-                        chosen = _expand(
-                            whole(order[index]), level_key, bound, as_of[query], excluded[query], missing,
-                            shares, shared_heads, shared_starts, shared_entries, hidden, keys, first, chosen,
-                        )  # fmt: skip
-                for index in range(filled):
-                    number = whole(buffer[index])
-                    if number < limit and small[number & (SMALL - 1)] == 1:
-                        chosen = _expand(
-                            number, level_key, bound, as_of[query], excluded[query], missing,
-                            shares, shared_heads, shared_starts, shared_entries, hidden, keys, first, chosen,
-                        )  # fmt: skip
+                singles = _oldest_singles(small, buffer, edges, order, ends[1], limit, met)
+                sort_numbers(met, singles, limit, order[ends[1] :])
+                for index in range(singles):
+                    chosen = _expand(
+                        met[index], level_key, bound, as_of[query], excluded[query], missing,
+                        shares, shared_heads, shared_starts, shared_entries, hidden, keys, first, chosen,
+                    )  # fmt: skip
                 chosen = keep_smallest(keys, first, chosen, missing)
                 sort_keys(keys, first, chosen)
                 # Heads at or above the limit have no entry below it.
@@ -417,5 +448,4 @@ def search_segment(
             entries[query, index] = keys[index] & 0xFFFFFFFF
             overlaps[query, index] = groups - (keys[index] >> 32)
         sizes[query] = chosen
-        base += groups
     return base

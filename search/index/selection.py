@@ -7,7 +7,10 @@ from numpy.typing import NDArray
 
 from search.index.compiled import compiled
 
-__all__ = ["keep_smallest", "key_of", "merge_ranks", "sort_keys"]
+__all__ = ["keep_smallest", "key_of", "merge_ranks", "sort_keys", "sort_numbers"]
+
+_BUCKETS = 512
+_CROWDED = 24
 
 
 @compiled
@@ -51,17 +54,67 @@ def keep_smallest(keys: NDArray[np.int64], first: int, last: int, wanted: int) -
 
 @compiled
 def sort_keys(keys: NDArray[np.int64], first: int, last: int) -> None:
-    """Sorts keys[first:last]: by insertion when they are few."""
-    if last - first > 24:
-        keys[first:last].sort()
-        return
+    """Sorts keys[first:last], which are often in order already."""
     for index in range(first + 1, last):
-        key = keys[index]
+        if keys[index] < keys[index - 1]:
+            keys[first:last].sort()
+            return
+
+
+@compiled
+def sort_numbers(numbers: NDArray[np.int32], size: int, bound: int, spare: NDArray[np.int32]) -> None:
+    """Sorts numbers[:size], all of them from 0 to below `bound`: into buckets of equal width, then by insertion.
+
+    They are spread evenly as a rule; where they are not, a radix sort does it.
+    """
+    if size < 2:
+        return
+    shift = 0
+    while bound >> shift > _BUCKETS:
+        shift += 1
+    starts = np.zeros(_BUCKETS + 2, np.int32)
+    for index in range(size):
+        starts[(numbers[index] >> shift) + 1] += 1
+    work = 0
+    for bucket in range(1, _BUCKETS + 2):
+        work += starts[bucket] * starts[bucket]
+        starts[bucket] += starts[bucket - 1]
+    if work > _CROWDED * size:
+        _radix_sort(numbers, size, bound, spare)
+        return
+    for index in range(size):
+        number = numbers[index]
+        bucket = number >> shift
+        spare[starts[bucket]] = number
+        starts[bucket] += 1
+    for index in range(size):
+        number = spare[index]
         at = index
-        while at > first and keys[at - 1] > key:
-            keys[at] = keys[at - 1]
+        while at > 0 and numbers[at - 1] > number:
+            numbers[at] = numbers[at - 1]
             at -= 1
-        keys[at] = key
+        numbers[at] = number
+
+
+@compiled
+def _radix_sort(numbers: NDArray[np.int32], size: int, bound: int, spare: NDArray[np.int32]) -> None:
+    """Least significant digit first, 8 bits a digit, two digits a turn."""
+    shift = 0
+    while bound >> shift > 0:
+        for half in range(2):
+            source = spare if half else numbers
+            target = numbers if half else spare
+            starts = np.zeros(257, np.int32)
+            for index in range(size):
+                starts[((source[index] >> shift) & 255) + 1] += 1
+            for digit in range(256):
+                starts[digit + 1] += starts[digit]
+            for index in range(size):
+                number = source[index]
+                digit = (number >> shift) & 255
+                target[starts[digit]] = number
+                starts[digit] += 1
+            shift += 8
 
 
 @compiled

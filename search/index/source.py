@@ -61,13 +61,14 @@ class Scratch(threading.local):
     """Working memory of one thread, for searches of any source."""
 
     def __init__(self) -> None:
-        self.small = np.zeros(SMALL, np.uint8)
+        self.small = np.zeros(SMALL, np.uint16)
         self.buffer = np.empty(BUFFER, np.int32)
         self.base = 0
         """Every counter is at or below it."""
         self.counts = np.zeros(0, np.uint16)
         self.met = np.empty(0, np.int32)
         self.order = np.empty(0, np.int32)
+        self.overlaps = np.empty(0, np.uint16)
         self.keys = np.empty(0, np.int64)
 
     def fit(self, entries: int, wanted: int) -> None:
@@ -77,7 +78,8 @@ class Scratch(threading.local):
             self.counts = np.zeros(entries, np.uint16)
         room = max(entries, BUFFER) + 1
         if len(self.met) < room:
-            self.met, self.order = np.empty(room, np.int32), np.empty(room, np.int32)
+            self.met, self.order = np.empty(room, np.int32), np.empty(2 * room, np.int32)
+            self.overlaps = np.empty(room, np.uint16)
         if len(self.keys) < 2 * wanted + 64:
             self.keys = np.empty(max(4 * wanted, 4096), np.int64)
 

@@ -288,8 +288,9 @@ class Storehouse:
         hidden, manifest = manifest.numbered("hidden") if any(hides) else (None, manifest)
         if hidden is not None:
             write_hidden(self._path / hidden, segments, hides, self._settings.sync)
-        self.manifest = replace(manifest, hidden=hidden)
-        write_manifest(self._path, self.manifest, self._settings.sync)
+        manifest = replace(manifest, hidden=hidden)
+        write_manifest(self._path, manifest, self._settings.sync)
+        self.manifest = manifest
         if before is not None:
             (self._path / before).unlink(missing_ok=True)
 

@@ -211,7 +211,7 @@ def test_the_index_agrees_with_brute_force(machine: type[IndexBesideOracle]) -> 
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=40,
+            max_examples=30,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -1,0 +1,102 @@
+"""The bulk builder: what it makes is what inserting one by one makes, and a build that breaks off leaves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from search.errors import BadInputError, MismatchError
+from search.index.builder import IndexBuilder
+from search.index.engine import SegmentedIndex
+from search.index.interface import Insert, Record, Skip
+from search.types import ImageId, LogPosition
+from tests.search.index.index_oracle import LOG, Oracle, index_settings, insert, plain
+
+SETTINGS = index_settings(candidates=5, seal_entries=20)
+
+
+def log_of(count: int) -> list[Record]:
+    """Versions of few images, some of them skipped."""
+    random = np.random.RandomState(8)
+    records: list[Record] = []
+    for offset in range(count):
+        image_id, version = f"i{random.randint(0, count // 3)}", int(random.randint(0, 9))
+        terms = random.randint(0, 4, 4).tolist()
+        skip = random.randint(0, 10) == 0
+        records.append(
+            Skip(offset, offset + 1, ImageId(image_id), version) if skip else insert(offset, image_id, version, terms)
+        )
+    return records
+
+
+def add(builder: IndexBuilder, records: Sequence[Record]) -> None:
+    inserts = [one for one in records if isinstance(one, Insert)]
+    builder.add(
+        np.array([one.offset for one in records], np.int64),
+        [one.image_id for one in records],
+        np.array([one.version for one in records], np.uint64),
+        np.array([one.terms for one in inserts], np.uint32).reshape(-1, 4),
+        np.array([list(one.code) for one in inserts], np.uint8).reshape(-1, 2),
+        np.array([isinstance(one, Insert) for one in records]),
+    )
+
+
+def test_a_built_index_is_the_one_that_inserting_makes(tmp_path: Path) -> None:
+    oracle = Oracle(SETTINGS)
+    oracle.apply(log_of(300))
+    placed = oracle.placed()
+    with IndexBuilder(tmp_path / "index", SETTINGS, segment_entries=70) as builder:
+        for first in range(0, len(placed), 33):
+            add(builder, placed[first : first + 33])
+        assert builder.entries == len(placed)
+        builder.finish(LogPosition(LOG, 299, 300))
+    for _ in range(2):
+        index = SegmentedIndex(tmp_path / "index", SETTINGS, background=False)
+        assert index.stats().segments >= 2
+        assert (index.position.offset, index.images) == (oracle.position, oracle.images())
+        again = [plain(answer) for answer in index.insert_and_search(LOG, oracle.log)]
+        assert again == [oracle.answer(record) for record in oracle.log]
+        oracle.apply([insert(oracle.position + 1, "i3", 99, (1, 2, 3, 0))])
+        assert plain(index.insert_and_search(LOG, oracle.log[-1:])[0]) == oracle.answer(oracle.log[-1])
+        index.tidy()
+        index.close()
+
+
+def test_an_empty_build_is_an_empty_index(tmp_path: Path) -> None:
+    with IndexBuilder(tmp_path / "index", SETTINGS) as builder:
+        builder.finish(LogPosition())
+    index = SegmentedIndex(tmp_path / "index", SETTINGS, background=False)
+    assert index.insert_and_search(LOG, [insert(0, "a")])[0].place == 0
+    index.close()
+
+
+def test_a_build_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
+    with IndexBuilder(tmp_path / "index", SETTINGS, segment_entries=2) as builder:
+        add(builder, [insert(0, "a"), insert(1, "b"), insert(2, "c")])
+    assert not (tmp_path / "index").exists()
+
+
+def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+    with IndexBuilder(tmp_path / "index", SETTINGS) as builder:
+        add(builder, [insert(3, "a", 2)])
+        for records in ([insert(3, "b")], [insert(5, "b"), insert(4, "c")]):
+            with pytest.raises(BadInputError, match="ascend from 4"):
+                add(builder, records)
+        with pytest.raises(BadInputError, match="bits"):
+            add(builder, [insert(5, "b", 1, (0, 0, 0, 4))])
+        with pytest.raises(BadInputError, match="expected"):
+            builder.add(np.array([9]), [], np.array([1], np.uint64), np.zeros((1, 4)), np.zeros((1, 2), np.uint8))  # type: ignore[arg-type]
+        with pytest.raises(BadInputError, match="behind the position"):
+            builder.finish(LogPosition(LOG, 2, 0))
+        add(builder, [insert(7, "a", 2)])
+        with pytest.raises(BadInputError, match="'a' has version 2 at place 7, behind version 2 at place 3"):
+            builder.finish(LogPosition(LOG, 7, 0))
+    with IndexBuilder(tmp_path / "index", SETTINGS) as builder:
+        builder.finish(LogPosition())
+    with pytest.raises(BadInputError, match="not empty"):
+        IndexBuilder(tmp_path / "index", SETTINGS)
+    with pytest.raises(MismatchError):
+        SegmentedIndex(tmp_path / "index", index_settings(terms="others"))
