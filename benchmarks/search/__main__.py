@@ -16,13 +16,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.search import exact_peers, neighbours
+from benchmarks.search import exact_peers, giant, growth, insertion, neighbours, opening, photos, space
 from benchmarks.search.bench import Bench
 from benchmarks.search.results import Results
 
 PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "peers": exact_peers.measure,
     "faiss": neighbours.measure,
+    "photos": photos.measure,
+    "insertion": insertion.measure,
+    "space": space.measure,
+    "opening": opening.measure,
+    "growth": growth.measure,
+    "giant": giant.measure,
 }
 """By name, in the order in which they run."""
 

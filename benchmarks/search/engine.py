@@ -12,18 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.search.corpus import BITS, Corpus, Shape, terms_of
+from search.index.builder import SEGMENT_ENTRIES, IndexBuilder
 from search.index.folder import Identity
 from search.index.interface import Insert, TermIndex
 from search.index.opening import open_term_index
 from search.index.settings import DEFAULT_MAX_POSTINGS, IndexSettings
-from search.types import ImageId
+from search.types import ImageId, LogPosition
 
-__all__ = ["LOG_ID", "build", "index_settings", "inserts", "opened"]
+__all__ = ["LOG_ID", "build", "fill", "image_id", "index_settings", "inserts", "opened"]
 
 LOG_ID = "benchmark"
 """The log that the corpus is said to come from."""
 
-_CHUNK = 1024
+_CHUNK = 8192
 
 
 def index_settings(
@@ -55,25 +56,45 @@ def image_id(place: int) -> ImageId:
 
 
 def build(folder: Path, corpus: Corpus, shape: Shape) -> float:
-    """Fills a folder with the corpus, unless that was done before; returns the seconds it took."""
+    """Fills a folder with a corpus, unless that was done before; returns the seconds that the builder took."""
+    return fill(folder, None, corpus.codes, shape)
+
+
+def fill(
+    folder: Path,
+    terms: NDArray[np.uint32] | None,
+    codes: NDArray[np.uint8],
+    shape: Shape,
+    segment_entries: int = SEGMENT_ENTRIES,
+) -> float:
+    """Fills a folder with images; terms that are not given are those of the codes. Ids and terms are not timed."""
     took = folder / "took.txt"
     if not took.exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        started = time.perf_counter()
-        _fill(folder / "index", corpus, shape)
-        took.write_text(f"{time.perf_counter() - started:.3f}")
+        seconds = _fill(folder / "index", terms, codes, shape, segment_entries)
+        took.write_text(f"{seconds:.3f}")
     return float(took.read_text())
 
 
-def _fill(folder: Path, corpus: Corpus, shape: Shape) -> None:
-    index = open_term_index(folder, index_settings(shape, k=1))
-    try:
-        for first in range(0, len(corpus.codes), _CHUNK):
-            codes = corpus.codes[first : first + _CHUNK]
-            index.insert_and_search(LOG_ID, inserts(terms_of(codes, shape), codes, first))
-    finally:
-        index.close()
+def _fill(
+    folder: Path, terms: NDArray[np.uint32] | None, codes: NDArray[np.uint8], shape: Shape, segment_entries: int
+) -> float:
+    started = time.perf_counter()
+    with IndexBuilder(folder, index_settings(shape, sync=True), segment_entries) as builder:
+        seconds = time.perf_counter() - started
+        for first in range(0, len(codes), _CHUNK):
+            chunk = codes[first : first + _CHUNK]
+            values = terms_of(chunk, shape) if terms is None else terms[first : first + _CHUNK]
+            places = np.arange(first, first + len(chunk))
+            ids = [image_id(place) for place in places.tolist()]
+            versions = np.ones(len(chunk), np.uint64)
+            started = time.perf_counter()
+            builder.add(places, ids, versions, values, chunk)
+            seconds += time.perf_counter() - started
+        started = time.perf_counter()
+        builder.finish(LogPosition(LOG_ID, len(codes) - 1, 0))
+        return seconds + time.perf_counter() - started
 
 
 @contextmanager

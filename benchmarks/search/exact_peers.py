@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from benchmarks.search.results import table
 from benchmarks.search.timing import in_batches, rate
 from search.index.interface import TermIndex
 
-__all__ = ["Ours", "measure"]
+__all__ = ["Ours", "compare", "measure"]
 
 BATCHES = (1, 64, 256, 1024)
 EQUAL_BATCH = 64
@@ -52,47 +53,62 @@ class Ours(Peer):
 
 
 def measure(bench: Bench) -> dict[str, Any]:
-    """All peers at both shapes, k = 100; then ours and the fastest peer at k = 2,500."""
-    shapes = {shape.name: _shape(bench, shape) for shape in (FEW_LONG, MANY_SHORT)}
-    goal = shapes[FEW_LONG.name]
+    """All peers at both shapes, k = 100 and 2,500."""
+    shapes = {}
+    for shape in (FEW_LONG, MANY_SHORT):
+        queries = bench.corpus.queries(65_536)
+        tantivy = bench.place(f"tantivy-{shape.name}")
+        shapes[shape.name] = compare(bench, bench.terms(shape), shape, queries, bench.index(shape), tantivy)
+    goal = shapes[FEW_LONG.name]["rates"]
     equal = str(EQUAL_BATCH)
-    best_equal = max(rates[equal] for name, rates in goal["rates"].items() if name != "ours")
-    best_any = max(max(rates.values()) for name, rates in goal["rates"].items() if name != "ours")
+    peers = {name: rates for name, rates in goal.items() if name != "ours"}
     return {
         "images": bench.images,
         "corpus": bench.corpus.settings.to_dict(),
         "shapes": shapes,
-        "ratio_to_best_exact_peer": round(goal["rates"]["ours"][equal] / best_equal, 2),
-        "ratio_best_to_best": round(max(goal["rates"]["ours"].values()) / best_any, 2),
+        "ratio_to_best_exact_peer": round(goal["ours"][equal] / max(rates[equal] for rates in peers.values()), 2),
+        "ratio_best_to_best": round(
+            max(goal["ours"].values()) / max(max(rates.values()) for rates in peers.values()), 2
+        ),
     }
 
 
-def _shape(bench: Bench, shape: Shape) -> dict[str, Any]:
-    terms = bench.terms(shape)
-    queries = bench.corpus.queries(65_536)
+def compare(
+    bench: Bench,
+    terms: NDArray[np.uint32],
+    shape: Shape,
+    queries: NDArray[np.int64],
+    index_folder: Path,
+    tantivy_folder: Path,
+) -> dict[str, Any]:
+    """All peers on some terms, after their answers were checked; prints a table."""
     truth = BruteForce(terms, shape)
     checked = terms[queries[:_CHECKED]]
     wanted = {k: truth.search(truth.prepare(checked), k) for k in (100, 2500)}
     rates: dict[str, dict[str, float]] = {}
     deep: dict[str, float] = {}
-    with opened(bench.index(shape), index_settings(shape)) as index:
+    with opened(index_folder, index_settings(shape)) as index:
         touched = float(index.rank(terms[queries[:1024]], 100).postings.mean())
-        for peer in _peers(bench, shape, index, truth):
+        for peer in _peers(terms, shape, index, truth, tantivy_folder):
             for k in wanted:
                 _check(peer, peer.search(peer.prepare(checked), k), wanted[k])
             rates[peer.name] = _rates(bench, peer, terms, queries)
             batches = [peer.prepare(terms[rows]) for rows in in_batches(queries[:512], EQUAL_BATCH)]
-            deep[peer.name] = round(rate(batches, EQUAL_BATCH, lambda batch, one=peer: one.search(batch, 2500)), 1)
+            deep[peer.name] = round(
+                rate(batches, EQUAL_BATCH, lambda batch, one=peer: one.search(batch, 2500), bench.seconds(3.0)), 1
+            )
             del batches
-    _print(shape, rates, deep, touched)
+    _print(f"{len(terms):,} images, {shape.name}", rates, deep, touched)
     return {"postings_per_query": round(touched), "rates": rates, "rates_k2500": deep}
 
 
-def _peers(bench: Bench, shape: Shape, index: TermIndex, truth: BruteForce) -> Iterator[Peer]:
+def _peers(
+    terms: NDArray[np.uint32], shape: Shape, index: TermIndex, truth: BruteForce, tantivy_folder: Path
+) -> Iterator[Peer]:
     """One after the other, so that only one holds memory."""
     yield Ours(index)
-    yield SparseProduct(bench.terms(shape), shape)
-    yield Tantivy(bench.terms(shape), shape, bench.place(f"tantivy-{shape.name}"))
+    yield SparseProduct(terms, shape)
+    yield Tantivy(terms, shape, tantivy_folder)
     yield truth
 
 
@@ -113,9 +129,9 @@ def _check(peer: Peer, found: list[Hits], wanted: list[Hits]) -> None:
             raise AssertionError(f"{peer.name} answers query {row} otherwise than the brute force")
 
 
-def _print(shape: Shape, rates: dict[str, dict[str, float]], deep: dict[str, float], touched: float) -> None:
+def _print(what: str, rates: dict[str, dict[str, float]], deep: dict[str, float], touched: float) -> None:
     table(
-        f"Queries a second, one core, {shape.name}, top 100 ({touched:,.0f} postings a query)",
+        f"Queries a second, one core, {what}, top 100 ({touched:,.0f} postings a query)",
         ["", *(f"batches of {size}" for size in BATCHES), "k = 2,500, batches of 64"],
         [[name, *(found.get(str(size), "") for size in BATCHES), deep[name]] for name, found in rates.items()],
     )
