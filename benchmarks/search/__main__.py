@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.search import exact_peers, giant, growth, insertion, neighbours, opening, photos, space
+from benchmarks.search import exact_peers, giant, growth, insertion, neighbours, opening, photos, serving, space
 from benchmarks.search.bench import Bench
 from benchmarks.search.results import Results
 
@@ -24,6 +24,7 @@ PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "peers": exact_peers.measure,
     "faiss": neighbours.measure,
     "photos": photos.measure,
+    "server": serving.measure,
     "insertion": insertion.measure,
     "space": space.measure,
     "opening": opening.measure,

@@ -19,7 +19,7 @@ from search.index.opening import open_term_index
 from search.index.settings import DEFAULT_MAX_POSTINGS, IndexSettings
 from search.types import ImageId, LogPosition
 
-__all__ = ["LOG_ID", "build", "fill", "image_id", "index_settings", "inserts", "opened"]
+__all__ = ["LOG_ID", "build", "fill", "fill_index", "image_id", "index_settings", "inserts", "opened"]
 
 LOG_ID = "benchmark"
 """The log that the corpus is said to come from."""
@@ -72,16 +72,22 @@ def fill(
     if not took.exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        seconds = _fill(folder / "index", terms, codes, shape, segment_entries)
+        seconds = fill_index(folder / "index", terms, codes, index_settings(shape, sync=True), segment_entries)
         took.write_text(f"{seconds:.3f}")
     return float(took.read_text())
 
 
-def _fill(
-    folder: Path, terms: NDArray[np.uint32] | None, codes: NDArray[np.uint8], shape: Shape, segment_entries: int
+def fill_index(
+    folder: Path,
+    terms: NDArray[np.uint32] | None,
+    codes: NDArray[np.uint8],
+    settings: IndexSettings,
+    segment_entries: int = SEGMENT_ENTRIES,
 ) -> float:
+    """Makes the index of a new folder; returns the seconds that the builder took."""
+    shape = Shape(settings.groups, settings.bits_per_group)
     started = time.perf_counter()
-    with IndexBuilder(folder, index_settings(shape, sync=True), segment_entries) as builder:
+    with IndexBuilder(folder, settings, segment_entries) as builder:
         seconds = time.perf_counter() - started
         for first in range(0, len(codes), _CHUNK):
             chunk = codes[first : first + _CHUNK]

@@ -1,9 +1,9 @@
 """Insert-and-search at 200 a second into the ordinary corpus: how long an image waits for its answer.
 
-Images arrive at random moments (exponential gaps). Whatever arrived while one call was under way goes into the next, 64
-at most. An image's time is from its arrival to the return of its call. For the rows with merging the corpus lies in four
-segments, which the index begins to merge into one as soon as it is open; only images that arrive before that is done
-count. A bare append with fsync of about the same size, as often, runs in the same measurement.
+Images arrive at random moments (exponential gaps). Whatever arrived while one call was under way goes into the next,
+64 at most. An image's time is from its arrival to the return of its call. For the rows with merging the corpus lies in
+four segments, which the index begins to merge into one as soon as it is open; only images that arrive before that is
+done count. A bare append with fsync of about the same size, as often, runs in the same measurement.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class _Watch:
 def open_loop(
     count: int, call: Callable[[int, int], object], rate: float = _RATE, until: Callable[[], bool] | None = None
 ) -> tuple[list[float], int]:
-    """Calls with what has arrived, to the last image or until told; the images' waits in seconds, the number of calls."""
+    """Calls with what has arrived, until the last image or until told; waits in seconds, and how many calls."""
     arrivals = np.cumsum(np.random.default_rng(13).exponential(1 / rate, count)).tolist()
     started = time.perf_counter()
     waits: list[float] = []

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from stream.cli import index_command, inspect_commands, job_commands, model_command, serve_commands, topics_commands
+from stream.cli.centres_command import centres
 from stream.cli.context import CommandContext
 from stream.cli.demo_command import demo
 from stream.cli.deployment_commands import down, up
@@ -89,6 +90,7 @@ app.command("dead-letters", rich_help_panel=_LOOKING)(dead_letters)
 app.add_typer(inspect_commands.app, name="tail", rich_help_panel=_LOOKING)
 
 app.command(rich_help_panel=_MODEL)(train)
+app.command(rich_help_panel=_MODEL)(centres)
 app.command(rich_help_panel=_MODEL)(tune)
 app.command(rich_help_panel=_MODEL)(label)
 app.command("label-tree", rich_help_panel=_MODEL)(label_tree)
