@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help setup demo up down test lint format protos soak chaos bench-search clean
+.PHONY: help setup demo up down test lint format protos soak chaos bench-scorer bench-search clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test: lint ## set up, lint, run every test
 
 soak: setup ## benchmark: 100 and 200 images/s for minutes, latency and memory
 	@$(BIN)/python -m benchmarks.soak
+
+bench-scorer: setup ## benchmark: the scorer in process and behind the server, beside bare matrix products
+	@$(BIN)/python -m benchmarks.scorer
 
 bench-search: setup ## benchmark: the term index against its goals and against peers
 	@$(BIN)/python -m benchmarks.search

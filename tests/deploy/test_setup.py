@@ -25,6 +25,7 @@ TARGETS = [
     "protos",
     "test",
     "soak",
+    "bench-scorer",
     "bench-search",
     "chaos",
     "clean",
