@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -96,18 +97,30 @@ def random_codes(rows: int, code_bytes: int) -> tuple[np.ndarray, np.ndarray]:
     return left, right
 
 
-def in_process(model: PairModel, rows: int) -> float:
-    """Pairs per second of a loaded model, in batches of the scorer's size."""
-    left, right = random_codes(rows, model.card.code_bytes)
-    return rows / seconds_per_call(lambda: model.score(left, right))
+def in_process(model: PairModel, threads: int) -> float:
+    """Pairs per second of a loaded model, in batches of the scorer's size, one on each thread."""
+    left, right = random_codes(ROWS, model.card.code_bytes)
+    return side_by_side(lambda: model.score(left, right), threads)
 
 
-def bare_product(sizes: Sequence[int], rows: int, exact: bool) -> float:
+def side_by_side(batch: Callable[[], object], threads: int) -> float:
+    """Pairs per second, with a batch of `ROWS` pairs on each thread, again and again."""
+    calls = 8
+
+    def run(_: int) -> None:
+        for _ in range(calls):
+            batch()
+
+    with ThreadPoolExecutor(threads) as pool:
+        return threads * calls * ROWS / seconds_per_call(lambda: list(pool.map(run, range(threads))))
+
+
+def bare_product(sizes: Sequence[int], threads: int, exact: bool) -> float:
     """Pairs per second of the matrix products alone, one after the other.
 
     Args:
         sizes: Of the layers, inputs first.
-        rows: Of a batch.
+        threads: So many batches at a time.
         exact: With the network's own kinds of numbers (float32, then float64); else float32 throughout.
     """
     import tensorflow as tf
@@ -115,13 +128,16 @@ def bare_product(sizes: Sequence[int], rows: int, exact: bool) -> float:
     random = np.random.default_rng(3)
     kinds = [tf.float64 if exact and layer else tf.float32 for layer in range(len(sizes) - 1)]
     factors = [
-        (tf.constant(random.random((rows, shape[0])), kind), tf.constant(random.random(shape), kind))
+        (tf.constant(random.random((ROWS, shape[0])), kind), tf.constant(random.random(shape), kind))
         for shape, kind in zip(pairwise(sizes), kinds, strict=True)
     ]
     # As constants the products would be folded away when the function is made.
     held = [(tf.Variable(left), tf.Variable(right)) for left, right in factors]
+    # As constants the products would be folded away when the function is made.
+    held = [(tf.Variable(left), tf.Variable(right)) for left, right in factors]
     product = tf.function(lambda: [tf.matmul(left, right) for left, right in held], autograph=False)
-    return rows / seconds_per_call(lambda: product()[-1].numpy())
+    call = product.get_concrete_function()
+    return side_by_side(lambda: call()[-1].numpy(), threads)
 
 
 SERVE = """
@@ -170,12 +186,12 @@ def _free_ports() -> tuple[int, int]:
         return one.getsockname()[1], other.getsockname()[1]
 
 
-def measure_large(model: PairModel, sizes: Sequence[int]) -> list[Figure]:
+def measure_large(model: PairModel, sizes: Sequence[int], threads: int) -> list[Figure]:
     """`large` in this process."""
     rate, exact, plain = (
-        in_process(model, ROWS),
-        bare_product(sizes, ROWS, exact=True),
-        bare_product(sizes, ROWS, exact=False),
+        in_process(model, threads),
+        bare_product(sizes, threads, exact=True),
+        bare_product(sizes, threads, exact=False),
     )
     return [
         Figure(
@@ -188,9 +204,9 @@ def measure_large(model: PairModel, sizes: Sequence[int]) -> list[Figure]:
     ]
 
 
-def measure_compact(model: PairModel, sizes: Sequence[int]) -> list[Figure]:
+def measure_compact(model: PairModel, sizes: Sequence[int], threads: int) -> list[Figure]:
     """`compact` in this process."""
-    rate, bare = in_process(model, 8 * ROWS), bare_product(sizes, ROWS, exact=True)
+    rate, bare = in_process(model, threads), bare_product(sizes, threads, exact=True)
     name = f"compact, {model.card.parameters:,} parameters, {model.card.code_bytes} bytes a code"
     return [
         Figure(f"{name}, in process", rate, "pairs/s", "at least 500,000", rate >= 500_000),
@@ -226,23 +242,24 @@ def measure_server(folder: Path, code_bytes: int, threads: int, seconds: float) 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> list[Figure]:
     """All figures."""
-    from search.scoring.tf_model import limit_threads, load_tf
+    from search.scoring.tf_model import load_tf, run_batches_side_by_side
 
-    limit_threads(arguments.threads)
+    run_batches_side_by_side(arguments.threads)
 
     def load(path: Path) -> tuple[PairModel, list[int]]:
         models = ModelFolder(path)
         model = models.load(models.served(), load_tf)
+        model.warm_up()
         card = model.card
         return model, [PairInputs(card.bits, card.values, card.xor).size, *card.hidden, 1]
 
     inputs = PairInputs(1024, arguments.values, xor=not arguments.values)
     large = arguments.large or random_model("large", inputs, arguments.large_hidden, folder / "large")
     compact = arguments.compact or random_model("compact", inputs, arguments.compact_hidden, folder / "compact")
-    found = measure_large(*load(large))
+    found = measure_large(*load(large), arguments.threads)
     say(found)
     model, sizes = load(compact)
-    here = measure_compact(model, sizes)
+    here = measure_compact(model, sizes, arguments.threads)
     say(here)
     behind = measure_server(compact, model.card.code_bytes, arguments.threads, arguments.seconds)
     say(behind)

@@ -1,7 +1,7 @@
-"""The scorer's one queue and the thread that works it off: callers wait, batches run.
+"""The scorer's one queue and the threads that work it off: callers wait, batches run.
 
-Scoring runs on a single thread: the model's own threads (if it has more than one) are enough for a core or two, and
-batches that compete for the same cores only make each other late.
+As many batches run at a time as there are threads, each batch on one: while one thread puts a batch together or hands
+its scores out, the others compute.
 """
 
 from __future__ import annotations
@@ -50,12 +50,19 @@ class Pairs:
 class ScorerEngine:
     """Scores pairs for many callers at once, in micro-batches."""
 
-    def __init__(self, policy: BatchPolicy, metrics: ScorerMetrics, clock: Callable[[], float] = monotonic) -> None:
-        """Starts the thread.
+    def __init__(
+        self,
+        policy: BatchPolicy,
+        metrics: ScorerMetrics,
+        threads: int = 1,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """Starts the threads.
 
         Args:
             policy: Of batches and queue.
             metrics: Count.
+            threads: Batches that run at a time.
             clock: Seconds, monotonic.
         """
         self._queue = BatchQueue(policy)
@@ -65,8 +72,12 @@ class ScorerEngine:
         self._changed = threading.Condition()
         self._stopped = False
         metrics.queued.set_function(lambda: self._queue.queued_pairs)
-        self._thread = threading.Thread(target=self._work, name="scorer-engine", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"scorer-engine-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def score(
         self,
@@ -105,11 +116,12 @@ class ScorerEngine:
         return pairs.scores
 
     def stop(self) -> None:
-        """Ends the thread; what still waits fails with UnavailableError."""
+        """Ends the threads; what still waits fails with UnavailableError."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def _submit(
         self,
@@ -157,6 +169,8 @@ class ScorerEngine:
                 self._drop_expired(now)
                 batch = self._queue.take(now)
                 if batch is not None:
+                    if self._queue.queued_pairs:
+                        self._changed.notify()  # another thread may be waiting for work
                     return batch
                 due = self._queue.ready_at()
                 self._changed.wait(None if due is None else min(_IDLE_LOOK_S, max(0.0, due - now)))
@@ -170,7 +184,12 @@ class ScorerEngine:
                 self._fail(pairs, UnavailableError("the deadline passed in the scorer's queue"))
 
     def _run(self, batch: Batch) -> None:
-        parts = [(self._waiting[part.request], part) for part in batch.slices]
+        # A request of which another batch has failed meanwhile is no longer there.
+        with self._changed:
+            found = [(self._waiting.get(part.request), part) for part in batch.slices]
+        parts = [(pairs, part) for pairs, part in found if pairs is not None]
+        if not parts:
+            return
         started = self._clock()
         for pairs, part in parts:
             if part.start == 0:
@@ -189,13 +208,15 @@ class ScorerEngine:
         for pairs, part in parts:
             count = part.stop - part.start
             pairs.scores[part.start : part.stop] = scores[at : at + count]
-            pairs.scored += count
             at += count
-            if pairs.scored == len(pairs.scores):
-                self._finish(pairs)
+            self._count(pairs, count)
 
-    def _finish(self, pairs: Pairs) -> None:
+    def _count(self, pairs: Pairs, scored: int) -> None:
+        """Notes that so many of a caller's pairs have their scores; lets the caller go with the last."""
         with self._changed:
+            pairs.scored += scored
+            if pairs.scored < len(pairs.scores):
+                return
             self._waiting.pop(pairs.request, None)
         pairs.done.set()
 
@@ -203,9 +224,10 @@ class ScorerEngine:
         refused = error if isinstance(error, BadInputError) else None
         with self._changed:
             for part in batch.slices:
-                pairs = self._waiting.pop(part.request)
                 part.request.abandoned = True
-                self._fail(pairs, refused or ModelFailedError(f"the model {batch.model} failed: {error}"))
+                pairs = self._waiting.pop(part.request, None)
+                if pairs is not None:
+                    self._fail(pairs, refused or ModelFailedError(f"the model {batch.model} failed: {error}"))
             self._drop_expired(-inf)
 
     @staticmethod

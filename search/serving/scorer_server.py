@@ -40,7 +40,7 @@ class ScorerServerSettings:
     model: Path
     """The folder of the models; its file `served` names the one in use."""
     max_pairs: int = 1024
-    """Pairs of one run of the model at most."""
+    """Pairs of one run of the model at most; some 5 ms for the sample's model on one core."""
     max_delay_ms: float = 0.5
     """The longest a request waits for company."""
     max_queued_pairs: int = 400_000
@@ -50,7 +50,8 @@ class ScorerServerSettings:
     max_calls: int = 64
     """Calls that wait at once."""
     threads: int = 1
-    """Of TensorFlow. The cores are shared with the rest of the service; scores do not depend on it."""
+    """Batches that run at a time, each on one core. The cores are shared with the rest of the service; scores do not
+    depend on it."""
     kept_models: int = 4
     """Versions in memory beside the served one."""
     codes: CodeIdentity | None = None
@@ -152,14 +153,14 @@ def serve(settings: ScorerServerSettings) -> None:
         UnavailableError: A port is taken.
     """
     # Here, not above: it takes seconds, and whoever only reads settings or calls the service needs none of it.
-    from search.scoring.tf_model import limit_threads, load_tf
+    from search.scoring.tf_model import load_tf, run_batches_side_by_side
 
     started = time.monotonic()
-    limit_threads(settings.threads)
+    run_batches_side_by_side(settings.threads)
     models = LoadedModels(ModelFolder(settings.model), load_tf, settings.kept_models, settings.codes)
     registry = CollectorRegistry()
     metrics = ScorerMetrics(registry)
-    engine = ScorerEngine(settings.policy, metrics)
+    engine = ScorerEngine(settings.policy, metrics, settings.threads)
     service = PairScorerService(models, engine, metrics, settings.max_request_pairs)
     _log_start(settings, models, time.monotonic() - started)
     # A waiting call holds a worker: with too few, callers would wait outside the queue, unseen by its bound.

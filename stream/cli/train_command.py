@@ -34,7 +34,7 @@ def train(
         typer.Option("--version", metavar="NAME", help="Name of the version; made from settings and data without it."),
     ] = "",
     serve: Annotated[
-        bool, typer.Option(help="Make the new version the one that scorers use from their next start.")
+        bool, typer.Option(help="Make the new version the one that is served; a running scorer takes it at once.")
     ] = True,
     signal: SignalName = None,
     as_json: AsJson = False,
@@ -92,7 +92,7 @@ def train(
 
 
 def _show(card: ModelCard, folder: Path, *, served: bool) -> None:
-    line(f"version     {card.version}, in {folder}" + (", served from the scorer's next start" if served else ""))
+    line(f"version     {card.version}, in {folder}" + (", served" if served else ""))
     limits = card.thresholds
     line(f"thresholds  accept {limits.accept:.4f}, head_accept {limits.head_accept:.4f}, adopt {limits.adopt:.4f}")
     for name, value in card.metrics.items():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from search.errors import BadInputError, MismatchError
+from search.scoring import tf_model
 from search.scoring.card import read_card, write_card
 from search.scoring.exact_network import Calibration, ExactNetwork, quantise
 from search.scoring.export import export
@@ -70,7 +71,9 @@ def model(models: ModelFolder) -> PairModel:
 @pytest.fixture(scope="module")
 def sample_model() -> PairModel:
     folder = ModelFolder(SAMPLE / "model")
-    return folder.load(folder.served(), load_tf)
+    made = folder.load(folder.served(), load_tf)
+    made.warm_up()
+    return made
 
 
 @pytest.mark.parametrize("pairs", [0, 1, 15, 16, 17, 128, 129, 1000, 1024, 1025, 3000])
@@ -158,6 +161,24 @@ def test_padded_slices_cover_every_pair_once(pairs: int) -> None:
     slices = padded_slices(pairs)
     assert [row for start, stop, _ in slices for row in range(start, stop)] == list(range(pairs))
     assert all(0 < stop - start <= rows and rows in SHAPES for start, stop, rows in slices)
+
+
+def test_compiled_and_plain_graphs_give_the_same_bits(models: ModelFolder, model: PairModel) -> None:
+    compiled = models.load("v1", load_tf)
+    compiled.warm_up()
+    assert isinstance(compiled, TfPairModel)
+    assert isinstance(model, TfPairModel)
+    assert (sorted(compiled._compiled), model._compiled) == (list(SHAPES), {})
+    left, right = random_codes(2100, 10, BITS // 8)
+    np.testing.assert_array_equal(compiled.score(left, right), model.score(left, right))
+
+
+def test_a_large_network_is_not_compiled(models: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tf_model, "COMPILED_PARAMETERS", 1000)
+    plain = models.load("v1", load_tf)
+    plain.warm_up()
+    assert isinstance(plain, TfPairModel)
+    assert plain._compiled == {}
 
 
 def test_shapes_fill_vector_registers() -> None:

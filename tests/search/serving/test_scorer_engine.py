@@ -27,9 +27,9 @@ def registry() -> CollectorRegistry:
 def make(registry: CollectorRegistry) -> Iterator[Callable[..., ScorerEngine]]:
     engines = []
 
-    def build(**policy: float) -> ScorerEngine:
+    def build(threads: int = 1, **policy: float) -> ScorerEngine:
         limits = {"max_pairs": 32, "max_delay_s": 0.0, "max_queued_pairs": 400, "quantum": 8, **policy}
-        engines.append(ScorerEngine(BatchPolicy(**limits), ScorerMetrics(registry)))  # type: ignore[arg-type]
+        engines.append(ScorerEngine(BatchPolicy(**limits), ScorerMetrics(registry), threads))  # type: ignore[arg-type]
         return engines[-1]
 
     yield build
@@ -201,3 +201,42 @@ def test_metrics_count_pairs_batches_and_scores(
     for bound in ("0.4", "0.5", "0.6"):
         assert value("score_bucket", le=bound) == (scores <= np.float32(bound)).sum()
     assert value("score_bucket", le="+Inf") == 40
+
+
+class MeetingModel(FakeModel):
+    """Scores a batch only when another one has begun as well."""
+
+    def __init__(self) -> None:
+        super().__init__(card())
+        self.meeting = threading.Barrier(2, timeout=10)
+
+    def _score(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        self.meeting.wait()
+        return super()._score(left, right)
+
+
+def test_as_many_batches_run_at_a_time_as_there_are_threads(make: Callable[..., ScorerEngine]) -> None:
+    engine, model = make(threads=2), MeetingModel()
+    left, right = random_codes(128)
+    np.testing.assert_array_equal(engine.score("a", model, left, right), expected_scores(left, right))
+    assert model.batches == [32] * 4
+
+
+def test_a_failing_batch_fails_the_request_whose_other_batches_run(make: Callable[..., ScorerEngine]) -> None:
+    engine, model = make(threads=2), MeetingModel()
+    model.error = ZeroDivisionError("a bug")
+    left, right = random_codes(64)
+    with pytest.raises(ModelFailedError, match="a bug"):
+        engine.score("a", model, left, right)
+    model.error = None
+    np.testing.assert_array_equal(engine.score("a", model, left, right), expected_scores(left, right))
+
+
+def test_many_callers_and_threads(make: Callable[..., ScorerEngine], model: FakeModel) -> None:
+    engine = make(threads=3, max_queued_pairs=100_000)
+    pairs = [random_codes(count, count) for count in range(1, 120)]
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda one: engine.score(str(len(one[0]) % 5), model, *one), pairs))
+    for one, answer in zip(pairs, answers, strict=True):
+        np.testing.assert_array_equal(answer, expected_scores(*one))
+    assert sum(model.batches) == sum(len(one[0]) for one in pairs)
