@@ -107,6 +107,7 @@ class MicroBatchFunction(KeyedProcessFunction, Generic[Item]):  # type: ignore[m
         outputs: Sequence[Any] = ()
         if pending.batcher.due(clock()) and self._servers_answer(pending, clock):
             outputs = self._try(pending, clock)
+        pending.flush()
         self._arm(pending.batcher.wake_ms, timers)
         return outputs
 
@@ -131,7 +132,6 @@ class MicroBatchFunction(KeyedProcessFunction, Generic[Item]):  # type: ignore[m
             self._metrics.state(pending.batcher.pending, waiting=True)
             return False
         pending.batcher.answered(self._step.boot_ids(), clock())
-        pending.save()
         return True
 
     def _try(self, pending: PendingItems[Item], clock: Callable[[], int]) -> Sequence[Any]:
@@ -169,7 +169,6 @@ class MicroBatchFunction(KeyedProcessFunction, Generic[Item]):  # type: ignore[m
         finally:
             self._metrics.called(time.perf_counter() - started_s)
             self._metrics.state(pending.batcher.pending, pending.batcher.failing)
-        pending.save()
         return ()
 
     def _call(self, attempt: Attempt, items: Sequence[Item]) -> Done:

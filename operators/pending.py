@@ -1,10 +1,12 @@
 """The pending items of one micro-batching operator: in Flink state, mirrored in memory as far as is useful.
 
 What comes in one element is one *chunk*: a list of items in map state, under the sequence number of its first. Chunks
-are read one by one, never scanned (a scan would walk over all that was removed before). `Standing` lies beside them and
-is written when a call was made, not when an item comes: which chunks followed is found by asking for each next one, so
-that taking an element costs one write. Keyed state can only be read while Flink works on a key: so nothing is read
-before the first element or timer.
+are read one by one, never scanned (a scan would walk over all that was removed before). `Standing` lies beside them, and
+which chunks followed is found by asking for each next one.
+
+Between two elements or timers a checkpoint may come, within one it cannot: so what is settled by the very element that
+brought it never reaches the state, and `flush` writes the rest at the end. Keyed state can only be read while Flink
+works on a key: so nothing is read before the first element or timer.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ class Standing:
     oldest: int
     """Where the oldest chunk that is still stored begins."""
     progress: Progress
-    """Its `tail` may be behind."""
+    """Without its `tail`, which the chunks tell."""
 
 
 class PendingItems(Generic[Item]):
@@ -52,16 +54,15 @@ class PendingItems(Generic[Item]):
         self._standing = standing
         self._size_of = size_of
         self._recent: dict[int, Sequence[Item]] = {}
+        self._unstored: dict[int, Sequence[Item]] = {}
         left: Standing = standing.value() or Standing(0, Progress())
+        self._written: Standing | None = left
         self._oldest = left.oldest
         self.batcher = Batcher(policy, replace(left.progress, tail=self._end_of_chunks()), now_ms)
 
     def add(self, items: Sequence[Item], now_ms: int) -> None:
-        """Stores what came in one element: at least one item."""
-        sequence = self.batcher.add(now_ms, len(items))
-        self._chunks.put(sequence, list(items))
-        if len(self._recent) < self._policy.max_items:
-            self._recent[sequence] = items
+        """Takes what came in one element: at least one item."""
+        self._unstored[self.batcher.add(now_ms, len(items))] = items
 
     def read(self, attempt: Attempt) -> list[Item]:
         """The items of an attempt, at least one, as many as fit into a batch's bytes."""
@@ -81,14 +82,25 @@ class PendingItems(Generic[Item]):
             end = self._oldest + len(self._chunk(self._oldest))
             if end > self.batcher.head:
                 break
-            self._chunks.remove(self._oldest)
-            self._recent.pop(self._oldest, None)
+            if self._unstored.pop(self._oldest, None) is None:
+                self._chunks.remove(self._oldest)
+                self._recent.pop(self._oldest, None)
+                self._written = None
             self._oldest = end
-        self.save()
 
-    def save(self) -> None:
-        """Writes how far things are."""
-        self._standing.update(Standing(self._oldest, self.batcher.progress()))
+    def flush(self) -> None:
+        """Writes what must survive a restart, if it changed; to be called at the end of each element and timer."""
+        for first, items in self._unstored.items():
+            self._chunks.put(first, list(items))
+            if len(self._recent) < self._policy.max_items:
+                self._recent[first] = items
+        self._unstored.clear()
+        # Without a chunk nothing refers to the standing; one that named a chunk which is gone must not stay.
+        if self.batcher.pending or self._written is None:
+            now = Standing(self._oldest, replace(self.batcher.progress(), tail=0))
+            if now != self._written:
+                self._standing.update(now)
+                self._written = now
 
     def _items(self, attempt: Attempt) -> Sequence[Item]:
         """The attempt begins at the head, which lies in the oldest chunk."""
@@ -101,7 +113,7 @@ class PendingItems(Generic[Item]):
         return items[attempt.first - self._oldest : attempt.end - self._oldest]
 
     def _chunk(self, first: int) -> Sequence[Item]:
-        chunk = self._recent.get(first)
+        chunk = self._unstored.get(first) or self._recent.get(first)
         if chunk is None:
             chunk = self._recent[first] = self._chunks.get(first)
         return chunk

@@ -277,6 +277,22 @@ def test_an_element_of_many_items_is_one_entry_of_state_and_fills_batches() -> N
     assert stored == {}
 
 
+def test_what_the_element_that_brought_it_settles_never_reaches_the_state() -> None:
+    bench = Bench()
+    for first in range(0, 40, 4):
+        bench.harness.send(b" ".join(items(*range(first, first + 4))))
+    backend = bench.harness.backend
+    assert bench.out == items(*range(40))
+    assert not any(backend.maps.values())
+    assert backend.values == {}
+    bench.server.down = True
+    bench.harness.send(b"i40 i41 i42 i43 i44")
+    bench.restart()
+    bench.server.down = False
+    bench.harness.advance(250)
+    assert bench.out == items(*range(45))
+
+
 def test_a_restart_in_the_middle_of_an_element_goes_on_behind_what_was_settled() -> None:
     bench = Bench()
     bench.server.settles = 3
