@@ -6,19 +6,18 @@ reads it; then the pointer is switched. A build that ends early leaves nothing b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from search.index.builder import IndexBuilder
 from search.index.home import IndexHome
 from search.index.opening import open_term_index
 from search.index.settings import IndexSettings
 from search.serving.search_intake import SearchIntake
 from search.types import LogPosition
 from stream.index_build.catch_up import OrderedLog, catch_up, check_log
-from stream.index_build.filling import fill
-from stream.index_build.rows import IndexRows, index_rows
+from stream.index_build.rows import index_rows
 from stream.index_build.sources import ImageSource
 from stream.interrupts import undisturbed
 
@@ -49,12 +48,6 @@ class Built:
     """Images of the source that have a place and cannot be found: search or scorer could not take them."""
 
 
-@dataclass(slots=True)
-class _Count:
-    findable: int = 0
-    all: int = 0
-
-
 def build_index(
     home: IndexHome,
     settings: IndexSettings,
@@ -81,14 +74,13 @@ def build_index(
     """
     check_log(source.position, joined)
     with home.building() as folder:
-        count = _Count()
-        rows = index_rows(source, intake.extractor, intake.coder)
-        fill(
-            folder,
-            settings,
-            _counted(rows, count, lambda done: watcher.embeddings(done, source.images)),
-            source.position,
-        )
+        unfindable = 0
+        with IndexBuilder(folder, settings) as builder:
+            for rows in index_rows(source, intake.extractor, intake.coder):
+                builder.add(rows.places, rows.image_ids, rows.versions, rows.terms, rows.codes, rows.findable)
+                unfindable += int((~rows.findable).sum())
+                watcher.embeddings(builder.entries, source.images)
+            builder.finish(source.position)
         index = open_term_index(folder, settings)
         try:
             catch_up(index, joined, intake, watcher.order)
@@ -97,12 +89,4 @@ def build_index(
             index.close()
         with undisturbed():
             served = home.adopt(folder, settings.identity)
-    return Built(served, position, images, count.all - count.findable)
-
-
-def _counted(rows: Iterable[IndexRows], count: _Count, on_progress: Callable[[int], None]) -> Iterator[IndexRows]:
-    for batch in rows:
-        yield batch
-        count.all += len(batch.places)
-        count.findable += int(batch.findable.sum())
-        on_progress(count.all)
+    return Built(served, position, images, unfindable)

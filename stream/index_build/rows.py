@@ -24,16 +24,20 @@ BATCH = 1024
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IndexRows:
-    """Placed versions, in order of place. All columns have one row each."""
+    """Placed versions, in order of place."""
 
     places: NDArray[np.int64]
+    """(n,)"""
     image_ids: Sequence[ImageId]
-    versions: Sequence[int]
+    """n of them."""
+    versions: NDArray[np.uint64]
+    """(n,)"""
     findable: NDArray[np.bool_]
+    """(n,) the others have a place, and neither terms nor code."""
     terms: NDArray[np.uint32]
-    """(n, groups); zeros where the row is not findable."""
+    """(findable ones, groups)"""
     codes: NDArray[np.uint8]
-    """(n, code bytes); likewise."""
+    """(findable ones, code bytes)"""
 
 
 def index_rows(images: Iterable[PlacedImage], extractor: TermExtractor, coder: ScoreCodes) -> Iterator[IndexRows]:
@@ -48,8 +52,6 @@ def index_rows(images: Iterable[PlacedImage], extractor: TermExtractor, coder: S
 
 
 def _rows(batch: Sequence[PlacedImage], extractor: TermExtractor, coder: ScoreCodes) -> IndexRows:
-    terms = np.zeros((len(batch), extractor.settings.groups), np.uint32)
-    codes = np.zeros((len(batch), coder.code_bytes), np.uint8)
     findable = np.zeros(len(batch), np.bool_)
     search, score = [], []
     for row, image in enumerate(batch):
@@ -61,13 +63,12 @@ def _rows(batch: Sequence[PlacedImage], extractor: TermExtractor, coder: ScoreCo
             findable[row] = True
             search.append(seen)
             score.append(scored)
-    if search:
-        terms[findable] = extractor.terms(search)
-        codes[findable] = coder.codes(score)
+    nothing = np.empty((0, extractor.settings.groups), np.uint32), np.empty((0, coder.code_bytes), np.uint8)
+    terms, codes = (extractor.terms(search), coder.codes(score)) if search else nothing
     return IndexRows(
         places=np.array([image.place for image in batch], np.int64),
         image_ids=[image.image_id for image in batch],
-        versions=[image.version for image in batch],
+        versions=np.array([image.version for image in batch], np.uint64),
         findable=findable,
         terms=terms,
         codes=codes,
