@@ -3,10 +3,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help setup demo up down test lint format protos soak chaos bench-scorer bench-search clean
+.PHONY: help setup demo up down test lint format protos soak chaos bench-scorer bench-search bench-callers clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## check the machine, create .venv, fetch the Java parts (again: instant)
 	@deploy/setup.sh
@@ -43,6 +43,9 @@ bench-scorer: setup ## benchmark: the scorer in process and behind the server, b
 
 bench-search: setup ## benchmark: the term index against its goals and against peers
 	@$(BIN)/python -m benchmarks.search
+
+bench-callers: setup ## benchmark: what a flood of other callers costs the stream
+	@$(BIN)/python -m benchmarks.callers
 
 chaos: setup ## fault test, long: every part killed ten times while images flow
 	@$(BIN)/python -m benchmarks.chaos

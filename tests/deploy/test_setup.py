@@ -27,6 +27,7 @@ TARGETS = [
     "soak",
     "bench-scorer",
     "bench-search",
+    "bench-callers",
     "chaos",
     "clean",
 ]

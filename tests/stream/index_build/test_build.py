@@ -73,7 +73,7 @@ def free_searches(index: TermIndex, server: SearchServerSettings) -> list[object
 
 
 @given(seed=st.integers(0, 10**6), stored=st.integers(0, 99))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_a_built_index_answers_as_the_one_that_the_job_made(
     tmp_path_factory: pytest.TempPathFactory, seed: int, stored: int
 ) -> None:
