@@ -108,12 +108,12 @@ class Answers:
             np.full(n, min_overlap or self._settings.min_overlap, np.int64),
             np.full(n, k + 1, np.int64),
         )
-        hits = self._rank(state, queries)
+        hits, cut = self._rank(state, queries)
         sizes = np.minimum(hits.sizes, k)
         filled = np.arange(k) < sizes[:, np.newaxis]
         places = np.zeros((n, k), np.int64)
         places[filled] = state.places(hits.entries[:, :k][filled])
-        return Ranked(places, hits.overlaps[:, :k], sizes, hits.sizes <= k, np.zeros(n, np.bool_), hits.touched)
+        return Ranked(places, hits.overlaps[:, :k], sizes, hits.sizes <= k, cut, hits.touched)
 
     def stored(self, state: State, image_ids: Sequence[ImageId]) -> list[Stored | None]:
         """See `TermIndex.get`."""
@@ -181,7 +181,7 @@ class Answers:
         return self._found(state, queries, afters, k)
 
     def _found(self, state: State, queries: Queries, afters: Sequence[int], ks: Sequence[int]) -> list[Found]:
-        hits = self._rank(state, queries)
+        hits, cut = self._rank(state, queries)
         rows = []
         for row, (size, after, k) in enumerate(zip(hits.sizes.tolist(), afters, ks, strict=True)):
             rows.append(hits.entries[row, min(after, size) : min(after + k, size)])
@@ -198,16 +198,17 @@ class Answers:
                     codes=codes[at:last],
                     exhausted=int(hits.sizes[row]) <= afters[row] + ks[row],
                     postings=int(hits.touched[row]),
+                    cut=bool(cut[row]),
                 )
             )
             at = last
         return found
 
-    def _rank(self, state: State, queries: Queries) -> Hits:
-        hits = state.rank(queries, self._scratch)
+    def _rank(self, state: State, queries: Queries) -> tuple[Hits, NDArray[np.bool_]]:
+        hits, cut = state.rank(queries, self._scratch, self._settings.max_postings)
         self.queries += len(hits.sizes)
         self.postings += int(hits.touched.sum())
-        return hits
+        return hits, cut
 
     def _check(self, terms: NDArray[np.uint32], k: int, after: int, min_overlap: int | None, as_of: int | None) -> None:
         settings = self._settings

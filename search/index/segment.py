@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search.index.bounded import oldest_entries, weigh_lists
 from search.index.columns import Columns, Kind
 from search.index.counting import search_segment
 from search.index.errors import IndexDamagedError
@@ -237,6 +238,32 @@ class Segment(Source):
             scratch.reset()
             raise
         return hits
+
+    def weigh(self, terms: NDArray[np.uint32], most: int, weights: NDArray[np.int64]) -> None:
+        """See `Source`."""
+        numbers = np.empty(min(most + 1, self.facts["longest"]), np.int64)
+        weigh_lists(terms, *self._lists, *self._sharing, numbers, weights)
+
+    def oldest(self, terms: NDArray[np.uint32], as_of: int, remaining: NDArray[np.int64]) -> NDArray[np.int64]:
+        """See `Source`."""
+        there = min(len(self), int(remaining.max()))
+        if there < 0:
+            return np.empty(0, np.int64)
+        numbers, room = np.empty(self.facts["longest"], np.int64), np.empty(2 * there + 64, np.int64)
+        found = np.empty(there * len(terms), np.int64)
+        bound = int(self._bounds(np.array([as_of]))[0])
+        capped = np.minimum(remaining, there)
+        spare = remaining - capped
+        filled = oldest_entries(
+            terms, bound, as_of, *self._lists, *self._sharing, self.hidden, numbers, room, capped, found, 0
+        )
+        remaining[:] = np.where(capped < 0, -1, capped + spare)
+        return found[:filled]
+
+    @property
+    def _lists(self) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.uint8], int, int, int]:
+        shape = self._shape
+        return self._directory, self._bases, self._postings, shape.rest_bits, shape.rest_bytes, shape.number_bytes
 
     def columns(self) -> Columns:
         """All entries, as they were sealed."""

@@ -133,6 +133,20 @@ class Source(ABC):
     def search(self, batch: Batch, scratch: Scratch) -> Hits:
         """The best entries for each query."""
 
+    @abstractmethod
+    def weigh(self, terms: NDArray[np.uint32], most: int, weights: NDArray[np.int64]) -> None:
+        """Adds to `weights` (n, groups) how many entries have each term, at least where these are at most `most`."""
+
+    @abstractmethod
+    def oldest(self, terms: NDArray[np.uint32], as_of: int, remaining: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The oldest entries visible from a place that have each term of one query, group by group.
+
+        Args:
+            terms: (groups,)
+            as_of: The place.
+            remaining: (groups,) how many of each group at most; less what was found; -1 where there was more.
+        """
+
     def hide(self, entry: int, hidden_from: int) -> bool:
         """Hides an entry from all places after `hidden_from`; says whether a searchable one was in sight before."""
         value = hidden_from + 1

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search.index.bounded import best_of
 from search.index.columns import Kind
 from search.index.id_table import IdColumn
 from search.index.placements import Placement
@@ -41,6 +42,10 @@ class Queries:
     wanted: NDArray[np.int64]
     """(n,) how many entries at most, at least 1."""
 
+    def some(self, rows: NDArray[np.int64]) -> Queries:
+        """Some of them."""
+        return Queries(self.terms[rows], self.as_of[rows], self.excluded[rows], self.least[rows], self.wanted[rows])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class State:
@@ -59,8 +64,24 @@ class State:
         """The one that grows."""
         return self.tails[-1]
 
-    def rank(self, queries: Queries, scratch: Scratch) -> Hits:
-        """The best entries of all parts; `entries` are references."""
+    def rank(self, queries: Queries, scratch: Scratch, max_postings: int) -> tuple[Hits, NDArray[np.bool_]]:
+        """The best entries of all parts (`entries` are references), and (n,) which searches were cut."""
+        most = max_postings // queries.terms.shape[1]
+        over = self.too_long(queries.terms, most)
+        cut = np.zeros(len(over), np.bool_)
+        if not over.any():
+            return self._rank_all(queries, scratch), cut
+        rows = np.flatnonzero(~over)
+        best = Hits.empty(len(over), int(queries.wanted.max(initial=1)))
+        some = self._rank_all(queries.some(rows), scratch)
+        width = some.entries.shape[1]
+        best.entries[rows, :width], best.overlaps[rows, :width] = some.entries, some.overlaps
+        best.sizes[rows], best.touched[rows] = some.sizes, some.touched
+        for row in np.flatnonzero(over).tolist():
+            cut[row] = self.rank_oldest(queries, row, most, best)
+        return best, cut
+
+    def _rank_all(self, queries: Queries, scratch: Scratch) -> Hits:
         width = int(queries.wanted.max(initial=1))
         best = Hits.empty(len(queries.terms), width)
         spare = np.empty(width, np.int64), np.empty(width, np.uint16)
@@ -74,6 +95,31 @@ class State:
             )
             best.touched[:] += hits.touched
         return best
+
+    def too_long(self, terms: NDArray[np.uint32], most: int) -> NDArray[np.bool_]:
+        """(n,) for which queries (n, groups) some list may have more than `most` entries."""
+        longest = [one.facts["longest"] + one.facts["searchable"] - one.facts["term_sets"] for one in self.segments]
+        if sum(longest) + sum(map(len, self.tails)) <= most:
+            return np.zeros(len(terms), np.bool_)
+        weights = np.zeros(terms.shape, np.int64)
+        for source in self.sources:
+            source.weigh(terms, most, weights)
+        over: NDArray[np.bool_] = weights.max(axis=1, initial=0) > most
+        return over
+
+    def rank_oldest(self, queries: Queries, row: int, most: int, best: Hits) -> bool:
+        """Searches for one query among the oldest `most` entries of each of its lists; whether there were more."""
+        remaining = np.full(queries.terms.shape[1], most, np.int64)
+        place, found = int(queries.as_of[row]), []
+        for number, source in enumerate(self.sources):
+            found.append(source.oldest(queries.terms[row], place, remaining) | (number << 32))
+        together = np.concatenate(found)
+        entries, overlaps = best_of(
+            together, int(queries.excluded[row]), int(queries.least[row]), int(queries.wanted[row])
+        )
+        best.entries[row, : len(entries)], best.overlaps[row, : len(entries)] = entries, overlaps
+        best.sizes[row], best.touched[row] = len(entries), len(together)
+        return bool((remaining < 0).any())
 
     def place_of(self, place: int) -> tuple[int, int] | None:
         """The part and the entry with a place; None when there is none."""

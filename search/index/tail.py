@@ -168,6 +168,25 @@ class Tail(Source):
         )  # fmt: skip
         return hits
 
+    def weigh(self, terms: NDArray[np.uint32], most: int, weights: NDArray[np.int64]) -> None:
+        """See `Source`."""
+        size, room = self._size, self._room
+        for row, query in enumerate(terms):
+            weights[row] += (room.terms[:, :size] == query[:, np.newaxis]).sum(axis=1)
+
+    def oldest(self, terms: NDArray[np.uint32], as_of: int, remaining: NDArray[np.int64]) -> NDArray[np.int64]:
+        """See `Source`."""
+        size, room = self._size, self._room
+        bound = int(np.searchsorted(room.places[:size], as_of))
+        hidden = room.hidden[:bound]
+        visible = (room.kinds[:bound] == Kind.SEARCHABLE) & ((hidden == 0) | (as_of < hidden))
+        found = [np.empty(0, np.int64)]
+        for group, most in enumerate(remaining.tolist()):
+            mine = np.flatnonzero(visible & (room.terms[group, :bound] == terms[group]))
+            found.append(mine[: max(most, 0)])
+            remaining[group] = -1 if most < len(mine) else most - len(mine)
+        return np.concatenate(found)
+
     def columns(self) -> Columns:
         """All entries."""
         size, room = self._size, self._room

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from search.index.folder import Identity
 from search.index.interface import NO_PLACE, Answer, Found, Insert, Record, Remove, Skip, Stored, TermQuery
@@ -25,13 +26,14 @@ def index_settings(
     sync: bool = False,
     seal_entries: int = 8192,
     merge_fan: int = 4,
+    max_postings: int = 10**8,
     terms: str = "terms-a",
 ) -> IndexSettings:
     """Small settings; nothing is synced, as only machines that crash need it."""
     identity = Identity(terms, "code-a", {"groups": groups})
     return IndexSettings(
         groups, bits_per_group, min_overlap, candidates, code_bytes, identity, sync,
-        seal_entries=seal_entries, merge_fan=merge_fan,
+        seal_entries=seal_entries, merge_fan=merge_fan, max_postings=max_postings,
     )  # fmt: skip
 
 
@@ -134,29 +136,29 @@ class Oracle:
         """The k candidates behind the first `after` ones, as of a place."""
         own = next(p for p in self.placed() if p.offset == place)
         assert isinstance(own, Insert)
-        everyone = []
-        for other in self.placed():
-            if not isinstance(other, Insert) or other.image_id == own.image_id or not self.visible(other, place):
-                continue
-            overlap = int((other.terms == own.terms).sum())
-            if overlap >= self.settings.min_overlap:
-                everyone.append(Candidate(other.image_id, other.offset, overlap, other.code))
-        everyone.sort(key=lambda candidate: (-candidate.overlap, candidate.place))
+        everyone = self.ranked(own.terms, place, self.settings.min_overlap, own.image_id)
         last = after + self.settings.candidates
         return tuple(everyone[after:last]), len(everyone) <= last
+
+    def ranked(self, terms: NDArray[np.uint32], as_of: int, least: int, without: str) -> list[Candidate]:
+        """Everything that shares enough terms; of each list only the oldest images count, when it is too long."""
+        most = self.settings.max_postings // self.settings.groups
+        used = np.zeros(self.settings.groups, np.int64)
+        everyone = []
+        for other in self.placed():
+            if isinstance(other, Insert) and self.visible(other, as_of):
+                shared = other.terms == terms
+                used += shared
+                overlap = int((shared & (used <= most)).sum())
+                if overlap >= least and other.image_id != without:
+                    everyone.append(Candidate(other.image_id, other.offset, overlap, other.code))
+        return sorted(everyone, key=lambda candidate: (-candidate.overlap, candidate.place))
 
     def free(self, query: TermQuery) -> tuple[tuple[Candidate, ...], bool]:
         """What a search by terms finds."""
         as_of = self.position + 1 if query.as_of is None else query.as_of
         least = query.min_overlap or self.settings.min_overlap
-        everyone = []
-        for other in self.placed():
-            if not isinstance(other, Insert) or other.image_id == query.without or not self.visible(other, as_of):
-                continue
-            overlap = int((other.terms == query.terms).sum())
-            if overlap >= least:
-                everyone.append(Candidate(other.image_id, other.offset, overlap, other.code))
-        everyone.sort(key=lambda candidate: (-candidate.overlap, candidate.place))
+        everyone = self.ranked(query.terms, as_of, least, query.without)
         last = query.after + query.k
         return tuple(everyone[query.after : last]), len(everyone) <= last
 

@@ -37,12 +37,17 @@ class IndexBesideOracle(RuleBasedStateMachine):
     """One index with a tiny tail, reopened now and then; every answer must be the oracle's."""
 
     seal_entries = 5
+    max_postings = 10**8
 
     @initialize(min_overlap=st.integers(1, 3), candidates=st.integers(1, 4))
     def open(self, min_overlap: int, candidates: int) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.settings = index_settings(
-            min_overlap=min_overlap, candidates=candidates, seal_entries=self.seal_entries, merge_fan=2
+            min_overlap=min_overlap,
+            candidates=candidates,
+            seal_entries=self.seal_entries,
+            merge_fan=2,
+            max_postings=self.max_postings,
         )
         self.index = self.opened()
         self.oracle = Oracle(self.settings)
@@ -206,7 +211,13 @@ class TailOfOneBesideOracle(IndexBesideOracle):
     seal_entries = 1
 
 
-@pytest.mark.parametrize("machine", [IndexBesideOracle, TailOfOneBesideOracle])
+class BoundedBesideOracle(IndexBesideOracle):
+    """The same where only the three oldest images of each list count."""
+
+    max_postings = 12
+
+
+@pytest.mark.parametrize("machine", [IndexBesideOracle, TailOfOneBesideOracle, BoundedBesideOracle])
 def test_the_index_agrees_with_brute_force(machine: type[IndexBesideOracle]) -> None:
     run_state_machine_as_test(
         machine,
