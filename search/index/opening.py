@@ -32,7 +32,7 @@ def warm_up() -> None:
     for bits in (1, 17):  # terms of up to 16 bits have a shorter type
         settings = IndexSettings(
             groups=1, bits_per_group=bits, min_overlap=1, candidates=1, code_bytes=1,
-            identity=Identity("", "", {}), sync=False, seal_entries=1, merge_fan=2,
+            identity=Identity("", "", {}), sync=False, seal_entries=1, merge_fan=2, max_postings=2,
         )  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
             index = SegmentedIndex(Path(folder) / "index", settings, background=False)
