@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,7 @@ from stream.cli.output import counted, line, notes, progress_bar, show_json, tab
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from search.serving import search_pb2
     from search.serving.search_client import SearchClient
     from stream.index_build.joined import KafkaJoined
     from stream.index_build.sources import ImageSource
@@ -52,15 +53,10 @@ def stats(context: typer.Context, signal: SignalName = None, as_json: AsJson = F
 
         neardup index stats --json
     """
-    from google.protobuf.json_format import MessageToDict
-
     with _client(of(context).running(), signal) as search:
         found = search.stats()
     if as_json:
-        show_json(
-            MessageToDict(found, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-            | {"bytes_total": sum(found.bytes.values())}
-        )
+        show_json(_plain(found))
         return
     rows: list[tuple[str, object]] = [
         ("folder", found.folder),
@@ -174,6 +170,19 @@ _NOW = {
     True: "the search server serves it",
     False: "the search server opens it when it starts with these settings (`neardup up`)",
 }
+
+
+def _plain(stats: search_pb2.StatsResponse) -> dict[str, Any]:
+    """The statistics as JSON has them: numbers as numbers."""
+    density = stats.density
+    plain = {field.name: getattr(stats, field.name) for field in stats.DESCRIPTOR.fields}
+    return plain | {
+        "bytes": dict(sorted(stats.bytes.items())),
+        "bytes_total": sum(stats.bytes.values()),
+        "density": {"drift": density.drift, "ratio": density.ratio, "size": density.size}
+        if stats.HasField("density")
+        else None,
+    }
 
 
 class _Bars:

@@ -59,8 +59,10 @@ def said(capsys: pytest.CaptureFixture[str]) -> Any:
 def test_stats_tell_size_and_position(server: House, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["index", "stats", "--json"]) == Exit.OK
     found = said(capsys)
-    assert found["offset"] == str(len(ORDER) - 1)
-    assert int(found["images"]) == server.index.images
+    assert found["offset"] == len(ORDER) - 1
+    assert found["images"] == server.index.images
+    assert found["density"] is None
+    assert sum(found["bytes"].values()) == found["bytes_total"]
     assert found["bytes_total"] == server.index.disk_bytes
     assert main(["index", "stats"]) == Exit.OK
     assert "gen-000001" in capsys.readouterr().out
