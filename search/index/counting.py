@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from search.index.compiled import compiled, load64, prefetch, whole
 from search.index.posting_lists import find_list
-from search.index.selection import keep_smallest, key_of, sort_keys, sort_numbers
+from search.index.selection import keep_smallest, key_of, settle, sort_numbers
 
 __all__ = ["BUFFER", "SMALL", "search_segment"]
 
@@ -103,8 +103,9 @@ def _sift(
     counts: NDArray[np.uint16],
     base: int,
     met: NDArray[np.int32],
-) -> int:
-    """Counts exactly what may have an overlap of 2; `met` gets the distinct numbers; how many."""
+) -> tuple[int, int]:
+    """Counts exactly what may have an overlap of 2; `met` gets the distinct numbers: how many of them, and of
+    the postings how many are left."""
     kept = 0
     for index in range(filled):
         number = buffer[index]
@@ -113,6 +114,20 @@ def _sift(
     distinct = 0
     for index in range(kept):
         number = met[index]
+        count = counts[number]
+        met[distinct] = number
+        distinct += count <= base
+        counts[number] = max(count, np.uint16(base)) + np.uint16(1)
+    return distinct, filled - kept
+
+
+@compiled
+def _count_buffer(
+    buffer: NDArray[np.int32], filled: int, counts: NDArray[np.uint16], base: int, met: NDArray[np.int32], distinct: int
+) -> int:
+    """Counts what the buffer holds with a counter per entry; how many distinct numbers were met so far."""
+    for index in range(filled):
+        number = buffer[index]
         count = counts[number]
         met[distinct] = number
         distinct += count <= base
@@ -127,49 +142,75 @@ def _count_list(
     end: int,
     size: int,
     bound: int,
+    buffer: NDArray[np.int32],
     counts: NDArray[np.uint16],
     base: int,
     met: NDArray[np.int32],
     distinct: int,
 ) -> tuple[int, int]:
-    """Counts a list with a counter per entry; the distinct numbers met so far, and the length of the list."""
+    """Counts a list of any length with a counter per entry; the distinct numbers met so far, and its postings read."""
     flag = np.uint64(1) << np.uint64(8 * size - 1)
     word = load64(data, start)
     few = (word & flag) != 0
     number = whole(word & (flag - np.uint64(1)))
     at = start + size
-    length = 1
-    gaps = 0
-    width = 0
-    bit = whole(0)
-    mask = np.uint64(0)
-    while True:
-        count = counts[number]
-        met[distinct] = number
-        distinct += count <= base
-        counts[number] = max(count, np.uint16(base)) + np.uint16(1)
-        if gaps == 0:
-            at += (bit + 7) >> 3
-            bit = 0
-            if at >= end or number >= bound:
-                return distinct, length
-            if few:
-                number = whole(load64(data, at) & (flag - np.uint64(1)))
-                at += size
-                length += 1
-                continue
-            head = whole(data[at])
+    buffer[0] = number
+    filled = 1
+    length = 0
+    while at < end and number < bound:
+        if few:
+            number = whole(load64(data, at) & (flag - np.uint64(1)))
+            at += size
+            buffer[filled] = number
+            filled += 1
+            continue
+        head = whole(data[at])
+        at += 1
+        gaps = _BLOCK
+        if head & 128:
+            gaps = whole(data[at])
             at += 1
-            gaps = _BLOCK
-            if head & 128:
-                gaps = whole(data[at])
-                at += 1
-            width = head & 127
-            mask = (np.uint64(1) << np.uint64(width)) - np.uint64(1)
-            length += gaps
-        gaps -= 1
-        number += whole((load64(data, at + (bit >> 3)) >> np.uint64(bit & 7)) & mask) + 1
-        bit += width
+        if filled + gaps > buffer.shape[0]:
+            distinct = _count_buffer(buffer, filled, counts, base, met, distinct)
+            length += filled
+            filled = 0
+        width = head & 127
+        mask = (np.uint64(1) << np.uint64(width)) - np.uint64(1)
+        bit = 0
+        for index in range(gaps):
+            number += whole((load64(data, at + (bit >> 3)) >> np.uint64(bit & 7)) & mask) + 1
+            bit += width
+            buffer[filled + index] = number
+        filled += gaps
+        at += (bit + 7) >> 3
+    return _count_buffer(buffer, filled, counts, base, met, distinct), length + filled
+
+
+@compiled
+def _set_singles_aside(
+    met: NDArray[np.int32], distinct: int, counts: NDArray[np.uint16], base: int, singles: NDArray[np.int32]
+) -> tuple[int, int]:
+    """Leaves in `met` what has an overlap of 2 or more, and puts the rest into `singles`; how many of both."""
+    kept = 0
+    alone = 0
+    for index in range(distinct):
+        number = met[index]
+        single = counts[number] - base == 1
+        met[kept] = number
+        singles[alone] = number
+        kept += not single
+        alone += single
+    return kept, alone
+
+
+@compiled
+def _below(numbers: NDArray[np.int32], size: int, limit: int, picked: NDArray[np.int32]) -> int:
+    """Those of some numbers that are below a limit; how many."""
+    count = 0
+    for index in range(size):
+        picked[count] = numbers[index]
+        count += numbers[index] < limit
+    return count
 
 
 @compiled
@@ -294,6 +335,7 @@ def search_segment(
     base: int,
     met: NDArray[np.int32],
     order: NDArray[np.int32],
+    singles: NDArray[np.int32],
     met_overlaps: NDArray[np.uint16],
     keys: NDArray[np.int64],
     entries: NDArray[np.int64],
@@ -327,6 +369,7 @@ def search_segment(
         base: Where counting starts.
         met: (entries + 1,) scratch.
         order: (entries + 1,) scratch, at least BUFFER of it, like the two around it.
+        singles: (entries + 1,) scratch.
         met_overlaps: (entries + 1,) scratch.
         keys: (at least 2 k,) scratch.
         entries: (n, k) out.
@@ -386,19 +429,22 @@ def search_segment(
             edges[group + 1] = filled
         light = filled >= 0
         distinct = 0
+        alone = 0
+        filled = max(filled, 0)
         if base + groups > 65535:
             counts[:] = 0
             base = 0
         if light:
-            distinct = _sift(small, buffer, filled, counts, base, met)
+            distinct, alone = _sift(small, buffer, filled, counts, base, met)
             touched[query] += filled
         else:
             for group in range(groups):
                 if stops[half, group] > starts[half, group]:
                     distinct, length = _count_list(
-                        data, starts[half, group], stops[half, group], size, bound, counts, base, met, distinct
+                        data, starts[half, group], stops[half, group], size, bound, buffer, counts, base, met, distinct
                     )
                     touched[query] += length
+            distinct, alone = _set_singles_aside(met, distinct, counts, base, singles)
         sort_numbers(met, distinct, counts.shape[0], order)
         _take_overlaps(met, distinct, counts, base, met_overlaps)
         base += groups
@@ -407,7 +453,7 @@ def search_segment(
         need = wanted[query]
         chosen = 0
         level = groups
-        lowest = max(least[query], 2) if light else least[query]
+        lowest = max(least[query], 2)
         while level >= lowest and chosen < need:
             first = chosen
             level_key = key_of(groups, level, 0)
@@ -416,28 +462,29 @@ def search_segment(
                     whole(order[index]), level_key, bound, as_of[query], excluded[query], need - first,
                     shares, shared_heads, shared_starts, shared_entries, hidden, keys, first, chosen,
                 )  # fmt: skip
-            chosen = keep_smallest(keys, first, chosen, need - first)
-            sort_keys(keys, first, chosen)
+            chosen = settle(keys, first, chosen, need - first)
             level -= 1
-        if light and least[query] <= 1 and chosen < need:
+        if least[query] <= 1 and chosen < need:
             first = chosen
             level_key = key_of(groups, 1, 0)
             missing = need - first
             limit = bound
-            if filled > 4 * missing:
-                limit = max(64, bound * 3 * missing // (2 * filled))
+            if alone > 4 * missing:
+                limit = max(64, bound * 5 * missing // (4 * alone))
             while True:
                 chosen = first
                 limit = min(limit, bound)
-                singles = _oldest_singles(small, buffer, edges, order, ends[1], limit, met)
-                sort_numbers(met, singles, limit, order[ends[1] :])
-                for index in range(singles):
+                if light:
+                    picked = _oldest_singles(small, buffer, edges, order, ends[1], limit, met)
+                else:
+                    picked = _below(singles, alone, limit, met)
+                sort_numbers(met, picked, limit, order[ends[1] :])
+                for index in range(picked):
                     chosen = _expand(
                         met[index], level_key, bound, as_of[query], excluded[query], missing,
                         shares, shared_heads, shared_starts, shared_entries, hidden, keys, first, chosen,
                     )  # fmt: skip
-                chosen = keep_smallest(keys, first, chosen, missing)
-                sort_keys(keys, first, chosen)
+                chosen = settle(keys, first, chosen, missing)
                 # Heads at or above the limit have no entry below it.
                 if limit >= bound or (chosen == need and keys[chosen - 1] < (level_key | limit)):
                     break

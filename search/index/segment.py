@@ -230,7 +230,8 @@ class Segment(Source):
                 self._directory, self._bases, self._postings,
                 self._shape.rest_bits, self._shape.rest_bytes, self._shape.number_bytes,
                 *self._sharing, self.hidden,
-                scratch.small, scratch.buffer, scratch.counts, scratch.base, scratch.met, scratch.order,
+                scratch.small, scratch.buffer, scratch.counts, scratch.base,
+                scratch.met, scratch.order, scratch.singles,
                 scratch.overlaps, scratch.keys,
                 hits.entries, hits.overlaps, hits.sizes, hits.touched,
             )  # fmt: skip

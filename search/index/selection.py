@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from search.index.compiled import compiled
 
-__all__ = ["keep_smallest", "key_of", "merge_ranks", "sort_keys", "sort_numbers"]
+__all__ = ["keep_smallest", "key_of", "merge_ranks", "settle", "sort_keys", "sort_numbers"]
 
 _BUCKETS = 512
 _CROWDED = 24
@@ -59,6 +59,17 @@ def sort_keys(keys: NDArray[np.int64], first: int, last: int) -> None:
         if keys[index] < keys[index - 1]:
             keys[first:last].sort()
             return
+
+
+@compiled
+def settle(keys: NDArray[np.int64], first: int, last: int, wanted: int) -> int:
+    """Sorts keys[first:last], which often are in order already, down to the smallest `wanted`; where they end."""
+    for index in range(first + 1, last):
+        if keys[index] < keys[index - 1]:
+            last = keep_smallest(keys, first, last, wanted)
+            keys[first:last].sort()
+            return last
+    return min(last, first + wanted)
 
 
 @compiled

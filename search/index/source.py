@@ -68,6 +68,7 @@ class Scratch(threading.local):
         self.counts = np.zeros(0, np.uint16)
         self.met = np.empty(0, np.int32)
         self.order = np.empty(0, np.int32)
+        self.singles = np.empty(0, np.int32)
         self.overlaps = np.empty(0, np.uint16)
         self.keys = np.empty(0, np.int64)
 
@@ -79,6 +80,7 @@ class Scratch(threading.local):
         room = max(entries, BUFFER) + 1
         if len(self.met) < room:
             self.met, self.order = np.empty(room, np.int32), np.empty(2 * room, np.int32)
+            self.singles = np.empty(room, np.int32)
             self.overlaps = np.empty(room, np.uint16)
         if len(self.keys) < 2 * wanted + 64:
             self.keys = np.empty(max(4 * wanted, 4096), np.int64)

@@ -82,6 +82,9 @@ class State:
         return best, cut
 
     def _rank_all(self, queries: Queries, scratch: Scratch) -> Hits:
+        filled = [number for number, source in enumerate(self.sources) if len(source.places)]
+        if filled == [0]:
+            return self.sources[0].search(self._batch(0, queries, None), scratch)
         width = int(queries.wanted.max(initial=1))
         best = Hits.empty(len(queries.terms), width)
         spare = np.empty(width, np.int64), np.empty(width, np.uint16)
@@ -163,11 +166,11 @@ class State:
                 found += self.sources[int(numbers[first])].ids_of(references[first:last] & 0xFFFFFFFF)
         return found
 
-    def _batch(self, number: int, queries: Queries, best: Hits) -> Batch:
+    def _batch(self, number: int, queries: Queries, best: Hits | None) -> Batch:
         """The queries for one part. Where enough was found in older ones, only higher overlaps are of use."""
         least = queries.least
-        full = best.sizes >= queries.wanted
-        if full.any():
+        full = np.zeros(0, np.bool_) if best is None else best.sizes >= queries.wanted
+        if best is not None and full.any():
             last = best.overlaps[np.arange(len(full)), queries.wanted - 1].astype(np.int64)
             least = np.where(full, np.maximum(least, last + 1), least)
         excluded = np.where(queries.excluded >> 32 == number, queries.excluded & 0xFFFFFFFF, -1)
