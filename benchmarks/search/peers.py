@@ -1,7 +1,7 @@
 """Exact peers: what a user would pick instead for the true top k by number of shared terms, ties by age.
 
 Each gets one core, batches of any size, prepared queries (what can be made before the clock starts is made before),
-and its own fastest way of choosing the top: the images above the overlap at which the k-th lies, then the oldest at it.
+and the fastest way of choosing the top that was found for it.
 """
 
 from __future__ import annotations
@@ -40,20 +40,12 @@ class Peer(ABC):
 
 
 def top(places: NDArray[Any], overlaps: NDArray[Any], k: int, most: int) -> Hits:
-    """The k best of candidates in any order: by overlap, then by place."""
-    if len(places) > k:
-        # How many lie at or above each overlap; the k-th lies where this first reaches k from above.
-        at_least = np.cumsum(np.bincount(overlaps, minlength=most + 1)[::-1])[::-1]
-        cut = int(np.flatnonzero(at_least >= k)[-1])
-        above = np.flatnonzero(overlaps > cut)
-        at = np.flatnonzero(overlaps == cut)
-        missing = k - len(above)
-        if missing < len(at):
-            at = at[np.argpartition(places[at], missing - 1)[:missing]] if missing else at[:0]
-        chosen = np.concatenate([above, at])
-        places, overlaps = places[chosen], overlaps[chosen]
-    order = np.lexsort((places, -overlaps.astype(np.int64)))
-    return places[order].astype(np.int64), overlaps[order].astype(np.int64)
+    """The k best of candidates in any order: by overlap, then by place, as one number that is partitioned."""
+    keys = ((most - overlaps.astype(np.int64)) << 32) | places
+    if len(keys) > k:
+        keys = np.partition(keys, k - 1)[:k]
+    keys.sort()
+    return keys & 0xFFFFFFFF, most - (keys >> 32)
 
 
 class SparseProduct(Peer):
@@ -72,13 +64,16 @@ class SparseProduct(Peer):
         images = np.empty(terms.size, np.int32)
         _invert(terms, shape.bits_per_group, starts, images)
         ones = np.ones(len(images), np.uint8)
-        self._by_term = csr_matrix((ones, images, starts), shape=(self._columns, len(terms)), copy=False)
+        # Indices of four bytes each: scipy would otherwise copy them to eight at every product.
+        self._by_term = csr_matrix(
+            (ones, images, starts.astype(np.int32)), shape=(self._columns, len(terms)), copy=False
+        )
 
     def prepare(self, terms: NDArray[np.uint32]) -> Any:
         """The queries as rows of a sparse matrix."""
         groups = np.arange(self._shape.groups, dtype=np.int64) << self._shape.bits_per_group
-        columns = (groups + terms).ravel()
-        starts = np.arange(len(terms) + 1) * self._shape.groups
+        columns = (groups + terms).ravel().astype(np.int32)
+        starts = np.arange(len(terms) + 1, dtype=np.int32) * np.int32(self._shape.groups)
         ones = np.ones(len(columns), np.uint8)
         return self._matrix_of((ones, columns, starts), shape=(len(terms), self._columns))
 
