@@ -1,8 +1,8 @@
 """The pending items of one micro-batching operator: in Flink state, mirrored in memory as far as is useful.
 
 What comes in one element is one *chunk*: a list of items in map state, under the sequence number of its first. Chunks
-are read one by one, never scanned (a scan would walk over all that was removed before). `Standing` lies beside them, and
-which chunks followed is found by asking for each next one.
+are read one by one, never scanned (a scan would walk over all that was removed before). `Standing` lies beside them,
+and which chunks followed is found by asking for each next one.
 
 Between two elements or timers a checkpoint may come, within one it cannot: so what is settled by the very element that
 brought it never reaches the state, and `flush` writes the rest at the end. Keyed state can only be read while Flink
