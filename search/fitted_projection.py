@@ -113,7 +113,7 @@ class FittedProjection:
 
     @classmethod
     def fitted(
-        cls, centre: NDArray[np.float32], weights: NDArray[np.float32], typical: float, typical_value: float = 40.0
+        cls, centre: NDArray[np.float32], weights: NDArray[np.float32], typical: float, typical_value: float = 32.0
     ) -> FittedProjection:
         """Rounds learnt weights.
 
@@ -134,6 +134,11 @@ class FittedProjection:
         whole = np.rint(np.ldexp(weights.astype(np.float64), bits)).astype(np.int16)
         shift = round(_FINE_BITS + bits - np.log2(typical_value / typical))
         return cls(np.array(centre, dtype=np.float32), whole, max(0, shift))
+
+    @property
+    def matrix(self) -> NDArray[np.float32]:
+        """(dimension, values): what centred roots are multiplied by to give values before they are rounded."""
+        return np.ldexp(self.weights.astype(np.float32), _FINE_BITS - self.shift)
 
 
 def rooted(vectors: NDArray[np.float32]) -> NDArray[np.float64]:

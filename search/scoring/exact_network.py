@@ -40,6 +40,9 @@ ACTIVATION_BITS = 24
 LATER_BUDGET_BITS = 53
 """Sums of the later layers stay below 2^53: whole numbers that float64 holds."""
 
+_PART = 8192
+"""Pairs whose inputs are held at once."""
+
 _FINEST_SCALE_BITS = 60
 """Weights that are all zero would otherwise allow any scale."""
 
@@ -95,13 +98,25 @@ class ExactNetwork:
         return sum(layer.weights.size + layer.bias.size for layer in self.layers)
 
     def logits(self, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """The oracle of the served graph, in whole numbers: logits (n) of codes (n, code_bytes)."""
-        values = self.inputs.of(left, right).astype(np.int64)
+        """The oracle of the served graph: logits (n) of codes (n, code_bytes).
+
+        Whole numbers all through; they are held in float64, whose products are compiled and as exact below 2^53.
+        """
+        parts = [
+            self._whole_logits(left[start : start + _PART], right[start : start + _PART])
+            for start in range(0, len(left), _PART)
+        ]
+        return np.concatenate([np.empty(0), *parts])
+
+    def _whole_logits(self, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float64]:
+        values = self.inputs.of(left, right).astype(np.float64)
         for layer in self.layers[:-1]:
-            values = np.maximum(values @ layer.weights + layer.bias, 0) >> layer.shift
+            sums = values @ layer.weights.astype(np.float64) + layer.bias
+            values = np.floor(np.ldexp(np.maximum(sums, 0), -layer.shift))
         last = self.layers[-1]
-        sums = (values @ last.weights + last.bias)[:, 0]
-        return np.ldexp(sums.astype(np.float64), -self.logit_bits)
+        sums = (values @ last.weights.astype(np.float64) + last.bias)[:, 0]
+        logits: NDArray[np.float64] = np.ldexp(sums, -self.logit_bits)
+        return logits
 
     def probabilities(self, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (n) that the images of codes (n, code_bytes) are near-duplicates."""

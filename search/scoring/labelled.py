@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
-from dataclasses import dataclass, fields
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +15,28 @@ from numpy.typing import NDArray
 
 from search.errors import BadInputError
 
-__all__ = ["EDIT", "LabelledPhotos", "file_sha256", "read_photos"]
+__all__ = [
+    "EDIT",
+    "SPLITS",
+    "LabelledPhotos",
+    "data_sha256",
+    "deal_out",
+    "file_sha256",
+    "keep_splits",
+    "pairs_of_groups",
+    "read_pairs",
+    "read_photos",
+]
 
 EDIT = "edit"
 """The `kind` of an image that was made from another; all others are photographs."""
 
-_LABELS = ("image_id", "group_id", "kind", "family", "ignore_group", "split")
+_LABELS = ("image_id", "group_id", "kind", "family", "ignore_group", "split", "dataset")
+
+_OPTIONAL = ("kind", "family", "ignore_group", "split", "dataset")
+
+SPLITS = (("train", 0.60), ("val", 0.15), ("test", 0.25))
+"""Shares of the groups, where the labels name no splits."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -26,7 +44,7 @@ class LabelledPhotos:
     """Rows of images; all arrays have one entry (or row) per image.
 
     `group_id` is the truth for clusters; `ignore_group`, where not empty, marks images whose pairs across groups are
-    neither copies nor different; `family` names what was done to an edit.
+    neither copies nor different; `family` names what was done to an edit; `dataset` where an image is from.
     """
 
     image_id: NDArray[np.str_]
@@ -35,6 +53,7 @@ class LabelledPhotos:
     family: NDArray[np.str_]
     ignore_group: NDArray[np.str_]
     split: NDArray[np.str_]
+    dataset: NDArray[np.str_]
     search: NDArray[np.float32]
     """(n, search dimension)"""
     score: NDArray[np.float32]
@@ -51,6 +70,12 @@ class LabelledPhotos:
         """The images of some splits, in order."""
         return self.where(np.isin(self.split, splits))
 
+    def unclear(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which pairs of images are neither copies nor different."""
+        shared = (self.ignore_group[left] != "") & (self.ignore_group[left] == self.ignore_group[right])
+        unclear: NDArray[np.bool_] = shared & (self.group_id[left] != self.group_id[right])
+        return unclear
+
     @property
     def is_photo(self) -> NDArray[np.bool_]:
         """Which images are photographs, not edits."""
@@ -59,26 +84,102 @@ class LabelledPhotos:
 
 
 def read_photos(path: Path, search_dimension: int, score_dimension: int) -> LabelledPhotos:
-    """Reads a file of labelled photographs.
+    """Reads labelled photographs: a Parquet file, or a folder.
 
-    Columns: image_id, group_id, kind, family, ignore_group, split (strings; `kind`, `family`, `ignore_group` may be
-    missing or null: photographs, "", ""), search and score (lists of float16 or float32 of the given lengths).
+    Columns: image_id, group_id, kind, family, ignore_group, split, dataset (strings; all but the first two may be
+    missing or null: photographs, and "" for the others), search and score (lists of float16 or float32 of the given
+    lengths). In a folder, `index.parquet` has the labels, and `search_f16.npy` and `score_f16.npy` the vectors, row n
+    for row n. Where no image is of the split train, val or test, groups are dealt out (`SPLITS`) by their names.
 
     Raises:
-        BadInputError: The file cannot be read, a column is missing or of another type or length, an id repeats.
+        BadInputError: A file cannot be read, a column is missing or of another type or length, an id repeats.
+    """
+    table_path = path / "index.parquet" if path.is_dir() else path
+    try:
+        table = pq.read_table(table_path)
+    except (OSError, pa.ArrowException) as error:
+        raise BadInputError(f"{table_path} cannot be read as Parquet: {error}") from error
+    labels = {name: _strings(table, name, table_path) for name in _LABELS}
+    if len(np.unique(labels["image_id"])) != table.num_rows:
+        raise BadInputError(f"an image_id occurs twice in {table_path}")
+    if not np.isin(labels["split"], [name for name, _ in SPLITS]).any():
+        labels["split"] = deal_out(labels["group_id"])
+    if path.is_dir():
+        search, score = (
+            _array(path / f"{name}_f16.npy", table.num_rows, dimension)
+            for name, dimension in (("search", search_dimension), ("score", score_dimension))
+        )
+    else:
+        search = _vectors(table, "search", search_dimension, path)
+        score = _vectors(table, "score", score_dimension, path)
+    return LabelledPhotos(**labels, search=search, score=score)
+
+
+def deal_out(groups: NDArray[np.str_]) -> NDArray[np.str_]:
+    """A split for each image by its group's name: the same group always gets the same."""
+    ends = np.cumsum([share for _, share in SPLITS])
+    names = [name for name, _ in SPLITS]
+
+    def split(group: str) -> str:
+        place = int(hashlib.sha256(f"neardup {group}".encode()).hexdigest()[:8], 16) / 2**32
+        return names[min(int(np.searchsorted(ends, place, side="right")), len(names) - 1)]
+
+    found = {group: split(group) for group in np.unique(groups).tolist()}
+    return np.array([found[group] for group in groups.tolist()], dtype=np.str_)
+
+
+def keep_splits(photos: LabelledPhotos, path: Path) -> LabelledPhotos:
+    """The photographs, with the groups that a Parquet file of labelled images has in the splits that they have there.
+
+    Raises:
+        BadInputError: The file cannot be read, or lacks a column.
     """
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, columns=["group_id", "split"])
     except (OSError, pa.ArrowException) as error:
         raise BadInputError(f"{path} cannot be read as Parquet: {error}") from error
-    labels = {name: _strings(table, name, path) for name in _LABELS}
-    if len(np.unique(labels["image_id"])) != table.num_rows:
-        raise BadInputError(f"an image_id occurs twice in {path}")
-    return LabelledPhotos(
-        **labels,
-        search=_vectors(table, "search", search_dimension, path),
-        score=_vectors(table, "score", score_dimension, path),
-    )
+    kept = dict(zip(_strings(table, "group_id", path).tolist(), _strings(table, "split", path).tolist(), strict=True))
+    pairs = zip(photos.group_id.tolist(), photos.split.tolist(), strict=True)
+    return replace(photos, split=np.array([kept.get(group, split) for group, split in pairs], dtype=np.str_))
+
+
+def pairs_of_groups(
+    photos: LabelledPhotos,
+    named: Iterable[tuple[str, str]],
+    left: NDArray[np.int64],
+    right: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Which pairs of images (rows) are between the groups of some named pair of images; unknown names match nothing."""
+    groups, numbers = np.unique(photos.group_id, return_inverse=True)
+    of_image = dict(zip(photos.image_id.tolist(), numbers.tolist(), strict=True))
+    known = [(of_image[one], of_image[other]) for one, other in named if one in of_image and other in of_image]
+    keys = np.array([min(pair) * len(groups) + max(pair) for pair in known], dtype=np.int64)
+    one, other = numbers[left], numbers[right]
+    return np.isin(np.minimum(one, other) * len(groups) + np.maximum(one, other), keys)
+
+
+def read_pairs(path: Path) -> tuple[tuple[str, str], ...]:
+    """Pairs of images from a CSV file with the columns `a` and `b`; none where there is no such file.
+
+    Raises:
+        BadInputError: It lacks a column.
+    """
+    if not path.is_file():
+        return ()
+    with path.open(encoding="utf-8", newline="") as lines:
+        reader = csv.DictReader(lines)
+        if not {"a", "b"} <= set(reader.fieldnames or ()):
+            raise BadInputError(f"{path} lacks the columns a and b; it has {', '.join(reader.fieldnames or ())}")
+        return tuple((row["a"], row["b"]) for row in reader)
+
+
+def data_sha256(path: Path) -> str:
+    """SHA-256 (hex) of the files that `read_photos` reads: of a folder's three, one after the other."""
+    names = ("index.parquet", "search_f16.npy", "score_f16.npy")
+    files = [path / name for name in names] if path.is_dir() else [path]
+    if len(files) == 1:
+        return file_sha256(files[0])
+    return hashlib.sha256("".join(map(file_sha256, files)).encode()).hexdigest()
 
 
 def file_sha256(path: Path) -> str:
@@ -92,7 +193,7 @@ def file_sha256(path: Path) -> str:
 
 def _strings(table: pa.Table, name: str, path: Path) -> NDArray[np.str_]:
     if name not in table.column_names:
-        if name in ("kind", "family", "ignore_group"):
+        if name in _OPTIONAL:
             return np.full(table.num_rows, "")
         raise BadInputError(f"{path} lacks the column {name!r}; it has {', '.join(table.column_names)}")
     values = table[name].to_pylist()
@@ -113,3 +214,14 @@ def _vectors(table: pa.Table, name: str, dimension: int, path: Path) -> NDArray[
         return vectors.astype(np.float32)
     except (TypeError, ValueError) as error:
         raise BadInputError(f"the column {name!r} of {path} holds no numbers: {error}") from error
+
+
+def _array(path: Path, rows: int, dimension: int) -> NDArray[np.float32]:
+    try:
+        vectors = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise BadInputError(f"{path} cannot be read: {error}") from error
+    if vectors.shape != (rows, dimension) or vectors.dtype.kind != "f":
+        raise BadInputError(f"{path} holds {vectors.shape} {vectors.dtype}, not ({rows}, {dimension}) floats")
+    single: NDArray[np.float32] = vectors.astype(np.float32)
+    return single

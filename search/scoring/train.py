@@ -1,9 +1,11 @@
-"""Trains a classifier: pairs from labelled photographs, a Keras network, calibration, thresholds, export.
+"""Trains a classifier: candidates, a projection if asked for, networks, calibration, thresholds, export.
 
-    photographs (train) -> rounds of: transferred edits -> terms and codes -> mined pairs -> Adam -> validation
-    best round          -> exact network -> calibration and thresholds on a simulated stream (val) -> version's folder
+    photographs (train) -> candidates of our own search -> neighbourhoods (Parquet) -> Adam, judged on val
+    best round          -> exact network -> calibration and thresholds on simulated streams (val) -> version's folder
 
-Training never reads the test split; at the end it is streamed once, to report.
+With a projection to learn, it is learnt together with a compact network. With a large network wanted, that starts from
+the compact one, widened, and the compact one is then distilled from it. Training never reads the test split; at the
+end it is streamed once, to report.
 """
 
 from __future__ import annotations
@@ -13,31 +15,33 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search.errors import BadInputError
-from search.scoring.augmentation import transfer_edits
+from search.fitted_projection import FittedProjection, write_projection
+from search.score_codes import CodeSettings
+from search.scoring.candidates import RankedCandidates, rank_candidates
 from search.scoring.card import ModelCard
-from search.scoring.exact_network import ExactNetwork, quantise
+from search.scoring.exact_network import ExactNetwork
 from search.scoring.export import export, pair_graph
-from search.scoring.features import unpack_codes
-from search.scoring.labelled import LabelledPhotos, file_sha256, read_photos
+from search.scoring.features import PairInputs
+from search.scoring.fit import FittedNetwork, fit_network, widened
+from search.scoring.labelled import LabelledPhotos, data_sha256, keep_splits, read_photos
+from search.scoring.left_out import LeftOut, choose_on_left_out, left_out_metrics
 from search.scoring.model_folder import ModelFolder, version_name
-from search.scoring.pairs import TrainingPairs, mine_pairs
+from search.scoring.neighbourhoods import Neighbourhoods
 from search.scoring.tf_model import OUTPUT, limit_threads
 from search.scoring.thresholds import calibrate, precision_curve
-from search.scoring.training_settings import FULL, QUICK, Effort, TrainSettings
-from search.scoring.validation import Streams, ThresholdChoice, choose_thresholds, measure
-from search.terms import TermExtractor
+from search.scoring.training_settings import COMPACT, FULL, LARGE, QUICK, Effort, NetworkSettings, TrainSettings
+from search.scoring.validation import Streams, choose_thresholds, measure
 
 # isort: split
 import keras
 import tensorflow as tf
 
-__all__ = ["FULL", "QUICK", "Effort", "Progress", "TrainSettings", "train"]
+__all__ = ["COMPACT", "FULL", "LARGE", "QUICK", "Effort", "NetworkSettings", "Progress", "TrainSettings", "train"]
 
 Progress = Callable[[float, str], None]
 """Told the share that is done (0 to 1) and what is going on."""
@@ -50,11 +54,11 @@ def _silent(_share: float, _text: str) -> None:
     return
 
 
-def train(settings: TrainSettings, progress: Progress = _silent) -> ModelCard:
-    """Trains, calibrates and exports one version.
+def train(settings: TrainSettings, progress: Progress = _silent) -> list[ModelCard]:
+    """Trains, calibrates and exports.
 
     Returns:
-        Its card, as written beside it.
+        The cards, as written beside the versions: of the compact network, then of the large one if it was wanted.
 
     Raises:
         BadInputError: The photographs cannot be read, lack a split, or are too few to train on.
@@ -63,36 +67,165 @@ def train(settings: TrainSettings, progress: Progress = _silent) -> ModelCard:
     limit_threads(settings.threads)
     keras.utils.set_random_seed(settings.seed)
     photos = read_photos(settings.photos, settings.terms.dimension, settings.code.dimension)
+    if settings.splits_of is not None:
+        photos = keep_splits(photos, settings.splits_of)
     for split in ("train", "val"):
         if not (photos.split == split).any():
             raise BadInputError(f"{settings.photos} has no image of the split {split!r}")
-    progress(0.0, "making terms and codes")
-    extractor, projection = settings.terms.build(), settings.code.build()
-    streams = Streams(photos, extractor.terms(photos.search), projection.codes(photos.score), settings)
-    network, rounds = _fit(settings, photos.of("train"), extractor, projection.codes, streams, progress)
-    progress(0.85, "choosing thresholds on simulated streams")
-    network, choice = _calibrated(network, streams, settings)
-    progress(0.95, "measuring the test split")
-    metrics = {"rounds": float(rounds), **choice.metrics, **measure(streams, batched(network), choice.thresholds)}
-    data = file_sha256(settings.photos)
-    card = ModelCard(
-        version=version_name(settings.version or _derived_version(settings, data)),
-        bits=settings.code.bits,
-        code_fingerprint=projection.fingerprint,
-        embedding_name=settings.embedding_name,
-        embedding_version=settings.embedding_version,
-        thresholds=choice.thresholds,
-        training_sha256=data,
-        training_settings=settings.describe(),
-        metrics={name: round(value, 5) for name, value in sorted(metrics.items())},
-        software=_software(),
-    )
-    folder = ModelFolder(settings.model)
-    card = export(network, card, folder)
-    if settings.serve:
-        folder.use(card.version)
-    progress(1.0, f"wrote {card.version}")
-    return card
+    run = _Run(settings, photos, progress)
+    return run.cards(run.fit())
+
+
+class _Run:
+    """One training: what is made once and used by every step."""
+
+    def __init__(self, settings: TrainSettings, photos: LabelledPhotos, progress: Progress) -> None:
+        self._settings = settings
+        self._photos = photos
+        self._told = progress
+        progress(0.0, "making terms, ranking candidates")
+        terms = settings.terms.build().terms(photos.search)
+        ranked = rank_candidates(terms, settings.terms.candidates, settings.terms.min_overlap)
+        self._streams = Streams(photos, terms, ranked, settings)
+        self._terms = terms
+
+    def fit(self) -> list[FittedNetwork]:
+        """The compact network, and the large one if it is wanted."""
+        settings = self._settings
+        rows = np.flatnonzero(self._photos.split == "train")
+        learns = settings.fit_projection is not None
+        share = 0.5 if settings.large is not None else 0.85
+        compact = self._fitted(rows, settings.compact, (0.0, share), values=settings.values if learns else 0)
+        if settings.large is None:
+            return [compact]
+        inputs = PairInputs(settings.code.bits, compact.inputs.values, settings.large.xor or compact.inputs.xor)
+        wide = widened(compact, settings.large.hidden, inputs, settings.seed)
+        large = self._fitted(rows, settings.large, (0.5, 0.8), start=wide)
+        taught = self._fitted(rows, settings.compact, (0.8, 0.85), start=compact, teacher=large)
+        return [taught, large]
+
+    def cards(self, fitted: list[FittedNetwork]) -> list[ModelCard]:
+        """Exports the networks; the compact one is served."""
+        settings = self._settings
+        code = settings.code
+        if settings.fit_projection is not None and fitted[0].projection is not None:
+            write_projection(fitted[0].projection, settings.fit_projection)
+            code = replace(code, projection=fitted[0].projection)
+        left_out = self._left_out() if settings.leave_one_out else None
+        version = version_name(settings.version or self._derived_version())
+        folder = ModelFolder(settings.model)
+        cards = []
+        for network, name in zip(fitted, (version, f"{version}-large"), strict=False):
+            cards.append(self._exported(network.exact(), code, left_out, name, folder, network.rounds))
+        if settings.serve:
+            folder.use(version)
+        self._told(1.0, f"wrote {version}")
+        return cards
+
+    def _exported(
+        self,
+        network: ExactNetwork,
+        code: CodeSettings,
+        left_out: list[LeftOut] | None,
+        version: str,
+        folder: ModelFolder,
+        rounds: int,
+    ) -> ModelCard:
+        settings = self._settings
+        coder = code.build()
+        codes = coder.codes(self._photos.score)
+        left, right, is_copy = self._streams.validation_pairs()
+        calibration = calibrate(network.logits(codes[left], codes[right]), is_copy)
+        network = replace(network, calibration=calibration)
+        scorer = batched(network)
+        self._told(0.9, f"{version}: choosing thresholds on simulated streams")
+        accept = None if left_out is None else choose_on_left_out(left_out, settings.precision, settings.corpus_growth)
+        choice = choose_thresholds(self._streams, codes, scorer, settings, accept)
+        self._told(0.95, f"{version}: measuring the test split")
+        measured = measure(self._streams, codes, scorer, choice.thresholds)
+        metrics = {"rounds": float(rounds), **choice.metrics, **measured}
+        if left_out is not None:
+            metrics |= left_out_metrics(left_out, settings.precision, settings.corpus_growth)
+        card = ModelCard(
+            version=version,
+            bits=code.bits,
+            code_fingerprint=coder.fingerprint,
+            embedding_name=settings.embedding_name,
+            embedding_version=settings.embedding_version,
+            thresholds=choice.thresholds,
+            training_sha256=data_sha256(settings.photos),
+            training_settings=settings.describe(),
+            metrics={name: round(value, 5) for name, value in sorted(metrics.items())},
+            software=_software(),
+        )
+        return export(network, card, folder)
+
+    def _left_out(self) -> list[LeftOut]:
+        """For each data set with copies, calibrated scores of its candidate pairs by a network that never saw it."""
+        photos, settings = self._photos, self._settings
+        copies = photos.dataset[~photos.is_photo]
+        names = [str(name) for name in np.unique(copies) if (copies == name).sum() >= _FEWEST_COPIES]
+        found = []
+        for number, name in enumerate(names):
+            rows = np.flatnonzero((photos.split == "train") & (photos.dataset != name))
+            span = (0.85 + 0.05 * number / len(names), 0.85 + 0.05 * (number + 1) / len(names))
+            learns = settings.fit_projection is not None
+            fitted = self._fitted(rows, settings.compact, span, values=settings.values if learns else 0)
+            code = replace(settings.code, projection=fitted.projection)
+            codes = code.build().codes(photos.score)
+            left, right, is_copy = self._streams.validation_pairs()
+            seen = (photos.dataset[left] != name) & (photos.dataset[right] != name)
+            network = fitted.exact()
+            calibration = calibrate(network.logits(codes[left[seen]], codes[right[seen]]), is_copy[seen])
+            scorer = batched(replace(network, calibration=calibration))
+            left, right, is_copy = self._streams.candidate_pairs(photos.dataset == name)
+            found.append(LeftOut(name, scorer(codes[left], codes[right]), is_copy))
+        return found
+
+    def _fitted(
+        self,
+        rows: NDArray[np.int64],
+        network: NetworkSettings,
+        span: tuple[float, float],
+        values: int = 0,
+        start: FittedNetwork | None = None,
+        teacher: FittedNetwork | None = None,
+    ) -> FittedNetwork:
+        settings, photos = self._settings, self._photos.where(rows)
+        ranked = self._ranked_within(rows)
+        neighbourhoods = Neighbourhoods(photos, ranked, network.look_alikes, settings.never_train)
+        low, high = span
+        return fit_network(
+            photos,
+            neighbourhoods,
+            settings.code,
+            network,
+            settings.effort,
+            self._judge,
+            seed=settings.seed,
+            values=values,
+            start=start,
+            teacher=teacher,
+            told=lambda share, text: self._told(low + share * (high - low), text),
+        )
+
+    def _ranked_within(self, rows: NDArray[np.int64]) -> RankedCandidates:
+        """The candidates of some images among themselves."""
+        terms = self._settings.terms
+        return rank_candidates(self._terms[rows], terms.candidates, terms.min_overlap)
+
+    def _judge(self, network: ExactNetwork, projection: FittedProjection | None) -> float:
+        codes = replace(self._settings.code, projection=projection).build().codes(self._photos.score)
+        left, right, is_copy = self._streams.validation_pairs()
+        return precision_curve(batched(network)(codes[left], codes[right]), is_copy).average_precision
+
+    def _derived_version(self) -> str:
+        text = json.dumps([self._settings.describe(), data_sha256(self._settings.photos)], sort_keys=True)
+        return f"pair-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+_FEWEST_COPIES = 100
+"""Edits that a data set must have for its being left out to tell something."""
 
 
 def batched(network: ExactNetwork) -> Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float32]]:
@@ -107,138 +240,6 @@ def batched(network: ExactNetwork) -> Callable[[NDArray[np.uint8], NDArray[np.ui
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.float32)
 
     return score
-
-
-def _fit(
-    settings: TrainSettings,
-    photos: LabelledPhotos,
-    extractor: TermExtractor,
-    code: Callable[[NDArray[np.float32]], NDArray[np.uint8]],
-    streams: Streams,
-    progress: Progress,
-) -> tuple[ExactNetwork, int]:
-    """The network of the round that was best on the validation pairs, and how many rounds were trained."""
-    random = np.random.default_rng(settings.seed)
-    effort = settings.effort
-    model = _network(settings)
-    left, right, is_copy = streams.validation_pairs()
-    best, best_value, best_round = quantise(*_layers(model)), -1.0, 0
-    for number in range(1, effort.rounds + 1):
-        pairs = _corpus(settings, photos, extractor, code, random)
-        model.fit(_Batches(pairs, settings, random), epochs=1, verbose=0)
-        candidate = quantise(*_layers(model))
-        value = precision_curve(batched(candidate)(left, right), is_copy).average_precision
-        if value > best_value:
-            best, best_value, best_round = candidate, value, number
-        progress(0.85 * number / effort.rounds, f"round {number}: average precision {value:.3f} on validation")
-        if number - best_round >= effort.patience:
-            break
-    return best, number
-
-
-def _corpus(
-    settings: TrainSettings,
-    photos: LabelledPhotos,
-    extractor: TermExtractor,
-    code: Callable[[NDArray[np.float32]], NDArray[np.uint8]],
-    random: np.random.Generator,
-) -> TrainingPairs:
-    """The training images with fresh transferred edits, as pairs."""
-    made = transfer_edits(photos, settings.effort.transferred_per_photo, random)
-    rows = np.concatenate([np.arange(len(photos)), made.photo])
-    groups = np.unique(photos.group_id, return_inverse=True)[1]
-    names, ignored = np.unique(photos.ignore_group, return_inverse=True)
-    ignored = np.where(names[ignored] == "", -1, ignored)
-    pairs = mine_pairs(
-        groups[rows],
-        ignored[rows],
-        extractor.terms(np.concatenate([photos.search, made.search])),
-        code(np.concatenate([photos.score, made.score])),
-        settings.mining,
-        random,
-    )
-    if not len(pairs.copies) or not len(pairs.different):
-        raise BadInputError(
-            f"{len(pairs.copies)} pairs of copies and {len(pairs.different)} of different images: too few"
-        )
-    return pairs
-
-
-class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Batches of one round: a fixed share of copies, both classes drawn evenly from their pairs."""
-
-    def __init__(self, pairs: TrainingPairs, settings: TrainSettings, random: np.random.Generator) -> None:
-        super().__init__(workers=1, use_multiprocessing=False)
-        self._pairs = pairs
-        self._steps = settings.effort.steps_per_round
-        self._copies = max(1, round(settings.batch * settings.copies_share))
-        self._different = settings.batch - self._copies
-        # One seed per batch: Keras fetches them in an order of its own.
-        self._seeds = random.integers(0, 2**63, self._steps)
-
-    def __len__(self) -> int:
-        return self._steps
-
-    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        random = np.random.default_rng(self._seeds[index])
-        chosen = np.concatenate(
-            [
-                random.choice(self._pairs.copies, self._copies),
-                random.choice(self._pairs.different, self._different),
-            ]
-        )
-        labels = np.repeat(np.array([1.0, 0.0], dtype=np.float32), [self._copies, self._different])
-        return unpack_codes(self._pairs.xor(chosen)), labels[:, None]
-
-
-class _NoisyBits(keras.layers.Layer):  # type: ignore[misc]
-    """In training only: flips bits, each pair with a rate of its own between 0 and `most`."""
-
-    def __init__(self, most: float, seed: int) -> None:
-        super().__init__()
-        self._most = most
-        self._seeds = keras.random.SeedGenerator(seed)
-
-    def call(self, bits: Any, training: bool = False) -> Any:
-        if not training or not self._most:
-            return bits
-        rate = keras.random.uniform((keras.ops.shape(bits)[0], 1), 0.0, self._most, seed=self._seeds)
-        flipped = keras.random.uniform(keras.ops.shape(bits), seed=self._seeds) < rate
-        return keras.ops.abs(bits - keras.ops.cast(flipped, bits.dtype))
-
-
-def _network(settings: TrainSettings) -> Any:
-    bits = keras.Input((settings.code.bits,), dtype="float32")
-    values = _NoisyBits(settings.bit_flips, settings.seed)(bits)
-    values = keras.layers.Dropout(settings.bit_dropout, seed=settings.seed)(values)
-    for units in settings.hidden:
-        values = keras.layers.Dense(units, activation="relu")(values)
-        values = keras.layers.Dropout(settings.dropout, seed=settings.seed)(values)
-    model = keras.Model(bits, keras.layers.Dense(1)(values))
-    steps = settings.effort.rounds * settings.effort.steps_per_round
-    rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps, alpha=0.02)
-    model.compile(keras.optimizers.Adam(rate), keras.losses.BinaryCrossentropy(from_logits=True))
-    return model
-
-
-def _layers(model: Any) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
-    dense = [layer.get_weights() for layer in model.layers if isinstance(layer, keras.layers.Dense)]
-    return [weights for weights, _ in dense], [bias for _, bias in dense]
-
-
-def _calibrated(
-    network: ExactNetwork, streams: Streams, settings: TrainSettings
-) -> tuple[ExactNetwork, ThresholdChoice]:
-    """The network with its calibration and the thresholds, from the validation pairs."""
-    left, right, is_copy = streams.validation_pairs()
-    calibration = calibrate(network.logits(left, right), is_copy)
-    calibrated = replace(network, calibration=calibration)
-    return calibrated, choose_thresholds(streams, batched(calibrated), settings)
-
-
-def _derived_version(settings: TrainSettings, data_sha256: str) -> str:
-    text = json.dumps([settings.describe(), data_sha256], sort_keys=True)
-    return f"xor{settings.code.bits}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
 def _software() -> dict[str, str]:

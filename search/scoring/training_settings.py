@@ -1,35 +1,77 @@
-"""What training is told: data, codes, the network, how long, and what the thresholds must keep."""
+"""What training is told: data, codes, the networks, how long, and what the thresholds must keep."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from search.errors import SettingsError
 from search.score_codes import CodeSettings
-from search.scoring.pairs import MiningSettings
 from search.terms import TermSettings
 
-__all__ = ["FULL", "QUICK", "Effort", "TrainSettings"]
+__all__ = ["COMPACT", "FULL", "LARGE", "QUICK", "Effort", "NetworkSettings", "TrainSettings"]
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long to train. A round makes a fresh corpus (other transferred edits), mines its pairs and trains on them."""
+    """How long to train. After each round the look-alikes are weighed anew, and the network is judged."""
 
     rounds: int
     steps_per_round: int
-    transferred_per_photo: int
-    """Edits of other photographs that each photograph gets in a round."""
     patience: int
     """Rounds without a better validation result after which training stops."""
 
 
-QUICK = Effort(rounds=8, steps_per_round=400, transferred_per_photo=8, patience=4)
+QUICK = Effort(rounds=3, steps_per_round=100, patience=3)
 """Under three minutes on two cores with the sample."""
 
-FULL = Effort(rounds=40, steps_per_round=600, transferred_per_photo=12, patience=10)
+FULL = Effort(rounds=6, steps_per_round=250, patience=3)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSettings:
+    """The shape of a network, and how it is kept from learning the photographs by heart."""
+
+    hidden: tuple[int, ...]
+    xor: bool = False
+    """Whether it looks at the bits; it must where codes have no values."""
+    seeds: int = 80
+    """Neighbourhoods of a batch."""
+    look_alikes: int = 8
+    """Of a neighbourhood."""
+    hardness: float = 0.7
+    """How much more often a look-alike is met that the network takes for a copy."""
+    edited: float = 0.4
+    """Share of the images that get a transferred edit."""
+    copies_weight: float = 2.0
+    """The class weight of copies; different images weigh 1. Copies are some tenth of the pairs."""
+    dropout: float = 0.2
+    input_dropout: float = 0.1
+    """Of the vectors, while a projection is learnt."""
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+
+    def __post_init__(self) -> None:
+        """Checks every value that could silently spoil a model."""
+        shares = {"dropout": self.dropout, "input_dropout": self.input_dropout, "edited": self.edited}
+        for name, value in shares.items():
+            if not 0.0 <= value < 1.0:
+                raise SettingsError(f"{name} must lie in [0, 1), not {value}")
+        if not self.hidden or min(self.hidden) < 1:
+            raise SettingsError(f"a network needs hidden layers of at least one unit, not {self.hidden}")
+        if self.seeds < 1 or self.look_alikes < 1:
+            raise SettingsError(f"batches need seeds and look-alikes, not {self.seeds} and {self.look_alikes}")
+        if min(self.copies_weight, self.learning_rate) <= 0 or min(self.weight_decay, self.hardness) < 0:
+            raise SettingsError("copies_weight and learning_rate must be above 0, weight_decay and hardness not below")
+
+
+COMPACT = NetworkSettings(hidden=(128, 32))
+"""With 256 values 70,000 parameters."""
+
+LARGE = NetworkSettings(hidden=(6144, 64), xor=True, seeds=16, learning_rate=2e-4)
+"""With 1,024 bits and 256 values 9.8 million parameters, nearly all in the first layer, whose sums are exact in
+float32; those of later layers, in float64, cost twice as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,73 +88,60 @@ class TrainSettings:
     embedding_name: str
     embedding_version: str
     effort: Effort = QUICK
+    compact: NetworkSettings = COMPACT
+    large: NetworkSettings | None = None
+    """Train a large network as well, and distil the compact one from it."""
+    fit_projection: Path | None = None
+    """Learn a projection first, and write it here; else that of `code` is used."""
+    values: int = 256
+    """Of a projection that is learnt."""
+    leave_one_out: bool = False
+    """Choose `accept` on data sets that were left out, each in turn; else on the validation images."""
+    splits_of: Path | None = None
+    """Labelled photographs whose groups keep their splits: what is test there is test here."""
+    never_train: tuple[tuple[str, str], ...] = ()
+    """Pairs of images that training never meets as different (they are measured apart)."""
     version: str = ""
-    """Name of the new version; empty: made from settings and data."""
+    """Name of the new version; empty: made from settings and data. The large one has `-large` after it."""
     serve: bool = True
-    """Make the new version the one in use."""
-    hidden: tuple[int, ...] = (128, 32)
-    dropout: float = 0.2
-    bit_dropout: float = 0.3
-    """Share of the differing bits hidden at random from each pair."""
-    bit_flips: float = 0.3
-    """Up to this share of a pair's bits is flipped; without such noise the network learns the photographs by heart."""
-    learning_rate: float = 1e-3
-    batch: int = 512
-    copies_share: float = 0.25
-    """The class weights: this share of each batch are copies, however many there are of each class."""
-    mining: MiningSettings = field(default_factory=MiningSettings)
+    """Make the new compact version the one in use."""
     precision: float = 0.99
-    """`accept` keeps it over the candidates of the validation images, by its lower 95 % bound."""
+    """`accept` keeps it over the candidates of a search, by its lower 95 % bound."""
     cluster_precision: float = 0.98
     """`head_accept` and `adopt` keep it on whole clusters (self-excluded BCubed) where they can."""
     corpus_growth: float = 1.0
     """How many times larger the corpus in service is reckoned to be; see `search.scoring.thresholds.choose_accept`."""
-    orders: int = 3
+    orders: int = 5
     """Random orders of the simulated stream on which thresholds are chosen."""
     seed: int = 20_240_503
     threads: int = 2
 
     def __post_init__(self) -> None:
         """Checks every value that could silently spoil a model."""
-        shares = {
-            "dropout": self.dropout,
-            "bit_dropout": self.bit_dropout,
-            "bit_flips": self.bit_flips,
-            "copies_share": self.copies_share,
-            "precision": self.precision,
-            "cluster_precision": self.cluster_precision,
-        }
-        for name, value in shares.items():
+        for name, value in (("precision", self.precision), ("cluster_precision", self.cluster_precision)):
             if not 0.0 <= value < 1.0:
                 raise SettingsError(f"{name} must lie in [0, 1), not {value}")
-        if not self.hidden or min(self.hidden) < 1:
-            raise SettingsError(f"a network needs hidden layers of at least one unit, not {self.hidden}")
-        if self.batch < 8 or self.threads < 1 or self.orders < 1 or self.corpus_growth < 1:
-            raise SettingsError("batch must be at least 8; threads, orders and corpus_growth at least 1")
+        if self.threads < 1 or self.orders < 1 or self.corpus_growth < 1 or self.values < 1:
+            raise SettingsError("threads, orders, corpus_growth and values must be at least 1")
 
     def describe(self) -> dict[str, Any]:
         """The settings that a model depends on, as plain values for its card."""
-        effort, mining = self.effort, self.mining
         return {
             "terms": self.terms.describe(),
-            "code": {"dimension": self.code.dimension, "bits": self.code.bits, "seed": self.code.seed},
-            "rounds": effort.rounds,
-            "steps_per_round": effort.steps_per_round,
-            "transferred_per_photo": effort.transferred_per_photo,
-            "patience": effort.patience,
-            "hidden": list(self.hidden),
-            "dropout": self.dropout,
-            "bit_dropout": self.bit_dropout,
-            "bit_flips": self.bit_flips,
-            "learning_rate": self.learning_rate,
-            "batch": self.batch,
-            "copies_share": self.copies_share,
-            "mined_by_overlap": mining.by_overlap,
-            "mined_by_distance": mining.by_distance,
-            "mined_at_random": mining.at_random,
+            "code": self.code.describe(),
+            "effort": asdict(self.effort),
+            "compact": _plain(self.compact),
+            "large": None if self.large is None else _plain(self.large),
+            "fitted_values": self.values if self.fit_projection is not None else 0,
+            "leave_one_out": self.leave_one_out,
+            "never_train": len(self.never_train),
             "precision": self.precision,
             "cluster_precision": self.cluster_precision,
             "corpus_growth": self.corpus_growth,
             "orders": self.orders,
             "seed": self.seed,
         }
+
+
+def _plain(network: NetworkSettings) -> dict[str, Any]:
+    return {**asdict(network), "hidden": list(network.hidden)}

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search.evaluation import ClusterQuality, evaluate_clusters
-from search.scoring.candidates import rank_candidates
+from search.scoring.candidates import RankedCandidates, rank_candidates
 from search.scoring.labelled import LabelledPhotos
 from search.scoring.simulation import PairScorer, SimulatedStream
 from search.scoring.thresholds import PrecisionCurve, choose_accept, precision_curve
 from search.scoring.training_settings import TrainSettings
+from search.terms import TermSettings
 from search.types import Thresholds
 
 __all__ = ["Streams", "ThresholdChoice", "choose_thresholds", "measure"]
@@ -29,6 +31,20 @@ _NEARLY = 0.01
 """So much F1 is given up for a stricter threshold: corpora in service are larger and mistakes more frequent."""
 
 
+class StreamSettings(Protocol):
+    """What streams must know."""
+
+    @property
+    def terms(self) -> TermSettings:
+        """Of the search."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of the orders."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ThresholdChoice:
     """The thresholds, and what they give on the validation images."""
@@ -37,91 +53,99 @@ class ThresholdChoice:
     metrics: dict[str, float]
 
 
+_MOST_PAGES = 5
+"""Pages of candidates that the rule may ask for: the first and four more."""
+
+
 class Streams:
     """The labelled photographs as streams in several random orders."""
 
     def __init__(
-        self,
-        photos: LabelledPhotos,
-        terms: NDArray[np.uint32],
-        codes: NDArray[np.uint8],
-        settings: TrainSettings,
+        self, photos: LabelledPhotos, terms: NDArray[np.uint32], ranked: RankedCandidates, settings: StreamSettings
     ) -> None:
-        """Takes all photographs with their terms and packed codes, in the same order."""
+        """Takes all photographs with their terms and candidates, in the same order."""
         self._photos = photos
         self._terms = terms
-        self._codes = codes
+        self._ranked = ranked
         self._settings = settings
-        self._validation = self._candidate_pairs(["train", "val"], "val")
+        self._validation = self.candidate_pairs(photos.split == "val", ~np.isin(photos.split, ["train", "val"]))
 
-    def validation_pairs(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]:
-        """Candidate pairs with a validation image in them, each once: codes, codes, whether they are copies."""
-        left, right = self._validation.T
-        return self._codes[left], self._codes[right], self._is_copy(left, right)
+    def validation_pairs(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """Candidate pairs with a validation image and no test image, each once: rows, rows, whether they are copies."""
+        return self._validation
 
-    def has(self, split: str) -> bool:
-        """Whether there are images of a split."""
-        return bool((self._photos.split == split).any())
+    def candidate_pairs(
+        self, counted: NDArray[np.bool_], hidden: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """Candidate pairs with a counted image and no hidden one in them, each once; less those that are unclear."""
+        pairs = np.stack([self._ranked.images, self._ranked.others], axis=1)
+        mask = counted[pairs].any(axis=1)
+        if hidden is not None:
+            mask &= ~hidden[pairs].any(axis=1)
+        left, right = np.unique(np.sort(pairs[mask], axis=1), axis=0).T
+        clear = ~self._photos.unclear(left, right)
+        return left[clear], right[clear], self._is_copy(left[clear], right[clear])
+
+    def of(self, split: str) -> NDArray[np.bool_]:
+        """Which images are of a split."""
+        mask: NDArray[np.bool_] = self._photos.split == split
+        return mask
 
     def orders(self, splits: Iterable[str], count: int) -> list[NDArray[np.int64]]:
         """Random orders of the images of some splits, always the same ones."""
         rows = np.flatnonzero(np.isin(self._photos.split, list(splits)))
         return [np.random.RandomState([self._settings.seed, number]).permutation(rows) for number in range(count)]
 
-    def stream(self, order: NDArray[np.int64], scorer: PairScorer) -> SimulatedStream:
-        """One order as a stream."""
-        ranked = rank_candidates(self._terms[order], len(order), self._settings.terms.min_overlap, earlier_only=True)
+    def stream(self, order: NDArray[np.int64], codes: NDArray[np.uint8], scorer: PairScorer) -> SimulatedStream:
+        """One order as a stream of images with these codes."""
+        terms = self._settings.terms
+        most = _MOST_PAGES * terms.candidates
+        ranked = rank_candidates(self._terms[order], most, terms.min_overlap, earlier_only=True)
         ids = self._photos.image_id[order].tolist()
-        return SimulatedStream(ids, self._codes[order], ranked, self._settings.terms.candidates, scorer)
+        return SimulatedStream(ids, codes[order], ranked, terms.candidates, scorer)
 
     def pair_curve(self, stream: SimulatedStream, order: NDArray[np.int64], split: str) -> PrecisionCurve:
         """Precision and recall over what the searches of one stream returned."""
         left, right = order[stream.pairs[:, 0]], order[stream.pairs[:, 1]]
-        counted = self._counted(left, right, split)
+        photos = self._photos
+        counted = (photos.split[left] == split) | (photos.split[right] == split)
+        counted &= ~photos.unclear(left, right)
         return precision_curve(stream.scores[counted], self._is_copy(left, right)[counted])
 
-    def quality(self, order: NDArray[np.int64], heads: list[str], split: str) -> ClusterQuality:
-        """The clusters that a stream gave, counted over the images of a split."""
-        photos = self._photos.where(order)
-        return evaluate_clusters(heads, photos.group_id.tolist(), photos.ignore_group.tolist(), photos.split == split)
-
-    def _candidate_pairs(self, splits: list[str], split: str) -> NDArray[np.int64]:
-        rows = np.flatnonzero(np.isin(self._photos.split, splits))
-        ranked = rank_candidates(self._terms[rows], self._settings.terms.candidates, self._settings.terms.min_overlap)
-        pairs = np.unique(np.sort(np.stack([rows[ranked.images], rows[ranked.others]], axis=1), axis=1), axis=0)
-        found: NDArray[np.int64] = pairs[self._counted(pairs[:, 0], pairs[:, 1], split)]
-        return found
+    def quality(self, order: NDArray[np.int64], heads: list[str], counted: NDArray[np.bool_]) -> ClusterQuality:
+        """The clusters that a stream gave, over the counted images (a mask over all photographs)."""
+        groups, ignored = self._photos.group_id[order], self._photos.ignore_group[order]
+        return evaluate_clusters(heads, groups.tolist(), ignored.tolist(), counted[order])
 
     def _is_copy(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.bool_]:
         same: NDArray[np.bool_] = self._photos.group_id[left] == self._photos.group_id[right]
         return same
 
-    def _counted(self, left: NDArray[np.int64], right: NDArray[np.int64], split: str) -> NDArray[np.bool_]:
-        """Pairs with an image of the split in them, less those that are neither copies nor different."""
-        photos = self._photos
-        inside = (photos.split[left] == split) | (photos.split[right] == split)
-        unclear = (photos.ignore_group[left] != "") & (photos.ignore_group[left] == photos.ignore_group[right])
-        counted: NDArray[np.bool_] = inside & ~(unclear & ~self._is_copy(left, right))
-        return counted
 
-
-def choose_thresholds(streams: Streams, scorer: PairScorer, settings: TrainSettings) -> ThresholdChoice:
+def choose_thresholds(
+    streams: Streams,
+    codes: NDArray[np.uint8],
+    scorer: PairScorer,
+    settings: TrainSettings,
+    chosen: tuple[float, float] | None = None,
+) -> ThresholdChoice:
     """All three thresholds, on validation images.
 
-    `accept` comes from pairs (`search.scoring.thresholds.choose_accept`). Then `head_accept`, then `adopt`, each from
-    whole clusters: of the thresholds that stand for some precisions over pairs, the best self-excluded BCubed F1 (mean
-    over the orders) whose BCubed precision reaches `cluster_precision`; the strictest that comes within `_NEARLY` of
+    `accept` comes from pairs (`search.scoring.thresholds.choose_accept`), or is `chosen`, with its bound. Then
+    `head_accept`, then `adopt`, each from whole clusters: of the thresholds that stand for some precisions over pairs,
+    the best self-excluded BCubed F1 (mean over the orders) whose BCubed precision reaches `cluster_precision`; the
+    strictest that comes within `_NEARLY` of
     it. If none is precise enough, the most precise.
     """
     orders = streams.orders(["train", "val"], settings.orders)
-    runs = [(order, streams.stream(order, scorer)) for order in orders]
+    runs = [(order, streams.stream(order, codes, scorer)) for order in orders]
     curve = streams.pair_curve(runs[0][1], runs[0][0], "val")
-    accept, bound = choose_accept(curve, settings.precision, settings.corpus_growth)
+    accept, bound = chosen or choose_accept(curve, settings.precision, settings.corpus_growth)
     levels = _levels(curve, accept)
 
     def tried(head_accept: float, adopt: float) -> _Trial:
         thresholds = Thresholds(accept, head_accept, adopt)
-        found = [streams.quality(order, stream.heads(thresholds), "val").bcubed for order, stream in runs]
+        found = [streams.quality(order, stream.heads(thresholds), streams.of("val")).bcubed for order, stream in runs]
         precision, recall, f1 = np.mean([[one.precision, one.recall, one.f1] for one in found], axis=0)
         return _Trial(thresholds, float(precision), float(recall), float(f1))
 
@@ -142,18 +166,18 @@ def choose_thresholds(streams: Streams, scorer: PairScorer, settings: TrainSetti
     return ThresholdChoice(best.thresholds, metrics)
 
 
-def measure(streams: Streams, scorer: PairScorer, thresholds: Thresholds) -> dict[str, float]:
+def measure(streams: Streams, codes: NDArray[np.uint8], scorer: PairScorer, thresholds: Thresholds) -> dict[str, float]:
     """How the test images fare in one stream of everything; nothing where there are none.
 
     Recall over pairs is of those that the search proposed; over clusters it is of all.
     """
     (order,) = streams.orders(["train", "val", "test"], 1)
-    if not streams.has("test"):
+    if not streams.of("test").any():
         return {}
-    stream = streams.stream(order, scorer)
+    stream = streams.stream(order, codes, scorer)
     curve = streams.pair_curve(stream, order, "test")
     precision, recall = curve.at(thresholds.accept)
-    quality = streams.quality(order, stream.heads(thresholds), "test")
+    quality = streams.quality(order, stream.heads(thresholds), streams.of("test"))
     return {
         "test_average_precision": curve.average_precision,
         "test_precision_at_accept": precision,

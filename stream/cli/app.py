@@ -15,6 +15,7 @@ from stream.cli.centres_command import centres
 from stream.cli.context import CommandContext
 from stream.cli.demo_command import demo
 from stream.cli.deployment_commands import down, up
+from stream.cli.evaluate_command import evaluate
 from stream.cli.exits import Exit
 from stream.cli.inspect_commands import dead_letters
 from stream.cli.label_command import label, label_tree
@@ -90,6 +91,7 @@ app.command("dead-letters", rich_help_panel=_LOOKING)(dead_letters)
 app.add_typer(inspect_commands.app, name="tail", rich_help_panel=_LOOKING)
 
 app.command(rich_help_panel=_MODEL)(train)
+app.command(rich_help_panel=_MODEL)(evaluate)
 app.command(rich_help_panel=_MODEL)(centres)
 app.command(rich_help_panel=_MODEL)(tune)
 app.command(rich_help_panel=_MODEL)(label)

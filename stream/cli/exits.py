@@ -15,6 +15,7 @@ _EXTRAS = {
     "fastapi": "serve",
     "grpc": "serve",
     "matplotlib": "tune",
+    "matplotlib": "model",
     "numba": "serve",
     "psutil": "serve",
     "pyflink": "flink",

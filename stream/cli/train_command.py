@@ -20,11 +20,32 @@ __all__ = ["train"]
 
 def train(
     context: typer.Context,
-    file: Annotated[
+    data: Annotated[
         Path | None,
-        typer.Argument(metavar="FILE.parquet", help="Labelled images with their embeddings; the sample without it."),
+        typer.Argument(
+            metavar="DATA",
+            help="Labelled images with their embeddings, a Parquet file or a folder; the sample without it.",
+        ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A few minutes of training, enough for the sample.")] = False,
+    large: Annotated[
+        bool, typer.Option("--large", help="Train a network of 10 million parameters too, and distil the compact one.")
+    ] = False,
+    fit_projection: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.npz",
+            help="Learn the projection of the score codes first, write it here; name it in the settings afterwards.",
+        ),
+    ] = None,
+    leave_one_out: Annotated[
+        bool,
+        typer.Option("--leave-one-out", help="Choose `accept` on data sets that training left out, each in turn."),
+    ] = False,
+    splits_of: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.parquet", help="Groups of this file keep the splits that they have in it."),
+    ] = None,
     model: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Where the version goes; the signal's model folder without it."),
@@ -42,34 +63,40 @@ def train(
     """Train the classifier on labelled images, and write it as a new version with its thresholds.
 
     Columns: image_id, group_id (images of one group are copies of one another), split (train, val or test), search,
-    score; optional are kind, family and ignore_group. Training sees the groups of train, thresholds are chosen on those
-    of val, test is only measured.
+    score; optional are kind, family, ignore_group and dataset. In a folder, index.parquet has the labels,
+    search_f16.npy and score_f16.npy the vectors. Training sees the groups of train, thresholds are chosen on those of
+    val, test is only measured; where no image has a split, groups are dealt out by their names. Pairs in a folder's
+    same_scene_pairs.csv and natural_pairs.csv are never trained on as different images.
 
     Examples:
 
         neardup train --quick
 
         neardup train labelled.parquet --model models/photos --no-serve
+
+        neardup train photos/ --fit-projection projection.npz --large
     """
     from stream.demo.sample import SAMPLE
     from stream.hashing import code_settings, term_settings
 
     settings = of(context).settings()
     _, chosen = settings.signal(signal)
-    photos = file or settings.path(SAMPLE)
-    if not photos.is_file():
-        raise BadInputError(f"there is no file {photos}")
+    photos = data or settings.path(SAMPLE)
+    if not photos.exists():
+        raise BadInputError(f"there is no file or folder {photos}")
 
     # TensorFlow takes seconds to load: whatever can be wrong before, is found before.
     terms, code = term_settings(settings, chosen), code_settings(settings, chosen)
     # What it says while it loads (no graphics card, other instructions) is nothing to the user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from search.scoring.train import FULL, QUICK, TrainSettings
+    from search.scoring.labelled import read_pairs
+    from search.scoring.train import FULL, LARGE, QUICK, TrainSettings
     from search.scoring.train import train as train_model
 
+    never = ("same_scene_pairs.csv", "natural_pairs.csv") if photos.is_dir() else ()
     with progress_bar() as bar:
         task = bar.add_task("training", total=100, note="")
-        card = train_model(
+        cards = train_model(
             TrainSettings(
                 photos=photos,
                 model=model or settings.path(chosen.model),
@@ -78,6 +105,11 @@ def train(
                 embedding_name=chosen.score_embedding.name,
                 embedding_version=chosen.score_embedding.model_version,
                 effort=QUICK if quick else FULL,
+                large=LARGE if large else None,
+                fit_projection=fit_projection,
+                leave_one_out=leave_one_out,
+                splits_of=splits_of,
+                never_train=tuple(pair for file in never for pair in read_pairs(photos / file)),
                 version=name,
                 serve=serve,
             ),
@@ -86,9 +118,10 @@ def train(
     if as_json:
         from dataclasses import asdict
 
-        show_json(asdict(card))
+        show_json([asdict(card) for card in cards])
         return
-    _show(card, model or settings.path(chosen.model), served=serve)
+    for card in cards:
+        _show(card, model or settings.path(chosen.model), served=serve and card is cards[0])
 
 
 def _show(card: ModelCard, folder: Path, *, served: bool) -> None:

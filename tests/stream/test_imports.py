@@ -34,8 +34,8 @@ ARROWS = {
 PLACES = {
     "pyflink": ("operators", "stream"),
     "grpc": ("search.serving", "storage.serving"),
-    "tensorflow": ("search.scoring.tf_model", "search.scoring.train", "search.scoring.export"),
-    "keras": ("search.scoring.tf_model", "search.scoring.train", "search.scoring.export"),
+    "tensorflow": ("search.scoring.tf_model", "search.scoring.train", "search.scoring.export", "search.scoring.fit"),
+    "keras": ("search.scoring.tf_model", "search.scoring.train", "search.scoring.export", "search.scoring.fit"),
     "rocksdict": ("storage.rocks",),
     "kafka": ("stream", "storage.serving.publisher"),
     "fastapi": ("storage.api",),

@@ -20,7 +20,8 @@ def made_up_table(seed: int = 0) -> pa.Table:
     push_search = random.standard_normal((_EDITS, SEARCH_DIMENSION)) * 0.25
     push_score = random.standard_normal((_EDITS, SCORE_DIMENSION)) * 0.25
     rows: dict[str, list[object]] = {
-        name: [] for name in ("image_id", "group_id", "kind", "family", "ignore_group", "split", "search", "score")
+        name: []
+        for name in ("image_id", "group_id", "kind", "family", "ignore_group", "split", "dataset", "search", "score")
     }
     for split, groups in _SPLIT_GROUPS.items():
         for number in range(2 * groups):
@@ -35,6 +36,7 @@ def made_up_table(seed: int = 0) -> pa.Table:
                 rows["family"].append("" if edit < 0 else f"push{edit}")
                 rows["ignore_group"].append("")
                 rows["split"].append(split)
+                rows["dataset"].append(f"set{number % 2}")
                 rows["search"].append(moved[0].astype(np.float16))
                 rows["score"].append(moved[1].astype(np.float16))
     return pa.table(rows)

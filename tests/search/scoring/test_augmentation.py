@@ -1,4 +1,4 @@
-"""Transferred edits change both embeddings of a photograph by a labelled edit of another one."""
+"""Transferred edits change a vector by a labelled edit of another photograph."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search.scoring.augmentation import STRONGEST, transfer_edits
+from search.scoring.augmentation import STRONGEST, WEAKEST, EditTransfer
 from search.scoring.labelled import LabelledPhotos, read_photos
 from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, write_made_up
 
@@ -18,49 +18,35 @@ def photos(tmp_path: Path) -> LabelledPhotos:
     return read_photos(path, SEARCH_DIMENSION, SCORE_DIMENSION).of("train")
 
 
-def test_every_photograph_gets_as_many(photos: LabelledPhotos) -> None:
-    made = transfer_edits(photos, 3, np.random.default_rng(0))
-    np.testing.assert_array_equal(made.photo, np.repeat(np.flatnonzero(photos.is_photo), 3))
-    assert made.search.shape == (len(made.photo), SEARCH_DIMENSION)
-    assert made.score.shape == (len(made.photo), SCORE_DIMENSION)
-    assert made.search.dtype == made.score.dtype == np.float32
+def test_only_masked_vectors_change_and_the_given_ones_stay(photos: LabelledPhotos) -> None:
+    before = photos.score.copy()
+    mask = np.arange(len(photos)) % 3 == 0
+    made = EditTransfer(photos, photos.score).apply(photos.score, mask, np.random.default_rng(0))
+    np.testing.assert_array_equal(photos.score, before)
+    np.testing.assert_array_equal((made != before).any(axis=1), mask)
 
 
-def test_they_stay_near_their_photograph_and_within_the_range_of_the_data(photos: LabelledPhotos) -> None:
-    made = transfer_edits(photos, 5, np.random.default_rng(1))
-    assert (made.score <= photos.score.max(axis=0)).all()
-    assert (made.score >= photos.score.min(axis=0)).all()
-    distance = np.linalg.norm(made.score - photos.score[made.photo], axis=1)
-    strangers = np.linalg.norm(photos.score[0] - photos.score[photos.is_photo][1:], axis=1)
-    assert np.median(distance) < 0.5 * np.median(strangers)
-    assert (distance > 0).all()
+def test_a_change_is_that_of_a_labelled_edit(photos: LabelledPhotos) -> None:
+    """With one single edit in the data, all that was not cut off moves along its direction, within the strengths."""
+    source = int(np.flatnonzero(photos.kind == "source")[0])
+    edit = int(np.flatnonzero((photos.kind == "edit") & (photos.group_id == photos.group_id[source]))[0])
+    pair = photos.where(np.array([source, edit]))
+    change = pair.score[1] - pair.score[0]
+    targets = np.full((20, SCORE_DIMENSION), 50, np.float32)
+    moved = EditTransfer(pair, pair.score).apply(targets, np.ones(20, bool), np.random.default_rng(1)) - targets
+    strength = moved @ change / (change @ change)
+    assert ((strength > WEAKEST - 0.01) & (strength < STRONGEST + 0.01)).all()
+    np.testing.assert_allclose(moved, strength[:, None] * change, atol=1e-4)
 
 
-def test_an_added_edit_is_the_same_for_both_embeddings(photos: LabelledPhotos) -> None:
-    """With one single edit in the data, every made image that was not clipped moves along its two directions."""
-    keep = np.flatnonzero(photos.is_photo | (photos.family == "push0"))
-    first_edit = next(row for row in keep if photos.kind[row] == "edit")
-    some = photos.where(np.array([row for row in keep if photos.is_photo[row] or row == first_edit]))
-    made = transfer_edits(some, 40, np.random.default_rng(2))
-    edit = int(np.flatnonzero(some.kind == "edit")[0])
-    original = int(np.flatnonzero((some.group_id == some.group_id[edit]) & some.is_photo)[0])
-    found = 0
-    for row, photo in enumerate(made.photo):
-        strengths = [
-            (after[row] - before[photo]) / (before[edit] - before[original])
-            for after, before in ((made.search, some.search), (made.score, some.score))
-        ]
-        middle = float(np.median(np.concatenate(strengths)))
-        if all(np.median(np.abs(one - middle)) < 1e-3 for one in strengths):
-            found += 1
-            assert 0 < middle <= STRONGEST + 1e-6
-    assert found > len(made.photo) / 10
+def test_no_element_falls_below_what_was_seen(photos: LabelledPhotos) -> None:
+    lowest = photos.score.min(axis=0)
+    everything = np.ones(50, bool)
+    made = EditTransfer(photos, photos.score).apply(np.tile(lowest, (50, 1)), everything, np.random.default_rng(2))
+    assert (made >= lowest).all()
 
 
-def test_without_labelled_edits_nothing_is_made(photos: LabelledPhotos) -> None:
-    assert len(transfer_edits(photos.where(photos.is_photo), 3, np.random.default_rng(0)).photo) == 0
-
-
-def test_the_seed_decides(photos: LabelledPhotos) -> None:
-    one, same = (transfer_edits(photos, 2, np.random.default_rng(7)) for _ in range(2))
-    np.testing.assert_array_equal(one.score, same.score)
+def test_without_edits_nothing_changes(photos: LabelledPhotos) -> None:
+    lone = photos.where(photos.kind == "distractor")
+    made = EditTransfer(lone, lone.score).apply(lone.score, np.ones(len(lone), bool), np.random.default_rng(3))
+    np.testing.assert_array_equal(made, lone.score)

@@ -11,7 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from search.errors import BadInputError
-from search.scoring.labelled import file_sha256, read_photos
+from search.scoring.labelled import (
+    SPLITS,
+    data_sha256,
+    deal_out,
+    file_sha256,
+    keep_splits,
+    pairs_of_groups,
+    read_pairs,
+    read_photos,
+)
 from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, made_up_table, write_made_up
 
 
@@ -71,3 +80,78 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 def test_checksum_is_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     assert file_sha256(tmp_path / "abc").startswith("ba7816bf8f01cfea")
+
+
+def write_folder(folder: Path) -> Path:
+    """The made-up photographs as a folder, without splits."""
+    table = made_up_table()
+    pq.write_table(replaced("split", pa.array(["dev"] * ROWS))(table), folder / "index.parquet")
+    for name in ("search", "score"):
+        np.save(folder / f"{name}_f16.npy", np.stack(table[name].to_numpy(zero_copy_only=False)))
+    return folder
+
+
+def test_a_folder_reads_like_a_file(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    one, other = read(write_folder(folder)), read(write_made_up(tmp_path / "photos.parquet"))
+    np.testing.assert_array_equal(one.image_id, other.image_id)
+    np.testing.assert_array_equal(one.search, other.search)
+    np.testing.assert_array_equal(one.score, other.score)
+    assert data_sha256(folder) != data_sha256(tmp_path / "photos.parquet")
+
+
+def test_where_no_splits_are_named_groups_are_dealt_out(tmp_path: Path) -> None:
+    photos = read(write_folder(tmp_path))
+    assert set(photos.split) == {"train", "val", "test"}
+    for group in np.unique(photos.group_id):
+        assert len(np.unique(photos.split[photos.group_id == group])) == 1
+
+
+def test_dealing_out_keeps_the_shares_and_knows_the_names_alone() -> None:
+    groups = np.array([f"group {number}" for number in range(5000)])
+    dealt = deal_out(groups)
+    for name, share in SPLITS:
+        assert abs((dealt == name).mean() - share) < 0.03
+    np.testing.assert_array_equal(deal_out(groups[::-1]), dealt[::-1])
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "message"), [((3, 16), np.float16, r"holds \(3, 16\)"), ((ROWS, 16), np.int8, "int8, not")]
+)
+def test_an_array_that_does_not_fit_is_refused(
+    tmp_path: Path, shape: tuple[int, int], dtype: type, message: str
+) -> None:
+    np.save(write_folder(tmp_path) / "score_f16.npy", np.zeros(shape, dtype))
+    with pytest.raises(BadInputError, match=message):
+        read(tmp_path)
+    (tmp_path / "score_f16.npy").unlink()
+    with pytest.raises(BadInputError, match=r"score_f16\.npy cannot be read"):
+        read(tmp_path)
+
+
+def test_groups_keep_the_splits_of_another_file(tmp_path: Path) -> None:
+    photos = read(write_made_up(tmp_path / "photos.parquet"))
+    kept = pa.table({"group_id": ["g-train-0", "unknown"], "split": ["test", "val"]})
+    pq.write_table(kept, tmp_path / "kept.parquet")
+    changed = keep_splits(photos, tmp_path / "kept.parquet")
+    moved = photos.group_id == "g-train-0"
+    assert set(changed.split[moved]) == {"test"}
+    np.testing.assert_array_equal(changed.split[~moved], photos.split[~moved])
+
+
+def test_named_pairs_stand_for_their_groups(tmp_path: Path) -> None:
+    photos = read(write_made_up(tmp_path / "photos.parquet"))
+    (tmp_path / "pairs.csv").write_text("a,b,note\ng-train-0-0,g-train-1-2,x\ng-train-0-0,who,y\n", encoding="utf-8")
+    named = read_pairs(tmp_path / "pairs.csv")
+    assert named == (("g-train-0-0", "g-train-1-2"), ("g-train-0-0", "who"))
+    first, second, third = (np.flatnonzero(photos.group_id == f"g-train-{number}")[:3] for number in range(3))
+    left, right = np.concatenate([first, second, first]), np.concatenate([second, first, third])
+    assert pairs_of_groups(photos, named, left, right).tolist() == [True] * 6 + [False] * 3
+
+
+def test_no_file_of_pairs_names_none_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
+    assert read_pairs(tmp_path / "pairs.csv") == ()
+    (tmp_path / "pairs.csv").write_text("one,other\n", encoding="utf-8")
+    with pytest.raises(BadInputError, match="lacks the columns a and b; it has one, other"):
+        read_pairs(tmp_path / "pairs.csv")

@@ -12,13 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from search.errors import BadInputError, SettingsError
+from search.fitted_projection import read_projection
 from search.score_codes import CodeSettings
+from search.scoring import train as training
 from search.scoring.card import read_card
 from search.scoring.labelled import file_sha256
 from search.scoring.model_folder import ModelFolder
-from search.scoring.pairs import MiningSettings
 from search.scoring.tf_model import load_tf
-from search.scoring.train import Effort, TrainSettings, train
+from search.scoring.train import Effort, NetworkSettings, TrainSettings, train
 from search.terms import TermSettings
 from tests.support.fake_model import random_codes
 from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, made_up_table, write_made_up
@@ -32,11 +33,8 @@ def settings(folder: Path, **changes: Any) -> TrainSettings:
         "code": CodeSettings(SCORE_DIMENSION, 64, 2),
         "embedding_name": "net",
         "embedding_version": "7",
-        "effort": Effort(rounds=2, steps_per_round=60, transferred_per_photo=3, patience=2),
-        "hidden": (16, 8),
-        "mining": MiningSettings(8, 4, 4),
-        "batch": 128,
-        "bit_flips": 0.05,
+        "effort": Effort(rounds=2, steps_per_round=40, patience=2),
+        "compact": NetworkSettings(hidden=(16, 8), seeds=12, look_alikes=6),
         "orders": 2,
     }
     return TrainSettings(**{**values, **changes})
@@ -48,7 +46,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainSettings, An
     write_made_up(folder / "photos.parquet")
     told: list[tuple[float, str]] = []
     chosen = settings(folder)
-    return chosen, train(chosen, lambda share, text: told.append((share, text))), told
+    return chosen, train(chosen, lambda share, text: told.append((share, text)))[0], told
 
 
 def test_the_version_is_served_and_its_card_is_whole(trained: Any) -> None:
@@ -83,9 +81,46 @@ def test_progress_is_told_and_ends(trained: Any) -> None:
     assert sum("average precision" in text for _, text in trained[2]) == 2
 
 
+def test_a_learnt_projection_gives_values_and_helps(trained: Any, tmp_path: Path) -> None:
+    chosen, plain, _ = trained
+    file = tmp_path / "projection.npz"
+    (card,) = train(replace(chosen, model=tmp_path / "model", fit_projection=file, values=12))
+    projection = read_projection(file)
+    assert (card.values, card.xor, projection.size) == (12, False, 12)
+    assert card.code_fingerprint == replace(chosen.code, projection=projection).build().fingerprint
+    assert card.version != plain.version
+    assert card.metrics["test_average_precision"] > plain.metrics["test_average_precision"] - 0.05
+    # A later training on the same codes leaves the projection as it is.
+    code = replace(chosen.code, projection=projection)
+    (later,) = train(replace(chosen, model=tmp_path / "later", code=code))
+    assert (later.values, later.code_fingerprint) == (12, card.code_fingerprint)
+
+
+def test_large_and_compact_come_from_one_run(trained: Any, tmp_path: Path) -> None:
+    chosen, _, _ = trained
+    large = NetworkSettings(hidden=(64, 16), xor=True, seeds=6, look_alikes=6, learning_rate=2e-4)
+    wanted = replace(chosen, model=tmp_path, fit_projection=tmp_path / "p.npz", values=12, large=large, version="both")
+    cards = train(wanted)
+    assert [card.version for card in cards] == ["both", "both-large"]
+    assert [card.hidden for card in cards] == [(16, 8), (64, 16)]
+    assert [card.xor for card in cards] == [False, True]
+    assert cards[0].code_fingerprint == cards[1].code_fingerprint
+    assert ModelFolder(tmp_path).served() == "both"
+    for card in cards:
+        assert card.metrics["test_average_precision"] > 0.8
+
+
+def test_accept_may_come_from_data_sets_that_were_left_out(trained: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(training, "_FEWEST_COPIES", 10)
+    (card,) = train(replace(trained[0], model=tmp_path, leave_one_out=True, orders=1))
+    found = {name for name in card.metrics if name.startswith("left_out")}
+    assert found >= {"left_out_recall_at_precision_0.99_set0", "left_out_precision_at_accept"}
+    assert card.version != trained[1].version
+
+
 def test_training_again_gives_the_same_model(trained: Any, tmp_path: Path) -> None:
     chosen, card, _ = trained
-    again = train(replace(chosen, model=tmp_path / "model"))
+    (again,) = train(replace(chosen, model=tmp_path / "model"))
     assert (again.version, again.thresholds, again.metrics) == (card.version, card.thresholds, card.metrics)
     pairs = random_codes(500)
     one, other = (ModelFolder(folder).load(card.version, load_tf) for folder in (chosen.model, tmp_path / "model"))
@@ -94,8 +129,8 @@ def test_training_again_gives_the_same_model(trained: Any, tmp_path: Path) -> No
 
 def test_a_version_may_be_named_and_not_served(trained: Any, tmp_path: Path) -> None:
     chosen, _, _ = trained
-    quick = Effort(rounds=1, steps_per_round=60, transferred_per_photo=0, patience=1)
-    card = train(replace(chosen, model=tmp_path, version="by-hand", serve=False, effort=quick))
+    quick = Effort(rounds=1, steps_per_round=40, patience=1)
+    (card,) = train(replace(chosen, model=tmp_path, version="by-hand", serve=False, effort=quick))
     assert card.version == "by-hand"
     assert ModelFolder(tmp_path).versions() == ["by-hand"]
     with pytest.raises(BadInputError, match="served is missing"):
@@ -118,9 +153,15 @@ def test_training_without_copies_is_refused(tmp_path: Path) -> None:
         train(settings(tmp_path))
 
 
-@pytest.mark.parametrize(
-    "changes", [{"dropout": 1.0}, {"precision": -0.1}, {"hidden": ()}, {"batch": 4}, {"corpus_growth": 0.5}]
-)
+@pytest.mark.parametrize("changes", [{"precision": -0.1}, {"orders": 0}, {"corpus_growth": 0.5}, {"values": 0}])
 def test_settings_that_would_spoil_a_model_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):
         settings(tmp_path, **changes)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"dropout": 1.0}, {"edited": -0.1}, {"hidden": ()}, {"seeds": 0}, {"learning_rate": 0.0}]
+)
+def test_networks_that_cannot_learn_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError):
+        NetworkSettings(**{"hidden": (4,), **changes})

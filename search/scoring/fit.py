@@ -1,0 +1,313 @@
+"""Fits a pair network, and with it the projection that gives the values of score codes.
+
+    centred roots of score embeddings -> projection -> values of both images -> |a - b|, |a + b| -> ReLU layers -> logit
+
+Where the projection is learnt as well, gradients flow through both branches, which share it (a siamese network). Where
+it is given, values are rounded as they will be in service, and bits may be compared too. Adam with decoupled weight
+decay, a cosine schedule, dropout; after each round the look-alikes are weighed anew by what the network takes for
+copies (`search.scoring.neighbourhoods`).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.fitted_projection import FittedProjection, rooted
+from search.score_codes import CodeSettings
+from search.scoring.augmentation import EditTransfer
+from search.scoring.exact_network import ExactNetwork, quantise
+from search.scoring.features import PairInputs
+from search.scoring.labelled import LabelledPhotos
+from search.scoring.neighbourhoods import COPIES, Neighbourhoods, read_neighbourhoods, write_neighbourhoods
+from search.scoring.training_settings import Effort, NetworkSettings
+
+# isort: split
+import keras
+import tensorflow as tf
+
+__all__ = ["FittedNetwork", "Told", "fit_network", "widened"]
+
+Told = Callable[[float, str], None]
+"""Told the share that is done (0 to 1) and what is going on."""
+
+Judge = Callable[[ExactNetwork, FittedProjection | None], float]
+"""How good a network is on images that it is not fitted to; larger is better."""
+
+_UNIT = 1.0 / 32
+"""Values come into the first layer times this, so that all inputs are of about the same size."""
+
+_PART = 8192
+"""Pairs that are scored at once."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FittedNetwork:
+    """The best round's network: layers as trained (on values times `_UNIT`), and the projection."""
+
+    layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
+    inputs: PairInputs
+    projection: FittedProjection | None
+    rounds: int
+
+    def exact(self) -> ExactNetwork:
+        """As it is served."""
+        weights = [weight for weight, _ in self.layers]
+        scale = np.where(self.inputs.largest > 1, _UNIT, 1.0).astype(np.float32)
+        first, biases = weights[0] * scale[:, None], [bias for _, bias in self.layers]
+        return quantise([first, *weights[1:]], biases, inputs=self.inputs)
+
+
+def fit_network(
+    photos: LabelledPhotos,
+    neighbourhoods: Neighbourhoods,
+    code: CodeSettings,
+    network: NetworkSettings,
+    effort: Effort,
+    judge: Judge,
+    *,
+    seed: int,
+    values: int = 0,
+    start: FittedNetwork | None = None,
+    teacher: FittedNetwork | None = None,
+    told: Told = lambda _share, _text: None,
+) -> FittedNetwork:
+    """Fits a network to the photographs.
+
+    Args:
+        photos: To learn from.
+        neighbourhoods: Drawn from the same photographs.
+        code: How codes are made; without a projection and without `values` bits alone are compared.
+        network: Its shape and how it is kept from learning by heart.
+        effort: How long.
+        judge: Compares the rounds.
+        seed: Of everything random.
+        values: Learn a projection with so many values; 0: use the one of `code`.
+        start: Where its weights start; else at random.
+        teacher: Half of the loss is the distance to its probabilities (distillation); it shares the projection.
+        told: Is told the progress.
+    """
+    keras.utils.set_random_seed(seed)
+    random = np.random.default_rng(seed)
+    trainer = _Trainer(photos, code, network, effort, values, start, teacher)
+    best, best_value, best_round = trainer.fitted(0), -1.0, 0
+    pairs = neighbourhoods.look_alike_pairs()
+    for number in range(1, effort.rounds + 1):
+        with tempfile.TemporaryDirectory(prefix="neardup-pairs-") as folder:
+            path = Path(folder) / "neighbourhoods.parquet"
+            write_neighbourhoods(neighbourhoods, effort.steps_per_round * network.seeds, random, path)
+            for step, rows in enumerate(read_neighbourhoods(path, network.seeds)):
+                trainer.step(rows, random)
+                if step % 10 == 0:
+                    told((number - 1 + step / effort.steps_per_round) / effort.rounds, f"round {number}")
+        found = trainer.fitted(number)
+        value = judge(found.exact(), found.projection)
+        if value > best_value:
+            best, best_value, best_round = found, value, number
+        told(number / effort.rounds, f"round {number}: average precision {value:.4f} on validation")
+        if number - best_round >= effort.patience:
+            break
+        if number < effort.rounds:
+            neighbourhoods.weigh(trainer.logits(*pairs), network.hardness)
+    return best
+
+
+def widened(fitted: FittedNetwork, hidden: tuple[int, ...], inputs: PairInputs, seed: int) -> FittedNetwork:
+    """The same function as a larger network: further units start at random and with nothing that leaves them.
+
+    Raises:
+        ValueError: The network is not larger, or has another number of layers.
+    """
+    random = np.random.default_rng(seed)
+    sizes = (inputs.size, *hidden, 1)
+    if len(sizes) != len(fitted.layers) + 1:
+        raise ValueError(f"{len(fitted.layers) - 1} hidden layers cannot become {len(hidden)}")
+    layers: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+    for (weight, bias), (rows, columns) in zip(fitted.layers, pairwise(sizes), strict=True):
+        if weight.shape[0] > rows or weight.shape[1] > columns:
+            raise ValueError(f"a layer of {weight.shape} cannot become one of {(rows, columns)}")
+        large = (random.standard_normal((rows, columns)) * (2 / rows) ** 0.5).astype(np.float32)
+        # The known inputs of a layer are its last ones (values follow bits) or, within the network, its first units.
+        first = rows - weight.shape[0] if not layers else 0
+        large[:, : weight.shape[1]] = 0
+        large[first : first + weight.shape[0], : weight.shape[1]] = weight
+        layers.append((large, np.pad(bias, (0, columns - len(bias)))))
+    return FittedNetwork(tuple(layers), inputs, fitted.projection, fitted.rounds)
+
+
+class _Trainer:
+    """The variables, one step of Adam, and what they amount to."""
+
+    def __init__(
+        self,
+        photos: LabelledPhotos,
+        code: CodeSettings,
+        network: NetworkSettings,
+        effort: Effort,
+        values: int,
+        start: FittedNetwork | None,
+        teacher: FittedNetwork | None,
+    ) -> None:
+        roots = rooted(photos.score)
+        given = start.projection if start is not None and start.projection is not None else code.projection
+        self._learns = values > 0
+        self._centre = given.centre if given is not None else roots[photos.is_photo].mean(axis=0).astype(np.float32)
+        self._vectors = (roots - self._centre).astype(np.float32)
+        self._transfer = EditTransfer(photos, self._vectors)
+        self._groups = np.unique(photos.group_id, return_inverse=True)[1].astype(np.int64)
+        ignored = np.unique(photos.ignore_group, return_inverse=True)[1].astype(np.int64)
+        self._ignored = np.where(photos.ignore_group == "", -1 - np.arange(len(photos)), ignored)
+        self._network, self._code = network, code
+        size = values or (given.size if given is not None else 0)
+        self._inputs = PairInputs(code.bits, size, xor=network.xor or not size)
+        dimension = self._vectors.shape[1]
+        # So that values start with a root mean square of 1 / _UNIT.
+        spread = float(np.sqrt((self._vectors**2).sum(axis=1).mean())) or 1.0
+        directions = np.random.default_rng(1).standard_normal((dimension, size)) / (spread * _UNIT)
+        matrix = directions if self._learns else given.matrix if given is not None else directions
+        self._projection = tf.Variable(matrix.astype(np.float32) * _UNIT, trainable=self._learns)
+        self._planes = tf.constant(code.build().hyperplanes.planes.T.astype(np.float32))
+        self._layers = _variables(start, (self._inputs.size, *network.hidden, 1))
+        self._teacher = None
+        if teacher is not None:
+            taught = [(tf.constant(weight), tf.constant(bias)) for weight, bias in teacher.layers]
+            self._teacher = teacher.inputs, taught
+        self._given = given
+        trained = [variable for layer in self._layers for variable in layer]
+        self._trained = [*trained, self._projection] if self._learns else trained
+        steps = effort.rounds * effort.steps_per_round
+        rate = keras.optimizers.schedules.CosineDecay(network.learning_rate, steps, alpha=0.02)
+        self._adam = keras.optimizers.AdamW(rate, weight_decay=network.weight_decay)
+        self._adam.build(self._trained)
+        one, other = np.triu_indices(1 + COPIES + network.look_alikes, 1)
+        self._one, self._other = tf.constant(one), tf.constant(other)
+        self._graph = tf.function(self._train_step, autograph=False)
+        self._score = tf.function(self._pair_logits, autograph=False)
+
+    def step(self, rows: NDArray[np.int64], random: np.random.Generator) -> None:
+        """One step on a batch of neighbourhoods (count, width)."""
+        edited: NDArray[np.bool_] = random.random(rows.shape) < np.full(rows.shape, self._network.edited)
+        # The seed stands in for a copy that it lacks: as it is it would say nothing.
+        edited[:, 1 : 1 + COPIES] |= rows[:, 1 : 1 + COPIES] == rows[:, :1]
+        vectors = self._transfer.apply(self._vectors[rows.reshape(-1)], edited.reshape(-1), random)
+        groups, ignored = self._groups[rows], self._ignored[rows]
+        self._graph(tf.constant(vectors), tf.constant(groups), tf.constant(ignored))
+
+    def logits(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Logits of pairs of photographs."""
+        looks = [
+            self._looks(tf.constant(self._vectors[start : start + _PART]))
+            for start in range(0, len(self._vectors), _PART)
+        ]
+        values, bits = (np.concatenate([look[kind].numpy() for look in looks]) for kind in (0, 1))
+
+        def part(start: int) -> NDArray[np.float32]:
+            one, other = left[start : start + _PART], right[start : start + _PART]
+            tables = (values[one], values[other], bits[one], bits[other])
+            found: NDArray[np.float32] = self._score(*map(tf.constant, tables)).numpy()
+            return found
+
+        parts = [part(start) for start in range(0, len(left), _PART)]
+        return np.concatenate(parts).astype(np.float64) if parts else np.empty(0)
+
+    def fitted(self, rounds: int) -> FittedNetwork:
+        """What the variables amount to now."""
+        layers = [(weight.numpy(), bias.numpy()) for weight, bias in self._layers]
+        if not self._learns:
+            return FittedNetwork(tuple(layers), self._inputs, self._given, rounds)
+        # Each value gets the same spread; the first layer takes it back.
+        matrix = self._projection.numpy()
+        spread = np.maximum(np.sqrt(((self._vectors @ matrix) ** 2).mean(axis=0)), 1e-6).astype(np.float32)
+        projection = FittedProjection.fitted(self._centre, matrix / spread, 1.0, 1 / _UNIT)
+        ratio = _ratio(projection, matrix / spread)
+        first = layers[0][0].copy()
+        first[first.shape[0] - 2 * len(spread) :] *= (np.tile(spread, 2) / ratio)[:, None]
+        layers[0] = (first, layers[0][1])
+        return FittedNetwork(tuple(layers), self._inputs, projection, rounds)
+
+    def _looks(self, vectors: Any) -> tuple[Any, Any]:
+        """Values (times `_UNIT`) and bits (as 0 and 1) of vectors."""
+        values = tf.matmul(vectors, self._projection)
+        if not self._learns:
+            values = tf.clip_by_value(tf.round(values / _UNIT), -127.0, 127.0) * _UNIT
+        if not self._needs_bits:
+            return values, tf.zeros((tf.shape(vectors)[0], 0))
+        roots = vectors + tf.constant(self._centre)
+        shift = 0.0 if self._code.centre is None else tf.constant(self._code.centre)
+        plain = tf.sign(roots) * roots * roots - shift
+        return values, tf.cast(tf.matmul(plain, self._planes) > 0, tf.float32)
+
+    @property
+    def _needs_bits(self) -> bool:
+        return self._inputs.xor or (self._teacher is not None and self._teacher[0].xor)
+
+    def _pair_logits(self, left: Any, right: Any, left_bits: Any, right_bits: Any) -> Any:
+        return _forward(self._layers, _pair_inputs(self._inputs, left, right, left_bits, right_bits), 0.0)
+
+    def _train_step(self, vectors: Any, groups: Any, ignored: Any) -> None:
+        count, width = groups.shape
+        dropped = tf.nn.dropout(vectors, self._network.input_dropout) if self._learns else vectors
+
+        def sides(table: Any) -> tuple[Any, Any]:
+            """What belongs to the first and the second image of every pair."""
+            one, other = (tf.gather(table, side, axis=1) for side in (self._one, self._other))
+            flat = [-1, *table.shape[2:]]
+            return tf.reshape(one, flat), tf.reshape(other, flat)
+
+        with tf.GradientTape() as tape:
+            values, bits = self._looks(dropped)
+            shaped = [tf.reshape(table, (count, width, table.shape[-1])) for table in (values, bits)]
+            tables = (*sides(shaped[0]), *sides(shaped[1]))
+            logits = _forward(self._layers, _pair_inputs(self._inputs, *tables), self._network.dropout)
+            one, other = sides(groups)
+            copies = tf.cast(one == other, tf.float32)
+            one, other = sides(ignored)
+            weights = tf.where(copies > 0, self._network.copies_weight, tf.cast(one != other, tf.float32))
+            wanted = copies
+            if self._teacher is not None:
+                inputs, layers = self._teacher
+                taught = tf.sigmoid(_forward(layers, _pair_inputs(inputs, *tables), 0.0))
+                wanted = 0.5 * copies + 0.5 * tf.stop_gradient(taught)
+            loss = tf.reduce_mean(weights * tf.nn.sigmoid_cross_entropy_with_logits(wanted, logits))
+        gradients = tape.gradient(loss, self._trained)
+        self._adam.apply_gradients(zip(gradients, self._trained, strict=True))
+
+
+def _pair_inputs(inputs: PairInputs, left: Any, right: Any, left_bits: Any, right_bits: Any) -> Any:
+    parts = [tf.abs(left_bits - right_bits)] if inputs.xor else []
+    if inputs.values:
+        parts += [tf.abs(left - right), tf.abs(left + right)]
+    return tf.concat(parts, axis=1)
+
+
+def _forward(layers: Any, values: Any, dropout: float) -> Any:
+    for weight, bias in layers[:-1]:
+        if dropout:
+            values = tf.nn.dropout(values, dropout)
+        values = tf.nn.relu(tf.matmul(values, weight) + bias)
+    if dropout:
+        values = tf.nn.dropout(values, dropout)
+    weight, bias = layers[-1]
+    return (tf.matmul(values, weight) + bias)[:, 0]
+
+
+def _variables(start: FittedNetwork | None, sizes: tuple[int, ...]) -> list[tuple[Any, Any]]:
+    if start is not None:
+        return [(tf.Variable(weight), tf.Variable(bias)) for weight, bias in start.layers]
+    return [
+        (tf.Variable(tf.random.normal((rows, columns)) * (2 / rows) ** 0.5), tf.Variable(tf.zeros(columns)))
+        for rows, columns in pairwise(sizes)
+    ]
+
+
+def _ratio(projection: FittedProjection, matrix: NDArray[np.float32]) -> float:
+    """How many times larger the rounded projection's values (times `_UNIT`) are than those of a matrix."""
+    row, column = np.unravel_index(int(np.argmax(np.abs(matrix))), matrix.shape)
+    return float(projection.matrix[row, column] * _UNIT / matrix[row, column])

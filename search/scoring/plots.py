@@ -1,0 +1,83 @@
+"""Pictures of what a classifier does: precision-recall curves, score histogram, reliability, recall by kind of edit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import pyplot as plt
+
+from search.scoring.judging import ScoredPairs, Share
+from search.scoring.thresholds import PrecisionCurve
+
+__all__ = ["draw_all", "draw_curves"]
+
+mpl.use("agg")
+
+_SIZE = (6.0, 4.5)
+_DOTS_PER_INCH = 100
+_MOST_POINTS = 2000
+"""Of a curve: more cannot be seen."""
+
+
+def draw_all(pairs: ScoredPairs, families: Mapping[str, Share], accept: float, name: str, folder: Path) -> list[Path]:
+    """Draws all four into a folder; returns the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    draw_curves({name: pairs.curve}, folder / "precision-recall.png")
+    _draw_histogram(pairs, accept, folder / "scores.png")
+    _draw_reliability(pairs, folder / "reliability.png")
+    _draw_families(families, folder / "families.png")
+    return [folder / f"{one}.png" for one in ("precision-recall", "scores", "reliability", "families")]
+
+
+def draw_curves(curves: Mapping[str, PrecisionCurve], path: Path) -> None:
+    """Precision over recall, one line per name."""
+    figure, axes = plt.subplots(figsize=_SIZE)
+    for name, curve in curves.items():
+        step = max(1, len(curve.threshold) // _MOST_POINTS)
+        shown = curve.recall_at_precision(0.99)
+        axes.plot(curve.recall[::step], curve.precision[::step], label=f"{name}: {shown:.3f} at 0.99", linewidth=1.2)
+    axes.axhline(0.99, color="0.7", linewidth=0.8, linestyle="--")
+    axes.set(xlabel="recall of the proposed copies", ylabel="precision", xlim=(0, 1), ylim=(0.5, 1.005))
+    axes.legend(loc="lower left", fontsize=8)
+    _save(figure, path)
+
+
+def _draw_histogram(pairs: ScoredPairs, accept: float, path: Path) -> None:
+    figure, axes = plt.subplots(figsize=_SIZE)
+    bins = np.linspace(0, 1, 51)
+    for label, mask in (("different", ~pairs.is_copy), ("copies", pairs.is_copy)):
+        axes.hist(pairs.scores[mask], bins=bins, alpha=0.6, label=label)
+    axes.axvline(accept, color="k", linewidth=0.8, linestyle="--", label=f"accept {accept:.3f}")
+    axes.set(xlabel="score", ylabel="pairs", yscale="log")
+    axes.legend(fontsize=8)
+    _save(figure, path)
+
+
+def _draw_reliability(pairs: ScoredPairs, path: Path) -> None:
+    figure, axes = plt.subplots(figsize=_SIZE)
+    edges = np.linspace(0, 1, 11)
+    part = np.clip(np.digitize(pairs.scores, edges) - 1, 0, 9)
+    filled = [number for number in range(10) if (part == number).any()]
+    said = [float(pairs.scores[part == number].mean()) for number in filled]
+    found = [float(pairs.is_copy[part == number].mean()) for number in filled]
+    axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, linestyle="--")
+    axes.plot(said, found, marker="o", linewidth=1.2)
+    axes.set(xlabel="probability that was said", ylabel="share of copies", xlim=(0, 1), ylim=(0, 1))
+    _save(figure, path)
+
+
+def _draw_families(families: Mapping[str, Share], path: Path) -> None:
+    shown = sorted(families.items(), key=lambda item: item[1].share)
+    figure, axes = plt.subplots(figsize=(_SIZE[0], max(1.5, 0.25 * len(shown))))
+    axes.barh([name for name, _ in shown], [share.share for _, share in shown])
+    axes.set(xlabel="recall of the proposed copies at accept", xlim=(0, 1))
+    _save(figure, path)
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    figure.tight_layout()
+    figure.savefig(path, dpi=_DOTS_PER_INCH)
+    plt.close(figure)

@@ -1,0 +1,174 @@
+"""`neardup evaluate`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from search.errors import BadInputError
+from stream.cli.context import AsJson, SignalName, of
+from stream.cli.output import line, progress_bar, show_json, table
+
+if TYPE_CHECKING:
+    from search.scoring.card import ModelCard
+    from search.scoring.judging import Judged
+
+__all__ = ["evaluate"]
+
+_SEED = 20_240_503
+"""Of the orders of the simulated streams."""
+
+
+def evaluate(
+    context: typer.Context,
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="Labelled photographs: a folder or a Parquet file, as for `train`."),
+    ],
+    model: Annotated[str, typer.Option(metavar="VERSION", help="The one to judge; the served one without it.")] = "",
+    split: Annotated[
+        str, typer.Option(metavar="NAME", help="Count the images of this split alone; all without it.")
+    ] = "",
+    splits_of: Annotated[
+        Path | None, typer.Option(metavar="FILE.parquet", help="Groups of this file keep the splits they have in it.")
+    ] = None,
+    orders: Annotated[int, typer.Option(min=1, max=100, help="Random orders of the simulated stream.")] = 5,
+    plots: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Draw curves and histograms here.")] = None,
+    signal: SignalName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge a classifier on labelled photographs, as a service would meet them.
+
+    All photographs are searched among each other and streamed together, in several random orders; with --split only
+    pairs and images with one of that split count. Told are the recall at precision 0.99 over the candidates of the
+    search, precision and recall at the model's `accept` (per kind of edit and data set too), and how well the streamed
+    clusters agree with the labels (pairwise and self-excluded BCubed).
+
+    Examples:
+
+        neardup evaluate photos/ --json
+
+        neardup evaluate photos/ --split test --plots var/plots
+    """
+    from stream.hashing import code_identity, code_settings, term_settings
+
+    settings = of(context).settings()
+    _, chosen = settings.signal(signal)
+    if not folder.exists():
+        raise BadInputError(f"there is no folder or file {folder}")
+    terms, code = term_settings(settings, chosen), code_settings(settings, chosen)
+    # What TensorFlow says while it loads (no graphics card, other instructions) is nothing to the user.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import numpy as np
+
+    from search.scoring.judging import StreamSettings, judge_clusters, judge_pairs, make_streams, score_pairs
+    from search.scoring.labelled import keep_splits, read_pairs, read_photos
+    from search.scoring.model_folder import ModelFolder
+    from search.scoring.tf_model import load_tf
+
+    models = ModelFolder(settings.path(chosen.model))
+    loaded = models.load(model or models.served(), load_tf)
+    code_identity(settings, chosen).check(loaded.card)
+    photos = read_photos(folder, terms.dimension, code.dimension)
+    if splits_of is not None:
+        photos = keep_splits(photos, splits_of)
+    counted = photos.split == split if split else np.ones(len(photos), dtype=bool)
+    if not counted.any():
+        found = ", ".join(np.unique(photos.split).tolist()) or "no images"
+        raise BadInputError(f"{folder} has no image of the split {split!r}; it has {found}")
+    with progress_bar() as bar:
+        task = bar.add_task("evaluating", total=100, note="ranking candidates")
+        streams = make_streams(
+            photos, StreamSettings(terms, _SEED), lambda share: bar.update(task, completed=round(40 * share))
+        )
+        codes = code.build().codes(photos.score)
+        bar.update(task, completed=45, note="scoring pairs")
+        pairs = score_pairs(counted, streams, codes, loaded.score)
+        scene, natural = (
+            read_pairs(folder / f"{name}_pairs.csv") if folder.is_dir() else () for name in ("same_scene", "natural")
+        )
+        judged = judge_pairs(photos, counted, pairs, loaded.card.thresholds.accept, scene, natural)
+        bar.update(task, completed=55, note="streaming")
+        clusters = judge_clusters(
+            photos,
+            counted,
+            streams,
+            codes,
+            loaded.score,
+            loaded.card.thresholds,
+            orders,
+            lambda share: bar.update(task, completed=55 + round(45 * share)),
+        )
+    if plots is not None:
+        from search.scoring.plots import draw_all
+
+        draw_all(pairs, judged.families, loaded.card.thresholds.accept, loaded.card.version, plots)
+    report = _report(judged, clusters, loaded.card, int(counted.sum()), len(photos), orders)
+    if as_json:
+        show_json(report)
+        return
+    _show(report)
+
+
+def _report(
+    judged: Judged, clusters: dict[str, float], card: ModelCard, counted: int, images: int, orders: int
+) -> dict[str, Any]:
+    """What `--json` prints."""
+    limits = card.thresholds
+    numbers = {
+        "precision_at_accept": judged.precision_at_accept,
+        "recall_at_accept": judged.recall_at_accept,
+        "recall_at_precision_0.99": judged.recall_at_precision,
+        "average_precision": judged.average_precision,
+        **clusters,
+        "found_by_search": judged.found_by_search,
+        "recall_at_precision_0.99_without_same_scene": judged.recall_at_precision_without_same_scene,
+    }
+    return {
+        **{name: round(value, 5) for name, value in numbers.items()},
+        "model": card.version,
+        "thresholds": {"accept": limits.accept, "head_accept": limits.head_accept, "adopt": limits.adopt},
+        "images": images,
+        "images_counted": counted,
+        "pairs": judged.pairs,
+        "copies": judged.copies,
+        "orders": orders,
+        "families": {
+            name: {"copies": one.of, "recall_at_accept": round(one.share, 5)} for name, one in judged.families.items()
+        },
+        "datasets": {
+            name: dict(
+                zip(
+                    ("recall_at_precision_0.99", "precision_at_accept", "recall_at_accept"),
+                    (round(value, 5) for value in values),
+                    strict=True,
+                )
+            )
+            for name, values in judged.datasets.items()
+        },
+        "same_scene": {"pairs": judged.same_scene.of, "wrongly_accepted": judged.same_scene.taken},
+        "natural": {"pairs": judged.natural.of, "accepted": judged.natural.taken},
+    }
+
+
+def _show(report: dict[str, Any]) -> None:
+    line(f"model {report['model']}, {report['images_counted']:,} of {report['images']:,} images counted")
+    line(f"{report['pairs']:,} candidate pairs, {report['copies']:,} of copies")
+    line("")
+    for name, value in report.items():
+        if isinstance(value, float):
+            line(f"{name.replace('_', ' '):<46}{value:.4f}")
+    line("")
+    rows = [(name, one["copies"], f"{one['recall_at_accept']:.3f}") for name, one in report["families"].items()]
+    table(("kind of edit", "copies", "recall at accept"), rows, right=("copies", "recall at accept"))
+    line("")
+    columns = ("recall_at_precision_0.99", "precision_at_accept", "recall_at_accept")
+    rows = [(name, *(f"{one[column]:.3f}" for column in columns)) for name, one in report["datasets"].items()]
+    table(("data set", *(column.replace("_", " ") for column in columns)), rows)
+    line("")
+    scene, natural = report["same_scene"], report["natural"]
+    line(f"different things in one scene: {scene['wrongly_accepted']} of {scene['pairs']} pairs wrongly accepted")
+    line(f"natural copies: {natural['accepted']} of {natural['pairs']} accepted")

@@ -1,0 +1,97 @@
+"""Fitting: what is exported is what was trained, a widened network is the same function, rounding loses little."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from search.score_codes import CodeSettings
+from search.scoring.candidates import rank_candidates
+from search.scoring.features import PairInputs
+from search.scoring.fit import FittedNetwork, _Trainer, fit_network, widened
+from search.scoring.labelled import LabelledPhotos, read_photos
+from search.scoring.neighbourhoods import Neighbourhoods
+from search.scoring.training_settings import Effort, NetworkSettings
+from search.terms import TermSettings
+from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, write_made_up
+
+CODE = CodeSettings(SCORE_DIMENSION, 64, 2)
+NETWORK = NetworkSettings(hidden=(16, 8), seeds=8, look_alikes=4)
+EFFORT = Effort(rounds=2, steps_per_round=20, patience=2)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> LabelledPhotos:
+    path = write_made_up(tmp_path_factory.mktemp("photos") / "photos.parquet")
+    return read_photos(path, SEARCH_DIMENSION, SCORE_DIMENSION).of("train")
+
+
+@pytest.fixture(scope="module")
+def neighbourhoods(photos: LabelledPhotos) -> Neighbourhoods:
+    terms = TermSettings(SEARCH_DIMENSION, 1, 64, 24, 4).build().terms(photos.search)
+    return Neighbourhoods(photos, rank_candidates(terms, 30), NETWORK.look_alikes)
+
+
+@pytest.fixture(scope="module")
+def fitted(photos: LabelledPhotos, neighbourhoods: Neighbourhoods) -> FittedNetwork:
+    values = iter([0.5, 0.6])
+    return fit_network(photos, neighbourhoods, CODE, NETWORK, EFFORT, lambda *_: next(values), seed=1, values=12)
+
+
+def all_pairs(photos: LabelledPhotos) -> tuple[np.ndarray, np.ndarray]:
+    left, right = np.triu_indices(len(photos), 1)
+    return left, right
+
+
+def served_logits(photos: LabelledPhotos, fitted: FittedNetwork) -> np.ndarray:
+    codes = replace(CODE, projection=fitted.projection).build().codes(photos.score)
+    left, right = all_pairs(photos)
+    return fitted.exact().logits(codes[left], codes[right])
+
+
+def trained_logits(photos: LabelledPhotos, network: NetworkSettings, start: FittedNetwork) -> np.ndarray:
+    trainer = _Trainer(photos, CODE, network, EFFORT, 0, start, None)
+    return trainer.logits(*all_pairs(photos))
+
+
+def test_what_is_served_is_what_was_trained(photos: LabelledPhotos, fitted: FittedNetwork) -> None:
+    assert fitted.rounds == 2
+    assert fitted.inputs == PairInputs(64, 12, xor=False)
+    served, trained = served_logits(photos, fitted), trained_logits(photos, NETWORK, fitted)
+    assert np.abs(served - trained).max() < 0.05 * trained.std()
+
+
+def test_a_widened_network_is_the_same_function(photos: LabelledPhotos, fitted: FittedNetwork) -> None:
+    large = replace(NETWORK, hidden=(40, 20), xor=True)
+    wide = widened(fitted, large.hidden, PairInputs(64, 12), seed=3)
+    assert wide.exact().hidden == (40, 20)
+    np.testing.assert_allclose(trained_logits(photos, large, wide), trained_logits(photos, NETWORK, fitted), atol=1e-3)
+    served = served_logits(photos, fitted)
+    assert np.abs(served_logits(photos, wide) - served).max() < 0.1 * served.std()
+
+
+@pytest.mark.parametrize("hidden", [(8, 8), (40,)])
+def test_a_network_does_not_widen_into_a_smaller_one(fitted: FittedNetwork, hidden: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="cannot become"):
+        widened(fitted, hidden, PairInputs(64, 12), seed=3)
+
+
+def test_it_stops_when_nothing_gets_better(photos: LabelledPhotos, neighbourhoods: Neighbourhoods) -> None:
+    effort = Effort(rounds=6, steps_per_round=2, patience=2)
+    values = iter([0.5, 0.9, 0.8, 0.7])
+    found = fit_network(photos, neighbourhoods, CODE, NETWORK, effort, lambda *_: next(values), seed=1)
+    assert found.rounds == 2
+    assert next(values, None) is None
+
+
+def test_a_teacher_is_followed(photos: LabelledPhotos, neighbourhoods: Neighbourhoods, fitted: FittedNetwork) -> None:
+    effort = Effort(rounds=1, steps_per_round=60, patience=1)
+    teacher = widened(fitted, (40, 20), PairInputs(64, 12), seed=3)
+    taught = fit_network(
+        photos, neighbourhoods, CODE, NETWORK, effort, lambda *_: 1.0, seed=2, start=fitted, teacher=teacher
+    )
+    assert taught.projection is fitted.projection
+    correlation = np.corrcoef(served_logits(photos, taught), served_logits(photos, teacher))[0, 1]
+    assert correlation > 0.9

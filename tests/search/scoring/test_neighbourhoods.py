@@ -1,0 +1,114 @@
+"""Neighbourhoods: copies are copies, look-alikes are not, and a file of any length is read in little memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from search.errors import BadInputError
+from search.scoring.candidates import rank_candidates
+from search.scoring.labelled import LabelledPhotos, read_photos
+from search.scoring.neighbourhoods import COPIES, Neighbourhoods, read_neighbourhoods, write_neighbourhoods
+from search.terms import TermSettings
+from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, write_made_up
+
+LOOK_ALIKES = 5
+TERMS = TermSettings(SEARCH_DIMENSION, 1, 64, 24, 4)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> LabelledPhotos:
+    path = write_made_up(tmp_path / "photos.parquet")
+    return read_photos(path, SEARCH_DIMENSION, SCORE_DIMENSION).of("train")
+
+
+@pytest.fixture
+def make(photos: LabelledPhotos) -> Callable[..., Neighbourhoods]:
+    def made(of: LabelledPhotos = photos, never: tuple[tuple[str, str], ...] = ()) -> Neighbourhoods:
+        ranked = rank_candidates(TERMS.build().terms(of.search), 30)
+        return Neighbourhoods(of, ranked, LOOK_ALIKES, never)
+
+    return made
+
+
+def test_copies_share_the_seeds_group_and_look_alikes_do_not(
+    photos: LabelledPhotos, make: Callable[..., Neighbourhoods]
+) -> None:
+    drawn = make().draw(400, np.random.default_rng(0))
+    groups = photos.group_id[drawn]
+    assert drawn.shape == (400, 1 + COPIES + LOOK_ALIKES)
+    assert (groups[:, 1 : 1 + COPIES] == groups[:, :1]).all()
+    assert (groups[:, 1 + COPIES :] != groups[:, :1]).all()
+
+
+def test_a_lone_seed_stands_in_for_its_copies(photos: LabelledPhotos, make: Callable[..., Neighbourhoods]) -> None:
+    drawn = make().draw(400, np.random.default_rng(0))
+    lone = photos.kind[drawn[:, 0]] == "distractor"
+    assert lone.any()
+    assert (drawn[lone, 1 : 1 + COPIES] == drawn[lone, :1]).all()
+
+
+def test_half_of_the_seeds_are_photographs(photos: LabelledPhotos, make: Callable[..., Neighbourhoods]) -> None:
+    seeds = make().draw(2000, np.random.default_rng(1))[:, 0]
+    assert 0.45 < photos.is_photo[seeds].mean() < 0.55
+
+
+def test_pairs_that_are_weighed_heavily_come_often(make: Callable[..., Neighbourhoods]) -> None:
+    made = make()
+    images, others = made.look_alike_pairs()
+    logits = np.where(others == np.bincount(others).argmax(), 5.0, -5.0)
+    favoured = int(np.bincount(others).argmax())
+    before = (made.draw(500, np.random.default_rng(2)) == favoured).sum()
+    made.weigh(logits, hardness=1.0)
+    drawn = made.draw(500, np.random.default_rng(2))
+    assert (drawn == favoured).sum() > 2 * before
+    allowed = set(zip(images.tolist(), others.tolist(), strict=True))
+    pairs = {(int(row[0]), int(one)) for row in drawn for one in row[1 + COPIES :]}
+    assert pairs <= allowed
+
+
+def test_pairs_that_never_meet_are_not_drawn(photos: LabelledPhotos, make: Callable[..., Neighbourhoods]) -> None:
+    images, others = make().look_alike_pairs()
+    one, other = int(images[0]), int(others[0])
+    images, others = make(never=((photos.image_id[one], photos.image_id[other]),)).look_alike_pairs()
+    forbidden = {photos.group_id[one], photos.group_id[other]}
+    met = [{photos.group_id[a], photos.group_id[b]} for a, b in zip(images, others, strict=True)]
+    assert met
+    assert forbidden not in met
+
+
+def test_without_copies_there_is_nothing_to_learn(photos: LabelledPhotos, make: Callable[..., Neighbourhoods]) -> None:
+    with pytest.raises(BadInputError, match="0 pairs of copies"):
+        make(photos.where(photos.kind == "distractor"))
+
+
+def test_a_file_gives_back_what_was_drawn(make: Callable[..., Neighbourhoods], tmp_path: Path) -> None:
+    path = tmp_path / "neighbourhoods.parquet"
+    write_neighbourhoods(make(), 103, np.random.default_rng(4), path)
+    batches = list(read_neighbourhoods(path, 10))
+    assert [batch.shape for batch in batches] == [(10, 1 + COPIES + LOOK_ALIKES)] * 10
+    np.testing.assert_array_equal(np.concatenate(batches), make().draw(103, np.random.default_rng(4))[:100])
+
+
+def test_reading_takes_memory_for_a_few_batches_alone(tmp_path: Path) -> None:
+    """Two million neighbourhoods, 100 million pairs: the file alone is far larger than what may be held."""
+    path = tmp_path / "neighbourhoods.parquet"
+    width, rows, parts = 11, 100_000, 20
+    schema = pa.schema([("images", pa.list_(pa.int32(), width))])
+    values = np.random.RandomState(0).randint(0, 2**31 - 1, rows * width).astype(np.int32)
+    table = pa.table({"images": pa.FixedSizeListArray.from_arrays(pa.array(values), width)}, schema=schema)
+    with pq.ParquetWriter(path, schema, use_dictionary=False) as writer:
+        for _ in range(parts):
+            writer.write_table(table, row_group_size=4096)
+    del table, values
+    most, seen, held = 0, 0, pa.total_allocated_bytes()
+    for batch in read_neighbourhoods(path, 80):
+        seen += len(batch)
+        most = max(most, pa.total_allocated_bytes() - held)
+    assert seen == rows * parts
+    assert most < 8_000_000 < path.stat().st_size / 8
