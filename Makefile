@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help setup demo up down test lint format protos soak chaos bench-scorer bench-search bench-callers clean
+.PHONY: help setup demo up down test lint format protos soak chaos bench-scorer bench-quality bench-search bench-callers clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ soak: setup ## benchmark: 100 and 200 images/s for minutes, latency and memory
 
 bench-scorer: setup ## benchmark: the scorer in process and behind the server, beside bare matrix products
 	@$(BIN)/python -m benchmarks.scorer
+
+bench-quality: setup ## benchmark: the classifier beside cosine, hamming, PDQ, pHash (PHOTOS=folder)
+	@$(BIN)/python -m benchmarks.quality $(PHOTOS)
 
 bench-search: setup ## benchmark: the term index against its goals and against peers
 	@$(BIN)/python -m benchmarks.search

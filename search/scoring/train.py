@@ -24,18 +24,24 @@ from search.fitted_projection import FittedProjection, write_projection
 from search.score_codes import CodeSettings
 from search.scoring.candidates import RankedCandidates, rank_candidates
 from search.scoring.card import ModelCard
+from search.scoring.card_page import write_page
 from search.scoring.exact_network import ExactNetwork
 from search.scoring.export import export, pair_graph
 from search.scoring.features import PairInputs
 from search.scoring.fit import FittedNetwork, fit_network, widened
+from search.scoring.judging import Judged, ScoredPairs, judge_clusters, judge_pairs, score_pairs
+from search.scoring.label_pairs import with_labels
 from search.scoring.labelled import LabelledPhotos, data_sha256, keep_splits, read_photos
 from search.scoring.left_out import LeftOut, choose_on_left_out, left_out_metrics
 from search.scoring.model_folder import ModelFolder, version_name
 from search.scoring.neighbourhoods import Neighbourhoods
+from search.scoring.plots import draw_all
+from search.scoring.simulation import PairScorer
 from search.scoring.tf_model import OUTPUT, limit_threads
 from search.scoring.thresholds import calibrate, precision_curve
 from search.scoring.training_settings import COMPACT, FULL, LARGE, QUICK, Effort, NetworkSettings, TrainSettings
-from search.scoring.validation import Streams, choose_thresholds, measure
+from search.scoring.validation import Streams, choose_thresholds
+from search.types import Thresholds
 
 # isort: split
 import keras
@@ -69,6 +75,8 @@ def train(settings: TrainSettings, progress: Progress = _silent) -> list[ModelCa
     photos = read_photos(settings.photos, settings.terms.dimension, settings.code.dimension)
     if settings.splits_of is not None:
         photos = keep_splits(photos, settings.splits_of)
+    if settings.labels is not None:
+        photos = with_labels(photos, settings.labels)
     for split in ("train", "val"):
         if not (photos.split == split).any():
             raise BadInputError(f"{settings.photos} has no image of the split {split!r}")
@@ -142,7 +150,7 @@ class _Run:
         accept = None if left_out is None else choose_on_left_out(left_out, settings.precision, settings.corpus_growth)
         choice = choose_thresholds(self._streams, codes, scorer, settings, accept)
         self._told(0.95, f"{version}: measuring the test split")
-        measured = measure(self._streams, codes, scorer, choice.thresholds)
+        judged, pairs, measured = self._measured(codes, scorer, choice.thresholds)
         metrics = {"rounds": float(rounds), **choice.metrics, **measured}
         if left_out is not None:
             metrics |= left_out_metrics(left_out, settings.precision, settings.corpus_growth)
@@ -158,7 +166,32 @@ class _Run:
             metrics={name: round(value, 5) for name, value in sorted(metrics.items())},
             software=_software(),
         )
-        return export(network, card, folder)
+        card = export(network, card, folder)
+        place = folder.path(version)
+        pictures = [] if judged is None else draw_all(pairs, judged.families, card.thresholds.accept, version, place)
+        write_page(card, judged, pictures, place)
+        return card
+
+    def _measured(
+        self, codes: NDArray[np.uint8], scorer: PairScorer, thresholds: Thresholds
+    ) -> tuple[Judged | None, ScoredPairs, dict[str, float]]:
+        """How the test images fare, streamed together with all others; nothing where there are none."""
+        counted = self._streams.of("test")
+        pairs = score_pairs(counted, self._streams, codes, scorer)
+        if not counted.any() or not pairs.is_copy.any():
+            return None, pairs, {}
+        judged = judge_pairs(self._photos, counted, pairs, thresholds.accept)
+        clusters = judge_clusters(
+            self._photos, counted, self._streams, codes, scorer, thresholds, self._settings.orders
+        )
+        found = {
+            "average_precision": judged.average_precision,
+            "precision_at_accept": judged.precision_at_accept,
+            "recall_at_accept": judged.recall_at_accept,
+            "recall_at_precision_0.99": judged.recall_at_precision,
+            **clusters,
+        }
+        return judged, pairs, {f"test_{name}": value for name, value in found.items()}
 
     def _left_out(self) -> list[LeftOut]:
         """For each data set with copies, calibrated scores of its candidate pairs by a network that never saw it."""

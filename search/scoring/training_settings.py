@@ -99,6 +99,8 @@ class TrainSettings:
     """Choose `accept` on data sets that were left out, each in turn; else on the validation images."""
     splits_of: Path | None = None
     """Labelled photographs whose groups keep their splits: what is test there is test here."""
+    labels: Path | None = None
+    """Labels of pairs, as `neardup label` writes them: the groups of labelled duplicates are joined."""
     never_train: tuple[tuple[str, str], ...] = ()
     """Pairs of images that training never meets as different (they are measured apart)."""
     version: str = ""
@@ -135,6 +137,7 @@ class TrainSettings:
             "fitted_values": self.values if self.fit_projection is not None else 0,
             "leave_one_out": self.leave_one_out,
             "never_train": len(self.never_train),
+            "labels": self.labels is not None,
             "precision": self.precision,
             "cluster_precision": self.cluster_precision,
             "corpus_growth": self.corpus_growth,

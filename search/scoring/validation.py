@@ -1,7 +1,7 @@
-"""Choosing thresholds on simulated streams of the validation images, and measuring the test images.
+"""Choosing thresholds on simulated streams of the validation images.
 
-The validation images are streamed together with the training images, the test images together with all others, as a
-service meets new images among old ones. Only pairs and images of the split in question count.
+The validation images are streamed together with the training images, as a service meets new images among old ones.
+Only pairs and images of the validation split count.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from search.scoring.training_settings import TrainSettings
 from search.terms import TermSettings
 from search.types import Thresholds
 
-__all__ = ["Streams", "ThresholdChoice", "choose_thresholds", "measure"]
+__all__ = ["Streams", "ThresholdChoice", "choose_thresholds"]
 
 _LEVELS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 """Precisions (over pairs) whose thresholds are tried for heads and adopting."""
@@ -164,32 +164,6 @@ def choose_thresholds(
         "val_bcubed_f1": best.f1,
     }
     return ThresholdChoice(best.thresholds, metrics)
-
-
-def measure(streams: Streams, codes: NDArray[np.uint8], scorer: PairScorer, thresholds: Thresholds) -> dict[str, float]:
-    """How the test images fare in one stream of everything; nothing where there are none.
-
-    Recall over pairs is of those that the search proposed; over clusters it is of all.
-    """
-    (order,) = streams.orders(["train", "val", "test"], 1)
-    if not streams.of("test").any():
-        return {}
-    stream = streams.stream(order, codes, scorer)
-    curve = streams.pair_curve(stream, order, "test")
-    precision, recall = curve.at(thresholds.accept)
-    quality = streams.quality(order, stream.heads(thresholds), streams.of("test"))
-    return {
-        "test_average_precision": curve.average_precision,
-        "test_precision_at_accept": precision,
-        "test_recall_at_accept": recall,
-        "test_recall_at_precision_0.99": curve.recall_at_precision(0.99),
-        "test_bcubed_precision": quality.bcubed.precision,
-        "test_bcubed_recall": quality.bcubed.recall,
-        "test_bcubed_f1": quality.bcubed.f1,
-        "test_pairwise_precision": quality.pairwise.precision,
-        "test_pairwise_recall": quality.pairwise.recall,
-        "test_pairwise_f1": quality.pairwise.f1,
-    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ _EXTRAS = {
     "fastapi": "serve",
     "grpc": "serve",
     "matplotlib": "tune",
-    "matplotlib": "model",
     "numba": "serve",
     "psutil": "serve",
     "pyflink": "flink",

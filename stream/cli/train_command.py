@@ -46,6 +46,10 @@ def train(
         Path | None,
         typer.Option(metavar="FILE.parquet", help="Groups of this file keep the splits that they have in it."),
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.parquet", help="Labels of pairs from `label`: duplicates join their groups."),
+    ] = None,
     model: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Where the version goes; the signal's model folder without it."),
@@ -109,6 +113,7 @@ def train(
                 fit_projection=fit_projection,
                 leave_one_out=leave_one_out,
                 splits_of=splits_of,
+                labels=labels,
                 never_train=tuple(pair for file in never for pair in read_pairs(photos / file)),
                 version=name,
                 serve=serve,

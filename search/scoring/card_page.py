@@ -1,0 +1,50 @@
+"""The model card as a page for people: Markdown beside `metadata.json`, and the pictures that it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from search.scoring.card import ModelCard
+from search.scoring.judging import Judged
+
+__all__ = ["CARD_PAGE", "write_page"]
+
+CARD_PAGE = "card.md"
+"""The page's name in the folder of a version."""
+
+
+def write_page(card: ModelCard, judged: Judged | None, pictures: Sequence[Path], folder: Path) -> None:
+    """Writes the page; `judged` is what the test images gave, None without any."""
+    limits = card.thresholds
+    looks = (
+        f"{card.values} values" + (f" and {card.bits} bits" if card.xor else "") if card.values else f"{card.bits} bits"
+    )
+    lines = [
+        f"# {card.version}",
+        "",
+        f"Tells near-duplicate images by {looks} of the embedding {card.embedding_name} (version "
+        f"{card.embedding_version}). {card.parameters:,} parameters, hidden layers {list(card.hidden)}. Scores are "
+        "calibrated probabilities.",
+        "",
+        "| threshold | value |",
+        "| --- | --- |",
+        f"| `accept`: a candidate matches | {limits.accept:.4f} |",
+        f"| `head_accept`: the cluster's head resembles the image too | {limits.head_accept:.4f} |",
+        f"| `adopt`: a lone head moves to the cluster | {limits.adopt:.4f} |",
+        "",
+        "| measured | |",
+        "| --- | --- |",
+        *(f"| {name} | {value:.4f} |" for name, value in sorted(card.metrics.items())),
+    ]
+    if judged is not None:
+        lines += ["", "| kind of edit (test) | proposed copies | recall at `accept` |", "| --- | --- | --- |"]
+        lines += [f"| {name} | {one.of:,} | {one.share:.3f} |" for name, one in judged.families.items()]
+    lines += ["", *(f"![{picture.stem}]({picture.name})" for picture in pictures), ""]
+    lines += [
+        f"Trained on data with the SHA-256 `{card.training_sha256[:16]}...`, codes `{card.code_fingerprint[:16]}...`, "
+        + ", ".join(f"{name} {version}" for name, version in sorted(card.software.items()))
+        + ". All settings and checksums are in `metadata.json`.",
+        "",
+    ]
+    (folder / CARD_PAGE).write_text("\n".join(lines), encoding="utf-8")

@@ -1,0 +1,66 @@
+"""Labels of pairs, as `neardup label` writes them, turned into groups: images that are linked are copies.
+
+Read in batches, so that memory grows with the images that are named, not with the pairs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from search.errors import BadInputError
+from search.scoring.labelled import LabelledPhotos
+
+__all__ = ["with_labels"]
+
+_BATCH = 65_536
+
+
+def with_labels(photos: LabelledPhotos, path: Path) -> LabelledPhotos:
+    """The photographs, with the groups of labelled duplicates joined.
+
+    A joined group has the name, and the split, of its first image. Pairs that are labelled different or not at all
+    join nothing, nor do images that are not among the photographs.
+
+    Raises:
+        BadInputError: The file cannot be read, lacks a column, or joins none of the photographs.
+    """
+    rows = {name: row for row, name in enumerate(photos.image_id.tolist())}
+    names, groups = np.unique(photos.group_id, return_inverse=True)
+    parents = list(range(len(names)))
+    joined = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(_BATCH, columns=["image_a", "image_b", "label"]):
+                columns = (batch.column(name).to_pylist() for name in ("image_a", "image_b", "label"))
+                for one, other, label in zip(*columns, strict=True):
+                    if label == 1 and one in rows and other in rows:
+                        _join(parents, int(groups[rows[one]]), int(groups[rows[other]]))
+                        joined += 1
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise BadInputError(f"{path} cannot be read as labels (image_a, image_b, label): {error}") from error
+    if not joined:
+        raise BadInputError(f"{path} labels no two of the {len(photos):,} photographs as duplicates")
+    roots = np.array([_root(parents, group) for group in range(len(names))], dtype=np.int64)[groups]
+    return _renamed(photos, roots)
+
+
+def _renamed(photos: LabelledPhotos, roots: NDArray[np.int64]) -> LabelledPhotos:
+    _, first, inverse = np.unique(roots, return_index=True, return_inverse=True)
+    return replace(photos, group_id=photos.group_id[first][inverse], split=photos.split[first][inverse])
+
+
+def _root(parents: list[int], group: int) -> int:
+    while parents[group] != group:
+        parents[group] = parents[parents[group]]
+        group = parents[group]
+    return group
+
+
+def _join(parents: list[int], one: int, other: int) -> None:
+    parents[_root(parents, other)] = _root(parents, one)

@@ -1,0 +1,54 @@
+"""Labels of pairs join groups, through chains too; what joins nothing is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from search.errors import BadInputError
+from search.scoring.label_pairs import with_labels
+from search.scoring.labelled import LabelledPhotos, read_photos
+from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, write_made_up
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> LabelledPhotos:
+    return read_photos(write_made_up(tmp_path / "photos.parquet"), SEARCH_DIMENSION, SCORE_DIMENSION)
+
+
+def write(path: Path, *rows: tuple[str, str, int | None]) -> Path:
+    one, other, labels = zip(*rows, strict=True)
+    pq.write_table(pa.table({"image_a": one, "image_b": other, "label": pa.array(labels, pa.int8())}), path)
+    return path
+
+
+def test_duplicates_join_their_groups_and_splits(photos: LabelledPhotos, tmp_path: Path) -> None:
+    labels = write(
+        tmp_path / "labels.parquet",
+        ("g-train-0-1", "g-val-3-0", 1),
+        ("g-val-3-0", "g-test-2-0", 1),
+        ("g-train-1-0", "g-train-2-0", 0),
+        ("g-train-4-0", "g-train-5-0", None),
+        ("g-train-0-0", "elsewhere", 1),
+    )
+    changed = with_labels(photos, labels)
+    whole = np.isin(photos.group_id, ["g-train-0", "g-val-3", "g-test-2"])
+    assert len(set(changed.group_id[whole])) == len(set(changed.split[whole])) == 1
+    np.testing.assert_array_equal(changed.group_id[~whole], photos.group_id[~whole])
+    np.testing.assert_array_equal(changed.split[~whole], photos.split[~whole])
+
+
+def test_labels_that_join_nothing_are_refused(photos: LabelledPhotos, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="labels no two of the"):
+        with_labels(photos, write(tmp_path / "labels.parquet", ("g-train-0-0", "g-train-1-0", 0)))
+
+
+def test_other_files_are_refused(photos: LabelledPhotos, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image_a": ["a"]}), tmp_path / "other.parquet")
+    for name in ("other.parquet", "missing.parquet"):
+        with pytest.raises(BadInputError, match="cannot be read as labels"):
+            with_labels(photos, tmp_path / name)
