@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,9 @@ from numpy.typing import NDArray
 from search.fitted_projection import FittedProjection, rooted
 from search.score_codes import CodeSettings
 from search.scoring.augmentation import EditTransfer
-from search.scoring.exact_network import ExactNetwork, quantise
+from search.scoring.exact_network import ExactNetwork
 from search.scoring.features import PairInputs
+from search.scoring.fitted_network import UNIT, FittedNetwork
 from search.scoring.labelled import LabelledPhotos
 from search.scoring.neighbourhoods import COPIES, Neighbourhoods, read_neighbourhoods, write_neighbourhoods
 from search.scoring.training_settings import Effort, NetworkSettings
@@ -33,7 +33,7 @@ from search.scoring.training_settings import Effort, NetworkSettings
 import keras
 import tensorflow as tf
 
-__all__ = ["FittedNetwork", "Told", "fit_network", "widened"]
+__all__ = ["Told", "fit_network"]
 
 Told = Callable[[float, str], None]
 """Told the share that is done (0 to 1) and what is going on."""
@@ -41,28 +41,8 @@ Told = Callable[[float, str], None]
 Judge = Callable[[ExactNetwork, FittedProjection | None], float]
 """How good a network is on images that it is not fitted to; larger is better."""
 
-_UNIT = 1.0 / 32
-"""Values come into the first layer times this, so that all inputs are of about the same size."""
-
 _PART = 8192
 """Pairs that are scored at once."""
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class FittedNetwork:
-    """The best round's network: layers as trained (on values times `_UNIT`), and the projection."""
-
-    layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
-    inputs: PairInputs
-    projection: FittedProjection | None
-    rounds: int
-
-    def exact(self) -> ExactNetwork:
-        """As it is served."""
-        weights = [weight for weight, _ in self.layers]
-        scale = np.where(self.inputs.largest > 1, _UNIT, 1.0).astype(np.float32)
-        first, biases = weights[0] * scale[:, None], [bias for _, bias in self.layers]
-        return quantise([first, *weights[1:]], biases, inputs=self.inputs)
 
 
 def fit_network(
@@ -119,29 +99,6 @@ def fit_network(
     return best
 
 
-def widened(fitted: FittedNetwork, hidden: tuple[int, ...], inputs: PairInputs, seed: int) -> FittedNetwork:
-    """The same function as a larger network: further units start at random and with nothing that leaves them.
-
-    Raises:
-        ValueError: The network is not larger, or has another number of layers.
-    """
-    random = np.random.default_rng(seed)
-    sizes = (inputs.size, *hidden, 1)
-    if len(sizes) != len(fitted.layers) + 1:
-        raise ValueError(f"{len(fitted.layers) - 1} hidden layers cannot become {len(hidden)}")
-    layers: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
-    for (weight, bias), (rows, columns) in zip(fitted.layers, pairwise(sizes), strict=True):
-        if weight.shape[0] > rows or weight.shape[1] > columns:
-            raise ValueError(f"a layer of {weight.shape} cannot become one of {(rows, columns)}")
-        large = (random.standard_normal((rows, columns)) * (2 / rows) ** 0.5).astype(np.float32)
-        # The known inputs of a layer are its last ones (values follow bits) or, within the network, its first units.
-        first = rows - weight.shape[0] if not layers else 0
-        large[:, : weight.shape[1]] = 0
-        large[first : first + weight.shape[0], : weight.shape[1]] = weight
-        layers.append((large, np.pad(bias, (0, columns - len(bias)))))
-    return FittedNetwork(tuple(layers), inputs, fitted.projection, fitted.rounds)
-
-
 class _Trainer:
     """The variables, one step of Adam, and what they amount to."""
 
@@ -168,11 +125,11 @@ class _Trainer:
         size = values or (given.size if given is not None else 0)
         self._inputs = PairInputs(code.bits, size, xor=network.xor or not size)
         dimension = self._vectors.shape[1]
-        # So that values start with a root mean square of 1 / _UNIT.
+        # So that values start with a root mean square of 1 / UNIT.
         spread = float(np.sqrt((self._vectors**2).sum(axis=1).mean())) or 1.0
-        directions = np.random.default_rng(1).standard_normal((dimension, size)) / (spread * _UNIT)
+        directions = np.random.default_rng(1).standard_normal((dimension, size)) / (spread * UNIT)
         matrix = directions if self._learns else given.matrix if given is not None else directions
-        self._projection = tf.Variable(matrix.astype(np.float32) * _UNIT, trainable=self._learns)
+        self._projection = tf.Variable(matrix.astype(np.float32) * UNIT, trainable=self._learns)
         self._planes = tf.constant(code.build().hyperplanes.planes.T.astype(np.float32))
         self._layers = _variables(start, (self._inputs.size, *network.hidden, 1))
         self._teacher = None
@@ -225,7 +182,7 @@ class _Trainer:
         # Each value gets the same spread; the first layer takes it back.
         matrix = self._projection.numpy()
         spread = np.maximum(np.sqrt(((self._vectors @ matrix) ** 2).mean(axis=0)), 1e-6).astype(np.float32)
-        projection = FittedProjection.fitted(self._centre, matrix / spread, 1.0, 1 / _UNIT)
+        projection = FittedProjection.fitted(self._centre, matrix / spread, 1.0, 1 / UNIT)
         ratio = _ratio(projection, matrix / spread)
         first = layers[0][0].copy()
         first[first.shape[0] - 2 * len(spread) :] *= (np.tile(spread, 2) / ratio)[:, None]
@@ -233,10 +190,10 @@ class _Trainer:
         return FittedNetwork(tuple(layers), self._inputs, projection, rounds)
 
     def _looks(self, vectors: Any) -> tuple[Any, Any]:
-        """Values (times `_UNIT`) and bits (as 0 and 1) of vectors."""
+        """Values (times `UNIT`) and bits (as 0 and 1) of vectors."""
         values = tf.matmul(vectors, self._projection)
         if not self._learns:
-            values = tf.clip_by_value(tf.round(values / _UNIT), -127.0, 127.0) * _UNIT
+            values = tf.clip_by_value(tf.round(values / UNIT), -127.0, 127.0) * UNIT
         if not self._needs_bits:
             return values, tf.zeros((tf.shape(vectors)[0], 0))
         roots = vectors + tf.constant(self._centre)
@@ -308,6 +265,6 @@ def _variables(start: FittedNetwork | None, sizes: tuple[int, ...]) -> list[tupl
 
 
 def _ratio(projection: FittedProjection, matrix: NDArray[np.float32]) -> float:
-    """How many times larger the rounded projection's values (times `_UNIT`) are than those of a matrix."""
+    """How many times larger the rounded projection's values (times `UNIT`) are than those of a matrix."""
     row, column = np.unravel_index(int(np.argmax(np.abs(matrix))), matrix.shape)
-    return float(projection.matrix[row, column] * _UNIT / matrix[row, column])
+    return float(projection.matrix[row, column] * UNIT / matrix[row, column])

@@ -108,9 +108,10 @@ class SimulatedStream:
         found = self._ranked.of(image)
         start = min(found.stop, found.start + after)
         stop = min(found.stop, start + self._page)
+        others, overlaps = (part[start:stop].tolist() for part in (self._ranked.others, self._ranked.overlaps))
         candidates = tuple(
-            Candidate(self._ids[other], int(other), int(overlap), self._codes[other])
-            for other, overlap in zip(self._ranked.others[start:stop], self._ranked.overlaps[start:stop], strict=True)
+            Candidate(self._ids[other], other, overlap, self._codes[other])
+            for other, overlap in zip(others, overlaps, strict=True)
         )
         return More(candidates, exhausted=stop == found.stop)
 

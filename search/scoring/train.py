@@ -28,7 +28,8 @@ from search.scoring.card_page import write_page
 from search.scoring.exact_network import ExactNetwork
 from search.scoring.export import export, pair_graph
 from search.scoring.features import PairInputs
-from search.scoring.fit import FittedNetwork, fit_network, widened
+from search.scoring.fit import fit_network
+from search.scoring.fitted_network import FittedNetwork, widened
 from search.scoring.judging import Judged, ScoredPairs, judge_clusters, judge_pairs, score_pairs
 from search.scoring.label_pairs import with_labels
 from search.scoring.labelled import LabelledPhotos, data_sha256, keep_splits, read_photos
@@ -181,9 +182,7 @@ class _Run:
         if not counted.any() or not pairs.is_copy.any():
             return None, pairs, {}
         judged = judge_pairs(self._photos, counted, pairs, thresholds.accept)
-        clusters = judge_clusters(
-            self._photos, counted, self._streams, codes, scorer, thresholds, self._settings.orders
-        )
+        clusters = judge_clusters(self._photos, counted, self._streams, codes, scorer, thresholds, orders=1)
         found = {
             "average_precision": judged.average_precision,
             "precision_at_accept": judged.precision_at_accept,

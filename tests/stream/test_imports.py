@@ -48,6 +48,7 @@ EDGES = (
     "search.scoring.tf_model",
     "search.scoring.train",
     "search.scoring.export",
+    "search.scoring.fit",
     "search.labelling.matching",
     "search.labelling.edits",
     "search.labelling.training",

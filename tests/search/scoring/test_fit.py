@@ -10,7 +10,8 @@ import pytest
 from search.score_codes import CodeSettings
 from search.scoring.candidates import rank_candidates
 from search.scoring.features import PairInputs
-from search.scoring.fit import FittedNetwork, _Trainer, fit_network, widened
+from search.scoring.fit import _Trainer, fit_network
+from search.scoring.fitted_network import FittedNetwork, widened
 from search.scoring.labelled import LabelledPhotos, read_photos
 from search.scoring.neighbourhoods import Neighbourhoods
 from search.scoring.training_settings import Effort, NetworkSettings
