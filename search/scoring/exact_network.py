@@ -5,7 +5,7 @@ measured on a float32 network, the same pair's probability differed by up to 3e-
 rows, and even between two positions of one batch of 4,096. So the trained weights are rounded to whole numbers such
 that every partial sum of every product is a whole number that its float type holds exactly; then order is moot.
 
-    layer 1     whole inputs (0 to 254) times whole weights, sums below 2^24: exact in float32
+    layer 1     whole inputs (0 to 256) times whole weights, sums below 2^24: exact in float32
     layers 2..  whole activations below 2^24 times whole weights, sums below 2^53: exact in float64
     between     ReLU, then an exact division by a power of two, rounded down, that brings activations below 2^24
 

@@ -2,7 +2,7 @@
 
 A score code (`search.score_codes`) lies beside each image in the index: hamming bits, then signed values. A pair's
 inputs are the XOR of the bits (0 or 1 each), then of each value the absolute difference, then the absolute sum (0 to
-254 each). They depend on the two codes alone and are the same for either order. The served graph makes the same inputs
+256 each). They depend on the two codes alone and are the same for either order. The served graph makes the same inputs
 inside TensorFlow; the functions here are its plain twin, and feed training.
 """
 
@@ -17,8 +17,8 @@ from search.errors import BadInputError
 
 __all__ = ["LARGEST_INPUT", "PairInputs", "as_codes", "hamming_distances", "pair_bits", "unpack_codes"]
 
-LARGEST_INPUT = 254
-"""Of a difference or a sum of two values of -127 to 127."""
+LARGEST_INPUT = 256
+"""Of a difference or a sum of two signed bytes. (No projection gives -128, but a caller may.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +54,15 @@ class PairInputs:
         """The largest value of each input: (size)."""
         return np.repeat(np.array([1, LARGEST_INPUT]), [self.bits if self.xor else 0, 2 * self.values])
 
-    def of(self, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def of(self, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.int16]:
         """The inputs of pairs of codes (n, code_bytes): (n, size)."""
         split = self.bits // 8
-        parts = [pair_bits(left[:, :split], right[:, :split])] if self.xor else []
+        parts = [pair_bits(left[:, :split], right[:, :split]).astype(np.int16)] if self.xor else []
         if self.values:
             one, other = (
                 np.ascontiguousarray(codes[:, split:]).view(np.int8).astype(np.int16) for codes in (left, right)
             )
-            parts += [np.abs(one - other).astype(np.uint8), np.abs(one + other).astype(np.uint8)]
+            parts += [np.abs(one - other), np.abs(one + other)]
         return np.hstack(parts)
 
 

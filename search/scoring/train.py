@@ -57,6 +57,13 @@ _PART = 8192
 """Pairs that are scored at once."""
 
 
+_Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]
+"""Rows, rows, whether they are copies."""
+
+_FEWEST_COPIES = 100
+"""Edits that a data set must have for its being left out to tell something."""
+
+
 def _silent(_share: float, _text: str) -> None:
     return
 
@@ -198,17 +205,19 @@ class _Run:
         copies = photos.dataset[~photos.is_photo]
         names = [str(name) for name in np.unique(copies) if (copies == name).sum() >= _FEWEST_COPIES]
         found = []
+        # Half as long: the figures hardly change, and there are as many trainings as data sets.
+        shorter = replace(settings.effort, rounds=max(1, settings.effort.rounds // 2))
         for number, name in enumerate(names):
             rows = np.flatnonzero((photos.split == "train") & (photos.dataset != name))
-            span = (0.85 + 0.05 * number / len(names), 0.85 + 0.05 * (number + 1) / len(names))
-            learns = settings.fit_projection is not None
-            fitted = self._fitted(rows, settings.compact, span, values=settings.values if learns else 0)
-            code = replace(settings.code, projection=fitted.projection)
-            codes = code.build().codes(photos.score)
             left, right, is_copy = self._streams.validation_pairs()
             seen = (photos.dataset[left] != name) & (photos.dataset[right] != name)
+            others = (left[seen], right[seen], is_copy[seen])
+            span = (0.85 + 0.05 * number / len(names), 0.85 + 0.05 * (number + 1) / len(names))
+            values = settings.values if settings.fit_projection is not None else 0
+            fitted = self._fitted(rows, settings.compact, span, values, effort=shorter, judged_on=others)
+            codes = replace(settings.code, projection=fitted.projection).build().codes(photos.score)
             network = fitted.exact()
-            calibration = calibrate(network.logits(codes[left[seen]], codes[right[seen]]), is_copy[seen])
+            calibration = calibrate(network.logits(codes[others[0]], codes[others[1]]), others[2])
             scorer = batched(replace(network, calibration=calibration))
             left, right, is_copy = self._streams.candidate_pairs(photos.dataset == name)
             found.append(LeftOut(name, scorer(codes[left], codes[right]), is_copy))
@@ -222,6 +231,8 @@ class _Run:
         values: int = 0,
         start: FittedNetwork | None = None,
         teacher: FittedNetwork | None = None,
+        effort: Effort | None = None,
+        judged_on: _Pairs | None = None,
     ) -> FittedNetwork:
         settings, photos = self._settings, self._photos.where(rows)
         ranked = self._ranked_within(rows)
@@ -232,8 +243,8 @@ class _Run:
             neighbourhoods,
             settings.code,
             network,
-            settings.effort,
-            self._judge,
+            effort or settings.effort,
+            lambda found, projection: self._average_precision(found, projection, judged_on),
             seed=settings.seed,
             values=values,
             start=start,
@@ -246,18 +257,16 @@ class _Run:
         terms = self._settings.terms
         return rank_candidates(self._terms[rows], terms.candidates, terms.min_overlap)
 
-    def _judge(self, network: ExactNetwork, projection: FittedProjection | None) -> float:
+    def _average_precision(
+        self, network: ExactNetwork, projection: FittedProjection | None, pairs: _Pairs | None
+    ) -> float:
         codes = replace(self._settings.code, projection=projection).build().codes(self._photos.score)
-        left, right, is_copy = self._streams.validation_pairs()
+        left, right, is_copy = pairs or self._streams.validation_pairs()
         return precision_curve(batched(network)(codes[left], codes[right]), is_copy).average_precision
 
     def _derived_version(self) -> str:
         text = json.dumps([self._settings.describe(), data_sha256(self._settings.photos)], sort_keys=True)
         return f"pair-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
-
-
-_FEWEST_COPIES = 100
-"""Edits that a data set must have for its being left out to tell something."""
 
 
 def batched(network: ExactNetwork) -> Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float32]]:

@@ -36,12 +36,6 @@ def make_valued_network() -> ExactNetwork:
     return quantise(weights, [np.zeros(32, np.float32), np.zeros(1, np.float32)], Calibration(0.5, -0.3), VALUED)
 
 
-def valued_codes(pairs: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Codes without the value -128, which no projection gives."""
-    left, right = random_codes(pairs, seed, VALUED.code_bytes)
-    return np.where(left == 128, np.uint8(0), left), np.where(right == 128, np.uint8(0), right)
-
-
 def make_network(bits: int = BITS, hidden: tuple[int, ...] = (48, 16)) -> ExactNetwork:
     random = np.random.RandomState(1)
     sizes = (bits, *hidden, 1)
@@ -90,7 +84,7 @@ def test_values_equal_the_oracle_in_every_batch(models: ModelFolder) -> None:
     written = export(network, card("valued", bits=VALUED.bits), models)
     assert (written.bits, written.values, written.code_bytes) == (64, 40, 48)
     model = models.load("valued", load_tf)
-    left, right = valued_codes(1500)
+    left, right = random_codes(1500, 0, VALUED.code_bytes)
     scores = model.score(left, right)
     np.testing.assert_array_max_ulp(scores, network.probabilities(left, right), 1)
     assert len(np.unique(scores)) > 700
