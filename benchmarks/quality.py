@@ -136,7 +136,8 @@ def _cosine(vectors: NDArray[np.float32]) -> Scorer:
             for start in range(0, len(one), _PART)
         ]
         cosines = np.concatenate([np.empty(0, np.float32), *parts])
-        return np.clip((1 + cosines) / 2, 1e-6, 1).astype(np.float32)
+        scores: NDArray[np.float32] = np.clip((1 + cosines) / 2, 1e-6, 1).astype(np.float32)
+        return scores
 
     return score
 
@@ -147,7 +148,8 @@ def _hamming(photos: LabelledPhotos, code: CodeSettings) -> Scorer:
 
     def score(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
         different = np.bitwise_count(bits[_rows_of(left)] ^ bits[_rows_of(right)]).sum(axis=1)
-        return np.clip(1 - different / code.bits, 1e-6, 1).astype(np.float32)
+        scores: NDArray[np.float32] = np.clip(1 - different / code.bits, 1e-6, 1).astype(np.float32)
+        return scores
 
     return score
 

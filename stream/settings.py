@@ -323,6 +323,7 @@ _PHOTOS: dict[str, Any] = {
     "score_embedding": {"name": "mobilenet_v1_0.75_192", "model_version": "1", "dimension": 768},
     "centres": "examples/photos/centres.npz",
     "model": "examples/photos/model",
+    "code": {"projection": "examples/photos/projection.npz"},
 }
 """The signal of a deployment that names none: the sample's embeddings."""
 

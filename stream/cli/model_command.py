@@ -62,7 +62,7 @@ def use(
 
     Example:
 
-        neardup model use xor1024-6708e998e4
+        neardup model use pair-c87a46a69e
     """
     from stream.model_versions import change_served
 

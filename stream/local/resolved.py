@@ -26,6 +26,8 @@ def resolved_toml(settings: Settings) -> str:
         values["signals"][name]["model"] = str(settings.path(signal.model))
         if signal.centres is not None:
             values["signals"][name]["centres"] = str(settings.path(signal.centres))
+        projection = signal.code.projection
+        values["signals"][name]["code"]["projection"] = "" if projection is None else str(settings.path(projection))
     head = "# Written at every start from the settings file and the environment; what the running parts read.\n"
     return head + "".join(f"{line}\n" for line in _table(values, ()))
 

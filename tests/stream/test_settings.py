@@ -54,6 +54,8 @@ def test_every_documented_path_exists() -> None:
     signal = settings.signals["photos"]
     assert signal.centres is not None
     assert settings.path(signal.centres).is_file()
+    assert signal.code.projection is not None
+    assert settings.path(signal.code.projection).is_file()
     # The model comes with the project; its folder is named, whatever versions it holds.
     assert settings.path(signal.model).parent.is_dir()
 

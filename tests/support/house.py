@@ -35,6 +35,7 @@ PHOTOS: dict[str, Any] = {
     "score_embedding": {"name": "mobilenet_v1_0.75_192", "model_version": "1", "dimension": 768},
     "centres": str(ROOT / "examples" / "photos" / "centres.npz"),
     "model": str(ROOT / "examples" / "photos" / "model"),
+    "code": {"projection": str(ROOT / "examples" / "photos" / "projection.npz")},
 }
 """The sample's signal."""
 

@@ -33,8 +33,8 @@ def settings(folder: Path, **changes: Any) -> TrainSettings:
         "code": CodeSettings(SCORE_DIMENSION, 64, 2),
         "embedding_name": "net",
         "embedding_version": "7",
-        "effort": Effort(rounds=2, steps_per_round=40, patience=2),
-        "compact": NetworkSettings(hidden=(16, 8), seeds=12, look_alikes=6),
+        "effort": Effort(rounds=2, steps_per_round=80, patience=2),
+        "compact": NetworkSettings(hidden=(16, 8), seeds=24, look_alikes=6, dropout=0.05, learning_rate=1e-2),
         "orders": 2,
     }
     return TrainSettings(**{**values, **changes})
@@ -58,6 +58,8 @@ def test_the_version_is_served_and_its_card_is_whole(trained: Any) -> None:
     assert card.code_fingerprint == chosen.code.build().fingerprint
     assert card.training_sha256 == file_sha256(chosen.photos)
     assert card.training_settings == chosen.describe()
+    assert (folder.path(card.version) / "card.md").read_text(encoding="utf-8").startswith(f"# {card.version}")
+    assert len(list(folder.path(card.version).glob("*.png"))) == 4
     assert set(card.software) == {"keras", "numpy", "python", "tensorflow"}
 
 

@@ -22,6 +22,8 @@ def test_parts_read_the_same_settings(settings: Settings, tmp_path: Path) -> Non
     for name, signal in settings.signals.items():
         assert read.path(read.signals[name].model) == settings.path(signal.model)
         assert read.signals[name].terms == signal.terms
+        given, found = (one.signals[name].code.projection for one in (settings, read))
+        assert (found and read.path(found)) == (given and settings.path(given))
         assert read.signals[name].search == signal.search
     assert (read.kafka, read.flink, read.join, read.batching) == (
         settings.kafka,

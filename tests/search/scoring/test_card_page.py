@@ -1,0 +1,33 @@
+"""The page beside a model names its thresholds, its figures and its pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from search.scoring.card_page import CARD_PAGE, write_page
+from search.scoring.judging import Judged, Share
+from tests.support.fake_model import card
+
+
+def judged() -> Judged:
+    return Judged(10, 5, 1.0, 0.9, 0.95, 0.99, 0.8, families={"crop": Share(3, 4)})
+
+
+def test_the_page_tells_what_the_card_holds(tmp_path: Path) -> None:
+    valued = replace(card("v7"), values=12, xor=False, metrics={"test_bcubed_f1": 0.91234})
+    write_page(valued, judged(), [tmp_path / "scores.png"], tmp_path)
+    page = (tmp_path / CARD_PAGE).read_text(encoding="utf-8")
+    assert page.startswith("# v7\n")
+    assert "by 12 values of the embedding net" in page
+    assert "| `accept`: a candidate matches | 0.7500 |" in page
+    assert "| test_bcubed_f1 | 0.9123 |" in page
+    assert "| crop | 4 | 0.750 |" in page
+    assert "![scores](scores.png)" in page
+
+
+def test_bits_are_named_where_they_are_looked_at(tmp_path: Path) -> None:
+    write_page(card("v8"), None, [], tmp_path)
+    page = (tmp_path / CARD_PAGE).read_text(encoding="utf-8")
+    assert "by 64 bits of the embedding" in page
+    assert "kind of edit" not in page
