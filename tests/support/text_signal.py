@@ -33,7 +33,7 @@ class TextSignal:
 
 def make_text_signal(folder: Path) -> TextSignal:
     """Makes labelled vectors, trains a model on two thirds of the groups, gives the rest as rows."""
-    from search.scoring.train import Effort, TrainSettings, train
+    from search.scoring.train import Effort, NetworkSettings, TrainSettings, train
 
     settings = {
         "search_embedding": {"name": "sentences", "model_version": "3", "dimension": SEARCH_DIMENSION},
@@ -55,8 +55,9 @@ def make_text_signal(folder: Path) -> TextSignal:
             code=code_settings(house, signal),
             embedding_name="words",
             embedding_version="7",
-            effort=Effort(rounds=2, steps_per_round=100, transferred_per_photo=2, patience=2),
-            hidden=(32, 8),
+            effort=Effort(rounds=2, steps_per_round=100, patience=2),
+            compact=NetworkSettings(hidden=(32, 8), seeds=24, look_alikes=6, dropout=0.05, learning_rate=1e-2),
+            orders=1,
         )
     )
     rows = list(ImageFile(fresh, SEARCH_DIMENSION, SCORE_DIMENSION))
