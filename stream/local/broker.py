@@ -125,8 +125,15 @@ def _java(folder: Path, compiler: JavaCompiler) -> tuple[str, ...]:
 def _cluster_id(file: Path) -> str:
     """The identity of this broker's cluster: read, or made and kept."""
     if not file.is_file():
-        write_text(file, base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode() + "\n")
+        write_text(file, _new_id() + "\n")
     return file.read_text(encoding="utf-8").strip()
+
+
+def _new_id() -> str:
+    """A random id as Kafka writes them; one that begins with a dash would be read as an option."""
+    while (made := base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()).startswith("-"):
+        pass
+    return made
 
 
 def _format(java: tuple[str, ...], properties: Path, cluster_id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,12 @@ def test_a_log_is_formatted_once_and_keeps_its_identity(settings: Settings, monk
     (log / "meta.properties").touch()
     broker.prepare_broker(settings)
     assert len(formatted) == 2
+
+
+def test_an_identity_never_looks_like_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter([uuid.UUID(bytes=b"\xf8" + bytes(15)), uuid.UUID(bytes=b"\x00" + bytes(15))])
+    monkeypatch.setattr(broker.uuid, "uuid4", lambda: next(drawn))
+    assert broker._new_id() == "A" * 22
 
 
 def test_a_format_that_fails_says_why(tmp_path: Path) -> None:
