@@ -26,6 +26,7 @@ TARGETS = [
     "test",
     "soak",
     "bench-scorer",
+    "bench-quality",
     "bench-search",
     "bench-callers",
     "chaos",
