@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from search.errors import BadInputError, SettingsError
-from search.projection import MAX_DIMENSION
+from search.projection import MAX_DIMENSION, checked_rows
 
 __all__ = ["MAX_VALUES", "FittedProjection", "read_projection", "rooted", "write_projection"]
 
@@ -99,13 +99,7 @@ class FittedProjection:
         Raises:
             BadInputError: The shape does not fit, or a value is not finite (the message names the row).
         """
-        rows = np.asarray(vectors, dtype=np.float32)
-        if rows.ndim != 2 or rows.shape[1] != self.dimension:
-            raise BadInputError(f"vectors of shape (n, {self.dimension}) were expected, not {rows.shape}")
-        finite = np.isfinite(rows).all(axis=1)
-        if not finite.all():
-            raise BadInputError(f"the vector of row {int(np.argmin(finite))} holds a value that is not finite")
-        centred = rooted(rows) - self.centre.astype(np.float64)
+        centred = rooted(checked_rows(vectors, self.dimension)) - self.centre.astype(np.float64)
         whole = np.clip(np.rint(centred * 2.0**_FINE_BITS), -_LARGEST, _LARGEST)
         sums = whole @ self.weights.astype(np.float64)
         values: NDArray[np.int8] = np.clip(np.rint(sums * 2.0**-self.shift), -_LIMIT, _LIMIT).astype(np.int8)

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from search.errors import BadInputError, SettingsError
 
-__all__ = ["MAX_DIMENSION", "PLANE_NORM", "Hyperplanes", "centre_checksum", "frozen_centre"]
+__all__ = ["MAX_DIMENSION", "PLANE_NORM", "Hyperplanes", "centre_checksum", "checked_rows", "frozen_centre"]
 
 PLANE_NORM = 2**12 - 32
 """The largest norm of a hyperplane, and the bound below which a vector is scaled before it is rounded."""
@@ -120,13 +120,7 @@ class Hyperplanes:
         Raises:
             BadInputError: As `bits`.
         """
-        rows = np.asarray(vectors, dtype=np.float32)
-        if rows.ndim != 2 or rows.shape[1] != self.dimension:
-            raise BadInputError(f"vectors of shape (n, {self.dimension}) were expected, not {rows.shape}")
-        finite = np.isfinite(rows).all(axis=1)
-        if not finite.all():
-            raise BadInputError(f"the vector of row {int(np.argmin(finite))} holds a value that is not finite")
-        centred = rows.astype(np.float64)
+        centred = checked_rows(vectors, self.dimension).astype(np.float64)
         if self._shift is not None:
             centred -= self._shift
         return _round(centred)
@@ -138,6 +132,21 @@ class Hyperplanes:
             digest.update(self.centre.astype("<f4").tobytes())
         digest.update(self.planes.astype("<i2").tobytes())
         return digest.hexdigest()
+
+
+def checked_rows(vectors: ArrayLike, dimension: int) -> NDArray[np.float32]:
+    """Vectors as (n, dimension) float32.
+
+    Raises:
+        BadInputError: The shape does not fit, or a value is not finite (the message names the row).
+    """
+    rows = np.asarray(vectors, dtype=np.float32)
+    if rows.ndim != 2 or rows.shape[1] != dimension:
+        raise BadInputError(f"vectors of shape (n, {dimension}) were expected, not {rows.shape}")
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        raise BadInputError(f"the vector of row {int(np.argmin(finite))} holds a value that is not finite")
+    return rows
 
 
 def frozen_centre(centre: ArrayLike | None, dimension: int) -> NDArray[np.float32] | None:

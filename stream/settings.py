@@ -134,11 +134,13 @@ class BatchingSettings(_Section):
 
     max_items: Annotated[int, Field(ge=1, le=1024)] = 64
     max_delay_ms: Milliseconds = 5
+    """How long the first image of a batch waits for others."""
     busy_delay_ms: Milliseconds = 50
+    """It waits as long as the last call took, where that is longer, but at most so long."""
     deadline_ms: Milliseconds = 5_000
     """Of one call to a server."""
     hold_ms: Annotated[int, Field(ge=0, le=100)] = 20
-    """The longest an element is held back while a server does not answer."""
+    """How long is held back, for each image that comes, while a server does not answer."""
     backoff_first_ms: Milliseconds = 50
     backoff_max_ms: Milliseconds = 2_000
     strikes: Annotated[int, Field(ge=1, le=100)] = 5
