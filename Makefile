@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
+JOBS ?= 2
 
 .PHONY: help setup demo up down test lint format protos soak chaos bench-scorer bench-quality bench-search bench-callers clean
 
@@ -32,8 +33,8 @@ format: setup ## let ruff put the code in order
 protos: setup ## make the Python modules of the .proto files anew
 	@deploy/protos.sh
 
-test: lint ## set up, lint, run every test
-	@$(BIN)/python -m pytest
+test: lint ## set up, lint, run every test (JOBS=4: four at a time)
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
 
 soak: setup ## benchmark: 100 and 200 images/s for minutes, latency and memory
 	@$(BIN)/python -m benchmarks.soak

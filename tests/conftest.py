@@ -8,6 +8,13 @@ from collections.abc import Iterator
 import pytest
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests on the real parts run one after the other (`--dist loadgroup`): together they would need too much memory."""
+    for item in items:
+        if item.get_closest_marker("cluster"):
+            item.add_marker(pytest.mark.xdist_group("cluster"))
+
+
 @pytest.fixture(autouse=True)
 def log_levels_as_before() -> Iterator[None]:
     """The command line sets the level of its process, which here is that of all later tests."""
