@@ -9,7 +9,7 @@ import pytest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on the real parts run one after the other (`--dist loadgroup`): together they would need too much memory."""
+    """With `--dist loadgroup`, tests on the real parts run one after the other: together they need too much memory."""
     for item in items:
         if item.get_closest_marker("cluster"):
             item.add_marker(pytest.mark.xdist_group("cluster"))
