@@ -76,33 +76,37 @@ class JobControl:
             MismatchError: The stores do not fit the log, or the model the index.
             ServiceError: A part does not answer, or Flink refuses the job.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._stop_mark.unlink(missing_ok=True)
         with self._alone():
-            live = self.state()
-            if live is not None and live.live:
-                return live
-            self._submit(self._plan())
+            self._stop_mark.unlink(missing_ok=True)
+            self._submit_unless_live()
         state = self.state()
         if state is None:
             raise UnavailableError("the job manager lost the job right after it was submitted")
         return state
 
+    def keep(self) -> bool:
+        """Submits the job if it is wanted and not live; whether it did. Raises what `start` raises."""
+        with self._alone():
+            return self.wanted and self._submit_unless_live()
+
     def stop(self) -> Path:
         """Stops the job with a savepoint, which the next start resumes from; the watch loop leaves it stopped.
+
+        Waits for a submission that is under way.
 
         Raises:
             ServiceError: The job does not run, or Flink took no savepoint; it goes on as before.
         """
-        state = self.state()
-        if state is None or not state.live:
-            raise ServiceError(f"the job {job_name(self.name)} is not running")
-        self._stop_mark.touch()
-        try:
-            return self.flink.stop_with_savepoint(state.job_id, self.snapshots.savepoints)
-        except ServiceError:
-            self._stop_mark.unlink(missing_ok=True)
-            raise
+        with self._alone():
+            state = self.state()
+            if state is None or not state.live:
+                raise ServiceError(f"the job {job_name(self.name)} is not running")
+            self._stop_mark.touch()
+            try:
+                return self.flink.stop_with_savepoint(state.job_id, self.snapshots.savepoints)
+            except ServiceError:
+                self._stop_mark.unlink(missing_ok=True)
+                raise
 
     def state(self) -> JobState | None:
         """The job as Flink knows it; none when Flink does not."""
@@ -131,6 +135,13 @@ class JobControl:
             return False
         log.warning("the stores and job %s do not stand at the same offset: submitting it again", state.job_id)
         self.flink.cancel(state.job_id)
+        return True
+
+    def _submit_unless_live(self) -> bool:
+        live = self.state()
+        if live is not None and live.live:
+            return False
+        self._submit(self._plan())
         return True
 
     def _plan(self) -> JobPlan:
@@ -203,7 +214,8 @@ class JobControl:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """One submission at a time, over processes."""
+        """One that starts or stops at a time, over processes."""
+        self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -260,8 +272,7 @@ class Watch:
                 return
             self._show(state)
             control.snapshots.prune(state.job_id)
-        elif control.wanted:
-            control.start()
+        elif control.keep():
             self._metrics.submissions.inc()
 
     def _show(self, state: JobState) -> None:

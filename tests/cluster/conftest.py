@@ -19,7 +19,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> TextSignal:
     return make_text_signal(tmp_path_factory.mktemp("text"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def house(tmp_path_factory: pytest.TempPathFactory, text: TextSignal) -> Iterator[House]:
     """Every part of two signals."""
     settings = house_settings(

@@ -67,6 +67,9 @@ def test_a_store_put_back_to_an_earlier_state_catches_up_by_itself(house: House)
 def test_a_log_that_was_made_anew_is_refused(house: House) -> None:
     control = JobControl(house.settings, "photos")
     control.stop()
+    stopped = control.state()
+    assert stopped is not None
+    assert not stopped.live
     joined = house.signal.topic("joined")
     admin = KafkaAdminClient(bootstrap_servers=house.settings.kafka.bootstrap)
     admin.delete_topics([joined])
@@ -74,7 +77,7 @@ def test_a_log_that_was_made_anew_is_refused(house: House) -> None:
     [plan] = [plan for plan in topic_plans(house.signal, house.settings.kafka) if plan.name == joined]
     with Broker(house.settings.kafka.bootstrap) as broker:
         eventually(lambda: joined not in broker.topics() or None, 30, lambda: f"{joined} is still there")
-        broker.create([plan], house.settings.kafka.replication)
+        assert broker.create([plan], house.settings.kafka.replication) == [joined]
     with pytest.raises(MismatchError, match="deleted and made again"):
         control.start()
     state = control.state()

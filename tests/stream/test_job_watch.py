@@ -13,8 +13,10 @@ from prometheus_client import CollectorRegistry
 
 from search.errors import MismatchError, UnavailableError
 from search.serving.status_page import StatusPage
-from stream.flink_rest import JobState
+from stream.flink_rest import FlinkRest, JobState
 from stream.job_control import GAP, JobControl, JobMetrics, Watch
+from stream.job_plan import JobPlan
+from tests.support.house import house_settings
 
 RUNNING = JobState("a", "neardup-photos", "RUNNING", 1)
 FAILED = JobState("a", "neardup-photos", "FAILED", 1)
@@ -47,11 +49,13 @@ class Control:
     def state(self) -> JobState | None:
         return self.states[0] if len(self.states) == 1 else self.states.pop(0)
 
-    def start(self) -> JobState:
+    def keep(self) -> bool:
+        if not self.wanted:
+            return False
         self.done.append("start")
         if self.errors:
             raise self.errors.pop(0)
-        return RUNNING
+        return True
 
     def resubmit_after_gap(self, state: JobState) -> bool:
         if self.gap:
@@ -139,3 +143,43 @@ def test_parts_that_do_not_fit_together_are_asked_rarely(caplog: pytest.LogCaptu
     _, _, stop = watch(control, rounds=2)
     assert stop.pauses[1] == 10.0
     assert [record.getMessage() for record in caplog.records].count("1 is not 2") == 1
+
+
+def test_stopping_waits_for_a_submission_that_is_under_way(tmp_path: Path) -> None:
+    """Else a job would appear after its operator was told that none runs."""
+    control = JobControl(house_settings(tmp_path), "photos")
+    flink, submitting, go = FlinkBook(), threading.Event(), threading.Event()
+
+    def submit(plan: JobPlan) -> None:
+        submitting.set()
+        go.wait(30)
+        flink.live = True
+
+    control.flink = cast(FlinkRest, flink)
+    control._plan = lambda: cast(JobPlan, None)  # type: ignore[method-assign]
+    control._submit = submit  # type: ignore[method-assign]
+    keeping = threading.Thread(target=control.keep)
+    keeping.start()
+    assert submitting.wait(30)
+    stopping = threading.Thread(target=control.stop)
+    stopping.start()
+    go.set()
+    keeping.join(30)
+    stopping.join(30)
+    assert not flink.live
+    assert not control.wanted
+    assert not control.keep()
+
+
+class FlinkBook:
+    """A job manager that knows of at most one job."""
+
+    def __init__(self) -> None:
+        self.live = False
+
+    def job(self, name: str) -> JobState | None:
+        return RUNNING if self.live else None
+
+    def stop_with_savepoint(self, job_id: str, folder: Path) -> Path:
+        self.live = False
+        return folder / "savepoint-1"
