@@ -23,8 +23,9 @@ from search.index.interface import (
     TermQuery,
 )
 from search.index.placements import Placement, latest_before, meet
+from search.index.segment_search import Hits
 from search.index.settings import IndexSettings
-from search.index.source import Hits, Scratch
+from search.index.source import Scratch
 from search.index.state import Queries, State
 from search.types import ImageId
 
@@ -110,9 +111,7 @@ class Answers:
         )
         hits, cut = self._rank(state, queries)
         sizes = np.minimum(hits.sizes, k)
-        filled = np.arange(k) < sizes[:, np.newaxis]
-        places = np.zeros((n, k), np.int64)
-        places[filled] = state.places(hits.entries[:, :k][filled])
+        places = state.place_rows(hits.entries, sizes, k)
         return Ranked(places, hits.overlaps[:, :k], sizes, hits.sizes <= k, cut, hits.touched)
 
     def stored(self, state: State, image_ids: Sequence[ImageId]) -> list[Stored | None]:

@@ -10,172 +10,98 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from search.index.compiled import compiled, load64, whole
-from search.index.posting_lists import find_list
+from search.index.compiled import compiled, whole
+from search.index.list_reading import Lists, list_of, read_numbers
+from search.index.posting_lists import BLOCK
 from search.index.selection import keep_smallest
+from search.index.sharing import Sharing, Sight, add_followers, followers_of, is_marked, is_visible
 
-__all__ = ["best_of", "oldest_entries", "read_numbers", "weigh_lists"]
-
-_BLOCK = 32
-
-
-@compiled
-def read_numbers(data: NDArray[np.uint8], start: int, end: int, size: int, bound: int, out: NDArray[np.int64]) -> int:
-    """Unpacks the numbers of a list that are below a bound, as many as `out` takes; how many."""
-    flag = np.uint64(1) << np.uint64(8 * size - 1)
-    word = load64(data, start)
-    few = (word & flag) != 0
-    number = whole(word & (flag - np.uint64(1)))
-    at = start + size
-    filled = 0
-    gaps = 0
-    width = 0
-    bit = 0
-    mask = np.uint64(0)
-    while number < bound and filled < out.shape[0]:
-        out[filled] = number
-        filled += 1
-        if gaps == 0:
-            at += (bit + 7) >> 3
-            bit = 0
-            if at >= end:
-                break
-            if few:
-                number = whole(load64(data, at) & (flag - np.uint64(1)))
-                at += size
-                continue
-            head = whole(data[at])
-            at += 1
-            gaps = _BLOCK
-            if head & 128:
-                gaps = whole(data[at])
-                at += 1
-            width = head & 127
-            mask = (np.uint64(1) << np.uint64(width)) - np.uint64(1)
-        gaps -= 1
-        number += whole((load64(data, at + (bit >> 3)) >> np.uint64(bit & 7)) & mask) + 1
-        bit += width
-    return filled
-
-
-@compiled
-def _bounds_of_list(
-    term: int,
-    group: int,
-    directory: NDArray[np.uint32],
-    bases: NDArray[np.int64],
-    data: NDArray[np.uint8],
-    rest_bits: int,
-    rest_bytes: int,
-) -> tuple[int, int]:
-    place = term >> rest_bits
-    start = bases[group] + whole(directory[group, place])
-    stop = bases[group] + whole(directory[group, place + 1])
-    if rest_bits > 0 and stop > start:
-        return find_list(data, start, stop, term & ((1 << rest_bits) - 1), rest_bytes)
-    return start, stop
+__all__ = ["best_of", "oldest_entries", "weigh_lists"]
 
 
 @compiled
 def weigh_lists(
     terms: NDArray[np.uint32],
-    directory: NDArray[np.uint32],
-    bases: NDArray[np.int64],
-    data: NDArray[np.uint8],
-    rest_bits: int,
-    rest_bytes: int,
-    size: int,
-    shares: NDArray[np.uint64],
-    shared_heads: NDArray[np.uint32],
-    shared_starts: NDArray[np.uint32],
-    shared_entries: NDArray[np.uint32],
-    numbers: NDArray[np.int64],
+    lists: Lists,
+    sharing: Sharing,
+    most: int,
+    numbers: NDArray[np.int32],
     weights: NDArray[np.int64],
 ) -> None:
-    """Adds to `weights` (n, groups) how many entries each list of a segment has, up to the length of `numbers`."""
+    """Adds to `weights` (n, groups) how many entries each list of a segment has; of its heads `most` at most count.
+
+    `numbers` is scratch with room for a block more than these.
+    """
     for query in range(terms.shape[0]):
         for group in range(terms.shape[1]):
-            start, stop = _bounds_of_list(
-                whole(terms[query, group]), group, directory, bases, data, rest_bits, rest_bytes
-            )
-            if stop <= start:
+            start, end = list_of(lists, group, whole(terms[query, group]))
+            if end <= start:
                 continue
-            count = read_numbers(data, start, stop, size, 1 << 62, numbers)
+            count = read_numbers(lists.data, start, end, lists.number_bytes, 1 << 62, most, numbers)
             weight = count
             for index in range(count):
-                head = numbers[index]
-                if (shares[head >> 6] >> np.uint64(head & 63)) & np.uint64(1):
-                    row = np.searchsorted(shared_heads, np.uint32(head))
-                    weight += whole(shared_starts[row + 1]) - whole(shared_starts[row])
+                first, last = followers_of(sharing, whole(numbers[index]))
+                weight += last - first
             weights[query, group] += weight
+
+
+@compiled
+def _oldest_of_list(
+    numbers: NDArray[np.int32], most: int, sharing: Sharing, sight: Sight, room: NDArray[np.int64]
+) -> int:
+    """The visible entries of a list (its heads, ascending), the oldest `most` of them for certain; how many."""
+    taken = 0
+    heads = 0
+    for index in range(numbers.shape[0]):
+        if heads == most:
+            break
+        head = whole(numbers[index])
+        if is_visible(sharing, sight, head):
+            if taken == room.shape[0]:
+                taken = keep_smallest(room, 0, taken, most)
+            room[taken] = head
+            taken += 1
+            heads += 1
+        if is_marked(sharing.shares, head):
+            taken = add_followers(sharing, sight, head, most, room, taken)
+    return taken
 
 
 @compiled
 def oldest_entries(
     terms: NDArray[np.uint32],
-    bound: int,
-    as_of: int,
-    directory: NDArray[np.uint32],
-    bases: NDArray[np.int64],
-    data: NDArray[np.uint8],
-    rest_bits: int,
-    rest_bytes: int,
-    size: int,
-    shares: NDArray[np.uint64],
-    shared_heads: NDArray[np.uint32],
-    shared_starts: NDArray[np.uint32],
-    shared_entries: NDArray[np.uint32],
-    hidden: NDArray[np.int64],
-    numbers: NDArray[np.int64],
+    sight: Sight,
+    lists: Lists,
+    sharing: Sharing,
+    numbers: NDArray[np.int32],
     room: NDArray[np.int64],
     remaining: NDArray[np.int64],
     found: NDArray[np.int64],
-    filled: int,
 ) -> int:
-    """Adds to `found` the oldest visible entries of each list of one query, at most `remaining` of each group.
+    """The oldest visible entries of each list of one query, at most `remaining` of each group.
 
     Args:
-        terms: (groups,) of the query; see `search.index.counting.search_segment` for what is not named here.
-        numbers: Scratch, as long as the longest list.
+        terms: (groups,) of the query.
+        sight: What it may find.
+        lists: Of the segment.
+        sharing: Of the segment.
+        numbers: Scratch, longer than the longest list by a block.
         room: Scratch, at least twice as long as the largest of `remaining`, and 64 more.
         remaining: (groups,) what each list may still contribute; less what it did; -1 where it had more.
-        found: Out.
-        filled: How much of `found` is filled.
+        found: Out: the entries, list by list.
 
     Returns:
-        How much of `found` is filled then.
+        How much of `found` is filled.
     """
+    filled = 0
     for group in range(terms.shape[0]):
         most = remaining[group]
-        start, stop = _bounds_of_list(whole(terms[group]), group, directory, bases, data, rest_bits, rest_bytes)
-        if stop <= start or most < 0:
+        start, end = list_of(lists, group, whole(terms[group]))
+        if end <= start or most < 0:
             continue
-        count = read_numbers(data, start, stop, size, bound, numbers)
-        taken = 0
-        heads = 0
-        for index in range(count):
-            head = numbers[index]
-            if heads > most:
-                break
-            if hidden[head] == 0 or as_of < hidden[head]:
-                if taken == room.shape[0]:
-                    taken = keep_smallest(room, 0, taken, most + 1)
-                room[taken] = head
-                taken += 1
-                heads += 1
-            if (shares[head >> 6] >> np.uint64(head & 63)) & np.uint64(1):
-                row = np.searchsorted(shared_heads, np.uint32(head))
-                followers = 0
-                for at in range(shared_starts[row], shared_starts[row + 1]):
-                    entry = whole(shared_entries[at])
-                    if entry >= bound or followers > most:
-                        break
-                    if hidden[entry] == 0 or as_of < hidden[entry]:
-                        if taken == room.shape[0]:
-                            taken = keep_smallest(room, 0, taken, most + 1)
-                        room[taken] = entry
-                        taken += 1
-                        followers += 1
+        count = read_numbers(lists.data, start, end, lists.number_bytes, sight.bound, numbers.shape[0] - BLOCK, numbers)
+        # One more than may be contributed tells whether the list had more.
+        taken = _oldest_of_list(numbers[:count], most + 1, sharing, sight, room)
         kept = keep_smallest(room, 0, taken, most) if most > 0 else 0
         for index in range(kept):
             found[filled] = room[index]

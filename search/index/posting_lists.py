@@ -23,17 +23,33 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.index.compiled import compiled, load64, whole
+from search.index.compiled import compiled, whole
 
-__all__ = ["PADDING", "ListShape", "PostingLists", "find_list", "invert", "number_bytes_for", "packed_column"]
+__all__ = [
+    "BLOCK",
+    "LONG",
+    "PADDING",
+    "PARTIAL",
+    "ListShape",
+    "PostingLists",
+    "invert",
+    "number_bytes_for",
+    "packed_column",
+]
 
 PADDING = 8
 """Bytes behind the last list, as lists are read 8 bytes at a time."""
 
-_BLOCK = 32
-_PARTIAL = 128
+BLOCK = 32
+"""Gaps of a full block."""
+
+PARTIAL = 128
+"""In the first byte of a block: it is not full."""
+
+LONG = 255
+"""As the length of a list: four bytes follow with it."""
+
 _FEW = 4
-_LONG = 255
 _BUCKET_BITS = 4
 """A directory has about one place for so many entries (2^4), but never more than there are terms."""
 
@@ -145,8 +161,8 @@ def _write_block(numbers: NDArray[np.uint32], first: int, count: int, data: NDAr
         width += 1
     data[at] = width
     at += 1
-    if count < _BLOCK:
-        data[at - 1] |= _PARTIAL
+    if count < BLOCK:
+        data[at - 1] |= PARTIAL
         data[at] = count
         at += 1
     word = np.uint64(0)
@@ -173,7 +189,7 @@ def _write_list(numbers: NDArray[np.uint32], size: int, data: NDArray[np.uint8],
     at = _write_number(data, start, whole(numbers[0]), size)
     first = 1
     while first < n:
-        count = min(_BLOCK, n - first)
+        count = min(BLOCK, n - first)
         at = _write_block(numbers, first, count, data, at)
         first += count
     if n <= _FEW and start + n * size <= at:
@@ -217,8 +233,8 @@ def _write_group(
             start = at + rest_bytes + 5
             length = _write_list(room[: last - first], size, data, start) - start
             at = _write_number(data, at, value & rest_mask, rest_bytes)
-            at = _write_number(data, at, min(length, _LONG), 1)
-            if length >= _LONG:
+            at = _write_number(data, at, min(length, LONG), 1)
+            if length >= LONG:
                 at = _write_number(data, at, length, 4)
             for byte in range(length):
                 data[at + byte] = data[start + byte]
@@ -233,26 +249,6 @@ def _write_group(
         places[place] = np.uint32(at - base)
         place += 1
     return at
-
-
-@compiled
-def find_list(data: NDArray[np.uint8], start: int, end: int, rest: int, rest_bytes: int) -> tuple[int, int]:
-    """Where the list with the remaining bits `rest` starts and ends among those of one place; (0, 0): nowhere."""
-    at = start
-    while at < end:
-        word = whole(load64(data, at) & np.uint64((1 << (8 * (rest_bytes + 1))) - 1))
-        found = word & ((1 << (8 * rest_bytes)) - 1)
-        length = word >> (8 * rest_bytes)
-        at += rest_bytes + 1
-        if length == _LONG:
-            length = whole(load64(data, at) & np.uint64(0xFFFFFFFF))
-            at += 4
-        if found == rest:
-            return at, at + length
-        if found > rest:
-            return 0, 0
-        at += length
-    return 0, 0
 
 
 def invert(rows: NDArray[np.uint8], numbers: NDArray[np.uint32], shape: ListShape) -> PostingLists:

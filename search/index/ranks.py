@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from search.index.compiled import compiled, whole
 
-__all__ = ["bitmap_of", "counts_of", "rank_of"]
+__all__ = ["bitmap_of", "counts_of", "rank_at", "rank_of"]
 
 _WORDS = 8
 
@@ -48,18 +48,22 @@ def _ones(word: np.uint64) -> int:
 
 
 @compiled
+def rank_at(bitmap: NDArray[np.uint64], counts: NDArray[np.uint32], entry: int) -> int:
+    """How many bits are set before an entry's own; for compiled code."""
+    word = entry >> 6
+    rank = whole(counts[word // _WORDS])
+    for index in range(word // _WORDS * _WORDS, word):
+        rank += _ones(bitmap[index])
+    return rank + _ones(bitmap[word] & ((np.uint64(1) << np.uint64(entry & 63)) - np.uint64(1)))
+
+
+@compiled
 def _rank(
     bitmap: NDArray[np.uint64], counts: NDArray[np.uint32], entries: NDArray[np.int64], ranks: NDArray[np.int64]
 ) -> None:
     for row in range(entries.shape[0]):
         entry = entries[row]
-        word = entry >> 6
-        bit = np.uint64(entry & 63)
-        if not (bitmap[word] >> bit) & np.uint64(1):
+        if (bitmap[entry >> 6] >> np.uint64(entry & 63)) & np.uint64(1):
+            ranks[row] = rank_at(bitmap, counts, entry)
+        else:
             ranks[row] = -1
-            continue
-        first = word // _WORDS * _WORDS
-        rank = whole(counts[word // _WORDS])
-        for index in range(first, word):
-            rank += _ones(bitmap[index])
-        ranks[row] = rank + _ones(bitmap[word] & ((np.uint64(1) << bit) - np.uint64(1)))

@@ -26,15 +26,17 @@ from numpy.typing import NDArray
 
 from search.index.bounded import oldest_entries, weigh_lists
 from search.index.columns import Columns, Kind
-from search.index.counting import search_segment
 from search.index.errors import IndexDamagedError
 from search.index.id_table import IdColumn, IdTable, build_id_table, find_entries
+from search.index.list_reading import Lists
 from search.index.packing import first_equal_rows, unpack_rows
 from search.index.planning import RecordShape
-from search.index.posting_lists import ListShape, PostingLists, invert
+from search.index.posting_lists import BLOCK, ListShape, PostingLists, invert
 from search.index.ranks import bitmap_of, counts_of, rank_of
 from search.index.section_file import SectionFile, write_sections
-from search.index.source import Batch, Hits, Scratch, Source
+from search.index.segment_search import Batch, Hits, search_segment
+from search.index.sharing import Sharing, Sight
+from search.index.source import Scratch, Source
 from search.types import ImageId
 
 __all__ = ["MAX_SEGMENT_ENTRIES", "Segment", "write_segment"]
@@ -143,10 +145,16 @@ class Segment(Source):
         self._searchable, self._searchable_counts = part["searchable"], part["searchable_counts"]
         self._heads, self._heads_counts = part["heads"], part["heads_counts"]
         self._codes, self._terms = part["codes"], part["terms"]
-        self._directory, self._bases, self._postings = part["directory"], part["bases"], part["postings"]
-        self._sharing = (part["shares"], part["shared_heads"], part["shared_starts"], part["shared_entries"])
         self._follower_entries, self._follower_heads = part["follower_entries"], part["follower_heads"]
         self.hidden = np.zeros(len(self._places), np.int64)
+        self._lists = Lists(
+            part["directory"], part["bases"], part["postings"],
+            self._shape.rest_bits, self._shape.rest_bytes, self._shape.number_bytes,
+        )  # fmt: skip
+        self._sharing = Sharing(
+            part["shares"].copy(), part["shares"], counts_of(part["shares"]),
+            part["shared_starts"], part["shared_entries"], self.hidden,
+        )  # fmt: skip
         self.hides: dict[int, int] = {}
         self.hide_order: list[int] = []
 
@@ -223,18 +231,11 @@ class Segment(Source):
         """See `Source`."""
         width = int(batch.wanted.max(initial=1))
         hits = Hits.empty(len(batch.terms), width)
-        scratch.fit(len(self), width)
+        work = scratch.fit(len(self), width)
         try:
             scratch.base = search_segment(
-                batch.terms, self._bounds(batch.as_of), batch.as_of, batch.excluded, batch.least, batch.wanted,
-                self._directory, self._bases, self._postings,
-                self._shape.rest_bits, self._shape.rest_bytes, self._shape.number_bytes,
-                *self._sharing, self.hidden,
-                scratch.small, scratch.buffer, scratch.counts, scratch.base,
-                scratch.met, scratch.order, scratch.singles,
-                scratch.overlaps, scratch.keys,
-                hits.entries, hits.overlaps, hits.sizes, hits.touched,
-            )  # fmt: skip
+                batch, self._bounds(batch.as_of), self._lists, self._sharing, work, scratch.base, hits
+            )
         except BaseException:
             scratch.reset()
             raise
@@ -242,29 +243,28 @@ class Segment(Source):
 
     def weigh(self, terms: NDArray[np.uint32], most: int, weights: NDArray[np.int64]) -> None:
         """See `Source`."""
-        numbers = np.empty(min(most + 1, self.facts["longest"]), np.int64)
-        weigh_lists(terms, *self._lists, *self._sharing, numbers, weights)
+        most = min(most + 1, self.facts["longest"])
+        weigh_lists(terms, self._lists, self._sharing, most, np.empty(most + BLOCK, np.int32), weights)
 
     def oldest(self, terms: NDArray[np.uint32], as_of: int, remaining: NDArray[np.int64]) -> NDArray[np.int64]:
         """See `Source`."""
         there = min(len(self), int(remaining.max()))
         if there < 0:
             return np.empty(0, np.int64)
-        numbers, room = np.empty(self.facts["longest"], np.int64), np.empty(2 * there + 64, np.int64)
+        numbers, room = np.empty(self.facts["longest"] + BLOCK, np.int32), np.empty(2 * there + 64, np.int64)
         found = np.empty(there * len(terms), np.int64)
-        bound = int(self._bounds(np.array([as_of]))[0])
+        sight = Sight(int(self._bounds(np.array([as_of]))[0]), as_of, -1)
         capped = np.minimum(remaining, there)
         spare = remaining - capped
-        filled = oldest_entries(
-            terms, bound, as_of, *self._lists, *self._sharing, self.hidden, numbers, room, capped, found, 0
-        )
+        filled = oldest_entries(terms, sight, self._lists, self._sharing, numbers, room, capped, found)
         remaining[:] = np.where(capped < 0, -1, capped + spare)
         return found[:filled]
 
-    @property
-    def _lists(self) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.uint8], int, int, int]:
-        shape = self._shape
-        return self._directory, self._bases, self._postings, shape.rest_bits, shape.rest_bytes, shape.number_bytes
+    def hide(self, entry: int, hidden_from: int) -> bool:
+        """See `Source`."""
+        found = super().hide(entry, hidden_from)
+        self._sharing.marks[entry >> 6] |= np.uint64(1 << (entry & 63))
+        return found
 
     def columns(self) -> Columns:
         """All entries, as they were sealed."""

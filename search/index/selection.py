@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from search.index.compiled import compiled
 
-__all__ = ["keep_smallest", "key_of", "merge_ranks", "settle", "sort_keys", "sort_numbers"]
+__all__ = ["fill_places", "keep_smallest", "key_of", "merge_ranks", "sort_keys", "sort_numbers"]
 
-_BUCKETS = 512
+_BUCKETS = 4096
 _CROWDED = 24
 
 
@@ -62,17 +62,6 @@ def sort_keys(keys: NDArray[np.int64], first: int, last: int) -> None:
 
 
 @compiled
-def settle(keys: NDArray[np.int64], first: int, last: int, wanted: int) -> int:
-    """Sorts keys[first:last], which often are in order already, down to the smallest `wanted`; where they end."""
-    for index in range(first + 1, last):
-        if keys[index] < keys[index - 1]:
-            last = keep_smallest(keys, first, last, wanted)
-            keys[first:last].sort()
-            return last
-    return min(last, first + wanted)
-
-
-@compiled
 def sort_numbers(numbers: NDArray[np.int32], size: int, bound: int, spare: NDArray[np.int32]) -> None:
     """Sorts numbers[:size], all of them from 0 to below `bound`: into buckets of equal width, then by insertion.
 
@@ -80,14 +69,17 @@ def sort_numbers(numbers: NDArray[np.int32], size: int, bound: int, spare: NDArr
     """
     if size < 2:
         return
+    buckets = 64
+    while buckets < _BUCKETS and buckets < size:
+        buckets *= 2
     shift = 0
-    while bound >> shift > _BUCKETS:
+    while bound >> shift > buckets:
         shift += 1
-    starts = np.zeros(_BUCKETS + 2, np.int32)
+    starts = np.zeros(buckets + 2, np.int32)
     for index in range(size):
         starts[(numbers[index] >> shift) + 1] += 1
     work = 0
-    for bucket in range(1, _BUCKETS + 2):
+    for bucket in range(1, buckets + 2):
         work += starts[bucket] * starts[bucket]
         starts[bucket] += starts[bucket - 1]
     if work > _CROWDED * size:
@@ -174,3 +166,27 @@ def merge_ranks(
             places[row, index] = spare_places[index]
             overlaps[row, index] = spare_overlaps[index]
         sizes[row] = filled
+
+
+@compiled
+def fill_places(
+    references: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    number: int,
+    column: NDArray[np.int64],
+    places: NDArray[np.int64],
+) -> None:
+    """Looks up the places of the entries of one part among references (n, k), row by row.
+
+    Args:
+        references: (n, at least k) the number of a part in the highest 32 bits, an entry in the lowest.
+        sizes: (n,) how much of each row is filled.
+        number: Of the part.
+        column: (entries,) its places.
+        places: (n, k) out.
+    """
+    for row in range(places.shape[0]):
+        for index in range(min(sizes[row], places.shape[1])):
+            reference = references[row, index]
+            if reference >> 32 == number:
+                places[row, index] = column[reference & 0xFFFFFFFF]

@@ -5,89 +5,56 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.index.counting import BUFFER, SMALL
+from search.index.counting import BUFFER, TABLE
 from search.index.id_table import IdColumn
+from search.index.segment_search import Batch, Hits, Workspace
 from search.types import ImageId
 
-__all__ = ["Batch", "Hits", "Scratch", "Source"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Batch:
-    """Queries, row by row, as one source sees them."""
-
-    terms: NDArray[np.uint32]
-    """(n, groups)"""
-    as_of: NDArray[np.int64]
-    """(n,) entries must lie before this place and be visible from it."""
-    excluded: NDArray[np.int64]
-    """(n,) an entry of this source that is not to be found, or -1."""
-    least: NDArray[np.int64]
-    """(n,) the lowest overlap wanted, at least 1."""
-    wanted: NDArray[np.int64]
-    """(n,) how many entries at most."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Hits:
-    """What one source found: rows by overlap, then age, filled up to `sizes`."""
-
-    entries: NDArray[np.int64]
-    """(n, k)"""
-    overlaps: NDArray[np.uint16]
-    """(n, k)"""
-    sizes: NDArray[np.int64]
-    """(n,)"""
-    touched: NDArray[np.int64]
-    """(n,) postings that were read."""
-
-    @staticmethod
-    def empty(queries: int, k: int) -> Hits:
-        """Nothing found yet."""
-        return Hits(
-            np.zeros((queries, k), np.int64),
-            np.zeros((queries, k), np.uint16),
-            np.zeros(queries, np.int64),
-            np.zeros(queries, np.int64),
-        )
+__all__ = ["Scratch", "Source"]
 
 
 class Scratch(threading.local):
     """Working memory of one thread, for searches of any source."""
 
     def __init__(self) -> None:
-        self.small = np.zeros(SMALL, np.uint16)
-        self.buffer = np.empty(BUFFER, np.int32)
         self.base = 0
         """Every counter is at or below it."""
-        self.counts = np.zeros(0, np.uint16)
-        self.met = np.empty(0, np.int32)
-        self.order = np.empty(0, np.int32)
-        self.singles = np.empty(0, np.int32)
-        self.overlaps = np.empty(0, np.uint16)
-        self.keys = np.empty(0, np.int64)
+        self._work: Workspace | None = None
 
-    def fit(self, entries: int, wanted: int) -> None:
-        """Makes room for sources of so many entries and queries for so many of them."""
-        if len(self.counts) < entries:
-            self.base = 0
-            self.counts = np.zeros(entries, np.uint16)
-        room = max(entries, BUFFER) + 1
-        if len(self.met) < room:
-            self.met, self.order = np.empty(room, np.int32), np.empty(2 * room, np.int32)
-            self.singles = np.empty(room, np.int32)
-            self.overlaps = np.empty(room, np.uint16)
-        if len(self.keys) < 2 * wanted + 64:
-            self.keys = np.empty(max(4 * wanted, 4096), np.int64)
+    def fit(self, entries: int, wanted: int) -> Workspace:
+        """Working memory for sources of so many entries and queries for so many of them."""
+        work = self._work
+        if work is None or len(work.counts) < entries or len(work.pool) < 2 * wanted + 64:
+            if work is None or len(work.counts) < entries:
+                self.base = 0
+            self._work = work = _grown(work, entries, wanted)
+        return work
 
     def reset(self) -> None:
         """Forgets everything: a search that broke off may have left counters other than promised."""
         self.__init__()  # type: ignore[misc] # threading.local calls it again for each thread anyway
+
+
+def _grown(work: Workspace | None, entries: int, wanted: int) -> Workspace:
+    if work is None:
+        work = Workspace(
+            np.zeros(TABLE, np.uint8),
+            np.empty(BUFFER, np.int32),
+            np.empty(BUFFER + 1, np.int32),
+            np.empty(2 * BUFFER + 2, np.int32),
+            np.zeros(0, np.uint16),
+            np.empty(0, np.int64),
+        )
+    counts, pool = work.counts, work.pool
+    if len(counts) < entries:
+        counts = np.zeros(entries, np.uint16)
+    if len(pool) < 2 * wanted + 64:
+        pool = np.empty(max(4 * wanted, 4096), np.int64)
+    return work._replace(counts=counts, pool=pool)
 
 
 class Source(ABC):

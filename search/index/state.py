@@ -19,8 +19,9 @@ from search.index.columns import Kind
 from search.index.id_table import IdColumn
 from search.index.placements import Placement
 from search.index.segment import Segment
-from search.index.selection import merge_ranks
-from search.index.source import Batch, Hits, Scratch, Source
+from search.index.segment_search import Batch, Hits
+from search.index.selection import fill_places, merge_ranks
+from search.index.source import Scratch, Source
 from search.index.tail import Tail
 from search.types import ImageId
 
@@ -145,6 +146,14 @@ class State:
     def places(self, references: NDArray[np.int64]) -> NDArray[np.int64]:
         """The places of some entries."""
         return self._gather(references, lambda source, entries: source.places[entries], np.empty(0, np.int64))
+
+    def place_rows(self, references: NDArray[np.int64], sizes: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+        """The places (n, k) of rows of references, filled as these are; zeros behind."""
+        places = np.zeros((len(references), k), np.int64)
+        for number, source in enumerate(self.sources):
+            if len(source.places):
+                fill_places(references, sizes, number, source.places, places)
+        return places
 
     def terms(self, references: NDArray[np.int64]) -> NDArray[np.uint32]:
         """The terms (n, groups) of some searchable entries."""

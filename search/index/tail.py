@@ -18,8 +18,9 @@ from search.index.compiled import compiled, whole
 from search.index.id_table import IdColumn
 from search.index.packing import pack_rows
 from search.index.planning import RecordShape
+from search.index.segment_search import Batch, Hits
 from search.index.selection import keep_smallest, key_of, sort_keys
-from search.index.source import Batch, Hits, Scratch, Source
+from search.index.source import Scratch, Source
 from search.types import ImageId
 
 __all__ = ["Tail"]
@@ -159,11 +160,11 @@ class Tail(Source):
         size, room = self._size, self._room
         width = int(batch.wanted.max(initial=1))
         hits = Hits.empty(len(batch.terms), width)
-        scratch.fit(size, width)
+        work = scratch.fit(0, width)
         bounds = np.searchsorted(room.places[:size], batch.as_of)
         _scan(
             batch.terms.astype(room.terms.dtype), bounds, batch.as_of, batch.excluded, batch.least, batch.wanted,
-            room.terms, room.kinds, room.hidden, np.empty(size, np.uint16), scratch.keys,
+            room.terms, room.kinds, room.hidden, np.empty(size, np.uint16), work.pool,
             hits.entries, hits.overlaps, hits.sizes, hits.touched,
         )  # fmt: skip
         return hits
@@ -220,7 +221,7 @@ def _scan(
     sizes: NDArray[np.int64],
     touched: NDArray[np.int64],
 ) -> None:
-    """Compares each query with each entry below its bound; see `search.index.counting.search_segment`."""
+    """Compares each query with each entry below its bound; see `search.index.segment_search.search_segment`."""
     groups = queries.shape[1]
     for query in range(queries.shape[0]):
         bound = bounds[query]

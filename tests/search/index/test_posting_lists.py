@@ -6,21 +6,19 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.index.bounded import read_numbers
+from search.index.list_reading import Lists, list_of, read_numbers
 from search.index.packing import pack_rows, row_bytes, unpack_rows
-from search.index.posting_lists import ListShape, PostingLists, find_list, invert, number_bytes_for
+from search.index.posting_lists import BLOCK, ListShape, PostingLists, invert, number_bytes_for
 
 
 def read(lists: PostingLists, group: int, term: int, bound: int = 2**40, most: int = 10**5) -> list[int]:
     shape = lists.shape
-    place = term >> shape.rest_bits
-    start, stop = (int(lists.bases[group]) + int(lists.directory[group, place + end]) for end in (0, 1))
-    if shape.rest_bits and stop > start:
-        start, stop = find_list(lists.data, start, stop, term & ((1 << shape.rest_bits) - 1), shape.rest_bytes)
+    sizes = shape.rest_bits, shape.rest_bytes, shape.number_bytes
+    start, stop = list_of(Lists(lists.directory, lists.bases, lists.data, *sizes), group, term)
     if stop <= start:
         return []
-    out = np.empty(most, np.int64)
-    return out[: read_numbers(lists.data, start, stop, shape.number_bytes, bound, out)].tolist()
+    out = np.empty(most + BLOCK, np.int32)
+    return out[: read_numbers(lists.data, start, stop, shape.number_bytes, bound, most, out)].tolist()
 
 
 @settings(max_examples=60, deadline=None)

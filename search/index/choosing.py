@@ -1,0 +1,132 @@
+"""Choosing: the best of what was counted, overlap by overlap from the highest down, by age within each.
+
+What was counted are heads; their followers have the same overlap, and take their places by age among the others.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.index.compiled import compiled, whole
+from search.index.counting import TABLE
+from search.index.sharing import Sharing, Sight, add_followers, is_marked, is_visible
+
+__all__ = ["Best", "by_level", "oldest_singles", "take_level"]
+
+
+class Best(NamedTuple):
+    """One row of an answer: the best so far, and how many there are to be."""
+
+    entries: NDArray[np.int64]
+    overlaps: NDArray[np.uint16]
+    need: int
+
+
+@compiled
+def by_level(
+    met: NDArray[np.int32],
+    distinct: int,
+    counts: NDArray[np.uint16],
+    base: int,
+    ends: NDArray[np.int64],
+    order: NDArray[np.int32],
+) -> None:
+    """A stable counting sort by overlap: the numbers of overlap c end up in order[ends[c - 1]:ends[c]]."""
+    ends[:] = 0
+    for index in range(distinct):
+        ends[counts[met[index]] - base] += 1
+    total = 0
+    for level in range(ends.shape[0]):
+        size = ends[level]
+        ends[level] = total
+        total += size
+    for index in range(distinct):
+        level = counts[met[index]] - base
+        order[ends[level]] = met[index]
+        ends[level] += 1
+
+
+@compiled
+def take_level(
+    numbers: NDArray[np.int32],
+    level: int,
+    sharing: Sharing,
+    sight: Sight,
+    best: Best,
+    chosen: int,
+    followers: NDArray[np.int64],
+) -> int:
+    """Appends what some heads (ascending, of one overlap) stand for to the best, by age; how many there are then.
+
+    Once enough heads are chosen, all others, and their followers, are younger than these.
+    """
+    first = chosen
+    extra = 0
+    for index in range(numbers.shape[0]):
+        head = whole(numbers[index])
+        if head >= sight.bound or chosen == best.need:
+            break
+        if is_visible(sharing, sight, head):
+            best.entries[chosen] = head
+            chosen += 1
+        if is_marked(sharing.marks, head):
+            extra = add_followers(sharing, sight, head, best.need - first, followers, extra)
+    if extra > 0:
+        chosen = _merge(best.entries, first, chosen, followers, extra, best.need)
+    for index in range(first, chosen):
+        best.overlaps[index] = level
+    return chosen
+
+
+@compiled
+def _merge(row: NDArray[np.int64], first: int, last: int, extra: NDArray[np.int64], count: int, need: int) -> int:
+    """Merges extra[:count], in any order, into row[first:last], ascending, of which `need` fit; the new end."""
+    extra[:count].sort()
+    while last + count > need:
+        if count == 0 or (last > first and row[last - 1] > extra[count - 1]):
+            last -= 1
+        else:
+            count -= 1
+    end = at = last + count
+    while count > 0:
+        at -= 1
+        if last > first and row[last - 1] > extra[count - 1]:
+            last -= 1
+            row[at] = row[last]
+        else:
+            count -= 1
+            row[at] = extra[count]
+    return end
+
+
+@compiled
+def oldest_singles(
+    buffer: NDArray[np.int32],
+    edges: NDArray[np.int64],
+    table: NDArray[np.uint8],
+    sifted: NDArray[np.int32],
+    limit: int,
+    picked: NDArray[np.int32],
+) -> int:
+    """The numbers below a limit that have an overlap of 1; how many.
+
+    They are those that were sifted out for nothing (ascending), and of the beginnings of the lists (buffer[edges[0]:
+    edges[1]] and so on) those that are alone in their slots.
+    """
+    size = 0
+    for index in range(sifted.shape[0]):
+        if sifted[index] >= limit:
+            break
+        picked[size] = sifted[index]
+        size += 1
+    for group in range(edges.shape[0] - 1):
+        for index in range(edges[group], edges[group + 1]):
+            number = buffer[index]
+            if number >= limit:
+                break
+            picked[size] = number
+            size += table[number & (TABLE - 1)] == 1
+    return size

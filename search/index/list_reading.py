@@ -1,0 +1,164 @@
+"""Reading posting lists: finds the list of a term and unpacks it. Their format: `search.index.posting_lists`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.index.compiled import compiled, load64, prefetch, whole
+from search.index.posting_lists import BLOCK, LONG, PARTIAL
+
+__all__ = [
+    "Lists",
+    "list_of",
+    "narrow",
+    "place_of",
+    "prefetch_place",
+    "read_block",
+    "read_list",
+    "read_numbers",
+    "start_list",
+]
+
+_LINE = 64
+_AHEAD = 4
+"""Cache lines of a list that are asked for ahead; the processor asks for those behind by itself."""
+
+
+class Lists(NamedTuple):
+    """The lists of all groups, as compiled code takes them."""
+
+    directory: NDArray[np.uint32]
+    """(groups, 2^directory_bits + 1) offsets from the group's base."""
+    bases: NDArray[np.int64]
+    """(groups,) offsets into `data`."""
+    data: NDArray[np.uint8]
+    rest_bits: int
+    """Of a term: those that the directory does not tell."""
+    rest_bytes: int
+    """Before each list."""
+    number_bytes: int
+
+
+@compiled
+def place_of(lists: Lists, group: int, term: int) -> tuple[int, int]:
+    """Where the lists of a term's place in the directory start and end."""
+    place = term >> lists.rest_bits
+    base = lists.bases[group]
+    return base + whole(lists.directory[group, place]), base + whole(lists.directory[group, place + 1])
+
+
+@compiled
+def _find(data: NDArray[np.uint8], start: int, end: int, rest: int, rest_bytes: int) -> tuple[int, int]:
+    """Where the list with the remaining bits `rest` starts and ends among those of one place; (0, 0): nowhere."""
+    at = start
+    while at < end:
+        word = whole(load64(data, at) & np.uint64((1 << (8 * (rest_bytes + 1))) - 1))
+        found = word & ((1 << (8 * rest_bytes)) - 1)
+        length = word >> (8 * rest_bytes)
+        at += rest_bytes + 1
+        if length == LONG:
+            length = whole(load64(data, at) & np.uint64(0xFFFFFFFF))
+            at += 4
+        if found == rest:
+            return at, at + length
+        if found > rest:
+            return 0, 0
+        at += length
+    return 0, 0
+
+
+@compiled
+def narrow(lists: Lists, start: int, end: int, term: int) -> tuple[int, int]:
+    """Where a term's list starts and ends among those of its place; nowhere: both are equal."""
+    if lists.rest_bits > 0 and end > start:
+        return _find(lists.data, start, end, term & ((1 << lists.rest_bits) - 1), lists.rest_bytes)
+    return start, end
+
+
+@compiled
+def list_of(lists: Lists, group: int, term: int) -> tuple[int, int]:
+    """Where a term's list starts and ends; nowhere: both are equal."""
+    start, end = place_of(lists, group, term)
+    return narrow(lists, start, end, term)
+
+
+@compiled
+def prefetch_place(data: NDArray[np.uint8], start: int, end: int) -> None:
+    """Asks for the beginning of the lists of a place, without waiting."""
+    for line in range(_AHEAD):
+        if start + line * _LINE < end:
+            prefetch(data, start + line * _LINE)
+
+
+@compiled
+def start_list(data: NDArray[np.uint8], start: int, size: int) -> tuple[int, int, bool]:
+    """The first number of a list, where the next one lies, and whether the list is one of few plain numbers."""
+    flag = np.uint64(1) << np.uint64(8 * size - 1)
+    word = load64(data, start)
+    return whole(word & (flag - np.uint64(1))), start + size, (word & flag) != 0
+
+
+@compiled
+def read_block(
+    data: NDArray[np.uint8], at: int, number: int, few: bool, size: int, out: NDArray[np.int32], filled: int
+) -> tuple[int, int]:
+    """Appends the block behind a number, up to 32 numbers; where the next block starts, and the new fill."""
+    if few:
+        out[filled] = whole(load64(data, at) & ((np.uint64(1) << np.uint64(8 * size - 1)) - np.uint64(1)))
+        return at + size, filled + 1
+    head = whole(data[at])
+    at += 1
+    gaps = BLOCK
+    if head & PARTIAL:
+        gaps = whole(data[at])
+        at += 1
+    width = head & (PARTIAL - 1)
+    mask = (np.uint64(1) << np.uint64(width)) - np.uint64(1)
+    bit = whole(0)
+    for index in range(gaps):
+        number += whole((load64(data, at + (bit >> 3)) >> np.uint64(bit & 7)) & mask) + 1
+        bit += width
+        out[filled + index] = number
+    return at + ((bit + 7) >> 3), filled + gaps
+
+
+@compiled
+def read_list(
+    data: NDArray[np.uint8], start: int, end: int, size: int, bound: int, out: NDArray[np.int32], filled: int
+) -> int:
+    """Appends a list to `out`, up to the block that reaches the bound; the new fill, or -1: there is no room."""
+    room = out.shape[0] - BLOCK
+    if filled > room:
+        return -1
+    number, at, few = start_list(data, start, size)
+    out[filled] = number
+    filled += 1
+    while at < end and number < bound:
+        if filled > room:
+            return -1
+        at, filled = read_block(data, at, number, few, size, out, filled)
+        number = whole(out[filled - 1])
+    return filled
+
+
+@compiled
+def read_numbers(
+    data: NDArray[np.uint8], start: int, end: int, size: int, bound: int, most: int, out: NDArray[np.int32]
+) -> int:
+    """Unpacks the first numbers of a list that are below a bound, at most `most`; how many.
+
+    `out` has room for a block more than that.
+    """
+    number, at, few = start_list(data, start, size)
+    out[0] = number
+    filled = 1
+    while at < end and number < bound and filled < most:
+        at, filled = read_block(data, at, number, few, size, out, filled)
+        number = whole(out[filled - 1])
+    filled = min(filled, most)
+    while filled > 0 and out[filled - 1] >= bound:
+        filled -= 1
+    return filled

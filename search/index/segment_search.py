@@ -1,0 +1,326 @@
+"""The compiled search of one sealed segment: which entries share the most terms with each of a batch of queries.
+
+A query goes through these steps, its lists being asked for from memory while the query before it is answered:
+
+1. *Read*: the lists are unpacked into a buffer (`search.index.list_reading`).
+2. *Count* (`search.index.counting`): numbers that may have an overlap of some threshold or more are sifted out and
+   counted exactly.
+3. *Choose* (`search.index.choosing`), from the highest overlap down, until enough visible entries were met. Were there
+   too few, the threshold is lowered, down to 2.
+4. Entries of overlap 1 are taken by age from the buffer, those below a limit first: lists begin with their oldest
+   entries.
+
+A query whose lists do not fit into the buffer is counted exactly at once.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.index.choosing import Best, by_level, oldest_singles, take_level
+from search.index.compiled import compiled, prefetch, whole
+from search.index.counting import (
+    TABLE,
+    count_each,
+    count_lists,
+    fresh_base,
+    of_overlap,
+    sift,
+    table_levels,
+    tally,
+)
+from search.index.list_reading import Lists, narrow, place_of, prefetch_place, read_list
+from search.index.selection import sort_numbers
+from search.index.sharing import Sharing, Sight
+
+__all__ = ["Batch", "Hits", "Workspace", "search_segment"]
+
+_STRIDE = 16
+"""Every so manieth slot of the table is looked at to guess a threshold."""
+
+_FEW = TABLE // 8
+"""Up to so many postings hardly share slots by chance: their threshold is not guessed."""
+
+
+class Batch(NamedTuple):
+    """Queries, row by row, as one source sees them."""
+
+    terms: NDArray[np.uint32]
+    """(n, groups)"""
+    as_of: NDArray[np.int64]
+    """(n,) entries must lie before this place and be visible from it."""
+    excluded: NDArray[np.int64]
+    """(n,) an entry of this source that is not to be found, or -1."""
+    least: NDArray[np.int64]
+    """(n,) the lowest overlap wanted, at least 1."""
+    wanted: NDArray[np.int64]
+    """(n,) how many entries at most."""
+
+
+class Hits(NamedTuple):
+    """What one source found: rows by overlap, then age, filled up to `sizes`."""
+
+    entries: NDArray[np.int64]
+    """(n, k)"""
+    overlaps: NDArray[np.uint16]
+    """(n, k)"""
+    sizes: NDArray[np.int64]
+    """(n,)"""
+    touched: NDArray[np.int64]
+    """(n,) postings that were read."""
+
+    @staticmethod
+    def empty(queries: int, k: int) -> Hits:
+        """Nothing found yet."""
+        return Hits(
+            np.zeros((queries, k), np.int64),
+            np.zeros((queries, k), np.uint16),
+            np.zeros(queries, np.int64),
+            np.zeros(queries, np.int64),
+        )
+
+
+class Workspace(NamedTuple):
+    """Working memory of one thread."""
+
+    table: NDArray[np.uint8]
+    """(TABLE,) zero before and after a search."""
+    buffer: NDArray[np.int32]
+    """(BUFFER,)"""
+    met: NDArray[np.int32]
+    """(BUFFER + 1,)"""
+    order: NDArray[np.int32]
+    """(2 * BUFFER + 2,)"""
+    counts: NDArray[np.uint16]
+    """(entries,) no counter is above where counting starts."""
+    pool: NDArray[np.int64]
+    """(more than twice the most that is wanted,)"""
+
+
+@compiled
+def _locate(
+    lists: Lists, terms: NDArray[np.uint32], turn: int, starts: NDArray[np.int64], ends: NDArray[np.int64]
+) -> None:
+    """Finds the places of a query's lists and asks for these lists, and for the places of the query after it."""
+    groups = terms.shape[1]
+    for group in range(groups):
+        start, end = place_of(lists, group, whole(terms[turn, group]))
+        starts[group] = start
+        ends[group] = end
+        prefetch_place(lists.data, start, end)
+    if turn + 1 < terms.shape[0]:
+        for group in range(groups):
+            prefetch(lists.directory[group], whole(terms[turn + 1, group]) >> lists.rest_bits)
+
+
+@compiled
+def _read(
+    lists: Lists,
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    bound: int,
+    work: Workspace,
+    edges: NDArray[np.int64],
+) -> int:
+    """Unpacks all lists of a query; how many postings there are, or -1: they do not fit."""
+    filled = 0
+    for group in range(starts.shape[0]):
+        if ends[group] > starts[group]:
+            filled = read_list(lists.data, starts[group], ends[group], lists.number_bytes, bound, work.buffer, filled)
+            if filled < 0:
+                return -1
+        edges[group + 1] = filled
+    return filled
+
+
+@compiled
+def _threshold(levels: NDArray[np.int64], enough: int) -> int:
+    """The highest level that so many have, with those above it; at least 1."""
+    level = levels.shape[0] - 1
+    found = levels[level]
+    while level > 1 and found < enough:
+        level -= 1
+        found += levels[level]
+    return level
+
+
+@compiled
+def _take_levels(
+    met: NDArray[np.int32],
+    distinct: int,
+    base: int,
+    lowest: int,
+    sharing: Sharing,
+    sight: Sight,
+    best: Best,
+    work: Workspace,
+    ends: NDArray[np.int64],
+    order: NDArray[np.int32],
+) -> int:
+    """Chooses among what was counted exactly, from the highest overlap down to the lowest; how many were chosen."""
+    sort_numbers(met, distinct, sharing.hidden.shape[0], order)
+    by_level(met, distinct, work.counts, base, ends, order)
+    chosen = 0
+    level = ends.shape[0] - 1
+    while level >= lowest and chosen < best.need:
+        if ends[level] > ends[level - 1]:
+            chosen = take_level(order[ends[level - 1] : ends[level]], level, sharing, sight, best, chosen, work.pool)
+        level -= 1
+    return chosen
+
+
+@compiled
+def _take_singles(
+    alone: int,
+    edges: NDArray[np.int64],
+    sifted: int,
+    sharing: Sharing,
+    sight: Sight,
+    best: Best,
+    chosen: int,
+    work: Workspace,
+) -> int:
+    """Appends the oldest entries of overlap 1; how many were chosen then. The first `sifted` of `order` are some."""
+    missing = best.need - chosen
+    limit = sight.bound
+    if alone > 4 * missing:
+        limit = max(64, sight.bound * 5 * missing // (4 * alone))
+    while True:
+        limit = min(limit, sight.bound)
+        picked = oldest_singles(work.buffer, edges, work.table, work.order[:sifted], limit, work.met)
+        sort_numbers(work.met, picked, limit, work.order[sifted:])
+        last = take_level(work.met[:picked], 1, sharing, sight, best, chosen, work.pool)
+        # Heads at or above the limit have no entry below it.
+        if limit >= sight.bound or (last == best.need and best.entries[last - 1] < limit):
+            return last
+        limit *= 4
+
+
+@compiled
+def _search_buffer(
+    filled: int,
+    edges: NDArray[np.int64],
+    least: int,
+    sharing: Sharing,
+    sight: Sight,
+    best: Best,
+    work: Workspace,
+    base: int,
+    ends: NDArray[np.int64],
+) -> tuple[int, int]:
+    """Answers from unpacked lists; how many were chosen, and where counting starts next."""
+    groups = ends.shape[0] - 1
+    floor = max(least, 2)
+    tally(work.buffer, filled, work.table)
+    threshold = floor
+    if filled > _FEW:
+        table_levels(work.table, _STRIDE, ends)
+        threshold = max(floor, _threshold(ends, best.need // _STRIDE + 1) - 1)
+    step = 1
+    while True:
+        kept = sift(work.buffer, filled, work.table, threshold, work.met)
+        base = fresh_base(work.counts, base, groups)
+        distinct = count_each(work.met, kept, work.counts, base, work.met, 0)
+        chosen = _take_levels(work.met, distinct, base, threshold, sharing, sight, best, work, ends, work.order)
+        base += groups
+        if chosen == best.need or threshold == floor:
+            break
+        threshold = max(floor, threshold - step)
+        step *= 2
+    if least <= 1 and chosen < best.need:
+        alone = filled - kept + ends[1]
+        chosen = _take_singles(alone, edges, ends[1], sharing, sight, best, chosen, work)
+    work.table[:] = 0
+    return chosen, base
+
+
+@compiled
+def _search_lists(
+    lists: Lists,
+    starts: NDArray[np.int64],
+    stops: NDArray[np.int64],
+    least: int,
+    sharing: Sharing,
+    sight: Sight,
+    best: Best,
+    work: Workspace,
+    base: int,
+    ends: NDArray[np.int64],
+) -> tuple[int, int, int]:
+    """Answers from lists of any length; how many were chosen, where counting starts next, and the postings read."""
+    groups = ends.shape[0] - 1
+    entries = sharing.hidden.shape[0]
+    base = fresh_base(work.counts, base, groups)
+    every = np.empty(entries + 1, np.int32)
+    met = np.empty(entries + 1, np.int32)
+    order = np.empty(2 * entries + 2, np.int32)
+    distinct, read = count_lists(lists, starts, stops, sight.bound, work.buffer, work.counts, base, every)
+    ends[:] = 0
+    for index in range(distinct):
+        ends[work.counts[every[index]] - base] += 1
+    threshold = max(least, _threshold(ends, best.need))
+    while True:
+        kept = of_overlap(every, distinct, work.counts, base, threshold, met)
+        chosen = _take_levels(met, kept, base, threshold, sharing, sight, best, work, ends, order)
+        if chosen == best.need or threshold == least:
+            return chosen, base + groups, read
+        threshold = max(least, threshold // 2)
+
+
+@compiled
+def search_segment(
+    batch: Batch,
+    bounds: NDArray[np.int64],
+    lists: Lists,
+    sharing: Sharing,
+    work: Workspace,
+    base: int,
+    hits: Hits,
+) -> int:
+    """For each query the best entries of the segment, by overlap, then age.
+
+    Args:
+        batch: The queries.
+        bounds: (n,) only entries below are searched.
+        lists: Of the segment.
+        sharing: Of the segment.
+        work: Scratch, large enough for the segment and the batch.
+        base: Where counting starts.
+        hits: Out; as wide as the most that is wanted.
+
+    Returns:
+        Where counting starts next time.
+    """
+    queries, groups = batch.terms.shape
+    starts = np.empty((2, groups), np.int64)
+    stops = np.empty((2, groups), np.int64)
+    ends = np.empty(groups + 1, np.int64)
+    edges = np.zeros(groups + 1, np.int64)
+    for turn in range(queries + 1):
+        if turn < queries:
+            _locate(lists, batch.terms, turn, starts[turn & 1], stops[turn & 1])
+        if turn == 0:
+            continue
+        row = turn - 1
+        hits.sizes[row] = 0
+        if bounds[row] <= 0 or batch.wanted[row] <= 0 or batch.least[row] > groups:
+            continue
+        mine, until = starts[row & 1], stops[row & 1]
+        if lists.rest_bits > 0:
+            for group in range(groups):
+                mine[group], until[group] = narrow(lists, mine[group], until[group], whole(batch.terms[row, group]))
+        sight = Sight(bounds[row], batch.as_of[row], batch.excluded[row])
+        best = Best(hits.entries[row], hits.overlaps[row], batch.wanted[row])
+        least = batch.least[row]
+        read = _read(lists, mine, until, sight.bound, work, edges)
+        if read >= 0:
+            hits.sizes[row], base = _search_buffer(read, edges, least, sharing, sight, best, work, base, ends)
+        else:
+            hits.sizes[row], base, read = _search_lists(
+                lists, mine, until, least, sharing, sight, best, work, base, ends
+            )
+        hits.touched[row] += read
+    return base
