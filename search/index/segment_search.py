@@ -139,7 +139,7 @@ def _read(
 @compiled
 def _threshold(levels: NDArray[np.int64], enough: int) -> int:
     """The highest level that so many have, with those above it; at least 1."""
-    level = levels.shape[0] - 1
+    level: int = levels.shape[0] - 1
     found = levels[level]
     while level > 1 and found < enough:
         level -= 1

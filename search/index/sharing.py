@@ -48,7 +48,7 @@ class Sight(NamedTuple):
 @compiled
 def is_marked(bitmap: NDArray[np.uint64], entry: int) -> bool:
     """Whether an entry's bit is set."""
-    return ((bitmap[entry >> 6] >> np.uint64(entry & 63)) & np.uint64(1)) != 0
+    return bool((bitmap[entry >> 6] >> np.uint64(entry & 63)) & np.uint64(1))
 
 
 @compiled
@@ -59,7 +59,7 @@ def is_visible(sharing: Sharing, sight: Sight, entry: int) -> bool:
     if not is_marked(sharing.marks, entry):
         return True
     hidden = sharing.hidden[entry]
-    return hidden == 0 or sight.as_of < hidden
+    return bool(hidden == 0 or sight.as_of < hidden)
 
 
 @compiled
