@@ -46,6 +46,7 @@ def search_server_settings(settings: Settings, signal_name: str | None = None) -
         score_dimension=signal.score_embedding.dimension,
         index_sync=signal.index.sync,
         max_postings=signal.index.max_postings,
+        background_bytes_per_s=signal.index.background_mb_per_s * 1e6,
         chosen=chosen_density(signal),
         admission=AdmissionPolicy(**signal.search.admission.model_dump()),
         token=settings.api_token,

@@ -203,6 +203,8 @@ class TermIndexSettings(_Section):
     """Whether each batch waits for the disk; without it a crash of the machine (not of the process) may lose some."""
     max_postings: Annotated[int, Field(ge=1024)] = 100_000_000
     """Postings that one search touches at most; above it the oldest of each list count, and the answer says so."""
+    background_mb_per_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 16.0
+    """MB of segments that sealing and merging make a second beside calls; 0 sets no limit."""
 
 
 class ServerSettings(_Section):

@@ -80,7 +80,7 @@ class SegmentedIndex(TermIndex):
         except BaseException:
             self._folder.close()
             raise
-        self._housekeeping = Housekeeping(self._store, background)
+        self._housekeeping = Housekeeping(self._store, background, settings.background_bytes_per_s)
 
     @property
     def position(self) -> LogPosition:
@@ -104,6 +104,9 @@ class SegmentedIndex(TermIndex):
 
     def insert_and_search(self, log_id: str, records: Sequence[Record]) -> list[Answer]:
         """See `TermIndex`."""
+        self._check_open()
+        if records and records[-1].offset > self._position.offset:
+            self._housekeeping.make_room()
         with self._writer:
             self._check_open()
             new = records[check_records(log_id, records, self._position, self._settings.shape) :]
@@ -199,7 +202,6 @@ class SegmentedIndex(TermIndex):
             raise IndexBrokenError("the index failed after a write and must be opened anew")
 
     def _insert(self, log_id: str, new: Sequence[Record]) -> None:
-        self._housekeeping.make_room()
         image_ids = list({record.image_id for record in new})
         placed = self._store.state.placements(image_ids)
         latest = {one: found[-1].version for one, found in zip(image_ids, placed, strict=True) if found}

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.index.compiled import compiled, whole
+from search.index.pace import Pace
 
 __all__ = [
     "BLOCK",
@@ -251,13 +252,19 @@ def _write_group(
     return at
 
 
-def invert(rows: NDArray[np.uint8], numbers: NDArray[np.uint32], shape: ListShape) -> PostingLists:
+def invert(
+    rows: NDArray[np.uint8], numbers: NDArray[np.uint32], shape: ListShape, pace: Pace | None = None
+) -> PostingLists:
     """The posting lists of entries with the given terms.
 
     Args:
         rows: (n, bytes) their terms, packed.
         numbers: (n,) the entries' numbers, ascending.
         shape: Of the lists; its `number_bytes` hold the largest number.
+        pace: How fast; groups are its slices.
+
+    Raises:
+        WorkStopped: The pace says so.
     """
     n = len(rows)
     directory = np.empty((shape.groups, 2**shape.directory_bits + 1), np.uint32)
@@ -278,6 +285,8 @@ def invert(rows: NDArray[np.uint8], numbers: NDArray[np.uint32], shape: ListShap
         bases[group] = base
         parts.append(scratch[:end].copy())
         base += end
+        if pace is not None:
+            pace.spend(end)
     parts.append(np.zeros(PADDING, np.uint8))
     return PostingLists(
         shape, directory, bases, np.concatenate(parts),

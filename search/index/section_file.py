@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import mmap
-import os
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -25,6 +24,8 @@ from numpy.typing import NDArray
 
 from search.errors import MismatchError
 from search.index.errors import IndexDamagedError
+from search.index.pace import Pace
+from search.index.sliced_file import SlicedFile
 
 __all__ = ["SECTION_FORMAT", "SectionFile", "write_sections"]
 
@@ -35,23 +36,30 @@ _MAGIC = b"NDSG"
 _START = struct.Struct("<4sIII")
 _ALIGNMENT = 64
 _CHUNK = 2**20
-"""Bytes that are written or checked at a time; the GIL is free meanwhile."""
+"""Bytes that are checked at a time; the GIL is free meanwhile."""
 
 Parts = Iterable[NDArray[Any]]
 """The rows of a section, in any number of arrays."""
 
 
-def write_sections(path: Path, facts: Mapping[str, Any], sections: Mapping[str, Parts], sync: bool = True) -> int:
+def write_sections(
+    path: Path, facts: Mapping[str, Any], sections: Mapping[str, Parts], sync: bool = True, pace: Pace | None = None
+) -> int:
     """Writes a file whole; when this returns it has its name, and survives a crash of the machine.
 
     Args:
-        path: A file beside it, with ".tmp" behind its name, is written first.
+        path: A file beside it, with ".tmp" behind its name, is written first; an error leaves neither.
         facts: About the whole; values of JSON.
         sections: By name; the arrays of one section have one type and agree in all but their first dimension.
         sync: Whether to wait for the disk.
+        pace: How fast it is written.
 
     Returns:
         The size of the file.
+
+    Raises:
+        OSError: It could not be written.
+        WorkStopped: The pace says so.
     """
     arrays = {name: [np.ascontiguousarray(part) for part in parts] for name, parts in sections.items()}
     described: dict[str, dict[str, Any]] = {}
@@ -63,20 +71,13 @@ def write_sections(path: Path, facts: Mapping[str, Any], sections: Mapping[str, 
             "offset": 0,
         }
     header, size = _place(dict(facts), described)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(_START.pack(_MAGIC, SECTION_FORMAT, len(header), crc32c(header)))
-        file.write(header)
+    with SlicedFile(path, size, sync, pace) as file:
+        file.write_at(0, _START.pack(_MAGIC, SECTION_FORMAT, len(header), crc32c(header)) + header)
         for name, parts in arrays.items():
-            file.seek(described[name]["offset"])
+            at = described[name]["offset"]
             for part in parts:
-                for chunk in _chunks(part):
-                    file.write(chunk)
-        file.truncate(size)
-        file.flush()
-        if sync:
-            os.fsync(file.fileno())
-    temporary.replace(path)
+                file.write_at(at, _bytes_of(part))
+                at += part.nbytes
     return size
 
 
@@ -153,14 +154,14 @@ def _header(facts: dict[str, Any], described: dict[str, dict[str, Any]], size: i
     return json.dumps({"facts": facts, "size": size, "sections": described}, sort_keys=True).encode()
 
 
-def _chunks(array: NDArray[Any]) -> Iterable[memoryview]:
-    view = memoryview(array.reshape(-1).view(np.uint8).data)
-    return (view[at : at + _CHUNK] for at in range(0, len(view), _CHUNK))
+def _bytes_of(array: NDArray[Any]) -> memoryview:
+    return memoryview(array.reshape(-1).view(np.uint8).data)
 
 
 def _checksum(parts: Parts) -> int:
     checksum = 0
     for part in parts:
-        for chunk in _chunks(part):
-            checksum = crc32c(chunk, checksum)
+        view = _bytes_of(part)
+        for at in range(0, len(view), _CHUNK):
+            checksum = crc32c(view[at : at + _CHUNK], checksum)
     return int(checksum)

@@ -29,6 +29,7 @@ from search.index.columns import Columns, Kind
 from search.index.errors import IndexDamagedError
 from search.index.id_table import IdColumn, IdTable, build_id_table, find_entries
 from search.index.list_reading import Lists
+from search.index.pace import Pace
 from search.index.packing import first_equal_rows, unpack_rows
 from search.index.planning import RecordShape
 from search.index.posting_lists import BLOCK, ListShape, PostingLists, invert
@@ -45,8 +46,15 @@ MAX_SEGMENT_ENTRIES = 2**31 - 1
 """Entry numbers are 32 bits, with their highest bit free."""
 
 
-def write_segment(path: Path, columns: Columns, shape: RecordShape, sync: bool = True) -> None:
-    """Writes the segment of some entries (at least one)."""
+def write_segment(
+    path: Path, columns: Columns, shape: RecordShape, sync: bool = True, pace: Pace | None = None
+) -> None:
+    """Writes the segment of some entries (at least one), as fast as the pace lets it.
+
+    Raises:
+        OSError: It could not be written.
+        WorkStopped: The pace says so.
+    """
     n = len(columns)
     entries = np.flatnonzero(columns.searchable).astype(np.uint32)
     firsts = first_equal_rows(columns.rows)
@@ -54,7 +62,7 @@ def write_segment(path: Path, columns: Columns, shape: RecordShape, sync: bool =
     heads = np.zeros(n, np.bool_)
     heads[entries[is_head]] = True
     head_rows = columns.rows if is_head.all() else columns.rows[is_head]
-    lists = invert(head_rows, entries[is_head], ListShape.of(shape.groups, shape.bits_per_group, n))
+    lists = invert(head_rows, entries[is_head], ListShape.of(shape.groups, shape.bits_per_group, n), pace)
     searchable, head_bits = bitmap_of(columns.searchable), bitmap_of(heads)
     table = build_id_table(columns.ids)
     sections: dict[str, Sequence[NDArray[Any]]] = {
@@ -77,7 +85,7 @@ def write_segment(path: Path, columns: Columns, shape: RecordShape, sync: bool =
         "postings": [lists.data],
         **_sharing(entries, firsts, is_head, n),
     }
-    write_sections(path, _facts(columns, shape, lists, int(is_head.sum())), sections, sync)
+    write_sections(path, _facts(columns, shape, lists, int(is_head.sum())), sections, sync, pace)
 
 
 def _facts(columns: Columns, shape: RecordShape, lists: PostingLists, term_sets: int) -> dict[str, Any]:

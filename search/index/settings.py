@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 from search.errors import SettingsError
 from search.index.folder import Identity
 from search.index.planning import RecordShape
 
-__all__ = ["DEFAULT_MAX_POSTINGS", "IndexSettings"]
+__all__ = ["DEFAULT_BACKGROUND_BYTES_PER_S", "DEFAULT_MAX_POSTINGS", "IndexSettings"]
 
 DEFAULT_MAX_POSTINGS = 100_000_000
 """Postings of one search at most: about a tenth of a second of counting. Ordinary searches touch thousands."""
+
+
+DEFAULT_BACKGROUND_BYTES_PER_S = 16e6
+"""Some 30,000 entries a second, so that 200 a second can be rewritten a hundred times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,8 @@ class IndexSettings:
     """Entries of the tail at which it becomes a sealed segment; a search compares with each entry of the tail."""
     merge_fan: int = 4
     """So many neighbouring segments of about one size are merged into one."""
+    background_bytes_per_s: float = DEFAULT_BACKGROUND_BYTES_PER_S
+    """Bytes of segments that sealing and merging make a second, each, while calls go on; 0 sets no limit."""
 
     def __post_init__(self) -> None:
         """Checks each value against its range."""
@@ -41,6 +48,8 @@ class IndexSettings:
             value = getattr(self, name)
             if value < least:
                 raise SettingsError(f"{name} must be at least {least}, not {value}")
+        if not (isfinite(self.background_bytes_per_s) and self.background_bytes_per_s >= 0):
+            raise SettingsError(f"background_bytes_per_s must be 0 or above, not {self.background_bytes_per_s}")
 
     @property
     def shape(self) -> RecordShape:

@@ -1,33 +1,34 @@
 """The files of an index and the state made of them: what opens, grows, seals, merges and copies.
 
-Two locks. `maintenance` is held by whoever changes which sealed files there are, through all of the work. The writer's
-is held for moments: while the tail grows, and while one state takes the place of another. Files are written first, then
-the manifest that names them, then the state in memory changes, and what it replaced is removed last.
+Three locks. `turn`s: one thread seals and one merges at a time, both through all of the work. `changes` is held while
+one set of sealed files takes the place of another. The writer's is held for moments: while the tail grows, and while
+one state takes the place of another. Files are written first, then the manifest that names them, then the state in
+memory changes, and what it replaced is removed last. Whoever seals adds a segment behind all others, so that what a
+merge replaces stays where it is meanwhile.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from search.errors import BadInputError, UnavailableError
+from search.errors import NeardupError, UnavailableError
 from search.index.columns import Columns
 from search.index.errors import IndexDamagedError
+from search.index.figures import expected_postings, segment_bytes, total_of
 from search.index.hidden_file import read_hidden, write_hidden
 from search.index.interface import IndexBytes, IndexStats
 from search.index.log_chain import LogChain
-from search.index.manifest import Manifest, read_manifest, remove_leftovers, sync_folder, write_manifest
+from search.index.manifest import read_manifest, remove_leftovers, write_manifest
 from search.index.merging import SegmentSize, choose_merge
+from search.index.pace import Pace
+from search.index.rewriting import Succession, hide_all, joined_entries
 from search.index.segment import MAX_SEGMENT_ENTRIES, Segment, write_segment
 from search.index.settings import IndexSettings
-from search.index.source import Source
+from search.index.snapshot import write_snapshot
 from search.index.state import State
 from search.index.tail import Tail
 from search.types import LogPosition
@@ -41,17 +42,8 @@ _MOST_FROZEN = 8
 
 _ROOM_WAIT_S = 5.0
 
-_PARTS = {
-    "postings": ("postings",),
-    "dictionary": ("directory", "bases"),
-    "sharing": ("shares", "shared_heads", "shared_starts", "shared_entries", "follower_entries", "follower_heads",
-                "heads", "heads_counts"),
-    "terms": ("terms",),
-    "codes": ("codes", "searchable", "searchable_counts"),
-    "ids": ("id_offsets", "ids", "id_buckets", "id_tags", "id_entries"),
-    "places": ("places", "versions", "kinds"),
-}  # fmt: skip
-"""Sections by part of `IndexBytes`."""
+_MANY_MERGES = 8
+"""Merges' worth of segments: so many cost every search more than merging at full speed does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +69,9 @@ class Storehouse:
         self._path = folder
         self._settings = settings
         self._writer = writer
-        self._maintenance = threading.RLock()
+        self._changes = threading.RLock()
+        self._seal_turn, self._merge_turn = threading.Lock(), threading.Lock()
         self._room = threading.Event()
-        self._room.set()
         manifest = read_manifest(folder)
         if manifest is None:
             raise IndexDamagedError(f"the manifest of {folder} is missing: restore it, or build the index anew")
@@ -92,6 +84,7 @@ class Storehouse:
         if manifest.hidden is not None:
             read_hidden(folder / manifest.hidden, segments)
         self.state = State(segments, (Tail(settings.shape),))
+        self._hidden_bytes = self._size_of(manifest.hidden)
         self._frozen: list[_Frozen] = []
         self._merging = False
         self._logs = LogChain(folder, manifest.first_log, settings.sync)
@@ -100,7 +93,7 @@ class Storehouse:
     def images(self) -> int:
         """Searchable entries of the sealed segments that are in sight."""
         segments = self.state.segments
-        return sum(one.facts["searchable"] - sum(map(one.is_searchable, one.hides)) for one in segments)
+        return total_of(segments, "searchable") - sum(sum(map(one.is_searchable, one.hides)) for one in segments)
 
     def replay(self) -> Iterator[tuple[str, bytes]]:
         """See `LogChain.replay`."""
@@ -120,7 +113,7 @@ class Storehouse:
         return len(self._frozen) >= _MOST_FROZEN
 
     def wait_for_room(self) -> None:
-        """Waits a while when too many full tails wait to be sealed.
+        """Waits a while when too many full tails wait to be sealed. Never under the writer's lock: sealing needs it.
 
         Raises:
             UnavailableError: They still do: the disk is full or too slow.
@@ -144,189 +137,163 @@ class Storehouse:
         """See `TermIndex.release`."""
         self._released = max(self._released, offset)
 
-    def step(self, stopping: Callable[[], bool]) -> bool:
-        """Seals one full tail, else merges once; whether there was anything to do.
+    @property
+    def sealing_is_urgent(self) -> bool:
+        """Whether more than one full tail waits: each search compares with all of their entries."""
+        return len(self._frozen) > 1
+
+    @property
+    def merging_is_urgent(self) -> bool:
+        """Whether there are more segments than merging in peace ever leaves."""
+        return len(self.state.segments) > _MANY_MERGES * self._settings.merge_fan
+
+    def seal(self, pace: Pace | None = None) -> bool:
+        """Makes a segment of the oldest full tail; whether there was one.
 
         Raises:
             OSError: It could not be written; nothing changed.
+            WorkStopped: The pace says so; nothing changed.
         """
-        with self._maintenance:
-            if self._frozen:
-                self._seal(self._frozen[0])
-                return True
+        with self._seal_turn:
+            if not self._frozen:
+                return False
+            self._seal(self._frozen[0], pace)
+            return True
+
+    def merge(self, pace: Pace | None = None) -> bool:
+        """Makes one segment of some neighbours; whether there was anything to merge. Raises as `seal` does."""
+        with self._merge_turn:
+            segments = self.state.segments
             chosen = choose_merge(
-                self._sizes(), self._settings.seal_entries, self._settings.merge_fan, MAX_SEGMENT_ENTRIES
+                self._sizes(segments), self._settings.seal_entries, self._settings.merge_fan, MAX_SEGMENT_ENTRIES
             )
             if chosen is None:
                 return False
-            return self._merge(*chosen, stopping)
+            self._merging = True
+            try:
+                self._merge(chosen[0], segments[slice(*chosen)], pace)
+            finally:
+                self._merging = False
+            return True
 
     def stats(self, position: LogPosition, images: int, queries: int, query_postings: int) -> IndexStats:
         """See `TermIndex.stats`."""
         state = self.state
-        facts = [one.facts for one in state.segments]
-        searchable = sum(one["searchable"] for one in facts)
-        # A query drawn from all segments meets in each about what a query drawn from that one does.
-        expected = sum(one["squares"] / max(1, one["term_sets"]) for one in facts)
         return IndexStats(
             position=position,
             released=self._released,
             images=images,
             entries=sum(len(source.places) for source in state.sources),
-            segments=len(facts),
+            segments=len(state.segments),
             tail=sum(len(tail) for tail in state.tails),
             merging=self._merging,
             bytes=self.bytes(),
-            term_sets=sum(one["term_sets"] for one in facts),
-            postings=sum(one["postings"] for one in facts),
-            posting_lists=sum(one["lists"] for one in facts),
-            expected_postings=expected if searchable else 0.0,
+            term_sets=total_of(state.segments, "term_sets"),
+            postings=total_of(state.segments, "postings"),
+            posting_lists=total_of(state.segments, "lists"),
+            expected_postings=expected_postings(state.segments),
             queries=queries,
             query_postings=query_postings,
         )
 
     def bytes(self) -> IndexBytes:
         """Bytes of all files by part."""
-        manifest = self.manifest
-        sections = [one.section_bytes for one in self.state.segments]
-        parts = {part: sum(one[name] for one in sections for name in names) for part, names in _PARTS.items()}
-        hidden = (self._path / manifest.hidden).stat().st_size if manifest.hidden else 0
-        return IndexBytes(**parts, removed=hidden, log=self._logs.size)
+        return segment_bytes(self.state.segments, self._hidden_bytes, self._logs.size)
 
     def snapshot(self, folder: Path, position: Callable[[], LogPosition]) -> LogPosition:
         """See `TermIndex.snapshot`."""
-        with self._maintenance:
-            try:
-                folder.mkdir(parents=True)
-            except FileExistsError as error:
-                raise BadInputError(f"{folder} exists: a snapshot makes its own folder") from error
-            try:
-                with self._writer:
-                    logs, at, manifest = self._logs.sizes(), position(), replace(self.manifest, released=self._released)
-                for name in (*manifest.segments, *([manifest.hidden] if manifest.hidden else [])):
-                    os.link(self._path / name, folder / name)
-                for name, size in logs.items():
-                    _copy(self._path / name, folder / name, size)
-                shutil.copyfile(self._path / "index.json", folder / "index.json")
-                write_manifest(folder, manifest)
-            except OSError as error:
-                shutil.rmtree(folder, ignore_errors=True)
-                raise UnavailableError(f"cannot write the snapshot {folder}: {error.strerror}") from error
-            sync_folder(folder.parent)
+        with self._changes:
+            with self._writer:
+                logs, at, manifest = self._logs.sizes(), position(), replace(self.manifest, released=self._released)
+            write_snapshot(self._path, folder, manifest, logs)
             return at
 
-    def _sizes(self) -> list[SegmentSize]:
+    def _sizes(self, segments: Sequence[Segment]) -> list[SegmentSize]:
         released = self._released
         return [
             SegmentSize(
                 len(one), sum(value - 1 <= released for value in one.hides.copy().values()), one.section_bytes["ids"]
             )
-            for one in self.state.segments
+            for one in segments
         ]
 
-    def _seal(self, frozen: _Frozen) -> None:
-        """Makes a segment of the oldest full tail."""
-        name, manifest = self.manifest.numbered("segment")
-        start = len(frozen.tail.hide_order)
-        hides = frozen.tail.hides.copy()
-        segment = self._write(name, frozen.tail.columns())
-        _hide_all(segment, hides)
-        segments = self.state.segments
-        manifest = replace(
-            manifest,
-            segments=(*manifest.segments, name),
-            first_log=frozen.next_log,
-            position=frozen.position,
-        )
-        self._commit(manifest, (*segments, segment))
-        with self._writer:
-            _follow(segment, [(frozen.tail, 0, start)])
-            self.state = State((*segments, segment), self.state.tails[1:])
-            self._frozen.pop(0)
-            self._logs.drop_before(frozen.next_log)
+    def _seal(self, frozen: _Frozen, pace: Pace | None) -> None:
+        succession = Succession([frozen.tail])
+        segment = self._write(frozen.tail.columns(), succession.hides[0], pace)
+        with self._changes:
+            segments = (*self.state.segments, segment)
+            self._commit(segment, segments, first_log=frozen.next_log, position=frozen.position)
+            with self._writer:
+                succession.follow(segment)
+                self.state = State(segments, self.state.tails[1:])
+                self._frozen.pop(0)
+                self._logs.drop_before(frozen.next_log)
         self._room.set()
 
-    def _merge(self, first: int, last: int, stopping: Callable[[], bool]) -> bool:
+    def _merge(self, first: int, old: Sequence[Segment], pace: Pace | None) -> None:
         """Makes one segment of some neighbours, without what no search can find any more."""
-        self._merging = True
-        try:
-            segments = self.state.segments
-            old = segments[first:last]
-            name, manifest = self.manifest.numbered("segment")
-            starts = [len(one.hide_order) for one in old]
-            hides = [one.hides.copy() for one in old]
-            columns, kept = _merged(old, hides, self._released)
-            merged = self._write(name, columns)
-            _hide_all(merged, kept)
-            if stopping():
-                merged.path.unlink()
-                return False
-            names = (*manifest.segments[:first], name, *manifest.segments[last:])
-            merged_segments = (*segments[:first], merged, *segments[last:])
-            self._commit(replace(manifest, segments=names, released=self._released), merged_segments)
-            edges = [0]
-            for one in old:
-                edges.append(edges[-1] + len(one))
+        released = self._released
+        succession = Succession(old)
+        merged = self._write(*joined_entries(old, succession.hides, released), pace)
+        with self._changes:
+            now = self.state.segments
+            segments = (*now[:first], merged, *now[first + len(old) :])
+            # A tail that was sealed meanwhile took the log of what was hidden meanwhile with it.
+            succession.follow(merged)
+            self._commit(merged, segments, released=released)
             with self._writer:
-                _follow(merged, list(zip(old, edges, starts, strict=False)))
-                self.state = State(merged_segments, self.state.tails)
-            for one in old:
-                one.path.unlink()
-            return True
-        finally:
-            self._merging = False
+                succession.follow(merged)
+                self.state = State(segments, self.state.tails)
+        for one in old:
+            one.path.unlink(missing_ok=True)
 
-    def _write(self, name: str, columns: Columns) -> Segment:
-        path = self._path / name
-        write_segment(path, columns, self._settings.shape, self._settings.sync)
-        return Segment(path, self._settings.shape)
+    def _write(self, columns: Columns, hides: dict[int, int], pace: Pace | None) -> Segment:
+        path = self._path / self._new_name("segment")
+        write_segment(path, columns, self._settings.shape, self._settings.sync, pace)
+        segment = Segment(path, self._settings.shape)
+        hide_all(segment, hides)
+        return segment
 
-    def _commit(self, manifest: Manifest, segments: Sequence[Segment]) -> None:
-        """Writes down what is hidden in these segments, and the manifest; removes the file that this replaces."""
+    def _new_name(self, kind: str) -> str:
+        with self._changes:
+            name, self.manifest = self.manifest.numbered(kind)
+            return name
+
+    def _commit(self, new: Segment, segments: Sequence[Segment], **changes: int | LogPosition) -> None:
+        """Writes down what is hidden in these segments, and the manifest; removes the file that this replaces.
+
+        Args:
+            new: The segment that was just written; an error removes it.
+            segments: All that there are then, in order of age.
+            changes: Of the manifest beside that.
+        """
         before = self.manifest.hidden
         hides = [one.hides.copy() for one in segments]
-        hidden, manifest = manifest.numbered("hidden") if any(hides) else (None, manifest)
-        if hidden is not None:
-            write_hidden(self._path / hidden, segments, hides, self._settings.sync)
-        manifest = replace(manifest, hidden=hidden)
-        write_manifest(self._path, manifest, self._settings.sync)
-        self.manifest = manifest
+        hidden = self._new_name("hidden") if any(hides) else None
+        try:
+            if hidden is not None:
+                write_hidden(self._path / hidden, segments, hides, self._settings.sync)
+            names = tuple(one.path.name for one in segments)
+            manifest = replace(self.manifest, segments=names, hidden=hidden, **changes)  # type: ignore[arg-type]
+            write_manifest(self._path, manifest, self._settings.sync)
+        except OSError:
+            self._remove_unnamed(new.path.name, hidden)
+            raise
+        self.manifest, self._hidden_bytes = manifest, self._size_of(hidden)
         if before is not None:
             (self._path / before).unlink(missing_ok=True)
 
+    def _size_of(self, name: str | None) -> int:
+        return 0 if name is None else (self._path / name).stat().st_size
 
-def _merged(old: Sequence[Segment], hides: Sequence[dict[int, int]], released: int) -> tuple[Columns, dict[int, int]]:
-    """The entries of some neighbours as one, and what stays hidden among them."""
-    parts, kept, edge = [], {}, 0
-    for segment, hidden in zip(old, hides, strict=True):
-        dropped = sorted(e for e, value in hidden.items() if value - 1 <= released and segment.is_searchable(e))
-        gone = set(dropped)
-        parts.append(segment.columns().without(np.array(dropped, np.int64)))
-        kept.update({edge + entry: value for entry, value in hidden.items() if entry not in gone})
-        edge += len(segment)
-    return Columns.joined(parts), kept
-
-
-def _hide_all(source: Source, hides: dict[int, int]) -> None:
-    for entry, value in hides.items():
-        source.hide(entry, value - 1)
-
-
-def _follow(new: Source, old: Sequence[tuple[Source, int, int]]) -> None:
-    """Hides in a new source what was hidden in old ones since: (source, its first entry in the new one, since when)."""
-    for source, edge, start in old:
-        for entry in source.hide_order[start:]:
-            new.hide(edge + entry, source.hides[entry] - 1)
-
-
-def _copy(source: Path, target: Path, size: int) -> None:
-    """Copies the first bytes of a file, and waits for the disk."""
-    with source.open("rb") as reader, target.open("wb") as writer:
-        while size > 0:
-            chunk = reader.read(min(size, 2**20))
-            if not chunk:
-                raise OSError(5, f"{source} is shorter than it was")
-            writer.write(chunk)
-            size -= len(chunk)
-        writer.flush()
-        os.fsync(writer.fileno())
+    def _remove_unnamed(self, *names: str | None) -> None:
+        """Removes new files after an error, but for those that the manifest names: it may have been replaced all the
+        same, with only the last sync failing."""
+        try:
+            written = read_manifest(self._path)
+        except NeardupError:
+            return
+        kept = () if written is None else (*written.segments, written.hidden)
+        for name in names:
+            if name is not None and name not in kept:
+                (self._path / name).unlink(missing_ok=True)

@@ -21,7 +21,7 @@ from search.index.folder import Identity
 from search.index.home import IndexHome
 from search.index.interface import TermIndex
 from search.index.opening import open_term_index, warm_up
-from search.index.settings import DEFAULT_MAX_POSTINGS, IndexSettings
+from search.index.settings import DEFAULT_BACKGROUND_BYTES_PER_S, DEFAULT_MAX_POSTINGS, IndexSettings
 from search.score_codes import CodeSettings, ScoreCodes
 from search.serving import search_pb2_grpc
 from search.serving.blas import use_one_blas_thread
@@ -63,6 +63,8 @@ class SearchServerSettings:
     """Whether the index waits for the disk before it acknowledges; without it only a crash of the machine matters."""
     max_postings: int = DEFAULT_MAX_POSTINGS
     """Postings that one search touches at most."""
+    background_bytes_per_s: float = DEFAULT_BACKGROUND_BYTES_PER_S
+    """Bytes of segments that sealing and merging make a second, each; 0 sets no limit."""
     chosen: ChosenDensity | None = None
     """The density that the terms were chosen for."""
     admission: AdmissionPolicy = field(default_factory=AdmissionPolicy)
@@ -115,6 +117,7 @@ def index_settings(settings: SearchServerSettings, extractor: TermExtractor, cod
         identity=Identity(extractor.fingerprint, coder.fingerprint, described),
         sync=settings.index_sync,
         max_postings=settings.max_postings,
+        background_bytes_per_s=settings.background_bytes_per_s,
     )
 
 

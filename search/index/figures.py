@@ -1,0 +1,44 @@
+"""Figures about an index: bytes by part, and how dense it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from search.index.interface import IndexBytes
+from search.index.segment import Segment
+
+__all__ = ["expected_postings", "segment_bytes", "total_of"]
+
+_PARTS = {
+    "postings": ("postings",),
+    "dictionary": ("directory", "bases"),
+    "sharing": ("shares", "shared_heads", "shared_starts", "shared_entries", "follower_entries", "follower_heads",
+                "heads", "heads_counts"),
+    "terms": ("terms",),
+    "codes": ("codes", "searchable", "searchable_counts"),
+    "ids": ("id_offsets", "ids", "id_buckets", "id_tags", "id_entries"),
+    "places": ("places", "versions", "kinds"),
+}  # fmt: skip
+"""Sections by part of `IndexBytes`."""
+
+
+def segment_bytes(segments: Sequence[Segment], removed: int, log: int) -> IndexBytes:
+    """Bytes by part of some segments, of the file of what is hidden in them, and of the log."""
+    sections = [one.section_bytes for one in segments]
+    parts = {part: sum(one[name] for one in sections for name in names) for part, names in _PARTS.items()}
+    return IndexBytes(**parts, removed=removed, log=log)
+
+
+def total_of(segments: Sequence[Segment], fact: str) -> int:
+    """The sum of a figure over segments."""
+    return sum(int(one.facts[fact]) for one in segments)
+
+
+def expected_postings(segments: Sequence[Segment]) -> float:
+    """Postings that a search for an image drawn from the segments touches, on average.
+
+    A query drawn from all segments meets in each about what a query drawn from that one does.
+    """
+    if total_of(segments, "searchable") == 0:
+        return 0.0
+    return float(sum(one.facts["squares"] / max(1, one.facts["term_sets"]) for one in segments))

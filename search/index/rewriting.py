@@ -1,0 +1,59 @@
+"""What takes the place of parts of the index: their entries as one, without what no search can find any more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+
+import numpy as np
+
+from search.index.columns import Columns, Kind
+from search.index.segment import Segment
+from search.index.source import Source
+
+__all__ = ["Succession", "hide_all", "joined_entries"]
+
+
+def joined_entries(
+    old: Sequence[Segment], hides: Sequence[Mapping[int, int]], released: int
+) -> tuple[Columns, dict[int, int]]:
+    """The entries of some neighbours as one, and what stays hidden among them.
+
+    Args:
+        old: In order of age.
+        hides: For each what is hidden in it, as in `Source.hides`.
+        released: No search as of this place or an earlier one will come: what they alone see loses terms and code.
+    """
+    parts, kept, edge = [], dict[int, int](), 0
+    for segment, hidden in zip(old, hides, strict=True):
+        entries = np.fromiter(hidden.keys(), np.int64, len(hidden))
+        values = np.fromiter(hidden.values(), np.int64, len(hidden))
+        gone = (values - 1 <= released) & (segment.kinds[entries] == Kind.SEARCHABLE)
+        parts.append(segment.columns().without(np.sort(entries[gone])))
+        kept.update(zip((edge + entries[~gone]).tolist(), values[~gone].tolist(), strict=True))
+        edge += len(segment)
+    return Columns.joined(parts), kept
+
+
+def hide_all(source: Source, hides: Mapping[int, int]) -> None:
+    """Hides entries, given as in `Source.hides`."""
+    for entry, value in hides.items():
+        source.hide(entry, value - 1)
+
+
+class Succession:
+    """Carries over to a new source what is hidden in the old ones while it is made."""
+
+    def __init__(self, old: Sequence[Source]) -> None:
+        """Begins to watch the old ones, in order of age."""
+        self._old = old
+        self._from = [len(source.hide_order) for source in old]
+        self.hides = [source.hides.copy() for source in old]
+        """What was hidden in each before."""
+
+    def follow(self, new: Source) -> None:
+        """Hides in the new source whatever was hidden since; may be done again."""
+        edges = accumulate((len(source.places) for source in self._old), initial=0)
+        for source, edge, start in zip(self._old, edges, self._from, strict=False):
+            for entry in source.hide_order[start:]:
+                new.hide(edge + entry, source.hides[entry] - 1)

@@ -1,0 +1,56 @@
+"""A consistent copy of an index: what never changes is linked, the logs are copied up to where they went."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from search.errors import BadInputError, UnavailableError
+from search.index.manifest import Manifest, sync_folder, write_manifest
+
+__all__ = ["write_snapshot"]
+
+
+def write_snapshot(source: Path, target: Path, manifest: Manifest, logs: Mapping[str, int]) -> None:
+    """Makes the copy; when this returns it survives a crash of the machine.
+
+    Args:
+        source: The folder of the index; the files that the manifest names stay there meanwhile.
+        target: The new folder, on the same file system.
+        manifest: Of the moment that is copied.
+        logs: By name how much of each log belongs to that moment.
+
+    Raises:
+        BadInputError: The folder exists.
+        UnavailableError: It could not be written; nothing is left of it.
+    """
+    try:
+        target.mkdir(parents=True)
+    except FileExistsError as error:
+        raise BadInputError(f"{target} exists: a snapshot makes its own folder") from error
+    try:
+        for name in (*manifest.segments, *([manifest.hidden] if manifest.hidden else [])):
+            os.link(source / name, target / name)
+        for name, size in logs.items():
+            _copy(source / name, target / name, size)
+        shutil.copyfile(source / "index.json", target / "index.json")
+        write_manifest(target, manifest)
+        sync_folder(target.parent)
+    except OSError as error:
+        shutil.rmtree(target, ignore_errors=True)
+        raise UnavailableError(f"cannot write the snapshot {target}: {error.strerror}") from error
+
+
+def _copy(source: Path, target: Path, size: int) -> None:
+    """Copies the first bytes of a file, and waits for the disk."""
+    with source.open("rb") as reader, target.open("wb") as writer:
+        while size > 0:
+            chunk = reader.read(min(size, 2**20))
+            if not chunk:
+                raise OSError(5, f"{source} is shorter than it was")
+            writer.write(chunk)
+            size -= len(chunk)
+        writer.flush()
+        os.fsync(writer.fileno())
