@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,20 @@ MAX_WANTED = 1_000_000
 """Candidates that one search orders at most, those that it passes over among them."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """The answer to a record before anything was looked up."""
+
+    place: int
+    code: bytes = b""
+    """Where it is not that of a placement."""
+    carried: Placement | None = None
+    """Whose code is answered."""
+    searched: Placement | None = None
+    """Whose candidates are; None: there are none."""
+    superseded: bool = False
+
+
 class Answers:
     """Answers by the settings of an index; counts its searches. For any number of threads."""
 
@@ -47,17 +62,31 @@ class Answers:
         self.postings = 0
         """Postings that they touched."""
 
-    def to_records(self, state: State, records: Sequence[Record]) -> list[Answer]:
-        """One answer per record; all records are applied."""
-        placements = state.placements([record.image_id for record in records])
-        drafts = [self._draft(state, *pair) for pair in zip(records, placements, strict=True)]
-        own = [(placement, found) for (_, placement), found in zip(drafts, placements, strict=True) if placement]
+    def to_records(
+        self, state: State, records: Sequence[Record], placed: Mapping[ImageId, Sequence[Placement]]
+    ) -> list[Answer]:
+        """One answer per record; all records are applied.
+
+        Args:
+            state: To search in.
+            records: Some of the log.
+            placed: The placements of their images in this state, these records' own among them.
+        """
+        placements = [placed[record.image_id] for record in records]
+        drafts = [self._draft(*pair) for pair in zip(records, placements, strict=True)]
+        carried = [draft.carried for draft in drafts if draft.carried is not None]
+        codes = iter(state.codes(np.array([_reference(one) for one in carried], np.int64)))
+        own = [(draft.searched, found) for draft, found in zip(drafts, placements, strict=True) if draft.searched]
         found = iter(self._as_of(state, [pair[0] for pair in own], [pair[1] for pair in own], [0] * len(own)))
         return [
-            answer
-            if placement is None
-            else Answer(answer.offset, answer.place, answer.code, next(found), answer.superseded)
-            for answer, placement in drafts
+            Answer(
+                record.offset,
+                draft.place,
+                draft.code if draft.carried is None else next(codes).tobytes(),
+                self.nothing() if draft.searched is None else next(found),
+                draft.superseded,
+            )
+            for record, draft in zip(records, drafts, strict=True)
         ]
 
     def more(self, state: State, queries: Sequence[MoreQuery]) -> list[Found]:
@@ -143,25 +172,20 @@ class Answers:
         hidden = not searchable or state.sources[latest.source].last_seen_by(latest.entry) is not None
         return Stored(image_id, latest.version, latest.place, _code(state, latest), hidden)
 
-    def _draft(self, state: State, record: Record, placements: Sequence[Placement]) -> tuple[Answer, Placement | None]:
-        """The answer without its candidates, and what to search for; None when there is nothing to find."""
-        skipped = Answer(record.offset, NO_PLACE, b"", self.nothing())
+    @staticmethod
+    def _draft(record: Record, placements: Sequence[Placement]) -> _Draft:
         if isinstance(record, Skip):
-            return skipped, None
+            return _Draft(NO_PLACE)
         met = meet(placements, record.version, record.offset)
         own = met.placement
-        carries = isinstance(record, Insert)
         if own is None:
             if not met.superseded:
-                return skipped, None
-            code = record.code if isinstance(record, Insert) else b""
-            return Answer(record.offset, record.offset, code, self.nothing(), superseded=True), None
+                return _Draft(NO_PLACE)
+            return _Draft(record.offset, record.code if isinstance(record, Insert) else b"", superseded=True)
         if own.kind is Kind.SKIPPED and not met.superseded:
-            return skipped, None
-        code = _code(state, own) if carries else b""
-        answer = Answer(record.offset, own.place, code, self.nothing(), met.superseded)
-        searched = own.kind is Kind.SEARCHABLE and carries and not met.superseded
-        return answer, own if searched else None
+            return _Draft(NO_PLACE)
+        carried = own if isinstance(record, Insert) and own.kind is Kind.SEARCHABLE else None
+        return _Draft(own.place, b"", carried, None if met.superseded else carried, met.superseded)
 
     def _as_of(
         self, state: State, own: Sequence[Placement], placements: Sequence[Sequence[Placement]], afters: Sequence[int]
@@ -181,23 +205,24 @@ class Answers:
 
     def _found(self, state: State, queries: Queries, afters: Sequence[int], ks: Sequence[int]) -> list[Found]:
         hits, cut = self._rank(state, queries)
-        rows = []
-        for row, (size, after, k) in enumerate(zip(hits.sizes.tolist(), afters, ks, strict=True)):
+        rows, sizes = [], hits.sizes.tolist()
+        for row, (size, after, k) in enumerate(zip(sizes, afters, ks, strict=True)):
             rows.append(hits.entries[row, min(after, size) : min(after + k, size)])
         references = np.concatenate(rows)
-        ids, places, codes = state.ids(references), state.places(references), state.codes(references)
+        ids, places, codes = tuple(state.ids(references)), state.places(references), state.codes(references)
         found, at = [], 0
-        for row, mine in enumerate(rows):
-            last, after = at + len(mine), min(afters[row], int(hits.sizes[row]))
+        touched, cuts = hits.touched.tolist(), cut.tolist()
+        for row, (mine, size) in enumerate(zip(rows, sizes, strict=True)):
+            last, after = at + len(mine), min(afters[row], size)
             found.append(
                 Found(
-                    image_ids=tuple(ids[at:last]),
+                    image_ids=ids[at:last],
                     overlaps=hits.overlaps[row, after : after + len(mine)],
                     places=places[at:last],
                     codes=codes[at:last],
-                    exhausted=int(hits.sizes[row]) <= afters[row] + ks[row],
-                    postings=int(hits.touched[row]),
-                    cut=bool(cut[row]),
+                    exhausted=size <= afters[row] + ks[row],
+                    postings=touched[row],
+                    cut=cuts[row],
                 )
             )
             at = last

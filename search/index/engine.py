@@ -11,7 +11,7 @@ valid, and what is added or hidden later concerns later places alone.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ from search.index.interface import (
     TermIndex,
     TermQuery,
 )
+from search.index.placements import Placement
 from search.index.planning import check_records, plan_batch
 from search.index.settings import IndexSettings
 from search.index.storehouse import Storehouse
@@ -107,13 +108,18 @@ class SegmentedIndex(TermIndex):
         self._check_open()
         if records and records[-1].offset > self._position.offset:
             self._housekeeping.make_room()
+        ids = list({record.image_id for record in records})
         with self._writer:
             self._check_open()
             new = records[check_records(log_id, records, self._position, self._settings.shape) :]
-            if new:
-                self._insert(log_id, new)
+            # What is placed below goes to the tail of this state, so that it stays good for these records.
             state = self._store.state
-        return self._answers.to_records(state, records)
+            if new:
+                placed = dict(zip(ids, state.placements(ids), strict=True))
+                self._insert(log_id, new, placed)
+        if not new:
+            placed = dict(zip(ids, state.placements(ids), strict=True))
+        return self._answers.to_records(state, records, placed)
 
     def search_more(self, queries: Sequence[MoreQuery]) -> list[Found]:
         """See `TermIndex`."""
@@ -201,11 +207,13 @@ class SegmentedIndex(TermIndex):
         if self._broken:
             raise IndexBrokenError("the index failed after a write and must be opened anew")
 
-    def _insert(self, log_id: str, new: Sequence[Record]) -> None:
-        image_ids = list({record.image_id for record in new})
-        placed = self._store.state.placements(image_ids)
-        latest = {one: found[-1].version for one, found in zip(image_ids, placed, strict=True) if found}
-        self._write(plan_batch(log_id, new, latest.get, self._settings.shape))
+    def _insert(self, log_id: str, new: Sequence[Record], placed: dict[ImageId, list[Placement]]) -> None:
+        """Applies new records; `placed`, what was placed of their images before, grows by what they place."""
+        latest = {image_id: found[-1].version for image_id, found in placed.items() if found}
+        batch = plan_batch(log_id, new, latest.get, self._settings.shape)
+        # What can fail for want of memory comes before the write.
+        self._store.state.tail.reserve(len(batch.effects))
+        self._write(encode_frame(batch), lambda: self._apply_batch(batch, placed))
         if len(self._store.state.tail) >= self._settings.seal_entries:
             self._store.rotate(self._position)
             self._housekeeping.wake()
@@ -220,39 +228,35 @@ class SegmentedIndex(TermIndex):
         seen_by = source.last_seen_by(at[1])
         if not source.is_searchable(at[1]) or (seen_by is not None and seen_by <= self._position.offset):
             return False
-        self._write(Hidden(place, self._position.offset))
+        hidden = Hidden(place, self._position.offset)
+        self._write(encode_frame(hidden), lambda: self._apply_hidden(hidden))
         return True
 
-    def _write(self, content: AppliedBatch | Hidden) -> None:
-        if isinstance(content, AppliedBatch):
-            # What can fail for want of memory comes before the write.
-            self._store.state.tail.reserve(len(content.effects))
-        self._store.append(encode_frame(content))
+    def _write(self, frame: bytes, apply: Callable[[], None]) -> None:
+        self._store.append(frame)
         try:
-            self._apply(content)
+            apply()
         except BaseException:
             self._broken = True
             raise
 
-    def _apply(self, content: AppliedBatch | Hidden) -> None:
-        if isinstance(content, AppliedBatch):
-            self._apply_batch(content)
-        else:
-            self._images -= self._hide_entry(content.place, content.hidden_from)
+    def _apply_hidden(self, hidden: Hidden) -> None:
+        self._images -= self._hide_entry(hidden.place, hidden.hidden_from)
 
-    def _apply_batch(self, batch: AppliedBatch) -> None:
-        placed = np.flatnonzero(batch.effects != Effect.PASSED)
-        ids = [batch.image_ids[row] for row in placed.tolist()]
-        places = batch.first_offset + placed
-        before = self._store.state.placements(ids)
-        older = {one: found[-1].place for one, found in zip(ids, before, strict=True) if found}
-        kinds = _KINDS[batch.effects[placed]]
-        self._store.state.tail.add(places, batch.versions[placed], kinds, ids, batch.terms, batch.codes)
-        for image_id, place in zip(ids, places.tolist(), strict=True):
-            if image_id in older:
-                self._images -= self._hide_entry(older[image_id], place)
-            older[image_id] = place
-        self._images += int((kinds == Kind.SEARCHABLE).sum())
+    def _apply_batch(self, batch: AppliedBatch, placed: dict[ImageId, list[Placement]]) -> None:
+        """Applies a batch; `placed`, what was placed of its images before, grows by what it places."""
+        state = self._store.state
+        rows = np.flatnonzero(batch.effects != Effect.PASSED)
+        ids = [batch.image_ids[row] for row in rows.tolist()]
+        places, versions, kinds = batch.first_offset + rows, batch.versions[rows], _KINDS[batch.effects[rows]]
+        source, first = len(state.sources) - 1, len(state.tail)
+        state.tail.add(places, versions, kinds, ids, batch.terms, batch.codes)
+        columns = zip(ids, places.tolist(), versions.tolist(), kinds.tolist(), strict=True)
+        for entry, (image_id, place, version, kind) in enumerate(columns, first):
+            if placed[image_id]:
+                self._images -= self._hide_entry(placed[image_id][-1].place, place)
+            placed[image_id].append(Placement(place, version, Kind(kind), source, entry))
+        self._images += kinds.tolist().count(Kind.SEARCHABLE)
         last = batch.first_offset + len(batch.effects) - 1
         self._position = LogPosition(batch.log_id, last, int(batch.checksums[-1]))
 
@@ -269,7 +273,7 @@ class SegmentedIndex(TermIndex):
             if isinstance(content, Hidden):
                 if self._store.state.place_of(content.place) is None:
                     raise IndexDamagedError(f"{where}: place {content.place} is hidden but was never inserted")
-                self._apply(content)
+                self._apply_hidden(content)
                 continue
             expected = self._position.offset + 1
             if content.first_offset != expected or content.log_id != (self._position.log_id or content.log_id):
@@ -280,6 +284,7 @@ class SegmentedIndex(TermIndex):
             sizes = (content.terms.shape[1], content.codes.shape[1])
             if sizes != (self._settings.groups, self._settings.code_bytes):
                 raise IndexDamagedError(f"{where}: groups and code bytes {sizes} are not those of the header")
-            self._apply(content)
+            ids = list(set(content.image_ids))
+            self._apply_batch(content, dict(zip(ids, self._store.state.placements(ids), strict=True)))
         if len(self._store.state.tail) >= self._settings.seal_entries:
             self._store.rotate(self._position)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,9 +56,10 @@ class IdColumn:
         edges = np.zeros(len(entries) + 1, np.int64)
         gathered = _gather(self.offsets, self.data, entries, edges).tobytes()
         text = gathered.decode()
+        cuts = pairwise(edges.tolist())
         if len(text) == len(gathered):  # one byte a character: cutting a text is quicker than decoding its pieces
-            return [ImageId(text[start:end]) for start, end in pairwise(edges.tolist())]
-        return [ImageId(gathered[start:end].decode()) for start, end in pairwise(edges.tolist())]
+            return cast("list[ImageId]", [text[start:end] for start, end in cuts])
+        return cast("list[ImageId]", [gathered[start:end].decode() for start, end in cuts])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,9 +6,8 @@ references, like places, ascend with age. A reference is good for the state that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from search.index.bounded import best_of
 from search.index.columns import Kind
 from search.index.id_table import IdColumn
+from search.index.interface import NO_IMAGE
 from search.index.placements import Placement
 from search.index.segment import Segment
 from search.index.segment_search import Batch, Hits
@@ -54,11 +54,17 @@ class State:
 
     segments: tuple[Segment, ...]
     tails: tuple[Tail, ...]
+    sources: tuple[Source, ...] = field(init=False)
+    """All parts, in order of age."""
+    longest: int = field(init=False)
+    """What the longest lists of all segments may have together."""
 
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        """All parts, in order of age."""
-        return (*self.segments, *self.tails)
+    def __post_init__(self) -> None:
+        """Works out what every search asks for."""
+        facts = [one.facts for one in self.segments]
+        longest = sum(one["longest"] + one["searchable"] - one["term_sets"] for one in facts)
+        object.__setattr__(self, "sources", (*self.segments, *self.tails))
+        object.__setattr__(self, "longest", longest)
 
     @property
     def tail(self) -> Tail:
@@ -83,27 +89,27 @@ class State:
         return best, cut
 
     def _rank_all(self, queries: Queries, scratch: Scratch) -> Hits:
-        filled = [number for number, source in enumerate(self.sources) if len(source.places)]
-        if filled == [0]:
-            return self.sources[0].search(self._batch(0, queries, None), scratch)
+        best: Hits | None = None
         width = int(queries.wanted.max(initial=1))
-        best = Hits.empty(len(queries.terms), width)
         spare = np.empty(width, np.int64), np.empty(width, np.uint16)
         for number, source in enumerate(self.sources):
             if len(source.places) == 0:
                 continue
             hits = source.search(self._batch(number, queries, best), scratch)
-            references = hits.entries | (number << 32)
+            references = hits.entries
+            references |= number << 32
+            if best is None:
+                best = hits
+                continue
             merge_ranks(
                 best.entries, best.overlaps, best.sizes, references, hits.overlaps, hits.sizes, queries.wanted, *spare
             )
             best.touched[:] += hits.touched
-        return best
+        return Hits.empty(len(queries.terms), width) if best is None else best
 
     def too_long(self, terms: NDArray[np.uint32], most: int) -> NDArray[np.bool_]:
         """(n,) for which queries (n, groups) some list may have more than `most` entries."""
-        longest = [one.facts["longest"] + one.facts["searchable"] - one.facts["term_sets"] for one in self.segments]
-        if sum(longest) + sum(map(len, self.tails)) <= most:
+        if self.longest + sum(map(len, self.tails)) <= most:
             return np.zeros(len(terms), np.bool_)
         weights = np.zeros(terms.shape, np.int64)
         for source in self.sources:
@@ -167,12 +173,13 @@ class State:
 
     def ids(self, references: NDArray[np.int64]) -> list[ImageId]:
         """The image ids of some entries."""
-        numbers = references >> 32
-        edges = np.flatnonzero(np.diff(numbers)) + 1
-        found: list[ImageId] = []
-        for first, last in pairwise([0, *edges.tolist(), len(references)]):
-            if last > first:
-                found += self.sources[int(numbers[first])].ids_of(references[first:last] & 0xFFFFFFFF)
+        found = [NO_IMAGE] * len(references)
+        for source, entries, rows in self._by_source(references):
+            ids = source.ids_of(entries)
+            if rows is None:
+                return ids
+            for row, image_id in zip(rows.tolist(), ids, strict=True):
+                found[row] = image_id
         return found
 
     def _batch(self, number: int, queries: Queries, best: Hits | None) -> Batch:
@@ -191,17 +198,27 @@ class State:
         column: Callable[[Source, NDArray[np.int64]], NDArray[Any]],
         none: NDArray[Any],
     ) -> NDArray[Any]:
-        numbers = references >> 32
-        present = np.unique(numbers).tolist()
-        if not present:
-            return none
-        if len(present) == 1:
-            return column(self.sources[present[0]], references & 0xFFFFFFFF)
         gathered: NDArray[Any] = np.empty((len(references), *none.shape[1:]), none.dtype)
-        for number in present:
-            rows = np.flatnonzero(numbers == number)
-            gathered[rows] = column(self.sources[number], references[rows] & 0xFFFFFFFF)
+        for source, entries, rows in self._by_source(references):
+            if rows is None:
+                return column(source, entries)
+            gathered[rows] = column(source, entries)
         return gathered
+
+    def _by_source(
+        self, references: NDArray[np.int64]
+    ) -> Iterator[tuple[Source, NDArray[np.int64], NDArray[np.int64] | None]]:
+        """Each part that is referred to, the entries there, and which references name them; None: all."""
+        if len(references) == 0:
+            return
+        numbers, entries = references >> 32, references & 0xFFFFFFFF
+        counts = np.bincount(numbers)
+        if counts[-1] == len(numbers):
+            yield self.sources[len(counts) - 1], entries, None
+            return
+        for number in np.flatnonzero(counts).tolist():
+            rows = np.flatnonzero(numbers == number)
+            yield self.sources[number], entries[rows], rows
 
 
 def _placement(number: int, source: Source, entry: int) -> Placement:
