@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.search import exact_peers, giant, growth, insertion, neighbours, opening, photos, serving, space
+from benchmarks.search import costs, exact_peers, giant, growth, insertion, neighbours, opening, photos, serving, space
 from benchmarks.search.bench import Bench
 from benchmarks.search.results import Results
 
@@ -30,6 +30,7 @@ PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "opening": opening.measure,
     "growth": growth.measure,
     "giant": giant.measure,
+    "costs": costs.measure,
 }
 """By name, in the order in which they run."""
 
