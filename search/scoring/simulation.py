@@ -1,38 +1,28 @@
 """A simulated stream: images arrive one by one, are searched, scored and assigned by the real rule, in memory.
 
 Thresholds that concern whole clusters cannot be judged on pairs, so they are chosen on streams like the one that the
-service will see. The rule is `search.clustering`, not a copy of it; only search and storage are replaced: the first by
-ranked candidates over arrays, the second by two dictionaries. Every image comes once, in one version.
+service will see. The rule is `search.clustering.rule`, not a copy of it; only what brings it its knowledge is replaced:
+search by ranked candidates over arrays, storage by two lists, batches and their look-ups by nothing. Every image comes
+once, in one version.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.clustering.assignment import Arrival, More, MoreNeed, PairNeed, assign
+from search.clustering.planning import MAX_EXTRA_PAGES
+from search.clustering.rule import Placed, Subject, Verdict, judge, matches
 from search.scoring.candidates import RankedCandidates
-from search.types import (
-    Candidate,
-    Cluster,
-    Decision,
-    ImageId,
-    LogPosition,
-    Lookup,
-    Standing,
-    Thresholds,
-    Versions,
-)
+from search.types import Candidate, Cluster, ImageId, Match, Move, Thresholds
 
 __all__ = ["PairScorer", "SimulatedStream"]
 
 PairScorer = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float32]]
 """Scores of packed codes (n, bytes) against others."""
-
-_BATCH = 64
 
 
 class SimulatedStream:
@@ -56,125 +46,124 @@ class SimulatedStream:
             scorer: Gives scores; called with many pairs at once.
         """
         self._ids = [ImageId(image_id) for image_id in image_ids]
+        self._packed = codes
         self._codes = [code.tobytes() for code in codes]
         self._ranked = ranked
         self._page = page
         self._scorer = scorer
-        self._known: dict[PairNeed, float] = {}
-        self._pages = [self._candidates(image, 0) for image in range(len(self._ids))]
-        rows = np.concatenate(
-            [np.arange(found.start, min(found.stop, found.start + page)) for found in map(ranked.of, range(len(codes)))]
-            or [np.empty(0, np.int64)]
-        ).astype(np.int64)
-        self.pairs = np.stack([ranked.images[rows], ranked.others[rows]], axis=1)
+        self._known: dict[tuple[bytes, bytes], float] = {}
+        self._further: dict[tuple[int, int], NDArray[np.float32]] = {}
+        counts = np.minimum(np.diff(ranked.starts), page)
+        self._ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        images = np.repeat(np.arange(len(counts)), counts)
+        rows = np.arange(len(images)) - self._ends[images] + ranked.starts[images]
+        self.pairs = np.stack([images, ranked.others[rows]], axis=1)
         """(m, 2): every image with each candidate of its first page, by arrival."""
         self.scores = scorer(codes[self.pairs[:, 0]], codes[self.pairs[:, 1]])
         """Of `pairs`."""
-        ends = np.cumsum([len(found.candidates) for found in self._pages])
-        self._first_scores = [part.tolist() for part in np.split(self.scores, ends[:-1])] if len(ends) else []
 
     def heads(self, thresholds: Thresholds) -> list[str]:
         """Streams everything and returns each image's head, in order of arrival."""
-        storage = _Storage()
-        ports = _Ports(storage, self._score, self._more)
-        arrivals = [self._arrival(image, thresholds) for image in range(len(self._ids))]
-        start = 0
-        while start < len(arrivals):
-            start += assign(arrivals[start : start + _BATCH], ports, now_ms=0)
-        return [storage.standings[image_id].head for image_id in self._ids]
+        state = _Clusters(self._codes)
+        for image, found in enumerate(self._first_matches(thresholds.accept)):
+            state.apply(image, self._verdict(image, found, thresholds, state).moves)
+        return [state.head_of(image) for image in range(len(self._ids))]
 
-    def _arrival(self, image: int, thresholds: Thresholds) -> Arrival:
-        found = self._pages[image]
-        return Arrival(
-            offset=image,
-            checksum=0,
-            image_id=self._ids[image],
-            version=1,
-            place=image,
-            score_code=self._codes[image],
-            candidates=found.candidates,
-            scores=tuple(self._first_scores[image]),
-            exhausted=found.exhausted,
-            thresholds=thresholds,
-            versions=Versions(),
-            unscored="",
-            search_vector=b"",
-            score_vector=b"",
-            created_at_ms=0,
-            arrived_at_ms=0,
-        )
+    def _first_matches(self, accept: float) -> list[list[Match]]:
+        """Per image the matches of its first page, best first."""
+        near = np.flatnonzero(self.scores >= np.float64(accept))
+        bounds = np.searchsorted(near, self._ends)
+        return [
+            self._matches(image, near[start:stop] - self._ends[image], self.scores[near[start:stop]], accept)
+            for image, (start, stop) in enumerate(pairwise(bounds.tolist()))
+        ]
 
-    def _candidates(self, image: int, after: int) -> More:
-        found = self._ranked.of(image)
-        start = min(found.stop, found.start + after)
-        stop = min(found.stop, start + self._page)
-        others, overlaps = (part[start:stop].tolist() for part in (self._ranked.others, self._ranked.overlaps))
-        candidates = tuple(
+    def _matches(
+        self, image: int, positions: NDArray[np.int64], scores: NDArray[np.float32], accept: float
+    ) -> list[Match]:
+        """The candidates at these positions of an image's ranking that match it, best first."""
+        rows = positions + self._ranked.starts[image]
+        others, overlaps = self._ranked.others[rows].tolist(), self._ranked.overlaps[rows].tolist()
+        candidates = (
             Candidate(self._ids[other], other, overlap, self._codes[other])
             for other, overlap in zip(others, overlaps, strict=True)
         )
-        return More(candidates, exhausted=stop == found.stop)
+        return matches(self._ids[image], zip(candidates, scores.tolist(), strict=True), accept)
 
-    def _more(self, needs: Sequence[MoreNeed]) -> Mapping[MoreNeed, More]:
-        return {need: self._candidates(need.place, need.after) for need in needs}
+    def _verdict(self, image: int, found: list[Match], thresholds: Thresholds, state: _Clusters) -> Verdict:
+        """The rule's verdict on as many pages as it takes, as `search.clustering.planning` asks for them."""
+        subject = Subject(self._ids[image], self._codes[image], thresholds, None)
+        candidates = int(self._ranked.starts[image + 1] - self._ranked.starts[image])
+        for pages in range(1, MAX_EXTRA_PAGES + 2):
+            verdict = self._judged(subject, [Placed(match, state.cluster_of(match.place)) for match in found])
+            if not verdict.refused or pages * self._page >= candidates:
+                break
+            if pages <= MAX_EXTRA_PAGES:
+                found = found + self._further_matches(image, pages, thresholds.accept)
+                found.sort(key=lambda match: (-match.score, -match.overlap, match.place))
+        return verdict
 
-    def _score(self, pairs: Sequence[PairNeed]) -> Mapping[PairNeed, float]:
-        lacking = [pair for pair in pairs if pair not in self._known]
-        if lacking:
-            left, right = (
-                np.frombuffer(b"".join(codes), dtype=np.uint8).reshape(len(lacking), -1)
-                for codes in ([pair.left for pair in lacking], [pair.right for pair in lacking])
-            )
-            self._known.update(zip(lacking, self._scorer(left, right).tolist(), strict=True))
-        return {pair: self._known[pair] for pair in pairs}
+    def _further_matches(self, image: int, pages: int, accept: float) -> list[Match]:
+        """The matches on the page after so many."""
+        start = pages * self._page
+        stop = min(start + self._page, int(self._ranked.starts[image + 1] - self._ranked.starts[image]))
+        positions = np.arange(start, stop)
+        scores = self._further.get((image, pages))
+        if scores is None:
+            others = self._ranked.others[positions + self._ranked.starts[image]]
+            scores = self._scorer(self._packed[np.full(len(others), image)], self._packed[others])
+            self._further[image, pages] = scores
+        return self._matches(image, positions, scores, accept)
+
+    def _judged(self, subject: Subject, placed: list[Placed]) -> Verdict:
+        """The complete verdict: asked again until no score is lacking."""
+        lacking: dict[tuple[bytes, bytes], None] = {}
+
+        def score(one: bytes, other: bytes) -> float | None:
+            pair = (one, other) if one <= other else (other, one)
+            known = self._known.get(pair)
+            if known is None:
+                lacking[pair] = None
+            return known
+
+        while True:
+            verdict = judge(subject, placed, score)
+            if verdict.complete:
+                return verdict
+            left, right = (np.frombuffer(b"".join(side), np.uint8) for side in zip(*lacking, strict=True))
+            shape = (len(lacking), -1)
+            scores = self._scorer(left.reshape(shape), right.reshape(shape)).tolist()
+            self._known.update(zip(lacking, scores, strict=True))
+            lacking.clear()
 
 
-@dataclass
-class _Storage:
-    """Standings and clusters of a stream without new versions."""
+class _Clusters:
+    """Where each image of a stream stands; images are known by their number of arrival."""
 
-    standings: dict[ImageId, Standing] = field(default_factory=dict)
-    clusters: dict[ImageId, Cluster] = field(default_factory=dict)
-    offset: int = -1
+    def __init__(self, codes: list[bytes]) -> None:
+        self._codes = codes
+        self._cluster: list[Cluster] = []
+        self._image: dict[ImageId, int] = {}
+        self._head: list[int] = []
 
-    def apply(self, decision: Decision) -> None:
-        for move in decision.moves:
+    def head_of(self, image: int) -> ImageId:
+        return self._cluster[self._head[image]].head
+
+    def cluster_of(self, image: int) -> Cluster:
+        return self._cluster[self._head[image]]
+
+    def apply(self, image: int, moves: tuple[Move, ...]) -> None:
+        """Takes an image in, with the moves of its verdict."""
+        self._image[moves[0].image_id] = image
+        self._head.append(image)
+        self._cluster.append(Cluster(moves[0].image_id, 0, self._codes[image]))
+        for move in moves:
+            moved, head = self._image[move.image_id], self._image[move.new_head]
             if move.old_head is not None:
-                self._leave(move.old_head)
-            self._join(move.new_head, decision.score_code)
-            place = decision.place if move.image_id == decision.image_id else self.standings[move.image_id].place
-            self.standings[move.image_id] = Standing(move.image_id, 1, place, move.new_head)
-        self.offset = decision.offset
+                self._grow(self._image[move.old_head], -1)
+            self._grow(head, 1)
+            self._head[moved] = head
 
-    def _leave(self, head: ImageId) -> None:
-        cluster = self.clusters.pop(head)
-        if cluster.count > 1:
-            self.clusters[head] = Cluster(head, cluster.count - 1, cluster.founding_code)
-
-    def _join(self, head: ImageId, code: bytes) -> None:
-        cluster = self.clusters.get(head, Cluster(head, 0, code))
-        self.clusters[head] = Cluster(head, cluster.count + 1, cluster.founding_code)
-
-
-@dataclass(frozen=True)
-class _Ports:
-    """What the assignment may ask, answered from memory."""
-
-    storage: _Storage
-    scores: Callable[[Sequence[PairNeed]], Mapping[PairNeed, float]]
-    pages: Callable[[Sequence[MoreNeed]], Mapping[MoreNeed, More]]
-
-    def look_up(self, ids: Collection[ImageId]) -> Lookup:
-        standings = {image_id: found for image_id in ids if (found := self.storage.standings.get(image_id))}
-        clusters = {standing.head: self.storage.clusters[standing.head] for standing in standings.values()}
-        return Lookup(LogPosition("simulated", self.storage.offset), 0, standings, clusters)
-
-    def score(self, pairs: Sequence[PairNeed]) -> Mapping[PairNeed, float]:
-        return self.scores(pairs)
-
-    def more(self, needs: Sequence[MoreNeed]) -> Mapping[MoreNeed, More]:
-        return self.pages(needs)
-
-    def apply(self, decisions: Sequence[Decision], offset: int, revision: int) -> None:
-        for decision in decisions:
-            self.storage.apply(decision)
+    def _grow(self, head: int, by: int) -> None:
+        cluster = self._cluster[head]
+        self._cluster[head] = Cluster(cluster.head, cluster.count + by, cluster.founding_code)

@@ -10,7 +10,7 @@ import pytest
 from search.clustering.assignment import Arrival, More, MoreNeed, PairNeed, assign
 from search.scoring.candidates import rank_candidates
 from search.scoring.simulation import SimulatedStream
-from search.types import Decision, Lookup, Thresholds
+from search.types import Candidate, Decision, ImageId, Lookup, Thresholds, Versions
 from storage.memory import MemoryStore
 from tests.support.fake_model import expected_scores
 
@@ -33,13 +33,49 @@ class World:
     def stream(self, page: int) -> SimulatedStream:
         return SimulatedStream(self.ids, self.codes, self.ranked, page, expected_scores)
 
+    def candidates(self, image: int, after: int, page: int) -> More:
+        """What a search returns for an image."""
+        found = self.ranked.of(image)
+        start = min(found.stop, found.start + after)
+        stop = min(found.stop, start + page)
+        others, overlaps = self.ranked.others[start:stop].tolist(), self.ranked.overlaps[start:stop].tolist()
+        candidates = tuple(
+            Candidate(ImageId(self.ids[other]), other, overlap, self.codes[other].tobytes())
+            for other, overlap in zip(others, overlaps, strict=True)
+        )
+        return More(candidates, exhausted=stop == found.stop)
+
+    def arrival(self, image: int, page: int) -> Arrival:
+        """The record of an image with what search and scorer said."""
+        found = self.candidates(image, 0, page)
+        left = np.repeat(self.codes[image][None], len(found.candidates), axis=0)
+        right = self.codes[[candidate.place for candidate in found.candidates]]
+        return Arrival(
+            offset=image,
+            checksum=0,
+            image_id=ImageId(self.ids[image]),
+            version=1,
+            place=image,
+            score_code=self.codes[image].tobytes(),
+            candidates=found.candidates,
+            scores=tuple(expected_scores(left, right).tolist()),
+            exhausted=found.exhausted,
+            thresholds=THRESHOLDS,
+            versions=Versions(),
+            unscored="",
+            search_vector=b"",
+            score_vector=b"",
+            created_at_ms=0,
+            arrived_at_ms=0,
+        )
+
 
 class StorePorts:
     """The real rule on the reference store, one image at a time, everything asked for afresh."""
 
-    def __init__(self, world: World, stream: SimulatedStream, store: MemoryStore) -> None:
+    def __init__(self, world: World, page: int, store: MemoryStore) -> None:
         self._world = world
-        self._stream = stream
+        self._page = page
         self._store = store
 
     def look_up(self, ids: Collection[str]) -> Lookup:
@@ -53,7 +89,7 @@ class StorePorts:
         return {pair: one(pair) for pair in pairs}
 
     def more(self, needs: Sequence[MoreNeed]) -> Mapping[MoreNeed, More]:
-        return {need: self._stream._candidates(need.place, need.after) for need in needs}
+        return {need: self._world.candidates(need.place, need.after, self._page) for need in needs}
 
     def apply(self, decisions: Sequence[Decision], offset: int, revision: int) -> None:
         self._store.apply("log", decisions, offset, revision)
@@ -63,13 +99,11 @@ class StorePorts:
 @pytest.mark.parametrize("page", [3, 100])
 def test_equals_the_reference_store(seed: int, page: int) -> None:
     world = World(seed)
-    stream = world.stream(page)
-    heads = stream.heads(THRESHOLDS)
+    heads = world.stream(page).heads(THRESHOLDS)
     store = MemoryStore()
-    ports = StorePorts(world, stream, store)
+    ports = StorePorts(world, page, store)
     for image in range(len(world.ids)):
-        arrival: Arrival = stream._arrival(image, THRESHOLDS)
-        assert assign([arrival], ports, now_ms=0) == 1
+        assert assign([world.arrival(image, page)], ports, now_ms=0) == 1
     standings = store.look_up(world.ids).standings  # type: ignore[arg-type]
     assert [standings[image_id].head for image_id in world.ids] == heads  # type: ignore[index]
     assert 1 < len(set(heads)) < len(heads)
