@@ -1,0 +1,100 @@
+"""The classifier beside perceptual hashes, on small pictures with their embeddings.
+
+All pairs of the pictures are scored, and all of them streamed in several orders; the pictures are few, so the threshold
+of every way (one for all three uses) is the one that gives its clusters the best F1 on these very pictures.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.rival_scorers import cosine_scorer, hash_similarities, row_codes
+from search.evaluation import evaluate_clusters
+from search.score_codes import CodeSettings
+from search.scoring.candidates import RankedCandidates
+from search.scoring.model import PairModel
+from search.scoring.simulation import PairScorer, SimulatedStream
+from search.scoring.thresholds import precision_curve
+from search.types import Thresholds
+
+__all__ = ["picture_quality"]
+
+_ORDERS = 5
+_MOST_THRESHOLDS = 60
+"""That are tried on clusters."""
+
+
+def picture_quality(
+    folder: Path, code: CodeSettings, mean: NDArray[np.float32], model: PairModel
+) -> dict[str, dict[str, float]]:
+    """Per way: recall at precision 0.99 over all pairs, average precision, the clusters at its best threshold.
+
+    Args:
+        folder: Pictures; demo.csv with the columns file and source_id; score_f16.npy with embeddings in its order.
+        code: How score codes are made.
+        mean: Of the score embeddings of other photographs.
+        model: The classifier.
+    """
+    with (folder / "demo.csv").open(encoding="utf-8", newline="") as lines:
+        table = list(csv.DictReader(lines))
+    vectors = np.load(folder / "score_f16.npy", allow_pickle=False).astype(np.float32)
+    groups = np.array([row["source_id"] for row in table])
+    codes, rows = code.build().codes(vectors), row_codes(len(table))
+    one, other = (side.reshape(-1) for side in np.meshgrid(*[np.arange(len(table))] * 2, indexing="ij"))
+    square = (len(table), len(table))
+    ways = {
+        model.card.version: model.score(codes[one], codes[other]).reshape(square),
+        "cosine": cosine_scorer(vectors, mean)(rows[one], rows[other]).reshape(square),
+        **hash_similarities([folder / row["file"] for row in table]),
+    }
+    return {name: _judged(similarities, groups) for name, similarities in ways.items()}
+
+
+def _judged(similarities: NDArray[np.float32], groups: NDArray[np.str_]) -> dict[str, float]:
+    left, right = np.triu_indices(len(groups), 1)
+    is_copy = groups[left] == groups[right]
+    curve = precision_curve(similarities[left, right], is_copy)
+    return {
+        "recall_at_precision_0.99": curve.recall_at_precision(0.99),
+        "average_precision": curve.average_precision,
+        "bcubed_f1": _best_f1(similarities, groups, curve.threshold),
+        "pairs_of_copies": float(is_copy.sum()),
+    }
+
+
+def _best_f1(similarities: NDArray[np.float32], groups: NDArray[np.str_], thresholds: NDArray[np.float32]) -> float:
+    count = len(groups)
+    earlier = np.arange(count)
+    everyone = RankedCandidates(
+        np.concatenate([[0], np.cumsum(earlier)]),
+        np.concatenate([np.arange(image) for image in earlier]),
+        np.ones(count * (count - 1) // 2, dtype=np.int64),
+    )
+    names = [f"picture {number}" for number in range(count)]
+    orders = [np.random.RandomState(number).permutation(count) for number in range(_ORDERS)]
+    scorer = _looked_up(similarities)
+    streams = [SimulatedStream(names, row_codes(count)[order], everyone, count, scorer) for order in orders]
+
+    def f1(threshold: float) -> float:
+        same = Thresholds(threshold, threshold, threshold)
+        found = [
+            evaluate_clusters(stream.heads(same), groups[order].tolist()).bcubed.f1
+            for order, stream in zip(orders, streams, strict=True)
+        ]
+        return float(np.mean(found))
+
+    step = max(1, len(thresholds) // _MOST_THRESHOLDS)
+    return max(f1(float(threshold)) for threshold in thresholds[::step])
+
+
+def _looked_up(similarities: NDArray[np.float32]) -> PairScorer:
+    def score(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
+        one, other = (np.ascontiguousarray(codes).view("<u4")[:, 0] for codes in (left, right))
+        found: NDArray[np.float32] = similarities[one, other]
+        return found
+
+    return score

@@ -1,0 +1,78 @@
+"""Other ways to tell copies than a trained network, in the shape of a pair scorer.
+
+Those over photographs take codes that are row numbers (`row_codes`), so that any pair scorer can be streamed; those
+over pictures give a matrix of similarities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.score_codes import CodeSettings
+from search.scoring.simulation import PairScorer
+
+__all__ = ["cosine_scorer", "hamming_scorer", "hash_similarities", "row_codes"]
+
+_PART = 8192
+"""Pairs that are compared at once."""
+
+
+def row_codes(count: int) -> NDArray[np.uint8]:
+    """Codes (count, 4) that say which row they stand for."""
+    return np.arange(count, dtype="<u4")[:, None].view(np.uint8)
+
+
+def cosine_scorer(vectors: NDArray[np.float32], mean: NDArray[np.float32]) -> PairScorer:
+    """The cosine of vectors less their mean, brought to 0 to 1."""
+    centred = vectors - mean
+    unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+
+    def score(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
+        one, other = _rows_of(left), _rows_of(right)
+        cosines = np.empty(len(one), dtype=np.float32)
+        for start in range(0, len(one), _PART):
+            part = slice(start, start + _PART)
+            cosines[part] = np.einsum("ij,ij->i", unit[one[part]], unit[other[part]])
+        return ((1 + cosines) / 2).astype(np.float32)
+
+    return score
+
+
+def hamming_scorer(vectors: NDArray[np.float32], code: CodeSettings) -> PairScorer:
+    """The share of equal hamming bits."""
+    bits = replace(code, projection=None).build().codes(vectors)
+
+    def score(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
+        different = np.bitwise_count(bits[_rows_of(left)] ^ bits[_rows_of(right)]).sum(axis=1, dtype=np.int64)
+        return (1 - different / code.bits).astype(np.float32)
+
+    return score
+
+
+def hash_similarities(files: Sequence[Path]) -> dict[str, NDArray[np.float32]]:
+    """For each perceptual hash the share of equal bits of all pictures with all: PDQ (256 bits), pHash (64 bits)."""
+    import imagehash
+    import pdqhash
+    from PIL import Image
+
+    pictures = [Image.open(file).convert("RGB") for file in files]
+    hashes = {
+        "PDQ": np.stack([pdqhash.compute(np.asarray(picture))[0] for picture in pictures]).astype(bool),
+        "pHash": np.stack([imagehash.phash(picture).hash.reshape(-1) for picture in pictures]),
+    }
+    return {name: _equal(bits) for name, bits in hashes.items()}
+
+
+def _equal(bits: NDArray[np.bool_]) -> NDArray[np.float32]:
+    share: NDArray[np.float32] = 1 - (bits[:, None] ^ bits[None]).mean(axis=2, dtype=np.float32)
+    return share
+
+
+def _rows_of(codes: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    rows: NDArray[np.uint32] = np.ascontiguousarray(codes).view("<u4")[:, 0]
+    return rows
