@@ -11,7 +11,7 @@ copies (`search.scoring.neighbourhoods`).
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from search.scoring.augmentation import EditTransfer
 from search.scoring.exact_network import ExactNetwork
 from search.scoring.features import PairInputs
 from search.scoring.fitted_network import UNIT, FittedNetwork
+from search.scoring.forward import TAUGHT, Teachers, forward, pair_inputs, rounded
 from search.scoring.labelled import LabelledPhotos
 from search.scoring.neighbourhoods import COPIES, Neighbourhoods, read_neighbourhoods, write_neighbourhoods
 from search.scoring.training_settings import Effort, NetworkSettings
@@ -56,7 +57,7 @@ def fit_network(
     seed: int,
     values: int = 0,
     start: FittedNetwork | None = None,
-    teacher: FittedNetwork | None = None,
+    teachers: Sequence[FittedNetwork] = (),
     told: Told = lambda _share, _text: None,
 ) -> FittedNetwork:
     """Fits a network to the photographs.
@@ -70,13 +71,14 @@ def fit_network(
         judge: Compares the rounds.
         seed: Of everything random.
         values: Learn a projection with so many values; 0: use the one of `code`.
-        start: Where its weights start; else at random.
-        teacher: Half of the loss is the distance to its probabilities (distillation); it shares the projection.
+        start: Where its weights (and its projection, if one is learnt) start; else at random.
+        teachers: A share of the loss is the distance to the probability of their mean logit (distillation, Hinton et
+            al. 2015). Each sees an image through its own projection.
         told: Is told the progress.
     """
     keras.utils.set_random_seed(seed)
     random = np.random.default_rng(seed)
-    trainer = _Trainer(photos, code, network, effort, values, start, teacher)
+    trainer = _Trainer(photos, code, network, effort, values, start, teachers)
     best, best_value, best_round = trainer.fitted(0), -1.0, 0
     pairs = neighbourhoods.look_alike_pairs()
     for number in range(1, effort.rounds + 1):
@@ -110,7 +112,7 @@ class _Trainer:
         effort: Effort,
         values: int,
         start: FittedNetwork | None,
-        teacher: FittedNetwork | None,
+        teachers: Sequence[FittedNetwork],
     ) -> None:
         roots = rooted(photos.score)
         given = start.projection if start is not None and start.projection is not None else code.projection
@@ -127,15 +129,13 @@ class _Trainer:
         dimension = self._vectors.shape[1]
         # So that values start with a root mean square of 1 / UNIT.
         spread = float(np.sqrt((self._vectors**2).sum(axis=1).mean())) or 1.0
-        directions = np.random.default_rng(1).standard_normal((dimension, size)) / (spread * UNIT)
-        matrix = directions if self._learns else given.matrix if given is not None else directions
+        directions = tf.random.normal((dimension, size)).numpy() / (spread * UNIT)
+        begun = given if given is not None and (start is not None or not self._learns) else None
+        matrix = directions if begun is None else begun.matrix
         self._projection = tf.Variable(matrix.astype(np.float32) * UNIT, trainable=self._learns)
         self._planes = tf.constant(code.build().hyperplanes.planes.T.astype(np.float32))
         self._layers = _variables(start, (self._inputs.size, *network.hidden, 1))
-        self._teacher = None
-        if teacher is not None:
-            taught = [(tf.constant(weight), tf.constant(bias)) for weight, bias in teacher.layers]
-            self._teacher = teacher.inputs, taught
+        self._teachers = Teachers(teachers, self._centre)
         self._given = given
         trained = [variable for layer in self._layers for variable in layer]
         self._trained = [*trained, self._projection] if self._learns else trained
@@ -193,7 +193,7 @@ class _Trainer:
         """Values (times `UNIT`) and bits (as 0 and 1) of vectors."""
         values = tf.matmul(vectors, self._projection)
         if not self._learns:
-            values = tf.clip_by_value(tf.round(values / UNIT), -127.0, 127.0) * UNIT
+            values = rounded(values)
         if not self._needs_bits:
             return values, tf.zeros((tf.shape(vectors)[0], 0))
         roots = vectors + tf.constant(self._centre)
@@ -203,56 +203,38 @@ class _Trainer:
 
     @property
     def _needs_bits(self) -> bool:
-        return self._inputs.xor or (self._teacher is not None and self._teacher[0].xor)
+        return self._inputs.xor or self._teachers.need_bits
 
     def _pair_logits(self, left: Any, right: Any, left_bits: Any, right_bits: Any) -> Any:
-        return _forward(self._layers, _pair_inputs(self._inputs, left, right, left_bits, right_bits), 0.0)
+        return forward(self._layers, pair_inputs(self._inputs, left, right, left_bits, right_bits), 0.0)
 
     def _train_step(self, vectors: Any, groups: Any, ignored: Any) -> None:
         count, width = groups.shape
         dropped = tf.nn.dropout(vectors, self._network.input_dropout) if self._learns else vectors
 
         def sides(table: Any) -> tuple[Any, Any]:
-            """What belongs to the first and the second image of every pair."""
-            one, other = (tf.gather(table, side, axis=1) for side in (self._one, self._other))
-            flat = [-1, *table.shape[2:]]
+            """What belongs to the first and the second image of every pair; the table has a row per image."""
+            shaped = tf.reshape(table, (count, width, *table.shape[1:]))
+            one, other = (tf.gather(shaped, side, axis=1) for side in (self._one, self._other))
+            flat = (count * self._one.shape[0], *table.shape[1:])
             return tf.reshape(one, flat), tf.reshape(other, flat)
 
         with tf.GradientTape() as tape:
             values, bits = self._looks(dropped)
-            shaped = [tf.reshape(table, (count, width, table.shape[-1])) for table in (values, bits)]
-            tables = (*sides(shaped[0]), *sides(shaped[1]))
-            logits = _forward(self._layers, _pair_inputs(self._inputs, *tables), self._network.dropout)
-            one, other = sides(groups)
+            bits_of_sides = sides(bits)
+            pairs = pair_inputs(self._inputs, *sides(values), *bits_of_sides)
+            logits = forward(self._layers, pairs, self._network.dropout)
+            one, other = sides(tf.reshape(groups, [-1]))
             copies = tf.cast(one == other, tf.float32)
-            one, other = sides(ignored)
+            one, other = sides(tf.reshape(ignored, [-1]))
             weights = tf.where(copies > 0, self._network.copies_weight, tf.cast(one != other, tf.float32))
             wanted = copies
-            if self._teacher is not None:
-                inputs, layers = self._teacher
-                taught = tf.sigmoid(_forward(layers, _pair_inputs(inputs, *tables), 0.0))
-                wanted = 0.5 * copies + 0.5 * tf.stop_gradient(taught)
+            if self._teachers.count:
+                taught = self._teachers.probabilities(vectors, bits_of_sides, sides)
+                wanted = (1 - TAUGHT) * copies + TAUGHT * tf.stop_gradient(taught)
             loss = tf.reduce_mean(weights * tf.nn.sigmoid_cross_entropy_with_logits(wanted, logits))
         gradients = tape.gradient(loss, self._trained)
         self._adam.apply_gradients(zip(gradients, self._trained, strict=True))
-
-
-def _pair_inputs(inputs: PairInputs, left: Any, right: Any, left_bits: Any, right_bits: Any) -> Any:
-    parts = [tf.abs(left_bits - right_bits)] if inputs.xor else []
-    if inputs.values:
-        parts += [tf.abs(left - right), tf.abs(left + right)]
-    return tf.concat(parts, axis=1)
-
-
-def _forward(layers: Any, values: Any, dropout: float) -> Any:
-    for weight, bias in layers[:-1]:
-        if dropout:
-            values = tf.nn.dropout(values, dropout)
-        values = tf.nn.relu(tf.matmul(values, weight) + bias)
-    if dropout:
-        values = tf.nn.dropout(values, dropout)
-    weight, bias = layers[-1]
-    return (tf.matmul(values, weight) + bias)[:, 0]
 
 
 def _variables(start: FittedNetwork | None, sizes: tuple[int, ...]) -> list[tuple[Any, Any]]:

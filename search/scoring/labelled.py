@@ -23,6 +23,7 @@ __all__ = [
     "deal_out",
     "file_sha256",
     "keep_splits",
+    "move_test_to_train",
     "pairs_of_groups",
     "read_pairs",
     "read_photos",
@@ -134,13 +135,20 @@ def keep_splits(photos: LabelledPhotos, path: Path) -> LabelledPhotos:
     Raises:
         BadInputError: The file cannot be read, or lacks a column.
     """
-    try:
-        table = pq.read_table(path, columns=["group_id", "split"])
-    except (OSError, pa.ArrowException) as error:
-        raise BadInputError(f"{path} cannot be read as Parquet: {error}") from error
-    kept = dict(zip(_strings(table, "group_id", path).tolist(), _strings(table, "split", path).tolist(), strict=True))
+    kept = _splits_by_group(path)
     pairs = zip(photos.group_id.tolist(), photos.split.tolist(), strict=True)
     return replace(photos, split=np.array([kept.get(group, split) for group, split in pairs], dtype=np.str_))
+
+
+def move_test_to_train(photos: LabelledPhotos, kept: Path | None) -> LabelledPhotos:
+    """The photographs, with the test split become training; groups that a Parquet file has stay what they are.
+
+    Raises:
+        BadInputError: The file cannot be read, or lacks a column.
+    """
+    groups = list(_splits_by_group(kept)) if kept is not None else []
+    moved = (photos.split == "test") & ~np.isin(photos.group_id, groups)
+    return replace(photos, split=np.where(moved, "train", photos.split))
 
 
 def pairs_of_groups(
@@ -189,6 +197,15 @@ def file_sha256(path: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _splits_by_group(path: Path) -> dict[str, str]:
+    try:
+        table = pq.read_table(path, columns=["group_id", "split"])
+    except (OSError, pa.ArrowException) as error:
+        raise BadInputError(f"{path} cannot be read as Parquet: {error}") from error
+    columns = (_strings(table, name, path).tolist() for name in ("group_id", "split"))
+    return dict(zip(*columns, strict=True))
 
 
 def _strings(table: pa.Table, name: str, path: Path) -> NDArray[np.str_]:

@@ -4,8 +4,8 @@
     best round          -> exact network -> calibration and thresholds on simulated streams (val) -> version's folder
 
 With a projection to learn, it is learnt together with a compact network. With a large network wanted, that starts from
-the compact one, widened, and the compact one is then distilled from it. Training never reads the test split; at the
-end it is streamed once, to report.
+the compact one, widened, and the compact one is then distilled from it. Training never reads the test split (unless it
+is told to, for the last model); at the end it is streamed once, to report.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -32,7 +32,7 @@ from search.scoring.fit import fit_network
 from search.scoring.fitted_network import FittedNetwork, widened
 from search.scoring.judging import Judged, ScoredPairs, judge_clusters, judge_pairs, score_pairs
 from search.scoring.label_pairs import with_labels
-from search.scoring.labelled import LabelledPhotos, data_sha256, keep_splits, read_photos
+from search.scoring.labelled import LabelledPhotos, data_sha256, keep_splits, move_test_to_train, read_photos
 from search.scoring.left_out import LeftOut, choose_on_left_out, left_out_metrics
 from search.scoring.model_folder import ModelFolder, version_name
 from search.scoring.neighbourhoods import Neighbourhoods
@@ -83,6 +83,8 @@ def train(settings: TrainSettings, progress: Progress = _silent) -> list[ModelCa
     photos = read_photos(settings.photos, settings.terms.dimension, settings.code.dimension)
     if settings.splits_of is not None:
         photos = keep_splits(photos, settings.splits_of)
+    if settings.train_on_test:
+        photos = move_test_to_train(photos, settings.splits_of)
     if settings.labels is not None:
         photos = with_labels(photos, settings.labels)
     for split in ("train", "val"):
@@ -111,14 +113,23 @@ class _Run:
         rows = np.flatnonzero(self._photos.split == "train")
         learns = settings.fit_projection is not None
         share = 0.5 if settings.large is not None else 0.85
-        compact = self._fitted(rows, settings.compact, (0.0, share), values=settings.values if learns else 0)
+        compact = self._taught(rows, (0.0, share), settings.values if learns else 0)
         if settings.large is None:
             return [compact]
         inputs = PairInputs(settings.code.bits, compact.inputs.values, settings.large.xor or compact.inputs.xor)
         wide = widened(compact, settings.large.hidden, inputs, settings.seed)
         large = self._fitted(rows, settings.large, (0.5, 0.8), start=wide)
-        taught = self._fitted(rows, settings.compact, (0.8, 0.85), start=compact, teacher=large)
+        taught = self._fitted(rows, settings.compact, (0.8, 0.85), start=compact, teachers=[large])
         return [taught, large]
+
+    def _taught(self, rows: NDArray[np.int64], span: tuple[float, float], values: int) -> FittedNetwork:
+        """The compact network; taught, if so wished, by several of its kind, from the first of which it goes on."""
+        compact, count = self._settings.compact, self._settings.effort.teachers
+        low, each = span[0], (span[1] - span[0]) / (count + 1)
+        spans = [(low + number * each, low + (number + 1) * each) for number in range(count + 1)]
+        teachers = [self._fitted(rows, compact, spans[number], values, number=number) for number in range(count)]
+        start = teachers[0] if teachers else None
+        return self._fitted(rows, compact, spans[-1], values, start=start, teachers=teachers)
 
     def cards(self, fitted: list[FittedNetwork]) -> list[ModelCard]:
         """Exports the networks; the compact one is served."""
@@ -206,7 +217,7 @@ class _Run:
         names = [str(name) for name in np.unique(copies) if (copies == name).sum() >= _FEWEST_COPIES]
         found = []
         # Half as long: the figures hardly change, and there are as many trainings as data sets.
-        shorter = replace(settings.effort, rounds=max(1, settings.effort.rounds // 2))
+        shorter = replace(settings.effort, rounds=max(1, settings.effort.rounds // 2), teachers=0)
         for number, name in enumerate(names):
             rows = np.flatnonzero((photos.split == "train") & (photos.dataset != name))
             left, right, is_copy = self._streams.validation_pairs()
@@ -230,9 +241,10 @@ class _Run:
         span: tuple[float, float],
         values: int = 0,
         start: FittedNetwork | None = None,
-        teacher: FittedNetwork | None = None,
+        teachers: Sequence[FittedNetwork] = (),
         effort: Effort | None = None,
         judged_on: _Pairs | None = None,
+        number: int = 0,
     ) -> FittedNetwork:
         settings, photos = self._settings, self._photos.where(rows)
         ranked = self._ranked_within(rows)
@@ -245,10 +257,10 @@ class _Run:
             network,
             effort or settings.effort,
             lambda found, projection: self._average_precision(found, projection, judged_on),
-            seed=settings.seed,
+            seed=settings.seed + number,
             values=values,
             start=start,
-            teacher=teacher,
+            teachers=teachers,
             told=lambda share, text: self._told(low + share * (high - low), text),
         )
 

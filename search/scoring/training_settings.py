@@ -21,12 +21,14 @@ class Effort:
     steps_per_round: int
     patience: int
     """Rounds without a better validation result after which training stops."""
+    teachers: int = 0
+    """Networks that are fitted first, alike but for their seeds, and then teach the compact one together."""
 
 
 QUICK = Effort(rounds=3, steps_per_round=100, patience=3)
 """Under three minutes on two cores with the sample."""
 
-FULL = Effort(rounds=6, steps_per_round=250, patience=3)
+FULL = Effort(rounds=4, steps_per_round=220, patience=4, teachers=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,9 @@ class TrainSettings:
     """Choose `accept` on data sets that were left out, each in turn; else on the validation images."""
     splits_of: Path | None = None
     """Labelled photographs whose groups keep their splits: what is test there is test here."""
+    train_on_test: bool = False
+    """Train on the test split too, less the groups of `splits_of`: for the last training, once another without it has
+    told how good such a model is."""
     labels: Path | None = None
     """Labels of pairs, as `neardup label` writes them: the groups of labelled duplicates are joined."""
     never_train: tuple[tuple[str, str], ...] = ()
@@ -137,6 +142,7 @@ class TrainSettings:
             "fitted_values": self.values if self.fit_projection is not None else 0,
             "leave_one_out": self.leave_one_out,
             "never_train": len(self.never_train),
+            "train_on_test": self.train_on_test,
             "labels": self.labels is not None,
             "precision": self.precision,
             "cluster_precision": self.cluster_precision,

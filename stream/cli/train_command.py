@@ -46,6 +46,13 @@ def train(
         Path | None,
         typer.Option(metavar="FILE.parquet", help="Groups of this file keep the splits that they have in it."),
     ] = None,
+    train_on_test: Annotated[
+        bool,
+        typer.Option(
+            "--train-on-test",
+            help="Train on the test split too, less the groups of --splits-of: once a run without has told its worth.",
+        ),
+    ] = False,
     labels: Annotated[
         Path | None,
         typer.Option(metavar="FILE.parquet", help="Labels of pairs from `label`: duplicates join their groups."),
@@ -113,6 +120,7 @@ def train(
                 fit_projection=fit_projection,
                 leave_one_out=leave_one_out,
                 splits_of=splits_of,
+                train_on_test=train_on_test,
                 labels=labels,
                 never_train=tuple(pair for file in never for pair in read_pairs(photos / file)),
                 version=name,

@@ -31,11 +31,13 @@ ARROWS = {
 }
 """Whom a package may import; the longest name that fits a module counts."""
 
+_TRAINS = tuple(f"search.scoring.{module}" for module in ("tf_model", "train", "export", "fit", "forward"))
+
 PLACES = {
     "pyflink": ("operators", "stream"),
     "grpc": ("search.serving", "storage.serving"),
-    "tensorflow": ("search.scoring.tf_model", "search.scoring.train", "search.scoring.export", "search.scoring.fit"),
-    "keras": ("search.scoring.tf_model", "search.scoring.train", "search.scoring.export", "search.scoring.fit"),
+    "tensorflow": _TRAINS,
+    "keras": _TRAINS,
     "rocksdict": ("storage.rocks",),
     "kafka": ("stream", "storage.serving.publisher"),
     "fastapi": ("storage.api",),
@@ -49,6 +51,7 @@ EDGES = (
     "search.scoring.train",
     "search.scoring.export",
     "search.scoring.fit",
+    "search.scoring.forward",
     "search.labelling.matching",
     "search.labelling.edits",
     "search.labelling.training",

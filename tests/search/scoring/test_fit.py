@@ -53,7 +53,7 @@ def served_logits(photos: LabelledPhotos, fitted: FittedNetwork) -> np.ndarray:
 
 
 def trained_logits(photos: LabelledPhotos, network: NetworkSettings, start: FittedNetwork) -> np.ndarray:
-    trainer = _Trainer(photos, CODE, network, EFFORT, 0, start, None)
+    trainer = _Trainer(photos, CODE, network, EFFORT, 0, start, ())
     return trainer.logits(*all_pairs(photos))
 
 
@@ -91,7 +91,7 @@ def test_a_teacher_is_followed(photos: LabelledPhotos, neighbourhoods: Neighbour
     effort = Effort(rounds=1, steps_per_round=60, patience=1)
     teacher = widened(fitted, (40, 20), PairInputs(64, 12), seed=3)
     taught = fit_network(
-        photos, neighbourhoods, CODE, NETWORK, effort, lambda *_: 1.0, seed=2, start=fitted, teacher=teacher
+        photos, neighbourhoods, CODE, NETWORK, effort, lambda *_: 1.0, seed=2, start=fitted, teachers=[teacher]
     )
     assert taught.projection is fitted.projection
     correlation = np.corrcoef(served_logits(photos, taught), served_logits(photos, teacher))[0, 1]

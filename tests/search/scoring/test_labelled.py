@@ -17,6 +17,7 @@ from search.scoring.labelled import (
     deal_out,
     file_sha256,
     keep_splits,
+    move_test_to_train,
     pairs_of_groups,
     read_pairs,
     read_photos,
@@ -138,6 +139,18 @@ def test_groups_keep_the_splits_of_another_file(tmp_path: Path) -> None:
     moved = photos.group_id == "g-train-0"
     assert set(changed.split[moved]) == {"test"}
     np.testing.assert_array_equal(changed.split[~moved], photos.split[~moved])
+
+
+def test_the_test_split_may_be_trained_on_less_what_a_file_keeps(tmp_path: Path) -> None:
+    photos = read(write_made_up(tmp_path / "photos.parquet"))
+    everything = move_test_to_train(photos, None)
+    assert set(everything.split) == {"train", "val"}
+    np.testing.assert_array_equal(everything.split == "val", photos.split == "val")
+    kept = {"group_id": ["g-test-0", "g-test-1"], "split": ["test", "test"]}
+    pq.write_table(pa.table(kept), tmp_path / "kept.parquet")
+    less = move_test_to_train(photos, tmp_path / "kept.parquet")
+    assert set(less.group_id[less.split == "test"]) == {"g-test-0", "g-test-1"}
+    assert set(less.split[photos.split == "test"]) == {"train", "test"}
 
 
 def test_named_pairs_stand_for_their_groups(tmp_path: Path) -> None:
