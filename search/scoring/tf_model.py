@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,10 @@ __all__ = [
 
 # Before the first import: the messages about graphics cards and instruction sets say nothing to who runs a scorer.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+if "keras" not in sys.modules:
+    # TensorFlow imports Keras, and Keras scikit-learn and matplotlib: 2.6 s of processor time and much memory, for what
+    # a graph does not need. Its former Keras, which is not installed, it does without.
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 import tensorflow as tf
 

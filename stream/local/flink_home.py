@@ -3,11 +3,12 @@
     flink/lib          links: the wheel's jars, flink-python, the Kafka connector (all owned by the system class loader,
                        so that a second job, or a restart after all slots were released, finds the Python bridge loaded)
     flink/plugins      links: the Prometheus reporter
-    flink/conf         config.yaml and the log4j files, rendered from the settings at every start
+    flink/conf         config.yaml, the log4j files, and how the processes start; rendered from the settings at every start
     flink/pid flink/log flink/tmp
     flink/checkpoints flink/savepoints   of jobs that name no folder of their own
 
-The scripts that start the two processes are the wheel's; five environment variables point them here.
+`stream.local.flink_launch` starts the two processes; five environment variables point the client, which submits jobs,
+here.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Literal
 
 from stream.local.errors import MissingPieceError
 from stream.local.files import link_tree, write_text
-from stream.local.java import compiler_options, jar_folder
+from stream.local.flink_launch import Role, argument_file, write_argument_files
+from stream.local.java import compiler_options, jar_folder, java_executable
 from stream.settings import Settings
 
 __all__ = [
@@ -51,17 +52,13 @@ logger.netty.level = OFF
 """
 
 
-def flink_command(settings: Settings, role: Literal["jobmanager", "taskmanager"]) -> tuple[str, ...]:
-    """Starts one of the two processes in the foreground, inside `flink_environment`.
+def flink_command(settings: Settings, role: Role) -> tuple[str, ...]:
+    """Starts one of the two processes in the foreground, inside `flink_environment`, once the home is prepared.
 
     Raises:
-        MissingPieceError: PyFlink is not installed.
+        MissingPieceError: There is no Java.
     """
-    flink = settings.flink
-    port = flink.jobmanager_metrics_port if role == "jobmanager" else flink.taskmanager_metrics_port
-    script = str(flink_distribution() / "bin" / f"{role}.sh")
-    # The port differs by process, so it cannot lie in the configuration file that both read.
-    return ("/bin/bash", script, "start-foreground", "-D", f"metrics.reporter.prom.port={port}")
+    return (java_executable(), f"@{argument_file(settings.data_dir / 'flink' / 'conf', role)}")
 
 
 def flink_environment(settings: Settings) -> dict[str, str]:
@@ -96,15 +93,14 @@ def flink_config(settings: Settings, java_options: str) -> dict[str, str | int |
 
     Args:
         settings: Where they come from.
-        java_options: The module openings of the distribution; Flink does not start on Java 17 without them.
+        java_options: For every process; with the module openings of the distribution, without which Flink does not
+            start on Java 17.
     """
     flink = settings.flink
     root = settings.data_dir / "flink"
     checkpoints, savepoints = _snapshot_folders(settings)
     config: dict[str, str | int | float | bool] = {
-        "env.java.opts.all": " ".join(
-            [java_options, "-XX:+ExitOnOutOfMemoryError", *compiler_options(settings.java_compiler)]
-        ),
+        "env.java.opts.all": java_options,
         "env.log.dir": str(root / "log"),
         "env.pid.dir": str(root / "pid"),
         "io.tmp.dirs": str(root / "tmp"),
@@ -171,18 +167,36 @@ def prepare_flink(settings: Settings) -> None:
     """Renders the home below the data folder; repeating it changes nothing that is right.
 
     Raises:
-        MissingPieceError: PyFlink's distribution or the connector is not there.
+        MissingPieceError: PyFlink's distribution, the connector or Java is not there.
+        DeploymentError: Flink refuses the sizes.
     """
+    flink = settings.flink
     wheel = flink_distribution()
     folder = settings.data_dir / "flink"
-    link_tree(folder / "lib", _libraries(wheel))
+    libraries = _libraries(wheel)
+    link_tree(folder / "lib", libraries)
     link_tree(folder / "plugins", _plugins(wheel))
     for name in ("conf", "log", "pid", "tmp", "checkpoints", "savepoints"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    config = flink_config(settings, _java_options(wheel / "conf" / "config.yaml"))
-    write_text(folder / "conf" / "config.yaml", "".join(f"{key}: {_scalar(value)}\n" for key, value in config.items()))
-    write_text(folder / "conf" / "log4j-console.properties", _LOG4J.format(level="INFO"))
-    write_text(folder / "conf" / "log4j-cli.properties", _LOG4J.format(level="WARN"))
+    options = [
+        *_java_options(wheel / "conf" / "config.yaml").split(),
+        "-XX:+ExitOnOutOfMemoryError",
+        *compiler_options(settings.java_compiler),
+    ]
+    config = flink_config(settings, " ".join(options))
+    conf = folder / "conf"
+    text = "".join(f"{key}: {_scalar(value)}\n" for key, value in config.items())
+    write_text(conf / "config.yaml", text)
+    write_text(conf / "log4j-console.properties", _LOG4J.format(level="INFO"))
+    write_text(conf / "log4j-cli.properties", _LOG4J.format(level="WARN"))
+    ports: dict[Role, int] = {
+        "jobmanager": flink.jobmanager_metrics_port,
+        "taskmanager": flink.taskmanager_metrics_port,
+    }
+    # It differs by process, so it cannot lie in the configuration file that both read.
+    own: dict[Role, list[str]] = {role: [f"metrics.reporter.prom.port={port}"] for role, port in ports.items()}
+    jars = [folder / "lib" / name for name in libraries]
+    write_argument_files(conf, jars, wheel / "bin" / "bash-java-utils.jar", options, own)
 
 
 def flink_distribution() -> Path:

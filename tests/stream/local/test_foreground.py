@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from stream.local import foreground, parts
+from stream.local.java import java_executable
 from stream.settings import SETTINGS_FILE_VARIABLE, Settings
 
 
@@ -35,8 +36,8 @@ def test_it_prepares_and_then_becomes_the_part(settings: Settings, monkeypatch: 
     with pytest.raises(SystemExit):
         foreground.run(settings, "taskmanager")
     ((file, arguments, environment),) = became
-    assert file == arguments[0] == "/bin/bash"
-    assert arguments[1].endswith("taskmanager.sh")
+    assert file == arguments[0] == java_executable()
+    assert Path(arguments[1].removeprefix("@")).is_file()
     assert environment["FLINK_CONF_DIR"] == str(settings.data_dir / "flink" / "conf")
     assert environment["HOME"] == os.environ["HOME"]
 
