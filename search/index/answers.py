@@ -44,7 +44,7 @@ class _Draft:
     code: bytes = b""
     """Where it is not that of a placement."""
     carried: Placement | None = None
-    """Whose code is answered."""
+    """Whose code is to be looked up."""
     searched: Placement | None = None
     """Whose candidates are; None: there are none."""
     superseded: bool = False
@@ -63,7 +63,7 @@ class Answers:
         """Postings that they touched."""
 
     def to_records(
-        self, state: State, records: Sequence[Record], placed: Mapping[ImageId, Sequence[Placement]]
+        self, state: State, records: Sequence[Record], placed: Mapping[ImageId, Sequence[Placement]], fresh: int
     ) -> list[Answer]:
         """One answer per record; all records are applied.
 
@@ -71,13 +71,21 @@ class Answers:
             state: To search in.
             records: Some of the log.
             placed: The placements of their images in this state, these records' own among them.
+            fresh: Records from this offset on were applied just now: what they placed need not be looked up.
         """
-        placements = [placed[record.image_id] for record in records]
-        drafts = [self._draft(*pair) for pair in zip(records, placements, strict=True)]
+        drafts = [self._draft(record, placed[record.image_id], record.offset >= fresh) for record in records]
         carried = [draft.carried for draft in drafts if draft.carried is not None]
-        codes = iter(state.codes(np.array([_reference(one) for one in carried], np.int64)))
-        own = [(draft.searched, found) for draft, found in zip(drafts, placements, strict=True) if draft.searched]
-        found = iter(self._as_of(state, [pair[0] for pair in own], [pair[1] for pair in own], [0] * len(own)))
+        codes = iter(state.codes(np.array([_reference(one) for one in carried], np.int64)) if carried else ())
+        asked = [(record, own) for record, draft in zip(records, drafts, strict=True) if (own := draft.searched)]
+        found = iter(
+            self._as_of(
+                state,
+                [own for _, own in asked],
+                self._terms(state, asked, fresh),
+                [placed[record.image_id] for record, _ in asked],
+                [0] * len(asked),
+            )
+        )
         return [
             Answer(
                 record.offset,
@@ -91,16 +99,17 @@ class Answers:
 
     def more(self, state: State, queries: Sequence[MoreQuery]) -> list[Found]:
         """See `TermIndex.search_more`."""
+        references = state.find(np.array([query.place for query in queries], np.int64))
         own = []
-        for query in queries:
-            at = state.place_of(query.place)
-            if at is None or not state.sources[at[0]].is_searchable(at[1]):
+        for query, reference in zip(queries, references.tolist(), strict=True):
+            source, entry = reference >> 32, reference & 0xFFFFFFFF
+            if reference < 0 or not state.sources[source].is_searchable(entry):
                 raise RefusedError(f"no image that can be searched for lies at place {query.place}", query.place)
             if query.after < 0:
                 raise RefusedError(f"cannot pass over {query.after} candidates", query.place)
-            own.append(Placement(query.place, 0, Kind.SEARCHABLE, *at))
-        ids = state.ids(np.array([_reference(one) for one in own], np.int64))
-        return self._as_of(state, own, state.placements(ids), [query.after for query in queries])
+            own.append(Placement(query.place, 0, Kind.SEARCHABLE, source, entry))
+        known, terms = state.placements(state.ids(references)), state.terms(references)
+        return self._as_of(state, own, terms, known, [query.after for query in queries])
 
     def free(self, state: State, queries: Sequence[TermQuery], now: int) -> list[Found]:
         """See `TermIndex.search`."""
@@ -173,7 +182,17 @@ class Answers:
         return Stored(image_id, latest.version, latest.place, _code(state, latest), hidden)
 
     @staticmethod
-    def _draft(record: Record, placements: Sequence[Placement]) -> _Draft:
+    def _terms(state: State, asked: Sequence[tuple[Record, Placement]], fresh: int) -> NDArray[np.uint32]:
+        """(n, groups) of what records were answered with."""
+        carried = [
+            record.terms for record, own in asked if isinstance(record, Insert) and fresh <= record.offset == own.place
+        ]
+        if len(carried) == len(asked):
+            return np.array(carried, np.uint32)
+        return state.terms(np.array([_reference(own) for _, own in asked], np.int64))
+
+    @staticmethod
+    def _draft(record: Record, placements: Sequence[Placement], fresh: bool) -> _Draft:
         if isinstance(record, Skip):
             return _Draft(NO_PLACE)
         met = meet(placements, record.version, record.offset)
@@ -184,18 +203,27 @@ class Answers:
             return _Draft(record.offset, record.code if isinstance(record, Insert) else b"", superseded=True)
         if own.kind is Kind.SKIPPED and not met.superseded:
             return _Draft(NO_PLACE)
-        carried = own if isinstance(record, Insert) and own.kind is Kind.SEARCHABLE else None
-        return _Draft(own.place, b"", carried, None if met.superseded else carried, met.superseded)
+        if not isinstance(record, Insert) or own.kind is not Kind.SEARCHABLE:
+            return _Draft(own.place, superseded=met.superseded)
+        searched = None if met.superseded else own
+        if fresh and own.place == record.offset:
+            return _Draft(own.place, record.code, None, searched, met.superseded)
+        return _Draft(own.place, b"", own, searched, met.superseded)
 
     def _as_of(
-        self, state: State, own: Sequence[Placement], placements: Sequence[Sequence[Placement]], afters: Sequence[int]
+        self,
+        state: State,
+        own: Sequence[Placement],
+        terms: NDArray[np.uint32],
+        placements: Sequence[Sequence[Placement]],
+        afters: Sequence[int],
     ) -> list[Found]:
-        """Searches for what lies at some places, as of them."""
+        """Searches for what lies at some places and has these terms (n, groups), as of the places."""
         if not own:
             return []
         k = [self._settings.candidates] * len(own)
         queries = Queries(
-            state.terms(np.array([_reference(one) for one in own], np.int64)),
+            terms,
             np.array([one.place for one in own], np.int64),
             np.array([_excluded(found, one.place) for one, found in zip(own, placements, strict=True)], np.int64),
             np.full(len(own), self._settings.min_overlap, np.int64),
@@ -209,14 +237,14 @@ class Answers:
         for row, (size, after, k) in enumerate(zip(sizes, afters, ks, strict=True)):
             rows.append(hits.entries[row, min(after, size) : min(after + k, size)])
         references = np.concatenate(rows)
-        ids, places, codes = tuple(state.ids(references)), state.places(references), state.codes(references)
+        ids, places, codes = state.candidates(references)
         found, at = [], 0
         touched, cuts = hits.touched.tolist(), cut.tolist()
         for row, (mine, size) in enumerate(zip(rows, sizes, strict=True)):
             last, after = at + len(mine), min(afters[row], size)
             found.append(
                 Found(
-                    image_ids=ids[at:last],
+                    image_ids=tuple(ids[at:last]),
                     overlaps=hits.overlaps[row, after : after + len(mine)],
                     places=places[at:last],
                     codes=codes[at:last],

@@ -119,7 +119,7 @@ class SegmentedIndex(TermIndex):
                 self._insert(log_id, new, placed)
         if not new:
             placed = dict(zip(ids, state.placements(ids), strict=True))
-        return self._answers.to_records(state, records, placed)
+        return self._answers.to_records(state, records, placed, new[0].offset if new else self._position.offset + 1)
 
     def search_more(self, queries: Sequence[MoreQuery]) -> list[Found]:
         """See `TermIndex`."""

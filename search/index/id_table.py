@@ -15,7 +15,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from search.index.compiled import compiled, whole
+from search.index.compiled import compiled, prefetch, whole
+from search.index.gathering import AHEAD
 from search.types import ImageId
 
 __all__ = ["IdColumn", "IdTable", "build_id_table", "find_entries", "repeated_entries"]
@@ -148,11 +149,16 @@ def _same_id(offsets: NDArray[np.uint32], data: NDArray[np.uint8], one: int, oth
 def _gather(
     offsets: NDArray[np.uint32], data: NDArray[np.uint8], entries: NDArray[np.int64], edges: NDArray[np.int64]
 ) -> NDArray[np.uint8]:
-    for row in range(entries.shape[0]):
+    size = entries.shape[0]
+    for row in range(size):
+        if row + AHEAD < size:
+            prefetch(offsets, entries[row + AHEAD])
         length = whole(offsets[entries[row] + 1]) - whole(offsets[entries[row]])
         edges[row + 1] = edges[row] + length
-    gathered = np.empty(edges[entries.shape[0]], np.uint8)
-    for row in range(entries.shape[0]):
+    gathered = np.empty(edges[size], np.uint8)
+    for row in range(size):
+        if row + AHEAD < size:
+            prefetch(data, whole(offsets[entries[row + AHEAD]]))
         first = whole(offsets[entries[row]])
         for byte in range(edges[row + 1] - edges[row]):
             gathered[edges[row] + byte] = data[first + byte]

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from search.index.bounded import oldest_entries, weigh_lists
 from search.index.columns import Columns, Kind
 from search.index.errors import IndexDamagedError
+from search.index.gathering import take_rows
 from search.index.id_table import IdColumn, IdTable, build_id_table, find_entries
 from search.index.list_reading import Lists
 from search.index.pace import Pace
@@ -228,8 +229,7 @@ class Segment(Source):
         rows = entries
         if len(self._codes) != len(self._places):
             rows = rank_of(self._searchable, self._searchable_counts, entries)
-        codes: NDArray[np.uint8] = self._codes[rows]
-        return codes
+        return take_rows(self._codes, rows)
 
     def ids_of(self, entries: NDArray[np.int64]) -> list[ImageId]:
         """See `Source`."""

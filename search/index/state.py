@@ -6,15 +6,16 @@ references, like places, ascend with age. A reference is good for the state that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search.index.bounded import best_of
 from search.index.columns import Kind
+from search.index.gathering import take_rows
 from search.index.id_table import IdColumn
 from search.index.interface import NO_IMAGE
 from search.index.placements import Placement
@@ -26,6 +27,11 @@ from search.index.tail import Tail
 from search.types import ImageId
 
 __all__ = ["Queries", "State"]
+
+_Number = TypeVar("_Number", bound=np.generic)
+
+_Part = tuple[Source, NDArray[np.int64], NDArray[np.int64] | None]
+"""A part that is referred to, the entries there, and which references name them; None: all."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,12 +139,21 @@ class State:
 
     def place_of(self, place: int) -> tuple[int, int] | None:
         """The part and the entry with a place; None when there is none."""
+        reference = int(self.find(np.array([place]))[0])
+        return None if reference < 0 else (reference >> 32, reference & 0xFFFFFFFF)
+
+    def find(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """References to what lies at some places; -1 where nothing does."""
+        found = np.full(len(places), -1, np.int64)
         for number, source in enumerate(self.sources):
-            places = source.places
-            if len(places) and places[0] <= place <= places[-1]:
-                entry = int(np.searchsorted(places, place))
-                return (number, entry) if int(places[entry]) == place else None
-        return None
+            mine = source.places
+            if len(mine) == 0:
+                continue
+            rows = np.flatnonzero((places >= mine[0]) & (places <= mine[-1]))
+            entries = np.searchsorted(mine, places[rows])
+            there = mine[entries] == places[rows]
+            found[rows[there]] = entries[there] | (number << 32)
+        return found
 
     def placements(self, image_ids: Sequence[ImageId]) -> list[list[Placement]]:
         """For each image its placements, in order."""
@@ -151,7 +166,7 @@ class State:
 
     def places(self, references: NDArray[np.int64]) -> NDArray[np.int64]:
         """The places of some entries."""
-        return self._gather(references, lambda source, entries: source.places[entries], np.empty(0, np.int64))
+        return self._gathered(self._by_source(references), len(references), _places_of)
 
     def place_rows(self, references: NDArray[np.int64], sizes: NDArray[np.int64], k: int) -> NDArray[np.int64]:
         """The places (n, k) of rows of references, filled as these are; zeros behind."""
@@ -163,24 +178,20 @@ class State:
 
     def terms(self, references: NDArray[np.int64]) -> NDArray[np.uint32]:
         """The terms (n, groups) of some searchable entries."""
-        none = self.tail.terms_of(np.empty(0, np.int64))
-        return self._gather(references, lambda source, entries: source.terms_of(entries), none)
+        return self._gathered(self._by_source(references), len(references), _terms_of)
 
     def codes(self, references: NDArray[np.int64]) -> NDArray[np.uint8]:
         """The codes (n, code bytes) of some searchable entries."""
-        none = self.tail.codes_of(np.empty(0, np.int64))
-        return self._gather(references, lambda source, entries: source.codes_of(entries), none)
+        return self._gathered(self._by_source(references), len(references), _codes_of)
 
     def ids(self, references: NDArray[np.int64]) -> list[ImageId]:
         """The image ids of some entries."""
-        found = [NO_IMAGE] * len(references)
-        for source, entries, rows in self._by_source(references):
-            ids = source.ids_of(entries)
-            if rows is None:
-                return ids
-            for row, image_id in zip(rows.tolist(), ids, strict=True):
-                found[row] = image_id
-        return found
+        return _gathered_ids(self._by_source(references), len(references))
+
+    def candidates(self, references: NDArray[np.int64]) -> tuple[list[ImageId], NDArray[np.int64], NDArray[np.uint8]]:
+        """Ids, places (n,) and codes (n, code bytes) of some searchable entries."""
+        parts, n = list(self._by_source(references)), len(references)
+        return _gathered_ids(parts, n), self._gathered(parts, n, _places_of), self._gathered(parts, n, _codes_of)
 
     def _batch(self, number: int, queries: Queries, best: Hits | None) -> Batch:
         """The queries for one part. Where enough was found in older ones, only higher overlaps are of use."""
@@ -192,23 +203,20 @@ class State:
         excluded = np.where(queries.excluded >> 32 == number, queries.excluded & 0xFFFFFFFF, -1)
         return Batch(queries.terms, queries.as_of, excluded, least, queries.wanted)
 
-    def _gather(
-        self,
-        references: NDArray[np.int64],
-        column: Callable[[Source, NDArray[np.int64]], NDArray[Any]],
-        none: NDArray[Any],
-    ) -> NDArray[Any]:
-        gathered: NDArray[Any] = np.empty((len(references), *none.shape[1:]), none.dtype)
-        for source, entries, rows in self._by_source(references):
+    def _gathered(
+        self, parts: Iterable[_Part], n: int, column: Callable[[Source, NDArray[np.int64]], NDArray[_Number]]
+    ) -> NDArray[_Number]:
+        gathered: NDArray[_Number] | None = None
+        for source, entries, rows in parts:
+            taken = column(source, entries)
             if rows is None:
-                return column(source, entries)
-            gathered[rows] = column(source, entries)
-        return gathered
+                return taken
+            if gathered is None:
+                gathered = np.empty((n, *taken.shape[1:]), taken.dtype)
+            gathered[rows] = taken
+        return column(self.tail, np.empty(0, np.int64)) if gathered is None else gathered
 
-    def _by_source(
-        self, references: NDArray[np.int64]
-    ) -> Iterator[tuple[Source, NDArray[np.int64], NDArray[np.int64] | None]]:
-        """Each part that is referred to, the entries there, and which references name them; None: all."""
+    def _by_source(self, references: NDArray[np.int64]) -> Iterator[_Part]:
         if len(references) == 0:
             return
         numbers, entries = references >> 32, references & 0xFFFFFFFF
@@ -219,6 +227,29 @@ class State:
         for number in np.flatnonzero(counts).tolist():
             rows = np.flatnonzero(numbers == number)
             yield self.sources[number], entries[rows], rows
+
+
+def _places_of(source: Source, entries: NDArray[np.int64]) -> NDArray[np.int64]:
+    return take_rows(source.places, entries)
+
+
+def _terms_of(source: Source, entries: NDArray[np.int64]) -> NDArray[np.uint32]:
+    return source.terms_of(entries)
+
+
+def _codes_of(source: Source, entries: NDArray[np.int64]) -> NDArray[np.uint8]:
+    return source.codes_of(entries)
+
+
+def _gathered_ids(parts: Iterable[_Part], n: int) -> list[ImageId]:
+    found = [NO_IMAGE] * n
+    for source, entries, rows in parts:
+        ids = source.ids_of(entries)
+        if rows is None:
+            return ids
+        for row, image_id in zip(rows.tolist(), ids, strict=True):
+            found[row] = image_id
+    return found
 
 
 def _placement(number: int, source: Source, entry: int) -> Placement:

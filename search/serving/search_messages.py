@@ -10,7 +10,7 @@ from search.index.interface import Answer, Found, IndexStats, Stored
 from search.serving import search_pb2 as pb
 from search.tuning.drift import DensityDrift
 
-__all__ = ["answer_message", "candidates_message", "index_version", "stats_message", "stored_message"]
+__all__ = ["fill_answer", "fill_candidates", "index_version", "stats_message", "stored_message"]
 
 
 def index_version(terms_fingerprint: str) -> str:
@@ -18,28 +18,24 @@ def index_version(terms_fingerprint: str) -> str:
     return terms_fingerprint[:12]
 
 
-def answer_message(answer: Answer) -> pb.Answer:
+def fill_answer(message: pb.Answer, answer: Answer) -> None:
     """The answer to one record."""
-    return pb.Answer(
-        offset=answer.offset,
-        place=answer.place,
-        score_code=answer.code,
-        candidates=candidates_message(answer.found),
-        superseded=answer.superseded,
-    )
+    message.offset = answer.offset
+    message.place = answer.place
+    message.score_code = answer.code
+    message.superseded = answer.superseded
+    fill_candidates(message.candidates, answer.found)
 
 
-def candidates_message(found: Found) -> pb.Candidates:
-    """The candidates of one search."""
-    return pb.Candidates(
-        image_ids=found.image_ids,
-        overlaps=found.overlaps.astype("<u2", copy=False).tobytes(),
-        places=found.places.astype("<i8", copy=False).tobytes(),
-        score_codes=np.ascontiguousarray(found.codes).tobytes(),
-        exhausted=found.exhausted,
-        cut=found.cut,
-        postings=found.postings,
-    )
+def fill_candidates(message: pb.Candidates, found: Found) -> None:
+    """The candidates of one search, put where they belong: a message that is made apart is copied there whole."""
+    message.image_ids.extend(found.image_ids)
+    message.overlaps = found.overlaps.astype("<u2", copy=False).tobytes()
+    message.places = found.places.astype("<i8", copy=False).tobytes()
+    message.score_codes = np.ascontiguousarray(found.codes).tobytes()
+    message.exhausted = found.exhausted
+    message.cut = found.cut
+    message.postings = found.postings
 
 
 def stored_message(stored: Stored) -> pb.StoredImage:

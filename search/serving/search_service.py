@@ -14,7 +14,7 @@ from search.serving import search_pb2_grpc
 from search.serving.search_gate import SearchGate
 from search.serving.search_intake import SearchIntake
 from search.serving.search_limits import SearchLimits
-from search.serving.search_messages import answer_message, candidates_message, index_version, stored_message
+from search.serving.search_messages import fill_answer, fill_candidates, index_version, stored_message
 from search.serving.search_metrics import SearchMetrics
 from search.serving.search_queries import term_queries
 from search.serving.search_upkeep import SearchUpkeep
@@ -65,10 +65,10 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
             with self._watched():
                 answers = self._index.insert_and_search(request.log_id, records)
             self._count(answers)
-            return pb.InsertAndSearchResponse(
-                answers=[answer_message(answer) for answer in answers],
-                index_version=index_version(self._intake.extractor.fingerprint),
-            )
+            response = pb.InsertAndSearchResponse(index_version=index_version(self._intake.extractor.fingerprint))
+            for answer in answers:
+                fill_answer(response.answers.add(), answer)
+            return response
 
     def SearchMore(  # noqa: N802 - the name that the proto gives
         self, request: pb.SearchMoreRequest, context: grpc.ServicerContext
@@ -77,7 +77,10 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         with self._items("SearchMore", len(request.queries), context):
             found = self._index.search_more([MoreQuery(query.place, query.after) for query in request.queries])
             self._metrics.searched("more", found)
-            return pb.SearchMoreResponse(answers=[candidates_message(one) for one in found])
+            response = pb.SearchMoreResponse()
+            for one in found:
+                fill_candidates(response.answers.add(), one)
+            return response
 
     def Hide(  # noqa: N802 - the name that the proto gives
         self, request: pb.HideRequest, context: grpc.ServicerContext
@@ -113,16 +116,13 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
             queries = term_queries(request.queries, self._intake, self._index, self._limits)
             found = self._index.search([query for query in queries if query is not None])
             self._metrics.searched("free", found)
+            response = pb.SearchResponse(index_version=index_version(self._intake.extractor.fingerprint))
             answers = iter(found)
-            return pb.SearchResponse(
-                answers=[
-                    pb.SearchAnswer()
-                    if query is None
-                    else pb.SearchAnswer(known=True, candidates=candidates_message(next(answers)))
-                    for query in queries
-                ],
-                index_version=index_version(self._intake.extractor.fingerprint),
-            )
+            for query in queries:
+                answer = response.answers.add(known=query is not None)
+                if query is not None:
+                    fill_candidates(answer.candidates, next(answers))
+            return response
 
     def Get(  # noqa: N802 - the name that the proto gives
         self, request: pb.GetRequest, context: grpc.ServicerContext
