@@ -29,7 +29,7 @@ def demo(
     keep_data: Annotated[
         bool, typer.Option("--keep-data", help="Go on with the data of the last demo instead of an empty folder.")
     ] = False,
-    rate: Annotated[float, typer.Option(metavar="N", min=0.1, help="Images per second.")] = 200.0,
+    rate: Annotated[float, typer.Option(metavar="N", min=0.1, help="Images per second.")] = 120.0,
     as_json: AsJson = False,
 ) -> None:
     """Run everything on the sample, and print what it found.

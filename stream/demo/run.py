@@ -37,8 +37,8 @@ _POLL_EVERY = 20
 class DemoOptions:
     """What the demo can be told."""
 
-    rate: float = 200.0
-    """Images per second."""
+    rate: float = 120.0
+    """Images per second: what two cores can take seconds after everything has started."""
     keep: bool = False
     """Leave everything up at the end."""
     keep_data: bool = False

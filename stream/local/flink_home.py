@@ -3,7 +3,7 @@
     flink/lib          links: the wheel's jars, flink-python, the Kafka connector (all owned by the system class loader,
                        so that a second job, or a restart after all slots were released, finds the Python bridge loaded)
     flink/plugins      links: the Prometheus reporter
-    flink/conf         config.yaml, the log4j files, and how the processes start; rendered from the settings at every start
+    flink/conf         config.yaml, the log4j files, and how the processes start; rendered from settings at every start
     flink/pid flink/log flink/tmp
     flink/checkpoints flink/savepoints   of jobs that name no folder of their own
 

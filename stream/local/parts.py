@@ -102,6 +102,7 @@ def flink_parts(settings: Settings) -> tuple[Part, ...]:
     """The parts that are not ours: broker, job manager, task manager."""
     kafka, flink = settings.kafka, settings.flink
     environment, checks = flink_environment(settings), part_checks(settings)
+    prepare_home = partial(prepare_flink, settings)
     return (
         Part(
             name="broker",
@@ -121,7 +122,7 @@ def flink_parts(settings: Settings) -> tuple[Part, ...]:
             stop_wave=_STOP_FLINK,
             ready=checks["jobmanager"],
             environment=environment,
-            prepare=partial(prepare_flink, settings),
+            prepare=prepare_home,
             listeners=(
                 Listener("flink.rest_port", flink.bind_host, flink.rest_port),
                 Listener("flink.rpc_port", flink.bind_host, flink.rpc_port),
@@ -135,7 +136,7 @@ def flink_parts(settings: Settings) -> tuple[Part, ...]:
             stop_wave=_STOP_FLINK,
             ready=checks["taskmanager"],
             environment=environment,
-            prepare=partial(prepare_flink, settings),
+            prepare=prepare_home,
             listeners=(
                 Listener("flink.taskmanager_metrics_port", "0.0.0.0", flink.taskmanager_metrics_port),  # noqa: S104
             ),

@@ -12,6 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import cached_property
 from itertools import groupby
@@ -37,6 +38,8 @@ _LOG_LEVEL = "NEARDUP_LOG"
 """Not a setting: how much the parts write into their logs."""
 
 _POLL_S = 0.1
+_START_POLL_S = 0.25
+"""Asking costs processor time, of which there is little while everything starts."""
 _LEFTOVER_GRACE_S = 10.0
 _DAEMON_END_S = 15.0
 _STARTS_TO_GIVE_UP = 4
@@ -98,9 +101,7 @@ class Deployment:
                 self._end_leftovers(tell)
                 self._check_ports()
                 write_files(files)
-                for part in self.parts:
-                    if part.prepare is not None:
-                        part.prepare()
+                self._prepare()
                 self._daemon.start(self._environment())
             self._start_all(tell)
 
@@ -179,7 +180,7 @@ class Deployment:
                 part, status = next((part, status) for part, status in statuses if not status.ok)
                 raise self._failed(part, f"{status.state} after {timeout_s:.0f} s; {status.detail}")
             if waiting:
-                time.sleep(_POLL_S)
+                time.sleep(_START_POLL_S)
 
     def _part(self, name: str) -> Part:
         for part in self.parts:
@@ -230,6 +231,13 @@ class Deployment:
                             f" {error.strerror}; the port is held by {holder_of_port(listener.port)}"
                         ) from error
 
+    def _prepare(self) -> None:
+        """Side by side: some of it waits for a Java of its own. Parts that share a preparation share it once."""
+        tasks = dict.fromkeys(part.prepare for part in self.parts if part.prepare is not None)
+        with ThreadPoolExecutor(max(1, len(tasks))) as pool:
+            for done in [pool.submit(task) for task in tasks]:
+                done.result()
+
     def _end_leftovers(self, tell: Progress) -> None:
         leftovers = marked_processes(self.data)
         if leftovers:
@@ -265,7 +273,7 @@ class Deployment:
                 if age > part.ready_timeout_s:
                     raise self._failed(part, f"{status.state} after {age:.0f} s; {status.detail}")
             if waiting:
-                time.sleep(_POLL_S)
+                time.sleep(_START_POLL_S)
 
     def _stop_all(self, tell: Progress) -> None:
         """Stops the parts wave by wave, then supervisord.

@@ -190,6 +190,8 @@ def running(settings: Settings) -> Iterator[House]:
         house.deployment.up()
         yield house
         house.deployment.down()
+        assert marked_processes(settings.data_dir) == []
+        assert {status.state for status in house.deployment.status()} == {"stopped"}
     finally:
         end_processes(marked_processes(settings.data_dir), grace_s=5.0)
 
