@@ -3,7 +3,8 @@
 Images arrive at random moments (exponential gaps). Whatever arrived while one call was under way goes into the next,
 64 at most. An image's time is from its arrival to the return of its call. For the rows with merging the corpus lies in
 four segments, which the index begins to merge into one as soon as it is open; only images that arrive before that is
-done count. A bare append with fsync of about the same size, as often, runs in the same measurement.
+done count. In the same measurement run a bare append with fsync of about the same size, as often, and calls that do
+nothing: what these take is the machine's, which now and then wakes a sleeping thread late.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ def measure(bench: Bench) -> dict[str, Any]:
             name = ("sync" if sync else "no sync") + (", merging" if merging else ", no merge")
             rows[name] = _inserted(bench, fresh, sync=sync, merging=merging)
     rows["bare append and fsync"] = _bare(bench.folder / "bare", count)
+    rows["nothing at all"] = _nothing(count)
     table(
         f"Insert-and-search at {_RATE:.0f}/s into {bench.images:,} images, {FEW_LONG.name}, top 100",
         ["", "p50 ms", "p99 ms", "longest", "images a call", "merging, share of the time"],
@@ -151,6 +153,12 @@ def open_loop(
         waits += [finished - arrival for arrival in arrivals[done:end]]
         done, calls = end, calls + 1
     return waits, calls
+
+
+def _nothing(count: int) -> dict[str, Any]:
+    """Calls that return at once."""
+    waits, calls = open_loop(min(count, 2_000), lambda *_: None)
+    return {**percentiles_ms(waits), "per_call": round(len(waits) / calls, 2)}
 
 
 def _bare(path: Path, count: int) -> dict[str, Any]:
