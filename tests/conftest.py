@@ -8,8 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup`, tests on the real parts run one after the other: together they need too much memory."""
+    """With `--dist loadgroup`, tests on the real parts run one after the other: together they need too much memory.
+
+    First of all hooks: pytest-xdist reads the marks in a hook of its own.
+    """
     for item in items:
         if item.get_closest_marker("cluster"):
             item.add_marker(pytest.mark.xdist_group("cluster"))
