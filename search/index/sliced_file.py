@@ -23,6 +23,9 @@ __all__ = ["SLICE_BYTES", "SlicedFile"]
 SLICE_BYTES = 2**20
 """Bytes that are on their way to the disk at a time."""
 
+_UNKNOWN = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ESPIPE)
+"""What a file system says that has no such call."""
+
 _WAIT_BEFORE, _WRITE, _WAIT_AFTER = 1, 2, 4
 """Flags of Linux's sync_file_range."""
 
@@ -51,8 +54,8 @@ class SlicedFile:
         self._sent = 0
         self._file = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
-            if sync and size and hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(self._file, 0, size)
+            if sync and size:
+                _reserve(self._file, size)
         except OSError:
             self._give_up()
             raise
@@ -104,6 +107,17 @@ class SlicedFile:
         self._temporary.unlink(missing_ok=True)
 
 
+def _reserve(file: int, size: int) -> None:
+    """Gives a file its blocks, where the file system can do that; elsewhere a full disk shows while it is written."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(file, 0, size)
+    except OSError as error:
+        if error.errno not in _UNKNOWN:
+            raise
+
+
 def _find_sync_range() -> Callable[[int, int, int, int], int] | None:
     try:
         found: Any = ctypes.CDLL(None, use_errno=True).sync_file_range
@@ -121,6 +135,6 @@ def _sync_range(file: int, offset: int, length: int, flags: int) -> None:
     if _SYNC_RANGE is None or _SYNC_RANGE(file, offset, length, flags) == 0:
         return
     number = ctypes.get_errno()
-    if number not in (errno.ENOSYS, errno.EINVAL, errno.ESPIPE):
+    if number not in _UNKNOWN:
         # Whoever hears of an error of writing back is the last one to: the sync at the end would not know of it.
         raise OSError(number, os.strerror(number))

@@ -1,7 +1,8 @@
 """What a choice of terms costs: time of one image on one core, and bytes on disk.
 
-The times are those of the index and the classifier on the machine of `docs/benchmarks.md`; on another one all of them
-move together, so that the order of the choices stays.
+The times are those of the index and the classifier on the machine of `docs/benchmarks.md`, as `python -m
+benchmarks.search --only costs` and `make bench-scorer` find them; on another one all of them move together, so that the
+order of the choices stays.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ __all__ = ["Cost", "CostModel", "cost_of"]
 class CostModel:
     """What the parts of one image's way cost."""
 
-    list_us: float = 0.3
+    list_us: float = 0.2
     """To find one posting list and begin to read it: a miss of the cache."""
-    posting_us: float = 0.005
+    posting_us: float = 0.007
     """To read and count one posting."""
-    candidate_us: float = 2.0
-    """To look up one candidate and score the pair: 500,000 pairs a second."""
+    candidate_us: float = 8.0
+    """To look up one candidate, 0.6, and to score the pair, 7.4: 272,000 pairs a second on two cores."""
     max_image_us: float = 5_000.0
     """What one image may cost at most: 200 images a second on one core."""
 

@@ -65,6 +65,18 @@ def test_an_error_of_writing_back_is_not_lost(tmp_path: Path, monkeypatch: pytes
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_file_system_that_cannot_reserve_blocks_does_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def unknown(*_: object) -> None:
+        raise OSError(number, "not supported")
+
+    monkeypatch.setattr("os.posix_fallocate", unknown)
+    written(tmp_path / "file", True)
+    assert (tmp_path / "file").read_bytes() == CONTENT + bytes(100)
+
+
 STEPS = ["os.posix_fallocate", "os.pwrite", "os.ftruncate", "os.fsync", "pathlib.Path.replace"]
 
 

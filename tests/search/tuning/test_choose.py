@@ -46,8 +46,8 @@ def test_the_best_that_is_affordable() -> None:
     found = recommend(ALL, 0.9999, MODEL)
     assert not found.reached
     assert found.chosen.prediction.recall == max(one.prediction.recall for one in ALL)
-    poor = recommend(ALL, 0.9999, CostModel(max_image_us=20.0))
-    assert poor.chosen.cost.image_us <= 20.0
+    poor = recommend(ALL, 0.9999, CostModel(max_image_us=50.0))
+    assert poor.chosen.cost.image_us <= 50.0
 
 
 def test_the_frontier_rises() -> None:
