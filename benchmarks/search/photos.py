@@ -16,7 +16,7 @@ from search.tuning.check import measured_recall
 from search.tuning.prediction import TermChoice
 from stream.hashing import term_settings
 from stream.settings import load_settings
-from stream.tuning_input import read_embeddings, read_pairs
+from stream.term_tuning.inputs import read_embeddings, read_pairs
 
 __all__ = ["measure"]
 

@@ -13,7 +13,7 @@ from stream.cli.output import line, notes, progress_bar, show_json, table
 
 if TYPE_CHECKING:
     from search.tuning.choose import Candidate
-    from stream.tuning import Tuning
+    from stream.term_tuning.tune import Tuning
 
 __all__ = ["tune"]
 
@@ -68,9 +68,9 @@ def tune(
     from search.tuning.cost import CostModel
     from stream.demo.sample import SAMPLE
     from stream.hashing import term_settings
-    from stream.tuning import tune as tune_terms
-    from stream.tuning_input import read_embeddings, read_pairs
-    from stream.tuning_plots import draw_curve, draw_overlap
+    from stream.term_tuning.inputs import read_embeddings, read_pairs
+    from stream.term_tuning.plots import draw_curve, draw_overlap
+    from stream.term_tuning.tune import tune as tune_terms
 
     settings = of(context).settings()
     name, chosen = settings.signal(signal)

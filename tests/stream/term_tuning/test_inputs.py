@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from search.errors import BadInputError
-from stream.tuning_input import read_embeddings, read_pairs
+from stream.term_tuning.inputs import read_embeddings, read_pairs
 
 IDS = ["p", "q", "r", "s"]
 VECTORS = np.arange(12, dtype=np.float16).reshape(4, 3)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from search.terms import TermSettings, expected_overlap, jaccard
 from search.tuning.check import measured_overlaps
 from search.tuning.overlap import overlap_at_least, overlap_distribution
-from stream.tuning import Tuning
-from stream.tuning_input import Embeddings, Pairs
+from stream.term_tuning.inputs import Embeddings, Pairs
+from stream.term_tuning.tune import Tuning
 
 __all__ = ["draw_curve", "draw_overlap"]
 

@@ -15,7 +15,7 @@ from search.tuning.cost import CostModel, cost_of
 from search.tuning.overlap import same_term_curve
 from search.tuning.prediction import TermChoice, predict
 from search.tuning.sample import SampleDistances, measure_distances
-from stream.tuning_input import Embeddings, Pairs
+from stream.term_tuning.inputs import Embeddings, Pairs
 
 __all__ = ["GroupDensity", "Tuning", "tune"]
 
