@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from benchmarks.search.bench import FEW_LONG, Bench
@@ -17,7 +17,7 @@ from benchmarks.search.results import table
 from benchmarks.search.timing import percentiles_ms
 from search.index.interface import TermIndex
 
-__all__ = ["measure"]
+__all__ = ["folder_of", "measure"]
 
 _FLIPPED = (0.0, 0.01, 0.03)
 _MAX_POSTINGS = 100_000
@@ -55,29 +55,29 @@ def measure(bench: Bench) -> dict[str, Any]:
     return {"images": giant.images, "giant": giant.giant, "max_postings": _MAX_POSTINGS, "rows": rows}
 
 
+def folder_of(bench: Bench, corpus: Corpus) -> Path:
+    """Where the index of a corpus is kept for the next run."""
+    settings = corpus.settings
+    return bench.folder / f"giant-{settings.images}-{settings.giant}-{settings.giant_flipped}-{settings.seed}"
+
+
 def _alone(bench: Bench, corpus: Corpus) -> dict[str, Any]:
-    folder = bench.folder / "giant"
-    try:
-        seconds = build(folder, corpus, FEW_LONG)
-        with opened(folder, index_settings(FEW_LONG)) as index:
-            return {"name": "no such cluster", "build_s": seconds, "outside": _timed(index, corpus, giant=False)}
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    folder = folder_of(bench, corpus)
+    seconds = build(folder, corpus, FEW_LONG)
+    with opened(folder, index_settings(FEW_LONG)) as index:
+        return {"name": "no such cluster", "build_s": seconds, "outside": _timed(index, corpus, giant=False)}
 
 
 def _with_giant(bench: Bench, corpus: Corpus, flipped: float) -> dict[str, Any]:
-    folder = bench.folder / "giant"
-    try:
-        row: dict[str, Any] = {"name": f"{flipped:.0%}", "build_s": build(folder, corpus, FEW_LONG)}
-        with opened(folder, index_settings(FEW_LONG)) as index:
-            row["outside"] = _timed(index, corpus, giant=False)
-            row["inside"] = _timed(index, corpus, giant=True)
-        with opened(folder, index_settings(FEW_LONG, max_postings=_MAX_POSTINGS)) as index:
-            row["inside_bounded"] = _timed(index, corpus, giant=True)
-            row["outside_bounded"] = _timed(index, corpus, giant=False)
-        return row
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    folder = folder_of(bench, corpus)
+    row: dict[str, Any] = {"name": f"{flipped:.0%}", "build_s": build(folder, corpus, FEW_LONG)}
+    with opened(folder, index_settings(FEW_LONG)) as index:
+        row["outside"] = _timed(index, corpus, giant=False)
+        row["inside"] = _timed(index, corpus, giant=True)
+    with opened(folder, index_settings(FEW_LONG, max_postings=_MAX_POSTINGS)) as index:
+        row["inside_bounded"] = _timed(index, corpus, giant=True)
+        row["outside_bounded"] = _timed(index, corpus, giant=False)
+    return row
 
 
 def _timed(index: TermIndex, corpus: Corpus, *, giant: bool) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from search.index.compiled import compiled, whole
+from search.index.compiled import borrowing, whole
 from search.index.counting import TABLE
+from search.index.selection import sort_keys
 from search.index.sharing import Sharing, Sight, add_followers, is_marked, is_visible
 
 __all__ = ["Best", "by_level", "oldest_singles", "take_level"]
@@ -25,7 +26,7 @@ class Best(NamedTuple):
     need: int
 
 
-@compiled
+@borrowing
 def by_level(
     met: NDArray[np.int32],
     distinct: int,
@@ -49,7 +50,7 @@ def by_level(
         ends[level] += 1
 
 
-@compiled
+@borrowing
 def take_level(
     numbers: NDArray[np.int32],
     level: int,
@@ -81,10 +82,10 @@ def take_level(
     return chosen
 
 
-@compiled
+@borrowing
 def _merge(row: NDArray[np.int64], first: int, last: int, extra: NDArray[np.int64], count: int, need: int) -> int:
     """Merges extra[:count], in any order, into row[first:last], ascending, of which `need` fit; the new end."""
-    extra[:count].sort()
+    sort_keys(extra, 0, count)
     while last + count > need:
         if count == 0 or (last > first and row[last - 1] > extra[count - 1]):
             last -= 1
@@ -102,7 +103,7 @@ def _merge(row: NDArray[np.int64], first: int, last: int, extra: NDArray[np.int6
     return end
 
 
-@compiled
+@borrowing
 def oldest_singles(
     buffer: NDArray[np.int32],
     edges: NDArray[np.int64],

@@ -1,4 +1,9 @@
-"""How the inner loops are compiled (numba, without the GIL), and two instructions that Python has no words for."""
+"""How the inner loops are compiled (numba, without the GIL), and two instructions that Python has no words for.
+
+numba counts the references of each array that a function takes, is given in a tuple, or cuts a piece of, with atomic
+instructions: in a function of a few nanoseconds that costs more than the work. Functions that only use what their
+caller holds (they make no arrays) are compiled without this, and small ones become part of their callers.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +17,34 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-__all__ = ["compiled", "load64", "prefetch", "whole"]
+__all__ = ["borrowing", "compiled", "inlined", "load64", "prefetch", "whole"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
+def _compiled(function: _Function, **options: bool) -> _Function:
+    try:
+        return cast(_Function, numba.njit(nogil=True, cache=True, boundscheck=False, **options)(function))
+    except RuntimeError:  # no folder where the machine code could be kept: compile at each start
+        return cast(_Function, numba.njit(nogil=True, boundscheck=False, **options)(function))
+
+
 def compiled(function: _Function) -> _Function:
     """Compiles at the first call, keeps the machine code beside the source, and runs without the GIL."""
-    try:
-        return cast(_Function, numba.njit(nogil=True, cache=True, boundscheck=False)(function))
-    except RuntimeError:  # no folder where the machine code could be kept: compile at each start
-        return cast(_Function, numba.njit(nogil=True, boundscheck=False)(function))
+    return _compiled(function, _nrt=True)
 
 
-@compiled
+def borrowing(function: _Function) -> _Function:
+    """The same for functions that make no arrays of their own."""
+    return _compiled(function, _nrt=False)
+
+
+def inlined(function: _Function) -> _Function:
+    """The same for small ones, which become part of the compiled functions that call them."""
+    return _compiled(function, _nrt=False, forceinline=True)
+
+
+@inlined
 def _whole(value: Any) -> Any:
     return np.int64(value)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from search.index.compiled import compiled, whole
+from search.index.compiled import borrowing, whole
 from search.index.list_reading import Lists, read_block, start_list
 from search.index.posting_lists import BLOCK
 
@@ -31,7 +31,7 @@ _TOP = 65535
 """Of an exact counter."""
 
 
-@compiled
+@borrowing
 def tally(numbers: NDArray[np.int32], size: int, table: NDArray[np.uint8]) -> None:
     """Counts numbers[:size] in the small table."""
     for index in range(size):
@@ -40,7 +40,7 @@ def tally(numbers: NDArray[np.int32], size: int, table: NDArray[np.uint8]) -> No
         table[slot] = count + np.uint8(count != _FULL)
 
 
-@compiled
+@borrowing
 def table_levels(table: NDArray[np.uint8], stride: int, levels: NDArray[np.int64]) -> None:
     """How many slots of a sample of the table hold 0, 1, 2, ...; the last level has all that hold more."""
     levels[:] = 0
@@ -49,7 +49,7 @@ def table_levels(table: NDArray[np.uint8], stride: int, levels: NDArray[np.int64
         levels[min(whole(table[slot]), top)] += 1
 
 
-@compiled
+@borrowing
 def sift(numbers: NDArray[np.int32], size: int, table: NDArray[np.uint8], least: int, kept: NDArray[np.int32]) -> int:
     """Those of numbers[:size] that may have an overlap of `least`, as often as they are met; how many."""
     count = 0
@@ -61,7 +61,7 @@ def sift(numbers: NDArray[np.int32], size: int, table: NDArray[np.uint8], least:
     return count
 
 
-@compiled
+@borrowing
 def fresh_base(counts: NDArray[np.uint16], base: int, groups: int) -> int:
     """Where a search of so many groups may start to count."""
     if base + groups > _TOP:
@@ -70,7 +70,7 @@ def fresh_base(counts: NDArray[np.uint16], base: int, groups: int) -> int:
     return base
 
 
-@compiled
+@borrowing
 def count_each(
     numbers: NDArray[np.int32], size: int, counts: NDArray[np.uint16], base: int, met: NDArray[np.int32], distinct: int
 ) -> int:
@@ -84,7 +84,7 @@ def count_each(
     return distinct
 
 
-@compiled
+@borrowing
 def count_lists(
     lists: Lists,
     starts: NDArray[np.int64],
@@ -117,7 +117,7 @@ def count_lists(
     return count_each(buffer, filled, counts, base, met, distinct), read + filled
 
 
-@compiled
+@borrowing
 def of_overlap(
     met: NDArray[np.int32], distinct: int, counts: NDArray[np.uint16], base: int, least: int, kept: NDArray[np.int32]
 ) -> int:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from search.index.compiled import compiled, load64, prefetch, whole
+from search.index.compiled import borrowing, inlined, load64, prefetch, whole
 from search.index.posting_lists import BLOCK, LONG, PARTIAL
 
 __all__ = [
@@ -42,7 +42,7 @@ class Lists(NamedTuple):
     number_bytes: int
 
 
-@compiled
+@inlined
 def place_of(lists: Lists, group: int, term: int) -> tuple[int, int]:
     """Where the lists of a term's place in the directory start and end."""
     place = term >> lists.rest_bits
@@ -50,7 +50,7 @@ def place_of(lists: Lists, group: int, term: int) -> tuple[int, int]:
     return base + whole(lists.directory[group, place]), base + whole(lists.directory[group, place + 1])
 
 
-@compiled
+@borrowing
 def _find(data: NDArray[np.uint8], start: int, end: int, rest: int, rest_bytes: int) -> tuple[int, int]:
     """Where the list with the remaining bits `rest` starts and ends among those of one place; (0, 0): nowhere."""
     at = start
@@ -70,7 +70,7 @@ def _find(data: NDArray[np.uint8], start: int, end: int, rest: int, rest_bytes: 
     return 0, 0
 
 
-@compiled
+@borrowing
 def narrow(lists: Lists, start: int, end: int, term: int) -> tuple[int, int]:
     """Where a term's list starts and ends among those of its place; nowhere: both are equal."""
     if lists.rest_bits > 0 and end > start:
@@ -78,14 +78,14 @@ def narrow(lists: Lists, start: int, end: int, term: int) -> tuple[int, int]:
     return start, end
 
 
-@compiled
+@borrowing
 def list_of(lists: Lists, group: int, term: int) -> tuple[int, int]:
     """Where a term's list starts and ends; nowhere: both are equal."""
     start, end = place_of(lists, group, term)
     return narrow(lists, start, end, term)
 
 
-@compiled
+@inlined
 def prefetch_place(data: NDArray[np.uint8], start: int, end: int) -> None:
     """Asks for the beginning of the lists of a place, without waiting."""
     for line in range(_AHEAD):
@@ -93,7 +93,7 @@ def prefetch_place(data: NDArray[np.uint8], start: int, end: int) -> None:
             prefetch(data, start + line * _LINE)
 
 
-@compiled
+@inlined
 def start_list(data: NDArray[np.uint8], start: int, size: int) -> tuple[int, int, bool]:
     """The first number of a list, where the next one lies, and whether the list is one of few plain numbers."""
     flag = np.uint64(1) << np.uint64(8 * size - 1)
@@ -101,7 +101,7 @@ def start_list(data: NDArray[np.uint8], start: int, size: int) -> tuple[int, int
     return whole(word & (flag - np.uint64(1))), start + size, (word & flag) != 0
 
 
-@compiled
+@inlined
 def read_block(
     data: NDArray[np.uint8], at: int, number: int, few: bool, size: int, out: NDArray[np.int32], filled: int
 ) -> tuple[int, int]:
@@ -118,14 +118,15 @@ def read_block(
     width = head & (PARTIAL - 1)
     mask = (np.uint64(1) << np.uint64(width)) - np.uint64(1)
     bit = whole(0)
+    block = out[filled : filled + gaps]
     for index in range(gaps):
         number += whole((load64(data, at + (bit >> 3)) >> np.uint64(bit & 7)) & mask) + 1
         bit += width
-        out[filled + index] = number
+        block[index] = number
     return at + ((bit + 7) >> 3), filled + gaps
 
 
-@compiled
+@inlined
 def read_list(
     data: NDArray[np.uint8], start: int, end: int, size: int, bound: int, out: NDArray[np.int32], filled: int
 ) -> int:
@@ -144,7 +145,7 @@ def read_list(
     return filled
 
 
-@compiled
+@borrowing
 def read_numbers(
     data: NDArray[np.uint8], start: int, end: int, size: int, bound: int, most: int, out: NDArray[np.int32]
 ) -> int:

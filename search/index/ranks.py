@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from search.index.compiled import compiled, whole
+from search.index.compiled import compiled, inlined, whole
 
 __all__ = ["bitmap_of", "counts_of", "rank_at", "rank_of"]
 
@@ -39,7 +39,7 @@ def rank_of(bitmap: NDArray[np.uint64], counts: NDArray[np.uint32], entries: NDA
     return ranks
 
 
-@compiled
+@inlined
 def _ones(word: np.uint64) -> int:
     word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
     word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
@@ -47,7 +47,7 @@ def _ones(word: np.uint64) -> int:
     return whole((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
-@compiled
+@inlined
 def rank_at(bitmap: NDArray[np.uint64], counts: NDArray[np.uint32], entry: int) -> int:
     """How many bits are set before an entry's own; for compiled code."""
     word = entry >> 6

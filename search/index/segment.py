@@ -239,7 +239,7 @@ class Segment(Source):
         """See `Source`."""
         width = int(batch.wanted.max(initial=1))
         hits = Hits.empty(len(batch.terms), width)
-        work = scratch.fit(len(self), width)
+        work = scratch.fit(len(self), width, self._shape.groups)
         try:
             scratch.base = search_segment(
                 batch, self._bounds(batch.as_of), self._lists, self._sharing, work, scratch.base, hits

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.index.choosing import Best, by_level, oldest_singles, take_level
-from search.index.compiled import compiled, prefetch, whole
+from search.index.compiled import borrowing, compiled, inlined, prefetch, whole
 from search.index.counting import (
     TABLE,
     count_each,
@@ -98,9 +98,15 @@ class Workspace(NamedTuple):
     """(entries,) no counter is above where counting starts."""
     pool: NDArray[np.int64]
     """(more than twice the most that is wanted,)"""
+    ranges: NDArray[np.int64]
+    """(4, groups) where the lists of two queries start and end."""
+    edges: NDArray[np.int64]
+    """(groups + 1,) where the lists start and end in `buffer`."""
+    levels: NDArray[np.int64]
+    """(groups + 1,) where the overlaps start and end in `order`."""
 
 
-@compiled
+@inlined
 def _locate(
     lists: Lists, terms: NDArray[np.uint32], turn: int, starts: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> None:
@@ -116,14 +122,13 @@ def _locate(
             prefetch(lists.directory[group], whole(terms[turn + 1, group]) >> lists.rest_bits)
 
 
-@compiled
+@inlined
 def _read(
     lists: Lists,
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
     bound: int,
     work: Workspace,
-    edges: NDArray[np.int64],
 ) -> int:
     """Unpacks all lists of a query; how many postings there are, or -1: they do not fit."""
     filled = 0
@@ -132,11 +137,11 @@ def _read(
             filled = read_list(lists.data, starts[group], ends[group], lists.number_bytes, bound, work.buffer, filled)
             if filled < 0:
                 return -1
-        edges[group + 1] = filled
+        work.edges[group + 1] = filled
     return filled
 
 
-@compiled
+@inlined
 def _threshold(levels: NDArray[np.int64], enough: int) -> int:
     """The highest level that so many have, with those above it; at least 1."""
     level: int = levels.shape[0] - 1
@@ -147,7 +152,7 @@ def _threshold(levels: NDArray[np.int64], enough: int) -> int:
     return level
 
 
-@compiled
+@borrowing
 def _take_levels(
     met: NDArray[np.int32],
     distinct: int,
@@ -157,25 +162,25 @@ def _take_levels(
     sight: Sight,
     best: Best,
     work: Workspace,
-    ends: NDArray[np.int64],
     order: NDArray[np.int32],
 ) -> int:
     """Chooses among what was counted exactly, from the highest overlap down to the lowest; how many were chosen."""
     sort_numbers(met, distinct, sharing.hidden.shape[0], order)
-    by_level(met, distinct, work.counts, base, ends, order)
+    by_level(met, distinct, work.counts, base, work.levels, order)
     chosen = 0
-    level = ends.shape[0] - 1
+    level = work.levels.shape[0] - 1
     while level >= lowest and chosen < best.need:
-        if ends[level] > ends[level - 1]:
-            chosen = take_level(order[ends[level - 1] : ends[level]], level, sharing, sight, best, chosen, work.pool)
+        if work.levels[level] > work.levels[level - 1]:
+            chosen = take_level(
+                order[work.levels[level - 1] : work.levels[level]], level, sharing, sight, best, chosen, work.pool
+            )
         level -= 1
     return chosen
 
 
-@compiled
+@borrowing
 def _take_singles(
     alone: int,
-    edges: NDArray[np.int64],
     sifted: int,
     sharing: Sharing,
     sight: Sight,
@@ -190,7 +195,7 @@ def _take_singles(
         limit = max(64, sight.bound * 5 * missing // (4 * alone))
     while True:
         limit = min(limit, sight.bound)
-        picked = oldest_singles(work.buffer, edges, work.table, work.order[:sifted], limit, work.met)
+        picked = oldest_singles(work.buffer, work.edges, work.table, work.order[:sifted], limit, work.met)
         sort_numbers(work.met, picked, limit, work.order[sifted:])
         last = take_level(work.met[:picked], 1, sharing, sight, best, chosen, work.pool)
         # Heads at or above the limit have no entry below it.
@@ -199,40 +204,38 @@ def _take_singles(
         limit *= 4
 
 
-@compiled
+@borrowing
 def _search_buffer(
     filled: int,
-    edges: NDArray[np.int64],
     least: int,
     sharing: Sharing,
     sight: Sight,
     best: Best,
     work: Workspace,
     base: int,
-    ends: NDArray[np.int64],
 ) -> tuple[int, int]:
     """Answers from unpacked lists; how many were chosen, and where counting starts next."""
-    groups = ends.shape[0] - 1
+    groups = work.levels.shape[0] - 1
     floor = max(least, 2)
     tally(work.buffer, filled, work.table)
     threshold = floor
     if filled > _FEW:
-        table_levels(work.table, _STRIDE, ends)
-        threshold = max(floor, _threshold(ends, best.need // _STRIDE + 1) - 1)
+        table_levels(work.table, _STRIDE, work.levels)
+        threshold = max(floor, _threshold(work.levels, best.need // _STRIDE + 1) - 1)
     step = 1
     while True:
         kept = sift(work.buffer, filled, work.table, threshold, work.met)
         base = fresh_base(work.counts, base, groups)
         distinct = count_each(work.met, kept, work.counts, base, work.met, 0)
-        chosen = _take_levels(work.met, distinct, base, threshold, sharing, sight, best, work, ends, work.order)
+        chosen = _take_levels(work.met, distinct, base, threshold, sharing, sight, best, work, work.order)
         base += groups
         if chosen == best.need or threshold == floor:
             break
         threshold = max(floor, threshold - step)
         step *= 2
     if least <= 1 and chosen < best.need:
-        alone = filled - kept + ends[1]
-        chosen = _take_singles(alone, edges, ends[1], sharing, sight, best, chosen, work)
+        alone = filled - kept + work.levels[1]
+        chosen = _take_singles(alone, work.levels[1], sharing, sight, best, chosen, work)
     work.table[:] = 0
     return chosen, base
 
@@ -248,29 +251,28 @@ def _search_lists(
     best: Best,
     work: Workspace,
     base: int,
-    ends: NDArray[np.int64],
 ) -> tuple[int, int, int]:
     """Answers from lists of any length; how many were chosen, where counting starts next, and the postings read."""
-    groups = ends.shape[0] - 1
+    groups = work.levels.shape[0] - 1
     entries = sharing.hidden.shape[0]
     base = fresh_base(work.counts, base, groups)
     every = np.empty(entries + 1, np.int32)
     met = np.empty(entries + 1, np.int32)
     order = np.empty(2 * entries + 2, np.int32)
     distinct, read = count_lists(lists, starts, stops, sight.bound, work.buffer, work.counts, base, every)
-    ends[:] = 0
+    work.levels[:] = 0
     for index in range(distinct):
-        ends[work.counts[every[index]] - base] += 1
-    threshold = max(least, _threshold(ends, best.need))
+        work.levels[work.counts[every[index]] - base] += 1
+    threshold = max(least, _threshold(work.levels, best.need))
     while True:
         kept = of_overlap(every, distinct, work.counts, base, threshold, met)
-        chosen = _take_levels(met, kept, base, threshold, sharing, sight, best, work, ends, order)
+        chosen = _take_levels(met, kept, base, threshold, sharing, sight, best, work, order)
         if chosen == best.need or threshold == least:
             return chosen, base + groups, read
         threshold = max(least, threshold // 2)
 
 
-@compiled
+@borrowing
 def search_segment(
     batch: Batch,
     bounds: NDArray[np.int64],
@@ -295,32 +297,27 @@ def search_segment(
         Where counting starts next time.
     """
     queries, groups = batch.terms.shape
-    starts = np.empty((2, groups), np.int64)
-    stops = np.empty((2, groups), np.int64)
-    ends = np.empty(groups + 1, np.int64)
-    edges = np.zeros(groups + 1, np.int64)
+    work.edges[0] = 0
     for turn in range(queries + 1):
         if turn < queries:
-            _locate(lists, batch.terms, turn, starts[turn & 1], stops[turn & 1])
+            _locate(lists, batch.terms, turn, work.ranges[turn & 1], work.ranges[2 + (turn & 1)])
         if turn == 0:
             continue
         row = turn - 1
         hits.sizes[row] = 0
         if bounds[row] <= 0 or batch.wanted[row] <= 0 or batch.least[row] > groups:
             continue
-        mine, until = starts[row & 1], stops[row & 1]
+        starts, stops = work.ranges[row & 1], work.ranges[2 + (row & 1)]
         if lists.rest_bits > 0:
             for group in range(groups):
-                mine[group], until[group] = narrow(lists, mine[group], until[group], whole(batch.terms[row, group]))
+                starts[group], stops[group] = narrow(lists, starts[group], stops[group], whole(batch.terms[row, group]))
         sight = Sight(bounds[row], batch.as_of[row], batch.excluded[row])
         best = Best(hits.entries[row], hits.overlaps[row], batch.wanted[row])
         least = batch.least[row]
-        read = _read(lists, mine, until, sight.bound, work, edges)
+        read = _read(lists, starts, stops, sight.bound, work)
         if read >= 0:
-            hits.sizes[row], base = _search_buffer(read, edges, least, sharing, sight, best, work, base, ends)
+            hits.sizes[row], base = _search_buffer(read, least, sharing, sight, best, work, base)
         else:
-            hits.sizes[row], base, read = _search_lists(
-                lists, mine, until, least, sharing, sight, best, work, base, ends
-            )
+            hits.sizes[row], base, read = _search_lists(lists, starts, stops, least, sharing, sight, best, work, base)
         hits.touched[row] += read
     return base

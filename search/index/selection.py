@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from search.index.compiled import compiled
+from search.index.compiled import borrowing, compiled, inlined
 
 __all__ = ["fill_places", "keep_smallest", "key_of", "merge_ranks", "sort_keys", "sort_numbers"]
 
@@ -13,13 +13,13 @@ _BUCKETS = 4096
 _CROWDED = 24
 
 
-@compiled
+@inlined
 def key_of(groups: int, overlap: int, entry: int) -> int:
     """Small when the overlap is high and, among equal overlaps, the entry old."""
     return ((groups - overlap) << 32) | entry
 
 
-@compiled
+@borrowing
 def keep_smallest(keys: NDArray[np.int64], first: int, last: int, wanted: int) -> int:
     """Brings the smallest `wanted` of keys[first:last], all different, to their front; where they end.
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from search.index.compiled import compiled, whole
+from search.index.compiled import borrowing, inlined, whole
 from search.index.ranks import rank_at
 from search.index.selection import keep_smallest
 
@@ -45,13 +45,13 @@ class Sight(NamedTuple):
     """An entry that is not to be found, or -1."""
 
 
-@compiled
+@inlined
 def is_marked(bitmap: NDArray[np.uint64], entry: int) -> bool:
     """Whether an entry's bit is set."""
     return bool((bitmap[entry >> 6] >> np.uint64(entry & 63)) & np.uint64(1))
 
 
-@compiled
+@inlined
 def is_visible(sharing: Sharing, sight: Sight, entry: int) -> bool:
     """Whether a query may find an entry that lies below its bound."""
     if entry == sight.excluded:
@@ -62,7 +62,7 @@ def is_visible(sharing: Sharing, sight: Sight, entry: int) -> bool:
     return bool(hidden == 0 or sight.as_of < hidden)
 
 
-@compiled
+@inlined
 def followers_of(sharing: Sharing, head: int) -> tuple[int, int]:
     """Where the followers of a head start and end; where it has none, both are equal."""
     if not is_marked(sharing.shares, head):
@@ -71,7 +71,7 @@ def followers_of(sharing: Sharing, head: int) -> tuple[int, int]:
     return whole(sharing.starts[row]), whole(sharing.starts[row + 1])
 
 
-@compiled
+@borrowing
 def add_followers(sharing: Sharing, sight: Sight, head: int, wanted: int, found: NDArray[np.int64], filled: int) -> int:
     """Appends a head's visible followers to `found`, which has more room than `wanted`; the new fill.
 

@@ -25,13 +25,20 @@ class Scratch(threading.local):
         """Every counter is at or below it."""
         self._work: Workspace | None = None
 
-    def fit(self, entries: int, wanted: int) -> Workspace:
-        """Working memory for sources of so many entries and queries for so many of them."""
+    def fit(self, entries: int, wanted: int, groups: int) -> Workspace:
+        """Working memory for sources of so many entries and queries of so many groups for so many of them."""
+        if self._work is None:
+            self._work = _workspace()
         work = self._work
-        if work is None or len(work.counts) < entries or len(work.pool) < 2 * wanted + 64:
-            if work is None or len(work.counts) < entries:
-                self.base = 0
-            self._work = work = _grown(work, entries, wanted)
+        if len(work.counts) < entries:
+            self.base = 0
+            work = work._replace(counts=np.zeros(entries, np.uint16))
+        if len(work.pool) < 2 * wanted + 64:
+            work = work._replace(pool=np.empty(max(4 * wanted, 4096), np.int64))
+        if len(work.levels) != groups + 1:
+            ranges, edges, levels = (np.zeros(shape, np.int64) for shape in ((4, groups), groups + 1, groups + 1))
+            work = work._replace(ranges=ranges, edges=edges, levels=levels)
+        self._work = work
         return work
 
     def reset(self) -> None:
@@ -39,22 +46,18 @@ class Scratch(threading.local):
         self.__init__()  # type: ignore[misc] # threading.local calls it again for each thread anyway
 
 
-def _grown(work: Workspace | None, entries: int, wanted: int) -> Workspace:
-    if work is None:
-        work = Workspace(
-            np.zeros(TABLE, np.uint8),
-            np.empty(BUFFER, np.int32),
-            np.empty(BUFFER + 1, np.int32),
-            np.empty(2 * BUFFER + 2, np.int32),
-            np.zeros(0, np.uint16),
-            np.empty(0, np.int64),
-        )
-    counts, pool = work.counts, work.pool
-    if len(counts) < entries:
-        counts = np.zeros(entries, np.uint16)
-    if len(pool) < 2 * wanted + 64:
-        pool = np.empty(max(4 * wanted, 4096), np.int64)
-    return work._replace(counts=counts, pool=pool)
+def _workspace() -> Workspace:
+    return Workspace(
+        table=np.zeros(TABLE, np.uint8),
+        buffer=np.empty(BUFFER, np.int32),
+        met=np.empty(BUFFER + 1, np.int32),
+        order=np.empty(2 * BUFFER + 2, np.int32),
+        counts=np.zeros(0, np.uint16),
+        pool=np.empty(0, np.int64),
+        ranges=np.empty((4, 0), np.int64),
+        edges=np.empty(0, np.int64),
+        levels=np.empty(0, np.int64),
+    )
 
 
 class Source(ABC):

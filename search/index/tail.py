@@ -160,7 +160,7 @@ class Tail(Source):
         size, room = self._size, self._room
         width = int(batch.wanted.max(initial=1))
         hits = Hits.empty(len(batch.terms), width)
-        work = scratch.fit(0, width)
+        work = scratch.fit(0, width, batch.terms.shape[1])
         bounds = np.searchsorted(room.places[:size], batch.as_of)
         _scan(
             batch.terms.astype(room.terms.dtype), bounds, batch.as_of, batch.excluded, batch.least, batch.wanted,
