@@ -121,7 +121,7 @@ def count_lists(
 def of_overlap(
     met: NDArray[np.int32], distinct: int, counts: NDArray[np.uint16], base: int, least: int, kept: NDArray[np.int32]
 ) -> int:
-    """Those of met[:distinct] that have an overlap of `least` or more; how many."""
+    """Those of met[:distinct] with an overlap of `least` or more, into `kept` (it may be `met` itself); how many."""
     count = 0
     for index in range(distinct):
         number = met[index]

@@ -12,7 +12,7 @@ __all__ = ["expected_postings", "segment_bytes", "total_of"]
 _PARTS = {
     "postings": ("postings",),
     "dictionary": ("directory", "bases"),
-    "sharing": ("shares", "shared_heads", "shared_starts", "shared_entries", "follower_entries", "follower_heads",
+    "sharing": ("shares", "shared_starts", "shared_entries", "follower_entries", "follower_heads",
                 "heads", "heads_counts"),
     "terms": ("terms",),
     "codes": ("codes", "searchable", "searchable_counts"),

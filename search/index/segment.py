@@ -10,7 +10,7 @@ Sections of the file (see `search.index.section_file`), for n entries, s of them
     terms u8[d, row bytes]                             packed (search.index.packing)
     directory u32[groups, 2^b + 1], bases i64[groups], postings u8[...]    (search.index.posting_lists)
     shares u64 bitmap                                  heads that share their postings
-    shared_heads u32, shared_starts u32, shared_entries u32
+    shared_starts u32, shared_entries u32              of these heads in turn, with which further entries
     follower_entries u32, follower_heads u32           the same the other way, by entry
 """
 
@@ -121,7 +121,6 @@ def _sharing(
     starts = np.concatenate((np.zeros(1, np.uint32), np.cumsum(sizes, dtype=np.uint32)))
     return {
         "shares": [bitmap_of(shares)],
-        "shared_heads": [shared_heads],
         "shared_starts": [starts],
         "shared_entries": [followers[order]],
         "follower_entries": [followers],

@@ -76,8 +76,8 @@ class Hits(NamedTuple):
     def empty(queries: int, k: int) -> Hits:
         """Nothing found yet."""
         return Hits(
-            np.zeros((queries, k), np.int64),
-            np.zeros((queries, k), np.uint16),
+            np.empty((queries, k), np.int64),
+            np.empty((queries, k), np.uint16),
             np.zeros(queries, np.int64),
             np.zeros(queries, np.int64),
         )
@@ -227,6 +227,8 @@ def _search_buffer(
         kept = sift(work.buffer, filled, work.table, threshold, work.met)
         base = fresh_base(work.counts, base, groups)
         distinct = count_each(work.met, kept, work.counts, base, work.met, 0)
+        if threshold > 2 or least > 1:  # else those of overlap 1 are of use below
+            distinct = of_overlap(work.met, distinct, work.counts, base, threshold, work.met)
         chosen = _take_levels(work.met, distinct, base, threshold, sharing, sight, best, work, work.order)
         base += groups
         if chosen == best.need or threshold == floor:

@@ -1,86 +1,49 @@
-"""The search of sealed segments beside brute force, on both of its ways, with short and long terms, cut and not."""
+"""Counting: the small table never says too little, and what is sifted out by it is counted as numpy counts it."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from search.index.builder import IndexBuilder
-from search.index.engine import SegmentedIndex
-from search.types import ImageId, LogPosition
-from tests.search.index.index_oracle import LOG, index_settings
+from search.index.counting import TABLE, count_each, fresh_base, of_overlap, sift, tally
 
-N = 6_000
+ENTRIES = 3 * TABLE
 
 
-def skewed(groups: int, bits: int) -> NDArray[np.uint32]:
-    """Clusters of copies, some of them exact, among images that share terms by chance."""
-    random = np.random.RandomState(groups)
-    cluster = random.zipf(1.4, N) % (N // 3)
-    terms = random.randint(0, 2**bits, (N // 3, groups))[cluster]
-    terms = (terms >> random.randint(0, max(1, bits - 3), terms.shape)).astype(np.uint32)
-    changed = random.random_sample(terms.shape) < random.choice([0, 0.05, 0.5], (N, 1))
-    terms[changed] = random.randint(0, 2**bits, int(changed.sum()))
-    return terms
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 30) | st.integers(0, ENTRIES - 1), max_size=300), st.integers(1, 300), st.integers(0, 9))
+def test_what_is_sifted_out_is_counted_exactly(met: list[int], least: int, base: int) -> None:
+    # Numbers that differ by the size of the table share a slot.
+    numbers = np.array([*met, *(number % TABLE for number in met[::3])], np.int32)
+    table = np.zeros(TABLE, np.uint8)
+    tally(numbers, len(numbers), table)
+    kept = np.empty(len(numbers) + 1, np.int32)
+    size = sift(numbers, len(numbers), table, least, kept)
+    distinct, times = np.unique(numbers, return_counts=True)
+    sifted = set(kept[:size].tolist())
+    assert set(distinct[times >= least].tolist()) <= sifted
+    counts = np.full(ENTRIES, base, np.uint16)
+    found = kept[: count_each(kept, size, counts, base, kept, 0)].tolist()
+    assert sorted(found) == sorted(sifted)
+    expected = dict(zip(distinct.tolist(), times.tolist(), strict=True))
+    assert {number: int(counts[number]) - base for number in found} == {number: expected[number] for number in found}
+    both = np.empty(len(found) + 1, np.int32)
+    most = of_overlap(np.array(found, np.int32), len(found), counts, base, 2, both)
+    assert sorted(both[:most].tolist()) == sorted(number for number in found if expected[number] >= 2)
 
 
-def built(folder: Path, terms: NDArray[np.uint32], bits: int, segment: int, **more: int) -> SegmentedIndex:
-    settings = index_settings(groups=terms.shape[1], bits_per_group=bits, **more)  # type: ignore[arg-type]
-    with IndexBuilder(folder, settings, segment_entries=segment) as builder:
-        for first in range(0, N, segment):
-            rows = np.arange(first, min(N, first + segment))
-            ids = [ImageId(f"i{row}") for row in rows]
-            codes = np.zeros((len(rows), 2), np.uint8)
-            builder.add(rows, ids, np.ones(len(rows), np.uint64), terms[rows], codes)
-        builder.finish(LogPosition(LOG, N - 1, 0))
-    return SegmentedIndex(folder, settings, background=False)
+def test_a_counter_of_the_table_stops_before_it_starts_again() -> None:
+    numbers = np.full(1000, 7, np.int32)
+    table = np.zeros(TABLE, np.uint8)
+    tally(numbers, len(numbers), table)
+    kept = np.empty(1001, np.int32)
+    assert sift(numbers, len(numbers), table, 1000, kept) == 1000
 
 
-@pytest.mark.parametrize(("groups", "bits"), [(16, 8), (40, 2), (64, 16), (12, 24), (300, 10)])
-@pytest.mark.parametrize("segment", [N, 700])
-def test_ranks_are_those_of_brute_force(tmp_path: Path, groups: int, bits: int, segment: int) -> None:
-    terms = skewed(groups, bits)
-    index = built(tmp_path / "index", terms, bits, segment)
-    random = np.random.RandomState(1)
-    hidden = np.zeros(N, np.bool_)
-    for turn in range(2):
-        rows = random.randint(0, N, 40)
-        for k, least, as_of in ((1, 1, None), (100, 1, None), (100, 3, None), (700, 1, N // 2)):
-            ranked = index.rank(terms[rows], k, least, as_of)
-            for at, row in enumerate(rows.tolist()):
-                overlaps = (terms == terms[row]).sum(axis=1)
-                overlaps[hidden & (as_of is None)] = 0  # earlier places still see them
-                overlaps[as_of or N :] = 0
-                order = np.argsort(-overlaps, kind="stable")
-                order = order[overlaps[order] >= least]
-                size = int(ranked.sizes[at])
-                assert ranked.places[at, :size].tolist() == order[:k].tolist()
-                assert np.array_equal(ranked.overlaps[at, :size], overlaps[order[:k]])
-                assert ranked.exhausted[at] == (len(order) <= k)
-        if turn == 0:
-            for place in random.randint(0, N, 300).tolist():
-                index.hide(place)
-                hidden[place] = True
-    index.close()
-
-
-@pytest.mark.parametrize("segment", [N, 700])
-def test_a_cut_search_sees_the_oldest_of_each_list(tmp_path: Path, segment: int) -> None:
-    terms = skewed(16, 8)
-    most = 400
-    index = built(tmp_path / "index", terms, 8, segment, max_postings=16 * most)
-    rows = np.random.RandomState(2).randint(0, N, 60)
-    ranked = index.rank(terms[rows], 50)
-    for at, row in enumerate(rows.tolist()):
-        same = terms == terms[row]
-        overlaps = (same & (np.cumsum(same, axis=0) <= most)).sum(axis=1)
-        order = np.argsort(-overlaps, kind="stable")
-        order = order[overlaps[order] > 0]
-        assert ranked.places[at, : ranked.sizes[at]].tolist() == order[:50].tolist()
-        assert ranked.cut[at] == bool((same.sum(axis=0) > most).any())
-    assert ranked.cut.any()
-    assert not ranked.cut.all()
-    index.close()
+@pytest.mark.parametrize(("base", "groups", "fresh"), [(0, 64, 0), (65_471, 64, 65_471), (65_472, 64, 0)])
+def test_counting_starts_again_before_counters_are_full(base: int, groups: int, fresh: int) -> None:
+    counts = np.full(9, base, np.uint16)
+    assert fresh_base(counts, base, groups) == fresh
+    assert int(counts.max()) <= fresh
