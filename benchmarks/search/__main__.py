@@ -23,6 +23,7 @@ from benchmarks.search.results import Results
 PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "peers": exact_peers.measure,
     "faiss": neighbours.measure,
+    "hnsw": neighbours.measure_graph,
     "photos": photos.measure,
     "server": serving.measure,
     "insertion": insertion.measure,
