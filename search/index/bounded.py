@@ -85,7 +85,7 @@ def oldest_entries(
         sight: What it may find.
         lists: Of the segment.
         sharing: Of the segment.
-        numbers: Scratch, longer than the longest list by a block.
+        numbers: Scratch: one more head of each list than may be contributed, with all that are hidden, and a block.
         room: Scratch, at least twice as long as the largest of `remaining`, and 64 more.
         remaining: (groups,) what each list may still contribute; less what it did; -1 where it had more.
         found: Out: the entries, list by list.

@@ -258,7 +258,9 @@ class Segment(Source):
         there = min(len(self), int(remaining.max()))
         if there < 0:
             return np.empty(0, np.int64)
-        numbers, room = np.empty(self.facts["longest"] + BLOCK, np.int32), np.empty(2 * there + 64, np.int64)
+        # Of so many heads enough are visible, however many entries are hidden.
+        heads = min(self.facts["longest"], there + 1 + len(self.hides))
+        numbers, room = np.empty(heads + BLOCK, np.int32), np.empty(2 * there + 64, np.int64)
         found = np.empty(there * len(terms), np.int64)
         sight = Sight(int(self._bounds(np.array([as_of]))[0]), as_of, -1)
         capped = np.minimum(remaining, there)
