@@ -42,11 +42,6 @@ class LogChain:
         """The number of the log that grows."""
         return max(self._logs)
 
-    @property
-    def path(self) -> Path:
-        """Of the log that grows."""
-        return self._logs[self.growing].path
-
     def replay(self) -> Iterator[tuple[str, bytes]]:
         """All frames in order, each with a word on where it ends; torn tails are cut."""
         for one in self._logs.values():

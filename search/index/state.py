@@ -164,10 +164,6 @@ class State:
                 placements[row] += [_placement(number, source, entry) for entry in entries]
         return placements
 
-    def places(self, references: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The places of some entries."""
-        return self._gathered(self._by_source(references), len(references), _places_of)
-
     def place_rows(self, references: NDArray[np.int64], sizes: NDArray[np.int64], k: int) -> NDArray[np.int64]:
         """The places (n, k) of rows of references, filled as these are; zeros behind."""
         places = np.zeros((len(references), k), np.int64)

@@ -250,6 +250,7 @@ class Storehouse:
     def _write(self, columns: Columns, hides: dict[int, int], pace: Pace | None) -> Segment:
         path = self._path / self._new_name("segment")
         write_segment(path, columns, self._settings.shape, self._settings.sync, pace)
+        # Opening it checks every byte, so that all of it is in memory before the first search meets it.
         segment = Segment(path, self._settings.shape)
         hide_all(segment, hides)
         return segment
