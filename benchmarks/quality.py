@@ -76,8 +76,9 @@ def main() -> None:
     others = [ModelFolder(folder.parent).load(folder.name, load_tf) for folder in options.also]
     codes, rows = code.build().codes(photos.score), row_codes(len(photos))
     ways = [_Way(model.card.version, codes, model.score, model.card.thresholds) for model in [served, *others]]
-    ways.append(_Way("cosine", rows, cosine_scorer(photos.score, mean)))
-    ways.append(_Way("hamming", rows, hamming_scorer(photos.score, code)))
+    if not options.ours_alone:
+        ways.append(_Way("cosine", rows, cosine_scorer(photos.score, mean)))
+        ways.append(_Way("hamming", rows, hamming_scorer(photos.score, code)))
     streams = make_streams(photos, StreamSettings(terms, _SEED))
     choosing = TrainSettings(options.folder, Path(), terms, code, "", "", orders=1)
     report = _Report(options.out, terms.describe())
@@ -86,7 +87,7 @@ def main() -> None:
         found, curves[way.name] = _judged(photos, streams, way, choosing, options.orders)
         report.add("test_split", way.name, found)
     draw_curves(curves, options.out / "quality.png")
-    if (options.folder / "demo").is_dir():
+    if not options.ours_alone and (options.folder / "demo").is_dir():
         for name, found in picture_quality(options.folder / "demo", code, mean, served).items():
             report.add("pictures", name, found)
 
@@ -97,6 +98,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--also", nargs="*", type=Path, default=[], help="folders of further versions")
     parser.add_argument("--orders", type=int, default=3, help="of the stream")
     parser.add_argument("--terms", default="", metavar="GROUPSxBITS", help="other terms than the settings'")
+    parser.add_argument("--ours-alone", action="store_true", help="without the other ways")
     parser.add_argument("--out", type=Path, default=Path("var/bench"))
     return parser.parse_args()
 
