@@ -28,7 +28,7 @@ class Effort:
 QUICK = Effort(rounds=3, steps_per_round=100, patience=3)
 """Under three minutes on two cores with the sample."""
 
-FULL = Effort(rounds=4, steps_per_round=220, patience=4, teachers=3)
+FULL = Effort(rounds=6, steps_per_round=250, patience=3)
 
 
 @dataclass(frozen=True, slots=True)

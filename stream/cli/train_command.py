@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,6 +32,10 @@ def train(
     large: Annotated[
         bool, typer.Option("--large", help="Train a network of 10 million parameters too, and distil the compact one.")
     ] = False,
+    teachers: Annotated[
+        int,
+        typer.Option(min=0, max=16, help="Fit so many compact networks first, which then teach the one that is kept."),
+    ] = 0,
     fit_projection: Annotated[
         Path | None,
         typer.Option(
@@ -115,7 +120,7 @@ def train(
                 code=code,
                 embedding_name=chosen.score_embedding.name,
                 embedding_version=chosen.score_embedding.model_version,
-                effort=QUICK if quick else FULL,
+                effort=replace(QUICK if quick else FULL, teachers=teachers),
                 large=LARGE if large else None,
                 fit_projection=fit_projection,
                 leave_one_out=leave_one_out,
