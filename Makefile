@@ -33,8 +33,9 @@ format: setup ## let ruff put the code in order
 protos: setup ## make the Python modules of the .proto files anew
 	@deploy/protos.sh
 
-test: lint ## set up, lint, run every test (JOBS=4: four at a time)
-	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
+test: lint ## set up, lint, run every test (JOBS=4: four at a time, but those on the real parts)
+	@$(BIN)/python -m pytest -m "not cluster" --numprocesses $(JOBS)
+	@$(BIN)/python -m pytest -m cluster
 
 soak: setup ## benchmark: 100 and 200 images/s for minutes, latency and memory
 	@$(BIN)/python -m benchmarks.soak

@@ -7,7 +7,9 @@ caller holds (they make no arrays) are compiled without this, and small ones bec
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -17,9 +19,25 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-__all__ = ["borrowing", "compiled", "inlined", "load64", "prefetch", "whole"]
+__all__ = ["borrowing", "compiled", "inlined", "kept_in", "load64", "prefetch", "whole"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def kept_in(folder: Path) -> Path:
+    """Where the machine code of the sources in a folder is kept: elsewhere after any of them has changed.
+
+    numba itself looks at the file of the outermost function alone, and would go on with what it once compiled from
+    others.
+    """
+    digest = hashlib.sha256()
+    for source in sorted(folder.glob("*.py")):
+        digest.update(source.name.encode() + source.read_bytes())
+    return folder / "__pycache__" / f"kernels-{digest.hexdigest()[:16]}"
+
+
+if not numba.config.CACHE_DIR:
+    numba.config.CACHE_DIR = str(kept_in(Path(__file__).parent))
 
 
 def _compiled(function: _Function, **options: bool) -> _Function:
@@ -30,7 +48,7 @@ def _compiled(function: _Function, **options: bool) -> _Function:
 
 
 def compiled(function: _Function) -> _Function:
-    """Compiles at the first call, keeps the machine code beside the source, and runs without the GIL."""
+    """Compiles at the first call, keeps the machine code (`kept_in`), and runs without the GIL."""
     return _compiled(function, _nrt=True)
 
 
