@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.rival_scorers import cosine_scorer, hash_similarities, row_codes
+from benchmarks.rival_scorers import cosine_scorer, hash_similarities, row_codes, rows_of
 from search.evaluation import evaluate_clusters
 from search.score_codes import CodeSettings
 from search.scoring.candidates import RankedCandidates
@@ -93,8 +93,7 @@ def _best_f1(similarities: NDArray[np.float32], groups: NDArray[np.str_], thresh
 
 def _looked_up(similarities: NDArray[np.float32]) -> PairScorer:
     def score(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
-        one, other = (np.ascontiguousarray(codes).view("<u4")[:, 0] for codes in (left, right))
-        found: NDArray[np.float32] = similarities[one, other]
+        found: NDArray[np.float32] = similarities[rows_of(left), rows_of(right)]
         return found
 
     return score

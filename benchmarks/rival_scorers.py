@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from search.score_codes import CodeSettings
 from search.scoring.simulation import PairScorer
 
-__all__ = ["cosine_scorer", "hamming_scorer", "hash_similarities", "row_codes"]
+__all__ = ["cosine_scorer", "hamming_scorer", "hash_similarities", "row_codes", "rows_of"]
 
 _PART = 8192
 """Pairs that are compared at once."""
@@ -33,7 +33,7 @@ def cosine_scorer(vectors: NDArray[np.float32], mean: NDArray[np.float32]) -> Pa
     unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
 
     def score(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
-        one, other = _rows_of(left), _rows_of(right)
+        one, other = rows_of(left), rows_of(right)
         cosines = np.empty(len(one), dtype=np.float32)
         for start in range(0, len(one), _PART):
             part = slice(start, start + _PART)
@@ -48,7 +48,7 @@ def hamming_scorer(vectors: NDArray[np.float32], code: CodeSettings) -> PairScor
     bits = replace(code, projection=None).build().codes(vectors)
 
     def score(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
-        different = np.bitwise_count(bits[_rows_of(left)] ^ bits[_rows_of(right)]).sum(axis=1, dtype=np.int64)
+        different = np.bitwise_count(bits[rows_of(left)] ^ bits[rows_of(right)]).sum(axis=1, dtype=np.int64)
         return (1 - different / code.bits).astype(np.float32)
 
     return score
@@ -73,6 +73,7 @@ def _equal(bits: NDArray[np.bool_]) -> NDArray[np.float32]:
     return share
 
 
-def _rows_of(codes: NDArray[np.uint8]) -> NDArray[np.uint32]:
+def rows_of(codes: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """Which rows such codes stand for."""
     rows: NDArray[np.uint32] = np.ascontiguousarray(codes).view("<u4")[:, 0]
     return rows

@@ -14,7 +14,7 @@ from search.index.compiled import compiled, whole
 from search.index.list_reading import Lists, list_of, read_numbers
 from search.index.posting_lists import BLOCK
 from search.index.selection import keep_smallest
-from search.index.sharing import Sharing, Sight, add_followers, followers_of, is_marked, is_visible
+from search.index.sharing import Sharing, Sight, add_followers, followers_of, is_visible
 
 __all__ = ["best_of", "oldest_entries", "weigh_lists"]
 
@@ -62,8 +62,7 @@ def _oldest_of_list(
             room[taken] = head
             taken += 1
             heads += 1
-        if is_marked(sharing.shares, head):
-            taken = add_followers(sharing, sight, head, most, room, taken)
+        taken = add_followers(sharing, sight, head, most, room, taken)
     return taken
 
 

@@ -1,6 +1,6 @@
 """How Flink's two processes are started: Java itself, with an argument file each.
 
-The distribution's scripts do the same, but ask Java three times for each process before they start it (14 s of
+The distribution's scripts do the same, but ask Java three times for each process before they start it (8 s of
 processor time for the two, a tenth of what a whole deployment needs to come up). Here Flink's own calculation of memory
 is asked once, and only when the configuration has changed; the answers lie beside the configuration.
 """
