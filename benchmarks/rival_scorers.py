@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.score_codes import CodeSettings
+from search.scoring.features import hamming_distances
 from search.scoring.simulation import PairScorer
 
 __all__ = ["cosine_scorer", "hamming_scorer", "hash_similarities", "row_codes", "rows_of"]
@@ -48,7 +49,7 @@ def hamming_scorer(vectors: NDArray[np.float32], code: CodeSettings) -> PairScor
     bits = replace(code, projection=None).build().codes(vectors)
 
     def score(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
-        different = np.bitwise_count(bits[rows_of(left)] ^ bits[rows_of(right)]).sum(axis=1, dtype=np.int64)
+        different = hamming_distances(bits[rows_of(left)], bits[rows_of(right)])
         return (1 - different / code.bits).astype(np.float32)
 
     return score
