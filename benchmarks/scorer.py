@@ -133,8 +133,6 @@ def bare_product(sizes: Sequence[int], threads: int, exact: bool) -> float:
     ]
     # As constants the products would be folded away when the function is made.
     held = [(tf.Variable(left), tf.Variable(right)) for left, right in factors]
-    # As constants the products would be folded away when the function is made.
-    held = [(tf.Variable(left), tf.Variable(right)) for left, right in factors]
     product = tf.function(lambda: [tf.matmul(left, right) for left, right in held], autograph=False)
     call = product.get_concrete_function()
     return side_by_side(lambda: call()[-1].numpy(), threads)

@@ -19,12 +19,12 @@ __all__ = ["Cost", "CostModel", "cost_of"]
 class CostModel:
     """What the parts of one image's way cost."""
 
-    list_us: float = 0.2
+    list_us: float = 0.24
     """To find one posting list and begin to read it: a miss of the cache."""
-    posting_us: float = 0.007
+    posting_us: float = 0.0055
     """To read and count one posting."""
-    candidate_us: float = 8.0
-    """To look up one candidate, 0.6, and to score the pair, 7.4: 272,000 pairs a second on two cores."""
+    candidate_us: float = 8.1
+    """To look up one candidate, 0.7, and to score the pair, 7.4: 272,000 pairs a second on two cores."""
     max_image_us: float = 5_000.0
     """What one image may cost at most: 200 images a second on one core."""
 
