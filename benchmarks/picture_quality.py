@@ -34,16 +34,19 @@ def picture_quality(
     """Per way: recall at precision 0.99 over all pairs, average precision, the clusters at its best threshold.
 
     Args:
-        folder: Pictures; demo.csv with the columns file and source_id; score_f16.npy with embeddings in its order.
+        folder: Pictures; demo.csv with the columns file and source_id; embeddings in its order in score_f16.npy and
+            search_f16.npy.
         code: How score codes are made.
         mean: Of the score embeddings of other photographs.
         model: The classifier.
     """
     with (folder / "demo.csv").open(encoding="utf-8", newline="") as lines:
         table = list(csv.DictReader(lines))
-    vectors = np.load(folder / "score_f16.npy", allow_pickle=False).astype(np.float32)
+    vectors, search = (
+        np.load(folder / f"{name}_f16.npy", allow_pickle=False).astype(np.float32) for name in ("score", "search")
+    )
     groups = np.array([row["source_id"] for row in table])
-    codes, rows = code.build().codes(vectors), row_codes(len(table))
+    codes, rows = code.build().codes(vectors, search), row_codes(len(table))
     one, other = (side.reshape(-1) for side in np.meshgrid(*[np.arange(len(table))] * 2, indexing="ij"))
     square = (len(table), len(table))
     ways = {

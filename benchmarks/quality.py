@@ -74,7 +74,7 @@ def main() -> None:
     models = ModelFolder(settings.path(signal.model))
     served = models.load(models.served(), load_tf)
     others = [ModelFolder(folder.parent).load(folder.name, load_tf) for folder in options.also]
-    codes, rows = code.build().codes(photos.score), row_codes(len(photos))
+    codes, rows = code.build().codes(photos.score, photos.search), row_codes(len(photos))
     ways = [_Way(model.card.version, codes, model.score, model.card.thresholds) for model in [served, *others]]
     if not options.ours_alone:
         ways.append(_Way("cosine", rows, cosine_scorer(photos.score, mean)))

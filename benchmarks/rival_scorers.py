@@ -46,7 +46,7 @@ def cosine_scorer(vectors: NDArray[np.float32], mean: NDArray[np.float32]) -> Pa
 
 def hamming_scorer(vectors: NDArray[np.float32], code: CodeSettings) -> PairScorer:
     """The share of equal hamming bits."""
-    bits = replace(code, projection=None).build().codes(vectors)
+    bits = replace(code, projection=None).build().codes(vectors, vectors)
 
     def score(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
         different = hamming_distances(bits[rows_of(left)], bits[rows_of(right)])

@@ -16,7 +16,7 @@ from search.terms import TermSettings
 from search.tuning.drift import ChosenDensity
 from stream.settings import Settings, Signal
 
-__all__ = ["centre", "chosen_density", "code_identity", "code_settings", "term_settings"]
+__all__ = ["centre", "chosen_density", "code_embedding", "code_identity", "code_settings", "term_settings"]
 
 
 def term_settings(settings: Settings, signal: Signal) -> TermSettings:
@@ -35,22 +35,30 @@ def term_settings(settings: Settings, signal: Signal) -> TermSettings:
 
 
 def code_settings(settings: Settings, signal: Signal) -> CodeSettings:
-    """How a signal's score embedding becomes the code that the classifier compares."""
+    """How a signal's embeddings become the code that the classifier compares."""
     code = signal.code
+    projection = None if code.projection is None else read_projection(settings.path(code.projection))
+    score, search = signal.score_embedding.dimension, signal.search_embedding.dimension
     return CodeSettings(
-        dimension=signal.score_embedding.dimension,
+        dimension=score,
         bits=code.bits,
         seed=code.seed,
         centre=centre(settings, signal, "score"),
-        projection=None if code.projection is None else read_projection(settings.path(code.projection)),
+        projection=projection,
+        search_dimension=search if projection is not None and projection.dimension == score + search else 0,
     )
+
+
+def code_embedding(signal: Signal, code: CodeSettings) -> tuple[str, str]:
+    """Name and version of the embedding that a signal's codes are made of; of both with a plus where both are."""
+    used = [signal.score_embedding, signal.search_embedding][: 2 if code.search_dimension else 1]
+    return " + ".join(one.name for one in used), " + ".join(one.model_version for one in used)
 
 
 def code_identity(settings: Settings, signal: Signal) -> CodeIdentity:
     """What a signal's models must compare."""
     code = code_settings(settings, signal)
-    embedding = signal.score_embedding
-    return CodeIdentity(code.bits, code.build().fingerprint, embedding.name, embedding.model_version, code.values)
+    return CodeIdentity(code.bits, code.build().fingerprint, *code_embedding(signal, code), code.values)
 
 
 def chosen_density(signal: Signal) -> ChosenDensity | None:

@@ -1,6 +1,6 @@
 """Fits a pair network, and with it the projection that gives the values of score codes.
 
-    centred roots of score embeddings -> projection -> values of both images -> |a - b|, |a + b| -> ReLU layers -> logit
+    centred roots of embeddings -> projection -> values of both images -> |a - b|, |a + b| -> ReLU layers -> logit
 
 Where the projection is learnt as well, gradients flow through both branches, which share it (a siamese network). Where
 it is given, values are rounded as they will be in service, and bits may be compared too. Adam with decoupled weight
@@ -114,7 +114,7 @@ class _Trainer:
         start: FittedNetwork | None,
         teachers: Sequence[FittedNetwork],
     ) -> None:
-        roots = rooted(photos.score)
+        roots = rooted(code.projected(photos.score, photos.search))
         given = start.projection if start is not None and start.projection is not None else code.projection
         self._learns = values > 0
         self._centre = given.centre if given is not None else roots[photos.is_photo].mean(axis=0).astype(np.float32)
@@ -196,7 +196,8 @@ class _Trainer:
             values = rounded(values)
         if not self._needs_bits:
             return values, tf.zeros((tf.shape(vectors)[0], 0))
-        roots = vectors + tf.constant(self._centre)
+        # The bits come from the score embedding alone.
+        roots = (vectors + tf.constant(self._centre))[:, : self._code.dimension]
         shift = 0.0 if self._code.centre is None else tf.constant(self._code.centre)
         plain = tf.sign(roots) * roots * roots - shift
         return values, tf.cast(tf.matmul(plain, self._planes) > 0, tf.float32)

@@ -160,7 +160,7 @@ class _Run:
     ) -> ModelCard:
         settings = self._settings
         coder = code.build()
-        codes = coder.codes(self._photos.score)
+        codes = coder.codes(self._photos.score, self._photos.search)
         left, right, is_copy = self._streams.validation_pairs()
         calibration = calibrate(network.logits(codes[left], codes[right]), is_copy)
         network = replace(network, calibration=calibration)
@@ -226,7 +226,7 @@ class _Run:
             span = (0.85 + 0.05 * number / len(names), 0.85 + 0.05 * (number + 1) / len(names))
             values = settings.values if settings.fit_projection is not None else 0
             fitted = self._fitted(rows, settings.compact, span, values, effort=shorter, judged_on=others)
-            codes = replace(settings.code, projection=fitted.projection).build().codes(photos.score)
+            codes = replace(settings.code, projection=fitted.projection).build().codes(photos.score, photos.search)
             network = fitted.exact()
             calibration = calibrate(network.logits(codes[others[0]], codes[others[1]]), others[2])
             scorer = batched(replace(network, calibration=calibration))
@@ -272,7 +272,8 @@ class _Run:
     def _average_precision(
         self, network: ExactNetwork, projection: FittedProjection | None, pairs: _Pairs | None
     ) -> float:
-        codes = replace(self._settings.code, projection=projection).build().codes(self._photos.score)
+        coder = replace(self._settings.code, projection=projection).build()
+        codes = coder.codes(self._photos.score, self._photos.search)
         left, right, is_copy = pairs or self._streams.validation_pairs()
         return precision_curve(batched(network)(codes[left], codes[right]), is_copy).average_precision
 

@@ -42,14 +42,15 @@ class SearchIntake:
         hashed: dict[int, tuple[NDArray[np.uint32], bytes]] = {}
         if inserts:
             terms = self.extractor.terms(search)
-            codes = self.coder.codes(score)
+            codes = self.coder.codes(score, search)
             hashed = {entry.offset: (terms[row], codes[row].tobytes()) for row, entry in enumerate(inserts)}
         return [_record(entry, hashed) for entry in entries]
 
     def warm_up(self) -> None:
         """Runs both projections once."""
-        self.extractor.terms(np.ones((1, self.extractor.settings.dimension), np.float32))
-        self.coder.codes(np.ones((1, self.coder.dimension), np.float32))
+        search = np.ones((1, self.extractor.settings.dimension), np.float32)
+        self.extractor.terms(search)
+        self.coder.codes(np.ones((1, self.coder.dimension), np.float32), search)
 
     def terms(self, vectors: Sequence[Vector]) -> NDArray[np.uint32]:
         """The terms of search embeddings: (n, groups).

@@ -84,7 +84,7 @@ def evaluate(
         streams = make_streams(
             photos, StreamSettings(terms, _SEED), lambda share: bar.update(task, completed=round(40 * share))
         )
-        codes = code.build().codes(photos.score)
+        codes = code.build().codes(photos.score, photos.search)
         bar.update(task, completed=45, note="scoring pairs")
         pairs = score_pairs(counted, streams, codes, loaded.score)
         scene, natural = (

@@ -93,7 +93,7 @@ def train(
         neardup train photos/ --fit-projection projection.npz --large
     """
     from stream.demo.sample import SAMPLE
-    from stream.hashing import code_settings, term_settings
+    from stream.hashing import code_embedding, code_settings, term_settings
 
     settings = of(context).settings()
     _, chosen = settings.signal(signal)
@@ -103,6 +103,9 @@ def train(
 
     # TensorFlow takes seconds to load: whatever can be wrong before, is found before.
     terms, code = term_settings(settings, chosen), code_settings(settings, chosen)
+    if fit_projection is not None:
+        code = replace(code, projection=None, search_dimension=chosen.search_embedding.dimension)
+    embedding_name, embedding_version = code_embedding(chosen, code)
     # What it says while it loads (no graphics card, other instructions) is nothing to the user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from search.scoring.labelled import read_pairs
@@ -118,8 +121,8 @@ def train(
                 model=model or settings.path(chosen.model),
                 terms=terms,
                 code=code,
-                embedding_name=chosen.score_embedding.name,
-                embedding_version=chosen.score_embedding.model_version,
+                embedding_name=embedding_name,
+                embedding_version=embedding_version,
                 effort=replace(QUICK if quick else FULL, teachers=teachers),
                 large=LARGE if large else None,
                 fit_projection=fit_projection,

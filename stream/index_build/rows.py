@@ -64,7 +64,7 @@ def _rows(batch: Sequence[PlacedImage], extractor: TermExtractor, coder: ScoreCo
             search.append(seen)
             score.append(scored)
     nothing = np.empty((0, extractor.settings.groups), np.uint32), np.empty((0, coder.code_bytes), np.uint8)
-    terms, codes = (extractor.terms(search), coder.codes(score)) if search else nothing
+    terms, codes = (extractor.terms(search), coder.codes(score, search)) if search else nothing
     return IndexRows(
         places=np.array([image.place for image in batch], np.int64),
         image_ids=[image.image_id for image in batch],

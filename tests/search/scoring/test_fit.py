@@ -47,7 +47,7 @@ def all_pairs(photos: LabelledPhotos) -> tuple[np.ndarray, np.ndarray]:
 
 
 def served_logits(photos: LabelledPhotos, fitted: FittedNetwork) -> np.ndarray:
-    codes = replace(CODE, projection=fitted.projection).build().codes(photos.score)
+    codes = replace(CODE, projection=fitted.projection).build().codes(photos.score, photos.search)
     left, right = all_pairs(photos)
     return fitted.exact().logits(codes[left], codes[right])
 
@@ -62,6 +62,18 @@ def test_what_is_served_is_what_was_trained(photos: LabelledPhotos, fitted: Fitt
     assert fitted.inputs == PairInputs(64, 12, xor=False)
     served, trained = served_logits(photos, fitted), trained_logits(photos, NETWORK, fitted)
     assert np.abs(served - trained).max() < 0.05 * trained.std()
+
+
+def test_a_projection_may_be_learnt_on_both_embeddings(photos: LabelledPhotos, neighbourhoods: Neighbourhoods) -> None:
+    both = replace(CODE, search_dimension=SEARCH_DIMENSION)
+    found = fit_network(photos, neighbourhoods, both, NETWORK, EFFORT, lambda *_: 0.5, seed=1, values=12)
+    assert found.projection is not None
+    assert found.projection.dimension == SCORE_DIMENSION + SEARCH_DIMENSION
+    assert np.abs(found.projection.weights[SCORE_DIMENSION:]).max() > 0
+    left, right = all_pairs(photos)
+    codes = replace(both, projection=found.projection).build().codes(photos.score, photos.search)
+    trained = _Trainer(photos, both, NETWORK, EFFORT, 0, found, ()).logits(left, right)
+    assert np.abs(found.exact().logits(codes[left], codes[right]) - trained).max() < 0.1 * trained.std()
 
 
 def test_a_widened_network_is_the_same_function(photos: LabelledPhotos, fitted: FittedNetwork) -> None:

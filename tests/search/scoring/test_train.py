@@ -30,7 +30,7 @@ def settings(folder: Path, **changes: Any) -> TrainSettings:
         "photos": folder / "photos.parquet",
         "model": folder / "model",
         "terms": TermSettings(SEARCH_DIMENSION, 1, 64, 24, 4),
-        "code": CodeSettings(SCORE_DIMENSION, 64, 2),
+        "code": CodeSettings(SCORE_DIMENSION, 64, 2, search_dimension=SEARCH_DIMENSION),
         "embedding_name": "net",
         "embedding_version": "7",
         "effort": Effort(rounds=2, steps_per_round=80, patience=2),

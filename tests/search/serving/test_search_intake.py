@@ -35,7 +35,7 @@ def test_vectors_of_both_types_become_terms_and_codes() -> None:
         assert record.checksum == record.offset + 7
         search = vector(SEARCH_DIMENSION, seed).astype(dtype)
         assert np.array_equal(record.terms, terms.terms(search[None])[0])
-        assert record.code == codes.codes(vector(SCORE_DIMENSION, seed).astype(dtype)[None])[0].tobytes()
+        assert record.code == codes.codes(vector(SCORE_DIMENSION, seed).astype(dtype)[None], [])[0].tobytes()
 
 
 def test_no_entry_and_only_skips_are_fine() -> None:

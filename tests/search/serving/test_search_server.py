@@ -51,7 +51,7 @@ def test_candidates_carry_overlaps_places_and_codes(house: House) -> None:
     assert last[0].image_id == "a"
     assert (last[0].overlap, last[0].place, last[0].score_code) == (16, 0, response.answers[0].score_code)
     assert last[1].image_id == "c"
-    code = house.settings.code.build().codes([vector(SCORE_DIMENSION, 1).astype(np.float16)])[0].tobytes()
+    code = house.settings.code.build().codes([vector(SCORE_DIMENSION, 1).astype(np.float16)], [])[0].tobytes()
     assert response.answers[3].score_code == code
     terms = house.settings.terms.build().terms(
         [vector(SEARCH_DIMENSION, seed, near).astype(np.float16) for seed, near in ((1, 0.0), (2, 0.0), (1, 0.01))]
