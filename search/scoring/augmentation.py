@@ -47,8 +47,10 @@ class EditTransfer:
 
 
 def _edits_with_originals(photos: LabelledPhotos) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of edits, and for each the row of a photograph of its group."""
-    of_group = {photos.group_id[row]: row for row in np.flatnonzero(photos.is_photo)[::-1]}
+    """Rows of edits, and for each the row of its photograph, or else of a photograph of its group."""
+    photographs = np.flatnonzero(photos.is_photo)[::-1]
+    of_group = {photos.group_id[row]: row for row in photographs}
+    of_source = {photos.image_id[row]: row for row in photographs}
     edits = [row for row in np.flatnonzero(photos.kind == EDIT) if photos.group_id[row] in of_group]
-    originals = [of_group[photos.group_id[row]] for row in edits]
+    originals = [of_source.get(photos.source_id[row], of_group[photos.group_id[row]]) for row in edits]
     return np.array(edits, dtype=np.int64), np.array(originals, dtype=np.int64)

@@ -86,7 +86,7 @@ def fit_network(
             path = Path(folder) / "neighbourhoods.parquet"
             write_neighbourhoods(neighbourhoods, effort.steps_per_round * network.seeds, random, path)
             for step, rows in enumerate(read_neighbourhoods(path, network.seeds)):
-                trainer.step(rows, random)
+                trainer.step(rows, neighbourhoods.forbidden(rows), random)
                 if step % 10 == 0:
                     told((number - 1 + step / effort.steps_per_round) / effort.rounds, f"round {number}")
         found = trainer.fitted(number)
@@ -148,14 +148,19 @@ class _Trainer:
         self._graph = tf.function(self._train_step, autograph=False)
         self._score = tf.function(self._pair_logits, autograph=False)
 
-    def step(self, rows: NDArray[np.int64], random: np.random.Generator) -> None:
-        """One step on a batch of neighbourhoods (count, width)."""
+    def step(self, rows: NDArray[np.int64], forbidden: NDArray[np.bool_], random: np.random.Generator) -> Any:
+        """One step on a batch of neighbourhoods (count, width), less their forbidden pairs (count, pairs).
+
+        Returns:
+            The loss before the step, a tensor.
+        """
         edited: NDArray[np.bool_] = random.random(rows.shape) < np.full(rows.shape, self._network.edited)
         # The seed stands in for a copy that it lacks: as it is it would say nothing.
         edited[:, 1 : 1 + COPIES] |= rows[:, 1 : 1 + COPIES] == rows[:, :1]
         vectors = self._transfer.apply(self._vectors[rows.reshape(-1)], edited.reshape(-1), random)
         groups, ignored = self._groups[rows], self._ignored[rows]
-        self._graph(tf.constant(vectors), tf.constant(groups), tf.constant(ignored))
+        weights = tf.constant(~forbidden.reshape(-1), tf.float32)
+        return self._graph(tf.constant(vectors), tf.constant(groups), tf.constant(ignored), weights)
 
     def logits(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.float64]:
         """Logits of pairs of photographs."""
@@ -209,7 +214,7 @@ class _Trainer:
     def _pair_logits(self, left: Any, right: Any, left_bits: Any, right_bits: Any) -> Any:
         return forward(self._layers, pair_inputs(self._inputs, left, right, left_bits, right_bits), 0.0)
 
-    def _train_step(self, vectors: Any, groups: Any, ignored: Any) -> None:
+    def _train_step(self, vectors: Any, groups: Any, ignored: Any, weights: Any) -> Any:
         count, width = groups.shape
         dropped = tf.nn.dropout(vectors, self._network.input_dropout) if self._learns else vectors
 
@@ -228,7 +233,7 @@ class _Trainer:
             one, other = sides(tf.reshape(groups, [-1]))
             copies = tf.cast(one == other, tf.float32)
             one, other = sides(tf.reshape(ignored, [-1]))
-            weights = tf.where(copies > 0, self._network.copies_weight, tf.cast(one != other, tf.float32))
+            weights *= tf.where(copies > 0, self._network.copies_weight, tf.cast(one != other, tf.float32))
             wanted = copies
             if self._teachers.count:
                 taught = self._teachers.probabilities(vectors, bits_of_sides, sides)
@@ -236,6 +241,7 @@ class _Trainer:
             loss = tf.reduce_mean(weights * tf.nn.sigmoid_cross_entropy_with_logits(wanted, logits))
         gradients = tape.gradient(loss, self._trained)
         self._adam.apply_gradients(zip(gradients, self._trained, strict=True))
+        return loss
 
 
 def _variables(start: FittedNetwork | None, sizes: tuple[int, ...]) -> list[tuple[Any, Any]]:

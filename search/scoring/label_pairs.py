@@ -24,8 +24,9 @@ _BATCH = 65_536
 def with_labels(photos: LabelledPhotos, path: Path) -> LabelledPhotos:
     """The photographs, with the groups of labelled duplicates joined.
 
-    A joined group has the name, and the split, of its first image. Pairs that are labelled different or not at all
-    join nothing, nor do images that are not among the photographs.
+    A joined group has the name of its first image. It is test if any of its images is, else val if any is: what is held
+    out stays so. Pairs that are labelled different or not at all join nothing, nor do images that are not among the
+    photographs.
 
     Raises:
         BadInputError: The file cannot be read, lacks a column, or joins none of the photographs.
@@ -52,7 +53,11 @@ def with_labels(photos: LabelledPhotos, path: Path) -> LabelledPhotos:
 
 def _renamed(photos: LabelledPhotos, roots: NDArray[np.int64]) -> LabelledPhotos:
     _, first, inverse = np.unique(roots, return_index=True, return_inverse=True)
-    return replace(photos, group_id=photos.group_id[first][inverse], split=photos.split[first][inverse])
+    split = photos.split
+    strength = np.select([split == "test", split == "val", split == "train"], [3, 2, 0], default=1)
+    order = np.lexsort((-strength, inverse))
+    strongest = order[np.unique(inverse[order], return_index=True)[1]]
+    return replace(photos, group_id=photos.group_id[first][inverse], split=split[strongest][inverse])
 
 
 def _root(parents: list[int], group: int) -> int:

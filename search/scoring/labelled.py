@@ -32,9 +32,9 @@ __all__ = [
 EDIT = "edit"
 """The `kind` of an image that was made from another; all others are photographs."""
 
-_LABELS = ("image_id", "group_id", "kind", "family", "ignore_group", "split", "dataset")
+_LABELS = ("image_id", "group_id", "source_id", "kind", "family", "ignore_group", "split", "dataset")
 
-_OPTIONAL = ("kind", "family", "ignore_group", "split", "dataset")
+_OPTIONAL = ("source_id", "kind", "family", "ignore_group", "split", "dataset")
 
 SPLITS = (("train", 0.60), ("val", 0.15), ("test", 0.25))
 """Shares of the groups, where the labels name no splits."""
@@ -44,12 +44,14 @@ SPLITS = (("train", 0.60), ("val", 0.15), ("test", 0.25))
 class LabelledPhotos:
     """Rows of images; all arrays have one entry (or row) per image.
 
-    `group_id` is the truth for clusters; `ignore_group`, where not empty, marks images whose pairs across groups are
+    `group_id` is the truth for clusters; `source_id` names the photograph that an edit was made from (the image itself,
+    if it is a photograph or nobody knows); `ignore_group`, where not empty, marks images whose pairs across groups are
     neither copies nor different; `family` names what was done to an edit; `dataset` where an image is from.
     """
 
     image_id: NDArray[np.str_]
     group_id: NDArray[np.str_]
+    source_id: NDArray[np.str_]
     kind: NDArray[np.str_]
     family: NDArray[np.str_]
     ignore_group: NDArray[np.str_]
@@ -87,13 +89,15 @@ class LabelledPhotos:
 def read_photos(path: Path, search_dimension: int, score_dimension: int) -> LabelledPhotos:
     """Reads labelled photographs: a Parquet file, or a folder.
 
-    Columns: image_id, group_id, kind, family, ignore_group, split, dataset (strings; all but the first two may be
-    missing or null: photographs, and "" for the others), search and score (lists of float16 or float32 of the given
-    lengths). In a folder, `index.parquet` has the labels, and `search_f16.npy` and `score_f16.npy` the vectors, row n
-    for row n. Where no image is of the split train, val or test, groups are dealt out (`SPLITS`) by their names.
+    Columns: image_id, group_id, source_id, kind, family, ignore_group, split, dataset (strings; all but the first two
+    may be missing or null: photographs, and "" for the others), search and score (lists of float16 or float32 of the
+    given lengths). An edit without a source_id is of the only photograph of its group, if there is one alone. In a
+    folder, `index.parquet` has the labels, and `search_f16.npy` and `score_f16.npy` the vectors, row n for row n. Where
+    no image is of the split train, val or test, groups are dealt out (`SPLITS`) by their names.
 
     Raises:
-        BadInputError: A file cannot be read, a column is missing or of another type or length, an id repeats.
+        BadInputError: A file cannot be read, a column is missing or of another type or length, an id repeats, or the
+            images of a group are of two splits.
     """
     table_path = path / "index.parquet" if path.is_dir() else path
     try:
@@ -105,6 +109,8 @@ def read_photos(path: Path, search_dimension: int, score_dimension: int) -> Labe
         raise BadInputError(f"an image_id occurs twice in {table_path}")
     if not np.isin(labels["split"], [name for name, _ in SPLITS]).any():
         labels["split"] = deal_out(labels["group_id"])
+    _split_of_group(labels["group_id"], labels["split"], table_path)
+    labels["source_id"] = _sources(labels)
     if path.is_dir():
         search, score = (
             _array(path / f"{name}_f16.npy", table.num_rows, dimension)
@@ -133,7 +139,7 @@ def keep_splits(photos: LabelledPhotos, path: Path) -> LabelledPhotos:
     """The photographs, with the groups that a Parquet file of labelled images has in the splits that they have there.
 
     Raises:
-        BadInputError: The file cannot be read, or lacks a column.
+        BadInputError: The file cannot be read, lacks a column, or has a group in two splits.
     """
     kept = _splits_by_group(path)
     pairs = zip(photos.group_id.tolist(), photos.split.tolist(), strict=True)
@@ -144,7 +150,7 @@ def move_test_to_train(photos: LabelledPhotos, kept: Path | None) -> LabelledPho
     """The photographs, with the test split become training; groups that a Parquet file has stay what they are.
 
     Raises:
-        BadInputError: The file cannot be read, or lacks a column.
+        BadInputError: The file cannot be read, lacks a column, or has a group in two splits.
     """
     groups = list(_splits_by_group(kept)) if kept is not None else []
     moved = (photos.split == "test") & ~np.isin(photos.group_id, groups)
@@ -204,8 +210,32 @@ def _splits_by_group(path: Path) -> dict[str, str]:
         table = pq.read_table(path, columns=["group_id", "split"])
     except (OSError, pa.ArrowException) as error:
         raise BadInputError(f"{path} cannot be read as Parquet: {error}") from error
-    columns = (_strings(table, name, path).tolist() for name in ("group_id", "split"))
-    return dict(zip(*columns, strict=True))
+    return _split_of_group(_strings(table, "group_id", path), _strings(table, "split", path), path)
+
+
+def _split_of_group(groups: NDArray[np.str_], splits: NDArray[np.str_], path: Path) -> dict[str, str]:
+    """The split of each group; its images must agree, else training would see copies of what it is judged on."""
+    found: dict[str, str] = {}
+    for group, split in zip(groups.tolist(), splits.tolist(), strict=True):
+        if found.setdefault(group, split) != split:
+            raise BadInputError(
+                f"the group {group!r} of {path} is in two splits, {found[group]!r} and {split!r}: all images of a "
+                "group must be in one"
+            )
+    return found
+
+
+def _sources(labels: dict[str, NDArray[np.str_]]) -> NDArray[np.str_]:
+    """Per image the photograph that it was made from; the image itself where that is not known."""
+    is_edit = labels["kind"] == EDIT
+    photographs: dict[str, list[str]] = {}
+    for group, image in zip(labels["group_id"][~is_edit].tolist(), labels["image_id"][~is_edit].tolist(), strict=True):
+        photographs.setdefault(group, []).append(image)
+    found = labels["image_id"].tolist()
+    for row in np.flatnonzero(is_edit).tolist():
+        only = photographs.get(str(labels["group_id"][row]), [])
+        found[row] = str(labels["source_id"][row]) or (only[0] if len(only) == 1 else found[row])
+    return np.array(found, dtype=np.str_)
 
 
 def _strings(table: pa.Table, name: str, path: Path) -> NDArray[np.str_]:

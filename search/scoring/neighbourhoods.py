@@ -1,8 +1,9 @@
 """What training meets: an image, copies of it, and the different images that a search proposes for it.
 
 A neighbourhood is a row of image numbers: a seed, `COPIES` copies of it, then look-alikes. All pairs within it are
-trained on. Look-alikes are drawn from the seed's own candidates (`search.scoring.candidates`), so that training meets
-the pairs that the classifier will meet, and the more often the more the network takes them for copies.
+trained on, less those that never are (`search.scoring.never_trained`). Look-alikes are drawn from the seed's own
+candidates (`search.scoring.candidates`), so that training meets the pairs that the classifier will meet, and the more
+often the more the network takes them for copies.
 
 Neighbourhoods go through a Parquet file: training reads batches of rows, so its memory does not grow with their number.
 """
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 
 from search.errors import BadInputError
 from search.scoring.candidates import RankedCandidates
-from search.scoring.labelled import LabelledPhotos, pairs_of_groups
+from search.scoring.labelled import LabelledPhotos
+from search.scoring.never_trained import NeverTrained
 
 __all__ = ["COPIES", "Neighbourhoods", "read_neighbourhoods", "write_neighbourhoods"]
 
@@ -63,13 +65,15 @@ class Neighbourhoods:
     ) -> None:
         """Takes the photographs to train on, their candidates, how many look-alikes one gets, and which never meet.
 
-        The last are pairs of images; their groups are not drawn as look-alikes of each other.
+        The last are pairs of images, and stand for others (`search.scoring.never_trained`): a seed meets none of them,
+        and those that meet within a row all the same are told by `forbidden`.
 
         Raises:
             BadInputError: There are no copies to learn from, or no look-alikes.
         """
-        self._copies = _copies(photos)
-        self._look_alikes = _look_alike_lists(photos, ranked, never)
+        self._never = NeverTrained(photos, never)
+        self._copies = _copies(photos, self._never)
+        self._look_alikes = _look_alike_lists(photos, ranked, self._never)
         self._count = look_alikes
         self._photos = np.flatnonzero(photos.is_photo)
         self._edits = np.flatnonzero(~photos.is_photo)
@@ -84,6 +88,15 @@ class Neighbourhoods:
     def width(self) -> int:
         """Images of a neighbourhood."""
         return 1 + COPIES + self._count
+
+    def forbidden(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which pairs of neighbourhoods (count, width) are not trained on.
+
+        Returns:
+            (count, width (width - 1) / 2), pairs in the order of `numpy.triu_indices(width, 1)`.
+        """
+        one, other = np.triu_indices(rows.shape[1], 1)
+        return self._never.among(rows[:, one], rows[:, other])
 
     def look_alike_pairs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """All pairs of an image and a look-alike that are drawn from."""
@@ -140,22 +153,23 @@ def read_neighbourhoods(path: Path, batch: int) -> Iterator[NDArray[np.int64]]:
                 yield rows
 
 
-def _copies(photos: LabelledPhotos) -> _Lists:
-    """Per image the others of its group."""
+def _copies(photos: LabelledPhotos, never: NeverTrained) -> _Lists:
+    """Per image the others of its group that it may meet."""
     groups = np.unique(photos.group_id, return_inverse=True)[1]
     order = np.argsort(groups, kind="stable")
     found: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * len(groups)
     for members in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
-        for image in members:
-            found[image] = members[members != image]
+        apart = never.among(*np.broadcast_arrays(members[:, None], members[None, :]))
+        for image, refused in zip(members, apart, strict=True):
+            found[image] = members[(members != image) & ~refused]
     return _lists(found)
 
 
-def _look_alike_lists(photos: LabelledPhotos, ranked: RankedCandidates, never: Iterable[tuple[str, str]]) -> _Lists:
-    """Per image its first different candidates."""
+def _look_alike_lists(photos: LabelledPhotos, ranked: RankedCandidates, never: NeverTrained) -> _Lists:
+    """Per image its first different candidates that it may meet."""
     images, others = ranked.images, ranked.others
     different = (photos.group_id[images] != photos.group_id[others]) & ~photos.unclear(images, others)
-    different &= ~pairs_of_groups(photos, never, images, others)
+    different &= ~never.among(images, others)
     images, others = images[different], others[different]
     counts = np.bincount(images, minlength=len(photos))
     position = np.arange(len(images)) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -215,6 +215,7 @@ class _Run:
         photos, settings = self._photos, self._settings
         copies = photos.dataset[~photos.is_photo]
         names = [str(name) for name in np.unique(copies) if (copies == name).sum() >= _FEWEST_COPIES]
+        hidden = ~np.isin(photos.split, ["train", "val"])
         found = []
         # Half as long: the figures hardly change, and there are as many trainings as data sets.
         shorter = replace(settings.effort, rounds=max(1, settings.effort.rounds // 2), teachers=0)
@@ -230,7 +231,7 @@ class _Run:
             network = fitted.exact()
             calibration = calibrate(network.logits(codes[others[0]], codes[others[1]]), others[2])
             scorer = batched(replace(network, calibration=calibration))
-            left, right, is_copy = self._streams.candidate_pairs(photos.dataset == name)
+            left, right, is_copy = self._streams.candidate_pairs(photos.dataset == name, hidden)
             found.append(LeftOut(name, scorer(codes[left], codes[right]), is_copy))
         return found
 

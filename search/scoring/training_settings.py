@@ -107,7 +107,8 @@ class TrainSettings:
     labels: Path | None = None
     """Labels of pairs, as `neardup label` writes them: the groups of labelled duplicates are joined."""
     never_train: tuple[tuple[str, str], ...] = ()
-    """Pairs of images that training never meets as different (they are measured apart)."""
+    """Pairs of images that training never meets, as copies or as different; what each stands for says
+    `search.scoring.never_trained`. They are measured apart."""
     version: str = ""
     """Name of the new version; empty: made from settings and data. The large one has `-large` after it."""
     serve: bool = True
@@ -130,6 +131,11 @@ class TrainSettings:
                 raise SettingsError(f"{name} must lie in [0, 1), not {value}")
         if self.threads < 1 or self.orders < 1 or self.corpus_growth < 1 or self.values < 1:
             raise SettingsError("threads, orders, corpus_growth and values must be at least 1")
+        if self.leave_one_out and self.fit_projection is None and self.code.projection is not None:
+            raise SettingsError(
+                "leave-one-out needs a projection that is learnt anew (--fit-projection FILE.npz): that of the "
+                "settings was learnt on the data sets that are to be left out, and would flatter them"
+            )
 
     def describe(self) -> dict[str, Any]:
         """The settings that a model depends on, as plain values for its card."""

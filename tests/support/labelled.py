@@ -46,3 +46,13 @@ def write_made_up(path: Path, seed: int = 0) -> Path:
     """The same as a file."""
     pq.write_table(made_up_table(seed), path)
     return path
+
+
+def with_natural_copies(seed: int = 0) -> pa.Table:
+    """The made-up photographs with their sources named, and `g-train-1` joined to the group `g-train-0`."""
+    table = made_up_table(seed)
+    ids, groups = (table[name].to_pylist() for name in ("image_id", "group_id"))
+    joined = ["g-train-0" if group == "g-train-1" else group for group in groups]
+    sources = [f"{image.rsplit('-', 1)[0]}-0" for image in ids]
+    table = table.set_column(table.column_names.index("group_id"), "group_id", pa.array(joined))
+    return table.append_column("source_id", pa.array(sources))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from search.score_codes import CodeSettings
 from search.scoring.candidates import rank_candidates
@@ -108,3 +110,57 @@ def test_a_teacher_is_followed(photos: LabelledPhotos, neighbourhoods: Neighbour
     assert taught.projection is fitted.projection
     correlation = np.corrcoef(served_logits(photos, taught), served_logits(photos, teacher))[0, 1]
     assert correlation > 0.9
+
+
+def step_loss(photos: LabelledPhotos, start: FittedNetwork, row: list[int], forbidden: list[int]) -> tuple[float, ...]:
+    """The loss of one step on one neighbourhood, and how far its largest weight moved; nothing random, no decay."""
+    network = replace(NETWORK, look_alikes=2, edited=0.0, dropout=0.0, input_dropout=0.0, weight_decay=0.0)
+    trainer = _Trainer(photos, CODE, network, EFFORT, 0, start, ())
+    mask = np.zeros((1, 10), dtype=bool)
+    mask[0, forbidden] = True
+    before = trainer.fitted(0).layers
+    loss = float(trainer.step(np.array([row]), mask, np.random.default_rng(0)))
+    moved = [np.abs(old[0] - new[0]).max() for old, new in zip(before, trainer.fitted(0).layers, strict=True)]
+    return loss, float(max(moved))
+
+
+def test_pairs_weigh_what_their_class_weighs_and_forbidden_ones_nothing(
+    photos: LabelledPhotos, fitted: FittedNetwork
+) -> None:
+    """Ten pairs of a row of five: the first three images are copies of one another, the last two are different."""
+    copies = np.flatnonzero(photos.group_id == "g-train-0")[:3].tolist()
+    row = [*copies, *(int(np.flatnonzero(photos.group_id == f"g-train-{number}")[0]) for number in (1, 2))]
+    one, other = np.triu_indices(5, 1)
+    trainer = _Trainer(photos, CODE, NETWORK, EFFORT, 0, fitted, ())
+    logits = trainer.logits(np.array(row)[one], np.array(row)[other])
+    is_copy = (one < 3) & (other < 3)
+    entropy = np.logaddexp(0, logits) - is_copy * logits
+    weights = np.where(is_copy, NETWORK.copies_weight, 1.0)
+    for forbidden in ([], [0, 1], [3, 9]):
+        left = np.delete(weights * entropy, forbidden)
+        assert step_loss(photos, fitted, row, forbidden)[0] == pytest.approx(left.sum() / 10, rel=1e-3)
+    assert step_loss(photos, fitted, row, [])[1] > 0
+    assert step_loss(photos, fitted, row, list(range(10))) == (0.0, 0.0)
+
+
+def test_fitting_gives_no_weight_to_what_is_forbidden(photos: LabelledPhotos, monkeypatch: pytest.MonkeyPatch) -> None:
+    never = [(photos.image_id[0], image) for image in photos.image_id[photos.group_id != photos.group_id[0]].tolist()]
+    ranked = rank_candidates(TermSettings(SEARCH_DIMENSION, 1, 64, 24, 4).build().terms(photos.search), 30)
+    drawn = Neighbourhoods(photos, ranked, NETWORK.look_alikes, never)
+    met: list[tuple[np.ndarray, np.ndarray]] = []
+    inner = _Trainer._train_step
+
+    def spy(trainer: _Trainer, vectors: Any, groups: Any, ignored: Any, weights: Any) -> Any:
+        met.append((groups.numpy(), weights.numpy().reshape(len(groups), -1)))
+        return inner(trainer, vectors, groups, ignored, weights)
+
+    monkeypatch.setattr(_Trainer, "_train_step", spy)
+    monkeypatch.setattr(tf, "function", lambda function, autograph: function)
+    effort = Effort(rounds=1, steps_per_round=6, patience=1)
+    fit_network(photos, drawn, CODE, NETWORK, effort, lambda *_: 0.5, seed=1, values=4)
+    groups, weights = (np.concatenate(arrays) for arrays in zip(*met, strict=True))
+    own = np.unique(photos.group_id, return_inverse=True)[1][0]
+    one, other = np.triu_indices(groups.shape[1], 1)
+    wanted = (groups[:, one] == own) == (groups[:, other] == own)
+    np.testing.assert_array_equal(weights, wanted.astype(np.float32))
+    assert not wanted.all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,30 @@ def test_duplicates_join_their_groups_and_splits(photos: LabelledPhotos, tmp_pat
     changed = with_labels(photos, labels)
     whole = np.isin(photos.group_id, ["g-train-0", "g-val-3", "g-test-2"])
     assert len(set(changed.group_id[whole])) == len(set(changed.split[whole])) == 1
+    assert set(changed.split[whole]) == {"test"}
     np.testing.assert_array_equal(changed.group_id[~whole], photos.group_id[~whole])
     np.testing.assert_array_equal(changed.split[~whole], photos.split[~whole])
+
+
+@pytest.mark.parametrize(("one", "other", "split"), [("train", "val", "val"), ("test", "val", "test")])
+def test_what_is_held_out_stays_so_whichever_comes_first(
+    photos: LabelledPhotos, tmp_path: Path, one: str, other: str, split: str
+) -> None:
+    pairs = [(f"g-{one}-4-0", f"g-{other}-2-1"), (f"g-{other}-2-1", f"g-{one}-4-0")]
+    for pair in pairs:
+        for rows in (photos, photos.where(np.arange(len(photos))[::-1])):
+            changed = with_labels(rows, write(tmp_path / "labels.parquet", (*pair, 1)))
+            joined = np.isin(rows.group_id, [f"g-{one}-4", f"g-{other}-2"])
+            assert set(changed.split[joined]) == {split}
+            np.testing.assert_array_equal(changed.split[~joined], rows.split[~joined])
+
+
+def test_images_of_no_split_make_no_group_one_to_train_on(photos: LabelledPhotos, tmp_path: Path) -> None:
+    unused = np.where(photos.group_id == "g-train-1", "spare", photos.split)
+    labels = write(tmp_path / "labels.parquet", ("g-train-0-0", "g-train-1-0", 1), ("g-train-2-0", "g-train-3-0", 1))
+    changed = with_labels(replace(photos, split=unused), labels)
+    assert set(changed.split[np.isin(photos.group_id, ["g-train-0", "g-train-1"])]) == {"spare"}
+    assert set(changed.split[np.isin(photos.group_id, ["g-train-2", "g-train-3"])]) == {"train"}
 
 
 def test_labels_that_join_nothing_are_refused(photos: LabelledPhotos, tmp_path: Path) -> None:

@@ -60,6 +60,10 @@ ROWS = made_up_table().num_rows
         (lambda table: table.drop_columns(["score"]), "lacks the column 'score'"),
         (replaced("split", pa.array(range(ROWS))), "the column 'split' of .* is int64, not string"),
         (replaced("image_id", pa.array(["same"] * ROWS)), "an image_id occurs twice"),
+        (
+            replaced("split", pa.array(["val", *made_up_table()["split"].to_pylist()[1:]])),
+            "the group 'g-train-0' of .* is in two splits, 'val' and 'train'",
+        ),
         (replaced("score", pa.array([[1.0] * 15] * ROWS)), r"have lengths \[15\], not 16"),
         (replaced("score", pa.array([None] * ROWS, pa.list_(pa.float32()))), r"have lengths \[-1\], not 16"),
         (replaced("score", pa.array([["a"] * 16] * ROWS)), "holds no numbers"),
@@ -151,6 +155,15 @@ def test_the_test_split_may_be_trained_on_less_what_a_file_keeps(tmp_path: Path)
     less = move_test_to_train(photos, tmp_path / "kept.parquet")
     assert set(less.group_id[less.split == "test"]) == {"g-test-0", "g-test-1"}
     assert set(less.split[photos.split == "test"]) == {"train", "test"}
+
+
+def test_a_file_of_splits_that_tears_a_group_apart_is_refused(tmp_path: Path) -> None:
+    photos = read(write_made_up(tmp_path / "photos.parquet"))
+    torn = pa.table({"group_id": ["g-train-0", "g-train-0"], "split": ["test", "train"]})
+    pq.write_table(torn, tmp_path / "torn.parquet")
+    for read_it in (keep_splits, move_test_to_train):
+        with pytest.raises(BadInputError, match=r"'g-train-0' of .*torn\.parquet is in two splits, 'test' and 'train'"):
+            read_it(photos, tmp_path / "torn.parquet")
 
 
 def test_named_pairs_stand_for_their_groups(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from search.scoring.candidates import rank_candidates
 from search.scoring.labelled import LabelledPhotos, read_photos
 from search.scoring.neighbourhoods import COPIES, Neighbourhoods, read_neighbourhoods, write_neighbourhoods
 from search.terms import TermSettings
-from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, write_made_up
+from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, with_natural_copies, write_made_up
 
 LOOK_ALIKES = 5
 TERMS = TermSettings(SEARCH_DIMENSION, 1, 64, 24, 4)
@@ -72,14 +72,39 @@ def test_pairs_that_are_weighed_heavily_come_often(make: Callable[..., Neighbour
     assert pairs <= allowed
 
 
-def test_pairs_that_never_meet_are_not_drawn(photos: LabelledPhotos, make: Callable[..., Neighbourhoods]) -> None:
-    images, others = make().look_alike_pairs()
-    one, other = int(images[0]), int(others[0])
-    images, others = make(never=((photos.image_id[one], photos.image_id[other]),)).look_alike_pairs()
-    forbidden = {photos.group_id[one], photos.group_id[other]}
-    met = [{photos.group_id[a], photos.group_id[b]} for a, b in zip(images, others, strict=True)]
-    assert met
-    assert forbidden not in met
+def forbidden_by_name(photos: LabelledPhotos, drawn: np.ndarray) -> np.ndarray:
+    """For all pairs of drawn rows, in words: the natural copies of one group, and the scene of two others."""
+    names = np.array([name.rsplit("-", 1)[0] for name in photos.image_id.tolist()])[drawn]
+    one, other = np.triu_indices(drawn.shape[1], 1)
+    pairs = np.sort(np.stack([names[:, one], names[:, other]]), axis=0)
+    natural = (pairs[0] == "g-train-0") & (pairs[1] == "g-train-1")
+    scene = (pairs[0] == "g-train-2") & (pairs[1] == "g-train-3")
+    assert natural.any() or scene.any()
+    both: np.ndarray = natural | scene
+    return both
+
+
+NEVER = (("g-train-0-0", "g-train-1-0"), ("g-train-3-0", "g-train-2-0"))
+
+
+def test_pairs_that_are_never_trained_on_are_told_wherever_they_meet(
+    tmp_path: Path, make: Callable[..., Neighbourhoods]
+) -> None:
+    pq.write_table(with_natural_copies(), tmp_path / "natural.parquet")
+    photos = read_photos(tmp_path / "natural.parquet", SEARCH_DIMENSION, SCORE_DIMENSION).of("train")
+    made = make(photos, NEVER)
+    drawn = made.draw(3000, np.random.default_rng(0)).astype(np.int64)
+    forbidden = made.forbidden(drawn)
+    np.testing.assert_array_equal(forbidden, forbidden_by_name(photos, drawn))
+    # A seed meets none of them unless it was given images at random; look-alikes meet one another.
+    with_seed = np.triu_indices(drawn.shape[1], 1)[0] == 0
+    lone = np.isin(drawn[:, 0], made.look_alike_pairs()[0], invert=True)
+    assert not forbidden[~lone][:, with_seed].any()
+    assert forbidden[:, ~with_seed].any()
+    # Whatever may come together, all pairs are told.
+    mixed = np.random.default_rng(1).integers(0, len(photos), (2000, drawn.shape[1]))
+    np.testing.assert_array_equal(made.forbidden(mixed), forbidden_by_name(photos, mixed))
+    assert not make(photos).forbidden(drawn).any()
 
 
 def test_without_copies_there_is_nothing_to_learn(photos: LabelledPhotos, make: Callable[..., Neighbourhoods]) -> None:

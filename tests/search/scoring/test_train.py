@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from search.errors import BadInputError, SettingsError
-from search.fitted_projection import read_projection
+from search.fitted_projection import FittedProjection, read_projection
 from search.score_codes import CodeSettings
 from search.scoring import train as training
 from search.scoring.card import read_card
@@ -182,6 +182,14 @@ def test_training_without_copies_is_refused(tmp_path: Path) -> None:
 def test_settings_that_would_spoil_a_model_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):
         settings(tmp_path, **changes)
+
+
+def test_leaving_out_asks_for_a_projection_that_did_not_see_what_is_left_out(tmp_path: Path) -> None:
+    projection = FittedProjection.fitted(np.zeros(SCORE_DIMENSION, np.float32), np.eye(SCORE_DIMENSION), 1.0, 1.0)
+    learnt = CodeSettings(SCORE_DIMENSION, 64, 2, projection=projection)
+    with pytest.raises(SettingsError, match="leave-one-out needs a projection that is learnt anew"):
+        settings(tmp_path, code=learnt, leave_one_out=True)
+    assert settings(tmp_path, code=learnt, leave_one_out=True, fit_projection=tmp_path / "p.npz").leave_one_out
 
 
 @pytest.mark.parametrize(
