@@ -22,7 +22,8 @@ class SegmentSize:
 
     entries: int
     droppable: int = 0
-    """Entries that are hidden from every place that may still be asked for."""
+    """Entries that lose terms and code when it is rewritten (`search.index.rewriting.droppable`): to count others would
+    rewrite it for ever."""
     id_bytes: int = 0
 
 

@@ -6,12 +6,27 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 import numpy as np
+from numpy.typing import NDArray
 
 from search.index.columns import Columns, Kind
 from search.index.segment import Segment
 from search.index.source import Source
 
-__all__ = ["Succession", "hide_all", "joined_entries"]
+__all__ = ["Succession", "droppable", "hide_all", "joined_entries"]
+
+
+def droppable(segment: Segment, hides: Mapping[int, int], released: int) -> NDArray[np.bool_]:
+    """Which of the hidden entries of a segment lose terms and code when it is rewritten, in the order of `hides`.
+
+    Args:
+        segment: Whose entries they are.
+        hides: What is hidden in it, as in `Source.hides`.
+        released: As for `joined_entries`.
+    """
+    entries = np.fromiter(hides.keys(), np.int64, len(hides))
+    values = np.fromiter(hides.values(), np.int64, len(hides))
+    found: NDArray[np.bool_] = (values - 1 <= released) & (segment.kinds[entries] == Kind.SEARCHABLE)
+    return found
 
 
 def joined_entries(
@@ -28,7 +43,7 @@ def joined_entries(
     for segment, hidden in zip(old, hides, strict=True):
         entries = np.fromiter(hidden.keys(), np.int64, len(hidden))
         values = np.fromiter(hidden.values(), np.int64, len(hidden))
-        gone = (values - 1 <= released) & (segment.kinds[entries] == Kind.SEARCHABLE)
+        gone = droppable(segment, hidden, released)
         parts.append(segment.columns().without(np.sort(entries[gone])))
         kept.update(zip((edge + entries[~gone]).tolist(), values[~gone].tolist(), strict=True))
         edge += len(segment)

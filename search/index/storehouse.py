@@ -25,7 +25,7 @@ from search.index.log_chain import LogChain
 from search.index.manifest import read_manifest, remove_leftovers, write_manifest
 from search.index.merging import SegmentSize, choose_merge
 from search.index.pace import Pace
-from search.index.rewriting import Succession, hide_all, joined_entries
+from search.index.rewriting import Succession, droppable, hide_all, joined_entries
 from search.index.segment import MAX_SEGMENT_ENTRIES, Segment, write_segment
 from search.index.settings import IndexSettings
 from search.index.snapshot import write_snapshot
@@ -211,9 +211,7 @@ class Storehouse:
     def _sizes(self, segments: Sequence[Segment]) -> list[SegmentSize]:
         released = self._released
         return [
-            SegmentSize(
-                len(one), sum(value - 1 <= released for value in one.hides.copy().values()), one.section_bytes["ids"]
-            )
+            SegmentSize(len(one), int(droppable(one, one.hides.copy(), released).sum()), one.section_bytes["ids"])
             for one in segments
         ]
 

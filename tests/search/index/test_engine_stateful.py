@@ -19,7 +19,8 @@ from search.types import ImageId
 from tests.search.index.index_oracle import LOG, Oracle, index_settings, insert, plain, plain_found
 
 IDS = st.sampled_from(["a", "b", "é/ f", "g" * 256]) | st.integers(0, 40).map("i{}".format)
-VERSIONS = st.just(1) | st.integers(0, 3) | st.just(2**64 - 1)
+MAX_VERSION = 2**64 - 1
+VERSIONS = st.just(1) | st.integers(0, 3) | st.just(MAX_VERSION)
 TERMS = st.lists(st.integers(0, 3), min_size=4, max_size=4)
 CONTENT = st.tuples(st.sampled_from(["insert"] * 8 + ["skip", "remove", "unreadable"]), IDS, VERSIONS, TERMS)
 
@@ -147,14 +148,32 @@ class IndexBesideOracle(RuleBasedStateMachine):
 
     @rule()
     def tidy(self) -> None:
-        self.index.tidy()
+        """There is an end to it: nothing is rewritten that loses nothing."""
+        steps = 0
+        while self.index._housekeeping.step():
+            steps += 1
+            assert steps <= 2 * self.oracle.position + 10
+
+    @rule(every=st.integers(1, 3), released=st.booleans())
+    def delete_and_bring_back(self, every: int, released: bool) -> None:
+        """Many images are deleted and come again, with a higher version each time; then there is much to forget."""
+        latest = {one.image_id: one.version for one in self.oracle.placed()}
+        ids = [image_id for image_id, version in latest.items() if version <= MAX_VERSION - 2][::every]
+        removes = [("remove", image_id, latest[image_id] + 1, [0] * 4) for image_id in ids]
+        inserts = [("insert", image_id, latest[image_id] + 2, [row % 4, 1, 2, 3]) for row, image_id in enumerate(ids)]
+        self.apply([*removes, *inserts], 0)
+        if released:
+            self.let_go(self.oracle.position)
+        self.tidy()
 
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
         if self.oracle.log:
-            offset = data.draw(st.integers(0, self.oracle.position))
-            self.index.release(offset)
-            self.released = max(self.released, offset)
+            self.let_go(data.draw(st.integers(0, self.oracle.position)))
+
+    def let_go(self, offset: int) -> None:
+        self.index.release(offset)
+        self.released = max(self.released, offset)
 
     @rule(ahead=st.integers(2, 5))
     def gaps_are_refused(self, ahead: int) -> None:

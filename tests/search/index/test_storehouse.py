@@ -11,6 +11,7 @@ import pytest
 from search.errors import BadInputError, UnavailableError
 from search.index.engine import SegmentedIndex
 from search.index.errors import IndexDamagedError
+from search.index.interface import Remove
 from search.types import ImageId
 from tests.search.index.index_oracle import LOG, Oracle, index_settings, insert, plain
 
@@ -170,6 +171,24 @@ def test_what_is_released_is_merged_away(tmp_path: Path) -> None:
     assert gone is not None
     assert (gone.place, gone.hidden, gone.code) == (3, True, b"")
     assert index.insert_and_search(LOG, [insert(20, "i3", 1, (1, 1, 1, 1))])[0].place == 3
+    index.close()
+
+
+def test_removes_whose_images_came_again_are_rewritten_no_more_than_once(tmp_path: Path) -> None:
+    """They keep id, version and place, so that nothing more can be dropped of them."""
+    settings = index_settings(seal_entries=10, merge_fan=4)
+    index = SegmentedIndex(tmp_path / "index", settings, background=False)
+    index.insert_and_search(LOG, [insert(at, f"i{at}", 1) for at in range(10)])
+    index.insert_and_search(LOG, [Remove(10 + at, 0, ImageId(f"i{at}"), 2) for at in range(10)])
+    index.insert_and_search(LOG, [insert(20 + at, f"i{at}", 3) for at in range(10)])
+    while index._store.seal():
+        pass
+    index.release(29)
+    merges = 0
+    while merges < 10 and index._store.merge():
+        merges += 1
+    assert merges == 1  # what the ten images were before
+    assert (index.stats().segments, index.stats().images, index.stats().entries) == (3, 10, 30)
     index.close()
 
 
