@@ -35,10 +35,14 @@ def total_of(segments: Sequence[Segment], fact: str) -> int:
 
 
 def expected_postings(segments: Sequence[Segment]) -> float:
-    """Postings that a search for an image drawn from the segments touches, on average.
+    """Postings that a search for a term set drawn from the segments touches, on average.
 
-    A query drawn from all segments meets in each about what a query drawn from that one does.
+    A query drawn from all segments meets in each about the others that one drawn from there does, and itself once:
+    `squares`, the sum of the squared lengths of a segment's lists, counts itself in every segment. Each distinct term
+    set is drawn with equal weight, so that a flood of exact copies does not show.
     """
-    if total_of(segments, "searchable") == 0:
+    filled = [one.facts for one in segments if one.facts["term_sets"] > 0]
+    if not filled:
         return 0.0
-    return float(sum(one.facts["squares"] / max(1, one.facts["term_sets"]) for one in segments))
+    groups = int(filled[0]["groups"])
+    return groups + float(sum(facts["squares"] / facts["term_sets"] - groups for facts in filled))
