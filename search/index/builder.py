@@ -1,7 +1,7 @@
 """Builds an index at bulk speed: entries that come in order of place go straight into sealed segments.
 
-The folder becomes an index with the manifest, which is written last: a build that broke off leaves a folder that no
-index opens. What is built is what the same records, inserted one by one, would have made.
+The folder becomes an index when its header gets its name, which comes last: a build that broke off leaves a folder that
+nobody opens. What is built is what the same records, inserted one by one, would have made.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from search.errors import BadInputError
 from search.index.columns import Columns, Kind
-from search.index.folder import IndexFolder
+from search.index.folder import HEADER, UNFINISHED, IndexFolder
 from search.index.hidden_file import write_hidden
 from search.index.id_table import IdColumn, find_entries, repeated_entries
-from search.index.manifest import Manifest, write_manifest
+from search.index.manifest import Manifest, sync_folder, write_manifest
 from search.index.packing import pack_rows
 from search.index.segment import Segment, write_segment
 from search.index.settings import IndexSettings
@@ -48,7 +48,8 @@ class IndexBuilder:
         self._settings = settings
         self._segment_entries = segment_entries
         self._folder = IndexFolder(folder, settings.identity)
-        (folder / "index.json").rename(folder / _UNFINISHED)
+        (folder / HEADER).rename(folder / UNFINISHED)
+        sync_folder(folder)
         self._manifest = Manifest()
         self._segments: list[Segment] = []
         self._waiting: list[Columns] = []
@@ -126,8 +127,9 @@ class IndexBuilder:
             hidden, manifest = manifest.numbered("hidden")
             manifest = replace(manifest, hidden=hidden)
             write_hidden(self._path / hidden, self._segments, hides, self._settings.sync)
-        (self._path / _UNFINISHED).rename(self._path / "index.json")
         write_manifest(self._path, manifest, self._settings.sync)
+        (self._path / UNFINISHED).rename(self._path / HEADER)
+        sync_folder(self._path)
         self._finished = True
 
     def _check(
@@ -172,9 +174,6 @@ class IndexBuilder:
                 last = int(found[starts[entry + 1] - 1])
                 if segment.last_seen_by(last) is None:
                     _hide(segment, last, new, entry)
-
-
-_UNFINISHED = "index.unfinished"
 
 
 def _hide(old: Segment, older: int, new: Segment, newer: int) -> None:

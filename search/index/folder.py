@@ -1,6 +1,7 @@
 """The folder of a term index: who may open it, and for which settings.
 
-index.json      the header: format and the settings the index was made for; written last when a folder is made
+index.json      the header: format and the settings the index was made for; written last when a folder is made, and
+                called index.unfinished while a folder is built in bulk
 manifest.json   which of the files below make up the index (see `search.index.manifest`)
 segment-N       sealed entries (see `search.index.segment`)
 hidden-N        what is hidden in the sealed segments, and from where
@@ -21,7 +22,12 @@ from search.errors import MismatchError
 from search.index.errors import IndexDamagedError, IndexLockedError
 from search.index.manifest import Manifest, log_name, sync_folder, write_manifest
 
-__all__ = ["FOLDER_FORMAT", "Identity", "IndexFolder"]
+__all__ = ["FOLDER_FORMAT", "HEADER", "UNFINISHED", "Identity", "IndexFolder"]
+
+HEADER = "index.json"
+
+UNFINISHED = "index.unfinished"
+"""What the header is called while the folder is being built in bulk; a folder that has it is opened by nobody."""
 
 FOLDER_FORMAT = 2
 """Of the folder as a whole."""
@@ -63,7 +69,7 @@ class IndexFolder:
         Raises:
             IndexLockedError: Another process has it open.
             MismatchError: It was made for other settings, or by another version of the format.
-            IndexDamagedError: Its header is missing or unreadable.
+            IndexDamagedError: Its header is missing or unreadable, or its building was broken off.
         """
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
@@ -79,13 +85,15 @@ class IndexFolder:
 
     @property
     def _header(self) -> Path:
-        return self.path / "index.json"
+        return self.path / HEADER
 
     def close(self) -> None:
         """Gives the folder free."""
         os.close(self._lock)
 
     def _make(self, identity: Identity) -> None:
+        if (self.path / UNFINISHED).exists():
+            raise IndexDamagedError(f"the building of {self.path} was broken off: delete the folder, and build anew")
         # The header comes last: without one, an empty log is a folder whose making was cut short.
         for path in (self.path / "log", *self.path.glob("log-*"), *self.path.glob("segment-*")):
             if path.exists() and path.stat().st_size > 0:

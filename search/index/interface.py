@@ -244,7 +244,7 @@ class IndexStats:
     posting_lists: int
     """Of the sealed segments: distinct terms, segment by segment."""
     expected_postings: float
-    """Postings that a search for one of the distinct term sets of the sealed segments touches, on average: the density."""
+    """Postings that a search for one of the sealed segments' distinct term sets touches, on average: the density."""
     queries: int
     """Searches since the index was opened."""
     query_postings: int

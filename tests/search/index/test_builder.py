@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ import pytest
 from search.errors import BadInputError, MismatchError
 from search.index.builder import IndexBuilder
 from search.index.engine import SegmentedIndex
+from search.index.errors import IndexDamagedError
 from search.index.interface import Insert, Record, Skip
 from search.types import ImageId, LogPosition
 from tests.search.index.index_oracle import LOG, Oracle, index_settings, insert, plain
@@ -77,6 +82,49 @@ def test_a_build_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
     with IndexBuilder(tmp_path / "index", SETTINGS, segment_entries=2) as builder:
         add(builder, [insert(0, "a"), insert(1, "b"), insert(2, "c")])
     assert not (tmp_path / "index").exists()
+
+
+@pytest.mark.parametrize("count", [0, 40])
+def test_a_build_killed_at_any_step_is_whole_or_opened_by_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """What kill -9 leaves is what the folder holds at that moment."""
+    synced = replace(SETTINGS, sync=True)
+    oracle = Oracle(SETTINGS)
+    oracle.apply(log_of(count))
+    images: list[Path] = []
+
+    def before(call: Callable[..., Any]) -> Callable[..., Any]:
+        def killed_before(*args: Any) -> Any:
+            if (tmp_path / "index" / "manifest.json").exists():
+                images.append(tmp_path / f"killed-{len(images)}")
+                shutil.copytree(tmp_path / "index", images[-1])
+            return call(*args)
+
+        return killed_before
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", before(os.fsync))
+        patch.setattr(Path, "rename", before(Path.rename))
+        patch.setattr(Path, "replace", before(Path.replace))
+        with IndexBuilder(tmp_path / "index", synced, segment_entries=15) as builder:
+            started = len(images)
+            add(builder, oracle.placed())
+            builder.finish(LogPosition(LOG, count + 4, 9))
+    refused: list[str] = []
+    for image in images[started:]:
+        try:
+            index = SegmentedIndex(image, synced, background=False)
+        except IndexDamagedError as error:
+            refused.append(str(error))
+            continue
+        assert (index.position.offset, index.images) == (count + 4, oracle.images())
+        index.close()
+    assert len(refused) > 3
+    assert all("broken off: delete the folder" in message for message in refused)
+    index = SegmentedIndex(tmp_path / "index", synced, background=False)
+    assert (index.position.offset, index.images) == (count + 4, oracle.images())
+    index.close()
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
