@@ -79,13 +79,13 @@ class IndexHome:
         """Where a generation lies."""
         return self.path / generation.name
 
-    def serving(self, identity: Identity) -> Path:
-        """The folder of the generation that serves; the first one is named here, and made by whoever opens it."""
+    def serving(self, identity: Identity) -> Generation:
+        """The generation that serves; the first one is named here, and made by whoever opens its folder."""
         current = self.current()
         if current is None:
             self.path.mkdir(parents=True, exist_ok=True)
             current = self._switch(f"{_PREFIX}{1:06}", identity)
-        return self.folder(current)
+        return current
 
     @contextmanager
     def building(self) -> Iterator[Path]:

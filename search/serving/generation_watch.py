@@ -21,9 +21,7 @@ LOOK_EVERY_S = 2.0
 class GenerationWatch:
     """Looks at the pointer of a home now and then; use it as a context manager."""
 
-    def __init__(
-        self, home: IndexHome, opened: Generation | None, identity: Identity, switched: Callable[[], None]
-    ) -> None:
+    def __init__(self, home: IndexHome, opened: Generation, identity: Identity, switched: Callable[[], None]) -> None:
         """Looks at nothing yet.
 
         Args:

@@ -18,7 +18,7 @@ from search.callers import Admission, AdmissionPolicy
 from search.errors import SettingsError
 from search.index.errors import IndexBrokenError
 from search.index.folder import Identity
-from search.index.home import IndexHome
+from search.index.home import Generation, IndexHome
 from search.index.interface import TermIndex
 from search.index.opening import open_term_index, warm_up
 from search.index.settings import DEFAULT_BACKGROUND_BYTES_PER_S, DEFAULT_MAX_POSTINGS, IndexSettings
@@ -37,7 +37,7 @@ from search.serving.search_upkeep import SearchUpkeep
 from search.terms import TermExtractor, TermSettings
 from search.tuning.drift import ChosenDensity
 
-__all__ = ["SearchServerSettings", "build_service", "open_index", "serve"]
+__all__ = ["OpenIndex", "SearchServerSettings", "build_service", "open_index", "serve"]
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,26 @@ def index_settings(settings: SearchServerSettings, extractor: TermExtractor, cod
     )
 
 
-def open_index(settings: SearchServerSettings, extractor: TermExtractor, coder: ScoreCodes) -> TermIndex:
+@dataclass(frozen=True, eq=False)
+class OpenIndex:
+    """An open index and which generation of it that is: read once, so that all parts mean the same one."""
+
+    index: TermIndex
+    home: IndexHome
+    generation: Generation
+    identity: Identity
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return self.home.folder(self.generation)
+
+    def watch(self, switched: Callable[[], None]) -> GenerationWatch:
+        """Notices when another generation serves, also since before this one was open."""
+        return GenerationWatch(self.home, self.generation, self.identity, switched)
+
+
+def open_index(settings: SearchServerSettings, extractor: TermExtractor, coder: ScoreCodes) -> OpenIndex:
     """Opens the index of a server, or makes it: the generation that serves.
 
     Raises:
@@ -130,12 +149,14 @@ def open_index(settings: SearchServerSettings, extractor: TermExtractor, coder: 
         IndexDamagedError: Its files are damaged.
     """
     told = index_settings(settings, extractor, coder)
-    return open_term_index(IndexHome(settings.folder).serving(told.identity), told)
+    home = IndexHome(settings.folder)
+    generation = home.serving(told.identity)
+    return OpenIndex(open_term_index(home.folder(generation), told), home, generation, told.identity)
 
 
 def build_service(
     settings: SearchServerSettings,
-    index: TermIndex,
+    opened: OpenIndex,
     extractor: TermExtractor,
     coder: ScoreCodes,
     registry: CollectorRegistry,
@@ -145,21 +166,19 @@ def build_service(
 
     Args:
         settings: Limits, rates and token.
-        index: What is served.
+        opened: What is served.
         extractor: Makes the terms.
         coder: Makes the score codes.
         registry: What the metrics page shows.
         on_broken: Called when the index can do nothing more until it is opened anew.
     """
+    index = opened.index
     metrics = SearchMetrics(registry, index, settings.chosen)
     intake = SearchIntake(extractor, coder)
     intake.warm_up()
     warm_up()
     gate = SearchGate(Admission(settings.admission), metrics, settings.token)
-    home = IndexHome(settings.folder)
-    serving = home.current()
-    folder = settings.folder if serving is None else home.folder(serving)
-    upkeep = SearchUpkeep(index, folder, settings.snapshots, settings.chosen)
+    upkeep = SearchUpkeep(index, opened.folder, settings.snapshots, settings.chosen)
     return TermSearchService(index, intake, metrics, gate, settings.limits, upkeep, on_broken)
 
 
@@ -176,7 +195,8 @@ def serve(settings: SearchServerSettings) -> None:
     started = time.monotonic()
     use_one_blas_thread()
     extractor, coder = settings.terms.build(), settings.code.build()
-    index = open_index(settings, extractor, coder)
+    opened = open_index(settings, extractor, coder)
+    index = opened.index
     broken = threading.Event()
 
     def stop_broken() -> None:
@@ -185,19 +205,17 @@ def serve(settings: SearchServerSettings) -> None:
             log.critical("the index differs from its log: the server stops, to open it anew")
             _stop_this()
 
-    home = IndexHome(settings.folder)
-    watch = GenerationWatch(home, home.current(), index_settings(settings, extractor, coder).identity, _stop_this)
     try:
         registry = CollectorRegistry()
-        service = build_service(settings, index, extractor, coder, registry, stop_broken)
-        _log_start(settings, index, extractor, coder, time.monotonic() - started)
+        service = build_service(settings, opened, extractor, coder, registry, stop_broken)
+        _log_start(opened, settings, extractor, coder, time.monotonic() - started)
         server = RpcServer(
             "search",
             _listen(settings),
             lambda grpc_server: search_pb2_grpc.add_TermSearchServicer_to_server(service, grpc_server),
             registry,
         )
-        with watch:
+        with opened.watch(_stop_this):
             server.run_until_stopped(index.close)
     finally:
         index.close()
@@ -217,18 +235,18 @@ def _listen(settings: SearchServerSettings) -> Listen:
 
 
 def _log_start(
+    opened: OpenIndex,
     settings: SearchServerSettings,
-    index: TermIndex,
     extractor: TermExtractor,
     coder: ScoreCodes,
     seconds: float,
 ) -> None:
-    position = index.position
+    index, position = opened.index, opened.index.position
     log.info(
         "search server opened its index %s",
         json.dumps(
             {
-                "folder": str(settings.folder),
+                "folder": str(opened.folder),
                 "log_id": position.log_id,
                 "offset": position.offset,
                 "images": index.images,

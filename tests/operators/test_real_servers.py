@@ -65,10 +65,10 @@ class Town:
         settings = server_settings(self._folder / "index")
         extractor, hyperplanes = settings.terms.build(), settings.code.build()
         self.scorer.code_fingerprint, self.scorer.code_bytes = hyperplanes.fingerprint, hyperplanes.code_bytes
-        index = open_index(settings, extractor, hyperplanes)
-        self.running.callback(index.close)
+        opened = open_index(settings, extractor, hyperplanes)
+        self.running.callback(opened.index.close)
         registry = CollectorRegistry()
-        search = build_service(settings, index, extractor, hyperplanes, registry, lambda: None)
+        search = build_service(settings, opened, extractor, hyperplanes, registry, lambda: None)
         self._serve(partial(add_TermSearchServicer_to_server, search), 0, registry)
         registry = CollectorRegistry()
         storage = StorageService(self.store, StorageMetrics(registry, self.store.state(), 0))

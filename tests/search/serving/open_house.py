@@ -39,10 +39,10 @@ class House:
 def open_house(settings: SearchServerSettings) -> Iterator[House]:
     """The server of these settings, until the block ends."""
     extractor, hyperplanes = settings.terms.build(), settings.code.build()
-    index = open_index(settings, extractor, hyperplanes)
+    opened = open_index(settings, extractor, hyperplanes)
     registry = CollectorRegistry()
     broken: list[bool] = []
-    service = build_service(settings, index, extractor, hyperplanes, registry, lambda: broken.append(True))
+    service = build_service(settings, opened, extractor, hyperplanes, registry, lambda: broken.append(True))
     server = RpcServer(
         "search",
         settings.listen,
@@ -52,11 +52,11 @@ def open_house(settings: SearchServerSettings) -> Iterator[House]:
     server.start()
     client = SearchClient(f"127.0.0.1:{settings.listen.port}", 30.0, MAX_MESSAGE_BYTES, token=settings.token)
     try:
-        yield House(settings, index, client, broken)
+        yield House(settings, opened.index, client, broken)
     finally:
         client.close()
         server.stop(0)
-        index.close()
+        opened.index.close()
 
 
 def candidates(found: pb.Candidates, code_bytes: int = 4) -> list[Candidate]:

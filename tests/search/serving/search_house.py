@@ -1,18 +1,26 @@
-"""A small search server and what is sent to it; also a program, `search_house.py FOLDER PORT METRICS_PORT`."""
+"""A small search server and what is sent to it; also a program, `search_house.py FOLDER PORT METRICS_PORT [HOLD]`.
+
+With HOLD it makes that file when it is about to open the index, and goes on when the file is gone.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from search.errors import NeardupError
+from search.index.interface import TermIndex
+from search.index.opening import open_term_index
 from search.protos.events_pb2 import FLOAT16, FLOAT32, JoinedImage
 from search.score_codes import CodeSettings
 from search.serving import search_pb2 as pb
+from search.serving import search_server
 from search.serving.rpc import Listen
 from search.serving.search_server import SearchServerSettings, serve
 from search.terms import TermSettings
@@ -70,8 +78,17 @@ def remove(offset: int, image_id: str, version: int) -> pb.LogEntry:
     return pb.LogEntry(offset=offset, checksum=offset + 7, remove=removed)
 
 
-def main(folder: str, port: str, metrics_port: str) -> int:
+def open_when_gone(hold: Path, *args: Any) -> TermIndex:
+    hold.touch()
+    while hold.exists():
+        time.sleep(0.01)
+    return open_term_index(*args)
+
+
+def main(folder: str, port: str, metrics_port: str, hold: str = "") -> int:
     logging.basicConfig(level=logging.INFO)
+    if hold:
+        search_server.open_term_index = partial(open_when_gone, Path(hold))
     try:
         serve(server_settings(Path(folder), int(port), int(metrics_port)))
     except NeardupError as error:

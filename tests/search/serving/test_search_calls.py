@@ -166,7 +166,7 @@ def test_a_snapshot_opens_as_an_index_that_answers_the_same(filled: House) -> No
     # Restored: laid into another home as its generation.
     settings = replace(filled.settings, folder=filled.settings.folder.parent / "restored")
     extractor, hyperplanes = settings.terms.build(), settings.code.build()
-    open_index(settings, extractor, hyperplanes).close()
+    open_index(settings, extractor, hyperplanes).index.close()
     home = IndexHome(settings.folder)
     current = home.current()
     assert current is not None
@@ -174,7 +174,7 @@ def test_a_snapshot_opens_as_an_index_that_answers_the_same(filled: House) -> No
         file.unlink()
     for file in folder.iterdir():
         file.rename(home.folder(current) / file.name)
-    restored = open_index(settings, extractor, hyperplanes)
+    restored = open_index(settings, extractor, hyperplanes).index
     assert (restored.position.offset, restored.images) == (7, 8)
     restored.close()
 

@@ -107,7 +107,7 @@ def as_the_job_does(index: TermIndex, records: Sequence[bytes], intake: SearchIn
 
 def live_index(settings: SearchServerSettings, records: Sequence[bytes]) -> TermIndex:
     """What the job has made of the order."""
-    index = open_index(settings, settings.terms.build(), settings.code.build())
+    index = open_index(settings, settings.terms.build(), settings.code.build()).index
     as_the_job_does(index, records, intake_of(settings))
     return index
 

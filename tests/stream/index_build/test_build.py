@@ -6,19 +6,26 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
+import grpc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
 from search.errors import BadInputError, MismatchError
 from search.index.errors import IndexLockedError
 from search.index.home import IndexHome
 from search.index.interface import TermIndex, TermQuery
+from search.index.opening import open_term_index
+from search.serving import search_pb2 as pb
+from search.serving import search_server
 from search.serving.search_client import SearchClient
-from search.serving.search_server import SearchServerSettings, index_settings, open_index
+from search.serving.search_server import SearchServerSettings, build_service, index_settings, open_index
 from search.types import ImageId
 from stream.index_build.build import Built, build_index
 from stream.index_build.sources import StoreSource
@@ -34,6 +41,7 @@ from tests.stream.index_build.order import (
     settings_in,
     some_order,
 )
+from tests.support.ports import free_ports
 
 ROOT = Path(__file__).parents[3]
 
@@ -64,7 +72,7 @@ def build(
 
 
 def opened(server: SearchServerSettings) -> TermIndex:
-    return open_index(server, server.terms.build(), server.code.build())
+    return open_index(server, server.terms.build(), server.code.build()).index
 
 
 def free_searches(index: TermIndex, server: SearchServerSettings) -> list[object]:
@@ -199,20 +207,19 @@ def test_embeddings_of_another_signal_are_refused(tmp_path: Path) -> None:
         build_index(IndexHome(server.folder), told, intake, StoreSource(iter([wrong])), FakeJoined(order), Watcher())
 
 
-def test_a_running_server_makes_room_and_comes_back_on_what_was_built(tmp_path: Path) -> None:
-    from tests.support.ports import free_ports
+class Program:
+    """A search server as a process, which nobody starts again."""
 
-    order = some_order(60, 7)
-    server = settings_in(tmp_path)
-    live_index(server, order).close()
-    ports = free_ports(2)
+    def __init__(self, server: SearchServerSettings) -> None:
+        self._folder, self._ports = server.folder, free_ports(2)
 
-    def start() -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "tests.search.serving.search_house", str(server.folder), *map(str, ports)]
+    def start(self, *hold: Path) -> subprocess.Popen[bytes]:
+        options = map(str, (self._folder, *self._ports, *hold))
+        command = [sys.executable, "-m", "tests.search.serving.search_house", *options]
         return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
 
-    def wait_for(folder: str) -> None:
-        client = SearchClient(f"127.0.0.1:{ports[0]}", 5.0, MAX_MESSAGE_BYTES)
+    def wait_for(self, folder: str) -> None:
+        client = SearchClient(f"127.0.0.1:{self._ports[0]}", 5.0, MAX_MESSAGE_BYTES)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
@@ -226,15 +233,71 @@ def test_a_running_server_makes_room_and_comes_back_on_what_was_built(tmp_path: 
             return
         raise AssertionError("the server did not come up")
 
-    process = start()
-    try:
-        wait_for("gen-000001")
-        build(server, order[:50], FakeJoined(order))
-        assert process.wait(timeout=60) == 0  # where a supervisor starts it again
-        process = start()
-        wait_for("gen-000002")
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) == 0
-    finally:
+
+@pytest.fixture
+def running() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Processes that are ended with the test."""
+    processes: list[subprocess.Popen[bytes]] = []
+    yield processes
+    for process in processes:
         process.kill()
         process.wait()
+
+
+def test_a_running_server_makes_room_and_comes_back_on_what_was_built(
+    tmp_path: Path, running: list[subprocess.Popen[bytes]]
+) -> None:
+    order = some_order(60, 7)
+    server = settings_in(tmp_path)
+    live_index(server, order).close()
+    program = Program(server)
+    running.append(program.start())
+    program.wait_for("gen-000001")
+    build(server, order[:50], FakeJoined(order))
+    assert running[0].wait(timeout=60) == 0  # where a supervisor starts it again
+    running.append(program.start())
+    program.wait_for("gen-000002")
+    running[1].send_signal(signal.SIGTERM)
+    assert running[1].wait(timeout=60) == 0
+
+
+def test_a_switch_while_the_server_opens_the_index_is_noticed_too(
+    tmp_path: Path, running: list[subprocess.Popen[bytes]]
+) -> None:
+    order = some_order(60, 8)
+    server = settings_in(tmp_path)
+    live_index(server, order).close()
+    hold = tmp_path / "hold"
+    running.append(Program(server).start(hold))
+    deadline = time.monotonic() + 60
+    while not hold.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert build(server, order[:50], FakeJoined(order)).folder.name == "gen-000002"
+    hold.unlink()
+    assert running[0].wait(timeout=60) == 0
+
+
+def test_all_parts_of_a_server_mean_the_generation_that_was_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = some_order(60, 9)
+    server = settings_in(tmp_path)
+    live_index(server, order[:40]).close()
+
+    def switched_meanwhile(*args: Any) -> TermIndex:
+        index = open_term_index(*args)
+        monkeypatch.undo()
+        build(server, order[:50], FakeJoined(order))
+        return index
+
+    monkeypatch.setattr(search_server, "open_term_index", switched_meanwhile)
+    extractor, coder = server.terms.build(), server.code.build()
+    found = open_index(server, extractor, coder)
+    service = build_service(server, found, extractor, coder, CollectorRegistry(), lambda: None)
+    stats = service.Stats(pb.StatsRequest(), cast(grpc.ServicerContext, None))
+    assert (Path(stats.folder).name, stats.offset) == ("gen-000001", 39)
+    told: list[bool] = []
+    assert found.watch(lambda: told.append(True)).look()
+    assert told == [True]
+    found.index.close()
