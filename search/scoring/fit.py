@@ -28,6 +28,7 @@ from search.scoring.fitted_network import UNIT, FittedNetwork
 from search.scoring.forward import TAUGHT, Teachers, forward, pair_inputs, rounded
 from search.scoring.labelled import LabelledPhotos
 from search.scoring.neighbourhoods import COPIES, Neighbourhoods, read_neighbourhoods, write_neighbourhoods
+from search.scoring.towers import first_layer_mask, projection_mask
 from search.scoring.training_settings import Effort, NetworkSettings
 
 # isort: split
@@ -126,19 +127,27 @@ class _Trainer:
         self._network, self._code = network, code
         size = values or (given.size if given is not None else 0)
         self._inputs = PairInputs(code.bits, size, xor=network.xor or not size)
-        dimension = self._vectors.shape[1]
+        seen = projection_mask(code.dimension, code.search_dimension, size)
         # So that values start with a root mean square of 1 / UNIT.
-        spread = float(np.sqrt((self._vectors**2).sum(axis=1).mean())) or 1.0
-        directions = tf.random.normal((dimension, size)).numpy() / (spread * UNIT)
+        spread = np.sqrt((self._vectors**2).mean(axis=0) @ seen)
+        directions = tf.random.normal(seen.shape).numpy() * seen / (np.where(spread > 0, spread, 1.0) * UNIT)
         begun = given if given is not None and (start is not None or not self._learns) else None
         matrix = directions if begun is None else begun.matrix
         self._projection = tf.Variable(matrix.astype(np.float32) * UNIT, trainable=self._learns)
         self._planes = tf.constant(code.build().hyperplanes.planes.T.astype(np.float32))
-        self._layers = _variables(start, (self._inputs.size, *network.hidden, 1))
+        compared = (
+            first_layer_mask(self._inputs, network.hidden[0]) if network.towers and code.search_dimension else None
+        )
+        self._layers = _variables(start, (self._inputs.size, *network.hidden, 1), compared)
         self._teachers = Teachers(teachers, self._centre)
         self._given = given
         trained = [variable for layer in self._layers for variable in layer]
         self._trained = [*trained, self._projection] if self._learns else trained
+        # Weights that start at zero and get no gradient stay there, whatever Adam and the decay do.
+        self._masks: list[Any] = [None] * len(self._trained)
+        self._masks[0] = compared
+        if self._learns:
+            self._masks[-1] = seen
         steps = effort.rounds * effort.steps_per_round
         rate = keras.optimizers.schedules.CosineDecay(network.learning_rate, steps, alpha=0.02)
         self._adam = keras.optimizers.AdamW(rate, weight_decay=network.weight_decay)
@@ -239,17 +248,27 @@ class _Trainer:
                 taught = self._teachers.probabilities(vectors, bits_of_sides, sides)
                 wanted = (1 - TAUGHT) * copies + TAUGHT * tf.stop_gradient(taught)
             loss = tf.reduce_mean(weights * tf.nn.sigmoid_cross_entropy_with_logits(wanted, logits))
-        gradients = tape.gradient(loss, self._trained)
+        gradients = [
+            gradient if mask is None else gradient * mask
+            for gradient, mask in zip(tape.gradient(loss, self._trained), self._masks, strict=True)
+        ]
         self._adam.apply_gradients(zip(gradients, self._trained, strict=True))
         return loss
 
 
-def _variables(start: FittedNetwork | None, sizes: tuple[int, ...]) -> list[tuple[Any, Any]]:
+def _variables(
+    start: FittedNetwork | None, sizes: tuple[int, ...], first: NDArray[np.float32] | None
+) -> list[tuple[Any, Any]]:
     if start is not None:
         return [(tf.Variable(weight), tf.Variable(bias)) for weight, bias in start.layers]
+    masks = [np.ones(shape, np.float32) for shape in pairwise(sizes)]
+    masks[0] = masks[0] if first is None else first
     return [
-        (tf.Variable(tf.random.normal((rows, columns)) * (2 / rows) ** 0.5), tf.Variable(tf.zeros(columns)))
-        for rows, columns in pairwise(sizes)
+        (
+            tf.Variable(tf.random.normal(mask.shape) * mask * (2 / mask.sum(axis=0)) ** 0.5),
+            tf.Variable(tf.zeros(mask.shape[1])),
+        )
+        for mask in masks
     ]
 
 

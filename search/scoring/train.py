@@ -111,9 +111,8 @@ class _Run:
         """The compact network, and the large one if it is wanted."""
         settings = self._settings
         rows = np.flatnonzero(self._photos.split == "train")
-        learns = settings.fit_projection is not None
         share = 0.5 if settings.large is not None else 0.85
-        compact = self._taught(rows, (0.0, share), settings.values if learns else 0)
+        compact = self._taught(rows, (0.0, share), self._learnt_values)
         if settings.large is None:
             return [compact]
         inputs = PairInputs(settings.code.bits, compact.inputs.values, settings.large.xor or compact.inputs.xor)
@@ -121,6 +120,14 @@ class _Run:
         large = self._fitted(rows, settings.large, (0.5, 0.8), start=wide)
         taught = self._fitted(rows, settings.compact, (0.8, 0.85), start=compact, teachers=[large])
         return [taught, large]
+
+    @property
+    def _learnt_values(self) -> int:
+        """Of a projection that is to be learnt; 0: none is."""
+        settings = self._settings
+        if settings.fit_projection is None:
+            return 0
+        return settings.values * (2 if settings.code.search_dimension else 1)
 
     def _taught(self, rows: NDArray[np.int64], span: tuple[float, float], values: int) -> FittedNetwork:
         """The compact network; taught, if so wished, by several of its kind, from the first of which it goes on."""
@@ -225,8 +232,7 @@ class _Run:
             seen = (photos.dataset[left] != name) & (photos.dataset[right] != name)
             others = (left[seen], right[seen], is_copy[seen])
             span = (0.85 + 0.05 * number / len(names), 0.85 + 0.05 * (number + 1) / len(names))
-            values = settings.values if settings.fit_projection is not None else 0
-            fitted = self._fitted(rows, settings.compact, span, values, effort=shorter, judged_on=others)
+            fitted = self._fitted(rows, settings.compact, span, self._learnt_values, effort=shorter, judged_on=others)
             codes = replace(settings.code, projection=fitted.projection).build().codes(photos.score, photos.search)
             network = fitted.exact()
             calibration = calibrate(network.logits(codes[others[0]], codes[others[1]]), others[2])

@@ -38,6 +38,8 @@ class NetworkSettings:
     hidden: tuple[int, ...]
     xor: bool = False
     """Whether it looks at the bits; it must where codes have no values."""
+    towers: bool = True
+    """Whether units of the first layer look at the values of one embedding each, where codes have values of both."""
     seeds: int = 80
     """Neighbourhoods of a batch."""
     look_alikes: int = 8
@@ -69,11 +71,11 @@ class NetworkSettings:
 
 
 COMPACT = NetworkSettings(hidden=(128, 32))
-"""With 256 values 70,000 parameters."""
+"""With 256 values of each embedding 135,000 parameters, half of which are zero."""
 
-LARGE = NetworkSettings(hidden=(6144, 64), xor=True, seeds=16, learning_rate=2e-4)
-"""With 1,024 bits and 256 values 9.8 million parameters, nearly all in the first layer, whose sums are exact in
-float32; those of later layers, in float64, cost twice as much."""
+LARGE = NetworkSettings(hidden=(4608, 64), xor=True, towers=False, seeds=16, learning_rate=2e-4)
+"""With 1,024 bits and 256 values of each embedding 9.7 million parameters, nearly all in the first layer, whose sums
+are exact in float32; those of later layers, in float64, cost twice as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class TrainSettings:
     fit_projection: Path | None = None
     """Learn a projection first, and write it here; else that of `code` is used."""
     values: int = 256
-    """Of a projection that is learnt."""
+    """Of each embedding that a learnt projection takes."""
     leave_one_out: bool = False
     """Choose `accept` on data sets that were left out, each in turn; else on the validation images."""
     splits_of: Path | None = None

@@ -16,6 +16,7 @@ from search.scoring.fit import _Trainer, fit_network
 from search.scoring.fitted_network import FittedNetwork, widened
 from search.scoring.labelled import LabelledPhotos, read_photos
 from search.scoring.neighbourhoods import Neighbourhoods
+from search.scoring.towers import has_towers
 from search.scoring.training_settings import Effort, NetworkSettings
 from search.terms import TermSettings
 from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, write_made_up
@@ -71,7 +72,9 @@ def test_a_projection_may_be_learnt_on_both_embeddings(photos: LabelledPhotos, n
     found = fit_network(photos, neighbourhoods, both, NETWORK, EFFORT, lambda *_: 0.5, seed=1, values=12)
     assert found.projection is not None
     assert found.projection.dimension == SCORE_DIMENSION + SEARCH_DIMENSION
-    assert np.abs(found.projection.weights[SCORE_DIMENSION:]).max() > 0
+    halves = found.projection.weights[:SCORE_DIMENSION], found.projection.weights[SCORE_DIMENSION:]
+    assert [np.flatnonzero(half.any(axis=0)).tolist() for half in halves] == [list(range(6)), list(range(6, 12))]
+    assert has_towers(found.exact().layers[0].weights, found.inputs)
     left, right = all_pairs(photos)
     codes = replace(both, projection=found.projection).build().codes(photos.score, photos.search)
     trained = _Trainer(photos, both, NETWORK, EFFORT, 0, found, ()).logits(left, right)
