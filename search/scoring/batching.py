@@ -1,10 +1,13 @@
 """When pairs are scored, and which together: the pure policy behind the scorer's one queue.
 
-Requests of any size come from many clients. A batch takes pairs of one model version from as many of them as wait,
-until it is full (`max_pairs`) or the oldest has waited `max_delay_s`. Large requests are cut over several batches.
+Requests of any size come from many clients. A batch takes pairs of one model version from as many of them as wait. A
+version is due when it has pairs for a full batch (`max_pairs`) or its oldest request has waited `max_delay_s`. Large
+requests are cut over several batches.
 
-Fair: clients take turns, and within a client its requests do, `quantum` pairs a turn. So a request of 100 pairs is
-done in the next batch or the one after, whatever large requests it meets.
+Fair: versions that are due take turns, batch by batch; within a version clients do, `quantum` pairs a turn, and within
+a client its requests. So a due version waits for at most one batch of each other version; and a client's lone request
+of 100 pairs is done in its version's next batch or the one after, whatever large requests it meets there, as long as
+one batch has a turn for every client (1,024 pairs: eight clients). What else the same client asks for takes turns too.
 
 Bounded: what would make the queue longer than `max_queued_pairs` is turned away with a wait; into an empty queue any
 permitted request goes. Requests whose deadline has passed, or whose caller is gone, leave the queue unscored.
@@ -14,7 +17,7 @@ Times are seconds of any monotonic clock and come in as arguments. Not for sever
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf
@@ -101,8 +104,8 @@ class BatchQueue:
     policy: BatchPolicy
     queued_pairs: int = 0
     """Waiting, of all requests."""
-    _lanes: deque[deque[Request]] = field(default_factory=deque)
-    """One per client that has requests, the one whose turn is next in front; none is empty."""
+    _lines: OrderedDict[str, _Line] = field(default_factory=OrderedDict)
+    """One per version that has requests, the one whose turn is next in front; none is empty."""
 
     def offer(self, request: Request) -> None:
         """Puts a request into the queue.
@@ -116,77 +119,105 @@ class BatchQueue:
                 f"{self.policy.max_queued_pairs}",
                 retry_after_s=max(0.01, 10 * self.policy.max_delay_s),
             )
-        lane = next((lane for lane in self._lanes if lane[0].client == request.client), None)
-        if lane is None:
-            self._lanes.append(deque([request]))
-        else:
-            lane.append(request)
+        line = self._lines.get(request.model)
+        if line is None:
+            line = self._lines[request.model] = _Line()
+        line.add(request)
         self.queued_pairs += request.pairs
 
     def drop_expired(self, now_s: float) -> list[Request]:
         """Takes out what nobody waits for any more."""
         dropped = [one for one in self._waiting() if one.abandoned or one.deadline_s <= now_s]
         for request in dropped:
-            lane = next(lane for lane in self._lanes if request in lane)
-            lane.remove(request)
-            if not lane:
-                self._lanes.remove(lane)
+            line = self._lines[request.model]
+            line.remove(request)
+            if not line.oldest_first:
+                del self._lines[request.model]
             self.queued_pairs -= request.left
         return dropped
 
     def ready_at(self) -> float | None:
         """When the next batch is due (it may lie in the past); None: nothing waits."""
-        oldest = self._oldest()
-        if oldest is None:
-            return None
-        waiting = sum(one.left for one in self._waiting() if one.model == oldest.model)
-        return -inf if waiting >= self.policy.max_pairs else oldest.arrived_s + self.policy.max_delay_s
+        return min((line.due(self.policy) for line in self._lines.values()), default=None)
 
     def take(self, now_s: float) -> Batch | None:
-        """The next batch if it is due, of the model whose request has waited longest."""
-        due, oldest = self.ready_at(), self._oldest()
-        if due is None or oldest is None or due > now_s:
+        """The next batch if one is due: of the version in front among those that are."""
+        for model, line in self._lines.items():
+            if line.due(self.policy) <= now_s:
+                break
+        else:
             return None
-        slices: dict[Request, Slice] = {}
-        room = self.policy.max_pairs
-        while room and (request := self._next_turn(oldest.model)) is not None:
-            count = min(self.policy.quantum, request.left, room)
-            first = slices[request].start if request in slices else request.taken
-            request.taken += count
-            slices[request] = Slice(request, first, request.taken)
-            self.queued_pairs -= count
-            room -= count
-            self._end_turn(request)
-        return Batch(oldest.model, tuple(slices.values()))
+        slices = line.take(self.policy)
+        self.queued_pairs -= sum(part.stop - part.start for part in slices)
+        if line.oldest_first:
+            self._lines.move_to_end(model)
+        else:
+            del self._lines[model]
+        return Batch(model, slices)
 
     def clear(self) -> list[Request]:
         """Empties the queue and returns what waited."""
         waiting = list(self._waiting())
-        self._lanes.clear()
+        self._lines.clear()
         self.queued_pairs = 0
         return waiting
 
     def _waiting(self) -> Iterator[Request]:
-        for lane in self._lanes:
-            yield from lane
+        for line in self._lines.values():
+            yield from line.oldest_first
 
-    def _oldest(self) -> Request | None:
-        return min(self._waiting(), key=lambda one: one.arrived_s, default=None)
 
-    def _next_turn(self, model: str) -> Request | None:
-        """The request whose turn it is, among those of a model."""
-        for lane in self._lanes:
-            for request in lane:
-                if request.model == model:
-                    return request
-        return None
+@dataclass(slots=True)
+class _Line:
+    """What waits for one version."""
+
+    pairs: int = 0
+    oldest_first: dict[Request, None] = field(default_factory=dict)
+    """All requests, as they came: a set that keeps its order."""
+    lanes: OrderedDict[str, OrderedDict[Request, None]] = field(default_factory=OrderedDict)
+    """The requests by client; client and request whose turn is next in front; none is empty."""
+
+    def add(self, request: Request) -> None:
+        self.oldest_first[request] = None
+        self.lanes.setdefault(request.client, OrderedDict())[request] = None
+        self.pairs += request.pairs
+
+    def remove(self, request: Request) -> None:
+        """Takes a request out, with what of it waits."""
+        self.pairs -= request.left
+        self._forget(request)
+
+    def due(self, policy: BatchPolicy) -> float:
+        """When a batch of this version is due."""
+        return -inf if self.pairs >= policy.max_pairs else next(iter(self.oldest_first)).arrived_s + policy.max_delay_s
+
+    def take(self, policy: BatchPolicy) -> tuple[Slice, ...]:
+        """The pairs of a batch, turn by turn."""
+        slices: dict[Request, Slice] = {}
+        room = policy.max_pairs
+        while room and self.lanes:
+            request = next(iter(next(iter(self.lanes.values()))))
+            count = min(policy.quantum, request.left, room)
+            first = slices[request].start if request in slices else request.taken
+            request.taken += count
+            slices[request] = Slice(request, first, request.taken)
+            self.pairs -= count
+            room -= count
+            self._end_turn(request)
+        return tuple(slices.values())
 
     def _end_turn(self, request: Request) -> None:
         """Moves client and request to the end of their rows, or out when all is taken."""
-        lane = next(lane for lane in self._lanes if request in lane)
-        self._lanes.remove(lane)
-        lane.remove(request)
-        if request.left:
-            lane.append(request)
-        if lane:
-            self._lanes.append(lane)
+        if not request.left:
+            self._forget(request)
+        else:
+            self.lanes[request.client].move_to_end(request)
+        if request.client in self.lanes:
+            self.lanes.move_to_end(request.client)
+
+    def _forget(self, request: Request) -> None:
+        del self.oldest_first[request]
+        lane = self.lanes[request.client]
+        del lane[request]
+        if not lane:
+            del self.lanes[request.client]

@@ -51,6 +51,7 @@ def test_many_pairs_are_asked_for_in_several_calls(monkeypatch: pytest.MonkeyPat
         bits = np.unpackbits(np.frombuffer(need.left + need.right, np.uint8)).reshape(2, 8)
         assert score == (bits[0] == bits[1]).mean()
     assert all(sum(len(b.candidate_codes) for b in blocks) <= most for _, blocks in scorer.calls)
+    assert {version for version, _ in scorer.calls} == {"m"}
 
 
 def test_scores_of_another_model_are_a_fault() -> None:

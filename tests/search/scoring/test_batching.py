@@ -76,14 +76,49 @@ def test_requests_of_one_client_take_turns() -> None:
     assert content(batch, {large: "large", small: "small"}) == [("large", 0, 6), ("small", 0, 2)]
 
 
-def test_a_batch_is_of_one_model_and_the_longest_waiting_goes_first() -> None:
+def test_a_batch_is_of_one_model_and_the_version_that_is_due_goes_first() -> None:
+    # 0.0  v1: 2 pairs       due at 1.0
+    # 0.5  v2: 9 pairs       a full batch, due at once; its last pair at 1.5
+    # 0.7  v1: 2 pairs
     old, new, also_old = request(2, model="v1"), request(9, "b", "v2", at=0.5), request(2, "b", "v1", at=0.7)
     line = queue(old, new, also_old)
     names = {old: "old", new: "new", also_old: "also old"}
-    # v2 alone would fill a batch, yet v1 came first; it is due at 1.0.
-    assert line.take(0.9) is None
+    assert line.ready_at() == -inf
+    assert content(line.take(0.7), names) == [("new", 0, 8)]
+    assert (line.ready_at(), line.take(0.9)) == (1.0, None)
     assert content(line.take(1.0), names) == [("old", 0, 2), ("also old", 0, 2)]
-    assert content(line.take(1.0), names) == [("new", 0, 8)]
+    assert (line.ready_at(), line.take(1.4)) == (1.5, None)
+    assert content(line.take(1.5), names) == [("new", 8, 9)]
+
+
+@pytest.mark.parametrize("clients", ["aaa", "abc"])
+def test_versions_take_turns_however_much_waits_for_one(clients: str) -> None:
+    # 0.0  v1: 10,000 pairs
+    # 0.1  v2: 3 pairs       due at 1.1
+    # 0.2  v3: 1 pair        due at 1.2
+    policy = BatchPolicy(max_pairs=8, max_delay_s=1.0, max_queued_pairs=20_000, quantum=2)
+    large, small, last = (
+        request(pairs, client, model, at)
+        for pairs, client, model, at in zip((10_000, 3, 1), clients, ("v1", "v2", "v3"), (0.0, 0.1, 0.2), strict=True)
+    )
+    line = queue(large, small, last, policy=policy)
+    moments = (0.2, 0.3, 1.1, 1.1, 1.2, 1.2)
+    batches = [line.take(now) for now in moments]
+    assert [batch and batch.model for batch in batches] == ["v1", "v1", "v2", "v1", "v3", "v1"]
+    assert line.queued_pairs == 10_000 - 4 * 8
+
+
+def test_a_small_request_is_done_within_two_batches_among_eight_clients() -> None:
+    policy = BatchPolicy(max_pairs=1024, max_delay_s=0.0, max_queued_pairs=10_000_000, quantum=128)
+    large = [request(260_000, str(client), model) for client in range(7) for model in ("v1", "v2")]
+    line = queue(*large, policy=policy)
+    for _ in range(5):
+        assert line.take(0.0) is not None
+    small = request(100, "small", "v2")
+    line.offer(small)
+    mine = [batch for batch in (line.take(0.0) for _ in range(4)) if batch is not None and batch.model == "v2"]
+    assert len(mine) == 2
+    assert small.left == 0
 
 
 def test_a_full_queue_turns_away_and_says_when_to_come_back() -> None:

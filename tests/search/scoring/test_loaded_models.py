@@ -75,6 +75,39 @@ def test_a_changed_pointer_changes_the_served_model_and_keeps_the_old_in_memory(
     assert load.loaded == ["v1", "v2"]
 
 
+def test_a_new_version_is_warm_before_it_is_served_and_the_old_one_serves_until_then(folder: ModelFolder) -> None:
+    warmed: list[tuple[str, str]] = []
+
+    class Watched(FakeModel):
+        def warm_up(self) -> None:
+            super().warm_up()
+            warmed.append((self.card.version, models.served.card.version))
+
+    def load(path: Path, of: ModelCard) -> FakeModel:
+        return Watched(of) if of.version == "v2" else load_fake(path, of)
+
+    models = LoadedModels(folder, load)
+    folder.use("v2")
+    assert models.refresh()
+    assert warmed == [("v2", "v1")]
+    assert models.served is models.get("v2")
+    assert isinstance(models.served, Watched)
+    assert models.served.warm
+
+
+def test_a_version_that_cannot_be_warmed_up_is_not_served(folder: ModelFolder) -> None:
+    class Cold(FakeModel):
+        def warm_up(self) -> None:
+            raise RuntimeError("no memory for its shapes")
+
+    models = LoadedModels(folder, lambda path, of: Cold(of) if of.version == "v2" else load_fake(path, of))
+    folder.use("v2")
+    assert not models.refresh()
+    assert (models.served.card.version, models.refusal) == ("v1", Refusal("v2", "no memory for its shapes"))
+    with pytest.raises(RuntimeError, match="no memory"):
+        models.get("v2")
+
+
 @pytest.mark.parametrize("error", [BadInputError("damaged"), RuntimeError("damaged"), MemoryError()])
 def test_what_cannot_be_loaded_leaves_the_old_one_until_the_pointer_is_written_again(
     folder: ModelFolder, error: Exception

@@ -18,7 +18,7 @@ from search.scoring.export import export
 from search.scoring.features import PairInputs
 from search.scoring.model import PairModel
 from search.scoring.model_folder import ModelFolder
-from search.scoring.tf_model import SHAPES, TfPairModel, load_tf, padded_slices
+from search.scoring.tf_model import SHAPES, TfPairModel, load_tf, padded_slices, run_batches_side_by_side
 from tests.support.fake_model import card, random_codes
 
 BITS = 256
@@ -173,6 +173,37 @@ def test_a_large_network_is_not_compiled(models: ModelFolder, monkeypatch: pytes
     plain.warm_up()
     assert isinstance(plain, TfPairModel)
     assert plain._compiled == {}
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """What TensorFlow is told: no test may change it for the ones that follow."""
+    found: dict[str, object] = {}
+    config = tf_model.tf.config
+    monkeypatch.setattr(
+        config.experimental, "enable_tensor_float_32_execution", lambda on: found.update(mixed_precision=on)
+    )
+    monkeypatch.setattr(tf_model, "_limit", lambda within, between: found.update(within=within, between=between))
+    return found
+
+
+def test_on_a_graphics_card_products_run_in_mixed_precision_and_the_log_says_what_that_costs(
+    told: dict[str, object], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cards = [tf_model.tf.config.PhysicalDevice(f"/physical_device:GPU:{number}", "GPU") for number in (0, 1)]
+    monkeypatch.setattr(tf_model.tf.config, "list_physical_devices", lambda kind: cards if kind == "GPU" else [])
+    run_batches_side_by_side(3)
+    assert told == {"within": 1, "between": 3, "mixed_precision": True}
+    assert "scores come from 2 graphics card(s), in mixed precision: they may change with the batch" in caplog.text
+
+
+def test_without_a_graphics_card_precision_is_left_alone(
+    told: dict[str, object], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tf_model.tf.config, "list_physical_devices", lambda kind: ["a CPU"] if kind == "CPU" else [])
+    run_batches_side_by_side(2)
+    assert told == {"within": 1, "between": 2}
+    assert caplog.text == ""
 
 
 def test_shapes_fill_vector_registers() -> None:

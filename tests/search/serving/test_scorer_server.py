@@ -229,6 +229,29 @@ def test_large_calls_go_in_several_messages_by_one_version(address: str) -> None
     assert [len(scores_of(packed)) for packed in response.scores] == [150] * 6
 
 
+def test_all_messages_of_a_call_go_to_the_version_of_the_first(
+    address: str, fake: FakeModel, models: LoadedModels, tmp_path: Path, watch: ModelWatch
+) -> None:
+    """The pointer moves while the first of two messages is being scored."""
+    small = ScorerClient(address, 5.0, 4096)
+    left, right = random_codes(600)
+    blocks = [block(left[at], right[at : at + 300]) for at in (0, 300)]
+    fake.gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(small.score, blocks)
+        assert fake.entered.wait(5)
+        ModelFolder(tmp_path).use("v2")
+        watch.look()
+        assert models.served.card.version == "v2"
+        fake.gate.set()
+        response = answer.result()
+    small.close()
+    second = models.served
+    assert isinstance(second, FakeModel)
+    assert (sum(fake.batches), sum(second.batches)) == (600, 0)
+    assert (response.model_version, response.accept, len(response.scores)) == ("v1", 0.75, 2)
+
+
 def test_a_block_beyond_any_message_is_named(address: str) -> None:
     small = ScorerClient(address, 5.0, 4096)
     with pytest.raises(BadInputError, match="block 1 has 4032 bytes, a message takes 3072"):
