@@ -1,11 +1,16 @@
 """How fast the scorer is: `make bench-scorer`.
 
-Networks of the shapes `large` and `compact` in this process, beside bare matrix products of the same sizes and kinds of
-numbers in the same run; then `compact` behind the real server, with clients in processes of their own on the same
-cores. Speed does not depend on the weights, so they are random where no trained model of the shape is given.
+Networks of the shapes that `neardup train` makes, `large` and `compact`, and the served model, in this process, beside
+bare matrix products of the same sizes and kinds of numbers; and `compact` behind the real server, with clients in
+processes of their own on the same cores. Speed does not depend on the weights, so they are random where no trained
+model is given.
+
+A machine's speed may change from minute to minute. So everything is measured for a moment in turn, several rounds, and
+the table has the median of the rounds with the lowest and the highest: its figures can be compared with each other.
 
     python -m benchmarks.scorer                                     what `make bench-scorer` runs
     python -m benchmarks.scorer --compact examples/photos/model     a trained model instead of a random one
+    python -m benchmarks.scorer --values 0                          networks on the XOR of the bits
 """
 
 from __future__ import annotations
@@ -13,262 +18,194 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
 from benchmarks.machine import command_line, machine, revision
 from benchmarks.scorer_load import closed_loop, open_loop
-from search.scoring.card import ModelCard
-from search.scoring.exact_network import quantise
+from benchmarks.scorer_models import (
+    bare_products,
+    in_process,
+    layer_sizes,
+    load_served,
+    random_model,
+    work_per_pair,
+)
+from benchmarks.scorer_process import scorer_process
 from search.scoring.features import PairInputs
 from search.scoring.model import PairModel
-from search.scoring.model_folder import ModelFolder
-from search.types import Thresholds
-
-ROWS = 1024
-"""Pairs of one batch, the scorer's own."""
+from search.scoring.training_settings import COMPACT, LARGE, NetworkSettings
 
 OUT = Path("var/bench/scorer.json")
+
+CLIENTS = 3
+
+MOMENT_S = 0.5
+"""Of one measurement in this process."""
+
+Measured = Mapping[str, float]
+"""Values by name, of one turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A line of the table."""
+    """A line of the table: the median of the rounds."""
 
     what: str
     value: float
     unit: str
+    low: float
+    high: float
     goal: str = ""
     met: bool | None = None
 
 
-def random_model(name: str, inputs: PairInputs, hidden: Sequence[int], folder: Path) -> Path:
-    """Writes a network with random weights as a served version."""
-    from search.scoring.export import export
-
-    random = np.random.default_rng(1)
-    sizes = [inputs.size, *hidden, 1]
-    weights = [(random.standard_normal(shape) * (2 / shape[0]) ** 0.5).astype(np.float32) for shape in pairwise(sizes)]
-    biases = [np.zeros(size, dtype=np.float32) for size in sizes[1:]]
-    card = ModelCard(
-        version=name,
-        bits=inputs.bits,
-        code_fingerprint="random",
-        embedding_name="random",
-        embedding_version="1",
-        thresholds=Thresholds(0.5, 0.5, 0.5),
-    )
-    models = ModelFolder(folder)
-    export(quantise(weights, biases, inputs=inputs), card, models)
-    models.use(name)
-    return folder
-
-
-def seconds_per_call(call: Callable[[], object], least_s: float = 1.0, rounds: int = 5) -> float:
-    """The best mean of some rounds; the first call is not counted."""
-    call()
-    best = float("inf")
+def alternate(turns: Sequence[Callable[[], Measured]], rounds: int) -> dict[str, list[float]]:
+    """Measures in turn, so many rounds: what each gave, by name."""
+    found: dict[str, list[float]] = defaultdict(list)
     for _ in range(rounds):
-        started, calls = time.perf_counter(), 0
-        while (spent := time.perf_counter() - started) < least_s / rounds:
-            call()
-            calls += 1
-        best = min(best, spent / calls)
-    return best
+        for turn in turns:
+            for name, value in turn().items():
+                found[name].append(value)
+    return found
 
 
-def random_codes(rows: int, code_bytes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Both sides of random pairs."""
-    random = np.random.default_rng(2)
-    left, right = random.integers(0, 256, (2, rows, code_bytes), dtype=np.uint8)
-    return left, right
+def in_process_turn(name: str, model: PairModel, threads: int) -> Callable[[], Measured]:
+    """A model and its bare products: pairs per second, shares of the products in percent."""
+    sizes = layer_sizes(model.card)
+    rate = in_process(model, threads, MOMENT_S)
+    exact, plain = (bare_products(sizes, threads, MOMENT_S, exact=exact) for exact in (True, False))
+
+    def turn() -> Measured:
+        mine, same, bare = rate(), exact(), plain()
+        return {
+            name: mine,
+            f"{name} ms": 1000 / mine,
+            f"{name} of same": 100 * mine / same,
+            f"{name} of float32": 100 * mine / bare,
+            f"{name} GFLOP/s": bare * work_per_pair(sizes) / 1e9,
+        }
+
+    return turn
 
 
-def in_process(model: PairModel, threads: int) -> float:
-    """Pairs per second of a loaded model, in batches of the scorer's size, one on each thread."""
-    left, right = random_codes(ROWS, model.card.code_bytes)
-    return side_by_side(lambda: model.score(left, right), threads)
+def server_turns(address: str, undelayed: str, code_bytes: int, seconds: float) -> list[Callable[[], Measured]]:
+    """Large and small requests; the small ones also at half of the rate that the same round found possible."""
+
+    def large(pairs: int, queries: int) -> Callable[[], Measured]:
+        return lambda: {f"requests {pairs}": closed_loop(address, code_bytes, CLIENTS, pairs, queries, seconds)}
+
+    def small() -> Measured:
+        full = closed_loop(address, code_bytes, CLIENTS, 100, 1, seconds, under_way=8)
+        half = open_loop(address, code_bytes, CLIENTS, 100, full / 100 / 2, seconds)
+        return {
+            "requests 100": full,
+            "half rate": full / 100 / 2,
+            "half p50": half.p50_ms,
+            "half p99": float("inf") if half.failed else half.p99_ms,
+        }
+
+    def rare() -> Measured:
+        usual = open_loop(address, code_bytes, 1, 100, 20, seconds)
+        without = open_loop(undelayed, code_bytes, 1, 100, 20, seconds)
+        return {"rare p50": usual.p50_ms, "company": usual.p50_ms - without.p50_ms}
+
+    return [large(6400, 64), large(2500, 25), small, rare]
 
 
-def side_by_side(batch: Callable[[], object], threads: int) -> float:
-    """Pairs per second, with a batch of `ROWS` pairs on each thread, again and again."""
-    calls = 8
-
-    def run(_: int) -> None:
-        for _ in range(calls):
-            batch()
-
-    with ThreadPoolExecutor(threads) as pool:
-        return threads * calls * ROWS / seconds_per_call(lambda: list(pool.map(run, range(threads))))
-
-
-def bare_product(sizes: Sequence[int], threads: int, exact: bool) -> float:
-    """Pairs per second of the matrix products alone, one after the other.
+def figures(found: Mapping[str, Sequence[float]], titles: Mapping[str, str]) -> list[Figure]:
+    """The table.
 
     Args:
-        sizes: Of the layers, inputs first.
-        threads: So many batches at a time.
-        exact: With the network's own kinds of numbers (float32, then float64); else float32 throughout.
+        found: Values by name.
+        titles: Of the models, by their names.
     """
-    import tensorflow as tf
 
-    random = np.random.default_rng(3)
-    kinds = [tf.float64 if exact and layer else tf.float32 for layer in range(len(sizes) - 1)]
-    factors = [
-        (tf.constant(random.random((ROWS, shape[0])), kind), tf.constant(random.random(shape), kind))
-        for shape, kind in zip(pairwise(sizes), kinds, strict=True)
+    def line(name: str, what: str, unit: str, goal: str = "", met: Callable[[float], bool] | None = None) -> Figure:
+        values, value = found[name], median(found[name])
+        return Figure(what, value, unit, min(values), max(values), goal, None if met is None else met(value))
+
+    lines = [
+        line("large ms", f"{titles['large']}, in process", "ms a pair", "at most 0.2", lambda value: value <= 0.2),
+        line("large of same", "of the bare products, same numbers", "%", "at least 80", lambda value: value >= 80),
+        line("large of float32", "of the bare products, all in float32", "%"),
+        line("large GFLOP/s", "these bare products, all in float32", "GFLOP/s"),
     ]
-    # As constants the products would be folded away when the function is made.
-    held = [(tf.Variable(left), tf.Variable(right)) for left, right in factors]
-    product = tf.function(lambda: [tf.matmul(left, right) for left, right in held], autograph=False)
-    call = product.get_concrete_function()
-    return side_by_side(lambda: call()[-1].numpy(), threads)
-
-
-SERVE = """
-import sys
-from pathlib import Path
-from search.serving.rpc import Listen
-from search.serving.scorer_server import ScorerServerSettings, serve
-port, page, model, threads, delay = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:]
-listen = Listen("127.0.0.1", port, page, 1 << 26)
-serve(ScorerServerSettings(listen, model, threads=int(threads), max_delay_ms=float(delay)))
-"""
-
-
-@contextmanager
-def server(folder: Path, threads: int, max_delay_ms: float) -> Iterator[str]:
-    """A real scorer in a process of its own; gives its address."""
-    from search.errors import UnavailableError
-    from search.serving.scorer_client import ScorerClient
-
-    port, page = _free_ports()
-    words = [str(port), str(page), os.fspath(folder), str(threads), str(max_delay_ms)]
-    process = subprocess.Popen([sys.executable, "-c", SERVE, *words])
-    client = ScorerClient(f"127.0.0.1:{port}", 5.0, 1 << 26)
-    try:
-        while True:
-            try:
-                client.describe()
-                break
-            except UnavailableError:
-                if process.poll() is not None:
-                    raise
-                time.sleep(0.2)
-        yield f"127.0.0.1:{port}"
-    finally:
-        client.close()
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
-
-
-def _free_ports() -> tuple[int, int]:
-    import socket
-
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
-
-
-def measure_large(model: PairModel, sizes: Sequence[int], threads: int) -> list[Figure]:
-    """`large` in this process."""
-    rate, exact, plain = (
-        in_process(model, threads),
-        bare_product(sizes, threads, exact=True),
-        bare_product(sizes, threads, exact=False),
-    )
+    for name in ("compact", "served"):
+        lines += [
+            line(name, f"{titles[name]}, in process", "pairs/s", "at least 500,000", lambda value: value >= 500_000),
+            line(f"{name} of same", "of the bare products, same numbers", "%"),
+            line(f"{name} of float32", "of the bare products, all in float32", "%"),
+            line(f"{name} GFLOP/s", "these bare products, all in float32", "GFLOP/s"),
+        ]
+    for pairs, what in ((6400, "64 images of 100"), (2500, "2,500 pairs")):
+        title = f"compact served, {CLIENTS} clients, requests of {what}"
+        lines.append(line(f"requests {pairs}", title, "pairs/s", "at least 200,000", lambda value: value >= 200_000))
     return [
-        Figure(
-            f"large, {model.card.parameters:,} parameters", 1000 / rate, "ms a pair", "at most 0.2", 1000 / rate <= 0.2
-        ),
-        Figure(
-            "large, of the bare products, same numbers", 100 * rate / exact, "%", "at least 80", rate / exact >= 0.8
-        ),
-        Figure("large, of the bare products, all in float32", 100 * rate / plain, "%"),
-    ]
-
-
-def measure_compact(model: PairModel, sizes: Sequence[int], threads: int) -> list[Figure]:
-    """`compact` in this process."""
-    rate, bare = in_process(model, threads), bare_product(sizes, threads, exact=True)
-    name = f"compact, {model.card.parameters:,} parameters, {model.card.code_bytes} bytes a code"
-    return [
-        Figure(f"{name}, in process", rate, "pairs/s", "at least 500,000", rate >= 500_000),
-        Figure("compact, of the bare products, same numbers", 100 * rate / bare, "%"),
-    ]
-
-
-def measure_server(folder: Path, code_bytes: int, threads: int, seconds: float) -> list[Figure]:
-    """`compact` behind the server."""
-    found = []
-    with server(folder, threads, 0.5) as address:
-        for pairs, queries, what in ((6400, 64, "64 images of 100"), (2500, 25, "2,500 pairs"), (100, 1, "100 pairs")):
-            rate = closed_loop(address, code_bytes, 3, pairs, queries, seconds, under_way=2 if pairs > 100 else 8)
-            goal = "at least 200,000" if pairs > 100 else ""
-            found.append(
-                Figure(
-                    f"server, 3 clients, requests of {what}", rate, "pairs/s", goal, rate >= 200_000 if goal else None
-                )
-            )
-        low = open_loop(address, code_bytes, 1, 100, 20, seconds)
-        half = open_loop(address, code_bytes, 3, 100, rate / 100 / 2, seconds)
-    with server(folder, threads, 0.0) as address:
-        without = open_loop(address, code_bytes, 1, 100, 20, seconds)
-    added = low.p50_ms - without.p50_ms
-    return [
-        *found,
-        Figure("100 pairs, 20 requests/s, p50", low.p50_ms, "ms"),
-        Figure("added by waiting for company, p50", added, "ms", "under 3", added < 3),
-        Figure(f"100 pairs at half load ({rate / 200:,.0f} requests/s), p50", half.p50_ms, "ms"),
-        Figure("100 pairs at half load, p99", half.p99_ms, "ms", "under 25", half.p99_ms < 25 and not half.failed),
+        *lines,
+        line("requests 100", f"compact served, {CLIENTS} clients, requests of 100 pairs", "pairs/s"),
+        line("rare p50", "100 pairs, 20 requests/s, p50", "ms"),
+        line("company", "added by waiting for company, p50", "ms", "under 3", lambda value: value < 3),
+        line("half rate", "half load of 100 pairs", "requests/s"),
+        line("half p50", "100 pairs at half load, p50", "ms"),
+        line("half p99", "100 pairs at half load, p99", "ms", "under 25", lambda value: value < 25),
     ]
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> list[Figure]:
     """All figures."""
-    from search.scoring.tf_model import load_tf, run_batches_side_by_side
+    from search.scoring.tf_model import run_batches_side_by_side
 
-    run_batches_side_by_side(arguments.threads)
+    threads = arguments.threads
+    run_batches_side_by_side(threads)
+    bits, values, served = _signal()
+    values = values if arguments.values is None else arguments.values
 
-    def load(path: Path) -> tuple[PairModel, list[int]]:
-        models = ModelFolder(path)
-        model = models.load(models.served(), load_tf)
-        model.warm_up()
-        card = model.card
-        return model, [PairInputs(card.bits, card.values, card.xor).size, *card.hidden, 1]
+    def made(name: str, settings: NetworkSettings, given: Path | None, hidden: Sequence[int]) -> Path:
+        inputs = PairInputs(bits, values, settings.xor or not values)
+        return given or random_model(name, inputs, hidden, folder / name)
 
-    inputs = PairInputs(1024, arguments.values, xor=not arguments.values)
-    large = arguments.large or random_model("large", inputs, arguments.large_hidden, folder / "large")
-    compact = arguments.compact or random_model("compact", inputs, arguments.compact_hidden, folder / "compact")
-    found = measure_large(*load(large), arguments.threads)
-    say(found)
-    model, sizes = load(compact)
-    here = measure_compact(model, sizes, arguments.threads)
-    say(here)
-    behind = measure_server(compact, model.card.code_bytes, arguments.threads, arguments.seconds)
-    say(behind)
-    return found + here + behind
+    compact = made("compact", COMPACT, arguments.compact, arguments.compact_hidden)
+    large = made("large", LARGE, arguments.large, arguments.large_hidden)
+    models = {name: load_served(path) for name, path in (("large", large), ("compact", compact), ("served", served))}
+    with ExitStack() as stack:
+        addresses = [stack.enter_context(scorer_process(compact, threads, delay)) for delay in (0.5, 0.0)]
+        turns = [in_process_turn(name, model, threads) for name, model in models.items()]
+        turns += server_turns(addresses[0], addresses[1], models["compact"].card.code_bytes, arguments.seconds)
+        return figures(alternate(turns, arguments.rounds), {name: _title(name, one) for name, one in models.items()})
 
 
-def say(figures: Sequence[Figure]) -> None:
-    """Prints lines of the table."""
-    for one in figures:
+def _signal() -> tuple[int, int, Path]:
+    """Of the default signal of `neardup.toml`: bits and values of its codes, and the folder of its models."""
+    from stream.hashing import code_settings
+    from stream.settings import load_settings
+
+    settings = load_settings(Path("neardup.toml"))
+    _, signal = settings.signal(None)
+    code = code_settings(settings, signal)
+    return code.bits, code.values, settings.path(signal.model)
+
+
+def _title(name: str, model: PairModel) -> str:
+    card = model.card
+    called = "the served model" if name == "served" else name
+    return f"{called}, {card.parameters:,} parameters, {card.inputs.size} inputs"
+
+
+def say(lines: Sequence[Figure]) -> None:
+    """Prints the table."""
+    for one in lines:
         met = "" if one.met is None else ("met" if one.met else "missed")
-        print(f"{one.what:<70}{one.value:>14,.2f} {one.unit:<10}{one.goal:<20}{met}", flush=True)
+        spread = f"{one.low:,.2f} to {one.high:,.2f}"
+        print(f"{one.what:<62}{one.value:>13,.2f} {one.unit:<11}{spread:>27}  {one.goal:<18}{met}", flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -280,27 +217,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--large", type=Path, help="a folder of models; random weights without it")
     parser.add_argument("--compact", type=Path, help="a folder of models; random weights without it")
-    parser.add_argument("--large-hidden", type=widths, default=(8192, 192), help="hidden layers of a random `large`")
-    parser.add_argument("--compact-hidden", type=widths, default=(128, 32), help="hidden layers of a random `compact`")
+    parser.add_argument("--large-hidden", type=widths, default=LARGE.hidden, help="hidden layers of a random `large`")
     parser.add_argument(
-        "--values", type=int, default=0, help="values of a random model's codes; 0: the XOR of 1,024 bits"
+        "--compact-hidden", type=widths, default=COMPACT.hidden, help="hidden layers of a random `compact`"
+    )
+    parser.add_argument(
+        "--values", type=int, help="values of a random model's codes; 0: bits alone; else those of the signal's codes"
     )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement on the server")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement on the server, every round")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args(argv)
     with TemporaryDirectory() as folder:
-        figures = measure(arguments, Path(folder))
+        lines = measure(arguments, Path(folder))
+    say(lines)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {
         "command": command_line("benchmarks.scorer"),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine().to_dict(),
         "revision": revision(),
-        "figures": [asdict(one) for one in figures],
+        "rounds": arguments.rounds,
+        "figures": [asdict(one) for one in lines],
     }
     arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    return 0 if all(one.met is not False for one in figures) else 1
+    return 0 if all(one.met is not False for one in lines) else 1
 
 
 if __name__ == "__main__":

@@ -142,11 +142,10 @@ class BatchQueue:
 
     def take(self, now_s: float) -> Batch | None:
         """The next batch if one is due: of the version in front among those that are."""
-        for model, line in self._lines.items():
-            if line.due(self.policy) <= now_s:
-                break
-        else:
+        model = next((model for model, line in self._lines.items() if line.due(self.policy) <= now_s), None)
+        if model is None:
             return None
+        line = self._lines[model]
         slices = line.take(self.policy)
         self.queued_pairs -= sum(part.stop - part.start for part in slices)
         if line.oldest_first:

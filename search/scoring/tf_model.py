@@ -9,6 +9,11 @@ batch runs on one thread and several batches run at a time: threads that share e
 at its end (measured on two cores with 135,361 parameters: 385,000 pairs/s with a batch each, 281,000 with one between
 them).
 
+What 1,024 pairs of 256 values and 128 and 32 units take of one core, 2.0 ms: the first product 1.2 (109 GFLOP/s, near
+what the core can), the rest in float64 0.35, the inputs 0.3, the call 0.14. Batches of 512 take 9 % more a pair, of
+2,048, which leave the cache, 10 %. Inputs made in int16 or int32, the first product as two, the second transposed:
+none was faster.
+
 On a graphics card, where TensorFlow sees one, products run in mixed precision (inputs of 10 binary digits, sums in
 float32), which is fast and not exact: there a score may change with its batch. On the processor it never does.
 """
@@ -104,7 +109,8 @@ class TfPairModel(PairModel):
         def score(left: Any, right: Any) -> Any:
             return self._signature(left=left, right=right)[OUTPUT]
 
-        return score.get_concrete_function(codes, codes)
+        # Past the check of arguments that a call by Python's rules gets: 0.1 of 0.45 ms for a batch of 128 pairs.
+        return score.get_concrete_function(codes, codes).inference_fn.call_flat
 
     def _score(self, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
         scores = np.empty(len(left), dtype=np.float32)
@@ -116,7 +122,7 @@ class TfPairModel(PairModel):
     def _run(self, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
         compiled = self._compiled.get(len(left))
         one, other = tf.constant(left), tf.constant(right)
-        answer = self._signature(left=one, right=other)[OUTPUT] if compiled is None else compiled(one, other)
+        answer = self._signature(left=one, right=other)[OUTPUT] if compiled is None else compiled(one, other)[0]
         probabilities: NDArray[np.float32] = answer.numpy()
         return probabilities
 

@@ -195,8 +195,8 @@ class ScorerEngine:
             if part.start == 0:
                 self._metrics.queue_seconds.observe(max(0.0, started - pairs.request.arrived_s))
         try:
-            left = np.concatenate([pairs.left[part.start : part.stop] for pairs, part in parts])
-            right = np.concatenate([pairs.right[part.start : part.stop] for pairs, part in parts])
+            left = _together([pairs.left[part.start : part.stop] for pairs, part in parts])
+            right = _together([pairs.right[part.start : part.stop] for pairs, part in parts])
             scores = parts[0][0].model.score(left, right)
         except Exception as error:
             # Whatever went wrong, those who wait must hear of it and the thread must go on.
@@ -234,3 +234,8 @@ class ScorerEngine:
     def _fail(pairs: Pairs, error: Exception) -> None:
         pairs.error = error
         pairs.done.set()
+
+
+def _together(parts: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """The rows of all parts; a lone part as it is."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
