@@ -25,8 +25,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from search.errors import BadInputError, SettingsError
 from search.projection import MAX_DIMENSION, checked_rows
+from search.roots import rooted
 
-__all__ = ["MAX_VALUES", "FittedProjection", "read_projection", "rooted", "write_projection"]
+__all__ = ["MAX_VALUES", "FittedProjection", "read_projection", "write_projection"]
 
 MAX_VALUES = 4096
 """The most values of one image."""
@@ -133,13 +134,6 @@ class FittedProjection:
     def matrix(self) -> NDArray[np.float32]:
         """(dimension, values): what centred roots are multiplied by to give values before they are rounded."""
         return np.ldexp(self.weights.astype(np.float32), _FINE_BITS - self.shift)
-
-
-def rooted(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    """sign(x) * sqrt(|x|) of each element."""
-    wide = vectors.astype(np.float64)
-    roots: NDArray[np.float64] = np.sign(wide) * np.sqrt(np.abs(wide))
-    return roots
 
 
 def read_projection(path: Path) -> FittedProjection:

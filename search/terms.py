@@ -1,6 +1,6 @@
 """Terms: what two near-duplicate images are likely to share, and what the term index counts.
 
-A search embedding becomes hamming bits (`search.projection`); each of `groups` groups draws `bits_per_group` positions
+A search embedding, or its signed roots, becomes hamming bits (`search.projection`); each of `groups` groups draws `bits_per_group` positions
 of them, seeded, without replacement inside a group; the bits at these positions, first position highest, are the
 group's value, and a term is the pair (group, value). Two images share as many terms as they have groups of equal value.
 
@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from search.errors import SettingsError
-from search.projection import Hyperplanes, centre_checksum, frozen_centre
+from search.projection import Hyperplanes, centre_checksum, checked_rows, frozen_centre
+from search.roots import rooted
 
 __all__ = [
     "MAX_BITS_PER_GROUP",
@@ -64,6 +65,8 @@ class TermSettings:
     """k: how many candidates one search returns."""
     centre: NDArray[np.float32] | None = field(default=None, repr=False)
     """Taken away from each vector first; None: nothing is."""
+    root: bool = False
+    """Whether vectors are replaced by their signed roots (`search.roots`) before; the centre is then that of roots."""
 
     def __post_init__(self) -> None:
         """Checks every value against its range and against the others."""
@@ -90,7 +93,7 @@ class TermSettings:
 
     def describe(self) -> dict[str, int | str]:
         """The settings as plain values, for messages and headers; the centre by its checksum."""
-        return {
+        described: dict[str, int | str] = {
             "dimension": self.dimension,
             "seed": self.seed,
             "bits": self.bits,
@@ -100,6 +103,7 @@ class TermSettings:
             "candidates": self.candidates,
             "centre": centre_checksum(self.centre),
         }
+        return described | ({"root": "yes"} if self.root else {})
 
 
 class TermExtractor:
@@ -127,9 +131,18 @@ class TermExtractor:
         Raises:
             BadInputError: The shape does not fit, or a value is not finite.
         """
-        drawn = self.hyperplanes.bits(vectors)[:, self.positions.ravel()]
+        drawn = self.bits(vectors)[:, self.positions.ravel()]
         grouped = drawn.reshape(len(drawn), *self.positions.shape)
         return grouped.astype(np.uint32) @ self._weights
+
+    def bits(self, vectors: ArrayLike) -> NDArray[np.uint8]:
+        """The hamming codes that the groups draw from: (n, dimension) to (n, bits) of 0 and 1.
+
+        Raises:
+            BadInputError: The shape does not fit, or a value is not finite.
+        """
+        rows = checked_rows(vectors, self.settings.dimension)
+        return self.hyperplanes.bits(rooted(rows).astype(np.float32) if self.settings.root else rows)
 
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(_FORMAT.encode())

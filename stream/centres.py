@@ -14,13 +14,19 @@ from numpy.typing import NDArray
 
 from search.errors import BadInputError
 from search.protos.events_pb2 import FLOAT16
+from search.roots import rooted
 from stream.image_files import ImageFile, ImageRow, Vector
 
-__all__ = ["fit_centres", "write_centres"]
+__all__ = ["SEARCH_ROOTS", "fit_centres", "write_centres"]
+
+SEARCH_ROOTS = "search_roots"
+"""The centre of the signed roots of search embeddings."""
 
 
 def fit_centres(images: ImageFile, on_row: Callable[[], None] = lambda: None) -> dict[str, NDArray[np.float32]]:
-    """The mean search and score embedding of a file's images, summed in float64, in constant memory.
+    """The mean search and score embedding of a file's images, and the mean roots of the search embeddings.
+
+    Summed in float64, in constant memory.
 
     Raises:
         BadInputError: There are no images, or a value is not finite; the message names the image.
@@ -28,9 +34,9 @@ def fit_centres(images: ImageFile, on_row: Callable[[], None] = lambda: None) ->
     sums: dict[str, NDArray[np.float64]] = {}
     rows = 0
     for row in images:
-        for name, vector in (("search", row.search), ("score", row.score)):
-            values = _numbers(row, name, vector)
-            sums[name] = values if rows == 0 else sums[name] + values
+        search, score = _numbers(row, "search", row.search), _numbers(row, "score", row.score)
+        for name, values in (("search", search), ("score", score), (SEARCH_ROOTS, rooted(search))):
+            sums[name] = sums.get(name, 0.0) + values.astype(np.float64)
         rows += 1
         on_row()
     if rows == 0:
@@ -57,8 +63,8 @@ def write_centres(path: Path, centres: dict[str, NDArray[np.float32]]) -> None:
         fresh.unlink(missing_ok=True)
 
 
-def _numbers(row: ImageRow, name: str, vector: Vector) -> NDArray[np.float64]:
-    values = np.frombuffer(vector.data, "<f2" if vector.element_type == FLOAT16 else "<f4").astype(np.float64)
+def _numbers(row: ImageRow, name: str, vector: Vector) -> NDArray[np.float32]:
+    values = np.frombuffer(vector.data, "<f2" if vector.element_type == FLOAT16 else "<f4").astype(np.float32)
     if not np.isfinite(values).all():
         raise BadInputError(f"the {name} embedding of image {row.image_id!r} holds a value that is not finite")
     return values

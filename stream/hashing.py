@@ -13,6 +13,7 @@ from search.fitted_projection import read_projection
 from search.score_codes import CodeSettings
 from search.scoring.code_identity import CodeIdentity
 from search.terms import TermSettings
+from stream.centres import SEARCH_ROOTS
 from search.tuning.drift import ChosenDensity
 from stream.settings import Settings, Signal
 
@@ -30,7 +31,8 @@ def term_settings(settings: Settings, signal: Signal) -> TermSettings:
         bits_per_group=terms.bits_per_group,
         min_overlap=terms.min_overlap,
         candidates=terms.candidates,
-        centre=centre(settings, signal, "search"),
+        centre=centre(settings, signal, SEARCH_ROOTS if terms.root else "search"),
+        root=terms.root,
     )
 
 
@@ -70,7 +72,7 @@ def chosen_density(signal: Signal) -> ChosenDensity | None:
 
 
 def centre(settings: Settings, signal: Signal, embedding: str) -> NDArray[np.float32] | None:
-    """What is taken away from each vector of an embedding (`search` or `score`); None: nothing is.
+    """What is taken away from each vector of an embedding (`search`, `search_roots` or `score`); None: nothing is.
 
     Raises:
         BadInputError: The file of centres cannot be read or lacks the embedding.
@@ -82,5 +84,5 @@ def centre(settings: Settings, signal: Signal, embedding: str) -> NDArray[np.flo
         with np.load(path, allow_pickle=False) as arrays:
             values: NDArray[Any] = arrays[embedding]
     except (OSError, ValueError, KeyError, EOFError) as error:
-        raise BadInputError(f"no centre of the {embedding} embedding in {path}: {error}") from error
+        raise BadInputError(f"no centre of {embedding!r} in {path}: {error}; `neardup centres` makes one") from error
     return values.astype(np.float32, copy=False)

@@ -37,7 +37,7 @@ def measure(bench: Bench) -> dict[str, Any]:
     for shape in (FEW_LONG, MANY_SHORT):
         extractor = replace(terms, groups=shape.groups, bits_per_group=shape.bits_per_group).build()
         values = extractor.terms(read.vectors)
-        codes = extractor.hyperplanes.codes(read.vectors)
+        codes = np.packbits(extractor.bits(read.vectors), axis=1)
         folder = bench.folder / f"photos-{name}-{shape.name}"
         fill(folder, values, codes, shape)
         found[shape.name] = compare(bench, values, shape, queries, folder, folder / "tantivy")

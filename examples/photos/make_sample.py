@@ -20,6 +20,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from search.roots import rooted
+from search.scoring.labelled import keep_splits, read_photos
+from stream.centres import SEARCH_ROOTS, write_centres
+
+SEARCH_DIMENSION, SCORE_DIMENSION = 1280, 768
+
 DATASET = "clothing"
 """The only data set of the source whose photographs are free for everyone (CC0 1.0)."""
 
@@ -63,9 +69,7 @@ def main(source: Path, target: Path) -> None:
         dictionary_pagesize_limit=1 << 20,
         row_group_size=table.num_rows,
     )
-    photos = np.array(table["kind"].to_pylist()) != "edit"
-    train = photos & (np.array(table["split"].to_pylist()) == "train")
-    np.savez_compressed(target / "centres.npz", search=_mean(search[train]), score=_mean(score[train]))
+    write_centres(target / "centres.npz", _centres(source, target / "photos.parquet"))
     _copy_demo(source / "demo", target / "demo", demo)
 
 
@@ -99,9 +103,12 @@ def _fixed_lists(vectors: npt.NDArray[np.float16]) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(vectors).reshape(-1)), vectors.shape[1])
 
 
-def _mean(vectors: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
-    mean: npt.NDArray[np.float32] = vectors.astype(np.float64).mean(axis=0).astype(np.float32)
-    return mean
+def _centres(source: Path, sample: Path) -> dict[str, npt.NDArray[np.float32]]:
+    """Means over the photographs of the training split of all of the source, not of the sample alone."""
+    photos = keep_splits(read_photos(source, SEARCH_DIMENSION, SCORE_DIMENSION), sample)
+    photos = photos.where(photos.is_photo & (photos.split == "train"))
+    vectors = {"search": photos.search, "score": photos.score, SEARCH_ROOTS: rooted(photos.search)}
+    return {name: rows.mean(axis=0, dtype=np.float64).astype(np.float32) for name, rows in vectors.items()}
 
 
 def _demo_rows(file: Path) -> list[dict[str, str]]:

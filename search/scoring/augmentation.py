@@ -2,7 +2,7 @@
 
 Labelled edits are few (some hundreds of photographs) while photographs without edits are many. The change of an
 embedding from photograph to edit carries over to other photographs: it is added to the roots of the elements
-(`search.fitted_projection.rooted`), so that large elements change more than small ones.
+(`search.roots`), so that large elements change more than small ones.
 """
 
 from __future__ import annotations

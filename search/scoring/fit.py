@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.fitted_projection import FittedProjection, rooted
+from search.fitted_projection import FittedProjection
+from search.roots import rooted
 from search.score_codes import CodeSettings
 from search.scoring.augmentation import EditTransfer
 from search.scoring.exact_network import ExactNetwork

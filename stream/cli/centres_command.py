@@ -18,10 +18,12 @@ def centres(
     file: Annotated[
         Path, typer.Argument(metavar="FILE.parquet", help="Images with both embeddings: a sample of what will come.")
     ],
-    out: Annotated[Path, typer.Argument(metavar="CENTRES.npz", help="Where the two mean vectors go.")],
+    out: Annotated[Path, typer.Argument(metavar="CENTRES.npz", help="Where the mean vectors go.")],
     signal: SignalName = None,
 ) -> None:
-    """Fit the centres of a signal: the mean embeddings, which are taken away before anything is hashed.
+    """Fit the centres of a signal: the mean embeddings, and the mean of the search embedding's roots.
+
+    They are taken away before anything is hashed.
 
     Name the file under `centres` of the signal. Index and model belong to the centres they were made with.
 

@@ -73,7 +73,7 @@ def tune(
         SettingsError: The recall wanted lies outside of 0 to 1, or nothing is affordable.
         BadInputError: The sample is too small, or a vector is not finite.
     """
-    bits = terms.build().hyperplanes.bits(embeddings.vectors)
+    bits = terms.build().bits(embeddings.vectors)
     sample = measure_distances(bits, pairs.rows, pairs.ignored)
     recommendation = recommend(evaluate(sample, images, model, Grid(), on_progress), recall, model)
     now = TermChoice(terms.groups, terms.bits_per_group, terms.min_overlap, terms.candidates)

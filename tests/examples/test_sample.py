@@ -70,17 +70,19 @@ def test_groups_are_whole(photos: pa.Table) -> None:
     assert all(dict(counts) in shapes.values() for counts in kinds.values())
 
 
-def test_centres_are_the_means_over_the_training_photographs(photos: pa.Table) -> None:
+def test_centres_are_means_of_photographs_like_these(photos: pa.Table) -> None:
     chosen = [
         split == "train" and kind != "edit"
         for split, kind in zip(photos["split"].to_pylist(), photos["kind"].to_pylist(), strict=True)
     ]
     with np.load(SAMPLE / "centres.npz") as centres:
-        assert sorted(centres) == ["score", "search"]
+        assert sorted(centres) == ["score", "search", "search_roots"]
         for name in centres:
             assert centres[name].dtype == np.float32
-            mean = matrix(photos, name)[chosen].astype(np.float64).mean(axis=0)
-            np.testing.assert_allclose(centres[name], mean, rtol=1e-6)
+            # They come from more photographs than the sample holds, of other things too.
+            vectors = matrix(photos, name.removesuffix("_roots"))[chosen].astype(np.float64)
+            mean = (np.sqrt(vectors) if name == "search_roots" else vectors).mean(axis=0)
+            assert np.corrcoef(centres[name], mean)[0, 1] > 0.8
 
 
 def test_demo_pictures_are_listed_and_unseen_by_training(photos: pa.Table) -> None:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.errors import BadInputError, SettingsError
-from search.fitted_projection import FittedProjection, read_projection, rooted, write_projection
+from search.fitted_projection import FittedProjection, read_projection, write_projection
+from search.roots import rooted
 
 DIMENSION, VALUES = 40, 12
 
