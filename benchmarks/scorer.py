@@ -11,6 +11,7 @@ the table has the median of the rounds with the lowest and the highest: its figu
     python -m benchmarks.scorer                                     what `make bench-scorer` runs
     python -m benchmarks.scorer --compact examples/photos/model     a trained model instead of a random one
     python -m benchmarks.scorer --values 0                          networks on the XOR of the bits
+    python -m benchmarks.scorer --values 512 --both                 on 256 values of each of two embeddings
 """
 
 from __future__ import annotations
@@ -34,12 +35,13 @@ from benchmarks.scorer_load import closed_loop, open_loop
 from benchmarks.scorer_models import (
     bare_products,
     in_process,
-    layer_sizes,
     load_served,
+    products,
     random_model,
     work_per_pair,
 )
 from benchmarks.scorer_process import scorer_process
+from search.score_codes import CodeSettings
 from search.scoring.features import PairInputs
 from search.scoring.model import PairModel
 from search.scoring.training_settings import COMPACT, LARGE, NetworkSettings
@@ -80,9 +82,9 @@ def alternate(turns: Sequence[Callable[[], Measured]], rounds: int) -> dict[str,
 
 def in_process_turn(name: str, model: PairModel, threads: int) -> Callable[[], Measured]:
     """A model and its bare products: pairs per second, shares of the products in percent."""
-    sizes = layer_sizes(model.card)
+    shapes = products(model)
     rate = in_process(model, threads, MOMENT_S)
-    exact, plain = (bare_products(sizes, threads, MOMENT_S, exact=exact) for exact in (True, False))
+    exact, plain = (bare_products(shapes, threads, MOMENT_S, exact=exact) for exact in (True, False))
 
     def turn() -> Measured:
         mine, same, bare = rate(), exact(), plain()
@@ -91,7 +93,7 @@ def in_process_turn(name: str, model: PairModel, threads: int) -> Callable[[], M
             f"{name} ms": 1000 / mine,
             f"{name} of same": 100 * mine / same,
             f"{name} of float32": 100 * mine / bare,
-            f"{name} GFLOP/s": bare * work_per_pair(sizes) / 1e9,
+            f"{name} GFLOP/s": bare * work_per_pair(shapes) / 1e9,
         }
 
     return turn
@@ -166,12 +168,13 @@ def measure(arguments: argparse.Namespace, folder: Path) -> list[Figure]:
 
     threads = arguments.threads
     run_batches_side_by_side(threads)
-    bits, values, served = _signal()
-    values = values if arguments.values is None else arguments.values
+    code, served = _signal()
+    values = code.values if arguments.values is None else arguments.values
+    both = bool(code.search_dimension) if arguments.both is None else arguments.both
 
     def made(name: str, settings: NetworkSettings, given: Path | None, hidden: Sequence[int]) -> Path:
-        inputs = PairInputs(bits, values, settings.xor or not values)
-        return given or random_model(name, inputs, hidden, folder / name)
+        inputs = PairInputs(code.bits, values, settings.xor or not values)
+        return given or random_model(name, inputs, hidden, folder / name, towers=both and settings.towers)
 
     compact = made("compact", COMPACT, arguments.compact, arguments.compact_hidden)
     large = made("large", LARGE, arguments.large, arguments.large_hidden)
@@ -183,15 +186,14 @@ def measure(arguments: argparse.Namespace, folder: Path) -> list[Figure]:
         return figures(alternate(turns, arguments.rounds), {name: _title(name, one) for name, one in models.items()})
 
 
-def _signal() -> tuple[int, int, Path]:
-    """Of the default signal of `neardup.toml`: bits and values of its codes, and the folder of its models."""
+def _signal() -> tuple[CodeSettings, Path]:
+    """Of the default signal of `neardup.toml`: its codes, and the folder of its models."""
     from stream.hashing import code_settings
     from stream.settings import load_settings
 
     settings = load_settings(Path("neardup.toml"))
     _, signal = settings.signal(None)
-    code = code_settings(settings, signal)
-    return code.bits, code.values, settings.path(signal.model)
+    return code_settings(settings, signal), settings.path(signal.model)
 
 
 def _title(name: str, model: PairModel) -> str:
@@ -223,6 +225,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--values", type=int, help="values of a random model's codes; 0: bits alone; else those of the signal's codes"
+    )
+    parser.add_argument(
+        "--both",
+        action=argparse.BooleanOptionalAction,
+        help="whether half of the values are of each embedding; as in the signal's codes if not said",
     )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement on the server, every round")

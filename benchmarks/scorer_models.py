@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,9 +16,20 @@ from search.scoring.exact_network import quantise
 from search.scoring.features import PairInputs
 from search.scoring.model import PairModel
 from search.scoring.model_folder import ModelFolder
+from search.scoring.towers import first_layer_mask
 from search.types import Thresholds
 
-__all__ = ["ROWS", "Rate", "bare_products", "in_process", "layer_sizes", "load_served", "random_model", "work_per_pair"]
+__all__ = [
+    "ROWS",
+    "Product",
+    "Rate",
+    "bare_products",
+    "in_process",
+    "load_served",
+    "products",
+    "random_model",
+    "work_per_pair",
+]
 
 ROWS = 1024
 """Pairs of one batch, the scorer's own."""
@@ -26,13 +38,25 @@ Rate = Callable[[], float]
 """Measures for a moment: pairs per second."""
 
 
-def random_model(name: str, inputs: PairInputs, hidden: Sequence[int], folder: Path) -> Path:
-    """Writes a network with random weights as a served version."""
+@dataclass(frozen=True, slots=True)
+class Product:
+    """Of a batch with a matrix of weights (inputs, units)."""
+
+    inputs: int
+    units: int
+    late: bool
+    """After the first layer: in float64."""
+
+
+def random_model(name: str, inputs: PairInputs, hidden: Sequence[int], folder: Path, *, towers: bool) -> Path:
+    """Writes a network with random weights, with towers in its first layer or without, as a served version."""
     from search.scoring.export import export
 
     random = np.random.default_rng(1)
     sizes = [inputs.size, *hidden, 1]
     weights = [(random.standard_normal(shape) * (2 / shape[0]) ** 0.5).astype(np.float32) for shape in pairwise(sizes)]
+    if towers:
+        weights[0] *= first_layer_mask(inputs, hidden[0])
     biases = [np.zeros(size, dtype=np.float32) for size in sizes[1:]]
     card = ModelCard(
         version=name,
@@ -58,14 +82,23 @@ def load_served(folder: Path) -> PairModel:
     return model
 
 
-def layer_sizes(card: ModelCard) -> list[int]:
-    """Inputs, units of the hidden layers, and the one output."""
-    return [card.inputs.size, *card.hidden, 1]
+def products(model: PairModel) -> list[Product]:
+    """The matrix products of a model: those of its card's layers, the first in two where its graph has towers."""
+    from search.scoring.tf_model import TfPairModel
+
+    if not isinstance(model, TfPairModel):
+        raise TypeError(f"{type(model).__name__} has no graph")
+    card = model.card
+    sizes = [card.inputs.size, *card.hidden, 1]
+    layers = [Product(one, other, late=bool(number)) for number, (one, other) in enumerate(pairwise(sizes))]
+    if model.operations("MatMul") == len(layers):
+        return layers
+    return [Product(sizes[0] // 2, sizes[1] // 2, late=False)] * 2 + layers[1:]
 
 
-def work_per_pair(sizes: Sequence[int]) -> float:
+def work_per_pair(shapes: Sequence[Product]) -> float:
     """Floating point operations of all products of one pair: a multiplication and an addition for each weight."""
-    return 2.0 * sum(one * other for one, other in pairwise(sizes))
+    return 2.0 * sum(one.inputs * one.units for one in shapes)
 
 
 def in_process(model: PairModel, threads: int, least_s: float) -> Rate:
@@ -75,11 +108,11 @@ def in_process(model: PairModel, threads: int, least_s: float) -> Rate:
     return lambda: _side_by_side(lambda: model.score(left, right), threads, least_s)
 
 
-def bare_products(sizes: Sequence[int], threads: int, least_s: float, *, exact: bool) -> Rate:
-    """The matrix products alone, one after the other.
+def bare_products(shapes: Sequence[Product], threads: int, least_s: float, *, exact: bool) -> Rate:
+    """Matrix products alone, one after the other.
 
     Args:
-        sizes: Of the layers, inputs first.
+        shapes: Theirs.
         threads: So many batches at a time.
         least_s: How long a measurement takes at least.
         exact: With the network's own kinds of numbers (float32, then float64); else float32 throughout.
@@ -87,13 +120,15 @@ def bare_products(sizes: Sequence[int], threads: int, least_s: float, *, exact: 
     import tensorflow as tf
 
     random = np.random.default_rng(3)
-    kinds = [tf.float64 if exact and layer else tf.float32 for layer in range(len(sizes) - 1)]
-    factors = [
-        (tf.constant(random.random((ROWS, shape[0])), kind), tf.constant(random.random(shape), kind))
-        for shape, kind in zip(pairwise(sizes), kinds, strict=True)
+    matrices = [
+        (
+            tf.constant(random.random((ROWS, one.inputs)), tf.float64 if exact and one.late else tf.float32),
+            tf.constant(random.random((one.inputs, one.units)), tf.float64 if exact and one.late else tf.float32),
+        )
+        for one in shapes
     ]
     # As constants the products would be folded away when the function is made.
-    held = [(tf.Variable(left), tf.Variable(right)) for left, right in factors]
+    held = [(tf.Variable(left), tf.Variable(right)) for left, right in matrices]
     product = tf.function(lambda: [tf.matmul(left, right) for left, right in held], autograph=False)
     call = product.get_concrete_function()
     return lambda: _side_by_side(lambda: call()[-1].numpy(), threads, least_s)

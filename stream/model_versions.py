@@ -7,7 +7,7 @@ new version goes on with the old one, and the pointer is put back, so that its n
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Change", "ModelVersion", "change_served", "kept_versions", "roll_back_served"]
 
-_PRECISION = ("test_precision_at_accept", "precision_at_accept", "val_precision_at_accept")
-_RECALL = ("test_recall_at_accept", "recall_at_accept", "val_recall_at_accept")
-"""Names of a card's metrics, the most telling first."""
+_SPLITS = ("test", "val")
+"""The splits that a card's metrics are of, the most telling first: images that training never saw, and those that it
+chose thresholds and the last round by."""
 
 _LOOK_S = 0.1
 """Between two looks at a scorer that is to switch."""
@@ -40,14 +40,24 @@ class ModelVersion:
     problem: str = ""
 
     @property
+    def split(self) -> str:
+        """The split that precision and recall are of, `test` or `val`; empty: the card has neither."""
+        metrics = self.card.metrics if self.card else {}
+        names = ("precision_at_accept", "recall_at_accept")
+        return next((split for split in _SPLITS if all(f"{split}_{name}" in metrics for name in names)), "")
+
+    @property
     def precision(self) -> float | None:
-        """At `accept`, on images that training never saw; None: the card has none."""
-        return _first(self.card.metrics, _PRECISION) if self.card else None
+        """At `accept`, on the images of `split`; None: the card has none."""
+        return self._measured("precision_at_accept")
 
     @property
     def recall(self) -> float | None:
-        """At `accept`, on images that training never saw; None: the card has none."""
-        return _first(self.card.metrics, _RECALL) if self.card else None
+        """At `accept`, on the images of `split`; None: the card has none."""
+        return self._measured("recall_at_accept")
+
+    def _measured(self, name: str) -> float | None:
+        return self.card.metrics[f"{self.split}_{name}"] if self.card and self.split else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +159,3 @@ def _refused(folder: ModelFolder, before: list[str], reason: str) -> BadInputErr
         folder.restore(before)
     kept = f"; {before[0]} is served as before" if before else ""
     return BadInputError(f"the scorer refused it: {reason}{kept}")
-
-
-def _first(metrics: Mapping[str, float], names: tuple[str, ...]) -> float | None:
-    return next((metrics[name] for name in names if name in metrics), None)

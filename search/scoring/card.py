@@ -54,6 +54,8 @@ class ModelCard:
     files_sha256: Mapping[str, str] = field(default_factory=dict)
     """Of each file of the SavedModel, by its path in the version's folder."""
     software: Mapping[str, str] = field(default_factory=dict)
+    exported_at: str = ""
+    """When it was written: UTC, ISO 8601, to the second. Empty in cards from before this was noted."""
 
     def __post_init__(self) -> None:
         """Checks that the values hold together."""
@@ -138,11 +140,16 @@ _KINDS: dict[str, type] = {
     "metrics": dict,
     "files_sha256": dict,
     "software": dict,
+    "exported_at": str,
 }
+
+_LATER: dict[str, Any] = {"exported_at": ""}
+"""Fields that older cards of this format lack, and what they have instead."""
 
 
 def _typed(values: dict[str, Any]) -> dict[str, Any]:
-    """The plain fields of a card; each must be there and be of its kind."""
+    """The plain fields of a card; each must be there, unless it came later, and be of its kind."""
+    values = _LATER | values
     for name, kind in _KINDS.items():
         if type(values[name]) is not kind:
             raise TypeError(f"{name} is {values[name]!r}, not {kind.__name__}")

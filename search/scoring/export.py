@@ -2,7 +2,9 @@
 
 The graph: XOR of the bits, each byte looked up as eight 0/1 floats; absolute differences and sums of the values; the
 exact network (`search.scoring.exact_network`: whole numbers in float32, then in float64); sigmoid of the calibrated
-logit in float64, rounded to float32. Weights are constants of the graph: no variables, no optimizer state.
+logit in float64, rounded to float32. Weights are constants of the graph: no variables, no optimizer state. Where the
+first layer has towers (`search.scoring.towers`), each half of it is a product of its own: half the arithmetic, and the
+same sums, as they are exact.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,6 +24,7 @@ from search.scoring.exact_network import ExactNetwork
 from search.scoring.features import PairInputs
 from search.scoring.model_folder import ModelFolder, checksums
 from search.scoring.tf_model import OUTPUT, SIGNATURE
+from search.scoring.towers import has_towers
 
 __all__ = ["export", "pair_graph"]
 
@@ -31,21 +36,34 @@ def pair_graph(network: ExactNetwork) -> Any:
 
     @tf.function(input_signature=[codes, codes], autograph=False)  # type: ignore[untyped-decorator]
     def score(left: Any, right: Any) -> dict[str, Any]:
-        values = _inputs(left, right, network.inputs)
-        kind = tf.float32
-        for layer in network.layers[:-1]:
-            weights, bias = tf.constant(layer.weights, kind), tf.constant(layer.bias, kind)
-            values = tf.cast(tf.nn.relu(tf.matmul(values, weights) + bias), tf.float64)
+        sums, kind = _first_product(left, right, network), tf.float32
+        for layer, after in pairwise(network.layers):
+            values = tf.cast(tf.nn.relu(sums + tf.constant(layer.bias, kind)), tf.float64)
             kind = tf.float64
             if layer.shift:
                 values = tf.floor(values * tf.constant(2.0**-layer.shift, kind))
-        last = network.layers[-1]
-        sums = tf.matmul(values, tf.constant(last.weights, kind))[:, 0] + tf.constant(last.bias[0], kind)
+            sums = tf.matmul(values, tf.constant(after.weights, kind))
+        sums = sums[:, 0] + tf.constant(network.layers[-1].bias[0], kind)
         logits = tf.cast(sums, tf.float64) * tf.constant(2.0**-network.logit_bits, tf.float64)
         probability = tf.sigmoid(logits * calibration.slope + calibration.offset)
         return {OUTPUT: tf.cast(probability, tf.float32)}
 
     return score
+
+
+def _first_product(left: Any, right: Any, network: ExactNetwork) -> Any:
+    """The pairs' inputs times the first layer's weights, in float32."""
+    inputs, weights = network.inputs, network.layers[0].weights
+    if not has_towers(weights, inputs):
+        return tf.matmul(_inputs(left, right, inputs), tf.constant(weights, tf.float32))
+    split, units = inputs.bits // 8, weights.shape[1] // 2
+    products = []
+    for tower, columns in enumerate(np.split(np.arange(inputs.values), 2)):
+        rows = np.concatenate([columns, inputs.values + columns])
+        mine = weights[rows, tower * units : (tower + 1) * units]
+        seen = _differences_and_sums(left, right, split + columns[0], split + columns[-1] + 1)
+        products.append(tf.matmul(tf.concat(seen, axis=1), tf.constant(mine, tf.float32)))
+    return tf.concat(products, axis=1)
 
 
 def _inputs(left: Any, right: Any, inputs: PairInputs) -> Any:
@@ -57,9 +75,14 @@ def _inputs(left: Any, right: Any, inputs: PairInputs) -> Any:
         different = tf.cast(tf.bitwise.bitwise_xor(left[:, :split], right[:, :split]), tf.int32)
         parts.append(tf.reshape(tf.gather(tf.constant(bits_of_byte), different), (-1, inputs.bits)))
     if inputs.values:
-        one, other = (tf.cast(tf.bitcast(codes[:, split:], tf.int8), tf.float32) for codes in (left, right))
-        parts += [tf.abs(one - other), tf.abs(one + other)]
+        parts += _differences_and_sums(left, right, split, inputs.code_bytes)
     return parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
+
+
+def _differences_and_sums(left: Any, right: Any, start: int, stop: int) -> list[Any]:
+    """Absolute differences, then absolute sums, of the signed bytes `start` to `stop` of the codes."""
+    one, other = (tf.cast(tf.bitcast(codes[:, start:stop], tf.int8), tf.float32) for codes in (left, right))
+    return [tf.abs(one - other), tf.abs(one + other)]
 
 
 def export(network: ExactNetwork, card: ModelCard, folder: ModelFolder) -> ModelCard:
@@ -67,7 +90,7 @@ def export(network: ExactNetwork, card: ModelCard, folder: ModelFolder) -> Model
 
     Args:
         network: The trained, exact network.
-        card: What is known of it; checksums of its files are filled in here.
+        card: What is known of it; the checksums of its files and the time are filled in here.
         folder: Where the signal's models are. A version of the same name is replaced.
 
     Returns:
@@ -89,6 +112,7 @@ def export(network: ExactNetwork, card: ModelCard, folder: ModelFolder) -> Model
         hidden=network.hidden,
         parameters=network.parameters,
         files_sha256=checksums(partial),
+        exported_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
     write_card(complete, partial)
     shutil.rmtree(target, ignore_errors=True)

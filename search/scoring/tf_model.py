@@ -23,6 +23,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,12 @@ class TfPairModel(PairModel):
                     f"the graph of the model {card.version} takes codes of {width} bytes ({name}), its card says "
                     f"{card.code_bytes}"
                 )
+
+    def operations(self, kind: str) -> int:
+        """How many operations of a kind (`MatMul`) the graph has."""
+        graph = self._signature.graph.as_graph_def()
+        nodes = chain(graph.node, *(function.node_def for function in graph.library.function))
+        return sum(node.op == kind for node in nodes)
 
     def warm_up(self) -> None:
         """Compiles every shape and runs it once."""

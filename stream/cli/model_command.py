@@ -24,10 +24,18 @@ app = typer.Typer(no_args_is_help=True, help="See the kept versions of the class
 _DESCRIBE_S = 2.0
 """Deadline of one question to the scorer."""
 
+_NUMBERS = ("parameters", "precision", "recall", "accept", "head_accept", "adopt")
+
+_COLUMNS = ("", "version", "made", "data", "parameters", "split", *_NUMBERS[1:])
+
 
 @app.command("list")
 def list_versions(context: typer.Context, signal: SignalName = None, as_json: AsJson = False) -> None:
-    """List the kept versions with their precision and recall at `accept`; a star marks the served one.
+    """List the kept versions: when each was made, its figures and its thresholds. A star marks the served one.
+
+    Precision and recall are those at `accept`, on images of the split that is named: `test` has images that training
+    never saw, `val` those by which it chose the thresholds. `data` begins the SHA-256 of the labelled photographs that
+    it was trained on: versions with the same were trained on the same.
 
     Examples:
 
@@ -45,8 +53,8 @@ def list_versions(context: typer.Context, signal: SignalName = None, as_json: As
     if not versions:
         notes().print(f"no model in {folder.folder}: `neardup train` makes one")
         return
-    numbers = ("precision", "recall", "bits", "parameters", "accept", "head_accept", "adopt")
-    table(("", "version", *numbers, "problem"), [_row(one) for one in versions], right=numbers)
+    problems = ("problem",) if any(one.problem for one in versions) else ()
+    table((*_COLUMNS, *problems), [_row(one)[: len(_COLUMNS) + len(problems)] for one in versions], right=_NUMBERS)
 
 
 @app.command()
@@ -119,9 +127,13 @@ def _json(one: ModelVersion) -> dict[str, Any]:
     values: dict[str, Any] = {"version": one.version, "served": one.served, "problem": one.problem or None}
     if one.card is not None:
         values |= {
+            "exported_at": one.card.exported_at or None,
+            "training_sha256": one.card.training_sha256 or None,
+            "split": one.split or None,
             "precision": one.precision,
             "recall": one.recall,
             "bits": one.card.bits,
+            "values": one.card.values,
             "parameters": one.card.parameters,
             "thresholds": asdict(one.card.thresholds),
             "embedding": {"name": one.card.embedding_name, "version": one.card.embedding_version},
@@ -134,16 +146,16 @@ def _json(one: ModelVersion) -> dict[str, Any]:
 def _row(one: ModelVersion) -> tuple[object, ...]:
     mark = "*" if one.served else ""
     if one.card is None:
-        return (mark, one.version, *("",) * 7, one.problem)
+        return (mark, one.version, *("",) * (len(_COLUMNS) - 2), one.problem)
     limits = one.card.thresholds
     return (
         mark,
         one.version,
-        _number(one.precision),
-        _number(one.recall),
-        one.card.bits,
+        one.card.exported_at[:10] or "unknown",
+        one.card.training_sha256[:8],
         f"{one.card.parameters:,}",
-        *(_number(value) for value in (limits.accept, limits.head_accept, limits.adopt)),
+        one.split,
+        *(_number(value) for value in (one.precision, one.recall, limits.accept, limits.head_accept, limits.adopt)),
         "",
     )
 

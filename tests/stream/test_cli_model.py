@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from search.errors import BadInputError, UnavailableError
+from search.scoring.card import write_card
 from search.scoring.code_identity import CodeIdentity
 from search.scoring.model_folder import ModelFolder
 from search.serving.scorer_pb2 import DescribeResponse
 from stream.cli.exits import Exit
 from stream.cli.main import main
-from stream.model_versions import Change, change_served, kept_versions, roll_back_served
+from stream.model_versions import Change, ModelVersion, change_served, kept_versions, roll_back_served
 from tests.support.fake_model import card, write_version
 from tests.support.ports import free_ports
 
@@ -81,6 +83,34 @@ def test_damaged_versions_are_listed_with_the_reason(folder: ModelFolder) -> Non
     assert "v2 has no metadata.json" in second.problem
 
 
+@pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [
+        ({}, ("", None, None)),
+        ({"val_precision_at_accept": 0.75, "val_recall_at_accept": 0.5}, ("val", 0.75, 0.5)),
+        # Never one split's precision beside another's recall.
+        (
+            {"test_precision_at_accept": 1.0, "val_precision_at_accept": 0.75, "val_recall_at_accept": 0.5},
+            ("val", 0.75, 0.5),
+        ),
+        (
+            {
+                "test_precision_at_accept": 1.0,
+                "test_recall_at_accept": 0.25,
+                "val_precision_at_accept": 0.75,
+                "val_recall_at_accept": 0.5,
+            },
+            ("test", 1.0, 0.25),
+        ),
+    ],
+)
+def test_the_figures_of_a_version_are_of_one_split(
+    metrics: dict[str, float], expected: tuple[str, float | None, float | None]
+) -> None:
+    one = ModelVersion("v1", served=True, card=replace(card(), metrics=metrics))
+    assert (one.split, one.precision, one.recall) == expected
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Path:
     """Settings whose model folder is a copy of the sample's, and whose scorer does not run."""
@@ -110,6 +140,7 @@ def test_list_use_and_rollback_as_commands(settings: Path, capsys: pytest.Captur
     listed = json.loads(capsys.readouterr().out)["versions"]
     assert {one["version"]: one["served"] for one in listed} == {"copy": False, served: True}
     assert all(0 < one["recall"] < one["precision"] <= 1 for one in listed)
+    assert {one["split"] for one in listed} == {"test"}
 
     assert main(["--settings", str(settings), "model", "use", "copy", "--json"]) == Exit.OK
     assert json.loads(capsys.readouterr().out) == {"before": served, "now": "copy", "confirmed": False}
@@ -121,6 +152,39 @@ def test_list_use_and_rollback_as_commands(settings: Path, capsys: pytest.Captur
     assert main(["--settings", str(settings), "model", "use", "gone"]) == Exit.USAGE
     assert "no model version 'gone'" in " ".join(capsys.readouterr().err.split())
     assert folder.served() == served
+
+
+def test_the_list_shows_date_data_parameters_and_split(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = ModelFolder(settings.parent / "model")
+    old = folder.card(folder.served())
+    made = replace(
+        old,
+        version="made",
+        parameters=1234,
+        exported_at="2026-11-21T19:00:00Z",
+        training_sha256="abcdef0123",
+        metrics={"val_precision_at_accept": 0.99, "val_recall_at_accept": 0.8},
+    )
+    folder.path("made").mkdir()
+    write_card(made, folder.path("made"))
+    dated = replace(made, version="undated", exported_at="", metrics={})
+    folder.path("undated").mkdir()
+    write_card(dated, folder.path("undated"))
+
+    assert main(["--settings", str(settings), "model", "list"]) == Exit.OK
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    limits = [f"{one:.4f}" for one in (old.thresholds.accept, old.thresholds.head_accept, old.thresholds.adopt)]
+    assert " ".join(lines[0]) == "version made data parameters split precision recall accept head_accept adopt"
+    assert ["made", "2026-11-21", "abcdef01", "1,234", "val", "0.9900", "0.8000", *limits] in lines
+    assert ["undated", "unknown", "abcdef01", "1,234", *limits] in lines
+
+    (folder.path("undated") / "metadata.json").unlink()
+    assert main(["--settings", str(settings), "model", "list", "--json"]) == Exit.OK
+    listed = {one["version"]: one for one in json.loads(capsys.readouterr().out)["versions"]}
+    assert listed["made"]["exported_at"] == "2026-11-21T19:00:00Z"
+    assert (listed["made"]["training_sha256"], listed["made"]["split"]) == ("abcdef0123", "val")
+    assert main(["--settings", str(settings), "model", "list"]) == Exit.OK
+    assert "undated has no metadata.json" in capsys.readouterr().out
 
 
 def test_a_model_for_other_codes_is_not_served(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,6 +34,7 @@ def full_card() -> ModelCard:
         metrics={"val_f1": 0.5},
         files_sha256={"saved_model.pb": "cd" * 32},
         software={"python": "3.11"},
+        exported_at="2026-11-21T19:00:00Z",
     )
 
 
@@ -41,6 +42,12 @@ def test_reads_what_was_written(folder: Path) -> None:
     write_card(full_card(), folder)
     assert read_card(folder) == full_card()
     assert read_card(folder).code_bytes == 8
+
+
+def test_an_older_card_has_no_date(folder: Path) -> None:
+    write_card(full_card(), folder)
+    change(folder, exported_at=None)
+    assert read_card(folder) == replace(full_card(), exported_at="")
 
 
 def test_a_missing_card_is_named(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,14 +12,16 @@ import numpy as np
 import pytest
 
 from search.errors import BadInputError, MismatchError
+from search.scoring import export as export_module
 from search.scoring import tf_model
 from search.scoring.card import read_card, write_card
 from search.scoring.exact_network import Calibration, ExactNetwork, quantise
-from search.scoring.export import export
+from search.scoring.export import export, pair_graph
 from search.scoring.features import PairInputs
 from search.scoring.model import PairModel
 from search.scoring.model_folder import ModelFolder
 from search.scoring.tf_model import SHAPES, TfPairModel, load_tf, padded_slices, run_batches_side_by_side
+from search.scoring.towers import first_layer_mask
 from tests.support.fake_model import card, random_codes
 
 BITS = 256
@@ -92,6 +95,50 @@ def test_values_equal_the_oracle_in_every_batch(models: ModelFolder) -> None:
     for one, other, expected in zip(*(np.split(array, cuts) for array in (left, right, scores)), strict=True):
         np.testing.assert_array_equal(model.score(one, other), expected)
         np.testing.assert_array_equal(model.score(other, one), expected)
+
+
+def make_towers(hidden: tuple[int, ...] = (32, 8)) -> ExactNetwork:
+    """A network whose first layer has towers."""
+    inputs = PairInputs(bits=64, values=48, xor=False)
+    random = np.random.RandomState(2)
+    sizes = (inputs.size, *hidden, 1)
+    weights = [(random.standard_normal(shape) / shape[0]).astype(np.float32) for shape in pairwise(sizes)]
+    weights[0] *= first_layer_mask(inputs, hidden[0])
+    biases = [(0.1 * random.standard_normal(size)).astype(np.float32) for size in sizes[1:]]
+    return quantise(weights, biases, Calibration(0.5, -0.3), inputs)
+
+
+def products(network: ExactNetwork) -> list[tuple[int, ...]]:
+    """The weights of the graph's matrix products, by their shapes."""
+    graph = pair_graph(network).get_concrete_function().graph
+    return [tuple(one.inputs[1].shape) for one in graph.get_operations() if one.type == "MatMul"]
+
+
+@pytest.mark.parametrize("hidden", [(32, 8), (32,)])
+def test_each_tower_is_a_product_of_its_own_and_equals_the_oracle(
+    models: ModelFolder, monkeypatch: pytest.MonkeyPatch, hidden: tuple[int, ...]
+) -> None:
+    network = make_towers(hidden)
+    later = [*pairwise((*hidden, 1))]
+    assert products(network) == [(48, 16), (48, 16), *later]
+    name = f"towers{len(hidden)}"
+    export(network, card(f"{name}-apart", bits=64), models)
+    monkeypatch.setattr(export_module, "has_towers", lambda weights, inputs: False)
+    assert products(network) == [(96, 32), *later]
+    export(network, card(f"{name}-whole", bits=64), models)
+    left, right = random_codes(1500, 0, network.inputs.code_bytes)
+    apart, whole = (models.load(f"{name}-{kind}", load_tf) for kind in ("apart", "whole"))
+    assert isinstance(apart, TfPairModel)
+    assert isinstance(whole, TfPairModel)
+    assert apart.operations("MatMul") == whole.operations("MatMul") + 1 == len(hidden) + 2
+    apart.warm_up()
+    scores = apart.score(left, right)
+    assert len(np.unique(scores)) > 700
+    np.testing.assert_array_equal(scores, whole.score(left, right))
+    np.testing.assert_array_max_ulp(scores, network.probabilities(left, right), 1)
+    cuts = [1, 17, 100, 900, 1037]
+    for one, other, expected in zip(*(np.split(array, cuts) for array in (left, right, scores)), strict=True):
+        np.testing.assert_array_equal(apart.score(other, one), expected)
 
 
 def test_every_row_of_every_shape_gives_identical_bits(sample_model: PairModel) -> None:
@@ -237,6 +284,7 @@ def test_a_damaged_model_file_is_refused(models: ModelFolder, network: ExactNetw
 def test_exporting_again_replaces_the_version_whole(models: ModelFolder, network: ExactNetwork) -> None:
     written = export(network, card("v4", bits=BITS), models)
     assert (written.bits, written.hidden, written.parameters) == (BITS, (48, 16), network.parameters)
+    assert abs(datetime.fromisoformat(written.exported_at) - datetime.now(UTC)) < timedelta(hours=1)
     (models.path("v4") / "left over").touch()
     assert export(network, card("v4", bits=BITS), models).files_sha256.keys() == written.files_sha256.keys()
     assert not (models.path("v4") / "left over").exists()
