@@ -1,8 +1,9 @@
 """Terms: what two near-duplicate images are likely to share, and what the term index counts.
 
-A search embedding, or its signed roots, becomes hamming bits (`search.projection`); each of `groups` groups draws `bits_per_group` positions
-of them, seeded, without replacement inside a group; the bits at these positions, first position highest, are the
-group's value, and a term is the pair (group, value). Two images share as many terms as they have groups of equal value.
+A search embedding, or its signed roots, becomes hamming bits (`search.projection`); each of `groups` groups draws
+`bits_per_group` positions of them, seeded, without replacement inside a group; the bits at these positions, first
+position highest, are the group's value, and a term is the pair (group, value). Two images share as many terms as they
+have groups of equal value.
 
 The two error curves of this hashing, over all draws of the groups:
 

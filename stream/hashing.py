@@ -13,8 +13,8 @@ from search.fitted_projection import read_projection
 from search.score_codes import CodeSettings
 from search.scoring.code_identity import CodeIdentity
 from search.terms import TermSettings
-from stream.centres import SEARCH_ROOTS
 from search.tuning.drift import ChosenDensity
+from stream.centres import SEARCH_ROOTS
 from stream.settings import Settings, Signal
 
 __all__ = ["centre", "chosen_density", "code_embedding", "code_identity", "code_settings", "term_settings"]

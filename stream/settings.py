@@ -167,7 +167,7 @@ class Terms(_Section):
     """How a search embedding becomes terms, and how many candidates an image gets."""
 
     seed: int = 20_240_501
-    root: bool = False
+    root: bool = True
     """Whether signed roots of the elements are hashed instead of the elements."""
     bits: Annotated[int, Field(ge=8, le=16_384)] = 1024
     """Length of the hamming code that the groups draw from."""

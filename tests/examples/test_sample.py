@@ -79,10 +79,10 @@ def test_centres_are_means_of_photographs_like_these(photos: pa.Table) -> None:
         assert sorted(centres) == ["score", "search", "search_roots"]
         for name in centres:
             assert centres[name].dtype == np.float32
-            # They come from more photographs than the sample holds, of other things too.
+            # They come from more photographs than the sample holds; they take much away all the same.
             vectors = matrix(photos, name.removesuffix("_roots"))[chosen].astype(np.float64)
-            mean = (np.sqrt(vectors) if name == "search_roots" else vectors).mean(axis=0)
-            assert np.corrcoef(centres[name], mean)[0, 1] > 0.8
+            vectors = np.sqrt(vectors) if name == "search_roots" else vectors
+            assert ((vectors - centres[name]) ** 2).sum() < 0.8 * (vectors**2).sum()
 
 
 def test_demo_pictures_are_listed_and_unseen_by_training(photos: pa.Table) -> None:
