@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from search.errors import BadInputError
 from search.notifications import MAX_ID_BYTES
-from search.serving.search_pb2 import SearchQuery
+from search.serving.search_pb2 import MoreQuery, SearchQuery
 
 __all__ = ["SearchLimits"]
 
@@ -17,7 +18,11 @@ MAX_CANDIDATES = 10_000
 """k of one free search at most."""
 
 MAX_AFTER = 1_000_000
-"""How many candidates a free search may pass over."""
+"""How many candidates a search may pass over."""
+
+MAX_ORDERED = 10_000_000
+"""Candidates that the searches of one call may have ordered for them, those passed over among them: 100 MB. All have as
+much room as the one that goes furthest."""
 
 _CANDIDATE_BYTES = MAX_ID_BYTES + 16
 """The most bytes of one candidate in an answer, but for its code."""
@@ -62,14 +67,39 @@ class SearchLimits:
             raise BadInputError(f"query {number} names neither an image nor a vector")
         if k > MAX_CANDIDATES:
             raise BadInputError(f"query {number}: k is at most {MAX_CANDIDATES}, not {k}")
-        if after > MAX_AFTER:
-            raise BadInputError(f"query {number}: at most {MAX_AFTER} candidates are passed over, not {after}")
+        self._check_after(number, after)
         if query.min_overlap > self.groups:
             raise BadInputError(
                 f"query {number}: an overlap is at most the {self.groups} groups, not {query.min_overlap}"
             )
         if query.HasField("as_of") and query.as_of < 0:
             raise BadInputError(f"query {number}: places start at 0, not at {query.as_of}")
+
+    def check_more(self, queries: Sequence[MoreQuery]) -> None:
+        """Refuses a call for further candidates that goes too far.
+
+        Raises:
+            BadInputError: With both numbers.
+        """
+        for number, query in enumerate(queries):
+            self._check_after(number, query.after)
+        self.check_ordered([query.after + self.candidates for query in queries])
+
+    def check_ordered(self, lasts: Sequence[int]) -> None:
+        """Refuses a call whose searches would need too much room together.
+
+        Args:
+            lasts: For each the last candidate that it asks for: `after` and k together.
+
+        Raises:
+            BadInputError: With both numbers.
+        """
+        furthest = max(lasts, default=0)
+        if len(lasts) * furthest > MAX_ORDERED:
+            raise BadInputError(
+                f"{len(lasts)} queries of which one goes up to candidate {furthest} (after and k together) need "
+                f"{len(lasts) * furthest} places, a call has at most {MAX_ORDERED}: send fewer together"
+            )
 
     def check_candidates(self, candidates: int) -> None:
         """Refuses a call whose answers might hold so many candidates that they do not fit into a message.
@@ -83,6 +113,11 @@ class SearchLimits:
                 f"the queries of a call ask for at most {most} candidates together, not {candidates}: "
                 "send fewer, or ask for fewer"
             )
+
+    @staticmethod
+    def _check_after(number: int, after: int) -> None:
+        if after > MAX_AFTER:
+            raise BadInputError(f"query {number}: at most {MAX_AFTER} candidates are passed over, not {after}")
 
     def _answer_bytes(self, candidates: int) -> int:
         return _ANSWER_BYTES + self.code_bytes + candidates * (_CANDIDATE_BYTES + self.code_bytes)

@@ -24,11 +24,13 @@ def term_queries(
     limits.check_items(len(queries))
     for number, query in enumerate(queries):
         limits.check_query(number, query)
-    limits.check_candidates(sum(query.k or limits.candidates for query in queries))
+    ks = [query.k or limits.candidates for query in queries]
+    limits.check_candidates(sum(ks))
+    limits.check_ordered([query.after + k for query, k in zip(queries, ks, strict=True)])
     vectors = iter(intake.terms([query.vector for query in queries if query.HasField("vector")]))
     stored = iter(index.terms([ImageId(query.image_id) for query in queries if query.HasField("image_id")]))
     found: list[TermQuery | None] = []
-    for query in queries:
+    for query, k in zip(queries, ks, strict=True):
         terms = next(vectors) if query.HasField("vector") else next(stored)
         if terms is None:
             found.append(None)
@@ -36,7 +38,7 @@ def term_queries(
         found.append(
             TermQuery(
                 terms=terms,
-                k=query.k or limits.candidates,
+                k=k,
                 after=query.after,
                 min_overlap=query.min_overlap or None,
                 as_of=query.as_of if query.HasField("as_of") else None,

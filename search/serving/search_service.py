@@ -75,6 +75,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
     ) -> pb.SearchMoreResponse:
         """The next candidates of images already inserted."""
         with self._items("SearchMore", len(request.queries), context):
+            self._limits.check_more(request.queries)
             found = self._index.search_more([MoreQuery(query.place, query.after) for query in request.queries])
             self._metrics.searched("more", found)
             response = pb.SearchMoreResponse()

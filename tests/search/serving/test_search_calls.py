@@ -85,6 +85,10 @@ TOO_MUCH = [
     ([pb.SearchQuery()], "query 0 names neither"),
     ([pb.SearchQuery(image_id="a0"), pb.SearchQuery(image_id="a1", k=10_001)], "query 1: k is at most 10000"),
     ([pb.SearchQuery(image_id="a0", after=1_000_001)], "query 0: at most 1000000 candidates are passed over"),
+    (
+        [pb.SearchQuery(image_id="a0", after=900_000, k=1), *[pb.SearchQuery(image_id="a1")] * 11],
+        "12 queries of which one goes up to candidate 900001 .* need 10800012 places, a call has at most 10000000",
+    ),
     ([pb.SearchQuery(image_id="a0", k=4_000)], r"at most 3799 candidates together, not 4000"),
     ([pb.SearchQuery(image_id="a0")] * 1025, "at most 693 items, not 1025"),
     ([pb.SearchQuery(vector=pb.Vector(element_type=FLOAT32, data=b"1234"))], "vector 0: .* 4 bytes, 24 elements"),
@@ -102,6 +106,24 @@ def test_what_asks_for_too_much_or_makes_no_sense_is_refused(filled: House) -> N
         with pytest.raises(RefusedError, match=message):
             filled.client.search(queries)
     assert list(filled.client.search([]).answers) == []
+
+
+def test_further_candidates_are_bounded_as_free_searches_are(filled: House) -> None:
+    for queries, message in (
+        (
+            [pb.MoreQuery(place=7), pb.MoreQuery(place=7, after=2**32 - 1)],
+            "query 1: at most 1000000 .*, not 4294967295",
+        ),
+        ([pb.MoreQuery(place=7, after=1_000_001)], "query 0: at most 1000000 candidates are passed over, not 1000001"),
+        (
+            [pb.MoreQuery(place=7, after=900_000), *[pb.MoreQuery(place=6)] * 11],
+            "12 queries of which one goes up to candidate 900005 .* need 10800060 places, a call has at most 10000000",
+        ),
+    ):
+        with pytest.raises(RefusedError, match=message):
+            filled.client.search_more(queries)
+    far = filled.client.search_more([pb.MoreQuery(place=7, after=1_000_000)] * 9).answers
+    assert [one.exhausted for one in far] == [True] * 9
 
 
 def test_get_tells_place_version_and_code_of_what_was_placed(filled: House) -> None:
