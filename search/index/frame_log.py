@@ -1,7 +1,8 @@
 """An append-only file of frames: acknowledged means synced, a torn tail is cut, a damaged middle is refused.
 
 One writer appends one frame at a time and syncs it before the next, so a crash can only tear the last frame. Damage
-with an intact frame behind it is something else: no crash makes it, and going on would lose acknowledged records.
+with anything behind it, there or in a later log, is something else: no crash makes it, and going on would lose
+acknowledged records. Without sync a crash of the machine may; what follows then rests on what is lost.
 """
 
 from __future__ import annotations
@@ -56,11 +57,14 @@ class FrameLog:
         """Bytes of all intact frames."""
         return self._size
 
-    def replay(self) -> Iterator[bytes]:
+    def replay(self, whole: bool = False) -> Iterator[bytes]:
         """All frames, in order; a torn tail is cut off the file.
 
+        Args:
+            whole: Later logs go on behind this one, so that it has no torn tail.
+
         Raises:
-            IndexDamagedError: A frame is damaged and an intact one follows.
+            IndexDamagedError: A frame is damaged and something follows. The file is as it was.
         """
         with self.path.open("rb", buffering=2**20) as file:
             end = os.fstat(file.fileno()).st_size
@@ -71,7 +75,7 @@ class FrameLog:
                 if length is not None and self._size + HEADER_BYTES + length <= end:
                     frame += file.read(length)
                 if not is_intact(frame):
-                    self._end_at(end)
+                    self._end_at(end, whole)
                     break
                 self._size += len(frame)
                 yield frame
@@ -121,7 +125,7 @@ class FrameLog:
         except OSError as error:
             log.warning("%s keeps a half-written tail until the next write: %s", self.path, error.strerror)
 
-    def _end_at(self, end: int) -> None:
+    def _end_at(self, end: int, whole: bool) -> None:
         """The frames end before the file does: at zeros that were written ahead, or in a torn tail, which is cut."""
         tail = os.pread(self._file, end - self._size, self._size)
         if tail.count(0) == len(tail):
@@ -132,6 +136,12 @@ class FrameLog:
             raise IndexDamagedError(
                 f"{self.path} is damaged at byte {self._size} (intact again from byte {self._size + later}): "
                 "restore the folder from a copy, or delete it and build the index anew"
+            )
+        if whole:
+            raise IndexDamagedError(
+                f"{self.path} is damaged from byte {self._size} to its end, byte {end}, and later logs go on behind "
+                "it: no crash does that, or only one of the machine where `sync` is off. Restore the folder from a "
+                "copy, or delete it and build the index anew"
             )
         self._cut_back()
         log.warning("%s: cut a torn tail of %d bytes at byte %d", self.path, end - self._size, self._size)

@@ -43,9 +43,17 @@ class LogChain:
         return max(self._logs)
 
     def replay(self) -> Iterator[tuple[str, bytes]]:
-        """All frames in order, each with a word on where it ends; torn tails are cut."""
-        for one in self._logs.values():
-            for frame in one.replay():
+        """All frames in order, each with a word on where it ends; a torn tail of the last log is cut.
+
+        The last one is the last that is not empty: a log that could not be begun may be left empty behind one that
+        went on growing.
+
+        Raises:
+            IndexDamagedError: A log is damaged where no crash damages it.
+        """
+        last = max((number for number, one in self._logs.items() if one.path.stat().st_size > 0), default=0)
+        for number, one in self._logs.items():
+            for frame in one.replay(whole=number < last):
                 yield f"{one.path} before byte {one.size}", frame
 
     def append(self, frame: bytes) -> None:
