@@ -11,9 +11,9 @@ The checksum covers the 12 bytes before it and the payload. Kind 1, the records 
     | terms (m, groups) of term bytes each | codes (m, code bytes)
 
 with one effect per record: it placed an image (its terms and code follow among the inserts), it placed a version that
-cannot be searched, or it only passed its offset (version 0, no id). Kind 2, one image hidden:
+cannot be searched, or it only passed its offset (version 0, no id). Kind 2, images hidden by one call, at least one:
 
-    place i64 | hidden from i64
+    places i64[n] | hidden from i64
 """
 
 from __future__ import annotations
@@ -61,7 +61,6 @@ HEADER_BYTES = _HEADER.size + _CHECKSUM.size
 """Bytes of a frame before its payload."""
 
 _BATCH = struct.Struct("<qIIHHBB")
-_HIDDEN = struct.Struct("<qq")
 
 
 _TERM_TYPES: dict[int, type[np.unsignedinteger[Any]]] = {1: np.uint8, 2: np.uint16, 4: np.uint32}
@@ -108,16 +107,17 @@ class AppliedBatch:
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
-    """The image at `place` is hidden from all places after `hidden_from`."""
+    """The images at `places` are hidden from all places after `hidden_from`."""
 
-    place: int
+    places: tuple[int, ...]
     hidden_from: int
 
 
 def encode_frame(content: AppliedBatch | Hidden) -> bytes:
     """One frame, ready to be appended."""
     if isinstance(content, Hidden):
-        kind, payload = _Kind.HIDDEN, _HIDDEN.pack(content.place, content.hidden_from)
+        numbers = (*content.places, content.hidden_from)
+        kind, payload = _Kind.HIDDEN, struct.pack(f"<{len(numbers)}q", *numbers)
     else:
         kind, payload = _Kind.BATCH, _encode_batch(content)
     header = _HEADER.pack(MAGIC, FORMAT_VERSION, kind, len(payload))
@@ -165,7 +165,7 @@ def decode_frame(frame: bytes) -> AppliedBatch | Hidden:
     payload = memoryview(frame)[HEADER_BYTES:]
     try:
         if kind == _Kind.HIDDEN:
-            return Hidden(*_HIDDEN.unpack(payload))
+            return _decode_hidden(payload)
         if kind == _Kind.BATCH:
             return _decode_batch(payload)
     except (struct.error, ValueError, KeyError) as error:
@@ -199,6 +199,13 @@ def _encode_batch(batch: AppliedBatch) -> bytes:
             batch.codes.tobytes(),
         )
     )
+
+
+def _decode_hidden(payload: memoryview) -> Hidden:
+    *places, hidden_from = struct.unpack(f"<{len(payload) // 8}q", payload)
+    if not places:
+        raise ValueError("no place is hidden")
+    return Hidden(tuple(places), hidden_from)
 
 
 def _decode_batch(payload: memoryview) -> AppliedBatch:

@@ -157,14 +157,25 @@ class SegmentedIndex(TermIndex):
                 raise RefusedError(
                     f"cannot hide place {place}: the last record applied has offset {self._position.offset}", place
                 )
-            self._hide(place)
+            at = self._store.state.place_of(place)
+            if at is not None and self._in_sight(*at):
+                self._hide([place])
 
-    def delete(self, image_id: ImageId) -> bool:
+    def delete(self, image_ids: Sequence[ImageId]) -> list[bool]:
         """See `TermIndex`."""
         with self._writer:
             self._check_open()
-            (placements,) = self._store.state.placements([image_id])
-            return bool(placements) and self._hide(placements[-1].place)
+            hidden: dict[int, None] = {}
+            deleted = []
+            for placements in self._store.state.placements(image_ids):
+                last = placements[-1] if placements else None
+                found = last is not None and last.place not in hidden and self._in_sight(last.source, last.entry)
+                deleted.append(found)
+                if last is not None and found:
+                    hidden[last.place] = None
+            if hidden:
+                self._hide(list(hidden))
+            return deleted
 
     def release(self, offset: int) -> None:
         """See `TermIndex`."""
@@ -218,19 +229,15 @@ class SegmentedIndex(TermIndex):
             self._store.rotate(self._position)
             self._housekeeping.wake()
 
-    def _hide(self, place: int) -> bool:
-        """Hides what lies at a place; whether it was in sight."""
-        state = self._store.state
-        at = state.place_of(place)
-        if at is None:
-            return False
-        source = state.sources[at[0]]
-        seen_by = source.last_seen_by(at[1])
-        if not source.is_searchable(at[1]) or (seen_by is not None and seen_by <= self._position.offset):
-            return False
-        hidden = Hidden(place, self._position.offset)
+    def _in_sight(self, number: int, entry: int) -> bool:
+        """Whether a search from the next place can find an entry of a source."""
+        source = self._store.state.sources[number]
+        seen_by = source.last_seen_by(entry)
+        return source.is_searchable(entry) and (seen_by is None or seen_by > self._position.offset)
+
+    def _hide(self, places: Sequence[int]) -> None:
+        hidden = Hidden(tuple(places), self._position.offset)
         self._write(encode_frame(hidden), lambda: self._apply_hidden(hidden))
-        return True
 
     def _write(self, frame: bytes, apply: Callable[[], None]) -> None:
         self._store.append(frame)
@@ -241,7 +248,7 @@ class SegmentedIndex(TermIndex):
             raise
 
     def _apply_hidden(self, hidden: Hidden) -> None:
-        self._images -= self._hide_entry(hidden.place, hidden.hidden_from)
+        self._images -= sum(self._hide_entry(place, hidden.hidden_from) for place in hidden.places)
 
     def _apply_batch(self, batch: AppliedBatch, placed: dict[ImageId, list[Placement]]) -> None:
         """Applies a batch; `placed`, what was placed of its images before, grows by what it places."""
@@ -271,8 +278,9 @@ class SegmentedIndex(TermIndex):
         for where, frame in self._store.replay():
             content = decode_frame(frame)
             if isinstance(content, Hidden):
-                if self._store.state.place_of(content.place) is None:
-                    raise IndexDamagedError(f"{where}: place {content.place} is hidden but was never inserted")
+                missing = [place for place in content.places if self._store.state.place_of(place) is None]
+                if missing:
+                    raise IndexDamagedError(f"{where}: place {missing[0]} is hidden but was never inserted")
                 self._apply_hidden(content)
                 continue
             expected = self._position.offset + 1

@@ -291,8 +291,11 @@ class TermIndex(ABC):
         """
 
     @abstractmethod
-    def delete(self, image_id: ImageId) -> bool:
-        """Hides the latest version of an image as `hide` does; says whether it was in sight before.
+    def delete(self, image_ids: Sequence[ImageId]) -> list[bool]:
+        """Hides the latest versions of images as `hide` does, all in one write.
+
+        Returns:
+            For each whether it was in sight before; False for one that was named earlier in the call.
 
         Raises:
             UnavailableError: It could not be written; nothing was hidden.

@@ -72,10 +72,11 @@ class SearchClient(RpcClient):
         return response
 
     def hide(self, place: int) -> None:
-        """Hides an inserted image from all places after the last record applied.
+        """Hides an inserted image from all places after the last record applied: as the stream, or with the token.
 
         Raises:
             RefusedError: The place was not applied yet.
+            DeniedError: Another caller than the stream did not bring the server's token.
             UnavailableError: The server is down, too slow or cannot write.
             FaultError: The server failed on this call.
         """

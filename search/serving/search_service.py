@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import grpc
 
+from search.callers import Caller
 from search.index.errors import IndexBrokenError
 from search.index.interface import NO_PLACE, Answer, MoreQuery, TermIndex
 from search.serving import search_pb2 as pb
@@ -87,7 +88,9 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         self, request: pb.HideRequest, context: grpc.ServicerContext
     ) -> pb.HideResponse:
         """Hides an inserted image from all later places."""
-        with self._metrics.call("Hide"), self._watched():
+        with self._items("Hide", 1, context) as caller, self._watched():
+            if caller is not Caller.STREAM:
+                self._gate.check_token(context)
             self._index.hide(request.place)
             self._metrics.hidden.inc()
             return pb.HideResponse()
@@ -139,7 +142,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         """Hides images by hand."""
         with self._items("Delete", len(request.image_ids), context), self._watched():
             self._gate.check_token(context)
-            deleted = [self._index.delete(ImageId(image_id)) for image_id in request.image_ids]
+            deleted = self._index.delete([ImageId(image_id) for image_id in request.image_ids])
             self._metrics.deleted.inc(sum(deleted))
             return pb.DeleteResponse(deleted=deleted)
 
@@ -167,12 +170,12 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
             return pb.ReleaseResponse()
 
     @contextmanager
-    def _items(self, method: str, items: int, context: grpc.ServicerContext) -> Iterator[None]:
-        """A call that asks for so many items: counted, checked, let in."""
+    def _items(self, method: str, items: int, context: grpc.ServicerContext) -> Iterator[Caller]:
+        """A call that asks for so many items: counted, checked, let in; the class of its caller."""
         with self._metrics.call(method):
             self._limits.check_items(items)
-            with self._gate.enter(context, items):
-                yield
+            with self._gate.enter(context, items) as caller:
+                yield caller
 
     @contextmanager
     def _watched(self) -> Iterator[None]:

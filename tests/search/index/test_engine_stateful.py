@@ -139,12 +139,15 @@ class IndexBesideOracle(RuleBasedStateMachine):
             self.index.hide(place)
             self.oracle.hide(place)
 
-    @rule(image_id=IDS.map(ImageId))
-    def delete(self, image_id: ImageId) -> None:
-        before = self.oracle.stored(image_id)
-        assert self.index.delete(image_id) == (before is not None and not before.hidden)
-        if before is not None:
-            self.oracle.hide(before.place)
+    @rule(image_ids=st.lists(IDS.map(ImageId), max_size=4))
+    def delete(self, image_ids: list[ImageId]) -> None:
+        expected = []
+        for image_id in image_ids:
+            before = self.oracle.stored(image_id)
+            expected.append(before is not None and not before.hidden)
+            if before is not None:
+                self.oracle.hide(before.place)
+        assert self.index.delete(image_ids) == expected
 
     @rule()
     def tidy(self) -> None:

@@ -13,7 +13,7 @@ from search.index.codec import HEADER_BYTES, Hidden, encode_frame
 from search.index.errors import IndexDamagedError
 from search.index.frame_log import FrameLog
 
-FRAMES = [encode_frame(Hidden(number, number + 7)) for number in range(4)]
+FRAMES = [encode_frame(Hidden((number,), number + 7)) for number in range(4)]
 LENGTH = len(FRAMES[0])
 
 

@@ -64,9 +64,12 @@ def test_batches_come_back(batch: AppliedBatch) -> None:
         assert there.shape == back.shape
 
 
-@given(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1))
-def test_hides_come_back(place: int, hidden_from: int) -> None:
-    assert decode_frame(encode_frame(Hidden(place, hidden_from))) == Hidden(place, hidden_from)
+PLACES = st.integers(0, 2**63 - 1)
+
+
+@given(st.lists(PLACES, min_size=1).map(tuple), PLACES)
+def test_hides_come_back(places: tuple[int, ...], hidden_from: int) -> None:
+    assert decode_frame(encode_frame(Hidden(places, hidden_from))) == Hidden(places, hidden_from)
 
 
 @given(batches(), st.data())
@@ -127,5 +130,6 @@ def test_intact_frames_without_sense_are_refused() -> None:
             decode_frame(frame_with(bad))
     with pytest.raises(IndexDamagedError, match="kind 9"):
         decode_frame(frame_with(payload, kind=9))
-    with pytest.raises(IndexDamagedError):
-        decode_frame(frame_with(b"123", kind=2))
+    for bad in (b"", b"123", bytes(8), bytes(17)):
+        with pytest.raises(IndexDamagedError):
+            decode_frame(frame_with(bad, kind=2))

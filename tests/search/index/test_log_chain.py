@@ -14,7 +14,7 @@ from search.index.log_chain import LogChain
 from search.index.manifest import log_name
 from tests.search.index.index_oracle import LOG, index_settings, insert
 
-FRAMES = [encode_frame(Hidden(number, number)) for number in range(6)]
+FRAMES = [encode_frame(Hidden((number,), number)) for number in range(6)]
 LENGTH = len(FRAMES[0])
 
 

@@ -156,8 +156,8 @@ def test_what_is_released_is_merged_away(tmp_path: Path) -> None:
     index.insert_and_search(LOG, [insert(place, f"i{place}", 1, (1, 1, 1, 1)) for place in range(20)])
     index.tidy()
     for place in range(10):
-        assert index.delete(ImageId(f"i{place}"))
-        assert not index.delete(ImageId(f"i{place}"))
+        assert index.delete([ImageId(f"i{place}")]) == [True]
+        assert index.delete([ImageId(f"i{place}")]) == [False]
     before = index.stats()
     assert (before.images, before.entries, before.segments) == (10, 20, 1)
     index.tidy()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from search.callers import Caller
 from search.errors import BusyError, DeniedError, MismatchError, RefusedError
 from search.index.errors import IndexLockedError
 from search.index.home import IndexHome
@@ -156,12 +157,26 @@ def test_a_delete_in_the_order_hides_from_later_places_only(filled: House) -> No
 def test_writes_of_people_need_the_token(filled: House) -> None:
     for token in ("", "wrong"):
         stranger = SearchClient(filled.client.address, 30.0, MAX_MESSAGE_BYTES, token=token)
-        for write in (lambda c=stranger: c.delete(["a0"]), lambda c=stranger: c.snapshot("one", 10.0)):
+        for write in (
+            lambda c=stranger: c.delete(["a0"]),
+            lambda c=stranger: c.hide(0),
+            lambda c=stranger: c.snapshot("one", 10.0),
+        ):
             with pytest.raises(DeniedError, match="api_token"):
                 write()
         assert stranger.get(["a0"]).images[0].place == 0
         stranger.close()
     assert not filled.client.get(["a0"]).images[0].hidden
+
+
+def test_the_stream_hides_without_a_token_and_is_let_in_like_its_other_calls(filled: House) -> None:
+    before = filled.metrics()
+    stream = SearchClient(filled.client.address, 30.0, MAX_MESSAGE_BYTES, Caller.STREAM)
+    stream.hide(0)
+    stream.close()
+    assert filled.client.get(["a0"]).images[0].hidden
+    admitted = 'neardup_search_admitted_items_total{caller="stream"}'
+    assert filled.metrics()[admitted] == before[admitted] + 1
 
 
 def test_stats_tell_size_position_and_drift(filled: House) -> None:

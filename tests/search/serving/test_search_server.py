@@ -306,7 +306,9 @@ def test_the_program_survives_kill_9_and_stops_gracefully(tmp_path: Path, start:
     client = SearchClient(f"127.0.0.1:{first.port}", 30.0, MAX_MESSAGE_BYTES)
     entries = [entry(place, f"i{place}", place // 3, near=place / 500) for place in range(30)]
     response = client.insert_and_search(LOG, entries)
-    client.hide(4)
+    stream = SearchClient(client.address, 30.0, MAX_MESSAGE_BYTES, Caller.STREAM)
+    stream.hide(4)
+    stream.close()
     boot = client.boot_id
     first.process.kill()
     first.process.wait()
