@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from search.errors import BadInputError, LogGapError, RefusedError, UnavailableError
+from search.index import storehouse
 from search.index.engine import SegmentedIndex
 from search.index.errors import IndexBrokenError
 from search.index.interface import NO_PLACE, Answer, MoreQuery, Skip
@@ -77,8 +80,8 @@ def test_pages_of_any_size_make_the_same_whole(tmp_path: Path) -> None:
 
 
 def test_a_repeat_after_ten_thousand_later_inserts_is_answered_as_ever(tmp_path: Path) -> None:
-    settings = index_settings(candidates=5)
-    index = SegmentedIndex(tmp_path / "index", settings)
+    settings = index_settings(candidates=5, seal_entries=300, merge_fan=2)
+    index = SegmentedIndex(tmp_path / "index", settings, background=False)
     random = np.random.RandomState(5)
     early = [insert(place, f"early-{place}", 1, random.randint(0, 4, 4).tolist()) for place in range(64)]
     before = index.insert_and_search(LOG, early)
@@ -102,12 +105,28 @@ def test_a_repeat_after_ten_thousand_later_inserts_is_answered_as_ever(tmp_path:
         assert [answer.found.candidates() for answer in answers] == [a.found.candidates() for a in expected]
 
     check(index, 10_065)
+    assert min(housework(index)) > 0
+    check(index, 10_128)
     images = index.images
     index.close()
-    index = SegmentedIndex(tmp_path / "index", settings)
+    index = SegmentedIndex(tmp_path / "index", settings, background=False)
     assert index.images == images == 10_063
-    check(index, 10_128)
+    check(index, 10_191)
+    for start in range(10_254, 11_154, 300):
+        index.insert_and_search(LOG, [insert(start + row, f"last-{start + row}") for row in range(300)])
+    assert min(housework(index)) > 0
+    check(index, 11_154)
     index.close()
+
+
+def housework(index: SegmentedIndex) -> tuple[int, int]:
+    """All that there is to seal and to merge; how often."""
+    sealed = merged = 0
+    while index._store.seal():
+        sealed += 1
+    while index._store.merge():
+        merged += 1
+    return sealed, merged
 
 
 def test_a_new_version_hides_the_old_one_from_later_places_only(index: SegmentedIndex) -> None:
@@ -218,6 +237,8 @@ def test_a_full_disk_refuses_the_batch_and_is_no_harm_later(tmp_path: Path, monk
             index.insert_and_search(LOG, [insert(1, "b", 1, SAME)])
         with pytest.raises(UnavailableError, match="No space left"):
             index.hide(0)
+        with pytest.raises(UnavailableError, match="No space left"):
+            index.delete([ImageId("a")])
         # What is there can still be read.
         assert index.search_more([MoreQuery(0, 0)])[0].exhausted
         assert names(index.insert_and_search(LOG, [insert(0, "a", 1, SAME)])[0]) == []
@@ -247,6 +268,28 @@ def test_an_index_that_differs_from_its_log_takes_nothing_more(tmp_path: Path, m
     index.close()
 
 
+def test_a_delete_of_many_images_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = replace(index_settings(seal_entries=20), sync=True)
+    index = SegmentedIndex(tmp_path / "index", settings, background=False)
+    index.insert_and_search(LOG, [insert(place, f"i{place}", 1, SAME) for place in range(30)])
+    index.hide(4)
+    synced: list[int] = []
+    sync = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda file: (synced.append(file), sync(file)))
+    ids = [ImageId(f"i{place}") for place in (1, 25, 4, 1, 3, 99)]
+    assert index.delete(ids) == [True, True, False, False, True, False]
+    assert len(synced) == 1
+    assert index.delete(ids) == [False] * 6
+    assert index.delete([]) == []
+    assert len(synced) == 1
+    for _ in range(2):
+        assert index.images == 26
+        assert [one is not None and one.hidden for one in index.get(ids)] == [True, True, True, True, True, False]
+        index.close()
+        index = SegmentedIndex(tmp_path / "index", settings, background=False)
+    index.close()
+
+
 def test_terms_are_those_of_the_version_placed_last(tmp_path: Path) -> None:
     index = SegmentedIndex(tmp_path / "index", index_settings())
     index.insert_and_search(
@@ -272,8 +315,13 @@ def test_a_closed_index_says_so(tmp_path: Path) -> None:
             call()
 
 
-def test_readers_get_the_same_answers_while_the_writer_writes(tmp_path: Path) -> None:
-    index = SegmentedIndex(tmp_path / "index", index_settings(candidates=20))
+@pytest.mark.parametrize(("seal_entries", "merge_fan"), [(8192, 4), (150, 2)])
+def test_readers_get_the_same_answers_while_the_writer_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seal_entries: int, merge_fan: int
+) -> None:
+    monkeypatch.setattr(storehouse, "_ROOM_WAIT_S", 120.0)  # the first to seal may have to compile the kernels
+    settings = index_settings(candidates=20, seal_entries=seal_entries, merge_fan=merge_fan)
+    index = SegmentedIndex(tmp_path / "index", settings)
     random = np.random.RandomState(11)
     early = [insert(place, f"e{place}", 1, random.randint(0, 4, 4).tolist()) for place in range(200)]
     expected = [answer.found.candidates() for answer in index.insert_and_search(LOG, early)]
@@ -298,14 +346,18 @@ def test_readers_get_the_same_answers_while_the_writer_writes(tmp_path: Path) ->
     readers = [threading.Thread(target=read, args=(seed,)) for seed in range(3)]
     for reader in readers:
         reader.start()
-    # Far enough that the columns grow twice, with new versions and hides of what the readers see.
+    # Far enough that the columns grow twice, or that many segments are sealed and merged, with new versions and hides
+    # of what the readers see.
     for start in range(200, 4_200, 100):
         terms = random.randint(0, 4, (100, 4)).tolist()
         ids = [f"e{row}" if row % 3 == 0 else f"l{start + row}" for row in range(100)]
         index.insert_and_search(LOG, [insert(start + r, ids[r], 2 + start // 100, terms[r]) for r in range(100)])
         index.hide(start // 100)
+    index.tidy()
     done.set()
     for reader in readers:
         reader.join()
     assert wrong == []
+    stats = index.stats()
+    assert (stats.entries - stats.tail) // 200 > 2 * stats.segments or seal_entries == 8192  # many became few
     index.close()
