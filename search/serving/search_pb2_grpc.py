@@ -111,7 +111,8 @@ class TermSearchServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Hide(self, request, context):
-        """Hides an inserted image from all later places (the scorer could not take it).
+        """Hides an inserted image from all later places (the scorer could not take it). The stream's; of any other caller it
+        needs the metadata `token`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,9 @@ class TermSearchStub:
         search.serving.search_pb2.HideRequest,
         search.serving.search_pb2.HideResponse,
     ]
-    """Hides an inserted image from all later places (the scorer could not take it)."""
+    """Hides an inserted image from all later places (the scorer could not take it). The stream's; of any other caller it
+    needs the metadata `token`.
+    """
 
     Describe: grpc.UnaryUnaryMultiCallable[
         search.serving.search_pb2.DescribeRequest,
@@ -103,7 +105,9 @@ class TermSearchAsyncStub:
         search.serving.search_pb2.HideRequest,
         search.serving.search_pb2.HideResponse,
     ]
-    """Hides an inserted image from all later places (the scorer could not take it)."""
+    """Hides an inserted image from all later places (the scorer could not take it). The stream's; of any other caller it
+    needs the metadata `token`.
+    """
 
     Describe: grpc.aio.UnaryUnaryMultiCallable[
         search.serving.search_pb2.DescribeRequest,
@@ -172,7 +176,9 @@ class TermSearchServicer(metaclass=abc.ABCMeta):
         request: search.serving.search_pb2.HideRequest,
         context: _ServicerContext,
     ) -> typing.Union[search.serving.search_pb2.HideResponse, collections.abc.Awaitable[search.serving.search_pb2.HideResponse]]:
-        """Hides an inserted image from all later places (the scorer could not take it)."""
+        """Hides an inserted image from all later places (the scorer could not take it). The stream's; of any other caller it
+        needs the metadata `token`.
+        """
 
     @abc.abstractmethod
     def Describe(
