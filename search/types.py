@@ -178,3 +178,5 @@ class Decision:
     created_at_ms: int = 0
     arrived_at_ms: int = 0
     decided_at_ms: int = 0
+    cut: bool = False
+    """The search reached the bound on its work: younger images of long posting lists were no candidates."""

@@ -1,6 +1,7 @@
 """The bytes of every key and value on disk. All numbers are big-endian and of fixed width, so byte order is scan order.
 
-Text is UTF-8 with a u16 length before it. `?` marks a part that one of the flags says is there.
+Text is UTF-8 with a u16 length before it. `?` marks a part that one of the flags says is there. Flags: 1 score,
+2 matched, 4 old head; 8, without a part, that the search was cut.
 
     family       key                              value
     images       id                               u64 version, i64 place, u64 edge sequence, text head,
@@ -66,7 +67,7 @@ _CLUSTER = struct.Struct(">Qq")
 _HISTORY = struct.Struct(">QqqqqqBBd")
 _STATE = struct.Struct(">qIQQQQQQ")
 
-_HAS_SCORE, _HAS_MATCHED, _HAS_OLD_HEAD = 1, 2, 4
+_HAS_SCORE, _HAS_MATCHED, _HAS_OLD_HEAD, _CUT = 1, 2, 4, 8
 
 _CAUSES: Final = {Cause.FOUNDED: 1, Cause.MATCHED: 2, Cause.ADOPTED: 3, Cause.KEPT: 4, Cause.UNSCORED: 5}
 _CAUSE_OF: Final = {number: cause for cause, number in _CAUSES.items()}
@@ -92,10 +93,10 @@ def _id_of_key(what: str, key: bytes) -> ImageId:
     return ImageId(text)
 
 
-def _flags(score: float | None, matched: ImageId | None, old_head: ImageId | None = None) -> int:
+def _flags(score: float | None, matched: ImageId | None, cut: bool, old_head: ImageId | None = None) -> int:
     has_score = _HAS_SCORE if score is not None else 0
     has_matched = _HAS_MATCHED if matched is not None else 0
-    return has_score | has_matched | (_HAS_OLD_HEAD if old_head is not None else 0)
+    return has_score | has_matched | (_HAS_OLD_HEAD if old_head is not None else 0) | (_CUT if cut else 0)
 
 
 def _cause(cursor: Cursor, number: int) -> Cause:
@@ -125,7 +126,7 @@ def encode_image(image: ImageRecord) -> bytes:
                 image.created_at_ms,
                 image.arrived_at_ms,
                 _CAUSES[image.cause],
-                _flags(image.score, image.matched),
+                _flags(image.score, image.matched, image.cut),
                 image.score or 0.0,
             ),
             b"" if image.matched is None else _text(image.matched),
@@ -146,7 +147,7 @@ def decode_image(key: bytes, value: bytes) -> ImageRecord:
     version, place, edge_sequence = cursor.numbers(_IMAGE)
     head = cursor.id()
     decided, created, arrived, cause, flags, score = cursor.numbers(_VERDICT)
-    if flags & ~(_HAS_SCORE | _HAS_MATCHED):
+    if flags & ~(_HAS_SCORE | _HAS_MATCHED | _CUT):
         raise cursor.damage(f"it has the flags {flags}")
     matched = cursor.id() if flags & _HAS_MATCHED else None
     versions = Versions(cursor.text(), cursor.text())
@@ -164,6 +165,7 @@ def decode_image(key: bytes, value: bytes) -> ImageRecord:
         arrived_at_ms=arrived,
         versions=versions,
         edge_sequence=edge_sequence,
+        cut=bool(flags & _CUT),
     )
 
 
@@ -282,7 +284,7 @@ def encode_history(entry: HistoryEntry) -> bytes:
                 entry.created_at_ms,
                 entry.arrived_at_ms,
                 _CAUSES[entry.cause],
-                _flags(entry.score, entry.matched, entry.old_head),
+                _flags(entry.score, entry.matched, entry.cut, entry.old_head),
                 entry.score or 0.0,
             ),
             _text(entry.image_id),
@@ -304,7 +306,7 @@ def decode_history(key: bytes, value: bytes) -> HistoryEntry:
     number = decode_number("history", key)
     cursor = Cursor(f"the history entry {number}", value)
     version, place, offset, decided, created, arrived, cause, flags, score = cursor.numbers(_HISTORY)
-    if flags & ~(_HAS_SCORE | _HAS_MATCHED | _HAS_OLD_HEAD):
+    if flags & ~(_HAS_SCORE | _HAS_MATCHED | _HAS_OLD_HEAD | _CUT):
         raise cursor.damage(f"it has the flags {flags}")
     image_id, new_head = cursor.id(), cursor.id()
     old_head = cursor.id() if flags & _HAS_OLD_HEAD else None
@@ -326,6 +328,7 @@ def decode_history(key: bytes, value: bytes) -> HistoryEntry:
         created_at_ms=created,
         arrived_at_ms=arrived,
         versions=versions,
+        cut=bool(flags & _CUT),
     )
 
 

@@ -40,6 +40,8 @@ class ImageRecord:
     arrived_at_ms: int
     versions: Versions
     edge_sequence: int
+    cut: bool = False
+    """The search that led to the verdict reached the bound on its work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,8 @@ class HistoryEntry:
     created_at_ms: int
     arrived_at_ms: int
     versions: Versions
+    cut: bool = False
+    """The search that caused the move reached the bound on its work."""
 
 
 @dataclass(frozen=True, slots=True)

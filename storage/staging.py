@@ -235,6 +235,7 @@ def _moved(decision: Decision, move: Move, image: ImageRecord | None, sequence: 
         arrived_at_ms=arrived_at_ms,
         versions=decision.versions,
         edge_sequence=sequence,
+        cut=decision.cut,
     )
 
 

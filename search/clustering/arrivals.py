@@ -47,6 +47,8 @@ class Arrival:
     score_vector: bytes
     created_at_ms: int
     arrived_at_ms: int
+    cut: bool = False
+    """The search reached the bound on its work. It is the same on every page: terms and place decide it."""
 
     def __post_init__(self) -> None:
         if self.unscored:

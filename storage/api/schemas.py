@@ -63,6 +63,7 @@ class ImageOut(_Out):
     decided_at: str = Field(description="ISO 8601, UTC.")
     version: int
     versions: VersionsOut
+    cut: bool = Field(description="The search reached the bound on its work: younger images were left out.")
 
     @staticmethod
     def of(image: ImageRecord) -> ImageOut:
@@ -77,6 +78,7 @@ class ImageOut(_Out):
             decided_at=iso(image.decided_at_ms),
             version=image.version,
             versions=VersionsOut(model=image.versions.model, index=image.versions.index),
+            cut=image.cut,
         )
 
 

@@ -61,6 +61,7 @@ def decision_message(decision: Decision) -> pb.Decision:
         created_at_ms=decision.created_at_ms,
         arrived_at_ms=decision.arrived_at_ms,
         decided_at_ms=decision.decided_at_ms,
+        cut=decision.cut,
     )
 
 
@@ -90,6 +91,7 @@ def read_decision(message: pb.Decision) -> Decision:
         created_at_ms=message.created_at_ms,
         arrived_at_ms=message.arrived_at_ms,
         decided_at_ms=message.decided_at_ms,
+        cut=message.cut,
     )
 
 

@@ -161,6 +161,7 @@ class Decision(google.protobuf.message.Message):
     CREATED_AT_MS_FIELD_NUMBER: builtins.int
     ARRIVED_AT_MS_FIELD_NUMBER: builtins.int
     DECIDED_AT_MS_FIELD_NUMBER: builtins.int
+    CUT_FIELD_NUMBER: builtins.int
     offset: builtins.int
     checksum: builtins.int
     outcome: builtins.str
@@ -175,6 +176,8 @@ class Decision(google.protobuf.message.Message):
     created_at_ms: builtins.int
     arrived_at_ms: builtins.int
     decided_at_ms: builtins.int
+    cut: builtins.bool
+    """the search for the image reached the bound on its work"""
     @property
     def moves(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Move]: ...
     def __init__(
@@ -195,8 +198,9 @@ class Decision(google.protobuf.message.Message):
         created_at_ms: builtins.int = ...,
         arrived_at_ms: builtins.int = ...,
         decided_at_ms: builtins.int = ...,
+        cut: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["arrived_at_ms", b"arrived_at_ms", "checksum", b"checksum", "created_at_ms", b"created_at_ms", "decided_at_ms", b"decided_at_ms", "image_id", b"image_id", "index_version", b"index_version", "model_version", b"model_version", "moves", b"moves", "offset", b"offset", "outcome", b"outcome", "place", b"place", "score_code", b"score_code", "score_vector", b"score_vector", "search_vector", b"search_vector", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["arrived_at_ms", b"arrived_at_ms", "checksum", b"checksum", "created_at_ms", b"created_at_ms", "cut", b"cut", "decided_at_ms", b"decided_at_ms", "image_id", b"image_id", "index_version", b"index_version", "model_version", b"model_version", "moves", b"moves", "offset", b"offset", "outcome", b"outcome", "place", b"place", "score_code", b"score_code", "score_vector", b"score_vector", "search_vector", b"search_vector", "version", b"version"]) -> None: ...
 
 global___Decision = Decision
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,15 @@ from operators.score import ScoreFunction
 from operators.search import SearchFunction
 from operators.service import ServerAddress
 from search.dead_letters import BadRecord, Reason, parse_dead_letter
+from search.index.settings import DEFAULT_MAX_POSTINGS
 from search.protos.events_pb2 import JoinedRecord
 from search.serving.rpc import Listen, RpcServer
 from search.serving.search_pb2_grpc import add_TermSearchServicer_to_server
 from search.serving.search_server import build_service, open_index
 from search.types import ImageId
+from storage.api.schemas import ImageOut
 from storage.memory import MemoryStore
+from storage.serving.assignments import message_of
 from storage.serving.metrics import StorageMetrics
 from storage.serving.service import StorageService
 from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
@@ -45,6 +50,7 @@ class Town:
     def __init__(self, folder: Path, scorer: FakeScorer) -> None:
         self._ports = free_ports(4)
         self._folder = folder
+        self.max_postings = DEFAULT_MAX_POSTINGS
         self.store = MemoryStore()
         self.scorer = scorer
         self.clock = FakeClock()
@@ -62,7 +68,7 @@ class Town:
 
     def start(self) -> None:
         """Both servers, with new boot ids."""
-        settings = server_settings(self._folder / "index")
+        settings = replace(server_settings(self._folder / "index"), max_postings=self.max_postings)
         extractor, hyperplanes = settings.terms.build(), settings.code.build()
         self.scorer.code_fingerprint, self.scorer.code_bytes = hyperplanes.fingerprint, hyperplanes.code_bytes
         opened = open_index(settings, extractor, hyperplanes)
@@ -185,6 +191,21 @@ def test_an_image_inserted_before_the_trouble_began_is_hidden(town: Town) -> Non
     found = town.store.image(ImageId("b"))
     assert found is not None
     assert found.head == "b"
+
+
+def test_a_verdict_says_that_its_search_was_cut(town: Town) -> None:
+    town.stop()
+    town.max_postings = 16  # the oldest image of each of the 16 lists
+    town.start()
+    for offset in range(4):
+        town.send(offset, record(f"twin-{offset}", 1))
+    town.send(4, record("other", 2))
+    town.run_until(lambda: town.position() == 4)
+    cut = [False, False, True, True, False]
+    found = [town.store.image(ImageId(name)) for name in ("twin-0", "twin-1", "twin-2", "twin-3", "other")]
+    assert [one is not None and ImageOut.of(one).cut for one in found] == cut
+    assert [one is not None and one.head for one in found] == ["twin-0"] * 4 + ["other"]
+    assert [json.loads(message_of(entry).value)["cut"] for entry in town.store.history(0, 9)] == cut
 
 
 def test_an_unreadable_record_passes_the_search_server(town: Town) -> None:

@@ -27,7 +27,9 @@ versions = st.builds(Versions, st.text(st.characters(codec="utf-8"), max_size=40
 causes = st.sampled_from(Cause)
 blobs = st.binary(max_size=70)
 
-images = st.builds(ImageRecord, ids, u64, i64, ids, scores, st.none() | ids, causes, i64, i64, i64, versions, u64)
+images = st.builds(
+    ImageRecord, ids, u64, i64, ids, scores, st.none() | ids, causes, i64, i64, i64, versions, u64, st.booleans()
+)
 clusters = st.builds(ClusterRecord, ids, u64, blobs, i64)
 embeddings = st.builds(EmbeddingRecord, i64, ids, u64, blobs, blobs, blobs)
 entries = st.builds(
@@ -46,6 +48,7 @@ entries = st.builds(
     i64,
     i64,
     versions,
+    st.booleans(),
 )
 states = st.builds(StoreState, st.builds(LogPosition, st.text(max_size=30), i64, u32), u64, u64, u64, u64, u64, u64)
 
@@ -79,6 +82,31 @@ def test_embeddings_come_back(embedding: EmbeddingRecord) -> None:
 @given(entries)
 def test_history_comes_back(entry: HistoryEntry) -> None:
     assert codec.decode_history(codec.encode_number(entry.number), codec.encode_history(entry)) == entry
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_verdicts_are_kept_in_the_bytes_of_release_0_1_0_and_a_flag_for_a_search_that_was_cut(cut: bool) -> None:
+    image = ImageRecord(
+        ImageId("a"), 3, 5, ImageId("h"), 0.5, ImageId("m"), Cause.MATCHED, 9, 7, 8, Versions("m1", "i1"), 4, cut
+    )
+    entry = HistoryEntry(
+        2, ImageId("a"), ImageId("o"), ImageId("h"), Cause.ADOPTED, 0.5, ImageId("m"), 5, 6, 3, 9, 7, 8,
+        Versions("m1", "i1"), cut,
+    )  # fmt: skip
+    image_bytes = bytes.fromhex(
+        "000000000000000300000000000000050000000000000004000168"
+        "00000000000000090000000000000007000000000000000802" + ("0b" if cut else "03") + "3fe0000000000000"
+        "00016d00026d3100026931"
+    )
+    entry_bytes = bytes.fromhex(
+        "000000000000000300000000000000050000000000000006"
+        "00000000000000090000000000000007000000000000000803" + ("0f" if cut else "07") + "3fe0000000000000"
+        "00016100016800016f00016d00026d3100026931"
+    )
+    assert codec.encode_image(image) == image_bytes
+    assert codec.decode_image(b"a", image_bytes) == image
+    assert codec.encode_history(entry) == entry_bytes
+    assert codec.decode_history(codec.encode_number(2), entry_bytes) == entry
 
 
 @given(states)

@@ -111,6 +111,7 @@ class Model:
             created_at_ms=1_700_000_000_000 + self.offset,
             arrived_at_ms=1_700_000_000_100 + self.offset,
             decided_at_ms=1_700_000_000_200 + self.offset,
+            cut=action.bits % 5 == 0,
         )
 
     def _swallow(self, image: ImageId, outcome: Outcome) -> Decision:

@@ -95,6 +95,9 @@ def test_a_decision_carries_all_that_storage_keeps() -> None:
     assert (decision.score_code, decision.search_vector, decision.score_vector) == (b"x", b"sv", b"cv")
     assert (decision.created_at_ms, decision.arrived_at_ms, decision.decided_at_ms) == (11, 12, 77)
     assert decision.versions == Versions("m", "i")
+    assert not decision.cut
+    [of_a_cut_search] = plan([replace(arrival(10, "x"), cut=True)], knowing(lookup(), "x"), now_ms=77).decisions
+    assert of_a_cut_search == replace(decision, cut=True)
 
 
 def test_twins_in_one_batch_need_no_call() -> None:

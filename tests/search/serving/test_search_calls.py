@@ -18,8 +18,17 @@ from search.serving import search_pb2 as pb
 from search.serving.search_client import SearchClient
 from search.serving.search_server import open_index
 from search.serving.search_upkeep import SearchUpkeep
-from tests.search.serving.open_house import House, candidates
-from tests.search.serving.search_house import LOG, MAX_MESSAGE_BYTES, SEARCH_DIMENSION, entry, remove, vector
+from tests.search.serving.open_house import House, candidates, open_house
+from tests.search.serving.search_house import (
+    LOG,
+    MAX_MESSAGE_BYTES,
+    SEARCH_DIMENSION,
+    entry,
+    remove,
+    server_settings,
+    vector,
+)
+from tests.support.ports import free_ports
 
 
 def like(seed: int, near: float = 0.0) -> pb.Vector:
@@ -107,6 +116,20 @@ def test_what_asks_for_too_much_or_makes_no_sense_is_refused(filled: House) -> N
         with pytest.raises(RefusedError, match=message):
             filled.client.search(queries)
     assert list(filled.client.search([]).answers) == []
+
+
+def test_a_search_that_reaches_the_bound_on_its_work_says_so_and_is_counted(tmp_path: Path) -> None:
+    port, metrics_port = free_ports(2)
+    settings = replace(server_settings(tmp_path / "index", port, metrics_port), max_postings=3 * 16)
+    with open_house(settings) as house:
+        answers = house.client.insert_and_search(LOG, [entry(place, f"i{place}", 1) for place in range(6)]).answers
+        assert [one.candidates.cut for one in answers] == [False] * 4 + [True] * 2
+        assert [len(one.candidates.image_ids) for one in answers] == [0, 1, 2, 3, 3, 3]
+        assert all(one.candidates.postings <= 3 * 16 for one in answers)
+        assert house.client.search_more([pb.MoreQuery(place=5, after=3)]).answers[0].cut
+        assert search(house, vector=like(1)).candidates.cut
+        assert not search(house, vector=like(1), as_of=3).candidates.cut
+        assert house.metrics()["neardup_search_cut_total"] == 4
 
 
 def test_further_candidates_are_bounded_as_free_searches_are(filled: House) -> None:

@@ -50,6 +50,7 @@ def test_an_image(client: TestClient, store: MemoryStore) -> None:
         "decided_at": "1970-01-01T00:00:00.031Z",
         "version": 1,
         "versions": {"model": "m1", "index": "i1"},
+        "cut": False,
     }
     alone = client.get("/v1/images/a").json()
     assert (alone["head"], alone["score"], alone["matched"], alone["cause"]) == ("a", None, None, "founded")
