@@ -152,8 +152,10 @@ def read_projection(path: Path) -> FittedProjection:
 
 
 def write_projection(projection: FittedProjection, path: Path) -> None:
-    """Writes a projection as `read_projection` reads it."""
-    with path.open("wb") as file:
+    """Writes a projection as `read_projection` reads it; the file is the old one or the new one, never a part."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
         np.savez_compressed(
             file, centre=projection.centre, weights=projection.weights, shift=np.int64(projection.shift)
         )
+    partial.replace(path)

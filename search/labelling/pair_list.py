@@ -97,24 +97,40 @@ def proposed_pairs(images: Sequence[str], embeddings: Path, terms: TermSettings)
     return [(images[one], images[other]) for one, other in sorted({(min(pair), max(pair)) for pair in pairs})]
 
 
-def listed_pairs(file: Path, images: Mapping[str, Path]) -> list[Pair]:
+def listed_pairs(file: Path, images: Mapping[str, Path]) -> tuple[list[Pair], dict[str, Path]]:
     """The pairs of a CSV or Parquet file with the columns `image_a` and `image_b`.
 
     Args:
-        file: Its ending tells which of the two it is.
-        images: The pictures that there are.
+        file: Its ending tells which of the two it is. Each entry is the id of a picture, or its path: absolute, or
+            relative to the folder of this file.
+        images: The pictures whose ids are known.
+
+    Returns:
+        Pairs of ids, and the pictures with those that are named by their paths (id: the file's name without ending).
 
     Raises:
-        BadInputError: The file cannot be read, lacks a column, is too long, or names an unknown picture.
+        BadInputError: The file cannot be read, lacks a column, is too long, names no picture, or two of one id.
     """
     pairs = _pairs_of_parquet(file) if file.suffix.lower() == ".parquet" else _pairs_of_csv(file)
     if len(pairs) > MAX_LISTED_PAIRS:
         raise BadInputError(f"{file} lists {len(pairs)} pairs, at most {MAX_LISTED_PAIRS} are taken")
+    known, ids = dict(images), {image: image for image in images}
     for number, pair in enumerate(pairs, start=1):
-        for image in pair:
-            if image not in images:
-                raise BadInputError(f"pair {number} of {file} names {image!r}, which is no picture of the folder")
-    return pairs
+        for entry in pair:
+            if entry not in ids:
+                ids[entry] = _named_by_path(entry, f"pair {number} of {file}", file.parent, known)
+    return [(ids[one], ids[other]) for one, other in pairs], known
+
+
+def _named_by_path(entry: str, where: str, folder: Path, known: dict[str, Path]) -> str:
+    """The id of a picture that a list names by its path; it is added to those that are known."""
+    path = folder / entry
+    if path.suffix.lower() not in SUFFIXES or not path.is_file():
+        raise BadInputError(f"{where} names {entry!r}, which is neither a picture's id nor its path ({path})")
+    before = known.setdefault(path.stem, path)
+    if before.resolve() != path.resolve():
+        raise BadInputError(f"{where} names {path}, and {before} would be the image {path.stem} too")
+    return path.stem
 
 
 def _pairs_of_csv(file: Path) -> list[Pair]:

@@ -51,6 +51,9 @@ class ModelCard:
     training_settings: Mapping[str, Any] = field(default_factory=dict)
     """All that training was told, seeds included."""
     metrics: Mapping[str, float] = field(default_factory=dict)
+    judged: Mapping[str, Any] = field(default_factory=dict)
+    """On which split pairs were judged, and the figures per kind of edit (`families`) and per data set (`datasets`);
+    empty in cards of earlier releases."""
     files_sha256: Mapping[str, str] = field(default_factory=dict)
     """Of each file of the SavedModel, by its path in the version's folder."""
     software: Mapping[str, str] = field(default_factory=dict)
@@ -141,9 +144,10 @@ _KINDS: dict[str, type] = {
     "files_sha256": dict,
     "software": dict,
     "exported_at": str,
+    "judged": dict,
 }
 
-_LATER: dict[str, Any] = {"exported_at": ""}
+_LATER: dict[str, Any] = {"exported_at": "", "judged": {}}
 """Fields that older cards of this format lack, and what they have instead."""
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from search.errors import BadInputError
 from search.scoring.card import ModelCard, write_card
 from search.scoring.exact_network import ExactNetwork
 from search.scoring.features import PairInputs
@@ -91,12 +92,17 @@ def export(network: ExactNetwork, card: ModelCard, folder: ModelFolder) -> Model
     Args:
         network: The trained, exact network.
         card: What is known of it; the checksums of its files and the time are filled in here.
-        folder: Where the signal's models are. A version of the same name is replaced.
+        folder: Where the signal's models are.
 
     Returns:
         The card as written.
+
+    Raises:
+        BadInputError: A version of the same name is there; it may be in use.
     """
     target = folder.path(card.version)
+    if target.exists():
+        raise BadInputError(f"the version {card.version} is there already: {target}")
     partial = target.with_name(f".{card.version}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -115,6 +121,5 @@ def export(network: ExactNetwork, card: ModelCard, folder: ModelFolder) -> Model
         exported_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
     write_card(complete, partial)
-    shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
     return complete

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.scoring.candidates import rank_candidates
-from search.scoring.labelled import LabelledPhotos, pairs_of_groups
+from search.scoring.labelled import LabelledPhotos
+from search.scoring.named_pairs import pairs_of_groups
 from search.scoring.simulation import PairScorer
-from search.scoring.thresholds import PrecisionCurve, precision_curve
+from search.scoring.thresholds import PrecisionCurve, precision_curve, reliability
 from search.scoring.validation import Streams
 from search.terms import TermSettings
 from search.types import Thresholds
@@ -83,8 +84,12 @@ class Judged:
     average_precision: float
     precision_at_accept: float
     recall_at_accept: float
+    calibration_error: float = 0.0
+    """Expected, over ten bins of the score (`search.scoring.thresholds.Reliability`)."""
     families: Mapping[str, Share] = field(default_factory=dict)
     """Per kind of edit: the proposed copies of which one is such an edit, and how many were accepted."""
+    family_recalls: Mapping[str, float] = field(default_factory=dict)
+    """Per kind of edit: recall at `PRECISION`, of the pairs of which one image is such an edit."""
     datasets: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     """Per data set: recall at `PRECISION`, precision and recall at `accept`, of the pairs with an image of it."""
     same_scene: Share = Share(0, 0)
@@ -92,6 +97,25 @@ class Judged:
     natural: Share = Share(0, 0)
     """Natural copies that were proposed, and how many were accepted."""
     recall_at_precision_without_same_scene: float = 0.0
+
+    def by_family(self) -> dict[str, dict[str, float]]:
+        """Figures of each kind of edit, as plain values."""
+        return {
+            name: {
+                "copies": one.of,
+                "recall_at_accept": round(one.share, 5),
+                f"recall_at_precision_{PRECISION}": round(self.family_recalls.get(name, 0.0), 5),
+            }
+            for name, one in self.families.items()
+        }
+
+    def by_dataset(self) -> dict[str, dict[str, float]]:
+        """Figures of each data set, as plain values."""
+        names = (f"recall_at_precision_{PRECISION}", "precision_at_accept", "recall_at_accept")
+        return {
+            name: dict(zip(names, (round(value, 5) for value in values), strict=True))
+            for name, values in self.datasets.items()
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +167,9 @@ def judge_pairs(
         average_precision=curve.average_precision,
         precision_at_accept=precision,
         recall_at_accept=recall,
+        calibration_error=reliability(pairs.scores, pairs.is_copy).error,
         families=_families(photos, pairs, taken),
+        family_recalls=_family_recalls(photos, pairs),
         datasets=_datasets(photos, counted, pairs, accept),
         same_scene=Share(int((scene & taken).sum()), int(scene.sum())),
         natural=Share(int((twin & taken).sum()), int(twin.sum())),
@@ -196,6 +222,14 @@ def _families(photos: LabelledPhotos, pairs: ScoredPairs, taken: NDArray[np.bool
         mask = pairs.is_copy & ((one == family) | (other == family))
         found[family] = Share(int((mask & taken).sum()), int(mask.sum()))
     return found
+
+
+def _family_recalls(photos: LabelledPhotos, pairs: ScoredPairs) -> dict[str, float]:
+    one, other = photos.family[pairs.left], photos.family[pairs.right]
+    return {
+        family: pairs.where((one == family) | (other == family)).curve.recall_at_precision(PRECISION)
+        for family in np.unique(photos.family[photos.family != ""]).tolist()
+    }
 
 
 def _datasets(

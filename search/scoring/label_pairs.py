@@ -16,9 +16,28 @@ from numpy.typing import NDArray
 from search.errors import BadInputError
 from search.scoring.labelled import LabelledPhotos
 
-__all__ = ["with_labels"]
+__all__ = ["check_labels", "with_labels"]
 
 _BATCH = 65_536
+
+_COLUMNS = ("image_a", "image_b", "label")
+
+
+def check_labels(path: Path) -> None:
+    """Makes sure that a file has labels.
+
+    Raises:
+        BadInputError: It cannot be read, or lacks a column.
+    """
+    try:
+        names = pq.read_schema(path).names
+    except (OSError, pa.ArrowException) as error:
+        raise BadInputError(f"{path} cannot be read as labels ({', '.join(_COLUMNS)}): {error}") from error
+    lacking = [name for name in _COLUMNS if name not in names]
+    if lacking:
+        raise BadInputError(
+            f"{path} cannot be read as labels: it lacks the column {lacking[0]!r}; it has {', '.join(names)}"
+        )
 
 
 def with_labels(photos: LabelledPhotos, path: Path) -> LabelledPhotos:
@@ -35,18 +54,21 @@ def with_labels(photos: LabelledPhotos, path: Path) -> LabelledPhotos:
     names, groups = np.unique(photos.group_id, return_inverse=True)
     parents = list(range(len(names)))
     joined = 0
+    check_labels(path)
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BATCH, columns=["image_a", "image_b", "label"]):
-                columns = (batch.column(name).to_pylist() for name in ("image_a", "image_b", "label"))
+            for batch in file.iter_batches(_BATCH, columns=list(_COLUMNS)):
+                columns = (batch.column(name).to_pylist() for name in _COLUMNS)
                 for one, other, label in zip(*columns, strict=True):
                     if label == 1 and one in rows and other in rows:
                         _join(parents, int(groups[rows[one]]), int(groups[rows[other]]))
                         joined += 1
-    except (OSError, pa.ArrowException, KeyError) as error:
-        raise BadInputError(f"{path} cannot be read as labels (image_a, image_b, label): {error}") from error
+    except (OSError, pa.ArrowException) as error:
+        raise BadInputError(f"{path} cannot be read as labels ({', '.join(_COLUMNS)}): {error}") from error
     if not joined:
-        raise BadInputError(f"{path} labels no two of the {len(photos):,} photographs as duplicates")
+        raise BadInputError(
+            f"{path} labels no two of the {len(photos):,} photographs as duplicates (its ids must equal image_id)"
+        )
     roots = np.array([_root(parents, group) for group in range(len(names))], dtype=np.int64)[groups]
     return _renamed(photos, roots)
 

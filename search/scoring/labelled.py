@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -19,13 +17,13 @@ __all__ = [
     "EDIT",
     "SPLITS",
     "LabelledPhotos",
+    "check_photos",
+    "check_splits",
     "data_sha256",
     "deal_out",
     "file_sha256",
     "keep_splits",
     "move_test_to_train",
-    "pairs_of_groups",
-    "read_pairs",
     "read_photos",
 ]
 
@@ -99,7 +97,7 @@ def read_photos(path: Path, search_dimension: int, score_dimension: int) -> Labe
         BadInputError: A file cannot be read, a column is missing or of another type or length, an id repeats, or the
             images of a group are of two splits.
     """
-    table_path = path / "index.parquet" if path.is_dir() else path
+    table_path = _labels_file(path)
     try:
         table = pq.read_table(table_path)
     except (OSError, pa.ArrowException) as error:
@@ -120,6 +118,26 @@ def read_photos(path: Path, search_dimension: int, score_dimension: int) -> Labe
         search = _vectors(table, "search", search_dimension, path)
         score = _vectors(table, "score", score_dimension, path)
     return LabelledPhotos(**labels, search=search, score=score)
+
+
+def check_photos(path: Path) -> None:
+    """Makes sure that the files that `read_photos` reads are there.
+
+    Raises:
+        BadInputError: One is missing.
+    """
+    for file in _data_files(path):
+        if not file.is_file():
+            raise BadInputError(f"there is no file {file}")
+
+
+def check_splits(path: Path) -> None:
+    """Makes sure that a file has the splits of groups.
+
+    Raises:
+        BadInputError: It cannot be read, lacks a column, or has a group in two splits.
+    """
+    _splits_by_group(path)
 
 
 def deal_out(groups: NDArray[np.str_]) -> NDArray[np.str_]:
@@ -157,40 +175,9 @@ def move_test_to_train(photos: LabelledPhotos, kept: Path | None) -> LabelledPho
     return replace(photos, split=np.where(moved, "train", photos.split))
 
 
-def pairs_of_groups(
-    photos: LabelledPhotos,
-    named: Iterable[tuple[str, str]],
-    left: NDArray[np.int64],
-    right: NDArray[np.int64],
-) -> NDArray[np.bool_]:
-    """Which pairs of images (rows) are between the groups of some named pair of images; unknown names match nothing."""
-    groups, numbers = np.unique(photos.group_id, return_inverse=True)
-    of_image = dict(zip(photos.image_id.tolist(), numbers.tolist(), strict=True))
-    known = [(of_image[one], of_image[other]) for one, other in named if one in of_image and other in of_image]
-    keys = np.array([min(pair) * len(groups) + max(pair) for pair in known], dtype=np.int64)
-    one, other = numbers[left], numbers[right]
-    return np.isin(np.minimum(one, other) * len(groups) + np.maximum(one, other), keys)
-
-
-def read_pairs(path: Path) -> tuple[tuple[str, str], ...]:
-    """Pairs of images from a CSV file with the columns `a` and `b`; none where there is no such file.
-
-    Raises:
-        BadInputError: It lacks a column.
-    """
-    if not path.is_file():
-        return ()
-    with path.open(encoding="utf-8", newline="") as lines:
-        reader = csv.DictReader(lines)
-        if not {"a", "b"} <= set(reader.fieldnames or ()):
-            raise BadInputError(f"{path} lacks the columns a and b; it has {', '.join(reader.fieldnames or ())}")
-        return tuple((row["a"], row["b"]) for row in reader)
-
-
 def data_sha256(path: Path) -> str:
     """SHA-256 (hex) of the files that `read_photos` reads: of a folder's three, one after the other."""
-    names = ("index.parquet", "search_f16.npy", "score_f16.npy")
-    files = [path / name for name in names] if path.is_dir() else [path]
+    files = _data_files(path)
     if len(files) == 1:
         return file_sha256(files[0])
     return hashlib.sha256("".join(map(file_sha256, files)).encode()).hexdigest()
@@ -203,6 +190,23 @@ def file_sha256(path: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _labels_file(path: Path) -> Path:
+    """The Parquet file, of a folder the one in it."""
+    if not path.exists():
+        raise BadInputError(f"there is no file or folder {path}")
+    if not path.is_dir():
+        return path
+    file = path / "index.parquet"
+    if not file.is_file():
+        raise BadInputError(f"the folder {path} has no index.parquet, which holds the labels of labelled images")
+    return file
+
+
+def _data_files(path: Path) -> list[Path]:
+    labels = _labels_file(path)
+    return [labels, *(path / f"{name}_f16.npy" for name in ("search", "score"))] if path.is_dir() else [labels]
 
 
 def _splits_by_group(path: Path) -> dict[str, str]:

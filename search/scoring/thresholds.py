@@ -12,10 +12,12 @@ from search.scoring.exact_network import Calibration
 
 __all__ = [
     "PrecisionCurve",
+    "Reliability",
     "calibrate",
     "choose_accept",
     "precision_curve",
     "precision_lower_bound",
+    "reliability",
 ]
 
 ONE_SIDED_95 = 1.6449
@@ -133,6 +135,31 @@ def calibrate(logits: NDArray[np.float64], is_copy: NDArray[np.bool_]) -> Calibr
             "learnt; train longer, or on more photographs"
         )
     return Calibration(float(slope), float(line[1] - slope * mean))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Reliability:
+    """Scored pairs in bins of equal width over 0 to 1, those without a pair left out; one entry per bin."""
+
+    said: NDArray[np.float64]
+    """The mean score."""
+    found: NDArray[np.float64]
+    """The share of copies."""
+    pairs: NDArray[np.int64]
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error (Naeini et al. 2015): mean of |said - found| over the pairs; 0 without any."""
+        return float(np.abs(self.said - self.found) @ self.pairs / max(1, self.pairs.sum()))
+
+
+def reliability(scores: NDArray[np.float32], is_copy: NDArray[np.bool_], bins: int = 10) -> Reliability:
+    """How well calibrated scores are."""
+    part = np.minimum((scores.astype(np.float64) * bins).astype(np.int64), bins - 1)
+    counts = np.bincount(part, minlength=bins)
+    filled = np.flatnonzero(counts)
+    said, found = (np.bincount(part, values, bins)[filled] / counts[filled] for values in (scores, is_copy))
+    return Reliability(said, found, counts[filled])
 
 
 def _newton_step(

@@ -10,8 +10,6 @@ is told to, for the last model); at the end it is streamed once, to report.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,11 +20,12 @@ from numpy.typing import NDArray
 from search.errors import BadInputError
 from search.fitted_projection import FittedProjection, write_projection
 from search.score_codes import CodeSettings
+from search.scoring.batched import batched
 from search.scoring.candidates import RankedCandidates, rank_candidates
 from search.scoring.card import ModelCard
 from search.scoring.card_page import write_page
 from search.scoring.exact_network import ExactNetwork
-from search.scoring.export import export, pair_graph
+from search.scoring.export import export
 from search.scoring.features import PairInputs
 from search.scoring.fit import fit_network
 from search.scoring.fitted_network import FittedNetwork, widened
@@ -34,11 +33,12 @@ from search.scoring.judging import Judged, ScoredPairs, judge_clusters, judge_pa
 from search.scoring.label_pairs import with_labels
 from search.scoring.labelled import LabelledPhotos, data_sha256, keep_splits, move_test_to_train, read_photos
 from search.scoring.left_out import LeftOut, choose_on_left_out, left_out_metrics
-from search.scoring.model_folder import ModelFolder, version_name
+from search.scoring.model_folder import ModelFolder
 from search.scoring.neighbourhoods import Neighbourhoods
 from search.scoring.plots import draw_all
+from search.scoring.preparation import large_name, prepare
 from search.scoring.simulation import PairScorer
-from search.scoring.tf_model import OUTPUT, limit_threads
+from search.scoring.tf_model import limit_threads
 from search.scoring.thresholds import calibrate, precision_curve
 from search.scoring.training_settings import COMPACT, FULL, LARGE, QUICK, Effort, NetworkSettings, TrainSettings
 from search.scoring.validation import Streams, choose_thresholds
@@ -52,10 +52,6 @@ __all__ = ["COMPACT", "FULL", "LARGE", "QUICK", "Effort", "NetworkSettings", "Pr
 
 Progress = Callable[[float, str], None]
 """Told the share that is done (0 to 1) and what is going on."""
-
-_PART = 8192
-"""Pairs that are scored at once."""
-
 
 _Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]
 """Rows, rows, whether they are copies."""
@@ -75,9 +71,10 @@ def train(settings: TrainSettings, progress: Progress = _silent) -> list[ModelCa
         The cards, as written beside the versions: of the compact network, then of the large one if it was wanted.
 
     Raises:
-        BadInputError: The photographs cannot be read, lack a split, or are too few to train on.
-        SettingsError: Settings do not hold together.
+        BadInputError: The photographs cannot be read, lack a split, or are too few to train on; or the version is there
+            already (`search.scoring.preparation`).
     """
+    version = prepare(settings)
     limit_threads(settings.threads)
     keras.utils.set_random_seed(settings.seed)
     photos = read_photos(settings.photos, settings.terms.dimension, settings.code.dimension)
@@ -90,15 +87,17 @@ def train(settings: TrainSettings, progress: Progress = _silent) -> list[ModelCa
     for split in ("train", "val"):
         if not (photos.split == split).any():
             raise BadInputError(f"{settings.photos} has no image of the split {split!r}")
-    run = _Run(settings, photos, progress)
+    run = _Run(settings, photos, version, progress)
     return run.cards(run.fit())
 
 
 class _Run:
     """One training: what is made once and used by every step."""
 
-    def __init__(self, settings: TrainSettings, photos: LabelledPhotos, progress: Progress) -> None:
+    def __init__(self, settings: TrainSettings, photos: LabelledPhotos, version: str, progress: Progress) -> None:
         self._settings = settings
+        self._version = version
+        self._described = settings.describe()
         self._photos = photos
         self._told = progress
         progress(0.0, "making terms, ranking candidates")
@@ -139,18 +138,17 @@ class _Run:
         return self._fitted(rows, compact, spans[-1], values, start=start, teachers=teachers)
 
     def cards(self, fitted: list[FittedNetwork]) -> list[ModelCard]:
-        """Exports the networks; the compact one is served."""
-        settings = self._settings
-        code = settings.code
-        if settings.fit_projection is not None and fitted[0].projection is not None:
-            write_projection(fitted[0].projection, settings.fit_projection)
-            code = replace(code, projection=fitted[0].projection)
+        """Exports the networks, then writes the projection that they need; the compact one is served."""
+        settings, version = self._settings, self._version
+        projection = None if settings.fit_projection is None else fitted[0].projection
+        code = settings.code if projection is None else replace(settings.code, projection=projection)
         left_out = self._left_out() if settings.leave_one_out else None
-        version = version_name(settings.version or self._derived_version())
         folder = ModelFolder(settings.model)
         cards = []
-        for network, name in zip(fitted, (version, f"{version}-large"), strict=False):
+        for network, name in zip(fitted, (version, large_name(version)), strict=False):
             cards.append(self._exported(network.exact(), code, left_out, name, folder, network.rounds))
+        if settings.fit_projection is not None and projection is not None:
+            write_projection(projection, settings.fit_projection)
         if settings.serve:
             folder.use(version)
         self._told(1.0, f"wrote {version}")
@@ -176,7 +174,7 @@ class _Run:
         accept = None if left_out is None else choose_on_left_out(left_out, settings.precision, settings.corpus_growth)
         choice = choose_thresholds(self._streams, codes, scorer, settings, accept)
         self._told(0.95, f"{version}: measuring the test split")
-        judged, pairs, measured = self._measured(codes, scorer, choice.thresholds)
+        split, judged, pairs, measured = self._measured(codes, scorer, choice.thresholds)
         metrics = {"rounds": float(rounds), **choice.metrics, **measured}
         if left_out is not None:
             metrics |= left_out_metrics(left_out, settings.precision, settings.corpus_growth)
@@ -188,34 +186,41 @@ class _Run:
             embedding_version=settings.embedding_version,
             thresholds=choice.thresholds,
             training_sha256=data_sha256(settings.photos),
-            training_settings=settings.describe(),
+            training_settings=self._described,
             metrics={name: round(value, 5) for name, value in sorted(metrics.items())},
+            judged={"split": split, "families": judged.by_family(), "datasets": judged.by_dataset()},
             software=_software(),
         )
         card = export(network, card, folder)
         place = folder.path(version)
-        pictures = [] if judged is None else draw_all(pairs, judged.families, card.thresholds.accept, version, place)
+        pictures = draw_all(
+            pairs, judged.families, card.thresholds.accept, version, place, f"pairs of the split {split}"
+        )
         write_page(card, judged, pictures, place)
         return card
 
     def _measured(
         self, codes: NDArray[np.uint8], scorer: PairScorer, thresholds: Thresholds
-    ) -> tuple[Judged | None, ScoredPairs, dict[str, float]]:
-        """How the test images fare, streamed together with all others; nothing where there are none."""
+    ) -> tuple[str, Judged, ScoredPairs, dict[str, float]]:
+        """How the test images fare, streamed together with all others; without them how the pairs of val do."""
         counted = self._streams.of("test")
         pairs = score_pairs(counted, self._streams, codes, scorer)
-        if not counted.any() or not pairs.is_copy.any():
-            return None, pairs, {}
+        if not pairs.is_copy.any():
+            left, right, is_copy = self._streams.validation_pairs()
+            pairs = ScoredPairs(left, right, is_copy, scorer(codes[left], codes[right]))
+            judged = judge_pairs(self._photos, self._streams.of("val"), pairs, thresholds.accept)
+            return "val", judged, pairs, {"val_calibration_error": judged.calibration_error}
         judged = judge_pairs(self._photos, counted, pairs, thresholds.accept)
         clusters = judge_clusters(self._photos, counted, self._streams, codes, scorer, thresholds, orders=1)
         found = {
             "average_precision": judged.average_precision,
+            "calibration_error": judged.calibration_error,
             "precision_at_accept": judged.precision_at_accept,
             "recall_at_accept": judged.recall_at_accept,
             "recall_at_precision_0.99": judged.recall_at_precision,
             **clusters,
         }
-        return judged, pairs, {f"test_{name}": value for name, value in found.items()}
+        return "test", judged, pairs, {f"test_{name}": value for name, value in found.items()}
 
     def _left_out(self) -> list[LeftOut]:
         """For each data set with copies, calibrated scores of its candidate pairs by a network that never saw it."""
@@ -283,24 +288,6 @@ class _Run:
         codes = coder.codes(self._photos.score, self._photos.search)
         left, right, is_copy = pairs or self._streams.validation_pairs()
         return precision_curve(batched(network)(codes[left], codes[right]), is_copy).average_precision
-
-    def _derived_version(self) -> str:
-        text = json.dumps([self._settings.describe(), data_sha256(self._settings.photos)], sort_keys=True)
-        return f"pair-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
-
-
-def batched(network: ExactNetwork) -> Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float32]]:
-    """The served graph of a network as a function of any number of pairs."""
-    graph = pair_graph(network).get_concrete_function()
-
-    def score(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
-        parts = [
-            graph(tf.constant(left[start : start + _PART]), tf.constant(right[start : start + _PART]))[OUTPUT].numpy()
-            for start in range(0, len(left), _PART)
-        ]
-        return np.concatenate(parts) if parts else np.empty(0, dtype=np.float32)
-
-    return score
 
 
 def _software() -> dict[str, str]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from search.errors import SettingsError
 from search.score_codes import CodeSettings
+from search.scoring.labelled import file_sha256
 from search.terms import TermSettings
 
-__all__ = ["COMPACT", "FULL", "LARGE", "QUICK", "Effort", "NetworkSettings", "TrainSettings"]
+__all__ = ["COMPACT", "DEFAULT_SEED", "FULL", "LARGE", "QUICK", "Effort", "NetworkSettings", "TrainSettings"]
+
+DEFAULT_SEED = 20_240_503
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +128,7 @@ class TrainSettings:
     """How many times larger the corpus in service is reckoned to be; see `search.scoring.thresholds.choose_accept`."""
     orders: int = 5
     """Random orders of the simulated stream on which thresholds are chosen."""
-    seed: int = 20_240_503
+    seed: int = DEFAULT_SEED
     threads: int = 2
 
     def __post_init__(self) -> None:
@@ -140,7 +145,7 @@ class TrainSettings:
             )
 
     def describe(self) -> dict[str, Any]:
-        """The settings that a model depends on, as plain values for its card."""
+        """The settings that a model depends on, as plain values for its card; files by the SHA-256 of their content."""
         return {
             "terms": self.terms.describe(),
             "code": self.code.describe(),
@@ -149,15 +154,22 @@ class TrainSettings:
             "large": None if self.large is None else _plain(self.large),
             "fitted_values": self.values if self.fit_projection is not None else 0,
             "leave_one_out": self.leave_one_out,
-            "never_train": len(self.never_train),
+            "never_train": {"pairs": len(self.never_train), "sha256": _pairs_sha256(self.never_train)},
             "train_on_test": self.train_on_test,
-            "labels": self.labels is not None,
+            "labels": "" if self.labels is None else file_sha256(self.labels),
+            "splits_of": "" if self.splits_of is None else file_sha256(self.splits_of),
             "precision": self.precision,
             "cluster_precision": self.cluster_precision,
             "corpus_growth": self.corpus_growth,
             "orders": self.orders,
             "seed": self.seed,
         }
+
+
+def _pairs_sha256(pairs: tuple[tuple[str, str], ...]) -> str:
+    """Of the pairs in any order."""
+    ordered = sorted(sorted(pair) for pair in pairs)
+    return hashlib.sha256(json.dumps(ordered).encode()).hexdigest() if pairs else ""
 
 
 def _plain(network: NetworkSettings) -> dict[str, Any]:

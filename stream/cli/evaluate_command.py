@@ -10,7 +10,7 @@ import typer
 
 from search.errors import BadInputError
 from stream.cli.context import AsJson, SignalName, of
-from stream.cli.output import line, progress_bar, show_json, table
+from stream.cli.output import line, notes, progress_bar, show_json, table
 
 if TYPE_CHECKING:
     from search.scoring.card import ModelCard
@@ -26,7 +26,9 @@ def evaluate(
     context: typer.Context,
     folder: Annotated[
         Path,
-        typer.Argument(metavar="FOLDER", help="Labelled photographs: a folder or a Parquet file, as for `train`."),
+        typer.Argument(
+            metavar="DATA", help="Labelled images with their embeddings, a folder or a Parquet file, as for `train`."
+        ),
     ],
     model: Annotated[str, typer.Option(metavar="VERSION", help="The one to judge; the served one without it.")] = "",
     split: Annotated[
@@ -42,10 +44,16 @@ def evaluate(
 ) -> None:
     """Judge a classifier on labelled photographs, as a service would meet them.
 
+    Columns: image_id, group_id, search, score; optional are split, source_id, kind, family, ignore_group and dataset.
+    In a folder, index.parquet has the labels, search_f16.npy and score_f16.npy the vectors; pairs of its
+    same_scene_pairs.csv (different things that look alike) and natural_pairs.csv (copies that nobody made; both with
+    the columns a and b: image ids) are told apart as well.
+
     All photographs are searched among each other and streamed together, in several random orders; with --split only
-    pairs and images with one of that split count. Told are the recall at precision 0.99 over the candidates of the
-    search, precision and recall at the model's `accept` (per kind of edit and data set too), and how well the streamed
-    clusters agree with the labels (pairwise and self-excluded BCubed).
+    pairs and images with one of that split count; without it images count that the model may have been trained on, and
+    a note says so where it was. Told are the recall at precision 0.99 over the candidates of the search, precision and
+    recall at the model's `accept` (per kind of edit and data set too), how well scores are calibrated (expected
+    calibration error), and how well the streamed clusters agree with the labels (pairwise and self-excluded BCubed).
 
     Examples:
 
@@ -57,21 +65,27 @@ def evaluate(
 
     settings = of(context).settings()
     _, chosen = settings.signal(signal)
-    if not folder.exists():
-        raise BadInputError(f"there is no folder or file {folder}")
+    from search.scoring.labelled import check_photos, data_sha256, keep_splits, read_photos
+
+    check_photos(folder)
     terms, code = term_settings(settings, chosen), code_settings(settings, chosen)
     # What TensorFlow says while it loads (no graphics card, other instructions) is nothing to the user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import numpy as np
 
     from search.scoring.judging import StreamSettings, judge_clusters, judge_pairs, make_streams, score_pairs
-    from search.scoring.labelled import keep_splits, read_pairs, read_photos
     from search.scoring.model_folder import ModelFolder
+    from search.scoring.named_pairs import read_pairs
     from search.scoring.tf_model import load_tf
 
     models = ModelFolder(settings.path(chosen.model))
     loaded = models.load(model or models.served(), load_tf)
     code_identity(settings, chosen).check(loaded.card)
+    if split in ("", "train") and loaded.card.training_sha256 == data_sha256(folder):
+        notes().print(
+            f"{loaded.card.version} was trained on these images, which flatters its figures: --split test counts those "
+            "that it never saw (with the --splits-of of its training, if there was one)"
+        )
     photos = read_photos(folder, terms.dimension, code.dimension)
     if splits_of is not None:
         photos = keep_splits(photos, splits_of)
@@ -105,7 +119,8 @@ def evaluate(
     if plots is not None:
         from search.scoring.plots import draw_all
 
-        draw_all(pairs, judged.families, loaded.card.thresholds.accept, loaded.card.version, plots)
+        of_split = f"pairs of the split {split}" if split else "all pairs"
+        draw_all(pairs, judged.families, loaded.card.thresholds.accept, loaded.card.version, plots, of_split)
     report = _report(judged, clusters, loaded.card, int(counted.sum()), len(photos), orders)
     if as_json:
         show_json(report)
@@ -123,6 +138,7 @@ def _report(
         "recall_at_accept": judged.recall_at_accept,
         "recall_at_precision_0.99": judged.recall_at_precision,
         "average_precision": judged.average_precision,
+        "calibration_error": judged.calibration_error,
         **clusters,
         "found_by_search": judged.found_by_search,
         "recall_at_precision_0.99_without_same_scene": judged.recall_at_precision_without_same_scene,
@@ -136,19 +152,8 @@ def _report(
         "pairs": judged.pairs,
         "copies": judged.copies,
         "orders": orders,
-        "families": {
-            name: {"copies": one.of, "recall_at_accept": round(one.share, 5)} for name, one in judged.families.items()
-        },
-        "datasets": {
-            name: dict(
-                zip(
-                    ("recall_at_precision_0.99", "precision_at_accept", "recall_at_accept"),
-                    (round(value, 5) for value in values),
-                    strict=True,
-                )
-            )
-            for name, values in judged.datasets.items()
-        },
+        "families": judged.by_family(),
+        "datasets": judged.by_dataset(),
         "same_scene": {"pairs": judged.same_scene.of, "wrongly_accepted": judged.same_scene.taken},
         "natural": {"pairs": judged.natural.of, "accepted": judged.natural.taken},
     }
@@ -162,13 +167,20 @@ def _show(report: dict[str, Any]) -> None:
         if isinstance(value, float):
             line(f"{name.replace('_', ' '):<46}{value:.4f}")
     line("")
-    rows = [(name, one["copies"], f"{one['recall_at_accept']:.3f}") for name, one in report["families"].items()]
-    table(("kind of edit", "copies", "recall at accept"), rows, right=("copies", "recall at accept"))
+    _show_parts("kind of edit", report["families"])
     line("")
-    columns = ("recall_at_precision_0.99", "precision_at_accept", "recall_at_accept")
-    rows = [(name, *(f"{one[column]:.3f}" for column in columns)) for name, one in report["datasets"].items()]
-    table(("data set", *(column.replace("_", " ") for column in columns)), rows)
+    _show_parts("data set", report["datasets"])
     line("")
     scene, natural = report["same_scene"], report["natural"]
     line(f"different things in one scene: {scene['wrongly_accepted']} of {scene['pairs']} pairs wrongly accepted")
     line(f"natural copies: {natural['accepted']} of {natural['pairs']} accepted")
+
+
+def _show_parts(title: str, parts: dict[str, dict[str, float]]) -> None:
+    """A table of figures with a row per part; counts as they are, shares with three digits."""
+    columns = [column.replace("_", " ") for column in next(iter(parts.values()), {})]
+    rows = [
+        (name, *(f"{value:.3f}" if isinstance(value, float) else value for value in figures.values()))
+        for name, figures in parts.items()
+    ]
+    table((title, *columns), rows, right=columns)

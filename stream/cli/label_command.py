@@ -24,12 +24,17 @@ __all__ = ["label", "label_tree"]
 def label(
     context: typer.Context,
     pictures: Annotated[
-        list[Path], typer.Argument(metavar="PICTURES...", help="Two picture files, or one folder of pictures.")
-    ],
+        list[Path] | None,
+        typer.Argument(
+            metavar="[PICTURES...]", help="Two picture files, or one folder of pictures; none with --pairs of paths."
+        ),
+    ] = None,
     pairs: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Label only these pairs of the folder: CSV or Parquet with image_a and image_b."
+            metavar="FILE",
+            help="Label only these pairs: CSV or Parquet with image_a and image_b, ids of pictures of the folder or "
+            "paths of pictures (absolute, or relative to this file).",
         ),
     ] = None,
     embeddings: Annotated[
@@ -48,34 +53,39 @@ def label(
 ) -> None:
     """Tell near-duplicate pictures from different ones by local features and geometry.
 
-    For a folder every pair is labelled (up to 100,000), or those of --pairs, or those that the term search proposes
-    from --embeddings. The image id of a picture is its file's name without the ending. The file of labels (--out) has
-    the columns image_a, image_b, label (1 near-duplicates, 0 different, empty where a picture cannot be read) and the
-    features of the geometry.
+    Pictures are files with the endings .jpg, .jpeg, .png, .webp, .bmp, .tif and .tiff, directly in a folder; others are
+    passed over. Every pair of a folder is labelled (up to 100,000), or those of --pairs, or those that the term search
+    proposes from --embeddings. The image id of a picture is its file's name without the ending: for `neardup train
+    --labels` it must equal the image_id of the labelled images. The file of labels (--out) has the columns image_a,
+    image_b, label (1 near-duplicates, 0 different, empty where a picture cannot be read) and the features of the
+    geometry.
 
     Examples:
 
         neardup label one.jpg other.jpg
 
         neardup label examples/photos/demo --out labels.parquet
+
+        neardup label --pairs pairs.csv --out labels.parquet
     """
     from search.labelling.decision import BUILT_IN, read_tree
     from search.serving.blas import use_one_blas_thread
 
     use_one_blas_thread()
-    decides = read_tree(tree or BUILT_IN)
+    decides, pictures = read_tree(tree or BUILT_IN), pictures or []
     if len(pictures) == 2:
         if pairs or embeddings or out:
-            raise BadInputError("--pairs, --embeddings and --out are for a folder, here are two pictures")
+            raise BadInputError("--pairs, --embeddings and --out are for many pairs, here are two pictures")
         _label_two(pictures[0], pictures[1], decides, as_json)
         return
-    if len(pictures) != 1:
-        raise BadInputError(f"two picture files or one folder are labelled, not {counted(len(pictures), 'path')}")
+    if len(pictures) > 1 or (not pictures and pairs is None):
+        found = counted(len(pictures), "path")
+        raise BadInputError(f"two picture files, one folder, or the paths of --pairs are labelled, not {found}")
     if pairs is not None and embeddings is not None:
         raise BadInputError("--pairs and --embeddings both say which pairs are labelled: give one of them")
     if out is None:
-        raise BadInputError("the labels of a folder need a file: --out FILE.parquet")
-    _label_folder(context, pictures[0], pairs, embeddings, out, decides, signal, as_json)
+        raise BadInputError("the labels of many pairs need a file: --out FILE.parquet")
+    _label_folder(context, pictures[0] if pictures else None, pairs, embeddings, out, decides, signal, as_json)
 
 
 def label_tree(
@@ -145,7 +155,7 @@ def _verdict(found: Label) -> dict[str, Any]:
 
 def _label_folder(
     context: typer.Context,
-    folder: Path,
+    folder: Path | None,
     listed: Path | None,
     embeddings: Path | None,
     out: Path,
@@ -156,9 +166,9 @@ def _label_folder(
     from search.labelling.labels import label_pairs, write_labels
     from search.labelling.pair_list import all_pairs, listed_pairs, pictures_of, proposed_pairs
 
-    images = pictures_of(folder)
+    images = {} if folder is None else pictures_of(folder)
     if listed is not None:
-        chosen = listed_pairs(listed, images)
+        chosen, images = listed_pairs(listed, images)
     elif embeddings is not None:
         from stream.hashing import term_settings
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.errors import BadInputError
 from stream.cli.context import AsJson, SignalName, of
 from stream.cli.output import line, progress_bar, show_json
 
@@ -28,24 +27,38 @@ def train(
             help="Labelled images with their embeddings, a Parquet file or a folder; the sample without it.",
         ),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A few minutes of training, enough for the sample.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A fifth of the steps: under three minutes on two cores with the sample.")
+    ] = False,
     large: Annotated[
-        bool, typer.Option("--large", help="Train a network of 10 million parameters too, and distil the compact one.")
+        bool,
+        typer.Option(
+            "--large",
+            help="Train a network of 10 million parameters too, as the version NAME-large, and distil the compact one.",
+        ),
     ] = False,
     teachers: Annotated[
         int,
-        typer.Option(min=0, max=16, help="Fit so many compact networks first, which then teach the one that is kept."),
+        typer.Option(
+            min=0,
+            max=16,
+            help="Fit so many compact networks first, which then teach the one that is kept; each takes as long as it.",
+        ),
     ] = 0,
     fit_projection: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.npz",
-            help="Learn the projection of the score codes first, write it here; name it in the settings afterwards.",
+            help="Learn the projection of the score codes too, write it here last; a signal that serves a model takes "
+            "the two together (settings: projection and model), with a new index.",
         ),
     ] = None,
     leave_one_out: Annotated[
         bool,
-        typer.Option("--leave-one-out", help="Choose `accept` on data sets that training left out, each in turn."),
+        typer.Option(
+            "--leave-one-out",
+            help="Choose `accept` on data sets that training left out, each in turn; needs --fit-projection.",
+        ),
     ] = False,
     splits_of: Annotated[
         Path | None,
@@ -60,7 +73,10 @@ def train(
     ] = False,
     labels: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.parquet", help="Labels of pairs from `label`: duplicates join their groups."),
+        typer.Option(
+            metavar="FILE.parquet",
+            help="Labels of pairs from `label`: duplicates join their groups; pairs labelled different are ignored.",
+        ),
     ] = None,
     model: Annotated[
         Path | None,
@@ -73,16 +89,33 @@ def train(
     serve: Annotated[
         bool, typer.Option(help="Make the new version the one that is served; a running scorer takes it at once.")
     ] = True,
+    precision: Annotated[
+        float,
+        typer.Option(min=0.0, max=0.9999, help="What `accept` keeps over the candidates of a search (lower bound)."),
+    ] = 0.99,
+    corpus_growth: Annotated[
+        float,
+        typer.Option(
+            metavar="FACTOR",
+            min=1.0,
+            help="How many times larger than these images the corpus in service will be: `accept` gets stricter.",
+        ),
+    ] = 1.0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of everything random: another one gives another model of its kind.")
+    ] = None,
     signal: SignalName = None,
     as_json: AsJson = False,
 ) -> None:
     """Train the classifier on labelled images, and write it as a new version with its thresholds.
 
-    Columns: image_id, group_id (images of one group are copies of one another), split (train, val or test), search,
-    score; optional are kind, family, ignore_group and dataset. In a folder, index.parquet has the labels,
+    Columns: image_id, group_id (images of one group are copies of one another), search, score; optional are split
+    (train, val or test), source_id, kind, family, ignore_group and dataset. In a folder, index.parquet has the labels,
     search_f16.npy and score_f16.npy the vectors. Training sees the groups of train, thresholds are chosen on those of
     val, test is only measured; where no image has a split, groups are dealt out by their names. Pairs in a folder's
-    same_scene_pairs.csv and natural_pairs.csv are never trained on as different images.
+    same_scene_pairs.csv and natural_pairs.csv (columns a and b: image ids) are never trained on.
+
+    A version never changes: a name that is there already is refused before training starts.
 
     Examples:
 
@@ -90,59 +123,63 @@ def train(
 
         neardup train labelled.parquet --model models/photos --no-serve
 
-        neardup train photos/ --fit-projection projection.npz --large
+        neardup train photos/ --fit-projection var/projection.npz --model var/model --large
     """
+    from search.scoring.named_pairs import read_pairs
+    from search.scoring.preparation import check_in_use, prepare
+    from search.scoring.training_settings import DEFAULT_SEED, FULL, LARGE, QUICK, TrainSettings
     from stream.demo.sample import SAMPLE
     from stream.hashing import code_embedding, code_settings, term_settings
 
     settings = of(context).settings()
     _, chosen = settings.signal(signal)
-    photos = data or settings.path(SAMPLE)
-    if not photos.exists():
-        raise BadInputError(f"there is no file or folder {photos}")
-
+    photos, own = data or settings.path(SAMPLE), settings.path(chosen.model)
     # TensorFlow takes seconds to load: whatever can be wrong before, is found before.
-    terms, code = term_settings(settings, chosen), code_settings(settings, chosen)
-    if fit_projection is not None:
-        code = replace(code, projection=None, search_dimension=chosen.search_embedding.dimension)
+    terms = term_settings(settings, chosen)
+    if fit_projection is None:
+        code = code_settings(settings, chosen)
+    else:  # the file that the settings name need not be there yet
+        bits_alone = chosen.model_copy(update={"code": chosen.code.model_copy(update={"projection": None})})
+        code = replace(code_settings(settings, bits_alone), search_dimension=chosen.search_embedding.dimension)
     embedding_name, embedding_version = code_embedding(chosen, code)
+    never = ("same_scene_pairs.csv", "natural_pairs.csv") if photos.is_dir() else ()
+    wanted = TrainSettings(
+        photos=photos,
+        model=model or own,
+        terms=terms,
+        code=code,
+        embedding_name=embedding_name,
+        embedding_version=embedding_version,
+        effort=replace(QUICK if quick else FULL, teachers=teachers),
+        large=LARGE if large else None,
+        fit_projection=fit_projection,
+        leave_one_out=leave_one_out,
+        splits_of=splits_of,
+        train_on_test=train_on_test,
+        labels=labels,
+        never_train=tuple(pair for file in never for pair in read_pairs(photos / file)),
+        version=name,
+        serve=serve,
+        precision=precision,
+        corpus_growth=corpus_growth,
+        seed=DEFAULT_SEED if seed is None else seed,
+    )
+    prepare(wanted)
+    check_in_use(wanted, own, None if chosen.code.projection is None else settings.path(chosen.code.projection))
     # What it says while it loads (no graphics card, other instructions) is nothing to the user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from search.scoring.labelled import read_pairs
-    from search.scoring.train import FULL, LARGE, QUICK, TrainSettings
     from search.scoring.train import train as train_model
 
-    never = ("same_scene_pairs.csv", "natural_pairs.csv") if photos.is_dir() else ()
     with progress_bar() as bar:
         task = bar.add_task("training", total=100, note="")
-        cards = train_model(
-            TrainSettings(
-                photos=photos,
-                model=model or settings.path(chosen.model),
-                terms=terms,
-                code=code,
-                embedding_name=embedding_name,
-                embedding_version=embedding_version,
-                effort=replace(QUICK if quick else FULL, teachers=teachers),
-                large=LARGE if large else None,
-                fit_projection=fit_projection,
-                leave_one_out=leave_one_out,
-                splits_of=splits_of,
-                train_on_test=train_on_test,
-                labels=labels,
-                never_train=tuple(pair for file in never for pair in read_pairs(photos / file)),
-                version=name,
-                serve=serve,
-            ),
-            lambda share, text: bar.update(task, completed=round(100 * share), note=text),
-        )
+        cards = train_model(wanted, lambda share, text: bar.update(task, completed=round(100 * share), note=text))
     if as_json:
         from dataclasses import asdict
 
         show_json([asdict(card) for card in cards])
         return
     for card in cards:
-        _show(card, model or settings.path(chosen.model), served=serve and card is cards[0])
+        _show(card, wanted.model, served=serve and card is cards[0])
 
 
 def _show(card: ModelCard, folder: Path, *, served: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,6 +107,24 @@ def test_a_file_keeps_the_projection(tmp_path: Path) -> None:
     again = read_projection(tmp_path / "projection.npz")
     assert again.fingerprint == make().fingerprint != make(seed=1).fingerprint
     np.testing.assert_array_equal(again.values(vectors(5)), make().values(vectors(5)))
+
+
+def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "projection.npz"
+    write_projection(make(), path)
+
+    def fail(file: Any, **_: Any) -> None:
+        file.write(b"half")
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "savez_compressed", fail)
+        with pytest.raises(OSError, match="disk full"):
+            write_projection(make(seed=1), path)
+    assert read_projection(path).fingerprint == make().fingerprint
+    write_projection(make(seed=1), path)
+    assert read_projection(path).fingerprint == make(seed=1).fingerprint
+    assert [file.name for file in tmp_path.iterdir()] == ["projection.npz"]
 
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:

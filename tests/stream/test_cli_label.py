@@ -49,12 +49,26 @@ def test_a_folder_and_a_list_of_its_pairs(folder: Path, tmp_path: Path, capsys: 
     assert rows == [{"image_a": OTHER.stem, "image_b": ONE.stem, "label": 0}]
 
 
+def test_a_list_of_paths_needs_no_folder(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, listed = tmp_path / "labels.parquet", tmp_path / "pairs.csv"
+    listed.write_text(f"image_a,image_b\n{folder.name}/{ONE.name},{CROP}\n{OTHER},{folder.name}/{ONE.name}\n")
+    assert main(["label", "--pairs", str(listed), "--out", str(out)]) == Exit.OK
+    rows = pq.read_table(out, columns=["image_a", "image_b", "label"]).to_pylist()
+    assert [tuple(row.values()) for row in rows] == [(ONE.stem, CROP.stem, 1), (OTHER.stem, ONE.stem, 0)]
+    listed.write_text(f"image_a,image_b\n{ONE.stem},{CROP}\n")
+    capsys.readouterr()
+    assert main(["label", "--pairs", str(listed), "--out", str(out)]) == Exit.USAGE
+    assert f"names '{ONE.stem}', which is neither" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["a.jpg", "b.jpg"], "the picture a.jpg cannot be read"),
-        (["a.jpg", "b.jpg", "--out", "x.parquet"], "are for a folder"),
+        (["a.jpg", "b.jpg", "--out", "x.parquet"], "are for many pairs"),
         (["a.jpg", "b.jpg", "c.jpg"], "not 3 paths"),
+        ([], "not 0 paths"),
+        (["--embeddings", "b.parquet", "--out", "x.parquet"], "not 0 paths"),
         (["."], "need a file: --out"),
         (["gone", "--out", "x.parquet"], "there is no folder gone"),
         ([".", "--pairs", "a.csv", "--embeddings", "b.parquet", "--out", "x"], "give one of them"),

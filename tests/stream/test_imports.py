@@ -31,7 +31,7 @@ ARROWS = {
 }
 """Whom a package may import; the longest name that fits a module counts."""
 
-_TRAINS = tuple(f"search.scoring.{module}" for module in ("tf_model", "train", "export", "fit", "forward"))
+_TRAINS = tuple(f"search.scoring.{module}" for module in ("tf_model", "train", "export", "fit", "forward", "batched"))
 
 PLACES = {
     "pyflink": ("operators", "stream"),
@@ -51,6 +51,7 @@ EDGES = (
     "search.scoring.train",
     "search.scoring.export",
     "search.scoring.fit",
+    "search.scoring.batched",
     "search.scoring.forward",
     "search.labelling.matching",
     "search.labelling.edits",

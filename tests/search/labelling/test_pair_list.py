@@ -70,13 +70,32 @@ def test_listed_pairs(tmp_path: Path, ending: str) -> None:
             file.write_text("\n".join([",".join(columns), *(",".join(row) for row in rows)]) + "\n")
 
     write({"image_a": ["a", "b"], "image_b": ["c", "a"], "other": ["x", "y"]})
-    assert listed_pairs(file, images) == [("a", "c"), ("b", "a")]
+    assert listed_pairs(file, images) == ([("a", "c"), ("b", "a")], images)
     write({"image_a": ["a", "b"], "image_b": ["c", "d"]})
-    with pytest.raises(BadInputError, match=r"pair 2 of .* names 'd', which is no picture"):
+    with pytest.raises(BadInputError, match=r"pair 2 of .* names 'd', which is neither a picture's id nor its path"):
         listed_pairs(file, images)
     write({"image_a": ["a"], "other": ["b"]})
     with pytest.raises(BadInputError, match="lacks the column 'image_b'; it has image_a, other"):
         listed_pairs(file, images)
+
+
+def test_a_list_may_name_paths(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("x.png", "sub/y.JPG", "sub/x.png", "note.txt"):
+        (tmp_path / name).touch()
+    file = tmp_path / "pairs.csv"
+    absolute = tmp_path / "sub" / "y.JPG"
+    file.write_text(f"image_a,image_b\nx.png,{absolute}\nsub/y.JPG,known\nx,known\n")
+    with pytest.raises(BadInputError, match=r"pair 3 of .* names 'x', which is neither"):
+        listed_pairs(file, {"known": Path("k.png")})
+    file.write_text(f"image_a,image_b\nx.png,{absolute}\nsub/y.JPG,known\n")
+    pairs, images = listed_pairs(file, {"known": Path("k.png")})
+    assert pairs == [("x", "y"), ("y", "known")]
+    assert images == {"known": Path("k.png"), "x": tmp_path / "x.png", "y": absolute}
+    for entry, message in (("sub/x.png", "would be the image x too"), ("note.txt", "neither a picture's id nor its")):
+        file.write_text(f"image_a,image_b\nx.png,{entry}\n")
+        with pytest.raises(BadInputError, match=message):
+            listed_pairs(file, {})
 
 
 def test_lists_that_cannot_be_read(tmp_path: Path) -> None:

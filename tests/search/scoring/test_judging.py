@@ -66,6 +66,14 @@ def test_knowing_scores_are_perfect_on_pairs(photos, streams, codes, knowing) ->
     assert set(judged.families) == {"push0", "push1", "push2", "push3"}
     assert set(judged.datasets) == {"set0", "set1"}
     assert all(share.taken == share.of > 0 for share in judged.families.values())
+    assert judged.calibration_error == 0.0
+    assert judged.family_recalls == dict.fromkeys(judged.families, 1.0)
+    assert judged.by_family()["push0"] == {
+        "copies": judged.families["push0"].of,
+        "recall_at_accept": 1.0,
+        "recall_at_precision_0.99": 1.0,
+    }
+    assert judged.by_dataset()["set0"]["precision_at_accept"] == 1.0
 
 
 def test_knowing_scores_give_clusters_as_good_as_the_search(photos, streams, codes, knowing) -> None:  # type: ignore[no-untyped-def]
@@ -74,6 +82,19 @@ def test_knowing_scores_give_clusters_as_good_as_the_search(photos, streams, cod
     assert found["bcubed_precision"] == found["pairwise_precision"] == 1.0
     assert found["bcubed_recall"] > 0.8
     assert told == [0.5, 1.0]
+
+
+def test_recall_of_a_kind_of_edit_is_over_the_pairs_with_such_an_edit(photos) -> None:  # type: ignore[no-untyped-def]
+    """push0: a wrong pair scores above its copies; push1: none does."""
+    one, other = (np.flatnonzero(photos.group_id == f"g-test-{number}") for number in (0, 1))
+    left, right = np.array([one[0], one[0], one[1]]), np.array([one[1], one[2], other[0]])
+    scores = np.array([0.75, 0.85, 0.95], np.float32)
+    assert photos.family[[one[1], one[2]]].tolist() == ["push0", "push1"]
+    judged = judge_pairs(
+        photos, np.ones(len(photos), bool), ScoredPairs(left, right, np.array([True, True, False]), scores), 0.8
+    )
+    assert (judged.family_recalls["push0"], judged.family_recalls["push1"]) == (0.0, 1.0)
+    assert judged.calibration_error == pytest.approx((0.25 + 0.15 + 0.95) / 3)
 
 
 def test_scores_that_take_everything_ruin_precision(photos, streams, codes) -> None:  # type: ignore[no-untyped-def]
@@ -106,5 +127,7 @@ def test_plots_are_drawn(photos, streams, codes, knowing, tmp_path: Path) -> Non
     plots = pytest.importorskip("search.scoring.plots")
     counted = photos.split == "test"
     pairs = score_pairs(counted, streams, codes, knowing)
-    files = plots.draw_all(pairs, judge_pairs(photos, counted, pairs, 0.5).families, 0.5, "v1", tmp_path / "plots")
+    files = plots.draw_all(
+        pairs, judge_pairs(photos, counted, pairs, 0.5).families, 0.5, "v1", tmp_path / "plots", "all"
+    )
     assert [file.read_bytes()[:4] for file in files] == [b"\x89PNG"] * 4

@@ -13,13 +13,12 @@ import pytest
 from search.errors import BadInputError
 from search.scoring.labelled import (
     SPLITS,
+    check_photos,
     data_sha256,
     deal_out,
     file_sha256,
     keep_splits,
     move_test_to_train,
-    pairs_of_groups,
-    read_pairs,
     read_photos,
 )
 from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, made_up_table, write_made_up
@@ -77,9 +76,22 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, change: Callable[[pa.Table
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.parquet").write_text("no parquet", encoding="utf-8")
-    for name in ("text.parquet", "missing.parquet"):
-        with pytest.raises(BadInputError, match=f"{name} cannot be read as Parquet"):
-            read(tmp_path / name)
+    with pytest.raises(BadInputError, match=r"text\.parquet cannot be read as Parquet"):
+        read(tmp_path / "text.parquet")
+    with pytest.raises(BadInputError, match=r"there is no file or folder .*missing\.parquet"):
+        read(tmp_path / "missing.parquet")
+    with pytest.raises(BadInputError, match=r"has no index\.parquet, which holds the labels"):
+        read(tmp_path)
+
+
+def test_the_files_of_a_folder_are_missed_before_any_is_read(tmp_path: Path) -> None:
+    check_photos(write_made_up(tmp_path / "photos.parquet"))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    check_photos(write_folder(folder))
+    (folder / "score_f16.npy").unlink()
+    with pytest.raises(BadInputError, match=r"there is no file .*score_f16\.npy"):
+        check_photos(folder)
 
 
 def test_checksum_is_of_the_content(tmp_path: Path) -> None:
@@ -164,20 +176,3 @@ def test_a_file_of_splits_that_tears_a_group_apart_is_refused(tmp_path: Path) ->
     for read_it in (keep_splits, move_test_to_train):
         with pytest.raises(BadInputError, match=r"'g-train-0' of .*torn\.parquet is in two splits, 'test' and 'train'"):
             read_it(photos, tmp_path / "torn.parquet")
-
-
-def test_named_pairs_stand_for_their_groups(tmp_path: Path) -> None:
-    photos = read(write_made_up(tmp_path / "photos.parquet"))
-    (tmp_path / "pairs.csv").write_text("a,b,note\ng-train-0-0,g-train-1-2,x\ng-train-0-0,who,y\n", encoding="utf-8")
-    named = read_pairs(tmp_path / "pairs.csv")
-    assert named == (("g-train-0-0", "g-train-1-2"), ("g-train-0-0", "who"))
-    first, second, third = (np.flatnonzero(photos.group_id == f"g-train-{number}")[:3] for number in range(3))
-    left, right = np.concatenate([first, second, first]), np.concatenate([second, first, third])
-    assert pairs_of_groups(photos, named, left, right).tolist() == [True] * 6 + [False] * 3
-
-
-def test_no_file_of_pairs_names_none_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
-    assert read_pairs(tmp_path / "pairs.csv") == ()
-    (tmp_path / "pairs.csv").write_text("one,other\n", encoding="utf-8")
-    with pytest.raises(BadInputError, match="lacks the columns a and b; it has one, other"):
-        read_pairs(tmp_path / "pairs.csv")

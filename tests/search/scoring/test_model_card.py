@@ -32,6 +32,7 @@ def full_card() -> ModelCard:
         training_sha256="ab" * 32,
         training_settings={"seed": 3, "hidden": [8, 4]},
         metrics={"val_f1": 0.5},
+        judged={"split": "test", "families": {"crop": {"copies": 3}}},
         files_sha256={"saved_model.pb": "cd" * 32},
         software={"python": "3.11"},
         exported_at="2026-11-21T19:00:00Z",
@@ -48,6 +49,15 @@ def test_an_older_card_has_no_date(folder: Path) -> None:
     write_card(full_card(), folder)
     change(folder, exported_at=None)
     assert read_card(folder) == replace(full_card(), exported_at="")
+
+
+def test_a_card_without_what_was_added_later_is_read(folder: Path) -> None:
+    write_card(full_card(), folder)
+    change(folder, judged=None)
+    assert read_card(folder) == replace(full_card(), judged={})
+    change(folder, judged=7)
+    with pytest.raises(BadInputError, match="judged is 7, not dict"):
+        read_card(folder)
 
 
 def test_a_missing_card_is_named(folder: Path) -> None:

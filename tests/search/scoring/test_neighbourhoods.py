@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,6 +121,48 @@ def test_a_file_gives_back_what_was_drawn(make: Callable[..., Neighbourhoods], t
     batches = list(read_neighbourhoods(path, 10))
     assert [batch.shape for batch in batches] == [(10, 1 + COPIES + LOOK_ALIKES)] * 10
     np.testing.assert_array_equal(np.concatenate(batches), make().draw(103, np.random.default_rng(4))[:100])
+
+
+_MANY = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from search.scoring.candidates import RankedCandidates
+from search.scoring.labelled import read_photos
+from search.scoring.neighbourhoods import Neighbourhoods, read_neighbourhoods, write_neighbourhoods
+
+photos = read_photos(Path(sys.argv[1]), 24, 16)
+others = np.tile(np.arange(len(photos))[::-1], len(photos))
+ranked = RankedCandidates(np.arange(len(photos) + 1) * len(photos), others, np.ones(len(others), np.int64))
+made = Neighbourhoods(photos, ranked, 8)
+path = Path(sys.argv[2])
+
+def run(count):
+    write_neighbourhoods(made, count, np.random.default_rng(0), path)
+    pairs = sum(rows.shape[0] * rows.shape[1] * (rows.shape[1] - 1) // 2 for rows in read_neighbourhoods(path, 80))
+    return pairs, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+_, before = run(20_000)
+pairs, after = run(1_500_000)
+print(pairs, (after - before) * 1024)
+"""
+
+
+def test_writing_and_reading_many_takes_no_more_memory_than_few(tmp_path: Path) -> None:
+    """Peak memory in a process of its own: 82 million pairs, 66 MB of image numbers, in a few more megabytes."""
+    photos = write_made_up(tmp_path / "photos.parquet")
+    root = Path(__file__).parents[3]
+    ran = subprocess.run(
+        [sys.executable, "-c", _MANY, photos, tmp_path / "many.parquet"],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    pairs, grown = map(int, ran.stdout.split())
+    assert pairs == 1_500_000 * 55
+    assert grown < 30_000_000 < 1_500_000 * 11 * 4
 
 
 def test_reading_takes_memory_for_a_few_batches_alone(tmp_path: Path) -> None:

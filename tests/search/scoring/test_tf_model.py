@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -281,13 +282,20 @@ def test_a_damaged_model_file_is_refused(models: ModelFolder, network: ExactNetw
         load_tf(models.path("v3"), read_card(models.path("v3")))
 
 
-def test_exporting_again_replaces_the_version_whole(models: ModelFolder, network: ExactNetwork) -> None:
+def test_a_version_that_is_there_is_not_written_again(models: ModelFolder, network: ExactNetwork) -> None:
     written = export(network, card("v4", bits=BITS), models)
     assert (written.bits, written.hidden, written.parameters) == (BITS, (48, 16), network.parameters)
     assert abs(datetime.fromisoformat(written.exported_at) - datetime.now(UTC)) < timedelta(hours=1)
-    (models.path("v4") / "left over").touch()
-    assert export(network, card("v4", bits=BITS), models).files_sha256.keys() == written.files_sha256.keys()
-    assert not (models.path("v4") / "left over").exists()
+    stored = (models.path("v4") / "metadata.json").read_bytes()
+    with pytest.raises(BadInputError, match="the version v4 is there already"):
+        export(network, replace(written, metrics={"other": 1.0}), models)
+    assert (models.path("v4") / "metadata.json").read_bytes() == stored
+    # What a killed export left behind is in nobody's way.
+    partial = models.path("v5").with_name(".v5.partial")
+    partial.mkdir()
+    (partial / "left over").touch()
+    export(network, card("v5", bits=BITS), models)
+    assert not (models.path("v5") / "left over").exists()
     assert models.served() == "v1"
 
 

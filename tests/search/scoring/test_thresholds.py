@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from search.errors import BadInputError
-from search.scoring.thresholds import calibrate, choose_accept, precision_curve, precision_lower_bound
+from search.scoring.thresholds import calibrate, choose_accept, precision_curve, precision_lower_bound, reliability
 
 SCORED = st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=1, max_size=40)
 
@@ -101,6 +101,24 @@ def test_calibration_finds_the_line_that_made_the_labels(slope: float, offset: f
     found = calibrate(logits, labels)
     assert found.slope == pytest.approx(slope, rel=0.05)
     assert found.offset == pytest.approx(offset, abs=0.15)
+
+
+def test_reliability_compares_what_was_said_with_what_was_found() -> None:
+    scores = np.array([0.0, 0.05, 0.31, 0.39, 0.95, 1.0], dtype=np.float32)
+    found = reliability(scores, np.array([False, False, True, False, True, True]))
+    np.testing.assert_allclose(found.said, [0.025, 0.35, 0.975], atol=1e-6)
+    assert found.found.tolist() == [0.0, 0.5, 1.0]
+    assert found.pairs.tolist() == [2, 2, 2]
+    assert found.error == pytest.approx((0.025 + 0.15 + 0.025) / 3)
+    assert reliability(np.empty(0, np.float32), np.empty(0, bool)).error == 0.0
+
+
+def test_calibrated_scores_have_no_calibration_error() -> None:
+    random = np.random.default_rng(0)
+    scores = random.random(50_000).astype(np.float32)
+    labels = random.random(50_000) < scores
+    assert reliability(scores, labels).error < 0.01
+    assert reliability(scores**3, labels).error > 0.1
 
 
 def test_separable_data_have_a_calibration_too() -> None:

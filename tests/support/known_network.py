@@ -1,0 +1,63 @@
+"""A fitted network that nobody had to fit: the fewer bits differ, the likelier a copy. For tests around training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from search.scoring.features import PairInputs
+from search.scoring.fitted_network import FittedNetwork
+from search.scoring.labelled import LabelledPhotos
+from search.scoring.neighbourhoods import Neighbourhoods
+from search.scoring.training_settings import NetworkSettings
+
+
+def hamming_network(hidden: tuple[int, ...], bits: int) -> FittedNetwork:
+    """The logit is 6 less 16 times the share of differing bits, through layers of the wanted sizes."""
+    sizes = (bits, *hidden)
+    layers = [
+        (np.full((a, b), 1 / a, np.float32), np.zeros(b, np.float32)) for a, b in zip(sizes, hidden, strict=False)
+    ]
+    last = (np.full((hidden[-1], 1), -16 / hidden[-1], np.float32), np.array([6.0], np.float32))
+    return FittedNetwork((*layers, last), PairInputs(bits), None, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """What one call of `fit_network` was given."""
+
+    photos: LabelledPhotos
+    neighbourhoods: Neighbourhoods
+    network: NetworkSettings
+    seed: int
+    start: FittedNetwork | None
+    teachers: list[FittedNetwork]
+    found: FittedNetwork
+
+
+class KnownFits:
+    """Stands in for `fit_network`, and remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.fits: list[Fit] = []
+
+    def __call__(
+        self,
+        photos: LabelledPhotos,
+        neighbourhoods: Neighbourhoods,
+        code: Any,
+        network: NetworkSettings,
+        effort: Any,
+        judge: Any,
+        *,
+        seed: int,
+        values: int = 0,
+        start: FittedNetwork | None = None,
+        teachers: Any = (),
+        told: Any = None,
+    ) -> FittedNetwork:
+        found = hamming_network(network.hidden, code.bits)
+        self.fits.append(Fit(photos, neighbourhoods, network, seed, start, list(teachers), found))
+        return found
