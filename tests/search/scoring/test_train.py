@@ -88,14 +88,14 @@ def test_a_learnt_projection_gives_values_and_helps(trained: Any, tmp_path: Path
     file = tmp_path / "projection.npz"
     (card,) = train(replace(chosen, model=tmp_path / "model", fit_projection=file, values=12))
     projection = read_projection(file)
-    assert (card.values, card.xor, projection.size) == (12, False, 12)
+    assert (card.values, card.xor, projection.size) == (24, False, 24)  # 12 of each embedding
     assert card.code_fingerprint == replace(chosen.code, projection=projection).build().fingerprint
     assert card.version != plain.version
     assert card.metrics["test_average_precision"] > plain.metrics["test_average_precision"] - 0.05
     # A later training on the same codes leaves the projection as it is.
     code = replace(chosen.code, projection=projection)
     (later,) = train(replace(chosen, model=tmp_path / "later", code=code))
-    assert (later.values, later.code_fingerprint) == (12, card.code_fingerprint)
+    assert (later.values, later.code_fingerprint) == (24, card.code_fingerprint)
 
 
 def test_large_and_compact_come_from_one_run(trained: Any, tmp_path: Path) -> None:
