@@ -48,6 +48,8 @@ class FittedProjection:
     """(dimension, values)"""
     shift: int
     """Sums are divided by 2^shift."""
+    _blocks: tuple[tuple[slice, NDArray[np.float64]], ...] = field(init=False, repr=False)
+    """Rows, and the weights that are not zero in them, of one half of the values after the other (or of all)."""
 
     def __post_init__(self) -> None:
         """Checks shapes, types and ranges."""
@@ -68,6 +70,11 @@ class FittedProjection:
             raise SettingsError("the centre of a fitted projection holds a value that is not finite")
         if not 0 <= self.shift <= 48:
             raise SettingsError(f"the shift of a fitted projection lies in 0 to 48, not {self.shift}")
+        object.__setattr__(self, "_blocks", _blocks(self.weights))
+
+    def __reduce__(self) -> tuple[type[FittedProjection], tuple[NDArray[np.float32], NDArray[np.int16], int]]:
+        """Pickled without what is made from the rest."""
+        return type(self), (self.centre, self.weights, self.shift)
 
     @property
     def dimension(self) -> int:
@@ -102,7 +109,7 @@ class FittedProjection:
         """
         centred = rooted(checked_rows(vectors, self.dimension)) - self.centre.astype(np.float64)
         whole = np.clip(np.rint(centred * 2.0**_FINE_BITS), -_LARGEST, _LARGEST)
-        sums = whole @ self.weights.astype(np.float64)
+        sums = np.hstack([whole[:, rows] @ weights for rows, weights in self._blocks])
         values: NDArray[np.int8] = np.clip(np.rint(sums * 2.0**-self.shift), -_LIMIT, _LIMIT).astype(np.int8)
         return values
 
@@ -134,6 +141,17 @@ class FittedProjection:
     def matrix(self) -> NDArray[np.float32]:
         """(dimension, values): what centred roots are multiplied by to give values before they are rounded."""
         return np.ldexp(self.weights.astype(np.float32), _FINE_BITS - self.shift)
+
+
+def _blocks(weights: NDArray[np.int16]) -> tuple[tuple[slice, NDArray[np.float64]], ...]:
+    """Weights whose halves look at different elements, as two products of a quarter of the size each."""
+    dimension, values = weights.shape
+    first, second = (half.any(axis=1) for half in (weights[:, : values // 2], weights[:, values // 2 :]))
+    split = int(np.argmax(second))
+    if not split or first[split:].any():
+        return ((slice(0, dimension), weights.astype(np.float64)),)
+    upper, lower = weights[:split, : values // 2], weights[split:, values // 2 :]
+    return (slice(0, split), upper.astype(np.float64)), (slice(split, dimension), lower.astype(np.float64))
 
 
 def read_projection(path: Path) -> FittedProjection:

@@ -27,6 +27,18 @@ def vectors(rows: int, seed: int = 1) -> np.ndarray:
     return (3 * np.random.RandomState(seed).standard_normal((rows, DIMENSION))).astype(np.float32)
 
 
+@pytest.mark.parametrize(("split", "blocks"), [(3, 2), (6, 2), (0, 1), (7, 1)])
+def test_halves_that_look_at_different_elements_are_multiplied_apart(split: int, blocks: int) -> None:
+    weights = np.random.default_rng(4).integers(1, 2000, (7, 5)).astype(np.int16)
+    weights[:split, 2:] = 0
+    weights[split:, :2] = 0
+    projection = FittedProjection(np.zeros(7, np.float32), weights, 16)
+    rows = np.random.default_rng(5).random((9, 7)).astype(np.float32)
+    sums = np.rint(rooted(rows) * 2**12) @ weights.astype(np.float64)
+    np.testing.assert_array_equal(projection.values(rows), np.clip(np.rint(sums * 2.0**-16), -127, 127))
+    assert len(projection._blocks) == blocks
+
+
 def test_values_equal_those_of_whole_number_arithmetic() -> None:
     projection, rows = make(), vectors(30)
     whole = np.rint((rooted(rows) - projection.centre) * 2**12).astype(np.int64)
