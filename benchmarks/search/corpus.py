@@ -8,7 +8,7 @@ Cluster sizes follow a power law, P(s) ~ s ** -exponent, cut at a thousandth of 
 the mean is about six. One member in seven is an exact copy of its centre; of the others each has its own share of bits
 flipped, drawn evenly between 0 and `max_flipped`. Members are in random order over the whole corpus.
 
-With 1,000,000 images a search for one of them touches some 4,300 postings at 64 groups of 16 bits.
+With 1,000,000 images a search for one of them touches some 3,400 postings at 64 groups of 16 bits.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """Insert-and-search at 200 a second into the ordinary corpus: how long an image waits for its answer.
 
 Images arrive at random moments (exponential gaps). Whatever arrived while one call was under way goes into the next,
-64 at most. An image's time is from its arrival to the return of its call. For the rows with merging the corpus lies in
-four segments, which the index begins to merge into one as soon as it is open; only images that arrive before that is
-done count. In the same measurement run a bare append with fsync of about the same size, as often, and calls that do
-nothing: what these take is the machine's, which now and then wakes a sleeping thread late.
+64 at most. An image's time is from its arrival to the return of its call. The tail is nearly full when the clock
+starts, so that a segment is sealed, and the next tail begun, a tenth of the way into the measurement. For the rows
+with merging the corpus lies in four segments, which the index begins to merge into one as soon as it is open; only
+images that arrive before that is done count. In the same measurement run a bare append with fsync of about the same
+size, as often, and calls that do nothing: what these take is the machine's, which now and then wakes a sleeping thread
+late.
 """
 
 from __future__ import annotations
@@ -30,58 +32,68 @@ __all__ = ["measure", "open_loop"]
 
 _RATE = 200.0
 _MOST = 64
-_WARM = 200
-"""Images before the clock counts."""
+_FULL_AFTER = 0.1
+"""The share of the measured images with which the tail is full; those before them go in before the clock counts."""
 
 
 def measure(bench: Bench) -> dict[str, Any]:
     """With and without merging, with and without sync."""
     count = round(_RATE * bench.seconds(30.0))
-    fresh = make_corpus(CorpusSettings(count + _WARM, seed=bench.seed + 1))
+    ahead = index_settings(FEW_LONG).seal_entries - round(_FULL_AFTER * count)
+    fresh = make_corpus(CorpusSettings(ahead + count, seed=bench.seed + 1))
     rows = {}
     for sync in (False, True):
         for merging in (False, True):
             name = ("sync" if sync else "no sync") + (", merging" if merging else ", no merge")
-            rows[name] = _inserted(bench, fresh, sync=sync, merging=merging)
+            rows[name] = _inserted(bench, fresh, ahead, sync=sync, merging=merging)
     rows["bare append and fsync"] = _bare(bench.folder / "bare", count)
     rows["nothing at all"] = _nothing(count)
     table(
         f"Insert-and-search at {_RATE:.0f}/s into {bench.images:,} images, {FEW_LONG.name}, top 100",
-        ["", "p50 ms", "p99 ms", "longest", "images a call", "merging, share of the time"],
+        ["", "p50 ms", "p99 ms", "longest", "images a call", "seals", "merging, share of the time"],
         [
-            [name, row["p50_ms"], row["p99_ms"], row["max_ms"], row["per_call"], row.get("merging", "")]
+            [name, *(row.get(key, "") for key in ("p50_ms", "p99_ms", "max_ms", "per_call", "seals", "merging"))]
             for name, row in rows.items()
         ],
     )
     return {"images": bench.images, "rate": _RATE, "rows": rows}
 
 
-def _inserted(bench: Bench, fresh: Corpus, *, sync: bool, merging: bool) -> dict[str, Any]:
+def _inserted(bench: Bench, fresh: Corpus, ahead: int, *, sync: bool, merging: bool) -> dict[str, Any]:
     folder = bench.folder / "growing"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(_built(bench, merging=merging), folder, copy_function=_link)
     os.sync()  # what was written until now is none of the index's business
     try:
-        with opened(folder, index_settings(FEW_LONG, sync=sync)) as index:
+        settings = index_settings(FEW_LONG, sync=sync)
+        with opened(folder, settings) as index:
             first = index.position.offset + 1
             records = inserts(terms_of(fresh.codes, FEW_LONG), fresh.codes, first)
-            for start in range(0, _WARM, 8):
-                index.insert_and_search(LOG_ID, records[start : start + 8])
+            for start in range(0, ahead, _MOST):
+                index.insert_and_search(LOG_ID, records[start : min(start + _MOST, ahead)])
+            sealed = _sealed(index)
             with _Watch(index) as watch:
                 waits, calls = open_loop(
-                    len(records) - _WARM,
-                    lambda lo, hi: index.insert_and_search(LOG_ID, records[_WARM + lo : _WARM + hi]),
+                    len(records) - ahead,
+                    lambda lo, hi: index.insert_and_search(LOG_ID, records[ahead + lo : ahead + hi]),
                     until=(lambda: watch.idle) if merging else None,
                 )
             return {
                 **percentiles_ms(waits),
                 "images": len(waits),
                 "per_call": round(len(waits) / calls, 2),
+                "seals": round((_sealed(index) - sealed) / settings.seal_entries),
                 "merging": round(watch.share, 2),
                 "segments": index.stats().segments,
             }
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sealed(index: TermIndex) -> int:
+    """Entries in segments."""
+    stats = index.stats()
+    return stats.entries - stats.tail
 
 
 def _built(bench: Bench, *, merging: bool) -> Path:

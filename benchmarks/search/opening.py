@@ -1,4 +1,5 @@
-"""Start-up of a process on a built index, cold and warm, and the rate of bulk building."""
+"""Start-up of a process on an index that was just built (so its files are in the page cache), and the rate of bulk
+building."""
 
 from __future__ import annotations
 
