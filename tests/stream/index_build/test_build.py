@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -111,19 +111,43 @@ def test_a_built_index_answers_as_the_one_that_the_job_made(
     live.close()
 
 
-def test_other_terms_are_what_a_build_is_for(tmp_path: Path) -> None:
+def other_terms(server: SearchServerSettings) -> SearchServerSettings:
+    return replace(server, terms=replace(server.terms, groups=24))
+
+
+def other_codes(server: SearchServerSettings) -> SearchServerSettings:
+    return replace(server, code=replace(server.code, bits=64))
+
+
+@pytest.mark.parametrize(
+    ("changed", "what", "before", "after"), [(other_terms, "terms.groups", 16, 24), (other_codes, "code.bits", 32, 64)]
+)
+def test_other_terms_or_codes_are_what_a_build_is_for(
+    tmp_path: Path,
+    changed: Callable[[SearchServerSettings], SearchServerSettings],
+    what: str,
+    before: int,
+    after: int,
+) -> None:
     order = some_order(60, 1)
-    old = settings_in(tmp_path)
+    old = settings_in(tmp_path / "built")
     live_index(old, order).close()
-    new = settings_in(tmp_path, groups=24)
-    with pytest.raises(MismatchError, match="groups is 16 there and 24 here"):
+    new = changed(old)
+    with pytest.raises(MismatchError, match=f"{what} is {before} there and {after} here"):
         opened(new)
     built = build(new, order, FakeJoined(order))
     assert built.folder.name == "gen-000002"
     index = opened(new)
     assert index.position.offset == 59
+    # What it has is what the job would have made of the order with these settings.
+    live = live_index(changed(settings_in(tmp_path / "live")), order)
+    assert free_searches(index, new) == free_searches(live, new)
+    ids = [ImageId(f"i{number}") for number in range(40)]
+    assert index.get(ids) == live.get(ids)
+    assert {len(one.code) for one in index.get(ids) if one and one.code} == {new.code.code_bytes}
+    live.close()
     index.close()
-    with pytest.raises(MismatchError, match="groups is 24 there and 16 here"):
+    with pytest.raises(MismatchError, match=f"{what} is {after} there and {before} here"):
         opened(old)
 
 
