@@ -9,7 +9,7 @@ JOBS ?= 2
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## check the machine, create .venv, fetch the Java parts (again: instant)
+setup: ## check the machine, create .venv, fetch the Java parts, compile (again: instant)
 	@deploy/setup.sh
 
 demo: setup ## run everything on the sample, print what it found, stop (KEEP=1: leave it up)

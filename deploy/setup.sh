@@ -1,5 +1,6 @@
 #!/bin/bash
-# Makes a checkout ready: checks what the machine must have, creates .venv from pinned packages, fetches the Java parts.
+# Makes a checkout ready: checks what the machine must have, creates .venv from pinned packages, fetches the Java parts,
+# compiles the kernels of the term index.
 # Nothing is done twice: each step leaves a stamp that names the content of the files it was made from.
 #
 #   PYTHON=/path/to/python3.11 deploy/setup.sh     to choose the interpreter
@@ -9,7 +10,9 @@ cd "$(dirname "$0")/.."
 extras="flink,model,store,serve,label,dev"
 venv_stamp=.venv/.made-from
 jars_stamp=jvm/lib/.made-from
+kernels_stamp=search/index/__pycache__/.made-from
 log=.venv/setup.log
+kernels_log=.venv/kernels.log
 
 say() { printf '%s\n' "$*"; }
 fail() {
@@ -115,30 +118,55 @@ fetch_jars() {
     mv "$new" jvm/lib
 }
 
+# Compiles the kernels in the background, unless that was done.
+start_kernels() {
+    kernels_job=""
+    kernels_digest=$(digest constraints.txt search/index/*.py)
+    made_from "$kernels_stamp" "$kernels_digest" && return
+    mkdir -p "${kernels_stamp%/*}"
+    .venv/bin/python -m search.index.warm >"$kernels_log" 2>&1 &
+    kernels_job=$!
+}
+
+await_kernels() {
+    say "      compiling the kernels of the term index: half a minute, once"
+    wait "$kernels_job" || { tail -n 20 "$kernels_log" >&2; fail "the kernels could not be compiled"; }
+    echo "$kernels_digest" >"$kernels_stamp"
+}
+
 # --- all of it ------------------------------------------------------------------------------------------------------
 
 venv_digest=$(digest pyproject.toml constraints.txt)
 jars_digest=$(digest jvm/pom.xml)
 if made_from "$venv_stamp" "$venv_digest" && made_from "$jars_stamp" "$jars_digest" && .venv/bin/python -c pass \
     && has_java; then
+    start_kernels
+    [[ -z $kernels_job ]] || await_kernels
     exit 0
 fi
 
-say "[1/3] checking Python, Java and Maven"
+say "[1/4] checking Python, Java and Maven"
 check_machine
 say "      Python $("$python" -c 'import platform; print(platform.python_version())'), Java $(java_version)"
-say "[2/3] the Python environment .venv"
+say "[2/4] the Python environment .venv"
 if made_from "$venv_stamp" "$venv_digest" && .venv/bin/python -c pass; then
     say "      is as it should be"
 else
     make_environment
     echo "$venv_digest" >"$venv_stamp"
 fi
-say "[3/3] the Java parts"
+start_kernels # while the Java parts come over the network
+say "[3/4] the Java parts"
 if made_from "$jars_stamp" "$jars_digest"; then
     say "      are as they should be"
 else
     fetch_jars
     echo "$jars_digest" >"$jars_stamp"
+fi
+say "[4/4] the machine code"
+if [[ -z $kernels_job ]]; then
+    say "      is as it should be"
+else
+    await_kernels
 fi
 say "setup: done"

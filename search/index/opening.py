@@ -9,7 +9,7 @@ import numpy as np
 
 from search.index.engine import SegmentedIndex
 from search.index.folder import Identity
-from search.index.interface import Insert, TermIndex
+from search.index.interface import Insert, MoreQuery, TermIndex, TermQuery
 from search.index.settings import IndexSettings
 from search.types import ImageId
 
@@ -39,6 +39,15 @@ def warm_up() -> None:
             for offset in range(4):
                 record = Insert(offset, 0, ImageId(f"{offset % 3}"), offset, np.zeros(1, np.uint32), b"0")
                 index.insert_and_search("warm-up", [record])
+                if offset == 1:  # one entry is sealed, the other in a tail, and a list of both is not too long
+                    _ask(index)
                 if offset != 2:
                     index.tidy()
             index.close()
+
+
+def _ask(index: TermIndex) -> None:
+    terms = np.zeros(1, np.uint32)
+    index.rank(terms[np.newaxis], 2)
+    index.search([TermQuery(terms, k=2)])
+    index.search_more([MoreQuery(0, 0)])

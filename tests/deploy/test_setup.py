@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
@@ -32,7 +33,10 @@ TARGETS = [
     "chaos",
     "clean",
 ]
-TOOLS = ("bash", "cat", "cut", "dirname", "env", "grep", "head", "id", "sed", "sha256sum", "tee", "awk", "tail")
+TOOLS = (
+    *("bash", "cat", "cut", "dirname", "env", "grep", "head", "id", "mkdir"),
+    *("sed", "sha256sum", "tee", "awk", "tail"),
+)
 
 
 @pytest.fixture
@@ -123,30 +127,69 @@ def test_an_interpreter_of_another_version_or_without_its_library_is_named(check
     assert ask(sys.executable) == ""
 
 
-def test_a_checkout_that_is_set_up_is_left_alone(checkout: Path) -> None:
-    def digest(*names: str) -> str:
-        return hashlib.sha256(b"".join((checkout / name).read_bytes() for name in names)).hexdigest()
-
+@pytest.fixture
+def made(checkout: Path) -> Path:
+    """A checkout with an environment and the Java parts, and a program that says that it compiled the kernels."""
     (checkout / ".venv" / "bin").mkdir(parents=True)
     (checkout / ".venv" / "bin" / "python").symlink_to(sys.executable)
-    (checkout / ".venv" / ".made-from").write_text(digest("pyproject.toml", "constraints.txt") + "\n")
+    (checkout / ".venv" / ".made-from").write_text(_digest(checkout, "pyproject.toml", "constraints.txt") + "\n")
     (checkout / "jvm" / "lib").mkdir()
-    (checkout / "jvm" / "lib" / ".made-from").write_text(digest("jvm/pom.xml") + "\n")
-    java = checkout / "java"
+    (checkout / "jvm" / "lib" / ".made-from").write_text(_digest(checkout, "jvm/pom.xml") + "\n")
+    (checkout / "search" / "index").mkdir(parents=True)
+    for package in (checkout / "search", checkout / "search" / "index"):
+        (package / "__init__.py").touch()
+    (checkout / "search" / "index" / "warm.py").write_text("open('compiled', 'a').write('once ')\n")
+    return checkout
+
+
+def _digest(checkout: Path, *names: str) -> str:
+    return hashlib.sha256(b"".join((checkout / name).read_bytes() for name in names)).hexdigest()
+
+
+@pytest.fixture
+def run(made: Path) -> Callable[[], subprocess.CompletedProcess[str]]:
+    """Runs the script on a machine with Java and without Maven."""
+    java = made / "java"
     java.write_text("#!/bin/sh\necho 'openjdk version \"17.0.1\"' >&2\n")
     java.chmod(0o755)
-    environment = _bare_machine(checkout)
-    (checkout / "tools" / "java").symlink_to(java)
+    environment = _bare_machine(made)
+    (made / "tools" / "java").symlink_to(java)
 
     def run() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ("bash", "deploy/setup.sh"), cwd=checkout, env=environment, capture_output=True, text=True, check=False
+            ("bash", "deploy/setup.sh"), cwd=made, env=environment, capture_output=True, text=True, check=False
         )
 
-    first = run()
-    assert (first.returncode, first.stdout, first.stderr) == (0, "", "")
-    with (checkout / "jvm" / "pom.xml").open("a") as pom:
-        pom.write("<!-- another version -->\n")
+    return run
+
+
+def test_a_checkout_that_is_set_up_is_left_alone(
+    made: Path, run: Callable[[], subprocess.CompletedProcess[str]]
+) -> None:
+    run()
     again = run()
-    assert again.returncode == 1
-    assert "Maven" in again.stderr
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+    with (made / "jvm" / "pom.xml").open("a") as pom:
+        pom.write("<!-- another version -->\n")
+    changed = run()
+    assert changed.returncode == 1
+    assert "Maven" in changed.stderr
+
+
+def test_the_kernels_are_compiled_once_for_each_version_of_their_sources(
+    made: Path, run: Callable[[], subprocess.CompletedProcess[str]]
+) -> None:
+    first = run()
+    assert (first.returncode, first.stderr) == (0, "")
+    assert "compiling the kernels of the term index" in first.stdout
+    assert run().stdout == ""
+    assert (made / "compiled").read_text() == "once "
+    (made / "search" / "index" / "tail.py").write_text("changed = True\n")
+    assert run().returncode == 0
+    assert (made / "compiled").read_text() == "once once "
+    (made / "search" / "index" / "warm.py").write_text("raise RuntimeError('no room')\n")
+    for _ in range(2):
+        failed = run()
+        assert failed.returncode == 1
+        assert "no room" in failed.stderr
+        assert "the kernels could not be compiled" in failed.stderr
