@@ -21,8 +21,8 @@ MAX_AFTER = 1_000_000
 """How many candidates a search may pass over."""
 
 MAX_ORDERED = 10_000_000
-"""Candidates that the searches of one call may have ordered for them, those passed over among them: 100 MB. All have as
-much room as the one that goes furthest."""
+"""Candidates that the searches of one call may have ordered for them, those passed over among them: 100 MB, and as much
+again while one part of the index is searched. All have as much room as the one that goes furthest."""
 
 _CANDIDATE_BYTES = MAX_ID_BYTES + 16
 """The most bytes of one candidate in an answer, but for its code."""
