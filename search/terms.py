@@ -136,8 +136,8 @@ class TermExtractor:
         grouped = drawn.reshape(len(drawn), *self.positions.shape)
         return grouped.astype(np.uint32) @ self._weights
 
-    def bits(self, vectors: ArrayLike) -> NDArray[np.uint8]:
-        """The hamming codes that the groups draw from: (n, dimension) to (n, bits) of 0 and 1.
+    def bits(self, vectors: ArrayLike) -> NDArray[np.bool_]:
+        """The hamming codes that the groups draw from: (n, dimension) to (n, bits).
 
         Raises:
             BadInputError: The shape does not fit, or a value is not finite.

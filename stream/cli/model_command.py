@@ -70,7 +70,7 @@ def use(
 
     Example:
 
-        neardup model use pair-c87a46a69e
+        neardup model use pair-32ac24f3f1
     """
     from stream.model_versions import change_served
 
