@@ -29,7 +29,7 @@ def test_pair_bits_say_where_codes_differ(pair: np.ndarray) -> None:
 def test_unpacking_undoes_the_packing_of_the_projection() -> None:
     projection = CodeSettings(dimension=12, bits=40, seed=3).build()
     vectors = np.random.RandomState(0).standard_normal((7, 12)).astype(np.float32)
-    np.testing.assert_array_equal(unpack_codes(projection.codes(vectors)), projection.hyperplanes.bits(vectors))
+    np.testing.assert_array_equal(unpack_codes(projection.codes(vectors, [])), projection.hyperplanes.bits(vectors))
 
 
 def test_distances_broadcast() -> None:

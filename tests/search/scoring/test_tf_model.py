@@ -300,11 +300,12 @@ def test_a_version_that_is_there_is_not_written_again(models: ModelFolder, netwo
 
 
 def test_the_sample_model_is_for_the_samples_codes(sample_model: PairModel) -> None:
-    from stream.hashing import code_settings
+    from stream.hashing import code_embedding, code_settings
     from stream.settings import load_settings
 
     settings = load_settings(SAMPLE.parents[1] / "neardup.toml")
     _, signal = settings.signal("photos")
-    assert sample_model.card.code_fingerprint == code_settings(settings, signal).build().fingerprint
-    assert sample_model.card.embedding_name == signal.score_embedding.name
+    code = code_settings(settings, signal)
+    assert sample_model.card.code_fingerprint == code.build().fingerprint
+    assert (sample_model.card.embedding_name, sample_model.card.embedding_version) == code_embedding(signal, code)
     assert sample_model.card.embedding_version == signal.score_embedding.model_version
