@@ -308,4 +308,3 @@ def test_the_sample_model_is_for_the_samples_codes(sample_model: PairModel) -> N
     code = code_settings(settings, signal)
     assert sample_model.card.code_fingerprint == code.build().fingerprint
     assert (sample_model.card.embedding_name, sample_model.card.embedding_version) == code_embedding(signal, code)
-    assert sample_model.card.embedding_version == signal.score_embedding.model_version
