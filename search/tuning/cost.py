@@ -23,8 +23,8 @@ class CostModel:
     """To find one posting list and begin to read it: a miss of the cache."""
     posting_us: float = 0.0055
     """To read and count one posting."""
-    candidate_us: float = 8.1
-    """To look up one candidate, 0.7, and to score the pair, 7.4: 272,000 pairs a second on two cores."""
+    candidate_us: float = 10.1
+    """To look up one candidate, 0.7, and to score the pair, 9.4: 212,000 pairs a second on two cores."""
     max_image_us: float = 5_000.0
     """What one image may cost at most: 200 images a second on one core."""
 
