@@ -11,8 +11,8 @@ them).
 
 What 1,024 pairs of 256 values and 128 and 32 units take of one core, 2.0 ms: the first product 1.2 (109 GFLOP/s, near
 what the core can), the rest in float64 0.35, the inputs 0.3, the call 0.14. Batches of 512 take 9 % more a pair, of
-2,048, which leave the cache, 11 %. Inputs made in int16 or int32, the first product as two, the second transposed:
-none was faster.
+2,048, which leave the cache, 11 %. Inputs made in int16 or int32, one and the same first product cut in two, the second
+transposed: none was faster.
 
 On a graphics card, where TensorFlow sees one, products run in mixed precision (inputs of 10 binary digits, sums in
 float32), which is fast and not exact: there a score may change with its batch. On the processor it never does.

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from search.errors import BadInputError
 from search.fitted_projection import FittedProjection, write_projection
 from search.score_codes import CodeSettings
-from search.scoring.batched import batched
 from search.scoring.candidates import RankedCandidates, rank_candidates
 from search.scoring.card import ModelCard
 from search.scoring.card_page import write_page
@@ -29,6 +28,7 @@ from search.scoring.export import export
 from search.scoring.features import PairInputs
 from search.scoring.fit import fit_network
 from search.scoring.fitted_network import FittedNetwork, widened
+from search.scoring.graph_scorer import graph_scorer
 from search.scoring.judging import Judged, ScoredPairs, judge_clusters, judge_pairs, score_pairs
 from search.scoring.label_pairs import with_labels
 from search.scoring.labelled import LabelledPhotos, data_sha256, keep_splits, move_test_to_train, read_photos
@@ -169,7 +169,7 @@ class _Run:
         left, right, is_copy = self._streams.validation_pairs()
         calibration = calibrate(network.logits(codes[left], codes[right]), is_copy)
         network = replace(network, calibration=calibration)
-        scorer = batched(network)
+        scorer = graph_scorer(network)
         self._told(0.9, f"{version}: choosing thresholds on simulated streams")
         accept = None if left_out is None else choose_on_left_out(left_out, settings.precision, settings.corpus_growth)
         choice = choose_thresholds(self._streams, codes, scorer, settings, accept)
@@ -241,7 +241,7 @@ class _Run:
             codes = replace(settings.code, projection=fitted.projection).build().codes(photos.score, photos.search)
             network = fitted.exact()
             calibration = calibrate(network.logits(codes[others[0]], codes[others[1]]), others[2])
-            scorer = batched(replace(network, calibration=calibration))
+            scorer = graph_scorer(replace(network, calibration=calibration))
             left, right, is_copy = self._streams.candidate_pairs(photos.dataset == name, hidden)
             found.append(LeftOut(name, scorer(codes[left], codes[right]), is_copy))
         return found
@@ -287,7 +287,7 @@ class _Run:
         coder = replace(self._settings.code, projection=projection).build()
         codes = coder.codes(self._photos.score, self._photos.search)
         left, right, is_copy = pairs or self._streams.validation_pairs()
-        return precision_curve(batched(network)(codes[left], codes[right]), is_copy).average_precision
+        return precision_curve(graph_scorer(network)(codes[left], codes[right]), is_copy).average_precision
 
 
 def _software() -> dict[str, str]:

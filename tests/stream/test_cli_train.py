@@ -17,7 +17,7 @@ from search.scoring.model_folder import ModelFolder
 from stream.cli.exits import Exit
 from stream.cli.main import main
 from tests.support.fake_model import write_version
-from tests.support.known_network import KnownFits
+from tests.support.known_network import KnownFits, known_fits
 from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, made_up_table
 
 DEMO = Path(__file__).parents[2] / "examples" / "photos" / "demo"
@@ -39,10 +39,7 @@ code = {{ bits = 64, projection = "own.npz" }}
 
 @pytest.fixture
 def fits(monkeypatch: pytest.MonkeyPatch) -> KnownFits:
-    known = KnownFits()
-    monkeypatch.setattr(training, "fit_network", known)
-    monkeypatch.setattr(training, "draw_all", lambda *_: [])
-    return known
+    return known_fits(monkeypatch)
 
 
 @pytest.fixture

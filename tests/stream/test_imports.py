@@ -31,7 +31,9 @@ ARROWS = {
 }
 """Whom a package may import; the longest name that fits a module counts."""
 
-_TRAINS = tuple(f"search.scoring.{module}" for module in ("tf_model", "train", "export", "fit", "forward", "batched"))
+_TRAINS = tuple(
+    f"search.scoring.{module}" for module in ("tf_model", "train", "export", "fit", "forward", "graph_scorer")
+)
 
 PLACES = {
     "pyflink": ("operators", "stream"),
@@ -51,7 +53,7 @@ EDGES = (
     "search.scoring.train",
     "search.scoring.export",
     "search.scoring.fit",
-    "search.scoring.batched",
+    "search.scoring.graph_scorer",
     "search.scoring.forward",
     "search.labelling.matching",
     "search.labelling.edits",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 
 from search.scoring.features import PairInputs
 from search.scoring.fitted_network import FittedNetwork
@@ -61,3 +62,13 @@ class KnownFits:
         found = hamming_network(network.hidden, code.bits)
         self.fits.append(Fit(photos, neighbourhoods, network, seed, start, list(teachers), found))
         return found
+
+
+def known_fits(monkeypatch: pytest.MonkeyPatch) -> KnownFits:
+    """Lets training take known networks, and draw nothing, until the test ends."""
+    from search.scoring import train
+
+    known = KnownFits()
+    monkeypatch.setattr(train, "fit_network", known)
+    monkeypatch.setattr(train, "draw_all", lambda *_: [])
+    return known

@@ -20,7 +20,7 @@ from search.scoring.model_folder import ModelFolder
 from search.scoring.training_settings import NetworkSettings, TrainSettings
 from search.terms import TermSettings
 from tests.search.scoring.test_train import settings
-from tests.support.known_network import KnownFits
+from tests.support.known_network import KnownFits, known_fits
 from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, made_up_table, write_made_up
 
 EVERYTHING = TermSettings(SEARCH_DIMENSION, 1, 64, 24, 4, candidates=400)
@@ -29,10 +29,7 @@ EVERYTHING = TermSettings(SEARCH_DIMENSION, 1, 64, 24, 4, candidates=400)
 
 @pytest.fixture
 def fits(monkeypatch: pytest.MonkeyPatch) -> KnownFits:
-    known = KnownFits()
-    monkeypatch.setattr(training, "fit_network", known)
-    monkeypatch.setattr(training, "draw_all", lambda *_: [])
-    return known
+    return known_fits(monkeypatch)
 
 
 def photos_of(wanted: TrainSettings) -> LabelledPhotos:

@@ -12,13 +12,13 @@ from search.scoring.exact_network import ExactNetwork
 from search.scoring.export import pair_graph
 from search.scoring.tf_model import OUTPUT
 
-__all__ = ["batched"]
+__all__ = ["graph_scorer"]
 
 _PART = 8192
 """Pairs that are scored at once."""
 
 
-def batched(network: ExactNetwork) -> Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float32]]:
+def graph_scorer(network: ExactNetwork) -> Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float32]]:
     """The served graph of a network as a function of any number of pairs."""
     graph = pair_graph(network).get_concrete_function()
 
