@@ -29,12 +29,13 @@ import numpy as np
 from benchmarks.machine import command_line, machine, revision
 from benchmarks.search.results import table
 from benchmarks.search.timing import percentiles_ms
-from search.callers import Caller
-from search.errors import BusyError, UnavailableError
-from search.protos.events_pb2 import FLOAT16, JoinedImage
+from core.errors import BusyError, UnavailableError
+from core.protos.joined_pb2 import JoinedImage
+from core.rpc import Listen
+from neardup.events_pb2 import FLOAT16
 from search.serving import search_pb2 as pb
-from search.serving.rpc import Listen
-from search.serving.search_client import SearchClient
+from search.serving.admission import Caller
+from search.serving.client import SearchClient
 from stream.demo.sample import SAMPLE
 from stream.image_files import ImageFile, ImageRow
 from stream.servers import search_server_settings
@@ -75,7 +76,7 @@ def _noisy(data: bytes, seed: int) -> bytes:
 
 def serve(folder: str) -> None:
     """Runs the server."""
-    from search.serving.search_server import serve as run
+    from search.serving.server import serve as run
 
     settings = search_server_settings(load_settings())
     run(replace(settings, folder=Path(folder), listen=Listen("127.0.0.1", PORT, METRICS_PORT, MESSAGE)))

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.rival_scorers import cosine_scorer, hash_similarities, row_codes, rows_of
-from search.evaluation import evaluate_clusters
-from search.score_codes import CodeSettings
-from search.scoring.candidates import RankedCandidates
-from search.scoring.model import PairModel
-from search.scoring.simulation import PairScorer, SimulatedStream
-from search.scoring.thresholds import precision_curve
-from search.types import Thresholds
+from core.types import Thresholds
+from scoring.model import PairModel
+from search.hashing.score_codes import CodeSettings
+from training.candidates import RankedCandidates
+from training.evaluation import evaluate_clusters
+from training.simulation import PairScorer, SimulatedStream
+from training.thresholds import precision_curve
 
 __all__ = ["picture_quality"]
 

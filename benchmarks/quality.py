@@ -29,19 +29,19 @@ from numpy.typing import NDArray
 from benchmarks.machine import command_line, machine, revision
 from benchmarks.picture_quality import picture_quality
 from benchmarks.rival_scorers import cosine_scorer, hamming_scorer, row_codes
-from search.scoring.judging import StreamSettings, judge_clusters, judge_pairs, make_streams, score_pairs
-from search.scoring.labelled import LabelledPhotos, keep_splits, read_photos
-from search.scoring.model_folder import ModelFolder
-from search.scoring.plots import draw_curves
-from search.scoring.simulation import PairScorer
-from search.scoring.tf_model import load_tf
-from search.scoring.thresholds import PrecisionCurve
-from search.scoring.training_settings import TrainSettings
-from search.scoring.validation import Streams, choose_thresholds
-from search.types import Thresholds
+from core.types import Thresholds
+from scoring.model_folder import ModelFolder
+from scoring.tf_model import load_tf
 from stream.demo.sample import SAMPLE
 from stream.hashing import code_settings, term_settings
 from stream.settings import load_settings
+from training.judging import StreamSettings, judge_clusters, judge_pairs, make_streams, score_pairs
+from training.labelled import LabelledPhotos, keep_splits, read_photos
+from training.plots import draw_curves
+from training.simulation import PairScorer
+from training.thresholds import PrecisionCurve
+from training.training_settings import TrainSettings
+from training.validation import Streams, choose_thresholds
 
 __all__ = ["main"]
 

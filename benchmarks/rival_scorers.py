@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from search.score_codes import CodeSettings
-from search.scoring.features import hamming_distances
-from search.scoring.simulation import PairScorer
+from scoring.features import hamming_distances
+from search.hashing.score_codes import CodeSettings
+from training.simulation import PairScorer
 
 __all__ = ["cosine_scorer", "hamming_scorer", "hash_similarities", "row_codes", "rows_of"]
 

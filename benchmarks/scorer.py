@@ -41,10 +41,10 @@ from benchmarks.scorer_models import (
     work_per_pair,
 )
 from benchmarks.scorer_process import scorer_process
-from search.score_codes import CodeSettings
-from search.scoring.features import PairInputs
-from search.scoring.model import PairModel
-from search.scoring.training_settings import COMPACT, LARGE, NetworkSettings
+from scoring.features import PairInputs
+from scoring.model import PairModel
+from search.hashing.score_codes import CodeSettings
+from training.training_settings import COMPACT, LARGE, NetworkSettings
 
 OUT = Path("var/bench/scorer.json")
 
@@ -164,7 +164,7 @@ def figures(found: Mapping[str, Sequence[float]], titles: Mapping[str, str]) -> 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> list[Figure]:
     """All figures."""
-    from search.scoring.tf_model import run_batches_side_by_side
+    from scoring.tf_model import run_batches_side_by_side
 
     threads = arguments.threads
     run_batches_side_by_side(threads)

@@ -74,7 +74,7 @@ def _remember(start: Any) -> None:
 
 def _request(seed: int, code_bytes: int, pairs: int, queries: int) -> bytes:
     """A request, ready to be sent: making it anew each time would measure the client."""
-    from search.serving.scorer_pb2 import PairBlock, ScoreRequest
+    from scoring.serving.scorer_pb2 import PairBlock, ScoreRequest
 
     random = np.random.default_rng(seed)
     sizes = np.diff(np.linspace(0, pairs, queries + 1).astype(int))

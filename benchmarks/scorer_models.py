@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from search.scoring.card import ModelCard
-from search.scoring.exact_network import quantise
-from search.scoring.features import PairInputs
-from search.scoring.model import PairModel
-from search.scoring.model_folder import ModelFolder
-from search.scoring.towers import first_layer_mask
-from search.types import Thresholds
+from core.types import Thresholds
+from scoring.card import ModelCard
+from scoring.features import PairInputs
+from scoring.model import PairModel
+from scoring.model_folder import ModelFolder
+from training.branches import first_layer_mask
+from training.exact_network import quantise
 
 __all__ = [
     "ROWS",
@@ -50,7 +50,7 @@ class Product:
 
 def random_model(name: str, inputs: PairInputs, hidden: Sequence[int], folder: Path, *, towers: bool) -> Path:
     """Writes a network with random weights, with towers in its first layer or without, as a served version."""
-    from search.scoring.export import export
+    from training.export import export
 
     random = np.random.default_rng(1)
     sizes = [inputs.size, *hidden, 1]
@@ -74,7 +74,7 @@ def random_model(name: str, inputs: PairInputs, hidden: Sequence[int], folder: P
 
 def load_served(folder: Path) -> PairModel:
     """The served model of a folder, warm."""
-    from search.scoring.tf_model import load_tf
+    from scoring.tf_model import load_tf
 
     models = ModelFolder(folder)
     model = models.load(models.served(), load_tf)
@@ -84,7 +84,7 @@ def load_served(folder: Path) -> PairModel:
 
 def products(model: PairModel) -> list[Product]:
     """The matrix products of a model: those of its card's layers, the first in two where its graph has towers."""
-    from search.scoring.tf_model import TfPairModel
+    from scoring.tf_model import TfPairModel
 
     if not isinstance(model, TfPairModel):
         raise TypeError(f"{type(model).__name__} has no graph")

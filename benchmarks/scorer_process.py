@@ -12,16 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from search.errors import UnavailableError
-from search.serving.scorer_client import ScorerClient
+from core.errors import UnavailableError
+from scoring.serving.client import ScorerClient
 
 __all__ = ["scorer_process"]
 
 _SERVE = """
 import sys
 from pathlib import Path
-from search.serving.rpc import Listen
-from search.serving.scorer_server import ScorerServerSettings, serve
+from core.rpc import Listen
+from scoring.serving.server import ScorerServerSettings, serve
 port, page, model, threads, delay = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:]
 listen = Listen("127.0.0.1", port, page, 1 << 26)
 serve(ScorerServerSettings(listen, model, threads=int(threads), max_delay_ms=float(delay)))

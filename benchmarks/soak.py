@@ -26,7 +26,7 @@ from typing import Any
 
 from benchmarks.machine import command_line, machine, resident_mb, revision
 from benchmarks.synthetic import SyntheticSettings, Universe, write_images
-from search.errors import NeardupError, UnavailableError
+from core.errors import NeardupError, UnavailableError
 from storage.serving.client import StorageClient
 from stream.data_folders import wipe, with_data
 from stream.demo.sample import SAMPLE

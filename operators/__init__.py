@@ -1,0 +1,1 @@
+"""How does one Flink function call one piece of logic?"""

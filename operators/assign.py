@@ -8,20 +8,20 @@ from typing import Protocol
 
 from pyflink.datastream import RuntimeContext
 
+from clustering.assignment import assign
+from core.dead_letters import BadRecord, Reason
+from core.types import Cause, Decision, Outcome
+from operators.assign_backend import ClientPorts
 from operators.batcher import BatchPolicy
 from operators.clients import Scorer, Search, Storage, open_scorer, open_search, open_storage
-from operators.found import arrival
+from operators.commit_reporter import Releases
 from operators.in_flight_pb2 import InFlight
 from operators.metrics import StepMetrics, VerdictMetrics
 from operators.micro_batch import MicroBatchFunction
-from operators.ports import ClientPorts
-from operators.releases import Releases
+from operators.responses import arrival
 from operators.rows import records
-from operators.service import Done, ServerAddress, Step
+from operators.step import Done, ServerAddress, Step
 from operators.unscored import hide, mark_unscored
-from search.clustering.assignment import assign
-from search.dead_letters import BadRecord, Reason
-from search.types import Cause, Decision, Outcome
 
 __all__ = ["AssignFunction", "AssignStep"]
 

@@ -28,8 +28,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from search.dead_letters import BadRecord, Reason
-from search.errors import SettingsError
+from core.dead_letters import BadRecord, Reason
+from core.errors import SettingsError
 
 __all__ = ["Attempt", "BatchPolicy", "Batcher", "BootIds", "Progress"]
 

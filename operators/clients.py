@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from operators.service import Client, ServerAddress
-from search.callers import Caller
-from search.serving import scorer_pb2, search_pb2
-from search.serving.scorer_client import ScorerClient
-from search.serving.search_client import SearchClient
-from search.types import Decision, ImageId, Lookup
+from core.types import Decision, ImageId, Lookup
+from operators.step import Client, ServerAddress
+from scoring.serving import scorer_pb2
+from scoring.serving.client import ScorerClient
+from search.serving import search_pb2
+from search.serving.admission import Caller
+from search.serving.client import SearchClient
 from storage.serving.client import StorageClient
 
 __all__ = ["Scorer", "Search", "Storage", "open_scorer", "open_search", "open_storage"]

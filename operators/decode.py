@@ -8,11 +8,11 @@ from typing import Any
 from pyflink.common import Row
 from pyflink.datastream import ProcessFunction, RuntimeContext
 
+from core.notifications import BadRecord, EmbeddingSpec, decode
 from operators.metrics import DecodeMetrics
 from operators.outputs import to_dead_letters
+from operators.pairing import ArrivedHalf, Side
 from operators.rows import kafka_record
-from search.notifications import BadRecord, EmbeddingSpec, decode
-from search.pairing import ArrivedHalf, Side
 
 __all__ = ["DecodeFunction"]
 

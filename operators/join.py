@@ -1,4 +1,4 @@
-"""The join of the two embeddings of an image: Flink's state and event-time timers around `search.pairing`.
+"""The join of the two embeddings of an image: Flink's state and event-time timers around `operators.pairing`.
 
 One timer per image id is kept, at the next instant at which a half expires, a paired version may be forgotten, or a
 half has waited so long that it counts as late.
@@ -13,13 +13,13 @@ from pyflink.common.typeinfo import Types
 from pyflink.datastream import KeyedCoProcessFunction, RuntimeContext, TimerService
 from pyflink.datastream.state import ValueStateDescriptor
 
+from core.errors import SettingsError
+from core.notifications import BadRecord, EmbeddingSpec, Half, decode, joined_record
 from operators.metrics import JoinMetrics
 from operators.outputs import DEAD_LETTERS
+from operators.pairing import ArrivedHalf, JoinPolicy, Pair, PairingLogic, PairingState, Side, Unpaired
+from operators.pairing_codec import decode_state, encode_state
 from operators.rows import record
-from search.errors import SettingsError
-from search.notifications import BadRecord, EmbeddingSpec, Half, decode, joined_record
-from search.pairing import ArrivedHalf, JoinPolicy, Pair, PairingLogic, PairingState, Side, Unpaired
-from search.pairing_codec import decode_state, encode_state
 
 __all__ = ["JoinFunction"]
 

@@ -38,8 +38,8 @@ from enum import StrEnum
 from pyflink.datastream import RuntimeContext
 from pyflink.metrics import Counter, MetricGroup
 
-from search.dead_letters import Reason
-from search.types import Cause, Outcome
+from core.dead_letters import Reason
+from core.types import Cause, Outcome
 
 __all__ = ["BatchMetrics", "DecodeMetrics", "FailureKind", "Histogram", "JoinMetrics", "StepMetrics", "VerdictMetrics"]
 

@@ -23,11 +23,11 @@ from pyflink.common.typeinfo import Types
 from pyflink.datastream import KeyedProcessFunction, RuntimeContext, TimerService
 from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 
+from core.errors import FaultError, LogGapError, RefusedError, ServiceError, UnavailableError
 from operators.batcher import Attempt, BatchPolicy
 from operators.metrics import BatchMetrics, FailureKind
 from operators.pending import PendingItems
-from operators.service import Done, Step
-from search.errors import FaultError, LogGapError, RefusedError, ServiceError, UnavailableError
+from operators.step import Done, Step
 
 __all__ = ["SWITCH_INTERVAL_S", "MicroBatchFunction"]
 

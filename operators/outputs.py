@@ -5,8 +5,8 @@ from __future__ import annotations
 from pyflink.common import Row
 from pyflink.datastream import OutputTag
 
+from core.dead_letters import PAYLOAD_LIMIT_BYTES, BadRecord, Provenance, dead_letter
 from operators.rows import RECORD_TYPE, record
-from search.dead_letters import PAYLOAD_LIMIT_BYTES, BadRecord, Provenance, dead_letter
 
 __all__ = ["DEAD_LETTERS", "to_dead_letters"]
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pyflink.common import Row
 from pyflink.common.typeinfo import Types
 
+from core.dead_letters import Provenance
 from operators.in_flight_pb2 import InFlightBatch
-from search.dead_letters import Provenance
 
 __all__ = [
     "HALF_TYPE",
@@ -46,7 +46,7 @@ IMAGE_KEY_TYPE = Types.STRING()
 """The image id, as the join is keyed."""
 
 HALF_TYPE = Types.PICKLED_BYTE_ARRAY()
-"""A `search.pairing.ArrivedHalf`."""
+"""A `operators.pairing.ArrivedHalf`."""
 
 KEYED_HALF_TYPE = Types.ROW([IMAGE_KEY_TYPE, HALF_TYPE])
 """What decode emits."""

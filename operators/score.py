@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from pyflink.datastream import RuntimeContext
 
+from core.dead_letters import BadRecord, Reason
+from core.errors import FaultError, MismatchError, RefusedError
+from operators.assign_backend import MAX_PAIRS
 from operators.batcher import BatchPolicy
 from operators.clients import Scorer, Search, open_scorer, open_search
 from operators.in_flight_pb2 import InFlight, Scores
 from operators.metrics import StepMetrics
 from operators.micro_batch import MicroBatchFunction
-from operators.ports import MAX_PAIRS
 from operators.rows import batches, records
-from operators.service import Done, ServerAddress, Step
+from operators.step import Done, ServerAddress, Step
 from operators.unscored import hide, mark_unscored
-from search.dead_letters import BadRecord, Reason
-from search.errors import FaultError, MismatchError, RefusedError
-from search.serving.scorer_pb2 import PairBlock, ScoreResponse
+from scoring.serving.scorer_pb2 import PairBlock, ScoreResponse
 
 __all__ = ["ScoreFunction", "ScoreStep"]
 

@@ -10,6 +10,10 @@ from crc32c import crc32c
 from pyflink.common import Row
 from pyflink.datastream import OutputTag, RuntimeContext
 
+from core.dead_letters import BadRecord, Reason
+from core.errors import FaultError, RefusedError
+from core.notifications import decode_joined
+from core.protos.joined_pb2 import JoinedImage
 from operators.batcher import BatchPolicy
 from operators.clients import Search, open_search
 from operators.in_flight_pb2 import InFlight
@@ -17,11 +21,7 @@ from operators.metrics import StepMetrics
 from operators.micro_batch import MicroBatchFunction
 from operators.outputs import to_dead_letters
 from operators.rows import KafkaRecord, batches, kafka_record
-from operators.service import Done, ServerAddress, Step
-from search.dead_letters import BadRecord, Reason
-from search.errors import FaultError, RefusedError
-from search.notifications import decode_joined
-from search.protos.events_pb2 import JoinedImage
+from operators.step import Done, ServerAddress, Step
 from search.serving.log_entries import log_entry, skip_entry
 from search.serving.search_pb2 import Answer, InsertAndSearchResponse, LogEntry
 

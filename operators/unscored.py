@@ -5,12 +5,12 @@ from __future__ import annotations
 from pyflink.common import Row
 from pyflink.datastream import OutputTag
 
+from core.dead_letters import BadRecord, Provenance
+from core.errors import RefusedError
 from operators.clients import Search
-from operators.found import image_of
 from operators.in_flight_pb2 import InFlight
 from operators.outputs import to_dead_letters
-from search.dead_letters import BadRecord, Provenance
-from search.errors import RefusedError
+from operators.responses import image_of
 
 __all__ = ["hide", "mark_unscored"]
 

@@ -7,8 +7,8 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import final
 
-from search.errors import BadInputError, LogGapError, RefusedError, StaleError
-from search.types import NO_OFFSET, Decision, LogPosition
+from core.errors import BadInputError, LogGapError, RefusedError, StaleError
+from core.types import NO_OFFSET, Decision, LogPosition
 from storage.interfaces import ClusterStore
 from storage.limits import MAX_TEXT_BYTES, check_decision
 from storage.records import StoreState

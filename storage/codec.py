@@ -27,8 +27,8 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from search.errors import BadInputError
-from search.types import Cause, Cluster, ImageId, LogPosition, Standing, Versions
+from core.errors import BadInputError
+from core.types import Cause, Cluster, ImageId, LogPosition, Standing, Versions
 from storage.cursor import U16, U32, Cursor
 from storage.errors import CorruptedError
 from storage.limits import id_bytes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from search.types import ImageId
+from core.types import ImageId
 from storage.errors import CorruptedError
 
 __all__ = ["U16", "U32", "Cursor"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from search.types import Cause, ImageId
+from core.types import Cause, ImageId
 from storage.interfaces import StoreView
 from storage.records import EmbeddingRecord, StoreState
 

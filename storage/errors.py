@@ -1,4 +1,4 @@
-"""The errors of storage, under the root of `search.errors`, and what the operator should do about each.
+"""The errors of storage, under the root of `core.errors`, and what the operator should do about each.
 
     NeardupError
     └── StorageError
@@ -9,14 +9,14 @@
         └── WriteError           the disk did not take a write: nothing was written, try again
             └── DiskFullError        because it is full
 
-A server turns a `WriteError` into `search.errors.UnavailableError`: the stream waits and calls again, for ever.
+A server turns a `WriteError` into `core.errors.UnavailableError`: the stream waits and calls again, for ever.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from search.errors import NeardupError
+from core.errors import NeardupError
 
 __all__ = [
     "ContradictionError",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from search.types import Decision, Move
+from core.types import Decision, Move
 from storage.interfaces import HistoryView
 from storage.records import HistoryEntry, ImageRecord
 

@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager
 from itertools import islice
 from typing import Protocol
 
-from search.errors import BadInputError
-from search.types import Cluster, Decision, ImageId, LogPosition, Lookup, Standing
+from core.errors import BadInputError
+from core.types import Cluster, Decision, ImageId, LogPosition, Lookup, Standing
 from storage.records import (
     ClusterRecord,
     Edge,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from search.errors import BadInputError, RefusedError
-from search.types import Decision, ImageId, Move, Outcome
+from core.errors import BadInputError, RefusedError
+from core.types import Decision, ImageId, Move, Outcome
 
 __all__ = ["MAX_DECISIONS", "MAX_ID_BYTES", "MAX_LOOK_UP", "MAX_TEXT_BYTES", "check_decision", "id_bytes"]
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from search.errors import UnavailableError
-from search.types import ImageId
+from core.errors import UnavailableError
+from core.types import ImageId
 from storage.base import StagedStore
 from storage.interfaces import StoreView
 from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreState

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from search.types import Cause, ImageId, LogPosition, Versions
+from core.types import Cause, ImageId, LogPosition, Versions
 
 __all__ = [
     "ClusterRecord",

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NoReturn, Protocol
 
-from search.types import Cause, Decision, ImageId, LogPosition, Move, Outcome
+from core.types import Cause, Decision, ImageId, LogPosition, Move, Outcome
 from storage.errors import ContradictionError
 from storage.history import entry_of, next_number
 from storage.records import ClusterRecord, EmbeddingRecord, HistoryEntry, ImageRecord, StoreState

@@ -11,8 +11,8 @@ import binascii
 import struct
 import zlib
 
-from search.errors import BadInputError
-from search.types import ImageId
+from core.errors import BadInputError
+from core.types import ImageId
 
 __all__ = ["decode_token", "encode_token"]
 

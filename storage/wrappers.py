@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
 
-from search.errors import UnavailableError
-from search.types import Decision, ImageId, LogPosition, Lookup
+from core.errors import UnavailableError
+from core.types import Decision, ImageId, LogPosition, Lookup
 from storage.interfaces import ClusterStore, StoreView
 from storage.records import StoreState
 

@@ -1,0 +1,1 @@
+"""How is the service wired, configured, run and inspected?"""

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
-from search.errors import BadInputError, ServiceError, UnavailableError
+from core.errors import BadInputError, ServiceError, UnavailableError
 from stream.errors import NotFoundError
 
 __all__ = ["ApiClient", "Json"]

@@ -13,7 +13,7 @@ from crc32c import crc32c
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
-from search.errors import UnavailableError
+from core.errors import UnavailableError
 from stream.settings import KafkaSettings, Signal
 
 __all__ = ["Broker", "LogEnds", "TopicPlan", "topic_plans"]

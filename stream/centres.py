@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from search.errors import BadInputError
-from search.protos.events_pb2 import FLOAT16
-from search.roots import rooted
+from core.errors import BadInputError
+from neardup.events_pb2 import FLOAT16
+from search.hashing.signed_sqrt import rooted
 from stream.image_files import ImageFile, ImageRow, Vector
 
 __all__ = ["SEARCH_ROOTS", "fit_centres", "write_centres"]

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from search.errors import BadInputError
+from core.errors import BadInputError
 from stream.settings import Settings
 
 __all__ = ["demo_settings", "runs", "wipe", "with_data"]

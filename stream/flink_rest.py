@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from search.errors import ServiceError, UnavailableError
+from core.errors import ServiceError, UnavailableError
 
 __all__ = ["FlinkRest", "JobState"]
 

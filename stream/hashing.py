@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.errors import BadInputError
-from search.fitted_projection import read_projection
-from search.score_codes import CodeSettings
-from search.scoring.code_identity import CodeIdentity
-from search.terms import TermSettings
+from core.errors import BadInputError
+from scoring.code_identity import CodeIdentity
+from search.hashing.fitted_projection import read_projection
+from search.hashing.score_codes import CodeSettings
+from search.hashing.terms import TermSettings
 from search.tuning.drift import ChosenDensity
 from stream.centres import SEARCH_ROOTS
 from stream.settings import Settings, Signal

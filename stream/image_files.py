@@ -25,8 +25,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from search.errors import BadInputError
-from search.protos.events_pb2 import FLOAT16, FLOAT32, ElementType
+from core.errors import BadInputError
+from neardup.events_pb2 import FLOAT16, FLOAT32, ElementType
 
 __all__ = ["ImageFile", "ImageRow", "Vector"]
 

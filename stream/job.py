@@ -17,12 +17,14 @@ from pyflink.common.typeinfo import TypeInformation
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import StreamTableEnvironment
 
+from core.notifications import EmbeddingSpec
 from operators.assign import AssignFunction
 from operators.batcher import BatchPolicy
 from operators.decode import DecodeFunction
 from operators.join import JoinFunction
 from operators.micro_batch import MicroBatchFunction
 from operators.outputs import DEAD_LETTERS
+from operators.pairing import JoinPolicy, Side
 from operators.rows import (
     HALF_TYPE,
     IMAGE_KEY_TYPE,
@@ -35,9 +37,7 @@ from operators.rows import (
 )
 from operators.score import ScoreFunction
 from operators.search import SearchFunction
-from operators.service import ServerAddress
-from search.notifications import EmbeddingSpec
-from search.pairing import JoinPolicy, Side
+from operators.step import ServerAddress
 from stream.job_plan import JobPlan
 from stream.names import consumer_group
 from stream.settings import BatchingSettings, Embedding, ServerSettings, Settings

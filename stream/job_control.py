@@ -21,11 +21,11 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from search.errors import MismatchError, NeardupError, ServiceError, UnavailableError
-from search.serving.scorer_client import ScorerClient
-from search.serving.search_client import SearchClient
-from search.serving.status_page import StatusPage
-from search.types import LogPosition
+from core.errors import MismatchError, NeardupError, ServiceError, UnavailableError
+from core.status_page import StatusPage
+from core.types import LogPosition
+from scoring.serving.client import ScorerClient
+from search.serving.client import SearchClient
 from storage.serving.client import StorageClient
 from stream.broker import Broker, LogEnds
 from stream.flink_rest import FlinkRest, JobState

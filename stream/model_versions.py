@@ -11,13 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from search.errors import BadInputError, UnavailableError
-from search.scoring.code_identity import CodeIdentity
-from search.scoring.model_folder import ModelFolder
+from core.errors import BadInputError, UnavailableError
+from scoring.code_identity import CodeIdentity
+from scoring.model_folder import ModelFolder
 
 if TYPE_CHECKING:
-    from search.scoring.card import ModelCard
-    from search.serving.scorer_pb2 import DescribeResponse
+    from scoring.card import ModelCard
+    from scoring.serving.scorer_pb2 import DescribeResponse
 
 __all__ = ["Change", "ModelVersion", "change_served", "kept_versions", "roll_back_served"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TypeVar
 
-from search.errors import NeardupError
+from core.errors import NeardupError
 from stream.api_client import ApiClient, Json
 from stream.data_folders import runs
 from stream.flink_rest import JobState

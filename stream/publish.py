@@ -10,8 +10,8 @@ from typing import Any
 
 from kafka.errors import KafkaError
 
-from search.errors import BadInputError, UnavailableError
-from search.protos.events_pb2 import EmbeddingNotification
+from core.errors import BadInputError, UnavailableError
+from neardup.events_pb2 import EmbeddingNotification
 from stream.broker import Broker, producer
 from stream.image_files import ImageRow, Vector
 from stream.settings import Embedding, Settings

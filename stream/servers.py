@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from search.callers import AdmissionPolicy
-from search.serving.rpc import Listen
+from core.rpc import Listen
+from search.serving.admission import AdmissionPolicy
 from stream.hashing import chosen_density, code_identity, code_settings, term_settings
 from stream.settings import ServerSettings, Settings
 
 if TYPE_CHECKING:
-    from search.serving.search_server import SearchServerSettings
+    from search.serving.server import SearchServerSettings
 
 __all__ = ["listen", "search_server_settings", "serve_scorer", "serve_search", "serve_storage", "store_identity"]
 
@@ -23,7 +23,7 @@ def serve_search(settings: Settings, signal_name: str | None = None) -> None:
         MismatchError: The index on disk was made with other settings.
         UnavailableError: A port is taken.
     """
-    from search.serving.search_server import serve
+    from search.serving.server import serve
 
     serve(search_server_settings(settings, signal_name))
 
@@ -34,7 +34,7 @@ def search_server_settings(settings: Settings, signal_name: str | None = None) -
     Raises:
         SettingsError: There is no such signal, or its term settings do not hold together.
     """
-    from search.serving.search_server import SearchServerSettings
+    from search.serving.server import SearchServerSettings
 
     name, signal = settings.signal(signal_name)
     return SearchServerSettings(
@@ -61,7 +61,7 @@ def serve_scorer(settings: Settings, signal_name: str | None = None) -> None:
         MismatchError: The model was made for other codes.
         UnavailableError: A port is taken.
     """
-    from search.serving.scorer_server import ScorerServerSettings, serve
+    from scoring.serving.server import ScorerServerSettings, serve
 
     _, signal = settings.signal(signal_name)
     serve(

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from search.errors import BadInputError, SettingsError
+from core.errors import BadInputError, SettingsError
 from stream.settings import load_settings
 
 __all__ = ["changed_text", "write_values"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from search.errors import MismatchError
-from search.types import NO_OFFSET, LogPosition
+from core.errors import MismatchError
+from core.types import NO_OFFSET, LogPosition
 
 __all__ = ["Log", "starting_offset"]
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
-from search.errors import UnavailableError
+from core.errors import UnavailableError
 
 __all__ = ["TopicReader", "TopicRecord"]
 

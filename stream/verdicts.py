@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from search.errors import BadInputError
-from search.types import Cause
+from core.errors import BadInputError
+from core.types import Cause
 from stream.topic_reader import TopicRecord
 
 __all__ = ["Latency", "Verdicts", "latency"]

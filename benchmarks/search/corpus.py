@@ -21,7 +21,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from search.terms import TermSettings
+from search.hashing.terms import TermSettings
 
 __all__ = ["BITS", "Corpus", "CorpusSettings", "Shape", "make_corpus", "terms_of"]
 

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.search.corpus import BITS, Corpus, Shape, terms_of
+from core.types import ImageId, LogPosition
 from search.index.builder import SEGMENT_ENTRIES, IndexBuilder
 from search.index.folder import Identity
 from search.index.interface import Insert, TermIndex
 from search.index.opening import open_term_index
 from search.index.settings import DEFAULT_MAX_POSTINGS, IndexSettings
-from search.types import ImageId, LogPosition
 
 __all__ = ["LOG_ID", "build", "fill", "fill_index", "image_id", "index_settings", "inserts", "opened"]
 

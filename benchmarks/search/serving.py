@@ -20,15 +20,15 @@ from benchmarks.search.corpus import BITS, Shape
 from benchmarks.search.engine import fill_index, image_id
 from benchmarks.search.results import table
 from benchmarks.search.timing import percentiles_ms
-from search.callers import AdmissionPolicy
-from search.errors import UnavailableError
-from search.index.home import IndexHome
-from search.score_codes import CodeSettings
+from core.errors import UnavailableError
+from core.rpc import Listen
+from search.hashing.score_codes import CodeSettings
+from search.hashing.terms import TermSettings
+from search.index.generations import IndexHome
 from search.serving import search_pb2 as pb
-from search.serving.rpc import Listen
-from search.serving.search_client import SearchClient
-from search.serving.search_server import SearchServerSettings, index_settings, serve
-from search.terms import TermSettings
+from search.serving.admission import AdmissionPolicy
+from search.serving.client import SearchClient
+from search.serving.server import SearchServerSettings, index_settings, serve
 
 __all__ = ["measure"]
 

@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from search.roots import rooted
-from search.scoring.labelled import keep_splits, read_photos
+from search.hashing.signed_sqrt import rooted
 from stream.centres import SEARCH_ROOTS, write_centres
+from training.labelled import keep_splits, read_photos
 
 SEARCH_DIMENSION, SCORE_DIMENSION = 1280, 768
 

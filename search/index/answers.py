@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.errors import BadInputError, RefusedError
+from core.errors import BadInputError, RefusedError
+from core.types import ImageId
 from search.index.columns import Kind
 from search.index.interface import (
     NO_IMAGE,
@@ -28,7 +29,6 @@ from search.index.segment_search import Hits
 from search.index.settings import IndexSettings
 from search.index.source import Scratch
 from search.index.state import Queries, State
-from search.types import ImageId
 
 __all__ = ["MAX_WANTED", "Answers"]
 

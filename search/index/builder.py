@@ -15,7 +15,8 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from search.errors import BadInputError
+from core.errors import BadInputError
+from core.types import ImageId, LogPosition
 from search.index.columns import Columns, Kind
 from search.index.folder import HEADER, UNFINISHED, IndexFolder
 from search.index.hidden_file import write_hidden
@@ -24,7 +25,6 @@ from search.index.manifest import Manifest, sync_folder, write_manifest
 from search.index.packing import pack_rows
 from search.index.segment import Segment, write_segment
 from search.index.settings import IndexSettings
-from search.types import ImageId, LogPosition
 
 __all__ = ["SEGMENT_ENTRIES", "IndexBuilder"]
 

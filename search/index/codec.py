@@ -27,9 +27,9 @@ import numpy as np
 from crc32c import crc32c
 from numpy.typing import NDArray
 
-from search.errors import MismatchError
+from core.errors import MismatchError
+from core.types import ImageId
 from search.index.errors import IndexDamagedError
-from search.types import ImageId
 
 __all__ = [
     "FORMAT_VERSION",

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from search.errors import RefusedError, UnavailableError
+from core.errors import RefusedError, UnavailableError
+from core.types import ImageId, LogPosition
 from search.index.answers import Answers
 from search.index.codec import AppliedBatch, Effect, Hidden, decode_frame, encode_frame
 from search.index.columns import Kind
@@ -37,9 +38,8 @@ from search.index.interface import (
 )
 from search.index.placements import Placement
 from search.index.planning import check_records, plan_batch
+from search.index.segment_store import Storehouse
 from search.index.settings import IndexSettings
-from search.index.storehouse import Storehouse
-from search.types import ImageId, LogPosition
 
 __all__ = ["SegmentedIndex"]
 

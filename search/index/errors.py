@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.errors import NeardupError, UnavailableError
+from core.errors import NeardupError, UnavailableError
 
 __all__ = ["IndexBrokenError", "IndexDamagedError", "IndexLockedError"]
 

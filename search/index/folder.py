@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.errors import MismatchError
+from core.errors import MismatchError
 from search.index.errors import IndexDamagedError, IndexLockedError
 from search.index.manifest import Manifest, log_name, sync_folder, write_manifest
 

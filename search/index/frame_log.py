@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from search.errors import UnavailableError
+from core.errors import UnavailableError
 from search.index.codec import HEADER_BYTES, find_intact_frame, is_intact, payload_length
 from search.index.errors import IndexDamagedError
 

@@ -9,9 +9,9 @@ import logging
 import threading
 from collections.abc import Callable
 
-from search.errors import UnavailableError
-from search.index.pace import Pace, WorkStopped, yield_to_calls
-from search.index.storehouse import Storehouse
+from core.errors import UnavailableError
+from search.index.rate_limiter import Pace, WorkStopped, yield_to_calls
+from search.index.segment_store import Storehouse
 
 __all__ = ["Housekeeping"]
 

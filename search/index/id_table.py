@@ -15,9 +15,9 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from core.types import ImageId
 from search.index.compiled import compiled, prefetch, whole
 from search.index.gathering import AHEAD
-from search.types import ImageId
 
 __all__ = ["IdColumn", "IdTable", "build_id_table", "find_entries", "repeated_entries"]
 

@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from search.types import Candidate, ImageId, LogPosition
+from core.types import Candidate, ImageId, LogPosition
 
 __all__ = [
     "NO_IMAGE",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from search.errors import UnavailableError
+from core.errors import UnavailableError
 from search.index.errors import IndexDamagedError
 from search.index.frame_log import FrameLog
 from search.index.manifest import log_name, sync_folder

@@ -14,9 +14,9 @@ from typing import Any
 
 from crc32c import crc32c
 
-from search.errors import MismatchError
+from core.errors import MismatchError
+from core.types import LogPosition
 from search.index.errors import IndexDamagedError
-from search.types import LogPosition
 
 __all__ = [
     "MANIFEST_FORMAT",

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from core.types import ImageId
 from search.index.engine import SegmentedIndex
 from search.index.folder import Identity
 from search.index.interface import Insert, MoreQuery, TermIndex, TermQuery
 from search.index.settings import IndexSettings
-from search.types import ImageId
 
 __all__ = ["open_term_index", "warm_up"]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.errors import BadInputError, LogGapError
+from core.errors import BadInputError, LogGapError
+from core.types import ImageId, LogPosition
 from search.index.codec import MAX_LOG_ID_BYTES, AppliedBatch, Effect
 from search.index.interface import NO_IMAGE, Insert, Record, Remove, Skip
-from search.types import ImageId, LogPosition
 
 __all__ = ["RecordShape", "check_records", "plan_batch"]
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.index.compiled import compiled, whole
-from search.index.pace import Pace
+from search.index.rate_limiter import Pace
 
 __all__ = [
     "BLOCK",

@@ -22,9 +22,9 @@ import numpy as np
 from crc32c import crc32c
 from numpy.typing import NDArray
 
-from search.errors import MismatchError
+from core.errors import MismatchError
 from search.index.errors import IndexDamagedError
-from search.index.pace import Pace
+from search.index.rate_limiter import Pace
 from search.index.sliced_file import SlicedFile
 
 __all__ = ["SECTION_FORMAT", "SectionFile", "write_sections"]

@@ -24,22 +24,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.types import ImageId
 from search.index.bounded import oldest_entries, weigh_lists
 from search.index.columns import Columns, Kind
 from search.index.errors import IndexDamagedError
 from search.index.gathering import take_rows
 from search.index.id_table import IdColumn, IdTable, build_id_table, find_entries
 from search.index.list_reading import Lists
-from search.index.pace import Pace
 from search.index.packing import first_equal_rows, unpack_rows
 from search.index.planning import RecordShape
 from search.index.posting_lists import BLOCK, ListShape, PostingLists, invert
 from search.index.ranks import bitmap_of, counts_of, rank_of
+from search.index.rate_limiter import Pace
 from search.index.section_file import SectionFile, write_sections
 from search.index.segment_search import Batch, Hits, search_segment
 from search.index.sharing import Sharing, Sight
 from search.index.source import Scratch, Source
-from search.types import ImageId
 
 __all__ = ["MAX_SEGMENT_ENTRIES", "Segment", "write_segment"]
 

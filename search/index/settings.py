@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import isfinite
 
-from search.errors import SettingsError
+from core.errors import SettingsError
 from search.index.folder import Identity
 from search.index.planning import RecordShape
 

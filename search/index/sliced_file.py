@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from search.index.pace import Pace
+from search.index.rate_limiter import Pace
 
 __all__ = ["SLICE_BYTES", "SlicedFile"]
 

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from search.errors import BadInputError, UnavailableError
+from core.errors import BadInputError, UnavailableError
 from search.index.manifest import Manifest, sync_folder, write_manifest
 
 __all__ = ["write_snapshot"]

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from core.types import ImageId
 from search.index.counting import BUFFER, TABLE
 from search.index.id_table import IdColumn
 from search.index.segment_search import Batch, Hits, Workspace
-from search.types import ImageId
 
 __all__ = ["Scratch", "Source"]
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from core.types import ImageId
 from search.index.bounded import best_of
 from search.index.columns import Kind
 from search.index.gathering import take_rows
@@ -24,7 +25,6 @@ from search.index.segment_search import Batch, Hits
 from search.index.selection import fill_places, merge_ranks
 from search.index.source import Scratch, Source
 from search.index.tail import Tail
-from search.types import ImageId
 
 __all__ = ["Queries", "State"]
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from core.types import ImageId
 from search.index.columns import Columns, Kind
 from search.index.compiled import compiled, whole
 from search.index.id_table import IdColumn
@@ -21,7 +22,6 @@ from search.index.planning import RecordShape
 from search.index.segment_search import Batch, Hits
 from search.index.selection import keep_smallest, key_of, sort_keys
 from search.index.source import Scratch, Source
-from search.types import ImageId
 
 __all__ = ["Tail"]
 

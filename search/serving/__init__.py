@@ -1,0 +1,1 @@
+"""How is the term index asked over gRPC, and who may ask how much?"""

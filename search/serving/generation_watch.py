@@ -6,9 +6,9 @@ import logging
 import threading
 from collections.abc import Callable
 
-from search.errors import NeardupError
+from core.errors import NeardupError
 from search.index.folder import Identity
-from search.index.home import Generation, IndexHome
+from search.index.generations import Generation, IndexHome
 
 __all__ = ["GenerationWatch"]
 

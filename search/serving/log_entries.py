@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from crc32c import crc32c
 
-from search.dead_letters import BadRecord
-from search.protos.events_pb2 import JoinedImage
+from core.dead_letters import BadRecord
+from core.protos.joined_pb2 import JoinedImage
 from search.serving.search_pb2 import LogEntry, Skip
 
 __all__ = ["log_entry", "skip_entry"]

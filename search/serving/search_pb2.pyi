@@ -7,10 +7,11 @@ Packed arrays: u16, i64, f32 are little-endian. A code is a fixed number of byte
 
 import builtins
 import collections.abc
+import core.protos.joined_pb2
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.message
-import search.protos.events_pb2
+import neardup.events_pb2
 import typing
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
@@ -32,7 +33,7 @@ class LogEntry(google.protobuf.message.Message):
     checksum: builtins.int
     """CRC-32C of the record's bytes"""
     @property
-    def insert(self) -> search.protos.events_pb2.JoinedImage: ...
+    def insert(self) -> core.protos.joined_pb2.JoinedImage: ...
     @property
     def skip(self) -> global___Skip:
         """the record's image cannot be indexed; the offset is passed"""
@@ -46,7 +47,7 @@ class LogEntry(google.protobuf.message.Message):
         *,
         offset: builtins.int = ...,
         checksum: builtins.int = ...,
-        insert: search.protos.events_pb2.JoinedImage | None = ...,
+        insert: core.protos.joined_pb2.JoinedImage | None = ...,
         skip: global___Skip | None = ...,
         remove: global___Remove | None = ...,
     ) -> None: ...
@@ -403,12 +404,12 @@ class Vector(google.protobuf.message.Message):
 
     ELEMENT_TYPE_FIELD_NUMBER: builtins.int
     DATA_FIELD_NUMBER: builtins.int
-    element_type: search.protos.events_pb2.ElementType.ValueType
+    element_type: neardup.events_pb2.ElementType.ValueType
     data: builtins.bytes
     def __init__(
         self,
         *,
-        element_type: search.protos.events_pb2.ElementType.ValueType = ...,
+        element_type: neardup.events_pb2.ElementType.ValueType = ...,
         data: builtins.bytes = ...,
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["data", b"data", "element_type", b"element_type"]) -> None: ...

@@ -1,0 +1,1 @@
+"""Which groups and bits of terms reach a wanted recall at the least cost?"""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from search.errors import SettingsError
+from core.errors import SettingsError
 from search.tuning.cost import Cost, CostModel, cost_of
 from search.tuning.overlap import same_term_curve
 from search.tuning.prediction import Prediction, TermChoice, predict

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from search.errors import SettingsError
+from core.errors import SettingsError
 
 __all__ = ["ChosenDensity", "DensityDrift", "Drift", "LiveDensity", "density_drift"]
 

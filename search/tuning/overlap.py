@@ -1,6 +1,6 @@
 """How many terms two images share, by the distance of their bits: whole distributions, for many distances at once.
 
-The scalar curves of `search.terms` answer the same for one distance; a test holds the two together.
+The scalar curves of `search.hashing.terms` answer the same for one distance; a test holds the two together.
 """
 
 from __future__ import annotations

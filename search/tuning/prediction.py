@@ -5,7 +5,7 @@ least `min_overlap`, and fewer than k images that come before it: strangers and 
 the same overlap and older (the copy's age is anything among theirs). For one query, one overlap and one age the number
 of these rivals is taken to be Poisson; its mean comes from the query's own distances to the sample, so crowds count.
 
-All of it is over the draw of the groups, as the curves of `search.terms` are.
+All of it is over the draw of the groups, as the curves of `search.hashing.terms` are.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.errors import BadInputError
+from core.errors import BadInputError
 
 __all__ = ["SampleDistances", "components", "measure_distances"]
 

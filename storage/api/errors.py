@@ -7,7 +7,7 @@ import logging
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from search.errors import BadInputError, NeardupError, UnavailableError
+from core.errors import BadInputError, NeardupError, UnavailableError
 from storage.api.schemas import Problem
 from storage.errors import StorageError
 

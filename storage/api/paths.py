@@ -17,8 +17,8 @@ from urllib.parse import quote, unquote_to_bytes
 
 from fastapi import Path
 
-from search.errors import BadInputError
-from search.types import ImageId
+from core.errors import BadInputError
+from core.types import ImageId
 from storage.limits import MAX_ID_BYTES
 
 __all__ = ["IdInPath", "WholeIds", "id_of"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Query
 
-from search.types import ImageId
+from core.types import ImageId
 from storage.api.errors import UnknownError
 from storage.api.paths import IdInPath, id_of
 from storage.api.schemas import ClusterOut, ImageOut, MembersOut, Problem, SimilarOut, StatsOut

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from search.types import ImageId
+from core.types import ImageId
 from storage.records import ClusterRecord, ImageRecord, Page, StoreState
 from storage.scores import shortest
 

@@ -8,7 +8,7 @@ import threading
 import uvicorn
 from fastapi import FastAPI
 
-from search.errors import UnavailableError
+from core.errors import UnavailableError
 
 __all__ = ["ApiServer", "listening_socket"]
 

@@ -18,7 +18,7 @@ from rocksdict import (
     WriteOptions,
 )
 
-from search.errors import SettingsError
+from core.errors import SettingsError
 
 __all__ = ["FAMILIES", "RocksOptions", "database_options", "family_options", "write_options"]
 

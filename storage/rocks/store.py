@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from search.errors import UnavailableError
-from search.types import NO_OFFSET
+from core.errors import UnavailableError
+from core.types import NO_OFFSET
 from storage import codec
 from storage.base import StagedStore
 from storage.errors import CorruptedError, DiskFullError, StorageError, WriteError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rocksdict import DbClosedError
 
-from search.errors import NeardupError, UnavailableError
+from core.errors import NeardupError, UnavailableError
 from storage.errors import CorruptedError, DiskFullError, IncompatibleError, LockedError, StorageError, WriteError
 
 __all__ = ["NOT_FOUND", "ours", "translated"]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rocksdict import Snapshot
 
-from search.errors import BadInputError, UnavailableError
-from search.types import Cluster, ImageId, Lookup, Standing
+from core.errors import BadInputError, UnavailableError
+from core.types import Cluster, ImageId, Lookup, Standing
 from storage import codec
 from storage.errors import CorruptedError
 from storage.interfaces import StoreView

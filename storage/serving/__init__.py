@@ -1,0 +1,1 @@
+"""How does the job write them over gRPC, and how does each change reach Kafka?"""

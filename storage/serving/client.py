@@ -7,9 +7,9 @@ from typing import Any
 
 import grpc
 
-from search.errors import RefusedError, UnavailableError
-from search.serving.rpc import RpcClient, translate
-from search.types import Cluster, Decision, ImageId, Lookup, Standing
+from core.errors import RefusedError, UnavailableError
+from core.rpc import RpcClient, translate
+from core.types import Cluster, Decision, ImageId, Lookup, Standing
 from storage.embeddings import EmbeddingsPage
 from storage.limits import MAX_DECISIONS, MAX_LOOK_UP
 from storage.serving import storage_pb2 as pb
@@ -27,7 +27,7 @@ _TRIES = 10
 
 
 class StorageClient(RpcClient):
-    """Calls `ClusterStorage`; all methods raise errors of `search.errors`."""
+    """Calls `ClusterStorage`; all methods raise errors of `core.errors`."""
 
     def __init__(self, address: str, deadline_s: float, max_message_bytes: int) -> None:
         """Opens the channel; the server need not be up."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from search.errors import RefusedError
-from search.types import (
+from core.errors import RefusedError
+from core.types import (
     Cause,
     Cluster,
     Decision,

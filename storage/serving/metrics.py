@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
-from search.serving.call_metrics import CallMetrics
-from search.types import Cause, Decision, Outcome
+from core.call_metrics import CallMetrics
+from core.types import Cause, Decision, Outcome
 from storage.records import StoreState
 
 __all__ = ["METHODS", "StorageMetrics"]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from search.errors import UnavailableError
+from core.errors import UnavailableError
 from storage.errors import StorageError
 from storage.interfaces import ClusterStore
 from storage.records import StoreState

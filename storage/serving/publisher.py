@@ -15,7 +15,7 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
 
-from search.errors import UnavailableError
+from core.errors import UnavailableError
 from storage.serving.assignments import Message
 
 __all__ = ["KafkaSender", "quiet_client_log"]

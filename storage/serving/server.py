@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from search.serving.rpc import Listen, RpcServer
+from core.rpc import Listen, RpcServer
 from storage.api.app import create_app
 from storage.api.server import ApiServer
 from storage.rocks.options import RocksOptions

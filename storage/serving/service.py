@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import grpc
 
-from search.errors import BadInputError, BusyError, UnavailableError
-from search.types import ImageId
+from core.errors import BadInputError, BusyError, UnavailableError
+from core.types import ImageId
 from storage.embeddings import embedding_pages
 from storage.errors import ContradictionError, StorageError
 from storage.interfaces import ClusterStore
@@ -51,7 +51,7 @@ def for_callers() -> Iterator[None]:
 
 
 class StorageService(storage_pb2_grpc.ClusterStorageServicer):
-    """The methods of the server; they raise errors of `search.errors`, which the server's edge maps."""
+    """The methods of the server; they raise errors of `core.errors`, which the server's edge maps."""
 
     def __init__(
         self, store: ClusterStore, metrics: StorageMetrics, now_ms: Callable[[], int] = lambda: time.time_ns() // 10**6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from search.errors import BadInputError
+from core.errors import BadInputError
 from stream.cli.context import of
 from stream.cli.output import line, notes
 from stream.cli.part_progress import tell_part

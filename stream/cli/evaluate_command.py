@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from search.errors import BadInputError
+from core.errors import BadInputError
 from stream.cli.context import AsJson, SignalName, of
 from stream.cli.output import line, notes, progress_bar, show_json, table
 
 if TYPE_CHECKING:
-    from search.scoring.card import ModelCard
-    from search.scoring.judging import Judged
+    from scoring.card import ModelCard
+    from training.judging import Judged
 
 __all__ = ["evaluate"]
 
@@ -65,7 +65,7 @@ def evaluate(
 
     settings = of(context).settings()
     _, chosen = settings.signal(signal)
-    from search.scoring.labelled import check_photos, data_sha256, keep_splits, read_photos
+    from training.labelled import check_photos, data_sha256, keep_splits, read_photos
 
     check_photos(folder)
     terms, code = term_settings(settings, chosen), code_settings(settings, chosen)
@@ -73,10 +73,10 @@ def evaluate(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import numpy as np
 
-    from search.scoring.judging import StreamSettings, judge_clusters, judge_pairs, make_streams, score_pairs
-    from search.scoring.model_folder import ModelFolder
-    from search.scoring.named_pairs import read_pairs
-    from search.scoring.tf_model import load_tf
+    from scoring.model_folder import ModelFolder
+    from scoring.tf_model import load_tf
+    from training.judging import StreamSettings, judge_clusters, judge_pairs, make_streams, score_pairs
+    from training.named_pairs import read_pairs
 
     models = ModelFolder(settings.path(chosen.model))
     loaded = models.load(model or models.served(), load_tf)
@@ -117,7 +117,7 @@ def evaluate(
             lambda share: bar.update(task, completed=55 + round(45 * share)),
         )
     if plots is not None:
-        from search.scoring.plots import draw_all
+        from training.plots import draw_all
 
         of_split = f"pairs of the split {split}" if split else "all pairs"
         draw_all(pairs, judged.families, loaded.card.thresholds.accept, loaded.card.version, plots, of_split)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from search.errors import BadInputError, DeniedError, MismatchError, NeardupError, SettingsError, UnavailableError
+from core.errors import BadInputError, DeniedError, MismatchError, NeardupError, SettingsError, UnavailableError
 from storage.errors import IncompatibleError, LockedError, WriteError
 from stream.errors import NotFoundError, NotSoundError
 

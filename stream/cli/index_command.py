@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from search.serving import search_pb2
-    from search.serving.search_client import SearchClient
+    from search.serving.client import SearchClient
     from stream.index_build.joined import KafkaJoined
     from stream.index_build.sources import ImageSource
     from stream.settings import Settings
@@ -124,9 +124,9 @@ def build(
 
         neardup index build --from images-1.parquet --from images-2.parquet
     """
-    from search.index.home import IndexHome
-    from search.serving.search_intake import SearchIntake
-    from search.serving.search_server import index_settings
+    from search.index.generations import IndexHome
+    from search.serving.request_parser import SearchIntake
+    from search.serving.server import index_settings
     from stream.index_build.build import build_index
     from stream.index_build.joined import KafkaJoined
     from stream.interrupts import interruptible
@@ -204,7 +204,7 @@ class _Bars:
 
 @contextmanager
 def _client(settings: Settings, signal: str | None) -> Iterator[SearchClient]:
-    from search.serving.search_client import SearchClient
+    from search.serving.client import SearchClient
 
     _, chosen = settings.signal(signal)
     server = chosen.search
@@ -214,7 +214,7 @@ def _client(settings: Settings, signal: str | None) -> Iterator[SearchClient]:
 
 @contextmanager
 def _source(settings: Settings, name: str, sources: list[str], joined: KafkaJoined) -> Iterator[ImageSource]:
-    from search.errors import BadInputError
+    from core.errors import BadInputError
     from storage.serving.client import StorageClient
     from stream.index_build.sources import FileSource, StoreSource
 
@@ -237,8 +237,8 @@ def _source(settings: Settings, name: str, sources: list[str], joined: KafkaJoin
 
 def _wait_for(settings: Settings, name: str, folder: Path) -> bool:
     """Whether a server that runs came back with what was built."""
-    from search.errors import NeardupError
-    from search.index.home import IndexHome
+    from core.errors import NeardupError
+    from search.index.generations import IndexHome
 
     current = IndexHome(folder.parent).current()
     assert current is not None

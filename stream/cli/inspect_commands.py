@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.errors import BadInputError
+from core.errors import BadInputError
 from stream.cli.context import AsJson, SignalName, of
 from stream.cli.output import line, notes, show_json, table
 from stream.cli.texts import time_text
@@ -90,7 +90,7 @@ def _letter_json(record: TopicRecord) -> dict[str, object]:
 
 
 def _letter_row(record: TopicRecord) -> tuple[object, ...]:
-    from search.dead_letters import parse_dead_letter
+    from core.dead_letters import parse_dead_letter
 
     when = time_text(record.timestamp_ms)
     try:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from search.errors import BadInputError
+from core.errors import BadInputError
 from stream.cli.context import AsJson, SignalName, of
 from stream.cli.output import counted, line, notes, progress_bar, show_json, table
 
 if TYPE_CHECKING:
-    from search.labelling.decision import DecisionTree
-    from search.labelling.labels import Label
-    from search.labelling.training import Agreement
+    from training.labelling.decision import DecisionTree
+    from training.labelling.labels import Label
+    from training.labelling.training import Agreement
 
 __all__ = ["label", "label_tree"]
 
@@ -68,8 +68,8 @@ def label(
 
         neardup label --pairs pairs.csv --out labels.parquet
     """
-    from search.labelling.decision import BUILT_IN, read_tree
     from search.serving.blas import use_one_blas_thread
+    from training.labelling.decision import BUILT_IN, read_tree
 
     use_one_blas_thread()
     decides, pictures = read_tree(tree or BUILT_IN), pictures or []
@@ -106,9 +106,9 @@ def label_tree(
 
         neardup label-tree examples/photos/demo/demo.csv --out tree.json
     """
-    from search.labelling.decision import write_tree
-    from search.labelling.training import cross_validate, measured_pairs, read_labelled, train_tree
     from search.serving.blas import use_one_blas_thread
+    from training.labelling.decision import write_tree
+    from training.labelling.training import cross_validate, measured_pairs, read_labelled, train_tree
 
     use_one_blas_thread()
     pictures = read_labelled(labels)
@@ -134,7 +134,7 @@ def _agreement_row(one: Agreement) -> tuple[object, ...]:
 
 
 def _label_two(first: Path, second: Path, tree: DecisionTree, as_json: bool) -> None:
-    from search.labelling.labels import label_pairs
+    from training.labelling.labels import label_pairs
 
     (found,) = label_pairs([("a", "b")], {"a": first, "b": second}, tree)
     if found.verification is None:
@@ -163,8 +163,8 @@ def _label_folder(
     signal: str | None,
     as_json: bool,
 ) -> None:
-    from search.labelling.labels import label_pairs, write_labels
-    from search.labelling.pair_list import all_pairs, listed_pairs, pictures_of, proposed_pairs
+    from training.labelling.labels import label_pairs, write_labels
+    from training.labelling.pair_list import all_pairs, listed_pairs, pictures_of, proposed_pairs
 
     images = {} if folder is None else pictures_of(folder)
     if listed is not None:

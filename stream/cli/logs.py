@@ -6,7 +6,7 @@ import logging
 import os
 import time
 
-from search.errors import SettingsError
+from core.errors import SettingsError
 
 __all__ = ["LEVEL_VARIABLE", "configure_server_logs", "silence_libraries"]
 

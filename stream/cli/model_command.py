@@ -12,9 +12,9 @@ from stream.cli.context import AsJson, SignalName, of
 from stream.cli.output import line, notes, show_json, table
 
 if TYPE_CHECKING:
-    from search.scoring.code_identity import CodeIdentity
-    from search.scoring.model_folder import ModelFolder
-    from search.serving.scorer_client import ScorerClient
+    from scoring.code_identity import CodeIdentity
+    from scoring.model_folder import ModelFolder
+    from scoring.serving.client import ScorerClient
     from stream.model_versions import Change, ModelVersion
 
 __all__ = ["app"]
@@ -95,14 +95,14 @@ def rollback(context: typer.Context, signal: SignalName = None, as_json: AsJson 
 
 
 def _folder(context: typer.Context, signal: str | None) -> ModelFolder:
-    from search.scoring.model_folder import ModelFolder
+    from scoring.model_folder import ModelFolder
 
     settings = of(context).running()
     return ModelFolder(settings.path(settings.signal(signal)[1].model))
 
 
 def _parts(context: typer.Context, signal: str | None) -> tuple[ModelFolder, CodeIdentity, ScorerClient]:
-    from search.serving.scorer_client import ScorerClient
+    from scoring.serving.client import ScorerClient
     from stream.hashing import code_identity
 
     settings = of(context).running()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.errors import BadInputError
+from core.errors import BadInputError
 from stream.cli.context import AsJson, SignalName, of
 from stream.cli.output import counted, line, notes, show_json, show_json_with_list
 

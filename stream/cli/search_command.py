@@ -40,10 +40,10 @@ def search(
 
         neardup search --embedding vector.npy --k 20 --json
     """
-    from search.callers import Caller
-    from search.errors import BadInputError
+    from core.errors import BadInputError
     from search.serving import search_pb2 as pb
-    from search.serving.search_client import SearchClient
+    from search.serving.admission import Caller
+    from search.serving.client import SearchClient
     from stream.errors import NotFoundError
 
     if (image_id is None) == (embedding is None):
@@ -73,8 +73,8 @@ def _vector(path: Path) -> search_pb2.Vector:
     """
     import numpy as np
 
-    from search.errors import BadInputError
-    from search.protos.events_pb2 import FLOAT16, FLOAT32
+    from core.errors import BadInputError
+    from neardup.events_pb2 import FLOAT16, FLOAT32
     from search.serving.search_pb2 import Vector
 
     try:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from search.errors import UnavailableError
+from core.errors import UnavailableError
 from stream.cli.context import AsJson, of
 from stream.cli.output import line, notes, show_json, table
 from stream.cli.texts import duration_text, job_text

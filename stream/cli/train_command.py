@@ -13,7 +13,7 @@ from stream.cli.context import AsJson, SignalName, of
 from stream.cli.output import line, progress_bar, show_json
 
 if TYPE_CHECKING:
-    from search.scoring.card import ModelCard
+    from scoring.card import ModelCard
 
 __all__ = ["train"]
 
@@ -125,11 +125,11 @@ def train(
 
         neardup train photos/ --fit-projection var/projection.npz --model var/model --large
     """
-    from search.scoring.named_pairs import read_pairs
-    from search.scoring.preparation import check_in_use, prepare
-    from search.scoring.training_settings import DEFAULT_SEED, FULL, LARGE, QUICK, TrainSettings
     from stream.demo.sample import SAMPLE
     from stream.hashing import code_embedding, code_settings, term_settings
+    from training.named_pairs import read_pairs
+    from training.preparation import check_in_use, prepare
+    from training.training_settings import DEFAULT_SEED, FULL, LARGE, QUICK, TrainSettings
 
     settings = of(context).settings()
     _, chosen = settings.signal(signal)
@@ -168,7 +168,7 @@ def train(
     check_in_use(wanted, own, None if chosen.code.projection is None else settings.path(chosen.code.projection))
     # What it says while it loads (no graphics card, other instructions) is nothing to the user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from search.scoring.train import train as train_model
+    from training.train import train as train_model
 
     with progress_bar() as bar:
         task = bar.add_task("training", total=100, note="")

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import typer
 
-from search.errors import UnavailableError
+from core.errors import UnavailableError
 from stream.cli.context import AsJson, SignalName, of
 from stream.cli.output import counted, line, progress_bar, show_json
 from stream.errors import NotSoundError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from search import evaluation
 from stream.demo.report import Quality, Score
 from stream.demo.sample import TEST_SPLIT, LabelledImage
+from training import evaluation
 
 __all__ = ["quality"]
 

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.errors import BadInputError, NeardupError, UnavailableError
+from core.errors import BadInputError, NeardupError, UnavailableError
 from storage.serving.client import StorageClient
 from stream.api_client import ApiClient
 from stream.data_folders import demo_settings, runs, wipe

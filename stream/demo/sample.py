@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from search.errors import BadInputError
+from core.errors import BadInputError
 
 __all__ = ["SAMPLE", "LabelledImage", "read_labels"]
 

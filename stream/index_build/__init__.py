@@ -1,0 +1,1 @@
+"""How is an index built from storage or from the order, beside the one that serves?"""

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from core.types import LogPosition
 from search.index.builder import IndexBuilder
-from search.index.home import IndexHome
+from search.index.generations import IndexHome
 from search.index.opening import open_term_index
 from search.index.settings import IndexSettings
-from search.serving.search_intake import SearchIntake
-from search.types import LogPosition
+from search.serving.request_parser import SearchIntake
 from stream.index_build.catch_up import OrderedLog, catch_up, check_log
 from stream.index_build.rows import index_rows
 from stream.index_build.sources import ImageSource

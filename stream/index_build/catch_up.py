@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from search.dead_letters import BadRecord, Reason
-from search.errors import RefusedError
+from core.dead_letters import BadRecord, Reason
+from core.errors import RefusedError
+from core.notifications import decode_joined
+from core.types import LogPosition
 from search.index.interface import Record, TermIndex
-from search.notifications import decode_joined
 from search.serving.log_entries import log_entry, skip_entry
-from search.serving.search_intake import SearchIntake
-from search.types import LogPosition
+from search.serving.request_parser import SearchIntake
 from stream.start_plan import Log, starting_offset
 
 __all__ = ["OrderedLog", "catch_up", "check_log"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 
-from search.errors import UnavailableError
+from core.errors import UnavailableError
 from stream.broker import Broker
 from stream.start_plan import Log
 from stream.topic_reader import TopicReader

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.errors import BadInputError
-from search.score_codes import ScoreCodes
-from search.terms import TermExtractor
-from search.types import ImageId
+from core.errors import BadInputError
+from core.types import ImageId
+from search.hashing.score_codes import ScoreCodes
+from search.hashing.terms import TermExtractor
 from stream.index_build.sources import PlacedImage
 
 __all__ = ["IndexRows", "index_rows"]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from search.errors import BadInputError, UnavailableError
-from search.types import NO_OFFSET, ImageId, LogPosition
+from core.errors import BadInputError, UnavailableError
+from core.types import NO_OFFSET, ImageId, LogPosition
 from storage.embeddings import EmbeddingsPage
 from stream.image_files import ImageFile
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.errors import NeardupError
+from core.errors import NeardupError
 
 __all__ = ["DeploymentError", "MissingPieceError", "PartFailedError", "PortTakenError"]
 

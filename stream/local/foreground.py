@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from search.errors import BadInputError, NeardupError
+from core.errors import BadInputError, NeardupError
 from stream.local.parts import flink_parts, part_checks
 from stream.settings import Settings, load_settings
 

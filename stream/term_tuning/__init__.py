@@ -1,0 +1,1 @@
+"""How are terms chosen for a data set of embeddings and pairs?"""

@@ -18,7 +18,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from search.errors import BadInputError
+from core.errors import BadInputError
 
 __all__ = ["Embeddings", "Pairs", "read_embeddings", "read_pairs"]
 

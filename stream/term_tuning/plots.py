@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.terms import TermSettings, expected_overlap, jaccard
+from search.hashing.terms import TermSettings, expected_overlap, jaccard
 from search.tuning.check import measured_overlaps
 from search.tuning.overlap import overlap_at_least, overlap_distribution
 from stream.term_tuning.inputs import Embeddings, Pairs

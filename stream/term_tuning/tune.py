@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from search.terms import TermSettings
+from search.hashing.terms import TermSettings
 from search.tuning.check import measured_recall
 from search.tuning.choose import Candidate, Grid, Recommendation, evaluate, recommend
 from search.tuning.cost import CostModel, cost_of

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from kafka import KafkaAdminClient
 
-from search.errors import MismatchError
+from core.errors import MismatchError
 from stream.broker import Broker, topic_plans
 from stream.job_control import JobControl
 from tests.support.faults import VICTIMS, check_calm, kill_while_flowing

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from search.dead_letters import Reason
+from core.dead_letters import Reason
 from stream.image_files import ImageRow, Vector
 from stream.job_control import JobControl
 from stream.publish import notification

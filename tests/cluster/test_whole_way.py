@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.dead_letters import DeadLetter, Reason
-from search.protos.events_pb2 import FLOAT16, FLOAT32, EmbeddingNotification
+from core.dead_letters import DeadLetter, Reason
+from neardup.events_pb2 import FLOAT16, FLOAT32, EmbeddingNotification
 from stream.cli.main import main
 from stream.local.resolved import resolved_toml
 from tests.support.house import House, eventually, sample_rows

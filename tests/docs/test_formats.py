@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from search.dead_letters import BadRecord, Provenance, Reason, dead_letter
-from search.protos.events_pb2 import EmbeddingNotification
-from search.types import Cause, ImageId, Versions
+from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
+from core.types import Cause, ImageId, Versions
+from neardup.events_pb2 import EmbeddingNotification
 from storage.api.app import create_app
 from storage.memory import MemoryStore
 from storage.records import HistoryEntry

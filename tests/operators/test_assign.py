@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import pytest
 from crc32c import crc32c
 
+from core.dead_letters import Reason, parse_dead_letter
+from core.errors import FaultError, LogGapError, RefusedError, StaleError
+from core.notifications import decode_joined
+from core.protos.joined_pb2 import JoinedImage
+from core.types import Cause, ImageId, Outcome
 from operators.assign import AssignFunction
 from operators.batcher import BatchPolicy
 from operators.in_flight_pb2 import InFlight
 from operators.score import ScoreStep
-from operators.service import ServerAddress
-from search.dead_letters import Reason, parse_dead_letter
-from search.errors import FaultError, LogGapError, RefusedError, StaleError
-from search.notifications import decode_joined
-from search.protos.events_pb2 import JoinedImage
+from operators.step import ServerAddress
 from search.serving.search_pb2 import LogEntry
-from search.types import Cause, ImageId, Outcome
 from tests.support.events import joined
 from tests.support.fake_flink import Harness
 from tests.support.fake_servers import FakeScorer, FakeSearch, FakeStorage
@@ -203,7 +203,7 @@ def test_survives_a_pickle_round_trip(servers: Servers) -> None:
 
 
 def test_the_index_hears_how_far_storage_has_come(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("operators.releases.EVERY_S", 0.0)
+    monkeypatch.setattr("operators.commit_reporter.EVERY_S", 0.0)
     assign = harness()
     send(assign, servers, joined("a", seed=1), joined("b", seed=1), joined("c", seed=2), joined("d", seed=3))
     assert servers.search.released[-1] == servers.storage.store.position().offset == 3

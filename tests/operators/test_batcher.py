@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.dead_letters import Reason
+from core.errors import SettingsError
 from operators.batcher import Attempt, Batcher, BatchPolicy, Progress
-from search.dead_letters import Reason
-from search.errors import SettingsError
 
 POLICY = BatchPolicy(
     max_items=8, max_delay_ms=5, hold_ms=20, backoff_first_ms=50, backoff_max_ms=400, strikes=3, max_bytes=1_000

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from operators.clients import open_scorer, open_search, open_storage
-from operators.service import ServerAddress
+from operators.step import ServerAddress
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,11 +7,11 @@ import pickle
 import pytest
 from pyflink.common import Row
 
+from core.dead_letters import Provenance, Reason, parse_dead_letter
+from core.notifications import MAX_PAYLOAD_BYTES
 from operators.decode import DecodeFunction
+from operators.pairing import ArrivedHalf, Side
 from operators.rows import NO_TIMESTAMP
-from search.dead_letters import Provenance, Reason, parse_dead_letter
-from search.notifications import MAX_PAYLOAD_BYTES
-from search.pairing import ArrivedHalf, Side
 from tests.support.events import SEARCH_SPEC, BadPayload, bad_payloads, notification
 from tests.support.fake_flink import Harness
 

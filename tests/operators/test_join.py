@@ -1,4 +1,4 @@
-"""The join on fake Flink: state, event-time timers, metrics. (What pairs and expires: tests/search/test_pairing.py.)"""
+"""The join on fake Flink: state, event-time timers, metrics. (What pairs and expires: test_pairing.py.)"""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import pickle
 
 import pytest
 
+from core.dead_letters import Reason, parse_dead_letter
+from core.errors import SettingsError
+from core.notifications import decode_joined
+from core.protos.joined_pb2 import JoinedImage
 from operators.join import JoinFunction
-from search.dead_letters import Reason, parse_dead_letter
-from search.errors import SettingsError
-from search.notifications import decode_joined
-from search.pairing import ArrivedHalf, JoinPolicy, Side
-from search.protos.events_pb2 import JoinedImage
+from operators.pairing import ArrivedHalf, JoinPolicy, Side
 from tests.support.events import SCORE_SPEC, SEARCH_SPEC, arrived, notification
 from tests.support.fake_flink import Harness
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
+from core.dead_letters import Reason
+from core.types import Cause, Outcome
 from operators import metrics
 from operators.metrics import BatchMetrics, DecodeMetrics, Histogram, JoinMetrics, StepMetrics, VerdictMetrics
-from search.dead_letters import Reason
-from search.types import Cause, Outcome
 from tests.support.fake_flink import FakeMetricGroup, FakeRuntimeContext
 
 

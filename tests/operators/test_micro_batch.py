@@ -10,12 +10,8 @@ from typing import Any
 import pytest
 from pyflink.datastream import RuntimeContext
 
-from operators.batcher import BatchPolicy
-from operators.micro_batch import MicroBatchFunction
-from operators.outputs import DEAD_LETTERS
-from operators.service import Done, Step
-from search.dead_letters import BadRecord
-from search.errors import (
+from core.dead_letters import BadRecord
+from core.errors import (
     FaultError,
     LogGapError,
     MismatchError,
@@ -24,6 +20,10 @@ from search.errors import (
     StaleError,
     UnavailableError,
 )
+from operators.batcher import BatchPolicy
+from operators.micro_batch import MicroBatchFunction
+from operators.outputs import DEAD_LETTERS
+from operators.step import Done, Step
 from tests.support.clock import FakeClock
 from tests.support.fake_flink import Harness
 

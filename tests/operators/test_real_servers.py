@@ -15,18 +15,18 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pyflink.common import Row
 
+from core.dead_letters import BadRecord, Reason, parse_dead_letter
+from core.protos.joined_pb2 import JoinedRecord
+from core.rpc import Listen, RpcServer
+from core.types import ImageId
 from operators.assign import AssignFunction
 from operators.batcher import BatchPolicy
 from operators.score import ScoreFunction
 from operators.search import SearchFunction
-from operators.service import ServerAddress
-from search.dead_letters import BadRecord, Reason, parse_dead_letter
+from operators.step import ServerAddress
 from search.index.settings import DEFAULT_MAX_POSTINGS
-from search.protos.events_pb2 import JoinedRecord
-from search.serving.rpc import Listen, RpcServer
 from search.serving.search_pb2_grpc import add_TermSearchServicer_to_server
-from search.serving.search_server import build_service, open_index
-from search.types import ImageId
+from search.serving.server import build_service, open_index
 from storage.api.schemas import ImageOut
 from storage.memory import MemoryStore
 from storage.serving.assignments import message_of

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyflink.common import Row
 
+from core.dead_letters import Provenance
 from operators.rows import NO_TIMESTAMP, KafkaRecord, batches, kafka_record, record, records
-from search.dead_letters import Provenance
 
 
 def test_a_row_becomes_a_record() -> None:

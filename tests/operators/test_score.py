@@ -7,14 +7,14 @@ import pickle
 import numpy as np
 import pytest
 
+from core.dead_letters import Reason, parse_dead_letter
+from core.errors import FaultError, MismatchError
 from operators.batcher import BatchPolicy
 from operators.in_flight_pb2 import InFlight
 from operators.rows import records
 from operators.score import ScoreFunction, ScoreStep
-from operators.service import ServerAddress
-from search.dead_letters import Reason, parse_dead_letter
-from search.errors import FaultError, MismatchError
-from search.serving.scorer_pb2 import ScoreResponse
+from operators.step import ServerAddress
+from scoring.serving.scorer_pb2 import ScoreResponse
 from search.serving.search_pb2 import Answer, Candidates
 from tests.support.events import joined
 from tests.support.fake_flink import Harness

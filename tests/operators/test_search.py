@@ -9,13 +9,13 @@ import pytest
 from crc32c import crc32c
 from pyflink.common import Row
 
+from core.dead_letters import BadRecord, DeadLetter, Provenance, Reason, parse_dead_letter
+from core.errors import FaultError, LogGapError
 from operators.batcher import BatchPolicy
 from operators.in_flight_pb2 import InFlight
 from operators.rows import KafkaRecord
 from operators.search import SearchFunction, SearchStep
-from operators.service import ServerAddress
-from search.dead_letters import BadRecord, DeadLetter, Provenance, Reason, parse_dead_letter
-from search.errors import FaultError, LogGapError
+from operators.step import ServerAddress
 from search.serving.search_pb2 import InsertAndSearchResponse, LogEntry
 from tests.support.events import joined
 from tests.support.fake_flink import Harness

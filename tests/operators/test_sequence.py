@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from pyflink.common import Row
 
+from core.dead_letters import parse_dead_letter
+from core.errors import FaultError, UnavailableError
+from core.protos.joined_pb2 import JoinedImage, JoinedRecord
+from core.types import Cause
+from neardup.events_pb2 import FLOAT16
 from operators.assign import AssignFunction
 from operators.batcher import BatchPolicy
 from operators.score import ScoreFunction
 from operators.search import SearchFunction
-from operators.service import ServerAddress
-from search.dead_letters import parse_dead_letter
-from search.errors import FaultError, UnavailableError
-from search.protos.events_pb2 import FLOAT16, JoinedImage, JoinedRecord
-from search.types import Cause
+from operators.step import ServerAddress
 from storage.verify import verify
 from tests.support.clock import FakeClock
 from tests.support.fake_flink import Harness

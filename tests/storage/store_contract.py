@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from search.errors import BadInputError, LogGapError, RefusedError, StaleError, UnavailableError
-from search.types import Cause, Cluster, Decision, ImageId, LogPosition, Move, Outcome, Standing, Versions
+from core.errors import BadInputError, LogGapError, RefusedError, StaleError, UnavailableError
+from core.types import Cause, Cluster, Decision, ImageId, LogPosition, Move, Outcome, Standing, Versions
 from storage.errors import ContradictionError
 from storage.history import entries_since
 from storage.interfaces import ClusterStore

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.errors import BadInputError
-from search.types import Cause, Cluster, ImageId, LogPosition, Standing, Versions
+from core.errors import BadInputError
+from core.types import Cause, Cluster, ImageId, LogPosition, Standing, Versions
 from storage import codec
 from storage.errors import CorruptedError
 from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreState

@@ -13,8 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from search.errors import LogGapError, StaleError
-from search.types import ImageId
+from core.errors import LogGapError, StaleError
+from core.types import ImageId
 from storage.interfaces import StoreView
 from storage.memory import MemoryStore
 from storage.rocks.options import RocksOptions

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.errors import BadInputError
-from search.types import ImageId
+from core.errors import BadInputError
+from core.types import ImageId
 from storage.tokens import decode_token, encode_token
 
 heads = st.text(min_size=1, max_size=20).map(ImageId)

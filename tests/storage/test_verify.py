@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from search.types import ImageId
+from core.types import ImageId
 from storage.errors import CorruptedError
 from storage.memory import MemoryStore
 from storage.verify import VerifyProgress, verify

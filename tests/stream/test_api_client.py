@@ -7,7 +7,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from search.errors import BadInputError, ServiceError, UnavailableError
+from core.errors import BadInputError, ServiceError, UnavailableError
 from stream.api_client import ApiClient, Json
 from stream.errors import NotFoundError
 

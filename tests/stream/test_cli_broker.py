@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from search.dead_letters import BadRecord, Provenance, Reason, dead_letter
-from search.notifications import EmbeddingSpec, Half, decode
+from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
+from core.notifications import EmbeddingSpec, Half, decode
 from stream.broker import Broker, producer
 from stream.cli.exits import Exit
 from stream.cli.main import main

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from search import errors
-from search.errors import (
+from core import errors
+from core.errors import (
     BadInputError,
     BusyError,
     DeniedError,

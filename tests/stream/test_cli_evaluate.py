@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from search.scoring import train as training
 from stream.cli.exits import Exit
 from stream.cli.main import main
 from tests.stream.test_cli_train import SETTINGS
 from tests.support.known_network import KnownFits
 from tests.support.labelled import made_up_table
+from training import train as training
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "photos" / "photos.parquet"
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from search.errors import BadInputError, UnavailableError
-from search.scoring.card import write_card
-from search.scoring.code_identity import CodeIdentity
-from search.scoring.model_folder import ModelFolder
-from search.serving.scorer_pb2 import DescribeResponse
+from core.errors import BadInputError, UnavailableError
+from scoring.card import write_card
+from scoring.code_identity import CodeIdentity
+from scoring.model_folder import ModelFolder
+from scoring.serving.scorer_pb2 import DescribeResponse
 from stream.cli.exits import Exit
 from stream.cli.main import main
 from stream.model_versions import Change, ModelVersion, change_served, kept_versions, roll_back_served

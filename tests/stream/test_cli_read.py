@@ -13,8 +13,8 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from search.serving.rpc import Listen, RpcServer
-from search.types import Cause, Decision, ImageId, Move, Outcome, Versions
+from core.rpc import Listen, RpcServer
+from core.types import Cause, Decision, ImageId, Move, Outcome, Versions
 from storage.api.app import create_app
 from storage.api.server import ApiServer
 from storage.memory import MemoryStore

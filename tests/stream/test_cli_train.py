@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from search.scoring import train as training
-from search.scoring.labelled import file_sha256
-from search.scoring.model_folder import ModelFolder
+from scoring.model_folder import ModelFolder
 from stream.cli.exits import Exit
 from stream.cli.main import main
 from tests.support.fake_model import write_version
 from tests.support.known_network import KnownFits, known_fits
 from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, made_up_table
+from training import train as training
+from training.labelled import file_sha256
 
 DEMO = Path(__file__).parents[2] / "examples" / "photos" / "demo"
 ONE, CROP, OTHER = (
@@ -117,7 +117,7 @@ def test_what_cannot_end_well_is_refused_before_anything_is_read(
     folder: Path, words: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     del folder
-    monkeypatch.setattr("search.scoring.labelled.read_photos", fail)
+    monkeypatch.setattr("training.labelled.read_photos", fail)
     monkeypatch.setattr(training, "read_photos", fail)
     assert main(["train", *words]) == Exit.USAGE
     assert message in said(capsys)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from search.errors import BadInputError
+from core.errors import BadInputError
 from stream.data_folders import demo_settings, runs, wipe, with_data
 from stream.settings import Settings, load_settings
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from search.errors import ServiceError, UnavailableError
+from core.errors import ServiceError, UnavailableError
 from stream.flink_rest import FlinkRest, JobState
 
 Answers = Mapping[str, Any]

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from search.errors import BadInputError
-from search.protos.events_pb2 import FLOAT16, FLOAT32
+from core.errors import BadInputError
+from neardup.events_pb2 import FLOAT16, FLOAT32
 from stream.image_files import ImageFile, ImageRow
 
 SEARCH, SCORE = 4, 3

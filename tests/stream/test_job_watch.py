@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 
-from search.errors import MismatchError, UnavailableError
-from search.serving.status_page import StatusPage
+from core.errors import MismatchError, UnavailableError
+from core.status_page import StatusPage
 from stream.flink_rest import FlinkRest, JobState
 from stream.job_control import GAP, JobControl, JobMetrics, Watch
 from stream.job_plan import JobPlan

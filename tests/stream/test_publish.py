@@ -10,9 +10,9 @@ import pytest
 from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
 import stream.publish as publish_module
-from search.errors import BadInputError, UnavailableError
-from search.notifications import EmbeddingSpec, Half, decode
-from search.protos.events_pb2 import FLOAT16
+from core.errors import BadInputError, UnavailableError
+from core.notifications import EmbeddingSpec, Half, decode
+from neardup.events_pb2 import FLOAT16
 from stream.image_files import ImageRow, Vector
 from stream.publish import Pace, Publisher, publish
 from stream.settings import Settings, load_settings

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from search.errors import SettingsError
+from core.errors import SettingsError
 from stream.settings import Settings, load_settings
 
 DOCUMENTED = Path(__file__).parents[2] / "neardup.toml"

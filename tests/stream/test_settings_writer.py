@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.errors import SettingsError
+from core.errors import SettingsError
 from stream.settings import load_settings
 from stream.settings_writer import changed_text, write_values
 

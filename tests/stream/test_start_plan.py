@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.errors import MismatchError
-from search.types import LogPosition
+from core.errors import MismatchError
+from core.types import LogPosition
 from stream.start_plan import Log, starting_offset
 
 LOG = Log("joined", "id-1", first=10, end=50)

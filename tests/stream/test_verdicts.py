@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from search.errors import BadInputError
+from core.errors import BadInputError
 from stream.topic_reader import TopicRecord
 from stream.verdicts import Latency, Verdicts, latency
 

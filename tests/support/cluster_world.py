@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from search.clustering.assignment import Arrival, More, MoreNeed, PairNeed
-from search.errors import LogGapError, StaleError
-from search.types import (
+from clustering.assignment import Arrival, More, MoreNeed, PairNeed
+from core.errors import LogGapError, StaleError
+from core.types import (
     Candidate,
     Cause,
     Cluster,

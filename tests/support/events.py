@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from search.dead_letters import Provenance, Reason
-from search.notifications import EmbeddingSpec, Half, decode, joined_record
-from search.pairing import ArrivedHalf, Side
-from search.protos.events_pb2 import FLOAT16, FLOAT32, ElementType, EmbeddingNotification
+from core.dead_letters import Provenance, Reason
+from core.notifications import EmbeddingSpec, Half, decode, joined_record
+from neardup.events_pb2 import FLOAT16, FLOAT32, ElementType, EmbeddingNotification
+from operators.pairing import ArrivedHalf, Side
 
 SEARCH_SPEC = EmbeddingSpec("search-net", "1", 16)
 """A small search embedding."""

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from search.scoring.card import ModelCard, write_card
-from search.scoring.features import hamming_distances
-from search.scoring.model import PairModel
-from search.types import Thresholds
+from core.types import Thresholds
+from scoring.card import ModelCard, write_card
+from scoring.features import hamming_distances
+from scoring.model import PairModel
 
 BITS = 64
 CODES = "code"

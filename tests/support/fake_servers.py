@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from search.errors import LogGapError, RefusedError, UnavailableError
-from search.protos.events_pb2 import JoinedImage
-from search.serving import scorer_pb2, search_pb2
-from search.types import Decision, ImageId, Lookup
+from core.errors import LogGapError, RefusedError, UnavailableError
+from core.protos.joined_pb2 import JoinedImage
+from core.types import Decision, ImageId, Lookup
+from scoring.serving import scorer_pb2
+from search.serving import search_pb2
 from storage.memory import MemoryStore
 
 MIN_OVERLAP = 11

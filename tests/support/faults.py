@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.protos.events_pb2 import JoinedRecord
+from core.protos.joined_pb2 import JoinedRecord
 from stream.broker import Broker
 from stream.image_files import ImageRow
 from tests.support.house import House, eventually

@@ -10,8 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from search.dead_letters import DeadLetter, parse_dead_letter
-from search.errors import ServiceError
+from core.dead_letters import DeadLetter, parse_dead_letter
+from core.errors import ServiceError
 from storage.serving.client import StorageClient
 from stream.api_client import ApiClient, NotFoundError
 from stream.image_files import ImageFile, ImageRow

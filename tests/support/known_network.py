@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.scoring.features import PairInputs
-from search.scoring.fitted_network import FittedNetwork
-from search.scoring.labelled import LabelledPhotos
-from search.scoring.neighbourhoods import Neighbourhoods
-from search.scoring.training_settings import NetworkSettings
+from scoring.features import PairInputs
+from training.fitted_network import FittedNetwork
+from training.labelled import LabelledPhotos
+from training.neighbourhoods import Neighbourhoods
+from training.training_settings import NetworkSettings
 
 
 def hamming_network(hidden: tuple[int, ...], bits: int) -> FittedNetwork:
@@ -66,7 +66,7 @@ class KnownFits:
 
 def known_fits(monkeypatch: pytest.MonkeyPatch) -> KnownFits:
     """Lets training take known networks, and draw nothing, until the test ends."""
-    from search.scoring import train
+    from training import train
 
     known = KnownFits()
     monkeypatch.setattr(train, "fit_network", known)

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from core.dead_letters import Provenance, Reason
+from core.types import Cause, Outcome
 from operators.assign import AssignStep
 from operators.clients import open_scorer, open_search, open_storage
 from operators.rows import KafkaRecord
 from operators.score import ScoreStep
 from operators.search import SearchStep
-from operators.service import ServerAddress
-from search.dead_letters import Provenance, Reason
-from search.types import Cause, Outcome
+from operators.step import ServerAddress
 from stream.local.parts import signal_parts
 from stream.local.processes import end_processes, marked_processes
 from stream.local.supervisor import Deployment

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from search.types import Cause, Decision, ImageId, Move, Outcome, Versions
+from core.types import Cause, Decision, ImageId, Move, Outcome, Versions
 
 LOG = "topic-one"
 """The log id of all decisions made here."""

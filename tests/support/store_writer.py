@@ -14,7 +14,7 @@ import sys
 from itertools import islice
 from pathlib import Path
 
-from search.types import Decision
+from core.types import Decision
 from storage.errors import DiskFullError
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore

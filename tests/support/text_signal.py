@@ -33,7 +33,7 @@ class TextSignal:
 
 def make_text_signal(folder: Path) -> TextSignal:
     """Makes labelled vectors, trains a model on two thirds of the groups, gives the rest as rows."""
-    from search.scoring.train import Effort, NetworkSettings, TrainSettings, train
+    from training.train import Effort, NetworkSettings, TrainSettings, train
 
     settings = {
         "search_embedding": {"name": "sentences", "model_version": "3", "dimension": SEARCH_DIMENSION},

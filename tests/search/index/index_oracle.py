@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from core.types import Candidate, ImageId
 from search.index.folder import Identity
 from search.index.interface import NO_PLACE, Answer, Found, Insert, Record, Remove, Skip, Stored, TermQuery
 from search.index.settings import IndexSettings
-from search.types import Candidate, ImageId
 
 LOG = "log-1"
 

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
+from core.types import ImageId
 from search.index.engine import SegmentedIndex
 from search.index.interface import Record, Remove, Skip
 from search.index.opening import warm_up
-from search.types import ImageId
 from tests.search.index.index_oracle import LOG, index_settings, insert
 
 SETTINGS = index_settings(candidates=6, sync=True, seal_entries=50, merge_fan=2)

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.errors import BadInputError, MismatchError
+from core.errors import BadInputError, MismatchError
+from core.types import ImageId, LogPosition
 from search.index.builder import IndexBuilder
 from search.index.engine import SegmentedIndex
 from search.index.errors import IndexDamagedError
 from search.index.interface import Insert, Record, Skip
-from search.types import ImageId, LogPosition
 from tests.search.index.index_oracle import LOG, Oracle, index_settings, insert, plain
 
 SETTINGS = index_settings(candidates=5, seal_entries=20)

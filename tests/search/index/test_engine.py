@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search.errors import BadInputError, LogGapError, RefusedError, UnavailableError
-from search.index import storehouse
+from core.errors import BadInputError, LogGapError, RefusedError, UnavailableError
+from core.types import ImageId
+from search.index import segment_store
 from search.index.engine import SegmentedIndex
 from search.index.errors import IndexBrokenError
 from search.index.interface import NO_PLACE, Answer, MoreQuery, Skip
 from search.index.tail import Tail
-from search.types import ImageId
 from tests.search.index.index_oracle import LOG, index_settings, insert
 
 SAME = (1, 2, 3, 1)
@@ -319,7 +319,7 @@ def test_a_closed_index_says_so(tmp_path: Path) -> None:
 def test_readers_get_the_same_answers_while_the_writer_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seal_entries: int, merge_fan: int
 ) -> None:
-    monkeypatch.setattr(storehouse, "_ROOM_WAIT_S", 120.0)  # the first to seal may have to compile the kernels
+    monkeypatch.setattr(segment_store, "_ROOM_WAIT_S", 120.0)  # the first to seal may have to compile the kernels
     settings = index_settings(candidates=20, seal_entries=seal_entries, merge_fan=merge_fan)
     index = SegmentedIndex(tmp_path / "index", settings)
     random = np.random.RandomState(11)

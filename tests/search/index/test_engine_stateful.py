@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from search.errors import BadInputError, LogGapError, RefusedError
+from core.errors import BadInputError, LogGapError, RefusedError
+from core.types import ImageId
 from search.index.engine import SegmentedIndex
 from search.index.interface import NO_IMAGE, Insert, MoreQuery, Record, Remove, Skip, TermQuery
-from search.types import ImageId
 from tests.search.index.index_oracle import LOG, Oracle, index_settings, insert, plain, plain_found
 
 IDS = st.sampled_from(["a", "b", "é/ f", "g" * 256]) | st.integers(0, 40).map("i{}".format)

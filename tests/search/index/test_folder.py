@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.errors import MismatchError
+from core.errors import MismatchError
 from search.index.engine import SegmentedIndex
 from search.index.errors import IndexDamagedError, IndexLockedError
 from search.index.folder import Identity, IndexFolder

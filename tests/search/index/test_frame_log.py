@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.errors import UnavailableError
+from core.errors import UnavailableError
 from search.index import frame_log
 from search.index.codec import HEADER_BYTES, Hidden, encode_frame
 from search.index.errors import IndexDamagedError

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from search.errors import UnavailableError
-from search.index import sliced_file, storehouse
+from core.errors import UnavailableError
+from search.index import segment_store, sliced_file
 from search.index.columns import Columns
 from search.index.engine import SegmentedIndex
-from search.index.pace import Pace
+from search.index.rate_limiter import Pace
 from search.index.segment import write_segment
 from tests.search.index.index_oracle import LOG, Oracle, index_settings, insert, plain
 
@@ -41,7 +41,7 @@ class Gate:
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     gate = Gate(lambda columns: len(columns) > 12)
-    monkeypatch.setattr(storehouse, "write_segment", gate.write)
+    monkeypatch.setattr(segment_store, "write_segment", gate.write)
     yield gate
     gate.opened.set()
 
@@ -91,7 +91,7 @@ def test_tails_are_sealed_beside_a_merge_and_nothing_hidden_meanwhile_is_lost(tm
 def test_a_writer_that_waits_for_room_lets_the_sealing_make_it(
     tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storehouse, "_ROOM_WAIT_S", WAIT_S)
+    monkeypatch.setattr(segment_store, "_ROOM_WAIT_S", WAIT_S)
     gate.holds = lambda _: True
     index, oracle = SegmentedIndex(tmp_path / "index", SETTINGS), Oracle(SETTINGS)
     grown(index, oracle, 64)
@@ -110,7 +110,7 @@ def test_a_writer_that_waits_for_room_lets_the_sealing_make_it(
 def test_without_room_the_writer_is_told_to_come_again_and_repeats_are_answered(
     tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storehouse, "_ROOM_WAIT_S", 0.01)
+    monkeypatch.setattr(segment_store, "_ROOM_WAIT_S", 0.01)
     gate.holds = lambda _: True
     index, oracle = SegmentedIndex(tmp_path / "index", SETTINGS), Oracle(SETTINGS)
     grown(index, oracle, 64)

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.types import ImageId
 from search.index.id_table import IdColumn, build_id_table, find_entries, repeated_entries
-from search.types import ImageId
 
 IDS = st.lists(st.text(max_size=5).map(ImageId) | st.integers(0, 9).map(lambda n: ImageId(f"i{n}")), max_size=60)
 

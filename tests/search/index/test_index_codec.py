@@ -10,7 +10,8 @@ from crc32c import crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.errors import MismatchError
+from core.errors import MismatchError
+from core.types import ImageId
 from search.index.codec import (
     HEADER_BYTES,
     AppliedBatch,
@@ -22,7 +23,6 @@ from search.index.codec import (
     is_intact,
 )
 from search.index.errors import IndexDamagedError
-from search.types import ImageId
 
 
 @st.composite

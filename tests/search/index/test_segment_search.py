@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from core.types import ImageId, LogPosition
 from search.index.builder import IndexBuilder
 from search.index.engine import SegmentedIndex
-from search.types import ImageId, LogPosition
 from tests.search.index.index_oracle import LOG, index_settings
 
 N = 6_000

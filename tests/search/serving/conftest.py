@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from search.callers import AdmissionPolicy
+from search.serving.admission import AdmissionPolicy
 from search.tuning.drift import ChosenDensity
 from tests.search.serving.open_house import House, open_house
 from tests.search.serving.search_house import server_settings

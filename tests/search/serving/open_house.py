@@ -10,13 +10,13 @@ import httpx
 import numpy as np
 from prometheus_client import CollectorRegistry
 
+from core.rpc import RpcServer
+from core.types import Candidate, ImageId
 from search.index.interface import TermIndex
 from search.serving import search_pb2 as pb
 from search.serving import search_pb2_grpc
-from search.serving.rpc import RpcServer
-from search.serving.search_client import SearchClient
-from search.serving.search_server import SearchServerSettings, build_service, open_index
-from search.types import Candidate, ImageId
+from search.serving.client import SearchClient
+from search.serving.server import SearchServerSettings, build_service, open_index
 from tests.search.serving.search_house import MAX_MESSAGE_BYTES
 
 

@@ -14,16 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from search.errors import NeardupError
+from core.errors import NeardupError
+from core.protos.joined_pb2 import JoinedImage
+from core.rpc import Listen
+from neardup.events_pb2 import FLOAT16, FLOAT32
+from search.hashing.score_codes import CodeSettings
+from search.hashing.terms import TermSettings
 from search.index.interface import TermIndex
 from search.index.opening import open_term_index
-from search.protos.events_pb2 import FLOAT16, FLOAT32, JoinedImage
-from search.score_codes import CodeSettings
 from search.serving import search_pb2 as pb
-from search.serving import search_server
-from search.serving.rpc import Listen
-from search.serving.search_server import SearchServerSettings, serve
-from search.terms import TermSettings
+from search.serving import server as search_server
+from search.serving.server import SearchServerSettings, serve
 
 LOG = "topic-1"
 SEARCH_DIMENSION = 24

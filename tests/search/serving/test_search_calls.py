@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.callers import Caller
-from search.errors import BusyError, DeniedError, MismatchError, RefusedError
+from core.errors import BusyError, DeniedError, MismatchError, RefusedError
+from neardup.events_pb2 import FLOAT16, FLOAT32
 from search.index.errors import IndexLockedError
-from search.index.home import IndexHome
-from search.protos.events_pb2 import FLOAT16, FLOAT32
+from search.index.generations import IndexHome
 from search.serving import search_pb2 as pb
-from search.serving.search_client import SearchClient
-from search.serving.search_server import open_index
-from search.serving.search_upkeep import SearchUpkeep
+from search.serving.admission import Caller
+from search.serving.client import SearchClient
+from search.serving.index_admin import SearchUpkeep
+from search.serving.server import open_index
 from tests.search.serving.open_house import House, candidates, open_house
 from tests.search.serving.search_house import (
     LOG,

@@ -14,15 +14,15 @@ import httpx
 import numpy as np
 import pytest
 
-from search.callers import Caller
-from search.errors import BusyError, FaultError, LogGapError, RefusedError, SettingsError, UnavailableError
+from core.errors import BusyError, FaultError, LogGapError, RefusedError, SettingsError, UnavailableError
+from core.rpc import Listen, RpcClient
+from search.hashing.score_codes import CodeSettings
 from search.index.tail import Tail
-from search.score_codes import CodeSettings
 from search.serving import search_pb2 as pb
 from search.serving import search_pb2_grpc
-from search.serving.rpc import Listen, RpcClient
-from search.serving.search_client import SearchClient
-from search.serving.search_messages import index_version
+from search.serving.admission import Caller
+from search.serving.client import SearchClient
+from search.serving.messages import index_version
 from tests.search.serving.open_house import House, candidates
 from tests.search.serving.search_house import (
     LOG,

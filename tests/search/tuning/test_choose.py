@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from search.errors import SettingsError
+from core.errors import SettingsError
 from search.tuning.choose import Grid, evaluate, recommend
 from search.tuning.cost import CostModel, cost_of, gap_bytes
 from search.tuning.sample import measure_distances

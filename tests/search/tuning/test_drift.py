@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from search.errors import SettingsError
+from core.errors import SettingsError
 from search.tuning.drift import MIN_IMAGES, ChosenDensity, Drift, LiveDensity, density_drift
 
 CHOSEN = ChosenDensity(images=1_000_000, unrelated_postings=0.004, copy_postings=300.0)

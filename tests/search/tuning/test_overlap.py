@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from search.terms import TermSettings, found_probability, same_term_probability
+from search.hashing.terms import TermSettings, found_probability, same_term_probability
 from search.tuning.overlap import overlap_at_least, overlap_distribution, same_term_curve
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search.terms import TermSettings
+from search.hashing.terms import TermSettings
 from search.tuning.check import measured_overlaps, measured_recall
 from search.tuning.prediction import TermChoice, few_enough, predict
 from search.tuning.sample import SampleDistances, measure_distances
@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parents[3] / "examples" / "photos"
 
 @cache
 def photos() -> tuple[TermSettings, np.ndarray, np.ndarray, SampleDistances]:
-    from search.scoring.labelled import read_photos
+    from training.labelled import read_photos
 
     read = read_photos(FOLDER / "photos.parquet", 1280, 768)
     pairs = np.argwhere(np.triu(read.group_id[:, None] == read.group_id[None], 1))

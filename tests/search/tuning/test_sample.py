@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from search.errors import BadInputError
+from core.errors import BadInputError
 from search.tuning.sample import components, measure_distances
 
 BITS = np.random.RandomState(4).random_sample((12, 40)) < 0.5

@@ -10,8 +10,8 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry, Counter
 
-from search.errors import UnavailableError
-from search.types import Cause, ImageId, Move, Outcome
+from core.errors import UnavailableError
+from core.types import Cause, ImageId, Move, Outcome
 from storage.api.app import create_app
 from storage.api.paths import whole_id_path
 from storage.api.schemas import iso

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from search.errors import UnavailableError
+from core.errors import UnavailableError
 from storage.api.server import ApiServer, listening_socket
 from tests.support.ports import free_ports
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from rocksdict import DbClosedError
 
-from search.errors import NeardupError, SettingsError, UnavailableError
-from search.types import ImageId
+from core.errors import NeardupError, SettingsError, UnavailableError
+from core.types import ImageId
 from storage.errors import (
     CorruptedError,
     DiskFullError,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from search.errors import UnavailableError
+from core.errors import UnavailableError
 from storage.errors import CorruptedError, IncompatibleError, LockedError, WriteError
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.errors import UnavailableError
-from search.types import Cause, ImageId, Move
+from core.errors import UnavailableError
+from core.types import Cause, ImageId, Move
 from storage.errors import WriteError
 from storage.memory import MemoryStore
 from storage.serving.assignments import Message, message_of

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from kafka.errors import KafkaConnectionError, KafkaTimeoutError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 
-from search.errors import UnavailableError
+from core.errors import UnavailableError
 from storage.serving import publisher
 from storage.serving.assignments import Message
 from storage.serving.outbox import OutboxSettings

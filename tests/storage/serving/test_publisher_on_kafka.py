@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
-from search.types import ImageId
+from core.types import ImageId
 from storage.memory import MemoryStore
 from storage.serving.outbox import Outbox
 from storage.serving.publisher import KafkaSender

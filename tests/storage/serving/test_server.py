@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from search.errors import UnavailableError
+from core.errors import UnavailableError
 from storage.serving.client import StorageClient
 from tests.storage.store_contract import A, B, C, founds, joins
 from tests.support.ports import free_ports
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 SERVE = """
 import logging, sys
 from pathlib import Path
-from search.serving.rpc import Listen
+from core.rpc import Listen
 from storage.serving.server import StorageServerSettings, serve
 
 folder, identity = sys.argv[1:3]

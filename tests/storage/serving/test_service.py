@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from search.errors import (
+from core.errors import (
     BusyError,
     LogGapError,
     MismatchError,
@@ -23,8 +23,8 @@ from search.errors import (
     StaleError,
     UnavailableError,
 )
-from search.serving.rpc import Listen, RpcServer
-from search.types import Cause, Cluster, Decision, ImageId, LogPosition, Lookup, Move, Outcome, Standing
+from core.rpc import Listen, RpcServer
+from core.types import Cause, Cluster, Decision, ImageId, LogPosition, Lookup, Move, Outcome, Standing
 from storage.errors import ContradictionError, CorruptedError, DiskFullError, StorageError
 from storage.memory import MemoryStore
 from storage.serving import client as client_module

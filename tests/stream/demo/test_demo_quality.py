@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from search.errors import BadInputError
+from core.errors import BadInputError
 from stream.demo.quality import quality
 from stream.demo.sample import SAMPLE, LabelledImage, read_labels
 

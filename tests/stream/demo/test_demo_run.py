@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import stream.demo.run as run_module
-from search.errors import BadInputError, UnavailableError
+from core.errors import BadInputError, UnavailableError
 from stream.demo.run import DemoFailedError, DemoOptions, run_demo
 from stream.image_files import ImageRow
 from stream.local.errors import PartFailedError

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from crc32c import crc32c
 
-from search.dead_letters import BadRecord
+from core.dead_letters import BadRecord
+from core.notifications import decode_joined
+from core.protos.joined_pb2 import JoinedRecord
+from core.types import Candidate, ImageId, LogPosition
+from neardup.events_pb2 import FLOAT16
 from search.index.interface import TermIndex
-from search.notifications import decode_joined
-from search.protos.events_pb2 import FLOAT16, JoinedRecord
-from search.serving.search_intake import SearchIntake
-from search.serving.search_server import SearchServerSettings, open_index
-from search.types import Candidate, ImageId, LogPosition
+from search.serving.request_parser import SearchIntake
+from search.serving.server import SearchServerSettings, open_index
 from storage.embeddings import EmbeddingsPage, PlacedEmbedding
 from storage.records import StoreState
 from stream.index_build.catch_up import _records

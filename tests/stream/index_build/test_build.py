@@ -17,16 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from search.errors import BadInputError, MismatchError
+from core.errors import BadInputError, MismatchError
+from core.types import ImageId
 from search.index.errors import IndexLockedError
-from search.index.home import IndexHome
+from search.index.generations import IndexHome
 from search.index.interface import TermIndex, TermQuery
 from search.index.opening import open_term_index
 from search.serving import search_pb2 as pb
-from search.serving import search_server
-from search.serving.search_client import SearchClient
-from search.serving.search_server import SearchServerSettings, build_service, index_settings, open_index
-from search.types import ImageId
+from search.serving import server as search_server
+from search.serving.client import SearchClient
+from search.serving.server import SearchServerSettings, build_service, index_settings, open_index
 from stream.index_build.build import Built, build_index
 from stream.index_build.sources import StoreSource
 from tests.search.serving.search_house import MAX_MESSAGE_BYTES, SEARCH_DIMENSION, vector

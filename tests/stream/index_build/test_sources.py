@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from search.errors import BadInputError, UnavailableError
-from search.types import LogPosition
+from core.errors import BadInputError, UnavailableError
+from core.types import LogPosition
 from stream.index_build.sources import FileSource, StoreSource
 from tests.stream.index_build.order import TOPIC_ID, pages, some_order, stored
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from search.errors import BadInputError
+from core.errors import BadInputError
 from stream.term_tuning.inputs import read_embeddings, read_pairs
 
 IDS = ["p", "q", "r", "s"]

@@ -1,0 +1,134 @@
+"""What the assignment of a batch works on: records of the order with all that was found, and what it may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+from clustering.packed import score_codes
+from clustering.rule import matches
+from core.errors import BadInputError
+from core.types import Candidate, Decision, ImageId, Lookup, Match, Thresholds, Versions
+
+__all__ = ["Arrival", "More", "MoreNeed", "PairNeed", "Ports", "pair_need"]
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One record of the order with everything found so far.
+
+    A record whose image cannot even be named has an empty `image_id` and a reason in `unscored`.
+    Times are milliseconds since the epoch; vectors are the little-endian bytes of the notification.
+
+    Raises:
+        BadInputError: The image was scored, but thresholds or scores of candidates are lacking.
+    """
+
+    offset: int
+    checksum: int
+    image_id: ImageId
+    version: int
+    place: int
+    """As the index has it; -1 when the index skipped the record."""
+    score_code: bytes
+    candidates: Sequence[Candidate]
+    """By overlap, then age; only of images whose place is before this one's."""
+    scores: Sequence[float]
+    """One per candidate."""
+    exhausted: bool
+    """There are no candidates after these."""
+    thresholds: Thresholds | None
+    versions: Versions
+    unscored: str
+    """Why search or scorer could not take the image; empty when they could."""
+    search_vector: bytes
+    score_vector: bytes
+    created_at_ms: int
+    arrived_at_ms: int
+    cut: bool = False
+    """The search reached the bound on its work. It is the same on every page: terms and place decide it."""
+
+    def __post_init__(self) -> None:
+        if self.unscored:
+            return
+        if len(self.scores) != len(self.candidates):
+            raise BadInputError(
+                f"offset {self.offset} has {len(self.candidates)} candidates and {len(self.scores)} scores"
+            )
+        if self.candidates and self.thresholds is None:
+            raise BadInputError(f"offset {self.offset} has scores, but no thresholds to judge them by")
+        if not self.image_id:
+            raise BadInputError(f"offset {self.offset} has no image id and no reason for it")
+
+    @cached_property
+    def matches(self) -> Sequence[Match]:
+        """The matches among the candidates, best first; none for an image that was not scored."""
+        if self.unscored or self.thresholds is None:
+            return ()
+        accept = self.thresholds.accept
+        near = ((self.candidates[row], score) for row, score in enumerate(self.scores) if score >= accept)
+        return matches(self.image_id, near, accept)
+
+    @cached_property
+    def known_scores(self) -> Mapping[bytes, float]:
+        """The scores of the image against the codes of its candidates."""
+        return dict(zip(score_codes(self.candidates), self.scores, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class PairNeed:
+    """A score that is lacking: of two score codes, by one version of the model.
+
+    The score is symmetric, so `left <= right`; `pair_need` sees to it.
+    """
+
+    model_version: str
+    left: bytes
+    right: bytes
+
+
+def pair_need(model_version: str, one: bytes, other: bytes) -> PairNeed:
+    """The need of a pair's score, the same for either order of the codes."""
+    return PairNeed(model_version, one, other) if one <= other else PairNeed(model_version, other, one)
+
+
+@dataclass(frozen=True, slots=True)
+class MoreNeed:
+    """The next candidates of the image at `place`, after the first `after` that it has already."""
+
+    place: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """The next candidates of an image; `exhausted` when none follow them."""
+
+    candidates: Sequence[Candidate]
+    exhausted: bool
+
+
+class Ports(Protocol):
+    """What the assignment may ask of the servers. Every method may raise `core.errors.ServiceError`."""
+
+    def look_up(self, ids: Collection[ImageId]) -> Lookup:
+        """The standings of these images and their clusters, all as of one moment."""
+        ...
+
+    def score(self, pairs: Sequence[PairNeed]) -> Mapping[PairNeed, float]:
+        """The scores of all these pairs: float32 values, each the same whenever it is asked."""
+        ...
+
+    def more(self, needs: Sequence[MoreNeed]) -> Mapping[MoreNeed, More]:
+        """The next candidates for all these needs, as of the images' places."""
+        ...
+
+    def apply(self, decisions: Sequence[Decision], offset: int, revision: int) -> None:
+        """Writes all decisions or none, if storage still stands at this offset and override revision.
+
+        Raises:
+            StaleError: It does not; nothing was written.
+        """
+        ...

@@ -1,0 +1,182 @@
+"""Records that cannot go on, as values: the reason, and the dead letter that carries the record whole.
+
+A dead letter is one JSON object, UTF-8:
+
+    reason          one of `Reason`
+    detail          what exactly was wrong, with the values that were expected and found
+    topic, partition, offset, timestamp_ms
+                    where the record lay in Kafka and its timestamp
+    payload         the record's bytes in base64, at most the first 64 kB of a record that was never valid
+    payload_bytes   how long the record was
+    truncated       whether `payload` is only its beginning; such a letter cannot be replayed
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from core.errors import BadInputError
+
+__all__ = [
+    "PAYLOAD_LIMIT_BYTES",
+    "BadRecord",
+    "DeadLetter",
+    "Provenance",
+    "Reason",
+    "dead_letter",
+    "parse_dead_letter",
+]
+
+PAYLOAD_LIMIT_BYTES = 65_536
+"""How much of a record that was never valid a dead letter keeps."""
+
+
+class Reason(StrEnum):
+    """Why a record lies in `dead-letter`. The values are the labels of metrics: never rename one."""
+
+    EMPTY_PAYLOAD = "empty_payload"
+    OVERSIZED_PAYLOAD = "oversized_payload"
+    UNPARSABLE = "unparsable"
+    MISSING_ID = "missing_id"
+    ID_TOO_LONG = "id_too_long"
+    UNKNOWN_EMBEDDING = "unknown_embedding"
+    WRONG_MODEL_VERSION = "wrong_model_version"
+    UNKNOWN_ELEMENT_TYPE = "unknown_element_type"
+    MISSING_VECTOR = "missing_vector"
+    WRONG_VECTOR_LENGTH = "wrong_vector_length"
+    NOT_A_NUMBER = "not_a_number"
+    INFINITE = "infinite"
+    ALL_ZERO = "all_zero"
+    NEGATIVE_TIME = "negative_time"
+    TIME_TOO_LATE = "time_too_late"
+    UNKNOWN_RECORD = "unknown_record"
+    """A record of the order of a kind that this version does not know."""
+    MISSING_SEARCH_HALF = "missing_search_half"
+    """The score half waited its time and the search half did not come."""
+    MISSING_SCORE_HALF = "missing_score_half"
+    """The search half waited its time and the score half did not come."""
+    TOO_MANY_VERSIONS = "too_many_versions"
+    """More versions of one image wait than the join keeps; this was the lowest of them."""
+    REFUSED = "refused"
+    """A server refused the image (INVALID_ARGUMENT)."""
+    FAULTED = "faulted"
+    """A server failed on the image again and again."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """A record that cannot go on."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a record lies in Kafka, and its timestamp in milliseconds since the epoch."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that could not go on, as it was read back."""
+
+    reason: Reason
+    detail: str
+    source: Provenance
+    payload: bytes
+    payload_bytes: int
+    truncated: bool
+
+
+def dead_letter(
+    bad: BadRecord, source: Provenance, payload: bytes | None, limit_bytes: int | None = PAYLOAD_LIMIT_BYTES
+) -> bytes:
+    """The dead letter of a record, as JSON bytes.
+
+    Args:
+        bad: What is wrong with it.
+        source: Where it lay.
+        payload: Its bytes (None, a Kafka tombstone, counts as empty).
+        limit_bytes: How many of them are kept. None keeps all: for records that had passed validation, whose size is
+            bounded and which must stay replayable.
+    """
+    whole = payload or b""
+    kept = whole if limit_bytes is None else whole[:limit_bytes]
+    letter = {
+        "reason": bad.reason.value,
+        "detail": bad.detail,
+        "topic": source.topic,
+        "partition": source.partition,
+        "offset": source.offset,
+        "timestamp_ms": source.timestamp_ms,
+        "payload": base64.b64encode(kept).decode("ascii"),
+        "payload_bytes": len(whole),
+        "truncated": len(kept) < len(whole),
+    }
+    return json.dumps(letter, separators=(",", ":")).encode("ascii")
+
+
+def parse_dead_letter(raw: bytes) -> DeadLetter:
+    """Reads a dead letter back.
+
+    Raises:
+        BadInputError: The bytes are no dead letter of this form.
+    """
+    try:
+        fields = json.loads(raw)
+        if not isinstance(fields, dict):
+            raise BadInputError("a dead letter is a JSON object")
+        return _letter(fields)
+    except BadInputError:
+        raise
+    except (ValueError, KeyError, RecursionError) as error:
+        raise BadInputError(f"not a dead letter: {type(error).__name__}: {error}") from error
+
+
+def _letter(fields: dict[str, Any]) -> DeadLetter:
+    payload = _payload(_text(fields, "payload"))
+    length, truncated = _number(fields, "payload_bytes"), fields["truncated"]
+    if not isinstance(truncated, bool):
+        raise BadInputError("truncated must be true or false")
+    if truncated != (len(payload) < length) or len(payload) > length:
+        raise BadInputError(f"payload has {len(payload)} bytes, payload_bytes says {length}, truncated {truncated}")
+    source = Provenance(
+        topic=_text(fields, "topic"),
+        partition=_number(fields, "partition"),
+        offset=_number(fields, "offset"),
+        timestamp_ms=_number(fields, "timestamp_ms"),
+    )
+    return DeadLetter(
+        Reason(_text(fields, "reason")), _text(fields, "detail"), source, payload, length, truncated=truncated
+    )
+
+
+def _payload(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise BadInputError(f"payload is not base64: {error}") from error
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    value = fields[name]
+    if not isinstance(value, str):
+        raise BadInputError(f"{name} must be a string, is {type(value).__name__}")
+    return value
+
+
+def _number(fields: dict[str, Any], name: str) -> int:
+    value = fields[name]
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise BadInputError(f"{name} must be a whole number, is {type(value).__name__}")
+    return value

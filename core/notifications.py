@@ -1,0 +1,263 @@
+"""Notifications of embeddings: decoding with every check before the join, and the joined record of the order.
+
+Nothing here raises on bytes that came from outside: a bad record is a value, `BadRecord`, with its reason. The checks
+run in one fixed order and the first that fails names the reason:
+
+    empty, oversized, unparsable (also an id that is not UTF-8), id missing, id too long, embedding name, model version,
+    element type, vector missing, vector length, not a number, infinite, all zero, time negative, time too late
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from core.dead_letters import BadRecord, Reason
+from core.errors import BadInputError
+from core.protos.joined_pb2 import JoinedImage, JoinedRecord
+from core.types import ImageId
+from neardup.events_pb2 import FLOAT16, FLOAT32, ElementType, EmbeddingNotification
+
+__all__ = [
+    "LATEST_TIME_MS",
+    "MAX_ID_BYTES",
+    "MAX_JOINED_BYTES",
+    "MAX_PAYLOAD_BYTES",
+    "BadRecord",
+    "EmbeddingSpec",
+    "Half",
+    "Reason",
+    "decode",
+    "decode_joined",
+    "image_id",
+    "joined_record",
+]
+
+MAX_ID_BYTES = 256
+"""The longest image id, in bytes of UTF-8."""
+
+MAX_PAYLOAD_BYTES = 262_144
+"""The largest notification: four times the longest vector that settings allow (16,384 numbers of 4 bytes)."""
+
+MAX_JOINED_BYTES = 2 * MAX_PAYLOAD_BYTES
+"""The largest record of the order: it carries both vectors."""
+
+LATEST_TIME_MS = 253_402_300_799_999
+"""The end of the year 9999 in milliseconds since the epoch; later times have no ISO 8601 form."""
+
+_DTYPES: dict[int, np.dtype[Any]] = {FLOAT16: np.dtype("<f2"), FLOAT32: np.dtype("<f4")}
+
+_SHOWN = 80
+"""How many characters of a foreign value a detail repeats."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingSpec:
+    """The one embedding that a topic carries."""
+
+    name: str
+    model_version: str
+    dimension: int
+
+
+@dataclass(frozen=True, slots=True)
+class Half:
+    """One checked embedding of one image version; `vector` are the little-endian bytes as they came."""
+
+    image_id: ImageId
+    version: int
+    element_type: ElementType.ValueType
+    vector: bytes
+    created_at_ms: int
+    """Milliseconds since the epoch, 0 when the producer did not say."""
+    trace: bool
+
+
+def image_id(text: str) -> ImageId:
+    """Checks an image id.
+
+    Raises:
+        BadInputError: It is empty, longer than 256 bytes of UTF-8, or has no UTF-8 form.
+    """
+    problem = _id_problem(text)
+    if problem is not None:
+        raise BadInputError(problem.detail)
+    return ImageId(text)
+
+
+def decode(payload: bytes | None, expected: EmbeddingSpec) -> Half | BadRecord:
+    """Decodes and checks one notification.
+
+    Args:
+        payload: The Kafka record's value; None, a tombstone, counts as empty.
+        expected: The embedding that its topic carries.
+    """
+    data = payload or b""
+    size_problem = _size_problem(data, MAX_PAYLOAD_BYTES)
+    if size_problem is not None:
+        return size_problem
+    try:
+        message = EmbeddingNotification.FromString(data)
+    except DecodeError as error:
+        return BadRecord(Reason.UNPARSABLE, f"not an EmbeddingNotification: {_shown(str(error))}")
+    problem = (
+        _id_problem(message.image_id)
+        or _origin_problem(message, expected)
+        or _vector_problem("vector", message.element_type, message.vector, expected.dimension)
+        or _time_problem("created_at_ms", message.created_at_ms)
+    )
+    if problem is not None:
+        return problem
+    return Half(
+        image_id=ImageId(message.image_id),
+        version=message.image_version,
+        element_type=message.element_type,
+        vector=message.vector,
+        created_at_ms=message.created_at_ms,
+        trace=message.trace,
+    )
+
+
+def joined_record(search_half: Half, score_half: Half, arrived_at_ms: int) -> bytes:
+    """The record of the order for an image whose halves have met; equal halves give equal bytes.
+
+    The image was created when the first of its halves that tell a time was, and is traced if either half asks for it.
+
+    Args:
+        search_half: The embedding for term search.
+        score_half: The embedding for the classifier.
+        arrived_at_ms: Kafka's timestamp of the later half.
+
+    Raises:
+        BadInputError: The halves belong to different images or versions.
+    """
+    ours, theirs = (search_half.image_id, search_half.version), (score_half.image_id, score_half.version)
+    if ours != theirs:
+        raise BadInputError(f"halves of different image versions cannot be joined: {ours} and {theirs}")
+    times = [half.created_at_ms for half in (search_half, score_half) if half.created_at_ms > 0]
+    image = JoinedImage(
+        image_id=search_half.image_id,
+        image_version=search_half.version,
+        search_type=search_half.element_type,
+        search_vector=search_half.vector,
+        score_type=score_half.element_type,
+        score_vector=score_half.vector,
+        created_at_ms=min(times, default=0),
+        arrived_at_ms=arrived_at_ms,
+        trace=search_half.trace or score_half.trace,
+    )
+    return JoinedRecord(image=image).SerializeToString(deterministic=True)
+
+
+def decode_joined(payload: bytes | None) -> JoinedImage | BadRecord:
+    """Decodes one record of the order and checks all that can be checked without the signal's dimensions."""
+    data = payload or b""
+    size_problem = _size_problem(data, MAX_JOINED_BYTES)
+    if size_problem is not None:
+        return size_problem
+    try:
+        record = JoinedRecord.FromString(data)
+    except DecodeError as error:
+        return BadRecord(Reason.UNPARSABLE, f"not a JoinedRecord: {_shown(str(error))}")
+    if record.WhichOneof("body") != "image":
+        return BadRecord(Reason.UNKNOWN_RECORD, "the record's body is none that this version knows")
+    image = record.image
+    problem = (
+        _id_problem(image.image_id)
+        or _vector_problem("search_vector", image.search_type, image.search_vector)
+        or _vector_problem("score_vector", image.score_type, image.score_vector)
+        or _time_problem("created_at_ms", image.created_at_ms)
+        or _time_problem("arrived_at_ms", image.arrived_at_ms)
+    )
+    return image if problem is None else problem
+
+
+def _shown(value: str) -> str:
+    text = ascii(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _size_problem(data: bytes, limit_bytes: int) -> BadRecord | None:
+    if not data:
+        return BadRecord(Reason.EMPTY_PAYLOAD, "the record has no bytes")
+    if len(data) > limit_bytes:
+        return BadRecord(Reason.OVERSIZED_PAYLOAD, f"the record has {len(data)} bytes, the limit is {limit_bytes}")
+    return None
+
+
+def _id_problem(text: str) -> BadRecord | None:
+    if not text:
+        return BadRecord(Reason.MISSING_ID, "the image id is empty")
+    try:
+        length = len(text.encode("utf-8"))
+    except UnicodeEncodeError:
+        return BadRecord(Reason.UNPARSABLE, f"the image id {_shown(text)} has no UTF-8 form")
+    if length > MAX_ID_BYTES:
+        return BadRecord(Reason.ID_TOO_LONG, f"the image id has {length} bytes, the limit is {MAX_ID_BYTES}")
+    return None
+
+
+def _origin_problem(message: EmbeddingNotification, expected: EmbeddingSpec) -> BadRecord | None:
+    if message.embedding != expected.name:
+        return BadRecord(
+            Reason.UNKNOWN_EMBEDDING,
+            f"the embedding is {_shown(message.embedding)}, this topic carries {_shown(expected.name)}",
+        )
+    if message.model_version != expected.model_version:
+        return BadRecord(
+            Reason.WRONG_MODEL_VERSION,
+            f"the model version is {_shown(message.model_version)}, expected {_shown(expected.model_version)}",
+        )
+    return None
+
+
+def _vector_problem(
+    name: str, element_type: ElementType.ValueType, vector: bytes, dimension: int | None = None
+) -> BadRecord | None:
+    dtype = _DTYPES.get(element_type)
+    if dtype is None:
+        return BadRecord(
+            Reason.UNKNOWN_ELEMENT_TYPE, f"the element type of {name} is {element_type}, not FLOAT16 (1) or FLOAT32 (2)"
+        )
+    if not vector:
+        return BadRecord(Reason.MISSING_VECTOR, f"{name} is empty")
+    if dimension is not None and len(vector) != dimension * dtype.itemsize:
+        return BadRecord(
+            Reason.WRONG_VECTOR_LENGTH,
+            f"{name} has {len(vector)} bytes, expected {dimension * dtype.itemsize}: "
+            f"{dimension} numbers of {dtype.itemsize} bytes",
+        )
+    if len(vector) % dtype.itemsize:
+        return BadRecord(
+            Reason.WRONG_VECTOR_LENGTH, f"{name} has {len(vector)} bytes, not a multiple of {dtype.itemsize}"
+        )
+    return _value_problem(name, np.frombuffer(vector, dtype=dtype))
+
+
+def _value_problem(name: str, values: NDArray[Any]) -> BadRecord | None:
+    # The bits without the sign are ordered like the magnitudes, infinity and NaN above all: one pass over whole numbers
+    # (float16 has no fast comparisons).
+    half = values.itemsize == 2
+    bits: NDArray[np.unsignedinteger[Any]] = values.view(np.uint16 if half else np.uint32)
+    infinity = 0x7C00 if half else 0x7F800000
+    largest = int((bits & (0x7FFF if half else 0x7FFFFFFF)).max())
+    if largest >= infinity:
+        not_numbers = np.isnan(values)
+        if not_numbers.any():
+            return BadRecord(Reason.NOT_A_NUMBER, f"{name}[{int(not_numbers.argmax())}] is not a number")
+        return BadRecord(Reason.INFINITE, f"{name}[{int(np.isinf(values).argmax())}] is infinite")
+    if not largest:
+        return BadRecord(Reason.ALL_ZERO, f"all {values.size} numbers of {name} are zero")
+    return None
+
+
+def _time_problem(name: str, time_ms: int) -> BadRecord | None:
+    if time_ms < 0:
+        return BadRecord(Reason.NEGATIVE_TIME, f"{name} is {time_ms}")
+    if time_ms > LATEST_TIME_MS:
+        return BadRecord(Reason.TIME_TOO_LATE, f"{name} is {time_ms}, the limit is {LATEST_TIME_MS}")
+    return None

@@ -1,0 +1,1 @@
+"""The record of the order, as it lies in `joined`."""

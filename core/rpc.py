@@ -1,0 +1,313 @@
+"""What our gRPC servers and their clients have in common: limits, errors, boot id, health, metrics page, graceful stop.
+
+Servicer methods raise errors of `core.errors`; an interceptor turns each into a status code with trailing metadata,
+and `RpcClient` turns that back into the same error:
+
+    RefusedError, BadInputError   INVALID_ARGUMENT     `bad-offset` where one item is to blame
+    LogGapError                   OUT_OF_RANGE         `expected`
+    StaleError                    ABORTED              `offset`, `revision`
+    UnavailableError              RESOURCE_EXHAUSTED   `retry-after-ms`
+    BusyError                     RESOURCE_EXHAUSTED   `retry-after-ms`; `busy`: nothing is wrong, others go first
+    DeniedError                   PERMISSION_DENIED
+    MismatchError, NeardupError   FAILED_PRECONDITION
+    anything else                 INTERNAL (logged with its traceback)
+
+Every answer, good or bad, carries the `boot-id` of the server process as initial metadata: a caller whose call broke
+off can tell a server that was merely slow from one that died and came back.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+from prometheus_client import CollectorRegistry
+
+from core.errors import (
+    BadInputError,
+    BusyError,
+    DeniedError,
+    FaultError,
+    LogGapError,
+    MismatchError,
+    NeardupError,
+    RefusedError,
+    StaleError,
+    UnavailableError,
+)
+from core.status_page import StatusPage
+
+__all__ = ["CALLER", "TOKEN", "Listen", "RpcClient", "RpcServer", "metadata_of"]
+
+log = logging.getLogger(__name__)
+
+BOOT_ID = "boot-id"
+"""Initial metadata: a random id of the server process."""
+
+CALLER = "caller"
+"""Metadata of a call: the class of the caller (`search.serving.admission`)."""
+
+TOKEN = "token"  # noqa: S105 - the key, not the secret
+"""Metadata of a call: the settings' `api_token`, where the caller has it."""
+
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where a server listens and how much it takes at once."""
+
+    bind_host: str
+    port: int
+    metrics_port: int
+    max_message_bytes: int
+    workers: int = 8
+    max_calls: int | None = None
+    """Calls inside at once; more are cut off with RESOURCE_EXHAUSTED. None: they wait for a worker, without a bound."""
+
+
+def _message_limits(max_message_bytes: int) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+    ]
+
+
+def _refuse(context: grpc.ServicerContext, error: BaseException) -> NoReturn:
+    """Ends a call with the status code of an error."""
+    code, trailing = grpc.StatusCode.INTERNAL, dict[str, object]()
+    match error:
+        case RefusedError(offset=offset):
+            code = grpc.StatusCode.INVALID_ARGUMENT
+            if offset is not None:
+                trailing["bad-offset"] = offset
+        case BadInputError():
+            code = grpc.StatusCode.INVALID_ARGUMENT
+        case LogGapError(expected=expected):
+            code = grpc.StatusCode.OUT_OF_RANGE
+            if expected is not None:
+                trailing["expected"] = expected
+        case StaleError(offset=at, revision=revision):
+            code, trailing = grpc.StatusCode.ABORTED, {"offset": at, "revision": revision}
+        case UnavailableError(retry_after_s=wait_s):
+            code = grpc.StatusCode.RESOURCE_EXHAUSTED
+            if wait_s is not None:
+                trailing["retry-after-ms"] = ceil(wait_s * 1000)
+            if isinstance(error, BusyError):
+                trailing["busy"] = 1
+        case DeniedError():
+            code = grpc.StatusCode.PERMISSION_DENIED
+        case MismatchError() | NeardupError():
+            code = grpc.StatusCode.FAILED_PRECONDITION
+        case _:
+            log.error("a call failed", exc_info=error)
+    context.set_trailing_metadata(tuple((key, str(value)) for key, value in trailing.items()))
+    context.abort(code, f"{type(error).__name__}: {error}" if code is grpc.StatusCode.INTERNAL else str(error))
+    raise AssertionError("abort returned")
+
+
+class _Edge(grpc.ServerInterceptor):  # type: ignore[misc, type-arg, unused-ignore]
+    """Sends the boot id and maps errors, around every method."""
+
+    def __init__(self, boot_id: str) -> None:
+        self._metadata = ((BOOT_ID, boot_id),)
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        handler = continuation(handler_call_details)
+        if handler is None:
+            return None
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                self._stream(handler.unary_stream),  # type: ignore[arg-type, unused-ignore]
+                handler.request_deserializer,
+                handler.response_serializer,
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            self._unary(handler.unary_unary),  # type: ignore[arg-type, unused-ignore]
+            handler.request_deserializer,
+            handler.response_serializer,
+        )
+
+    def _unary(
+        self, method: Callable[[_Request, grpc.ServicerContext], _Response]
+    ) -> Callable[[_Request, grpc.ServicerContext], _Response]:
+        def call(request: _Request, context: grpc.ServicerContext) -> _Response:
+            context.send_initial_metadata(self._metadata)
+            try:
+                return method(request, context)
+            except Exception as error:  # noqa: BLE001 - the edge: every error becomes a status code
+                _refuse(context, error)
+
+        return call
+
+    def _stream(
+        self, method: Callable[[_Request, grpc.ServicerContext], Iterator[_Response]]
+    ) -> Callable[[_Request, grpc.ServicerContext], Iterator[_Response]]:
+        def call(request: _Request, context: grpc.ServicerContext) -> Iterator[_Response]:
+            context.send_initial_metadata(self._metadata)
+            try:
+                yield from method(request, context)
+            except Exception as error:  # noqa: BLE001 - the edge: every error becomes a status code
+                _refuse(context, error)
+
+        return call
+
+
+def metadata_of(context: grpc.ServicerContext, key: str) -> str | None:
+    """What a caller sent under a key of the metadata; None where it sent nothing."""
+    for sent, value in context.invocation_metadata() or ():
+        if sent == key:
+            return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return None
+
+
+class RpcServer:
+    """A gRPC server with its metrics page, from start to graceful stop."""
+
+    def __init__(
+        self, name: str, listen: Listen, register: Callable[[grpc.Server], None], registry: CollectorRegistry
+    ) -> None:
+        """Prepares the server; nothing listens before `start`.
+
+        Args:
+            name: For messages and thread names.
+            listen: Addresses and limits.
+            register: Adds the servicer to the server that it is given.
+            registry: What the metrics page shows.
+        """
+        self.boot_id = uuid.uuid4().hex
+        self._name = name
+        self._listen = listen
+        self._server = grpc.server(
+            ThreadPoolExecutor(listen.workers, thread_name_prefix=name),
+            interceptors=[_Edge(self.boot_id)],
+            options=[*_message_limits(listen.max_message_bytes), ("grpc.so_reuseport", 0)],
+            maximum_concurrent_rpcs=listen.max_calls,
+        )
+        register(self._server)
+        self._page = StatusPage(listen.bind_host, listen.metrics_port, registry)
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        """Binds both ports and serves.
+
+        Raises:
+            UnavailableError: A port is taken.
+        """
+        address = f"{self._listen.bind_host}:{self._listen.port}"
+        try:
+            bound = self._server.add_insecure_port(address)
+        except RuntimeError:
+            bound = 0
+        if bound == 0:
+            raise UnavailableError(f"{self._name} cannot listen on {address}: is another one running there?")
+        self._page.start()
+        self._server.start()
+        self._page.ready = True
+        log.info("%s serves on %s, metrics on port %d", self._name, address, self._listen.metrics_port)
+
+    def stop(self, grace_s: float = 5.0) -> None:
+        """Refuses new calls, lets running ones end within `grace_s` seconds, closes both ports."""
+        self._page.ready = False
+        self._server.stop(grace_s).wait()
+        self._page.stop()
+
+    def run_until_stopped(self, on_stop: Callable[[], None]) -> None:
+        """Serves until SIGTERM or SIGINT, then stops gracefully and calls `on_stop`. Main thread only."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stopping.set())
+        self.start()
+        self._stopping.wait()
+        log.info("%s stops", self._name)
+        self.stop()
+        on_stop()
+
+
+class RpcClient:
+    """A channel to one server; calls have a deadline and raise errors of `core.errors`."""
+
+    def __init__(
+        self, address: str, deadline_s: float, max_message_bytes: int, metadata: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        """Opens the channel; the server need not be up. `metadata` goes with every call."""
+        self.address = address
+        self._metadata = tuple(metadata)
+        self.boot_id: str | None = None
+        """Of the server process that answered last."""
+        self._deadline_s = deadline_s
+        self.channel = grpc.insecure_channel(
+            address,
+            options=[
+                *_message_limits(max_message_bytes),
+                ("grpc.enable_retries", 0),
+                ("grpc.initial_reconnect_backoff_ms", 50),
+                ("grpc.min_reconnect_backoff_ms", 50),
+                ("grpc.max_reconnect_backoff_ms", 500),
+            ],
+        )
+
+    def close(self) -> None:
+        """Closes the channel."""
+        self.channel.close()
+
+    def _call(self, method: Callable[..., Any], request: _Request, deadline_s: float | None = None) -> Any:
+        """One unary call.
+
+        Raises:
+            ServiceError: As the table at the top of this module has it.
+        """
+        try:
+            response, call = method.with_call(  # type: ignore[attr-defined]
+                request, timeout=deadline_s or self._deadline_s, metadata=self._metadata
+            )
+        except grpc.RpcError as error:
+            self._note_boot(error)
+            raise translate(error, self.address) from error
+        self._note_boot(call)
+        return response
+
+    def _note_boot(self, call: Any) -> None:
+        for key, value in call.initial_metadata() or ():
+            if key == BOOT_ID:
+                self.boot_id = value
+
+
+def translate(error: Any, address: str) -> NeardupError:
+    """The error of `core.errors` for one that a call raised."""
+    trailing = dict(error.trailing_metadata() or ())
+    message = f"{address}: {error.details()}"
+    match error.code():
+        case grpc.StatusCode.INVALID_ARGUMENT:
+            bad = trailing.get("bad-offset")
+            return RefusedError(message, int(bad) if bad is not None else None)
+        case grpc.StatusCode.OUT_OF_RANGE:
+            expected = trailing.get("expected")
+            return LogGapError(message, int(expected) if expected is not None else None)
+        case grpc.StatusCode.ABORTED:
+            return StaleError(message, int(trailing["offset"]), int(trailing["revision"]))
+        case grpc.StatusCode.FAILED_PRECONDITION:
+            return MismatchError(message)
+        case grpc.StatusCode.RESOURCE_EXHAUSTED:
+            wait_ms = trailing.get("retry-after-ms")
+            if wait_ms is not None and "busy" in trailing:
+                return BusyError(message, int(wait_ms) / 1000)
+            return UnavailableError(message, int(wait_ms) / 1000 if wait_ms is not None else None)
+        case grpc.StatusCode.PERMISSION_DENIED:
+            return DeniedError(message)
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:
+            return UnavailableError(message)
+        case _:
+            return FaultError(message)

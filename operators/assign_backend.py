@@ -1,0 +1,117 @@
+"""What the assignment asks, answered by the clients of the three servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from clustering.assignment import More, MoreNeed, PairNeed
+from core.errors import FaultError, RefusedError, UnavailableError
+from core.types import Decision, ImageId, Lookup
+from operators.clients import Scorer, Search, Storage
+from operators.responses import candidates, scores
+from scoring.serving.scorer_pb2 import PairBlock
+from search.serving.search_pb2 import MoreQuery
+
+__all__ = ["MAX_PAIRS", "ClientPorts"]
+
+MAX_PAIRS = 8_192
+"""Pairs of one call to the scorer (a batch of 64 images has 6,400); more are asked for in several."""
+
+
+class ClientPorts:
+    """Implements `clustering.assignment.Ports`."""
+
+    def __init__(
+        self,
+        search: Search,
+        scorer: Scorer,
+        storage: Storage,
+        log_id: str,
+        written: Callable[[Sequence[Decision]], None],
+    ) -> None:
+        """Takes the clients.
+
+        Args:
+            search: For further candidates.
+            scorer: For scores of pairs.
+            storage: Standings and writes.
+            log_id: Of `joined`.
+            written: Told of the decisions of each write that succeeded.
+        """
+        self._search = search
+        self._scorer = scorer
+        self._storage = storage
+        self._log_id = log_id
+        self._written = written
+
+    def look_up(self, ids: Collection[ImageId]) -> Lookup:
+        """Standings and clusters of these images."""
+        with _patience("storage"):
+            return self._storage.look_up(ids)
+
+    def score(self, pairs: Sequence[PairNeed]) -> Mapping[PairNeed, float]:
+        """The scores of these pairs."""
+        found: dict[PairNeed, float] = {}
+        for version, by_left in _by_version_and_left(pairs).items():
+            for blocks in _calls(by_left):
+                wire = [PairBlock(query_code=b[0].left, candidate_codes=b"".join(p.right for p in b)) for b in blocks]
+                response = self._scorer.score(wire, version)
+                if response.model_version != version or len(response.scores) != len(blocks):
+                    raise FaultError(
+                        f"the scorer answered {len(response.scores)} of {len(blocks)} blocks by model version "
+                        f"{response.model_version!r}, asked was {version!r}"
+                    )
+                for block, packed in zip(blocks, response.scores, strict=True):
+                    found.update(zip(block, scores(packed, len(block)), strict=True))
+        return found
+
+    def more(self, needs: Sequence[MoreNeed]) -> Mapping[MoreNeed, More]:
+        """The next candidates of these images."""
+        response = self._search.search_more([MoreQuery(place=need.place, after=need.after) for need in needs])
+        if len(response.answers) != len(needs):
+            raise FaultError(f"the search server answered {len(response.answers)} of {len(needs)} queries")
+        return {
+            need: More(candidates(answer), answer.exhausted)
+            for need, answer in zip(needs, response.answers, strict=True)
+        }
+
+    def apply(self, decisions: Sequence[Decision], offset: int, revision: int) -> None:
+        """Writes the decisions, all or none."""
+        with _patience("storage"):
+            self._storage.apply(self._log_id, decisions, offset, revision)
+        self._written(decisions)
+
+
+@contextmanager
+def _patience(server: str) -> Iterator[None]:
+    """Errors of storage are waited out, whatever they are: no image is to blame for them."""
+    try:
+        yield
+    except (FaultError, RefusedError) as error:
+        raise UnavailableError(f"{server}: {error}") from error
+
+
+def _by_version_and_left(pairs: Sequence[PairNeed]) -> dict[str, dict[bytes, list[PairNeed]]]:
+    grouped: dict[str, dict[bytes, list[PairNeed]]] = {}
+    for pair in pairs:
+        grouped.setdefault(pair.model_version, {}).setdefault(pair.left, []).append(pair)
+    return grouped
+
+
+def _calls(by_left: Mapping[bytes, list[PairNeed]]) -> Iterator[list[list[PairNeed]]]:
+    """Blocks of pairs with the same left code, as many per call as it may have."""
+    blocks: list[list[PairNeed]] = []
+    room = MAX_PAIRS
+    for pairs in by_left.values():
+        start = 0
+        while start < len(pairs):
+            block = pairs[start : start + room]
+            blocks.append(block)
+            start += len(block)
+            room -= len(block)
+            if not room:
+                yield blocks
+                blocks, room = [], MAX_PAIRS
+    if blocks:
+        yield blocks

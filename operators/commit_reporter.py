@@ -1,0 +1,50 @@
+"""Telling the index, now and then, how far storage has come: what only earlier places saw may then be dropped."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from core.errors import NeardupError
+
+__all__ = ["Releases", "Releasing"]
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 10.0
+"""Between two reports; nothing waits for them."""
+
+DEADLINE_S = 0.5
+"""Of one report: a server that does not answer holds up the step for no longer."""
+
+
+class Releasing(Protocol):
+    """Who is told: a client of the search server."""
+
+    def release(self, log_id: str, offset: int, deadline_s: float | None = None) -> None:
+        """Storage is past an offset."""
+        ...
+
+
+class Releases:
+    """Reports at most every ten seconds, and never fails: the next report says more anyway."""
+
+    def __init__(self, index: Releasing, log_id: str, clock: Callable[[], float] = time.monotonic) -> None:
+        """Takes who is told, the topic id of `joined`, and a clock in seconds."""
+        self._index = index
+        self._log_id = log_id
+        self._clock = clock
+        self._due = clock() + EVERY_S
+
+    def committed(self, offset: int) -> None:
+        """Storage has committed the order up to an offset."""
+        now = self._clock()
+        if now < self._due:
+            return
+        self._due = now + EVERY_S
+        try:
+            self._index.release(self._log_id, offset, DEADLINE_S)
+        except NeardupError as error:
+            log.info("the index was not told that storage has offset %d: %s", offset, error)

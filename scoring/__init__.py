@@ -1,0 +1,1 @@
+"""How well do two images match? The model, its card, and the micro-batches it is run in."""

@@ -1,0 +1,160 @@
+"""The model card: everything that must be known of a model without opening it. A JSON file beside the SavedModel.
+
+A card is written once and never changed. Reading checks it: a model with a damaged card is refused, as what its
+scores mean (thresholds, codes) would be a guess.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.errors import BadInputError
+from core.types import Thresholds
+from scoring.features import PairInputs
+
+__all__ = ["CARD_FILE", "CARD_FORMAT", "ModelCard", "read_card", "write_card"]
+
+CARD_FILE = "metadata.json"
+"""The card's name in the folder of a version."""
+
+CARD_FORMAT = 2
+"""Raised when a reader of the old format would misunderstand the new one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What a model is, what its scores mean, and what it was made from."""
+
+    version: str
+    bits: int
+    """Of the score codes that it compares; a multiple of 8."""
+    code_fingerprint: str
+    """Of what makes these codes (`search.hashing.score_codes.ScoreCodes`)."""
+    embedding_name: str
+    embedding_version: str
+    thresholds: Thresholds
+    """Values that a float32 holds, as scores are float32."""
+    values: int = 0
+    """Signed bytes of a code after its bits."""
+    xor: bool = True
+    """Whether the network looks at the bits."""
+    hidden: tuple[int, ...] = ()
+    parameters: int = 0
+    training_sha256: str = ""
+    """Of the file of labelled photographs."""
+    training_settings: Mapping[str, Any] = field(default_factory=dict)
+    """All that training was told, seeds included."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    judged: Mapping[str, Any] = field(default_factory=dict)
+    """On which split pairs were judged, and the figures per kind of edit (`families`) and per data set (`datasets`);
+    empty in cards of earlier releases."""
+    files_sha256: Mapping[str, str] = field(default_factory=dict)
+    """Of each file of the SavedModel, by its path in the version's folder."""
+    software: Mapping[str, str] = field(default_factory=dict)
+    exported_at: str = ""
+    """When it was written: UTC, ISO 8601, to the second. Empty in cards from before this was noted."""
+
+    def __post_init__(self) -> None:
+        """Checks that the values hold together."""
+        _ = self.inputs
+        limits = self.thresholds
+        for name, value in (("accept", limits.accept), ("head_accept", limits.head_accept), ("adopt", limits.adopt)):
+            if not 0.0 < value <= 1.0:
+                raise BadInputError(f"the threshold {name} must lie in (0, 1], not {value}")
+            if float(np.float32(value)) != value:
+                raise BadInputError(f"the threshold {name} ({value!r}) is not a float32 value, as scores are")
+
+        if limits.adopt < limits.head_accept:
+            raise BadInputError(
+                f"adopt ({limits.adopt}) must not be below head_accept ({limits.head_accept}): every member of a "
+                "cluster scores at least head_accept against its head, however it came in"
+            )
+
+    @property
+    def inputs(self) -> PairInputs:
+        """The layout of the codes, and what of them the network looks at."""
+        return PairInputs(self.bits, self.values, self.xor)
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of one code."""
+        return self.inputs.code_bytes
+
+
+def write_card(card: ModelCard, folder: Path) -> None:
+    """Writes a card into the folder of its version."""
+    values = {"format": CARD_FORMAT, **asdict(card)}
+    text = json.dumps(values, indent=2, sort_keys=True, allow_nan=False)
+    (folder / CARD_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Reads and checks the card of a version.
+
+    Raises:
+        BadInputError: It is missing, damaged, of another format, or names another version than its folder.
+    """
+    path = folder / CARD_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadInputError(f"the model {folder.name} has no {CARD_FILE}: {path}") from error
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"the model card {path} cannot be read: {error}") from error
+    card = _card(values, path)
+    if card.version != folder.name:
+        raise BadInputError(f"the model card {path} is of version {card.version!r}, its folder is {folder.name!r}")
+    return card
+
+
+def _card(values: Any, path: Path) -> ModelCard:
+    if not isinstance(values, dict):
+        raise BadInputError(f"the model card {path} holds no object")
+    found = values.pop("format", None)
+    if found != CARD_FORMAT:
+        raise BadInputError(f"the model card {path} has format {found}, this release reads {CARD_FORMAT}")
+    try:
+        limits = {name: float(value) for name, value in values.pop("thresholds").items()}
+        hidden = tuple(int(units) for units in values.pop("hidden"))
+        return ModelCard(thresholds=Thresholds(**limits), hidden=hidden, **_typed(values))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadInputError(f"the model card {path} is damaged: {type(error).__name__} {error}") from error
+    except BadInputError as error:
+        raise BadInputError(f"the model card {path} is damaged: {error}") from error
+
+
+_KINDS: dict[str, type] = {
+    "version": str,
+    "bits": int,
+    "code_fingerprint": str,
+    "embedding_name": str,
+    "embedding_version": str,
+    "values": int,
+    "xor": bool,
+    "parameters": int,
+    "training_sha256": str,
+    "training_settings": dict,
+    "metrics": dict,
+    "files_sha256": dict,
+    "software": dict,
+    "exported_at": str,
+    "judged": dict,
+}
+
+_LATER: dict[str, Any] = {"exported_at": "", "judged": {}}
+"""Fields that older cards of this format lack, and what they have instead."""
+
+
+def _typed(values: dict[str, Any]) -> dict[str, Any]:
+    """The plain fields of a card; each must be there, unless it came later, and be of its kind."""
+    values = _LATER | values
+    for name, kind in _KINDS.items():
+        if type(values[name]) is not kind:
+            raise TypeError(f"{name} is {values[name]!r}, not {kind.__name__}")
+    return values

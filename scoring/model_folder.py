@@ -1,0 +1,195 @@
+"""The folder of a signal's models: one folder per version, and the file `served` that names the one in use.
+
+    <folder>/served                     the version in use; below it those that were in use before, the latest first
+    <folder>/<version>/metadata.json    the model card
+    <folder>/<version>/...              the model itself
+
+A version never changes once it is there. Changing `served` is atomic: a reader sees the old names or the new ones, so
+that going back always knows where to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from core.errors import BadInputError
+from scoring.card import CARD_FILE, ModelCard, read_card
+from scoring.model import ModelLoader, PairModel
+
+__all__ = ["ModelFolder", "checksums", "version_name"]
+
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""A version is also the name of a folder, and comes in over the network: nothing that leads out of it."""
+
+_POINTER = "served"
+
+_REMEMBERED = 32
+"""Lines of the pointer: how many changes can be taken back."""
+
+
+def version_name(text: str) -> str:
+    """Checks the name of a version.
+
+    Raises:
+        BadInputError: It is empty, too long, or holds other characters than letters, digits, dot, dash, underscore.
+    """
+    if not _VERSION.fullmatch(text) or text == _POINTER:
+        raise BadInputError(
+            f"{text[:80]!r} cannot name a model version: 1 to 64 letters, digits, dots, dashes, underscores"
+        )
+    return text
+
+
+class ModelFolder:
+    """Reads and changes one such folder. Holds nothing open and keeps no state."""
+
+    def __init__(self, folder: Path) -> None:
+        """Names the folder; it need not be there yet."""
+        self.folder = folder
+
+    def served(self) -> str:
+        """The version in use.
+
+        Raises:
+            BadInputError: The pointer is missing, unreadable, or names no version.
+        """
+        return self.served_since()[0]
+
+    def served_since(self) -> list[str]:
+        """The version in use, then those that were in use before it, the latest first.
+
+        Raises:
+            BadInputError: The pointer is missing, unreadable, or names no version.
+        """
+        pointer = self.folder / _POINTER
+        try:
+            lines = pointer.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError as error:
+            raise BadInputError(f"{pointer} is missing, it names the model in use: train a model first") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInputError(f"{pointer}, which names the model in use, cannot be read: {error}") from error
+        return [version_name(line.strip()) for line in lines or [""]]
+
+    def pointer_stamp(self) -> tuple[int, int, int] | None:
+        """Changes whenever the pointer is written, also with the same names; None: there is no pointer."""
+        try:
+            found = (self.folder / _POINTER).stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+    def versions(self) -> list[str]:
+        """All versions that have a card, sorted by name."""
+        return [version for version in self.folders() if (self.folder / version / CARD_FILE).is_file()]
+
+    def folders(self) -> list[str]:
+        """The names of all folders that may be a version, also of those without a card, sorted."""
+        found = self.folder.iterdir() if self.folder.is_dir() else ()
+        return sorted(path.name for path in found if _VERSION.fullmatch(path.name) and path.is_dir())
+
+    def path(self, version: str) -> Path:
+        """The folder of a version, whether it is there or not.
+
+        Raises:
+            BadInputError: The name is none.
+        """
+        return self.folder / version_name(version)
+
+    def card(self, version: str) -> ModelCard:
+        """The card of a version.
+
+        Raises:
+            BadInputError: There is no such version, or its card is damaged.
+        """
+        path = self.path(version)
+        if not path.is_dir():
+            kept = ", ".join(self.versions()) or "none"
+            raise BadInputError(f"there is no model version {version!r} in {self.folder}; kept are: {kept}")
+        return read_card(path)
+
+    def load(self, version: str, loader: ModelLoader) -> PairModel:
+        """Opens a version, once its files are found to be those that the card lists.
+
+        Raises:
+            BadInputError: There is no such version, a file is missing or changed, or it cannot be opened.
+        """
+        card = self.check(version)
+        return loader(self.path(version), card)
+
+    def check(self, version: str) -> ModelCard:
+        """Makes sure that a version's files are those that its card lists, without opening the model.
+
+        Returns:
+            The card.
+
+        Raises:
+            BadInputError: There is no such version, its card is damaged, or a file is missing or changed.
+        """
+        card = self.card(version)
+        _check_files(self.path(version), card)
+        return card
+
+    def use(self, version: str) -> None:
+        """Makes a version the one in use.
+
+        Raises:
+            BadInputError: There is no such version, or its card is damaged.
+        """
+        self.card(version)
+        before = self.served_since() if self.pointer_stamp() is not None else []
+        self._point([version, *(before[1:] if before[:1] == [version] else before)])
+
+    def roll_back(self) -> tuple[str, str]:
+        """Makes the version the one in use that was so before the present one.
+
+        Returns:
+            The version that was in use, and the one that is now.
+
+        Raises:
+            BadInputError: No other version was in use before, or its card is damaged or gone.
+        """
+        present, *before = self.served_since()
+        if not before:
+            raise BadInputError(f"no version was in use before {present} in {self.folder}: name one with `use`")
+        self.card(before[0])
+        self._point(before)
+        return present, before[0]
+
+    def restore(self, versions: Sequence[str]) -> None:
+        """Writes the pointer as `served_since` gave it, to take a change back whole."""
+        self._point(versions)
+
+    def _point(self, versions: Sequence[str]) -> None:
+        handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=f".{_POINTER}-")
+        with os.fdopen(handle, "w", encoding="utf-8") as pointer:
+            pointer.writelines(f"{version}\n" for version in versions[:_REMEMBERED])
+            pointer.flush()
+            os.fsync(pointer.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(self.folder / _POINTER)
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 (hex) of every file below a version's folder but its card, by path in it."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path != folder / CARD_FILE)
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)
+    }
+
+
+def _check_files(folder: Path, card: ModelCard) -> None:
+    found = checksums(folder)
+    for name, expected in sorted(card.files_sha256.items()):
+        actual = found.get(name)
+        if actual is None:
+            raise BadInputError(f"the model {card.version} lacks its file {folder / name}")
+        if actual != expected:
+            raise BadInputError(
+                f"the file {folder / name} of the model {card.version} is damaged: SHA-256 {actual[:16]}..., its card "
+                f"says {expected[:16]}..."
+            )

@@ -1,0 +1,1 @@
+"""How is the model asked over gRPC, and how does it change while it serves?"""

@@ -1,0 +1,228 @@
+"""The scorer: serves one folder of models, in micro-batches across requests and clients."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import inf
+from pathlib import Path
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+
+from core.errors import BadInputError, RefusedError, SettingsError
+from core.rpc import Listen, RpcServer
+from scoring.batching import QUANTUM, BatchPolicy
+from scoring.code_identity import CodeIdentity
+from scoring.loaded_models import LoadedModels
+from scoring.model_folder import ModelFolder
+from scoring.serving import scorer_pb2 as pb
+from scoring.serving import scorer_pb2_grpc
+from scoring.serving.engine import ScorerEngine
+from scoring.serving.metrics import ScorerMetrics
+from scoring.serving.model_watch import ModelWatch
+
+__all__ = ["PairScorerService", "ScorerServerSettings", "serve"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerServerSettings:
+    """Everything the scorer is told."""
+
+    listen: Listen
+    model: Path
+    """The folder of the models; its file `served` names the one in use."""
+    max_pairs: int = 1024
+    """Pairs of one run of the model at most; some 5 ms for the sample's model on one core."""
+    max_delay_ms: float = 0.5
+    """The longest a request waits for company."""
+    max_queued_pairs: int = 400_000
+    """More is refused, to be sent again later."""
+    max_request_pairs: int = 260_000
+    """Of one call."""
+    max_calls: int = 64
+    """Calls that wait at once."""
+    threads: int = 1
+    """Batches that run at a time, each on one core. The cores are shared with the rest of the service; scores do not
+    depend on it."""
+    kept_models: int = 4
+    """Versions in memory beside the served one."""
+    codes: CodeIdentity | None = None
+    """What every model must compare; None: what the first one served does."""
+    watch_s: float = 0.5
+    """Between two looks at the file `served`."""
+
+    def __post_init__(self) -> None:
+        """Checks the limits against each other."""
+        if not 1 <= self.max_request_pairs <= self.max_queued_pairs:
+            raise SettingsError(
+                f"max_request_pairs ({self.max_request_pairs}) must lie in 1 to max_queued_pairs "
+                f"({self.max_queued_pairs})"
+            )
+        if self.max_calls < 1 or self.threads < 1 or self.kept_models < 0:
+            raise SettingsError("max_calls and threads must be at least 1, kept_models at least 0")
+        if not 0 < self.watch_s < inf:
+            raise SettingsError(f"watch_s must be positive, not {self.watch_s}")
+        _ = self.policy
+
+    @property
+    def policy(self) -> BatchPolicy:
+        """Of the batches."""
+        return BatchPolicy(
+            max_pairs=self.max_pairs,
+            max_delay_s=self.max_delay_ms / 1000,
+            max_queued_pairs=self.max_queued_pairs,
+            quantum=min(QUANTUM, self.max_pairs),
+        )
+
+
+class PairScorerService(scorer_pb2_grpc.PairScorerServicer):
+    """The methods of `PairScorer`; they raise errors of `core.errors`, which the server's edge maps."""
+
+    def __init__(
+        self, models: LoadedModels, engine: ScorerEngine, metrics: ScorerMetrics, max_request_pairs: int
+    ) -> None:
+        """Takes its parts."""
+        self._models = models
+        self._engine = engine
+        self._metrics = metrics
+        self._max_request_pairs = max_request_pairs
+
+    def Score(  # noqa: N802 - the name that the proto gives
+        self, request: pb.ScoreRequest, context: grpc.ServicerContext
+    ) -> pb.ScoreResponse:
+        """Scores of each block's query against its candidates."""
+        with self._metrics.call("Score"):
+            model = self._models.get(request.model_version)
+            if not request.blocks:
+                raise BadInputError("a call takes at least 1 block of a query with its candidates, not 0")
+            counts = _pair_counts(request.blocks, model.card.code_bytes)
+            if sum(counts) > self._max_request_pairs:
+                raise BadInputError(f"a call takes at most {self._max_request_pairs} pairs, not {sum(counts)}")
+            left, right = _codes(request.blocks, counts, model.card.code_bytes)
+            remaining_s = context.time_remaining()
+
+            def on_submitted(withdraw: Callable[[], None]) -> None:
+                if not context.add_callback(withdraw):
+                    withdraw()
+
+            scores = self._engine.score(
+                context.peer(), model, left, right, inf if remaining_s is None else remaining_s, on_submitted
+            )
+            parts = np.split(scores.astype("<f4", copy=False), np.cumsum(counts)[:-1])
+            limits = model.card.thresholds
+            return pb.ScoreResponse(
+                model_version=model.card.version,
+                accept=limits.accept,
+                head_accept=limits.head_accept,
+                adopt=limits.adopt,
+                scores=[part.tobytes() for part in parts],
+            )
+
+    def Describe(  # noqa: N802 - the name that the proto gives
+        self, request: pb.DescribeRequest, context: grpc.ServicerContext
+    ) -> pb.DescribeResponse:
+        """The served model."""
+        with self._metrics.call("Describe"):
+            card, refusal = self._models.served.card, self._models.refusal
+            return pb.DescribeResponse(
+                model_version=card.version,
+                code_fingerprint=card.code_fingerprint,
+                code_bytes=card.code_bytes,
+                accept=card.thresholds.accept,
+                head_accept=card.thresholds.head_accept,
+                adopt=card.thresholds.adopt,
+                refused_version=refusal.version if refusal else "",
+                refusal=refusal.reason if refusal else "",
+            )
+
+
+def serve(settings: ScorerServerSettings) -> None:
+    """Runs the scorer until SIGTERM or SIGINT. Main thread only.
+
+    Raises:
+        BadInputError: No model is served, or it cannot be opened.
+        MismatchError: It compares other codes than the settings say.
+        UnavailableError: A port is taken.
+    """
+    # Here, not above: it takes seconds, and whoever only reads settings or calls the service needs none of it.
+    from scoring.tf_model import load_tf, run_batches_side_by_side
+
+    started = time.monotonic()
+    run_batches_side_by_side(settings.threads)
+    models = LoadedModels(ModelFolder(settings.model), load_tf, settings.kept_models, settings.codes)
+    registry = CollectorRegistry()
+    metrics = ScorerMetrics(registry)
+    engine = ScorerEngine(settings.policy, metrics, settings.threads)
+    service = PairScorerService(models, engine, metrics, settings.max_request_pairs)
+    _log_start(settings, models, time.monotonic() - started)
+    # A waiting call holds a worker: with too few, callers would wait outside the queue, unseen by its bound.
+    listen = replace(settings.listen, workers=max(settings.listen.workers, settings.max_calls))
+    server = RpcServer(
+        "scorer",
+        listen,
+        lambda grpc_server: scorer_pb2_grpc.add_PairScorerServicer_to_server(service, grpc_server),
+        registry,
+    )
+    watch = ModelWatch(models, metrics, settings.watch_s)
+    try:
+        server.run_until_stopped(lambda: None)
+    finally:
+        watch.stop()
+        engine.stop()
+
+
+def _log_start(settings: ScorerServerSettings, models: LoadedModels, seconds: float) -> None:
+    card = models.served.card
+    log.info(
+        "scorer loaded its model %s",
+        json.dumps(
+            {
+                "folder": str(settings.model),
+                "version": card.version,
+                "bits": card.bits,
+                "parameters": card.parameters,
+                "code_fingerprint": card.code_fingerprint,
+                "embedding": f"{card.embedding_name} {card.embedding_version}",
+                "thresholds": [card.thresholds.accept, card.thresholds.head_accept, card.thresholds.adopt],
+                "max_pairs": settings.max_pairs,
+                "max_delay_ms": settings.max_delay_ms,
+                "threads": settings.threads,
+                "seconds": round(seconds, 3),
+            }
+        ),
+    )
+
+
+def _pair_counts(blocks: Sequence[pb.PairBlock], code_bytes: int) -> list[int]:
+    """Pairs per block, once the lengths of all codes are found right."""
+    counts = []
+    for index, block in enumerate(blocks):
+        if len(block.query_code) != code_bytes:
+            raise RefusedError(
+                f"block {index}: the query code has {len(block.query_code)} bytes, the model takes {code_bytes}"
+            )
+        if len(block.candidate_codes) % code_bytes:
+            raise RefusedError(
+                f"block {index}: the candidate codes have {len(block.candidate_codes)} bytes, "
+                f"no multiple of the model's {code_bytes}"
+            )
+        counts.append(len(block.candidate_codes) // code_bytes)
+    return counts
+
+
+def _codes(
+    blocks: Sequence[pb.PairBlock], counts: Sequence[int], code_bytes: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Both sides of all pairs: (n, code_bytes) each."""
+    queries = np.frombuffer(b"".join(block.query_code for block in blocks), dtype=np.uint8)
+    others = np.frombuffer(b"".join(block.candidate_codes for block in blocks), dtype=np.uint8)
+    left = np.repeat(queries.reshape(-1, code_bytes), counts, axis=0)
+    return left, others.reshape(-1, code_bytes)

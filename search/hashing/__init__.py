@@ -1,0 +1,1 @@
+"""How does an embedding become terms and a score code?"""

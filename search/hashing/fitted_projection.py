@@ -1,0 +1,179 @@
+"""Fitted projections: a vector's values along directions in which copies agree and look-alikes do not.
+
+Random hyperplanes (`search.hashing.projection`) keep every direction alike. A fitted projection is learnt from labelled
+copies (`neardup train FOLDER --fit-projection`), so few values tell more than many random bits. It belongs to the
+codes, not to a model: like the centre it is fixed for a signal, and models that are trained later share it.
+
+A value is a whole number of -127 to 127, and exact: the same on any machine, in any batch, with any BLAS.
+
+- root: sign(x) * sqrt(|x|) in float64, which IEEE 754 rounds correctly; the roots of the means of rectified
+  activations differ by edits less unevenly than the means themselves;
+- minus the centre, times 2^12, rounded, cut off at +-2^20: a whole number;
+- times the weights, whole numbers below 2^15: every partial sum, of at most 2^14 products, stays below 2^49, which
+  float64 holds, so the order of the additions is moot;
+- divided by 2^shift, which is exact, rounded to the nearest whole number, cut off at +-127.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from core.errors import BadInputError, SettingsError
+from search.hashing.projection import MAX_DIMENSION, checked_rows
+from search.hashing.signed_sqrt import rooted
+
+__all__ = ["MAX_VALUES", "FittedProjection", "read_projection", "write_projection"]
+
+MAX_VALUES = 4096
+"""The most values of one image."""
+
+_LIMIT = 127
+_FINE_BITS = 12
+_LARGEST = 2**20
+_FORMAT = b"neardup-fitted-projection-1"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FittedProjection:
+    """Weights and centre; immutable, may be shared between threads."""
+
+    centre: NDArray[np.float32]
+    """(dimension), taken away from the roots of a vector's elements."""
+    weights: NDArray[np.int16] = field(repr=False)
+    """(dimension, values)"""
+    shift: int
+    """Sums are divided by 2^shift."""
+    _blocks: tuple[tuple[slice, NDArray[np.float64]], ...] = field(init=False, repr=False)
+    """Rows, and the weights that are not zero in them, of one half of the values after the other (or of all)."""
+
+    def __post_init__(self) -> None:
+        """Checks shapes, types and ranges."""
+        if self.weights.dtype != np.int16 or self.weights.ndim != 2:
+            raise SettingsError(
+                f"weights of shape (dimension, values) int16 were expected, not {self.weights.shape} "
+                f"{self.weights.dtype}"
+            )
+        dimension, values = self.weights.shape
+        if not 2 <= dimension <= MAX_DIMENSION or not 1 <= values <= MAX_VALUES:
+            raise SettingsError(
+                f"a fitted projection takes 2 to {MAX_DIMENSION} elements and gives 1 to {MAX_VALUES} values, not "
+                f"{dimension} and {values}"
+            )
+        if self.centre.shape != (dimension,) or self.centre.dtype != np.float32:
+            raise SettingsError(f"the centre is {self.centre.shape} {self.centre.dtype}, not ({dimension},) float32")
+        if not np.isfinite(self.centre).all():
+            raise SettingsError("the centre of a fitted projection holds a value that is not finite")
+        if not 0 <= self.shift <= 48:
+            raise SettingsError(f"the shift of a fitted projection lies in 0 to 48, not {self.shift}")
+        object.__setattr__(self, "_blocks", _blocks(self.weights))
+
+    def __reduce__(self) -> tuple[type[FittedProjection], tuple[NDArray[np.float32], NDArray[np.int16], int]]:
+        """Pickled without what is made from the rest."""
+        return type(self), (self.centre, self.weights, self.shift)
+
+    @property
+    def dimension(self) -> int:
+        """Elements of a vector."""
+        return int(self.weights.shape[0])
+
+    @property
+    def size(self) -> int:
+        """Values of a vector, a byte each."""
+        return int(self.weights.shape[1])
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over everything that a value depends on."""
+        digest = hashlib.sha256(_FORMAT)
+        digest.update(f"{self.dimension} {self.size} {self.shift}".encode())
+        digest.update(self.centre.astype("<f4").tobytes())
+        digest.update(self.weights.astype("<i2").tobytes())
+        return digest.hexdigest()
+
+    def values(self, vectors: ArrayLike) -> NDArray[np.int8]:
+        """The values of vectors.
+
+        Args:
+            vectors: (n, dimension), float16 or float32; n may be 0.
+
+        Returns:
+            (n, values) int8; each row depends on its own vector alone.
+
+        Raises:
+            BadInputError: The shape does not fit, or a value is not finite (the message names the row).
+        """
+        centred = rooted(checked_rows(vectors, self.dimension)) - self.centre.astype(np.float64)
+        whole = np.clip(np.rint(centred * 2.0**_FINE_BITS), -_LARGEST, _LARGEST)
+        sums = np.hstack([whole[:, rows] @ weights for rows, weights in self._blocks])
+        values: NDArray[np.int8] = np.clip(np.rint(sums * 2.0**-self.shift), -_LIMIT, _LIMIT).astype(np.int8)
+        return values
+
+    @classmethod
+    def fitted(
+        cls, centre: NDArray[np.float32], weights: NDArray[np.float32], typical: float, typical_value: float = 32.0
+    ) -> FittedProjection:
+        """Rounds learnt weights.
+
+        Args:
+            centre: Of the roots.
+            weights: (dimension, values), floats.
+            typical: The root of the mean square of the values that the weights give.
+            typical_value: What that becomes, up to a power of two: larger ones are cut off more often, smaller ones
+                rounded more coarsely.
+
+        Raises:
+            SettingsError: The weights are all zero or not finite.
+        """
+        largest = float(np.abs(weights).max(initial=0.0))
+        if not (np.isfinite(largest) and largest > 0 and typical > 0):
+            raise SettingsError(f"weights of at most {largest} and values of {typical} make no projection")
+        bits = int(np.floor(np.log2((2**15 - 1) / largest)))
+        whole = np.rint(np.ldexp(weights.astype(np.float64), bits)).astype(np.int16)
+        shift = round(_FINE_BITS + bits - np.log2(typical_value / typical))
+        return cls(np.array(centre, dtype=np.float32), whole, max(0, shift))
+
+    @property
+    def matrix(self) -> NDArray[np.float32]:
+        """(dimension, values): what centred roots are multiplied by to give values before they are rounded."""
+        return np.ldexp(self.weights.astype(np.float32), _FINE_BITS - self.shift)
+
+
+def _blocks(weights: NDArray[np.int16]) -> tuple[tuple[slice, NDArray[np.float64]], ...]:
+    """Weights whose halves look at different elements, as two products of a quarter of the size each."""
+    dimension, values = weights.shape
+    first, second = (half.any(axis=1) for half in (weights[:, : values // 2], weights[:, values // 2 :]))
+    split = int(np.argmax(second))
+    if not split or first[split:].any():
+        return ((slice(0, dimension), weights.astype(np.float64)),)
+    upper, lower = weights[:split, : values // 2], weights[split:, values // 2 :]
+    return (slice(0, split), upper.astype(np.float64)), (slice(split, dimension), lower.astype(np.float64))
+
+
+def read_projection(path: Path) -> FittedProjection:
+    """Reads a projection from an .npz file with the arrays `centre`, `weights` and `shift`.
+
+    Raises:
+        BadInputError: It cannot be read, or lacks an array.
+        SettingsError: Its arrays do not fit together.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            centre, weights, shift = arrays["centre"], arrays["weights"], int(arrays["shift"])
+    except (OSError, ValueError, KeyError, EOFError, TypeError) as error:
+        raise BadInputError(f"no fitted projection in {path}: {error}") from error
+    return FittedProjection(centre, weights, shift)
+
+
+def write_projection(projection: FittedProjection, path: Path) -> None:
+    """Writes a projection as `read_projection` reads it; the file is the old one or the new one, never a part."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        np.savez_compressed(
+            file, centre=projection.centre, weights=projection.weights, shift=np.int64(projection.shift)
+        )
+    partial.replace(path)

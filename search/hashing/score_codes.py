@@ -1,0 +1,135 @@
+"""Score codes: what lies beside each image in the index, and what the classifier compares.
+
+    hamming bits of the score embedding (`search.hashing.projection`), eight to a byte
+    values of a fitted projection (`search.hashing.fitted_projection`), a signed byte each, where the settings name one
+
+The projection takes the score embedding, or the search embedding after it: two networks err on different pairs.
+
+To index and storage a code is a string of bytes of a fixed length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from core.errors import BadInputError, SettingsError
+from search.hashing.fitted_projection import FittedProjection
+from search.hashing.projection import Hyperplanes, centre_checksum, checked_rows, frozen_centre
+
+__all__ = ["CodeSettings", "ScoreCodes"]
+
+
+@dataclass(frozen=True, eq=False)
+class CodeSettings:
+    """How the embeddings of an image become the code that the classifier compares."""
+
+    dimension: int
+    """Elements of the score embedding."""
+    bits: int
+    """A multiple of 8."""
+    seed: int
+    centre: NDArray[np.float32] | None = field(default=None, repr=False)
+    """Taken away before the bits are made; None: nothing is."""
+    projection: FittedProjection | None = field(default=None, repr=False)
+    """Gives the values after the bits; None: there are none."""
+    search_dimension: int = 0
+    """Elements of the search embedding, which the projection takes after the score embedding's; 0: it takes none."""
+
+    def __post_init__(self) -> None:
+        """Checks that codes fill whole bytes and that centre and projection fit."""
+        if self.bits < 8 or self.bits % 8:
+            raise SettingsError(f"score codes need a multiple of 8 bits, not {self.bits}")
+        if self.projection is not None and self.projection.dimension != self.dimension + self.search_dimension:
+            with_search = f" and search embeddings {self.search_dimension}" if self.search_dimension else ""
+            raise SettingsError(
+                f"the fitted projection takes {self.projection.dimension} elements, score embeddings have "
+                f"{self.dimension}{with_search}"
+            )
+        object.__setattr__(self, "centre", frozen_centre(self.centre, self.dimension))
+
+    @property
+    def values(self) -> int:
+        """Signed bytes after the bits."""
+        return self.projection.size if self.projection is not None else 0
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of one code."""
+        return self.bits // 8 + self.values
+
+    def projected(self, score: NDArray[np.float32], search: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the projection takes of the embeddings (n, elements) of some images."""
+        return np.hstack([score, search]) if self.search_dimension else score
+
+    def build(self) -> ScoreCodes:
+        """What makes the codes with these settings; its `fingerprint` names it."""
+        return ScoreCodes(self)
+
+    def describe(self) -> dict[str, int | str]:
+        """The settings as plain values, for messages and headers; centre and projection by their checksums."""
+        described: dict[str, int | str] = {
+            "dimension": self.dimension,
+            "bits": self.bits,
+            "seed": self.seed,
+            "centre": centre_checksum(self.centre),
+        }
+        if self.projection is not None:
+            described |= {"values": self.values, "projection": self.projection.fingerprint[:16]}
+        if self.search_dimension:
+            described["search_dimension"] = self.search_dimension
+        return described
+
+
+class ScoreCodes:
+    """Turns embeddings into codes. Immutable; may be shared between threads."""
+
+    def __init__(self, settings: CodeSettings) -> None:
+        """Draws the hyperplanes."""
+        self.settings = settings
+        self.hyperplanes = Hyperplanes(settings.dimension, settings.bits, settings.seed, settings.centre)
+        self.fingerprint = self._fingerprint()
+        """SHA-256 (hex) over all that a code depends on."""
+
+    @property
+    def dimension(self) -> int:
+        """Elements of a score embedding."""
+        return self.settings.dimension
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of one code."""
+        return self.settings.code_bytes
+
+    def codes(self, score: ArrayLike, search: ArrayLike) -> NDArray[np.uint8]:
+        """The codes of images.
+
+        Args:
+            score: Their score embeddings (n, dimension), float16 or float32; n may be 0.
+            search: Their search embeddings (n, search_dimension); not looked at where the projection takes none.
+
+        Returns:
+            (n, code_bytes) uint8; each row depends on its own image alone.
+
+        Raises:
+            BadInputError: A shape does not fit, or a value is not finite (the message names the row).
+        """
+        rows = checked_rows(score, self.dimension)
+        bits, projection = self.hyperplanes.codes(rows), self.settings.projection
+        if projection is None:
+            return bits
+        others = checked_rows(search, self.settings.search_dimension) if self.settings.search_dimension else rows
+        if len(others) != len(rows):
+            raise BadInputError(
+                f"{len(rows)} score embeddings and {len(others)} search embeddings are not of the same images"
+            )
+        return np.hstack([bits, projection.values(self.settings.projected(rows, others)).view(np.uint8)])
+
+    def _fingerprint(self) -> str:
+        projection = self.settings.projection
+        if projection is None:
+            return self.hyperplanes.fingerprint
+        return hashlib.sha256(f"{self.hyperplanes.fingerprint} {projection.fingerprint}".encode()).hexdigest()

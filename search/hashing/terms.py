@@ -1,0 +1,208 @@
+"""Terms: what two near-duplicate images are likely to share, and what the term index counts.
+
+A search embedding, or its signed roots, becomes hamming bits (`search.hashing.projection`); each of `groups` groups
+draws `bits_per_group` positions of them, seeded, without replacement inside a group; the bits at these positions, first
+position highest, are the group's value, and a term is the pair (group, value). Two images share as many terms as they
+have groups of equal value.
+
+The two error curves of this hashing, over all draws of the groups:
+
+- `found_probability`: two images whose bits differ in `distance` positions share at least `min_overlap` terms;
+- `missed_probability`: they do not.
+
+Each image has one term a group, so two images that share m of G terms have 2G - m different ones together: `jaccard`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import acos, comb, pi
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from core.errors import SettingsError
+from search.hashing.projection import Hyperplanes, centre_checksum, checked_rows, frozen_centre
+from search.hashing.signed_sqrt import rooted
+
+__all__ = [
+    "MAX_BITS_PER_GROUP",
+    "MAX_GROUPS",
+    "TermExtractor",
+    "TermSettings",
+    "expected_overlap",
+    "found_probability",
+    "jaccard",
+    "missed_probability",
+    "same_term_probability",
+]
+
+MAX_BITS_PER_GROUP = 24
+"""Longer groups would leave hardly a term shared by two images."""
+
+MAX_GROUPS = 1024
+"""Overlaps travel as u16; far fewer groups are of use."""
+
+_FORMAT = "neardup-terms-1"
+"""Goes into the fingerprint; a change of the drawing or packing of groups changes it."""
+
+
+@dataclass(frozen=True, eq=False)
+class TermSettings:
+    """How a search embedding becomes terms, and how many candidates an image gets."""
+
+    dimension: int
+    seed: int
+    bits: int
+    """Length of the hamming code that the groups draw from."""
+    groups: int
+    bits_per_group: int
+    min_overlap: int = 1
+    """Candidates that share fewer terms are not returned."""
+    candidates: int = 100
+    """k: how many candidates one search returns."""
+    centre: NDArray[np.float32] | None = field(default=None, repr=False)
+    """Taken away from each vector first; None: nothing is."""
+    root: bool = False
+    """Whether vectors are replaced by their signed square roots before; the centre is then that of the roots."""
+
+    def __post_init__(self) -> None:
+        """Checks every value against its range and against the others."""
+        if not 1 <= self.bits_per_group <= min(MAX_BITS_PER_GROUP, self.bits):
+            raise SettingsError(
+                f"bits_per_group must lie in 1 to {min(MAX_BITS_PER_GROUP, self.bits)}, not {self.bits_per_group}"
+            )
+        if not 1 <= self.groups <= MAX_GROUPS:
+            raise SettingsError(f"groups must lie in 1 to {MAX_GROUPS}, not {self.groups}")
+        if not 1 <= self.min_overlap <= self.groups:
+            raise SettingsError(f"min_overlap must lie in 1 to the {self.groups} groups, not {self.min_overlap}")
+        if self.candidates < 1:
+            raise SettingsError(f"candidates must be at least 1, not {self.candidates}")
+        object.__setattr__(self, "centre", frozen_centre(self.centre, self.dimension))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over everything that an answer of the index depends on; draws the hyperplanes."""
+        return self.build().fingerprint
+
+    def build(self) -> TermExtractor:
+        """The extractor with these settings."""
+        return TermExtractor(self)
+
+    def describe(self) -> dict[str, int | str]:
+        """The settings as plain values, for messages and headers; the centre by its checksum."""
+        described: dict[str, int | str] = {
+            "dimension": self.dimension,
+            "seed": self.seed,
+            "bits": self.bits,
+            "groups": self.groups,
+            "bits_per_group": self.bits_per_group,
+            "min_overlap": self.min_overlap,
+            "candidates": self.candidates,
+            "centre": centre_checksum(self.centre),
+        }
+        return described | ({"root": "yes"} if self.root else {})
+
+
+class TermExtractor:
+    """Turns vectors into terms. Immutable; may be shared between threads."""
+
+    def __init__(self, settings: TermSettings) -> None:
+        """Draws hyperplanes and groups."""
+        self.settings = settings
+        self.hyperplanes = Hyperplanes(settings.dimension, settings.bits, settings.seed, settings.centre)
+        self.positions = _draw_groups(settings)
+        """(groups, bits_per_group) positions in the hamming code, read-only."""
+        self._weights = (1 << np.arange(settings.bits_per_group - 1, -1, -1)).astype(np.uint32)
+        self.fingerprint = self._fingerprint()
+        """SHA-256 (hex) over settings, hyperplanes and groups."""
+
+    def terms(self, vectors: ArrayLike) -> NDArray[np.uint32]:
+        """The group values of vectors.
+
+        Args:
+            vectors: (n, dimension), float16 or float32; n may be 0.
+
+        Returns:
+            (n, groups), each below 2^bits_per_group; each row depends on its own vector alone.
+
+        Raises:
+            BadInputError: The shape does not fit, or a value is not finite.
+        """
+        drawn = self.bits(vectors)[:, self.positions.ravel()]
+        grouped = drawn.reshape(len(drawn), *self.positions.shape)
+        return grouped.astype(np.uint32) @ self._weights
+
+    def bits(self, vectors: ArrayLike) -> NDArray[np.bool_]:
+        """The hamming codes that the groups draw from: (n, dimension) to (n, bits).
+
+        Raises:
+            BadInputError: The shape does not fit, or a value is not finite.
+        """
+        rows = checked_rows(vectors, self.settings.dimension)
+        return self.hyperplanes.bits(rooted(rows).astype(np.float32) if self.settings.root else rows)
+
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256(_FORMAT.encode())
+        digest.update(json.dumps(self.settings.describe(), sort_keys=True).encode())
+        digest.update(self.hyperplanes.fingerprint.encode())
+        digest.update(self.positions.astype("<u4").tobytes())
+        return digest.hexdigest()
+
+
+def same_term_probability(bits: int, bits_per_group: int, distance: int) -> float:
+    """The chance that one group misses all of the `distance` positions, of `bits`, in which two codes differ."""
+    return comb(bits - distance, bits_per_group) / comb(bits, bits_per_group)
+
+
+def found_probability(settings: TermSettings, distance: int) -> float:
+    """The chance that two images at a bit distance share at least `min_overlap` terms."""
+    return 1.0 - missed_probability(settings, distance)
+
+
+def missed_probability(settings: TermSettings, distance: int) -> float:
+    """The chance that two images at a bit distance share fewer than `min_overlap` terms.
+
+    Groups are drawn independently of each other, so the number of shared terms is binomial.
+
+    Raises:
+        SettingsError: The distance lies outside 0 to `bits`.
+    """
+    if not 0 <= distance <= settings.bits:
+        raise SettingsError(f"a bit distance lies in 0 to {settings.bits}, not {distance}")
+    shared = same_term_probability(settings.bits, settings.bits_per_group, distance)
+    return float(
+        sum(
+            comb(settings.groups, terms) * shared**terms * (1.0 - shared) ** (settings.groups - terms)
+            for terms in range(settings.min_overlap)
+        )
+    )
+
+
+def jaccard(overlap: int, groups: int) -> float:
+    """The Jaccard index of the term sets of two images that share `overlap` terms."""
+    return overlap / (2 * groups - overlap)
+
+
+def expected_overlap(cosine: float, groups: int, bits_per_group: int) -> float:
+    """How many terms two images share, on average over hyperplanes and groups, by the cosine of their embeddings.
+
+    A random hyperplane separates two vectors at an angle t with probability t / pi (Goemans and Williamson, 1995).
+    The embeddings are taken as the hyperplanes see them: mean-centred.
+    """
+    return groups * (1.0 - acos(max(-1.0, min(1.0, cosine))) / pi) ** bits_per_group
+
+
+def _draw_groups(settings: TermSettings) -> NDArray[np.intp]:
+    # A stream of its own, apart from the hyperplanes'; RandomState because numpy keeps its stream frozen for ever.
+    random = np.random.RandomState([settings.seed, 1])
+    rows = [
+        np.argsort(random.random_sample(settings.bits), kind="stable")[: settings.bits_per_group]
+        for _ in range(settings.groups)
+    ]
+    positions: NDArray[np.intp] = np.stack(rows)
+    positions.flags.writeable = False
+    return positions

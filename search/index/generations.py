@@ -1,0 +1,170 @@
+"""The home of a signal's index: one generation of it serves, others are built beside it.
+
+current          JSON: the generation that serves, and what it was made for; replaced whole
+gen-000001/      a generation: the folder of an index
+gen-000002.new/  one that is being built; what a builder that died has left is removed by the next
+building         locked while somebody builds
+
+A server opens the generation that `current` names, and watches it: when it names another one, the server ends in good
+order, to be started again on that.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import MismatchError
+from search.index.errors import IndexDamagedError, IndexLockedError
+from search.index.folder import Identity
+
+__all__ = ["Generation", "IndexHome"]
+
+_PREFIX = "gen-"
+_BUILDING = ".new"
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What `current` says."""
+
+    name: str
+    terms_fingerprint: str
+    code_fingerprint: str
+
+    def fits(self, identity: Identity) -> bool:
+        """Whether it was made for these settings."""
+        return (self.terms_fingerprint, self.code_fingerprint) == (
+            identity.terms_fingerprint,
+            identity.code_fingerprint,
+        )
+
+
+class IndexHome:
+    """A folder of generations."""
+
+    def __init__(self, path: Path) -> None:
+        """Touches nothing yet."""
+        self.path = path
+
+    def current(self) -> Generation | None:
+        """The generation that serves; None before the first.
+
+        Raises:
+            IndexDamagedError: The pointer cannot be read.
+            MismatchError: An earlier release has made the folder.
+        """
+        try:
+            found = json.loads(self._pointer.read_text(encoding="utf-8"))
+            return Generation(found["generation"], found["terms_fingerprint"], found["code_fingerprint"])
+        except FileNotFoundError:
+            if (self.path / "index.json").exists():
+                raise MismatchError(
+                    f"an earlier release has made the index {self.path}, this one keeps it in generations: move the "
+                    "folder away, then `neardup index build --from storage`"
+                ) from None
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise IndexDamagedError(
+                f"{self._pointer} cannot be read ({error}): write it anew, or build the index anew"
+            ) from error
+
+    def folder(self, generation: Generation) -> Path:
+        """Where a generation lies."""
+        return self.path / generation.name
+
+    def serving(self, identity: Identity) -> Generation:
+        """The generation that serves; the first one is named here, and made by whoever opens its folder."""
+        current = self.current()
+        if current is None:
+            self.path.mkdir(parents=True, exist_ok=True)
+            current = self._switch(f"{_PREFIX}{1:06}", identity)
+        return current
+
+    @contextmanager
+    def building(self) -> Iterator[Path]:
+        """A new folder to build a generation in, which need not exist at the end; what is left there is removed.
+
+        Raises:
+            IndexLockedError: Somebody builds already.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.path / "building", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise IndexLockedError(f"another process builds an index in {self.path}: wait for it") from None
+            for left in self.path.glob(f"{_PREFIX}*{_BUILDING}"):
+                shutil.rmtree(left)
+            folder = self.path / f"{self._next_name()}{_BUILDING}"
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(lock)
+
+    def adopt(self, built: Path, identity: Identity) -> Path:
+        """Makes a generation that was built whole, and is closed, the one that serves.
+
+        Generations before the one that served until now are removed; that one stays, for the server that has it open
+        and for whoever wants it back.
+
+        Returns:
+            Where it lies now.
+        """
+        before = self.current()
+        name = built.name.removesuffix(_BUILDING)
+        built.rename(self.path / name)
+        _sync(self.path)
+        self._switch(name, identity)
+        kept = {name} if before is None else {name, before.name}
+        for each in self.path.glob(f"{_PREFIX}*"):
+            if each.name not in kept and not each.name.endswith(_BUILDING):
+                shutil.rmtree(each)
+        return self.path / name
+
+    @property
+    def _pointer(self) -> Path:
+        return self.path / "current"
+
+    def _next_name(self) -> str:
+        numbers = [each.name.removeprefix(_PREFIX) for each in self.path.glob(f"{_PREFIX}*")]
+        current = self.current()
+        if current is not None:
+            numbers.append(current.name.removeprefix(_PREFIX))
+        return f"{_PREFIX}{max((int(each) for each in numbers if each.isdecimal()), default=0) + 1:06}"
+
+    def _switch(self, name: str, identity: Identity) -> Generation:
+        generation = Generation(name, identity.terms_fingerprint, identity.code_fingerprint)
+        temporary = self._pointer.with_suffix(".tmp")
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(
+                {
+                    "generation": generation.name,
+                    "terms_fingerprint": generation.terms_fingerprint,
+                    "code_fingerprint": generation.code_fingerprint,
+                },
+                file,
+                indent=2,
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._pointer)
+        _sync(self.path)
+        return generation
+
+
+def _sync(folder: Path) -> None:
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -1,0 +1,298 @@
+"""The files of an index and the state made of them: what opens, grows, seals, merges and copies.
+
+Three locks. `turn`s: one thread seals and one merges at a time, both through all of the work. `changes` is held while
+one set of sealed files takes the place of another. The writer's is held for moments: while the tail grows, and while
+one state takes the place of another. Files are written first, then the manifest that names them, then the state in
+memory changes, and what it replaced is removed last. Whoever seals adds a segment behind all others, so that what a
+merge replaces stays where it is meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from core.errors import NeardupError, UnavailableError
+from core.types import LogPosition
+from search.index.columns import Columns
+from search.index.errors import IndexDamagedError
+from search.index.hidden_file import read_hidden, write_hidden
+from search.index.interface import IndexBytes, IndexStats
+from search.index.log_chain import LogChain
+from search.index.manifest import read_manifest, remove_leftovers, write_manifest
+from search.index.merging import SegmentSize, choose_merge
+from search.index.rate_limiter import Pace
+from search.index.rewriting import Succession, droppable, hide_all, joined_entries
+from search.index.segment import MAX_SEGMENT_ENTRIES, Segment, write_segment
+from search.index.segment_stats import expected_postings, segment_bytes, total_of
+from search.index.settings import IndexSettings
+from search.index.snapshot import write_snapshot
+from search.index.state import State
+from search.index.tail import Tail
+
+__all__ = ["Storehouse"]
+
+log = logging.getLogger(__name__)
+
+_MOST_FROZEN = 8
+"""Full tails that may wait to be sealed; the writer waits then."""
+
+_ROOM_WAIT_S = 5.0
+
+_MANY_MERGES = 8
+"""Merges' worth of segments: so many cost every search more than merging at full speed does."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Frozen:
+    """A full tail that waits to be sealed."""
+
+    tail: Tail
+    next_log: int
+    """The first log without its records."""
+    position: LogPosition
+    """Its last record."""
+
+
+class Storehouse:
+    """Files and state of one index."""
+
+    def __init__(self, folder: Path, settings: IndexSettings, writer: threading.RLock) -> None:
+        """Opens what the manifest names; `replay` must run to its end before anything else.
+
+        Raises:
+            IndexDamagedError: A file is missing or damaged.
+        """
+        self._path = folder
+        self._settings = settings
+        self._writer = writer
+        self._changes = threading.RLock()
+        self._seal_turn, self._merge_turn = threading.Lock(), threading.Lock()
+        self._room = threading.Event()
+        manifest = read_manifest(folder)
+        if manifest is None:
+            raise IndexDamagedError(f"the manifest of {folder} is missing: restore it, or build the index anew")
+        self.manifest = manifest
+        self._released = manifest.released
+        leftovers = remove_leftovers(folder, manifest)
+        if leftovers:
+            log.warning("%s: removed what was left of work that was broken off: %s", folder, ", ".join(leftovers))
+        segments = tuple(Segment(folder / name, settings.shape) for name in manifest.segments)
+        if manifest.hidden is not None:
+            read_hidden(folder / manifest.hidden, segments)
+        self.state = State(segments, (Tail(settings.shape),))
+        self._hidden_bytes = self._size_of(manifest.hidden)
+        self._frozen: list[_Frozen] = []
+        self._merging = False
+        self._logs = LogChain(folder, manifest.first_log, settings.sync)
+
+    @property
+    def images(self) -> int:
+        """Searchable entries of the sealed segments that are in sight."""
+        segments = self.state.segments
+        return total_of(segments, "searchable") - sum(sum(map(one.is_searchable, one.hides)) for one in segments)
+
+    def replay(self) -> Iterator[tuple[str, bytes]]:
+        """See `LogChain.replay`."""
+        return self._logs.replay()
+
+    def append(self, frame: bytes) -> None:
+        """Adds a frame to the log; when this returns it survives a crash."""
+        self._logs.append(frame)
+
+    def close(self) -> None:
+        """Closes the logs; mapped files go with those who still read them."""
+        self._logs.close()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many full tails wait to be sealed that no more are taken."""
+        return len(self._frozen) >= _MOST_FROZEN
+
+    def wait_for_room(self) -> None:
+        """Waits a while when too many full tails wait to be sealed. Never under the writer's lock: sealing needs it.
+
+        Raises:
+            UnavailableError: They still do: the disk is full or too slow.
+        """
+        if self.is_full:
+            self._room.clear()
+            if self.is_full and not self._room.wait(_ROOM_WAIT_S):
+                raise UnavailableError(f"{len(self._frozen)} full tails of {self._path} wait to be sealed", 1.0)
+
+    def rotate(self, position: LogPosition) -> None:
+        """Sets a full tail aside and begins another, with a log of its own. The caller holds the writer's lock."""
+        try:
+            next_log = self._logs.rotate()
+        except UnavailableError as error:
+            log.warning("the tail goes on growing: %s", error)
+            return
+        self._frozen.append(_Frozen(self.state.tail, next_log, position))
+        self.state = State(self.state.segments, (*self.state.tails, Tail(self._settings.shape)))
+
+    def release(self, offset: int) -> None:
+        """See `TermIndex.release`."""
+        self._released = max(self._released, offset)
+
+    @property
+    def sealing_is_urgent(self) -> bool:
+        """Whether more than one full tail waits: each search compares with all of their entries."""
+        return len(self._frozen) > 1
+
+    @property
+    def merging_is_urgent(self) -> bool:
+        """Whether there are more segments than merging in peace ever leaves."""
+        return len(self.state.segments) > _MANY_MERGES * self._settings.merge_fan
+
+    def seal(self, pace: Pace | None = None) -> bool:
+        """Makes a segment of the oldest full tail; whether there was one.
+
+        Raises:
+            OSError: It could not be written; nothing changed.
+            WorkStopped: The pace says so; nothing changed.
+        """
+        with self._seal_turn:
+            if not self._frozen:
+                return False
+            self._seal(self._frozen[0], pace)
+            return True
+
+    def merge(self, pace: Pace | None = None) -> bool:
+        """Makes one segment of some neighbours; whether there was anything to merge. Raises as `seal` does."""
+        with self._merge_turn:
+            segments = self.state.segments
+            chosen = choose_merge(
+                self._sizes(segments), self._settings.seal_entries, self._settings.merge_fan, MAX_SEGMENT_ENTRIES
+            )
+            if chosen is None:
+                return False
+            self._merging = True
+            try:
+                self._merge(chosen[0], segments[slice(*chosen)], pace)
+            finally:
+                self._merging = False
+            return True
+
+    def stats(self, position: LogPosition, images: int, queries: int, query_postings: int) -> IndexStats:
+        """See `TermIndex.stats`."""
+        state = self.state
+        return IndexStats(
+            position=position,
+            released=self._released,
+            images=images,
+            entries=sum(len(source.places) for source in state.sources),
+            segments=len(state.segments),
+            tail=sum(len(tail) for tail in state.tails),
+            merging=self._merging,
+            bytes=self.bytes(),
+            term_sets=total_of(state.segments, "term_sets"),
+            postings=total_of(state.segments, "postings"),
+            posting_lists=total_of(state.segments, "lists"),
+            expected_postings=expected_postings(state.segments),
+            queries=queries,
+            query_postings=query_postings,
+        )
+
+    def bytes(self) -> IndexBytes:
+        """Bytes of all files by part."""
+        return segment_bytes(self.state.segments, self._hidden_bytes, self._logs.size)
+
+    def snapshot(self, folder: Path, position: Callable[[], LogPosition]) -> LogPosition:
+        """See `TermIndex.snapshot`."""
+        with self._changes:
+            with self._writer:
+                logs, at, manifest = self._logs.sizes(), position(), replace(self.manifest, released=self._released)
+            write_snapshot(self._path, folder, manifest, logs)
+            return at
+
+    def _sizes(self, segments: Sequence[Segment]) -> list[SegmentSize]:
+        released = self._released
+        return [
+            SegmentSize(len(one), int(droppable(one, one.hides.copy(), released).sum()), one.section_bytes["ids"])
+            for one in segments
+        ]
+
+    def _seal(self, frozen: _Frozen, pace: Pace | None) -> None:
+        succession = Succession([frozen.tail])
+        segment = self._write(frozen.tail.columns(), succession.hides[0], pace)
+        with self._changes:
+            segments = (*self.state.segments, segment)
+            self._commit(segment, segments, first_log=frozen.next_log, position=frozen.position)
+            with self._writer:
+                succession.follow(segment)
+                self.state = State(segments, self.state.tails[1:])
+                self._frozen.pop(0)
+                self._logs.drop_before(frozen.next_log)
+        self._room.set()
+
+    def _merge(self, first: int, old: Sequence[Segment], pace: Pace | None) -> None:
+        """Makes one segment of some neighbours, without what no search can find any more."""
+        released = self._released
+        succession = Succession(old)
+        merged = self._write(*joined_entries(old, succession.hides, released), pace)
+        with self._changes:
+            now = self.state.segments
+            segments = (*now[:first], merged, *now[first + len(old) :])
+            # A tail that was sealed meanwhile took the log of what was hidden meanwhile with it.
+            succession.follow(merged)
+            self._commit(merged, segments, released=released)
+            with self._writer:
+                succession.follow(merged)
+                self.state = State(segments, self.state.tails)
+        for one in old:
+            one.path.unlink(missing_ok=True)
+
+    def _write(self, columns: Columns, hides: dict[int, int], pace: Pace | None) -> Segment:
+        path = self._path / self._new_name("segment")
+        write_segment(path, columns, self._settings.shape, self._settings.sync, pace)
+        # Opening it checks every byte, so that all of it is in memory before the first search meets it.
+        segment = Segment(path, self._settings.shape)
+        hide_all(segment, hides)
+        return segment
+
+    def _new_name(self, kind: str) -> str:
+        with self._changes:
+            name, self.manifest = self.manifest.numbered(kind)
+            return name
+
+    def _commit(self, new: Segment, segments: Sequence[Segment], **changes: int | LogPosition) -> None:
+        """Writes down what is hidden in these segments, and the manifest; removes the file that this replaces.
+
+        Args:
+            new: The segment that was just written; an error removes it.
+            segments: All that there are then, in order of age.
+            changes: Of the manifest beside that.
+        """
+        before = self.manifest.hidden
+        hides = [one.hides.copy() for one in segments]
+        hidden = self._new_name("hidden") if any(hides) else None
+        try:
+            if hidden is not None:
+                write_hidden(self._path / hidden, segments, hides, self._settings.sync)
+            names = tuple(one.path.name for one in segments)
+            manifest = replace(self.manifest, segments=names, hidden=hidden, **changes)  # type: ignore[arg-type]
+            write_manifest(self._path, manifest, self._settings.sync)
+        except OSError:
+            self._remove_unnamed(new.path.name, hidden)
+            raise
+        self.manifest, self._hidden_bytes = manifest, self._size_of(hidden)
+        if before is not None:
+            (self._path / before).unlink(missing_ok=True)
+
+    def _size_of(self, name: str | None) -> int:
+        return 0 if name is None else (self._path / name).stat().st_size
+
+    def _remove_unnamed(self, *names: str | None) -> None:
+        """Removes new files after an error, but for those that the manifest names: it may have been replaced all the
+        same, with only the last sync failing."""
+        try:
+            written = read_manifest(self._path)
+        except NeardupError:
+            return
+        kept = () if written is None else (*written.segments, written.hidden)
+        for name in names:
+            if name is not None and name not in kept:
+                (self._path / name).unlink(missing_ok=True)

@@ -1,0 +1,166 @@
+"""A client of the term search server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from core.errors import RefusedError
+from core.rpc import CALLER, TOKEN, RpcClient
+from search.serving import search_pb2 as pb
+from search.serving.admission import Caller
+from search.serving.search_pb2_grpc import TermSearchStub
+
+__all__ = ["SearchClient"]
+
+_OVERHEAD = 16
+"""Bytes of an entry in a message beside its own."""
+
+
+class SearchClient(RpcClient):
+    """Calls `TermSearch`; all methods raise errors of `core.errors`."""
+
+    def __init__(
+        self,
+        address: str,
+        deadline_s: float,
+        max_message_bytes: int,
+        caller: Caller = Caller.PEOPLE,
+        token: str = "",
+    ) -> None:
+        """Opens the channel; the server need not be up.
+
+        Args:
+            address: Host and port.
+            deadline_s: Of one call.
+            max_message_bytes: As the server has it.
+            caller: The class as which it calls.
+            token: The settings' `api_token`, for what needs it.
+        """
+        metadata = [(CALLER, caller.value), *([(TOKEN, token)] if token else [])]
+        super().__init__(address, deadline_s, max_message_bytes, metadata)
+        self._stub = TermSearchStub(self.channel)
+        self._max_request_bytes = max_message_bytes - 1024
+
+    def insert_and_search(self, log_id: str, entries: Sequence[pb.LogEntry]) -> pb.InsertAndSearchResponse:
+        """Applies records of the order and searches for each; one answer per entry, in order.
+
+        Entries that do not fit into one message go in several, one after the other; when a later one fails, the call
+        fails, and is safe to repeat.
+
+        Raises:
+            RefusedError: An entry is refused; `offset` names it where the server could tell.
+            LogGapError: The entries do not continue what the index has; `expected` is the next offset it takes.
+            UnavailableError: The server is down, too slow or cannot write: wait and call again.
+            FaultError: The server failed on this call.
+        """
+        response = pb.InsertAndSearchResponse()
+        for part in self._parts(entries):
+            request = pb.InsertAndSearchRequest(log_id=log_id, entries=part)
+            answer: pb.InsertAndSearchResponse = self._call(self._stub.InsertAndSearch, request)
+            response.MergeFrom(answer)
+        return response
+
+    def search_more(self, queries: Sequence[pb.MoreQuery]) -> pb.SearchMoreResponse:
+        """The next candidates of images already inserted, one answer per query.
+
+        Raises:
+            RefusedError: There is no image at a place; `offset` names it.
+            UnavailableError: The server is down or too slow.
+            FaultError: The server failed on this call.
+        """
+        response: pb.SearchMoreResponse = self._call(self._stub.SearchMore, pb.SearchMoreRequest(queries=queries))
+        return response
+
+    def hide(self, place: int) -> None:
+        """Hides an inserted image from all places after the last record applied: as the stream, or with the token.
+
+        Raises:
+            RefusedError: The place was not applied yet.
+            DeniedError: Another caller than the stream did not bring the server's token.
+            UnavailableError: The server is down, too slow or cannot write.
+            FaultError: The server failed on this call.
+        """
+        self._call(self._stub.Hide, pb.HideRequest(place=place))
+
+    def describe(self) -> pb.DescribeResponse:
+        """Position, versions and size of the index.
+
+        Raises:
+            UnavailableError: The server is down or too slow.
+        """
+        response: pb.DescribeResponse = self._call(self._stub.Describe, pb.DescribeRequest())
+        return response
+
+    def search(self, queries: Sequence[pb.SearchQuery]) -> pb.SearchResponse:
+        """Searches that insert nothing; one answer per query.
+
+        Raises:
+            RefusedError: A query is wrong, or they ask for too much.
+            BusyError: Too many such calls: wait as long as it says.
+            UnavailableError: The server is down or too slow.
+            FaultError: The server failed on this call.
+        """
+        response: pb.SearchResponse = self._call(self._stub.Search, pb.SearchRequest(queries=queries))
+        return response
+
+    def get(self, image_ids: Sequence[str]) -> pb.GetResponse:
+        """Place, version and score code of those of the images that were placed; raises as `search`."""
+        response: pb.GetResponse = self._call(self._stub.Get, pb.GetRequest(image_ids=image_ids))
+        return response
+
+    def delete(self, image_ids: Sequence[str]) -> list[bool]:
+        """Hides images until a higher version of them comes; says of each whether it was in sight.
+
+        Raises:
+            DeniedError: The call did not bring the server's token.
+            UnavailableError: The server is down, too slow or cannot write.
+        """
+        response: pb.DeleteResponse = self._call(self._stub.Delete, pb.DeleteRequest(image_ids=image_ids))
+        return list(response.deleted)
+
+    def stats(self) -> pb.StatsResponse:
+        """What the index holds, and how dense it is.
+
+        Raises:
+            UnavailableError: The server is down or too slow.
+        """
+        response: pb.StatsResponse = self._call(self._stub.Stats, pb.StatsRequest())
+        return response
+
+    def snapshot(self, name: str, deadline_s: float) -> pb.SnapshotResponse:
+        """Copies the index into a folder of that name, beside it.
+
+        Raises:
+            RefusedError: The name is taken, or no name.
+            DeniedError: The call did not bring the server's token.
+            UnavailableError: The server is down, too slow or cannot write.
+        """
+        response: pb.SnapshotResponse = self._call(self._stub.Snapshot, pb.SnapshotRequest(name=name), deadline_s)
+        return response
+
+    def release(self, log_id: str, offset: int, deadline_s: float | None = None) -> None:
+        """Tells the index that storage is past an offset.
+
+        Raises:
+            RefusedError: The index follows another log.
+            UnavailableError: The server is down or too slow.
+        """
+        self._call(self._stub.Release, pb.ReleaseRequest(log_id=log_id, offset=offset), deadline_s)
+
+    def _parts(self, entries: Sequence[pb.LogEntry]) -> Iterator[list[pb.LogEntry]]:
+        part: list[pb.LogEntry] = []
+        size = 0
+        for entry in entries:
+            entry_bytes = entry.ByteSize() + _OVERHEAD
+            if entry_bytes > self._max_request_bytes:
+                raise RefusedError(
+                    f"offset {entry.offset} has {entry_bytes} bytes, a message takes {self._max_request_bytes}",
+                    entry.offset,
+                )
+            if part and size + entry_bytes > self._max_request_bytes:
+                yield part
+                part, size = [], 0
+            part.append(entry)
+            size += entry_bytes
+        if part or not entries:
+            yield part

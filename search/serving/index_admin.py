@@ -1,0 +1,81 @@
+"""What the search server does for whoever runs it: statistics, snapshots, letting go of what nobody asks for again."""
+
+from __future__ import annotations
+
+import re
+import threading
+from pathlib import Path
+
+from core.errors import BadInputError, BusyError
+from search.index.interface import TermIndex
+from search.serving import search_pb2 as pb
+from search.serving.messages import stats_message
+from search.tuning.drift import ChosenDensity, LiveDensity, density_drift
+
+__all__ = ["SearchUpkeep"]
+
+_SNAPSHOT_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
+
+_SNAPSHOT_S = 5.0
+"""How long a second snapshot is asked to wait: the first is linked in seconds."""
+
+
+class SearchUpkeep:
+    """Around one open index."""
+
+    def __init__(self, index: TermIndex, folder: Path, snapshots: Path, chosen: ChosenDensity | None) -> None:
+        """Takes its parts.
+
+        Args:
+            index: What is served.
+            folder: Where it lies.
+            snapshots: Below it the snapshots go; on the same file system.
+            chosen: The density that the terms were chosen for; None: none was.
+        """
+        self._index = index
+        self._folder = folder
+        self._snapshots = snapshots
+        self._chosen = chosen
+        self._copying = threading.Lock()
+
+    def stats(self) -> pb.StatsResponse:
+        """What the index holds, and how its density stands to the one that was chosen."""
+        stats = self._index.stats()
+        drift = None
+        if self._chosen is not None:
+            drift = density_drift(self._chosen, LiveDensity(stats.images, stats.expected_postings))
+        return stats_message(stats, str(self._folder), drift)
+
+    def snapshot(self, name: str) -> pb.SnapshotResponse:
+        """Copies the index into a folder of that name.
+
+        Raises:
+            BadInputError: The name would lead elsewhere, or there is such a snapshot.
+            BusyError: Another snapshot is being made.
+            UnavailableError: It could not be written; nothing is left of it.
+        """
+        if not _SNAPSHOT_NAME.fullmatch(name):
+            raise BadInputError(
+                f"a snapshot's name has 1 to 64 letters, digits, '.', '_' or '-' and no dot in front, not {name[:80]!r}"
+            )
+        if not self._copying.acquire(blocking=False):
+            raise BusyError("another snapshot is being made", _SNAPSHOT_S)
+        try:
+            folder = self._snapshots / name
+            self._snapshots.mkdir(parents=True, exist_ok=True)
+            position = self._index.snapshot(folder)
+        finally:
+            self._copying.release()
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        return pb.SnapshotResponse(folder=str(folder), log_id=position.log_id, offset=position.offset, bytes=size)
+
+    def release(self, log_id: str, offset: int) -> None:
+        """Storage has committed the order up to an offset: no search as of it or of an earlier place will come.
+
+        Raises:
+            BadInputError: It is an offset of another log than the index follows.
+        """
+        position = self._index.position
+        if log_id != position.log_id:
+            raise BadInputError(f"the index follows the log {position.log_id!r}, not {log_id[:64]!r}")
+        self._index.release(min(offset, position.offset))

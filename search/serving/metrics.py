@@ -1,0 +1,112 @@
+"""Every metric of the search server: names, labels and buckets, once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from core.call_metrics import CallMetrics
+from search.index.interface import Found, TermIndex
+from search.serving.admission import Caller
+from search.serving.index_collector import IndexCollector
+from search.tuning.drift import ChosenDensity
+
+__all__ = ["SearchMetrics"]
+
+METHODS = (
+    "InsertAndSearch",
+    "SearchMore",
+    "Hide",
+    "Describe",
+    "Search",
+    "Get",
+    "Delete",
+    "Stats",
+    "Snapshot",
+    "Release",
+)
+"""The methods of the server."""
+
+_POSTINGS = (10, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000, 10_000_000)
+_BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class SearchMetrics:
+    """What the search server counts."""
+
+    def __init__(self, registry: CollectorRegistry, index: TermIndex, chosen: ChosenDensity | None = None) -> None:
+        """Registers all metrics.
+
+        Args:
+            registry: What the metrics page shows.
+            index: The gauges read it when they are scraped.
+            chosen: The density that the terms were chosen for; None: none was, and no drift is shown.
+        """
+        self.call = CallMetrics("search", METHODS, registry).call
+        self.batch = Histogram(
+            "neardup_search_batch_entries", "Entries of one InsertAndSearch call", buckets=_BATCH, registry=registry
+        )
+        self.queries = Counter(
+            "neardup_search_queries_total",
+            "Searches: of a record, for more candidates, or free ones",
+            ["kind"],
+            registry=registry,
+        )
+        self.postings = Counter(
+            "neardup_search_postings_total", "Postings that searches touched: their work", registry=registry
+        )
+        self.candidates = Counter(
+            "neardup_search_candidates_total", "Candidates that searches returned", registry=registry
+        )
+        self.cut = Counter(
+            "neardup_search_cut_total", "Searches that reached the bound on their work", registry=registry
+        )
+        self.query_postings = Histogram(
+            "neardup_search_query_postings", "Postings that one search touched", buckets=_POSTINGS, registry=registry
+        )
+        self.skipped = Counter(
+            "neardup_search_skipped_total",
+            "Records answered as skipped: their images cannot be found",
+            registry=registry,
+        )
+        self.superseded = Counter(
+            "neardup_search_superseded_total", "Records whose image had a higher version before", registry=registry
+        )
+        self.admitted = Counter(
+            "neardup_search_admitted_items_total",
+            "Entries, queries and ids of calls that were let in, by class of caller",
+            ["caller"],
+            registry=registry,
+        )
+        self.turned_away = Counter(
+            "neardup_search_turned_away_calls_total",
+            "Calls that were asked to come again later: above their rate, or no slot was free",
+            ["caller"],
+            registry=registry,
+        )
+        self.waiting = Gauge(
+            "neardup_search_waiting_calls",
+            "Calls that wait for a slot, by class of caller",
+            ["caller"],
+            registry=registry,
+        )
+        for caller in Caller:
+            self.admitted.labels(caller.value)
+            self.turned_away.labels(caller.value)
+        self.hidden = Counter("neardup_search_hidden_total", "Calls of Hide that succeeded", registry=registry)
+        self.deleted = Counter("neardup_search_deleted_total", "Images hidden by Delete", registry=registry)
+        registry.register(IndexCollector(index, chosen))
+        ProcessCollector(registry=registry)
+        for kind in ("record", "more", "free"):
+            self.queries.labels(kind)
+
+    def searched(self, kind: str, found: Iterable[Found]) -> None:
+        """Counts finished searches: `record`, `more` or `free`."""
+        results = list(found)
+        self.queries.labels(kind).inc(len(results))
+        self.postings.inc(sum(one.postings for one in results))
+        self.candidates.inc(sum(len(one.image_ids) for one in results))
+        self.cut.inc(sum(one.cut for one in results))
+        for one in results:
+            self.query_postings.observe(one.postings)

@@ -1,0 +1,48 @@
+"""Free searches: from queries on the wire to queries of the index, with a bound on everything that they may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from core.types import ImageId
+from search.index.interface import NO_IMAGE, TermIndex, TermQuery
+from search.serving.limits import SearchLimits
+from search.serving.request_parser import SearchIntake
+from search.serving.search_pb2 import SearchQuery
+
+__all__ = ["term_queries"]
+
+
+def term_queries(
+    queries: Sequence[SearchQuery], intake: SearchIntake, index: TermIndex, limits: SearchLimits
+) -> list[TermQuery | None]:
+    """One query of the index for each; None where no image of that id can be searched for.
+
+    Raises:
+        BadInputError: A query names neither image nor vector, its vector is wrong, or they ask for too much.
+    """
+    limits.check_items(len(queries))
+    for number, query in enumerate(queries):
+        limits.check_query(number, query)
+    ks = [query.k or limits.candidates for query in queries]
+    limits.check_candidates(sum(ks))
+    limits.check_ordered([query.after + k for query, k in zip(queries, ks, strict=True)])
+    vectors = iter(intake.terms([query.vector for query in queries if query.HasField("vector")]))
+    stored = iter(index.terms([ImageId(query.image_id) for query in queries if query.HasField("image_id")]))
+    found: list[TermQuery | None] = []
+    for query, k in zip(queries, ks, strict=True):
+        terms = next(vectors) if query.HasField("vector") else next(stored)
+        if terms is None:
+            found.append(None)
+            continue
+        found.append(
+            TermQuery(
+                terms=terms,
+                k=k,
+                after=query.after,
+                min_overlap=query.min_overlap or None,
+                as_of=query.as_of if query.HasField("as_of") else None,
+                without=ImageId(query.image_id) if query.HasField("image_id") else NO_IMAGE,
+            )
+        )
+    return found

@@ -1,0 +1,264 @@
+"""The term search server: gRPC around a `TermIndex`. One call writes at a time, any number read meanwhile."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from core.errors import SettingsError
+from core.rpc import Listen, RpcServer
+from search.hashing.score_codes import CodeSettings, ScoreCodes
+from search.hashing.terms import TermExtractor, TermSettings
+from search.index.errors import IndexBrokenError
+from search.index.folder import Identity
+from search.index.generations import Generation, IndexHome
+from search.index.interface import TermIndex
+from search.index.opening import open_term_index, warm_up
+from search.index.settings import DEFAULT_BACKGROUND_BYTES_PER_S, DEFAULT_MAX_POSTINGS, IndexSettings
+from search.serving import search_pb2_grpc
+from search.serving.admission import Admission, AdmissionPolicy
+from search.serving.blas import use_one_blas_thread
+from search.serving.call_guard import SearchGate
+from search.serving.generation_watch import GenerationWatch
+from search.serving.index_admin import SearchUpkeep
+from search.serving.limits import SearchLimits
+from search.serving.messages import index_version
+from search.serving.metrics import SearchMetrics
+from search.serving.request_parser import SearchIntake
+from search.serving.service import TermSearchService
+from search.tuning.drift import ChosenDensity
+
+__all__ = ["OpenIndex", "SearchServerSettings", "build_service", "open_index", "serve"]
+
+log = logging.getLogger(__name__)
+
+_STREAM_WORKERS = 8
+"""Threads that calls of other classes never hold; the job makes three calls at once at most."""
+
+_CALLS_IN_TRANSIT = 64
+"""Calls beyond those inside and waiting that get an answer of ours; more are cut off by gRPC itself."""
+
+
+@dataclass(frozen=True, eq=False)
+class SearchServerSettings:
+    """Everything the search server is told."""
+
+    listen: Listen
+    folder: Path
+    """The home of the index (`search.index.generations`); made when it is not there."""
+    terms: TermSettings
+    code: CodeSettings
+    search_dimension: int
+    score_dimension: int
+    index_sync: bool = True
+    """Whether the index waits for the disk before it acknowledges; without it only a crash of the machine matters."""
+    max_postings: int = DEFAULT_MAX_POSTINGS
+    """Postings that one search touches at most."""
+    background_bytes_per_s: float = DEFAULT_BACKGROUND_BYTES_PER_S
+    """Bytes of segments that sealing and merging make a second, each; 0 sets no limit."""
+    chosen: ChosenDensity | None = None
+    """The density that the terms were chosen for."""
+    admission: AdmissionPolicy = field(default_factory=AdmissionPolicy)
+    """How much each class of callers may ask for."""
+    token: str = field(default="", repr=False)
+    """What people's writes must bring; empty: they are off."""
+
+    def __post_init__(self) -> None:
+        """Checks the dimensions against each other, and that at least one answer fits into a message."""
+        if self.terms.dimension != self.search_dimension:
+            raise SettingsError(
+                f"terms are made of {self.terms.dimension} elements, search embeddings have {self.search_dimension}"
+            )
+        if self.code.dimension != self.score_dimension:
+            raise SettingsError(
+                f"codes are made of {self.code.dimension} elements, score embeddings have {self.score_dimension}"
+            )
+        if self.limits.max_items < 1:
+            raise SettingsError(
+                f"an answer with {self.terms.candidates} candidates may not fit into max_message_bytes "
+                f"({self.listen.max_message_bytes}): raise it, or lower candidates"
+            )
+
+    @property
+    def limits(self) -> SearchLimits:
+        """What one call may ask for."""
+        return SearchLimits(
+            max_message_bytes=self.listen.max_message_bytes,
+            groups=self.terms.groups,
+            candidates=self.terms.candidates,
+            code_bytes=self.code.code_bytes,
+        )
+
+    @property
+    def snapshots(self) -> Path:
+        """Where snapshots of the index go: beside its home."""
+        return self.folder.with_name(f"{self.folder.name}-snapshots")
+
+
+def index_settings(settings: SearchServerSettings, extractor: TermExtractor, coder: ScoreCodes) -> IndexSettings:
+    """What the index is told, and made for."""
+    described = {f"terms.{name}": value for name, value in settings.terms.describe().items()}
+    described |= {f"code.{name}": value for name, value in settings.code.describe().items()}
+    return IndexSettings(
+        groups=settings.terms.groups,
+        bits_per_group=settings.terms.bits_per_group,
+        min_overlap=settings.terms.min_overlap,
+        candidates=settings.terms.candidates,
+        code_bytes=settings.code.code_bytes,
+        identity=Identity(extractor.fingerprint, coder.fingerprint, described),
+        sync=settings.index_sync,
+        max_postings=settings.max_postings,
+        background_bytes_per_s=settings.background_bytes_per_s,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class OpenIndex:
+    """An open index and which generation of it that is: read once, so that all parts mean the same one."""
+
+    index: TermIndex
+    home: IndexHome
+    generation: Generation
+    identity: Identity
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return self.home.folder(self.generation)
+
+    def watch(self, switched: Callable[[], None]) -> GenerationWatch:
+        """Notices when another generation serves, also since before this one was open."""
+        return GenerationWatch(self.home, self.generation, self.identity, switched)
+
+
+def open_index(settings: SearchServerSettings, extractor: TermExtractor, coder: ScoreCodes) -> OpenIndex:
+    """Opens the index of a server, or makes it: the generation that serves.
+
+    Raises:
+        IndexLockedError: Another process has it open.
+        MismatchError: It was made for other settings; the message has both values.
+        IndexDamagedError: Its files are damaged.
+    """
+    told = index_settings(settings, extractor, coder)
+    home = IndexHome(settings.folder)
+    generation = home.serving(told.identity)
+    return OpenIndex(open_term_index(home.folder(generation), told), home, generation, told.identity)
+
+
+def build_service(
+    settings: SearchServerSettings,
+    opened: OpenIndex,
+    extractor: TermExtractor,
+    coder: ScoreCodes,
+    registry: CollectorRegistry,
+    on_broken: Callable[[], None],
+) -> TermSearchService:
+    """The methods of the server, warmed up; their metrics are registered.
+
+    Args:
+        settings: Limits, rates and token.
+        opened: What is served.
+        extractor: Makes the terms.
+        coder: Makes the score codes.
+        registry: What the metrics page shows.
+        on_broken: Called when the index can do nothing more until it is opened anew.
+    """
+    index = opened.index
+    metrics = SearchMetrics(registry, index, settings.chosen)
+    intake = SearchIntake(extractor, coder)
+    intake.warm_up()
+    warm_up()
+    gate = SearchGate(Admission(settings.admission), metrics, settings.token)
+    upkeep = SearchUpkeep(index, opened.folder, settings.snapshots, settings.chosen)
+    return TermSearchService(index, intake, metrics, gate, settings.limits, upkeep, on_broken)
+
+
+def serve(settings: SearchServerSettings) -> None:
+    """Runs the server until SIGTERM or SIGINT. Main thread only.
+
+    Raises:
+        IndexLockedError: Another process has the index open.
+        MismatchError: The index was made for other settings.
+        IndexDamagedError: The index's files are damaged.
+        UnavailableError: A port is taken.
+        IndexBrokenError: The index had to be given up after a write; it opens again whole.
+    """
+    started = time.monotonic()
+    use_one_blas_thread()
+    extractor, coder = settings.terms.build(), settings.code.build()
+    opened = open_index(settings, extractor, coder)
+    index = opened.index
+    broken = threading.Event()
+
+    def stop_broken() -> None:
+        if not broken.is_set():
+            broken.set()
+            log.critical("the index differs from its log: the server stops, to open it anew")
+            _stop_this()
+
+    try:
+        registry = CollectorRegistry()
+        service = build_service(settings, opened, extractor, coder, registry, stop_broken)
+        _log_start(opened, settings, extractor, coder, time.monotonic() - started)
+        server = RpcServer(
+            "search",
+            _listen(settings),
+            lambda grpc_server: search_pb2_grpc.add_TermSearchServicer_to_server(service, grpc_server),
+            registry,
+        )
+        with opened.watch(_stop_this):
+            server.run_until_stopped(index.close)
+    finally:
+        index.close()
+    if broken.is_set():
+        raise IndexBrokenError("the index failed after a write; it opens again whole")
+
+
+def _stop_this() -> None:
+    # The supervisor starts the server again; opening replays what was written, in the generation that serves then.
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _listen(settings: SearchServerSettings) -> Listen:
+    """With a thread for every call that may be inside or wait, and some that only the stream gets."""
+    most = settings.admission.most_calls + _STREAM_WORKERS
+    return replace(settings.listen, workers=max(settings.listen.workers, most), max_calls=most + _CALLS_IN_TRANSIT)
+
+
+def _log_start(
+    opened: OpenIndex,
+    settings: SearchServerSettings,
+    extractor: TermExtractor,
+    coder: ScoreCodes,
+    seconds: float,
+) -> None:
+    index, position = opened.index, opened.index.position
+    log.info(
+        "search server opened its index %s",
+        json.dumps(
+            {
+                "folder": str(opened.folder),
+                "log_id": position.log_id,
+                "offset": position.offset,
+                "images": index.images,
+                "log_bytes": index.disk_bytes,
+                "index_version": index_version(extractor.fingerprint),
+                "terms": settings.terms.describe(),
+                "terms_fingerprint": extractor.fingerprint,
+                "code": settings.code.describe(),
+                "code_fingerprint": coder.fingerprint,
+                "max_items": settings.limits.max_items,
+                "sync": settings.index_sync,
+                "seconds": round(seconds, 3),
+            }
+        ),
+    )

@@ -1,0 +1,195 @@
+"""The methods of `TermSearch` over any `TermIndex`: limits, admission, conversion, metrics, errors for the edge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import grpc
+
+from core.types import ImageId
+from search.index.errors import IndexBrokenError
+from search.index.interface import NO_PLACE, Answer, MoreQuery, TermIndex
+from search.serving import search_pb2 as pb
+from search.serving import search_pb2_grpc
+from search.serving.admission import Caller
+from search.serving.call_guard import SearchGate
+from search.serving.index_admin import SearchUpkeep
+from search.serving.limits import SearchLimits
+from search.serving.messages import fill_answer, fill_candidates, index_version, stored_message
+from search.serving.metrics import SearchMetrics
+from search.serving.queries import term_queries
+from search.serving.request_parser import SearchIntake
+
+__all__ = ["TermSearchService"]
+
+
+class TermSearchService(search_pb2_grpc.TermSearchServicer):
+    """The methods of the server; they raise errors of `core.errors`, which the server's edge maps."""
+
+    def __init__(
+        self,
+        index: TermIndex,
+        intake: SearchIntake,
+        metrics: SearchMetrics,
+        gate: SearchGate,
+        limits: SearchLimits,
+        upkeep: SearchUpkeep,
+        on_broken: Callable[[], None],
+    ) -> None:
+        """Takes its parts.
+
+        Args:
+            index: Follows the log.
+            intake: Checks and hashes what comes in.
+            metrics: Count.
+            gate: Lets calls in.
+            limits: What one call may ask for.
+            upkeep: Does what is asked by whoever runs the server.
+            on_broken: Called when the index can do nothing more until it is opened anew.
+        """
+        self._index = index
+        self._intake = intake
+        self._metrics = metrics
+        self._gate = gate
+        self._limits = limits
+        self._upkeep = upkeep
+        self._on_broken = on_broken
+
+    def InsertAndSearch(  # noqa: N802 - the name that the proto gives
+        self, request: pb.InsertAndSearchRequest, context: grpc.ServicerContext
+    ) -> pb.InsertAndSearchResponse:
+        """Applies the records that are new, and searches for all."""
+        with self._items("InsertAndSearch", len(request.entries), context):
+            records = self._intake.records(request.entries)
+            self._metrics.batch.observe(len(records))
+            with self._watched():
+                answers = self._index.insert_and_search(request.log_id, records)
+            self._count(answers)
+            response = pb.InsertAndSearchResponse(index_version=index_version(self._intake.extractor.fingerprint))
+            for answer in answers:
+                fill_answer(response.answers.add(), answer)
+            return response
+
+    def SearchMore(  # noqa: N802 - the name that the proto gives
+        self, request: pb.SearchMoreRequest, context: grpc.ServicerContext
+    ) -> pb.SearchMoreResponse:
+        """The next candidates of images already inserted."""
+        with self._items("SearchMore", len(request.queries), context):
+            self._limits.check_more(request.queries)
+            found = self._index.search_more([MoreQuery(query.place, query.after) for query in request.queries])
+            self._metrics.searched("more", found)
+            response = pb.SearchMoreResponse()
+            for one in found:
+                fill_candidates(response.answers.add(), one)
+            return response
+
+    def Hide(  # noqa: N802 - the name that the proto gives
+        self, request: pb.HideRequest, context: grpc.ServicerContext
+    ) -> pb.HideResponse:
+        """Hides an inserted image from all later places."""
+        with self._items("Hide", 1, context) as caller, self._watched():
+            if caller is not Caller.STREAM:
+                self._gate.check_token(context)
+            self._index.hide(request.place)
+            self._metrics.hidden.inc()
+            return pb.HideResponse()
+
+    def Describe(  # noqa: N802 - the name that the proto gives
+        self, request: pb.DescribeRequest, context: grpc.ServicerContext
+    ) -> pb.DescribeResponse:
+        """Position, versions and size of the index."""
+        with self._metrics.call("Describe"):
+            position = self._index.position
+            return pb.DescribeResponse(
+                log_id=position.log_id,
+                offset=position.offset,
+                checksum=position.checksum,
+                index_version=index_version(self._intake.extractor.fingerprint),
+                terms_fingerprint=self._intake.extractor.fingerprint,
+                code_fingerprint=self._intake.coder.fingerprint,
+                code_bytes=self._intake.coder.code_bytes,
+                images=self._index.images,
+            )
+
+    def Search(  # noqa: N802 - the name that the proto gives
+        self, request: pb.SearchRequest, context: grpc.ServicerContext
+    ) -> pb.SearchResponse:
+        """Searches that insert nothing."""
+        with self._items("Search", len(request.queries), context):
+            queries = term_queries(request.queries, self._intake, self._index, self._limits)
+            found = self._index.search([query for query in queries if query is not None])
+            self._metrics.searched("free", found)
+            response = pb.SearchResponse(index_version=index_version(self._intake.extractor.fingerprint))
+            answers = iter(found)
+            for query in queries:
+                answer = response.answers.add(known=query is not None)
+                if query is not None:
+                    fill_candidates(answer.candidates, next(answers))
+            return response
+
+    def Get(  # noqa: N802 - the name that the proto gives
+        self, request: pb.GetRequest, context: grpc.ServicerContext
+    ) -> pb.GetResponse:
+        """What the index has of images."""
+        with self._items("Get", len(request.image_ids), context):
+            found = self._index.get([ImageId(image_id) for image_id in request.image_ids])
+            return pb.GetResponse(images=[stored_message(each) for each in found if each is not None])
+
+    def Delete(  # noqa: N802 - the name that the proto gives
+        self, request: pb.DeleteRequest, context: grpc.ServicerContext
+    ) -> pb.DeleteResponse:
+        """Hides images by hand."""
+        with self._items("Delete", len(request.image_ids), context), self._watched():
+            self._gate.check_token(context)
+            deleted = self._index.delete([ImageId(image_id) for image_id in request.image_ids])
+            self._metrics.deleted.inc(sum(deleted))
+            return pb.DeleteResponse(deleted=deleted)
+
+    def Stats(  # noqa: N802 - the name that the proto gives
+        self, request: pb.StatsRequest, context: grpc.ServicerContext
+    ) -> pb.StatsResponse:
+        """What the index holds, and how dense it is."""
+        with self._metrics.call("Stats"):
+            return self._upkeep.stats()
+
+    def Snapshot(  # noqa: N802 - the name that the proto gives
+        self, request: pb.SnapshotRequest, context: grpc.ServicerContext
+    ) -> pb.SnapshotResponse:
+        """A consistent copy beside the index."""
+        with self._metrics.call("Snapshot"):
+            self._gate.check_token(context)
+            return self._upkeep.snapshot(request.name)
+
+    def Release(  # noqa: N802 - the name that the proto gives
+        self, request: pb.ReleaseRequest, context: grpc.ServicerContext
+    ) -> pb.ReleaseResponse:
+        """Storage is past an offset."""
+        with self._metrics.call("Release"), self._watched():
+            self._upkeep.release(request.log_id, request.offset)
+            return pb.ReleaseResponse()
+
+    @contextmanager
+    def _items(self, method: str, items: int, context: grpc.ServicerContext) -> Iterator[Caller]:
+        """A call that asks for so many items: counted, checked, let in; the class of its caller."""
+        with self._metrics.call(method):
+            self._limits.check_items(items)
+            with self._gate.enter(context, items) as caller:
+                yield caller
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Tells when a write leaves the index unable to go on."""
+        try:
+            yield
+        except IndexBrokenError:
+            self._on_broken()
+            raise
+
+    def _count(self, answers: Sequence[Answer]) -> None:
+        self._metrics.searched(
+            "record",
+            [answer.found for answer in answers if answer.place != NO_PLACE and not answer.superseded],
+        )
+        self._metrics.skipped.inc(sum(answer.place == NO_PLACE for answer in answers))
+        self._metrics.superseded.inc(sum(answer.superseded for answer in answers))

@@ -1,0 +1,85 @@
+"""Later images of a batch see what the earlier ones changed."""
+
+from __future__ import annotations
+
+import pytest
+
+from clustering.staging import StagedLookup
+from core.errors import MismatchError
+from core.types import Cause, Cluster, Decision, ImageId, LogPosition, Lookup, Move, Outcome, Standing
+
+A, B, C, NEW = ImageId("a"), ImageId("b"), ImageId("c"), ImageId("new")
+
+
+def lookup() -> Lookup:
+    """`a` leads `b`; `c` is alone."""
+    standings = {A: Standing(A, 1, 0, A), B: Standing(B, 1, 1, A), C: Standing(C, 1, 2, C)}
+    return Lookup(LogPosition("log", 2), 0, standings, {A: Cluster(A, 2, b"a1"), C: Cluster(C, 1, b"c1")})
+
+
+def decision(*moves: Move, version: int = 2) -> Decision:
+    own = moves[0].image_id
+    return Decision(3, 0, Outcome.DECIDED, own, version, 3, moves, score_code=b"code")
+
+
+def test_nothing_staged_is_the_look_up() -> None:
+    staged = StagedLookup(lookup())
+    assert staged.standing(B) == Standing(B, 1, 1, A)
+    assert staged.standing(NEW) is None
+    assert staged.cluster(A) == Cluster(A, 2, b"a1")
+
+
+def test_a_new_head() -> None:
+    staged = StagedLookup(lookup())
+    staged.stage(decision(Move(NEW, None, NEW, Cause.FOUNDED)))
+    assert staged.standing(NEW) == Standing(NEW, 2, 3, NEW)
+    assert staged.cluster(NEW) == Cluster(NEW, 1, b"code")
+
+
+def test_joining_and_adopting() -> None:
+    staged = StagedLookup(lookup())
+    staged.stage(decision(Move(NEW, None, A, Cause.MATCHED), Move(C, C, A, Cause.ADOPTED)))
+    assert staged.cluster(A) == Cluster(A, 4, b"a1")
+    assert staged.standing(C) == Standing(C, 1, 2, A), "an adopted head keeps its version and place"
+    with pytest.raises(MismatchError):
+        staged.cluster(C)
+
+
+def test_a_member_that_leaves() -> None:
+    staged = StagedLookup(lookup())
+    staged.stage(decision(Move(B, A, B, Cause.FOUNDED)))
+    assert staged.cluster(A) == Cluster(A, 1, b"a1")
+    assert staged.cluster(B) == Cluster(B, 1, b"code")
+    assert staged.standing(B) == Standing(B, 2, 3, B)
+
+
+def test_a_member_that_comes_back() -> None:
+    staged = StagedLookup(lookup())
+    staged.stage(decision(Move(B, A, A, Cause.MATCHED)))
+    assert staged.cluster(A) == Cluster(A, 2, b"a1")
+
+
+def test_a_lone_head_that_founds_anew_takes_the_new_code() -> None:
+    staged = StagedLookup(lookup())
+    staged.stage(decision(Move(C, C, C, Cause.FOUNDED)))
+    assert staged.cluster(C) == Cluster(C, 1, b"code")
+
+
+@pytest.mark.parametrize("cause", [Cause.KEPT, Cause.UNSCORED])
+def test_a_head_with_members_keeps_its_founding_code(cause: Cause) -> None:
+    staged = StagedLookup(lookup())
+    staged.stage(decision(Move(A, A, A, cause)))
+    assert staged.cluster(A) == Cluster(A, 2, b"a1")
+    assert staged.standing(A) == Standing(A, 2, 3, A)
+
+
+def test_a_head_without_a_cluster_is_a_contradiction() -> None:
+    torn = Lookup(LogPosition("log", 7), 0, {B: Standing(B, 1, 1, A)}, {})
+    with pytest.raises(MismatchError, match=r"offset 7.*'a'.*verify"):
+        StagedLookup(torn).cluster(A)
+
+
+def test_a_move_of_an_unknown_image_is_a_contradiction() -> None:
+    staged = StagedLookup(lookup())
+    with pytest.raises(MismatchError):
+        staged.stage(decision(Move(NEW, None, NEW, Cause.FOUNDED), Move(ImageId("ghost"), None, NEW, Cause.ADOPTED)))

@@ -1,0 +1,187 @@
+"""Errors cross the wire and come out as the same errors; the boot id tells server processes apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+
+from core.errors import (
+    BadInputError,
+    BusyError,
+    DeniedError,
+    FaultError,
+    LogGapError,
+    MismatchError,
+    NeardupError,
+    RefusedError,
+    StaleError,
+    UnavailableError,
+)
+from core.rpc import Listen, RpcClient, RpcServer
+from scoring.serving import scorer_pb2, scorer_pb2_grpc
+from tests.support.ports import free_ports
+
+
+class Scorer(scorer_pb2_grpc.PairScorerServicer):
+    """Answers, or fails as it is told."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.hold: Event | None = None
+        self.entered = Event()
+
+    def Score(self, request: Any, context: Any) -> Any:  # noqa: N802 - the name that the proto gives
+        self.entered.set()
+        if self.hold is not None:
+            self.hold.wait(10)
+        if self.error is not None:
+            raise self.error
+        return scorer_pb2.ScoreResponse(model_version="v1")
+
+
+class Client(RpcClient):
+    def score(self, request: scorer_pb2.ScoreRequest, deadline_s: float | None = None) -> scorer_pb2.ScoreResponse:
+        response: scorer_pb2.ScoreResponse = self._call(
+            scorer_pb2_grpc.PairScorerStub(self.channel).Score, request, deadline_s
+        )
+        return response
+
+
+def make_server(servicer: Scorer, port: int, page: int, registry: CollectorRegistry | None = None) -> RpcServer:
+    listen = Listen("127.0.0.1", port, page, 1 << 20, workers=2)
+    return RpcServer(
+        "scorer",
+        listen,
+        lambda server: scorer_pb2_grpc.add_PairScorerServicer_to_server(servicer, server),
+        registry or CollectorRegistry(),
+    )
+
+
+@pytest.fixture
+def ports() -> list[int]:
+    return free_ports(2)
+
+
+@pytest.fixture
+def servicer() -> Scorer:
+    return Scorer()
+
+
+@pytest.fixture
+def server(servicer: Scorer, ports: list[int]) -> Iterator[RpcServer]:
+    registry = CollectorRegistry()
+    Counter("neardup_test_calls", "Calls.", registry=registry).inc(3)
+    server = make_server(servicer, *ports, registry)
+    server.start()
+    yield server
+    server.stop(0.1)
+
+
+@pytest.fixture
+def client(ports: list[int]) -> Iterator[Client]:
+    client = Client(f"127.0.0.1:{ports[0]}", 5.0, 1 << 20)
+    yield client
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected", "fields"),
+    [
+        (RefusedError("item 7", 7), RefusedError, {"offset": 7}),
+        (BadInputError("too long"), RefusedError, {"offset": None}),
+        (LogGapError("gap", 12), LogGapError, {"expected": 12}),
+        (StaleError("moved on", 5, 2), StaleError, {"offset": 5, "revision": 2}),
+        (UnavailableError("disk full", 1.5), UnavailableError, {"retry_after_s": 1.5}),
+        (UnavailableError("disk full"), UnavailableError, {"retry_after_s": None}),
+        (BusyError("one too many", 0.0301), BusyError, {"retry_after_s": 0.031}),
+        (DeniedError("no token"), DeniedError, {}),
+        (MismatchError("1 is not 2"), MismatchError, {}),
+        (NeardupError("something of ours"), MismatchError, {}),
+        (ZeroDivisionError("a bug"), FaultError, {}),
+    ],
+)
+def test_errors_cross_the_wire(
+    server: RpcServer,
+    servicer: Scorer,
+    client: Client,
+    raised: Exception,
+    expected: type[NeardupError],
+    fields: dict[str, object],
+) -> None:
+    servicer.error = raised
+    with pytest.raises(expected, match=str(raised)) as caught:
+        client.score(scorer_pb2.ScoreRequest())
+    assert {name: getattr(caught.value, name) for name in fields} == fields
+    assert client.boot_id == server.boot_id
+
+
+def test_a_server_that_came_back_has_another_boot_id(ports: list[int], client: Client) -> None:
+    boots = []
+    for _ in range(2):
+        server = make_server(Scorer(), *ports)
+        server.start()
+        for _attempt in range(100):
+            try:
+                client.score(scorer_pb2.ScoreRequest())
+                break
+            except UnavailableError:
+                Event().wait(0.05)
+        boots.append((client.boot_id, server.boot_id))
+        server.stop(0.1)
+    assert boots[0][0] == boots[0][1]
+    assert boots[1][0] == boots[1][1]
+    assert boots[0] != boots[1]
+
+
+def test_nobody_there_and_too_slow_both_mean_wait(ports: list[int], client: Client, servicer: Scorer) -> None:
+    with pytest.raises(UnavailableError):
+        client.score(scorer_pb2.ScoreRequest())
+    servicer.hold = Event()
+    server = make_server(servicer, *ports)
+    server.start()
+    for _attempt in range(100):
+        if servicer.entered.is_set():
+            break
+        with pytest.raises(UnavailableError):
+            client.score(scorer_pb2.ScoreRequest(), deadline_s=0.2)
+        servicer.entered.wait(0.05)
+    assert servicer.entered.is_set()
+    servicer.hold.set()
+    server.stop(0.1)
+
+
+def test_a_stopping_server_ends_the_calls_it_has(server: RpcServer, servicer: Scorer, client: Client) -> None:
+    servicer.hold = Event()
+    with ThreadPoolExecutor(2) as pool:
+        answer = pool.submit(client.score, scorer_pb2.ScoreRequest())
+        assert servicer.entered.wait(5)
+        stopped = pool.submit(server.stop, 5.0)
+        servicer.hold.set()
+        assert answer.result().model_version == "v1"
+        stopped.result()
+
+
+def test_a_taken_port_is_named(server: RpcServer, ports: list[int]) -> None:
+    with pytest.raises(UnavailableError, match=str(ports[0])):
+        make_server(Scorer(), ports[0], free_ports(1)[0]).start()
+
+
+def test_status_page(server: RpcServer, ports: list[int]) -> None:
+    base = f"http://127.0.0.1:{ports[1]}"
+    assert "neardup_test_calls_total 3.0" in httpx.get(f"{base}/metrics").text
+    assert httpx.get(f"{base}/healthz").status_code == 200
+    assert httpx.get(f"{base}/readyz").status_code == 200
+    assert httpx.get(f"{base}/else").status_code == 404
+
+
+def test_status_code_of_an_unknown_method_is_a_fault(server: RpcServer, client: Client) -> None:
+    unknown = client.channel.unary_unary("/neardup.scorer.v1.PairScorer/Nothing")
+    with pytest.raises(grpc.RpcError):
+        unknown(b"")

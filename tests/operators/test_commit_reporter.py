@@ -1,0 +1,48 @@
+"""The index hears now and then how far storage has come; that it cannot be reached disturbs nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.errors import MismatchError, NeardupError, UnavailableError
+from operators.commit_reporter import EVERY_S, Releases
+
+
+class Index:
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int]] = []
+        self.error: NeardupError | None = None
+
+    def release(self, log_id: str, offset: int, deadline_s: float | None = None) -> None:
+        if self.error is not None:
+            raise self.error
+        assert deadline_s is not None
+        assert deadline_s <= 1
+        self.told.append((log_id, offset))
+
+
+def test_reports_are_apart() -> None:
+    # t: 0 start | 9.9 nothing yet | 10 tells 2 | 19.9 nothing | 20 tells 4
+    now = [0.0]
+    index = Index()
+    releases = Releases(index, "log-1", lambda: now[0])
+    for offset, at in enumerate((0.0, EVERY_S - 0.1, EVERY_S, 2 * EVERY_S - 0.1, 2 * EVERY_S)):
+        now[0] = at
+        releases.committed(offset)
+    assert index.told == [("log-1", 2), ("log-1", 4)]
+
+
+@pytest.mark.parametrize("error", [UnavailableError("down"), MismatchError("another log")])
+def test_a_failure_is_passed_over_and_the_next_report_comes_at_its_time(error: NeardupError) -> None:
+    now = [EVERY_S]
+    index = Index()
+    releases = Releases(index, "log-1", lambda: now[0])
+    now[0] = 2 * EVERY_S
+    index.error = error
+    releases.committed(1)
+    index.error = None
+    releases.committed(2)
+    assert index.told == []
+    now[0] = 3 * EVERY_S
+    releases.committed(3)
+    assert index.told == [("log-1", 3)]

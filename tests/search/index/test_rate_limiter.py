@@ -1,0 +1,71 @@
+"""The pace of background work: as long a slice as its bytes may take, no limit where it is urgent, an end when told."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+
+import pytest
+
+from search.index.rate_limiter import Pace, WorkStopped, yield_to_calls
+
+
+class Moments(threading.Event):
+    """A clock, and an event whose waits pass at once by that clock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 100.0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        self.now += timeout
+        return self.is_set()
+
+
+def test_slices_take_as_long_as_their_bytes_may() -> None:
+    moments = Moments()
+    pace = Pace(1000.0, moments, clock=lambda: moments.now)
+    pace.spend(500)
+    assert moments.now == pytest.approx(100.5)
+    moments.now += 0.2  # the work itself counts
+    pace.spend(500)
+    assert moments.now == pytest.approx(101.0)
+    moments.now += 9.0  # a slow slice is no reason to hurry with the next
+    pace.spend(500)
+    pace.spend(500)
+    assert moments.now == pytest.approx(110.5)
+
+
+def test_no_limit_and_urgent_work_wait_for_nothing() -> None:
+    moments = Moments()
+    Pace(0.0, moments, clock=lambda: moments.now).spend(10**12)
+    Pace(1.0, moments, lambda: True, lambda: moments.now).spend(10**12)
+    assert moments.now == 100.0
+
+
+@pytest.mark.parametrize("rate", [0.0, 1000.0])
+def test_whoever_is_stopped_goes_no_further(rate: float) -> None:
+    moments = Moments()
+    pace = Pace(rate, moments, clock=lambda: moments.now)
+    pace.spend(1)
+    moments.set()
+    with pytest.raises(WorkStopped):
+        pace.spend(1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
+def test_only_the_thread_that_yields_does() -> None:
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    found: list[int] = []
+
+    def run() -> None:
+        yield_to_calls()
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert found[0] > before or before >= 10
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before

@@ -1,0 +1,88 @@
+"""What comes over the wire is checked value by value before it is hashed; the first wrong entry is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.errors import RefusedError
+from search.index.interface import Insert, Skip
+from search.serving import search_pb2 as pb
+from search.serving.request_parser import SearchIntake
+from tests.search.serving.search_house import (
+    SCORE_DIMENSION,
+    SEARCH_DIMENSION,
+    entry,
+    server_settings,
+    skip,
+    vector,
+)
+
+SETTINGS = server_settings(Path("unused"))
+INTAKE = SearchIntake(SETTINGS.terms.build(), SETTINGS.code.build())
+
+
+def test_vectors_of_both_types_become_terms_and_codes() -> None:
+    insert, passed, wide = INTAKE.records([entry(7, "a", 1), skip(8, "b", 3), entry(9, "c", 2, half=False, version=4)])
+    assert passed == Skip(8, 15, "b", 3)  # type: ignore[arg-type]
+    terms, codes = SETTINGS.terms.build(), SETTINGS.code.build()
+    for record, seed, dtype, version in ((insert, 1, "<f2", 1), (wide, 2, "<f4", 4)):
+        assert isinstance(record, Insert)
+        assert record.version == version
+        assert record.checksum == record.offset + 7
+        search = vector(SEARCH_DIMENSION, seed).astype(dtype)
+        assert np.array_equal(record.terms, terms.terms(search[None])[0])
+        assert record.code == codes.codes(vector(SCORE_DIMENSION, seed).astype(dtype)[None], [])[0].tobytes()
+
+
+def test_no_entry_and_only_skips_are_fine() -> None:
+    assert INTAKE.records([]) == []
+    assert [record.offset for record in INTAKE.records([skip(0), skip(1, "x")])] == [0, 1]
+
+
+def test_ids_and_values_at_the_limits_are_taken() -> None:
+    longest = entry(0, "é" * 128, 1)
+    tiny = entry(1, "x", 1)
+    tiny.insert.search_vector = np.array([6e-8] + [0.0] * (SEARCH_DIMENSION - 1), "<f2").tobytes()
+    huge = entry(2, "y", 1, half=False)
+    huge.insert.search_vector = np.full(SEARCH_DIMENSION, 3.4e38, "<f4").tobytes()
+    assert len(INTAKE.records([longest, tiny, huge])) == 3
+
+
+def broken_entry(change: Callable[[pb.LogEntry], None]) -> pb.LogEntry:
+    bad = entry(1, "bad", 2)
+    change(bad)
+    return bad
+
+
+def set_vector(name: str, values: list[float]) -> Callable[[pb.LogEntry], None]:
+    dimension = SEARCH_DIMENSION if name == "search_vector" else SCORE_DIMENSION
+    content = np.resize(np.array(values, "<f2"), dimension).tobytes()
+    return lambda bad: setattr(bad.insert, name, content)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda bad: bad.ClearField("insert"), "neither"),
+        (lambda bad: setattr(bad.insert, "image_id", ""), "1 to 256"),
+        (lambda bad: setattr(bad.insert, "image_id", "é" * 129), "1 to 256"),
+        (lambda bad: setattr(bad.insert, "search_type", 0), "element type 0"),
+        (lambda bad: setattr(bad.insert, "score_type", 9), "element type 9"),
+        (lambda bad: setattr(bad.insert, "search_vector", b""), "0 bytes, 24 elements of float16 have 48"),
+        (lambda bad: setattr(bad.insert, "score_vector", b"12"), "2 bytes, 12 elements of float16 have 24"),
+        (lambda bad: setattr(bad.insert, "search_type", 2), "48 bytes, 24 elements of float32 have 96"),
+        (set_vector("search_vector", [1.0, np.nan]), "search vector holds a value that is not finite"),
+        (set_vector("score_vector", [np.inf, 1.0]), "score vector holds a value that is not finite"),
+        (set_vector("search_vector", [0.0, -0.0]), "search vector is all zero"),
+        (set_vector("score_vector", [0.0]), "score vector is all zero"),
+        (lambda bad: bad.skip.CopyFrom(pb.Skip(image_id="x" * 257)), "256"),
+    ],
+)
+def test_a_wrong_entry_is_refused_by_its_offset(change: Callable[[pb.LogEntry], None], message: str) -> None:
+    with pytest.raises(RefusedError, match=message) as caught:
+        INTAKE.records([entry(0, "a", 1), broken_entry(change), entry(2, "c", 1)])
+    assert caught.value.offset == 1

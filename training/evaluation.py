@@ -1,0 +1,163 @@
+"""How good a clustering is, against labels: pairwise and self-excluded BCubed precision, recall and F1.
+
+Labels are groups (images of one group belong together) and ignore groups: a pair with the same non-empty ignore group
+but different groups is neither right nor wrong, and is left out of every count.
+
+Pairwise
+    Precision: of the pairs that share a cluster, the share whose group is the same. Recall: of the pairs that share a
+    group, the share whose cluster is the same. A cluster of n weighs n * (n - 1) / 2: large ones rule.
+Self-excluded BCubed
+    Per image, without itself: precision is the share of its cluster mates that are of its group, recall the share of
+    its group mates that are in its cluster. Precision is the mean over the images that have cluster mates, recall over
+    those that have group mates: an image that is rightly alone says nothing in either. (Counted with itself, each such
+    image would score a perfect 1, and most images are alone.)
+
+A mean over nothing is 1: nothing wrong was said, nothing was missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from core.errors import BadInputError
+
+__all__ = ["ClusterQuality", "Quality", "evaluate_clusters"]
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Precision and recall, each 0 to 1."""
+
+    precision: float
+    recall: float
+
+    @property
+    def f1(self) -> float:
+        """Their harmonic mean; 0 when both are 0."""
+        total = self.precision + self.recall
+        return 2 * self.precision * self.recall / total if total else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterQuality:
+    """The quality of a clustering, over the images that were counted."""
+
+    pairwise: Quality
+    bcubed: Quality
+    """Self-excluded."""
+    images: int
+    """How many images were counted."""
+
+
+def evaluate_clusters(
+    heads: Sequence[str],
+    groups: Sequence[str],
+    ignore_groups: Sequence[str] | None = None,
+    counted: ArrayLike | None = None,
+) -> ClusterQuality:
+    """Measures a clustering.
+
+    Args:
+        heads: Per image, the name of its cluster.
+        groups: Per image, the group that is its true cluster.
+        ignore_groups: Per image, its ignore group, "" for none. None: no image has one.
+        counted: Per image, whether it counts (a held-out split, say). The others are there as mates: a counted image
+            that shares a cluster with one of them shares it wrongly or rightly, and pairwise counts each pair with at
+            least one counted image. None: all count.
+
+    Raises:
+        BadInputError: The lengths differ.
+    """
+    ignored = [""] * len(heads) if ignore_groups is None else ignore_groups
+    mask = np.ones(len(heads), dtype=bool) if counted is None else np.asarray(counted, dtype=bool)
+    lengths = (len(heads), len(groups), len(ignored), len(mask))
+    if len(set(lengths)) > 1:
+        raise BadInputError(f"heads, groups, ignore groups and counted differ in length: {lengths}")
+    labels = _Labels.of(heads, groups, ignored)
+    among_all = _mates(labels, np.ones_like(mask))
+    among_counted = _mates(labels, mask)
+    return ClusterQuality(
+        pairwise=_pairwise(among_all, among_counted, mask),
+        bcubed=_bcubed(among_all, mask),
+        images=int(mask.sum()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Labels:
+    """Per image the numbers of its cluster, group and ignore group, and whether it has the last."""
+
+    cluster: NDArray[np.int64]
+    group: NDArray[np.int64]
+    ignore: NDArray[np.int64]
+    ignores: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, heads: Sequence[str], groups: Sequence[str], ignored: Sequence[str]) -> _Labels:
+        has = np.fromiter((bool(name) for name in ignored), dtype=bool, count=len(ignored))
+        return cls(_numbers(heads), _numbers(groups), _numbers(ignored), has)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mates:
+    """Per image how many others (of a given set) share its cluster (ignored ones left out), its group, or both."""
+
+    cluster: NDArray[np.int64]
+    group: NDArray[np.int64]
+    both: NDArray[np.int64]
+
+
+def _mates(labels: _Labels, among: NDArray[np.bool_]) -> _Mates:
+    cluster, group, ignore = labels.cluster, labels.group, labels.ignore
+    itself = among.astype(np.int64)
+    both = _sharing(among, cluster, group) - itself
+    strangers = _sharing(among, cluster, ignore) - _sharing(among, cluster, ignore, group)
+    in_cluster = _sharing(among, cluster) - itself - np.where(labels.ignores, strangers, 0)
+    return _Mates(in_cluster, _sharing(among, group) - itself, both)
+
+
+def _sharing(among: NDArray[np.bool_], *columns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Per image, how many of `among` have its values in all these columns."""
+    key = columns[0]
+    for column in columns[1:]:
+        # Renumbered at each step, so that the product never overflows.
+        key = _renumber(key * (int(column.max(initial=0)) + 1) + column)
+    counts = np.bincount(key[among], minlength=int(key.max(initial=-1)) + 1)
+    return counts[key].astype(np.int64)
+
+
+def _pairwise(among_all: _Mates, among_counted: _Mates, mask: NDArray[np.bool_]) -> Quality:
+    def pairs(everyone: NDArray[np.int64], counted: NDArray[np.int64]) -> float:
+        # A pair of two counted images is seen from both.
+        return float(everyone[mask].sum() - counted[mask].sum() / 2)
+
+    both = pairs(among_all.both, among_counted.both)
+    return Quality(
+        _share(both, pairs(among_all.cluster, among_counted.cluster)),
+        _share(both, pairs(among_all.group, among_counted.group)),
+    )
+
+
+def _bcubed(mates: _Mates, mask: NDArray[np.bool_]) -> Quality:
+    def mean_share(whole: NDArray[np.int64]) -> float:
+        chosen = mask & (whole > 0)
+        return float((mates.both[chosen] / whole[chosen]).mean()) if chosen.any() else 1.0
+
+    return Quality(mean_share(mates.cluster), mean_share(mates.group))
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else 1.0
+
+
+def _numbers(names: Sequence[str]) -> NDArray[np.int64]:
+    known: dict[str, int] = {}
+    return np.fromiter((known.setdefault(name, len(known)) for name in names), dtype=np.int64, count=len(names))
+
+
+def _renumber(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.unique(values, return_inverse=True)[1].reshape(-1).astype(np.int64)

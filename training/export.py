@@ -1,0 +1,125 @@
+"""Writes a model as a version's folder: a SavedModel whose graph takes score codes, and the model card.
+
+The graph: XOR of the bits, each byte looked up as eight 0/1 floats; absolute differences and sums of the values; the
+exact network (`training.exact_network`: whole numbers in float32, then in float64); sigmoid of the calibrated
+logit in float64, rounded to float32. Weights are constants of the graph: no variables, no optimizer state. Where the
+first layer has towers (`training.branches`), each half of it is a product of its own: half the arithmetic, and the
+same sums, as they are exact.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from core.errors import BadInputError
+from scoring.card import ModelCard, write_card
+from scoring.features import PairInputs
+from scoring.model_folder import ModelFolder, checksums
+from scoring.tf_model import OUTPUT, SIGNATURE
+from training.branches import has_towers
+from training.exact_network import ExactNetwork
+
+__all__ = ["export", "pair_graph"]
+
+
+def pair_graph(network: ExactNetwork) -> Any:
+    """The network as a TensorFlow function of two batches of codes (n, code_bytes) uint8."""
+    codes = tf.TensorSpec((None, network.inputs.code_bytes), tf.uint8)
+    calibration = network.calibration
+
+    @tf.function(input_signature=[codes, codes], autograph=False)  # type: ignore[untyped-decorator]
+    def score(left: Any, right: Any) -> dict[str, Any]:
+        sums, kind = _first_product(left, right, network), tf.float32
+        for layer, after in pairwise(network.layers):
+            values = tf.cast(tf.nn.relu(sums + tf.constant(layer.bias, kind)), tf.float64)
+            kind = tf.float64
+            if layer.shift:
+                values = tf.floor(values * tf.constant(2.0**-layer.shift, kind))
+            sums = tf.matmul(values, tf.constant(after.weights, kind))
+        sums = sums[:, 0] + tf.constant(network.layers[-1].bias[0], kind)
+        logits = tf.cast(sums, tf.float64) * tf.constant(2.0**-network.logit_bits, tf.float64)
+        probability = tf.sigmoid(logits * calibration.slope + calibration.offset)
+        return {OUTPUT: tf.cast(probability, tf.float32)}
+
+    return score
+
+
+def _first_product(left: Any, right: Any, network: ExactNetwork) -> Any:
+    """The pairs' inputs times the first layer's weights, in float32."""
+    inputs, weights = network.inputs, network.layers[0].weights
+    if not has_towers(weights, inputs):
+        return tf.matmul(_inputs(left, right, inputs), tf.constant(weights, tf.float32))
+    split, units = inputs.bits // 8, weights.shape[1] // 2
+    products = []
+    for tower, columns in enumerate(np.split(np.arange(inputs.values), 2)):
+        rows = np.concatenate([columns, inputs.values + columns])
+        mine = weights[rows, tower * units : (tower + 1) * units]
+        seen = _differences_and_sums(left, right, split + columns[0], split + columns[-1] + 1)
+        products.append(tf.matmul(tf.concat(seen, axis=1), tf.constant(mine, tf.float32)))
+    return tf.concat(products, axis=1)
+
+
+def _inputs(left: Any, right: Any, inputs: PairInputs) -> Any:
+    """`PairInputs.of` as a part of the graph, in float32."""
+    split, parts = inputs.bits // 8, []
+    if inputs.xor:
+        bits_of_byte = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32)
+        # A look-up is twice as fast as shifting and masking.
+        different = tf.cast(tf.bitwise.bitwise_xor(left[:, :split], right[:, :split]), tf.int32)
+        parts.append(tf.reshape(tf.gather(tf.constant(bits_of_byte), different), (-1, inputs.bits)))
+    if inputs.values:
+        parts += _differences_and_sums(left, right, split, inputs.code_bytes)
+    return parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
+
+
+def _differences_and_sums(left: Any, right: Any, start: int, stop: int) -> list[Any]:
+    """Absolute differences, then absolute sums, of the signed bytes `start` to `stop` of the codes."""
+    one, other = (tf.cast(tf.bitcast(codes[:, start:stop], tf.int8), tf.float32) for codes in (left, right))
+    return [tf.abs(one - other), tf.abs(one + other)]
+
+
+def export(network: ExactNetwork, card: ModelCard, folder: ModelFolder) -> ModelCard:
+    """Writes a version; it appears under its name only when it is whole. `served` is left as it is.
+
+    Args:
+        network: The trained, exact network.
+        card: What is known of it; the checksums of its files and the time are filled in here.
+        folder: Where the signal's models are.
+
+    Returns:
+        The card as written.
+
+    Raises:
+        BadInputError: A version of the same name is there; it may be in use.
+    """
+    target = folder.path(card.version)
+    if target.exists():
+        raise BadInputError(f"the version {card.version} is there already: {target}")
+    partial = target.with_name(f".{card.version}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    module = tf.Module()
+    module.score = pair_graph(network)
+    signature = module.score.get_concrete_function()
+    tf.saved_model.save(module, os.fspath(partial), signatures={SIGNATURE: signature})
+    complete = replace(
+        card,
+        bits=network.inputs.bits,
+        values=network.inputs.values,
+        xor=network.inputs.xor,
+        hidden=network.hidden,
+        parameters=network.parameters,
+        files_sha256=checksums(partial),
+        exported_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )
+    write_card(complete, partial)
+    partial.rename(target)
+    return complete

@@ -1,0 +1,1 @@
+"""Which pictures are near-duplicates by their geometry, as labels for training?"""

@@ -1,0 +1,295 @@
+"""Trains a classifier: candidates, a projection if asked for, networks, calibration, thresholds, export.
+
+    photographs (train) -> candidates of our own search -> neighbourhoods (Parquet) -> Adam, judged on val
+    best round          -> exact network -> calibration and thresholds on simulated streams (val) -> version's folder
+
+With a projection to learn, it is learnt together with a compact network. With a large network wanted, that starts from
+the compact one, widened, and the compact one is then distilled from it. Training never reads the test split (unless it
+is told to, for the last model); at the end it is streamed once, to report.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import BadInputError
+from core.types import Thresholds
+from scoring.card import ModelCard
+from scoring.features import PairInputs
+from scoring.model_folder import ModelFolder
+from scoring.tf_model import limit_threads
+from search.hashing.fitted_projection import FittedProjection, write_projection
+from search.hashing.score_codes import CodeSettings
+from training.candidates import RankedCandidates, rank_candidates
+from training.card_page import write_page
+from training.exact_network import ExactNetwork
+from training.export import export
+from training.fit import fit_network
+from training.fitted_network import FittedNetwork, widened
+from training.graph_scorer import graph_scorer
+from training.judging import Judged, ScoredPairs, judge_clusters, judge_pairs, score_pairs
+from training.label_pairs import with_labels
+from training.labelled import LabelledPhotos, data_sha256, keep_splits, move_test_to_train, read_photos
+from training.left_out import LeftOut, choose_on_left_out, left_out_metrics
+from training.neighbourhoods import Neighbourhoods
+from training.plots import draw_all
+from training.preparation import large_name, prepare
+from training.simulation import PairScorer
+from training.thresholds import calibrate, precision_curve
+from training.training_settings import COMPACT, FULL, LARGE, QUICK, Effort, NetworkSettings, TrainSettings
+from training.validation import Streams, choose_thresholds
+
+# isort: split
+import keras
+import tensorflow as tf
+
+__all__ = ["COMPACT", "FULL", "LARGE", "QUICK", "Effort", "NetworkSettings", "Progress", "TrainSettings", "train"]
+
+Progress = Callable[[float, str], None]
+"""Told the share that is done (0 to 1) and what is going on."""
+
+_Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]
+"""Rows, rows, whether they are copies."""
+
+_FEWEST_COPIES = 100
+"""Edits that a data set must have for its being left out to tell something."""
+
+
+def _silent(_share: float, _text: str) -> None:
+    return
+
+
+def train(settings: TrainSettings, progress: Progress = _silent) -> list[ModelCard]:
+    """Trains, calibrates and exports.
+
+    Returns:
+        The cards, as written beside the versions: of the compact network, then of the large one if it was wanted.
+
+    Raises:
+        BadInputError: The photographs cannot be read, lack a split, or are too few to train on; or the version is there
+            already (`training.preparation`).
+    """
+    version = prepare(settings)
+    limit_threads(settings.threads)
+    keras.utils.set_random_seed(settings.seed)
+    photos = read_photos(settings.photos, settings.terms.dimension, settings.code.dimension)
+    if settings.splits_of is not None:
+        photos = keep_splits(photos, settings.splits_of)
+    if settings.train_on_test:
+        photos = move_test_to_train(photos, settings.splits_of)
+    if settings.labels is not None:
+        photos = with_labels(photos, settings.labels)
+    for split in ("train", "val"):
+        if not (photos.split == split).any():
+            raise BadInputError(f"{settings.photos} has no image of the split {split!r}")
+    run = _Run(settings, photos, version, progress)
+    return run.cards(run.fit())
+
+
+class _Run:
+    """One training: what is made once and used by every step."""
+
+    def __init__(self, settings: TrainSettings, photos: LabelledPhotos, version: str, progress: Progress) -> None:
+        self._settings = settings
+        self._version = version
+        self._described = settings.describe()
+        self._photos = photos
+        self._told = progress
+        progress(0.0, "making terms, ranking candidates")
+        terms = settings.terms.build().terms(photos.search)
+        ranked = rank_candidates(terms, settings.terms.candidates, settings.terms.min_overlap)
+        self._streams = Streams(photos, terms, ranked, settings)
+        self._terms = terms
+
+    def fit(self) -> list[FittedNetwork]:
+        """The compact network, and the large one if it is wanted."""
+        settings = self._settings
+        rows = np.flatnonzero(self._photos.split == "train")
+        share = 0.5 if settings.large is not None else 0.85
+        compact = self._taught(rows, (0.0, share), self._learnt_values)
+        if settings.large is None:
+            return [compact]
+        inputs = PairInputs(settings.code.bits, compact.inputs.values, settings.large.xor or compact.inputs.xor)
+        wide = widened(compact, settings.large.hidden, inputs, settings.seed)
+        large = self._fitted(rows, settings.large, (0.5, 0.8), start=wide)
+        taught = self._fitted(rows, settings.compact, (0.8, 0.85), start=compact, teachers=[large])
+        return [taught, large]
+
+    @property
+    def _learnt_values(self) -> int:
+        """Of a projection that is to be learnt; 0: none is."""
+        settings = self._settings
+        if settings.fit_projection is None:
+            return 0
+        return settings.values * (2 if settings.code.search_dimension else 1)
+
+    def _taught(self, rows: NDArray[np.int64], span: tuple[float, float], values: int) -> FittedNetwork:
+        """The compact network; taught, if so wished, by several of its kind, from the first of which it goes on."""
+        compact, count = self._settings.compact, self._settings.effort.teachers
+        low, each = span[0], (span[1] - span[0]) / (count + 1)
+        spans = [(low + number * each, low + (number + 1) * each) for number in range(count + 1)]
+        teachers = [self._fitted(rows, compact, spans[number], values, number=number) for number in range(count)]
+        start = teachers[0] if teachers else None
+        return self._fitted(rows, compact, spans[-1], values, start=start, teachers=teachers)
+
+    def cards(self, fitted: list[FittedNetwork]) -> list[ModelCard]:
+        """Exports the networks, then writes the projection that they need; the compact one is served."""
+        settings, version = self._settings, self._version
+        projection = None if settings.fit_projection is None else fitted[0].projection
+        code = settings.code if projection is None else replace(settings.code, projection=projection)
+        left_out = self._left_out() if settings.leave_one_out else None
+        folder = ModelFolder(settings.model)
+        cards = []
+        for network, name in zip(fitted, (version, large_name(version)), strict=False):
+            cards.append(self._exported(network.exact(), code, left_out, name, folder, network.rounds))
+        if settings.fit_projection is not None and projection is not None:
+            write_projection(projection, settings.fit_projection)
+        if settings.serve:
+            folder.use(version)
+        self._told(1.0, f"wrote {version}")
+        return cards
+
+    def _exported(
+        self,
+        network: ExactNetwork,
+        code: CodeSettings,
+        left_out: list[LeftOut] | None,
+        version: str,
+        folder: ModelFolder,
+        rounds: int,
+    ) -> ModelCard:
+        settings = self._settings
+        coder = code.build()
+        codes = coder.codes(self._photos.score, self._photos.search)
+        left, right, is_copy = self._streams.validation_pairs()
+        calibration = calibrate(network.logits(codes[left], codes[right]), is_copy)
+        network = replace(network, calibration=calibration)
+        scorer = graph_scorer(network)
+        self._told(0.9, f"{version}: choosing thresholds on simulated streams")
+        accept = None if left_out is None else choose_on_left_out(left_out, settings.precision, settings.corpus_growth)
+        choice = choose_thresholds(self._streams, codes, scorer, settings, accept)
+        self._told(0.95, f"{version}: measuring the test split")
+        split, judged, pairs, measured = self._measured(codes, scorer, choice.thresholds)
+        metrics = {"rounds": float(rounds), **choice.metrics, **measured}
+        if left_out is not None:
+            metrics |= left_out_metrics(left_out, settings.precision, settings.corpus_growth)
+        card = ModelCard(
+            version=version,
+            bits=code.bits,
+            code_fingerprint=coder.fingerprint,
+            embedding_name=settings.embedding_name,
+            embedding_version=settings.embedding_version,
+            thresholds=choice.thresholds,
+            training_sha256=data_sha256(settings.photos),
+            training_settings=self._described,
+            metrics={name: round(value, 5) for name, value in sorted(metrics.items())},
+            judged={"split": split, "families": judged.by_family(), "datasets": judged.by_dataset()},
+            software=_software(),
+        )
+        card = export(network, card, folder)
+        place = folder.path(version)
+        pictures = draw_all(
+            pairs, judged.families, card.thresholds.accept, version, place, f"pairs of the split {split}"
+        )
+        write_page(card, judged, pictures, place)
+        return card
+
+    def _measured(
+        self, codes: NDArray[np.uint8], scorer: PairScorer, thresholds: Thresholds
+    ) -> tuple[str, Judged, ScoredPairs, dict[str, float]]:
+        """How the test images fare, streamed together with all others; without them how the pairs of val do."""
+        counted = self._streams.of("test")
+        pairs = score_pairs(counted, self._streams, codes, scorer)
+        if not pairs.is_copy.any():
+            left, right, is_copy = self._streams.validation_pairs()
+            pairs = ScoredPairs(left, right, is_copy, scorer(codes[left], codes[right]))
+            judged = judge_pairs(self._photos, self._streams.of("val"), pairs, thresholds.accept)
+            return "val", judged, pairs, {"val_calibration_error": judged.calibration_error}
+        judged = judge_pairs(self._photos, counted, pairs, thresholds.accept)
+        clusters = judge_clusters(self._photos, counted, self._streams, codes, scorer, thresholds, orders=1)
+        found = {
+            "average_precision": judged.average_precision,
+            "calibration_error": judged.calibration_error,
+            "precision_at_accept": judged.precision_at_accept,
+            "recall_at_accept": judged.recall_at_accept,
+            "recall_at_precision_0.99": judged.recall_at_precision,
+            **clusters,
+        }
+        return "test", judged, pairs, {f"test_{name}": value for name, value in found.items()}
+
+    def _left_out(self) -> list[LeftOut]:
+        """For each data set with copies, calibrated scores of its candidate pairs by a network that never saw it."""
+        photos, settings = self._photos, self._settings
+        copies = photos.dataset[~photos.is_photo]
+        names = [str(name) for name in np.unique(copies) if (copies == name).sum() >= _FEWEST_COPIES]
+        hidden = ~np.isin(photos.split, ["train", "val"])
+        found = []
+        # Half as long: the figures hardly change, and there are as many trainings as data sets.
+        shorter = replace(settings.effort, rounds=max(1, settings.effort.rounds // 2), teachers=0)
+        for number, name in enumerate(names):
+            rows = np.flatnonzero((photos.split == "train") & (photos.dataset != name))
+            left, right, is_copy = self._streams.validation_pairs()
+            seen = (photos.dataset[left] != name) & (photos.dataset[right] != name)
+            others = (left[seen], right[seen], is_copy[seen])
+            span = (0.85 + 0.05 * number / len(names), 0.85 + 0.05 * (number + 1) / len(names))
+            fitted = self._fitted(rows, settings.compact, span, self._learnt_values, effort=shorter, judged_on=others)
+            codes = replace(settings.code, projection=fitted.projection).build().codes(photos.score, photos.search)
+            network = fitted.exact()
+            calibration = calibrate(network.logits(codes[others[0]], codes[others[1]]), others[2])
+            scorer = graph_scorer(replace(network, calibration=calibration))
+            left, right, is_copy = self._streams.candidate_pairs(photos.dataset == name, hidden)
+            found.append(LeftOut(name, scorer(codes[left], codes[right]), is_copy))
+        return found
+
+    def _fitted(
+        self,
+        rows: NDArray[np.int64],
+        network: NetworkSettings,
+        span: tuple[float, float],
+        values: int = 0,
+        start: FittedNetwork | None = None,
+        teachers: Sequence[FittedNetwork] = (),
+        effort: Effort | None = None,
+        judged_on: _Pairs | None = None,
+        number: int = 0,
+    ) -> FittedNetwork:
+        settings, photos = self._settings, self._photos.where(rows)
+        ranked = self._ranked_within(rows)
+        neighbourhoods = Neighbourhoods(photos, ranked, network.look_alikes, settings.never_train)
+        low, high = span
+        return fit_network(
+            photos,
+            neighbourhoods,
+            settings.code,
+            network,
+            effort or settings.effort,
+            lambda found, projection: self._average_precision(found, projection, judged_on),
+            seed=settings.seed + number,
+            values=values,
+            start=start,
+            teachers=teachers,
+            told=lambda share, text: self._told(low + share * (high - low), text),
+        )
+
+    def _ranked_within(self, rows: NDArray[np.int64]) -> RankedCandidates:
+        """The candidates of some images among themselves."""
+        terms = self._settings.terms
+        return rank_candidates(self._terms[rows], terms.candidates, terms.min_overlap)
+
+    def _average_precision(
+        self, network: ExactNetwork, projection: FittedProjection | None, pairs: _Pairs | None
+    ) -> float:
+        coder = replace(self._settings.code, projection=projection).build()
+        codes = coder.codes(self._photos.score, self._photos.search)
+        left, right, is_copy = pairs or self._streams.validation_pairs()
+        return precision_curve(graph_scorer(network)(codes[left], codes[right]), is_copy).average_precision
+
+
+def _software() -> dict[str, str]:
+    python = ".".join(map(str, sys.version_info[:3]))
+    return {"python": python, "numpy": np.__version__, "tensorflow": tf.__version__, "keras": keras.__version__}

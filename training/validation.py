@@ -1,0 +1,195 @@
+"""Choosing thresholds on simulated streams of the validation images.
+
+The validation images are streamed together with the training images, as a service meets new images among old ones.
+Only pairs and images of the validation split count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.types import Thresholds
+from search.hashing.terms import TermSettings
+from training.candidates import RankedCandidates, rank_candidates
+from training.evaluation import ClusterQuality, evaluate_clusters
+from training.labelled import LabelledPhotos
+from training.simulation import PairScorer, SimulatedStream
+from training.thresholds import PrecisionCurve, choose_accept, precision_curve
+from training.training_settings import TrainSettings
+
+__all__ = ["Streams", "ThresholdChoice", "choose_thresholds"]
+
+_LEVELS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
+"""Precisions (over pairs) whose thresholds are tried for heads and adopting."""
+
+_NEARLY = 0.002
+"""So much F1 is given up for a stricter threshold: corpora in service are larger and mistakes more frequent."""
+
+
+class StreamSettings(Protocol):
+    """What streams must know."""
+
+    @property
+    def terms(self) -> TermSettings:
+        """Of the search."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of the orders."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdChoice:
+    """The thresholds, and what they give on the validation images."""
+
+    thresholds: Thresholds
+    metrics: dict[str, float]
+
+
+_MOST_PAGES = 5
+"""Pages of candidates that the rule may ask for: the first and four more."""
+
+
+class Streams:
+    """The labelled photographs as streams in several random orders."""
+
+    def __init__(
+        self, photos: LabelledPhotos, terms: NDArray[np.uint32], ranked: RankedCandidates, settings: StreamSettings
+    ) -> None:
+        """Takes all photographs with their terms and candidates, in the same order."""
+        self._photos = photos
+        self._terms = terms
+        self._ranked = ranked
+        self._settings = settings
+        self._validation = self.candidate_pairs(photos.split == "val", ~np.isin(photos.split, ["train", "val"]))
+
+    def validation_pairs(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """Candidate pairs with a validation image and no test image, each once: rows, rows, whether they are copies."""
+        return self._validation
+
+    def candidate_pairs(
+        self, counted: NDArray[np.bool_], hidden: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """Candidate pairs with a counted image and no hidden one in them, each once; less those that are unclear."""
+        pairs = np.stack([self._ranked.images, self._ranked.others], axis=1)
+        mask = counted[pairs].any(axis=1)
+        if hidden is not None:
+            mask &= ~hidden[pairs].any(axis=1)
+        left, right = np.unique(np.sort(pairs[mask], axis=1), axis=0).T
+        clear = ~self._photos.unclear(left, right)
+        return left[clear], right[clear], self._is_copy(left[clear], right[clear])
+
+    def of(self, split: str) -> NDArray[np.bool_]:
+        """Which images are of a split."""
+        mask: NDArray[np.bool_] = self._photos.split == split
+        return mask
+
+    def orders(self, splits: Iterable[str], count: int) -> list[NDArray[np.int64]]:
+        """Random orders of the images of some splits, always the same ones."""
+        rows = np.flatnonzero(np.isin(self._photos.split, list(splits)))
+        return [np.random.RandomState([self._settings.seed, number]).permutation(rows) for number in range(count)]
+
+    def stream(self, order: NDArray[np.int64], codes: NDArray[np.uint8], scorer: PairScorer) -> SimulatedStream:
+        """One order as a stream of images with these codes."""
+        terms = self._settings.terms
+        most = _MOST_PAGES * terms.candidates
+        ranked = rank_candidates(self._terms[order], most, terms.min_overlap, earlier_only=True)
+        ids = self._photos.image_id[order].tolist()
+        return SimulatedStream(ids, codes[order], ranked, terms.candidates, scorer)
+
+    def pair_curve(self, stream: SimulatedStream, order: NDArray[np.int64], split: str) -> PrecisionCurve:
+        """Precision and recall over what the searches of one stream returned."""
+        left, right = order[stream.pairs[:, 0]], order[stream.pairs[:, 1]]
+        photos = self._photos
+        counted = (photos.split[left] == split) | (photos.split[right] == split)
+        counted &= ~photos.unclear(left, right)
+        return precision_curve(stream.scores[counted], self._is_copy(left, right)[counted])
+
+    def quality(self, order: NDArray[np.int64], heads: list[str], counted: NDArray[np.bool_]) -> ClusterQuality:
+        """The clusters that a stream gave, over the counted images (a mask over all photographs)."""
+        groups, ignored = self._photos.group_id[order], self._photos.ignore_group[order]
+        return evaluate_clusters(heads, groups.tolist(), ignored.tolist(), counted[order])
+
+    def _is_copy(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.bool_]:
+        same: NDArray[np.bool_] = self._photos.group_id[left] == self._photos.group_id[right]
+        return same
+
+
+def choose_thresholds(
+    streams: Streams,
+    codes: NDArray[np.uint8],
+    scorer: PairScorer,
+    settings: TrainSettings,
+    chosen: tuple[float, float] | None = None,
+) -> ThresholdChoice:
+    """All three thresholds, on validation images.
+
+    `accept` comes from pairs (`training.thresholds.choose_accept`), or is `chosen`, with its bound. Then
+    `head_accept`, then `adopt`, each from whole clusters: of the thresholds that stand for some precisions over pairs,
+    the best self-excluded BCubed F1 (mean over the orders) whose BCubed precision reaches `cluster_precision`; the
+    strictest that comes within `_NEARLY` of
+    it. If none is precise enough, the most precise.
+    """
+    orders = streams.orders(["train", "val"], settings.orders)
+    runs = [(order, streams.stream(order, codes, scorer)) for order in orders]
+    curve = streams.pair_curve(runs[0][1], runs[0][0], "val")
+    accept, bound = chosen or choose_accept(curve, settings.precision, settings.corpus_growth)
+    levels = _levels(curve, accept)
+
+    def tried(head_accept: float, adopt: float) -> _Trial:
+        thresholds = Thresholds(accept, head_accept, adopt)
+        found = [streams.quality(order, stream.heads(thresholds), streams.of("val")).bcubed for order, stream in runs]
+        precision, recall, f1 = np.mean([[one.precision, one.recall, one.f1] for one in found], axis=0)
+        return _Trial(thresholds, float(precision), float(recall), float(f1))
+
+    best = _best([tried(level, accept) for level in levels if level <= accept], settings.cluster_precision)
+    head_accept = best.thresholds.head_accept
+    # Adopted images must keep the bound on drift too: never less than `head_accept`.
+    best = _best([tried(head_accept, level) for level in levels if level >= head_accept], settings.cluster_precision)
+    precision, recall = curve.at(accept)
+    metrics = {
+        "val_average_precision": curve.average_precision,
+        "val_precision_at_accept": precision,
+        "val_precision_at_accept_lower_bound": bound,
+        "val_recall_at_accept": recall,
+        "val_bcubed_precision": best.precision,
+        "val_bcubed_recall": best.recall,
+        "val_bcubed_f1": best.f1,
+    }
+    return ThresholdChoice(best.thresholds, metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """Thresholds with their BCubed quality."""
+
+    thresholds: Thresholds
+    precision: float
+    recall: float
+    f1: float
+
+
+def _best(trials: list[_Trial], precision: float) -> _Trial:
+    """The choice of `choose_thresholds` among trials that come with ascending thresholds."""
+    precise = [trial for trial in trials if trial.precision >= precision]
+    if not precise:
+        return max(trials, key=lambda trial: trial.precision)
+    enough = max(trial.f1 for trial in precise) - _NEARLY
+    return [trial for trial in precise if trial.f1 >= enough][-1]
+
+
+def _levels(curve: PrecisionCurve, accept: float) -> list[float]:
+    """The thresholds, ascending, that stand for the precisions of `_LEVELS`, and `accept`."""
+    levels = {accept}
+    for wanted in _LEVELS:
+        reached = np.flatnonzero(curve.precision >= wanted)
+        if len(reached):
+            levels.add(float(curve.threshold[reached[-1]]))
+    return sorted(levels)
