@@ -2,7 +2,7 @@
 
 A search server of its own is filled with noisy copies of the sample's photographs. Then the stream sends batches at a
 steady rate, three times: alone; while others flood the server as if there were no classes of callers (they say that
-they are the stream); while the same flood comes as people and shadow traffic. Latency of the stream's calls, and what
+they are the stream); while the same flood comes as interactive and shadow traffic. Latency of the stream's calls, and what
 the flood gets done meanwhile.
 
     python -m benchmarks.callers                                                      what `make bench-callers` runs
@@ -83,7 +83,7 @@ def serve(folder: str) -> None:
 
 
 def flood(caller: Caller, vectors: list[bytes], done: Any, over: Any) -> None:
-    """Searches without a pause until it is over; who is turned away comes again when it is told to."""
+    """Searches without a pause until it is over; who is rejected comes again when it is told to."""
     queries = [pb.SearchQuery(vector=pb.Vector(element_type=FLOAT16, data=each)) for each in vectors]
     with closing(client(caller)) as search:
         while not over.is_set():
@@ -171,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     phases: dict[str, list[Caller]] = {
         "the stream alone": [],
         "flood without classes": [Caller.STREAM] * FLOODERS,
-        "flood as people and shadow": [Caller.PEOPLE, Caller.SHADOW] * (FLOODERS // 2),
+        "flood as interactive and shadow": [Caller.INTERACTIVE, Caller.SHADOW] * (FLOODERS // 2),
     }
     results = {}
     with tempfile.TemporaryDirectory() as folder, server(Path(folder) / "index") as stream:

@@ -12,7 +12,7 @@ from clustering.rule import matches
 from core.errors import BadInputError
 from core.types import Candidate, Decision, ImageId, Lookup, Match, Thresholds, Versions
 
-__all__ = ["Arrival", "More", "MoreNeed", "PairNeed", "Ports", "pair_need"]
+__all__ = ["Arrival", "Backend", "More", "MoreNeed", "PairNeed", "pair_need"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Arrival:
     score_vector: bytes
     created_at_ms: int
     arrived_at_ms: int
-    cut: bool = False
+    truncated: bool = False
     """The search reached the bound on its work. It is the same on every page: terms and place decide it."""
 
     def __post_init__(self) -> None:
@@ -110,11 +110,11 @@ class More:
     exhausted: bool
 
 
-class Ports(Protocol):
+class Backend(Protocol):
     """What the assignment may ask of the servers. Every method may raise `core.errors.ServiceError`."""
 
     def look_up(self, ids: Collection[ImageId]) -> Lookup:
-        """The standings of these images and their clusters, all as of one moment."""
+        """The memberships of these images and their clusters, all as of one moment."""
         ...
 
     def score(self, pairs: Sequence[PairNeed]) -> Mapping[PairNeed, float]:

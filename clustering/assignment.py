@@ -12,19 +12,19 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from clustering.arrivals import Arrival, More, MoreNeed, PairNeed, Ports, pair_need
+from clustering.arrivals import Arrival, Backend, More, MoreNeed, PairNeed, pair_need
 from clustering.planning import Knowledge, Plan, plan
 from core.errors import BadInputError, FaultError, LogGapError, StaleError, UnavailableError
 from core.types import ImageId, Lookup
 
 __all__ = [
     "Arrival",
+    "Backend",
     "Knowledge",
     "More",
     "MoreNeed",
     "PairNeed",
     "Plan",
-    "Ports",
     "assign",
     "pair_need",
     "plan",
@@ -34,7 +34,7 @@ STALE_TRIES = 20
 """How many writes of one batch may lose against others before the batch waits."""
 
 
-def assign(arrivals: Sequence[Arrival], ports: Ports, now_ms: int, rounds: int = 5) -> int:
+def assign(arrivals: Sequence[Arrival], ports: Backend, now_ms: int, rounds: int = 5) -> int:
     """Settles a batch, or a front part of it.
 
     Args:
@@ -85,7 +85,7 @@ class _Gathered:
 
 
 def _decide(
-    arrivals: Sequence[Arrival], gathered: _Gathered, ports: Ports, now_ms: int, rounds: int
+    arrivals: Sequence[Arrival], gathered: _Gathered, ports: Backend, now_ms: int, rounds: int
 ) -> tuple[Sequence[Arrival], Plan, Lookup]:
     """Plans and fetches until there are decisions to write: what is not committed yet, its plan, the look-up used."""
     round_number = 0
@@ -99,14 +99,14 @@ def _decide(
         round_number += 1
 
 
-def _look_up(arrivals: Sequence[Arrival], gathered: _Gathered, ports: Ports) -> Lookup:
-    """One look-up of all ids that are known to matter, so that all standings are of one moment."""
+def _look_up(arrivals: Sequence[Arrival], gathered: _Gathered, ports: Backend) -> Lookup:
+    """One look-up of all ids that are known to matter, so that all memberships are of one moment."""
     gathered.ids |= plan(arrivals, Knowledge(), 0).ids
     gathered.lookup = ports.look_up(gathered.ids)
     return gathered.lookup
 
 
-def _fetch(planned: Plan, pending: Sequence[Arrival], gathered: _Gathered, ports: Ports) -> None:
+def _fetch(planned: Plan, pending: Sequence[Arrival], gathered: _Gathered, ports: Backend) -> None:
     """Fetches all that the plan lacks, and at once the scores of the further candidates that this brings."""
     pairs = dict.fromkeys(planned.pairs)
     if planned.more:

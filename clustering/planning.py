@@ -179,7 +179,7 @@ class _Planner:
             created_at_ms=arrival.created_at_ms,
             arrived_at_ms=arrival.arrived_at_ms,
             decided_at_ms=self._now_ms,
-            cut=arrival.cut,
+            truncated=arrival.truncated,
         )
 
     def _swallowed(self, arrival: Arrival, outcome: Outcome, place: int) -> Decision:

@@ -63,7 +63,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the rule says: the image's own move, then those of the lone heads that follow it."""
+    """What the rule says: the image's own move, then those of the singletons that follow it."""
 
     moves: tuple[Move, ...]
     complete: bool
@@ -151,7 +151,7 @@ def _head_score(subject: Subject, placed: Placed, score: PairScore) -> float | N
 
 
 def _adopted(subject: Subject, placed: Sequence[Placed], chosen: Cluster, score: PairScore) -> tuple[list[Move], bool]:
-    """The moves of the lone heads that follow the image to its head, and whether all scores for them were known."""
+    """The moves of the singletons that follow the image to its head, and whether all scores for them were known."""
     moves: list[Move] = []
     all_known = True
     for one in placed:

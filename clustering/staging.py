@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from core.errors import MismatchError
-from core.types import Cluster, Decision, ImageId, Lookup, Move, Standing
+from core.types import Cluster, Decision, ImageId, Lookup, Membership, Move
 
 __all__ = ["StagedLookup"]
 
@@ -15,12 +15,12 @@ class StagedLookup:
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
-        self._standings: dict[ImageId, Standing] = {}
+        self._standings: dict[ImageId, Membership] = {}
         self._clusters: dict[ImageId, Cluster | None] = {}
 
-    def standing(self, image_id: ImageId) -> Standing | None:
+    def standing(self, image_id: ImageId) -> Membership | None:
         """Where an image stands; None when it is unknown."""
-        return self._standings.get(image_id) or self._lookup.standings.get(image_id)
+        return self._standings.get(image_id) or self._lookup.memberships.get(image_id)
 
     def cluster(self, head: ImageId) -> Cluster:
         """The cluster of a head.
@@ -41,7 +41,7 @@ class StagedLookup:
         for move in decision.moves:
             self._move(move, decision)
             if move.image_id == decision.image_id:
-                standing = Standing(move.image_id, decision.version, decision.place, move.new_head)
+                standing = Membership(move.image_id, decision.version, decision.place, move.new_head)
             else:
                 standing = self._known(move.image_id)._replace(head=move.new_head)
             self._standings[move.image_id] = standing
@@ -59,7 +59,7 @@ class StagedLookup:
             joined = self.cluster(new_head)
             self._clusters[new_head] = replace(joined, count=joined.count + 1)
 
-    def _known(self, image_id: ImageId) -> Standing:
+    def _known(self, image_id: ImageId) -> Membership:
         standing = self.standing(image_id)
         if standing is None:
             raise MismatchError(f"the image {image_id!r} moves, but storage does not know it")

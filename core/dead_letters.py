@@ -8,7 +8,7 @@ A dead letter is one JSON object, UTF-8:
                     where the record lay in Kafka and its timestamp
     payload         the record's bytes in base64, at most the first 64 kB of a record that was never valid
     payload_bytes   how long the record was
-    truncated       whether `payload` is only its beginning; such a letter cannot be replayed
+    truncated       whether `payload` is only its beginning; such a dead letter cannot be replayed
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def dead_letter(
     """
     whole = payload or b""
     kept = whole if limit_bytes is None else whole[:limit_bytes]
-    letter = {
+    dead = {
         "reason": bad.reason.value,
         "detail": bad.detail,
         "topic": source.topic,
@@ -123,7 +123,7 @@ def dead_letter(
         "payload_bytes": len(whole),
         "truncated": len(kept) < len(whole),
     }
-    return json.dumps(letter, separators=(",", ":")).encode("ascii")
+    return json.dumps(dead, separators=(",", ":")).encode("ascii")
 
 
 def parse_dead_letter(raw: bytes) -> DeadLetter:
@@ -136,14 +136,14 @@ def parse_dead_letter(raw: bytes) -> DeadLetter:
         fields = json.loads(raw)
         if not isinstance(fields, dict):
             raise BadInputError("a dead letter is a JSON object")
-        return _letter(fields)
+        return _from_fields(fields)
     except BadInputError:
         raise
     except (ValueError, KeyError, RecursionError) as error:
         raise BadInputError(f"not a dead letter: {type(error).__name__}: {error}") from error
 
 
-def _letter(fields: dict[str, Any]) -> DeadLetter:
+def _from_fields(fields: dict[str, Any]) -> DeadLetter:
     payload = _payload(_text(fields, "payload"))
     length, truncated = _number(fields, "payload_bytes"), fields["truncated"]
     if not isinstance(truncated, bool):

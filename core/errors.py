@@ -7,7 +7,7 @@
     ├── DeniedError          the call needs the token of the settings: nothing was done
     └── ServiceError         a call to a server did not succeed
         ├── UnavailableError     it is down, too slow, or its disk is full: wait and call again, for ever
-        │   └── BusyError            it turns calls away to keep its promises to others: wait as long as it says
+        │   └── BusyError            it rejects calls to keep its promises to others: wait as long as it says
         ├── FaultError           it failed on this very call (INTERNAL): call again, suspect the input after some tries
         ├── RefusedError         it refuses one item (INVALID_ARGUMENT): set that item apart
         ├── LogGapError          the offsets do not continue what it has (OUT_OF_RANGE): start again at its position
@@ -52,7 +52,7 @@ class UnavailableError(ServiceError):
 
 
 class BusyError(UnavailableError):
-    """The server turns the call away, so that others are served: come again after `retry_after_s` seconds."""
+    """The server rejects the call, so that others are served: come again after `retry_after_s` seconds."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message, retry_after_s)

@@ -1,4 +1,4 @@
-"""What our gRPC servers and their clients have in common: limits, errors, boot id, health, metrics page, graceful stop.
+"""What our gRPC servers and clients share: limits, errors, instance id, health, metrics page, graceful stop.
 
 Servicer methods raise errors of `core.errors`; an interceptor turns each into a status code with trailing metadata,
 and `RpcClient` turns that back into the same error:
@@ -12,8 +12,8 @@ and `RpcClient` turns that back into the same error:
     MismatchError, NeardupError   FAILED_PRECONDITION
     anything else                 INTERNAL (logged with its traceback)
 
-Every answer, good or bad, carries the `boot-id` of the server process as initial metadata: a caller whose call broke
-off can tell a server that was merely slow from one that died and came back.
+Every answer, good or bad, carries the `instance-id` of the server process as initial metadata: a caller whose call
+broke off can tell a server that was merely slow from one that died and came back.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ __all__ = ["CALLER", "TOKEN", "Listen", "RpcClient", "RpcServer", "metadata_of"]
 
 log = logging.getLogger(__name__)
 
-BOOT_ID = "boot-id"
+INSTANCE_ID = "instance-id"
 """Initial metadata: a random id of the server process."""
 
 CALLER = "caller"
@@ -116,10 +116,10 @@ def _refuse(context: grpc.ServicerContext, error: BaseException) -> NoReturn:
 
 
 class _Edge(grpc.ServerInterceptor):  # type: ignore[misc, type-arg, unused-ignore]
-    """Sends the boot id and maps errors, around every method."""
+    """Sends the instance id and maps errors, around every method."""
 
-    def __init__(self, boot_id: str) -> None:
-        self._metadata = ((BOOT_ID, boot_id),)
+    def __init__(self, instance_id: str) -> None:
+        self._metadata = ((INSTANCE_ID, instance_id),)
 
     def intercept_service(
         self,
@@ -188,12 +188,12 @@ class RpcServer:
             register: Adds the servicer to the server that it is given.
             registry: What the metrics page shows.
         """
-        self.boot_id = uuid.uuid4().hex
+        self.instance_id = uuid.uuid4().hex
         self._name = name
         self._listen = listen
         self._server = grpc.server(
             ThreadPoolExecutor(listen.workers, thread_name_prefix=name),
-            interceptors=[_Edge(self.boot_id)],
+            interceptors=[_Edge(self.instance_id)],
             options=[*_message_limits(listen.max_message_bytes), ("grpc.so_reuseport", 0)],
             maximum_concurrent_rpcs=listen.max_calls,
         )
@@ -245,7 +245,7 @@ class RpcClient:
         """Opens the channel; the server need not be up. `metadata` goes with every call."""
         self.address = address
         self._metadata = tuple(metadata)
-        self.boot_id: str | None = None
+        self.instance_id: str | None = None
         """Of the server process that answered last."""
         self._deadline_s = deadline_s
         self.channel = grpc.insecure_channel(
@@ -281,8 +281,8 @@ class RpcClient:
 
     def _note_boot(self, call: Any) -> None:
         for key, value in call.initial_metadata() or ():
-            if key == BOOT_ID:
-                self.boot_id = value
+            if key == INSTANCE_ID:
+                self.instance_id = value
 
 
 def translate(error: Any, address: str) -> NeardupError:

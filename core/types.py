@@ -1,4 +1,4 @@
-"""The records that travel between the parts: ids, positions in the order, candidates, standings and decisions.
+"""The records that travel between the parts: ids, positions in the order, candidates, memberships and decisions.
 
 Everything here is frozen and plain: named tuples where a batch makes thousands (they are made five times faster than
 frozen dataclasses), dataclasses elsewhere. The module imports nothing of ours, so that search, storage and
@@ -76,7 +76,7 @@ class Match(NamedTuple):
     score: float
 
 
-class Standing(NamedTuple):
+class Membership(NamedTuple):
     """Where storage says an image stands."""
 
     image_id: ImageId
@@ -91,20 +91,20 @@ class Cluster:
 
     head: ImageId
     count: int
-    """Members, the head included; 1 is a lone head."""
+    """Members, the head included; 1 is a singleton."""
     founding_code: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A consistent answer of storage: standings and clusters as of one offset and one override revision.
+    """A consistent answer of storage: memberships and clusters as of one offset and one override revision.
 
     `clusters` holds an entry for the head of every standing. Unknown images are absent.
     """
 
     position: LogPosition
     revision: int
-    standings: Mapping[ImageId, Standing] = field(default_factory=dict)
+    memberships: Mapping[ImageId, Membership] = field(default_factory=dict)
     clusters: Mapping[ImageId, Cluster] = field(default_factory=dict)
 
 
@@ -113,9 +113,9 @@ class Outcome(StrEnum):
 
     DECIDED = "decided"
     DUPLICATE = "duplicate"
-    """The same image version was placed before: swallowed, counted."""
+    """The same image version was placed before: ignored, counted."""
     SUPERSEDED = "superseded"
-    """A version below the one already placed: swallowed, counted."""
+    """A version below the one already placed: ignored, counted."""
     UNREADABLE = "unreadable"
     """A record that names no image (its id is empty here): it lies in the dead letters, the order goes on behind it."""
 
@@ -128,7 +128,7 @@ class Cause(StrEnum):
     MATCHED = "matched"
     """It joined the head of the match named beside it."""
     ADOPTED = "adopted"
-    """It was a lone head and moved when a later image joined its match (law 6)."""
+    """It was a singleton and moved when a later image joined its match (law 6)."""
     KEPT = "kept"
     """A new version of a head that has members: it stays the cluster's name."""
     UNSCORED = "unscored"
@@ -159,7 +159,7 @@ class Move:
 class Decision:
     """What one record of the order does to storage: all of it or nothing.
 
-    `moves[0]` is the image's own move; the lone heads that it makes move follow. A swallowed record has no moves and
+    `moves[0]` is the image's own move; the singletons that it makes move follow. A ignored record has no moves and
     no vectors, it only advances the position. Vectors are the little-endian bytes of the notification.
     Times are milliseconds since the epoch.
     """
@@ -178,5 +178,5 @@ class Decision:
     created_at_ms: int = 0
     arrived_at_ms: int = 0
     decided_at_ms: int = 0
-    cut: bool = False
+    truncated: bool = False
     """The search reached the bound on its work: younger images of long posting lists were no candidates."""

@@ -11,10 +11,10 @@ from pyflink.datastream import RuntimeContext
 from clustering.assignment import assign
 from core.dead_letters import BadRecord, Reason
 from core.types import Cause, Decision, Outcome
-from operators.assign_backend import ClientPorts
+from operators.assign_backend import GrpcBackend
 from operators.batcher import BatchPolicy
 from operators.clients import Scorer, Search, Storage, open_scorer, open_search, open_storage
-from operators.commit_reporter import Releases
+from operators.commit_reporter import CommitReporter
 from operators.in_flight_pb2 import InFlight
 from operators.metrics import StepMetrics, VerdictMetrics
 from operators.micro_batch import MicroBatchFunction
@@ -26,14 +26,14 @@ from operators.unscored import hide, mark_unscored
 __all__ = ["AssignFunction", "AssignStep"]
 
 
-class Verdicts(Protocol):
+class VerdictObserver(Protocol):
     """Who is told what was written: `operators.metrics.VerdictMetrics`."""
 
     def verdict(self, cause: Cause) -> None:
         """An image moved to a head."""
         ...
 
-    def swallowed(self, outcome: Outcome) -> None:
+    def ignored(self, outcome: Outcome) -> None:
         """A record only advanced the position."""
         ...
 
@@ -52,7 +52,7 @@ class AssignStep(Step[bytes]):
         storage: Storage,
         log_id: str,
         joined_topic: str,
-        verdicts: Verdicts,
+        verdicts: VerdictObserver,
         unscored: Callable[[Reason], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -74,8 +74,8 @@ class AssignStep(Step[bytes]):
         self._verdicts = verdicts
         self._unscored = unscored
         self._clock = clock
-        self._releases = Releases(search, log_id)
-        self._ports = ClientPorts(search, scorer, storage, log_id, self._written)
+        self._releases = CommitReporter(search, log_id)
+        self._ports = GrpcBackend(search, scorer, storage, log_id, self._written)
 
     def offset(self, item: bytes) -> int:
         """Where the record lies in `joined`."""
@@ -93,10 +93,10 @@ class AssignStep(Step[bytes]):
         """The image becomes its own head, hidden from later ones."""
         one = InFlight.FromString(item)
         hide(self._search, one)
-        letter = mark_unscored(one, bad, self._joined_topic)
+        dead_letter = mark_unscored(one, bad, self._joined_topic)
         self._assign([one])
         self._unscored(bad.reason)
-        return Done(1, [letter])
+        return Done(1, [dead_letter])
 
     def _assign(self, batch: Sequence[InFlight]) -> int:
         return assign([arrival(one) for one in batch], self._ports, self._now_ms())
@@ -108,7 +108,7 @@ class AssignStep(Step[bytes]):
         now_ms = self._now_ms()
         for decision in decisions:
             if decision.outcome is not Outcome.DECIDED:
-                self._verdicts.swallowed(decision.outcome)
+                self._verdicts.ignored(decision.outcome)
             for move in decision.moves:
                 self._verdicts.verdict(move.cause)
         decided = [each for each in decisions if each.outcome is Outcome.DECIDED and each.arrived_at_ms]

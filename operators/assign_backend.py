@@ -13,14 +13,14 @@ from operators.responses import candidates, scores
 from scoring.serving.scorer_pb2 import PairBlock
 from search.serving.search_pb2 import MoreQuery
 
-__all__ = ["MAX_PAIRS", "ClientPorts"]
+__all__ = ["MAX_PAIRS", "GrpcBackend"]
 
 MAX_PAIRS = 8_192
 """Pairs of one call to the scorer (a batch of 64 images has 6,400); more are asked for in several."""
 
 
-class ClientPorts:
-    """Implements `clustering.assignment.Ports`."""
+class GrpcBackend:
+    """Implements `clustering.assignment.Backend`."""
 
     def __init__(
         self,

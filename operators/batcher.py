@@ -6,16 +6,16 @@ Time is milliseconds and comes in as an argument. One life of a batch:
     pending --max_items or a delay--> tried --settled--> gone
                                             |
         unavailable                         +-> backoff, a sign of life, tried again: for ever
-        fault, or the server's boot id      |
-        changed since an unavailable call   +-> a strike; `strikes` of them halve the batch, or set a lone item apart
+        fault, or the server's instance id  |
+        changed since an unavailable call   +-> counted; `max_faults` of them halve the batch, or set a lone item apart
         refused                             +-> the named item is set apart at once; unnamed: the batch is halved
 
 Halving keeps the order: the first half is tried, then the second, each halved again when it fails in its turn; items
 behind the halved batch wait until it is settled. An item that was set apart is tried alone, in its place in the order,
 by another way of handling it (`Attempt.reason` says so); while that does not succeed, it is waited for.
 
-A call that a living server cannot answer in time, or not at that size, is no strike: the same boot id answers again.
-`strikes` such calls make the batch smaller too, but a lone item is never set apart for it.
+A call that a living server cannot answer in time, or not at that size, is not counted: the same instance id answers
+again. `max_faults` such calls make the batch smaller too, but a lone item is never set apart for it.
 
 While servers are busy their calls take longer, and the first item waits longer for others: a call for many costs
 little more than a call for few.
@@ -31,10 +31,10 @@ from dataclasses import dataclass, field
 from core.dead_letters import BadRecord, Reason
 from core.errors import SettingsError
 
-__all__ = ["Attempt", "BatchPolicy", "Batcher", "BootIds", "Progress"]
+__all__ = ["Attempt", "BatchPolicy", "Batcher", "InstanceIds", "Progress"]
 
-BootIds = tuple[str | None, ...]
-"""The boot id of each server that a batch is sent to; None for one that has not answered yet."""
+InstanceIds = tuple[str | None, ...]
+"""The instance id of each server that a batch is sent to; None for one that has not answered yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +52,17 @@ class BatchPolicy:
     """It waits as long as the last call took, if that is longer than `max_delay_ms`, but at most so long."""
     max_bytes: int = 8_388_608
     """A batch is cut before the item that would exceed it (a single item always goes)."""
-    hold_ms: int = 20
+    throttle_ms: int = 20
     """How long is held back, for each item that comes, while the last call has failed."""
     backoff_first_ms: int = 50
     backoff_max_ms: int = 2_000
-    strikes: int = 5
+    max_faults: int = 5
 
     def __post_init__(self) -> None:
-        for name in ("max_items", "max_bytes", "backoff_first_ms", "strikes"):
+        for name in ("max_items", "max_bytes", "backoff_first_ms", "max_faults"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} must be at least 1, is {getattr(self, name)}")
-        for name in ("max_delay_ms", "busy_delay_ms", "hold_ms"):
+        for name in ("max_delay_ms", "busy_delay_ms", "throttle_ms"):
             if getattr(self, name) < 0:
                 raise SettingsError(f"{name} must not be negative, is {getattr(self, name)}")
         if self.backoff_first_ms > self.backoff_max_ms:
@@ -98,7 +98,7 @@ class Progress:
 
     head: int = 0
     tail: int = 0
-    strikes: int = 0
+    faults: int = 0
     """Against the batch at the head."""
     misses: int = 0
     """Calls for it that a living server did not answer."""
@@ -116,11 +116,11 @@ class Batcher:
         resumed = progress or Progress()
         self._policy = policy
         self._head, self._tail = resumed.head, resumed.tail
-        self._strikes, self._misses = resumed.strikes, resumed.misses
+        self._faults, self._misses = resumed.faults, resumed.misses
         self._ends = list(resumed.ends)
         self._apart = dict(resumed.apart)
         self._failures = 0
-        self._doubted: tuple[Attempt, BootIds] | None = None
+        self._doubted: tuple[Attempt, InstanceIds] | None = None
         self._due_ms: int | None = now_ms if self.pending else None
         self._delay_ms = policy.max_delay_ms
 
@@ -145,9 +145,9 @@ class Batcher:
         return self._doubted is not None
 
     @property
-    def hold_ms(self) -> int:
+    def throttle_ms(self) -> int:
         """How long the next element is to be held back, for each item that it brings."""
-        return self._policy.hold_ms if self.failing else 0
+        return self._policy.throttle_ms if self.failing else 0
 
     @property
     def wake_ms(self) -> int | None:
@@ -156,7 +156,7 @@ class Batcher:
 
     def progress(self) -> Progress:
         """What to keep."""
-        return Progress(self._head, self._tail, self._strikes, self._misses, tuple(self._ends), dict(self._apart))
+        return Progress(self._head, self._tail, self._faults, self._misses, tuple(self._ends), dict(self._apart))
 
     def add(self, now_ms: int, count: int = 1) -> int:
         """Takes one or more items; returns the sequence number of the first."""
@@ -187,7 +187,7 @@ class Batcher:
         self._apart = {at: reason for at, reason in self._apart.items() if at >= self._head}
         while self._ends and self._ends[-1] <= self._head:
             self._ends.pop()
-        self._strikes = self._misses = self._failures = 0
+        self._faults = self._misses = self._failures = 0
         self._doubted = None
         self._due_ms = now_ms if self.pending else None
 
@@ -204,20 +204,20 @@ class Batcher:
         """The server failed on this very call."""
         self.waits(now_ms)
         if attempt.reason is None:
-            self._strike(attempt, detail, now_ms)
+            self._count_fault(attempt, detail, now_ms)
 
-    def unavailable(self, attempt: Attempt, boots: BootIds, now_ms: int, retry_after_ms: int = 0) -> None:
+    def unavailable(self, attempt: Attempt, instances: InstanceIds, now_ms: int, retry_after_ms: int = 0) -> None:
         """No answer, or a plea to wait: whose fault it was is known when the servers answer again.
 
         Args:
             attempt: What was tried.
-            boots: The servers' boot ids as they were known before the call.
+            instances: The servers' instance ids as they were known before the call.
             now_ms: The time.
             retry_after_ms: How long the server asked to be left alone.
         """
         self.waits(now_ms, retry_after_ms)
         if self._doubted is None and attempt.reason is None:
-            self._doubted = (attempt, boots)
+            self._doubted = (attempt, instances)
 
     def waits(self, now_ms: int, retry_after_ms: int = 0) -> None:
         """Nothing can be done now: back off."""
@@ -225,22 +225,22 @@ class Batcher:
         wait_ms = max(self._policy.backoff_ms(self._failures), min(retry_after_ms, self._policy.backoff_max_ms))
         self._due_ms = now_ms + wait_ms
 
-    def answered(self, boots: BootIds, now_ms: int) -> None:
+    def answered(self, instances: InstanceIds, now_ms: int) -> None:
         """The servers have given a sign of life after an unavailable call."""
         if self._doubted is None:
             return
         (attempt, before), self._doubted = self._doubted, None
-        if any(old is not None and old != new for old, new in zip(before, boots, strict=True)):
-            self._strike(attempt, "the server died during the call", now_ms)
+        if any(old is not None and old != new for old, new in zip(before, instances, strict=True)):
+            self._count_fault(attempt, "the server died during the call", now_ms)
         else:
             self._misses += 1
-            if self._misses >= self._policy.strikes and len(attempt) > 1:
+            if self._misses >= self._policy.max_faults and len(attempt) > 1:
                 self._halve(attempt, now_ms)
 
-    def _strike(self, attempt: Attempt, detail: str, now_ms: int) -> None:
-        self._strikes += 1
-        if self._strikes >= self._policy.strikes:
-            self._narrow(attempt, BadRecord(Reason.FAULTED, f"{detail} ({self._strikes} times)"), now_ms)
+    def _count_fault(self, attempt: Attempt, detail: str, now_ms: int) -> None:
+        self._faults += 1
+        if self._faults >= self._policy.max_faults:
+            self._narrow(attempt, BadRecord(Reason.FAULTED, f"{detail} ({self._faults} times)"), now_ms)
 
     def _narrow(self, attempt: Attempt, reason: BadRecord, now_ms: int) -> None:
         if len(attempt) > 1:
@@ -260,6 +260,6 @@ class Batcher:
 
     def _go_on(self, now_ms: int) -> None:
         """The next attempt is another one: it starts with a clean slate, at once."""
-        self._strikes = self._misses = self._failures = 0
+        self._faults = self._misses = self._failures = 0
         self._doubted = None
         self._due_ms = now_ms

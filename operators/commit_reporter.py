@@ -9,7 +9,7 @@ from typing import Protocol
 
 from core.errors import NeardupError
 
-__all__ = ["Releases", "Releasing"]
+__all__ = ["CommitReporter", "ReleaseTarget"]
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ DEADLINE_S = 0.5
 """Of one report: a server that does not answer holds up the step for no longer."""
 
 
-class Releasing(Protocol):
+class ReleaseTarget(Protocol):
     """Who is told: a client of the search server."""
 
     def release(self, log_id: str, offset: int, deadline_s: float | None = None) -> None:
@@ -28,10 +28,10 @@ class Releasing(Protocol):
         ...
 
 
-class Releases:
+class CommitReporter:
     """Reports at most every ten seconds, and never fails: the next report says more anyway."""
 
-    def __init__(self, index: Releasing, log_id: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, index: ReleaseTarget, log_id: str, clock: Callable[[], float] = time.monotonic) -> None:
         """Takes who is told, the topic id of `joined`, and a clock in seconds."""
         self._index = index
         self._log_id = log_id

@@ -67,7 +67,7 @@ class JoinFunction(KeyedCoProcessFunction):  # type: ignore[misc]
         self._metrics.late(sum(self._late_ms(w.deadline_ms) == timestamp for w in before.waiting))
         unpaired = logic.on_time(timestamp)
         self._keep(before, logic, timestamp, ctx.timer_service(), fired_ms=timestamp)
-        return self._letters(ctx.get_current_key(), unpaired)
+        return self._dead_letters(ctx.get_current_key(), unpaired)
 
     def _on_half(self, half: ArrivedHalf, ctx: KeyedCoProcessFunction.Context) -> Sequence[Any]:
         timers = ctx.timer_service()
@@ -82,14 +82,14 @@ class JoinFunction(KeyedCoProcessFunction):  # type: ignore[misc]
         image_id: str = ctx.get_current_key()
         if step.pair is None:
             self._metrics.waits()
-            return self._letters(image_id, step.unpaired)
+            return self._dead_letters(image_id, step.unpaired)
         return self._joined(image_id, step.pair)
 
     def _joined(self, image_id: str, pair: Pair) -> Sequence[Any]:
         halves = [self._decoded(half) for half in (pair.search, pair.score)]
         bad = next((half for half in halves if isinstance(half, BadRecord)), None)
         if bad is not None:  # a half that was let through under other settings
-            return self._letters(image_id, [Unpaired(pair.search, bad), Unpaired(pair.score, bad)])
+            return self._dead_letters(image_id, [Unpaired(pair.search, bad), Unpaired(pair.score, bad)])
         search_half, score_half = (half for half in halves if isinstance(half, Half))
         wait_ms = abs(pair.search.source.timestamp_ms - pair.score.source.timestamp_ms)
         self._metrics.joined(wait_ms / 1000)
@@ -98,10 +98,10 @@ class JoinFunction(KeyedCoProcessFunction):  # type: ignore[misc]
     def _decoded(self, half: ArrivedHalf) -> Half | BadRecord:
         return decode(half.payload, self._specs[half.side])
 
-    def _letters(self, image_id: str, unpaired: Sequence[Unpaired]) -> Sequence[Any]:
+    def _dead_letters(self, image_id: str, unpaired: Sequence[Unpaired]) -> Sequence[Any]:
         for each in unpaired:
             self._metrics.unpaired(each.bad.reason)
-        return [(DEAD_LETTERS, record(image_id.encode(), each.letter())) for each in unpaired]
+        return [(DEAD_LETTERS, record(image_id.encode(), each.dead_letter())) for each in unpaired]
 
     def _kept(self) -> PairingState:
         data = self._state.value()

@@ -20,7 +20,7 @@ search, score, assign, each:
     batch_items, pending_items      of the last batch; that are pending
     waiting                         1 while a server is waited for
 assign:
-    verdicts_total{cause}           images that got a head, by cause (adopted: lone heads that moved)
+    verdicts_total{cause}           images that got a head, by cause (adopted: singletons that moved)
     swallowed_total{outcome}        records that only advanced the position
     verdict_seconds{le}             from Kafka's timestamp of the later half to the synced verdict
 
@@ -142,7 +142,7 @@ class JoinMetrics:
         self._late.inc(halves)
 
     def duplicate(self) -> None:
-        """A redelivered half was swallowed."""
+        """A redelivered half was ignored."""
         self._duplicates.inc()
 
     def unpaired(self, reason: Reason) -> None:
@@ -212,7 +212,7 @@ class VerdictMetrics:
         """An image moved to a head."""
         self._causes[cause].inc()
 
-    def swallowed(self, outcome: Outcome) -> None:
+    def ignored(self, outcome: Outcome) -> None:
         """A record only advanced the position."""
         self._swallowed[outcome].inc()
 

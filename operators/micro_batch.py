@@ -4,10 +4,10 @@ The stream is keyed by one constant and runs at parallelism 1. What is pending l
 try and what a failure means is decided by the pure `batcher`, what a call does is the `Step`. This class connects them
 to Flink: elements, one processing-time timer, errors, metrics.
 
-While a server does not answer, nothing raises: each further element is held back for `hold_ms` an item and stored, so
-that barriers and cancellation pass, and a timer tries again. Only two errors fail the job: `LogGapError`, on purpose
-(the starter submits again from where the stores are), and one that no waiting mends (parts made for different
-settings, a bug).
+While a server does not answer, nothing raises: each further element is held back for `throttle_ms` an item and stored,
+so that barriers and cancellation pass, and a timer tries again. Only two errors fail the job: `LogGapError`, on purpose
+(the starter submits again from where the stores are), and one that no waiting mends (parts made for different settings,
+a bug).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class MicroBatchFunction(KeyedProcessFunction, Generic[Item]):  # type: ignore[m
         self._chunks = runtime_context.get_map_state(
             MapStateDescriptor("pending", Types.LONG(), Types.PICKLED_BYTE_ARRAY())
         )
-        self._standing = runtime_context.get_state(ValueStateDescriptor("standing", Types.PICKLED_BYTE_ARRAY()))
+        self._saved = runtime_context.get_state(ValueStateDescriptor("progress", Types.PICKLED_BYTE_ARRAY()))
         self._metrics = BatchMetrics(runtime_context)
         self._pending: PendingItems[Item] | None = None
         self._armed_ms: int | None = None
@@ -84,8 +84,8 @@ class MicroBatchFunction(KeyedProcessFunction, Generic[Item]):  # type: ignore[m
         timers = ctx.timer_service()
         pending = self._resumed(timers)
         items = self.items(value)
-        if pending.batcher.hold_ms:
-            self._sleep(len(items) * pending.batcher.hold_ms / 1000)
+        if pending.batcher.throttle_ms:
+            self._sleep(len(items) * pending.batcher.throttle_ms / 1000)
         pending.add(items, timers.current_processing_time())
         return self._run(pending, timers)
 
@@ -99,7 +99,7 @@ class MicroBatchFunction(KeyedProcessFunction, Generic[Item]):  # type: ignore[m
     def _resumed(self, timers: TimerService) -> PendingItems[Item]:
         if self._pending is None:
             now_ms = timers.current_processing_time()
-            self._pending = PendingItems(self._policy, self._chunks, self._standing, self._step.size, now_ms)
+            self._pending = PendingItems(self._policy, self._chunks, self._saved, self._step.size, now_ms)
         return self._pending
 
     def _run(self, pending: PendingItems[Item], timers: TimerService) -> Sequence[Any]:
@@ -131,7 +131,7 @@ class MicroBatchFunction(KeyedProcessFunction, Generic[Item]):  # type: ignore[m
             pending.batcher.waits(clock(), _retry_after_ms(error))
             self._metrics.state(pending.batcher.pending, waiting=True)
             return False
-        pending.batcher.answered(self._step.boot_ids(), clock())
+        pending.batcher.answered(self._step.instance_ids(), clock())
         return True
 
     def _try(self, pending: PendingItems[Item], clock: Callable[[], int]) -> Sequence[Any]:
@@ -139,7 +139,7 @@ class MicroBatchFunction(KeyedProcessFunction, Generic[Item]):  # type: ignore[m
         items = pending.read(whole)
         attempt = whole.cut(len(items))
         failing = pending.batcher.failing
-        boots = self._step.boot_ids()
+        instances = self._step.instance_ids()
         started_ms, started_s = clock(), time.perf_counter()
         try:
             done = self._call(attempt, items)
@@ -155,7 +155,7 @@ class MicroBatchFunction(KeyedProcessFunction, Generic[Item]):  # type: ignore[m
             pending.batcher.faulted(attempt, str(error), clock())
         except UnavailableError as error:
             self._failed(FailureKind.UNAVAILABLE, error, attempt, failing)
-            pending.batcher.unavailable(attempt, boots, clock(), _retry_after_ms(error))
+            pending.batcher.unavailable(attempt, instances, clock(), _retry_after_ms(error))
         except ServiceError as error:
             self._failed(FailureKind.OTHER, error, attempt, failing)
             pending.batcher.waits(clock())

@@ -9,14 +9,14 @@ Time is event time: Kafka's timestamps and the watermark over them. Per image ve
 Laws:
 
 - Only halves of equal version pair; versions are kept apart and may wait beside each other, in any order.
-- A redelivered half is swallowed, while the first waits and after it has paired. The first wins: if the redelivered
+- A redelivered half is ignored, while the first waits and after it has paired. The first wins: if the redelivered
   half has other bytes, they are not looked at (a changed embedding is a new version).
 - A half waits `timeout_ms` from its own timestamp, or from the watermark if that is later: a late half gets its full
   time too. A half whose partner comes before it has expired is paired, however far apart their timestamps are.
 - At most `max_waiting` versions of one image wait; beyond them the lowest goes to the dead letters: once a higher one
   is placed it would be superseded.
 - That a version was paired is remembered for `timeout_ms`, for at most `max_paired` versions of one image. A half that
-  is redelivered after that waits and expires like any other; nothing is lost, and `joined` swallows what it knows.
+  is redelivered after that waits and expires like any other; nothing is lost, and `joined` ignores what it knows.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ __all__ = [
     "JoinPolicy",
     "Pair",
     "PairingLogic",
+    "PairingResult",
     "PairingState",
     "Side",
-    "Step",
     "Unpaired",
     "Waiting",
 ]
@@ -91,14 +91,14 @@ class Unpaired:
     half: ArrivedHalf
     bad: BadRecord
 
-    def letter(self) -> bytes:
+    def dead_letter(self) -> bytes:
         """Its dead letter, whole: the half had passed validation and can be replayed."""
         return dead_letter(self.bad, self.half.source, self.half.payload, limit_bytes=None)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """What a half led to: a pair, halves that had to leave, or nothing; `duplicate` when it was swallowed."""
+class PairingResult:
+    """What a half led to: a pair, halves that had to leave, or nothing; `duplicate` when it was ignored."""
 
     pair: Pair | None = None
     unpaired: tuple[Unpaired, ...] = ()
@@ -152,7 +152,7 @@ class PairingLogic:
         self._waiting = {waiting.half.version: waiting for waiting in state.waiting}
         self._paired = dict(state.paired)
 
-    def on_half(self, half: ArrivedHalf, now_ms: int = BEGINNING_MS) -> Step:
+    def on_half(self, half: ArrivedHalf, now_ms: int = BEGINNING_MS) -> PairingResult:
         """Takes one half in.
 
         Args:
@@ -160,16 +160,16 @@ class PairingLogic:
             now_ms: The watermark.
         """
         if half.version in self._paired:
-            return Step(duplicate=True)
+            return PairingResult(duplicate=True)
         first = self._waiting.get(half.version)
         if first is None:
-            return Step(unpaired=self._wait(half, now_ms))
+            return PairingResult(unpaired=self._wait(half, now_ms))
         if first.half.side is half.side:
-            return Step(duplicate=True)
+            return PairingResult(duplicate=True)
         del self._waiting[half.version]
         pair = Pair(half, first.half) if half.side is Side.SEARCH else Pair(first.half, half)
         self._remember(half.version, self._deadline(pair.arrived_at_ms, now_ms))
-        return Step(pair=pair)
+        return PairingResult(pair=pair)
 
     def on_time(self, now_ms: int) -> tuple[Unpaired, ...]:
         """Forgets what has had its time.

@@ -1,8 +1,8 @@
 """The pending items of one micro-batching operator: in Flink state, mirrored in memory as far as is useful.
 
 What comes in one element is one *chunk*: a list of items in map state, under the sequence number of its first. Chunks
-are read one by one, never scanned (a scan would walk over all that was removed before). `Standing` lies beside them,
-and which chunks followed is found by asking for each next one.
+are read one by one, never scanned (a scan would walk over all that was removed before). `PendingState` lies beside
+them, and which chunks followed is found by asking for each next one.
 
 Between two elements or timers a checkpoint may come, within one it cannot: so what is settled by the very element that
 brought it never reaches the state, and `flush` writes the rest at the end. Keyed state can only be read while Flink
@@ -19,13 +19,13 @@ from pyflink.datastream.state import MapState, ValueState
 
 from operators.batcher import Attempt, Batcher, BatchPolicy, Progress
 
-__all__ = ["PendingItems", "Standing"]
+__all__ = ["PendingItems", "PendingState"]
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PendingState:
     """What must survive a restart, beside the chunks."""
 
     oldest: int
@@ -38,25 +38,25 @@ class PendingItems(Generic[Item]):
     """Items and the batcher that counts them, kept together."""
 
     def __init__(
-        self, policy: BatchPolicy, chunks: MapState, standing: ValueState, size_of: Callable[[Item], int], now_ms: int
+        self, policy: BatchPolicy, chunks: MapState, saved: ValueState, size_of: Callable[[Item], int], now_ms: int
     ) -> None:
         """Reads what an earlier life of the task has left; the key must be set.
 
         Args:
             policy: How items are batched.
             chunks: First sequence number to items.
-            standing: A `Standing`, or nothing.
+            saved: A `PendingState`, or nothing.
             size_of: Bytes of an item.
             now_ms: What is pending is due then.
         """
         self._policy = policy
         self._chunks = chunks
-        self._standing = standing
+        self._saved = saved
         self._size_of = size_of
         self._recent: dict[int, Sequence[Item]] = {}
         self._unstored: dict[int, Sequence[Item]] = {}
-        left: Standing = standing.value() or Standing(0, Progress())
-        self._written: Standing | None = left
+        left: PendingState = saved.value() or PendingState(0, Progress())
+        self._written: PendingState | None = left
         self._oldest = left.oldest
         self.batcher = Batcher(policy, replace(left.progress, tail=self._end_of_chunks()), now_ms)
 
@@ -95,11 +95,11 @@ class PendingItems(Generic[Item]):
             if len(self._recent) < self._policy.max_items:
                 self._recent[first] = items
         self._unstored.clear()
-        # Without a chunk nothing refers to the standing; one that named a chunk which is gone must not stay.
+        # Without a chunk nothing refers to the saved; one that named a chunk which is gone must not stay.
         if self.batcher.pending or self._written is None:
-            now = Standing(self._oldest, replace(self.batcher.progress(), tail=0))
+            now = PendingState(self._oldest, replace(self.batcher.progress(), tail=0))
             if now != self._written:
-                self._standing.update(now)
+                self._saved.update(now)
                 self._written = now
 
     def _items(self, attempt: Attempt) -> Sequence[Item]:

@@ -78,7 +78,7 @@ def arrival(in_flight: InFlight) -> Arrival:
         score_vector=image.score_vector,
         created_at_ms=image.created_at_ms,
         arrived_at_ms=image.arrived_at_ms,
-        cut=not unscored and answer.candidates.cut,
+        truncated=not unscored and answer.candidates.truncated,
     )
 
 

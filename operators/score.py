@@ -68,9 +68,9 @@ class ScoreStep(Step[bytes]):
         """Hides the image from later ones; it goes on without scores."""
         one = InFlight.FromString(item)
         hide(self._search, one)
-        letter = mark_unscored(one, bad, self._joined_topic)
+        dead_letter = mark_unscored(one, bad, self._joined_topic)
         self._unscored(bad.reason)
-        return Done(1, [*batches([one.SerializeToString()]), letter])
+        return Done(1, [*batches([one.SerializeToString()]), dead_letter])
 
     def _score(self, blocks: Sequence[PairBlock]) -> ScoreResponse:
         try:
@@ -78,7 +78,7 @@ class ScoreStep(Step[bytes]):
         except RefusedError:
             self._check_codes()
             raise
-        source = self._scorer.boot_id, response.model_version
+        source = self._scorer.instance_id, response.model_version
         if source != self._trusted:
             self._check_codes()
             self._trusted = source

@@ -68,7 +68,7 @@ class SearchStep(Step[KafkaRecord]):
                 bad = BadRecord(Reason.REFUSED, "the index has skipped this record before")
             onward.append(_in_flight(item, answer, response.index_version, bad))
             if bad is not None:
-                aside.append(self._letter(item, image, bad))
+                aside.append(self._dead_letter(item, image, bad))
         return Done(len(items), [*batches(onward), *aside])
 
     def isolate(self, item: KafkaRecord, bad: BadRecord) -> Done:
@@ -82,7 +82,7 @@ class SearchStep(Step[KafkaRecord]):
             response = self._apply([skip_entry(item.source.offset, item.payload, image, bad)])
             answer, index_version = response.answers[0], response.index_version
         onward = batches([_in_flight(item, answer, index_version, bad)])
-        return Done(1, [*onward, self._letter(item, image, bad)])
+        return Done(1, [*onward, self._dead_letter(item, image, bad)])
 
     def _apply(self, entries: Sequence[LogEntry]) -> InsertAndSearchResponse:
         response = self._search.insert_and_search(self._log_id, entries)
@@ -96,7 +96,7 @@ class SearchStep(Step[KafkaRecord]):
         except RefusedError:
             return  # nothing lies at that place: a repeated version, or skipped
 
-    def _letter(self, item: KafkaRecord, image: JoinedImage | BadRecord, bad: BadRecord) -> tuple[OutputTag, Row]:
+    def _dead_letter(self, item: KafkaRecord, image: JoinedImage | BadRecord, bad: BadRecord) -> tuple[OutputTag, Row]:
         self._unscored(bad.reason)
         if isinstance(image, BadRecord):
             return to_dead_letters("", bad, item.source, item.payload)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from core.dead_letters import BadRecord
-from operators.batcher import BootIds
+from operators.batcher import InstanceIds
 
 __all__ = ["Client", "Done", "ServerAddress", "Step"]
 
@@ -32,7 +32,7 @@ class Client(Protocol):
     """What every client of a server has."""
 
     @property
-    def boot_id(self) -> str | None:
+    def instance_id(self) -> str | None:
         """Of the server process that answered last."""
         ...
 
@@ -86,12 +86,12 @@ class Step(ABC, Generic[Item]):
     def size(self, item: Item) -> int:
         """Roughly how many bytes the item adds to a message."""
 
-    def boot_ids(self) -> BootIds:
+    def instance_ids(self) -> InstanceIds:
         """The processes that would be to blame for a call."""
-        return tuple(client.boot_id for client in self._blamed)
+        return tuple(client.instance_id for client in self._blamed)
 
     def sign_of_life(self) -> None:
-        """Asks every server for an answer, which also tells its boot id."""
+        """Asks every server for an answer, which also tells its instance id."""
         for client in self._clients:
             client.describe()
 

@@ -9,7 +9,7 @@ a client its requests. So a due version waits for at most one batch of each othe
 of 100 pairs is done in its version's next batch or the one after, whatever large requests it meets there, as long as
 one batch has a turn for every client (1,024 pairs: eight clients). What else the same client asks for takes turns too.
 
-Bounded: what would make the queue longer than `max_queued_pairs` is turned away with a wait; into an empty queue any
+Bounded: what would make the queue longer than `max_queued_pairs` is rejected with a wait; into an empty queue any
 permitted request goes. Requests whose deadline has passed, or whose caller is gone, leave the queue unscored.
 
 Times are seconds of any monotonic clock and come in as arguments. Not for several threads at once.
@@ -24,14 +24,14 @@ from math import inf
 
 from core.errors import SettingsError, UnavailableError
 
-__all__ = ["Batch", "BatchPolicy", "BatchQueue", "Request", "Slice"]
+__all__ = ["BatchQueue", "Request", "ScoreBatch", "ScoreBatchPolicy", "Slice"]
 
 QUANTUM = 128
 """Pairs of one turn: some hundred candidates of one image, in one padded shape."""
 
 
 @dataclass(frozen=True, slots=True)
-class BatchPolicy:
+class ScoreBatchPolicy:
     """Limits of batches and of the queue."""
 
     max_pairs: int = 1024
@@ -85,7 +85,7 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class ScoreBatch:
     """Pairs to be scored together, by one model version."""
 
     model: str
@@ -101,7 +101,7 @@ class Batch:
 class BatchQueue:
     """The queue under a policy."""
 
-    policy: BatchPolicy
+    policy: ScoreBatchPolicy
     queued_pairs: int = 0
     """Waiting, of all requests."""
     _lines: OrderedDict[str, _Line] = field(default_factory=OrderedDict)
@@ -140,7 +140,7 @@ class BatchQueue:
         """When the next batch is due (it may lie in the past); None: nothing waits."""
         return min((line.due(self.policy) for line in self._lines.values()), default=None)
 
-    def take(self, now_s: float) -> Batch | None:
+    def take(self, now_s: float) -> ScoreBatch | None:
         """The next batch if one is due: of the version in front among those that are."""
         model = next((model for model, line in self._lines.items() if line.due(self.policy) <= now_s), None)
         if model is None:
@@ -152,7 +152,7 @@ class BatchQueue:
             self._lines.move_to_end(model)
         else:
             del self._lines[model]
-        return Batch(model, slices)
+        return ScoreBatch(model, slices)
 
     def clear(self) -> list[Request]:
         """Empties the queue and returns what waited."""
@@ -186,11 +186,11 @@ class _Line:
         self.pairs -= request.left
         self._forget(request)
 
-    def due(self, policy: BatchPolicy) -> float:
+    def due(self, policy: ScoreBatchPolicy) -> float:
         """When a batch of this version is due."""
         return -inf if self.pairs >= policy.max_pairs else next(iter(self.oldest_first)).arrived_s + policy.max_delay_s
 
-    def take(self, policy: BatchPolicy) -> tuple[Slice, ...]:
+    def take(self, policy: ScoreBatchPolicy) -> tuple[Slice, ...]:
         """The pairs of a batch, turn by turn."""
         slices: dict[Request, Slice] = {}
         room = policy.max_pairs

@@ -28,7 +28,7 @@ import struct
 from typing import Final
 
 from core.errors import BadInputError
-from core.types import Cause, Cluster, ImageId, LogPosition, Standing, Versions
+from core.types import Cause, Cluster, ImageId, LogPosition, Membership, Versions
 from storage.cursor import U16, U32, Cursor
 from storage.errors import CorruptedError
 from storage.limits import id_bytes
@@ -67,7 +67,7 @@ _CLUSTER = struct.Struct(">Qq")
 _HISTORY = struct.Struct(">QqqqqqBBd")
 _STATE = struct.Struct(">qIQQQQQQ")
 
-_HAS_SCORE, _HAS_MATCHED, _HAS_OLD_HEAD, _CUT = 1, 2, 4, 8
+_HAS_SCORE, _HAS_MATCHED, _HAS_OLD_HEAD, _TRUNCATED = 1, 2, 4, 8
 
 _CAUSES: Final = {Cause.FOUNDED: 1, Cause.MATCHED: 2, Cause.ADOPTED: 3, Cause.KEPT: 4, Cause.UNSCORED: 5}
 _CAUSE_OF: Final = {number: cause for cause, number in _CAUSES.items()}
@@ -93,10 +93,10 @@ def _id_of_key(what: str, key: bytes) -> ImageId:
     return ImageId(text)
 
 
-def _flags(score: float | None, matched: ImageId | None, cut: bool, old_head: ImageId | None = None) -> int:
+def _flags(score: float | None, matched: ImageId | None, truncated: bool, old_head: ImageId | None = None) -> int:
     has_score = _HAS_SCORE if score is not None else 0
     has_matched = _HAS_MATCHED if matched is not None else 0
-    return has_score | has_matched | (_HAS_OLD_HEAD if old_head is not None else 0) | (_CUT if cut else 0)
+    return has_score | has_matched | (_HAS_OLD_HEAD if old_head is not None else 0) | (_TRUNCATED if truncated else 0)
 
 
 def _cause(cursor: Cursor, number: int) -> Cause:
@@ -126,7 +126,7 @@ def encode_image(image: ImageRecord) -> bytes:
                 image.created_at_ms,
                 image.arrived_at_ms,
                 _CAUSES[image.cause],
-                _flags(image.score, image.matched, image.cut),
+                _flags(image.score, image.matched, image.truncated),
                 image.score or 0.0,
             ),
             b"" if image.matched is None else _text(image.matched),
@@ -147,7 +147,7 @@ def decode_image(key: bytes, value: bytes) -> ImageRecord:
     version, place, edge_sequence = cursor.numbers(_IMAGE)
     head = cursor.id()
     decided, created, arrived, cause, flags, score = cursor.numbers(_VERDICT)
-    if flags & ~(_HAS_SCORE | _HAS_MATCHED | _CUT):
+    if flags & ~(_HAS_SCORE | _HAS_MATCHED | _TRUNCATED):
         raise cursor.damage(f"it has the flags {flags}")
     matched = cursor.id() if flags & _HAS_MATCHED else None
     versions = Versions(cursor.text(), cursor.text())
@@ -165,11 +165,11 @@ def decode_image(key: bytes, value: bytes) -> ImageRecord:
         arrived_at_ms=arrived,
         versions=versions,
         edge_sequence=edge_sequence,
-        cut=bool(flags & _CUT),
+        truncated=bool(flags & _TRUNCATED),
     )
 
 
-def decode_standing(image_id: ImageId, value: bytes) -> Standing:
+def decode_standing(image_id: ImageId, value: bytes) -> Membership:
     """The front of an image's value alone: look-ups read thousands of them.
 
     Raises:
@@ -183,7 +183,7 @@ def decode_standing(image_id: ImageId, value: bytes) -> Standing:
         raise CorruptedError(f"the image {image_id!r} is damaged: it has no head") from None
     if not length or len(value) < _IMAGE.size + 2 + length:
         raise CorruptedError(f"the image {image_id!r} is damaged: it has no head")
-    return Standing(image_id, version, place, ImageId(head))
+    return Membership(image_id, version, place, ImageId(head))
 
 
 def encode_cluster(cluster: ClusterRecord) -> bytes:
@@ -284,7 +284,7 @@ def encode_history(entry: HistoryEntry) -> bytes:
                 entry.created_at_ms,
                 entry.arrived_at_ms,
                 _CAUSES[entry.cause],
-                _flags(entry.score, entry.matched, entry.cut, entry.old_head),
+                _flags(entry.score, entry.matched, entry.truncated, entry.old_head),
                 entry.score or 0.0,
             ),
             _text(entry.image_id),
@@ -306,7 +306,7 @@ def decode_history(key: bytes, value: bytes) -> HistoryEntry:
     number = decode_number("history", key)
     cursor = Cursor(f"the history entry {number}", value)
     version, place, offset, decided, created, arrived, cause, flags, score = cursor.numbers(_HISTORY)
-    if flags & ~(_HAS_SCORE | _HAS_MATCHED | _HAS_OLD_HEAD | _CUT):
+    if flags & ~(_HAS_SCORE | _HAS_MATCHED | _HAS_OLD_HEAD | _TRUNCATED):
         raise cursor.damage(f"it has the flags {flags}")
     image_id, new_head = cursor.id(), cursor.id()
     old_head = cursor.id() if flags & _HAS_OLD_HEAD else None
@@ -328,7 +328,7 @@ def decode_history(key: bytes, value: bytes) -> HistoryEntry:
         created_at_ms=created,
         arrived_at_ms=arrived,
         versions=versions,
-        cut=bool(flags & _CUT),
+        truncated=bool(flags & _TRUNCATED),
     )
 
 

@@ -46,7 +46,7 @@ def entry_of(number: int, decision: Decision, move: Move, moved: ImageRecord) ->
         created_at_ms=moved.created_at_ms,
         arrived_at_ms=moved.arrived_at_ms,
         versions=decision.versions,
-        cut=decision.cut,
+        truncated=decision.truncated,
     )
 
 

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Protocol
 
 from core.errors import BadInputError
-from core.types import Cluster, Decision, ImageId, LogPosition, Lookup, Standing
+from core.types import Cluster, Decision, ImageId, LogPosition, Lookup, Membership
 from storage.records import (
     ClusterRecord,
     Edge,
@@ -125,10 +125,10 @@ class StoreView(ABC):
     def history_from(self, after: int) -> Iterator[HistoryEntry]:
         """The history entries with numbers above `after`, in order."""
 
-    def standing(self, image_id: ImageId) -> Standing | None:
+    def standing(self, image_id: ImageId) -> Membership | None:
         """Where an image stands; a store may know a cheaper way than the whole record."""
         image = self.image(image_id)
-        return None if image is None else Standing(image.image_id, image.version, image.place, image.head)
+        return None if image is None else Membership(image.image_id, image.version, image.place, image.head)
 
     def history(self, after: int, limit: int) -> Sequence[HistoryEntry]:
         """At most `limit` entries with numbers above `after`, in order."""
@@ -146,18 +146,18 @@ class StoreView(ABC):
     def look_up(self, ids: Iterable[ImageId]) -> Lookup:
         """Standings of the known images among `ids`, the clusters of their heads, and the moment they are of."""
         state = self.state()
-        standings: dict[ImageId, Standing] = {}
+        memberships: dict[ImageId, Membership] = {}
         clusters: dict[ImageId, Cluster] = {}
         for image_id in dict.fromkeys(ids):
             standing = self.standing(image_id)
             if standing is None:
                 continue
-            standings[image_id] = standing
+            memberships[image_id] = standing
             if standing.head not in clusters:
                 cluster = self.cluster(standing.head)
                 if cluster is not None:  # law 2 says that it is there; `verify` reports it where it is not
                     clusters[standing.head] = Cluster(cluster.head, cluster.count, cluster.founding_code)
-        return Lookup(state.position, state.revision, standings, clusters)
+        return Lookup(state.position, state.revision, memberships, clusters)
 
 
 class ClusterStore(ABC):

@@ -40,7 +40,7 @@ class ImageRecord:
     arrived_at_ms: int
     versions: Versions
     edge_sequence: int
-    cut: bool = False
+    truncated: bool = False
     """The search that led to the verdict reached the bound on its work."""
 
 
@@ -102,7 +102,7 @@ class HistoryEntry:
     created_at_ms: int
     arrived_at_ms: int
     versions: Versions
-    cut: bool = False
+    truncated: bool = False
     """The search that caused the move reached the bound on its work."""
 
 

@@ -5,8 +5,8 @@ Storage decides nothing. Each move says which image goes from which head to whic
     new head is the image itself      its cluster is made, with the decision's score code as founding code
     new head is another image         the member is counted there
     the old head is another one       the edge there goes, the member is no longer counted
-    the image was a lone head         and leaves: its cluster goes
-    the head stays the same           the edge stays; a lone head that founds anew takes the new founding code, one with
+    the image was a singleton         and leaves: its cluster goes
+    the head stays the same           the edge stays; a singleton that founds anew takes the new founding code, one with
                                       members (cause `kept` or `unscored`) keeps the old one
 
 A move that does not fit what the store holds is a contradiction, and nothing of the batch is written.
@@ -235,7 +235,7 @@ def _moved(decision: Decision, move: Move, image: ImageRecord | None, sequence: 
         arrived_at_ms=arrived_at_ms,
         versions=decision.versions,
         edge_sequence=sequence,
-        cut=decision.cut,
+        truncated=decision.truncated,
     )
 
 

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from core.errors import BadInputError
 from neardup.events_pb2 import FLOAT16
-from search.hashing.signed_sqrt import rooted
+from search.hashing.signed_sqrt import signed_sqrt
 from stream.image_files import ImageFile, ImageRow, Vector
 
-__all__ = ["SEARCH_ROOTS", "fit_centres", "write_centres"]
+__all__ = ["SIGNED_SQRT_SEARCH", "fit_centres", "write_centres"]
 
-SEARCH_ROOTS = "search_roots"
+SIGNED_SQRT_SEARCH = "signed_sqrt_search"
 """The centre of the signed roots of search embeddings."""
 
 
@@ -35,7 +35,7 @@ def fit_centres(images: ImageFile, on_row: Callable[[], None] = lambda: None) ->
     rows = 0
     for row in images:
         search, score = _numbers(row, "search", row.search), _numbers(row, "score", row.score)
-        for name, values in (("search", search), ("score", score), (SEARCH_ROOTS, rooted(search))):
+        for name, values in (("search", search), ("score", score), (SIGNED_SQRT_SEARCH, signed_sqrt(search))):
             sums[name] = sums.get(name, 0.0) + values.astype(np.float64)
         rows += 1
         on_row()

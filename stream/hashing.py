@@ -14,7 +14,7 @@ from search.hashing.fitted_projection import read_projection
 from search.hashing.score_codes import CodeSettings
 from search.hashing.terms import TermSettings
 from search.tuning.drift import ChosenDensity
-from stream.centres import SEARCH_ROOTS
+from stream.centres import SIGNED_SQRT_SEARCH
 from stream.settings import Settings, Signal
 
 __all__ = ["centre", "chosen_density", "code_embedding", "code_identity", "code_settings", "term_settings"]
@@ -31,8 +31,8 @@ def term_settings(settings: Settings, signal: Signal) -> TermSettings:
         bits_per_group=terms.bits_per_group,
         min_overlap=terms.min_overlap,
         candidates=terms.candidates,
-        centre=centre(settings, signal, SEARCH_ROOTS if terms.root else "search"),
-        root=terms.root,
+        centre=centre(settings, signal, SIGNED_SQRT_SEARCH if terms.signed_sqrt else "search"),
+        signed_sqrt=terms.signed_sqrt,
     )
 
 
@@ -72,7 +72,7 @@ def chosen_density(signal: Signal) -> ChosenDensity | None:
 
 
 def centre(settings: Settings, signal: Signal, embedding: str) -> NDArray[np.float32] | None:
-    """What is taken away from each vector of an embedding (`search`, `search_roots` or `score`); None: nothing is.
+    """What is taken away from each vector of an embedding (`search`, `signed_sqrt_search` or `score`); None: nothing is.
 
     Raises:
         BadInputError: The file of centres cannot be read or lacks the embedding.

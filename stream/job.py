@@ -94,10 +94,10 @@ class _Joining(_Pipeline):
         )
         parallelism = settings.flink.parallelism
         self.write(joined, signal.topic("joined"), "joined-sink", parallelism)
-        letters = side_output(search, DEAD_LETTERS).union(
+        dead_letters = side_output(search, DEAD_LETTERS).union(
             side_output(score, DEAD_LETTERS), side_output(joined, DEAD_LETTERS)
         )
-        self.write(letters, signal.topic("dead_letter"), "join-dead-letter-sink", parallelism)
+        self.write(dead_letters, signal.topic("dead_letter"), "join-dead-letter-sink", parallelism)
 
     def _halves(self, side: Side, topic: str, embedding: Embedding) -> DataStream:
         join = self.settings.join
@@ -144,10 +144,10 @@ class _Sequence(_Pipeline):
         assigned = self._step(
             "assign", scored, IN_FLIGHT_TYPE, AssignFunction(policy, search, scorer, storage, plan.log_id, topic)
         )
-        letters = side_output(found, DEAD_LETTERS).union(
+        dead_letters = side_output(found, DEAD_LETTERS).union(
             side_output(scored, DEAD_LETTERS), side_output(assigned, DEAD_LETTERS)
         )
-        self.write(letters, signal.topic("dead_letter"), self._uid("dead-letter-sink"), 1)
+        self.write(dead_letters, signal.topic("dead_letter"), self._uid("dead-letter-sink"), 1)
 
     def _step(
         self, name: str, stream: DataStream, value_type: TypeInformation, function: MicroBatchFunction[Any]
@@ -173,10 +173,10 @@ def _policy(batching: BatchingSettings) -> BatchPolicy:
         max_items=batching.max_items,
         max_delay_ms=batching.max_delay_ms,
         busy_delay_ms=batching.busy_delay_ms,
-        hold_ms=batching.hold_ms,
+        throttle_ms=batching.throttle_ms,
         backoff_first_ms=batching.backoff_first_ms,
         backoff_max_ms=batching.backoff_max_ms,
-        strikes=batching.strikes,
+        max_faults=batching.max_faults,
     )
 
 

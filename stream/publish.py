@@ -16,7 +16,7 @@ from stream.broker import Broker, producer
 from stream.image_files import ImageRow, Vector
 from stream.settings import Embedding, Settings
 
-__all__ = ["Pace", "Publisher", "notification", "publish"]
+__all__ = ["Publisher", "SendSchedule", "notification", "publish"]
 
 _IN_FLIGHT = 4_000
 """Records sent and not yet acknowledged. The producer itself keeps any number, and a fast reader would fill memory."""
@@ -38,7 +38,7 @@ def notification(row: ImageRow, embedding: Embedding, vector: Vector) -> bytes:
     ).SerializeToString(deterministic=True)
 
 
-class Pace:
+class SendSchedule:
     """Lets a number of items pass per second. Who falls behind catches up, so the average holds."""
 
     def __init__(
@@ -174,7 +174,7 @@ def publish(
         BadInputError: A row cannot be sent; the rows before it were.
         UnavailableError: Kafka did not take them all.
     """
-    pace = Pace(rate) if rate is not None else None
+    pace = SendSchedule(rate) if rate is not None else None
     sent = 0
     for row in rows:
         if pace is not None:

@@ -139,11 +139,11 @@ class BatchingSettings(_Section):
     """It waits as long as the last call took, where that is longer, but at most so long."""
     deadline_ms: Milliseconds = 5_000
     """Of one call to a server."""
-    hold_ms: Annotated[int, Field(ge=0, le=100)] = 20
+    throttle_ms: Annotated[int, Field(ge=0, le=100)] = 20
     """How long is held back, for each image that comes, while a server does not answer."""
     backoff_first_ms: Milliseconds = 50
     backoff_max_ms: Milliseconds = 2_000
-    strikes: Annotated[int, Field(ge=1, le=100)] = 5
+    max_faults: Annotated[int, Field(ge=1, le=100)] = 5
     """Faults of one batch before it is halved to find the item that causes them."""
 
     @model_validator(mode="after")
@@ -167,8 +167,8 @@ class Terms(_Section):
     """How a search embedding becomes terms, and how many candidates an image gets."""
 
     seed: int = 20_240_501
-    root: bool = True
-    """Whether signed roots of the elements are hashed instead of the elements."""
+    signed_sqrt: bool = True
+    """Whether signed square roots of the elements are hashed instead of the elements."""
     bits: Annotated[int, Field(ge=8, le=16_384)] = 1024
     """Length of the hamming code that the groups draw from."""
     groups: Annotated[int, Field(ge=1, le=1024)] = 128
@@ -231,7 +231,7 @@ class AdmissionSettings(_Section):
 
     stream_per_s: Annotated[float, Field(ge=0)] = 0.0
     replay_per_s: Annotated[float, Field(ge=0)] = 5_000.0
-    people_per_s: Annotated[float, Field(ge=0)] = 5_000.0
+    interactive_per_s: Annotated[float, Field(ge=0)] = 5_000.0
     shadow_per_s: Annotated[float, Field(ge=0)] = 2_000.0
     burst_s: Seconds = 1.0
     """How many seconds' worth of a rate may be asked for at once, after a pause as long."""

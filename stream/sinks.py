@@ -10,7 +10,7 @@ __all__ = ["kafka_sink"]
 
 
 def kafka_sink(bootstrap: str, topic: str, max_message_bytes: int) -> KafkaSink:
-    """A sink that writes at once and repeats after a failure: its readers swallow what they have seen.
+    """A sink that writes at once and repeats after a failure: its readers ignore what they have seen.
 
     (Exactly-once would show records only at checkpoints, and leave gaps between offsets.)
     """

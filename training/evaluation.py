@@ -25,11 +25,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from core.errors import BadInputError
 
-__all__ = ["ClusterQuality", "Quality", "evaluate_clusters"]
+__all__ = ["ClusterQuality", "PrecisionRecall", "evaluate_clusters"]
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
+class PrecisionRecall:
     """Precision and recall, each 0 to 1."""
 
     precision: float
@@ -46,8 +46,8 @@ class Quality:
 class ClusterQuality:
     """The quality of a clustering, over the images that were counted."""
 
-    pairwise: Quality
-    bcubed: Quality
+    pairwise: PrecisionRecall
+    bcubed: PrecisionRecall
     """Self-excluded."""
     images: int
     """How many images were counted."""
@@ -130,24 +130,24 @@ def _sharing(among: NDArray[np.bool_], *columns: NDArray[np.int64]) -> NDArray[n
     return counts[key].astype(np.int64)
 
 
-def _pairwise(among_all: _Mates, among_counted: _Mates, mask: NDArray[np.bool_]) -> Quality:
+def _pairwise(among_all: _Mates, among_counted: _Mates, mask: NDArray[np.bool_]) -> PrecisionRecall:
     def pairs(everyone: NDArray[np.int64], counted: NDArray[np.int64]) -> float:
         # A pair of two counted images is seen from both.
         return float(everyone[mask].sum() - counted[mask].sum() / 2)
 
     both = pairs(among_all.both, among_counted.both)
-    return Quality(
+    return PrecisionRecall(
         _share(both, pairs(among_all.cluster, among_counted.cluster)),
         _share(both, pairs(among_all.group, among_counted.group)),
     )
 
 
-def _bcubed(mates: _Mates, mask: NDArray[np.bool_]) -> Quality:
+def _bcubed(mates: _Mates, mask: NDArray[np.bool_]) -> PrecisionRecall:
     def mean_share(whole: NDArray[np.int64]) -> float:
         chosen = mask & (whole > 0)
         return float((mates.both[chosen] / whole[chosen]).mean()) if chosen.any() else 1.0
 
-    return Quality(mean_share(mates.cluster), mean_share(mates.group))
+    return PrecisionRecall(mean_share(mates.cluster), mean_share(mates.group))
 
 
 def _share(part: float, whole: float) -> float:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scoring.features import PairInputs
 from search.hashing.fitted_projection import FittedProjection
 from search.hashing.score_codes import CodeSettings
-from search.hashing.signed_sqrt import rooted
+from search.hashing.signed_sqrt import signed_sqrt
 from training.augmentation import EditTransfer
 from training.branches import first_layer_mask, projection_mask
 from training.exact_network import ExactNetwork
@@ -116,7 +116,7 @@ class _Trainer:
         start: FittedNetwork | None,
         teachers: Sequence[FittedNetwork],
     ) -> None:
-        roots = rooted(code.projected(photos.score, photos.search))
+        roots = signed_sqrt(code.projected(photos.score, photos.search))
         given = start.projection if start is not None and start.projection is not None else code.projection
         self._learns = values > 0
         self._centre = given.centre if given is not None else roots[photos.is_photo].mean(axis=0).astype(np.float32)

@@ -31,7 +31,7 @@ _NEARLY = 0.002
 """So much F1 is given up for a stricter threshold: corpora in service are larger and mistakes more frequent."""
 
 
-class StreamSettings(Protocol):
+class StreamShape(Protocol):
     """What streams must know."""
 
     @property
@@ -61,7 +61,7 @@ class Streams:
     """The labelled photographs as streams in several random orders."""
 
     def __init__(
-        self, photos: LabelledPhotos, terms: NDArray[np.uint32], ranked: RankedCandidates, settings: StreamSettings
+        self, photos: LabelledPhotos, terms: NDArray[np.uint32], ranked: RankedCandidates, settings: StreamShape
     ) -> None:
         """Takes all photographs with their terms and candidates, in the same order."""
         self._photos = photos

@@ -24,7 +24,7 @@ from core.errors import UnavailableError
 from core.rpc import Listen
 from search.hashing.score_codes import CodeSettings
 from search.hashing.terms import TermSettings
-from search.index.generations import IndexHome
+from search.index.generations import IndexGenerations
 from search.serving import search_pb2 as pb
 from search.serving.admission import AdmissionPolicy
 from search.serving.client import SearchClient
@@ -71,13 +71,13 @@ def _settings(bench: Bench, shape: Shape) -> SearchServerSettings:
         search_dimension=2,
         score_dimension=2,
         index_sync=False,
-        admission=AdmissionPolicy(people_per_s=0.0),
+        admission=AdmissionPolicy(interactive_per_s=0.0),
     )
 
 
 def _built(bench: Bench, settings: SearchServerSettings) -> None:
     told = index_settings(settings, settings.terms.build(), settings.code.build())
-    home = IndexHome(settings.folder)
+    home = IndexGenerations(settings.folder)
     if home.current() is None:
         with home.building() as folder:
             fill_index(folder, None, bench.corpus.codes, told)

@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from search.hashing.signed_sqrt import rooted
-from stream.centres import SEARCH_ROOTS, write_centres
+from search.hashing.signed_sqrt import signed_sqrt
+from stream.centres import SIGNED_SQRT_SEARCH, write_centres
 from training.labelled import keep_splits, read_photos
 
 SEARCH_DIMENSION, SCORE_DIMENSION = 1280, 768
@@ -107,7 +107,7 @@ def _centres(source: Path, sample: Path) -> dict[str, npt.NDArray[np.float32]]:
     """Means over the photographs of the training split of all of the source, not of the sample alone."""
     photos = keep_splits(read_photos(source, SEARCH_DIMENSION, SCORE_DIMENSION), sample)
     photos = photos.where(photos.is_photo & (photos.split == "train"))
-    vectors = {"search": photos.search, "score": photos.score, SEARCH_ROOTS: rooted(photos.search)}
+    vectors = {"search": photos.search, "score": photos.score, SIGNED_SQRT_SEARCH: signed_sqrt(photos.search)}
     return {name: rows.mean(axis=0, dtype=np.float64).astype(np.float32) for name, rows in vectors.items()}
 
 

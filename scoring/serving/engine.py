@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInputError, UnavailableError
-from scoring.batching import Batch, BatchPolicy, BatchQueue, Request
+from scoring.batching import BatchQueue, Request, ScoreBatch, ScoreBatchPolicy
 from scoring.model import PairModel
 from scoring.serving.metrics import ScorerMetrics
 
-__all__ = ["ModelFailedError", "Pairs", "ScorerEngine"]
+__all__ = ["ModelFailedError", "ScoreJob", "ScorerEngine"]
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class ModelFailedError(Exception):
 
 
 @dataclass(eq=False, slots=True)
-class Pairs:
+class ScoreJob:
     """One caller's pairs: packed codes (n, bytes), the model that shall score them, and the answer."""
 
     left: NDArray[np.uint8]
@@ -52,7 +52,7 @@ class ScorerEngine:
 
     def __init__(
         self,
-        policy: BatchPolicy,
+        policy: ScoreBatchPolicy,
         metrics: ScorerMetrics,
         threads: int = 1,
         clock: Callable[[], float] = monotonic,
@@ -68,7 +68,7 @@ class ScorerEngine:
         self._queue = BatchQueue(policy)
         self._metrics = metrics
         self._clock = clock
-        self._waiting: dict[Request, Pairs] = {}
+        self._waiting: dict[Request, ScoreJob] = {}
         self._changed = threading.Condition()
         self._stopped = False
         metrics.queued.set_function(lambda: self._queue.queued_pairs)
@@ -130,10 +130,10 @@ class ScorerEngine:
         left: NDArray[np.uint8],
         right: NDArray[np.uint8],
         deadline_s: float,
-    ) -> Pairs:
+    ) -> ScoreJob:
         now = self._clock()
         request = Request(client, model.card.version, len(left), now, now + deadline_s)
-        pairs = Pairs(left, right, model, request, np.empty(len(left), dtype=np.float32))
+        pairs = ScoreJob(left, right, model, request, np.empty(len(left), dtype=np.float32))
         with self._changed:
             if self._stopped:
                 raise UnavailableError("the scorer stops")
@@ -146,7 +146,7 @@ class ScorerEngine:
             self._changed.notify()
         return pairs
 
-    def _withdraw(self, pairs: Pairs) -> None:
+    def _withdraw(self, pairs: ScoreJob) -> None:
         with self._changed:
             pairs.request.abandoned = True
             self._changed.notify()
@@ -161,7 +161,7 @@ class ScorerEngine:
             pairs.error = UnavailableError("the scorer stops")
             pairs.done.set()
 
-    def _next_batch(self) -> Batch | None:
+    def _next_batch(self) -> ScoreBatch | None:
         """Waits for a batch; None when the engine stops."""
         with self._changed:
             while not self._stopped:
@@ -183,7 +183,7 @@ class ScorerEngine:
             if pairs is not None:
                 self._fail(pairs, UnavailableError("the deadline passed in the scorer's queue"))
 
-    def _run(self, batch: Batch) -> None:
+    def _run(self, batch: ScoreBatch) -> None:
         # A request of which another batch has failed meanwhile is no longer there.
         with self._changed:
             found = [(self._waiting.get(part.request), part) for part in batch.slices]
@@ -211,7 +211,7 @@ class ScorerEngine:
             at += count
             self._count(pairs, count)
 
-    def _count(self, pairs: Pairs, scored: int) -> None:
+    def _count(self, pairs: ScoreJob, scored: int) -> None:
         """Notes that so many of a caller's pairs have their scores; lets the caller go with the last."""
         with self._changed:
             pairs.scored += scored
@@ -220,7 +220,7 @@ class ScorerEngine:
             self._waiting.pop(pairs.request, None)
         pairs.done.set()
 
-    def _fail_batch(self, batch: Batch, error: Exception) -> None:
+    def _fail_batch(self, batch: ScoreBatch, error: Exception) -> None:
         refused = error if isinstance(error, BadInputError) else None
         with self._changed:
             for part in batch.slices:
@@ -231,7 +231,7 @@ class ScorerEngine:
             self._drop_expired(-inf)
 
     @staticmethod
-    def _fail(pairs: Pairs, error: Exception) -> None:
+    def _fail(pairs: ScoreJob, error: Exception) -> None:
         pairs.error = error
         pairs.done.set()
 

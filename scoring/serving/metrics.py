@@ -42,7 +42,7 @@ class ScorerMetrics:
             "neardup_scorer_run_seconds", "Duration of one run of the model", buckets=CALL_SECONDS, registry=registry
         )
         self.rejected = Counter(
-            "neardup_scorer_rejected_requests_total", "Requests turned away by the full queue", registry=registry
+            "neardup_scorer_rejected_requests_total", "Requests rejected by the full queue", registry=registry
         )
         self.expired = Counter(
             "neardup_scorer_expired_requests_total",

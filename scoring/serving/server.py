@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from core.errors import BadInputError, RefusedError, SettingsError
 from core.rpc import Listen, RpcServer
-from scoring.batching import QUANTUM, BatchPolicy
+from scoring.batching import QUANTUM, ScoreBatchPolicy
 from scoring.code_identity import CodeIdentity
 from scoring.loaded_models import LoadedModels
 from scoring.model_folder import ModelFolder
@@ -73,9 +73,9 @@ class ScorerServerSettings:
         _ = self.policy
 
     @property
-    def policy(self) -> BatchPolicy:
+    def policy(self) -> ScoreBatchPolicy:
         """Of the batches."""
-        return BatchPolicy(
+        return ScoreBatchPolicy(
             max_pairs=self.max_pairs,
             max_delay_s=self.max_delay_ms / 1000,
             max_queued_pairs=self.max_queued_pairs,

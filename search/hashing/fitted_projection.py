@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from core.errors import BadInputError, SettingsError
 from search.hashing.projection import MAX_DIMENSION, checked_rows
-from search.hashing.signed_sqrt import rooted
+from search.hashing.signed_sqrt import signed_sqrt
 
 __all__ = ["MAX_VALUES", "FittedProjection", "read_projection", "write_projection"]
 
@@ -107,7 +107,7 @@ class FittedProjection:
         Raises:
             BadInputError: The shape does not fit, or a value is not finite (the message names the row).
         """
-        centred = rooted(checked_rows(vectors, self.dimension)) - self.centre.astype(np.float64)
+        centred = signed_sqrt(checked_rows(vectors, self.dimension)) - self.centre.astype(np.float64)
         whole = np.clip(np.rint(centred * 2.0**_FINE_BITS), -_LARGEST, _LARGEST)
         sums = np.hstack([whole[:, rows] @ weights for rows, weights in self._blocks])
         values: NDArray[np.int8] = np.clip(np.rint(sums * 2.0**-self.shift), -_LIMIT, _LIMIT).astype(np.int8)

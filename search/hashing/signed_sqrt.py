@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["rooted"]
+__all__ = ["signed_sqrt"]
 
 
-def rooted(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+def signed_sqrt(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     """sign(x) * sqrt(|x|) of each element, in float64, whose roots are correctly rounded: the same on any machine."""
     wide = vectors.astype(np.float64)
     roots: NDArray[np.float64] = np.sign(wide) * np.sqrt(np.abs(wide))

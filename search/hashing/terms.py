@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from core.errors import SettingsError
 from search.hashing.projection import Hyperplanes, centre_checksum, checked_rows, frozen_centre
-from search.hashing.signed_sqrt import rooted
+from search.hashing.signed_sqrt import signed_sqrt
 
 __all__ = [
     "MAX_BITS_PER_GROUP",
@@ -66,7 +66,7 @@ class TermSettings:
     """k: how many candidates one search returns."""
     centre: NDArray[np.float32] | None = field(default=None, repr=False)
     """Taken away from each vector first; None: nothing is."""
-    root: bool = False
+    signed_sqrt: bool = False
     """Whether vectors are replaced by their signed square roots before; the centre is then that of the roots."""
 
     def __post_init__(self) -> None:
@@ -104,7 +104,7 @@ class TermSettings:
             "candidates": self.candidates,
             "centre": centre_checksum(self.centre),
         }
-        return described | ({"root": "yes"} if self.root else {})
+        return described | ({"root": "yes"} if self.signed_sqrt else {})
 
 
 class TermExtractor:
@@ -143,7 +143,7 @@ class TermExtractor:
             BadInputError: The shape does not fit, or a value is not finite.
         """
         rows = checked_rows(vectors, self.settings.dimension)
-        return self.hyperplanes.bits(rooted(rows).astype(np.float32) if self.settings.root else rows)
+        return self.hyperplanes.bits(signed_sqrt(rows).astype(np.float32) if self.settings.signed_sqrt else rows)
 
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(_FORMAT.encode())

@@ -250,7 +250,7 @@ class Answers:
                     codes=codes[at:last],
                     exhausted=size <= afters[row] + ks[row],
                     postings=touched[row],
-                    cut=cuts[row],
+                    truncated=cuts[row],
                 )
             )
             at = last

@@ -38,7 +38,7 @@ from search.index.interface import (
 )
 from search.index.placements import Placement
 from search.index.planning import check_records, plan_batch
-from search.index.segment_store import Storehouse
+from search.index.segment_store import SegmentStore
 from search.index.settings import IndexSettings
 
 __all__ = ["SegmentedIndex"]
@@ -70,7 +70,7 @@ class SegmentedIndex(TermIndex):
         self._answers = Answers(settings)
         self._folder = IndexFolder(folder, settings.identity)
         try:
-            self._store = Storehouse(folder, settings, self._writer)
+            self._store = SegmentStore(folder, settings, self._writer)
             try:
                 self._position = self._store.manifest.position
                 self._images = self._store.images

@@ -24,7 +24,7 @@ from core.errors import MismatchError
 from search.index.errors import IndexDamagedError, IndexLockedError
 from search.index.folder import Identity
 
-__all__ = ["Generation", "IndexHome"]
+__all__ = ["Generation", "IndexGenerations"]
 
 _PREFIX = "gen-"
 _BUILDING = ".new"
@@ -46,7 +46,7 @@ class Generation:
         )
 
 
-class IndexHome:
+class IndexGenerations:
     """A folder of generations."""
 
     def __init__(self, path: Path) -> None:

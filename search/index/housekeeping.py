@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable
 
 from core.errors import UnavailableError
-from search.index.rate_limiter import Pace, WorkStopped, yield_to_calls
-from search.index.segment_store import Storehouse
+from search.index.rate_limiter import RateLimiter, WorkStopped, yield_to_calls
+from search.index.segment_store import SegmentStore
 
 __all__ = ["Housekeeping"]
 
@@ -59,9 +59,9 @@ class _Worker:
 
 
 class Housekeeping:
-    """Runs the steps of a storehouse."""
+    """Runs the steps of a segment store."""
 
-    def __init__(self, store: Storehouse, background: bool, bytes_per_s: float) -> None:
+    def __init__(self, store: SegmentStore, background: bool, bytes_per_s: float) -> None:
         """Starts the threads, if there are to be any.
 
         Args:
@@ -71,8 +71,8 @@ class Housekeeping:
         """
         self._store = store
         self._stopped = threading.Event()
-        self._seal_pace = Pace(bytes_per_s, self._stopped, lambda: store.sealing_is_urgent)
-        self._merge_pace = Pace(bytes_per_s, self._stopped, lambda: store.merging_is_urgent)
+        self._seal_pace = RateLimiter(bytes_per_s, self._stopped, lambda: store.sealing_is_urgent)
+        self._merge_pace = RateLimiter(bytes_per_s, self._stopped, lambda: store.merging_is_urgent)
         self._workers: list[_Worker] = []
         if background:
             self._workers.append(_Worker("index-merging", self._merge, self._stopped))

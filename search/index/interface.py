@@ -11,8 +11,8 @@ The laws:
 - A search as of a place sees exactly the entries before it that are not hidden from it, never the image itself, so
   it gives the same answer for ever. Its answer is exact: by overlap, highest first, then by place, oldest first.
 - All records of one call are in the index before the first is searched for.
-- A bound on the postings of one query (`max_postings`) may be set; a search that reached it says so (`Found.cut`), and
-  is then exact over the oldest postings of each of its lists.
+- A bound on the postings of one query (`max_postings`) may be set; a search that reached it says so
+  (`Found.truncated`), and is then exact over the oldest postings of each of its lists.
 - Once storage is past an offset (`release`), searches as of it and of earlier places need no answer any more: what they
   alone could see may be dropped. Image versions and their places are kept for ever.
 - What was acknowledged survives the process.
@@ -139,7 +139,7 @@ class Ranked:
     """(n,)"""
     exhausted: NDArray[np.bool_]
     """(n,) nothing follows these candidates."""
-    cut: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
     """(n,) `max_postings` was reached."""
     postings: NDArray[np.int64]
     """(n,) how many postings each search touched."""
@@ -158,7 +158,7 @@ class Found:
     """Nothing follows these candidates."""
     postings: int = 0
     """How many postings the search touched: its work."""
-    cut: bool = False
+    truncated: bool = False
     """`max_postings` was reached: younger postings of long lists were left out, always the same ones."""
 
     def candidates(self) -> tuple[Candidate, ...]:

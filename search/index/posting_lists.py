@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.index.compiled import compiled, whole
-from search.index.rate_limiter import Pace
+from search.index.rate_limiter import RateLimiter
 
 __all__ = [
     "BLOCK",
@@ -253,7 +253,7 @@ def _write_group(
 
 
 def invert(
-    rows: NDArray[np.uint8], numbers: NDArray[np.uint32], shape: ListShape, pace: Pace | None = None
+    rows: NDArray[np.uint8], numbers: NDArray[np.uint32], shape: ListShape, pace: RateLimiter | None = None
 ) -> PostingLists:
     """The posting lists of entries with the given terms.
 

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 
-__all__ = ["Pace", "WorkStopped", "yield_to_calls"]
+__all__ = ["RateLimiter", "WorkStopped", "yield_to_calls"]
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ class WorkStopped(Exception):  # noqa: N818 - nothing is wrong: the index is bei
     """The work under way is given up, and what it left is removed."""
 
 
-class Pace:
+class RateLimiter:
     """Lets one thread do so many bytes a second."""
 
     def __init__(

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from core.errors import MismatchError
 from search.index.errors import IndexDamagedError
-from search.index.rate_limiter import Pace
+from search.index.rate_limiter import RateLimiter
 from search.index.sliced_file import SlicedFile
 
 __all__ = ["SECTION_FORMAT", "SectionFile", "write_sections"]
@@ -43,7 +43,11 @@ Parts = Iterable[NDArray[Any]]
 
 
 def write_sections(
-    path: Path, facts: Mapping[str, Any], sections: Mapping[str, Parts], sync: bool = True, pace: Pace | None = None
+    path: Path,
+    facts: Mapping[str, Any],
+    sections: Mapping[str, Parts],
+    sync: bool = True,
+    pace: RateLimiter | None = None,
 ) -> int:
     """Writes a file whole; when this returns it has its name, and survives a crash of the machine.
 

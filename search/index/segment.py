@@ -35,9 +35,9 @@ from search.index.packing import first_equal_rows, unpack_rows
 from search.index.planning import RecordShape
 from search.index.posting_lists import BLOCK, ListShape, PostingLists, invert
 from search.index.ranks import bitmap_of, counts_of, rank_of
-from search.index.rate_limiter import Pace
+from search.index.rate_limiter import RateLimiter
 from search.index.section_file import SectionFile, write_sections
-from search.index.segment_search import Batch, Hits, search_segment
+from search.index.segment_search import Hits, QueryBatch, search_segment
 from search.index.sharing import Sharing, Sight
 from search.index.source import Scratch, Source
 
@@ -48,7 +48,7 @@ MAX_SEGMENT_ENTRIES = 2**31 - 1
 
 
 def write_segment(
-    path: Path, columns: Columns, shape: RecordShape, sync: bool = True, pace: Pace | None = None
+    path: Path, columns: Columns, shape: RecordShape, sync: bool = True, pace: RateLimiter | None = None
 ) -> None:
     """Writes the segment of some entries (at least one), as fast as the pace lets it.
 
@@ -234,7 +234,7 @@ class Segment(Source):
         """See `Source`."""
         return self._ids.many(entries)
 
-    def search(self, batch: Batch, scratch: Scratch) -> Hits:
+    def search(self, batch: QueryBatch, scratch: Scratch) -> Hits:
         """See `Source`."""
         width = int(batch.wanted.max(initial=1))
         hits = Hits.empty(len(batch.terms), width)

@@ -36,7 +36,7 @@ from search.index.list_reading import Lists, narrow, place_of, prefetch_place, r
 from search.index.selection import sort_numbers
 from search.index.sharing import Sharing, Sight
 
-__all__ = ["Batch", "Hits", "Workspace", "search_segment"]
+__all__ = ["Hits", "QueryBatch", "Workspace", "search_segment"]
 
 _STRIDE = 16
 """Every so manieth slot of the table is looked at to guess a threshold."""
@@ -45,7 +45,7 @@ _FEW = TABLE // 8
 """Up to so many postings hardly share slots by chance: their threshold is not guessed."""
 
 
-class Batch(NamedTuple):
+class QueryBatch(NamedTuple):
     """Queries, row by row, as one source sees them."""
 
     terms: NDArray[np.uint32]
@@ -276,7 +276,7 @@ def _search_lists(
 
 @borrowing
 def search_segment(
-    batch: Batch,
+    batch: QueryBatch,
     bounds: NDArray[np.int64],
     lists: Lists,
     sharing: Sharing,

@@ -24,7 +24,7 @@ from search.index.interface import IndexBytes, IndexStats
 from search.index.log_chain import LogChain
 from search.index.manifest import read_manifest, remove_leftovers, write_manifest
 from search.index.merging import SegmentSize, choose_merge
-from search.index.rate_limiter import Pace
+from search.index.rate_limiter import RateLimiter
 from search.index.rewriting import Succession, droppable, hide_all, joined_entries
 from search.index.segment import MAX_SEGMENT_ENTRIES, Segment, write_segment
 from search.index.segment_stats import expected_postings, segment_bytes, total_of
@@ -33,7 +33,7 @@ from search.index.snapshot import write_snapshot
 from search.index.state import State
 from search.index.tail import Tail
 
-__all__ = ["Storehouse"]
+__all__ = ["SegmentStore"]
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class _Frozen:
     """Its last record."""
 
 
-class Storehouse:
+class SegmentStore:
     """Files and state of one index."""
 
     def __init__(self, folder: Path, settings: IndexSettings, writer: threading.RLock) -> None:
@@ -147,7 +147,7 @@ class Storehouse:
         """Whether there are more segments than merging in peace ever leaves."""
         return len(self.state.segments) > _MANY_MERGES * self._settings.merge_fan
 
-    def seal(self, pace: Pace | None = None) -> bool:
+    def seal(self, pace: RateLimiter | None = None) -> bool:
         """Makes a segment of the oldest full tail; whether there was one.
 
         Raises:
@@ -160,7 +160,7 @@ class Storehouse:
             self._seal(self._frozen[0], pace)
             return True
 
-    def merge(self, pace: Pace | None = None) -> bool:
+    def merge(self, pace: RateLimiter | None = None) -> bool:
         """Makes one segment of some neighbours; whether there was anything to merge. Raises as `seal` does."""
         with self._merge_turn:
             segments = self.state.segments
@@ -215,7 +215,7 @@ class Storehouse:
             for one in segments
         ]
 
-    def _seal(self, frozen: _Frozen, pace: Pace | None) -> None:
+    def _seal(self, frozen: _Frozen, pace: RateLimiter | None) -> None:
         succession = Succession([frozen.tail])
         segment = self._write(frozen.tail.columns(), succession.hides[0], pace)
         with self._changes:
@@ -228,7 +228,7 @@ class Storehouse:
                 self._logs.drop_before(frozen.next_log)
         self._room.set()
 
-    def _merge(self, first: int, old: Sequence[Segment], pace: Pace | None) -> None:
+    def _merge(self, first: int, old: Sequence[Segment], pace: RateLimiter | None) -> None:
         """Makes one segment of some neighbours, without what no search can find any more."""
         released = self._released
         succession = Succession(old)
@@ -245,7 +245,7 @@ class Storehouse:
         for one in old:
             one.path.unlink(missing_ok=True)
 
-    def _write(self, columns: Columns, hides: dict[int, int], pace: Pace | None) -> Segment:
+    def _write(self, columns: Columns, hides: dict[int, int], pace: RateLimiter | None) -> Segment:
         path = self._path / self._new_name("segment")
         write_segment(path, columns, self._settings.shape, self._settings.sync, pace)
         # Opening it checks every byte, so that all of it is in memory before the first search meets it.

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from search.index.rate_limiter import Pace
+from search.index.rate_limiter import RateLimiter
 
 __all__ = ["SLICE_BYTES", "SlicedFile"]
 
@@ -33,7 +33,7 @@ _WAIT_BEFORE, _WRITE, _WAIT_AFTER = 1, 2, 4
 class SlicedFile:
     """Writes a file under another name; leaving the block gives it its own, or removes what an error left."""
 
-    def __init__(self, path: Path, size: int, sync: bool, pace: Pace | None) -> None:
+    def __init__(self, path: Path, size: int, sync: bool, pace: RateLimiter | None) -> None:
         """Makes the file with room for so many bytes.
 
         Args:

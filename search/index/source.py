@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from core.types import ImageId
 from search.index.counting import BUFFER, TABLE
 from search.index.id_table import IdColumn
-from search.index.segment_search import Batch, Hits, Workspace
+from search.index.segment_search import Hits, QueryBatch, Workspace
 
 __all__ = ["Scratch", "Source"]
 
@@ -102,7 +102,7 @@ class Source(ABC):
         """The image ids of entries."""
 
     @abstractmethod
-    def search(self, batch: Batch, scratch: Scratch) -> Hits:
+    def search(self, batch: QueryBatch, scratch: Scratch) -> Hits:
         """The best entries for each query."""
 
     @abstractmethod

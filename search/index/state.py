@@ -21,7 +21,7 @@ from search.index.id_table import IdColumn
 from search.index.interface import NO_IMAGE
 from search.index.placements import Placement
 from search.index.segment import Segment
-from search.index.segment_search import Batch, Hits
+from search.index.segment_search import Hits, QueryBatch
 from search.index.selection import fill_places, merge_ranks
 from search.index.source import Scratch, Source
 from search.index.tail import Tail
@@ -189,7 +189,7 @@ class State:
         parts, n = list(self._by_source(references)), len(references)
         return _gathered_ids(parts, n), self._gathered(parts, n, _places_of), self._gathered(parts, n, _codes_of)
 
-    def _batch(self, number: int, queries: Queries, best: Hits | None) -> Batch:
+    def _batch(self, number: int, queries: Queries, best: Hits | None) -> QueryBatch:
         """The queries for one part. Where enough was found in older ones, only higher overlaps are of use."""
         least = queries.least
         full = np.zeros(0, np.bool_) if best is None else best.sizes >= queries.wanted
@@ -197,7 +197,7 @@ class State:
             last = best.overlaps[np.arange(len(full)), queries.wanted - 1].astype(np.int64)
             least = np.where(full, np.maximum(least, last + 1), least)
         excluded = np.where(queries.excluded >> 32 == number, queries.excluded & 0xFFFFFFFF, -1)
-        return Batch(queries.terms, queries.as_of, excluded, least, queries.wanted)
+        return QueryBatch(queries.terms, queries.as_of, excluded, least, queries.wanted)
 
     def _gathered(
         self, parts: Iterable[_Part], n: int, column: Callable[[Source, NDArray[np.int64]], NDArray[_Number]]

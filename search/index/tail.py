@@ -19,7 +19,7 @@ from search.index.compiled import compiled, whole
 from search.index.id_table import IdColumn
 from search.index.packing import pack_rows
 from search.index.planning import RecordShape
-from search.index.segment_search import Batch, Hits
+from search.index.segment_search import Hits, QueryBatch
 from search.index.selection import keep_smallest, key_of, sort_keys
 from search.index.source import Scratch, Source
 
@@ -155,7 +155,7 @@ class Tail(Source):
         """See `Source`."""
         return [self._ids[entry] for entry in entries.tolist()]
 
-    def search(self, batch: Batch, scratch: Scratch) -> Hits:
+    def search(self, batch: QueryBatch, scratch: Scratch) -> Hits:
         """See `Source`."""
         size, room = self._size, self._room
         width = int(batch.wanted.max(initial=1))

@@ -1,9 +1,9 @@
 """Who calls a server, how much each may ask for, and who goes first.
 
-Four classes of callers share a server: the stream (the job itself), replays, people, and shadow traffic of a signal
+Four classes of callers share a server: the stream (the job itself), replays, interactive calls, and shadow traffic of a signal
 that is being tried out. Each has a rate, in items a second (a query, an id), kept by a token bucket. The stream enters
 at once; the others share a few slots, wait for one in a short line of their own class, and get free slots in the order
-of the classes. Who finds the bucket empty or the line full is turned away with the time after which to come again:
+of the classes. Who finds the bucket empty or the line full is rejected with the time after which to come again:
 nothing piles up, and a flood of one class costs the others nothing but their place.
 """
 
@@ -22,7 +22,7 @@ from core.errors import BadInputError, BusyError, SettingsError
 
 __all__ = ["Admission", "AdmissionPolicy", "Caller", "TokenBucket", "caller_named"]
 
-TURNED_AWAY_S = 0.1
+REJECTED_RETRY_S = 0.1
 """How long who found the line full, or waited in vain, is asked to stay away: some tens of calls."""
 
 
@@ -32,7 +32,7 @@ class Caller(StrEnum):
     STREAM = "stream"
     """The job. It is never held back by the others."""
     REPLAY = "replay"
-    PEOPLE = "people"
+    INTERACTIVE = "interactive"
     """Whoever says nothing."""
     SHADOW = "shadow"
 
@@ -55,7 +55,7 @@ class AdmissionPolicy:
 
     stream_per_s: float = 0.0
     replay_per_s: float = 5_000.0
-    people_per_s: float = 5_000.0
+    interactive_per_s: float = 5_000.0
     shadow_per_s: float = 2_000.0
     burst_s: float = 1.0
     """How many seconds' worth of a rate may be asked for at once, after a pause as long."""
@@ -79,7 +79,7 @@ class AdmissionPolicy:
 
     def rate(self, caller: Caller) -> float:
         """Items a second of a class; 0 for no limit."""
-        rates = (self.stream_per_s, self.replay_per_s, self.people_per_s, self.shadow_per_s)
+        rates = (self.stream_per_s, self.replay_per_s, self.interactive_per_s, self.shadow_per_s)
         return rates[list(Caller).index(caller)]
 
     @property
@@ -201,13 +201,13 @@ class Admission:
                 return
             line = self._lines[caller]
             if len(line) >= self._policy.waiting:
-                raise BusyError(f"{len(line)} calls of {caller} wait already: come again later", TURNED_AWAY_S)
+                raise BusyError(f"{len(line)} calls of {caller} wait already: come again later", REJECTED_RETRY_S)
             ticket = _Ticket()
             line.append(ticket)
             self._changed.wait_for(lambda: ticket.granted, patience_s)
             if not ticket.granted:
                 line.remove(ticket)
-                raise BusyError(f"no slot for {caller} got free in {patience_s:.3f} s", TURNED_AWAY_S)
+                raise BusyError(f"no slot for {caller} got free in {patience_s:.3f} s", REJECTED_RETRY_S)
 
     def _leave(self) -> None:
         with self._changed:

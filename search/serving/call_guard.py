@@ -14,10 +14,10 @@ from core.rpc import CALLER, TOKEN, metadata_of
 from search.serving.admission import Admission, Caller, caller_named
 from search.serving.metrics import SearchMetrics
 
-__all__ = ["SearchGate"]
+__all__ = ["CallGuard"]
 
 
-class SearchGate:
+class CallGuard:
     """Lets calls in, and counts them by the class of their caller."""
 
     def __init__(self, admission: Admission, metrics: SearchMetrics, token: str) -> None:
@@ -38,15 +38,15 @@ class SearchGate:
 
         Raises:
             BadInputError: There is no such class of callers.
-            BusyError: The call is turned away for now.
+            BusyError: The call is rejected for now.
             UnavailableError: The caller has gone while it waited.
         """
-        caller = caller_named(metadata_of(context, CALLER) or Caller.PEOPLE)
+        caller = caller_named(metadata_of(context, CALLER) or Caller.INTERACTIVE)
         with ExitStack() as place:
             try:
                 place.enter_context(self._admission.admit(caller, items, context.time_remaining()))
             except BusyError:
-                self._metrics.turned_away.labels(caller.value).inc()
+                self._metrics.rejected.labels(caller.value).inc()
                 raise
             if not context.is_active():
                 raise UnavailableError("the caller has gone")

@@ -24,7 +24,7 @@ class SearchClient(RpcClient):
         address: str,
         deadline_s: float,
         max_message_bytes: int,
-        caller: Caller = Caller.PEOPLE,
+        caller: Caller = Caller.INTERACTIVE,
         token: str = "",
     ) -> None:
         """Opens the channel; the server need not be up.

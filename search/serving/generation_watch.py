@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from core.errors import NeardupError
 from search.index.folder import Identity
-from search.index.generations import Generation, IndexHome
+from search.index.generations import Generation, IndexGenerations
 
 __all__ = ["GenerationWatch"]
 
@@ -21,7 +21,9 @@ LOOK_EVERY_S = 2.0
 class GenerationWatch:
     """Looks at the pointer of a home now and then; use it as a context manager."""
 
-    def __init__(self, home: IndexHome, opened: Generation, identity: Identity, switched: Callable[[], None]) -> None:
+    def __init__(
+        self, home: IndexGenerations, opened: Generation, identity: Identity, switched: Callable[[], None]
+    ) -> None:
         """Looks at nothing yet.
 
         Args:

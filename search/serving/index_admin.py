@@ -12,7 +12,7 @@ from search.serving import search_pb2 as pb
 from search.serving.messages import stats_message
 from search.tuning.drift import ChosenDensity, LiveDensity, density_drift
 
-__all__ = ["SearchUpkeep"]
+__all__ = ["IndexAdmin"]
 
 _SNAPSHOT_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 
@@ -20,7 +20,7 @@ _SNAPSHOT_S = 5.0
 """How long a second snapshot is asked to wait: the first is linked in seconds."""
 
 
-class SearchUpkeep:
+class IndexAdmin:
     """Around one open index."""
 
     def __init__(self, index: TermIndex, folder: Path, snapshots: Path, chosen: ChosenDensity | None) -> None:

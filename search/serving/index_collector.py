@@ -34,7 +34,7 @@ class IndexCollector(Collector):
             "tail_entries": ("Entries that are not in a sealed segment yet", stats.tail),
             "merging": ("1 while segments are merged", stats.merging),
             "term_sets": ("Distinct term sets of the sealed segments", stats.term_sets),
-            "log_bytes": ("Size of the index on disk", self._index.disk_bytes),
+            "index_bytes": ("Size of the index on disk", self._index.disk_bytes),
             "expected_postings": (
                 "Postings a search for an image of the index touches, on average",
                 stats.expected_postings,

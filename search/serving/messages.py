@@ -34,7 +34,7 @@ def fill_candidates(message: pb.Candidates, found: Found) -> None:
     message.places = found.places.astype("<i8", copy=False).tobytes()
     message.score_codes = np.ascontiguousarray(found.codes).tobytes()
     message.exhausted = found.exhausted
-    message.cut = found.cut
+    message.truncated = found.truncated
     message.postings = found.postings
 
 

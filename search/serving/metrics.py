@@ -59,7 +59,7 @@ class SearchMetrics:
         self.candidates = Counter(
             "neardup_search_candidates_total", "Candidates that searches returned", registry=registry
         )
-        self.cut = Counter(
+        self.truncated = Counter(
             "neardup_search_cut_total", "Searches that reached the bound on their work", registry=registry
         )
         self.query_postings = Histogram(
@@ -79,8 +79,8 @@ class SearchMetrics:
             ["caller"],
             registry=registry,
         )
-        self.turned_away = Counter(
-            "neardup_search_turned_away_calls_total",
+        self.rejected = Counter(
+            "neardup_search_rejected_calls_total",
             "Calls that were asked to come again later: above their rate, or no slot was free",
             ["caller"],
             registry=registry,
@@ -93,7 +93,7 @@ class SearchMetrics:
         )
         for caller in Caller:
             self.admitted.labels(caller.value)
-            self.turned_away.labels(caller.value)
+            self.rejected.labels(caller.value)
         self.hidden = Counter("neardup_search_hidden_total", "Calls of Hide that succeeded", registry=registry)
         self.deleted = Counter("neardup_search_deleted_total", "Images hidden by Delete", registry=registry)
         registry.register(IndexCollector(index, chosen))
@@ -107,6 +107,6 @@ class SearchMetrics:
         self.queries.labels(kind).inc(len(results))
         self.postings.inc(sum(one.postings for one in results))
         self.candidates.inc(sum(len(one.image_ids) for one in results))
-        self.cut.inc(sum(one.cut for one in results))
+        self.truncated.inc(sum(one.truncated for one in results))
         for one in results:
             self.query_postings.observe(one.postings)

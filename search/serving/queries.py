@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from core.types import ImageId
 from search.index.interface import NO_IMAGE, TermIndex, TermQuery
 from search.serving.limits import SearchLimits
-from search.serving.request_parser import SearchIntake
+from search.serving.request_parser import RequestParser
 from search.serving.search_pb2 import SearchQuery
 
 __all__ = ["term_queries"]
 
 
 def term_queries(
-    queries: Sequence[SearchQuery], intake: SearchIntake, index: TermIndex, limits: SearchLimits
+    queries: Sequence[SearchQuery], parser: RequestParser, index: TermIndex, limits: SearchLimits
 ) -> list[TermQuery | None]:
     """One query of the index for each; None where no image of that id can be searched for.
 
@@ -27,7 +27,7 @@ def term_queries(
     ks = [query.k or limits.candidates for query in queries]
     limits.check_candidates(sum(ks))
     limits.check_ordered([query.after + k for query, k in zip(queries, ks, strict=True)])
-    vectors = iter(intake.terms([query.vector for query in queries if query.HasField("vector")]))
+    vectors = iter(parser.terms([query.vector for query in queries if query.HasField("vector")]))
     stored = iter(index.terms([ImageId(query.image_id) for query in queries if query.HasField("image_id")]))
     found: list[TermQuery | None] = []
     for query, k in zip(queries, ks, strict=True):

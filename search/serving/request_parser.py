@@ -17,12 +17,12 @@ from search.hashing.terms import TermExtractor
 from search.index.interface import Insert, Record, Remove, Skip
 from search.serving.search_pb2 import LogEntry, Vector
 
-__all__ = ["SearchIntake"]
+__all__ = ["RequestParser"]
 
 _DTYPES: dict[int, np.dtype[Any]] = {FLOAT16: np.dtype("<f2"), FLOAT32: np.dtype("<f4")}
 
 
-class SearchIntake:
+class RequestParser:
     """Checks and hashes what one signal's stream brings."""
 
     def __init__(self, extractor: TermExtractor, coder: ScoreCodes) -> None:

@@ -18,7 +18,7 @@ DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
 @typing.final
 class LogEntry(google.protobuf.message.Message):
-    """Metadata of every call: `caller`, one of stream, replay, people (the default), shadow. Each class has a rate and
+    """Metadata of every call: `caller`, one of stream, replay, interactive (the default), shadow. Each class has a rate and
     bounded room; who is one too many gets RESOURCE_EXHAUSTED with `retry-after-ms`.
     """
 
@@ -182,7 +182,7 @@ class Candidates(google.protobuf.message.Message):
     PLACES_FIELD_NUMBER: builtins.int
     SCORE_CODES_FIELD_NUMBER: builtins.int
     EXHAUSTED_FIELD_NUMBER: builtins.int
-    CUT_FIELD_NUMBER: builtins.int
+    TRUNCATED_FIELD_NUMBER: builtins.int
     POSTINGS_FIELD_NUMBER: builtins.int
     overlaps: builtins.bytes
     """u16 each"""
@@ -192,7 +192,7 @@ class Candidates(google.protobuf.message.Message):
     """code bytes each"""
     exhausted: builtins.bool
     """there are no candidates after these"""
-    cut: builtins.bool
+    truncated: builtins.bool
     """the bound on the work of one search was reached: the youngest postings were left out"""
     postings: builtins.int
     """how many postings the search touched: its work"""
@@ -208,10 +208,10 @@ class Candidates(google.protobuf.message.Message):
         places: builtins.bytes = ...,
         score_codes: builtins.bytes = ...,
         exhausted: builtins.bool = ...,
-        cut: builtins.bool = ...,
+        truncated: builtins.bool = ...,
         postings: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["cut", b"cut", "exhausted", b"exhausted", "image_ids", b"image_ids", "overlaps", b"overlaps", "places", b"places", "postings", b"postings", "score_codes", b"score_codes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["exhausted", b"exhausted", "image_ids", b"image_ids", "overlaps", b"overlaps", "places", b"places", "postings", b"postings", "score_codes", b"score_codes", "truncated", b"truncated"]) -> None: ...
 
 global___Candidates = Candidates
 

@@ -20,20 +20,20 @@ from search.hashing.score_codes import CodeSettings, ScoreCodes
 from search.hashing.terms import TermExtractor, TermSettings
 from search.index.errors import IndexBrokenError
 from search.index.folder import Identity
-from search.index.generations import Generation, IndexHome
+from search.index.generations import Generation, IndexGenerations
 from search.index.interface import TermIndex
 from search.index.opening import open_term_index, warm_up
 from search.index.settings import DEFAULT_BACKGROUND_BYTES_PER_S, DEFAULT_MAX_POSTINGS, IndexSettings
 from search.serving import search_pb2_grpc
 from search.serving.admission import Admission, AdmissionPolicy
 from search.serving.blas import use_one_blas_thread
-from search.serving.call_guard import SearchGate
+from search.serving.call_guard import CallGuard
 from search.serving.generation_watch import GenerationWatch
-from search.serving.index_admin import SearchUpkeep
+from search.serving.index_admin import IndexAdmin
 from search.serving.limits import SearchLimits
 from search.serving.messages import index_version
 from search.serving.metrics import SearchMetrics
-from search.serving.request_parser import SearchIntake
+from search.serving.request_parser import RequestParser
 from search.serving.service import TermSearchService
 from search.tuning.drift import ChosenDensity
 
@@ -126,7 +126,7 @@ class OpenIndex:
     """An open index and which generation of it that is: read once, so that all parts mean the same one."""
 
     index: TermIndex
-    home: IndexHome
+    home: IndexGenerations
     generation: Generation
     identity: Identity
 
@@ -149,7 +149,7 @@ def open_index(settings: SearchServerSettings, extractor: TermExtractor, coder: 
         IndexDamagedError: Its files are damaged.
     """
     told = index_settings(settings, extractor, coder)
-    home = IndexHome(settings.folder)
+    home = IndexGenerations(settings.folder)
     generation = home.serving(told.identity)
     return OpenIndex(open_term_index(home.folder(generation), told), home, generation, told.identity)
 
@@ -174,12 +174,12 @@ def build_service(
     """
     index = opened.index
     metrics = SearchMetrics(registry, index, settings.chosen)
-    intake = SearchIntake(extractor, coder)
-    intake.warm_up()
+    parser = RequestParser(extractor, coder)
+    parser.warm_up()
     warm_up()
-    gate = SearchGate(Admission(settings.admission), metrics, settings.token)
-    upkeep = SearchUpkeep(index, opened.folder, settings.snapshots, settings.chosen)
-    return TermSearchService(index, intake, metrics, gate, settings.limits, upkeep, on_broken)
+    gate = CallGuard(Admission(settings.admission), metrics, settings.token)
+    admin = IndexAdmin(index, opened.folder, settings.snapshots, settings.chosen)
+    return TermSearchService(index, parser, metrics, gate, settings.limits, admin, on_broken)
 
 
 def serve(settings: SearchServerSettings) -> None:
@@ -250,7 +250,7 @@ def _log_start(
                 "log_id": position.log_id,
                 "offset": position.offset,
                 "images": index.images,
-                "log_bytes": index.disk_bytes,
+                "index_bytes": index.disk_bytes,
                 "index_version": index_version(extractor.fingerprint),
                 "terms": settings.terms.describe(),
                 "terms_fingerprint": extractor.fingerprint,

@@ -13,13 +13,13 @@ from search.index.interface import NO_PLACE, Answer, MoreQuery, TermIndex
 from search.serving import search_pb2 as pb
 from search.serving import search_pb2_grpc
 from search.serving.admission import Caller
-from search.serving.call_guard import SearchGate
-from search.serving.index_admin import SearchUpkeep
+from search.serving.call_guard import CallGuard
+from search.serving.index_admin import IndexAdmin
 from search.serving.limits import SearchLimits
 from search.serving.messages import fill_answer, fill_candidates, index_version, stored_message
 from search.serving.metrics import SearchMetrics
 from search.serving.queries import term_queries
-from search.serving.request_parser import SearchIntake
+from search.serving.request_parser import RequestParser
 
 __all__ = ["TermSearchService"]
 
@@ -30,30 +30,30 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
     def __init__(
         self,
         index: TermIndex,
-        intake: SearchIntake,
+        parser: RequestParser,
         metrics: SearchMetrics,
-        gate: SearchGate,
+        gate: CallGuard,
         limits: SearchLimits,
-        upkeep: SearchUpkeep,
+        admin: IndexAdmin,
         on_broken: Callable[[], None],
     ) -> None:
         """Takes its parts.
 
         Args:
             index: Follows the log.
-            intake: Checks and hashes what comes in.
+            parser: Checks and hashes what comes in.
             metrics: Count.
             gate: Lets calls in.
             limits: What one call may ask for.
-            upkeep: Does what is asked by whoever runs the server.
+            admin: Does what is asked by whoever runs the server.
             on_broken: Called when the index can do nothing more until it is opened anew.
         """
         self._index = index
-        self._intake = intake
+        self._parser = parser
         self._metrics = metrics
         self._gate = gate
         self._limits = limits
-        self._upkeep = upkeep
+        self._admin = admin
         self._on_broken = on_broken
 
     def InsertAndSearch(  # noqa: N802 - the name that the proto gives
@@ -61,12 +61,12 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
     ) -> pb.InsertAndSearchResponse:
         """Applies the records that are new, and searches for all."""
         with self._items("InsertAndSearch", len(request.entries), context):
-            records = self._intake.records(request.entries)
+            records = self._parser.records(request.entries)
             self._metrics.batch.observe(len(records))
             with self._watched():
                 answers = self._index.insert_and_search(request.log_id, records)
             self._count(answers)
-            response = pb.InsertAndSearchResponse(index_version=index_version(self._intake.extractor.fingerprint))
+            response = pb.InsertAndSearchResponse(index_version=index_version(self._parser.extractor.fingerprint))
             for answer in answers:
                 fill_answer(response.answers.add(), answer)
             return response
@@ -105,10 +105,10 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
                 log_id=position.log_id,
                 offset=position.offset,
                 checksum=position.checksum,
-                index_version=index_version(self._intake.extractor.fingerprint),
-                terms_fingerprint=self._intake.extractor.fingerprint,
-                code_fingerprint=self._intake.coder.fingerprint,
-                code_bytes=self._intake.coder.code_bytes,
+                index_version=index_version(self._parser.extractor.fingerprint),
+                terms_fingerprint=self._parser.extractor.fingerprint,
+                code_fingerprint=self._parser.coder.fingerprint,
+                code_bytes=self._parser.coder.code_bytes,
                 images=self._index.images,
             )
 
@@ -117,10 +117,10 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
     ) -> pb.SearchResponse:
         """Searches that insert nothing."""
         with self._items("Search", len(request.queries), context):
-            queries = term_queries(request.queries, self._intake, self._index, self._limits)
+            queries = term_queries(request.queries, self._parser, self._index, self._limits)
             found = self._index.search([query for query in queries if query is not None])
             self._metrics.searched("free", found)
-            response = pb.SearchResponse(index_version=index_version(self._intake.extractor.fingerprint))
+            response = pb.SearchResponse(index_version=index_version(self._parser.extractor.fingerprint))
             answers = iter(found)
             for query in queries:
                 answer = response.answers.add(known=query is not None)
@@ -151,7 +151,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
     ) -> pb.StatsResponse:
         """What the index holds, and how dense it is."""
         with self._metrics.call("Stats"):
-            return self._upkeep.stats()
+            return self._admin.stats()
 
     def Snapshot(  # noqa: N802 - the name that the proto gives
         self, request: pb.SnapshotRequest, context: grpc.ServicerContext
@@ -159,14 +159,14 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         """A consistent copy beside the index."""
         with self._metrics.call("Snapshot"):
             self._gate.check_token(context)
-            return self._upkeep.snapshot(request.name)
+            return self._admin.snapshot(request.name)
 
     def Release(  # noqa: N802 - the name that the proto gives
         self, request: pb.ReleaseRequest, context: grpc.ServicerContext
     ) -> pb.ReleaseResponse:
         """Storage is past an offset."""
         with self._metrics.call("Release"), self._watched():
-            self._upkeep.release(request.log_id, request.offset)
+            self._admin.release(request.log_id, request.offset)
             return pb.ReleaseResponse()
 
     @contextmanager

@@ -16,7 +16,7 @@ from search.tuning.overlap import same_term_curve
 from search.tuning.prediction import Prediction, TermChoice, predict
 from search.tuning.sample import SampleDistances
 
-__all__ = ["Candidate", "Grid", "Recommendation", "evaluate", "recommend"]
+__all__ = ["Grid", "RatedChoice", "Recommendation", "evaluate", "recommend"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class RatedChoice:
     """One choice with what it gives and costs."""
 
     prediction: Prediction
@@ -46,10 +46,10 @@ class Candidate:
 class Recommendation:
     """What the chooser says."""
 
-    chosen: Candidate
+    chosen: RatedChoice
     reached: bool
     """Whether the wanted recall is reached; if not, `chosen` finds most of all that are affordable."""
-    frontier: tuple[Candidate, ...]
+    frontier: tuple[RatedChoice, ...]
     """By rising cost, each finding more than all cheaper ones: the curve."""
 
 
@@ -59,7 +59,7 @@ def evaluate(
     model: CostModel,
     grid: Grid,
     on_progress: Callable[[int, int], None] = lambda done, of: None,
-) -> list[Candidate]:
+) -> list[RatedChoice]:
     """Predicts and costs the grid.
 
     Args:
@@ -77,12 +77,12 @@ def evaluate(
             continue
         least = [overlap for overlap in grid.min_overlaps if overlap <= groups]
         for prediction in predict(sample, images, groups, bits, least, list(grid.candidates)):
-            found.append(Candidate(prediction, cost_of(prediction, model)))
+            found.append(RatedChoice(prediction, cost_of(prediction, model)))
     on_progress(len(shapes), len(shapes))
     return found
 
 
-def recommend(candidates: Sequence[Candidate], recall: float, model: CostModel) -> Recommendation:
+def recommend(candidates: Sequence[RatedChoice], recall: float, model: CostModel) -> Recommendation:
     """Picks the cheapest candidate of enough recall.
 
     Raises:
@@ -102,8 +102,8 @@ def recommend(candidates: Sequence[Candidate], recall: float, model: CostModel) 
     return Recommendation(chosen, bool(enough), frontier)
 
 
-def _frontier(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    frontier: list[Candidate] = []
+def _frontier(candidates: Sequence[RatedChoice]) -> tuple[RatedChoice, ...]:
+    frontier: list[RatedChoice] = []
     for one in sorted(candidates, key=lambda one: (one.cost.image_us, -one.prediction.recall, one.choice)):
         if not frontier or one.prediction.recall > frontier[-1].prediction.recall:
             frontier.append(one)

@@ -63,7 +63,7 @@ class ImageOut(_Out):
     decided_at: str = Field(description="ISO 8601, UTC.")
     version: int
     versions: VersionsOut
-    cut: bool = Field(description="The search reached the bound on its work: younger images were left out.")
+    truncated: bool = Field(description="The search reached the bound on its work: younger images were left out.")
 
     @staticmethod
     def of(image: ImageRecord) -> ImageOut:
@@ -78,7 +78,7 @@ class ImageOut(_Out):
             decided_at=iso(image.decided_at_ms),
             version=image.version,
             versions=VersionsOut(model=image.versions.model, index=image.versions.index),
-            cut=image.cut,
+            truncated=image.truncated,
         )
 
 
@@ -130,8 +130,8 @@ class StatsOut(_Out):
 
     images: int
     clusters: int
-    duplicates: int = Field(description="Records swallowed because their version was placed before.")
-    superseded: int = Field(description="Records swallowed because a higher version was placed before.")
+    duplicates: int = Field(description="Records ignored because their version was placed before.")
+    superseded: int = Field(description="Records ignored because a higher version was placed before.")
     history_number: int = Field(description="Of the last change of heads.")
     published: int = Field(description="The last change that is out on Kafka.")
     revision: int

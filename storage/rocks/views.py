@@ -9,7 +9,7 @@ from pathlib import Path
 from rocksdict import Snapshot
 
 from core.errors import BadInputError, UnavailableError
-from core.types import Cluster, ImageId, Lookup, Standing
+from core.types import Cluster, ImageId, Lookup, Membership
 from storage import codec
 from storage.errors import CorruptedError
 from storage.interfaces import StoreView
@@ -51,7 +51,7 @@ class _PointReads(ABC):
         value = None if key is None else self._get("images", key)
         return None if key is None or value is None else codec.decode_image(key, value)
 
-    def standing(self, image_id: ImageId) -> Standing | None:
+    def standing(self, image_id: ImageId) -> Membership | None:
         """See `StoreView.standing`: only the front of the record is decoded."""
         key = _key_or_none(image_id)
         value = None if key is None else self._get("images", key)
@@ -120,18 +120,18 @@ class SnapshotView(_PointReads, StoreView):
     def look_up(self, ids: Iterable[ImageId]) -> Lookup:
         """See `StoreView.look_up`: thousands of records, so only what it needs of each is decoded."""
         state, snapshots = self.state(), self._held().snapshots
-        standings: dict[ImageId, Standing] = {}
+        memberships: dict[ImageId, Membership] = {}
         clusters: dict[ImageId, Cluster] = {}
         for image_id in dict.fromkeys(ids):
             value = self._read(snapshots["images"], image_id.encode(errors="surrogatepass"))
             if value is None:
                 continue
-            standings[image_id] = standing = codec.decode_standing(image_id, value)
+            memberships[image_id] = standing = codec.decode_standing(image_id, value)
             if standing.head not in clusters:
                 found = self._read(snapshots["clusters"], standing.head.encode())
                 if found is not None:
                     clusters[standing.head] = codec.decode_cluster_front(standing.head, found)
-        return Lookup(state.position, state.revision, standings, clusters)
+        return Lookup(state.position, state.revision, memberships, clusters)
 
     def images(self) -> Iterator[ImageRecord]:
         """See `StoreView.images`."""

@@ -2,7 +2,7 @@
 
     {"history_number": 7, "image_id": "...", "head": "...", "old_head": null, "cause": "matched", "score": 0.93,
      "matched": "...", "place": 41, "offset": 41, "version": 1, "created_at_ms": 0, "arrived_at_ms": 0,
-     "decided_at_ms": 0, "versions": {"model": "...", "index": "..."}, "cut": false}
+     "decided_at_ms": 0, "versions": {"model": "...", "index": "..."}, "truncated": false}
 
 Entries come in order of their history numbers, from 1, without a gap. They may come again after a restart (at least
 once): whoever has seen a number already leaves it out.
@@ -51,7 +51,7 @@ def message_of(entry: HistoryEntry) -> Message:
         "arrived_at_ms": entry.arrived_at_ms,
         "decided_at_ms": entry.decided_at_ms,
         "versions": {"model": entry.versions.model, "index": entry.versions.index},
-        "cut": entry.cut,
+        "truncated": entry.truncated,
     }
     value = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     return Message(entry.number, entry.image_id.encode(), value)

@@ -9,7 +9,7 @@ import grpc
 
 from core.errors import RefusedError, UnavailableError
 from core.rpc import RpcClient, translate
-from core.types import Cluster, Decision, ImageId, Lookup, Standing
+from core.types import Cluster, Decision, ImageId, Lookup, Membership
 from storage.embeddings import EmbeddingsPage
 from storage.limits import MAX_DECISIONS, MAX_LOOK_UP
 from storage.serving import storage_pb2 as pb
@@ -115,7 +115,7 @@ class StorageClient(RpcClient):
 
     def _look_up_parts(self, parts: Sequence[Sequence[ImageId]]) -> Lookup | None:
         """The parts as one answer; None when they are of different moments."""
-        standings: dict[ImageId, Standing] = {}
+        memberships: dict[ImageId, Membership] = {}
         clusters: dict[ImageId, Cluster] = {}
         moment = None
         for part in parts:
@@ -123,10 +123,10 @@ class StorageClient(RpcClient):
             if moment is not None and moment != (answer.position, answer.revision):
                 return None
             moment = (answer.position, answer.revision)
-            standings.update(answer.standings)
+            memberships.update(answer.memberships)
             clusters.update(answer.clusters)
         assert moment is not None
-        return Lookup(*moment, standings, clusters)
+        return Lookup(*moment, memberships, clusters)
 
     def _parts(self, decisions: Sequence[Decision]) -> Iterator[list[pb.Decision]]:
         part: list[pb.Decision] = []

@@ -10,9 +10,9 @@ from core.types import (
     ImageId,
     LogPosition,
     Lookup,
+    Membership,
     Move,
     Outcome,
-    Standing,
     Versions,
 )
 from storage.embeddings import EmbeddingsPage, PlacedEmbedding
@@ -61,7 +61,7 @@ def decision_message(decision: Decision) -> pb.Decision:
         created_at_ms=decision.created_at_ms,
         arrived_at_ms=decision.arrived_at_ms,
         decided_at_ms=decision.decided_at_ms,
-        cut=decision.cut,
+        truncated=decision.truncated,
     )
 
 
@@ -91,7 +91,7 @@ def read_decision(message: pb.Decision) -> Decision:
         created_at_ms=message.created_at_ms,
         arrived_at_ms=message.arrived_at_ms,
         decided_at_ms=message.decided_at_ms,
-        cut=message.cut,
+        truncated=message.truncated,
     )
 
 
@@ -114,9 +114,9 @@ def lookup_message(lookup: Lookup) -> pb.LookUpResponse:
         offset=position.offset,
         checksum=position.checksum,
         revision=lookup.revision,
-        standings=[
-            pb.Standing(image_id=one.image_id, version=one.version, place=one.place, head=one.head)
-            for one in lookup.standings.values()
+        memberships=[
+            pb.Membership(image_id=one.image_id, version=one.version, place=one.place, head=one.head)
+            for one in lookup.memberships.values()
         ],
         clusters=[
             pb.Cluster(head=one.head, count=one.count, founding_code=one.founding_code)
@@ -127,15 +127,15 @@ def lookup_message(lookup: Lookup) -> pb.LookUpResponse:
 
 def lookup_of(message: pb.LookUpResponse) -> Lookup:
     """The answer to a look-up that arrived."""
-    standings, clusters = {}, {}
-    for one in message.standings:
+    memberships, clusters = {}, {}
+    for one in message.memberships:
         image_id = ImageId(one.image_id)
-        standings[image_id] = Standing(image_id, one.version, one.place, ImageId(one.head))
+        memberships[image_id] = Membership(image_id, one.version, one.place, ImageId(one.head))
     for each in message.clusters:
         head = ImageId(each.head)
         clusters[head] = Cluster(head, each.count, each.founding_code)
     position = LogPosition(message.log_id, message.offset, message.checksum)
-    return Lookup(position, message.revision, standings, clusters)
+    return Lookup(position, message.revision, memberships, clusters)
 
 
 def describe_message(state: StoreState, published: int) -> pb.DescribeResponse:

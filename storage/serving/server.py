@@ -82,7 +82,7 @@ def serve(settings: StorageServerSettings) -> None:
             json.dumps(
                 {
                     "pid": os.getpid(),
-                    "boot_id": rpc.boot_id,
+                    "instance_id": rpc.instance_id,
                     "folder": str(settings.folder),
                     "grpc": f"{settings.listen.bind_host}:{settings.listen.port}",
                     "http": f"http://{settings.api_host}:{settings.api_port}",

@@ -29,7 +29,7 @@ class LookUpRequest(google.protobuf.message.Message):
 global___LookUpRequest = LookUpRequest
 
 @typing.final
-class Standing(google.protobuf.message.Message):
+class Membership(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     IMAGE_ID_FIELD_NUMBER: builtins.int
@@ -50,7 +50,7 @@ class Standing(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["head", b"head", "image_id", b"image_id", "place", b"place", "version", b"version"]) -> None: ...
 
-global___Standing = Standing
+global___Membership = Membership
 
 @typing.final
 class Cluster(google.protobuf.message.Message):
@@ -81,14 +81,14 @@ class LookUpResponse(google.protobuf.message.Message):
     OFFSET_FIELD_NUMBER: builtins.int
     CHECKSUM_FIELD_NUMBER: builtins.int
     REVISION_FIELD_NUMBER: builtins.int
-    STANDINGS_FIELD_NUMBER: builtins.int
+    MEMBERSHIPS_FIELD_NUMBER: builtins.int
     CLUSTERS_FIELD_NUMBER: builtins.int
     log_id: builtins.str
     offset: builtins.int
     checksum: builtins.int
     revision: builtins.int
     @property
-    def standings(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Standing]: ...
+    def memberships(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Membership]: ...
     @property
     def clusters(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Cluster]: ...
     def __init__(
@@ -98,10 +98,10 @@ class LookUpResponse(google.protobuf.message.Message):
         offset: builtins.int = ...,
         checksum: builtins.int = ...,
         revision: builtins.int = ...,
-        standings: collections.abc.Iterable[global___Standing] | None = ...,
+        memberships: collections.abc.Iterable[global___Membership] | None = ...,
         clusters: collections.abc.Iterable[global___Cluster] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["checksum", b"checksum", "clusters", b"clusters", "log_id", b"log_id", "offset", b"offset", "revision", b"revision", "standings", b"standings"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["checksum", b"checksum", "clusters", b"clusters", "log_id", b"log_id", "memberships", b"memberships", "offset", b"offset", "revision", b"revision"]) -> None: ...
 
 global___LookUpResponse = LookUpResponse
 
@@ -161,7 +161,7 @@ class Decision(google.protobuf.message.Message):
     CREATED_AT_MS_FIELD_NUMBER: builtins.int
     ARRIVED_AT_MS_FIELD_NUMBER: builtins.int
     DECIDED_AT_MS_FIELD_NUMBER: builtins.int
-    CUT_FIELD_NUMBER: builtins.int
+    TRUNCATED_FIELD_NUMBER: builtins.int
     offset: builtins.int
     checksum: builtins.int
     outcome: builtins.str
@@ -176,7 +176,7 @@ class Decision(google.protobuf.message.Message):
     created_at_ms: builtins.int
     arrived_at_ms: builtins.int
     decided_at_ms: builtins.int
-    cut: builtins.bool
+    truncated: builtins.bool
     """the search for the image reached the bound on its work"""
     @property
     def moves(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Move]: ...
@@ -198,9 +198,9 @@ class Decision(google.protobuf.message.Message):
         created_at_ms: builtins.int = ...,
         arrived_at_ms: builtins.int = ...,
         decided_at_ms: builtins.int = ...,
-        cut: builtins.bool = ...,
+        truncated: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["arrived_at_ms", b"arrived_at_ms", "checksum", b"checksum", "created_at_ms", b"created_at_ms", "cut", b"cut", "decided_at_ms", b"decided_at_ms", "image_id", b"image_id", "index_version", b"index_version", "model_version", b"model_version", "moves", b"moves", "offset", b"offset", "outcome", b"outcome", "place", b"place", "score_code", b"score_code", "score_vector", b"score_vector", "search_vector", b"search_vector", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["arrived_at_ms", b"arrived_at_ms", "checksum", b"checksum", "created_at_ms", b"created_at_ms", "decided_at_ms", b"decided_at_ms", "image_id", b"image_id", "index_version", b"index_version", "model_version", b"model_version", "moves", b"moves", "offset", b"offset", "outcome", b"outcome", "place", b"place", "score_code", b"score_code", "score_vector", b"score_vector", "search_vector", b"search_vector", "truncated", b"truncated", "version", b"version"]) -> None: ...
 
 global___Decision = Decision
 

@@ -124,8 +124,8 @@ def build(
 
         neardup index build --from images-1.parquet --from images-2.parquet
     """
-    from search.index.generations import IndexHome
-    from search.serving.request_parser import SearchIntake
+    from search.index.generations import IndexGenerations
+    from search.serving.request_parser import RequestParser
     from search.serving.server import index_settings
     from stream.index_build.build import build_index
     from stream.index_build.joined import KafkaJoined
@@ -136,15 +136,15 @@ def build(
     name, chosen = settings.signal(signal)
     os.nice(BACKGROUND)
     server = search_server_settings(settings, name)
-    intake = SearchIntake(server.terms.build(), server.code.build())
-    told = index_settings(server, intake.extractor, intake.coder)
+    parser = RequestParser(server.terms.build(), server.code.build())
+    told = index_settings(server, parser.extractor, parser.coder)
     started = time.monotonic()
     with ExitStack() as parts:
         parts.enter_context(interruptible())
         joined = parts.enter_context(KafkaJoined(settings.kafka.bootstrap, chosen.topic("joined")))
         source = parts.enter_context(_source(settings, name, sources, joined))
         bars = parts.enter_context(progress_bar())
-        built = build_index(IndexHome(server.folder), told, intake, source, joined, _Bars(bars))
+        built = build_index(IndexGenerations(server.folder), told, parser, source, joined, _Bars(bars))
     took_s = time.monotonic() - started
     serves = _wait_for(settings, name, built.folder)
     if as_json:
@@ -238,9 +238,9 @@ def _source(settings: Settings, name: str, sources: list[str], joined: KafkaJoin
 def _wait_for(settings: Settings, name: str, folder: Path) -> bool:
     """Whether a server that runs came back with what was built."""
     from core.errors import NeardupError
-    from search.index.generations import IndexHome
+    from search.index.generations import IndexGenerations
 
-    current = IndexHome(folder.parent).current()
+    current = IndexGenerations(folder.parent).current()
     assert current is not None
     deadline = time.monotonic() + SWITCH_S
     with _client(settings, name) as search:

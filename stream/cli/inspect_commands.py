@@ -94,8 +94,8 @@ def _letter_row(record: TopicRecord) -> tuple[object, ...]:
 
     when = time_text(record.timestamp_ms)
     try:
-        letter = parse_dead_letter(record.value)
+        dead = parse_dead_letter(record.value)
     except BadInputError as error:
         return when, "(not a dead letter)", f"offset {record.offset} of this topic", error
-    source = letter.source
-    return when, letter.reason.value, f"{source.topic}/{source.partition}/{source.offset}", letter.detail
+    source = dead.source
+    return when, dead.reason.value, f"{source.topic}/{source.partition}/{source.offset}", dead.detail

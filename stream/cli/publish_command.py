@@ -26,7 +26,7 @@ def publish(
 
     Columns: image_id (string), search and score (lists of float16 or float32); optional are image_version (default 1)
     and created_at (timestamp, or milliseconds since the epoch). Sending a file twice does no harm: an image version
-    that has its place is swallowed.
+    that has its place is ignored.
 
     Examples:
 

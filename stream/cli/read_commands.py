@@ -112,7 +112,7 @@ def _show_members(about: Json, found: Iterable[str], *, as_json: bool) -> None:
 def _image_lines(image: Json) -> Iterator[str]:
     versions = image.pop("versions", None) or {}
     named = {f"{name} version": value for name, value in versions.items()}
-    if image.pop("cut", False):
+    if image.pop("truncated", False):
         named["search"] = "cut at max_postings: younger images of long lists were left out"
     for name, value in chain(image.items(), named.items()):
         if value is not None and value != "":

@@ -53,13 +53,15 @@ def search(
         query = pb.SearchQuery(k=k, vector=_vector(embedding))
     assert query is not None
     server = of(context).signal(signal)[1].search
-    with closing(SearchClient(server.address, CALL_S, server.max_message_bytes, Caller.PEOPLE)) as client:
+    with closing(SearchClient(server.address, CALL_S, server.max_message_bytes, Caller.INTERACTIVE)) as client:
         answer = client.search([query]).answers[0]
     if not answer.known:
         raise NotFoundError(f"the index has no image {image_id!r} that can be searched for")
     found = _rows(answer.candidates)
     if as_json:
-        show_json({"candidates": found, "exhausted": answer.candidates.exhausted, "cut": answer.candidates.cut})
+        show_json(
+            {"candidates": found, "exhausted": answer.candidates.exhausted, "truncated": answer.candidates.truncated}
+        )
     else:
         columns = ("image", "shared terms", "place")
         table(columns, [tuple(row.values()) for row in found], right=columns[1:])

@@ -12,7 +12,7 @@ from stream.cli.context import AsJson, CommandContext, SignalName, of
 from stream.cli.output import line, notes, progress_bar, show_json, table
 
 if TYPE_CHECKING:
-    from search.tuning.choose import Candidate
+    from search.tuning.choose import RatedChoice
     from stream.term_tuning.tune import Tuning
 
 __all__ = ["tune"]
@@ -170,7 +170,7 @@ def _reason(tuning: Tuning, recall: float) -> str:
     )
 
 
-def _row(mark: str, one: Candidate) -> tuple[object, ...]:
+def _row(mark: str, one: RatedChoice) -> tuple[object, ...]:
     choice, prediction, cost = one.choice, one.prediction, one.cost
     return (
         mark,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from stream.demo.report import Quality, Score
+from stream.demo.report import DemoQuality, Score
 from stream.demo.sample import TEST_SPLIT, LabelledImage
 from training import evaluation
 
 __all__ = ["quality"]
 
 
-def quality(labels: Sequence[LabelledImage], heads: Mapping[str, str]) -> Quality:
+def quality(labels: Sequence[LabelledImage], heads: Mapping[str, str]) -> DemoQuality:
     """Precision, recall and F1 over the images of the test split.
 
     The other images were streamed too, and count as what they are beside a test image: wrong mates.
@@ -27,7 +27,7 @@ def quality(labels: Sequence[LabelledImage], heads: Mapping[str, str]) -> Qualit
         [label.ignore_group for label in labels],
         counted,
     )
-    return Quality(
+    return DemoQuality(
         groups=len({label.group_id for label in labels if label.split == TEST_SPLIT}),
         images=found.images,
         pairwise=_score(found.pairwise),
@@ -35,5 +35,5 @@ def quality(labels: Sequence[LabelledImage], heads: Mapping[str, str]) -> Qualit
     )
 
 
-def _score(measured: evaluation.Quality) -> Score:
+def _score(measured: evaluation.PrecisionRecall) -> Score:
     return Score(round(measured.precision, 4), round(measured.recall, 4), round(measured.f1, 4))

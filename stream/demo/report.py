@@ -8,7 +8,7 @@ from typing import Any
 
 from stream.verdicts import Latency
 
-__all__ = ["DemoReport", "LargeCluster", "LawCheck", "Quality", "Score"]
+__all__ = ["DemoQuality", "DemoReport", "LargeCluster", "LawCheck", "Score"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
+class DemoQuality:
     """Agreement with the labels over the groups of the test split."""
 
     groups: int
@@ -67,7 +67,7 @@ class DemoReport:
     """Verdicts by cause."""
     dead_letters: int
     largest: tuple[LargeCluster, ...]
-    quality: Quality
+    quality: DemoQuality
     latency: Latency
     law: LawCheck
     published_per_s: float

@@ -12,10 +12,10 @@ from typing import Protocol
 
 from core.types import LogPosition
 from search.index.builder import IndexBuilder
-from search.index.generations import IndexHome
+from search.index.generations import IndexGenerations
 from search.index.opening import open_term_index
 from search.index.settings import IndexSettings
-from search.serving.request_parser import SearchIntake
+from search.serving.request_parser import RequestParser
 from stream.index_build.catch_up import OrderedLog, catch_up, check_log
 from stream.index_build.rows import index_rows
 from stream.index_build.sources import ImageSource
@@ -49,9 +49,9 @@ class Built:
 
 
 def build_index(
-    home: IndexHome,
+    home: IndexGenerations,
     settings: IndexSettings,
-    intake: SearchIntake,
+    parser: RequestParser,
     source: ImageSource,
     joined: OrderedLog,
     watcher: Watcher,
@@ -61,7 +61,7 @@ def build_index(
     Args:
         home: Where the index lives; the live generation stays as it is.
         settings: What the index is told, and made for.
-        intake: Hashes.
+        parser: Hashes.
         source: The embeddings.
         joined: The order, which goes on behind them.
         watcher: Is told how far it is.
@@ -76,14 +76,14 @@ def build_index(
     with home.building() as folder:
         unfindable = 0
         with IndexBuilder(folder, settings) as builder:
-            for rows in index_rows(source, intake.extractor, intake.coder):
+            for rows in index_rows(source, parser.extractor, parser.coder):
                 builder.add(rows.places, rows.image_ids, rows.versions, rows.terms, rows.codes, rows.findable)
                 unfindable += int((~rows.findable).sum())
                 watcher.embeddings(builder.entries, source.images)
             builder.finish(source.position)
         index = open_term_index(folder, settings)
         try:
-            catch_up(index, joined, intake, watcher.order)
+            catch_up(index, joined, parser, watcher.order)
             position, images = index.position, index.images
         finally:
             index.close()

@@ -11,7 +11,7 @@ from core.notifications import decode_joined
 from core.types import LogPosition
 from search.index.interface import Record, TermIndex
 from search.serving.log_entries import log_entry, skip_entry
-from search.serving.request_parser import SearchIntake
+from search.serving.request_parser import RequestParser
 from stream.start_plan import Log, starting_offset
 
 __all__ = ["OrderedLog", "catch_up", "check_log"]
@@ -46,14 +46,14 @@ def check_log(position: LogPosition, joined: OrderedLog) -> None:
 
 
 def catch_up(
-    index: TermIndex, joined: OrderedLog, intake: SearchIntake, on_progress: Callable[[int, int], None] | None = None
+    index: TermIndex, joined: OrderedLog, parser: RequestParser, on_progress: Callable[[int, int], None] | None = None
 ) -> None:
     """Applies all records after the index's position, until the end is reached or nearly so.
 
     Args:
         index: Follows the order.
         joined: The order.
-        intake: Checks and hashes what comes in.
+        parser: Checks and hashes what comes in.
         on_progress: Told how many records are applied, and how many were to be.
 
     Raises:
@@ -68,20 +68,20 @@ def catch_up(
             return
         total = done + log.end - start
         for records in joined.read(start, log.end):
-            index.insert_and_search(log.topic_id, _records(records, intake))
+            index.insert_and_search(log.topic_id, _records(records, parser))
             done += len(records)
             if on_progress is not None:
                 on_progress(done, total)
 
 
-def _records(payloads: Sequence[tuple[int, bytes]], intake: SearchIntake) -> list[Record]:
+def _records(payloads: Sequence[tuple[int, bytes]], parser: RequestParser) -> list[Record]:
     """What the index takes of records; one that it refuses is passed over, as the job has it passed over."""
     decoded = {offset: decode_joined(payload) for offset, payload in payloads}
     entries = {offset: log_entry(offset, payload, decoded[offset]) for offset, payload in payloads}
     raw = dict(payloads)
     while True:
         try:
-            return intake.records(list(entries.values()))
+            return parser.records(list(entries.values()))
         except RefusedError as error:
             if error.offset is None:
                 raise

@@ -57,7 +57,7 @@ def server_properties(settings: Settings, log: Path) -> str:
         "advertised.listeners": f"PLAINTEXT://{kafka.host}:{kafka.port},CONTROLLER://127.0.0.1:{kafka.controller_port}",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "log.dirs": str(log),
-        # A topic that nobody created is a mistake in a name; made silently, it would swallow records.
+        # A topic that nobody created is a mistake in a name; made silently, it would ignore records.
         "auto.create.topics.enable": "false",
         "num.partitions": "1",
         "message.max.bytes": str(kafka.max_message_bytes),

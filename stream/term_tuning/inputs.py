@@ -1,10 +1,10 @@
 """Reading what the chooser of term settings measures: embeddings, and which images are copies of one another.
 
 Embeddings come from a Parquet file with the columns `image_id` and `search` (lists of float16 or float32), or from a
-folder with `index.parquet` (`image_id`) and `search_f16.npy`, row n of the one to row n of the other. Pairs come from a
-table, CSV or Parquet, with the columns `a` and `b` (ids of two copies), or with `image_id` and `group_id` (images of
-one group are copies of one another) and, where some pairs are neither copies nor strangers, `ignore_group`. Ids of
-images without an embedding are passed over.
+folder with `index.parquet` (`image_id`) and `search_f16.npy`, row n of the one to row n of the other. CopyPairs come
+from a table, CSV or Parquet, with the columns `a` and `b` (ids of two copies), or with `image_id` and `group_id`
+(images of one group are copies of one another) and, where some pairs are neither copies nor strangers, `ignore_group`.
+Ids of images without an embedding are passed over.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from core.errors import BadInputError
 
-__all__ = ["Embeddings", "Pairs", "read_embeddings", "read_pairs"]
+__all__ = ["CopyPairs", "Embeddings", "read_embeddings", "read_pairs"]
 
 MAX_PAIRS = 1_000_000
-"""Pairs at most: a group of n images has n (n - 1) / 2 of them."""
+"""CopyPairs at most: a group of n images has n (n - 1) / 2 of them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +36,7 @@ class Embeddings:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pairs:
+class CopyPairs:
     """Which images are copies of one another, by their rows among the embeddings."""
 
     rows: NDArray[np.int64]
@@ -72,7 +72,7 @@ def read_embeddings(path: Path, dimension: int) -> Embeddings:
     return Embeddings(image_ids, np.asarray(vectors, np.float32))
 
 
-def read_pairs(path: Path, image_ids: list[str]) -> Pairs:
+def read_pairs(path: Path, image_ids: list[str]) -> CopyPairs:
     """Reads which of some images are copies of one another.
 
     Raises:
@@ -94,7 +94,7 @@ def read_pairs(path: Path, image_ids: list[str]) -> Pairs:
     ignored = None
     if "ignore_group" in names:
         ignored = _numbers(_by_row(table, "ignore_group", row_of))
-    return Pairs(rows, ignored)
+    return CopyPairs(rows, ignored)
 
 
 def _known_pairs(table: pa.Table, row_of: dict[str, int]) -> NDArray[np.int64]:

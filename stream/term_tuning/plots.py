@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from search.hashing.terms import TermSettings, expected_overlap, jaccard
 from search.tuning.check import measured_overlaps
 from search.tuning.overlap import overlap_at_least, overlap_distribution
-from stream.term_tuning.inputs import Embeddings, Pairs
+from stream.term_tuning.inputs import CopyPairs, Embeddings
 from stream.term_tuning.tune import Tuning
 
 __all__ = ["draw_curve", "draw_overlap"]
@@ -45,7 +45,7 @@ def draw_curve(path: Path, tuning: Tuning, wanted: float) -> None:
     _save(figure, path)
 
 
-def draw_overlap(path: Path, terms: TermSettings, embeddings: Embeddings, pairs: Pairs, tuning: Tuning) -> None:
+def draw_overlap(path: Path, terms: TermSettings, embeddings: Embeddings, pairs: CopyPairs, tuning: Tuning) -> None:
     """Shared terms against the cosine of the mean-centred embeddings, for copies and strangers of the sample."""
     extractor = terms.build()
     values = extractor.terms(embeddings.vectors)

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from search.hashing.terms import TermSettings
 from search.tuning.check import measured_recall
-from search.tuning.choose import Candidate, Grid, Recommendation, evaluate, recommend
+from search.tuning.choose import Grid, RatedChoice, Recommendation, evaluate, recommend
 from search.tuning.cost import CostModel, cost_of
 from search.tuning.overlap import same_term_curve
 from search.tuning.prediction import TermChoice, predict
 from search.tuning.sample import SampleDistances, measure_distances
-from stream.term_tuning.inputs import Embeddings, Pairs
+from stream.term_tuning.inputs import CopyPairs, Embeddings
 
 __all__ = ["GroupDensity", "Tuning", "tune"]
 
@@ -41,7 +41,7 @@ class Tuning:
     sample: SampleDistances
     density: tuple[GroupDensity, ...]
     recommendation: Recommendation
-    current: Candidate
+    current: RatedChoice
     """What the settings have now."""
     predicted_on_sample: float
     """Recall of the chosen settings, predicted for a corpus as large as the sample."""
@@ -52,7 +52,7 @@ class Tuning:
 def tune(
     terms: TermSettings,
     embeddings: Embeddings,
-    pairs: Pairs,
+    pairs: CopyPairs,
     images: int,
     recall: float,
     model: CostModel,
@@ -88,11 +88,11 @@ def tune(
     )
 
 
-def _costed(sample: SampleDistances, images: int, choice: TermChoice, model: CostModel) -> Candidate:
+def _costed(sample: SampleDistances, images: int, choice: TermChoice, model: CostModel) -> RatedChoice:
     (prediction,) = predict(
         sample, images, choice.groups, choice.bits_per_group, [choice.min_overlap], [choice.candidates]
     )
-    return Candidate(prediction, cost_of(prediction, model))
+    return RatedChoice(prediction, cost_of(prediction, model))
 
 
 def _density(sample: SampleDistances, bits_per_group: int) -> GroupDensity:

@@ -48,7 +48,7 @@ def test_a_job_that_was_down_for_longer_than_the_timeout_expires_nothing(house: 
     while it is down  score half of `torn`, whole images `early`, nothing for longer than the timeout, images `late`
     """
     control = JobControl(house.settings, "photos")
-    letters = len(house.dead_letters())
+    dead_letters = len(house.dead_letters())
     house.await_heads([row.image_id for row in house.publish(named("before", 5))])
     torn = named("torn", 1)[0]
     send_half(house, torn, "search")
@@ -61,7 +61,7 @@ def test_a_job_that_was_down_for_longer_than_the_timeout_expires_nothing(house: 
     control.start()
     house.await_heads([row.image_id for row in [torn, *early, *late]])
     assert house.problems() == []
-    assert len(house.dead_letters()) == letters
+    assert len(house.dead_letters()) == dead_letters
 
 
 def test_a_half_whose_partner_never_comes_is_a_dead_letter_and_can_be_replayed(house: House) -> None:
@@ -75,10 +75,10 @@ def test_a_half_whose_partner_never_comes_is_a_dead_letter_and_can_be_replayed(h
         sent += 1
         house.publish(named(f"clock-{sent}", 8))
         time.sleep(1)
-        letters = [letter for letter in house.dead_letters() if letter.payload == payload]
-        if not letters:
+        dead_letters = [dead_letter for dead_letter in house.dead_letters() if dead_letter.payload == payload]
+        if not dead_letters:
             return None
-        assert [letter.reason for letter in letters] == [Reason.MISSING_SCORE_HALF]
+        assert [dead_letter.reason for dead_letter in dead_letters] == [Reason.MISSING_SCORE_HALF]
         return True
 
     eventually(given_up, 90, lambda: f"still waiting after {sent} rounds of other images")

@@ -75,7 +75,7 @@ def bad_notifications() -> dict[Reason, bytes]:
 
 def decoding_letters(house: House) -> list[DeadLetter]:
     """Dead letters of records that were sent under the key of the bad ones."""
-    return [letter for letter in house.dead_letters() if letter.reason in bad_notifications()]
+    return [dead_letter for dead_letter in house.dead_letters() if dead_letter.reason in bad_notifications()]
 
 
 def test_every_image_has_a_head_and_similar_ones_share_it(house: House, photos: dict[str, str]) -> None:
@@ -88,19 +88,19 @@ def test_every_image_has_a_head_and_similar_ones_share_it(house: House, photos: 
 
 def test_each_bad_record_is_a_dead_letter_with_its_reason(house: House, photos: dict[str, str]) -> None:
     wanted = bad_notifications()
-    letters = eventually(
+    dead_letters = eventually(
         lambda: found if len(found := decoding_letters(house)) >= len(wanted) else None,
         30,
         lambda: f"{len(decoding_letters(house))} of {len(wanted)} dead letters",
     )
-    assert {letter.reason for letter in letters} == set(wanted)
-    for letter in letters:
-        payload = wanted[letter.reason]
-        assert letter.source.topic == house.signal.topic("search")
-        assert letter.source.offset >= 0
-        assert letter.payload_bytes == len(payload)
-        assert letter.payload == payload[: len(letter.payload)]
-        assert letter.truncated == (letter.reason is Reason.OVERSIZED_PAYLOAD)
+    assert {dead_letter.reason for dead_letter in dead_letters} == set(wanted)
+    for dead_letter in dead_letters:
+        payload = wanted[dead_letter.reason]
+        assert dead_letter.source.topic == house.signal.topic("search")
+        assert dead_letter.source.offset >= 0
+        assert dead_letter.payload_bytes == len(payload)
+        assert dead_letter.payload == payload[: len(dead_letter.payload)]
+        assert dead_letter.truncated == (dead_letter.reason is Reason.OVERSIZED_PAYLOAD)
     assert "bad" not in house.heads(["bad"])
 
 

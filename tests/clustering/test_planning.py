@@ -16,8 +16,8 @@ from core.types import (
     ImageId,
     LogPosition,
     Lookup,
+    Membership,
     Outcome,
-    Standing,
     Thresholds,
     Versions,
 )
@@ -56,15 +56,15 @@ def candidate(name: str) -> Candidate:
 
 def lookup(**clusters: str) -> Lookup:
     """`a="bc"`: the head `a` with members `b` and `c`; founding codes are the names, versions 1, offset 9."""
-    standings = {
-        ImageId(name): Standing(ImageId(name), 1, 0, ImageId(head))
+    memberships = {
+        ImageId(name): Membership(ImageId(name), 1, 0, ImageId(head))
         for head, members in clusters.items()
         for name in head + members
     }
     return Lookup(
         LogPosition("log", 9),
         0,
-        standings,
+        memberships,
         {ImageId(h): Cluster(ImageId(h), 1 + len(members), h.encode()) for h, members in clusters.items()},
     )
 
@@ -72,7 +72,7 @@ def lookup(**clusters: str) -> Lookup:
 def knowing(found: Lookup, *more_ids: str, scores: dict[str, float] | None = None) -> Knowledge:
     """`scores`: {"ab": 0.5} is the score of the codes b"a" and b"b"."""
     pairs = {pair_need("m", pair[:1].encode(), pair[1:].encode()): score for pair, score in (scores or {}).items()}
-    return Knowledge(found, set(found.standings) | {ImageId(name) for name in more_ids}, pairs)
+    return Knowledge(found, set(found.memberships) | {ImageId(name) for name in more_ids}, pairs)
 
 
 def heads(planned: Plan) -> list[tuple[str, str, Cause]]:
@@ -95,9 +95,9 @@ def test_a_decision_carries_all_that_storage_keeps() -> None:
     assert (decision.score_code, decision.search_vector, decision.score_vector) == (b"x", b"sv", b"cv")
     assert (decision.created_at_ms, decision.arrived_at_ms, decision.decided_at_ms) == (11, 12, 77)
     assert decision.versions == Versions("m", "i")
-    assert not decision.cut
-    [of_a_cut_search] = plan([replace(arrival(10, "x"), cut=True)], knowing(lookup(), "x"), now_ms=77).decisions
-    assert of_a_cut_search == replace(decision, cut=True)
+    assert not decision.truncated
+    [of_a_cut_search] = plan([replace(arrival(10, "x"), truncated=True)], knowing(lookup(), "x"), now_ms=77).decisions
+    assert of_a_cut_search == replace(decision, truncated=True)
 
 
 def test_twins_in_one_batch_need_no_call() -> None:
@@ -112,7 +112,7 @@ def test_twins_in_one_batch_need_no_call() -> None:
 
 
 def test_the_same_and_lower_versions_are_swallowed_also_within_the_batch() -> None:
-    known = replace(lookup(), standings={ImageId("a"): Standing(ImageId("a"), 5, 3, ImageId("a"))})
+    known = replace(lookup(), memberships={ImageId("a"): Membership(ImageId("a"), 5, 3, ImageId("a"))})
     known = replace(known, clusters={ImageId("a"): Cluster(ImageId("a"), 1, b"a")})
     batch = [
         arrival(10, "a", version=5),
@@ -130,8 +130,8 @@ def test_the_same_and_lower_versions_are_swallowed_also_within_the_batch() -> No
         Outcome.SUPERSEDED,
     ]
     assert [d.place for d in decisions] == [3, 11, 12, 12, 14]
-    swallowed = decisions[0]
-    assert (swallowed.moves, swallowed.search_vector, swallowed.score_vector, swallowed.score_code) == (
+    ignored = decisions[0]
+    assert (ignored.moves, ignored.search_vector, ignored.score_vector, ignored.score_code) == (
         (),
         b"",
         b"",

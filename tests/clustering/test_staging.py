@@ -6,15 +6,15 @@ import pytest
 
 from clustering.staging import StagedLookup
 from core.errors import MismatchError
-from core.types import Cause, Cluster, Decision, ImageId, LogPosition, Lookup, Move, Outcome, Standing
+from core.types import Cause, Cluster, Decision, ImageId, LogPosition, Lookup, Membership, Move, Outcome
 
 A, B, C, NEW = ImageId("a"), ImageId("b"), ImageId("c"), ImageId("new")
 
 
 def lookup() -> Lookup:
     """`a` leads `b`; `c` is alone."""
-    standings = {A: Standing(A, 1, 0, A), B: Standing(B, 1, 1, A), C: Standing(C, 1, 2, C)}
-    return Lookup(LogPosition("log", 2), 0, standings, {A: Cluster(A, 2, b"a1"), C: Cluster(C, 1, b"c1")})
+    memberships = {A: Membership(A, 1, 0, A), B: Membership(B, 1, 1, A), C: Membership(C, 1, 2, C)}
+    return Lookup(LogPosition("log", 2), 0, memberships, {A: Cluster(A, 2, b"a1"), C: Cluster(C, 1, b"c1")})
 
 
 def decision(*moves: Move, version: int = 2) -> Decision:
@@ -24,7 +24,7 @@ def decision(*moves: Move, version: int = 2) -> Decision:
 
 def test_nothing_staged_is_the_look_up() -> None:
     staged = StagedLookup(lookup())
-    assert staged.standing(B) == Standing(B, 1, 1, A)
+    assert staged.standing(B) == Membership(B, 1, 1, A)
     assert staged.standing(NEW) is None
     assert staged.cluster(A) == Cluster(A, 2, b"a1")
 
@@ -32,7 +32,7 @@ def test_nothing_staged_is_the_look_up() -> None:
 def test_a_new_head() -> None:
     staged = StagedLookup(lookup())
     staged.stage(decision(Move(NEW, None, NEW, Cause.FOUNDED)))
-    assert staged.standing(NEW) == Standing(NEW, 2, 3, NEW)
+    assert staged.standing(NEW) == Membership(NEW, 2, 3, NEW)
     assert staged.cluster(NEW) == Cluster(NEW, 1, b"code")
 
 
@@ -40,7 +40,7 @@ def test_joining_and_adopting() -> None:
     staged = StagedLookup(lookup())
     staged.stage(decision(Move(NEW, None, A, Cause.MATCHED), Move(C, C, A, Cause.ADOPTED)))
     assert staged.cluster(A) == Cluster(A, 4, b"a1")
-    assert staged.standing(C) == Standing(C, 1, 2, A), "an adopted head keeps its version and place"
+    assert staged.standing(C) == Membership(C, 1, 2, A), "an adopted head keeps its version and place"
     with pytest.raises(MismatchError):
         staged.cluster(C)
 
@@ -50,7 +50,7 @@ def test_a_member_that_leaves() -> None:
     staged.stage(decision(Move(B, A, B, Cause.FOUNDED)))
     assert staged.cluster(A) == Cluster(A, 1, b"a1")
     assert staged.cluster(B) == Cluster(B, 1, b"code")
-    assert staged.standing(B) == Standing(B, 2, 3, B)
+    assert staged.standing(B) == Membership(B, 2, 3, B)
 
 
 def test_a_member_that_comes_back() -> None:
@@ -70,11 +70,11 @@ def test_a_head_with_members_keeps_its_founding_code(cause: Cause) -> None:
     staged = StagedLookup(lookup())
     staged.stage(decision(Move(A, A, A, cause)))
     assert staged.cluster(A) == Cluster(A, 2, b"a1")
-    assert staged.standing(A) == Standing(A, 2, 3, A)
+    assert staged.standing(A) == Membership(A, 2, 3, A)
 
 
 def test_a_head_without_a_cluster_is_a_contradiction() -> None:
-    torn = Lookup(LogPosition("log", 7), 0, {B: Standing(B, 1, 1, A)}, {})
+    torn = Lookup(LogPosition("log", 7), 0, {B: Membership(B, 1, 1, A)}, {})
     with pytest.raises(MismatchError, match=r"offset 7.*'a'.*verify"):
         StagedLookup(torn).cluster(A)
 

@@ -1,4 +1,4 @@
-"""Errors cross the wire and come out as the same errors; the boot id tells server processes apart."""
+"""Errors cross the wire and come out as the same errors; the instance id tells server processes apart."""
 
 from __future__ import annotations
 
@@ -119,11 +119,11 @@ def test_errors_cross_the_wire(
     with pytest.raises(expected, match=str(raised)) as caught:
         client.score(scorer_pb2.ScoreRequest())
     assert {name: getattr(caught.value, name) for name in fields} == fields
-    assert client.boot_id == server.boot_id
+    assert client.instance_id == server.instance_id
 
 
 def test_a_server_that_came_back_has_another_boot_id(ports: list[int], client: Client) -> None:
-    boots = []
+    instances = []
     for _ in range(2):
         server = make_server(Scorer(), *ports)
         server.start()
@@ -133,11 +133,11 @@ def test_a_server_that_came_back_has_another_boot_id(ports: list[int], client: C
                 break
             except UnavailableError:
                 Event().wait(0.05)
-        boots.append((client.boot_id, server.boot_id))
+        instances.append((client.instance_id, server.instance_id))
         server.stop(0.1)
-    assert boots[0][0] == boots[0][1]
-    assert boots[1][0] == boots[1][1]
-    assert boots[0] != boots[1]
+    assert instances[0][0] == instances[0][1]
+    assert instances[1][0] == instances[1][1]
+    assert instances[0] != instances[1]
 
 
 def test_nobody_there_and_too_slow_both_mean_wait(ports: list[int], client: Client, servicer: Scorer) -> None:

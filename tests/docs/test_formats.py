@@ -53,8 +53,8 @@ def test_assignments() -> None:
 
 
 def test_dead_letters() -> None:
-    letter = dead_letter(BadRecord(Reason.UNPARSABLE, "x"), Provenance("t", 0, 0, 0), b"y")
-    assert first_cells("`dead-letter`") == set(json.loads(letter))
+    dead = dead_letter(BadRecord(Reason.UNPARSABLE, "x"), Provenance("t", 0, 0, 0), b"y")
+    assert first_cells("`dead-letter`") == set(json.loads(dead))
 
 
 def test_every_reason_has_its_advice() -> None:

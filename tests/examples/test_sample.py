@@ -76,12 +76,12 @@ def test_centres_are_means_of_photographs_like_these(photos: pa.Table) -> None:
         for split, kind in zip(photos["split"].to_pylist(), photos["kind"].to_pylist(), strict=True)
     ]
     with np.load(SAMPLE / "centres.npz") as centres:
-        assert sorted(centres) == ["score", "search", "search_roots"]
+        assert sorted(centres) == ["score", "search", "signed_sqrt_search"]
         for name in centres:
             assert centres[name].dtype == np.float32
             # They come from more photographs than the sample holds; they take much away all the same.
             vectors = matrix(photos, name.removesuffix("_roots"))[chosen].astype(np.float64)
-            vectors = np.sqrt(vectors) if name == "search_roots" else vectors
+            vectors = np.sqrt(vectors) if name == "signed_sqrt_search" else vectors
             assert ((vectors - centres[name]) ** 2).sum() < 0.8 * (vectors**2).sum()
 
 

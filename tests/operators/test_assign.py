@@ -24,7 +24,7 @@ from tests.support.fake_flink import Harness
 from tests.support.fake_servers import FakeScorer, FakeSearch, FakeStorage
 from tests.support.in_flight import batch, handed_on
 
-POLICY = BatchPolicy(max_items=4, strikes=2)
+POLICY = BatchPolicy(max_items=4, max_faults=2)
 SERVER = ServerAddress("127.0.0.1:1", 1.0, 1_000_000)
 
 
@@ -129,7 +129,7 @@ def test_storage_is_waited_for_whatever_is_wrong_with_it(servers: Servers, error
     send(assign, servers, joined("a", seed=1), joined("b", seed=1))
     for _ in range(20):
         assign.advance(2_000)
-        servers.storage.boots += 1
+        servers.storage.instances += 1
     assert servers.storage.written == []
     servers.storage.before = servers.storage.after = lambda method: None
     assign.advance(5_000)

@@ -9,7 +9,7 @@ from clustering.assignment import MoreNeed, PairNeed, pair_need
 from core.errors import FaultError, MismatchError, RefusedError, StaleError, UnavailableError
 from core.types import Decision, ImageId, Outcome
 from operators import assign_backend as backend_module
-from operators.assign_backend import ClientPorts
+from operators.assign_backend import GrpcBackend
 from scoring.serving.scorer_pb2 import ScoreResponse
 from search.serving.search_pb2 import SearchMoreResponse
 from tests.support.fake_servers import Entry, FakeScorer, FakeSearch, FakeStorage
@@ -17,8 +17,8 @@ from tests.support.fake_servers import Entry, FakeScorer, FakeSearch, FakeStorag
 
 def client_ports(
     search: FakeSearch | None = None, scorer: FakeScorer | None = None, storage: FakeStorage | None = None
-) -> ClientPorts:
-    return ClientPorts(
+) -> GrpcBackend:
+    return GrpcBackend(
         search or FakeSearch(), scorer or FakeScorer(), storage or FakeStorage(), "log-1", lambda decisions: None
     )
 
@@ -109,7 +109,7 @@ def test_only_what_was_written_is_told() -> None:
     told: list[Decision] = []
     storage = FakeStorage()
     storage.store.apply = lambda *args: storage.store.position()  # type: ignore[method-assign]
-    ports = ClientPorts(FakeSearch(), FakeScorer(), storage, "log-1", told.extend)
+    ports = GrpcBackend(FakeSearch(), FakeScorer(), storage, "log-1", told.extend)
     decision = Decision(0, 0, Outcome.SUPERSEDED, ImageId("a"), 1, 0)
     storage.down = True
     with pytest.raises(UnavailableError):

@@ -14,7 +14,7 @@ from core.errors import SettingsError
 from operators.batcher import Attempt, Batcher, BatchPolicy, Progress
 
 POLICY = BatchPolicy(
-    max_items=8, max_delay_ms=5, hold_ms=20, backoff_first_ms=50, backoff_max_ms=400, strikes=3, max_bytes=1_000
+    max_items=8, max_delay_ms=5, throttle_ms=20, backoff_first_ms=50, backoff_max_ms=400, max_faults=3, max_bytes=1_000
 )
 A, B = ("a",), ("b",)
 
@@ -93,16 +93,16 @@ def test_a_failed_batch_waits_even_if_it_is_full() -> None:
     assert batcher.failing
     assert not batcher.due(1_049)
     assert batcher.due(1_050)
-    assert batcher.hold_ms == 20
+    assert batcher.throttle_ms == 20
 
 
 def test_elements_are_held_only_while_the_last_call_failed() -> None:
     batcher = filled(8)
-    assert batcher.hold_ms == 0
+    assert batcher.throttle_ms == 0
     batcher.waits(0)
-    assert batcher.hold_ms == 20
+    assert batcher.throttle_ms == 20
     batcher.settled(batcher.attempt(), 8, 10)
-    assert batcher.hold_ms == 0
+    assert batcher.throttle_ms == 0
 
 
 def test_a_server_may_ask_for_more_time_within_bounds() -> None:
@@ -113,7 +113,7 @@ def test_a_server_may_ask_for_more_time_within_bounds() -> None:
     assert batcher.wake_ms == 1_400
 
 
-def test_the_same_boot_answering_again_is_no_strike() -> None:
+def test_the_same_instance_answering_again_does_not_count() -> None:
     batcher = filled(1)
     for time in range(50):
         batcher.unavailable(batcher.attempt(), A, time)
@@ -136,16 +136,16 @@ def test_a_living_server_that_does_not_answer_gets_smaller_batches() -> None:
 
 def test_a_server_never_heard_of_before_is_not_taken_for_a_restarted_one() -> None:
     batcher = filled(1)
-    for _ in range(POLICY.strikes + 1):
+    for _ in range(POLICY.faults + 1):
         batcher.unavailable(batcher.attempt(), (None,), 0)
         batcher.answered(B, 0)
     assert batcher.attempt().reason is None
 
 
-# --- strikes, halving, isolation
+# --- faults, halving, isolation
 
 
-def test_strikes_halve_a_batch() -> None:
+def test_repeated_faults_halve_a_batch() -> None:
     batcher = filled(8)
     for _ in range(2):
         batcher.faulted(batcher.attempt(), "broken", 0)
@@ -177,7 +177,7 @@ def test_a_success_forgives() -> None:
     assert span(batcher) == (2, 8)
 
 
-def test_a_lone_item_with_all_strikes_is_set_apart() -> None:
+def test_a_lone_item_with_all_faults_is_set_apart() -> None:
     batcher = filled(1)
     for _ in range(3):
         batcher.faulted(batcher.attempt(), "broken", 0)
@@ -188,10 +188,10 @@ def test_a_lone_item_with_all_strikes_is_set_apart() -> None:
     assert "broken (3 times)" in attempt.reason.detail
 
 
-def test_a_server_that_died_during_the_call_is_a_strike() -> None:
+def test_a_server_that_died_during_the_call_counts_as_a_fault() -> None:
     batcher = filled(1)
-    boots = [("boot-0",), ("boot-1",), ("boot-2",), ("boot-3",)]
-    for before, after in pairwise(boots):
+    instances = [("boot-0",), ("boot-1",), ("boot-2",), ("boot-3",)]
+    for before, after in pairwise(instances):
         assert batcher.attempt().reason is None
         batcher.unavailable(batcher.attempt(), before, 0)
         batcher.waits(1)  # still down: no second doubt
@@ -199,20 +199,20 @@ def test_a_server_that_died_during_the_call_is_a_strike() -> None:
     assert batcher.attempt().reason is not None
 
 
-def test_one_death_is_one_strike_however_long_the_server_stays_away() -> None:
+def test_one_death_counts_once_however_long_the_server_stays_away() -> None:
     batcher = filled(1)
     batcher.unavailable(batcher.attempt(), A, 0)
     for time in range(100):
         batcher.unavailable(batcher.attempt(), A, time)
     batcher.answered(B, 200)
-    assert batcher.progress().strikes == 1
+    assert batcher.progress().faults == 1
 
 
-def test_one_of_several_servers_that_died_is_a_strike() -> None:
+def test_one_of_several_servers_that_died_counts_as_a_fault() -> None:
     batcher = filled(1)
     batcher.unavailable(batcher.attempt(), ("a", None, "c"), 0)
     batcher.answered(("a", "b", "d"), 1)
-    assert batcher.progress().strikes == 1
+    assert batcher.progress().faults == 1
 
 
 def test_a_refused_item_is_set_apart_at_once_and_keeps_its_place() -> None:
@@ -301,8 +301,8 @@ def test_the_first_item_waits_as_long_as_the_last_call_took(took_ms: int, waits_
         {"max_delay_ms": -1},
         {"busy_delay_ms": -1},
         {"max_bytes": 0},
-        {"strikes": 0},
-        {"hold_ms": -1},
+        {"faults": 0},
+        {"throttle_ms": -1},
         {"backoff_first_ms": 0},
         {"backoff_first_ms": 3_000},
     ],
@@ -317,15 +317,15 @@ def test_wrong_settings_are_refused(wrong: dict[str, int]) -> None:
 
 @dataclass
 class Server:
-    """Breaks on poison, goes away now and then, and is restarted under another boot id."""
+    """Breaks on poison, goes away now and then, and is restarted under another instance id."""
 
     poison: frozenset[int]
     refuses: frozenset[int]
     dies: bool
-    boots: int = 0
+    instances: int = 0
 
     def boot(self) -> tuple[str]:
-        return (f"boot-{self.boots}",)
+        return (f"boot-{self.instances}",)
 
 
 @given(
@@ -346,7 +346,7 @@ def test_every_item_is_settled_once_in_order_and_only_bad_ones_are_set_apart(
     settles: list[int],
     restarts: set[int],
 ) -> None:
-    policy = BatchPolicy(max_items=8, strikes=2, backoff_first_ms=1, backoff_max_ms=4)
+    policy = BatchPolicy(max_items=8, max_faults=2, backoff_first_ms=1, backoff_max_ms=4)
     server = Server(frozenset(poison), frozenset(refuses - poison), dies)
     batcher = filled(items, policy)
     done: list[tuple[int, bool]] = []
@@ -369,7 +369,7 @@ def test_every_item_is_settled_once_in_order_and_only_bad_ones_are_set_apart(
         elif attempt.reason is None and server.poison & set(inside):
             if server.dies:
                 before = server.boot()
-                server.boots += 1
+                server.instances += 1
                 batcher.unavailable(attempt, before, now)
             else:
                 batcher.faulted(attempt, "broken", now)

@@ -22,7 +22,7 @@ print(*[name for name in heavy if name in sys.modules])
 def test_clients_open_before_their_servers() -> None:
     address = ServerAddress("127.0.0.1:1", 1.0, 1 << 20)
     for client in (open_search(address), open_scorer(address), open_storage(address)):
-        assert client.boot_id is None
+        assert client.instance_id is None
         client.close()
 
 

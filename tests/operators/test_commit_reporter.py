@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import MismatchError, NeardupError, UnavailableError
-from operators.commit_reporter import EVERY_S, Releases
+from operators.commit_reporter import EVERY_S, CommitReporter
 
 
 class Index:
@@ -25,7 +25,7 @@ def test_reports_are_apart() -> None:
     # t: 0 start | 9.9 nothing yet | 10 tells 2 | 19.9 nothing | 20 tells 4
     now = [0.0]
     index = Index()
-    releases = Releases(index, "log-1", lambda: now[0])
+    releases = CommitReporter(index, "log-1", lambda: now[0])
     for offset, at in enumerate((0.0, EVERY_S - 0.1, EVERY_S, 2 * EVERY_S - 0.1, 2 * EVERY_S)):
         now[0] = at
         releases.committed(offset)
@@ -36,7 +36,7 @@ def test_reports_are_apart() -> None:
 def test_a_failure_is_passed_over_and_the_next_report_comes_at_its_time(error: NeardupError) -> None:
     now = [EVERY_S]
     index = Index()
-    releases = Releases(index, "log-1", lambda: now[0])
+    releases = CommitReporter(index, "log-1", lambda: now[0])
     now[0] = 2 * EVERY_S
     index.error = error
     releases.committed(1)

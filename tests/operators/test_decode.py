@@ -43,11 +43,11 @@ def test_a_bad_notification_goes_to_the_dead_letters_with_its_place(bad: BadPayl
     decode.send(table_row(bad.payload, 11), timestamp=6_000)
     assert decode.main == []
     (row,) = decode.side["dead-letters"]
-    letter = parse_dead_letter(row[1])
-    assert letter.reason is bad.reason
-    assert letter.source == Provenance("embeddings.search", 1, 11, 6_000)
-    assert bad.payload.startswith(letter.payload)
-    assert letter.truncated == (len(letter.payload) < len(bad.payload))
+    dead_letter = parse_dead_letter(row[1])
+    assert dead_letter.reason is bad.reason
+    assert dead_letter.source == Provenance("embeddings.search", 1, 11, 6_000)
+    assert bad.payload.startswith(dead_letter.payload)
+    assert dead_letter.truncated == (len(dead_letter.payload) < len(bad.payload))
     assert decode.context.metric(f"bad_total{{reason={bad.reason}}}") == 1
 
 
@@ -59,9 +59,9 @@ def test_a_tombstone_without_a_timestamp_is_a_bad_record() -> None:
     decode = harness()
     decode.send(table_row(None), timestamp=NO_TIMESTAMP)
     (row,) = decode.side["dead-letters"]
-    letter = parse_dead_letter(row[1])
-    assert letter.reason is Reason.EMPTY_PAYLOAD
-    assert letter.source.timestamp_ms == 0
+    dead_letter = parse_dead_letter(row[1])
+    assert dead_letter.reason is Reason.EMPTY_PAYLOAD
+    assert dead_letter.source.timestamp_ms == 0
 
 
 def test_survives_a_pickle_round_trip() -> None:

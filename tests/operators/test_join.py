@@ -82,10 +82,10 @@ def test_a_half_alone_is_late_then_expires_whole_and_leaves_nothing() -> None:
     join.advance_watermark(TIMEOUT_MS)
     ((key, value),) = (tuple(row) for row in join.side["dead-letters"])
     assert key == b"cat"
-    letter = parse_dead_letter(value)
-    assert letter.reason is Reason.MISSING_SCORE_HALF
-    assert letter.payload == half(Side.SEARCH, 0).payload
-    assert not letter.truncated
+    dead_letter = parse_dead_letter(value)
+    assert dead_letter.reason is Reason.MISSING_SCORE_HALF
+    assert dead_letter.payload == half(Side.SEARCH, 0).payload
+    assert not dead_letter.truncated
     assert join.timers("event") == []
     assert join.backend.values == {}
     assert join.context.metric("unpaired_total{reason=missing_score_half}") == 1
@@ -155,8 +155,8 @@ def test_halves_let_through_under_other_settings_go_to_the_dead_letters() -> Non
     join.send(arrived(Side.SEARCH, 1, 0, notification(SEARCH_SPEC, "cat", model_version="0")), key="cat", side=1)
     send(join, Side.SCORE, 0)
     assert join.main == []
-    letters = [parse_dead_letter(row[1]) for row in join.side["dead-letters"]]
-    assert [letter.reason for letter in letters] == [Reason.WRONG_MODEL_VERSION] * 2
+    dead_letters = [parse_dead_letter(row[1]) for row in join.side["dead-letters"]]
+    assert [dead_letter.reason for dead_letter in dead_letters] == [Reason.WRONG_MODEL_VERSION] * 2
 
 
 def test_a_half_must_be_late_before_it_expires() -> None:

@@ -28,7 +28,7 @@ from tests.support.clock import FakeClock
 from tests.support.fake_flink import Harness
 
 POLICY = BatchPolicy(
-    max_items=4, max_delay_ms=5, hold_ms=20, backoff_first_ms=50, backoff_max_ms=200, strikes=3, max_bytes=10_000
+    max_items=4, max_delay_ms=5, throttle_ms=20, backoff_first_ms=50, backoff_max_ms=200, max_faults=3, max_bytes=10_000
 )
 
 
@@ -45,20 +45,20 @@ class Server:
     refuses: set[bytes] = field(default_factory=set)
     names_refused: bool = True
     settles: int = 1_000
-    boots: int = 1
+    instances: int = 1
     known_boot: str | None = None
     error: Exception | None = None
     isolate_error: Exception | None = None
     closed: int = 0
 
     @property
-    def boot_id(self) -> str | None:
+    def instance_id(self) -> str | None:
         return self.known_boot
 
     def _answers(self) -> None:
         if self.down:
             raise UnavailableError("connection refused")
-        self.known_boot = f"boot-{self.boots}"
+        self.known_boot = f"boot-{self.instances}"
 
     def describe(self) -> None:
         self.probes += 1
@@ -82,7 +82,7 @@ class EchoStep(Step[bytes]):
         if server.error is not None:
             raise server.error
         if server.kills & set(items):
-            server.boots += 1
+            server.instances += 1
             raise UnavailableError("connection reset")
         if server.poison & set(items):
             raise FaultError("broken")
@@ -236,7 +236,7 @@ def test_each_further_element_is_held_once_and_stored() -> None:
     bench.send(0, 1, 2, 3)
     before = bench.clock()
     bench.send(4)
-    assert bench.clock() - before == POLICY.hold_ms
+    assert bench.clock() - before == POLICY.throttle_ms
     bench.server.down = False
     bench.harness.advance(1_000)
     before = bench.clock()
@@ -310,7 +310,7 @@ def test_each_item_of_an_element_holds_the_next_ones_back() -> None:
     bench.send(0, 1, 2, 3)
     before_ms = bench.harness.clock.now_ms
     bench.harness.send(b"i4 i5 i6")
-    assert bench.harness.clock.now_ms - before_ms == 3 * POLICY.hold_ms
+    assert bench.harness.clock.now_ms - before_ms == 3 * POLICY.throttle_ms
 
 
 def test_a_backlog_leaves_in_order_one_batch_per_element_or_timer() -> None:
@@ -379,7 +379,7 @@ def test_a_server_that_is_killed_now_and_then_harms_no_item() -> None:
         if number % 7 == 0:
             bench.server.down = True
             bench.harness.advance(30)
-            bench.server.boots += 1
+            bench.server.instances += 1
             bench.server.down = False
         bench.harness.advance(300)
     assert bench.out == items(*range(60))
@@ -396,7 +396,7 @@ def test_a_refused_item_is_set_apart_at_once() -> None:
     assert bench.out == [item(0), item(1), item(2).upper(), item(3)]
 
 
-def test_an_unnamed_refusal_is_found_by_halving_without_strikes() -> None:
+def test_an_unnamed_refusal_is_found_by_halving_without_faults() -> None:
     bench = Bench()
     bench.server.refuses, bench.server.names_refused = {item(2)}, False
     bench.send(0, 1, 2, 3)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from core.dead_letters import Reason, parse_dead_letter
 from core.errors import SettingsError
-from operators.pairing import BEGINNING_MS, END_MS, ArrivedHalf, JoinPolicy, PairingLogic, Side, Step
+from operators.pairing import BEGINNING_MS, END_MS, ArrivedHalf, JoinPolicy, PairingLogic, PairingResult, Side
 from operators.pairing_codec import decode_state, encode_state
 from tests.support.events import arrived
 
@@ -131,7 +131,7 @@ TIMELINES: dict[str, list[Half | Time]] = {
 }
 
 
-def _shown(step: Step) -> str:
+def _shown(step: PairingResult) -> str:
     assert sum((step.pair is not None, bool(step.unpaired), step.duplicate)) <= 1
     if step.pair is not None:
         assert (step.pair.search.side, step.pair.score.side) == (SEARCH, SCORE)
@@ -191,12 +191,16 @@ def test_expired_half_names_the_missing_side_and_is_whole(side: Side, reason: Re
     logic.on_half(arrived(side, 4, at_ms=17, payload=payload, offset=99))
 
     [expired] = logic.on_time(HOUR + 17)
-    letter = parse_dead_letter(expired.letter())
+    dead_letter = parse_dead_letter(expired.dead_letter())
 
-    assert letter.reason is reason
-    assert letter.payload == payload
-    assert (letter.source.topic, letter.source.offset, letter.source.timestamp_ms) == (f"embeddings.{side}", 99, 17)
-    assert f"the {side.other} embedding did not come within {HOUR} ms" in letter.detail
+    assert dead_letter.reason is reason
+    assert dead_letter.payload == payload
+    assert (dead_letter.source.topic, dead_letter.source.offset, dead_letter.source.timestamp_ms) == (
+        f"embeddings.{side}",
+        99,
+        17,
+    )
+    assert f"the {side.other} embedding did not come within {HOUR} ms" in dead_letter.detail
 
 
 def test_wakes_when_there_is_something_to_do() -> None:
@@ -271,7 +275,7 @@ EVENTS = st.lists(HALVES | st.integers(0, HOUR) | st.just("restart"), max_size=4
 
 @given(EVENTS)
 def test_every_half_has_exactly_one_end(events: list[ArrivedHalf | int | str]) -> None:
-    """Against the oracle, with restarts: paired once, waiting, expired or swallowed; never lost, never twice."""
+    """Against the oracle, with restarts: paired once, waiting, expired or ignored; never lost, never twice."""
     logic, oracle, now = POLICY.build(), Oracle(), 0
     deadlines: dict[int, int] = {}
     taken: list[tuple[Side, int]] = []

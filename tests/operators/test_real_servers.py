@@ -67,7 +67,7 @@ class Town:
         return ServerAddress(f"127.0.0.1:{self._ports[at]}", 5.0, 1 << 20)
 
     def start(self) -> None:
-        """Both servers, with new boot ids."""
+        """Both servers, with new instance ids."""
         settings = replace(server_settings(self._folder / "index"), max_postings=self.max_postings)
         extractor, hyperplanes = settings.terms.build(), settings.code.build()
         self.scorer.code_fingerprint, self.scorer.code_bytes = hyperplanes.fingerprint, hyperplanes.code_bytes
@@ -100,8 +100,8 @@ class Town:
     def position(self) -> int:
         return self.store.position().offset
 
-    def letters(self) -> list[Any]:
-        return [letter for step in self.steps for letter in step.side.get("dead-letters", [])]
+    def dead_letters(self) -> list[Any]:
+        return [dead_letter for step in self.steps for dead_letter in step.side.get("dead-letters", [])]
 
     def _serve(self, register: Callable[[Any], None], at: int, registry: CollectorRegistry) -> None:
         listen = Listen("127.0.0.1", self._ports[at], self._ports[at + 1], 1 << 20)
@@ -153,7 +153,7 @@ def test_servers_that_go_and_come_back_lose_no_image(town: Town) -> None:
         *_, verified = verify(view)
     assert heads == {f"image-{i}": f"image-{i % 6}" for i in range(24)}
     assert verified.problems == ()
-    assert town.letters() == []
+    assert town.dead_letters() == []
 
 
 def test_a_repeated_record_and_an_older_version_are_swallowed(town: Town) -> None:
@@ -163,7 +163,7 @@ def test_a_repeated_record_and_an_older_version_are_swallowed(town: Town) -> Non
     town.run_until(lambda: town.position() == 3)
     state = town.store.state()
     assert (state.images, state.duplicates, state.superseded) == (2, 1, 1)
-    assert town.letters() == []
+    assert town.dead_letters() == []
 
 
 def test_an_image_that_the_index_refuses_is_its_own_head(town: Town) -> None:
@@ -174,7 +174,7 @@ def test_an_image_that_the_index_refuses_is_its_own_head(town: Town) -> None:
     town.run_until(lambda: town.position() == 2)
     heads = {each: town.store.image(ImageId(each)) for each in ("a", "b", "wrong")}
     assert {each: found and found.head for each, found in heads.items()} == {"a": "a", "b": "a", "wrong": "wrong"}
-    ((key, value),) = (tuple(row) for row in town.letters())
+    ((key, value),) = (tuple(row) for row in town.dead_letters())
     assert key == b"wrong"
     assert parse_dead_letter(value).reason is Reason.REFUSED
 
@@ -203,9 +203,9 @@ def test_a_verdict_says_that_its_search_was_cut(town: Town) -> None:
     town.run_until(lambda: town.position() == 4)
     cut = [False, False, True, True, False]
     found = [town.store.image(ImageId(name)) for name in ("twin-0", "twin-1", "twin-2", "twin-3", "other")]
-    assert [one is not None and ImageOut.of(one).cut for one in found] == cut
+    assert [one is not None and ImageOut.of(one).truncated for one in found] == cut
     assert [one is not None and one.head for one in found] == ["twin-0"] * 4 + ["other"]
-    assert [json.loads(message_of(entry).value)["cut"] for entry in town.store.history(0, 9)] == cut
+    assert [json.loads(message_of(entry).value)["truncated"] for entry in town.store.history(0, 9)] == cut
 
 
 def test_an_unreadable_record_passes_the_search_server(town: Town) -> None:

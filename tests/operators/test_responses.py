@@ -22,7 +22,7 @@ def packed(count: int = 2) -> Candidates:
         places=np.array([2**40, 7][:count], "<i8").tobytes(),
         score_codes=b"\x01\x02\x03\x04"[: 2 * count],
         exhausted=True,
-        cut=True,
+        truncated=True,
     )
 
 
@@ -73,7 +73,7 @@ def test_a_scored_record() -> None:
     assert [candidate.image_id for candidate in found.candidates] == ["image-0", "image-1"]
     assert found.scores == (0.5, 1.0)
     assert found.exhausted
-    assert found.cut
+    assert found.truncated
     assert found.thresholds == Thresholds(0.5, 0.25, 0.75)
     assert found.versions == Versions("m", "terms-1")
     assert (found.search_vector, found.score_vector) == (image.search_vector, image.score_vector)

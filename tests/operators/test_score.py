@@ -21,7 +21,7 @@ from tests.support.fake_flink import Harness
 from tests.support.fake_servers import ACCEPT, Entry, FakeScorer, FakeSearch
 from tests.support.in_flight import batch, handed_on
 
-POLICY = BatchPolicy(max_items=4, strikes=2)
+POLICY = BatchPolicy(max_items=4, max_faults=2)
 SERVER = ServerAddress("127.0.0.1:1", 1.0, 1_000_000)
 
 
@@ -115,9 +115,14 @@ def test_an_image_that_the_scorer_refuses_is_hidden_and_goes_on_unscored(
     assert [one.HasField("scores") for one in out(score)] == [True, True, False, True]
     assert search.hidden == [2]
     ((key, value),) = (tuple(row) for row in score.side["dead-letters"])
-    letter = parse_dead_letter(value)
-    assert (key, letter.reason, letter.source.topic, letter.source.offset) == (b"image-2", Reason.REFUSED, "joined", 2)
-    assert letter.payload == joined("image-2", seed=2)
+    dead_letter = parse_dead_letter(value)
+    assert (key, dead_letter.reason, dead_letter.source.topic, dead_letter.source.offset) == (
+        b"image-2",
+        Reason.REFUSED,
+        "joined",
+        2,
+    )
+    assert dead_letter.payload == joined("image-2", seed=2)
     assert score.context.metric("unscored_total{reason=refused}") == 1
 
 

@@ -22,7 +22,7 @@ from tests.support.fake_flink import Harness
 from tests.support.fake_servers import FakeSearch
 from tests.support.in_flight import handed_on
 
-POLICY = BatchPolicy(max_items=4, strikes=2)
+POLICY = BatchPolicy(max_items=4, max_faults=2)
 SERVER = ServerAddress("127.0.0.1:1", 1.0, 1_000_000)
 
 
@@ -46,7 +46,7 @@ def found(search: Harness) -> list[InFlight]:
     return handed_on(search.main)
 
 
-def letters(harness: Harness) -> list[tuple[bytes, DeadLetter]]:
+def dead_letters(harness: Harness) -> list[tuple[bytes, DeadLetter]]:
     return [(row[0], parse_dead_letter(row[1])) for row in harness.side.get("dead-letters", [])]
 
 
@@ -67,7 +67,7 @@ def test_a_batch_is_one_call_and_comes_back_in_order(server: FakeSearch) -> None
     ]
     assert [one.answer.place for one in out] == [0, 1, 2, 3]
     assert {one.index_version for one in out} == {"terms-1"}
-    assert letters(search) == []
+    assert dead_letters(search) == []
 
 
 def test_twins_in_one_batch_see_the_earlier_one(server: FakeSearch) -> None:
@@ -81,11 +81,11 @@ def test_an_unreadable_record_is_passed_over_with_a_dead_letter(server: FakeSear
     send(search, joined("a"), b"garbage\xff", None, joined("b", seed=1))
     assert actions(server.calls[0]) == [(0, "insert"), (1, "skip"), (2, "skip"), (3, "insert")]
     assert [bool(one.unscored) for one in found(search)] == [False, True, True, False]
-    assert [(key, letter.reason, letter.source.offset) for key, letter in letters(search)] == [
+    assert [(key, dead_letter.reason, dead_letter.source.offset) for key, dead_letter in dead_letters(search)] == [
         (b"", Reason.UNPARSABLE, 1),
         (b"", Reason.EMPTY_PAYLOAD, 2),
     ]
-    assert letters(search)[0][1].payload == b"garbage\xff"
+    assert dead_letters(search)[0][1].payload == b"garbage\xff"
     assert search.context.metric("unscored_total{reason=unparsable}") == 1
 
 
@@ -99,11 +99,11 @@ def test_a_refused_image_is_skipped_and_the_rest_goes_on(server: FakeSearch) -> 
     assert [one.unscored[:7] for one in found(search)] == ["", "refused", "", ""]
     skip = next(call for call in server.calls if actions(call) == [(1, "skip")])[0].skip
     assert (skip.image_id, skip.image_version, skip.reason) == ("image-1", 1, "refused")
-    ((key, letter),) = letters(search)
+    ((key, dead_letter),) = dead_letters(search)
     assert key == b"image-1"
-    assert letter.reason is Reason.REFUSED
-    assert letter.source == Provenance("joined", 0, 1, 0)
-    assert letter.payload == payloads[1]
+    assert dead_letter.reason is Reason.REFUSED
+    assert dead_letter.source == Provenance("joined", 0, 1, 0)
+    assert dead_letter.payload == payloads[1]
     assert server.offset == 3
 
 
@@ -143,13 +143,13 @@ def test_a_record_that_the_index_skipped_before_keeps_its_dead_letter(server: Fa
     server.refuses = {0}
     send(search, joined("a"))
     search.advance(100)
-    again = harness()  # started anew at the same offset: the first letter may never have been written
+    again = harness()  # started anew at the same offset: the first dead letter may never have been written
     server.refuses = set()
     send(again, joined("a"))
     again.advance(100)
     (one,) = found(again)
     assert one.unscored
-    assert [letter.reason for _, letter in letters(again)] == [Reason.REFUSED]
+    assert [dead_letter.reason for _, dead_letter in dead_letters(again)] == [Reason.REFUSED]
 
 
 def test_a_superseded_version_goes_on_without_a_dead_letter(server: FakeSearch) -> None:
@@ -158,7 +158,7 @@ def test_a_superseded_version_goes_on_without_a_dead_letter(server: FakeSearch) 
     search.advance(10)
     assert [one.answer.superseded for one in found(search)] == [False, True]
     assert [one.unscored for one in found(search)] == ["", ""]
-    assert letters(search) == []
+    assert dead_letters(search) == []
 
 
 def test_repeating_a_call_gives_the_same_answers(server: FakeSearch) -> None:

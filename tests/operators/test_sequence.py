@@ -109,8 +109,8 @@ class Sequence:
         with self.storage.store.snapshot() as view:
             return {image.image_id: (image.head, image.version) for image in view.images()}
 
-    def letters(self) -> list[Any]:
-        return [letter for step in self.steps for letter in step.side.get("dead-letters", [])]
+    def dead_letters(self) -> list[Any]:
+        return [dead_letter for step in self.steps for dead_letter in step.side.get("dead-letters", [])]
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def disturb(sequence: Sequence, rng: random.Random) -> None:
             if chance < 0.1:
                 raise UnavailableError("deadline exceeded")
             if chance < 0.15:
-                server.boots += 1
+                server.instances += 1
                 raise UnavailableError("connection reset")
             if chance < 0.2:
                 raise FaultError("broken")
@@ -165,8 +165,8 @@ def test_failures_restarts_and_batch_sizes_change_no_head(build: Callable[[Batch
     expected = undisturbed(build, records).heads()
     assert Counter(head for head, _ in expected.values()).most_common(1)[0][1] > 1
 
-    # So many strikes that no image is taken for bad: what is bad is another test's business.
-    policy = BatchPolicy(max_items=rng.choice([1, 3, 8, 64]), strikes=1_000, backoff_first_ms=2, backoff_max_ms=8)
+    # So many faults that no image is taken for bad: what is bad is another test's business.
+    policy = BatchPolicy(max_items=rng.choice([1, 3, 8, 64]), faults=1_000, backoff_first_ms=2, backoff_max_ms=8)
     sequence = build(policy)
     disturb(sequence, rng)
     offset = 0
@@ -181,7 +181,7 @@ def test_failures_restarts_and_batch_sizes_change_no_head(build: Callable[[Batch
     sequence.advance(3_000)
 
     assert sequence.heads() == expected
-    assert sequence.letters() == []
+    assert sequence.dead_letters() == []
     assert problems(sequence) == ()
 
 
@@ -190,12 +190,12 @@ def test_an_image_that_kills_the_scorer_costs_its_own_scores_and_nothing_else(
 ) -> None:
     records = [record for record in log(3, 40) if JoinedRecord.FromString(record).image.image_version == 2]
     bad = JoinedRecord.FromString(records[11]).image
-    sequence = build(BatchPolicy(max_items=8, strikes=2, backoff_first_ms=2, backoff_max_ms=8))
+    sequence = build(BatchPolicy(max_items=8, max_faults=2, backoff_first_ms=2, backoff_max_ms=8))
     score = sequence.scorer.score
 
     def dies(blocks: Any, model_version: str = "") -> Any:
         if not model_version and code_of(bad) in {block.query_code for block in blocks}:
-            sequence.scorer.boots += 1
+            sequence.scorer.instances += 1
             raise UnavailableError("connection reset")
         return score(blocks, model_version)
 
@@ -206,8 +206,8 @@ def test_an_image_that_kills_the_scorer_costs_its_own_scores_and_nothing_else(
     assert set(sequence.heads()) == {JoinedRecord.FromString(record).image.image_id for record in records}
     unscored = [d.image_id for d in sequence.storage.written for move in d.moves if move.cause is Cause.UNSCORED]
     assert unscored == [bad.image_id]  # a later image may adopt it: searches that were under way had seen it already
-    (letter,) = sequence.letters()
-    assert parse_dead_letter(letter[1]).payload == records[11]
+    (dead_letter,) = sequence.dead_letters()
+    assert parse_dead_letter(dead_letter[1]).payload == records[11]
     assert problems(sequence) == ()
 
 

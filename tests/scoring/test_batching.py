@@ -10,23 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import SettingsError, UnavailableError
-from scoring.batching import Batch, BatchPolicy, BatchQueue, Request
+from scoring.batching import BatchQueue, Request, ScoreBatch, ScoreBatchPolicy
 
-POLICY = BatchPolicy(max_pairs=8, max_delay_s=1.0, max_queued_pairs=40, quantum=2)
+POLICY = ScoreBatchPolicy(max_pairs=8, max_delay_s=1.0, max_queued_pairs=40, quantum=2)
 
 
 def request(pairs: int, client: str = "a", model: str = "m", at: float = 0.0, deadline: float = inf) -> Request:
     return Request(client, model, pairs, at, deadline)
 
 
-def queue(*requests: Request, policy: BatchPolicy = POLICY) -> BatchQueue:
+def queue(*requests: Request, policy: ScoreBatchPolicy = POLICY) -> BatchQueue:
     made = BatchQueue(policy)
     for one in requests:
         made.offer(one)
     return made
 
 
-def content(batch: Batch | None, names: dict[Request, str]) -> list[tuple[str, int, int]]:
+def content(batch: ScoreBatch | None, names: dict[Request, str]) -> list[tuple[str, int, int]]:
     assert batch is not None
     return [(names[part.request], part.start, part.stop) for part in batch.slices]
 
@@ -96,7 +96,7 @@ def test_versions_take_turns_however_much_waits_for_one(clients: str) -> None:
     # 0.0  v1: 10,000 pairs
     # 0.1  v2: 3 pairs       due at 1.1
     # 0.2  v3: 1 pair        due at 1.2
-    policy = BatchPolicy(max_pairs=8, max_delay_s=1.0, max_queued_pairs=20_000, quantum=2)
+    policy = ScoreBatchPolicy(max_pairs=8, max_delay_s=1.0, max_queued_pairs=20_000, quantum=2)
     large, small, last = (
         request(pairs, client, model, at)
         for pairs, client, model, at in zip((10_000, 3, 1), clients, ("v1", "v2", "v3"), (0.0, 0.1, 0.2), strict=True)
@@ -109,7 +109,7 @@ def test_versions_take_turns_however_much_waits_for_one(clients: str) -> None:
 
 
 def test_a_small_request_is_done_within_two_batches_among_eight_clients() -> None:
-    policy = BatchPolicy(max_pairs=1024, max_delay_s=0.0, max_queued_pairs=10_000_000, quantum=128)
+    policy = ScoreBatchPolicy(max_pairs=1024, max_delay_s=0.0, max_queued_pairs=10_000_000, quantum=128)
     large = [request(260_000, str(client), model) for client in range(7) for model in ("v1", "v2")]
     line = queue(*large, policy=policy)
     for _ in range(5):
@@ -170,7 +170,7 @@ def test_clear_empties() -> None:
 def test_random_traffic_is_served_once_and_in_order(
     traffic: list[tuple[int, str, str, float]], max_pairs: int, quantum: int
 ) -> None:
-    policy = BatchPolicy(max_pairs, 0.3, 10_000, min(quantum, max_pairs))
+    policy = ScoreBatchPolicy(max_pairs, 0.3, 10_000, min(quantum, max_pairs))
     line, now, served = BatchQueue(policy), 0.0, defaultdict(int)
     requests = []
     for pairs, client, model, pause in traffic:
@@ -185,7 +185,7 @@ def test_random_traffic_is_served_once_and_in_order(
     assert line.queued_pairs == 0
 
 
-def serve(line: BatchQueue, now: float, policy: BatchPolicy, served: dict[Request, int]) -> None:
+def serve(line: BatchQueue, now: float, policy: ScoreBatchPolicy, served: dict[Request, int]) -> None:
     """Takes what is due; each slice must go on where the last of its request ended."""
     while (batch := line.take(now)) is not None:
         assert 1 <= batch.pairs <= policy.max_pairs
@@ -201,9 +201,9 @@ def serve(line: BatchQueue, now: float, policy: BatchPolicy, served: dict[Reques
 )
 def test_limits_must_fit_each_other(values: tuple[int, float, int, int], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        BatchPolicy(*values)
+        ScoreBatchPolicy(*values)
 
 
 def test_a_negative_delay_is_refused() -> None:
     with pytest.raises(SettingsError, match="max_delay_s"):
-        BatchPolicy(max_delay_s=-0.1)
+        ScoreBatchPolicy(max_delay_s=-0.1)

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import BadInputError, LogGapError, RefusedError, StaleError, UnavailableError
-from core.types import Cause, Cluster, Decision, ImageId, LogPosition, Move, Outcome, Standing, Versions
+from core.types import Cause, Cluster, Decision, ImageId, LogPosition, Membership, Move, Outcome, Versions
 from storage.errors import ContradictionError
 from storage.history import entries_since
 from storage.interfaces import ClusterStore
@@ -56,7 +56,7 @@ def joins(offset: int, image: ImageId, head: ImageId, old: ImageId | None = None
     return decided(offset, image, Move(image, old, head, Cause.MATCHED, 0.9, head), **fields)
 
 
-def swallowed(offset: int, image: ImageId, outcome: Outcome, version: int = 1) -> Decision:
+def ignored(offset: int, image: ImageId, outcome: Outcome, version: int = 1) -> Decision:
     """Only the position advances."""
     return Decision(offset, 1000 + offset, outcome, image, version, 0)
 
@@ -199,13 +199,13 @@ class StoreContract(ABC):
     def test_swallowed_records_only_advance(self, store: ClusterStore) -> None:
         put(store, founds(0, A, version=5))
         before = store.image(A)
-        put(store, swallowed(1, A, Outcome.DUPLICATE, 5), swallowed(2, A, Outcome.SUPERSEDED, 4))
+        put(store, ignored(1, A, Outcome.DUPLICATE, 5), ignored(2, A, Outcome.SUPERSEDED, 4))
         assert store.image(A) == before
         state = store.state()
         assert (state.position.offset, state.duplicates, state.superseded, state.history_number) == (2, 1, 1, 1)
 
     def test_a_record_that_names_no_image_only_advances(self, store: ClusterStore) -> None:
-        put(store, founds(0, A), swallowed(1, ImageId(""), Outcome.UNREADABLE), founds(2, B))
+        put(store, founds(0, A), ignored(1, ImageId(""), Outcome.UNREADABLE), founds(2, B))
         state = store.state()
         assert (state.position.offset, state.images, state.history_number) == (2, 2, 2)
 
@@ -274,7 +274,7 @@ class StoreContract(ABC):
             pytest.param(joins(4, D, ImageId("unknown")), id="joins an unknown image"),
             pytest.param(joins(4, A, C, old=A, version=2), id="head with members leaves"),
             pytest.param(founds(4, A, old=A, version=2), id="head with members founds"),
-            pytest.param(decided(4, C, Move(C, C, C, Cause.KEPT), version=2), id="lone head kept"),
+            pytest.param(decided(4, C, Move(C, C, C, Cause.KEPT), version=2), id="singleton kept"),
             pytest.param(decided(4, D, Move(D, None, D, Cause.MATCHED)), id="matched itself"),
             pytest.param(decided(4, D, Move(D, None, A, Cause.FOUNDED)), id="founded elsewhere"),
             pytest.param(decided(4, D, Move(D, None, A, Cause.UNSCORED)), id="unscored elsewhere"),
@@ -295,13 +295,13 @@ class StoreContract(ABC):
             pytest.param(founds(4, D, place=5), id="place to come"),
             pytest.param(founds(4, D, place=-1), id="no place"),
             pytest.param(founds(4, D, place=0), id="place of another image"),
-            pytest.param(swallowed(4, D, Outcome.DUPLICATE), id="duplicate of an unknown image"),
-            pytest.param(swallowed(4, A, Outcome.SUPERSEDED, 2), id="superseded by a lower version"),
+            pytest.param(ignored(4, D, Outcome.DUPLICATE), id="duplicate of an unknown image"),
+            pytest.param(ignored(4, A, Outcome.SUPERSEDED, 2), id="superseded by a lower version"),
             pytest.param(
-                replace(swallowed(4, ImageId(""), Outcome.UNREADABLE), moves=(Move(A, A, A, Cause.KEPT),)),
+                replace(ignored(4, ImageId(""), Outcome.UNREADABLE), moves=(Move(A, A, A, Cause.KEPT),)),
                 id="unreadable with moves",
             ),
-            pytest.param(replace(swallowed(4, A, Outcome.DUPLICATE), moves=(Move(A, A, A, Cause.KEPT),)), id="moves"),
+            pytest.param(replace(ignored(4, A, Outcome.DUPLICATE), moves=(Move(A, A, A, Cause.KEPT),)), id="moves"),
         ],
     )
     def test_contradictions_write_nothing(self, store: ClusterStore, bad: Decision) -> None:
@@ -318,14 +318,14 @@ class StoreContract(ABC):
         lookup = store.look_up([B, B, C, D])
         assert lookup.position == LogPosition(LOG, 2, 1002)
         assert lookup.revision == 0
-        assert lookup.standings == {B: Standing(B, 1, 1, A), C: Standing(C, 1, 2, C)}
+        assert lookup.memberships == {B: Membership(B, 1, 1, A), C: Membership(C, 1, 2, C)}
         assert lookup.clusters == {A: Cluster(A, 2, b"\x00"), C: Cluster(C, 1, b"\x02")}
 
     @pytest.mark.parametrize("text", ["", "x" * 257, "\ud800", "\x00", "a "])
     def test_what_can_be_no_id_is_unknown(self, store: ClusterStore, text: str) -> None:
         put(store, founds(0, A))
         image_id = ImageId(text)
-        assert store.look_up([image_id]).standings == {}
+        assert store.look_up([image_id]).memberships == {}
         assert store.image(image_id) is None
         assert store.cluster(image_id) is None
         assert store.members(image_id, 1).items == ()
@@ -396,7 +396,7 @@ class StoreContract(ABC):
         store.on_apply(lambda state: heard.append(state.history_number))
         put(store, founds(0, A), founds(1, B))
         put(store)
-        put(store, swallowed(2, A, Outcome.DUPLICATE))
+        put(store, ignored(2, A, Outcome.DUPLICATE))
         with pytest.raises(StaleError):
             store.apply(LOG, [founds(3, C)], 0, 0)
         assert heard == [2, 2]
@@ -446,9 +446,9 @@ class StoreContract(ABC):
                 lookup = store.look_up([A, B, *ids])
                 seen.add(lookup.position.offset)
                 for head in (A, B):
-                    count = sum(standing.head == head for standing in lookup.standings.values())
+                    count = sum(standing.head == head for standing in lookup.memberships.values())
                     if lookup.clusters[head].count != count:
-                        torn.append(f"{head}: {count} standings, count {lookup.clusters[head].count}")
+                        torn.append(f"{head}: {count} memberships, count {lookup.clusters[head].count}")
 
         readers = [threading.Thread(target=read) for _ in range(3)]
         for reader in readers:

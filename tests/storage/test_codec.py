@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import BadInputError
-from core.types import Cause, Cluster, ImageId, LogPosition, Standing, Versions
+from core.types import Cause, Cluster, ImageId, LogPosition, Membership, Versions
 from storage import codec
 from storage.errors import CorruptedError
 from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreState
@@ -57,7 +57,7 @@ states = st.builds(StoreState, st.builds(LogPosition, st.text(max_size=30), i64,
 def test_images_come_back(image: ImageRecord) -> None:
     value = codec.encode_image(image)
     assert codec.decode_image(codec.image_key(image.image_id), value) == image
-    standing = Standing(image.image_id, image.version, image.place, image.head)
+    standing = Membership(image.image_id, image.version, image.place, image.head)
     assert codec.decode_standing(image.image_id, value) == standing
 
 
@@ -84,23 +84,23 @@ def test_history_comes_back(entry: HistoryEntry) -> None:
     assert codec.decode_history(codec.encode_number(entry.number), codec.encode_history(entry)) == entry
 
 
-@pytest.mark.parametrize("cut", [False, True])
-def test_verdicts_are_kept_in_the_bytes_of_release_0_1_0_and_a_flag_for_a_search_that_was_cut(cut: bool) -> None:
+@pytest.mark.parametrize("truncated", [False, True])
+def test_verdicts_are_kept_in_the_bytes_of_release_0_1_0_and_a_flag_for_a_search_that_was_cut(truncated: bool) -> None:
     image = ImageRecord(
-        ImageId("a"), 3, 5, ImageId("h"), 0.5, ImageId("m"), Cause.MATCHED, 9, 7, 8, Versions("m1", "i1"), 4, cut
+        ImageId("a"), 3, 5, ImageId("h"), 0.5, ImageId("m"), Cause.MATCHED, 9, 7, 8, Versions("m1", "i1"), 4, truncated
     )
     entry = HistoryEntry(
         2, ImageId("a"), ImageId("o"), ImageId("h"), Cause.ADOPTED, 0.5, ImageId("m"), 5, 6, 3, 9, 7, 8,
-        Versions("m1", "i1"), cut,
+        Versions("m1", "i1"), truncated,
     )  # fmt: skip
     image_bytes = bytes.fromhex(
         "000000000000000300000000000000050000000000000004000168"
-        "00000000000000090000000000000007000000000000000802" + ("0b" if cut else "03") + "3fe0000000000000"
+        "00000000000000090000000000000007000000000000000802" + ("0b" if truncated else "03") + "3fe0000000000000"
         "00016d00026d3100026931"
     )
     entry_bytes = bytes.fromhex(
         "000000000000000300000000000000050000000000000006"
-        "00000000000000090000000000000007000000000000000803" + ("0f" if cut else "07") + "3fe0000000000000"
+        "00000000000000090000000000000007000000000000000803" + ("0f" if truncated else "07") + "3fe0000000000000"
         "00016100016800016f00016d00026d3100026931"
     )
     assert codec.encode_image(image) == image_bytes

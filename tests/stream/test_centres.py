@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stream.centres import SEARCH_ROOTS
+from stream.centres import SIGNED_SQRT_SEARCH
 from stream.cli.exits import Exit
 from stream.cli.main import main
 from stream.hashing import centre
@@ -38,7 +38,7 @@ def test_a_signal_reads_what_was_fitted(tmp_path: Path) -> None:
                     'name = "b"\nmodel_version = "1"\ndimension = 768\n')  # fmt: skip
     settings = load_settings(file)
     roots = np.sqrt(SEARCH.astype(np.float64))
-    for name, vectors in (("search", SEARCH), ("score", SCORE), (SEARCH_ROOTS, roots)):
+    for name, vectors in (("search", SEARCH), ("score", SCORE), (SIGNED_SQRT_SEARCH, roots)):
         found = centre(settings, settings.signals["photos"], name)
         assert found is not None
         assert found.dtype == np.float32

@@ -107,10 +107,10 @@ def test_published_images_are_notifications_of_both_embeddings(run: Run, setting
 def test_dead_letters_are_shown_newest_last(run: Run, settings: Settings) -> None:
     sender = producer(settings.kafka.bootstrap, 1 << 20)
     for number, reason in enumerate(Reason):
-        letter = dead_letter(
+        value = dead_letter(
             BadRecord(reason, f"detail {number}"), Provenance("embeddings.search", 1, number, 5), b"raw"
         )
-        sender.send("dead-letter", value=letter, key=b"k")
+        sender.send("dead-letter", value=value, key=b"k")
     sender.send("dead-letter", value=b"something else", key=b"k")
     sender.flush()
     code, out, _ = run("dead-letters", "--limit", "3")
@@ -120,7 +120,7 @@ def test_dead_letters_are_shown_newest_last(run: Run, settings: Settings) -> Non
     assert f"{list(Reason)[-1]}" in last
     assert "not a dead letter" in stranger
     told = [json.loads(line) for line in run("dead-letters", "--limit", "1000", "--json")[1].splitlines()]
-    assert [letter["reason"] for letter in told[:-1]] == [reason.value for reason in Reason]
+    assert [dead["reason"] for dead in told[:-1]] == [reason.value for reason in Reason]
     assert "not_a_dead_letter" in told[-1]
 
 

@@ -70,7 +70,7 @@ MEMBERS = [HEAD, *(f"member-{number}" for number in range(COUNT - 1))]
 def store() -> MemoryStore:
     store = MemoryStore()
     decisions = [decision(offset, image, HEAD) for offset, image in enumerate(MEMBERS)]
-    decisions.append(replace(decision(len(decisions), "alone", "alone"), cut=True))
+    decisions.append(replace(decision(len(decisions), "alone", "alone"), truncated=True))
     store.apply("log", decisions, -1, 0)
     return store
 
@@ -131,7 +131,7 @@ def test_head_says_why(run: Run) -> None:
     assert (found["score"], found["cause"], found["place"], found["version"]) == (0.75, "matched", 8, 3)
     assert found["decided_at"] == "2024-05-01T00:00:00.123Z"
     assert found["versions"] == {"model": "model-1", "index": "index-1"}
-    assert (found["cut"], as_json(run, "head", "alone")["cut"]) == (False, True)
+    assert (found["truncated"], as_json(run, "head", "alone")["truncated"]) == (False, True)
 
 
 def test_head_as_text_leaves_out_what_is_not_there(run: Run) -> None:
@@ -144,7 +144,7 @@ def test_head_as_text_leaves_out_what_is_not_there(run: Run) -> None:
     assert "score" not in shown
     assert "model version  model-1" in out
     assert "search         cut at max_postings" in out
-    assert "cut" not in run("head", "member-7")[1]
+    assert "truncated" not in run("head", "member-7")[1]
 
 
 def test_an_id_that_needs_care(run: Run) -> None:

@@ -14,7 +14,7 @@ from core.errors import BadInputError, UnavailableError
 from core.notifications import EmbeddingSpec, Half, decode
 from neardup.events_pb2 import FLOAT16
 from stream.image_files import ImageRow, Vector
-from stream.publish import Pace, Publisher, publish
+from stream.publish import Publisher, SendSchedule, publish
 from stream.settings import Settings, load_settings
 
 
@@ -163,7 +163,7 @@ def test_pace_is_kept_and_caught_up() -> None:
         slept.append(round(seconds, 6))
         now += seconds
 
-    pace = Pace(10, clock=lambda: now, sleep=sleep)
+    pace = SendSchedule(10, clock=lambda: now, sleep=sleep)
     for _ in range(3):
         pace.wait()
     assert slept == [0.1, 0.1]
@@ -178,4 +178,4 @@ def test_pace_is_kept_and_caught_up() -> None:
 @pytest.mark.parametrize("rate", [0, -1, float("nan")])
 def test_a_rate_must_be_above_zero(rate: float) -> None:
     with pytest.raises(BadInputError, match="rate"):
-        Pace(rate)
+        SendSchedule(rate)

@@ -21,8 +21,8 @@ from core.types import (
     ImageId,
     LogPosition,
     Lookup,
+    Membership,
     Outcome,
-    Standing,
     Thresholds,
     Versions,
 )
@@ -169,11 +169,11 @@ class ReferenceStore:
     def look_up(self, ids: Collection[ImageId]) -> Lookup:
         """Standings and clusters of now."""
         known = [i for i in ids if i in self.heads]
-        standings = {i: Standing(i, self.versions[i], self.places[i], self.heads[i]) for i in known}
+        memberships = {i: Membership(i, self.versions[i], self.places[i], self.heads[i]) for i in known}
         clusters = {
             head: Cluster(head, len(self.members[head]), self.founding[head]) for head in {self.heads[i] for i in known}
         }
-        return Lookup(self.position, self.revision, standings, clusters)
+        return Lookup(self.position, self.revision, memberships, clusters)
 
     def apply(self, decisions: Sequence[Decision], offset: int, revision: int) -> None:
         """All or nothing, at this offset and revision only."""
@@ -197,7 +197,7 @@ class ReferenceStore:
             assert self.heads.get(move.image_id) == move.old_head, (move, decision)
             if move.image_id != decision.image_id:
                 assert move.cause is Cause.ADOPTED
-                assert self.members[move.image_id] == {move.image_id}, "only lone heads are adopted"
+                assert self.members[move.image_id] == {move.image_id}, "only singletons are adopted"
             stays = move.old_head == move.new_head == move.image_id and len(self.members[move.image_id]) > 1
             if stays:
                 continue

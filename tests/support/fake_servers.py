@@ -28,7 +28,7 @@ ACCEPT = 0.7
 class FakeServer:
     """Boot id, outages, and a hook that runs before and after each call."""
 
-    boots: int = 1
+    instances: int = 1
     known_boot: str | None = None
     down: bool = False
     closed: bool = False
@@ -37,13 +37,13 @@ class FakeServer:
     """Whatever these raise, the caller sees; what `after` raises comes when the effects are there."""
 
     @property
-    def boot_id(self) -> str | None:
+    def instance_id(self) -> str | None:
         return self.known_boot
 
     def enter(self, method: str) -> None:
         if self.down:
             raise UnavailableError("connection refused")
-        self.known_boot = f"boot-{self.boots}"
+        self.known_boot = f"boot-{self.instances}"
         self.before(method)
 
     def close(self) -> None:

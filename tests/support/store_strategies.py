@@ -81,9 +81,9 @@ class Model:
         self.offset += 1
         image = name(action.who)
         known = image in self.head
-        swallow = {"repeat": Outcome.DUPLICATE, "older": Outcome.SUPERSEDED}.get(action.kind)
-        if swallow and known:
-            return self._swallow(image, swallow)
+        ignore = {"repeat": Outcome.DUPLICATE, "older": Outcome.SUPERSEDED}.get(action.kind)
+        if ignore and known:
+            return self._swallow(image, ignore)
         moves = [self._own_move(action, image)]
         decision_version = self.version.get(image, 0) + 1 + action.bits % 3
         code = action.bits.to_bytes(2, "big") * 8
@@ -111,7 +111,7 @@ class Model:
             created_at_ms=1_700_000_000_000 + self.offset,
             arrived_at_ms=1_700_000_000_100 + self.offset,
             decided_at_ms=1_700_000_000_200 + self.offset,
-            cut=action.bits % 5 == 0,
+            truncated=action.bits % 5 == 0,
         )
 
     def _swallow(self, image: ImageId, outcome: Outcome) -> Decision:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import BadInputError
-from training.evaluation import Quality, evaluate_clusters
+from training.evaluation import PrecisionRecall, evaluate_clusters
 
 IMAGES = st.lists(
     st.tuples(st.sampled_from("abcd"), st.sampled_from("uvwx"), st.sampled_from(["", "", "i", "j"]), st.booleans()),
@@ -81,13 +81,13 @@ def test_names_and_order_do_not_matter(images: list[tuple[str, str, str, bool]])
 
 def test_a_perfect_clustering() -> None:
     quality = evaluate_clusters(["a", "a", "b", "c"], ["u", "u", "v", "w"])
-    assert quality.pairwise == quality.bcubed == Quality(1.0, 1.0)
+    assert quality.pairwise == quality.bcubed == PrecisionRecall(1.0, 1.0)
     assert quality.bcubed.f1 == 1.0
 
 
 def test_everyone_alone_has_no_recall_and_says_nothing_wrong() -> None:
     quality = evaluate_clusters(["a", "b", "c"], ["u", "u", "v"])
-    assert quality.bcubed == Quality(1.0, 0.0)
+    assert quality.bcubed == PrecisionRecall(1.0, 0.0)
     assert quality.bcubed.f1 == 0.0
 
 
@@ -108,7 +108,7 @@ def test_a_large_cluster_rules_pairwise_but_not_bcubed() -> None:
 def test_ignored_pairs_count_neither_way() -> None:
     together = evaluate_clusters(["a", "a", "a"], ["u", "u", "v"], ["i", "i", "i"])
     apart = evaluate_clusters(["a", "a", "b"], ["u", "u", "v"], ["i", "i", "i"])
-    assert together.bcubed == apart.bcubed == Quality(1.0, 1.0)
+    assert together.bcubed == apart.bcubed == PrecisionRecall(1.0, 1.0)
     assert evaluate_clusters(["a", "a", "a"], ["u", "u", "v"]).bcubed.precision < 1.0
 
 
@@ -120,7 +120,7 @@ def test_mates_that_are_not_counted_can_still_be_wrong() -> None:
 
 
 def test_nothing_counted() -> None:
-    assert evaluate_clusters([], []).bcubed == Quality(1.0, 1.0)
+    assert evaluate_clusters([], []).bcubed == PrecisionRecall(1.0, 1.0)
 
 
 def test_lengths_must_agree() -> None:

@@ -104,8 +104,8 @@ def test_equals_the_reference_store(seed: int, page: int) -> None:
     ports = StorePorts(world, page, store)
     for image in range(len(world.ids)):
         assert assign([world.arrival(image, page)], ports, now_ms=0) == 1
-    standings = store.look_up(world.ids).standings  # type: ignore[arg-type]
-    assert [standings[image_id].head for image_id in world.ids] == heads  # type: ignore[index]
+    memberships = store.look_up(world.ids).memberships  # type: ignore[arg-type]
+    assert [memberships[image_id].head for image_id in world.ids] == heads  # type: ignore[index]
     assert 1 < len(set(heads)) < len(heads)
 
 

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from core.errors import BadInputError, UnavailableError
-from scoring.batching import BatchPolicy
+from scoring.batching import ScoreBatchPolicy
 from scoring.serving.engine import ModelFailedError, ScorerEngine
 from scoring.serving.metrics import ScorerMetrics
 from tests.support.fake_model import FakeModel, card, expected_scores, random_codes
@@ -29,7 +29,7 @@ def make(registry: CollectorRegistry) -> Iterator[Callable[..., ScorerEngine]]:
 
     def build(threads: int = 1, **policy: float) -> ScorerEngine:
         limits = {"max_pairs": 32, "max_delay_s": 0.0, "max_queued_pairs": 400, "quantum": 8, **policy}
-        engines.append(ScorerEngine(BatchPolicy(**limits), ScorerMetrics(registry), threads))  # type: ignore[arg-type]
+        engines.append(ScorerEngine(ScoreBatchPolicy(**limits), ScorerMetrics(registry), threads))  # type: ignore[arg-type]
         return engines[-1]
 
     yield build

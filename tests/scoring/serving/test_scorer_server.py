@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry
 from core.errors import BadInputError, FaultError, MismatchError, RefusedError, SettingsError, UnavailableError
 from core.rpc import Listen, RpcServer
 from core.types import Thresholds
-from scoring.batching import BatchPolicy
+from scoring.batching import ScoreBatchPolicy
 from scoring.card import CARD_FILE, ModelCard, read_card, write_card
 from scoring.code_identity import CodeIdentity
 from scoring.loaded_models import LoadedModels
@@ -65,7 +65,7 @@ def address(models: LoadedModels) -> Iterator[str]:
     port, page = free_ports(2)
     registry = CollectorRegistry()
     metrics = ScorerMetrics(registry)
-    engine = ScorerEngine(BatchPolicy(64, 0.0, 500, 16), metrics)
+    engine = ScorerEngine(ScoreBatchPolicy(64, 0.0, 500, 16), metrics)
     service = PairScorerService(models, engine, metrics, max_request_pairs=400)
     server = RpcServer(
         "scorer",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from core.errors import BadInputError, SettingsError
 from search.hashing.fitted_projection import FittedProjection, read_projection, write_projection
-from search.hashing.signed_sqrt import rooted
+from search.hashing.signed_sqrt import signed_sqrt
 
 DIMENSION, VALUES = 40, 12
 
@@ -34,14 +34,14 @@ def test_halves_that_look_at_different_elements_are_multiplied_apart(split: int,
     weights[split:, :2] = 0
     projection = FittedProjection(np.zeros(7, np.float32), weights, 16)
     rows = np.random.default_rng(5).random((9, 7)).astype(np.float32)
-    sums = np.rint(rooted(rows) * 2**12) @ weights.astype(np.float64)
+    sums = np.rint(signed_sqrt(rows) * 2**12) @ weights.astype(np.float64)
     np.testing.assert_array_equal(projection.values(rows), np.clip(np.rint(sums * 2.0**-16), -127, 127))
     assert len(projection._blocks) == blocks
 
 
 def test_values_equal_those_of_whole_number_arithmetic() -> None:
     projection, rows = make(), vectors(30)
-    whole = np.rint((rooted(rows) - projection.centre) * 2**12).astype(np.int64)
+    whole = np.rint((signed_sqrt(rows) - projection.centre) * 2**12).astype(np.int64)
     sums = whole @ projection.weights.astype(np.int64)
     expected = [[max(-127, min(127, round(int(one) / 2**projection.shift))) for one in row] for row in sums]
     np.testing.assert_array_equal(projection.values(rows), expected)

@@ -15,7 +15,7 @@ from core.errors import UnavailableError
 from search.index import segment_store, sliced_file
 from search.index.columns import Columns
 from search.index.engine import SegmentedIndex
-from search.index.rate_limiter import Pace
+from search.index.rate_limiter import RateLimiter
 from search.index.segment import write_segment
 from tests.search.index.index_oracle import LOG, Oracle, index_settings, insert, plain
 
@@ -142,7 +142,7 @@ def test_a_process_killed_at_any_slice_of_sealing_or_merging_opens_whole(
     grown(index, oracle, 16)
     images: list[tuple[Path, Oracle]] = []
 
-    class Killing(Pace):
+    class Killing(RateLimiter):
         def spend(self, amount: int) -> None:
             images.append((tmp_path / f"killed-{len(images)}", Oracle(SETTINGS, oracle.log, oracle.hides.copy())))
             shutil.copytree(tmp_path / "index", images[-1][0])

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from search.index.rate_limiter import Pace, WorkStopped, yield_to_calls
+from search.index.rate_limiter import RateLimiter, WorkStopped, yield_to_calls
 
 
 class Moments(threading.Event):
@@ -26,7 +26,7 @@ class Moments(threading.Event):
 
 def test_slices_take_as_long_as_their_bytes_may() -> None:
     moments = Moments()
-    pace = Pace(1000.0, moments, clock=lambda: moments.now)
+    pace = RateLimiter(1000.0, moments, clock=lambda: moments.now)
     pace.spend(500)
     assert moments.now == pytest.approx(100.5)
     moments.now += 0.2  # the work itself counts
@@ -40,15 +40,15 @@ def test_slices_take_as_long_as_their_bytes_may() -> None:
 
 def test_no_limit_and_urgent_work_wait_for_nothing() -> None:
     moments = Moments()
-    Pace(0.0, moments, clock=lambda: moments.now).spend(10**12)
-    Pace(1.0, moments, lambda: True, lambda: moments.now).spend(10**12)
+    RateLimiter(0.0, moments, clock=lambda: moments.now).spend(10**12)
+    RateLimiter(1.0, moments, lambda: True, lambda: moments.now).spend(10**12)
     assert moments.now == 100.0
 
 
 @pytest.mark.parametrize("rate", [0.0, 1000.0])
 def test_whoever_is_stopped_goes_no_further(rate: float) -> None:
     moments = Moments()
-    pace = Pace(rate, moments, clock=lambda: moments.now)
+    pace = RateLimiter(rate, moments, clock=lambda: moments.now)
     pace.spend(1)
     moments.set()
     with pytest.raises(WorkStopped):

@@ -12,7 +12,7 @@ import pytest
 from core.errors import BadInputError, BusyError, SettingsError
 from search.serving.admission import Admission, AdmissionPolicy, Caller, TokenBucket, caller_named
 
-FREE = {"stream_per_s": 0.0, "replay_per_s": 0.0, "people_per_s": 0.0, "shadow_per_s": 0.0}
+FREE = {"stream_per_s": 0.0, "replay_per_s": 0.0, "interactive_per_s": 0.0, "shadow_per_s": 0.0}
 
 
 class Clock:
@@ -57,19 +57,19 @@ def test_what_was_taken_for_nothing_comes_back() -> None:
 
 def test_who_asks_for_too_much_is_told_how_long_to_wait() -> None:
     clock = Clock()
-    admission = Admission(AdmissionPolicy(**{**FREE, "people_per_s": 10.0}), clock)
-    with admission.admit(Caller.PEOPLE, 10):
+    admission = Admission(AdmissionPolicy(**{**FREE, "interactive_per_s": 10.0}), clock)
+    with admission.admit(Caller.INTERACTIVE, 10):
         pass
     with (
-        pytest.raises(BusyError, match="people may ask for 10 items a second") as caught,
-        admission.admit(Caller.PEOPLE, 5),
+        pytest.raises(BusyError, match="interactive may ask for 10 items a second") as caught,
+        admission.admit(Caller.INTERACTIVE, 5),
     ):
         pass
     assert caught.value.retry_after_s == pytest.approx(0.5)
     with admission.admit(Caller.SHADOW, 1000), admission.admit(Caller.STREAM, 1000):
         pass  # the others have buckets of their own
     clock.now = 0.5
-    with admission.admit(Caller.PEOPLE, 5):
+    with admission.admit(Caller.INTERACTIVE, 5):
         pass
 
 
@@ -104,20 +104,20 @@ def test_slots_are_bounded_and_go_to_the_first_class_that_waits(pool: ThreadPool
     assert first.inside.wait(30)
     shadow = Call(pool, admission, Caller.SHADOW)
     waits(admission, Caller.SHADOW, 1)
-    people = Call(pool, admission, Caller.PEOPLE)
-    waits(admission, Caller.PEOPLE, 1)
+    interactive = Call(pool, admission, Caller.INTERACTIVE)
+    waits(admission, Caller.INTERACTIVE, 1)
     with ExitStack() as streams:  # the stream enters all the same, as often as it likes
         for _ in range(20):
             streams.enter_context(admission.admit(Caller.STREAM, 64))
     first.leave.set()
-    assert people.inside.wait(30)
+    assert interactive.inside.wait(30)
     assert not shadow.inside.is_set()
-    people.leave.set()
+    interactive.leave.set()
     assert shadow.inside.wait(30)
     shadow.leave.set()
-    for call in (first, people, shadow):
+    for call in (first, interactive, shadow):
         call.done.result()
-    with admission.admit(Caller.PEOPLE, 1):
+    with admission.admit(Caller.INTERACTIVE, 1):
         pass
 
 
@@ -131,8 +131,8 @@ def test_a_full_line_turns_away_and_costs_no_other_class_its_line(pool: ThreadPo
         pass
     assert caught.value.retry_after_s is not None
     assert caught.value.retry_after_s > 0
-    calls.append(Call(pool, admission, Caller.PEOPLE))
-    waits(admission, Caller.PEOPLE, 1)
+    calls.append(Call(pool, admission, Caller.INTERACTIVE))
+    waits(admission, Caller.INTERACTIVE, 1)
     for call in calls:
         call.leave.set()
     for call in calls:
@@ -140,30 +140,30 @@ def test_a_full_line_turns_away_and_costs_no_other_class_its_line(pool: ThreadPo
 
 
 def test_who_waits_in_vain_leaves_the_line_and_gets_its_tokens_back() -> None:
-    admission = Admission(AdmissionPolicy(**{**FREE, "people_per_s": 10.0}, slots=1, max_wait_s=0.01), Clock())
+    admission = Admission(AdmissionPolicy(**{**FREE, "interactive_per_s": 10.0}, slots=1, max_wait_s=0.01), Clock())
     with admission.admit(Caller.REPLAY, 1):
-        with pytest.raises(BusyError, match="no slot for people"), admission.admit(Caller.PEOPLE, 10):
+        with pytest.raises(BusyError, match="no slot for interactive"), admission.admit(Caller.INTERACTIVE, 10):
             pass
-        assert admission.waiting(Caller.PEOPLE) == 0
-        with pytest.raises(BusyError, match=r"in 0\.000 s"), admission.admit(Caller.PEOPLE, 10, patience_s=0.0):
+        assert admission.waiting(Caller.INTERACTIVE) == 0
+        with pytest.raises(BusyError, match=r"in 0\.000 s"), admission.admit(Caller.INTERACTIVE, 10, patience_s=0.0):
             pass
-    with admission.admit(Caller.PEOPLE, 10):
+    with admission.admit(Caller.INTERACTIVE, 10):
         pass
 
 
 def test_an_error_inside_gives_the_slot_free() -> None:
     admission = Admission(AdmissionPolicy(**FREE, slots=1, waiting=0))
     for _ in range(3):
-        with pytest.raises(ZeroDivisionError), admission.admit(Caller.PEOPLE, 1):
+        with pytest.raises(ZeroDivisionError), admission.admit(Caller.INTERACTIVE, 1):
             raise ZeroDivisionError
 
 
 def test_only_known_classes_and_sound_policies() -> None:
     assert caller_named("stream") is Caller.STREAM
-    with pytest.raises(BadInputError, match="'robots', there are stream, replay, people, shadow"):
+    with pytest.raises(BadInputError, match="'robots', there are stream, replay, interactive, shadow"):
         caller_named("robots")
     for wrong in (
-        {"people_per_s": -1.0},
+        {"interactive_per_s": -1.0},
         {"stream_per_s": float("inf")},
         {"burst_s": 0.0},
         {"slots": 0},

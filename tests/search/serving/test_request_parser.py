@@ -11,7 +11,7 @@ import pytest
 from core.errors import RefusedError
 from search.index.interface import Insert, Skip
 from search.serving import search_pb2 as pb
-from search.serving.request_parser import SearchIntake
+from search.serving.request_parser import RequestParser
 from tests.search.serving.search_house import (
     SCORE_DIMENSION,
     SEARCH_DIMENSION,
@@ -22,7 +22,7 @@ from tests.search.serving.search_house import (
 )
 
 SETTINGS = server_settings(Path("unused"))
-INTAKE = SearchIntake(SETTINGS.terms.build(), SETTINGS.code.build())
+INTAKE = RequestParser(SETTINGS.terms.build(), SETTINGS.code.build())
 
 
 def test_vectors_of_both_types_become_terms_and_codes() -> None:

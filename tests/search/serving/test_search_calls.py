@@ -12,11 +12,11 @@ import pytest
 from core.errors import BusyError, DeniedError, MismatchError, RefusedError
 from neardup.events_pb2 import FLOAT16, FLOAT32
 from search.index.errors import IndexLockedError
-from search.index.generations import IndexHome
+from search.index.generations import IndexGenerations
 from search.serving import search_pb2 as pb
 from search.serving.admission import Caller
 from search.serving.client import SearchClient
-from search.serving.index_admin import SearchUpkeep
+from search.serving.index_admin import IndexAdmin
 from search.serving.server import open_index
 from tests.search.serving.open_house import House, candidates, open_house
 from tests.search.serving.search_house import (
@@ -59,7 +59,7 @@ def test_a_vector_finds_what_an_insert_of_it_finds_and_inserts_nothing(filled: H
     inserted = filled.client.insert_and_search(LOG, [entry(8, "new", 1)]).answers[0]
     assert candidates(found.candidates) == candidates(inserted.candidates)
     assert found.candidates.postings > 0
-    assert not found.candidates.cut
+    assert not found.candidates.truncated
 
 
 def test_a_stored_image_finds_others_also_later_ones_but_not_itself(filled: House) -> None:
@@ -123,12 +123,12 @@ def test_a_search_that_reaches_the_bound_on_its_work_says_so_and_is_counted(tmp_
     settings = replace(server_settings(tmp_path / "index", port, metrics_port), max_postings=3 * 16)
     with open_house(settings) as house:
         answers = house.client.insert_and_search(LOG, [entry(place, f"i{place}", 1) for place in range(6)]).answers
-        assert [one.candidates.cut for one in answers] == [False] * 4 + [True] * 2
+        assert [one.candidates.truncated for one in answers] == [False] * 4 + [True] * 2
         assert [len(one.candidates.image_ids) for one in answers] == [0, 1, 2, 3, 3, 3]
         assert all(one.candidates.postings <= 3 * 16 for one in answers)
         assert house.client.search_more([pb.MoreQuery(place=5, after=3)]).answers[0].cut
-        assert search(house, vector=like(1)).candidates.cut
-        assert not search(house, vector=like(1), as_of=3).candidates.cut
+        assert search(house, vector=like(1)).candidates.truncated
+        assert not search(house, vector=like(1), as_of=3).candidates.truncated
         assert house.metrics()["neardup_search_cut_total"] == 4
 
 
@@ -227,7 +227,7 @@ def test_a_snapshot_opens_as_an_index_that_answers_the_same(filled: House) -> No
     settings = replace(filled.settings, folder=filled.settings.folder.parent / "restored")
     extractor, hyperplanes = settings.terms.build(), settings.code.build()
     open_index(settings, extractor, hyperplanes).index.close()
-    home = IndexHome(settings.folder)
+    home = IndexGenerations(settings.folder)
     current = home.current()
     assert current is not None
     for file in home.folder(current).iterdir():
@@ -252,19 +252,19 @@ def test_a_snapshot_is_never_written_over(filled: House) -> None:
 
 
 def test_one_snapshot_at_a_time(filled: House, tmp_path: Path) -> None:
-    upkeep = SearchUpkeep(filled.index, tmp_path, tmp_path / "snapshots", None)
+    admin = IndexAdmin(filled.index, tmp_path, tmp_path / "snapshots", None)
     inside: list[BaseException] = []
 
     class Slow:
         def snapshot(self, folder: Path) -> Any:
             try:
-                upkeep.snapshot("second")
+                admin.snapshot("second")
             except BusyError as error:
                 inside.append(error)
             return filled.index.snapshot(folder)
 
-    upkeep._index = Slow()  # type: ignore[assignment]
-    upkeep.snapshot("first")
+    admin._index = Slow()  # type: ignore[assignment]
+    admin.snapshot("first")
     assert len(inside) == 1
 
 
@@ -282,10 +282,10 @@ def test_releases_are_kept_within_what_the_index_has(filled: House) -> None:
 def test_the_first_generation_is_named_and_a_home_of_an_earlier_release_is_refused(
     tmp_path: Path, house: House
 ) -> None:
-    current = IndexHome(house.settings.folder).current()
+    current = IndexGenerations(house.settings.folder).current()
     assert current is not None
     assert current.name == "gen-000001"
-    assert IndexHome(tmp_path / "nothing").current() is None
+    assert IndexGenerations(tmp_path / "nothing").current() is None
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "index.json").write_text("{}")
     with pytest.raises(MismatchError, match="earlier release"):

@@ -182,13 +182,13 @@ def test_metrics_count_what_was_done(house: House) -> None:
     assert metrics["neardup_search_superseded_total"] == 1
     assert metrics["neardup_search_images"] == 2
     assert metrics["neardup_search_position_offset"] == 4
-    assert metrics["neardup_search_log_bytes"] == house.index.disk_bytes > 0
+    assert metrics["neardup_search_index_bytes"] == house.index.disk_bytes > 0
     assert metrics['neardup_search_call_seconds_count{method="InsertAndSearch"}'] == 3
     assert metrics["neardup_search_batch_entries_sum"] == 9
     assert metrics['neardup_search_failed_calls_total{error="LogGapError",method="InsertAndSearch"}'] == 1
 
 
-def test_a_class_above_its_rate_is_turned_away_and_the_stream_is_not(house: House) -> None:
+def test_a_class_above_its_rate_is_rejected_and_the_stream_is_not(house: House) -> None:
     address = house.client.address
     shadow = SearchClient(address, 30.0, MAX_MESSAGE_BYTES, Caller.SHADOW)
     stream = SearchClient(address, 30.0, MAX_MESSAGE_BYTES, Caller.STREAM)
@@ -202,11 +202,11 @@ def test_a_class_above_its_rate_is_turned_away_and_the_stream_is_not(house: Hous
         stream.search_more([pb.MoreQuery(place=0)] * 10)
         house.client.search_more([pb.MoreQuery(place=0)] * 10)
     metrics = house.metrics()
-    assert metrics['neardup_search_turned_away_calls_total{caller="shadow"}'] == 1
-    assert metrics['neardup_search_turned_away_calls_total{caller="people"}'] == 0
+    assert metrics['neardup_search_rejected_calls_total{caller="shadow"}'] == 1
+    assert metrics['neardup_search_rejected_calls_total{caller="interactive"}'] == 0
     assert metrics['neardup_search_admitted_items_total{caller="stream"}'] == 51
     assert metrics['neardup_search_admitted_items_total{caller="shadow"}'] == 10
-    assert metrics['neardup_search_waiting_calls{caller="people"}'] == 0
+    assert metrics['neardup_search_waiting_calls{caller="interactive"}'] == 0
     for client in (shadow, stream):
         client.close()
 
@@ -309,7 +309,7 @@ def test_the_program_survives_kill_9_and_stops_gracefully(tmp_path: Path, start:
     stream = SearchClient(client.address, 30.0, MAX_MESSAGE_BYTES, Caller.STREAM)
     stream.hide(4)
     stream.close()
-    boot = client.boot_id
+    boot = client.instance_id
     first.process.kill()
     first.process.wait()
     with pytest.raises(UnavailableError):
@@ -321,7 +321,7 @@ def test_the_program_survives_kill_9_and_stops_gracefully(tmp_path: Path, start:
     client = SearchClient(f"127.0.0.1:{second.port}", 30.0, MAX_MESSAGE_BYTES)
     assert client.insert_and_search(LOG, entries) == response
     assert client.describe().images == 29
-    assert client.boot_id not in (None, boot)
+    assert client.instance_id not in (None, boot)
     third = start(tmp_path / "index")
     assert third.process.wait(timeout=120) == 1
     assert third.process.stderr is not None

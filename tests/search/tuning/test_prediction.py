@@ -24,8 +24,8 @@ def photos() -> tuple[TermSettings, np.ndarray, np.ndarray, SampleDistances]:
 
     read = read_photos(FOLDER / "photos.parquet", 1280, 768)
     pairs = np.argwhere(np.triu(read.group_id[:, None] == read.group_id[None], 1))
-    centre = np.load(FOLDER / "centres.npz")["search_roots"]
-    settings = TermSettings(1280, 20_240_501, 1024, groups=64, bits_per_group=16, centre=centre, root=True)
+    centre = np.load(FOLDER / "centres.npz")["signed_sqrt_search"]
+    settings = TermSettings(1280, 20_240_501, 1024, groups=64, bits_per_group=16, centre=centre, signed_sqrt=True)
     sample = measure_distances(settings.build().bits(read.search), pairs)
     return settings, read.search, pairs, sample
 

@@ -19,7 +19,7 @@ from storage.errors import CorruptedError
 from storage.interfaces import StoreView
 from storage.memory import MemoryStore
 from storage.wrappers import DelegatingStore
-from tests.storage.store_contract import A, B, C, D, decided, founds, joins, put, swallowed
+from tests.storage.store_contract import A, B, C, D, decided, founds, ignored, joins, put
 from tests.support.store_strategies import NAMES
 
 MAX_PAGE = 50
@@ -50,7 +50,7 @@ def test_an_image(client: TestClient, store: MemoryStore) -> None:
         "decided_at": "1970-01-01T00:00:00.031Z",
         "version": 1,
         "versions": {"model": "m1", "index": "i1"},
-        "cut": False,
+        "truncated": False,
     }
     alone = client.get("/v1/images/a").json()
     assert (alone["head"], alone["score"], alone["matched"], alone["cause"]) == ("a", None, None, "founded")
@@ -174,7 +174,7 @@ def test_paths_are_read_as_they_came(raw: bytes, path: str) -> None:
 
 
 def test_stats(client: TestClient, store: MemoryStore) -> None:
-    put(store, founds(0, A), joins(1, B, A), swallowed(2, A, Outcome.DUPLICATE))
+    put(store, founds(0, A), joins(1, B, A), ignored(2, A, Outcome.DUPLICATE))
     store.set_published(1)
     assert client.get("/v1/stats").json() == {
         "images": 2,

@@ -116,7 +116,7 @@ def test_an_entry_as_json(store: MemoryStore) -> None:
         "arrived_at_ms": 21,
         "decided_at_ms": 31,
         "versions": {"model": "m1", "index": "i1"},
-        "cut": False,
+        "truncated": False,
     }
     assert second.key == "ä/\n".encode()
     assert json.loads(first.value)["score"] is None

@@ -86,14 +86,14 @@ def test_it_serves_outlives_a_kill_and_stops(house: House) -> None:
     first = house.start()
     with closing(house.client()) as client:
         assert client.apply(LOG, [founds(0, A), joins(1, B, A)], -1, 0) == 1
-        boot = client.boot_id
+        boot = client.instance_id
         first.kill()
         first.wait()
         with pytest.raises(UnavailableError):
             client.look_up([A])
         second = house.start()
         assert client.apply(LOG, [founds(2, C)], 1, 0) == 2
-        assert client.boot_id != boot
+        assert client.instance_id != boot
         assert list(client.verify())[-1].images == 3
     assert house.get("/v1/images/b").json()["head"] == "a"
     assert house.get("/readyz").json() == {"status": "ready"}

@@ -24,7 +24,7 @@ from core.errors import (
     UnavailableError,
 )
 from core.rpc import Listen, RpcServer
-from core.types import Cause, Cluster, Decision, ImageId, LogPosition, Lookup, Move, Outcome, Standing
+from core.types import Cause, Cluster, Decision, ImageId, LogPosition, Lookup, Membership, Move, Outcome
 from storage.errors import ContradictionError, CorruptedError, DiskFullError, StorageError
 from storage.memory import MemoryStore
 from storage.serving import client as client_module
@@ -35,7 +35,7 @@ from storage.serving.metrics import StorageMetrics
 from storage.serving.service import StorageService
 from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
 from storage.wrappers import CountingStore
-from tests.storage.store_contract import A, B, C, D, assert_holds, decided, founds, joins, swallowed
+from tests.storage.store_contract import A, B, C, D, assert_holds, decided, founds, ignored, joins
 from tests.support.ports import free_ports
 from tests.support.store_strategies import LOG, Model, actions, seeded_actions
 
@@ -95,7 +95,7 @@ def test_look_ups_come_out_as_they_went_in() -> None:
     lookup = Lookup(
         LogPosition("log", 7, 2**32 - 1),
         3,
-        {A: Standing(A, 2**64 - 1, 5, B)},
+        {A: Membership(A, 2**64 - 1, 5, B)},
         {B: Cluster(B, 2, b"\x00\xff")},
     )
     assert lookup_of(pb.LookUpResponse.FromString(lookup_message(lookup).SerializeToString())) == lookup
@@ -115,7 +115,7 @@ def test_the_way_of_a_batch(served: Served) -> None:
     assert client.apply(LOG, [founds(0, A), joins(1, B, A)], -1, 0) == 1
     lookup = client.look_up([A, B, B, C])
     assert lookup.position == LogPosition(LOG, 1, 1001)
-    assert lookup.standings == {A: Standing(A, 1, 0, A), B: Standing(B, 1, 1, A)}
+    assert lookup.memberships == {A: Membership(A, 1, 0, A), B: Membership(B, 1, 1, A)}
     assert lookup.clusters == {A: Cluster(A, 2, b"\x00")}
     described = client.describe()
     assert (described.log_id, described.offset, described.checksum) == (LOG, 1, 1001)
@@ -215,7 +215,7 @@ def test_a_large_look_up_goes_in_several_and_is_of_one_moment(served: Served, mo
     monkeypatch.setattr(served.store.inner, "look_up", write_between)
     lookup = served.client.look_up(ids)
     assert lookup.position.offset == 11
-    assert set(lookup.standings) == set(lookup.clusters) == set(ids)
+    assert set(lookup.memberships) == set(lookup.clusters) == set(ids)
 
 
 def test_a_store_that_never_stands_still_cannot_be_looked_up_in_parts(
@@ -330,7 +330,7 @@ def test_metrics(served: Served) -> None:
     client = served.client
     adopts = (Move(C, None, A, Cause.MATCHED, 0.9, A), Move(B, B, A, Cause.ADOPTED, 0.9, C))
     client.apply(LOG, [founds(0, A), founds(1, B), decided(2, C, *adopts)], -1, 0)
-    client.apply(LOG, [swallowed(3, A, Outcome.DUPLICATE)], 2, 0)
+    client.apply(LOG, [ignored(3, A, Outcome.DUPLICATE)], 2, 0)
     client.look_up([A, D])
     with pytest.raises(StaleError):
         client.apply(LOG, [founds(4, D)], 2, 0)

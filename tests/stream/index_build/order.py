@@ -15,7 +15,7 @@ from core.protos.joined_pb2 import JoinedRecord
 from core.types import Candidate, ImageId, LogPosition
 from neardup.events_pb2 import FLOAT16
 from search.index.interface import TermIndex
-from search.serving.request_parser import SearchIntake
+from search.serving.request_parser import RequestParser
 from search.serving.server import SearchServerSettings, open_index
 from storage.embeddings import EmbeddingsPage, PlacedEmbedding
 from storage.records import StoreState
@@ -84,8 +84,8 @@ def settings_in(folder: Path, **terms: object) -> SearchServerSettings:
     return server_settings(folder / "index", **terms)
 
 
-def intake_of(settings: SearchServerSettings) -> SearchIntake:
-    return SearchIntake(settings.terms.build(), settings.code.build())
+def intake_of(settings: SearchServerSettings) -> RequestParser:
+    return RequestParser(settings.terms.build(), settings.code.build())
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,10 @@ class Answered:
     candidates: tuple[Candidate, ...]
 
 
-def as_the_job_does(index: TermIndex, records: Sequence[bytes], intake: SearchIntake) -> list[Answered]:
+def as_the_job_does(index: TermIndex, records: Sequence[bytes], parser: RequestParser) -> list[Answered]:
     """Applies records from the index's position on."""
     start = index.position.offset + 1
-    entries = _records([(start + row, payload) for row, payload in enumerate(records)], intake)
+    entries = _records([(start + row, payload) for row, payload in enumerate(records)], parser)
     answers = index.insert_and_search(TOPIC_ID, entries)
     return [Answered(one.place, one.code, one.superseded, one.found.candidates()) for one in answers]
 

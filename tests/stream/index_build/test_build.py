@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from core.errors import BadInputError, MismatchError
 from core.types import ImageId
 from search.index.errors import IndexLockedError
-from search.index.generations import IndexHome
+from search.index.generations import IndexGenerations
 from search.index.interface import TermIndex, TermQuery
 from search.index.opening import open_term_index
 from search.serving import search_pb2 as pb
@@ -66,9 +66,11 @@ class Watcher:
 def build(
     server: SearchServerSettings, stored: list[bytes], joined: FakeJoined, watcher: Watcher | None = None
 ) -> Built:
-    intake = intake_of(server)
-    told = index_settings(server, intake.extractor, intake.coder)
-    return build_index(IndexHome(server.folder), told, intake, StoreSource(pages(stored)), joined, watcher or Watcher())
+    parser = intake_of(server)
+    told = index_settings(server, parser.extractor, parser.coder)
+    return build_index(
+        IndexGenerations(server.folder), told, parser, StoreSource(pages(stored)), joined, watcher or Watcher()
+    )
 
 
 def opened(server: SearchServerSettings) -> TermIndex:
@@ -98,11 +100,11 @@ def test_a_built_index_answers_as_the_one_that_the_job_made(
     ids = [ImageId(f"i{number}") for number in range(80)]
     assert rebuilt.get(ids) == live.get(ids)
     # From here on both go the same way.
-    intake = intake_of(server)
+    parser = intake_of(server)
     news = [record("i3", 3, version=9), record("new", 4), refused("i4", 9), record("newer", 4)]
-    assert as_the_job_does(rebuilt, news, intake) == as_the_job_does(live, news, intake)
+    assert as_the_job_does(rebuilt, news, parser) == as_the_job_does(live, news, parser)
     # A repeated record is told from a new one. Of versions that were superseded before, the store has nothing left.
-    repeated = [as_the_job_does(index, [order[5], order[119]], intake) for index in (rebuilt, live)]
+    repeated = [as_the_job_does(index, [order[5], order[119]], parser) for index in (rebuilt, live)]
     for ours, theirs in zip(*repeated, strict=True):
         assert ours.superseded == theirs.superseded
         if not theirs.superseded:
@@ -194,7 +196,7 @@ def test_the_generation_before_stays_and_older_ones_go(tmp_path: Path) -> None:
 
 
 def test_two_builders_at_once_are_refused(tmp_path: Path) -> None:
-    home = IndexHome(tmp_path)
+    home = IndexGenerations(tmp_path)
     with home.building(), pytest.raises(IndexLockedError, match="builds"), home.building():
         pass
 
@@ -225,10 +227,12 @@ def test_embeddings_of_another_signal_are_refused(tmp_path: Path) -> None:
     page = next(iter(pages(order)))
     wrong = replace(page, rows=(replace(page.rows[0], score_vector=b"123456"),))
     server = settings_in(tmp_path)
-    intake = intake_of(server)
-    told = index_settings(server, intake.extractor, intake.coder)
+    parser = intake_of(server)
+    told = index_settings(server, parser.extractor, parser.coder)
     with pytest.raises(BadInputError, match=r"image 'a' at place 0 has a score vector of 6 bytes, .* have 24 .* 48"):
-        build_index(IndexHome(server.folder), told, intake, StoreSource(iter([wrong])), FakeJoined(order), Watcher())
+        build_index(
+            IndexGenerations(server.folder), told, parser, StoreSource(iter([wrong])), FakeJoined(order), Watcher()
+        )
 
 
 class Program:
