@@ -2,8 +2,8 @@
 
 A search server of its own is filled with noisy copies of the sample's photographs. Then the stream sends batches at a
 steady rate, three times: alone; while others flood the server as if there were no classes of callers (they say that
-they are the stream); while the same flood comes as interactive and shadow traffic. Latency of the stream's calls, and what
-the flood gets done meanwhile.
+they are the stream); while the same flood comes as interactive and shadow traffic. Latency of the stream's calls, and
+what the flood gets done meanwhile.
 
     python -m benchmarks.callers                                                      what `make bench-callers` runs
     python -m benchmarks.callers --images 2000 --seconds 3                            a short one

@@ -11,13 +11,12 @@ that going back always knows where to.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from core.errors import BadInputError
+from core.files import write_text
 from scoring.card import CARD_FILE, ModelCard, read_card
 from scoring.model import ModelLoader, PairModel
 
@@ -165,13 +164,7 @@ class ModelFolder:
         self._point(versions)
 
     def _point(self, versions: Sequence[str]) -> None:
-        handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=f".{_POINTER}-")
-        with os.fdopen(handle, "w", encoding="utf-8") as pointer:
-            pointer.writelines(f"{version}\n" for version in versions[:_REMEMBERED])
-            pointer.flush()
-            os.fsync(pointer.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(self.folder / _POINTER)
+        write_text(self.folder / _POINTER, "".join(f"{version}\n" for version in versions[:_REMEMBERED]))
 
 
 def checksums(folder: Path) -> dict[str, str]:

@@ -5,7 +5,6 @@ Means of non-negative activations lie far from the origin; hyperplanes through i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInputError
+from core.files import replacing
 from neardup.events_pb2 import FLOAT16
 from search.hashing.signed_sqrt import signed_sqrt
 from stream.image_files import ImageFile, ImageRow, Vector
@@ -50,17 +50,11 @@ def write_centres(path: Path, centres: dict[str, NDArray[np.float32]]) -> None:
     Raises:
         BadInputError: It cannot be written.
     """
-    fresh = path.with_name(f".{path.name}.new")
     try:
-        with fresh.open("wb") as stream:
+        with replacing(path) as draft, draft.open("wb") as stream:
             np.savez_compressed(stream, **{name: centre.astype("<f4") for name, centre in centres.items()})
-            stream.flush()
-            os.fsync(stream.fileno())
-        fresh.replace(path)
     except OSError as error:
         raise BadInputError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def _numbers(row: ImageRow, name: str, vector: Vector) -> NDArray[np.float32]:

@@ -72,7 +72,8 @@ def chosen_density(signal: Signal) -> ChosenDensity | None:
 
 
 def centre(settings: Settings, signal: Signal, embedding: str) -> NDArray[np.float32] | None:
-    """What is taken away from each vector of an embedding (`search`, `signed_sqrt_search` or `score`); None: nothing is.
+    """What is taken away from each vector of an embedding (`search`, `signed_sqrt_search` or `score`); None: nothing
+    is.
 
     Raises:
         BadInputError: The file of centres cannot be read or lacks the embedding.

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from core.errors import BadInputError, SettingsError
+from core.files import replacing
 from search.hashing.projection import MAX_DIMENSION, checked_rows
 from search.hashing.signed_sqrt import signed_sqrt
 
@@ -171,9 +172,7 @@ def read_projection(path: Path) -> FittedProjection:
 
 def write_projection(projection: FittedProjection, path: Path) -> None:
     """Writes a projection as `read_projection` reads it; the file is the old one or the new one, never a part."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
+    with replacing(path) as draft, draft.open("wb") as file:
         np.savez_compressed(
             file, centre=projection.centre, weights=projection.weights, shift=np.int64(projection.shift)
         )
-    partial.replace(path)

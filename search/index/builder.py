@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInputError
+from core.files import sync_folder
 from core.types import ImageId, LogPosition
 from search.index.columns import Columns, Kind
 from search.index.folder import HEADER, UNFINISHED, IndexFolder
 from search.index.hidden_file import write_hidden
 from search.index.id_table import IdColumn, find_entries, repeated_entries
-from search.index.manifest import Manifest, sync_folder, write_manifest
+from search.index.manifest import Manifest, write_manifest
 from search.index.packing import pack_rows
 from search.index.segment import Segment, write_segment
 from search.index.settings import IndexSettings

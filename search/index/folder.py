@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import MismatchError
+from core.files import sync_folder, write_text
 from search.index.errors import IndexDamagedError, IndexLockedError
-from search.index.manifest import Manifest, log_name, sync_folder, write_manifest
+from search.index.manifest import Manifest, log_name, write_manifest
 
 __all__ = ["FOLDER_FORMAT", "HEADER", "UNFINISHED", "Identity", "IndexFolder"]
 
@@ -154,9 +155,4 @@ def _check(path: Path, header: dict[str, Any], identity: Identity) -> None:
 
 
 def _write_whole(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_text(path, json.dumps(content, indent=2, sort_keys=True))

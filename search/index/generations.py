@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import MismatchError
+from core.files import sync_folder, write_text
 from search.index.errors import IndexDamagedError, IndexLockedError
 from search.index.folder import Identity
 
@@ -123,7 +124,7 @@ class IndexGenerations:
         before = self.current()
         name = built.name.removesuffix(_BUILDING)
         built.rename(self.path / name)
-        _sync(self.path)
+        sync_folder(self.path)
         self._switch(name, identity)
         kept = {name} if before is None else {name, before.name}
         for each in self.path.glob(f"{_PREFIX}*"):
@@ -144,27 +145,10 @@ class IndexGenerations:
 
     def _switch(self, name: str, identity: Identity) -> Generation:
         generation = Generation(name, identity.terms_fingerprint, identity.code_fingerprint)
-        temporary = self._pointer.with_suffix(".tmp")
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(
-                {
-                    "generation": generation.name,
-                    "terms_fingerprint": generation.terms_fingerprint,
-                    "code_fingerprint": generation.code_fingerprint,
-                },
-                file,
-                indent=2,
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._pointer)
-        _sync(self.path)
+        content = {
+            "generation": generation.name,
+            "terms_fingerprint": generation.terms_fingerprint,
+            "code_fingerprint": generation.code_fingerprint,
+        }
+        write_text(self._pointer, json.dumps(content, indent=2))
         return generation
-
-
-def _sync(folder: Path) -> None:
-    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

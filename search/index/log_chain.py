@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from core.errors import UnavailableError
+from core.files import sync_folder
 from search.index.errors import IndexDamagedError
 from search.index.frame_log import FrameLog
-from search.index.manifest import log_name, sync_folder
+from search.index.manifest import log_name
 
 __all__ = ["LogChain"]
 

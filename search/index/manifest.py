@@ -7,7 +7,6 @@ removed when the index is opened.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from crc32c import crc32c
 
 from core.errors import MismatchError
+from core.files import sync_folder, write_text
 from core.types import LogPosition
 from search.index.errors import IndexDamagedError
 
@@ -24,7 +24,6 @@ __all__ = [
     "log_name",
     "read_manifest",
     "remove_leftovers",
-    "sync_folder",
     "write_manifest",
 ]
 
@@ -87,17 +86,9 @@ def write_manifest(folder: Path, manifest: Manifest, sync: bool = True) -> None:
     """Replaces the manifest; when this returns it survives a crash of the machine, as do the names in the folder."""
     body = asdict(manifest)
     content = {"format": MANIFEST_FORMAT, "crc32c": _checksum(body), "body": body}
-    temporary = folder / f"{_NAME}.tmp"
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2, sort_keys=True)
-        file.flush()
-        if sync:
-            os.fsync(file.fileno())
     if sync:
         sync_folder(folder)  # the files that it names come first
-    temporary.replace(folder / _NAME)
-    if sync:
-        sync_folder(folder)
+    write_text(folder / _NAME, json.dumps(content, indent=2, sort_keys=True), sync=sync)
 
 
 def remove_leftovers(folder: Path, manifest: Manifest) -> list[str]:
@@ -111,15 +102,6 @@ def remove_leftovers(folder: Path, manifest: Manifest) -> list[str]:
             path.unlink()
             removed.append(path.name)
     return removed
-
-
-def sync_folder(path: Path) -> None:
-    """Waits until the names in a folder are on disk."""
-    file = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def _checksum(body: dict[str, Any]) -> int:

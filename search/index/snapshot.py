@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from core.errors import BadInputError, UnavailableError
-from search.index.manifest import Manifest, sync_folder, write_manifest
+from core.files import sync_folder
+from search.index.manifest import Manifest, write_manifest
 
 __all__ = ["write_snapshot"]
 

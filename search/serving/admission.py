@@ -1,9 +1,9 @@
 """Who calls a server, how much each may ask for, and who goes first.
 
-Four classes of callers share a server: the stream (the job itself), replays, interactive calls, and shadow traffic of a signal
-that is being tried out. Each has a rate, in items a second (a query, an id), kept by a token bucket. The stream enters
-at once; the others share a few slots, wait for one in a short line of their own class, and get free slots in the order
-of the classes. Who finds the bucket empty or the line full is rejected with the time after which to come again:
+Four classes of callers share a server: the stream (the job itself), replays, interactive calls, and shadow traffic of a
+signal that is being tried out. Each has a rate, in items a second (a query, an id), kept by a token bucket. The stream
+enters at once; the others share a few slots, wait for one in a short line of their own class, and get free slots in the
+order of the classes. Who finds the bucket empty or the line full is rejected with the time after which to come again:
 nothing piles up, and a flood of one class costs the others nothing but their place.
 """
 

@@ -7,9 +7,9 @@ it is there, a database that is not there was lost: nothing is created in its pl
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
+from core.files import write_text
 from storage.codec import FORMAT_VERSION
 from storage.errors import CorruptedError, IncompatibleError
 
@@ -42,14 +42,4 @@ def check_marker(folder: Path, identity: str) -> bool:
 
 def write_marker(folder: Path, identity: str) -> None:
     """Marks a new store as finished, durably."""
-    unfinished = folder / f"{_NAME}.new"
-    with unfinished.open("w", encoding="utf-8") as file:
-        json.dump({"format": FORMAT_VERSION, "identity": identity}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(folder / _NAME)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    write_text(folder / _NAME, json.dumps({"format": FORMAT_VERSION, "identity": identity}))

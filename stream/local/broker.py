@@ -16,7 +16,7 @@ import uuid
 from pathlib import Path
 
 from stream.local.errors import DeploymentError
-from stream.local.files import write_text
+from stream.local.files import write_if_new
 from stream.local.java import compiler_options, jar_folder, java_executable
 from stream.settings import JavaCompiler, Settings
 
@@ -100,8 +100,8 @@ def prepare_broker(settings: Settings) -> None:
     folder = settings.data_dir / "kafka"
     log = folder / "log"
     properties = folder / "server.properties"
-    write_text(properties, server_properties(settings, log))
-    write_text(folder / "log4j2.properties", _LOG4J)
+    write_if_new(properties, server_properties(settings, log))
+    write_if_new(folder / "log4j2.properties", _LOG4J)
     if not (log / "meta.properties").is_file():
         _format(_java(folder, settings.java_compiler), properties, _cluster_id(folder / "cluster-id"))
 
@@ -125,7 +125,7 @@ def _java(folder: Path, compiler: JavaCompiler) -> tuple[str, ...]:
 def _cluster_id(file: Path) -> str:
     """The identity of this broker's cluster: read, or made and kept."""
     if not file.is_file():
-        write_text(file, _new_id() + "\n")
+        write_if_new(file, _new_id() + "\n")
     return file.read_text(encoding="utf-8").strip()
 
 

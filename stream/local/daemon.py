@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from stream.local.errors import DeploymentError
-from stream.local.files import write_text
+from stream.local.files import write_if_new
 from stream.local.parts import Part
 from stream.local.processes import MARK
 
@@ -200,7 +200,7 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 
 def write_files(files: Mapping[Path, str]) -> bool:
     """Writes rendered files; says whether any of them was new. They may carry addresses and tokens: owner only."""
-    new = [write_text(path, text, mode=0o600) for path, text in files.items()]
+    new = [write_if_new(path, text, mode=0o600) for path, text in files.items()]
     return any(new)
 
 

@@ -7,10 +7,12 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["link_tree", "tail", "write_text"]
+from core.files import write_text
+
+__all__ = ["link_tree", "tail", "write_if_new"]
 
 
-def write_text(path: Path, text: str, *, mode: int = 0o644) -> bool:
+def write_if_new(path: Path, text: str, *, mode: int = 0o644) -> bool:
     """Writes a file by a rename, so that no reader sees half of it.
 
     Returns:
@@ -19,10 +21,7 @@ def write_text(path: Path, text: str, *, mode: int = 0o644) -> bool:
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    draft.chmod(mode)
-    draft.replace(path)
+    write_text(path, text, mode=mode, sync=False)
     return True
 
 

@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 
 from stream.local.errors import MissingPieceError
-from stream.local.files import link_tree, write_text
+from stream.local.files import link_tree, write_if_new
 from stream.local.flink_launch import Role, argument_file, write_argument_files
 from stream.local.java import compiler_options, jar_folder, java_executable
 from stream.settings import Settings
@@ -186,9 +186,9 @@ def prepare_flink(settings: Settings) -> None:
     config = flink_config(settings, " ".join(options))
     conf = folder / "conf"
     text = "".join(f"{key}: {_scalar(value)}\n" for key, value in config.items())
-    write_text(conf / "config.yaml", text)
-    write_text(conf / "log4j-console.properties", _LOG4J.format(level="INFO"))
-    write_text(conf / "log4j-cli.properties", _LOG4J.format(level="WARN"))
+    write_if_new(conf / "config.yaml", text)
+    write_if_new(conf / "log4j-console.properties", _LOG4J.format(level="INFO"))
+    write_if_new(conf / "log4j-cli.properties", _LOG4J.format(level="WARN"))
     ports: dict[Role, int] = {
         "jobmanager": flink.jobmanager_metrics_port,
         "taskmanager": flink.taskmanager_metrics_port,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from stream.local.errors import DeploymentError
-from stream.local.files import write_text
+from stream.local.files import write_if_new
 from stream.local.java import java_executable
 
 __all__ = ["ROLES", "Role", "argument_file", "write_argument_files"]
@@ -75,8 +75,8 @@ def write_argument_files(
             *options.split(),
             *(word for option in own[role] for word in ("-D", option)),
         ]
-        write_text(argument_file(conf, role), "".join(f"{_quoted(word)}\n" for word in arguments))
-    write_text(made_from, inputs)
+        write_if_new(argument_file(conf, role), "".join(f"{_quoted(word)}\n" for word in arguments))
+    write_if_new(made_from, inputs)
 
 
 def _ask(conf: Path, classes: str, role: Role) -> subprocess.Popen[str]:

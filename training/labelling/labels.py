@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.errors import BadInputError
+from core.files import replacing
 from training.labelling.decision import DecisionTree
 from training.labelling.verification import FEATURES, Verification
 
@@ -106,20 +107,16 @@ def write_labels(
         BadInputError: The file cannot be written.
     """
     counts = [0, 0, 0]
-    partial = path.with_name(f".{path.name}.partial")
     rows = iter(labels)
     try:
-        with pq.ParquetWriter(partial, SCHEMA) as writer:
+        with replacing(path) as draft, pq.ParquetWriter(draft, SCHEMA) as writer:
             while group := list(islice(rows, _ROW_GROUP)):
                 writer.write_table(_table(group))
                 for label in group:
                     counts[2 if label.duplicate is None else 0 if label.duplicate else 1] += 1
                 progress(sum(counts))
-        partial.replace(path)
     except OSError as error:
         raise BadInputError(f"the labels cannot be written to {path}: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return counts[0], counts[1], counts[2]
 
 

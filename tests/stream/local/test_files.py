@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stream.local.files import link_tree, tail, write_text
+from stream.local.files import link_tree, tail, write_if_new
 
 
 def test_text_is_written_once(tmp_path: Path) -> None:
     file = tmp_path / "deep" / "file"
-    assert write_text(file, "one")
+    assert write_if_new(file, "one")
     inode = file.stat().st_ino
-    assert not write_text(file, "one")
+    assert not write_if_new(file, "one")
     assert file.stat().st_ino == inode
-    assert write_text(file, "two")
+    assert write_if_new(file, "two")
     assert file.read_text() == "two"
     assert [path.name for path in file.parent.iterdir()] == ["file"]
 
 
 def test_text_can_be_kept_from_others(tmp_path: Path) -> None:
-    write_text(tmp_path / "secret", "x", mode=0o600)
+    write_if_new(tmp_path / "secret", "x", mode=0o600)
     assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
 
 

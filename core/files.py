@@ -1,0 +1,61 @@
+"""Files that are whole or not there: written beside their place, synced, renamed, and the folder synced.
+
+A reader sees the old content or the new one, never a part, also after a power cut. A draft that a killed process left
+ends in `.tmp` and may be removed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["replacing", "sync_folder", "write_bytes", "write_text"]
+
+
+@contextmanager
+def replacing(path: Path, *, mode: int | None = None, sync: bool = True) -> Iterator[Path]:
+    """Gives a path to write; after the block the file there takes the name `path`, after an error it is removed.
+
+    Args:
+        path: The file to make or to replace; its folder must exist.
+        mode: The permissions; None: those of the process.
+        sync: Whether file and folder are on disk when this returns. Without it a power cut may lose the new content.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield draft
+        if mode is not None:
+            draft.chmod(mode)
+        if sync:
+            _sync(draft, os.O_RDONLY)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    if sync:
+        sync_folder(path.parent)
+
+
+def write_bytes(path: Path, content: bytes, *, mode: int | None = None, sync: bool = True) -> None:
+    """Replaces a file by this content; the arguments are those of `replacing`."""
+    with replacing(path, mode=mode, sync=sync) as draft:
+        draft.write_bytes(content)
+
+
+def write_text(path: Path, content: str, *, mode: int | None = None, sync: bool = True) -> None:
+    """Replaces a file by this text in UTF-8; the arguments are those of `replacing`."""
+    write_bytes(path, content.encode("utf-8"), mode=mode, sync=sync)
+
+
+def sync_folder(path: Path) -> None:
+    """Waits until the names in a folder are on disk."""
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
