@@ -60,7 +60,7 @@ class SearchMetrics:
             "neardup_search_candidates_total", "Candidates that searches returned", registry=registry
         )
         self.truncated = Counter(
-            "neardup_search_cut_total", "Searches that reached the bound on their work", registry=registry
+            "neardup_search_truncated_total", "Searches that reached the bound on their work", registry=registry
         )
         self.query_postings = Histogram(
             "neardup_search_query_postings", "Postings that one search touched", buckets=_POSTINGS, registry=registry

@@ -113,7 +113,7 @@ def _image_lines(image: Json) -> Iterator[str]:
     versions = image.pop("versions", None) or {}
     named = {f"{name} version": value for name, value in versions.items()}
     if image.pop("truncated", False):
-        named["search"] = "cut at max_postings: younger images of long lists were left out"
+        named["search"] = "truncated at max_postings: younger images of long lists were left out"
     for name, value in chain(image.items(), named.items()):
         if value is not None and value != "":
             yield f"{name.replace('_', ' '):<15}{value}"

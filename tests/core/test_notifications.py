@@ -123,7 +123,7 @@ def test_no_bytes_raise(data: bytes) -> None:
     assert isinstance(decode_joined(data), JoinedImage | BadRecord)
 
 
-@given(truncated=st.integers(0, 200), at=st.integers(0, 200), flip=st.integers(0, 255))
+@given(cut=st.integers(0, 200), at=st.integers(0, 200), flip=st.integers(0, 255))
 def test_no_damage_raises(cut: int, at: int, flip: int) -> None:
     for payload in (notification(SEARCH_SPEC), joined()):
         damaged = bytearray(payload)

@@ -80,7 +80,7 @@ def test_centres_are_means_of_photographs_like_these(photos: pa.Table) -> None:
         for name in centres:
             assert centres[name].dtype == np.float32
             # They come from more photographs than the sample holds; they take much away all the same.
-            vectors = matrix(photos, name.removesuffix("_roots"))[chosen].astype(np.float64)
+            vectors = matrix(photos, name.removeprefix("signed_sqrt_"))[chosen].astype(np.float64)
             vectors = np.sqrt(vectors) if name == "signed_sqrt_search" else vectors
             assert ((vectors - centres[name]) ** 2).sum() < 0.8 * (vectors**2).sum()
 

@@ -136,7 +136,7 @@ def test_a_living_server_that_does_not_answer_gets_smaller_batches() -> None:
 
 def test_a_server_never_heard_of_before_is_not_taken_for_a_restarted_one() -> None:
     batcher = filled(1)
-    for _ in range(POLICY.faults + 1):
+    for _ in range(POLICY.max_faults + 1):
         batcher.unavailable(batcher.attempt(), (None,), 0)
         batcher.answered(B, 0)
     assert batcher.attempt().reason is None
@@ -301,7 +301,7 @@ def test_the_first_item_waits_as_long_as_the_last_call_took(took_ms: int, waits_
         {"max_delay_ms": -1},
         {"busy_delay_ms": -1},
         {"max_bytes": 0},
-        {"faults": 0},
+        {"max_faults": 0},
         {"throttle_ms": -1},
         {"backoff_first_ms": 0},
         {"backoff_first_ms": 3_000},

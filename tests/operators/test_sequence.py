@@ -166,7 +166,7 @@ def test_failures_restarts_and_batch_sizes_change_no_head(build: Callable[[Batch
     assert Counter(head for head, _ in expected.values()).most_common(1)[0][1] > 1
 
     # So many faults that no image is taken for bad: what is bad is another test's business.
-    policy = BatchPolicy(max_items=rng.choice([1, 3, 8, 64]), faults=1_000, backoff_first_ms=2, backoff_max_ms=8)
+    policy = BatchPolicy(max_items=rng.choice([1, 3, 8, 64]), max_faults=1_000, backoff_first_ms=2, backoff_max_ms=8)
     sequence = build(policy)
     disturb(sequence, rng)
     offset = 0

@@ -143,7 +143,7 @@ def test_head_as_text_leaves_out_what_is_not_there(run: Run) -> None:
     assert shown["head"] == "alone"
     assert "score" not in shown
     assert "model version  model-1" in out
-    assert "search         cut at max_postings" in out
+    assert "search         truncated at max_postings" in out
     assert "truncated" not in run("head", "member-7")[1]
 
 

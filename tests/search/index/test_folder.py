@@ -103,7 +103,7 @@ def test_a_refused_folder_is_left_unlocked(tmp_path: Path) -> None:
     SegmentedIndex(tmp_path, index_settings()).close()
 
 
-@pytest.mark.parametrize("truncated", ["first", "second"])
+@pytest.mark.parametrize("cut", ["first", "second"])
 def test_frames_that_do_not_continue_each_other_are_refused(tmp_path: Path, cut: str) -> None:
     index = SegmentedIndex(tmp_path, index_settings())
     sizes = [0]

@@ -126,10 +126,10 @@ def test_a_search_that_reaches_the_bound_on_its_work_says_so_and_is_counted(tmp_
         assert [one.candidates.truncated for one in answers] == [False] * 4 + [True] * 2
         assert [len(one.candidates.image_ids) for one in answers] == [0, 1, 2, 3, 3, 3]
         assert all(one.candidates.postings <= 3 * 16 for one in answers)
-        assert house.client.search_more([pb.MoreQuery(place=5, after=3)]).answers[0].cut
+        assert house.client.search_more([pb.MoreQuery(place=5, after=3)]).answers[0].truncated
         assert search(house, vector=like(1)).candidates.truncated
         assert not search(house, vector=like(1), as_of=3).candidates.truncated
-        assert house.metrics()["neardup_search_cut_total"] == 4
+        assert house.metrics()["neardup_search_truncated_total"] == 4
 
 
 def test_further_candidates_are_bounded_as_free_searches_are(filled: House) -> None:
