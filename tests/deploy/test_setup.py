@@ -34,7 +34,7 @@ TARGETS = [
     "clean",
 ]
 TOOLS = (
-    *("bash", "cat", "truncated", "dirname", "env", "grep", "head", "id", "mkdir"),
+    *("bash", "cat", "cut", "dirname", "env", "grep", "head", "id", "mkdir"),
     *("sed", "sha256sum", "tee", "awk", "tail"),
 )
 
