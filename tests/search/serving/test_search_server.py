@@ -117,7 +117,7 @@ def test_describe_tells_position_and_fingerprints(house: House) -> None:
 def test_a_wrong_entry_is_refused_by_its_offset_and_nothing_is_done(house: House) -> None:
     bad = entry(1, "bad", 2)
     bad.insert.search_vector = b"12"
-    with pytest.raises(RefusedError, match="2 bytes, 24 elements of float16 have 48") as caught:
+    with pytest.raises(RefusedError, match="2 bytes, expected 48: 24 numbers of 2 bytes") as caught:
         house.client.insert_and_search(LOG, [entry(0, "a", 1), bad, entry(2, "c", 1)])
     assert caught.value.offset == 1
     assert house.client.describe().offset == -1
