@@ -75,11 +75,11 @@ def set_vector(name: str, values: list[float]) -> Callable[[pb.LogEntry], None]:
         (lambda bad: setattr(bad.insert, "search_vector", b""), "search_vector is empty"),
         (
             lambda bad: setattr(bad.insert, "score_vector", b"12"),
-            "score_vector has 2 bytes, expected 24: 12 numbers of 2 bytes",
+            "score_vector has 2 bytes, expected 24: 12 numbers",
         ),
         (
             lambda bad: setattr(bad.insert, "search_type", 2),
-            "search_vector has 48 bytes, expected 96: 24 numbers of 4 bytes",
+            "search_vector has 48 bytes, expected 96: 24 numbers",
         ),
         (set_vector("search_vector", [1.0, np.nan]), r"search_vector\[1\] is not a number"),
         (set_vector("score_vector", [np.inf, 1.0]), r"score_vector\[0\] is infinite"),
