@@ -48,7 +48,7 @@ from core.errors import (
 )
 from core.status_page import StatusPage
 
-__all__ = ["CALLER", "TOKEN", "Listen", "RpcClient", "RpcServer", "metadata_of"]
+__all__ = ["CALLER", "TOKEN", "Listen", "RpcClient", "RpcServer", "StandardServices", "metadata_of"]
 
 log = logging.getLogger(__name__)
 
@@ -195,34 +195,35 @@ class _Registrar:
         self._server.add_registered_method_handlers(service, handlers)  # type: ignore[attr-defined, unused-ignore]
 
 
-class _StandardServices:
-    """Health and reflection of one server."""
+class StandardServices:
+    """The health and reflection services of one server, and the servicer of `grpc.health.v1.Health`."""
 
     def __init__(self, server: grpc.Server, services: Sequence[str]) -> None:
+        """Adds both to a server, for its own services by their full names."""
         # Here, not above: a process that only calls servers need not have these installed.
         from grpc_health.v1 import health, health_pb2, health_pb2_grpc
         from grpc_reflection.v1alpha import reflection
 
-        self._states = health_pb2.HealthCheckResponse
-        self._services = ("", *services)
-        self._health = health.HealthServicer()
-        self._set(self._states.NOT_SERVING)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection(
-            [*services, health.SERVICE_NAME, reflection.SERVICE_NAME],
-            server,
-        )
+        self.serving = False
+        """What `Check` says."""
+        self._known = {"", *services}
+        self._response = health_pb2.HealthCheckResponse
+        health_pb2_grpc.add_HealthServicer_to_server(self, server)
+        reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
 
-    def serving(self) -> None:
-        self._set(self._states.SERVING)
+    def Check(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - the name that the proto gives
+        """SERVING or NOT_SERVING, for the whole server ("") and for each service; NOT_FOUND for any other."""
+        if request.service not in self._known:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"there is no service {request.service[:80]!r}")
+        return self._response(status=self._response.SERVING if self.serving else self._response.NOT_SERVING)
 
-    def stopping(self) -> None:
-        """NOT_SERVING from now on, also for those who watch."""
-        self._health.enter_graceful_shutdown()
+    def Watch(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - the name that the proto gives
+        """UNIMPLEMENTED, which the protocol allows.
 
-    def _set(self, status: Any) -> None:
-        for service in self._services:
-            self._health.set(service, status)
+        The `Watch` of grpcio-health-checking 1.65 deadlocks when a watcher leaves while the server stops, or it holds a
+        worker for each watcher.
+        """
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "Watch is not offered: call Check")
 
 
 class RpcServer:
@@ -250,7 +251,7 @@ class RpcServer:
         )
         registrar = _Registrar(self._server)
         register(registrar)  # type: ignore[arg-type]
-        self._standard = _StandardServices(self._server, registrar.services)
+        self.standard = StandardServices(self._server, registrar.services)
         self._page = StatusPage(listen.bind_host, listen.metrics_port, registry)
         self._stopping = threading.Event()
 
@@ -270,13 +271,13 @@ class RpcServer:
         self._page.start()
         self._server.start()
         self._page.ready = True
-        self._standard.serving()
+        self.standard.serving = True
         log.info("%s listens on %s, metrics on port %d", self._name, address, self._listen.metrics_port)
 
     def stop(self, grace_s: float = 5.0) -> None:
         """Refuses new calls, gives running ones `grace_s` seconds to end, closes both ports."""
         self._page.ready = False
-        self._standard.stopping()
+        self.standard.serving = False
         self._server.stop(grace_s).wait()
         self._page.stop()
 

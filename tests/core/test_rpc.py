@@ -27,7 +27,7 @@ from core.errors import (
     StaleError,
     UnavailableError,
 )
-from core.rpc import Listen, RpcClient, RpcServer
+from core.rpc import Listen, RpcClient, RpcServer, StandardServices
 from scoring.serving import scorer_pb2, scorer_pb2_grpc
 from tests.support.ports import free_ports
 
@@ -202,26 +202,28 @@ def test_health_of_a_service_that_is_not_there(server: RpcServer, client: Client
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND
 
 
-def test_who_watches_health_is_told_when_the_server_stops(server: RpcServer, servicer: Scorer, client: Client) -> None:
-    servicer.hold = Event()
-    watched = health_pb2_grpc.HealthStub(client.channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
-    assert next(watched).status == STATES.SERVING
-    with ThreadPoolExecutor(2) as pool:
-        answer = pool.submit(client.score, scorer_pb2.ScoreRequest())
-        assert servicer.entered.wait(5)
-        stopped = pool.submit(server.stop, 1.0)
-        assert next(watched).status == STATES.NOT_SERVING
-        servicer.hold.set()
-        assert answer.result().model_version == "v1"
-        watched.cancel()
-        stopped.result()
+def test_health_says_not_serving_before_and_after(ports: list[int], client: Client) -> None:
+    server = grpc.server(ThreadPoolExecutor(1))
+    standard = StandardServices(server, [SERVICE])
+    server.add_insecure_port(client.address)
+    server.start()
+    stub, request = health_pb2_grpc.HealthStub(client.channel), health_pb2.HealthCheckRequest(service=SERVICE)
+    for serving, status in ((False, STATES.NOT_SERVING), (True, STATES.SERVING), (False, STATES.NOT_SERVING)):
+        standard.serving = serving
+        assert stub.Check(request, wait_for_ready=True, timeout=10).status == status
+    server.stop(0).wait()
 
 
-def test_watchers_hold_no_worker(server: RpcServer, client: Client) -> None:
-    stub = health_pb2_grpc.HealthStub(client.channel)
-    watchers = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(5)]  # the server has two workers
-    assert [next(each).status for each in watchers] == [STATES.SERVING] * 5
-    assert client.score(scorer_pb2.ScoreRequest()).model_version == "v1"
+def test_a_server_that_stops_no_longer_serves(server: RpcServer) -> None:
+    assert server.standard.serving
+    server.stop(0)
+    assert not server.standard.serving
+
+
+def test_health_is_not_watched(server: RpcServer, client: Client) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        next(health_pb2_grpc.HealthStub(client.channel).Watch(health_pb2.HealthCheckRequest()))
+    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_reflection_describes_the_services(server: RpcServer, client: Client) -> None:
