@@ -202,7 +202,7 @@ def _write_list(numbers: NDArray[np.uint32], size: int, data: NDArray[np.uint8],
 
 
 @compiled
-def _write_group(
+def _write_group(  # noqa: PLR0913 - compiled code takes arrays one by one
     values: NDArray[np.uint32],
     order: NDArray[np.uint32],
     numbers: NDArray[np.uint32],
