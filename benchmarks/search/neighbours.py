@@ -1,4 +1,4 @@
-"""FAISS on the same codes: nearest by hamming distance, which is another question, at no less recall of true pairs.
+"""FAISS on the same codes: nearest by Hamming distance, a different question, at the same or more recall of true pairs.
 
 A true pair are two members of one cluster; recall is the share of a query's mates among its 100 results, over queries
 from clusters of 2 to 100. Each index gets the cheapest of its settings that finds no fewer than the term index does (or
