@@ -16,11 +16,11 @@ from core.types import ImageId
 from storage.memory import MemoryStore
 from storage.serving.outbox import Outbox
 from storage.serving.publisher import KafkaSender
+from storage.testing.contract import founds, put
 from stream.broker import Broker, topic_plans
 from stream.local.broker import broker_command, prepare_broker
 from stream.local.readiness import BrokerReady
 from stream.settings import Settings, load_settings
-from tests.storage.store_contract import founds, put
 from tests.support.ports import free_ports
 
 pytestmark = pytest.mark.cluster

@@ -17,9 +17,9 @@ import pytest
 
 from core.errors import UnavailableError
 from storage.serving.client import StorageClient
-from tests.storage.store_contract import A, B, C, founds, joins
+from storage.testing.contract import A, B, C, founds, joins
+from storage.testing.model import LOG
 from tests.support.ports import free_ports
-from tests.support.store_strategies import LOG
 
 ROOT = Path(__file__).parents[3]
 
