@@ -66,16 +66,6 @@ class Thresholds:
     adopt: float
 
 
-class Match(NamedTuple):
-    """A candidate together with its score against the image."""
-
-    image_id: ImageId
-    place: int
-    overlap: int
-    score_code: bytes
-    score: float
-
-
 class Membership(NamedTuple):
     """Where storage says an image stands."""
 
