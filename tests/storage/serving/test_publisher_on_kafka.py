@@ -65,14 +65,16 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def published(settings: Settings) -> list[int]:
-    """The history numbers in the topic, in order."""
+    """The history numbers in the topic, in order; every record has its headers."""
     consumer = KafkaConsumer(bootstrap_servers=settings.kafka.bootstrap, enable_auto_commit=False)
     part = TopicPartition("assignments", 0)
     consumer.assign([part])
     consumer.seek_to_beginning(part)
     end, numbers = consumer.end_offsets([part])[part], list[int]()
     while len(numbers) < end:
-        numbers += [json.loads(record.value)["history_number"] for record in consumer.poll(1000).get(part, [])]
+        for record in consumer.poll(1000).get(part, []):
+            assert record.headers == [("content-type", b"application/json"), ("schema-version", b"1")]
+            numbers.append(json.loads(record.value)["history_number"])
     consumer.close(autocommit=False)
     return numbers
 
