@@ -7,14 +7,16 @@ import re
 import tomllib
 from pathlib import Path
 
+APACHE_2 = "0ffddef9e48f8a09aed5caf2d44f7ba1c1be2d9b8e0a6f693b1635b2d5566645"
+"""SHA-256 of the words of the Apache License 2.0, whatever the indentation."""
+
 
 def test_the_license_is_the_one_that_the_package_states(root: Path) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["license"] == "Apache-2.0"
     assert all((root / name).is_file() for name in project["license-files"])
     words = " ".join((root / "LICENSE").read_text(encoding="utf-8").split())
-    # The whole text, whatever its indentation.
-    assert hashlib.sha256(words.encode()).hexdigest() == "0ffddef9e48f8a09aed5caf2d44f7ba1c1be2d9b8e0a6f693b1635b2d5566645"
+    assert hashlib.sha256(words.encode()).hexdigest() == APACHE_2
 
 
 def test_the_notice_names_what_the_sample_rests_on(root: Path) -> None:
