@@ -109,18 +109,18 @@ def test_api_pages_give_the_whole_cluster(house: House, photos: dict[str, str]) 
     head = max(set(heads), key=heads.count)
     members = {image for image, its_head in photos.items() if its_head == head}
     with house.api() as api:
-        assert api.cluster(head)["count"] == len(members)
+        assert api.cluster(head).count == len(members)
         found: list[str] = []
         token: str | None = None
         while not found or token is not None:
             page = api.members_page(head, limit=2, page_token=token)
-            found, token = found + page["members"], page["next_page_token"]
+            found, token = [*found, *page.members], page.next_page_token
         assert sorted(found) == sorted(members)
         assert set(api.similar(found[-1])) == members
         image = api.image(next(iter(members - {head})))
-    assert image["cause"] in {"matched", "adopted"}
-    assert image["versions"]["model"]
-    assert image["place"] >= 0
+    assert image.cause in {"matched", "adopted"}
+    assert image.versions.model
+    assert image.place >= 0
 
 
 def test_assignments_carry_every_change_in_order(house: House, photos: dict[str, str]) -> None:

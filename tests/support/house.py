@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 from core.dead_letters import DeadLetter, parse_dead_letter
 from core.errors import ServiceError
+from neardup.client import ApiClient
+from neardup.errors import NeardupClientError, NotFoundError
 from storage.serving.client import StorageClient
-from stream.api_client import ApiClient, NotFoundError
 from stream.image_files import ImageFile, ImageRow
 from stream.local.processes import end_processes, marked_processes
 from stream.local.supervisor import Deployment
@@ -129,7 +130,7 @@ class House:
         with self.api(signal) as api:
             for image_id in ids:
                 try:
-                    found[image_id] = str(api.image(image_id)["head"])
+                    found[image_id] = api.image(image_id).head
                 except NotFoundError:
                     continue
         return found
@@ -211,7 +212,7 @@ def eventually(ask: Callable[[], T | None], timeout_s: float, tell: Callable[[],
     while True:
         try:
             found = ask()
-        except (OSError, ServiceError):
+        except (OSError, ServiceError, NeardupClientError):
             found = None
         if found is not None:
             return found
