@@ -289,6 +289,8 @@ class Signal(_Section):
     score_embedding: Embedding
     centres: Path | None = None
     """An .npz with float32 arrays `search` and `score`, taken away before hashing; none: nothing is taken away."""
+    store_class: str = "rocksdb"
+    """Which store: an entry point of the group `neardup.stores`, or `module:Class`."""
     model: Path
     """The folder of the scorer's versions: `served` names the one that is used, each version is a folder beside it."""
     topic_prefix: str = ""
