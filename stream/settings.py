@@ -20,6 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from core.errors import SettingsError
+from stream.renamed_settings import renamed
 
 __all__ = [
     "AdmissionSettings",
@@ -465,5 +466,5 @@ def _explain(error: ValidationError, path: Path | None) -> str:
     lines = [f"the settings ({path or 'defaults and environment'}) do not hold:"]
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"]) or "settings"
-        lines.append(f"  {where}: {item['msg']}")
+        lines.append(f"  {where}: {renamed(item['loc']) or item['msg']}")
     return "\n".join(lines)
