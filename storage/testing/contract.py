@@ -186,18 +186,18 @@ class StoreContract(ABC):
         put(store, founds(0, A), joins(1, B, A), unscored)
         assert store.cluster(A) == ClusterRecord(A, 2, b"\x00", 30)
 
-    def test_a_lone_head_that_founds_anew_takes_the_new_code(self, store: ClusterStore) -> None:
+    def test_a_singleton_that_founds_anew_takes_the_new_code(self, store: ClusterStore) -> None:
         put(store, founds(0, A), founds(1, A, old=A, version=2))
         assert store.cluster(A) == ClusterRecord(A, 1, b"\x01", 31)
         assert store.members(A, 10).items == (A,)
 
-    def test_a_lone_head_may_move_and_its_id_may_found_again(self, store: ClusterStore) -> None:
+    def test_a_singleton_may_move_and_its_id_may_found_again(self, store: ClusterStore) -> None:
         put(store, founds(0, A), founds(1, B), joins(2, B, A, old=B, version=2), founds(3, B, old=A, version=3))
         assert store.members(A, 10).items == (A,)
         assert store.members(B, 10).items == (B,)
         assert store.state().clusters == 2
 
-    def test_swallowed_records_only_advance(self, store: ClusterStore) -> None:
+    def test_ignored_records_only_advance(self, store: ClusterStore) -> None:
         put(store, founds(0, A, version=5))
         before = store.image(A)
         put(store, ignored(1, A, Outcome.DUPLICATE, 5), ignored(2, A, Outcome.SUPERSEDED, 4))
