@@ -30,8 +30,8 @@ from benchmarks.machine import command_line, machine, revision
 from benchmarks.picture_quality import picture_quality
 from benchmarks.rival_scorers import cosine_scorer, hamming_scorer, row_codes
 from core.types import Thresholds
+from scoring.model import model_class
 from scoring.model_folder import ModelFolder
-from scoring.tf_model import load_tf
 from stream.demo.sample import SAMPLE
 from stream.hashing import code_settings, term_settings
 from stream.settings import load_settings
@@ -72,8 +72,9 @@ def main() -> None:
     photos = keep_splits(read_photos(options.folder, terms.dimension, code.dimension), settings.path(SAMPLE))
     mean = photos.score[photos.is_photo & (photos.split == "train")].mean(axis=0)
     models = ModelFolder(settings.path(signal.model))
-    served = models.load(models.served(), load_tf)
-    others = [ModelFolder(folder.parent).load(folder.name, load_tf) for folder in options.also]
+    kind = model_class(signal.model_class)
+    served = models.load(models.served(), kind)
+    others = [ModelFolder(folder.parent).load(folder.name, kind) for folder in options.also]
     codes, rows = code.build().codes(photos.score, photos.search), row_codes(len(photos))
     ways = [_Way(model.card.version, codes, model.score, model.card.thresholds) for model in [served, *others]]
     if not options.ours_alone:

@@ -14,7 +14,7 @@ import numpy as np
 from core.types import Thresholds
 from scoring.card import ModelCard
 from scoring.features import PairInputs
-from scoring.model import PairModel
+from scoring.model import PairModel, model_class
 from scoring.model_folder import ModelFolder
 from training.branches import first_layer_mask
 from training.exact_network import quantise
@@ -74,10 +74,8 @@ def random_model(name: str, inputs: PairInputs, hidden: Sequence[int], folder: P
 
 def load_served(folder: Path) -> PairModel:
     """The served model of a folder, warm."""
-    from scoring.tf_model import load_tf
-
     models = ModelFolder(folder)
-    model = models.load(models.served(), load_tf)
+    model = models.load(models.served(), model_class())
     model.warm_up()
     return model
 

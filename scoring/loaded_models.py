@@ -12,7 +12,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from scoring.code_identity import CodeIdentity
-from scoring.model import ModelLoader, PairModel
+from scoring.model import PairModel
 from scoring.model_folder import ModelFolder, version_name
 
 __all__ = ["LoadedModels", "Refusal"]
@@ -33,13 +33,13 @@ class LoadedModels:
     """Loads versions of one folder on demand and keeps the last used. May be shared between threads."""
 
     def __init__(
-        self, folder: ModelFolder, loader: ModelLoader, kept: int = 4, codes: CodeIdentity | None = None
+        self, folder: ModelFolder, kind: type[PairModel], kept: int = 4, codes: CodeIdentity | None = None
     ) -> None:
         """Loads and warms up the served version.
 
         Args:
             folder: Where the versions lie.
-            loader: Opens one.
+            kind: The class that loads them.
             kept: Versions held in memory beside the served one; the least recently used goes first.
             codes: What every model must compare; without it, what the first one does.
 
@@ -48,7 +48,7 @@ class LoadedModels:
             MismatchError: It compares other codes.
         """
         self._folder = folder
-        self._loader = loader
+        self._kind = kind
         self._kept = kept
         self._codes = codes
         self._others: OrderedDict[str, PairModel] = OrderedDict()
@@ -125,7 +125,7 @@ class LoadedModels:
         codes = self._codes
         if codes is not None:
             codes.check(self._folder.card(version))
-        model = self._folder.load(version, self._loader)
+        model = self._folder.load(version, self._kind)
         model.warm_up()
         self._codes = codes or CodeIdentity.of(model.card)
         log.info("loaded the model %s: %d bits, %d parameters", version, model.card.bits, model.card.parameters)

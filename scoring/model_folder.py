@@ -14,13 +14,16 @@ import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from core.errors import BadInputError
 from core.files import write_text
 from scoring.card import CARD_FILE, ModelCard, read_card
-from scoring.model import ModelLoader, PairModel
+from scoring.model import PairModel
 
 __all__ = ["ModelFolder", "checksums", "version_name"]
+
+Model = TypeVar("Model", bound=PairModel)
 
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """A version is also the name of a folder, and comes in over the network: nothing that leads out of it."""
@@ -111,14 +114,14 @@ class ModelFolder:
             raise BadInputError(f"there is no model version {version!r} in {self.folder}; kept are: {kept}")
         return read_card(path)
 
-    def load(self, version: str, loader: ModelLoader) -> PairModel:
-        """Opens a version, once its files are found to be those that the card lists.
+    def load(self, version: str, kind: type[Model]) -> Model:
+        """Opens a version with a class of models, after its files are checked against its card.
 
         Raises:
             BadInputError: There is no such version, a file is missing or changed, or it cannot be opened.
         """
         card = self.check(version)
-        return loader(self.path(version), card)
+        return kind.load(self.path(version), card)
 
     def check(self, version: str) -> ModelCard:
         """Makes sure that a version's files are those that its card lists, without opening the model.

@@ -25,7 +25,7 @@ import os
 import sys
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,9 +42,7 @@ __all__ = [
     "SIGNATURE",
     "TfPairModel",
     "limit_threads",
-    "load_tf",
     "padded_slices",
-    "run_batches_side_by_side",
 ]
 
 # Before the first import: the messages about graphics cards and instruction sets say nothing to who runs a scorer.
@@ -72,6 +70,36 @@ COMPILED_PARAMETERS = 1_000_000
 
 class TfPairModel(PairModel):
     """A loaded SavedModel."""
+
+    batch_pairs = SHAPES[-1]
+
+    @classmethod
+    def load(cls, folder: Path, card: ModelCard) -> Self:
+        """Loads the SavedModel of a version.
+
+        Raises:
+            BadInputError: It cannot be opened, or has no such signature.
+            MismatchError: It takes codes of another length than the card says.
+        """
+        try:
+            loaded = tf.saved_model.load(os.fspath(folder))
+        except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+            raise BadInputError(f"the model {card.version} in {folder} cannot be opened: {error}") from error
+        return cls(card, loaded)
+
+    @classmethod
+    def configure(cls, threads: int) -> None:
+        """Lets `threads` batches run at a time, each on the thread that asks for it.
+
+        It must come before TensorFlow's first operation in this process; later operations keep the threads they have.
+        """
+        _limit(1, threads)
+        cards = tf.config.list_physical_devices("GPU")
+        if cards:
+            tf.config.experimental.enable_tensor_float_32_execution(True)
+            log.warning(
+                "scores come from %d graphics card(s), in mixed precision: they may change with the batch", len(cards)
+            )
 
     def __init__(self, card: ModelCard, loaded: Any) -> None:
         """Takes the module that `tf.saved_model.load` gave.
@@ -148,40 +176,12 @@ def padded_slices(pairs: int, shapes: tuple[int, ...] = SHAPES) -> list[tuple[in
     return slices
 
 
-def load_tf(folder: Path, card: ModelCard) -> PairModel:
-    """Loads the SavedModel of a version.
-
-    Raises:
-        BadInputError: It cannot be opened, or is no such model.
-        MismatchError: It is for codes of another length than the card says.
-    """
-    try:
-        loaded = tf.saved_model.load(os.fspath(folder))
-    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-        raise BadInputError(f"the model {card.version} in {folder} cannot be opened: {error}") from error
-    return TfPairModel(card, loaded)
-
-
 def limit_threads(threads: int) -> None:
     """Limits TensorFlow to so many threads within an operation.
 
     It must come before TensorFlow's first operation in this process; later it only warns, as no score depends on it.
     """
     _limit(threads, threads)
-
-
-def run_batches_side_by_side(threads: int) -> None:
-    """For serving: so many batches may run at a time, each on the thread that asks for it.
-
-    It must come before TensorFlow's first operation in this process; later operations keep the threads that they have.
-    """
-    _limit(1, threads)
-    cards = tf.config.list_physical_devices("GPU")
-    if cards:
-        tf.config.experimental.enable_tensor_float_32_execution(True)
-        log.warning(
-            "scores come from %d graphics card(s), in mixed precision: they may change with the batch", len(cards)
-        )
 
 
 def _limit(within: int, between: int) -> None:

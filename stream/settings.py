@@ -290,6 +290,8 @@ class Signal(_Section):
     """An .npz with float32 arrays `search` and `score`, taken away before hashing; none: nothing is taken away."""
     model: Path
     """The folder of the scorer's versions: `served` names the one that is used, each version is a folder beside it."""
+    model_class: str = "tensorflow"
+    """Loads and runs the model: the name of an entry point of `neardup.models`, or `package.module:Class`."""
     topic_prefix: str = ""
     topics: Topics = Topics()
     terms: Terms = Terms()

@@ -20,6 +20,7 @@ from core.rpc import Listen, RpcServer
 from scoring.batching import QUANTUM, ScoreBatchPolicy
 from scoring.code_identity import CodeIdentity
 from scoring.loaded_models import LoadedModels
+from scoring.model import model_class
 from scoring.model_folder import ModelFolder
 from scoring.serving import scorer_pb2 as pb
 from scoring.serving import scorer_pb2_grpc
@@ -39,8 +40,10 @@ class ScorerServerSettings:
     listen: Listen
     model: Path
     """The folder of the models; its file `served` names the one in use."""
-    max_pairs: int = 1024
-    """Pairs of one run of the model at most; some 5 ms for the sample's model on one core."""
+    model_class: str = "tensorflow"
+    """Loads and runs the models: the name of an entry point of `neardup.models`, or `module:Class`."""
+    max_pairs: int | None = None
+    """Pairs per run of the model, at most; None: as many as suit its class. 1,024 take the sample's model 2 ms."""
     max_delay_ms: float = 0.5
     """The longest a request waits for company."""
     max_queued_pairs: int = 400_000
@@ -70,16 +73,16 @@ class ScorerServerSettings:
             raise SettingsError("max_calls and threads must be at least 1, kept_models at least 0")
         if not 0 < self.watch_s < inf:
             raise SettingsError(f"watch_s must be positive, not {self.watch_s}")
-        _ = self.policy
+        _ = self.policy(min(QUANTUM, self.max_queued_pairs))
 
-    @property
-    def policy(self) -> ScoreBatchPolicy:
-        """Of the batches."""
+    def policy(self, batch_pairs: int) -> ScoreBatchPolicy:
+        """Of batches and queue, for a model that takes batches of `batch_pairs` best."""
+        max_pairs = batch_pairs if self.max_pairs is None else self.max_pairs
         return ScoreBatchPolicy(
-            max_pairs=self.max_pairs,
+            max_pairs=max_pairs,
             max_delay_s=self.max_delay_ms / 1000,
             max_queued_pairs=self.max_queued_pairs,
-            quantum=min(QUANTUM, self.max_pairs),
+            quantum=min(QUANTUM, max_pairs),
         )
 
 
@@ -149,20 +152,20 @@ def serve(settings: ScorerServerSettings) -> None:
 
     Raises:
         BadInputError: No model is served, or it cannot be opened.
+        SettingsError: There is no such model class.
         MismatchError: It compares other codes than the settings say.
         UnavailableError: A port is taken.
     """
-    # Here, not above: it takes seconds, and whoever only reads settings or calls the service needs none of it.
-    from scoring.tf_model import load_tf, run_batches_side_by_side
-
     started = time.monotonic()
-    run_batches_side_by_side(settings.threads)
-    models = LoadedModels(ModelFolder(settings.model), load_tf, settings.kept_models, settings.codes)
+    kind = model_class(settings.model_class)
+    kind.configure(settings.threads)
+    models = LoadedModels(ModelFolder(settings.model), kind, settings.kept_models, settings.codes)
     registry = CollectorRegistry()
     metrics = ScorerMetrics(registry)
-    engine = ScorerEngine(settings.policy, metrics, settings.threads)
+    policy = settings.policy(kind.batch_pairs)
+    engine = ScorerEngine(policy, metrics, settings.threads)
     service = PairScorerService(models, engine, metrics, settings.max_request_pairs)
-    _log_start(settings, models, time.monotonic() - started)
+    _log_start(settings, policy, models, time.monotonic() - started)
     # A waiting call holds a worker: with too few, callers would wait outside the queue, unseen by its bound.
     listen = replace(settings.listen, workers=max(settings.listen.workers, settings.max_calls))
     server = RpcServer(
@@ -179,7 +182,7 @@ def serve(settings: ScorerServerSettings) -> None:
         engine.stop()
 
 
-def _log_start(settings: ScorerServerSettings, models: LoadedModels, seconds: float) -> None:
+def _log_start(settings: ScorerServerSettings, policy: ScoreBatchPolicy, models: LoadedModels, seconds: float) -> None:
     card = models.served.card
     log.info(
         "scorer loaded its model %s",
@@ -192,7 +195,8 @@ def _log_start(settings: ScorerServerSettings, models: LoadedModels, seconds: fl
                 "code_fingerprint": card.code_fingerprint,
                 "embedding": f"{card.embedding_name} {card.embedding_version}",
                 "thresholds": [card.thresholds.accept, card.thresholds.head_accept, card.thresholds.adopt],
-                "max_pairs": settings.max_pairs,
+                "class": settings.model_class,
+                "max_pairs": policy.max_pairs,
                 "max_delay_ms": settings.max_delay_ms,
                 "threads": settings.threads,
                 "seconds": round(seconds, 3),

@@ -73,13 +73,13 @@ def evaluate(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import numpy as np
 
+    from scoring.model import model_class
     from scoring.model_folder import ModelFolder
-    from scoring.tf_model import load_tf
     from training.judging import StreamSettings, judge_clusters, judge_pairs, make_streams, score_pairs
     from training.named_pairs import read_pairs
 
     models = ModelFolder(settings.path(chosen.model))
-    loaded = models.load(model or models.served(), load_tf)
+    loaded = models.load(model or models.served(), model_class(chosen.model_class))
     code_identity(settings, chosen).check(loaded.card)
     if split in ("", "train") and loaded.card.training_sha256 == data_sha256(folder):
         notes().print(

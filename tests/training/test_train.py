@@ -14,7 +14,7 @@ import pytest
 from core.errors import BadInputError, SettingsError
 from scoring.card import read_card
 from scoring.model_folder import ModelFolder
-from scoring.tf_model import load_tf
+from scoring.tf_model import TfPairModel
 from search.hashing.fitted_projection import FittedProjection, read_projection
 from search.hashing.score_codes import CodeSettings
 from search.hashing.terms import TermSettings
@@ -148,7 +148,7 @@ def test_training_again_gives_the_same_model(trained: Any, tmp_path: Path) -> No
     (again,) = train(replace(chosen, model=tmp_path / "model"))
     assert (again.version, again.thresholds, again.metrics) == (card.version, card.thresholds, card.metrics)
     pairs = random_codes(500)
-    one, other = (ModelFolder(folder).load(card.version, load_tf) for folder in (chosen.model, tmp_path / "model"))
+    one, other = (ModelFolder(folder).load(card.version, TfPairModel) for folder in (chosen.model, tmp_path / "model"))
     np.testing.assert_array_equal(one.score(*pairs), other.score(*pairs))
 
 

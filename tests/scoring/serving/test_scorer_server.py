@@ -35,7 +35,7 @@ from scoring.serving.model_watch import ModelWatch
 from scoring.serving.scorer_pb2 import PairBlock
 from scoring.serving.server import PairScorerService, ScorerServerSettings
 from stream.model_versions import Change, change_served, roll_back_served
-from tests.support.fake_model import FakeModel, expected_scores, load_fake, random_codes, write_version
+from tests.support.fake_model import FakeModel, expected_scores, random_codes, write_version
 from tests.support.ports import free_ports
 
 SAMPLE_MODEL = Path(__file__).parents[3] / "examples" / "photos" / "model"
@@ -49,7 +49,7 @@ def models(tmp_path: Path) -> LoadedModels:
     write_version(tmp_path, "v2", OTHER_LIMITS)
     folder = ModelFolder(tmp_path)
     folder.use("v1")
-    return LoadedModels(folder, load_fake)
+    return LoadedModels(folder, FakeModel)
 
 
 @pytest.fixture
