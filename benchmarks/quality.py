@@ -35,7 +35,7 @@ from scoring.model_folder import ModelFolder
 from stream.demo.sample import SAMPLE
 from stream.hashing import code_settings, term_settings
 from stream.settings import load_settings
-from training.judging import StreamSettings, judge_clusters, judge_pairs, make_streams, score_pairs
+from training.judging import judge_clusters, judge_pairs, score_pairs
 from training.labelled import LabelledPhotos, keep_splits, read_photos
 from training.plots import draw_curves
 from training.simulation import PairScorer
@@ -80,7 +80,7 @@ def main() -> None:
     if not options.ours_alone:
         ways.append(_Way("cosine", rows, cosine_scorer(photos.score, mean)))
         ways.append(_Way("hamming", rows, hamming_scorer(photos.score, code)))
-    streams = make_streams(photos, StreamSettings(terms, _SEED))
+    streams = Streams(photos, terms, _SEED)
     choosing = TrainSettings(options.folder, Path(), terms, code, "", "", orders=1)
     report = _Report(options.out, terms.describe())
     curves: dict[str, PrecisionCurve] = {}
@@ -111,7 +111,7 @@ def _judged(
     counted = photos.split == "test"
     pairs = score_pairs(counted, streams, way.codes, way.scorer)
     judged = judge_pairs(photos, counted, pairs, thresholds.accept)
-    clusters = judge_clusters(photos, counted, streams, way.codes, way.scorer, thresholds, orders)
+    clusters = judge_clusters(counted, streams, way.codes, way.scorer, thresholds, orders)
     found = {
         "recall_at_precision_0.99": judged.recall_at_precision,
         "average_precision": judged.average_precision,

@@ -172,7 +172,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> list[Figure]:
 
     def made(name: str, settings: NetworkSettings, given: Path | None, hidden: Sequence[int]) -> Path:
         inputs = PairInputs(code.bits, values, settings.xor or not values)
-        return given or random_model(name, inputs, hidden, folder / name, towers=both and settings.towers)
+        return given or random_model(name, inputs, hidden, folder / name, branches=both and settings.branches)
 
     compact = made("compact", COMPACT, arguments.compact, arguments.compact_hidden)
     large = made("large", LARGE, arguments.large, arguments.large_hidden)

@@ -48,14 +48,14 @@ class Product:
     """After the first layer: in float64."""
 
 
-def random_model(name: str, inputs: PairInputs, hidden: Sequence[int], folder: Path, *, towers: bool) -> Path:
-    """Writes a network with random weights, with towers in its first layer or without, as a served version."""
+def random_model(name: str, inputs: PairInputs, hidden: Sequence[int], folder: Path, *, branches: bool) -> Path:
+    """Writes a network with random weights, with or without branches in its first layer, as a served version."""
     from training.export import export
 
     random = np.random.default_rng(1)
     sizes = [inputs.size, *hidden, 1]
     weights = [(random.standard_normal(shape) * (2 / shape[0]) ** 0.5).astype(np.float32) for shape in pairwise(sizes)]
-    if towers:
+    if branches:
         weights[0] *= first_layer_mask(inputs, hidden[0])
     biases = [np.zeros(size, dtype=np.float32) for size in sizes[1:]]
     card = ModelCard(
@@ -81,7 +81,7 @@ def load_served(folder: Path) -> PairModel:
 
 
 def products(model: PairModel) -> list[Product]:
-    """The matrix products of a model: those of its card's layers, the first in two where its graph has towers."""
+    """The matrix products of a model: those of its card's layers, the first in two where its graph has branches."""
     from scoring.tf_model import TfPairModel
 
     if not isinstance(model, TfPairModel):

@@ -3,7 +3,7 @@
 The graph: XOR of the bits, each byte looked up as eight 0/1 floats; absolute differences and sums of the values; the
 exact network (`training.exact_network`: whole numbers in float32, then in float64); sigmoid of the calibrated
 logit in float64, rounded to float32. Weights are constants of the graph: no variables, no optimizer state. Where the
-first layer has towers (`training.branches`), each half of it is a product of its own: half the arithmetic, and the
+first layer has branches (`training.branches`), each half of it is a product of its own: half the arithmetic, and the
 same sums, as they are exact.
 """
 
@@ -24,7 +24,7 @@ from scoring.card import ModelCard, write_card
 from scoring.features import PairInputs
 from scoring.model_folder import ModelFolder, checksums
 from scoring.tf_model import OUTPUT, SIGNATURE
-from training.branches import has_towers
+from training.branches import has_branches
 from training.exact_network import ExactNetwork
 
 __all__ = ["export", "pair_graph"]
@@ -55,13 +55,13 @@ def pair_graph(network: ExactNetwork) -> Any:
 def _first_product(left: Any, right: Any, network: ExactNetwork) -> Any:
     """The pairs' inputs times the first layer's weights, in float32."""
     inputs, weights = network.inputs, network.layers[0].weights
-    if not has_towers(weights, inputs):
+    if not has_branches(weights, inputs):
         return tf.matmul(_inputs(left, right, inputs), tf.constant(weights, tf.float32))
     split, units = inputs.bits // 8, weights.shape[1] // 2
     products = []
-    for tower, columns in enumerate(np.split(np.arange(inputs.values), 2)):
+    for branch, columns in enumerate(np.split(np.arange(inputs.values), 2)):
         rows = np.concatenate([columns, inputs.values + columns])
-        mine = weights[rows, tower * units : (tower + 1) * units]
+        mine = weights[rows, branch * units : (branch + 1) * units]
         seen = _differences_and_sums(left, right, split + columns[0], split + columns[-1] + 1)
         products.append(tf.matmul(tf.concat(seen, axis=1), tf.constant(mine, tf.float32)))
     return tf.concat(products, axis=1)

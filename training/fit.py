@@ -1,6 +1,7 @@
 """Fits a pair network, and with it the projection that gives the values of score codes.
 
-    centred roots of embeddings -> projection -> values of both images -> |a - b|, |a + b| -> ReLU layers -> logit
+    signed square roots of the embeddings, less their mean -> projection -> values of both images
+        -> |a - b|, |a + b| -> ReLU layers -> logit
 
 Where the projection is learnt as well, gradients flow through both branches, which share it (a siamese network). Where
 it is given, values are rounded as they will be in service, and bits may be compared too. Adam with decoupled weight
@@ -11,7 +12,8 @@ copies (`training.neighbourhoods`).
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from training.augmentation import EditTransfer
 from training.branches import first_layer_mask, projection_mask
 from training.exact_network import ExactNetwork
 from training.fitted_network import UNIT, FittedNetwork
-from training.forward import TAUGHT, Teachers, forward, pair_inputs, rounded
+from training.forward import TAUGHT, Teacher, forward, pair_inputs, rounded
 from training.labelled import LabelledPhotos
 from training.neighbourhoods import COPIES, Neighbourhoods, read_neighbourhoods, write_neighbourhoods
 from training.training_settings import Effort, NetworkSettings
@@ -36,7 +38,7 @@ from training.training_settings import Effort, NetworkSettings
 import keras
 import tensorflow as tf
 
-__all__ = ["Told", "fit_network"]
+__all__ = ["FitSettings", "Told", "fit_network"]
 
 Told = Callable[[float, str], None]
 """Told the share that is done (0 to 1) and what is going on."""
@@ -48,18 +50,28 @@ _PART = 8192
 """Pairs that are scored at once."""
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class FitSettings:
+    """What one fit is told."""
+
+    code: CodeSettings
+    """How codes are made; without a projection and without `values`, bits alone are compared."""
+    network: NetworkSettings
+    effort: Effort
+    seed: int
+    values: int = 0
+    """Values of a projection to learn; 0: use the projection of `code`."""
+    start: FittedNetwork | None = None
+    """Initial weights (and projection, if one is learnt); None: random ones."""
+    teacher: FittedNetwork | None = None
+    """Part of the loss is the distance to this network's probabilities (distillation, Hinton et al. 2015)."""
+
+
 def fit_network(
     photos: LabelledPhotos,
     neighbourhoods: Neighbourhoods,
-    code: CodeSettings,
-    network: NetworkSettings,
-    effort: Effort,
+    settings: FitSettings,
     judge: Judge,
-    *,
-    seed: int,
-    values: int = 0,
-    start: FittedNetwork | None = None,
-    teachers: Sequence[FittedNetwork] = (),
     told: Told = lambda _share, _text: None,
 ) -> FittedNetwork:
     """Fits a network to the photographs.
@@ -67,20 +79,14 @@ def fit_network(
     Args:
         photos: To learn from.
         neighbourhoods: Drawn from the same photographs.
-        code: How codes are made; without a projection and without `values` bits alone are compared.
-        network: Its shape and how it is kept from learning by heart.
-        effort: How long.
-        judge: Compares the rounds.
-        seed: Of everything random.
-        values: Learn a projection with so many values; 0: use the one of `code`.
-        start: Where its weights (and its projection, if one is learnt) start; else at random.
-        teachers: A share of the loss is the distance to the probability of their mean logit (distillation, Hinton et
-            al. 2015). Each sees an image through its own projection.
+        settings: Codes, network, effort, start.
+        judge: Compares the rounds; the best one is returned.
         told: Is told the progress.
     """
-    keras.utils.set_random_seed(seed)
-    random = np.random.default_rng(seed)
-    trainer = _Trainer(photos, code, network, effort, values, start, teachers)
+    network, effort = settings.network, settings.effort
+    keras.utils.set_random_seed(settings.seed)
+    random = np.random.default_rng(settings.seed)
+    trainer = _Trainer(photos, settings)
     best, best_value, best_round = trainer.fitted(0), -1.0, 0
     pairs = neighbourhoods.look_alike_pairs()
     for number in range(1, effort.rounds + 1):
@@ -106,21 +112,13 @@ def fit_network(
 class _Trainer:
     """The variables, one step of Adam, and what they amount to."""
 
-    def __init__(
-        self,
-        photos: LabelledPhotos,
-        code: CodeSettings,
-        network: NetworkSettings,
-        effort: Effort,
-        values: int,
-        start: FittedNetwork | None,
-        teachers: Sequence[FittedNetwork],
-    ) -> None:
-        roots = signed_sqrt(code.projected(photos.score, photos.search))
+    def __init__(self, photos: LabelledPhotos, settings: FitSettings) -> None:
+        code, network, values, start = settings.code, settings.network, settings.values, settings.start
+        scaled = signed_sqrt(code.projected(photos.score, photos.search))
         given = start.projection if start is not None and start.projection is not None else code.projection
         self._learns = values > 0
-        self._centre = given.centre if given is not None else roots[photos.is_photo].mean(axis=0).astype(np.float32)
-        self._vectors = (roots - self._centre).astype(np.float32)
+        self._centre = given.centre if given is not None else scaled[photos.is_photo].mean(axis=0).astype(np.float32)
+        self._vectors = (scaled - self._centre).astype(np.float32)
         self._transfer = EditTransfer(photos, self._vectors)
         self._groups = np.unique(photos.group_id, return_inverse=True)[1].astype(np.int64)
         ignored = np.unique(photos.ignore_group, return_inverse=True)[1].astype(np.int64)
@@ -137,10 +135,10 @@ class _Trainer:
         self._projection = tf.Variable(matrix.astype(np.float32) * UNIT, trainable=self._learns)
         self._planes = tf.constant(code.build().hyperplanes.planes.T.astype(np.float32))
         compared = (
-            first_layer_mask(self._inputs, network.hidden[0]) if network.towers and code.search_dimension else None
+            first_layer_mask(self._inputs, network.hidden[0]) if network.branches and code.search_dimension else None
         )
         self._layers = _variables(start, (self._inputs.size, *network.hidden, 1), compared)
-        self._teachers = Teachers(teachers, self._centre)
+        self._teacher = None if settings.teacher is None else Teacher(settings.teacher, self._centre)
         self._given = given
         trained = [variable for layer in self._layers for variable in layer]
         self._trained = [*trained, self._projection] if self._learns else trained
@@ -149,7 +147,7 @@ class _Trainer:
         self._masks[0] = compared
         if self._learns:
             self._masks[-1] = seen
-        steps = effort.rounds * effort.steps_per_round
+        steps = settings.effort.rounds * settings.effort.steps_per_round
         rate = keras.optimizers.schedules.CosineDecay(network.learning_rate, steps, alpha=0.02)
         self._adam = keras.optimizers.AdamW(rate, weight_decay=network.weight_decay)
         self._adam.build(self._trained)
@@ -212,14 +210,14 @@ class _Trainer:
         if not self._needs_bits:
             return values, tf.zeros((tf.shape(vectors)[0], 0))
         # The bits come from the score embedding alone.
-        roots = (vectors + tf.constant(self._centre))[:, : self._code.dimension]
+        scaled = (vectors + tf.constant(self._centre))[:, : self._code.dimension]
         shift = 0.0 if self._code.centre is None else tf.constant(self._code.centre)
-        plain = tf.sign(roots) * roots * roots - shift
+        plain = tf.sign(scaled) * scaled * scaled - shift
         return values, tf.cast(tf.matmul(plain, self._planes) > 0, tf.float32)
 
     @property
     def _needs_bits(self) -> bool:
-        return self._inputs.xor or self._teachers.need_bits
+        return self._inputs.xor or (self._teacher is not None and self._teacher.needs_bits)
 
     def _pair_logits(self, left: Any, right: Any, left_bits: Any, right_bits: Any) -> Any:
         return forward(self._layers, pair_inputs(self._inputs, left, right, left_bits, right_bits), 0.0)
@@ -245,8 +243,8 @@ class _Trainer:
             one, other = sides(tf.reshape(ignored, [-1]))
             weights *= tf.where(copies > 0, self._network.copies_weight, tf.cast(one != other, tf.float32))
             wanted = copies
-            if self._teachers.count:
-                taught = self._teachers.probabilities(vectors, bits_of_sides, sides)
+            if self._teacher is not None:
+                taught = self._teacher.probabilities(vectors, bits_of_sides, sides)
                 wanted = (1 - TAUGHT) * copies + TAUGHT * tf.stop_gradient(taught)
             loss = tf.reduce_mean(weights * tf.nn.sigmoid_cross_entropy_with_logits(wanted, logits))
         gradients = [

@@ -14,8 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.types import Thresholds
-from search.hashing.terms import TermSettings
-from training.candidates import rank_candidates
 from training.labelled import LabelledPhotos
 from training.named_pairs import pairs_of_groups
 from training.simulation import PairScorer
@@ -26,10 +24,8 @@ __all__ = [
     "Judged",
     "ScoredPairs",
     "Share",
-    "StreamSettings",
     "judge_clusters",
     "judge_pairs",
-    "make_streams",
     "score_pairs",
 ]
 
@@ -118,31 +114,12 @@ class Judged:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class StreamSettings:
-    """What streams must know."""
-
-    terms: TermSettings
-    seed: int
-
-
 def score_pairs(
     counted: NDArray[np.bool_], streams: Streams, codes: NDArray[np.uint8], scorer: PairScorer
 ) -> ScoredPairs:
     """The candidate pairs with a counted image in them."""
     left, right, is_copy = streams.candidate_pairs(counted)
     return ScoredPairs(left, right, is_copy, scorer(codes[left], codes[right]))
-
-
-def make_streams(
-    photos: LabelledPhotos,
-    settings: StreamSettings,
-    told: Callable[[float], None] = lambda _share: None,
-) -> Streams:
-    """Terms and candidates of the photographs, ready to be streamed."""
-    terms = settings.terms.build().terms(photos.search)
-    ranked = rank_candidates(terms, settings.terms.candidates, settings.terms.min_overlap, told=told)
-    return Streams(photos, terms, ranked, settings)
 
 
 def judge_pairs(
@@ -178,7 +155,6 @@ def judge_pairs(
 
 
 def judge_clusters(
-    photos: LabelledPhotos,
     counted: NDArray[np.bool_],
     streams: Streams,
     codes: NDArray[np.uint8],
@@ -189,7 +165,7 @@ def judge_clusters(
 ) -> dict[str, float]:
     """Self-excluded BCubed and pairwise quality of the streamed clusters, as means over so many random orders."""
     found = []
-    splits = np.unique(photos.split).tolist()
+    splits = np.unique(streams.photos.split).tolist()
     for number, order in enumerate(streams.orders(splits, orders), start=1):
         heads = streams.stream(order, codes, scorer).heads(thresholds)
         quality = streams.quality(order, heads, counted)

@@ -11,7 +11,7 @@ is told to, for the last model); at the end it is streamed once, to report.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -25,11 +25,11 @@ from scoring.model_folder import ModelFolder
 from scoring.tf_model import limit_threads
 from search.hashing.fitted_projection import FittedProjection, write_projection
 from search.hashing.score_codes import CodeSettings
-from training.candidates import RankedCandidates, rank_candidates
+from training.candidates import rank_candidates
 from training.card_page import write_page
 from training.exact_network import ExactNetwork
 from training.export import export
-from training.fit import fit_network
+from training.fit import FitSettings, fit_network
 from training.fitted_network import FittedNetwork, widened
 from training.graph_scorer import graph_scorer
 from training.judging import Judged, ScoredPairs, judge_clusters, judge_pairs, score_pairs
@@ -101,41 +101,30 @@ class _Run:
         self._photos = photos
         self._told = progress
         progress(0.0, "making terms, ranking candidates")
-        terms = settings.terms.build().terms(photos.search)
-        ranked = rank_candidates(terms, settings.terms.candidates, settings.terms.min_overlap)
-        self._streams = Streams(photos, terms, ranked, settings)
-        self._terms = terms
+        self._streams = Streams(photos, settings.terms, settings.seed)
 
     def fit(self) -> list[FittedNetwork]:
         """The compact network, and the large one if it is wanted."""
         settings = self._settings
         rows = np.flatnonzero(self._photos.split == "train")
         share = 0.5 if settings.large is not None else 0.85
-        compact = self._taught(rows, (0.0, share), self._learnt_values)
+        compact = self._fitted(rows, self._first_fit, (0.0, share))
         if settings.large is None:
             return [compact]
         inputs = PairInputs(settings.code.bits, compact.inputs.values, settings.large.xor or compact.inputs.xor)
         wide = widened(compact, settings.large.hidden, inputs, settings.seed)
-        large = self._fitted(rows, settings.large, (0.5, 0.8), start=wide)
-        taught = self._fitted(rows, settings.compact, (0.8, 0.85), start=compact, teachers=[large])
+        given = replace(self._first_fit, values=0)
+        large = self._fitted(rows, replace(given, network=settings.large, start=wide), (0.5, 0.8))
+        taught = self._fitted(rows, replace(given, start=compact, teacher=large), (0.8, 0.85))
         return [taught, large]
 
     @property
-    def _learnt_values(self) -> int:
-        """Of a projection that is to be learnt; 0: none is."""
+    def _first_fit(self) -> FitSettings:
+        """Of the compact network, with the projection if one is to be learnt."""
         settings = self._settings
-        if settings.fit_projection is None:
-            return 0
-        return settings.values * (2 if settings.code.search_dimension else 1)
-
-    def _taught(self, rows: NDArray[np.int64], span: tuple[float, float], values: int) -> FittedNetwork:
-        """The compact network; taught, if so wished, by several of its kind, from the first of which it goes on."""
-        compact, count = self._settings.compact, self._settings.effort.teachers
-        low, each = span[0], (span[1] - span[0]) / (count + 1)
-        spans = [(low + number * each, low + (number + 1) * each) for number in range(count + 1)]
-        teachers = [self._fitted(rows, compact, spans[number], values, number=number) for number in range(count)]
-        start = teachers[0] if teachers else None
-        return self._fitted(rows, compact, spans[-1], values, start=start, teachers=teachers)
+        embeddings = 2 if settings.code.search_dimension else 1
+        values = 0 if settings.fit_projection is None else settings.values * embeddings
+        return FitSettings(settings.code, settings.compact, settings.effort, settings.seed, values)
 
     def cards(self, fitted: list[FittedNetwork]) -> list[ModelCard]:
         """Exports the networks, then writes the projection that they need; the compact one is served."""
@@ -211,7 +200,7 @@ class _Run:
             judged = judge_pairs(self._photos, self._streams.of("val"), pairs, thresholds.accept)
             return "val", judged, pairs, {"val_calibration_error": judged.calibration_error}
         judged = judge_pairs(self._photos, counted, pairs, thresholds.accept)
-        clusters = judge_clusters(self._photos, counted, self._streams, codes, scorer, thresholds, orders=1)
+        clusters = judge_clusters(counted, self._streams, codes, scorer, thresholds, orders=1)
         found = {
             "average_precision": judged.average_precision,
             "calibration_error": judged.calibration_error,
@@ -229,15 +218,15 @@ class _Run:
         names = [str(name) for name in np.unique(copies) if (copies == name).sum() >= _FEWEST_COPIES]
         hidden = ~np.isin(photos.split, ["train", "val"])
         found = []
-        # Half as long: the figures hardly change, and there are as many trainings as data sets.
-        shorter = replace(settings.effort, rounds=max(1, settings.effort.rounds // 2), teachers=0)
+        # Half as long: the results hardly change, and there are as many fits as data sets.
+        effort = replace(settings.effort, rounds=max(1, settings.effort.rounds // 2))
         for number, name in enumerate(names):
             rows = np.flatnonzero((photos.split == "train") & (photos.dataset != name))
             left, right, is_copy = self._streams.validation_pairs()
             seen = (photos.dataset[left] != name) & (photos.dataset[right] != name)
             others = (left[seen], right[seen], is_copy[seen])
             span = (0.85 + 0.05 * number / len(names), 0.85 + 0.05 * (number + 1) / len(names))
-            fitted = self._fitted(rows, settings.compact, span, self._learnt_values, effort=shorter, judged_on=others)
+            fitted = self._fitted(rows, replace(self._first_fit, effort=effort), span, others)
             codes = replace(settings.code, projection=fitted.projection).build().codes(photos.score, photos.search)
             network = fitted.exact()
             calibration = calibrate(network.logits(codes[others[0]], codes[others[1]]), others[2])
@@ -249,37 +238,25 @@ class _Run:
     def _fitted(
         self,
         rows: NDArray[np.int64],
-        network: NetworkSettings,
+        fit: FitSettings,
         span: tuple[float, float],
-        values: int = 0,
-        start: FittedNetwork | None = None,
-        teachers: Sequence[FittedNetwork] = (),
-        effort: Effort | None = None,
         judged_on: _Pairs | None = None,
-        number: int = 0,
     ) -> FittedNetwork:
-        settings, photos = self._settings, self._photos.where(rows)
-        ranked = self._ranked_within(rows)
-        neighbourhoods = Neighbourhoods(photos, ranked, network.look_alikes, settings.never_train)
+        """A network fitted to some photographs; without `judged_on`, the validation pairs compare its rounds.
+
+        `span` is the part of the progress, 0 to 1, that this fit stands for.
+        """
+        photos, search = self._photos.where(rows), self._settings.terms
+        ranked = rank_candidates(self._streams.terms[rows], search.candidates, search.min_overlap)
+        neighbourhoods = Neighbourhoods(photos, ranked, fit.network.look_alikes, self._settings.never_train)
         low, high = span
         return fit_network(
             photos,
             neighbourhoods,
-            settings.code,
-            network,
-            effort or settings.effort,
+            fit,
             lambda found, projection: self._average_precision(found, projection, judged_on),
-            seed=settings.seed + number,
-            values=values,
-            start=start,
-            teachers=teachers,
-            told=lambda share, text: self._told(low + share * (high - low), text),
+            lambda share, text: self._told(low + share * (high - low), text),
         )
-
-    def _ranked_within(self, rows: NDArray[np.int64]) -> RankedCandidates:
-        """The candidates of some images among themselves."""
-        terms = self._settings.terms
-        return rank_candidates(self._terms[rows], terms.candidates, terms.min_overlap)
 
     def _average_precision(
         self, network: ExactNetwork, projection: FittedProjection | None, pairs: _Pairs | None

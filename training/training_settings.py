@@ -25,9 +25,7 @@ class Effort:
     rounds: int
     steps_per_round: int
     patience: int
-    """Rounds without a better validation result after which training stops."""
-    teachers: int = 0
-    """Networks that are fitted first, alike but for their seeds, and then teach the compact one together."""
+    """Training stops after so many rounds without a better validation result."""
 
 
 QUICK = Effort(rounds=3, steps_per_round=100, patience=3)
@@ -43,8 +41,8 @@ class NetworkSettings:
     hidden: tuple[int, ...]
     xor: bool = False
     """Whether it looks at the bits; it must where codes have no values."""
-    towers: bool = True
-    """Whether units of the first layer look at the values of one embedding each, where codes have values of both."""
+    branches: bool = True
+    """Where codes have values of both embeddings: each unit of the first layer sees those of one embedding only."""
     seeds: int = 80
     """Neighbourhoods of a batch."""
     look_alikes: int = 8
@@ -78,7 +76,7 @@ class NetworkSettings:
 COMPACT = NetworkSettings(hidden=(128, 32))
 """With 256 values of each embedding 135,000 parameters, half of which are zero."""
 
-LARGE = NetworkSettings(hidden=(4608, 64), xor=True, towers=False, seeds=16, learning_rate=2e-4)
+LARGE = NetworkSettings(hidden=(4608, 64), xor=True, branches=False, seeds=16, learning_rate=2e-4)
 """With 1,024 bits and 256 values of each embedding 9.7 million parameters, nearly all in the first layer, whose sums
 are exact in float32; those of later layers, in float64, cost twice as much."""
 

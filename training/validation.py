@@ -6,16 +6,15 @@ Only pairs and images of the validation split count.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.types import Thresholds
 from search.hashing.terms import TermSettings
-from training.candidates import RankedCandidates, rank_candidates
+from training.candidates import rank_candidates
 from training.evaluation import ClusterQuality, evaluate_clusters
 from training.labelled import LabelledPhotos
 from training.simulation import PairScorer, SimulatedStream
@@ -29,20 +28,6 @@ _LEVELS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 
 _NEARLY = 0.002
 """So much F1 is given up for a stricter threshold: corpora in service are larger and mistakes more frequent."""
-
-
-class StreamShape(Protocol):
-    """What streams must know."""
-
-    @property
-    def terms(self) -> TermSettings:
-        """Of the search."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """Of the orders."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +46,26 @@ class Streams:
     """The labelled photographs as streams in several random orders."""
 
     def __init__(
-        self, photos: LabelledPhotos, terms: NDArray[np.uint32], ranked: RankedCandidates, settings: StreamShape
+        self,
+        photos: LabelledPhotos,
+        search: TermSettings,
+        seed: int,
+        told: Callable[[float], None] = lambda _share: None,
     ) -> None:
-        """Takes all photographs with their terms and candidates, in the same order."""
-        self._photos = photos
-        self._terms = terms
-        self._ranked = ranked
-        self._settings = settings
+        """Makes the terms of all photographs and ranks their candidates.
+
+        Args:
+            photos: All of them, whatever their split.
+            search: Terms and limits of the search.
+            seed: Of the random orders.
+            told: Is told the share of the ranking that is done.
+        """
+        self.photos = photos
+        self.terms = search.build().terms(photos.search)
+        """(n, groups), one row per photograph."""
+        self._search = search
+        self._seed = seed
+        self._ranked = rank_candidates(self.terms, search.candidates, search.min_overlap, told=told)
         self._validation = self.candidate_pairs(photos.split == "val", ~np.isin(photos.split, ["train", "val"]))
 
     def validation_pairs(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
@@ -83,42 +81,41 @@ class Streams:
         if hidden is not None:
             mask &= ~hidden[pairs].any(axis=1)
         left, right = np.unique(np.sort(pairs[mask], axis=1), axis=0).T
-        clear = ~self._photos.unclear(left, right)
+        clear = ~self.photos.unclear(left, right)
         return left[clear], right[clear], self._is_copy(left[clear], right[clear])
 
     def of(self, split: str) -> NDArray[np.bool_]:
         """Which images are of a split."""
-        mask: NDArray[np.bool_] = self._photos.split == split
+        mask: NDArray[np.bool_] = self.photos.split == split
         return mask
 
     def orders(self, splits: Iterable[str], count: int) -> list[NDArray[np.int64]]:
         """Random orders of the images of some splits, always the same ones."""
-        rows = np.flatnonzero(np.isin(self._photos.split, list(splits)))
-        return [np.random.RandomState([self._settings.seed, number]).permutation(rows) for number in range(count)]
+        rows = np.flatnonzero(np.isin(self.photos.split, list(splits)))
+        return [np.random.RandomState([self._seed, number]).permutation(rows) for number in range(count)]
 
     def stream(self, order: NDArray[np.int64], codes: NDArray[np.uint8], scorer: PairScorer) -> SimulatedStream:
         """One order as a stream of images with these codes."""
-        terms = self._settings.terms
-        most = _MOST_PAGES * terms.candidates
-        ranked = rank_candidates(self._terms[order], most, terms.min_overlap, earlier_only=True)
-        ids = self._photos.image_id[order].tolist()
-        return SimulatedStream(ids, codes[order], ranked, terms.candidates, scorer)
+        page = self._search.candidates
+        ranked = rank_candidates(self.terms[order], _MOST_PAGES * page, self._search.min_overlap, earlier_only=True)
+        ids = self.photos.image_id[order].tolist()
+        return SimulatedStream(ids, codes[order], ranked, page, scorer)
 
     def pair_curve(self, stream: SimulatedStream, order: NDArray[np.int64], split: str) -> PrecisionCurve:
         """Precision and recall over what the searches of one stream returned."""
         left, right = order[stream.pairs[:, 0]], order[stream.pairs[:, 1]]
-        photos = self._photos
+        photos = self.photos
         counted = (photos.split[left] == split) | (photos.split[right] == split)
         counted &= ~photos.unclear(left, right)
         return precision_curve(stream.scores[counted], self._is_copy(left, right)[counted])
 
     def quality(self, order: NDArray[np.int64], heads: list[str], counted: NDArray[np.bool_]) -> ClusterQuality:
         """The clusters that a stream gave, over the counted images (a mask over all photographs)."""
-        groups, ignored = self._photos.group_id[order], self._photos.ignore_group[order]
+        groups, ignored = self.photos.group_id[order], self.photos.ignore_group[order]
         return evaluate_clusters(heads, groups.tolist(), ignored.tolist(), counted[order])
 
     def _is_copy(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.bool_]:
-        same: NDArray[np.bool_] = self._photos.group_id[left] == self._photos.group_id[right]
+        same: NDArray[np.bool_] = self.photos.group_id[left] == self.photos.group_id[right]
         return same
 
 

@@ -75,8 +75,9 @@ def evaluate(
 
     from scoring.model import model_class
     from scoring.model_folder import ModelFolder
-    from training.judging import StreamSettings, judge_clusters, judge_pairs, make_streams, score_pairs
+    from training.judging import judge_clusters, judge_pairs, score_pairs
     from training.named_pairs import read_pairs
+    from training.validation import Streams
 
     models = ModelFolder(settings.path(chosen.model))
     loaded = models.load(model or models.served(), model_class(chosen.model_class))
@@ -95,9 +96,7 @@ def evaluate(
         raise BadInputError(f"{folder} has no image of the split {split!r}; it has {found}")
     with progress_bar() as bar:
         task = bar.add_task("evaluating", total=100, note="ranking candidates")
-        streams = make_streams(
-            photos, StreamSettings(terms, _SEED), lambda share: bar.update(task, completed=round(40 * share))
-        )
+        streams = Streams(photos, terms, _SEED, lambda share: bar.update(task, completed=round(40 * share)))
         codes = code.build().codes(photos.score, photos.search)
         bar.update(task, completed=45, note="scoring pairs")
         pairs = score_pairs(counted, streams, codes, loaded.score)
@@ -107,7 +106,6 @@ def evaluate(
         judged = judge_pairs(photos, counted, pairs, loaded.card.thresholds.accept, scene, natural)
         bar.update(task, completed=55, note="streaming")
         clusters = judge_clusters(
-            photos,
             counted,
             streams,
             codes,

@@ -37,14 +37,6 @@ def train(
             help="Train a network of 10 million parameters too, as the version NAME-large, and distil the compact one.",
         ),
     ] = False,
-    teachers: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            max=16,
-            help="Fit so many compact networks first, which then teach the one that is kept; each takes as long as it.",
-        ),
-    ] = 0,
     fit_projection: Annotated[
         Path | None,
         typer.Option(
@@ -150,7 +142,7 @@ def train(
         code=code,
         embedding_name=embedding_name,
         embedding_version=embedding_version,
-        effort=replace(QUICK if quick else FULL, teachers=teachers),
+        effort=QUICK if quick else FULL,
         large=LARGE if large else None,
         fit_projection=fit_projection,
         leave_one_out=leave_one_out,

@@ -98,8 +98,8 @@ def test_values_equal_the_oracle_in_every_batch(models: ModelFolder) -> None:
         np.testing.assert_array_equal(model.score(other, one), expected)
 
 
-def make_towers(hidden: tuple[int, ...] = (32, 8)) -> ExactNetwork:
-    """A network whose first layer has towers."""
+def make_branches(hidden: tuple[int, ...] = (32, 8)) -> ExactNetwork:
+    """A network whose first layer has branches."""
     inputs = PairInputs(bits=64, values=48, xor=False)
     random = np.random.RandomState(2)
     sizes = (inputs.size, *hidden, 1)
@@ -119,12 +119,12 @@ def products(network: ExactNetwork) -> list[tuple[int, ...]]:
 def test_each_tower_is_a_product_of_its_own_and_equals_the_oracle(
     models: ModelFolder, monkeypatch: pytest.MonkeyPatch, hidden: tuple[int, ...]
 ) -> None:
-    network = make_towers(hidden)
+    network = make_branches(hidden)
     later = [*pairwise((*hidden, 1))]
     assert products(network) == [(48, 16), (48, 16), *later]
-    name = f"towers{len(hidden)}"
+    name = f"branches{len(hidden)}"
     export(network, card(f"{name}-apart", bits=64), models)
-    monkeypatch.setattr(export_module, "has_towers", lambda weights, inputs: False)
+    monkeypatch.setattr(export_module, "has_branches", lambda weights, inputs: False)
     assert products(network) == [(96, 32), *later]
     export(network, card(f"{name}-whole", bits=64), models)
     left, right = random_codes(1500, 0, network.inputs.code_bytes)

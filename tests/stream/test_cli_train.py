@@ -77,7 +77,7 @@ def test_labelled_duplicates_are_trained_on_as_copies(
     (fit,) = fits.fits
     group = dict(zip(fit.photos.image_id.tolist(), fit.photos.group_id.tolist(), strict=True))
     assert group[ONE.stem] == group[CROP.stem] == group["g-train-1-2"] != group[OTHER.stem]
-    assert fit.seed == 5
+    assert fit.settings.seed == 5
     # The same once more is refused, and says where it lies.
     assert main([*words, "--corpus-growth", "3", "--quick"]) == Exit.USAGE
     assert f"the version {card['version']} is there already" in said(capsys)

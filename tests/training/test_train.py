@@ -112,21 +112,6 @@ def test_large_and_compact_come_from_one_run(trained: Any, tmp_path: Path) -> No
         assert card.metrics["test_average_precision"] > 0.8
 
 
-def test_several_networks_may_teach_one(trained: Any, tmp_path: Path) -> None:
-    chosen, plain, _ = trained
-    told: list[str] = []
-    effort = replace(chosen.effort, teachers=2)
-    wanted = replace(chosen, model=tmp_path, fit_projection=tmp_path / "p.npz", values=12, effort=effort)
-    (card,) = train(wanted, lambda _share, text: told.append(text))
-    assert sum("average precision" in text for text in told) == 3 * effort.rounds
-    assert card.hidden == plain.hidden
-    assert (
-        card.code_fingerprint
-        == replace(chosen.code, projection=read_projection(tmp_path / "p.npz")).build().fingerprint
-    )
-    assert card.metrics["test_average_precision"] > 0.8
-
-
 def test_the_last_model_may_be_trained_on_the_test_split(trained: Any, tmp_path: Path) -> None:
     chosen, plain, _ = trained
     quick = Effort(rounds=1, steps_per_round=40, patience=1)
