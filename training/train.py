@@ -1,17 +1,16 @@
-"""Trains a classifier: candidates, a projection if asked for, networks, calibration, thresholds, export.
+"""Trains a classifier: candidates, a projection if wanted, networks, calibration, thresholds, export.
 
-    photographs (train) -> candidates of our own search -> neighbourhoods (Parquet) -> Adam, judged on val
+    photographs (train) -> candidates of the term search -> neighbourhoods (Parquet) -> Adam, judged on val
     best round          -> exact network -> calibration and thresholds on simulated streams (val) -> version's folder
 
-With a projection to learn, it is learnt together with a compact network. With a large network wanted, that starts from
-the compact one, widened, and the compact one is then distilled from it. Training never reads the test split (unless it
-is told to, for the last model); at the end it is streamed once, to report.
+A projection is learnt together with the compact network. A large network starts as the compact one, widened; then the
+compact one is trained again with the large one as its teacher. Training does not read the test split, except with
+`train_on_test`. At the end the test split is streamed once, to measure the model.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -29,7 +28,7 @@ from training.candidates import rank_candidates
 from training.card_page import write_page
 from training.exact_network import ExactNetwork
 from training.export import export
-from training.fit import FitSettings, fit_network
+from training.fit import FitSettings, Progress, fit_network
 from training.fitted_network import FittedNetwork, widened
 from training.graph_scorer import graph_scorer
 from training.judging import Judged, ScoredPairs, judge_clusters, judge_pairs, score_pairs
@@ -41,23 +40,20 @@ from training.plots import draw_all
 from training.preparation import large_name, prepare
 from training.simulation import PairScorer
 from training.thresholds import calibrate, precision_curve
-from training.training_settings import COMPACT, FULL, LARGE, QUICK, Effort, NetworkSettings, TrainSettings
+from training.training_settings import TrainSettings
 from training.validation import Streams, choose_thresholds
 
 # isort: split
 import keras
 import tensorflow as tf
 
-__all__ = ["COMPACT", "FULL", "LARGE", "QUICK", "Effort", "NetworkSettings", "Progress", "TrainSettings", "train"]
-
-Progress = Callable[[float, str], None]
-"""Told the share that is done (0 to 1) and what is going on."""
+__all__ = ["train"]
 
 _Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]
 """Rows, rows, whether they are copies."""
 
 _FEWEST_COPIES = 100
-"""Edits that a data set must have for its being left out to tell something."""
+"""The fewest edits with which leaving a data set out is informative."""
 
 
 def _silent(_share: float, _text: str) -> None:
@@ -68,10 +64,10 @@ def train(settings: TrainSettings, progress: Progress = _silent) -> list[ModelCa
     """Trains, calibrates and exports.
 
     Returns:
-        The cards, as written beside the versions: of the compact network, then of the large one if it was wanted.
+        The cards as written: of the compact network, then of the large one if it was wanted.
 
     Raises:
-        BadInputError: The photographs cannot be read, lack a split, or are too few to train on; or the version is there
+        BadInputError: The photographs cannot be read, lack a split, or are too few to train on; or the version exists
             already (`training.preparation`).
     """
     version = prepare(settings)
@@ -92,7 +88,7 @@ def train(settings: TrainSettings, progress: Progress = _silent) -> list[ModelCa
 
 
 class _Run:
-    """One training: what is made once and used by every step."""
+    """One training: what is computed once, and the steps that use it."""
 
     def __init__(self, settings: TrainSettings, photos: LabelledPhotos, version: str, progress: Progress) -> None:
         self._settings = settings
@@ -100,7 +96,7 @@ class _Run:
         self._described = settings.describe()
         self._photos = photos
         self._told = progress
-        progress(0.0, "making terms, ranking candidates")
+        progress(0.0, "computing terms, ranking candidates")
         self._streams = Streams(photos, settings.terms, settings.seed)
 
     def fit(self) -> list[FittedNetwork]:
@@ -120,14 +116,14 @@ class _Run:
 
     @property
     def _first_fit(self) -> FitSettings:
-        """Of the compact network, with the projection if one is to be learnt."""
+        """The settings for the compact network, and for the projection if one is to be learnt."""
         settings = self._settings
         embeddings = 2 if settings.code.search_dimension else 1
         values = 0 if settings.fit_projection is None else settings.values * embeddings
         return FitSettings(settings.code, settings.compact, settings.effort, settings.seed, values)
 
     def cards(self, fitted: list[FittedNetwork]) -> list[ModelCard]:
-        """Exports the networks, then writes the projection that they need; the compact one is served."""
+        """Exports the networks, then writes the learnt projection, then serves the compact network, if so wished."""
         settings, version = self._settings, self._version
         projection = None if settings.fit_projection is None else fitted[0].projection
         code = settings.code if projection is None else replace(settings.code, projection=projection)
@@ -191,7 +187,7 @@ class _Run:
     def _measured(
         self, codes: NDArray[np.uint8], scorer: PairScorer, thresholds: Thresholds
     ) -> tuple[str, Judged, ScoredPairs, dict[str, float]]:
-        """How the test images fare, streamed together with all others; without them how the pairs of val do."""
+        """The results on the test images, streamed together with all others; without any, those on the pairs of val."""
         counted = self._streams.of("test")
         pairs = score_pairs(counted, self._streams, codes, scorer)
         if not pairs.is_copy.any():
@@ -212,7 +208,7 @@ class _Run:
         return "test", judged, pairs, {f"test_{name}": value for name, value in found.items()}
 
     def _left_out(self) -> list[LeftOut]:
-        """For each data set with copies, calibrated scores of its candidate pairs by a network that never saw it."""
+        """For each data set with enough copies: scores of its candidate pairs by a network that never saw it."""
         photos, settings = self._photos, self._settings
         copies = photos.dataset[~photos.is_photo]
         names = [str(name) for name in np.unique(copies) if (copies == name).sum() >= _FEWEST_COPIES]

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ScorerServerSettings:
-    """Everything the scorer is told."""
+    """The settings of one scorer."""
 
     listen: Listen
     model: Path
@@ -45,22 +45,22 @@ class ScorerServerSettings:
     max_pairs: int | None = None
     """Pairs per run of the model, at most; None: as many as suit its class. 1,024 take the sample's model 2 ms."""
     max_delay_ms: float = 0.5
-    """The longest a request waits for company."""
+    """The longest time that a request waits for a batch to fill."""
     max_queued_pairs: int = 400_000
-    """More is refused, to be sent again later."""
+    """Requests beyond it are rejected, to be sent again later."""
     max_request_pairs: int = 260_000
-    """Of one call."""
+    """Pairs per call, at most."""
     max_calls: int = 64
-    """Calls that wait at once."""
+    """Calls that may wait at the same time."""
     threads: int = 1
-    """Batches that run at a time, each on one core. The cores are shared with the rest of the service; scores do not
-    depend on it."""
+    """Batches that run at a time, each on one core; the other parts of the service need cores too. Scores do not depend
+    on it."""
     kept_models: int = 4
-    """Versions in memory beside the served one."""
+    """Versions held in memory beside the served one."""
     codes: CodeIdentity | None = None
-    """What every model must compare; None: what the first one served does."""
+    """The codes that every model must compare; None: those of the first served model."""
     watch_s: float = 0.5
-    """Between two looks at the file `served`."""
+    """Seconds between two checks of the file `served`."""
 
     def __post_init__(self) -> None:
         """Checks the limits against each other."""
@@ -76,7 +76,7 @@ class ScorerServerSettings:
         _ = self.policy(min(QUANTUM, self.max_queued_pairs))
 
     def policy(self, batch_pairs: int) -> ScoreBatchPolicy:
-        """Of batches and queue, for a model that takes batches of `batch_pairs` best."""
+        """The limits of batches and queue, for a model whose best batch has `batch_pairs` pairs."""
         max_pairs = batch_pairs if self.max_pairs is None else self.max_pairs
         return ScoreBatchPolicy(
             max_pairs=max_pairs,
@@ -87,7 +87,7 @@ class ScorerServerSettings:
 
 
 class PairScorerService(scorer_pb2_grpc.PairScorerServicer):
-    """The methods of `PairScorer`; they raise errors of `core.errors`, which the server's edge maps."""
+    """The methods of `PairScorer`. They raise errors of `core.errors`; `core.rpc` maps them to gRPC codes."""
 
     def __init__(
         self, models: LoadedModels, engine: ScorerEngine, metrics: ScorerMetrics, max_request_pairs: int
@@ -98,14 +98,14 @@ class PairScorerService(scorer_pb2_grpc.PairScorerServicer):
         self._metrics = metrics
         self._max_request_pairs = max_request_pairs
 
-    def Score(  # noqa: N802 - the name that the proto gives
+    def Score(  # noqa: N802 - the name in the proto
         self, request: pb.ScoreRequest, context: grpc.ServicerContext
     ) -> pb.ScoreResponse:
         """Scores of each block's query against its candidates."""
         with self._metrics.call("Score"):
             model = self._models.get(request.model_version)
             if not request.blocks:
-                raise BadInputError("a call takes at least 1 block of a query with its candidates, not 0")
+                raise BadInputError("a call needs at least one block of a query with its candidates")
             counts = _pair_counts(request.blocks, model.card.code_bytes)
             if sum(counts) > self._max_request_pairs:
                 raise BadInputError(f"a call takes at most {self._max_request_pairs} pairs, not {sum(counts)}")
@@ -129,10 +129,10 @@ class PairScorerService(scorer_pb2_grpc.PairScorerServicer):
                 scores=[part.tobytes() for part in parts],
             )
 
-    def Describe(  # noqa: N802 - the name that the proto gives
+    def Describe(  # noqa: N802 - the name in the proto
         self, request: pb.DescribeRequest, context: grpc.ServicerContext
     ) -> pb.DescribeResponse:
-        """The served model."""
+        """The served model, and the version that was refused, if any."""
         with self._metrics.call("Describe"):
             card, refusal = self._models.served.card, self._models.refusal
             return pb.DescribeResponse(
@@ -166,7 +166,7 @@ def serve(settings: ScorerServerSettings) -> None:
     engine = ScorerEngine(policy, metrics, settings.threads)
     service = PairScorerService(models, engine, metrics, settings.max_request_pairs)
     _log_start(settings, policy, models, time.monotonic() - started)
-    # A waiting call holds a worker: with too few, callers would wait outside the queue, unseen by its bound.
+    # Each waiting call holds a worker. With fewer workers, calls would wait outside the queue and its limit.
     listen = replace(settings.listen, workers=max(settings.listen.workers, settings.max_calls))
     server = RpcServer(
         "scorer",
@@ -206,7 +206,11 @@ def _log_start(settings: ScorerServerSettings, policy: ScoreBatchPolicy, models:
 
 
 def _pair_counts(blocks: Sequence[pb.PairBlock], code_bytes: int) -> list[int]:
-    """Pairs per block, once the lengths of all codes are found right."""
+    """The number of pairs of each block; the lengths of all codes are checked.
+
+    Raises:
+        RefusedError: A code has the wrong length.
+    """
     counts = []
     for index, block in enumerate(blocks):
         if len(block.query_code) != code_bytes:

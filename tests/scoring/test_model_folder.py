@@ -80,7 +80,7 @@ def test_a_damaged_pointer_is_refused(folder: ModelFolder, content: bytes) -> No
 def test_a_version_that_is_not_there_is_neither_loaded_nor_served(folder: ModelFolder) -> None:
     folder.use("v1")
     for call in (folder.card, folder.use, lambda version: folder.load(version, FakeModel)):
-        with pytest.raises(BadInputError, match=r"no model version 'v9' in .*; kept are: v1, v2, v3"):
+        with pytest.raises(BadInputError, match=r"no model version 'v9' in .*; the versions are: v1, v2, v3"):
             call("v9")
     assert folder.served() == "v1"
 

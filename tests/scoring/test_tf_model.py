@@ -287,7 +287,7 @@ def test_a_version_that_is_there_is_not_written_again(models: ModelFolder, netwo
     assert (written.bits, written.hidden, written.parameters) == (BITS, (48, 16), network.parameters)
     assert abs(datetime.fromisoformat(written.exported_at) - datetime.now(UTC)) < timedelta(hours=1)
     stored = (models.path("v4") / "metadata.json").read_bytes()
-    with pytest.raises(BadInputError, match="the version v4 is there already"):
+    with pytest.raises(BadInputError, match="the version v4 exists already"):
         export(network, replace(written, metrics={"other": 1.0}), models)
     assert (models.path("v4") / "metadata.json").read_bytes() == stored
     # What a killed export left behind is in nobody's way.

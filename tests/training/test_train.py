@@ -22,7 +22,8 @@ from tests.support.fake_model import random_codes
 from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, made_up_table, write_made_up
 from training import train as training
 from training.labelled import file_sha256
-from training.train import Effort, NetworkSettings, TrainSettings, train
+from training.train import train
+from training.training_settings import Effort, NetworkSettings, TrainSettings
 
 
 def settings(folder: Path, **changes: Any) -> TrainSettings:
@@ -172,7 +173,7 @@ def test_settings_that_would_spoil_a_model_are_refused(tmp_path: Path, changes: 
 def test_leaving_out_asks_for_a_projection_that_did_not_see_what_is_left_out(tmp_path: Path) -> None:
     projection = FittedProjection.fitted(np.zeros(SCORE_DIMENSION, np.float32), np.eye(SCORE_DIMENSION), 1.0, 1.0)
     learnt = CodeSettings(SCORE_DIMENSION, 64, 2, projection=projection)
-    with pytest.raises(SettingsError, match="leave-one-out needs a projection that is learnt anew"):
+    with pytest.raises(SettingsError, match="leave-one-out needs a newly learnt projection"):
         settings(tmp_path, code=learnt, leave_one_out=True)
     assert settings(tmp_path, code=learnt, leave_one_out=True, fit_projection=tmp_path / "p.npz").leave_one_out
 

@@ -98,9 +98,9 @@ def test_a_version_that_is_there_is_refused_before_anything_is_fitted(tmp_path: 
     (card,) = training.train(wanted)
     before = (ModelFolder(wanted.model).path(card.version) / "metadata.json").read_bytes()
     done = len(fits.fits)
-    with pytest.raises(BadInputError, match=rf"{card.version} is there already.*data and settings, which are the same"):
+    with pytest.raises(BadInputError, match=rf"{card.version} exists already.*data and settings, which are the same"):
         training.train(wanted)
-    with pytest.raises(BadInputError, match=rf"{card.version} is there already.*name the new one differently"):
+    with pytest.raises(BadInputError, match=rf"{card.version} exists already.*give the new one another name"):
         training.train(replace(wanted, version=card.version, seed=7))
     assert len(fits.fits) == done
     assert (ModelFolder(wanted.model).path(card.version) / "metadata.json").read_bytes() == before

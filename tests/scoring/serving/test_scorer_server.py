@@ -148,8 +148,8 @@ def test_describe_is_of_the_served_version(client: ScorerClient) -> None:
             "block 1: the candidate codes have 20 bytes, no multiple of the model's 8",
         ),
         ([PairBlock(query_code=b"12345678", candidate_codes=b"x" * 8 * 401)], "", "at most 400 pairs, not 401"),
-        ([], "", "at least 1 block of a query with its candidates, not 0"),
-        ([], "v3", "no model version 'v3' in .*; kept are: v1, v2"),
+        ([], "", "at least one block of a query with its candidates"),
+        ([], "v3", "no model version 'v3' in .*; the versions are: v1, v2"),
         ([], "../v1", "cannot name a model version"),
     ],
 )
@@ -254,7 +254,7 @@ def test_all_messages_of_a_call_go_to_the_version_of_the_first(
 
 def test_a_block_beyond_any_message_is_named(address: str) -> None:
     small = ScorerClient(address, 5.0, 4096)
-    with pytest.raises(BadInputError, match="block 1 has 4032 bytes, a message takes 3072"):
+    with pytest.raises(BadInputError, match="block 1 has 4032 bytes, a message holds 3072"):
         small.score([PairBlock(), PairBlock(query_code=b"12345678", candidate_codes=b"x" * 4000)])
     small.close()
 
