@@ -77,8 +77,8 @@ COMPACT = NetworkSettings(hidden=(128, 32))
 """135,000 parameters with 256 values of each embedding; half of them are zero."""
 
 LARGE = NetworkSettings(hidden=(4608, 64), xor=True, branches=False, seeds=16, learning_rate=2e-4)
-"""9.7 million parameters with 1,024 bits and 256 values of each embedding. Nearly all are in the first layer, whose sums
-are in float32; sums in float64, as in later layers, cost twice as much."""
+"""9.7 million parameters with 1,024 bits and 256 values of each embedding. Nearly all are in the first layer, with sums
+in float32; sums in float64, as in later layers, cost twice as much."""
 
 
 @dataclass(frozen=True, slots=True)
