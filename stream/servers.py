@@ -68,6 +68,7 @@ def serve_scorer(settings: Settings, signal_name: str | None = None) -> None:
         ScorerServerSettings(
             listen=listen(signal.scorer),
             model=settings.path(signal.model),
+            model_class=signal.model_class,
             codes=code_identity(settings, signal),
         )
     )
