@@ -11,7 +11,6 @@ chain deadlock in thread mode.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from pyflink.common.typeinfo import TypeInformation
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
@@ -26,9 +25,8 @@ from operators.micro_batch import MicroBatchFunction
 from operators.outputs import DEAD_LETTERS
 from operators.pairing import JoinPolicy, Side
 from operators.rows import (
-    HALF_TYPE,
+    BYTES_TYPE,
     IMAGE_KEY_TYPE,
-    IN_FLIGHT_TYPE,
     JOINED_ROW_TYPE,
     KEYED_HALF_TYPE,
     KEYED_IN_FLIGHT_TYPE,
@@ -45,7 +43,15 @@ from stream.sinks import kafka_sink
 from stream.tables import embedding_stream, joined_stream
 from stream.wiring import keyed_by_first, side_output
 
-__all__ = ["build_job"]
+__all__ = ["STATE_FORMAT", "build_job"]
+
+STATE_FORMAT = 2
+"""The format of everything that the job keeps in Flink's state; a part of the uid of each operator and source.
+
+Raise it when the layout of a kept value changes. A job of another format then takes up nothing of an older snapshot:
+the sequence starts where the stores are, and the embedding topics are read again from one join timeout before their
+committed offsets. So no waiting half is lost, and the sequence ignores the images that are joined once more.
+"""
 
 
 def build_job(env: StreamExecutionEnvironment, settings: Settings, plan: JobPlan) -> None:
@@ -64,15 +70,15 @@ class _Pipeline:
         self.plan = plan
         _, self.signal = settings.signal(plan.signal)
 
-    def write(self, stream: DataStream, topic: str, name: str, parallelism: int) -> None:
+    def write(self, stream: DataStream, topic: str, uid: str, parallelism: int) -> None:
         """Sends rows of (key, value) to a topic."""
         kafka = self.settings.kafka
         sink = stream.sink_to(kafka_sink(kafka.bootstrap, topic, kafka.max_message_bytes))
-        sink.name(f"to {topic}").uid(name).set_parallelism(parallelism)
+        sink.name(f"to {topic}").uid(uid).set_parallelism(parallelism)
 
 
 class _Joining(_Pipeline):
-    """Embedding topics to `joined`. Its names stay the same for ever: snapshots are found by them."""
+    """Embedding topics to `joined`. Its uids change with `STATE_FORMAT` only: Flink finds state by them."""
 
     def build(self) -> None:
         signal, settings = self.signal, self.settings
@@ -85,25 +91,25 @@ class _Joining(_Pipeline):
             _ms(settings.join.alert_after_s),
         )
         joined = (
-            keyed_by_first(search, IMAGE_KEY_TYPE, HALF_TYPE)
-            .connect(keyed_by_first(score, IMAGE_KEY_TYPE, HALF_TYPE))
+            keyed_by_first(search, IMAGE_KEY_TYPE, BYTES_TYPE)
+            .connect(keyed_by_first(score, IMAGE_KEY_TYPE, BYTES_TYPE))
             .process(function, RECORD_TYPE)
             .start_new_chain()
             .name("join")
-            .uid("join")
+            .uid(_uid("join"))
         )
         parallelism = settings.flink.parallelism
-        self.write(joined, signal.topic("joined"), "joined-sink", parallelism)
+        self.write(joined, signal.topic("joined"), _uid("joined-sink"), parallelism)
         dead_letters = side_output(search, DEAD_LETTERS).union(
             side_output(score, DEAD_LETTERS), side_output(joined, DEAD_LETTERS)
         )
-        self.write(dead_letters, signal.topic("dead_letter"), "join-dead-letter-sink", parallelism)
+        self.write(dead_letters, signal.topic("dead_letter"), _uid("join-dead-letter-sink"), parallelism)
 
     def _halves(self, side: Side, topic: str, embedding: Embedding) -> DataStream:
         join = self.settings.join
         stream = embedding_stream(
             self.tables,
-            uid=f"{side}-source",
+            uid=_uid(f"{side}-source"),
             topic=topic,
             bootstrap=self.settings.kafka.bootstrap,
             group=consumer_group(self.plan.signal),
@@ -115,12 +121,12 @@ class _Joining(_Pipeline):
             stream.process(DecodeFunction(side, _spec(embedding)), KEYED_HALF_TYPE)
             .start_new_chain()
             .name(f"decode {side}")
-            .uid(f"decode-{side}")
+            .uid(_uid(f"decode-{side}"))
         )
 
 
 class _Sequence(_Pipeline):
-    """`joined` to storage, one after the other. Its names carry the start: nothing of an earlier run is taken up."""
+    """`joined` to storage, in one order. Its uids carry the first offset too, so no state of an earlier job is used."""
 
     def build(self) -> None:
         signal, plan, batching = self.signal, self.plan, self.settings.batching
@@ -137,12 +143,12 @@ class _Sequence(_Pipeline):
             group=f"{consumer_group(plan.signal)}-sequence",
             start=plan.joined_start,
         )
-        found = self._step("search", source, JOINED_ROW_TYPE, SearchFunction(policy, search, plan.log_id))
-        # What search hands on are batches: nothing is gained by waiting again.
+        found = self._step("search", source, JOINED_ROW_TYPE, SearchFunction(policy, search, plan.log_id, topic))
+        # Search emits batches already: waiting again would gain nothing.
         policy = replace(policy, max_delay_ms=0, busy_delay_ms=0)
-        scored = self._step("score", found, IN_FLIGHT_TYPE, ScoreFunction(policy, scorer, search, topic))
+        scored = self._step("score", found, BYTES_TYPE, ScoreFunction(policy, scorer, search, topic))
         assigned = self._step(
-            "assign", scored, IN_FLIGHT_TYPE, AssignFunction(policy, search, scorer, storage, plan.log_id, topic)
+            "assign", scored, BYTES_TYPE, AssignFunction(policy, search, scorer, storage, plan.log_id, topic)
         )
         dead_letters = side_output(found, DEAD_LETTERS).union(
             side_output(scored, DEAD_LETTERS), side_output(assigned, DEAD_LETTERS)
@@ -150,14 +156,18 @@ class _Sequence(_Pipeline):
         self.write(dead_letters, signal.topic("dead_letter"), self._uid("dead-letter-sink"), 1)
 
     def _step(
-        self, name: str, stream: DataStream, value_type: TypeInformation, function: MicroBatchFunction[Any]
+        self, name: str, stream: DataStream, value_type: TypeInformation, function: MicroBatchFunction
     ) -> DataStream:
         keyed = keyed_by_first(stream, SEQUENCE_KEY_TYPE, value_type)
         done = keyed.process(function, KEYED_IN_FLIGHT_TYPE).start_new_chain().name(name).uid(self._uid(name))
         return done.set_parallelism(1).set_max_parallelism(1)
 
     def _uid(self, name: str) -> str:
-        return f"sequence-{self.plan.joined_start}-{name}"
+        return _uid(f"sequence-{self.plan.joined_start}-{name}")
+
+
+def _uid(name: str) -> str:
+    return f"{name}-v{STATE_FORMAT}"
 
 
 def _spec(embedding: Embedding) -> EmbeddingSpec:

@@ -34,7 +34,7 @@ def submit(settings: Settings, plan: JobPlan) -> str:
     }
     if plan.snapshot is not None:
         options["execution.state-recovery.path"] = plan.snapshot.as_uri()
-        # The sequence of the earlier job is dropped on purpose: index and storage know where it stands.
+        # The earlier job's sequence is dropped on purpose (index and storage keep its position), and so is old state.
         options["execution.state-recovery.ignore-unclaimed-state"] = "true"
     env = remote_environment(options)
     build_job(env, settings, plan)

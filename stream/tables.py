@@ -8,7 +8,7 @@ from pyflink.common.typeinfo import TypeInformation, Types
 from pyflink.datastream import DataStream
 from pyflink.table import StreamTableEnvironment
 
-from operators.rows import JOINED_ROW_TYPE, SEQUENCE_KEY, SEQUENCE_KEY_TYPE
+from operators.rows import EMBEDDING_ROW_TYPE, JOINED_ROW_TYPE, SEQUENCE_KEY, SEQUENCE_KEY_TYPE
 
 __all__ = ["embedding_stream", "joined_stream"]
 
@@ -52,14 +52,14 @@ def embedding_stream(
         ) WITH ({_options(topic, bootstrap, group, starts)}, 'scan.watermark.idle-timeout' = '{int(idle_s * 1000)} ms')
         """,
         f"SELECT payload, topic, `partition`, `offset`, arrived FROM `{uid}`",
-        Types.ROW([*JOINED_ROW_TYPE.get_field_types(), Types.INSTANT()]),
+        EMBEDDING_ROW_TYPE,
     )
 
 
 def joined_stream(
     tables: StreamTableEnvironment, *, uid: str, topic: str, bootstrap: str, group: str, start: int
 ) -> DataStream:
-    """Rows (0, (payload, topic, partition, offset)) of `joined` from one offset on: one key for all, so one order.
+    """Rows (0, (payload, offset)) of `joined` from one offset on: one key for all, so one order.
 
     Args:
         tables: The table environment.
@@ -75,12 +75,10 @@ def joined_stream(
         f"""
         CREATE TEMPORARY TABLE `{uid}` (
           payload BYTES,
-          topic STRING METADATA VIRTUAL,
-          `partition` INT METADATA VIRTUAL,
           `offset` BIGINT METADATA VIRTUAL
         ) WITH ({_options(topic, bootstrap, group, {0: start})})
         """,
-        f"SELECT {SEQUENCE_KEY} AS sequence, ROW(payload, topic, `partition`, `offset`) AS record FROM `{uid}`",
+        f"SELECT {SEQUENCE_KEY} AS sequence, ROW(payload, `offset`) AS record FROM `{uid}`",
         Types.ROW([SEQUENCE_KEY_TYPE, JOINED_ROW_TYPE]),
     )
 

@@ -49,7 +49,7 @@ def test_the_stated_dangers_have_an_alert(rules: list[dict[str, Any]]) -> None:
 def test_alerts_rest_on_metrics_that_exist(rules: list[dict[str, Any]], root: Path) -> None:
     operators = (root / "operators" / "metrics.py").read_text(encoding="utf-8")
     names = ("search/serving/metrics.py", "search/serving/index_collector.py", "scoring/serving/metrics.py")
-    others = [root / "stream" / "job_control.py", *(root / name for name in names)]
+    others = [root / "stream" / "job_watch.py", *(root / name for name in names)]
     texts = "".join(path.read_text(encoding="utf-8") for path in others)
     metrics = {name for rule in rules for name in re.findall(r"\b(?:flink|neardup)_[a-z_]+", rule["expr"])}
     assert metrics

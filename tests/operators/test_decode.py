@@ -9,9 +9,9 @@ from pyflink.common import Row
 
 from core.dead_letters import Provenance, Reason, parse_dead_letter
 from core.notifications import MAX_PAYLOAD_BYTES
-from operators.decode import DecodeFunction
+from operators.decode import NO_TIMESTAMP_MS, DecodeFunction
 from operators.pairing import ArrivedHalf, Side
-from operators.rows import NO_TIMESTAMP
+from operators.pairing_codec import encode_half
 from tests.support.events import SEARCH_SPEC, BadPayload, bad_payloads, notification
 from tests.support.fake_flink import Harness
 
@@ -32,7 +32,7 @@ def test_a_good_notification_is_keyed_by_its_image() -> None:
     decode.send(table_row(payload), timestamp=5_000)
     source = Provenance("embeddings.search", 1, 7, 5_000)
     assert [tuple(row) for row in decode.main] == [
-        ("cat/1 é", ArrivedHalf(Side.SEARCH, 2**64 - 1, source, payload)),
+        ("cat/1 é", encode_half(ArrivedHalf(Side.SEARCH, 2**64 - 1, source, payload))),
     ]
     assert decode.context.metric("decoded_total") == 1
 
@@ -55,9 +55,10 @@ def test_at_least_twelve_kinds_of_bad_records_are_told_apart() -> None:
     assert len({bad.reason for bad in BAD}) >= 12
 
 
-def test_a_tombstone_without_a_timestamp_is_a_bad_record() -> None:
+@pytest.mark.parametrize("none", [None, NO_TIMESTAMP_MS])
+def test_a_tombstone_without_a_timestamp_is_a_bad_record(none: int | None) -> None:
     decode = harness()
-    decode.send(table_row(None), timestamp=NO_TIMESTAMP)
+    decode.send(table_row(None), timestamp=none)
     (row,) = decode.side["dead-letters"]
     dead_letter = parse_dead_letter(row[1])
     assert dead_letter.reason is Reason.EMPTY_PAYLOAD

@@ -12,6 +12,7 @@ from core.notifications import decode_joined
 from core.protos.joined_pb2 import JoinedImage
 from operators.join import JoinFunction
 from operators.pairing import ArrivedHalf, JoinPolicy, Side
+from operators.pairing_codec import encode_half
 from tests.support.events import SCORE_SPEC, SEARCH_SPEC, arrived, notification
 from tests.support.fake_flink import Harness
 
@@ -28,7 +29,12 @@ def half(side: Side, at_ms: int, image_id: str = "cat", version: int = 1) -> Arr
 
 
 def send(join: Harness, side: Side, at_ms: int, image_id: str = "cat", version: int = 1) -> None:
-    join.send(half(side, at_ms, image_id, version), key=image_id, timestamp=at_ms, side=1 if side is Side.SEARCH else 2)
+    join.send(
+        encode_half(half(side, at_ms, image_id, version)),
+        key=image_id,
+        timestamp=at_ms,
+        side=1 if side is Side.SEARCH else 2,
+    )
 
 
 @pytest.mark.parametrize("order", [(Side.SEARCH, Side.SCORE), (Side.SCORE, Side.SEARCH)])
@@ -56,7 +62,7 @@ def test_images_and_versions_are_kept_apart() -> None:
     assert len(join.main) == 1
 
 
-def test_a_redelivered_half_is_swallowed_before_and_after_the_pair() -> None:
+def test_a_redelivered_half_is_ignored_before_and_after_the_pair() -> None:
     join = Harness(function())
     send(join, Side.SEARCH, 0)
     send(join, Side.SEARCH, 5)
@@ -150,9 +156,10 @@ def test_a_restart_keeps_halves_and_timers() -> None:
     assert join.timers("event") == []
 
 
-def test_halves_let_through_under_other_settings_go_to_the_dead_letters() -> None:
+def test_halves_accepted_under_other_settings_go_to_the_dead_letters() -> None:
     join = Harness(function())
-    join.send(arrived(Side.SEARCH, 1, 0, notification(SEARCH_SPEC, "cat", model_version="0")), key="cat", side=1)
+    old = arrived(Side.SEARCH, 1, 0, notification(SEARCH_SPEC, "cat", model_version="0"))
+    join.send(encode_half(old), key="cat", side=1)
     send(join, Side.SCORE, 0)
     assert join.main == []
     dead_letters = [parse_dead_letter(row[1]) for row in join.side["dead-letters"]]

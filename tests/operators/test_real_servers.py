@@ -58,7 +58,7 @@ class Town:
         search, storage = self.address(0), self.address(2)
         unused = ServerAddress("127.0.0.1:1", 1.0, 1)
         self.steps = [
-            Harness(SearchFunction(POLICY, search, "log-1", self.clock.sleep_s), self.clock),
+            Harness(SearchFunction(POLICY, search, "log-1", "joined", self.clock.sleep_s), self.clock),
             Harness(ScoreFunction(POLICY, unused, search, "joined", self.clock.sleep_s), self.clock),
             Harness(AssignFunction(POLICY, search, unused, storage, "log-1", "joined", self.clock.sleep_s), self.clock),
         ]
@@ -84,7 +84,7 @@ class Town:
         self.running.close()
 
     def send(self, offset: int, payload: bytes) -> None:
-        self.steps[0].send(Row(payload, "joined", 0, offset))
+        self.steps[0].send(Row(payload, offset))
         self._pass_on()
 
     def run_until(self, done: Callable[[], bool]) -> None:
@@ -156,7 +156,7 @@ def test_servers_that_go_and_come_back_lose_no_image(town: Town) -> None:
     assert town.dead_letters() == []
 
 
-def test_a_repeated_record_and_an_older_version_are_swallowed(town: Town) -> None:
+def test_a_repeated_record_and_an_older_version_are_ignored(town: Town) -> None:
     records = [record("a", 1, version=2), record("a", 1, version=2), record("a", 1, version=1), record("b", 1)]
     for offset, payload in enumerate(records):
         town.send(offset, payload)
@@ -183,7 +183,7 @@ def test_an_image_inserted_before_the_trouble_began_is_hidden(town: Town) -> Non
     town.send(0, record("a", 1))
     town.run_until(lambda: town.position() == 0)
     function = town.steps[0].function
-    (item,) = function.items(Row(record("a", 1), "joined", 0, 0))
+    (item,) = function.items(Row(record("a", 1), 0))
     done = function._step.isolate(item, BadRecord(Reason.FAULTED, "broken"))
     assert handed_on(done.outputs)[0].answer.place == -1
     town.send(1, record("b", 1))
