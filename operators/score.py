@@ -33,7 +33,7 @@ class ScoreStep(Step):
             scorer: Of the scorer.
             search: Of the search server, which hides what cannot be scored.
             joined_topic: For dead letters.
-            unscored: Told the reason of each record that goes on without scores.
+            unscored: Told the reason of each record that is passed on without scores.
         """
         super().__init__([scorer, search], blamed=[scorer])
         self._scorer = scorer
@@ -57,7 +57,7 @@ class ScoreStep(Step):
         return StepResult(len(items), batches(scored))
 
     def isolate(self, item: bytes, bad: BadRecord) -> StepResult:
-        """Hides the image from later ones; it goes on without scores."""
+        """Hides the image from later searches and passes it on without scores."""
         one = InFlight.FromString(item)
         hide(self._search, one.answer.place)
         dead_letter = mark_unscored(one, bad, self._joined_topic)

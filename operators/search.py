@@ -40,7 +40,7 @@ class SearchStep(Step):
             search: Of the search server.
             log_id: Topic id of `joined`.
             joined_topic: Its name, for dead letters.
-            unscored: Told the reason of each record that goes on without a search.
+            unscored: Told the reason of each record that is passed on without a search.
         """
         super().__init__([search])
         self._search = search

@@ -75,7 +75,7 @@ class Step(ABC):
 
     @abstractmethod
     def isolate(self, item: bytes, bad: BadRecord) -> StepResult:
-        """Handles the one item that cannot be handled the usual way, so that the sequence goes on behind it."""
+        """Handles the one item that cannot be handled the usual way, so that the records behind it can follow."""
 
     def offset(self, item: bytes) -> int:
         """The item's offset in `joined`: servers name it when they refuse it."""

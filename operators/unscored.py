@@ -1,4 +1,4 @@
-"""A record that search or scorer cannot take: it goes on unscored, hidden from later images, with a dead letter."""
+"""A record that search or scorer cannot take is passed on unscored, hidden from later searches, with a dead letter."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ from stream.job_plan import JobPlan
 from stream.names import consumer_group
 from stream.settings import BatchingSettings, Embedding, ServerSettings, Settings
 from stream.sinks import kafka_sink
-from stream.tables import embedding_stream, joined_stream
+from stream.tables import WatermarkPolicy, embedding_stream, joined_stream
 from stream.wiring import keyed_by_first, side_output
 
 __all__ = ["STATE_FORMAT", "build_job"]
@@ -114,8 +114,7 @@ class _Joining(_Pipeline):
             bootstrap=self.settings.kafka.bootstrap,
             group=consumer_group(self.plan.signal),
             starts=self.plan.embedding_starts[side],
-            out_of_orderness_s=join.out_of_orderness_s,
-            idle_s=join.idle_partition_s,
+            watermarks=WatermarkPolicy(join.out_of_orderness_s, join.idle_partition_s),
         )
         return (
             stream.process(DecodeFunction(side, _spec(embedding)), KEYED_HALF_TYPE)

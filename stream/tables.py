@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pyflink.common.typeinfo import TypeInformation, Types
 from pyflink.datastream import DataStream
@@ -10,7 +11,20 @@ from pyflink.table import StreamTableEnvironment
 
 from operators.rows import EMBEDDING_ROW_TYPE, JOINED_ROW_TYPE, SEQUENCE_KEY, SEQUENCE_KEY_TYPE
 
-__all__ = ["embedding_stream", "joined_stream"]
+__all__ = ["WatermarkPolicy", "embedding_stream", "joined_stream"]
+
+
+@dataclass(frozen=True, slots=True)
+class WatermarkPolicy:
+    """How event time follows the records of a partition.
+
+    Attributes:
+        out_of_orderness_s: How far a watermark stays behind the newest record.
+        idle_s: A partition without records for so long is left out of the watermark.
+    """
+
+    out_of_orderness_s: float
+    idle_s: float
 
 
 def embedding_stream(
@@ -21,8 +35,7 @@ def embedding_stream(
     bootstrap: str,
     group: str,
     starts: Mapping[int, int],
-    out_of_orderness_s: float,
-    idle_s: float,
+    watermarks: WatermarkPolicy,
 ) -> DataStream:
     """Rows (payload, topic, partition, offset, arrived) of an embedding topic, with event times and watermarks.
 
@@ -35,9 +48,9 @@ def embedding_stream(
         bootstrap: The broker.
         group: Offsets are committed under this name with each checkpoint.
         starts: First offset of each partition, for a job without a snapshot.
-        out_of_orderness_s: How far a watermark stays behind the newest record.
-        idle_s: A partition without records for so long is left out of the watermark.
+        watermarks: How event time follows the records.
     """
+    idle_ms = int(watermarks.idle_s * 1000)
     return _stream(
         tables,
         uid,
@@ -48,8 +61,8 @@ def embedding_stream(
           `partition` INT METADATA VIRTUAL,
           `offset` BIGINT METADATA VIRTUAL,
           arrived TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL,
-          WATERMARK FOR arrived AS arrived - INTERVAL '{out_of_orderness_s:.3f}' SECOND
-        ) WITH ({_options(topic, bootstrap, group, starts)}, 'scan.watermark.idle-timeout' = '{int(idle_s * 1000)} ms')
+          WATERMARK FOR arrived AS arrived - INTERVAL '{watermarks.out_of_orderness_s:.3f}' SECOND
+        ) WITH ({_options(topic, bootstrap, group, starts)}, 'scan.watermark.idle-timeout' = '{idle_ms} ms')
         """,
         f"SELECT payload, topic, `partition`, `offset`, arrived FROM `{uid}`",
         EMBEDDING_ROW_TYPE,
