@@ -10,6 +10,7 @@ from pyflink.datastream import ProcessFunction, RuntimeContext
 
 from core.dead_letters import Provenance
 from core.notifications import BadRecord, EmbeddingSpec, decode
+from core.tracing import traceparent
 from operators.metrics import DecodeMetrics
 from operators.outputs import to_dead_letters
 from operators.pairing import ArrivedHalf, Side
@@ -42,12 +43,13 @@ class DecodeFunction(ProcessFunction):  # type: ignore[misc]
         """Decodes one record; a tombstone counts as a record without bytes."""
         payload = bytes(value[0] or b"")
         source = Provenance(value[1], value[2], value[3], _timestamp_ms(ctx))
+        trace = traceparent(value[4])
         half = decode(payload, self._spec)
         if isinstance(half, BadRecord):
             self._metrics.bad(half.reason)
-            return [to_dead_letters("", half, source, payload)]
+            return [to_dead_letters("", half, source, payload, trace)]
         self._metrics.decoded()
-        return [Row(half.image_id, encode_half(ArrivedHalf(self._side, half.version, source, payload)))]
+        return [Row(half.image_id, encode_half(ArrivedHalf(self._side, half.version, source, payload, trace)))]
 
 
 def _timestamp_ms(ctx: ProcessFunction.Context) -> int:

@@ -46,6 +46,7 @@ class InFlight(google.protobuf.message.Message):
     INDEX_VERSION_FIELD_NUMBER: builtins.int
     SCORES_FIELD_NUMBER: builtins.int
     UNSCORED_FIELD_NUMBER: builtins.int
+    TRACEPARENT_FIELD_NUMBER: builtins.int
     offset: builtins.int
     checksum: builtins.int
     record: builtins.bytes
@@ -53,6 +54,8 @@ class InFlight(google.protobuf.message.Message):
     index_version: builtins.str
     unscored: builtins.str
     """why search or scorer could not take it; empty if they could"""
+    traceparent: builtins.bytes
+    """the W3C trace context; empty if there is none"""
     @property
     def answer(self) -> search.serving.search_pb2.Answer:
         """set by search"""
@@ -71,9 +74,10 @@ class InFlight(google.protobuf.message.Message):
         index_version: builtins.str = ...,
         scores: global___Scores | None = ...,
         unscored: builtins.str = ...,
+        traceparent: builtins.bytes = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["answer", b"answer", "scores", b"scores"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["answer", b"answer", "checksum", b"checksum", "index_version", b"index_version", "offset", b"offset", "record", b"record", "scores", b"scores", "unscored", b"unscored"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["answer", b"answer", "checksum", b"checksum", "index_version", b"index_version", "offset", b"offset", "record", b"record", "scores", b"scores", "traceparent", b"traceparent", "unscored", b"unscored"]) -> None: ...
 
 global___InFlight = InFlight
 

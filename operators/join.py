@@ -93,7 +93,7 @@ class JoinFunction(KeyedCoProcessFunction):  # type: ignore[misc]
         search_half, score_half = (half for half in halves if isinstance(half, Half))
         wait_ms = abs(pair.search.source.timestamp_ms - pair.score.source.timestamp_ms)
         self._metrics.joined(wait_ms / 1000)
-        return [record(image_id.encode(), joined_record(search_half, score_half, pair.arrived_at_ms))]
+        return [record(image_id.encode(), joined_record(search_half, score_half, pair.arrived_at_ms), pair.traceparent)]
 
     def _decoded(self, half: ArrivedHalf) -> Half | BadRecord:
         return decode(half.payload, self._specs[half.side])
@@ -101,7 +101,9 @@ class JoinFunction(KeyedCoProcessFunction):  # type: ignore[misc]
     def _dead_letters(self, image_id: str, unpaired: Sequence[Unpaired]) -> Sequence[Any]:
         for each in unpaired:
             self._metrics.unpaired(each.bad.reason)
-        return [(DEAD_LETTERS, record(image_id.encode(), each.dead_letter())) for each in unpaired]
+        return [
+            (DEAD_LETTERS, record(image_id.encode(), each.dead_letter(), each.half.traceparent)) for each in unpaired
+        ]
 
     def _load(self) -> PairingState:
         data = self._state.value()

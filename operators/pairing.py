@@ -63,12 +63,13 @@ _MISSING = {Side.SEARCH: Reason.MISSING_SEARCH_HALF, Side.SCORE: Reason.MISSING_
 
 @dataclass(frozen=True, slots=True)
 class ArrivedHalf:
-    """One valid half: the notification's bytes and where it lay in Kafka, with its event time."""
+    """One valid half: the notification's bytes, where it lay in Kafka and when, and its trace context."""
 
     side: Side
     version: int
     source: Provenance
     payload: bytes
+    traceparent: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,11 @@ class Pair:
     def arrived_at_ms(self) -> int:
         """Kafka's timestamp of the later half."""
         return max(self.search.source.timestamp_ms, self.score.source.timestamp_ms)
+
+    @property
+    def traceparent(self) -> bytes:
+        """The trace context of the search half, else of the score half."""
+        return self.search.traceparent or self.score.traceparent
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 All numbers are big-endian. A half:
 
     u8 side (0 search, 1 score), u64 version, i64 timestamp_ms, i32 partition, i64 offset,
-    u16 length of the topic, topic, payload up to the end
+    u16 length of the topic, u8 length of the traceparent, topic, traceparent, payload up to the end
 
 The state:
 
@@ -25,7 +25,7 @@ __all__ = ["FORMAT", "decode_half", "decode_state", "encode_half", "encode_state
 FORMAT = 2
 """The version of both layouts. Raise it with every change, and `stream.job.STATE_FORMAT` with it."""
 
-_HALF = struct.Struct(">BQqiqH")
+_HALF = struct.Struct(">BQqiqHB")
 _HEADER = struct.Struct(">BHH")
 _PAIRED = struct.Struct(">Qq")
 _WAITING = struct.Struct(">qI")
@@ -36,8 +36,8 @@ def encode_half(half: ArrivedHalf) -> bytes:
     """The bytes of a half."""
     source = half.source
     topic = source.topic.encode("utf-8")
-    fields = (half.version, source.timestamp_ms, source.partition, source.offset, len(topic))
-    return _HALF.pack(_SIDES.index(half.side), *fields) + topic + half.payload
+    fields = (half.version, source.timestamp_ms, source.partition, source.offset, len(topic), len(half.traceparent))
+    return _HALF.pack(_SIDES.index(half.side), *fields) + topic + half.traceparent + half.payload
 
 
 def decode_half(data: bytes) -> ArrivedHalf:
@@ -47,12 +47,13 @@ def decode_half(data: bytes) -> ArrivedHalf:
         BadInputError: The bytes are damaged.
     """
     try:
-        side, version, timestamp_ms, partition, offset, topic_bytes = _HALF.unpack_from(data)
-        end = _HALF.size + topic_bytes
+        side, version, timestamp_ms, partition, offset, topic_bytes, trace_bytes = _HALF.unpack_from(data)
+        middle = _HALF.size + topic_bytes
+        end = middle + trace_bytes
         if end > len(data):
             raise BadInputError(f"a half is damaged: {len(data)} bytes, at least {end} expected")
-        source = Provenance(data[_HALF.size : end].decode("utf-8"), partition, offset, timestamp_ms)
-        return ArrivedHalf(_SIDES[side], version, source, data[end:])
+        source = Provenance(data[_HALF.size : middle].decode("utf-8"), partition, offset, timestamp_ms)
+        return ArrivedHalf(_SIDES[side], version, source, data[end:], data[middle:end])
     except (struct.error, UnicodeDecodeError, IndexError) as error:
         raise BadInputError(f"a half is damaged ({len(data)} bytes): {error}") from error
 

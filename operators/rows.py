@@ -1,11 +1,11 @@
 """What travels between the operators, and its Flink types.
 
-    embedding tables --Row(payload, topic, partition, offset, arrived)--> decode
+    embedding tables --Row(payload, topic, partition, offset, traceparent, arrived)--> decode
     decode --Row(image id, half bytes)--> keyed by image id, join gets the half alone
-    join --Row(image id bytes, joined record)--> topic `joined`
-    joined table --Row(0, Row(payload, offset))--> keyed by 0, search gets the inner row
+    join --Row(image id bytes, joined record, traceparent)--> topic `joined`
+    joined table --Row(0, Row(payload, offset, traceparent))--> keyed by 0, search gets the inner row
     search, score --Row(0, InFlightBatch bytes)--> keyed by 0, score and assign get the bytes
-    all of them, aside --Row(key bytes, dead letter)--> topic `dead-letter`
+    all of them, aside --Row(key bytes, dead letter, traceparent)--> topic `dead-letter`
 
 The sequence has one key, so one order. Rows carry their key beside the value, so that no further operator has to
 compute it.
@@ -38,8 +38,9 @@ __all__ = [
 BYTES_TYPE = Types.PRIMITIVE_ARRAY(Types.BYTE())
 """`bytes`, as they are: a half between decode and join, an `InFlightBatch` between the steps of the sequence."""
 
-EMBEDDING_ROW_TYPE = Types.ROW([BYTES_TYPE, Types.STRING(), Types.INT(), Types.LONG(), Types.INSTANT()])
-"""A record of an embedding topic: payload (none for a tombstone), topic, partition, offset, Kafka's timestamp."""
+EMBEDDING_ROW_TYPE = Types.ROW([BYTES_TYPE, Types.STRING(), Types.INT(), Types.LONG(), BYTES_TYPE, Types.INSTANT()])
+"""A record of an embedding topic: payload (none for a tombstone), topic, partition, offset, the header `traceparent`
+(none if there is none), Kafka's timestamp."""
 
 IMAGE_KEY_TYPE = Types.STRING()
 """The image id, as the join is keyed."""
@@ -47,11 +48,11 @@ IMAGE_KEY_TYPE = Types.STRING()
 KEYED_HALF_TYPE = Types.ROW([IMAGE_KEY_TYPE, BYTES_TYPE])
 """What decode emits: the image id and the bytes of `operators.pairing_codec.encode_half`."""
 
-RECORD_TYPE = Types.ROW([BYTES_TYPE, BYTES_TYPE])
-"""Key and value of a record for a Kafka sink: of `joined`, and of every dead letter."""
+RECORD_TYPE = Types.ROW([BYTES_TYPE, BYTES_TYPE, BYTES_TYPE])
+"""Key, value and header `traceparent` (none if there is none) of a record of `joined`, or of a dead letter."""
 
-JOINED_ROW_TYPE = Types.ROW([BYTES_TYPE, Types.LONG()])
-"""A record of `joined`: payload (none for a tombstone), offset."""
+JOINED_ROW_TYPE = Types.ROW([BYTES_TYPE, Types.LONG(), BYTES_TYPE])
+"""A record of `joined`: payload (none for a tombstone), offset, the header `traceparent` (none if there is none)."""
 
 SEQUENCE_KEY = 0
 """The one key of search, score and assign."""
@@ -66,9 +67,9 @@ MAX_BATCH_BYTES = 4_194_304
 """Of one row between the steps of the sequence. A few rows are in memory at once."""
 
 
-def record(key: bytes, value: bytes) -> Row:
-    """A row for a Kafka sink."""
-    return Row(key, value)
+def record(key: bytes, value: bytes, traceparent: bytes = b"") -> Row:
+    """A row for a Kafka sink; it gets no header `traceparent` where that has no bytes."""
+    return Row(key, value, traceparent or None)
 
 
 def batches(in_flight: Iterable[bytes], max_bytes: int = MAX_BATCH_BYTES) -> list[Row]:

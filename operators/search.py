@@ -13,6 +13,7 @@ from pyflink.datastream import RuntimeContext
 from core.dead_letters import BadRecord, Reason
 from core.errors import FaultError
 from core.notifications import decode_joined
+from core.tracing import traceparent
 from operators.batcher import BatchPolicy
 from operators.clients import Search, open_search
 from operators.in_flight_pb2 import InFlight
@@ -92,7 +93,7 @@ class SearchStep(Step):
 
 
 class SearchFunction(MicroBatchFunction):
-    """Rows (payload, offset) of `joined` in, rows (0, `InFlightBatch`) out, dead letters aside."""
+    """Rows (payload, offset, traceparent) of `joined` in, rows (0, `InFlightBatch`) out, dead letters aside."""
 
     def __init__(
         self,
@@ -123,4 +124,5 @@ class SearchFunction(MicroBatchFunction):
     def items(self, value: Row) -> Sequence[bytes]:
         """The record of a row; a tombstone counts as a record without bytes."""
         payload = bytes(value[0] or b"")
-        return (InFlight(offset=value[1], checksum=crc32c(payload), record=payload).SerializeToString(),)
+        one = InFlight(offset=value[1], checksum=crc32c(payload), record=payload, traceparent=traceparent(value[2]))
+        return (one.SerializeToString(),)

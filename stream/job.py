@@ -39,7 +39,7 @@ from operators.step import ServerAddress
 from stream.job_plan import JobPlan
 from stream.names import consumer_group
 from stream.settings import BatchingSettings, Embedding, ServerSettings, Settings
-from stream.sinks import kafka_sink
+from stream.table_sink import KafkaTarget, sink_properties, write_records
 from stream.tables import WatermarkPolicy, embedding_stream, joined_stream
 from stream.wiring import keyed_by_first, side_output
 
@@ -71,10 +71,11 @@ class _Pipeline:
         _, self.signal = settings.signal(plan.signal)
 
     def write(self, stream: DataStream, topic: str, uid: str, parallelism: int) -> None:
-        """Sends rows of (key, value) to a topic."""
+        """Sends rows of (key, value, traceparent) to a topic."""
         kafka = self.settings.kafka
-        sink = stream.sink_to(kafka_sink(kafka.bootstrap, topic, kafka.max_message_bytes))
-        sink.name(f"to {topic}").uid(uid).set_parallelism(parallelism)
+        content_type = "application/x-protobuf" if topic == self.signal.topic("joined") else "application/json"
+        target = KafkaTarget(topic, content_type, sink_properties(kafka.bootstrap, kafka.max_message_bytes))
+        write_records(self.tables, stream, target, uid=uid, parallelism=parallelism)
 
 
 class _Joining(_Pipeline):

@@ -37,7 +37,7 @@ def embedding_stream(
     starts: Mapping[int, int],
     watermarks: WatermarkPolicy,
 ) -> DataStream:
-    """Rows (payload, topic, partition, offset, arrived) of an embedding topic, with event times and watermarks.
+    """Rows (payload, topic, partition, offset, traceparent, arrived) of an embedding topic, with watermarks.
 
     Event time is Kafka's timestamp and watermarks are kept per partition, so that a backlog ages nothing.
 
@@ -60,11 +60,12 @@ def embedding_stream(
           topic STRING METADATA VIRTUAL,
           `partition` INT METADATA VIRTUAL,
           `offset` BIGINT METADATA VIRTUAL,
+          headers MAP<STRING, BYTES> METADATA VIRTUAL,
           arrived TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL,
           WATERMARK FOR arrived AS arrived - INTERVAL '{watermarks.out_of_orderness_s:.3f}' SECOND
         ) WITH ({_options(topic, bootstrap, group, starts)}, 'scan.watermark.idle-timeout' = '{idle_ms} ms')
         """,
-        f"SELECT payload, topic, `partition`, `offset`, arrived FROM `{uid}`",
+        f"SELECT payload, topic, `partition`, `offset`, headers['traceparent'], arrived FROM `{uid}`",
         EMBEDDING_ROW_TYPE,
     )
 
@@ -72,7 +73,7 @@ def embedding_stream(
 def joined_stream(
     tables: StreamTableEnvironment, *, uid: str, topic: str, bootstrap: str, group: str, start: int
 ) -> DataStream:
-    """Rows (0, (payload, offset)) of `joined` from one offset on: one key for all, so one order.
+    """Rows (0, (payload, offset, traceparent)) of `joined` from one offset on: one key for all, so one order.
 
     Args:
         tables: The table environment.
@@ -88,10 +89,11 @@ def joined_stream(
         f"""
         CREATE TEMPORARY TABLE `{uid}` (
           payload BYTES,
-          `offset` BIGINT METADATA VIRTUAL
+          `offset` BIGINT METADATA VIRTUAL,
+          headers MAP<STRING, BYTES> METADATA VIRTUAL
         ) WITH ({_options(topic, bootstrap, group, {0: start})})
         """,
-        f"SELECT {SEQUENCE_KEY} AS sequence, ROW(payload, `offset`) AS record FROM `{uid}`",
+        f"SELECT {SEQUENCE_KEY} AS sequence, ROW(payload, `offset`, headers['traceparent']) AS record FROM `{uid}`",
         Types.ROW([SEQUENCE_KEY_TYPE, JOINED_ROW_TYPE]),
     )
 

@@ -178,7 +178,7 @@ def test_an_image_whose_pair_the_scorer_refuses_becomes_its_own_head(servers: Se
     assign.send(batch(one.SerializeToString()))
     assign.advance(1_000)
     assert head(servers, "b") == "b"
-    ((key, value),) = (tuple(row) for row in assign.side["dead-letters"])
+    ((key, value, _),) = (tuple(row) for row in assign.side["dead-letters"])
     assert key == b"b"
     assert parse_dead_letter(value).reason is Reason.REFUSED
     assert servers.search.hidden == [1]

@@ -14,7 +14,7 @@ from tests.support.events import arrived
 
 U64, I64, I32 = st.integers(0, 2**64 - 1), st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**31 - 1)
 SOURCES = st.builds(Provenance, st.text(max_size=20), I32, I64, I64)
-HALVES = st.builds(ArrivedHalf, st.sampled_from(Side), U64, SOURCES, st.binary())
+HALVES = st.builds(ArrivedHalf, st.sampled_from(Side), U64, SOURCES, st.binary(), st.binary(max_size=55))
 WAITING = st.builds(Waiting, HALVES, I64)
 STATES = st.builds(
     PairingState,
@@ -45,8 +45,8 @@ def test_layout_is_stable() -> None:
         "02" "0002" "0001"
         "0000000000000001" "0000000000000032"
         "0000000000000002" "000000000000003c"
-        "0000000000000046" "00000038"
-        "00" "0000000000000003" "0000000000000000" "00000000" "0000000000000000" "0011"
+        "0000000000000046" "00000039"
+        "00" "0000000000000003" "0000000000000000" "00000000" "0000000000000000" "0011" "00"
     ) + b"embeddings.searchsearch-3".hex()  # fmt: skip
 
 

@@ -84,7 +84,7 @@ class Town:
         self.running.close()
 
     def send(self, offset: int, payload: bytes) -> None:
-        self.steps[0].send(Row(payload, offset))
+        self.steps[0].send(Row(payload, offset, None))
         self._pass_on()
 
     def run_until(self, done: Callable[[], bool]) -> None:
@@ -183,7 +183,7 @@ def test_an_image_inserted_before_the_trouble_began_is_hidden(town: Town) -> Non
     town.send(0, record("a", 1))
     town.run_until(lambda: town.position() == 0)
     function = town.steps[0].function
-    (item,) = function.items(Row(record("a", 1), 0))
+    (item,) = function.items(Row(record("a", 1), 0, None))
     done = function._step.isolate(item, BadRecord(Reason.FAULTED, "broken"))
     assert handed_on(done.outputs)[0].answer.place == -1
     town.send(1, record("b", 1))

@@ -11,7 +11,8 @@ from operators.rows import batches, record, records
 
 
 def test_a_row_for_a_sink() -> None:
-    assert tuple(record(b"key", b"value")) == (b"key", b"value")
+    assert tuple(record(b"key", b"value")) == (b"key", b"value", None)
+    assert tuple(record(b"key", b"value", b"trace")) == (b"key", b"value", b"trace")
 
 
 @given(st.lists(st.binary(max_size=20)), st.integers(1, 60))

@@ -114,7 +114,7 @@ def test_an_image_that_the_scorer_refuses_is_hidden_and_goes_on_unscored(
     assert [one.unscored.partition(":")[0] for one in out(score)] == ["", "", "refused", ""]
     assert [one.HasField("scores") for one in out(score)] == [True, True, False, True]
     assert search.hidden == [2]
-    ((key, value),) = (tuple(row) for row in score.side["dead-letters"])
+    ((key, value, _),) = (tuple(row) for row in score.side["dead-letters"])
     dead_letter = parse_dead_letter(value)
     assert (key, dead_letter.reason, dead_letter.source.topic, dead_letter.source.offset) == (
         b"image-2",

@@ -22,6 +22,7 @@ from tests.support.fake_servers import FakeSearch
 from tests.support.in_flight import handed_on
 
 POLICY = BatchPolicy(max_items=4, max_faults=2)
+TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SERVER = ServerAddress("127.0.0.1:1", 1.0, 1_000_000)
 
 
@@ -38,7 +39,7 @@ def harness() -> Harness:
 
 def send(search: Harness, *payloads: bytes | None, first: int = 0) -> None:
     for offset, payload in enumerate(payloads, first):
-        search.send(Row(payload, offset))
+        search.send(Row(payload, offset, TRACE))
 
 
 def found(search: Harness) -> list[InFlight]:
@@ -66,6 +67,7 @@ def test_a_batch_is_one_call_and_comes_back_in_order(server: FakeSearch) -> None
     ]
     assert [one.answer.place for one in out] == [0, 1, 2, 3]
     assert {one.index_version for one in out} == {"terms-1"}
+    assert {one.traceparent for one in out} == {TRACE}
     assert dead_letters(search) == []
 
 
@@ -100,6 +102,7 @@ def test_a_refused_image_is_skipped_and_the_rest_goes_on(server: FakeSearch) -> 
     assert (skip.image_id, skip.image_version, skip.reason) == ("image-1", 1, "refused")
     ((key, dead_letter),) = dead_letters(search)
     assert key == b"image-1"
+    assert search.side["dead-letters"][0][2] == TRACE
     assert dead_letter.reason is Reason.REFUSED
     assert dead_letter.source == Provenance("joined", 0, 1, 1_700_000_000_500)
     assert dead_letter.payload == payloads[1]

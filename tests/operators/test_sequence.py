@@ -81,7 +81,7 @@ class Sequence:
         return [self.search, self.scorer, self.storage]
 
     def send(self, offset: int, payload: bytes) -> None:
-        self.steps[0].send(Row(payload, offset))
+        self.steps[0].send(Row(payload, offset, None))
         self._pass_on()
 
     def advance(self, ms: int) -> None:
