@@ -29,7 +29,7 @@ from stream.local.flink_home import flink_environment, prepare_flink
 from stream.names import consumer_group, job_name
 from stream.settings import Settings
 from stream.snapshots import SnapshotFolders
-from stream.start_plan import Log, starting_offset
+from stream.start_plan import Log, ReadPosition, rewind_times, starting_offset
 
 __all__ = ["GAP", "JobControl"]
 
@@ -142,7 +142,7 @@ class JobControl:
             start = starting_offset(
                 Log(topic, topic_id, ends.first, ends.end), positions, lambda offset: broker.checksum(topic, offset)
             )
-            starts = {side: self._embedding_start(broker, signal.topic(side)) for side in ("search", "score")}
+            starts = self._embedding_starts(broker)
         return JobPlan(self.name, topic_id, start, starts, self.snapshots.newest(), self.snapshots.checkpoints)
 
     def _store_positions(self) -> dict[str, LogPosition]:
@@ -165,19 +165,26 @@ class JobControl:
             "storage": LogPosition(storage.log_id, storage.offset, storage.checksum),
         }
 
-    def _embedding_start(self, broker: Broker, topic: str) -> dict[int, int]:
-        """Without a snapshot the halves that were waiting are lost with the join's state: read one timeout more."""
-        ends = broker.ends(topic)
-        committed = broker.committed(consumer_group(self.name), topic)
-        wait_ms = int(self._settings.join.timeout_s * 1000)
-        times = {}
-        for partition, offset in committed.items():
-            last = min(offset, ends[partition].end) - 1
-            stamp = broker.timestamp(topic, partition, last)
-            if stamp is not None:
-                times[partition] = stamp - wait_ms
-        rewound = broker.offsets_at(topic, times) if times else {}
-        return {partition: _within(rewound.get(partition, each.first), each) for partition, each in ends.items()}
+    def _embedding_starts(self, broker: Broker) -> dict[str, dict[int, int]]:
+        """First offsets of a job without a snapshot, whose join has lost the waiting halves: they are read again."""
+        topics = {side: self._signal.topic(side) for side in ("search", "score")}
+        ends = {side: broker.ends(topic) for side, topic in topics.items()}
+        positions = {}
+        for side, topic in topics.items():
+            for partition, offset in broker.committed(consumer_group(self.name), topic).items():
+                end = ends[side][partition].end
+                stamp = broker.timestamp(topic, partition, min(offset, end) - 1)
+                if stamp is not None:
+                    positions[side, partition] = ReadPosition(stamp, behind=offset < end)
+        join = self._settings.join
+        wait_ms = int(1000 * (join.timeout_s + join.out_of_orderness_s))
+        times = rewind_times(positions, wait_ms, int(1000 * join.idle_partition_s))
+        starts = {}
+        for side, topic in topics.items():
+            here = {partition: time for (of, partition), time in times.items() if of == side}
+            rewound = broker.offsets_at(topic, here) if here else {}
+            starts[side] = {part: _within(rewound.get(part, each.first), each) for part, each in ends[side].items()}
+        return starts
 
     def _submit(self, plan: JobPlan) -> None:
         log.info(

@@ -1,14 +1,18 @@
-"""Where in `joined` a new job begins, and when it must refuse to: the stores' positions against the log itself."""
+"""Where a new job begins to read, and when it must refuse to. Pure.
+
+In `joined` it begins where the stores are, once their positions fit the log. In the embedding topics it begins where
+the halves that waited for their partner were read, unless a snapshot has them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from core.errors import MismatchError
 from core.types import NO_OFFSET, LogPosition
 
-__all__ = ["Log", "starting_offset"]
+__all__ = ["Log", "ReadPosition", "rewind_times", "starting_offset"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +73,34 @@ def _check(name: str, position: LogPosition, log: Log, checksum_at: Callable[[in
             f"{name} saw a record with checksum {position.checksum:08x} at offset {position.offset} of {log.topic}, "
             f"the log has {found:08x} there: it is not the log that {name} followed"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPosition:
+    """How far a consumer group has read one partition."""
+
+    timestamp_ms: int
+    """Kafka's timestamp of the last record that was read."""
+    behind: bool
+    """Whether records come after it."""
+
+
+def rewind_times(
+    positions: Mapping[tuple[str, int], ReadPosition], wait_ms: int, idle_ms: int
+) -> dict[tuple[str, int], int]:
+    """The time from which each partition is read again, so that every half that may have waited comes back.
+
+    A half waits until the join's event time is `wait_ms` past it. Event time is that of the slowest partition, except
+    those that are read to their end and idle. So no partition is rewound less than the slowest.
+
+    Args:
+        positions: By topic and partition, of both topics.
+        wait_ms: The join's timeout, and how far its watermarks stay behind.
+        idle_ms: A partition without records for so long is left out of the event time.
+    """
+    newest_ms = max((each.timestamp_ms for each in positions.values()), default=0)
+    active = [
+        each.timestamp_ms for each in positions.values() if each.behind or each.timestamp_ms > newest_ms - idle_ms
+    ]
+    slowest_ms = min(active, default=0)
+    return {at: max(0, min(each.timestamp_ms, slowest_ms) - wait_ms) for at, each in positions.items()}

@@ -174,7 +174,7 @@ def test_an_image_that_the_index_refuses_is_its_own_head(town: Town) -> None:
     town.run_until(lambda: town.position() == 2)
     heads = {each: town.store.image(ImageId(each)) for each in ("a", "b", "wrong")}
     assert {each: found and found.head for each, found in heads.items()} == {"a": "a", "b": "a", "wrong": "wrong"}
-    ((key, value),) = (tuple(row) for row in town.dead_letters())
+    ((key, value, _),) = (tuple(row) for row in town.dead_letters())
     assert key == b"wrong"
     assert parse_dead_letter(value).reason is Reason.REFUSED
 
