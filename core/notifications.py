@@ -1,7 +1,7 @@
 """Notifications of embeddings: decoding with every check before the join, and the joined record of the order.
 
-Nothing here raises on bytes that came from outside: a bad record is a value, `BadRecord`, with its reason. The checks
-run in one fixed order and the first that fails names the reason:
+No bytes from outside make `decode` raise: a bad record is a value, `BadRecord`, with its reason. The checks run in one
+fixed order, and the first that fails gives the reason:
 
     empty, oversized, unparsable (also an id that is not UTF-8), id missing, id too long, embedding name, model version,
     element type, vector missing, vector length, not a number, infinite, all zero, time negative, time too late
@@ -66,7 +66,7 @@ class EmbeddingSpec:
 
 @dataclass(frozen=True, slots=True)
 class Half:
-    """One checked embedding of one image version; `vector` are the little-endian bytes as they came."""
+    """One checked embedding of one image version; `vector` holds the little-endian bytes of the notification."""
 
     image_id: ImageId
     version: int
@@ -123,9 +123,9 @@ def decode(payload: bytes | None, expected: EmbeddingSpec) -> Half | BadRecord:
 
 
 def joined_record(search_half: Half, score_half: Half, arrived_at_ms: int) -> bytes:
-    """The record of the order for an image whose halves have met; equal halves give equal bytes.
+    """The record of the order for an image whose two halves are there; equal halves give equal bytes.
 
-    The image was created when the first of its halves that tell a time was, and is traced if either half asks for it.
+    Its creation time is the earliest that a half gives. It is traced if either half asks for it.
 
     Args:
         search_half: The embedding for term search.
@@ -154,7 +154,7 @@ def joined_record(search_half: Half, score_half: Half, arrived_at_ms: int) -> by
 
 
 def decode_joined(payload: bytes | None) -> JoinedImage | BadRecord:
-    """Decodes one record of the order and checks all that can be checked without the signal's dimensions."""
+    """Decodes one record of the order and checks all that needs no knowledge of the signal's dimensions."""
     data = payload or b""
     size_problem = _size_problem(data, MAX_JOINED_BYTES)
     if size_problem is not None:
@@ -239,8 +239,8 @@ def _vector_problem(
 
 
 def _value_problem(name: str, values: NDArray[Any]) -> BadRecord | None:
-    # The bits without the sign are ordered like the magnitudes, infinity and NaN above all: one pass over whole numbers
-    # (float16 has no fast comparisons).
+    # Without the sign, the bits as whole numbers have the order of the magnitudes; infinity and NaN are the largest.
+    # One pass over whole numbers is enough, and numpy compares float16 slowly.
     half = values.itemsize == 2
     bits: NDArray[np.unsignedinteger[Any]] = values.view(np.uint16 if half else np.uint32)
     infinity = 0x7C00 if half else 0x7F800000

@@ -1,11 +1,11 @@
-"""The job, as the picture in the README has it: two pipelines that meet in Kafka, in the topic `joined`.
+"""The job of one signal: two pipelines that meet in Kafka, in the topic `joined`.
 
     embeddings.search ─ decode ─┐
     embeddings.score  ─ decode ─┴ join ─> joined          (parallel; dead letters aside)
     joined ─> search ─> score ─> assign                   (one sequence; dead letters aside)
 
-No edge leads from one to the other, so each restarts alone. Python operators start chains of their own: two in one
-chain deadlock in thread mode.
+No edge connects them, so each restarts alone. Each Python operator starts a chain: two in one chain deadlock in thread
+mode.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ __all__ = ["Log", "ReadPosition", "rewind_times", "starting_offset"]
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """The log `joined` as the broker has it: its topic id, the first offset that is left and the next one to come."""
+    """The log `joined` as the broker has it: its topic id, its first offset and the offset of the next record."""
 
     topic: str
     topic_id: str
@@ -26,7 +26,7 @@ class Log:
 
 
 def starting_offset(log: Log, stores: dict[str, LogPosition], checksum_at: Callable[[int], int | None]) -> int:
-    """The offset that the sequence reads first: one after the store that is least far.
+    """The offset that the sequence reads first: the first that one of the stores has not applied.
 
     Args:
         log: What the broker has.
@@ -55,17 +55,17 @@ def _check(name: str, position: LogPosition, log: Log, checksum_at: Callable[[in
     if position.log_id != log.topic_id:
         raise MismatchError(
             f"{name} followed the topic {position.log_id}, but {log.topic} is {log.topic_id} now: it was deleted and "
-            f"made again. Bring the old topic back, or start {name} with an empty folder"
+            f"created again. Restore the old topic, or start {name} with an empty folder"
         )
     if position.offset >= log.end:
         raise MismatchError(
             f"{name} has applied {log.topic} up to offset {position.offset}, but the log ends at {log.end - 1}: "
-            f"it has lost records. Restore the topic, or {name} to an earlier state"
+            f"it has lost records. Restore the topic, or restore {name} to an earlier state"
         )
     found = checksum_at(position.offset)
     if found is None:
         raise MismatchError(
-            f"{name} stands at offset {position.offset} of {log.topic}, a record that is no longer there (the oldest "
+            f"{name} is at offset {position.offset} of {log.topic}, a record that is no longer there (the oldest "
             f"is {log.first}): restore or rebuild {name}"
         )
     if found != position.checksum:

@@ -1,4 +1,4 @@
-"""Kafka topics as streams of rows: the table connector gives topic, partition and offset, which the others do not."""
+"""Kafka topics as streams of rows. Only the table connector gives topic, partition, offset and headers in Python."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def embedding_stream(
 ) -> DataStream:
     """Rows (payload, topic, partition, offset, traceparent, arrived) of an embedding topic, with watermarks.
 
-    Event time is Kafka's timestamp and watermarks are kept per partition, so that a backlog ages nothing.
+    Event time is Kafka's timestamp and watermarks are kept per partition, so that no half expires because of a backlog.
 
     Args:
         tables: The table environment.
-        uid: Names the source in snapshots; keep it, or the snapshot's offsets are lost.
+        uid: Names the source in snapshots; the offsets of a snapshot are found by it.
         topic: The topic.
         bootstrap: The broker.
         group: Offsets are committed under this name with each checkpoint.
@@ -77,10 +77,10 @@ def joined_stream(
 
     Args:
         tables: The table environment.
-        uid: Names the source in snapshots; must differ for another start, or the snapshot's offset would win.
+        uid: Names the source in snapshots. Another start needs another uid, else a snapshot's offset is used.
         topic: The topic, of one partition.
         bootstrap: The broker.
-        group: For the broker's lists only; the stores hold the truth.
+        group: For the broker's lists only; the stores keep the position.
         start: The first offset.
     """
     return _stream(
@@ -101,11 +101,12 @@ def joined_stream(
 def _stream(
     tables: StreamTableEnvironment, uid: str, create: str, select: str, row_type: TypeInformation
 ) -> DataStream:
-    # Read when the query is translated, which `to_data_stream` does at once: each source gets its own names.
+    # The option is read when the query is translated, which `to_data_stream` does at once: each source has its own
+    # uids.
     tables.get_config().set("table.exec.uid.format", f"{uid}-<type>-<transformation>")
     tables.execute_sql(create)
     stream = tables.to_data_stream(tables.sql_query(select))
-    # The table's own row type is one that Python operators cannot read.
+    # Python operators cannot read the table's own row type.
     stream._j_data_stream.getTransformation().setOutputType(row_type.get_java_type_info())
     return stream
 
@@ -118,7 +119,7 @@ def _options(topic: str, bootstrap: str, group: str, starts: Mapping[int, int]) 
         "format": "raw",
         "properties.bootstrap.servers": bootstrap,
         "properties.group.id": group,
-        # Records that come within 20 ms come together: a request for each record costs the broker more than the record.
+        # Fetch what comes within 20 ms together: a request for each record costs the broker more than the record does.
         "properties.fetch.max.wait.ms": "20",
         "properties.fetch.min.bytes": "65536",
         "scan.startup.mode": "specific-offsets",
