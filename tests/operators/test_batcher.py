@@ -190,7 +190,7 @@ def test_a_single_item_with_all_faults_is_isolated() -> None:
 
 def test_a_server_that_died_during_the_call_counts_as_a_fault() -> None:
     batcher = filled(1)
-    instances = [("boot-0",), ("boot-1",), ("boot-2",), ("boot-3",)]
+    instances = [("instance-0",), ("instance-1",), ("instance-2",), ("instance-3",)]
     for before, after in pairwise(instances):
         assert batcher.attempt().reason is None
         batcher.unavailable(batcher.attempt(), before, 0)
@@ -324,8 +324,8 @@ class Server:
     dies: bool
     instances: int = 0
 
-    def boot(self) -> tuple[str]:
-        return (f"boot-{self.instances}",)
+    def instance_ids(self) -> tuple[str]:
+        return (f"instance-{self.instances}",)
 
 
 @given(
@@ -361,14 +361,14 @@ def test_every_item_is_settled_once_in_order_and_only_bad_ones_are_isolated(
         now = max(now, wake)
         assert batcher.due(now)
         if batcher.needs_ping:
-            batcher.answered(server.boot(), now)
+            batcher.answered(server.instance_ids(), now)
         attempt = batcher.attempt()
         inside = range(attempt.first, attempt.end)
         if outages and outages.pop():
-            batcher.unavailable(attempt, server.boot(), now)
+            batcher.unavailable(attempt, server.instance_ids(), now)
         elif attempt.reason is None and server.poison & set(inside):
             if server.dies:
-                before = server.boot()
+                before = server.instance_ids()
                 server.instances += 1
                 batcher.unavailable(attempt, before, now)
             else:

@@ -179,7 +179,7 @@ def test_an_image_that_the_index_refuses_is_its_own_head(town: Town) -> None:
     assert parse_dead_letter(value).reason is Reason.REFUSED
 
 
-def test_an_image_inserted_before_the_trouble_began_is_hidden(town: Town) -> None:
+def test_an_image_inserted_before_the_failures_began_is_hidden(town: Town) -> None:
     town.send(0, record("a", 1))
     town.run_until(lambda: town.position() == 0)
     function = town.steps[0].function
@@ -193,18 +193,18 @@ def test_an_image_inserted_before_the_trouble_began_is_hidden(town: Town) -> Non
     assert found.head == "b"
 
 
-def test_a_verdict_says_that_its_search_was_cut(town: Town) -> None:
+def test_a_verdict_says_that_its_search_was_truncated(town: Town) -> None:
     town.stop()
     town.max_postings = 16  # the oldest image of each of the 16 lists
     town.start()
     for offset in range(4):
-        town.send(offset, record(f"twin-{offset}", 1))
+        town.send(offset, record(f"copy-{offset}", 1))
     town.send(4, record("other", 2))
     town.run_until(lambda: town.position() == 4)
     cut = [False, False, True, True, False]
-    found = [town.store.image(ImageId(name)) for name in ("twin-0", "twin-1", "twin-2", "twin-3", "other")]
+    found = [town.store.image(ImageId(name)) for name in ("copy-0", "copy-1", "copy-2", "copy-3", "other")]
     assert [one is not None and ImageOut.of(one).truncated for one in found] == cut
-    assert [one is not None and one.head for one in found] == ["twin-0"] * 4 + ["other"]
+    assert [one is not None and one.head for one in found] == ["copy-0"] * 4 + ["other"]
     assert [json.loads(message_of(entry).value)["truncated"] for entry in town.store.history(0, 9)] == cut
 
 

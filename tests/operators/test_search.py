@@ -1,4 +1,4 @@
-"""The search step: what it asks of the search server and what it hands on."""
+"""The search step: what it asks of the search server and what it emits."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_batch_is_one_call_and_comes_back_in_order(server: FakeSearch) -> None
     assert dead_letters(search) == []
 
 
-def test_twins_in_one_batch_see_the_earlier_one(server: FakeSearch) -> None:
+def test_duplicates_in_one_batch_find_the_earlier_one(server: FakeSearch) -> None:
     search = harness()
     send(search, joined("a", seed=1), joined("b", seed=1), joined("c", seed=1), joined("d", seed=2))
     assert [list(one.answer.candidates.image_ids) for one in found(search)] == [[], ["a"], ["a", "b"], []]
@@ -145,7 +145,7 @@ def test_a_record_that_the_index_skipped_before_keeps_its_dead_letter(server: Fa
     server.refuses = {0}
     send(search, joined("a"))
     search.advance(100)
-    again = harness()  # started anew at the same offset: the first dead letter may never have been written
+    again = harness()  # started again at the same offset: the first dead letter may never have been written
     server.refuses = set()
     send(again, joined("a"))
     again.advance(100)
