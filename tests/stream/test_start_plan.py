@@ -37,7 +37,7 @@ def test_begins_one_after_the_store_that_is_least_far(index: int, storage: int) 
         (at(20, log_id="id-0"), at(20), r"the index followed the topic id-0, but joined is id-1"),
         (at(20), at(20, log_id="id-0"), r"storage followed the topic id-0"),
         (at(20), at(50), r"storage has applied joined up to offset 50, but the log ends at 49"),
-        (at(9), at(20), r"the index stands at offset 9 of joined, a record that is no longer there"),
+        (at(9), at(20), r"the index is at offset 9 of joined, a record that is no longer there"),
         (at(20), at(21, checksum=5), r"storage saw a record with checksum 00000005 at offset 21"),
         (LogPosition(), at(20), r"the index needs joined from offset 0, but its oldest record is 10"),
     ],
