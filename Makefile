@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: help setup demo up down test lint format protos soak chaos bench-scorer bench-quality bench-search bench-callers clean
+.PHONY: help setup demo up down test lint format protos docs soak chaos bench-scorer bench-quality bench-search bench-callers clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ protos: setup ## make the Python modules of the .proto files anew
 test: lint ## set up, lint, run every test (JOBS=4: four at a time, but those on the real parts)
 	@$(BIN)/python -m pytest -m "not cluster" --numprocesses $(JOBS)
 	@$(BIN)/python -m pytest -m cluster
+
+docs: setup ## build the documents as a site, strictly (build/docs/index.html)
+	@$(BIN)/mkdocs build --strict --quiet
 
 soak: setup ## benchmark: 100 and 200 images/s for minutes, latency and memory
 	@$(BIN)/python -m benchmarks.soak

@@ -22,6 +22,8 @@ _LINE_INCHES = 0.22
 _NAMES_A_LINE = 12
 _LONGEST_NAME = 26
 _DOTS_PER_INCH = 100
+_NEARLY_ONE = 0.99995
+"""From here on four digits would be rounded to 1, which no score reaches."""
 _INK, _GREY, _HEAD = "#1f2328", "#59636e", "#0969da"
 
 
@@ -97,7 +99,7 @@ def draw_cluster(head: str, members: Sequence[SheetMember], pictures: Mapping[st
         write(middle, top + inner + 0.08, value, color=colour, size=13, weight="bold", ha="center")
         write(middle, top + inner + 0.33, _short(member.image_id, shared), color=_INK, size=8, ha="center")
         if member.matched is not None:
-            matched = f"matched {_short(member.matched, shared)}"
+            matched = "matched the head" if member.matched == head else f"matched {_short(member.matched, shared)}"
             write(middle, top + inner + 0.50, matched, color=_GREY, size=8, ha="center")
     top = _TITLE_INCHES + rows * (_TILE_INCHES + _CAPTION_INCHES)
     if lines:
@@ -111,7 +113,9 @@ def draw_cluster(head: str, members: Sequence[SheetMember], pictures: Mapping[st
 
 
 def _value(member: SheetMember) -> str:
-    return member.cause if member.score is None else f"{member.score:.4f}"
+    if member.score is None:
+        return member.cause
+    return f"{member.score:.4f}" if member.score < _NEARLY_ONE else "> 0.9999"
 
 
 def _shared(ids: Sequence[str]) -> str:
