@@ -42,8 +42,8 @@ __all__ = [
     "decode_embedding",
     "decode_history",
     "decode_image",
+    "decode_membership",
     "decode_number",
-    "decode_standing",
     "decode_state",
     "edge_key",
     "edge_prefix",
@@ -169,7 +169,7 @@ def decode_image(key: bytes, value: bytes) -> ImageRecord:
     )
 
 
-def decode_standing(image_id: ImageId, value: bytes) -> Membership:
+def decode_membership(image_id: ImageId, value: bytes) -> Membership:
     """The front of an image's value alone: look-ups read thousands of them.
 
     Raises:

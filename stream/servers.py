@@ -95,6 +95,7 @@ def serve_storage(settings: Settings, signal_name: str | None = None) -> None:
             assignments_topic=signal.topic("assignments"),
             api_token=settings.api_token,
             identity=store_identity(settings, name),
+            store_class=signal.store_class,
         )
     )
 

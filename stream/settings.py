@@ -20,6 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from core.errors import SettingsError
+from stream.renamed_settings import renamed
 
 __all__ = [
     "AdmissionSettings",
@@ -288,6 +289,8 @@ class Signal(_Section):
     score_embedding: Embedding
     centres: Path | None = None
     """An .npz with float32 arrays `search` and `score`, taken away before hashing; none: nothing is taken away."""
+    store_class: str = "rocksdb"
+    """Which store: an entry point of the group `neardup.stores`, or `module:Class`."""
     model: Path
     """The folder of the scorer's versions: `served` names the one that is used, each version is a folder beside it."""
     topic_prefix: str = ""
@@ -463,5 +466,5 @@ def _explain(error: ValidationError, path: Path | None) -> str:
     lines = [f"the settings ({path or 'defaults and environment'}) do not hold:"]
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"]) or "settings"
-        lines.append(f"  {where}: {item['msg']}")
+        lines.append(f"  {where}: {renamed(item['loc']) or item['msg']}")
     return "\n".join(lines)

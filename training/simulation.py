@@ -9,14 +9,14 @@ once, in one version.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import pairwise, starmap
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clustering.planning import MAX_EXTRA_PAGES
-from clustering.rule import Placed, Subject, Verdict, judge, matches
-from core.types import Candidate, Cluster, ImageId, Match, Move, Thresholds
+from clustering.rule import Match, Placed, Subject, Verdict, judge, matches
+from core.types import Candidate, Cluster, ImageId, Move, Thresholds
 from training.candidates import RankedCandidates
 
 __all__ = ["PairScorer", "SimulatedStream"]
@@ -88,19 +88,19 @@ class SimulatedStream:
             Candidate(self._ids[other], other, overlap, self._codes[other])
             for other, overlap in zip(others, overlaps, strict=True)
         )
-        return matches(self._ids[image], zip(candidates, scores.tolist(), strict=True), accept)
+        return matches(self._ids[image], starmap(Match, zip(candidates, scores.tolist(), strict=True)), accept)
 
     def _verdict(self, image: int, found: list[Match], thresholds: Thresholds, state: _Clusters) -> Verdict:
         """The rule's verdict on as many pages as it takes, as `clustering.planning` asks for them."""
         subject = Subject(self._ids[image], self._codes[image], thresholds, None)
         candidates = int(self._ranked.starts[image + 1] - self._ranked.starts[image])
         for pages in range(1, MAX_EXTRA_PAGES + 2):
-            verdict = self._judged(subject, [Placed(match, state.cluster_of(match.place)) for match in found])
+            verdict = self._judged(subject, [Placed(match, state.cluster_of(match.candidate.place)) for match in found])
             if not verdict.refused or pages * self._page >= candidates:
                 break
             if pages <= MAX_EXTRA_PAGES:
-                found = found + self._further_matches(image, pages, thresholds.accept)
-                found.sort(key=lambda match: (-match.score, -match.overlap, match.place))
+                further = self._further_matches(image, pages, thresholds.accept)
+                found = matches(subject.image_id, [*found, *further], thresholds.accept)
         return verdict
 
     def _further_matches(self, image: int, pages: int, accept: float) -> list[Match]:

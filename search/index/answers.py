@@ -15,11 +15,11 @@ from search.index.interface import (
     NO_IMAGE,
     NO_PLACE,
     Answer,
-    Found,
     Insert,
     MoreQuery,
     Ranked,
     Record,
+    SearchResult,
     Skip,
     Stored,
     TermQuery,
@@ -97,7 +97,7 @@ class Answers:
             for record, draft in zip(records, drafts, strict=True)
         ]
 
-    def more(self, state: State, queries: Sequence[MoreQuery]) -> list[Found]:
+    def more(self, state: State, queries: Sequence[MoreQuery]) -> list[SearchResult]:
         """See `TermIndex.search_more`."""
         references = state.find(np.array([query.place for query in queries], np.int64))
         own = []
@@ -111,7 +111,7 @@ class Answers:
         known, terms = state.placements(state.ids(references)), state.terms(references)
         return self._as_of(state, own, terms, known, [query.after for query in queries])
 
-    def free(self, state: State, queries: Sequence[TermQuery], now: int) -> list[Found]:
+    def free(self, state: State, queries: Sequence[TermQuery], now: int) -> list[SearchResult]:
         """See `TermIndex.search`."""
         if not queries:
             return []
@@ -147,10 +147,10 @@ class Answers:
             np.full(n, min_overlap or self._settings.min_overlap, np.int64),
             np.full(n, k + 1, np.int64),
         )
-        hits, cut = self._rank(state, queries)
+        hits, truncated = self._rank(state, queries)
         sizes = np.minimum(hits.sizes, k)
         places = state.place_rows(hits.entries, sizes, k)
-        return Ranked(places, hits.overlaps[:, :k], sizes, hits.sizes <= k, cut, hits.touched)
+        return Ranked(places, hits.overlaps[:, :k], sizes, hits.sizes <= k, truncated, hits.touched)
 
     def stored(self, state: State, image_ids: Sequence[ImageId]) -> list[Stored | None]:
         """See `TermIndex.get`."""
@@ -166,9 +166,9 @@ class Answers:
         terms = iter(state.terms(np.array([_reference(one) for one in searchable], np.int64)))
         return [next(terms) if one is not None and one.kind is Kind.SEARCHABLE else None for one in latest]
 
-    def nothing(self) -> Found:
+    def nothing(self) -> SearchResult:
         """No candidates."""
-        return Found(
+        return SearchResult(
             image_ids=(),
             overlaps=np.empty(0, np.uint16),
             places=np.empty(0, np.int64),
@@ -217,7 +217,7 @@ class Answers:
         terms: NDArray[np.uint32],
         placements: Sequence[Sequence[Placement]],
         afters: Sequence[int],
-    ) -> list[Found]:
+    ) -> list[SearchResult]:
         """Searches for what lies at some places and has these terms (n, groups), as of the places."""
         if not own:
             return []
@@ -231,36 +231,36 @@ class Answers:
         )
         return self._found(state, queries, afters, k)
 
-    def _found(self, state: State, queries: Queries, afters: Sequence[int], ks: Sequence[int]) -> list[Found]:
-        hits, cut = self._rank(state, queries)
+    def _found(self, state: State, queries: Queries, afters: Sequence[int], ks: Sequence[int]) -> list[SearchResult]:
+        hits, truncated = self._rank(state, queries)
         rows, sizes = [], hits.sizes.tolist()
         for row, (size, after, k) in enumerate(zip(sizes, afters, ks, strict=True)):
             rows.append(hits.entries[row, min(after, size) : min(after + k, size)])
         references = np.concatenate(rows)
         ids, places, codes = state.candidates(references)
         found, at = [], 0
-        touched, cuts = hits.touched.tolist(), cut.tolist()
+        touched, truncations = hits.touched.tolist(), truncated.tolist()
         for row, (mine, size) in enumerate(zip(rows, sizes, strict=True)):
             last, after = at + len(mine), min(afters[row], size)
             found.append(
-                Found(
+                SearchResult(
                     image_ids=tuple(ids[at:last]),
                     overlaps=hits.overlaps[row, after : after + len(mine)],
                     places=places[at:last],
                     codes=codes[at:last],
                     exhausted=size <= afters[row] + ks[row],
                     postings=touched[row],
-                    truncated=cuts[row],
+                    truncated=truncations[row],
                 )
             )
             at = last
         return found
 
     def _rank(self, state: State, queries: Queries) -> tuple[Hits, NDArray[np.bool_]]:
-        hits, cut = state.rank(queries, self._scratch, self._settings.max_postings)
+        hits, truncated = state.rank(queries, self._scratch, self._settings.max_postings)
         self.queries += len(hits.sizes)
         self.postings += int(hits.touched.sum())
-        return hits, cut
+        return hits, truncated
 
     def _check(self, terms: NDArray[np.uint32], k: int, after: int, min_overlap: int | None, as_of: int | None) -> None:
         settings = self._settings

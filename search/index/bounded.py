@@ -67,7 +67,7 @@ def _oldest_of_list(
 
 
 @compiled
-def oldest_entries(
+def oldest_entries(  # noqa: PLR0913 - compiled code takes arrays one by one
     terms: NDArray[np.uint32],
     sight: Sight,
     lists: Lists,

@@ -85,7 +85,7 @@ def count_each(
 
 
 @borrowing
-def count_lists(
+def count_lists(  # noqa: PLR0913 - compiled code takes arrays one by one
     lists: Lists,
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],

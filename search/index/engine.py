@@ -27,11 +27,11 @@ from search.index.folder import IndexFolder
 from search.index.housekeeping import Housekeeping
 from search.index.interface import (
     Answer,
-    Found,
     IndexStats,
     MoreQuery,
     Ranked,
     Record,
+    SearchResult,
     Stored,
     TermIndex,
     TermQuery,
@@ -121,12 +121,12 @@ class SegmentedIndex(TermIndex):
             placed = dict(zip(ids, state.placements(ids), strict=True))
         return self._answers.to_records(state, records, placed, new[0].offset if new else self._position.offset + 1)
 
-    def search_more(self, queries: Sequence[MoreQuery]) -> list[Found]:
+    def search_more(self, queries: Sequence[MoreQuery]) -> list[SearchResult]:
         """See `TermIndex`."""
         self._check_open()
         return self._answers.more(self._store.state, queries)
 
-    def search(self, queries: Sequence[TermQuery]) -> list[Found]:
+    def search(self, queries: Sequence[TermQuery]) -> list[SearchResult]:
         """See `TermIndex`."""
         self._check_open()
         return self._answers.free(self._store.state, queries, self._position.offset + 1)

@@ -71,8 +71,8 @@ class Housekeeping:
         """
         self._store = store
         self._stopped = threading.Event()
-        self._seal_pace = RateLimiter(bytes_per_s, self._stopped, lambda: store.sealing_is_urgent)
-        self._merge_pace = RateLimiter(bytes_per_s, self._stopped, lambda: store.merging_is_urgent)
+        self._seal_limiter = RateLimiter(bytes_per_s, self._stopped, lambda: store.sealing_is_urgent)
+        self._merge_limiter = RateLimiter(bytes_per_s, self._stopped, lambda: store.merging_is_urgent)
         self._workers: list[_Worker] = []
         if background:
             self._workers.append(_Worker("index-merging", self._merge, self._stopped))
@@ -111,13 +111,13 @@ class Housekeeping:
             worker.join()
 
     def _seal(self) -> bool:
-        sealed = _attempt(lambda: self._store.seal(self._seal_pace))
+        sealed = _attempt(lambda: self._store.seal(self._seal_limiter))
         if sealed:
             self.wake()
         return sealed
 
     def _merge(self) -> bool:
-        return _attempt(lambda: self._store.merge(self._merge_pace))
+        return _attempt(lambda: self._store.merge(self._merge_limiter))
 
 
 def _attempt(work: Callable[[], bool]) -> bool:

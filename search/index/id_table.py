@@ -207,7 +207,7 @@ def _fill_buckets(
 
 
 @compiled
-def _find(
+def _find(  # noqa: PLR0913 - compiled code takes arrays one by one
     hashes: NDArray[np.uint64],
     asked_offsets: NDArray[np.uint32],
     asked: NDArray[np.uint8],

@@ -12,7 +12,7 @@ The laws:
   it gives the same answer for ever. Its answer is exact: by overlap, highest first, then by place, oldest first.
 - All records of one call are in the index before the first is searched for.
 - A bound on the postings of one query (`max_postings`) may be set; a search that reached it says so
-  (`Found.truncated`), and is then exact over the oldest postings of each of its lists.
+  (`SearchResult.truncated`), and is then exact over the oldest postings of each of its lists.
 - Once storage is past an offset (`release`), searches as of it and of earlier places need no answer any more: what they
   alone could see may be dropped. Image versions and their places are kept for ever.
 - What was acknowledged survives the process.
@@ -36,7 +36,6 @@ __all__ = [
     "NO_IMAGE",
     "NO_PLACE",
     "Answer",
-    "Found",
     "IndexBytes",
     "IndexStats",
     "Insert",
@@ -44,6 +43,7 @@ __all__ = [
     "Ranked",
     "Record",
     "Remove",
+    "SearchResult",
     "Skip",
     "Stored",
     "TermIndex",
@@ -146,7 +146,7 @@ class Ranked:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
+class SearchResult:
     """Candidates, by overlap (highest first), then by place (oldest first); the columns have equal length."""
 
     image_ids: tuple[ImageId, ...]
@@ -176,7 +176,7 @@ class Answer:
     """Of this image version; below `offset` when it was placed before; `NO_PLACE` when it was skipped."""
     code: bytes
     """The score code that was placed; b"" when skipped."""
-    found: Found
+    result: SearchResult
     superseded: bool = False
     """A higher version was placed before this record."""
 
@@ -272,7 +272,7 @@ class TermIndex(ABC):
         """
 
     @abstractmethod
-    def search_more(self, queries: Sequence[MoreQuery]) -> list[Found]:
+    def search_more(self, queries: Sequence[MoreQuery]) -> list[SearchResult]:
         """The next k candidates of images that were inserted before, as of their places.
 
         Raises:
@@ -310,7 +310,7 @@ class TermIndex(ABC):
         """The terms, (groups,), of the versions that were placed last; None for a version that cannot be searched."""
 
     @abstractmethod
-    def search(self, queries: Sequence[TermQuery]) -> list[Found]:
+    def search(self, queries: Sequence[TermQuery]) -> list[SearchResult]:
         """Searches for terms; nothing is inserted.
 
         Raises:

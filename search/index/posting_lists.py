@@ -202,7 +202,7 @@ def _write_list(numbers: NDArray[np.uint32], size: int, data: NDArray[np.uint8],
 
 
 @compiled
-def _write_group(
+def _write_group(  # noqa: PLR0913 - compiled code takes arrays one by one
     values: NDArray[np.uint32],
     order: NDArray[np.uint32],
     numbers: NDArray[np.uint32],
@@ -212,10 +212,10 @@ def _write_group(
     places: NDArray[np.uint32],
     data: NDArray[np.uint8],
     base: int,
-    figures: NDArray[np.float64],
+    stats: NDArray[np.float64],
     room: NDArray[np.uint32],
 ) -> int:
-    """Writes the lists of one group; where they end. `figures`: lists, sum of squares, longest list."""
+    """Writes the lists of one group; where they end. `stats`: lists, sum of squares, longest list."""
     n = values.shape[0]
     at = base
     place = 0
@@ -242,9 +242,9 @@ def _write_group(
             at += length
         else:
             at = _write_list(room[: last - first], size, data, at)
-        figures[0] += 1
-        figures[1] += float(last - first) ** 2
-        figures[2] = max(figures[2], float(last - first))
+        stats[0] += 1
+        stats[1] += float(last - first) ** 2
+        stats[2] = max(stats[2], float(last - first))
         first = last
     while place < places.shape[0]:
         places[place] = np.uint32(at - base)
@@ -253,7 +253,7 @@ def _write_group(
 
 
 def invert(
-    rows: NDArray[np.uint8], numbers: NDArray[np.uint32], shape: ListShape, pace: RateLimiter | None = None
+    rows: NDArray[np.uint8], numbers: NDArray[np.uint32], shape: ListShape, limiter: RateLimiter | None = None
 ) -> PostingLists:
     """The posting lists of entries with the given terms.
 
@@ -261,10 +261,10 @@ def invert(
         rows: (n, bytes) their terms, packed.
         numbers: (n,) the entries' numbers, ascending.
         shape: Of the lists; its `number_bytes` hold the largest number.
-        pace: How fast; groups are its slices.
+        limiter: How fast; groups are its slices.
 
     Raises:
-        WorkStopped: The pace says so.
+        WorkStopped: The limiter says so.
     """
     n = len(rows)
     directory = np.empty((shape.groups, 2**shape.directory_bits + 1), np.uint32)
@@ -273,22 +273,22 @@ def invert(
     room = np.empty(n, np.uint32)
     # The worst case of one group: each entry a list of its own, with its length before it.
     worst = n * (2 * shape.number_bytes + 2 + shape.rest_bytes + 5) + 64
-    figures, parts, base = np.zeros(3), [], 0
+    stats, parts, base = np.zeros(3), [], 0
     scratch = np.empty(worst, np.uint8)
     for group in range(shape.groups):
         packed_column(rows, group, shape.bits, values)
         _sort_by_value(values, shape.bits, order, spare)
         end = _write_group(
             values, order, numbers, shape.rest_bits, shape.rest_bytes, shape.number_bytes,
-            directory[group], scratch, 0, figures, room,
+            directory[group], scratch, 0, stats, room,
         )  # fmt: skip
         bases[group] = base
         parts.append(scratch[:end].copy())
         base += end
-        if pace is not None:
-            pace.spend(end)
+        if limiter is not None:
+            limiter.spend(end)
     parts.append(np.zeros(PADDING, np.uint8))
     return PostingLists(
         shape, directory, bases, np.concatenate(parts),
-        postings=n * shape.groups, lists=int(figures[0]), squares=float(figures[1]), longest=int(figures[2]),
+        postings=n * shape.groups, lists=int(stats[0]), squares=float(stats[1]), longest=int(stats[2]),
     )  # fmt: skip

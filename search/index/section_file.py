@@ -47,7 +47,7 @@ def write_sections(
     facts: Mapping[str, Any],
     sections: Mapping[str, Parts],
     sync: bool = True,
-    pace: RateLimiter | None = None,
+    limiter: RateLimiter | None = None,
 ) -> int:
     """Writes a file whole; when this returns it has its name, and survives a crash of the machine.
 
@@ -56,14 +56,14 @@ def write_sections(
         facts: About the whole; values of JSON.
         sections: By name; the arrays of one section have one type and agree in all but their first dimension.
         sync: Whether to wait for the disk.
-        pace: How fast it is written.
+        limiter: How fast it is written.
 
     Returns:
         The size of the file.
 
     Raises:
         OSError: It could not be written.
-        WorkStopped: The pace says so.
+        WorkStopped: The limiter says so.
     """
     arrays = {name: [np.ascontiguousarray(part) for part in parts] for name, parts in sections.items()}
     described: dict[str, dict[str, Any]] = {}
@@ -75,7 +75,7 @@ def write_sections(
             "offset": 0,
         }
     header, size = _place(dict(facts), described)
-    with SlicedFile(path, size, sync, pace) as file:
+    with SlicedFile(path, size, sync, limiter) as file:
         file.write_at(0, _START.pack(_MAGIC, SECTION_FORMAT, len(header), crc32c(header)) + header)
         for name, parts in arrays.items():
             at = described[name]["offset"]

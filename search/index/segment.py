@@ -48,13 +48,13 @@ MAX_SEGMENT_ENTRIES = 2**31 - 1
 
 
 def write_segment(
-    path: Path, columns: Columns, shape: RecordShape, sync: bool = True, pace: RateLimiter | None = None
+    path: Path, columns: Columns, shape: RecordShape, sync: bool = True, limiter: RateLimiter | None = None
 ) -> None:
-    """Writes the segment of some entries (at least one), as fast as the pace lets it.
+    """Writes the segment of some entries (at least one), as fast as the limiter lets it.
 
     Raises:
         OSError: It could not be written.
-        WorkStopped: The pace says so.
+        WorkStopped: The limiter says so.
     """
     n = len(columns)
     entries = np.flatnonzero(columns.searchable).astype(np.uint32)
@@ -63,7 +63,7 @@ def write_segment(
     heads = np.zeros(n, np.bool_)
     heads[entries[is_head]] = True
     head_rows = columns.rows if is_head.all() else columns.rows[is_head]
-    lists = invert(head_rows, entries[is_head], ListShape.of(shape.groups, shape.bits_per_group, n), pace)
+    lists = invert(head_rows, entries[is_head], ListShape.of(shape.groups, shape.bits_per_group, n), limiter)
     searchable, head_bits = bitmap_of(columns.searchable), bitmap_of(heads)
     table = build_id_table(columns.ids)
     sections: dict[str, Sequence[NDArray[Any]]] = {
@@ -86,7 +86,7 @@ def write_segment(
         "postings": [lists.data],
         **_sharing(entries, firsts, is_head, n),
     }
-    write_sections(path, _facts(columns, shape, lists, int(is_head.sum())), sections, sync, pace)
+    write_sections(path, _facts(columns, shape, lists, int(is_head.sum())), sections, sync, limiter)
 
 
 def _facts(columns: Columns, shape: RecordShape, lists: PostingLists, term_sets: int) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def _threshold(levels: NDArray[np.int64], enough: int) -> int:
 
 
 @borrowing
-def _take_levels(
+def _take_levels(  # noqa: PLR0913 - compiled code takes arrays one by one
     met: NDArray[np.int32],
     distinct: int,
     base: int,
@@ -243,7 +243,7 @@ def _search_buffer(
 
 
 @compiled
-def _search_lists(
+def _search_lists(  # noqa: PLR0913 - compiled code takes arrays one by one
     lists: Lists,
     starts: NDArray[np.int64],
     stops: NDArray[np.int64],

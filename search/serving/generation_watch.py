@@ -19,20 +19,20 @@ LOOK_EVERY_S = 2.0
 
 
 class GenerationWatch:
-    """Looks at the pointer of a home now and then; use it as a context manager."""
+    """Looks at the pointer to the serving generation every few seconds; use it as a context manager."""
 
     def __init__(
-        self, home: IndexGenerations, opened: Generation, identity: Identity, switched: Callable[[], None]
+        self, generations: IndexGenerations, opened: Generation, identity: Identity, switched: Callable[[], None]
     ) -> None:
         """Looks at nothing yet.
 
         Args:
-            home: Where the index lives.
+            generations: Where the index lives.
             opened: The generation that this process has open.
             identity: What this process serves.
             switched: Called once, when another generation for the same settings serves.
         """
-        self._home = home
+        self._generations = generations
         self._seen = opened
         self._identity = identity
         self._switched = switched
@@ -50,7 +50,7 @@ class GenerationWatch:
     def look(self) -> bool:
         """Whether the process should make room for another generation, told to `switched`."""
         try:
-            current = self._home.current()
+            current = self._generations.current()
         except NeardupError as error:
             log.warning("cannot tell which generation of the index serves: %s", error)
             return False

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from search.index.interface import Answer, Found, IndexStats, Stored
+from search.index.interface import Answer, IndexStats, SearchResult, Stored
 from search.serving import search_pb2 as pb
 from search.tuning.drift import DensityDrift
 
@@ -24,10 +24,10 @@ def fill_answer(message: pb.Answer, answer: Answer) -> None:
     message.place = answer.place
     message.score_code = answer.code
     message.superseded = answer.superseded
-    fill_candidates(message.candidates, answer.found)
+    fill_candidates(message.candidates, answer.result)
 
 
-def fill_candidates(message: pb.Candidates, found: Found) -> None:
+def fill_candidates(message: pb.Candidates, found: SearchResult) -> None:
     """The candidates of one search, put where they belong: a message that is made apart is copied there whole."""
     message.image_ids.extend(found.image_ids)
     message.overlaps = found.overlaps.astype("<u2", copy=False).tobytes()

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from core.call_metrics import CallMetrics
-from search.index.interface import Found, TermIndex
+from search.index.interface import SearchResult, TermIndex
 from search.serving.admission import Caller
 from search.serving.index_collector import IndexCollector
 from search.tuning.drift import ChosenDensity
@@ -101,7 +101,7 @@ class SearchMetrics:
         for kind in ("record", "more", "free"):
             self.queries.labels(kind)
 
-    def searched(self, kind: str, found: Iterable[Found]) -> None:
+    def searched(self, kind: str, found: Iterable[SearchResult]) -> None:
         """Counts finished searches: `record`, `more` or `free`."""
         results = list(found)
         self.queries.labels(kind).inc(len(results))

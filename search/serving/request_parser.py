@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 from core.errors import BadInputError, RefusedError
 from core.notifications import MAX_ID_BYTES
 from core.types import ImageId
-from neardup.events_pb2 import FLOAT16, FLOAT32
+from core.vectors import vector_problem, vector_values
 from search.hashing.score_codes import ScoreCodes
 from search.hashing.terms import TermExtractor
 from search.index.interface import Insert, Record, Remove, Skip
 from search.serving.search_pb2 import LogEntry, Vector
 
 __all__ = ["RequestParser"]
-
-_DTYPES: dict[int, np.dtype[Any]] = {FLOAT16: np.dtype("<f2"), FLOAT32: np.dtype("<f4")}
 
 
 class RequestParser:
@@ -59,12 +57,14 @@ class RequestParser:
             BadInputError: A vector is wrong; the message names it by its number.
         """
         for number, vector in enumerate(vectors):
-            problem = _vector_problem("search", vector.element_type, vector.data, self.extractor.settings.dimension)
+            problem = vector_problem(
+                f"vector {number}", vector.element_type, vector.data, self.extractor.settings.dimension
+            )
             if problem is not None:
-                raise BadInputError(f"vector {number}: {problem}")
+                raise BadInputError(problem.detail)
         if not vectors:
             return np.empty((0, self.extractor.settings.groups), np.uint32)
-        return self.extractor.terms([_values(vector.element_type, vector.data) for vector in vectors])
+        return self.extractor.terms([vector_values(vector.element_type, vector.data) for vector in vectors])
 
     def _check(self, entry: LogEntry) -> bool:
         """Whether the entry is an insert.
@@ -82,11 +82,11 @@ class RequestParser:
             case "insert":
                 image = entry.insert
                 _check_id(entry, image.image_id)
-                problem = _vector_problem(
-                    "search", image.search_type, image.search_vector, self.extractor.settings.dimension
-                ) or _vector_problem("score", image.score_type, image.score_vector, self.coder.dimension)
+                problem = vector_problem(
+                    "search_vector", image.search_type, image.search_vector, self.extractor.settings.dimension
+                ) or vector_problem("score_vector", image.score_type, image.score_vector, self.coder.dimension)
                 if problem is not None:
-                    raise _refused(entry, problem)
+                    raise _refused(entry, problem.detail)
                 return True
             case _:
                 raise _refused(entry, "the entry neither inserts nor skips nor removes")
@@ -96,26 +96,7 @@ class RequestParser:
         inserts: Sequence[LogEntry], field: Callable[[LogEntry], tuple[int, bytes]]
     ) -> list[NDArray[np.floating[Any]]]:
         parts = (field(entry) for entry in inserts)
-        return [_values(kind, vector) for kind, vector in parts]
-
-
-def _values(kind: int, vector: bytes) -> NDArray[np.float32]:
-    return np.frombuffer(vector, _DTYPES[kind]).astype(np.float32)
-
-
-def _vector_problem(name: str, kind: int, vector: bytes, dimension: int) -> str | None:
-    dtype = _DTYPES.get(kind)
-    if dtype is None:
-        return f"the {name} vector has the unknown element type {kind}"
-    if len(vector) != dimension * dtype.itemsize:
-        return (
-            f"the {name} vector has {len(vector)} bytes, {dimension} elements of {dtype.name} have "
-            f"{dimension * dtype.itemsize}"
-        )
-    values = np.frombuffer(vector, dtype)
-    if not np.isfinite(values).all():
-        return f"the {name} vector holds a value that is not finite"
-    return None if values.any() else f"the {name} vector is all zero"
+        return [vector_values(kind, vector) for kind, vector in parts]
 
 
 def _check_id(entry: LogEntry, image_id: str, at_least: int = 1) -> None:

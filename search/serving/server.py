@@ -54,7 +54,7 @@ class SearchServerSettings:
 
     listen: Listen
     folder: Path
-    """The home of the index (`search.index.generations`); made when it is not there."""
+    """The folder of the index's generations (`search.index.generations`); it is made when it is missing."""
     terms: TermSettings
     code: CodeSettings
     search_dimension: int
@@ -100,7 +100,7 @@ class SearchServerSettings:
 
     @property
     def snapshots(self) -> Path:
-        """Where snapshots of the index go: beside its home."""
+        """Where snapshots of the index go: beside its generations."""
         return self.folder.with_name(f"{self.folder.name}-snapshots")
 
 
@@ -126,18 +126,18 @@ class OpenIndex:
     """An open index and which generation of it that is: read once, so that all parts mean the same one."""
 
     index: TermIndex
-    home: IndexGenerations
+    generations: IndexGenerations
     generation: Generation
     identity: Identity
 
     @property
     def folder(self) -> Path:
         """Where it lies."""
-        return self.home.folder(self.generation)
+        return self.generations.folder(self.generation)
 
     def watch(self, switched: Callable[[], None]) -> GenerationWatch:
         """Notices when another generation serves, also since before this one was open."""
-        return GenerationWatch(self.home, self.generation, self.identity, switched)
+        return GenerationWatch(self.generations, self.generation, self.identity, switched)
 
 
 def open_index(settings: SearchServerSettings, extractor: TermExtractor, coder: ScoreCodes) -> OpenIndex:
@@ -149,9 +149,9 @@ def open_index(settings: SearchServerSettings, extractor: TermExtractor, coder: 
         IndexDamagedError: Its files are damaged.
     """
     told = index_settings(settings, extractor, coder)
-    home = IndexGenerations(settings.folder)
-    generation = home.serving(told.identity)
-    return OpenIndex(open_term_index(home.folder(generation), told), home, generation, told.identity)
+    generations = IndexGenerations(settings.folder)
+    generation = generations.serving(told.identity)
+    return OpenIndex(open_term_index(generations.folder(generation), told), generations, generation, told.identity)
 
 
 def build_service(
@@ -177,9 +177,9 @@ def build_service(
     parser = RequestParser(extractor, coder)
     parser.warm_up()
     warm_up()
-    gate = CallGuard(Admission(settings.admission), metrics, settings.token)
+    guard = CallGuard(Admission(settings.admission), metrics, settings.token)
     admin = IndexAdmin(index, opened.folder, settings.snapshots, settings.chosen)
-    return TermSearchService(index, parser, metrics, gate, settings.limits, admin, on_broken)
+    return TermSearchService(index, parser, metrics, guard, settings.limits, admin, on_broken)
 
 
 def serve(settings: SearchServerSettings) -> None:

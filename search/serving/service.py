@@ -32,7 +32,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         index: TermIndex,
         parser: RequestParser,
         metrics: SearchMetrics,
-        gate: CallGuard,
+        guard: CallGuard,
         limits: SearchLimits,
         admin: IndexAdmin,
         on_broken: Callable[[], None],
@@ -43,7 +43,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
             index: Follows the log.
             parser: Checks and hashes what comes in.
             metrics: Count.
-            gate: Lets calls in.
+            guard: Lets calls in.
             limits: What one call may ask for.
             admin: Does what is asked by whoever runs the server.
             on_broken: Called when the index can do nothing more until it is opened anew.
@@ -51,7 +51,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         self._index = index
         self._parser = parser
         self._metrics = metrics
-        self._gate = gate
+        self._guard = guard
         self._limits = limits
         self._admin = admin
         self._on_broken = on_broken
@@ -90,7 +90,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         """Hides an inserted image from all later places."""
         with self._items("Hide", 1, context) as caller, self._watched():
             if caller is not Caller.STREAM:
-                self._gate.check_token(context)
+                self._guard.check_token(context)
             self._index.hide(request.place)
             self._metrics.hidden.inc()
             return pb.HideResponse()
@@ -141,7 +141,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
     ) -> pb.DeleteResponse:
         """Hides images by hand."""
         with self._items("Delete", len(request.image_ids), context), self._watched():
-            self._gate.check_token(context)
+            self._guard.check_token(context)
             deleted = self._index.delete([ImageId(image_id) for image_id in request.image_ids])
             self._metrics.deleted.inc(sum(deleted))
             return pb.DeleteResponse(deleted=deleted)
@@ -158,7 +158,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
     ) -> pb.SnapshotResponse:
         """A consistent copy beside the index."""
         with self._metrics.call("Snapshot"):
-            self._gate.check_token(context)
+            self._guard.check_token(context)
             return self._admin.snapshot(request.name)
 
     def Release(  # noqa: N802 - the name that the proto gives
@@ -174,7 +174,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         """A call that asks for so many items: counted, checked, let in; the class of its caller."""
         with self._metrics.call(method):
             self._limits.check_items(items)
-            with self._gate.enter(context, items) as caller:
+            with self._guard.enter(context, items) as caller:
                 yield caller
 
     @contextmanager
@@ -189,7 +189,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
     def _count(self, answers: Sequence[Answer]) -> None:
         self._metrics.searched(
             "record",
-            [answer.found for answer in answers if answer.place != NO_PLACE and not answer.superseded],
+            [answer.result for answer in answers if answer.place != NO_PLACE and not answer.superseded],
         )
         self._metrics.skipped.inc(sum(answer.place == NO_PLACE for answer in answers))
         self._metrics.superseded.inc(sum(answer.superseded for answer in answers))

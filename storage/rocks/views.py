@@ -51,12 +51,6 @@ class _PointReads(ABC):
         value = None if key is None else self._get("images", key)
         return None if key is None or value is None else codec.decode_image(key, value)
 
-    def standing(self, image_id: ImageId) -> Membership | None:
-        """See `StoreView.standing`: only the front of the record is decoded."""
-        key = _key_or_none(image_id)
-        value = None if key is None else self._get("images", key)
-        return None if value is None else codec.decode_standing(image_id, value)
-
     def cluster(self, head: ImageId) -> ClusterRecord | None:
         """See `StoreView.cluster`."""
         key = _key_or_none(head)
@@ -126,11 +120,11 @@ class SnapshotView(_PointReads, StoreView):
             value = self._read(snapshots["images"], image_id.encode(errors="surrogatepass"))
             if value is None:
                 continue
-            memberships[image_id] = standing = codec.decode_standing(image_id, value)
-            if standing.head not in clusters:
-                found = self._read(snapshots["clusters"], standing.head.encode())
+            memberships[image_id] = membership = codec.decode_membership(image_id, value)
+            if membership.head not in clusters:
+                found = self._read(snapshots["clusters"], membership.head.encode())
                 if found is not None:
-                    clusters[standing.head] = codec.decode_cluster_front(standing.head, found)
+                    clusters[membership.head] = codec.decode_cluster_front(membership.head, found)
         return Lookup(state.position, state.revision, memberships, clusters)
 
     def images(self) -> Iterator[ImageRecord]:

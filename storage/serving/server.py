@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +16,7 @@ from prometheus_client import CollectorRegistry
 from core.rpc import Listen, RpcServer
 from storage.api.app import create_app
 from storage.api.server import ApiServer
-from storage.rocks.options import RocksOptions
-from storage.rocks.store import RocksStore
+from storage.opening import open_store
 from storage.serving.metrics import StorageMetrics
 from storage.serving.outbox import Outbox
 from storage.serving.publisher import KafkaSender, quiet_client_log
@@ -47,13 +46,15 @@ class StorageServerSettings:
     """For writes through the HTTP API; so far it has none."""
     identity: str = ""
     """What the store serves; a store that was made for something else is refused."""
-    rocks: RocksOptions = field(default_factory=RocksOptions)
+    store_class: str = "rocksdb"
+    """Which store: an entry point of the group `neardup.stores`, or `module:Class`."""
 
 
 def serve(settings: StorageServerSettings) -> None:
     """Runs the server until SIGTERM or SIGINT. Main thread only.
 
     Raises:
+        SettingsError: `store_class` names no store.
         LockedError: Another process has the store open.
         IncompatibleError: The store was made for another signal, or has another format.
         CorruptedError: The store is damaged.
@@ -61,7 +62,7 @@ def serve(settings: StorageServerSettings) -> None:
     """
     started = time.monotonic()
     with ExitStack() as parts:
-        store = RocksStore(settings.folder, settings.identity, settings.rocks)
+        store = open_store(settings.store_class, settings.folder, settings.identity)
         parts.callback(store.close)
         registry = CollectorRegistry()
         state, published = store.state(), store.published()

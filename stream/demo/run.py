@@ -10,8 +10,9 @@ from itertools import chain
 from pathlib import Path
 
 from core.errors import BadInputError, NeardupError, UnavailableError
+from neardup.client import ApiClient
+from neardup.errors import NeardupClientError
 from storage.serving.client import StorageClient
-from stream.api_client import ApiClient
 from stream.data_folders import demo_settings, runs, wipe
 from stream.demo.picture import SheetMember, draw_cluster, most_pictures, picture_files
 from stream.demo.quality import quality
@@ -127,7 +128,7 @@ class _Demo:
         started = time.monotonic()
         try:
             yield
-        except NeardupError as error:
+        except (NeardupError, NeardupClientError) as error:
             read = "\n".join(f"  {self._deployment.log(name)}" for name in logs)
             raise DemoFailedError(f"the demo failed while {text}: {error}\nmore may be in\n{read}") from error
         self._seconds[text] = round(time.monotonic() - started, 2)
@@ -188,7 +189,7 @@ class _Demo:
     def _history_number(self) -> int:
         """Of the last change in the store: an image that came last may still move others."""
         with self._api() as api:
-            return int(api.stats()["history_number"])
+            return api.stats().history_number
 
     def _verify(self) -> LawCheck:
         server = self._signal.storage
@@ -241,7 +242,7 @@ class _Demo:
         return end - first
 
     def _api(self) -> ApiClient:
-        return ApiClient(self._signal.api.url, max_page=self._signal.api.max_page)
+        return ApiClient(self._signal.api.url, page_size=self._signal.api.max_page)
 
 
 def _show(bars: Bars, verdicts: Verdicts) -> None:

@@ -1,4 +1,8 @@
-"""One house for the tests that harm nothing: its parts take most of a minute to come up."""
+"""One deployment, which takes most of a minute to start, for all tests that break nothing.
+
+`test_faults` has its own. Its kills stop the broker for longer than the short timeout of the join here, so halves could
+become dead letters.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> TextSignal:
 
 @pytest.fixture(scope="package")
 def house(tmp_path_factory: pytest.TempPathFactory, text: TextSignal) -> Iterator[House]:
-    """Every part of two signals."""
+    """A running deployment with every part of two signals."""
     settings = house_settings(
         tmp_path_factory.mktemp("house"),
         {"photos": PHOTOS, "text": text.settings},

@@ -1,4 +1,4 @@
-"""What breaks while images flow: parts that are killed, a store put back to an earlier day, a log made anew."""
+"""Faults while images flow: killed parts, a store that was restored to an earlier state, a topic that was recreated."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.support.house import House, eventually, house_settings, running, samp
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 SEED = 20261121
-"""Of the order and the moments of the kills."""
+"""Seed of the order and the moments of the kills."""
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """Every part, to be harmed."""
+    """A running deployment that the tests of this module may break."""
     with running(house_settings(tmp_path_factory.mktemp("harmed"))) as house:
         yield house
 
@@ -39,10 +39,10 @@ def test_kills_lose_nothing_and_change_nothing(house: House, tmp_path: Path) -> 
 
 
 def test_a_store_put_back_to_an_earlier_state_catches_up_by_itself(house: House) -> None:
-    """The running job then offers it records beyond its next one, is told so, and is submitted again from there."""
+    """The running job sends records after a gap, storage refuses them, and the job is submitted again from the gap."""
     store, copy = house.settings.signal_dir("photos", "store"), house.settings.data_dir / "copy-of-storage"
     before, after, more = sample_rows(40, skip=700), sample_rows(40, skip=740), sample_rows(60, skip=780)
-    # No copies of theirs come last: a head among them that is alone would rightly move.
+    # The last images are no copies of `after`: a copy could move a singleton among them.
     photographs = {_photograph(row.image_id) for row in after}
     last = [row for row in more if _photograph(row.image_id) not in photographs][:10]
     house.await_heads([row.image_id for row in house.publish(before)])
@@ -68,7 +68,7 @@ def test_a_store_put_back_to_an_earlier_state_catches_up_by_itself(house: House)
 
 
 def _photograph(image_id: str) -> str:
-    """The photograph that an image of the sample is, or is an edit of: `clothing-NUMBER-eNN`."""
+    """The photograph that an image of the sample shows, from its id `clothing-NUMBER-eNN`."""
     return "-".join(image_id.split("-")[:2])
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from clustering.rule import Placed, Subject, judge, matches, unscored_move
-from core.types import Candidate, Cause, Cluster, ImageId, Match, Move, Thresholds
+from clustering.rule import Match, Placed, Subject, judge, matches, unscored_move
+from core.types import Candidate, Cause, Cluster, ImageId, Move, Thresholds
 
 LIMITS = Thresholds(accept=0.5, head_accept=0.6, adopt=0.7)
 IMAGE = ImageId("image")
@@ -38,7 +38,7 @@ def match(name: str, score: float, head: str | None = None, count: int = 1, foun
     """A match whose code is its name, in the cluster of `head` (itself without), whose founding code is its name."""
     head = head or name
     cluster = Cluster(ImageId(head), count, head.encode() if founding is None else founding)
-    return Placed(Match(ImageId(name), 1, 1, name.encode(), score), cluster)
+    return Placed(Match(candidate(name), score), cluster)
 
 
 def candidate(name: str, place: int = 1, overlap: int = 1) -> Candidate:
@@ -46,26 +46,26 @@ def candidate(name: str, place: int = 1, overlap: int = 1) -> Candidate:
 
 
 def test_match_is_a_candidate_from_the_threshold_on() -> None:
-    scored = [(candidate("below"), 0.49), (candidate("at"), 0.5), (candidate("above"), 0.51)]
-    assert [m.image_id for m in matches(IMAGE, scored, 0.5)] == ["above", "at"]
+    scored = [Match(candidate("below"), 0.49), Match(candidate("at"), 0.5), Match(candidate("above"), 0.51)]
+    assert [m.candidate.image_id for m in matches(IMAGE, scored, 0.5)] == ["above", "at"]
 
 
 def test_matches_are_tried_by_score_then_overlap_then_age() -> None:
     scored = [
-        (candidate("young", place=9, overlap=2), 0.8),
-        (candidate("old", place=3, overlap=2), 0.8),
-        (candidate("few terms", place=1, overlap=1), 0.8),
-        (candidate("best", place=20, overlap=1), 0.9),
+        Match(candidate("young", place=9, overlap=2), 0.8),
+        Match(candidate("old", place=3, overlap=2), 0.8),
+        Match(candidate("few terms", place=1, overlap=1), 0.8),
+        Match(candidate("best", place=20, overlap=1), 0.9),
     ]
-    assert [m.image_id for m in matches(IMAGE, scored, 0.5)] == ["best", "old", "young", "few terms"]
+    assert [m.candidate.image_id for m in matches(IMAGE, scored, 0.5)] == ["best", "old", "young", "few terms"]
 
 
 def test_an_image_never_matches_itself() -> None:
-    assert matches(IMAGE, [(candidate("image"), 1.0)], 0.5) == []
+    assert matches(IMAGE, [Match(candidate("image"), 1.0)], 0.5) == []
 
 
 def test_a_score_that_is_not_a_number_is_no_match() -> None:
-    assert matches(IMAGE, [(candidate("a"), float("nan"))], 0.5) == []
+    assert matches(IMAGE, [Match(candidate("a"), float("nan"))], 0.5) == []
 
 
 def test_without_matches_it_founds() -> None:

@@ -34,7 +34,7 @@ from storage.serving.metrics import StorageMetrics
 from storage.serving.service import StorageService
 from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
 from storage.verify import verify
-from tests.search.serving.search_house import image, server_settings
+from tests.search.serving.search_setup import image, server_settings
 from tests.support.clock import FakeClock
 from tests.support.fake_flink import Harness
 from tests.support.fake_servers import FakeScorer

@@ -111,8 +111,8 @@ class World:
             def __exit__(self, *_: object) -> None:
                 pass
 
-            def stats(self) -> dict[str, int]:
-                return {"history_number": len(world.records())}
+            def stats(self) -> SimpleNamespace:
+                return SimpleNamespace(history_number=len(world.records()))
 
             def members(self, head: str, limit: int) -> Iterator[str]:
                 return iter([name for name in GROUPS if GROUPS[name] == GROUPS[head]][:limit])

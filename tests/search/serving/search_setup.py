@@ -1,4 +1,4 @@
-"""A small search server and what is sent to it; also a program, `search_house.py FOLDER PORT METRICS_PORT [HOLD]`.
+"""A small search server and what is sent to it; also a program, `search_setup.py FOLDER PORT METRICS_PORT [HOLD]`.
 
 With HOLD it makes that file when it is about to open the index, and goes on when the file is gone.
 """

@@ -57,7 +57,7 @@ def name(number: int) -> ImageId:
 
 
 @dataclass
-class Model:
+class StoreModel:
     """What a store should hold."""
 
     offset: int = -1
@@ -72,7 +72,7 @@ class Model:
     duplicates: int = 0
     superseded: int = 0
 
-    def copy(self) -> Model:
+    def copy(self) -> StoreModel:
         """One that goes its own way."""
         return copy.deepcopy(self)
 

@@ -17,11 +17,11 @@ from search.serving import search_pb2 as pb
 from search.serving import search_pb2_grpc
 from search.serving.client import SearchClient
 from search.serving.server import SearchServerSettings, build_service, open_index
-from tests.search.serving.search_house import MAX_MESSAGE_BYTES
+from tests.search.serving.search_setup import MAX_MESSAGE_BYTES
 
 
 @dataclass
-class House:
+class RunningSearch:
     """The server, its index, and a client of it."""
 
     settings: SearchServerSettings
@@ -36,7 +36,7 @@ class House:
 
 
 @contextmanager
-def open_house(settings: SearchServerSettings) -> Iterator[House]:
+def run_search_server(settings: SearchServerSettings) -> Iterator[RunningSearch]:
     """The server of these settings, until the block ends."""
     extractor, hyperplanes = settings.terms.build(), settings.code.build()
     opened = open_index(settings, extractor, hyperplanes)
@@ -52,7 +52,7 @@ def open_house(settings: SearchServerSettings) -> Iterator[House]:
     server.start()
     client = SearchClient(f"127.0.0.1:{settings.listen.port}", 30.0, MAX_MESSAGE_BYTES, token=settings.token)
     try:
-        yield House(settings, opened.index, client, broken)
+        yield RunningSearch(settings, opened.index, client, broken)
     finally:
         client.close()
         server.stop(0)
