@@ -197,7 +197,7 @@ class StoreContract(ABC):
         assert store.members(B, 10).items == (B,)
         assert store.state().clusters == 2
 
-    def test_swallowed_records_only_advance(self, store: ClusterStore) -> None:
+    def test_ignored_records_only_advance(self, store: ClusterStore) -> None:
         put(store, founds(0, A, version=5))
         before = store.image(A)
         put(store, ignored(1, A, Outcome.DUPLICATE, 5), ignored(2, A, Outcome.SUPERSEDED, 4))

@@ -231,7 +231,7 @@ class _Demo:
         if head is None:
             return None
         verdicts = [api.image(image_id) for image_id in sorted(clusters[head])]
-        members = [SheetMember(each["image_id"], each["cause"], each["score"], each["matched"]) for each in verdicts]
+        members = [SheetMember(each.image_id, each.cause, each.score, each.matched) for each in verdicts]
         file = self._settings.data_dir / "cluster.png"
         draw_cluster(head, members, pictures, file)
         return file

@@ -65,6 +65,8 @@ def test_every_command_exists(command: str, capsys: pytest.CaptureFixture[str]) 
             assert missing == []
         case "curl", [*_, url]:
             assert url.startswith("http://127.0.0.1:18080/v1/")
+        case "python", [script, *_] if script.endswith(".py"):
+            assert (ROOT / script).is_file() or [*(ROOT / "examples").rglob(script)]
         case "docker", ["compose", *_]:
             assert (ROOT / "docker-compose.yml").is_file()
         case "python", ["-m", module, *_]:

@@ -117,10 +117,10 @@ class World:
             def members(self, head: str, limit: int) -> Iterator[str]:
                 return iter([name for name in GROUPS if GROUPS[name] == GROUPS[head]][:limit])
 
-            def image(self, image_id: str) -> dict[str, Any]:
+            def image(self, image_id: str) -> Any:
                 founded = next(name for name in GROUPS if GROUPS[name] == GROUPS[image_id]) == image_id
                 rest = {"score": None, "matched": None} if founded else {"score": 0.99, "matched": image_id[0] + "1"}
-                return {"image_id": image_id, "cause": "founded" if founded else "matched", **rest}
+                return SimpleNamespace(image_id=image_id, cause="founded" if founded else "matched", **rest)
 
         return Api()
 
