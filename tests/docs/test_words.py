@@ -46,7 +46,7 @@ def texts() -> dict[str, str]:
     paths = [ROOT / name for name in listed.stdout.split("\0") if name and not name.startswith(EXEMPT)]
     contents = {path: path.read_bytes() for path in paths if path.is_file()}
     return {
-        path.relative_to(ROOT).as_posix(): content.decode("utf-8").lower()
+        path.relative_to(ROOT).as_posix(): content.decode("utf-8", errors="replace").lower()
         for path, content in contents.items()
         if b"\0" not in content
     }
