@@ -26,7 +26,7 @@ ACCEPT = 0.7
 
 @dataclass
 class FakeServer:
-    """Boot id, outages, and a hook that runs before and after each call."""
+    """Instance id, outages, and a hook that runs before and after each call."""
 
     instances: int = 1
     known_instance: str | None = None
