@@ -39,7 +39,8 @@ from operators.score import ScoreFunction
 from operators.search import SearchFunction
 from operators.step import ServerAddress
 from stream.job_plan import JobPlan
-from stream.names import consumer_group
+from stream.kafka_access import KafkaAccess
+from stream.names import client_id, consumer_group
 from stream.settings import BatchingSettings, Embedding, ServerSettings, Settings
 from stream.sinks import kafka_sink
 from stream.tables import embedding_stream, joined_stream
@@ -64,11 +65,14 @@ class _Pipeline:
         self.plan = plan
         _, self.signal = settings.signal(plan.signal)
 
-    def write(self, stream: DataStream, topic: str, name: str, parallelism: int) -> None:
-        """Sends rows of (key, value) to a topic."""
-        kafka = self.settings.kafka
-        sink = stream.sink_to(kafka_sink(kafka.bootstrap, topic, kafka.max_message_bytes))
-        sink.name(f"to {topic}").uid(name).set_parallelism(parallelism)
+    def write(self, stream: DataStream, topic: str, role: str, parallelism: int, uid: str = "") -> None:
+        """Sends rows of (key, value) to a topic; `role` names the Kafka client, and the sink where it has no `uid`."""
+        sink = stream.sink_to(kafka_sink(self.access(role), topic, self.settings.kafka.max_message_bytes))
+        sink.name(f"to {topic}").uid(uid or role).set_parallelism(parallelism)
+
+    def access(self, role: str) -> KafkaAccess:
+        """How a source or a sink reaches Kafka."""
+        return self.settings.kafka_access(client_id(self.plan.signal, role))
 
 
 class _Joining(_Pipeline):
@@ -105,7 +109,7 @@ class _Joining(_Pipeline):
             self.tables,
             uid=f"{side}-source",
             topic=topic,
-            bootstrap=self.settings.kafka.bootstrap,
+            access=self.access(f"{side}-source"),
             group=consumer_group(self.plan.signal),
             starts=self.plan.embedding_starts[side],
             out_of_orderness_s=join.out_of_orderness_s,
@@ -133,7 +137,7 @@ class _Sequence(_Pipeline):
             self.tables,
             uid=self._uid("source"),
             topic=topic,
-            bootstrap=self.settings.kafka.bootstrap,
+            access=self.access("sequence-source"),
             group=f"{consumer_group(plan.signal)}-sequence",
             start=plan.joined_start,
         )
@@ -147,7 +151,8 @@ class _Sequence(_Pipeline):
         dead_letters = side_output(found, DEAD_LETTERS).union(
             side_output(scored, DEAD_LETTERS), side_output(assigned, DEAD_LETTERS)
         )
-        self.write(dead_letters, signal.topic("dead_letter"), self._uid("dead-letter-sink"), 1)
+        uid = self._uid("dead-letter-sink")
+        self.write(dead_letters, signal.topic("dead_letter"), "sequence-dead-letter-sink", 1, uid)
 
     def _step(
         self, name: str, stream: DataStream, value_type: TypeInformation, function: MicroBatchFunction[Any]

@@ -28,10 +28,11 @@ from scoring.serving.client import ScorerClient
 from search.serving.client import SearchClient
 from storage.serving.client import StorageClient
 from stream.broker import Broker, LogEnds
+from stream.data_folders import claim_topics
 from stream.flink_rest import FlinkRest, JobState
 from stream.job_plan import JobPlan
 from stream.local.flink_home import flink_environment, prepare_flink
-from stream.names import consumer_group, job_name
+from stream.names import client_id, consumer_group, job_name
 from stream.settings import Settings
 from stream.snapshots import SnapshotFolders
 from stream.start_plan import Log, starting_offset
@@ -73,7 +74,7 @@ class JobControl:
         """Submits the job unless it is live, and lets the watch loop keep it running.
 
         Raises:
-            MismatchError: The stores do not fit the log, or the model the index.
+            MismatchError: The stores do not fit the log, the model the index, or the data the topics.
             ServiceError: A part does not answer, or Flink refuses the job.
         """
         with self._alone():
@@ -115,7 +116,7 @@ class JobControl:
     def lag(self) -> dict[str, int]:
         """Records behind, by topic: embeddings against the committed offsets, `joined` against storage."""
         settings, signal = self._settings, self._signal
-        with Broker(settings.kafka.bootstrap) as broker:
+        with Broker(settings.kafka_access(client_id(self.name, "job-runner"))) as broker:
             behind = {}
             for side in ("search", "score"):
                 topic = signal.topic(side)
@@ -141,6 +142,7 @@ class JobControl:
         live = self.state()
         if live is not None and live.live:
             return False
+        claim_topics(self._settings, self.name)
         self._submit(self._plan())
         return True
 
@@ -148,7 +150,7 @@ class JobControl:
         settings, signal = self._settings, self._signal
         positions = self._store_positions()
         topic = signal.topic("joined")
-        with Broker(settings.kafka.bootstrap) as broker:
+        with Broker(settings.kafka_access(client_id(self.name, "job-runner"))) as broker:
             topic_id = broker.topic_id(topic)
             ends = broker.ends(topic)[0]
             start = starting_offset(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from core.rpc import Listen
 from search.serving.admission import AdmissionPolicy
 from stream.hashing import chosen_density, code_identity, code_settings, term_settings
+from stream.names import client_id
 from stream.settings import ServerSettings, Settings
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def serve_storage(settings: Settings, signal_name: str | None = None) -> None:
             api_host=signal.api.bind_host,
             api_port=signal.api.port,
             max_page=signal.api.max_page,
-            kafka_bootstrap=settings.kafka.bootstrap,
+            kafka=settings.kafka_access(client_id(name, "storage")).python_options(),
             assignments_topic=signal.topic("assignments"),
             api_token=settings.api_token,
             identity=store_identity(settings, name),

@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import os
 import tomllib
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from core.errors import SettingsError
+from stream.kafka_access import KafkaAccess, KafkaSecurity
 
 __all__ = [
     "AdmissionSettings",
@@ -38,6 +40,7 @@ __all__ = [
     "TermIndexSettings",
     "Terms",
     "Topics",
+    "default_topic_prefix",
     "load_settings",
 ]
 
@@ -63,11 +66,24 @@ JavaCompiler = Literal["full", "quick"]
 """Whether Java's optimising compiler is used."""
 
 
-class KafkaSettings(_Section):
-    """The broker, and how the topics are made."""
+def _split_servers(value: Any) -> Any:
+    return [each.strip() for each in value.split(",") if each.strip()] if isinstance(value, str) else value
 
+
+Server = Annotated[str, Field(pattern=r"^[^\s,]+:\d+$")]
+Servers = Annotated[tuple[Server, ...], NoDecode, BeforeValidator(_split_servers)]
+"""HOST:PORT each; a text with commas in the environment."""
+
+
+class KafkaSettings(_Section):
+    """The brokers, how clients reach them, and how the topics are made."""
+
+    bootstrap: Servers = ()
+    """Brokers that someone else runs, such as a managed Kafka; none: `neardup up` runs a broker of its own."""
+    client: KafkaSecurity = KafkaSecurity()
+    """TLS and SASL of every client; our own broker has neither."""
     host: str = "127.0.0.1"
-    """Where clients reach it."""
+    """Where clients reach our own broker."""
     bind_host: str = "127.0.0.1"
     """Where it listens; anything but loopback must be asked for."""
     port: Port = 19092
@@ -77,10 +93,21 @@ class KafkaSettings(_Section):
     replication: Annotated[int, Field(ge=1, le=9)] = 1
     max_message_bytes: Annotated[int, Field(ge=65_536)] = 4_194_304
 
+    @model_validator(mode="after")
+    def _own_broker_is_plain(self) -> KafkaSettings:
+        if self.own_broker and self.client != KafkaSecurity():
+            raise ValueError("our own broker has no TLS and no SASL: `client` needs brokers in `bootstrap`")
+        return self
+
     @property
-    def bootstrap(self) -> str:
-        """Host and port of the broker."""
-        return f"{self.host}:{self.port}"
+    def own_broker(self) -> bool:
+        """Whether the broker is a part of this deployment."""
+        return not self.bootstrap
+
+    @property
+    def servers(self) -> str:
+        """Host and port of each broker that clients ask first, with commas between them."""
+        return ",".join(self.bootstrap) or f"{self.host}:{self.port}"
 
 
 class FlinkSettings(_Section):
@@ -291,6 +318,7 @@ class Signal(_Section):
     model: Path
     """The folder of the scorer's versions: `served` names the one that is used, each version is a folder beside it."""
     topic_prefix: str = ""
+    """Before the name of each topic; where the settings leave it out, `neardup.` and the signal's name and a dot."""
     topics: Topics = Topics()
     terms: Terms = Terms()
     density: Density = Density()
@@ -324,6 +352,11 @@ class Signal(_Section):
         return self.topic_prefix + str(getattr(self.topics, name))
 
 
+def default_topic_prefix(signal_name: str) -> str:
+    """What stands before the names of a signal's topics, unless the settings say something else."""
+    return f"neardup.{signal_name}."
+
+
 _PHOTOS: dict[str, Any] = {
     "search_embedding": {"name": "mobilenet_v2_1.0_224", "model_version": "1", "dimension": 1280},
     "score_embedding": {"name": "mobilenet_v1_0.75_192", "model_version": "1", "dimension": 768},
@@ -337,7 +370,14 @@ _PHOTOS: dict[str, Any] = {
 class Settings(BaseSettings):
     """Everything a deployment can be told."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="NEARDUP_", env_nested_delimiter="__")
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix="NEARDUP_",
+        env_nested_delimiter="__",
+        # An error must not show a password.
+        hide_input_in_errors=True,
+    )
 
     data: Path = Path("var")
     """Everything that the running parts write lies below this folder."""
@@ -353,6 +393,19 @@ class Settings(BaseSettings):
     """Writes through the HTTP API need it; empty: writes are off."""
     base: Path = Field(default_factory=Path.cwd, exclude=True)
     """Relative paths start here."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _topics_are_the_signals_own(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """A signal without a prefix gets one with its name, so that no two signals share topics."""
+        signals = values.get("signals")
+        if not isinstance(signals, dict):
+            return values
+        filled = {
+            name: {"topic_prefix": default_topic_prefix(name), **signal} if isinstance(signal, dict) else signal
+            for name, signal in signals.items()
+        }
+        return {**values, "signals": filled}
 
     @model_validator(mode="after")
     def _default_signal_is_there(self) -> Settings:
@@ -371,9 +424,9 @@ class Settings(BaseSettings):
 
     def _listeners(self) -> list[tuple[str, str, int]]:
         flink, kafka = self.flink, self.kafka
+        own = ("port", "controller_port") if kafka.own_broker else ()
         listeners = [
-            ("kafka.port", kafka.host, kafka.port),
-            ("kafka.controller_port", kafka.host, kafka.controller_port),
+            *((f"kafka.{port}", kafka.host, int(getattr(kafka, port))) for port in own),
             ("flink.rest_port", flink.host, flink.rest_port),
             ("flink.rpc_port", flink.host, flink.rpc_port),
             ("flink.jobmanager_metrics_port", flink.host, flink.jobmanager_metrics_port),
@@ -407,6 +460,20 @@ class Settings(BaseSettings):
     def data_dir(self) -> Path:
         """The absolute data folder."""
         return self.path(self.data)
+
+    def kafka_access(self, client_id: str) -> KafkaAccess:
+        """How a client reaches Kafka, under the name that it gives itself."""
+        return KafkaAccess(self.kafka.servers, client_id, self.kafka_security)
+
+    @property
+    def kafka_security(self) -> KafkaSecurity:
+        """TLS and SASL of Kafka clients, with absolute paths."""
+        client = self.kafka.client
+
+        def absolute(file: str) -> str:
+            return str(self.path(Path(file))) if file else ""
+
+        return replace(client, ca_file=absolute(client.ca_file), client_pem=absolute(client.client_pem))
 
     def signal_dir(self, name: str, part: Literal["index", "store", "job"]) -> Path:
         """Where a part of a signal keeps its data."""

@@ -6,10 +6,12 @@ from pyflink.common.serialization import RowFieldExtractorSchema
 from pyflink.datastream.connectors.base import DeliveryGuarantee
 from pyflink.datastream.connectors.kafka import KafkaRecordSerializationSchema, KafkaSink
 
+from stream.kafka_access import KafkaAccess
+
 __all__ = ["kafka_sink"]
 
 
-def kafka_sink(bootstrap: str, topic: str, max_message_bytes: int) -> KafkaSink:
+def kafka_sink(access: KafkaAccess, topic: str, max_message_bytes: int) -> KafkaSink:
     """A sink that writes at once and repeats after a failure: its readers ignore what they have seen.
 
     (Exactly-once would show records only at checkpoints, and leave gaps between offsets.)
@@ -22,6 +24,8 @@ def kafka_sink(bootstrap: str, topic: str, max_message_bytes: int) -> KafkaSink:
         .build()
     )
     properties = {
+        **access.java_properties(),
+        "client.id": access.client_id,
         "acks": "all",
         "enable.idempotence": "true",
         "linger.ms": "10",
@@ -32,7 +36,7 @@ def kafka_sink(bootstrap: str, topic: str, max_message_bytes: int) -> KafkaSink:
     }
     builder = (
         KafkaSink.builder()
-        .set_bootstrap_servers(bootstrap)
+        .set_bootstrap_servers(access.bootstrap)
         .set_record_serializer(schema)
         .set_delivery_guarantee(DeliveryGuarantee.AT_LEAST_ONCE)
     )

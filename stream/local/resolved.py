@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from stream.settings import Settings
@@ -22,6 +23,7 @@ def resolved_toml(settings: Settings) -> str:
     """The settings as TOML: every value, no default left out, every path absolute."""
     values = settings.model_dump(mode="json", exclude={"base"}, exclude_none=True)
     values["data"] = str(settings.data_dir)
+    values["kafka"]["client"] = asdict(settings.kafka_security)
     for name, signal in settings.signals.items():
         values["signals"][name]["model"] = str(settings.path(signal.model))
         if signal.centres is not None:

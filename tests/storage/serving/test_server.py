@@ -33,7 +33,8 @@ folder, identity = sys.argv[1:3]
 port, page, api = map(int, sys.argv[3:])
 logging.basicConfig(level=logging.INFO)
 listen = Listen("127.0.0.1", port, page, 1 << 22)
-serve(StorageServerSettings(listen, Path(folder), "127.0.0.1", api, 100, "127.0.0.1:1", "assignments", "", identity))
+kafka = {"bootstrap_servers": "127.0.0.1:1"}
+serve(StorageServerSettings(listen, Path(folder), "127.0.0.1", api, 100, kafka, "assignments", "", identity))
 """
 
 
