@@ -19,7 +19,6 @@ from pyflink.table import StreamTableEnvironment
 
 from core.notifications import EmbeddingSpec
 from operators.assign import AssignFunction
-from operators.batcher import BatchPolicy
 from operators.decode import DecodeFunction
 from operators.join import JoinFunction
 from operators.micro_batch import MicroBatchFunction
@@ -132,7 +131,6 @@ class _Sequence(_Pipeline):
         search, scorer, storage = (
             _address(server, batching) for server in (signal.search, signal.scorer, signal.storage)
         )
-        policy = _policy(batching)
         source = joined_stream(
             self.tables,
             uid=self._uid("source"),
@@ -141,9 +139,9 @@ class _Sequence(_Pipeline):
             group=f"{consumer_group(plan.signal)}-sequence",
             start=plan.joined_start,
         )
-        found = self._step("search", source, JOINED_ROW_TYPE, SearchFunction(policy, search, plan.log_id))
+        found = self._step("search", source, JOINED_ROW_TYPE, SearchFunction(batching, search, plan.log_id))
         # What search hands on are batches: nothing is gained by waiting again.
-        policy = replace(policy, max_delay_ms=0, busy_delay_ms=0)
+        policy = replace(batching, max_delay_ms=0, busy_delay_ms=0)
         scored = self._step("score", found, IN_FLIGHT_TYPE, ScoreFunction(policy, scorer, search, topic))
         assigned = self._step(
             "assign", scored, IN_FLIGHT_TYPE, AssignFunction(policy, search, scorer, storage, plan.log_id, topic)
@@ -171,18 +169,6 @@ def _spec(embedding: Embedding) -> EmbeddingSpec:
 
 def _address(server: ServerSettings, batching: BatchingSettings) -> ServerAddress:
     return ServerAddress(server.address, batching.deadline_ms / 1000, server.max_message_bytes)
-
-
-def _policy(batching: BatchingSettings) -> BatchPolicy:
-    return BatchPolicy(
-        max_items=batching.max_items,
-        max_delay_ms=batching.max_delay_ms,
-        busy_delay_ms=batching.busy_delay_ms,
-        throttle_ms=batching.throttle_ms,
-        backoff_first_ms=batching.backoff_first_ms,
-        backoff_max_ms=batching.backoff_max_ms,
-        max_faults=batching.max_faults,
-    )
 
 
 def _ms(seconds: float) -> int:

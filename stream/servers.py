@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from core.rpc import Listen
-from search.serving.admission import AdmissionPolicy
 from stream.hashing import chosen_density, code_identity, code_settings, term_settings
 from stream.names import client_id
 from stream.settings import ServerSettings, Settings
@@ -49,7 +48,7 @@ def search_server_settings(settings: Settings, signal_name: str | None = None) -
         max_postings=signal.index.max_postings,
         background_bytes_per_s=signal.index.background_mb_per_s * 1e6,
         chosen=chosen_density(signal),
-        admission=AdmissionPolicy(**signal.search.admission.model_dump()),
+        admission=signal.search.admission,
         token=settings.api_token,
     )
 

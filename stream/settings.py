@@ -12,19 +12,29 @@ from __future__ import annotations
 
 import os
 import tomllib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from core.errors import SettingsError
+from operators.batcher import BatchPolicy
+from search.serving.admission import AdmissionPolicy
 from stream.kafka_access import KafkaAccess, KafkaSecurity
 
 __all__ = [
-    "AdmissionSettings",
     "ApiSettings",
     "BatchingSettings",
     "CodeBits",
@@ -54,6 +64,19 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 Seconds = Annotated[float, Field(gt=0)]
 Milliseconds = Annotated[int, Field(gt=0)]
+
+
+def _with_its_key(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """What the dataclass of a part refuses is told with the key, as what pydantic refuses is."""
+    try:
+        return handler(value)
+    except SettingsError as error:
+        raise ValueError(str(error)) from error
+
+
+_Policy = TypeVar("_Policy")
+Part = Annotated[_Policy, WrapValidator(_with_its_key)]
+"""Settings that are the dataclass of the part which they are for."""
 
 
 class _Section(BaseModel):
@@ -156,30 +179,18 @@ class JoinSettings(_Section):
         return self
 
 
-class BatchingSettings(_Section):
+@dataclass(frozen=True, slots=True)
+class BatchingSettings(BatchPolicy):
     """The micro-batches of search, score and assign."""
 
-    max_items: Annotated[int, Field(ge=1, le=1024)] = 64
-    max_delay_ms: Milliseconds = 5
-    """How long the first image of a batch waits for others."""
-    busy_delay_ms: Milliseconds = 50
-    """It waits as long as the last call took, where that is longer, but at most so long."""
-    deadline_ms: Milliseconds = 5_000
+    deadline_ms: int = 5_000
     """Of one call to a server."""
-    throttle_ms: Annotated[int, Field(ge=0, le=100)] = 20
-    """How long is held back, for each image that comes, while a server does not answer."""
-    backoff_first_ms: Milliseconds = 50
-    backoff_max_ms: Milliseconds = 2_000
-    max_faults: Annotated[int, Field(ge=1, le=100)] = 5
-    """Faults of one batch before it is halved to find the item that causes them."""
 
-    @model_validator(mode="after")
-    def _backoff_grows(self) -> BatchingSettings:
-        if self.backoff_first_ms > self.backoff_max_ms:
-            raise ValueError(
-                f"backoff_first_ms ({self.backoff_first_ms}) must not exceed backoff_max_ms ({self.backoff_max_ms})"
-            )
-        return self
+    def __post_init__(self) -> None:
+        """Checks the policy too."""
+        BatchPolicy.__post_init__(self)
+        if self.deadline_ms < 1:
+            raise SettingsError(f"deadline_ms must be at least 1, is {self.deadline_ms}")
 
 
 class Embedding(_Section):
@@ -253,27 +264,10 @@ class ServerSettings(_Section):
         return f"{self.host}:{self.port}"
 
 
-class AdmissionSettings(_Section):
-    """How much each class of callers may ask of the search server. Rates are items a second, 0 sets no limit."""
-
-    stream_per_s: Annotated[float, Field(ge=0)] = 0.0
-    replay_per_s: Annotated[float, Field(ge=0)] = 5_000.0
-    interactive_per_s: Annotated[float, Field(ge=0)] = 5_000.0
-    shadow_per_s: Annotated[float, Field(ge=0)] = 2_000.0
-    burst_s: Seconds = 1.0
-    """How many seconds' worth of a rate may be asked for at once, after a pause as long."""
-    slots: Annotated[int, Field(ge=1, le=64)] = 2
-    """Calls of all classes but the stream that run at once."""
-    waiting: Annotated[int, Field(ge=0, le=64)] = 8
-    """Calls of one class that wait for a slot; more are asked to come again later."""
-    max_wait_s: Seconds = 1.0
-    """The longest a call waits for a slot."""
-
-
 class SearchSettings(ServerSettings):
     """The term search server."""
 
-    admission: AdmissionSettings = AdmissionSettings()
+    admission: Part[AdmissionPolicy] = AdmissionPolicy()
 
 
 class ApiSettings(_Section):
@@ -387,7 +381,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     flink: FlinkSettings = FlinkSettings()
     join: JoinSettings = JoinSettings()
-    batching: BatchingSettings = BatchingSettings()
+    batching: Part[BatchingSettings] = BatchingSettings()
     signals: dict[Name, Signal]
     api_token: Annotated[str, Field(repr=False)] = ""
     """Writes through the HTTP API need it; empty: writes are off."""

@@ -40,7 +40,8 @@ from stream.sinks import kafka_sink
 from stream.submit import remote_environment
 from stream.tables import joined_stream
 
-env = remote_environment({"execution.target": "local", "rest.port": "0", "parallelism.default": "1"})
+options = {"execution.target": "local", "execution.attached": "true", "rest.port": "0"}
+env = remote_environment(options)
 env.set_parallelism(1)
 tables = StreamTableEnvironment.create(env)
 for name, bootstrap, security in json.load(sys.stdin):
