@@ -47,6 +47,8 @@ tables = StreamTableEnvironment.create(env)
 for name, bootstrap, security in json.load(sys.stdin):
     access = KafkaAccess(bootstrap, f"copy-{name}", KafkaSecurity(**security))
     joined_stream(tables, uid=name, topic=f"{name}-in", access=access, group=name, start=0)
+    # The same table again, as rows that a sink takes: under names of their own.
+    tables.get_config().set("table.exec.uid.format", f"{name}-copy-<type>-<transformation>")
     rows = tables.to_data_stream(tables.sql_query(f"SELECT payload AS k, payload AS v FROM `{name}`"))
     rows._j_data_stream.getTransformation().setOutputType(RECORD_TYPE.get_java_type_info())
     rows.sink_to(kafka_sink(access, f"{name}-out", 1 << 20))
