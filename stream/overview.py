@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
 from core.errors import NeardupError
-from stream.api_client import ApiClient, Json
+from neardup.client import ApiClient, RetryPolicy
+from neardup.errors import NeardupClientError
 from stream.data_folders import runs
 from stream.flink_rest import JobState
 from stream.job_control import JobControl
@@ -27,7 +28,7 @@ class SignalOverview:
 
     name: str
     http_api: str
-    stats: Json | None
+    stats: dict[str, Any] | None
     job: JobState | None
     job_wanted: bool
     lag: dict[str, int] | None
@@ -78,7 +79,7 @@ def overview(settings: Settings) -> Overview:
     return Overview(
         data=str(settings.data_dir),
         supervised=supervised,
-        kafka=settings.kafka.bootstrap,
+        kafka=settings.kafka.servers,
         flink=f"http://{settings.flink.host}:{settings.flink.rest_port}",
         parts=tuple(parts),
         signals=tuple(_signal(settings, name, ready) for name in settings.signals),
@@ -103,13 +104,13 @@ def _signal(settings: Settings, name: str, ready: Collection[str]) -> SignalOver
             return None
         try:
             return question()
-        except NeardupError as error:
+        except (NeardupError, NeardupClientError) as error:
             problems.append(str(error).partition("\n")[0])
             return None
 
-    def stats() -> Json:
-        with ApiClient(settings.signals[name].api.url, timeout_s=3.0) as api:
-            return api.stats()
+    def stats() -> dict[str, Any]:
+        with ApiClient(settings.signals[name].api.url, timeout_s=3.0, retry=RetryPolicy(retries=0)) as api:
+            return asdict(api.stats())
 
     return SignalOverview(
         name=name,
@@ -117,6 +118,6 @@ def _signal(settings: Settings, name: str, ready: Collection[str]) -> SignalOver
         stats=ask(stats, f"{name}-storage"),
         job=ask(control.state, "jobmanager"),
         job_wanted=control.wanted,
-        lag=ask(control.lag, "broker", f"{name}-storage"),
+        lag=ask(control.lag, *(["broker"] if settings.kafka.own_broker else []), f"{name}-storage"),
         problems=tuple(problems),
     )

@@ -1,18 +1,14 @@
-"""Stores that pass everything on to another one, and variants that count or fail on the way."""
+"""A store that passes every call on to another one, and one that counts calls on the way."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from enum import StrEnum
 
-from core.errors import UnavailableError
 from core.types import Decision, ImageId, LogPosition, Lookup
 from storage.interfaces import ClusterStore, StoreView
 from storage.records import StoreState
-
-__all__ = ["CountingStore", "DelegatingStore", "Fault", "FaultyStore"]
 
 
 class DelegatingStore(ClusterStore):
@@ -64,33 +60,4 @@ class CountingStore(DelegatingStore):
         self.calls["apply"] += 1
         position = super().apply(log_id, decisions, offset, revision)
         self.decisions += len(decisions)
-        return position
-
-
-class Fault(StrEnum):
-    """Where a write breaks off."""
-
-    BEFORE = "before"
-    """Nothing was written: the request got lost."""
-    AFTER = "after"
-    """Everything was written: the answer got lost."""
-
-
-class FaultyStore(DelegatingStore):
-    """Breaks off the writes that `faults` names by their number, from 0, with `UnavailableError`."""
-
-    def __init__(self, inner: ClusterStore, faults: Mapping[int, Fault]) -> None:
-        super().__init__(inner)
-        self._faults = faults
-        self._writes = 0
-
-    def apply(self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> LogPosition:
-        """Passed on, unless the fault of this call comes first."""
-        fault = self._faults.get(self._writes)
-        self._writes += 1
-        if fault is Fault.BEFORE:
-            raise UnavailableError("the request got lost")
-        position = super().apply(log_id, decisions, offset, revision)
-        if fault is Fault.AFTER:
-            raise UnavailableError("the answer got lost")
         return position
