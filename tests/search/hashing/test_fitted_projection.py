@@ -97,7 +97,7 @@ def test_wrong_vectors_are_refused() -> None:
 @pytest.mark.parametrize(
     ("centre", "weights", "shift", "message"),
     [
-        (np.zeros(4, np.float32), np.zeros((4, 2)), 0, "int16 were expected"),
+        (np.zeros(4, np.float32), np.zeros((4, 2)), 0, "and type int16, not"),
         (np.zeros(3, np.float32), np.zeros((4, 2), np.int16), 0, r"the centre is \(3,\)"),
         (np.zeros(4, np.float32), np.zeros((4, 0), np.int16), 0, "not 4 and 0"),
         (np.full(4, np.inf, np.float32), np.zeros((4, 2), np.int16), 0, "not finite"),

@@ -92,12 +92,12 @@ def test_k_after_and_min_overlap_bound_the_answer(filled: RunningSearch) -> None
 
 
 TOO_MUCH = [
-    ([pb.SearchQuery()], "query 0 names neither"),
+    ([pb.SearchQuery()], "query 0 has neither"),
     ([pb.SearchQuery(image_id="a0"), pb.SearchQuery(image_id="a1", k=10_001)], "query 1: k is at most 10000"),
-    ([pb.SearchQuery(image_id="a0", after=1_000_001)], "query 0: at most 1000000 candidates are passed over"),
+    ([pb.SearchQuery(image_id="a0", after=1_000_001)], "query 0: after is at most 1000000, not 1000001"),
     (
         [pb.SearchQuery(image_id="a0", after=900_000, k=1), *[pb.SearchQuery(image_id="a1")] * 11],
-        "12 queries of which one goes up to candidate 900001 .* need 10800012 places, a call has at most 10000000",
+        "12 queries, one of which reaches candidate 900001 .* rank 10800012 candidates; a call may rank 10000000",
     ),
     ([pb.SearchQuery(image_id="a0", k=4_000)], r"at most 3799 candidates together, not 4000"),
     ([pb.SearchQuery(image_id="a0")] * 1025, "at most 693 items, not 1025"),
@@ -136,12 +136,12 @@ def test_further_candidates_are_bounded_as_free_searches_are(filled: RunningSear
     for queries, message in (
         (
             [pb.MoreQuery(place=7), pb.MoreQuery(place=7, after=2**32 - 1)],
-            "query 1: at most 1000000 .*, not 4294967295",
+            "query 1: after is at most 1000000, not 4294967295",
         ),
-        ([pb.MoreQuery(place=7, after=1_000_001)], "query 0: at most 1000000 candidates are passed over, not 1000001"),
+        ([pb.MoreQuery(place=7, after=1_000_001)], "query 0: after is at most 1000000, not 1000001"),
         (
             [pb.MoreQuery(place=7, after=900_000), *[pb.MoreQuery(place=6)] * 11],
-            "12 queries of which one goes up to candidate 900005 .* need 10800060 places, a call has at most 10000000",
+            "12 queries, one of which reaches candidate 900005 .* rank 10800060 candidates; a call may rank 10000000",
         ),
     ):
         with pytest.raises(RefusedError, match=message):
