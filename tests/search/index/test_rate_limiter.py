@@ -1,4 +1,4 @@
-"""The pace of background work: as long a slice as its bytes may take, no limit where it is urgent, an end when told."""
+"""The rate of background work: a slice takes as long as its bytes may take, urgent work has no limit, a stop ends it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people and tools ask of the search server: free searches, reads, deletes, statistics, snapshots, releases."""
+"""Calls other than the stream's: free searches, reads, deletes, statistics, snapshots, releases."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_a_delete_in_the_order_hides_from_later_places_only(filled: RunningSearc
     assert "b5" in filled.client.search_more([pb.MoreQuery(place=7)]).answers[0].image_ids
 
 
-def test_writes_of_people_need_the_token(filled: RunningSearch) -> None:
+def test_writes_by_hand_need_the_token(filled: RunningSearch) -> None:
     for token in ("", "wrong"):
         stranger = SearchClient(filled.client.address, 30.0, MAX_MESSAGE_BYTES, token=token)
         for write in (

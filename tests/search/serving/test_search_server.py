@@ -309,7 +309,7 @@ def test_the_program_survives_kill_9_and_stops_gracefully(tmp_path: Path, start:
     stream = SearchClient(client.address, 30.0, MAX_MESSAGE_BYTES, Caller.STREAM)
     stream.hide(4)
     stream.close()
-    boot = client.instance_id
+    before = client.instance_id
     first.process.kill()
     first.process.wait()
     with pytest.raises(UnavailableError):
@@ -321,7 +321,7 @@ def test_the_program_survives_kill_9_and_stops_gracefully(tmp_path: Path, start:
     client = SearchClient(f"127.0.0.1:{second.port}", 30.0, MAX_MESSAGE_BYTES)
     assert client.insert_and_search(LOG, entries) == response
     assert client.describe().images == 29
-    assert client.instance_id not in (None, boot)
+    assert client.instance_id not in (None, before)
     third = start(tmp_path / "index")
     assert third.process.wait(timeout=120) == 1
     assert third.process.stderr is not None

@@ -1,4 +1,4 @@
-"""An index that is built anew answers as the one that the job has made; one that is not finished leaves no trace."""
+"""A rebuilt index answers as the one that the job made; an unfinished build leaves nothing behind."""
 
 from __future__ import annotations
 
