@@ -68,6 +68,7 @@ def serve_scorer(settings: Settings, signal_name: str | None = None) -> None:
         ScorerServerSettings(
             listen=listen(signal.scorer),
             model=settings.path(signal.model),
+            model_class=signal.model_class,
             codes=code_identity(settings, signal),
         )
     )
@@ -101,7 +102,7 @@ def serve_storage(settings: Settings, signal_name: str | None = None) -> None:
 
 
 def store_identity(settings: Settings, signal_name: str) -> str:
-    """What the store of a signal was made for, in words: founding codes and embeddings mean nothing under others."""
+    """What the store of a signal was created for. Founding codes and embeddings are useless under other settings."""
     name, signal = settings.signal(signal_name)
     search, score = signal.search_embedding, signal.score_embedding
     code = code_settings(settings, signal)

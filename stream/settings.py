@@ -293,6 +293,8 @@ class Signal(_Section):
     """Which store: an entry point of the group `neardup.stores`, or `module:Class`."""
     model: Path
     """The folder of the scorer's versions: `served` names the one that is used, each version is a folder beside it."""
+    model_class: str = "tensorflow"
+    """Loads and runs the model: the name of an entry point of `neardup.models`, or `package.module:Class`."""
     topic_prefix: str = ""
     topics: Topics = Topics()
     terms: Terms = Terms()
