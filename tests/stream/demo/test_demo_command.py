@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from stream.cli.main import main
 from stream.demo.report import DemoQuality, DemoReport, LargeCluster, LawCheck, Score
 from stream.verdicts import Latency
 
+ROOT = Path(__file__).parents[3]
 SCORE = Score(1.0, 1.0, 1.0)
 
 
@@ -67,3 +70,23 @@ def test_kept_up_it_names_the_page_of_the_api(
     text = shown(report(None), monkeypatch, capsys, "--keep")
     assert "http://127.0.0.1:18080/docs" in text
     assert "neardup similar a1" in text
+
+
+def test_the_readme_shows_what_it_prints(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = replace(
+        report(folder / "var" / "demo" / "cluster.png"),
+        images=2_145,
+        clusters=842,
+        alone=706,
+        quality=DemoQuality(252, 778, Score(0.999, 0.764, 0.866), Score(0.992, 0.754, 0.857)),
+        latency=Latency(2_145, 418, 868, 1_071),
+        law=LawCheck(2_145, 842, 0, ()),
+    )
+    block = re.search(r"```\n(images in.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert block is not None
+    lines = [line for line in block.group(1).splitlines() if line not in ("", "...")]
+    assert len(lines) > 10
+    printed = shown(found, monkeypatch, capsys).splitlines()
+    assert [line for line in lines if line.rstrip() not in {text.rstrip() for text in printed}] == []
