@@ -15,7 +15,7 @@ TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 def headers(house: House, topic: str, key: bytes) -> list[dict[str, bytes]]:
     """Of every record of a one-partition topic with this key."""
-    consumer = KafkaConsumer(bootstrap_servers=house.settings.kafka.bootstrap, enable_auto_commit=False)
+    consumer = KafkaConsumer(bootstrap_servers=house.settings.kafka.servers, enable_auto_commit=False)
     try:
         partition = TopicPartition(topic, 0)
         consumer.assign([partition])
@@ -29,7 +29,7 @@ def headers(house: House, topic: str, key: bytes) -> list[dict[str, bytes]]:
 def test_joined_records_and_dead_letters_have_headers(house: House) -> None:
     row, signal = sample_rows(1, skip=900)[0], house.signal
     key = row.image_id.encode()
-    producer = KafkaProducer(bootstrap_servers=house.settings.kafka.bootstrap)
+    producer = KafkaProducer(bootstrap_servers=house.settings.kafka.servers)
     trace = [("traceparent", TRACE)]
     for side, embedding, vector in (
         ("search", signal.search_embedding, row.search),
