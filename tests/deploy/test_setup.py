@@ -26,6 +26,7 @@ TARGETS = [
     "protos",
     "test",
     "test-tools",
+    "coverage",
     "soak",
     "bench-scorer",
     "bench-quality",
