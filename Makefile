@@ -64,7 +64,6 @@ bench-callers: setup ## benchmark: the stream's latency during a flood of other 
 chaos: setup ## long fault test: kill every part ten times while images flow
 	@$(BIN)/python -m benchmarks.chaos
 
-.PHONY: docs
 docs: setup ## build the documents as a site, strictly (build/docs/index.html)
 	@$(BIN)/mkdocs build --strict --quiet
 

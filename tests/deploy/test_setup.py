@@ -33,6 +33,7 @@ TARGETS = [
     "bench-search",
     "bench-callers",
     "chaos",
+    "docs",
     "clean",
 ]
 TOOLS = (
