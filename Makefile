@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: help setup demo up down test test-tools lint format protos soak chaos bench-scorer bench-quality bench-search bench-callers clean
+.PHONY: help setup demo up down test test-tools lint format protos soak chaos bench-scorer bench-quality bench-search bench-callers docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,7 +58,6 @@ bench-callers: setup ## benchmark: the stream's latency during a flood of other 
 chaos: setup ## long fault test: kill every part ten times while images flow
 	@$(BIN)/python -m benchmarks.chaos
 
-.PHONY: docs
 docs: setup ## build the documents as a site, strictly (build/docs/index.html)
 	@$(BIN)/mkdocs build --strict --quiet
 

@@ -114,22 +114,23 @@ def test_every_alert_is_seen_to_fire(rules: list[dict[str, Any]], root: Path) ->
 
 def test_alerts_use_metrics_that_exist(rules: list[dict[str, Any]], root: Path) -> None:
     operators = (root / "operators" / "metrics.py").read_text(encoding="utf-8")
-    names = (
-        "search/serving/metrics.py",
-        "search/serving/index_collector.py",
-        "scoring/serving/metrics.py",
-        "storage/serving/metrics.py",
-    )
-    others = [root / "stream" / "job_watch.py", *(root / name for name in names)]
-    texts = "".join(path.read_text(encoding="utf-8") for path in others)
+    sources = [
+        path for name in ("core", "search", "scoring", "storage", "stream") for path in (root / name).rglob("*.py")
+    ]
+    texts = "".join(path.read_text(encoding="utf-8") for path in sources)
     metrics = {name for rule in rules for name in re.findall(r"\b(?:flink|neardup)_[a-z_]+", rule["expr"])}
     assert metrics
     for metric in metrics:
         if metric.startswith(OPERATOR):
-            # A label's name stands before that of its counter, and a histogram's counters end in what they count.
-            name = re.sub(r"^(le|reason|kind|cause)_", "", metric.removeprefix(OPERATOR)).removesuffix("_bucket")
+            # The name of a label precedes the name of its counter.
+            name = re.sub(r"^(reason|kind|cause)_", "", metric.removeprefix(OPERATOR))
             assert f'"{name}"' in operators, metric
         else:
-            # Storage names its gauges without the prefix that all of them have.
+            # A histogram has several series; some parts write the prefix of all their metrics once.
             name = metric.removesuffix("_bucket")
-            assert re.search(rf'"{name}"|\bgauge\("{name.removeprefix("neardup_storage_")}"', texts), metric
+            assert {f'"{name}"', f'"{re.sub(r"^neardup_[a-z]+_", "", name)}"'} & _quoted(texts), metric
+
+
+def _quoted(text: str) -> set[str]:
+    """All names in double quotes."""
+    return set(re.findall(r'"[a-z_]+"', text))

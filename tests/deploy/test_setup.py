@@ -32,6 +32,7 @@ TARGETS = [
     "bench-search",
     "bench-callers",
     "chaos",
+    "docs",
     "clean",
 ]
 TOOLS = (
