@@ -73,6 +73,14 @@ def test_every_way_of_failing_has_a_section(root: Path) -> None:
         assert said == ["You see", "It means", "Do"], section.splitlines()[0]
 
 
+def test_messages_that_the_runbook_quotes_are_those_of_the_code(root: Path) -> None:
+    quoted = re.findall(r'"([a-z][^"]+)"', (root / "docs" / "runbook.md").read_text(encoding="utf-8"))
+    assert len(quoted) > 3
+    sources = "".join(path.read_text(encoding="utf-8") for path in (root / "stream").glob("*.py"))
+    sources = re.sub(r'"\s+f?"', "", sources)  # a message may be written as several strings
+    assert [words for words in quoted if words.removesuffix(" ...") not in sources and words != "try again"] == []
+
+
 def test_links_inside_the_documents_of_operations_lead_to_a_heading(root: Path) -> None:
     for name in ("runbook.md", "operations.md"):
         document = root / "docs" / name
