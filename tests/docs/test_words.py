@@ -35,7 +35,8 @@ EXEMPT = (
     "tests/fixtures/",
     "tests/stream/test_renamed_settings.py",
 )
-"""History, models and files of earlier releases, settings that users are told the new names of, and this list."""
+"""History, models (a version never changes), the settings that users are told the new names of, this list,
+and saved data of earlier releases."""
 
 
 @pytest.fixture(scope="module")
