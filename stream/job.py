@@ -18,7 +18,6 @@ from pyflink.table import StreamTableEnvironment
 
 from core.notifications import EmbeddingSpec
 from operators.assign import AssignFunction
-from operators.batcher import BatchPolicy
 from operators.decode import DecodeFunction
 from operators.join import JoinFunction
 from operators.micro_batch import MicroBatchFunction
@@ -37,7 +36,8 @@ from operators.score import ScoreFunction
 from operators.search import SearchFunction
 from operators.step import ServerAddress
 from stream.job_plan import JobPlan
-from stream.names import consumer_group
+from stream.kafka_access import KafkaAccess
+from stream.names import client_id, consumer_group
 from stream.settings import BatchingSettings, Embedding, ServerSettings, Settings
 from stream.table_sink import KafkaTarget, sink_properties, write_records
 from stream.tables import WatermarkPolicy, embedding_stream, joined_stream
@@ -70,12 +70,17 @@ class _Pipeline:
         self.plan = plan
         _, self.signal = settings.signal(plan.signal)
 
-    def write(self, stream: DataStream, topic: str, uid: str, parallelism: int) -> None:
-        """Sends rows of (key, value, traceparent) to a topic."""
-        kafka = self.settings.kafka
+    def write(self, stream: DataStream, topic: str, role: str, parallelism: int, uid: str) -> None:
+        """Sends rows of (key, value, traceparent) to a topic; `role` names the Kafka client."""
         content_type = "application/x-protobuf" if topic == self.signal.topic("joined") else "application/json"
-        target = KafkaTarget(topic, content_type, sink_properties(kafka.bootstrap, kafka.max_message_bytes))
-        write_records(self.tables, stream, target, uid=uid, parallelism=parallelism)
+        properties = sink_properties(self.access(role), self.settings.kafka.max_message_bytes)
+        write_records(
+            self.tables, stream, KafkaTarget(topic, content_type, properties), uid=uid, parallelism=parallelism
+        )
+
+    def access(self, role: str) -> KafkaAccess:
+        """How a source or a sink reaches Kafka."""
+        return self.settings.kafka_access(client_id(self.plan.signal, role))
 
 
 class _Joining(_Pipeline):
@@ -100,11 +105,12 @@ class _Joining(_Pipeline):
             .uid(_uid("join"))
         )
         parallelism = settings.flink.parallelism
-        self.write(joined, signal.topic("joined"), _uid("joined-sink"), parallelism)
+        self.write(joined, signal.topic("joined"), "joined-sink", parallelism, _uid("joined-sink"))
         dead_letters = side_output(search, DEAD_LETTERS).union(
             side_output(score, DEAD_LETTERS), side_output(joined, DEAD_LETTERS)
         )
-        self.write(dead_letters, signal.topic("dead_letter"), _uid("join-dead-letter-sink"), parallelism)
+        uid = _uid("join-dead-letter-sink")
+        self.write(dead_letters, signal.topic("dead_letter"), "join-dead-letter-sink", parallelism, uid)
 
     def _halves(self, side: Side, topic: str, embedding: Embedding) -> DataStream:
         join = self.settings.join
@@ -112,7 +118,7 @@ class _Joining(_Pipeline):
             self.tables,
             uid=_uid(f"{side}-source"),
             topic=topic,
-            bootstrap=self.settings.kafka.bootstrap,
+            access=self.access(f"{side}-source"),
             group=consumer_group(self.plan.signal),
             starts=self.plan.embedding_starts[side],
             watermarks=WatermarkPolicy(join.out_of_orderness_s, join.idle_partition_s),
@@ -134,18 +140,17 @@ class _Sequence(_Pipeline):
         search, scorer, storage = (
             _address(server, batching) for server in (signal.search, signal.scorer, signal.storage)
         )
-        policy = _policy(batching)
         source = joined_stream(
             self.tables,
             uid=self._uid("source"),
             topic=topic,
-            bootstrap=self.settings.kafka.bootstrap,
+            access=self.access("sequence-source"),
             group=f"{consumer_group(plan.signal)}-sequence",
             start=plan.joined_start,
         )
-        found = self._step("search", source, JOINED_ROW_TYPE, SearchFunction(policy, search, plan.log_id, topic))
+        found = self._step("search", source, JOINED_ROW_TYPE, SearchFunction(batching, search, plan.log_id, topic))
         # Search emits batches already: waiting again would gain nothing.
-        policy = replace(policy, max_delay_ms=0, busy_delay_ms=0)
+        policy = replace(batching, max_delay_ms=0, busy_delay_ms=0)
         scored = self._step("score", found, BYTES_TYPE, ScoreFunction(policy, scorer, search, topic))
         assigned = self._step(
             "assign", scored, BYTES_TYPE, AssignFunction(policy, search, scorer, storage, plan.log_id, topic)
@@ -153,7 +158,8 @@ class _Sequence(_Pipeline):
         dead_letters = side_output(found, DEAD_LETTERS).union(
             side_output(scored, DEAD_LETTERS), side_output(assigned, DEAD_LETTERS)
         )
-        self.write(dead_letters, signal.topic("dead_letter"), self._uid("dead-letter-sink"), 1)
+        uid = self._uid("dead-letter-sink")
+        self.write(dead_letters, signal.topic("dead_letter"), "sequence-dead-letter-sink", 1, uid)
 
     def _step(
         self, name: str, stream: DataStream, value_type: TypeInformation, function: MicroBatchFunction
@@ -176,18 +182,6 @@ def _spec(embedding: Embedding) -> EmbeddingSpec:
 
 def _address(server: ServerSettings, batching: BatchingSettings) -> ServerAddress:
     return ServerAddress(server.address, batching.deadline_ms / 1000, server.max_message_bytes)
-
-
-def _policy(batching: BatchingSettings) -> BatchPolicy:
-    return BatchPolicy(
-        max_items=batching.max_items,
-        max_delay_ms=batching.max_delay_ms,
-        busy_delay_ms=batching.busy_delay_ms,
-        throttle_ms=batching.throttle_ms,
-        backoff_first_ms=batching.backoff_first_ms,
-        backoff_max_ms=batching.backoff_max_ms,
-        max_faults=batching.max_faults,
-    )
 
 
 def _ms(seconds: float) -> int:

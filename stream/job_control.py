@@ -22,11 +22,12 @@ from scoring.serving.client import ScorerClient
 from search.serving.client import SearchClient
 from storage.serving.client import StorageClient
 from stream.broker import Broker, LogEnds
+from stream.data_folders import claim_topics
 from stream.flink_rest import FlinkRest, JobState
 from stream.job_lag import LagMeter
 from stream.job_plan import JobPlan
 from stream.local.flink_home import flink_environment, prepare_flink
-from stream.names import consumer_group, job_name
+from stream.names import client_id, consumer_group, job_name
 from stream.settings import Settings
 from stream.snapshots import SnapshotFolders
 from stream.start_plan import Log, ReadPosition, rewind_times, starting_offset
@@ -67,7 +68,7 @@ class JobControl:
         """Submits the job unless it is live, and lets the watch keep it running.
 
         Raises:
-            MismatchError: The stores do not fit the log, or the model the index.
+            MismatchError: The stores do not fit the log, the model the index, or the data the topics.
             ServiceError: A part does not answer, or Flink refuses the job.
         """
         with self._exclusive():
@@ -113,8 +114,8 @@ class JobControl:
 
     def lag_meter(self) -> LagMeter:
         """What tells how many records the job is behind; it is to be closed."""
-        kafka = self._settings.kafka
-        return LagMeter(lambda: Broker(kafka.bootstrap), self._storage(), self.name, self._signal)
+        access = self._settings.kafka_access(client_id(self.name, "job-runner"))
+        return LagMeter(lambda: Broker(access), self._storage(), self.name, self._signal)
 
     def resubmit_after_gap(self, state: JobState) -> bool:
         """Cancels the job if its newest failure says that the stores are elsewhere; returns whether it did."""
@@ -129,6 +130,7 @@ class JobControl:
         live = self.state()
         if live is not None and live.live:
             return False
+        claim_topics(self._settings, self.name)
         self._submit(self._plan())
         return True
 
@@ -136,7 +138,7 @@ class JobControl:
         settings, signal = self._settings, self._signal
         positions = self._store_positions()
         topic = signal.topic("joined")
-        with Broker(settings.kafka.bootstrap) as broker:
+        with Broker(settings.kafka_access(client_id(self.name, "job-runner"))) as broker:
             topic_id = broker.topic_id(topic)
             ends = broker.ends(topic)[0]
             start = starting_offset(

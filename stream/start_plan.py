@@ -55,7 +55,7 @@ def _check(name: str, position: LogPosition, log: Log, checksum_at: Callable[[in
     if position.log_id != log.topic_id:
         raise MismatchError(
             f"{name} followed the topic {position.log_id}, but {log.topic} is {log.topic_id} now: it was deleted and "
-            f"created again. Restore the old topic, or start {name} with an empty folder"
+            f"created again, or `topic_prefix` has changed. Restore the old topic, or start {name} with an empty folder"
         )
     if position.offset >= log.end:
         raise MismatchError(

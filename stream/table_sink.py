@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pyflink.datastream import DataStream
 from pyflink.table import StreamTableEnvironment
 
+from stream.kafka_access import KafkaAccess
+from stream.tables import sql_options
+
 __all__ = ["KafkaTarget", "sink_properties", "write_records"]
 
 SCHEMA_VERSION = "1"
@@ -27,10 +30,12 @@ class KafkaTarget:
     properties: Mapping[str, str]
 
 
-def sink_properties(bootstrap: str, max_message_bytes: int) -> dict[str, str]:
+def sink_properties(access: KafkaAccess, max_message_bytes: int) -> dict[str, str]:
     """Settings of a Kafka client that loses nothing and sends within 10 ms."""
     return {
-        "bootstrap.servers": bootstrap,
+        **access.java_properties(),
+        "bootstrap.servers": access.bootstrap,
+        "client.id": access.client_id,
         "acks": "all",
         "enable.idempotence": "true",
         "linger.ms": "10",
@@ -73,7 +78,7 @@ def write_records(
           `key` BYTES,
           `value` BYTES,
           headers MAP<STRING, BYTES> METADATA
-        ) WITH ({", ".join(f"'{key}' = '{value}'" for key, value in options.items())})
+        ) WITH ({sql_options(options)})
         """
     )
     tables.create_temporary_view(f"`{uid}-rows`", tables.from_data_stream(stream))

@@ -10,8 +10,9 @@ from pyflink.datastream import DataStream
 from pyflink.table import StreamTableEnvironment
 
 from operators.rows import EMBEDDING_ROW_TYPE, JOINED_ROW_TYPE, SEQUENCE_KEY, SEQUENCE_KEY_TYPE
+from stream.kafka_access import KafkaAccess
 
-__all__ = ["WatermarkPolicy", "embedding_stream", "joined_stream"]
+__all__ = ["WatermarkPolicy", "embedding_stream", "joined_stream", "sql_options"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ def embedding_stream(
     *,
     uid: str,
     topic: str,
-    bootstrap: str,
+    access: KafkaAccess,
     group: str,
     starts: Mapping[int, int],
     watermarks: WatermarkPolicy,
@@ -45,7 +46,7 @@ def embedding_stream(
         tables: The table environment.
         uid: Names the source in snapshots; the offsets of a snapshot are found by it.
         topic: The topic.
-        bootstrap: The broker.
+        access: How the source reaches Kafka.
         group: Offsets are committed under this name with each checkpoint.
         starts: First offset of each partition, for a job without a snapshot.
         watermarks: How event time follows the records.
@@ -63,7 +64,7 @@ def embedding_stream(
           headers MAP<STRING, BYTES> METADATA VIRTUAL,
           arrived TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL,
           WATERMARK FOR arrived AS arrived - INTERVAL '{watermarks.out_of_orderness_s:.3f}' SECOND
-        ) WITH ({_options(topic, bootstrap, group, starts)}, 'scan.watermark.idle-timeout' = '{idle_ms} ms')
+        ) WITH ({_options(topic, access, group, starts)}, 'scan.watermark.idle-timeout' = '{idle_ms} ms')
         """,
         f"SELECT payload, topic, `partition`, `offset`, headers['traceparent'], arrived FROM `{uid}`",
         EMBEDDING_ROW_TYPE,
@@ -71,7 +72,7 @@ def embedding_stream(
 
 
 def joined_stream(
-    tables: StreamTableEnvironment, *, uid: str, topic: str, bootstrap: str, group: str, start: int
+    tables: StreamTableEnvironment, *, uid: str, topic: str, access: KafkaAccess, group: str, start: int
 ) -> DataStream:
     """Rows (0, (payload, offset, traceparent)) of `joined` from one offset on: one key for all, so one order.
 
@@ -79,7 +80,7 @@ def joined_stream(
         tables: The table environment.
         uid: Names the source in snapshots. Another start needs another uid, else a snapshot's offset is used.
         topic: The topic, of one partition.
-        bootstrap: The broker.
+        access: How the source reaches Kafka.
         group: For the broker's lists only; the stores keep the position.
         start: The first offset.
     """
@@ -91,7 +92,7 @@ def joined_stream(
           payload BYTES,
           `offset` BIGINT METADATA VIRTUAL,
           headers MAP<STRING, BYTES> METADATA VIRTUAL
-        ) WITH ({_options(topic, bootstrap, group, {0: start})})
+        ) WITH ({_options(topic, access, group, {0: start})})
         """,
         f"SELECT {SEQUENCE_KEY} AS sequence, ROW(payload, `offset`, headers['traceparent']) AS record FROM `{uid}`",
         Types.ROW([SEQUENCE_KEY_TYPE, JOINED_ROW_TYPE]),
@@ -111,18 +112,30 @@ def _stream(
     return stream
 
 
-def _options(topic: str, bootstrap: str, group: str, starts: Mapping[int, int]) -> str:
+def _options(topic: str, access: KafkaAccess, group: str, starts: Mapping[int, int]) -> str:
     offsets = ";".join(f"partition:{partition},offset:{offset}" for partition, offset in sorted(starts.items()))
     options = {
         "connector": "kafka",
         "topic": topic,
         "format": "raw",
-        "properties.bootstrap.servers": bootstrap,
+        "properties.bootstrap.servers": access.bootstrap,
         "properties.group.id": group,
+        "properties.client.id.prefix": access.client_id,
         # Fetch what comes within 20 ms together: a request for each record costs the broker more than the record does.
         "properties.fetch.max.wait.ms": "20",
         "properties.fetch.min.bytes": "65536",
         "scan.startup.mode": "specific-offsets",
         "scan.startup.specific-offsets": offsets,
+        **{f"properties.{key}": value for key, value in access.java_properties().items()},
     }
-    return ", ".join(f"'{key}' = '{value}'" for key, value in options.items())
+    return sql_options(options)
+
+
+def sql_options(options: Mapping[str, str]) -> str:
+    """Options of a table as SQL has them."""
+    return ", ".join(f"{_literal(key)} = {_literal(value)}" for key, value in options.items())
+
+
+def _literal(text: str) -> str:
+    """A text in SQL."""
+    return "'" + text.replace("'", "''") + "'"

@@ -23,6 +23,7 @@ from stream.image_files import ImageFile
 from stream.interrupts import undisturbed
 from stream.job_control import JobControl
 from stream.local.supervisor import Deployment
+from stream.names import client_id
 from stream.publish import Publisher, publish
 from stream.settings import Settings
 from stream.topic_reader import TopicReader
@@ -88,6 +89,7 @@ class _Demo:
         self._view = view
         self._deployment = Deployment(settings)
         self._name, self._signal = settings.signal()
+        self._kafka = settings.kafka_access(client_id(self._name, "demo"))
         files = [settings.path(file) for file in (SAMPLE, PICTURES)]
         self._labels: list[LabelledImage] = [label for file in files for label in read_labels(file)]
         dimensions = (self._signal.search_embedding.dimension, self._signal.score_embedding.dimension)
@@ -149,9 +151,8 @@ class _Demo:
         """Sends the sample and reads `assignments` until every image has its verdict."""
         verdicts, wanted = Verdicts(), {label.image_id for label in self._labels}
         topic = self._signal.topic("assignments")
-        bootstrap = self._settings.kafka.bootstrap
         with (
-            TopicReader(bootstrap, topic) as reader,
+            TopicReader(self._kafka, topic) as reader,
             Publisher(self._settings, self._name) as publisher,
             self._view.bars() as bars,
         ):
@@ -237,7 +238,7 @@ class _Demo:
         return file
 
     def _dead_letters(self) -> int:
-        with TopicReader(self._settings.kafka.bootstrap, self._signal.topic("dead_letter")) as reader:
+        with TopicReader(self._kafka, self._signal.topic("dead_letter")) as reader:
             first, end = reader.ends()
         return end - first
 

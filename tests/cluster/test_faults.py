@@ -79,11 +79,11 @@ def test_a_log_that_was_made_anew_is_refused(harmed: House) -> None:
     assert stopped is not None
     assert not stopped.live
     joined = harmed.signal.topic("joined")
-    admin = KafkaAdminClient(bootstrap_servers=harmed.settings.kafka.bootstrap)
+    admin = KafkaAdminClient(bootstrap_servers=harmed.settings.kafka.servers)
     admin.delete_topics([joined])
     admin.close()
     [plan] = [plan for plan in topic_plans(harmed.signal, harmed.settings.kafka) if plan.name == joined]
-    with Broker(harmed.settings.kafka.bootstrap) as broker:
+    with Broker(harmed.settings.kafka_access("test")) as broker:
         eventually(lambda: joined not in broker.topics() or None, 30, lambda: f"{joined} is still there")
         assert broker.create([plan], harmed.settings.kafka.replication) == [joined]
     with pytest.raises(MismatchError, match="deleted and made again"):

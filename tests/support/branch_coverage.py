@@ -1,6 +1,6 @@
-"""The share of branches that the tests took, by folder. The exit code is 1 when all of them together are below the goal.
+"""The share of branches that the tests took, by folder. The exit code is 1 when all together are below the goal.
 
-    python -m tests.support.branch_coverage REPORT.json [PERCENT]       a report of `coverage json`
+python -m tests.support.branch_coverage REPORT.json [PERCENT]       a report of `coverage json`
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ import stream.demo.run as run_module
 from core.errors import BadInputError, UnavailableError
 from stream.demo.run import DemoFailedError, DemoOptions, run_demo
 from stream.image_files import ImageRow
+from stream.kafka_access import KafkaAccess
 from stream.local.errors import PartFailedError
 from stream.settings import Settings, load_settings
 from stream.topic_reader import TopicRecord
@@ -83,7 +84,7 @@ class World:
 
         return Publisher()
 
-    def reader(self, bootstrap: str, topic: str) -> Any:
+    def reader(self, access: KafkaAccess, topic: str) -> Any:
         world = self
 
         class Reader:
@@ -275,7 +276,7 @@ def test_images_without_a_verdict_are_named_with_the_logs(world: World, settings
         run_demo(settings, FAST, Told())
     text = str(failure.value)
     assert "b2, c1" in text
-    assert "3 records lie in dead-letter" in text
+    assert "3 records lie in neardup.photos.dead-letter" in text
     assert str(settings.data_dir / "demo" / "log" / "taskmanager.log") in text
     assert isinstance(failure.value.__cause__, UnavailableError)
     assert world.events == ["up", "down"]
