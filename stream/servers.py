@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from core.rpc import Listen
-from search.serving.admission import AdmissionPolicy
 from stream.hashing import chosen_density, code_identity, code_settings, term_settings
+from stream.names import client_id
 from stream.settings import ServerSettings, Settings
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def search_server_settings(settings: Settings, signal_name: str | None = None) -
         max_postings=signal.index.max_postings,
         background_bytes_per_s=signal.index.background_mb_per_s * 1e6,
         chosen=chosen_density(signal),
-        admission=AdmissionPolicy(**signal.search.admission.model_dump()),
+        admission=signal.search.admission,
         token=settings.api_token,
     )
 
@@ -68,6 +68,7 @@ def serve_scorer(settings: Settings, signal_name: str | None = None) -> None:
         ScorerServerSettings(
             listen=listen(signal.scorer),
             model=settings.path(signal.model),
+            model_class=signal.model_class,
             codes=code_identity(settings, signal),
         )
     )
@@ -91,7 +92,7 @@ def serve_storage(settings: Settings, signal_name: str | None = None) -> None:
             api_host=signal.api.bind_host,
             api_port=signal.api.port,
             max_page=signal.api.max_page,
-            kafka_bootstrap=settings.kafka.bootstrap,
+            kafka=settings.kafka_access(client_id(name, "storage")).python_options(),
             assignments_topic=signal.topic("assignments"),
             api_token=settings.api_token,
             identity=store_identity(settings, name),

@@ -36,7 +36,7 @@ class HammingModel(PairModel):
 
 def add_version(models: ModelFolder) -> None:
     """Adds the version `hamming` for the codes of the served model, with thresholds in units of this score."""
-    limits = Thresholds(accept=0.875, head_accept=0.8125, adopt=0.875)
+    limits = Thresholds(accept=0.8125, head_accept=0.75, adopt=0.8125)
     served = models.card(models.served())
     folder = models.path("hamming")
     folder.mkdir()

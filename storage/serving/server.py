@@ -6,10 +6,12 @@ import json
 import logging
 import os
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -39,8 +41,8 @@ class StorageServerSettings:
     api_port: int
     max_page: int
     """The largest page that the HTTP API returns."""
-    kafka_bootstrap: str
-    """Host and port of the broker; empty: nothing is published."""
+    kafka: Mapping[str, Any]
+    """Where the brokers are and how to log in, as arguments of `KafkaProducer`; empty: nothing is published."""
     assignments_topic: str
     api_token: str = ""
     """The token for writes through the HTTP API, which has none so far."""
@@ -69,9 +71,9 @@ def serve(settings: StorageServerSettings) -> None:
         metrics = StorageMetrics(registry, state, published)
         service = StorageService(store, metrics)
         rpc = RpcServer("storage", settings.listen, partial(add_ClusterStorageServicer_to_server, service), registry)
-        if settings.kafka_bootstrap:
+        if settings.kafka:
             quiet_client_log()
-            open_sender = partial(KafkaSender, settings.kafka_bootstrap, settings.assignments_topic)
+            open_sender = partial(KafkaSender, settings.kafka, settings.assignments_topic)
             outbox = Outbox(store, open_sender, metrics)
             outbox.start()
             parts.callback(outbox.stop)
