@@ -35,5 +35,5 @@ def test_folder_and_identity_are_passed_on(tmp_path: Path) -> None:
 def test_what_is_no_store_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="'pathlib:PurePath' is a PurePosixPath"):
         open_store("pathlib:PurePath", tmp_path, "")
-    with pytest.raises(SettingsError, match="'cassandra' in the group neardup.stores"):
+    with pytest.raises(SettingsError, match=r"'cassandra' in the group neardup\.stores"):
         open_store("cassandra", tmp_path, "photos")
