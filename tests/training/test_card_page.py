@@ -1,4 +1,4 @@
-"""The page beside a model names its thresholds, its figures and its pictures."""
+"""The page beside a model names its thresholds, its results and its plots."""
 
 from __future__ import annotations
 
