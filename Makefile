@@ -58,6 +58,10 @@ bench-callers: setup ## benchmark: the stream's latency during a flood of other 
 chaos: setup ## long fault test: kill every part ten times while images flow
 	@$(BIN)/python -m benchmarks.chaos
 
+.PHONY: docs
+docs: setup ## build the documents as a site, strictly (build/docs/index.html)
+	@$(BIN)/mkdocs build --strict --quiet
+
 clean: down ## stop all parts, remove their data (var/) and the caches of tools
 	@rm -rf var build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 	@find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

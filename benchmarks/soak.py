@@ -140,9 +140,9 @@ class Soak:
     def _measure(self, images: ImageFile) -> list[PhaseResult]:
         rows = iter(images)
         found = []
-        bootstrap = self._settings.kafka.bootstrap
+        access = self._settings.kafka_access("neardup-soak")
         with (
-            TopicReader(bootstrap, self._signal.topic("assignments")) as reader,
+            TopicReader(access, self._signal.topic("assignments")) as reader,
             Publisher(self._settings) as publisher,
         ):
             sent_before = 0

@@ -100,15 +100,15 @@ class _Planner:
         """The decision on a record, staged for the records after it, and whether nothing was lacking for it."""
         if not arrival.image_id:
             # The record names no image; the operator has written its dead letter.
-            return self._ignored(arrival, Outcome.UNREADABLE, arrival.offset), True
+            return self._without_moves(arrival, Outcome.UNREADABLE, arrival.offset), True
         membership = self._staged.membership(arrival.image_id)
         if membership is None and arrival.image_id not in self._knowledge.asked:
             self.ids.add(arrival.image_id)
-            return self._ignored(arrival, Outcome.SUPERSEDED, arrival.offset), False
+            return self._without_moves(arrival, Outcome.SUPERSEDED, arrival.offset), False
         if membership is not None and membership.version == arrival.version:
-            return self._ignored(arrival, Outcome.DUPLICATE, membership.place), True
+            return self._without_moves(arrival, Outcome.DUPLICATE, membership.place), True
         if membership is not None and membership.version > arrival.version:
-            return self._ignored(arrival, Outcome.SUPERSEDED, _place(arrival)), True
+            return self._without_moves(arrival, Outcome.SUPERSEDED, _place(arrival)), True
         home = None if membership is None else self._staged.cluster(membership.head)
         moves, complete = self._moves(arrival, home)
         decision = self._decided(arrival, moves)
@@ -165,25 +165,16 @@ class _Planner:
         return placed, all_known
 
     def _decided(self, arrival: Arrival, moves: tuple[Move, ...]) -> Decision:
-        return Decision(
-            offset=arrival.offset,
-            checksum=arrival.checksum,
-            outcome=Outcome.DECIDED,
-            image_id=arrival.image_id,
-            version=arrival.version,
-            place=_place(arrival),
+        return replace(
+            self._without_moves(arrival, Outcome.DECIDED, _place(arrival)),
             moves=moves,
             score_code=arrival.score_code,
             search_vector=arrival.search_vector,
             score_vector=arrival.score_vector,
-            versions=arrival.versions,
-            created_at_ms=arrival.created_at_ms,
-            arrived_at_ms=arrival.arrived_at_ms,
-            decided_at_ms=self._now_ms,
             truncated=arrival.truncated,
         )
 
-    def _ignored(self, arrival: Arrival, outcome: Outcome, place: int) -> Decision:
+    def _without_moves(self, arrival: Arrival, outcome: Outcome, place: int) -> Decision:
         return Decision(
             offset=arrival.offset,
             checksum=arrival.checksum,

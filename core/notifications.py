@@ -1,7 +1,7 @@
 """Notifications of embeddings: decoding with every check before the join, and the joined record of the order.
 
-Nothing here raises on bytes that came from outside: a bad record is a value, `BadRecord`, with its reason. The checks
-run in one fixed order and the first that fails names the reason:
+No bytes from outside make `decode` raise: a bad record is a value, `BadRecord`, with its reason. The checks run in one
+fixed order, and the first that fails gives the reason:
 
     empty, oversized, unparsable (also an id that is not UTF-8), id missing, id too long, embedding name, model version,
     element type, vector missing, vector length, not a number, infinite, all zero, time negative, time too late
@@ -62,7 +62,7 @@ class EmbeddingSpec:
 
 @dataclass(frozen=True, slots=True)
 class Half:
-    """One checked embedding of one image version; `vector` are the little-endian bytes as they came."""
+    """One checked embedding of one image version; `vector` holds the little-endian bytes of the notification."""
 
     image_id: ImageId
     version: int
@@ -119,9 +119,9 @@ def decode(payload: bytes | None, expected: EmbeddingSpec) -> Half | BadRecord:
 
 
 def joined_record(search_half: Half, score_half: Half, arrived_at_ms: int) -> bytes:
-    """The record of the order for an image whose halves have met; equal halves give equal bytes.
+    """The record of the order for an image whose two halves are there; equal halves give equal bytes.
 
-    The image was created when the first of its halves that tell a time was, and is traced if either half asks for it.
+    Its creation time is the earliest that a half gives. It is traced if either half asks for it.
 
     Args:
         search_half: The embedding for term search.

@@ -28,7 +28,7 @@ __all__ = ["ClusterStore", "StoreView"]
 
 
 class StoreView(ABC):
-    """The whole store as of one moment. Iterators go through everything and read as they go."""
+    """The whole store as of one moment. Iterators read as they advance."""
 
     @abstractmethod
     def state(self) -> StoreState:
@@ -68,7 +68,7 @@ class StoreView(ABC):
 
     @abstractmethod
     def embeddings(self) -> Iterator[EmbeddingRecord]:
-        """All embeddings, by place: the order in which an index is rebuilt."""
+        """All embeddings, by place, which is the order in which an index is rebuilt."""
 
     @abstractmethod
     def history_from(self, after: int) -> Iterator[HistoryEntry]:
@@ -97,7 +97,7 @@ class StoreView(ABC):
         return Page(items, encode_token(head, edges[limit - 1].sequence) if len(edges) > limit else None)
 
     def look_up(self, ids: Iterable[ImageId]) -> Lookup:
-        """Memberships of the known images among `ids`, the clusters of their heads, and the moment they are of."""
+        """Memberships of the known images among `ids`, the clusters of their heads, position and revision."""
         state = self.state()
         memberships: dict[ImageId, Membership] = {}
         clusters: dict[ImageId, Cluster] = {}
@@ -114,9 +114,10 @@ class StoreView(ABC):
 
 
 class ClusterStore(ABC):
-    """The only writer of heads, members, embeddings and history; all other classes read.
+    """The only writer of heads, members, embeddings and history.
 
-    Thread-safe: any number of readers beside one writer at a time.
+    Thread-safe: any number of readers beside one writer at a time. The storage server calls the class of a store with a
+    folder and an identity (`storage.opening`).
     """
 
     @abstractmethod
@@ -129,11 +130,11 @@ class ClusterStore(ABC):
 
     @abstractmethod
     def apply(self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> LogPosition:
-        """Does what the decisions say, all of it or nothing, and syncs.
+        """Writes what the decisions say, all of it or nothing, and syncs.
 
         Args:
-            log_id: The log (Kafka's topic id) that the decisions come from; the first call fixes it.
-            decisions: With consecutive offsets from `offset` + 1; none: nothing happens.
+            log_id: The log (Kafka's topic id) that the decisions come from. The first call fixes it.
+            decisions: Decisions with consecutive offsets from `offset` + 1. None at all: nothing happens.
             offset: The store's offset that the decisions rest on.
             revision: The override revision that they rest on.
 
@@ -141,27 +142,27 @@ class ClusterStore(ABC):
             The position after the last decision.
 
         Raises:
-            StaleError: Offset or revision are not the store's; it carries the store's.
+            StaleError: The store has another offset or revision; the error carries them.
             LogGapError: The offsets are not consecutive, or the log is another one.
-            RefusedError: A decision is malformed (an id too long, a time out of range); it carries the offset.
+            RefusedError: A decision is malformed (an id too long, a time out of range); the error carries its offset.
             ContradictionError: A decision does not fit what the store holds.
-            WriteError: The disk does not take it.
+            WriteError: The disk refuses the write.
         """
 
     @abstractmethod
     def set_published(self, number: int) -> None:
-        """Remembers that all history entries up to `number` are out on Kafka.
+        """Stores that all history entries up to `number` were published to Kafka.
 
         Raises:
-            BadInputError: The number is below the one remembered, or above the last entry's.
-            WriteError: The disk does not take it.
+            BadInputError: The number is below the stored one, or above that of the last entry.
+            WriteError: The disk refuses the write.
         """
 
     @abstractmethod
     def on_apply(self, listener: Callable[[StoreState], None]) -> None:
-        """Calls `listener` with the new state after each `apply` that wrote something, on the writer's thread.
+        """Calls `listener` with the new state after each `apply` that wrote something.
 
-        Listeners must return at once and must not raise.
+        It is called on the writer's thread, so it must return at once and must not raise.
         """
 
     @abstractmethod
@@ -174,7 +175,7 @@ class ClusterStore(ABC):
             return view.look_up(ids)
 
     def position(self) -> LogPosition:
-        """How far the order is applied."""
+        """How far the store has applied the order."""
         return self.state().position
 
     def state(self) -> StoreState:

@@ -21,14 +21,14 @@ __all__ = ["MemoryStore"]
 
 @dataclass(slots=True)
 class _Content(StoreView):
-    """Plain dictionaries; a view is a copy of them."""
+    """Plain dictionaries. A view is a copy of them."""
 
     current: StoreState = field(default_factory=StoreState)
     out: int = 0
     image_of: dict[ImageId, ImageRecord] = field(default_factory=dict)
     cluster_of: dict[ImageId, ClusterRecord] = field(default_factory=dict)
     members_of: dict[ImageId, dict[int, ImageId]] = field(default_factory=dict)
-    """Sequence -> member; sequences only grow, so insertion order is their order."""
+    """Sequence -> member. Sequences only grow, so insertion order is their order."""
     embedding_at: dict[int, EmbeddingRecord] = field(default_factory=dict)
     entries: list[HistoryEntry] = field(default_factory=list)
 
@@ -119,7 +119,7 @@ class MemoryStore(StagedStore):
         yield view
 
     def close(self) -> None:
-        """Forgets everything."""
+        """Drops the content."""
         with self._lock:
             self._content = None
 

@@ -1,4 +1,4 @@
-"""Opens the store that the settings name: one of ours, or one that another package or module brings."""
+"""Opens the store that the settings name: one of ours, or one of another package or module."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ GROUP = "neardup.stores"
 
 
 def open_store(name: str, folder: Path, identity: str) -> ClusterStore:
-    """Opens the store that a name stands for, or makes a new one.
+    """Opens the store of this name, or creates a new one.
 
     Args:
         name: An entry point of the group `neardup.stores`, such as `rocksdb`, or `module:Class`. What it names is
             called with `folder` and `identity`.
         folder: Where the store keeps its data.
-        identity: What the store serves. A store that was made for something else is refused.
+        identity: What the store serves. A store that was created for something else is refused.
 
     Raises:
-        SettingsError: The name stands for nothing that can be imported, or not for a store.
-        StorageError: The store is damaged, open elsewhere, or was made for something else.
+        SettingsError: There is nothing of this name, it cannot be imported, or it is not a store.
+        StorageError: The store is damaged, open elsewhere, or was created for something else.
     """
     found = load_plugin(GROUP, name)
     store = found(folder, identity) if callable(found) else found

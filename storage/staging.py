@@ -27,7 +27,7 @@ __all__ = ["Changes", "Reader", "stage"]
 
 
 class Reader(Protocol):
-    """What staging must know of the store as it is."""
+    """What staging reads of the store."""
 
     def image(self, image_id: ImageId) -> ImageRecord | None: ...
 
@@ -38,7 +38,7 @@ class Reader(Protocol):
 
 @dataclass(slots=True)
 class Changes:
-    """What to write, all of it or nothing; None means: delete."""
+    """What to write, all of it or nothing. None deletes."""
 
     state: StoreState
     images: dict[ImageId, ImageRecord] = field(default_factory=dict)

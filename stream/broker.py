@@ -14,6 +14,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from core.errors import UnavailableError
+from stream.kafka_access import KafkaAccess
 from stream.settings import KafkaSettings, Signal
 
 __all__ = ["Broker", "LogEnds", "TopicPlan", "topic_plans"]
@@ -67,18 +68,18 @@ def _as_unavailable(bootstrap: str) -> Iterator[None]:
 class Broker:
     """A connection for administration; use it as a context manager."""
 
-    def __init__(self, bootstrap: str, timeout_ms: int = 10_000) -> None:
+    def __init__(self, access: KafkaAccess, timeout_ms: int = 10_000) -> None:
         """Connects.
 
         Raises:
-            UnavailableError: Nobody answers there.
+            UnavailableError: No broker answers there, or it refuses the client.
         """
-        self._bootstrap = bootstrap
+        self._bootstrap = access.bootstrap
         self._timeout_ms = timeout_ms
-        with _as_unavailable(bootstrap):
-            self._admin = KafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=timeout_ms)
+        with _as_unavailable(access.bootstrap):
+            self._admin = KafkaAdminClient(**access.python_options(), request_timeout_ms=timeout_ms)
             self._consumer = KafkaConsumer(
-                bootstrap_servers=bootstrap,
+                **access.python_options(),
                 enable_auto_commit=False,
                 request_timeout_ms=max(timeout_ms, 11_000),
                 fetch_max_bytes=64 << 20,
@@ -203,15 +204,15 @@ class Broker:
         return [TopicPartition(topic, partition) for partition in sorted(partitions)]
 
 
-def producer(bootstrap: str, max_message_bytes: int) -> KafkaProducer:
+def producer(access: KafkaAccess, max_message_bytes: int) -> KafkaProducer:
     """A producer that loses nothing: all acknowledgements, idempotent, retried until the delivery timeout.
 
     Raises:
-        UnavailableError: Nobody answers there.
+        UnavailableError: No broker answers there, or it refuses the client.
     """
-    with _as_unavailable(bootstrap):
+    with _as_unavailable(access.bootstrap):
         return KafkaProducer(
-            bootstrap_servers=bootstrap,
+            **access.python_options(),
             acks="all",
             enable_idempotence=True,
             linger_ms=10,

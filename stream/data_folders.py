@@ -1,18 +1,23 @@
-"""Which data folder a deployment has: the settings' own, and beside it the one of the demo."""
+"""Which data folder a deployment has (its own, or the demo's), and which topics the data in it belongs to."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
 
-from core.errors import BadInputError
-from stream.settings import Settings
+from core.errors import BadInputError, MismatchError
+from core.files import write_text
+from stream.settings import Settings, default_topic_prefix
 
-__all__ = ["demo_settings", "runs", "wipe", "with_data"]
+__all__ = ["claim_topics", "demo_settings", "runs", "wipe", "with_data"]
 
 _MARK = "neardup-data"
 """A file that says: this folder was made by us and may be wiped."""
+
+_TOPIC_PREFIX = "topic-prefix"
+"""A file beside the job's snapshots with the `topic_prefix` that they were made with."""
 
 
 def with_data(settings: Settings, folder: Path) -> Settings:
@@ -41,6 +46,33 @@ def runs(settings: Settings) -> bool:
     except FileNotFoundError:
         # There is no /proc here.
         return True
+
+
+def claim_topics(settings: Settings, signal_name: str) -> None:
+    """Notes the topics that a signal's data belongs to; data of other topics is refused.
+
+    Data without a note was made by an earlier release, whose default was no prefix at all.
+
+    Raises:
+        MismatchError: The data was made with another `topic_prefix`.
+    """
+    name, signal = settings.signal(signal_name)
+    folder = settings.signal_dir(name, "job")
+    note = folder / _TOPIC_PREFIX
+    if note.exists():
+        made_with = note.read_text(encoding="utf-8")
+    elif (folder / "checkpoints").exists() and signal.topic_prefix == default_topic_prefix(name):
+        made_with = ""
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(note, signal.topic_prefix)
+        return
+    if made_with != signal.topic_prefix:
+        raise MismatchError(
+            f"the data in {folder.parent} belongs to other topics than {signal.topic_prefix}*: set"
+            f" `topic_prefix = {json.dumps(made_with)}` in [signals.{name}] to go on with it, or choose another data"
+            " folder"
+        )
 
 
 def wipe(folder: Path) -> None:

@@ -1,8 +1,13 @@
-"""The names under which a signal's job appears elsewhere."""
+"""The names under which a signal's job and its Kafka clients appear elsewhere."""
 
 from __future__ import annotations
 
-__all__ = ["consumer_group", "job_name"]
+__all__ = ["client_id", "consumer_group", "job_name"]
+
+
+def client_id(signal: str, role: str) -> str:
+    """The name that a Kafka client of a signal gives itself; `role` is the part that it belongs to."""
+    return f"neardup-{signal}-{role}"
 
 
 def job_name(signal: str) -> str:

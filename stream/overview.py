@@ -79,7 +79,7 @@ def overview(settings: Settings) -> Overview:
     return Overview(
         data=str(settings.data_dir),
         supervised=supervised,
-        kafka=settings.kafka.bootstrap,
+        kafka=settings.kafka.servers,
         flink=f"http://{settings.flink.host}:{settings.flink.rest_port}",
         parts=tuple(parts),
         signals=tuple(_signal(settings, name, ready) for name in settings.signals),
@@ -118,6 +118,6 @@ def _signal(settings: Settings, name: str, ready: Collection[str]) -> SignalOver
         stats=ask(stats, f"{name}-storage"),
         job=ask(control.state, "jobmanager"),
         job_wanted=control.wanted,
-        lag=ask(control.lag, "broker", f"{name}-storage"),
+        lag=ask(control.lag, *(["broker"] if settings.kafka.own_broker else []), f"{name}-storage"),
         problems=tuple(problems),
     )

@@ -16,6 +16,7 @@ from neardup import events
 from neardup.events_pb2 import FLOAT16
 from stream.broker import Broker, producer
 from stream.image_files import ImageRow, Vector
+from stream.names import client_id
 from stream.settings import Embedding, Settings
 
 __all__ = ["Publisher", "SendSchedule", "notification", "publish"]
@@ -88,13 +89,14 @@ class Publisher:
         """
         self.signal_name, self._signal = settings.signal(signal_name)
         self.topics = (self._signal.topic("search"), self._signal.topic("score"))
-        with Broker(settings.kafka.bootstrap) as broker:
+        access = settings.kafka_access(client_id(self.signal_name, "publish"))
+        with Broker(access) as broker:
             missing = sorted(set(self.topics) - broker.topics())
         if missing:
             raise UnavailableError(
-                f"Kafka at {settings.kafka.bootstrap} has no topic {', '.join(missing)}: run `neardup topics create`"
+                f"Kafka at {access.bootstrap} has no topic {', '.join(missing)}: run `neardup topics create`"
             )
-        self._producer = producer(settings.kafka.bootstrap, settings.kafka.max_message_bytes)
+        self._producer = producer(access, settings.kafka.max_message_bytes)
         self._in_flight = threading.BoundedSemaphore(_IN_FLIGHT)
         self._failure: BaseException | None = None
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from core.rpc import Listen
-from search.serving.admission import AdmissionPolicy
 from stream.hashing import chosen_density, code_identity, code_settings, term_settings
+from stream.names import client_id
 from stream.settings import ServerSettings, Settings
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def search_server_settings(settings: Settings, signal_name: str | None = None) -
         max_postings=signal.index.max_postings,
         background_bytes_per_s=signal.index.background_mb_per_s * 1e6,
         chosen=chosen_density(signal),
-        admission=AdmissionPolicy(**signal.search.admission.model_dump()),
+        admission=signal.search.admission,
         token=settings.api_token,
     )
 
@@ -92,7 +92,7 @@ def serve_storage(settings: Settings, signal_name: str | None = None) -> None:
             api_host=signal.api.bind_host,
             api_port=signal.api.port,
             max_page=signal.api.max_page,
-            kafka_bootstrap=settings.kafka.bootstrap,
+            kafka=settings.kafka_access(client_id(name, "storage")).python_options(),
             assignments_topic=signal.topic("assignments"),
             api_token=settings.api_token,
             identity=store_identity(settings, name),
@@ -102,7 +102,7 @@ def serve_storage(settings: Settings, signal_name: str | None = None) -> None:
 
 
 def store_identity(settings: Settings, signal_name: str) -> str:
-    """What the store of a signal was made for, in words: founding codes and embeddings mean nothing under others."""
+    """What the store of a signal was created for. Founding codes and embeddings are useless under other settings."""
     name, signal = settings.signal(signal_name)
     search, score = signal.search_embedding, signal.score_embedding
     code = code_settings(settings, signal)

@@ -12,18 +12,30 @@ from __future__ import annotations
 
 import os
 import tomllib
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from core.errors import SettingsError
+from operators.batcher import BatchPolicy
+from search.serving.admission import AdmissionPolicy
+from stream.kafka_access import KafkaAccess, KafkaSecurity
 from stream.renamed_settings import renamed
 
 __all__ = [
-    "AdmissionSettings",
     "ApiSettings",
     "BatchingSettings",
     "CodeBits",
@@ -39,6 +51,7 @@ __all__ = [
     "TermIndexSettings",
     "Terms",
     "Topics",
+    "default_topic_prefix",
     "load_settings",
 ]
 
@@ -54,6 +67,19 @@ Seconds = Annotated[float, Field(gt=0)]
 Milliseconds = Annotated[int, Field(gt=0)]
 
 
+def _with_its_key(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """What the dataclass of a part refuses is told with the key, as what pydantic refuses is."""
+    try:
+        return handler(value)
+    except SettingsError as error:
+        raise ValueError(str(error)) from error
+
+
+_Policy = TypeVar("_Policy")
+Part = Annotated[_Policy, WrapValidator(_with_its_key)]
+"""Settings that are the dataclass of the part which they are for."""
+
+
 class _Section(BaseModel):
     """A frozen group of settings that refuses unknown keys."""
 
@@ -64,11 +90,24 @@ JavaCompiler = Literal["full", "quick"]
 """Whether Java's optimising compiler is used."""
 
 
-class KafkaSettings(_Section):
-    """The broker, and how the topics are made."""
+def _split_servers(value: Any) -> Any:
+    return [each.strip() for each in value.split(",") if each.strip()] if isinstance(value, str) else value
 
+
+Server = Annotated[str, Field(pattern=r"^[^\s,]+:\d+$")]
+Servers = Annotated[tuple[Server, ...], NoDecode, BeforeValidator(_split_servers)]
+"""HOST:PORT each; a text with commas in the environment."""
+
+
+class KafkaSettings(_Section):
+    """The brokers, how clients reach them, and how the topics are made."""
+
+    bootstrap: Servers = ()
+    """Brokers that someone else runs, such as a managed Kafka; none: `neardup up` runs a broker of its own."""
+    client: KafkaSecurity = KafkaSecurity()
+    """TLS and SASL of every client; our own broker has neither."""
     host: str = "127.0.0.1"
-    """Where clients reach it."""
+    """Where clients reach our own broker."""
     bind_host: str = "127.0.0.1"
     """Where it listens; anything but loopback must be asked for."""
     port: Port = 19092
@@ -78,10 +117,21 @@ class KafkaSettings(_Section):
     replication: Annotated[int, Field(ge=1, le=9)] = 1
     max_message_bytes: Annotated[int, Field(ge=65_536)] = 4_194_304
 
+    @model_validator(mode="after")
+    def _own_broker_is_plain(self) -> KafkaSettings:
+        if self.own_broker and self.client != KafkaSecurity():
+            raise ValueError("our own broker has no TLS and no SASL: `client` needs brokers in `bootstrap`")
+        return self
+
     @property
-    def bootstrap(self) -> str:
-        """Host and port of the broker."""
-        return f"{self.host}:{self.port}"
+    def own_broker(self) -> bool:
+        """Whether the broker is a part of this deployment."""
+        return not self.bootstrap
+
+    @property
+    def servers(self) -> str:
+        """Host and port of each broker that clients ask first, with commas between them."""
+        return ",".join(self.bootstrap) or f"{self.host}:{self.port}"
 
 
 class FlinkSettings(_Section):
@@ -130,30 +180,18 @@ class JoinSettings(_Section):
         return self
 
 
-class BatchingSettings(_Section):
+@dataclass(frozen=True, slots=True)
+class BatchingSettings(BatchPolicy):
     """The micro-batches of search, score and assign."""
 
-    max_items: Annotated[int, Field(ge=1, le=1024)] = 64
-    max_delay_ms: Milliseconds = 5
-    """How long the first image of a batch waits for others."""
-    busy_delay_ms: Milliseconds = 50
-    """It waits as long as the last call took, where that is longer, but at most so long."""
-    deadline_ms: Milliseconds = 5_000
+    deadline_ms: int = 5_000
     """Of one call to a server."""
-    throttle_ms: Annotated[int, Field(ge=0, le=100)] = 20
-    """How long is held back, for each image that comes, while a server does not answer."""
-    backoff_first_ms: Milliseconds = 50
-    backoff_max_ms: Milliseconds = 2_000
-    max_faults: Annotated[int, Field(ge=1, le=100)] = 5
-    """Faults of one batch before it is halved to find the item that causes them."""
 
-    @model_validator(mode="after")
-    def _backoff_grows(self) -> BatchingSettings:
-        if self.backoff_first_ms > self.backoff_max_ms:
-            raise ValueError(
-                f"backoff_first_ms ({self.backoff_first_ms}) must not exceed backoff_max_ms ({self.backoff_max_ms})"
-            )
-        return self
+    def __post_init__(self) -> None:
+        """Checks the policy too."""
+        BatchPolicy.__post_init__(self)
+        if self.deadline_ms < 1:
+            raise SettingsError(f"deadline_ms must be at least 1, is {self.deadline_ms}")
 
 
 class Embedding(_Section):
@@ -227,27 +265,10 @@ class ServerSettings(_Section):
         return f"{self.host}:{self.port}"
 
 
-class AdmissionSettings(_Section):
-    """How much each class of callers may ask of the search server. Rates are items a second, 0 sets no limit."""
-
-    stream_per_s: Annotated[float, Field(ge=0)] = 0.0
-    replay_per_s: Annotated[float, Field(ge=0)] = 5_000.0
-    interactive_per_s: Annotated[float, Field(ge=0)] = 5_000.0
-    shadow_per_s: Annotated[float, Field(ge=0)] = 2_000.0
-    burst_s: Seconds = 1.0
-    """How many seconds' worth of a rate may be asked for at once, after a pause as long."""
-    slots: Annotated[int, Field(ge=1, le=64)] = 2
-    """Calls of all classes but the stream that run at once."""
-    waiting: Annotated[int, Field(ge=0, le=64)] = 8
-    """Calls of one class that wait for a slot; more are asked to come again later."""
-    max_wait_s: Seconds = 1.0
-    """The longest a call waits for a slot."""
-
-
 class SearchSettings(ServerSettings):
     """The term search server."""
 
-    admission: AdmissionSettings = AdmissionSettings()
+    admission: Part[AdmissionPolicy] = AdmissionPolicy()
 
 
 class ApiSettings(_Section):
@@ -296,6 +317,7 @@ class Signal(_Section):
     model_class: str = "tensorflow"
     """Loads and runs the model: the name of an entry point of `neardup.models`, or `package.module:Class`."""
     topic_prefix: str = ""
+    """Before the name of each topic; where the settings leave it out, `neardup.` and the signal's name and a dot."""
     topics: Topics = Topics()
     terms: Terms = Terms()
     density: Density = Density()
@@ -329,6 +351,11 @@ class Signal(_Section):
         return self.topic_prefix + str(getattr(self.topics, name))
 
 
+def default_topic_prefix(signal_name: str) -> str:
+    """What stands before the names of a signal's topics, unless the settings say something else."""
+    return f"neardup.{signal_name}."
+
+
 _PHOTOS: dict[str, Any] = {
     "search_embedding": {"name": "mobilenet_v2_1.0_224", "model_version": "1", "dimension": 1280},
     "score_embedding": {"name": "mobilenet_v1_0.75_192", "model_version": "1", "dimension": 768},
@@ -342,7 +369,14 @@ _PHOTOS: dict[str, Any] = {
 class Settings(BaseSettings):
     """Everything a deployment can be told."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="NEARDUP_", env_nested_delimiter="__")
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix="NEARDUP_",
+        env_nested_delimiter="__",
+        # An error must not show a password.
+        hide_input_in_errors=True,
+    )
 
     data: Path = Path("var")
     """Everything that the running parts write lies below this folder."""
@@ -352,12 +386,25 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     flink: FlinkSettings = FlinkSettings()
     join: JoinSettings = JoinSettings()
-    batching: BatchingSettings = BatchingSettings()
+    batching: Part[BatchingSettings] = BatchingSettings()
     signals: dict[Name, Signal]
     api_token: Annotated[str, Field(repr=False)] = ""
     """Writes through the HTTP API need it; empty: writes are off."""
     base: Path = Field(default_factory=Path.cwd, exclude=True)
     """Relative paths start here."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _topics_are_the_signals_own(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """A signal without a prefix gets one with its name, so that no two signals share topics."""
+        signals = values.get("signals")
+        if not isinstance(signals, dict):
+            return values
+        filled = {
+            name: {"topic_prefix": default_topic_prefix(name), **signal} if isinstance(signal, dict) else signal
+            for name, signal in signals.items()
+        }
+        return {**values, "signals": filled}
 
     @model_validator(mode="after")
     def _default_signal_is_there(self) -> Settings:
@@ -376,9 +423,9 @@ class Settings(BaseSettings):
 
     def _listeners(self) -> list[tuple[str, str, int]]:
         flink, kafka = self.flink, self.kafka
+        own = ("port", "controller_port") if kafka.own_broker else ()
         listeners = [
-            ("kafka.port", kafka.host, kafka.port),
-            ("kafka.controller_port", kafka.host, kafka.controller_port),
+            *((f"kafka.{port}", kafka.host, int(getattr(kafka, port))) for port in own),
             ("flink.rest_port", flink.host, flink.rest_port),
             ("flink.rpc_port", flink.host, flink.rpc_port),
             ("flink.jobmanager_metrics_port", flink.host, flink.jobmanager_metrics_port),
@@ -412,6 +459,20 @@ class Settings(BaseSettings):
     def data_dir(self) -> Path:
         """The absolute data folder."""
         return self.path(self.data)
+
+    def kafka_access(self, client_id: str) -> KafkaAccess:
+        """How a client reaches Kafka, under the name that it gives itself."""
+        return KafkaAccess(self.kafka.servers, client_id, self.kafka_security)
+
+    @property
+    def kafka_security(self) -> KafkaSecurity:
+        """TLS and SASL of Kafka clients, with absolute paths."""
+        client = self.kafka.client
+
+        def absolute(file: str) -> str:
+            return str(self.path(Path(file))) if file else ""
+
+        return replace(client, ca_file=absolute(client.ca_file), client_pem=absolute(client.client_pem))
 
     def signal_dir(self, name: str, part: Literal["index", "store", "job"]) -> Path:
         """Where a part of a signal keeps its data."""

@@ -1,17 +1,20 @@
 """Changing numbers in a settings file and leaving everything else as it is, comments too.
 
-The new text is checked as a whole before it takes the old one's place, and takes it in one step: whoever reads the file
-sees the old settings or the new ones.
+The new text is checked as a whole before it replaces the old one, in one step: a reader sees the old settings or the
+new ones.
 """
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import Item, Table
+
 from core.errors import BadInputError, SettingsError
+from core.files import replacing
 from stream.settings import load_settings
 
 __all__ = ["changed_text", "write_values"]
@@ -24,61 +27,48 @@ def write_values(path: Path, values: Values) -> None:
     """Sets values in a settings file.
 
     Raises:
-        SettingsError: The file cannot be read, or would not hold with the new values; it is left as it was.
+        SettingsError: The file cannot be read, or its new content would be refused; it is left as it was.
         BadInputError: It cannot be written.
     """
     try:
         old = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"cannot read the settings file {path}: {error.strerror or error}") from error
-    fresh = path.with_name(f".{path.name}.new")
     try:
-        with fresh.open("w", encoding="utf-8") as stream:
-            stream.write(changed_text(old, values))
-            stream.flush()
-            os.fsync(stream.fileno())
-        load_settings(fresh)
-        fresh.chmod(path.stat().st_mode & 0o777)
-        fresh.replace(path)
+        with replacing(path, mode=path.stat().st_mode & 0o777) as draft:
+            draft.write_text(changed_text(old, values), encoding="utf-8")
+            load_settings(draft)
     except OSError as error:
         raise BadInputError(f"cannot write the settings file {path}: {error.strerror or error}") from error
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def changed_text(text: str, values: Values) -> str:
-    """A TOML text with new values: changed where the key stands, else added to its table, else with its table."""
-    lines = text.splitlines()
-    for table, keys in values.items():
-        start = _table_start(lines, table)
-        if start is None:
-            lines += ["", f"[{table}]"]
-            start = len(lines)
+    """A TOML text with new values: changed where the key stands, else added to its table, else with its table.
+
+    Raises:
+        SettingsError: The text is not TOML.
+    """
+    try:
+        document = tomlkit.parse(text)
+    except TOMLKitError as error:
+        raise SettingsError(f"the settings file is not valid TOML: {error}") from error
+    for name, keys in values.items():
+        table: Table = document  # type: ignore[assignment]
+        for part in name.split("."):
+            # A table of tables alone needs no header of its own.
+            table = table.setdefault(part, tomlkit.table(is_super_table=True))
         for key, value in keys.items():
-            _set(lines, start, key, _shown(value))
-    return "\n".join(lines) + "\n"
+            _set(table, key, tomlkit.value(_shown(value)))
+    return tomlkit.dumps(document)
 
 
-def _table_start(lines: list[str], table: str) -> int | None:
-    """The line behind a table's header."""
-    header = re.compile(rf"\s*\[\s*{re.escape(table)}\s*\]\s*(#.*)?")
-    return next((number + 1 for number, line in enumerate(lines) if header.fullmatch(line)), None)
-
-
-def _set(lines: list[str], start: int, key: str, value: str) -> None:
-    end = next((at for at in range(start, len(lines)) if lines[at].lstrip().startswith("[")), len(lines))
-    entry = re.compile(rf"(\s*{re.escape(key)}\s*=\s*)([^#]*?)(\s*)(#.*)?")
-    for at in range(start, end):
-        found = entry.fullmatch(lines[at])
-        if found:
-            before, old, space, comment = found.groups()
-            # The comment keeps its column where the new value leaves room.
-            gap = " " * max(2, len(old) + len(space) - len(value)) if comment else ""
-            lines[at] = f"{before}{value}{gap}{comment or ''}"
-            return
-    while end > start and not lines[end - 1].strip():
-        end -= 1
-    lines.insert(end, f"{key} = {value}")
+def _set(table: Table, key: str, value: Item) -> None:
+    old = table.get(key)
+    table[key] = value
+    if old is not None and value.trivia.comment:
+        # The comment keeps its column where the new value leaves room.
+        room = len(old.as_string()) + len(old.trivia.comment_ws) - len(value.as_string())
+        table[key].trivia.comment_ws = " " * max(2, room)
 
 
 def _shown(value: int | float) -> str:

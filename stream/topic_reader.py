@@ -10,6 +10,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from core.errors import UnavailableError
+from stream.kafka_access import KafkaAccess
 
 __all__ = ["TopicReader", "TopicRecord"]
 
@@ -27,18 +28,18 @@ class TopicRecord:
 class TopicReader:
     """Reads one topic without a consumer group; use it as a context manager."""
 
-    def __init__(self, bootstrap: str, topic: str, *, timeout_ms: int = 10_000) -> None:
+    def __init__(self, access: KafkaAccess, topic: str, *, timeout_ms: int = 10_000) -> None:
         """Connects, and stands at the first record.
 
         Raises:
-            UnavailableError: Nobody answers there, or there is no such topic.
+            UnavailableError: No broker answers there, it refuses the client, or there is no such topic.
         """
         self._where = TopicPartition(topic, 0)
-        self._name = f"{topic} at {bootstrap}"
+        self._name = f"{topic} at {access.bootstrap}"
         self._timeout_ms = timeout_ms
         try:
             self._consumer = KafkaConsumer(
-                bootstrap_servers=bootstrap,
+                **access.python_options(),
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 request_timeout_ms=max(timeout_ms, 11_000),
@@ -46,11 +47,11 @@ class TopicReader:
             )
             if not self._consumer.partitions_for_topic(topic):
                 self._consumer.close()
-                raise UnavailableError(f"Kafka at {bootstrap} has no topic {topic}: run `neardup topics create`")
+                raise UnavailableError(f"Kafka at {access.bootstrap} has no topic {topic}: run `neardup topics create`")
             self._consumer.assign([self._where])
             self._consumer.seek_to_beginning(self._where)
         except KafkaError as error:
-            raise UnavailableError(f"Kafka at {bootstrap}: {error or type(error).__name__}") from error
+            raise UnavailableError(f"Kafka at {access.bootstrap}: {error or type(error).__name__}") from error
 
     def __enter__(self) -> TopicReader:
         return self

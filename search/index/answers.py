@@ -1,4 +1,4 @@
-"""From a state of the index and what is asked to answers. Takes no lock and changes nothing."""
+"""Answers records and queries from one state of the index. Takes no lock and changes nothing."""
 
 from __future__ import annotations
 
@@ -33,45 +33,45 @@ from search.index.state import Queries, State
 __all__ = ["MAX_WANTED", "Answers"]
 
 MAX_WANTED = 1_000_000
-"""Candidates that one search orders at most, those that it passes over among them."""
+"""The most candidates that one search ranks, with those that it skips."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """The answer to a record before anything was looked up."""
+    """The answer to a record, before codes and candidates are looked up."""
 
     place: int
     code: bytes = b""
-    """Where it is not that of a placement."""
+    """The score code, if `carried` is None."""
     carried: Placement | None = None
-    """Whose code is to be looked up."""
+    """The placement whose code must be looked up."""
     searched: Placement | None = None
-    """Whose candidates are; None: there are none."""
+    """The placement to search for; None: the answer has no candidates."""
     superseded: bool = False
 
 
 class Answers:
-    """Answers by the settings of an index; counts its searches. For any number of threads."""
+    """Answers with the settings of an index, and counts the searches. For any number of threads."""
 
     def __init__(self, settings: IndexSettings) -> None:
         """Takes the settings."""
         self._settings = settings
         self._scratch = Scratch()
         self.queries = 0
-        """Searches so far (a count for people: threads may lose some)."""
+        """Searches so far; approximate, as threads may lose counts."""
         self.postings = 0
-        """Postings that they touched."""
+        """Postings that these searches touched; approximate as well."""
 
     def to_records(
         self, state: State, records: Sequence[Record], placed: Mapping[ImageId, Sequence[Placement]], fresh: int
     ) -> list[Answer]:
-        """One answer per record; all records are applied.
+        """One answer per record. All records are applied already.
 
         Args:
-            state: To search in.
-            records: Some of the log.
-            placed: The placements of their images in this state, these records' own among them.
-            fresh: Records from this offset on were applied just now: what they placed need not be looked up.
+            state: The state to search in.
+            records: Some records of the log.
+            placed: The placements of their images in this state, including those of the records themselves.
+            fresh: Records from this offset on were applied just now, so their terms and codes need no look-up.
         """
         drafts = [self._draft(record, placed[record.image_id], record.offset >= fresh) for record in records]
         carried = [draft.carried for draft in drafts if draft.carried is not None]
@@ -183,7 +183,7 @@ class Answers:
 
     @staticmethod
     def _terms(state: State, asked: Sequence[tuple[Record, Placement]], fresh: int) -> NDArray[np.uint32]:
-        """(n, groups) of what records were answered with."""
+        """The terms (n, groups) to search for."""
         carried = [
             record.terms for record, own in asked if isinstance(record, Insert) and fresh <= record.offset == own.place
         ]
@@ -218,7 +218,7 @@ class Answers:
         placements: Sequence[Sequence[Placement]],
         afters: Sequence[int],
     ) -> list[SearchResult]:
-        """Searches for what lies at some places and has these terms (n, groups), as of the places."""
+        """Searches for the images at some places, with these terms (n, groups), as of the places."""
         if not own:
             return []
         k = [self._settings.candidates] * len(own)
@@ -292,6 +292,6 @@ def _code(state: State, placement: Placement) -> bytes:
 
 
 def _wanted(state: State, afters: Sequence[int], ks: Sequence[int]) -> NDArray[np.int64]:
-    """One more than is returned, so that it is known whether any follow; never more than there is."""
+    """One more than is returned, which shows whether any follow; never more than there are entries."""
     there = sum(len(source.places) for source in state.sources) + 1
     return np.array([max(1, min(after + k + 1, there)) for after, k in zip(afters, ks, strict=True)], np.int64)

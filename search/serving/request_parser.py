@@ -1,4 +1,4 @@
-"""From records on the wire to records of the index: every value is checked, then hashed in one go."""
+"""From records on the wire to records of the index: every value is checked, then all are hashed together."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["RequestParser"]
 
 
 class RequestParser:
-    """Checks and hashes what one signal's stream brings."""
+    """Checks and hashes the requests of one signal."""
 
     def __init__(self, extractor: TermExtractor, coder: ScoreCodes) -> None:
         """Takes the projections of the search and the score embedding."""
@@ -32,7 +32,7 @@ class RequestParser:
         """The records of entries, in order.
 
         Raises:
-            RefusedError: An entry is wrong; `offset` names the first such.
+            RefusedError: An entry is wrong; `offset` names the first one.
         """
         inserts = [entry for entry in entries if self._check(entry)]
         search = self._vectors(inserts, lambda entry: (entry.insert.search_type, entry.insert.search_vector))
@@ -45,7 +45,7 @@ class RequestParser:
         return [_record(entry, hashed) for entry in entries]
 
     def warm_up(self) -> None:
-        """Runs both projections once."""
+        """Runs both projections once, so that the first request is not slower than others."""
         search = np.ones((1, self.extractor.settings.dimension), np.float32)
         self.extractor.terms(search)
         self.coder.codes(np.ones((1, self.coder.dimension), np.float32), search)
@@ -54,7 +54,7 @@ class RequestParser:
         """The terms of search embeddings: (n, groups).
 
         Raises:
-            BadInputError: A vector is wrong; the message names it by its number.
+            BadInputError: A vector is wrong; the message gives its number and the reason.
         """
         for number, vector in enumerate(vectors):
             problem = vector_problem(
@@ -70,7 +70,7 @@ class RequestParser:
         """Whether the entry is an insert.
 
         Raises:
-            RefusedError: It is none of the things that an entry may be.
+            RefusedError: The entry is not valid.
         """
         match entry.WhichOneof("action"):
             case "skip":
@@ -89,7 +89,7 @@ class RequestParser:
                     raise _refused(entry, problem.detail)
                 return True
             case _:
-                raise _refused(entry, "the entry neither inserts nor skips nor removes")
+                raise _refused(entry, "the entry has no action: it must insert, skip or remove")
 
     @staticmethod
     def _vectors(

@@ -1,4 +1,4 @@
-"""The methods of `TermSearch` over any `TermIndex`: limits, admission, conversion, metrics, errors for the edge."""
+"""The methods of `TermSearch` over any `TermIndex`: limits, admission, conversion, metrics."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["TermSearchService"]
 
 
 class TermSearchService(search_pb2_grpc.TermSearchServicer):
-    """The methods of the server; they raise errors of `core.errors`, which the server's edge maps."""
+    """The methods of the server. They raise errors of `core.errors`, which `core.rpc` turns into status codes."""
 
     def __init__(
         self,
@@ -40,13 +40,13 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         """Takes its parts.
 
         Args:
-            index: Follows the log.
-            parser: Checks and hashes what comes in.
-            metrics: Count.
-            guard: Lets calls in.
+            index: The index that is served.
+            parser: Checks and hashes requests.
+            metrics: Count calls and searches.
+            guard: Admits calls and checks tokens.
             limits: What one call may ask for.
-            admin: Does what is asked by whoever runs the server.
-            on_broken: Called when the index can do nothing more until it is opened anew.
+            admin: Statistics, snapshots, releases.
+            on_broken: Called when the index must be opened again before it can do anything more.
         """
         self._index = index
         self._parser = parser
@@ -131,7 +131,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
     def Get(  # noqa: N802 - the name that the proto gives
         self, request: pb.GetRequest, context: grpc.ServicerContext
     ) -> pb.GetResponse:
-        """What the index has of images."""
+        """What the index knows of images."""
         with self._items("Get", len(request.image_ids), context):
             found = self._index.get([ImageId(image_id) for image_id in request.image_ids])
             return pb.GetResponse(images=[stored_message(each) for each in found if each is not None])
@@ -164,14 +164,14 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
     def Release(  # noqa: N802 - the name that the proto gives
         self, request: pb.ReleaseRequest, context: grpc.ServicerContext
     ) -> pb.ReleaseResponse:
-        """Storage is past an offset."""
+        """Storage has passed an offset."""
         with self._metrics.call("Release"), self._watched():
             self._admin.release(request.log_id, request.offset)
             return pb.ReleaseResponse()
 
     @contextmanager
     def _items(self, method: str, items: int, context: grpc.ServicerContext) -> Iterator[Caller]:
-        """A call that asks for so many items: counted, checked, let in; the class of its caller."""
+        """Counts a call, checks how much it asks for and admits it; gives its caller class."""
         with self._metrics.call(method):
             self._limits.check_items(items)
             with self._guard.enter(context, items) as caller:
@@ -179,7 +179,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """Tells when a write leaves the index unable to go on."""
+        """Reports a write that leaves the index unable to go on."""
         try:
             yield
         except IndexBrokenError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kafka import KafkaProducer
@@ -33,18 +33,21 @@ _FLUSH_S = 0.5
 class KafkaSender:
     """A `storage.serving.outbox.Sender` for one topic."""
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
+    def __init__(self, connection: Mapping[str, Any], topic: str) -> None:
         """Connects.
 
+        Args:
+            connection: Where the brokers are and how the client logs in, as arguments of `KafkaProducer`.
+            topic: Where messages go.
+
         Raises:
-            UnavailableError: No broker answers at this address.
+            UnavailableError: No broker answers at this address, or it refuses the client.
         """
         self._topic = topic
-        self._where = f"Kafka at {bootstrap}, topic {topic}"
+        self._where = f"Kafka at {connection['bootstrap_servers']}, topic {topic}"
         try:
             self._producer: Any = KafkaProducer(
-                bootstrap_servers=bootstrap,
-                client_id="neardup-storage",
+                **connection,
                 acks="all",
                 enable_idempotence=True,
                 max_in_flight_requests_per_connection=1,

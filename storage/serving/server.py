@@ -1,4 +1,4 @@
-"""The storage server: one store, its gRPC service, its HTTP API and the publisher of its history, in one process."""
+"""The storage server: a store, its gRPC service, its HTTP API and the publisher of its history, in one process."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import json
 import logging
 import os
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -30,22 +32,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StorageServerSettings:
-    """Everything the storage server is told."""
+    """The settings of the storage server."""
 
     listen: Listen
     folder: Path
-    """Of the store; made when it is not there."""
+    """The folder of the store; created if it is missing."""
     api_host: str
     api_port: int
     max_page: int
-    """The largest page that the HTTP API gives."""
-    kafka_bootstrap: str
-    """Where the broker is; empty: nothing is published."""
+    """The largest page that the HTTP API returns."""
+    kafka: Mapping[str, Any]
+    """Where the brokers are and how to log in, as arguments of `KafkaProducer`; empty: nothing is published."""
     assignments_topic: str
     api_token: str = ""
-    """For writes through the HTTP API; so far it has none."""
+    """The token for writes through the HTTP API, which has none so far."""
     identity: str = ""
-    """What the store serves; a store that was made for something else is refused."""
+    """What the store serves. A store that was created for something else is refused."""
     store_class: str = "rocksdb"
     """Which store: an entry point of the group `neardup.stores`, or `module:Class`."""
 
@@ -56,7 +58,7 @@ def serve(settings: StorageServerSettings) -> None:
     Raises:
         SettingsError: `store_class` names no store.
         LockedError: Another process has the store open.
-        IncompatibleError: The store was made for another signal, or has another format.
+        IncompatibleError: The store was created for another signal, or has another format.
         CorruptedError: The store is damaged.
         UnavailableError: A port is taken.
     """
@@ -69,9 +71,9 @@ def serve(settings: StorageServerSettings) -> None:
         metrics = StorageMetrics(registry, state, published)
         service = StorageService(store, metrics)
         rpc = RpcServer("storage", settings.listen, partial(add_ClusterStorageServicer_to_server, service), registry)
-        if settings.kafka_bootstrap:
+        if settings.kafka:
             quiet_client_log()
-            open_sender = partial(KafkaSender, settings.kafka_bootstrap, settings.assignments_topic)
+            open_sender = partial(KafkaSender, settings.kafka, settings.assignments_topic)
             outbox = Outbox(store, open_sender, metrics)
             outbox.start()
             parts.callback(outbox.stop)

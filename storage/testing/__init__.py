@@ -1,4 +1,4 @@
-"""What must every store do? The contract as tests, for whoever writes another store; only tests import it.
+"""What must every store do? The contract as tests, for the author of another store. Only tests import it.
 
 from storage.testing import StoreContract
 

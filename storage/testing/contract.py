@@ -1,6 +1,6 @@
 """The tests that every store must pass: the author of a store subclasses `StoreContract` and says how one is made.
 
-Beside it stand the helpers of these tests: short ways to make decisions, and the comparison with the model.
+The helpers of these tests are here too: short ways to make decisions, and the comparison with the model.
 """
 
 from __future__ import annotations
@@ -186,18 +186,18 @@ class StoreContract(ABC):
         put(store, founds(0, A), joins(1, B, A), unscored)
         assert store.cluster(A) == ClusterRecord(A, 2, b"\x00", 30)
 
-    def test_a_lone_head_that_founds_anew_takes_the_new_code(self, store: ClusterStore) -> None:
+    def test_a_singleton_that_founds_anew_takes_the_new_code(self, store: ClusterStore) -> None:
         put(store, founds(0, A), founds(1, A, old=A, version=2))
         assert store.cluster(A) == ClusterRecord(A, 1, b"\x01", 31)
         assert store.members(A, 10).items == (A,)
 
-    def test_a_lone_head_may_move_and_its_id_may_found_again(self, store: ClusterStore) -> None:
+    def test_a_singleton_may_move_and_its_id_may_found_again(self, store: ClusterStore) -> None:
         put(store, founds(0, A), founds(1, B), joins(2, B, A, old=B, version=2), founds(3, B, old=A, version=3))
         assert store.members(A, 10).items == (A,)
         assert store.members(B, 10).items == (B,)
         assert store.state().clusters == 2
 
-    def test_swallowed_records_only_advance(self, store: ClusterStore) -> None:
+    def test_ignored_records_only_advance(self, store: ClusterStore) -> None:
         put(store, founds(0, A, version=5))
         before = store.image(A)
         put(store, ignored(1, A, Outcome.DUPLICATE, 5), ignored(2, A, Outcome.SUPERSEDED, 4))
@@ -435,7 +435,7 @@ class StoreContract(ABC):
         assert_holds(store, model)
 
     def test_look_ups_are_of_one_moment_while_the_writer_writes(self, store: ClusterStore) -> None:
-        """Each record flips a whole cluster's membership, so a mixture of two moments would show."""
+        """Each batch moves all members to the other head, so a mixture of two moments would show."""
         ids = [ImageId(f"i{n}") for n in range(20)]
         put(store, founds(0, A), founds(1, B), *[joins(2 + n, each, A) for n, each in enumerate(ids)])
         torn: list[str] = []
@@ -447,7 +447,7 @@ class StoreContract(ABC):
                 lookup = store.look_up([A, B, *ids])
                 seen.add(lookup.position.offset)
                 for head in (A, B):
-                    count = sum(standing.head == head for standing in lookup.memberships.values())
+                    count = sum(membership.head == head for membership in lookup.memberships.values())
                     if lookup.clusters[head].count != count:
                         torn.append(f"{head}: {count} memberships, count {lookup.clusters[head].count}")
 

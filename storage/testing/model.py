@@ -1,6 +1,6 @@
-"""Decisions for stores: a plain model that makes valid ones out of any numbers, and remembers what they should do.
+"""A plain model of a store: it makes valid decisions out of any numbers, and remembers what they should do.
 
-The model keeps dictionaries and lists and shares no code with the stores, so it is their oracle: heads, members in
+It consists of dictionaries and lists and shares no code with the stores, so it is their oracle: heads, members in
 order, founding codes, history, counts.
 """
 
@@ -20,12 +20,12 @@ LOG = "topic-one"
 KINDS = ("found", "join", "join", "join", "adopt", "again", "again", "repeat", "older", "unscored")
 
 NAMES = ("a", "b", "a/b", "ä", "日本", "x" * 256, "a b", "%2F", "..", "similar", "\x00", "🙂" * 64)
-"""Ids that a careless codec or path would mix up; numbered ones follow."""
+"""Ids that a careless codec or path would confuse; numbered ids follow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Numbers that the model turns into a decision, whatever they are."""
+    """Numbers that the model turns into a valid decision, whatever they are."""
 
     kind: str
     who: int
@@ -67,23 +67,23 @@ class StoreModel:
     code: dict[ImageId, bytes] = field(default_factory=dict)
     """Founding code by head."""
     members: dict[ImageId, list[ImageId]] = field(default_factory=dict)
-    """By head, in the order in which they came in."""
+    """By head, in the order in which they joined."""
     history: list[tuple[ImageId, ImageId | None, ImageId, Cause]] = field(default_factory=list)
     duplicates: int = 0
     superseded: int = 0
 
     def copy(self) -> StoreModel:
-        """One that goes its own way."""
+        """An independent copy."""
         return copy.deepcopy(self)
 
     def decide(self, action: Action) -> Decision:
-        """A valid decision for the next offset; the model then holds what it does."""
+        """A valid decision for the next offset. The model then has its effect."""
         self.offset += 1
         image = name(action.who)
         known = image in self.head
         ignore = {"repeat": Outcome.DUPLICATE, "older": Outcome.SUPERSEDED}.get(action.kind)
         if ignore and known:
-            return self._swallow(image, ignore)
+            return self._ignored(image, ignore)
         moves = [self._own_move(action, image)]
         decision_version = self.version.get(image, 0) + 1 + action.bits % 3
         code = action.bits.to_bytes(2, "big") * 8
@@ -92,8 +92,10 @@ class StoreModel:
         self.version[image], self.place[image] = decision_version, self.offset
         self._do(moves[0], code)
         if action.kind == "adopt":
-            lone = sorted(head for head, members in self.members.items() if len(members) == 1)
-            for candidate in [head for head in lone if head not in (image, moves[0].new_head)][: 1 + action.bits % 2]:
+            singletons = sorted(head for head, members in self.members.items() if len(members) == 1)
+            for candidate in [head for head in singletons if head not in (image, moves[0].new_head)][
+                : 1 + action.bits % 2
+            ]:
                 moves.append(Move(candidate, candidate, moves[0].new_head, Cause.ADOPTED, 0.75, image))
                 self._do(moves[-1], code)
         return Decision(
@@ -114,7 +116,7 @@ class StoreModel:
             truncated=action.bits % 5 == 0,
         )
 
-    def _swallow(self, image: ImageId, outcome: Outcome) -> Decision:
+    def _ignored(self, image: ImageId, outcome: Outcome) -> Decision:
         version = self.version[image]
         if outcome is Outcome.DUPLICATE:
             self.duplicates += 1

@@ -130,6 +130,7 @@ def build(
     from stream.index_build.build import build_index
     from stream.index_build.joined import KafkaJoined
     from stream.interrupts import interruptible
+    from stream.names import client_id
     from stream.servers import search_server_settings
 
     settings = of(context).running()
@@ -141,7 +142,8 @@ def build(
     started = time.monotonic()
     with ExitStack() as parts:
         parts.enter_context(interruptible())
-        joined = parts.enter_context(KafkaJoined(settings.kafka.bootstrap, chosen.topic("joined")))
+        access = settings.kafka_access(client_id(name, "index-build"))
+        joined = parts.enter_context(KafkaJoined(access, chosen.topic("joined")))
         source = parts.enter_context(_source(settings, name, sources, joined))
         bars = parts.enter_context(progress_bar())
         built = build_index(IndexGenerations(server.folder), told, parser, source, joined, _Bars(bars))

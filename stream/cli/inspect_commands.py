@@ -39,11 +39,13 @@ def dead_letters(
 
         neardup dead-letters --limit 1000 --json | jq -r .reason | sort | uniq -c
     """
+    from stream.names import client_id
     from stream.topic_reader import TopicReader
 
     settings = of(context).settings()
-    topic = settings.signal(signal)[1].topic("dead_letter")
-    with TopicReader(settings.kafka.bootstrap, topic) as reader:
+    name, chosen = settings.signal(signal)
+    topic = chosen.topic("dead_letter")
+    with TopicReader(settings.kafka_access(client_id(name, "dead-letters")), topic) as reader:
         if as_json:
             for record in reader.last(limit):
                 show_json(_letter_json(record), indent=None)
@@ -70,11 +72,13 @@ def assignments(
 
         neardup tail assignments --from-start --limit 10 | jq .head
     """
+    from stream.names import client_id
     from stream.topic_reader import TopicReader
 
     settings = of(context).settings()
-    topic = settings.signal(signal)[1].topic("assignments")
-    with TopicReader(settings.kafka.bootstrap, topic) as reader:
+    name, chosen = settings.signal(signal)
+    topic = chosen.topic("assignments")
+    with TopicReader(settings.kafka_access(client_id(name, "tail")), topic) as reader:
         reader.seek(reader.ends()[0 if from_start else 1])
         records: Iterator[TopicRecord] = reader.follow()
         for record in islice(records, limit):

@@ -24,7 +24,7 @@ def create(context: typer.Context, signal: SignalName = None) -> None:
 
     settings = of(context).settings()
     chosen = [settings.signal(signal)[1]] if signal else list(settings.signals.values())
-    with Broker(settings.kafka.bootstrap) as broker:
+    with Broker(settings.kafka_access("neardup-topics")) as broker:
         for each in chosen:
             plans = topic_plans(each, settings.kafka)
             created = set(broker.create(plans, settings.kafka.replication))
@@ -45,7 +45,7 @@ def list_topics(context: typer.Context, signal: SignalName = None, as_json: AsJs
     settings = of(context).settings()
     names = [settings.signal(signal)[0]] if signal else list(settings.signals)
     rows = []
-    with Broker(settings.kafka.bootstrap) as broker:
+    with Broker(settings.kafka_access("neardup-topics")) as broker:
         there = broker.topics()
         for name in names:
             for plan in topic_plans(settings.signals[name], settings.kafka):

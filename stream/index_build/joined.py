@@ -7,6 +7,7 @@ from types import TracebackType
 
 from core.errors import UnavailableError
 from stream.broker import Broker
+from stream.kafka_access import KafkaAccess
 from stream.start_plan import Log
 from stream.topic_reader import TopicReader
 
@@ -19,17 +20,17 @@ POLLS = 30
 class KafkaJoined:
     """An `OrderedLog`; use it as a context manager."""
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
+    def __init__(self, access: KafkaAccess, topic: str) -> None:
         """Connects.
 
         Raises:
             UnavailableError: Nobody answers there, or there is no such topic.
         """
         self._topic = topic
-        self._broker = Broker(bootstrap)
+        self._broker = Broker(access)
         try:
             self.topic_id = self._broker.topic_id(topic)
-            self._reader = TopicReader(bootstrap, topic)
+            self._reader = TopicReader(access, topic)
         except BaseException:
             self._broker.close()
             raise

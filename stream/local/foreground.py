@@ -6,6 +6,7 @@ python -m stream.local.foreground check photos-search exit status 0 when the par
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -54,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         case _:
             sys.stderr.write("usage: python -m stream.local.foreground run|check PART\n")
             return 2
+    # The client logs each refused connection; the reason is told below.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
     try:
         settings = load_settings()
         if verb == "run":

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from stream.local.broker import broker_command, prepare_broker
 from stream.local.flink_home import flink_command, flink_environment, prepare_flink
-from stream.local.readiness import AlwaysReady, BrokerReady, Check, HttpReady, TaskManagersReady
+from stream.local.readiness import AlwaysReady, BrokerReady, Check, HttpReady, KafkaReady, TaskManagersReady
 from stream.settings import ServerSettings, Settings, Signal
 
 __all__ = ["Listener", "Part", "deployment_parts", "flink_parts", "part_checks", "signal_parts"]
@@ -69,8 +69,10 @@ class Part:
 def part_checks(settings: Settings) -> dict[str, Check]:
     """How each part is asked whether it serves. Needs the settings alone, so that a container can ask after another."""
     kafka, flink = settings.kafka, settings.flink
+    own, others = BrokerReady(kafka.host, kafka.port), KafkaReady(settings.kafka_access("neardup-ready"))
     checks: dict[str, Check] = {
-        "broker": BrokerReady(kafka.host, kafka.port),
+        # A broker that others run is no part, but containers and `status` ask after it.
+        "broker": own if kafka.own_broker else others,
         "jobmanager": HttpReady(flink.host, flink.rest_port, "/overview"),
         "taskmanager": TaskManagersReady(flink.host, flink.rest_port, flink.slots),
     }
@@ -82,7 +84,7 @@ def part_checks(settings: Settings) -> dict[str, Check]:
 
 
 def deployment_parts(settings: Settings) -> tuple[Part, ...]:
-    """All parts: broker and topics, Flink, and for each signal its three servers and its job.
+    """All parts: the broker unless others run it, topics, Flink, and for each signal its three servers and its job.
 
     Raises:
         MissingPieceError: Something that setting up fetches is not there.
@@ -90,7 +92,7 @@ def deployment_parts(settings: Settings) -> tuple[Part, ...]:
     topics = Part(
         name="topics",
         command=(_neardup(), "topics", "create"),
-        after=("broker",),
+        after=("broker",) if settings.kafka.own_broker else (),
         stop_wave=_STOP_JOB,
         once=True,
     )
@@ -99,23 +101,12 @@ def deployment_parts(settings: Settings) -> tuple[Part, ...]:
 
 
 def flink_parts(settings: Settings) -> tuple[Part, ...]:
-    """The parts that are not ours: broker, job manager, task manager."""
-    kafka, flink = settings.kafka, settings.flink
+    """The parts that are not our code: job manager, task manager, and the broker unless others run it."""
+    flink = settings.flink
     environment, checks = flink_environment(settings), part_checks(settings)
     prepare_home = partial(prepare_flink, settings)
     return (
-        Part(
-            name="broker",
-            command=broker_command(settings),
-            stop_wave=_STOP_BROKER,
-            ready=checks["broker"],
-            prepare=partial(prepare_broker, settings),
-            listeners=(
-                Listener("kafka.port", kafka.bind_host, kafka.port),
-                Listener("kafka.controller_port", "127.0.0.1", kafka.controller_port),
-            ),
-            stop_wait_s=30.0,
-        ),
+        *([_broker_part(settings, checks)] if settings.kafka.own_broker else []),
         Part(
             name="jobmanager",
             command=flink_command(settings, "jobmanager"),
@@ -141,6 +132,22 @@ def flink_parts(settings: Settings) -> tuple[Part, ...]:
                 Listener("flink.taskmanager_metrics_port", "0.0.0.0", flink.taskmanager_metrics_port),  # noqa: S104
             ),
         ),
+    )
+
+
+def _broker_part(settings: Settings, checks: Mapping[str, Check]) -> Part:
+    kafka = settings.kafka
+    return Part(
+        name="broker",
+        command=broker_command(settings),
+        stop_wave=_STOP_BROKER,
+        ready=checks["broker"],
+        prepare=partial(prepare_broker, settings),
+        listeners=(
+            Listener("kafka.port", kafka.bind_host, kafka.port),
+            Listener("kafka.controller_port", "127.0.0.1", kafka.controller_port),
+        ),
+        stop_wait_s=30.0,
     )
 
 

@@ -12,7 +12,9 @@ import struct
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["AlwaysReady", "BrokerReady", "Check", "HttpReady", "TaskManagersReady"]
+from stream.kafka_access import KafkaAccess
+
+__all__ = ["AlwaysReady", "BrokerReady", "Check", "HttpReady", "KafkaReady", "TaskManagersReady"]
 
 _TIMEOUT_S = 2.0
 
@@ -79,7 +81,7 @@ class TaskManagersReady:
 
 @dataclass(frozen=True, slots=True)
 class BrokerReady:
-    """A broker that answers a metadata request and counts at least one broker as alive, so topics can be made.
+    """Our own broker answers a metadata request and counts at least one broker as alive, so topics can be made.
 
     The request is written by hand (Metadata, version 1, no topics): a client library would start threads and log each
     refused connection, for what is eight fields.
@@ -101,6 +103,33 @@ class BrokerReady:
             return f"{self.host}:{self.port}: {error.strerror or error}"
         brokers = struct.unpack_from(">i", answer, 4)[0] if size >= 8 else 0
         return None if brokers > 0 else "the broker is not yet part of its cluster"
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaReady:
+    """Brokers that others run: they take the client, and list their topics."""
+
+    access: KafkaAccess
+
+    def __call__(self) -> str | None:
+        """Connects as every client of the deployment does."""
+        from kafka import KafkaAdminClient
+        from kafka.errors import KafkaError
+
+        limit_ms = int(_TIMEOUT_S * 1000)
+        try:
+            client = KafkaAdminClient(
+                **self.access.python_options(), bootstrap_timeout_ms=limit_ms, request_timeout_ms=limit_ms
+            )
+        except (KafkaError, OSError) as error:
+            return f"Kafka at {self.access.bootstrap}: {error or type(error).__name__}"
+        try:
+            client.list_topics()
+        except KafkaError as error:
+            return f"Kafka at {self.access.bootstrap}: {error or type(error).__name__}"
+        finally:
+            client.close()
+        return None
 
 
 def _exactly(link: socket.socket, size: int) -> bytes:

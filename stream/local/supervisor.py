@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psutil
 
+from stream.data_folders import claim_topics
 from stream.local.daemon import Daemon, ProcessInfo, write_files
 from stream.local.errors import DeploymentError, PartFailedError, PortTakenError
 from stream.local.files import tail
@@ -89,9 +90,12 @@ class Deployment:
             PortTakenError: A port that is needed is held by a stranger.
             PartFailedError: A part does not come; the others are left running, to be looked at.
             DeploymentError: Another start or stop is under way, or supervisord does not start.
+            MismatchError: The data folder belongs to other topics.
         """
         tell = progress or _silent
         with self._locked():
+            for name in self.settings.signals:
+                claim_topics(self.settings, name)
             files = self._daemon.render(self.parts)
             files[self.settings_file] = resolved_toml(self.settings)
             changed = _changed(files)

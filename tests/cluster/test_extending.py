@@ -26,7 +26,7 @@ def run(name: str, *words: str, folder: Path) -> str:
 
 
 def test_an_image_of_the_producer_is_told_by_the_consumer(house: House, tmp_path: Path) -> None:
-    bootstrap = house.settings.kafka.bootstrap
+    bootstrap = house.settings.kafka.servers
     prefix = house.signal.topic("search").removesuffix("embeddings.search")
     run("producer.py", bootstrap, prefix, folder=tmp_path)
     heads = house.await_heads(["my-first-image"])

@@ -59,7 +59,7 @@ def test_a_member_that_comes_back() -> None:
     assert staged.cluster(A) == Cluster(A, 2, b"a1")
 
 
-def test_a_lone_head_that_founds_anew_takes_the_new_code() -> None:
+def test_a_singleton_that_founds_anew_takes_the_new_code() -> None:
     staged = StagedLookup(lookup())
     staged.stage(decision(Move(C, C, C, Cause.FOUNDED)))
     assert staged.cluster(C) == Cluster(C, 1, b"code")

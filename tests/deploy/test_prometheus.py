@@ -120,7 +120,7 @@ def test_alerts_use_metrics_that_exist(rules: list[dict[str, Any]], root: Path) 
         "scoring/serving/metrics.py",
         "storage/serving/metrics.py",
     )
-    others = [root / "stream" / "job_control.py", *(root / name for name in names)]
+    others = [root / "stream" / "job_watch.py", *(root / name for name in names)]
     texts = "".join(path.read_text(encoding="utf-8") for path in others)
     metrics = {name for rule in rules for name in re.findall(r"\b(?:flink|neardup)_[a-z_]+", rule["expr"])}
     assert metrics

@@ -223,9 +223,9 @@ def test_any_damage_is_a_record_or_an_error(name: str, damage: list[tuple[int, i
 
 @pytest.mark.parametrize("key", [b"", b"\xff", b"x" * 257])
 def test_keys_that_are_no_ids_are_damaged(key: bytes) -> None:
-    with pytest.raises(CorruptedError, match="no id"):
+    with pytest.raises(CorruptedError, match="not an id"):
         codec.decode_image(key, SAMPLES["image"][2])
-    with pytest.raises(CorruptedError, match="no id"):
+    with pytest.raises(CorruptedError, match="not an id"):
         codec.decode_cluster(key, SAMPLES["cluster"][2])
-    with pytest.raises(CorruptedError, match="no id"):
+    with pytest.raises(CorruptedError, match="not an id"):
         codec.decode_edge(codec.edge_key(ImageId("h"), 1), key)

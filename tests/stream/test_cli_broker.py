@@ -78,15 +78,16 @@ def test_topics_are_made_once_and_as_they_must_be(run: Run, settings: Settings) 
     assert "joined: " in first
     assert "is there" in run("topics", "create")[1]
     listed = {row["topic"]: row for row in json.loads(run("topics", "list", "--json")[1])}
-    assert listed["joined"]["partitions"] == 1
-    assert listed["embeddings.search"]["partitions"] == settings.kafka.partitions
+    assert listed["neardup.photos.joined"]["partitions"] == 1
+    assert listed["neardup.photos.embeddings.search"]["partitions"] == settings.kafka.partitions
     assert all(row["exists"] for row in listed.values())
 
 
 @pytest.mark.usefixtures("topics")
 def test_published_images_are_notifications_of_both_embeddings(run: Run, settings: Settings, tmp_path: Path) -> None:
-    with Broker(settings.kafka.bootstrap) as broker:
-        before = {name: broker.ends(name) for name in ("embeddings.search", "embeddings.score")}
+    with Broker(settings.kafka_access("test")) as broker:
+        names = (f"neardup.photos.embeddings.{half}" for half in ("search", "score"))
+        before = {name: broker.ends(name) for name in names}
         code, out, err = run("publish", str(images(tmp_path / "images.parquet", 50)), "--rate", "500")
         assert (code, out) == (Exit.OK, "")
         assert "50 images sent" in err
@@ -105,13 +106,13 @@ def test_published_images_are_notifications_of_both_embeddings(run: Run, setting
 
 @pytest.mark.usefixtures("topics")
 def test_dead_letters_are_shown_newest_last(run: Run, settings: Settings) -> None:
-    sender = producer(settings.kafka.bootstrap, 1 << 20)
+    sender = producer(settings.kafka_access("test"), 1 << 20)
     for number, reason in enumerate(Reason):
         value = dead_letter(
             BadRecord(reason, f"detail {number}"), Provenance("embeddings.search", 1, number, 5), b"raw"
         )
-        sender.send("dead-letter", value=value, key=b"k")
-    sender.send("dead-letter", value=b"something else", key=b"k")
+        sender.send("neardup.photos.dead-letter", value=value, key=b"k")
+    sender.send("neardup.photos.dead-letter", value=b"something else", key=b"k")
     sender.flush()
     code, out, _ = run("dead-letters", "--limit", "3")
     assert code == Exit.OK
@@ -126,9 +127,9 @@ def test_dead_letters_are_shown_newest_last(run: Run, settings: Settings) -> Non
 
 @pytest.mark.usefixtures("topics")
 def test_assignments_are_followed_from_the_start(run: Run, settings: Settings) -> None:
-    sender = producer(settings.kafka.bootstrap, 1 << 20)
+    sender = producer(settings.kafka_access("test"), 1 << 20)
     for number in range(5):
-        sender.send("assignments", value=json.dumps({"history_number": number}).encode(), key=b"k")
+        sender.send("neardup.photos.assignments", value=json.dumps({"history_number": number}).encode(), key=b"k")
     sender.flush()
     code, out, _ = run("tail", "assignments", "--from-start", "--limit", "3")
     assert code == Exit.OK
@@ -137,11 +138,11 @@ def test_assignments_are_followed_from_the_start(run: Run, settings: Settings) -
 
 @pytest.mark.usefixtures("topics")
 def test_the_last_records_of_a_topic(settings: Settings) -> None:
-    sender = producer(settings.kafka.bootstrap, 1 << 20)
+    sender = producer(settings.kafka_access("test"), 1 << 20)
     for number in range(2_500):
-        sender.send("joined", value=str(number).encode(), key=b"k")
+        sender.send("neardup.photos.joined", value=str(number).encode(), key=b"k")
     sender.flush()
-    with TopicReader(settings.kafka.bootstrap, "joined") as reader:
+    with TopicReader(settings.kafka_access("test"), "neardup.photos.joined") as reader:
         assert reader.ends() == (0, 2_500)
         assert [int(record.value) for record in reader.last(1_700)] == list(range(800, 2_500))
         assert len(list(reader.last(9_999))) == 2_500

@@ -12,6 +12,7 @@ import pytest
 
 from stream.cli.exits import Exit
 from stream.cli.main import main
+from stream.kafka_access import KafkaAccess
 from stream.servers import search_server_settings
 from stream.settings import load_settings
 from tests.search.serving.running_server import RunningSearch, run_search_server
@@ -103,7 +104,7 @@ def test_search_shows_what_shares_most_terms(
 class Joined(FakeJoined):
     """In the place of `KafkaJoined`."""
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
+    def __init__(self, access: KafkaAccess, topic: str) -> None:
         super().__init__(list(ORDER), TOPIC_ID)
 
     def __enter__(self) -> Joined:

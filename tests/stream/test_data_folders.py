@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import BadInputError
-from stream.data_folders import demo_settings, runs, wipe, with_data
+from core.errors import BadInputError, MismatchError
+from stream.data_folders import claim_topics, demo_settings, runs, wipe, with_data
 from stream.settings import Settings, load_settings
 
 
@@ -66,3 +66,36 @@ def test_a_strangers_folder_is_not_wiped(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="not wiped"):
         wipe(tmp_path)
     assert (tmp_path / "precious").exists()
+
+
+def with_prefix(folder: Path, prefix: str | None) -> Settings:
+    file = folder / "prefix.toml"
+    line = "" if prefix is None else f'[signals.photos]\ntopic_prefix = "{prefix}"\nmodel = "model"\n'
+    half = '[signals.photos.{}_embedding]\nname = "e"\nmodel_version = "1"\ndimension = 8\n'
+    embeddings = half.format("search") + half.format("score")
+    file.write_text('data = "there"\n' + (line + embeddings if line else ""))
+    return load_settings(file)
+
+
+def test_new_data_is_bound_to_its_topics(tmp_path: Path) -> None:
+    claim_topics(with_prefix(tmp_path, None), "photos")
+    claim_topics(with_prefix(tmp_path, None), "photos")
+    claim_topics(with_prefix(tmp_path, "neardup.photos."), "photos")
+    with pytest.raises(MismatchError, match=r'topic_prefix = "neardup\.photos\."'):
+        claim_topics(with_prefix(tmp_path, ""), "photos")
+
+
+def test_data_of_an_earlier_release_goes_on_without_a_prefix(tmp_path: Path) -> None:
+    (tmp_path / "there" / "signals" / "photos" / "job" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(MismatchError, match=r'set `topic_prefix = ""` in \[signals\.photos\]'):
+        claim_topics(with_prefix(tmp_path, None), "photos")
+    claim_topics(with_prefix(tmp_path, ""), "photos")
+    with pytest.raises(MismatchError, match=r'topic_prefix = ""'):
+        claim_topics(with_prefix(tmp_path, None), "photos")
+
+
+def test_data_of_an_earlier_release_keeps_a_prefix_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "there" / "signals" / "photos" / "job" / "checkpoints").mkdir(parents=True)
+    claim_topics(with_prefix(tmp_path, "texts."), "photos")
+    with pytest.raises(MismatchError, match=r'topic_prefix = "texts\."'):
+        claim_topics(with_prefix(tmp_path, None), "photos")

@@ -81,7 +81,7 @@ def settings() -> Settings:
 @pytest.fixture
 def producer(monkeypatch: pytest.MonkeyPatch) -> FakeProducer:
     fake = FakeProducer()
-    topics = {"embeddings.search", "embeddings.score"}
+    topics = {"neardup.photos.embeddings.search", "neardup.photos.embeddings.score"}
     monkeypatch.setattr(publish_module, "Broker", lambda *_: FakeBroker(topics))
     monkeypatch.setattr(publish_module, "producer", lambda *_: fake)
     return fake
@@ -95,8 +95,8 @@ def test_both_halves_go_out_keyed_by_id_and_pass_the_decoder(settings: Settings,
     with Publisher(settings) as publisher:
         assert publish([row()], publisher) == 1
     assert [(topic, key) for topic, key, _ in producer.sent] == [
-        ("embeddings.search", "näme/1".encode()),
-        ("embeddings.score", "näme/1".encode()),
+        ("neardup.photos.embeddings.search", "näme/1".encode()),
+        ("neardup.photos.embeddings.score", "näme/1".encode()),
     ]
     signal = settings.signals["photos"]
     for (_, _, value), embedding in zip(producer.sent, (signal.search_embedding, signal.score_embedding), strict=True):
@@ -145,8 +145,10 @@ def test_a_record_that_cannot_be_sent_is_named(settings: Settings, producer: Fak
 
 
 def test_missing_topics_are_named_before_anything_is_sent(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publish_module, "Broker", lambda *_: FakeBroker({"embeddings.score"}))
-    with pytest.raises(UnavailableError, match=r"no topic embeddings\.search: run `neardup topics create`"):
+    monkeypatch.setattr(publish_module, "Broker", lambda *_: FakeBroker({"neardup.photos.embeddings.score"}))
+    with pytest.raises(
+        UnavailableError, match=r"no topic neardup\.photos\.embeddings\.search: run `neardup topics create`"
+    ):
         Publisher(settings)
 
 

@@ -73,7 +73,7 @@ def check_calm(house: House, folder: Path) -> int:
         AssertionError: A published image has no head, law 2 is broken, the published changes are out of order or
             incomplete, or heads differ from those of a run without kills on the same order of `joined`.
     """
-    with Broker(house.settings.kafka.bootstrap) as broker:
+    with Broker(house.settings.kafka_access("test")) as broker:
         log_id = broker.topic_id(house.signal.topic("joined"))
     order = house.records(house.signal.topic("joined"))
     ids = {JoinedRecord.FromString(value).image.image_id for value in order}

@@ -162,7 +162,7 @@ class House:
 
     def records(self, topic: str) -> list[bytes]:
         """The values of all records of a one-partition topic."""
-        with TopicReader(self.settings.kafka.bootstrap, topic) as reader:
+        with TopicReader(self.settings.kafka_access("test"), topic) as reader:
             return [record.value for record in reader.last(10**9)]
 
     def dead_letters(self, signal: str | None = None) -> list[DeadLetter]:

@@ -211,7 +211,7 @@ def test_stats_tell_size_position_and_drift(filled: RunningSearch) -> None:
     metrics = filled.metrics()
     assert metrics["neardup_search_entries"] == 8
     assert metrics["neardup_search_tail_entries"] + metrics["neardup_search_segments"] > 0
-    assert metrics['neardup_search_index_bytes{part="log"}'] == stats.bytes["log"]
+    assert metrics['neardup_search_index_part_bytes{part="log"}'] == stats.bytes["log"]
     assert metrics["neardup_search_density_ratio"] == stats.density.ratio
     assert metrics["neardup_search_density_drifted"] in (0, 1)
 

@@ -132,7 +132,7 @@ def test_a_damaged_marker_is_refused(closed: Path, text: str) -> None:
 
 def test_a_lost_marker_is_refused(closed: Path) -> None:
     (closed / "store.json").unlink()
-    with pytest.raises(CorruptedError, match="gone"):
+    with pytest.raises(CorruptedError, match="missing"):
         RocksStore(closed, "photos", QUICK)
 
 

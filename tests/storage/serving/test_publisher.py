@@ -15,6 +15,7 @@ from storage.serving.assignments import Message
 from storage.serving.outbox import OutboxSettings
 from storage.serving.publisher import KafkaSender, quiet_client_log
 
+BROKER = {"bootstrap_servers": "broker:9092", "client_id": "test"}
 MESSAGES = [Message(n, f"k{n}".encode(), f"v{n}".encode()) for n in range(1, 4)]
 
 
@@ -81,7 +82,7 @@ def never() -> bool:
 
 
 def test_messages_go_out_in_order() -> None:
-    KafkaSender("broker:9092", "assignments").send(MESSAGES, never)
+    KafkaSender(BROKER, "assignments").send(MESSAGES, never)
     (made,) = Producer.made
     assert made.records == [("assignments", one.key, one.value) for one in MESSAGES]
     assert made.headers == [[("content-type", b"application/json"), ("schema-version", b"1")]] * len(MESSAGES)
@@ -91,9 +92,9 @@ def test_messages_go_out_in_order() -> None:
 
 def test_no_record_can_overtake_another() -> None:
     """The settings that the order rests on."""
-    KafkaSender("broker:9092", "assignments")
+    KafkaSender(BROKER, "assignments")
     config = Producer.made[0].config
-    assert config["bootstrap_servers"] == "broker:9092"
+    assert BROKER.items() <= config.items()
     assert config["acks"] == "all"
     assert config["enable_idempotence"] is True
     assert config["max_in_flight_requests_per_connection"] == 1
@@ -109,25 +110,25 @@ def test_no_record_can_overtake_another() -> None:
 def test_no_broker(error: Exception) -> None:
     Producer.refuse = error
     with pytest.raises(UnavailableError, match="broker:9092"):
-        KafkaSender("broker:9092", "assignments")
+        KafkaSender(BROKER, "assignments")
 
 
 def test_no_topic() -> None:
     Producer.send_error = KafkaTimeoutError("Failed to update metadata after 3.0 secs.")
     with pytest.raises(UnavailableError, match=r"assignments.*metadata"):
-        KafkaSender("broker:9092", "assignments").send(MESSAGES, never)
+        KafkaSender(BROKER, "assignments").send(MESSAGES, never)
 
 
 @pytest.mark.parametrize("error", [UnknownTopicOrPartitionError(), MessageSizeTooLargeError("big")])
 def test_a_batch_that_fails(error: Exception) -> None:
     Producer.batch_error = error
     with pytest.raises(UnavailableError, match=type(error).__name__):
-        KafkaSender("broker:9092", "assignments").send(MESSAGES, never)
+        KafkaSender(BROKER, "assignments").send(MESSAGES, never)
 
 
 def test_a_slow_broker_is_waited_for() -> None:
     Producer.slow_flushes = 5
-    KafkaSender("broker:9092", "assignments").send(MESSAGES, never)
+    KafkaSender(BROKER, "assignments").send(MESSAGES, never)
     assert Producer.made[0].flushes == 6
 
 
@@ -140,12 +141,12 @@ def stop_after(calls: int) -> Callable[[], bool]:
 def test_a_server_that_stops_waits_no_longer() -> None:
     Producer.slow_flushes = 1_000
     with pytest.raises(UnavailableError):
-        KafkaSender("broker:9092", "assignments").send(MESSAGES, stop_after(2))
+        KafkaSender(BROKER, "assignments").send(MESSAGES, stop_after(2))
     assert Producer.made[0].flushes == 3
 
 
 def test_closing_gives_up_what_is_left() -> None:
-    KafkaSender("broker:9092", "assignments").close()
+    KafkaSender(BROKER, "assignments").close()
     assert Producer.made[0].events == ["forced", "closed"]
 
 

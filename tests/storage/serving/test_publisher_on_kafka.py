@@ -66,8 +66,8 @@ def until(condition: Callable[[], bool]) -> None:
 
 def published(settings: Settings) -> list[int]:
     """The history numbers in the topic, in order; every record has its headers."""
-    consumer = KafkaConsumer(bootstrap_servers=settings.kafka.bootstrap, enable_auto_commit=False)
-    part = TopicPartition("assignments", 0)
+    consumer = KafkaConsumer(bootstrap_servers=settings.kafka.servers, enable_auto_commit=False)
+    part = TopicPartition("neardup.photos.assignments", 0)
     consumer.assign([part])
     consumer.seek_to_beginning(part)
     end, numbers = consumer.end_offsets([part])[part], list[int]()
@@ -93,7 +93,8 @@ def test_waiting_killing_and_order(
         put(store, *[founds(written + n, ImageId(f"i{written + n}")) for n in range(count)])
         written += count
 
-    outbox = Outbox(store, partial(KafkaSender, deployment.kafka.bootstrap, "assignments"), heard)
+    kafka = deployment.kafka_access("test")
+    outbox = Outbox(store, partial(KafkaSender, kafka.python_options(), "neardup.photos.assignments"), heard)
     outbox.start()
     try:
         write(3)
@@ -101,7 +102,7 @@ def test_waiting_killing_and_order(
         start_broker()
         until(lambda: BrokerReady(deployment.kafka.host, deployment.kafka.port)() is None)
         write(3)
-        with Broker(deployment.kafka.bootstrap) as broker:
+        with Broker(deployment.kafka_access("test")) as broker:
             broker.create(topic_plans(deployment.signal()[1], deployment.kafka), 1)
         until(lambda: heard.number == 6)
         for _ in range(50):

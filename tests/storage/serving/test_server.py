@@ -39,7 +39,7 @@ serve(
         api_host="127.0.0.1",
         api_port=api,
         max_page=100,
-        kafka_bootstrap="127.0.0.1:1",
+        kafka={"bootstrap_servers": "127.0.0.1:1"},
         assignments_topic="assignments",
         identity=identity,
         store_class=store_class,

@@ -230,7 +230,7 @@ def test_a_store_that_never_stands_still_cannot_be_looked_up_in_parts(
         return Lookup(LogPosition(LOG, offset, 0), 0)
 
     monkeypatch.setattr(served.store.inner, "look_up", always_write)
-    with pytest.raises(UnavailableError, match="changed under"):
+    with pytest.raises(UnavailableError, match="changed during"):
         served.client.look_up([A, B])
 
 
@@ -281,7 +281,7 @@ def test_one_reading_of_all_embeddings_at_a_time(served: Served) -> None:
     )
     first = served.client.embeddings()
     next(first)
-    with pytest.raises(BusyError, match="under way"):
+    with pytest.raises(BusyError, match="another reading"):
         list(served.client.embeddings())
     first.close()  # type: ignore[attr-defined]
 

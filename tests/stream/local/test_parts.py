@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from graphlib import TopologicalSorter
 
-from stream.local.parts import Part, deployment_parts
-from stream.settings import ApiSettings, Embedding, SearchSettings, ServerSettings, Settings, Signal
+from stream.local.parts import Part, deployment_parts, part_checks
+from stream.local.readiness import KafkaReady
+from stream.settings import ApiSettings, Embedding, KafkaSettings, SearchSettings, ServerSettings, Settings, Signal
 
 
 def _with_text_signal(settings: Settings) -> Settings:
@@ -31,6 +32,21 @@ def test_every_process_is_there_for_every_signal(settings: Settings) -> None:
     shared = ["broker", "jobmanager", "taskmanager", "topics"]
     own = [f"{name}-{role}" for name in ("photos", "text") for role in ("search", "scorer", "storage", "job")]
     assert sorted(_names(parts)) == sorted(shared + own)
+
+
+def test_a_broker_that_others_run_is_no_part(settings: Settings) -> None:
+    kafka = KafkaSettings(bootstrap=("kafka-1.example:9092", "kafka-2.example:9092"))
+    settings = settings.model_copy(update={"kafka": kafka})
+    parts = {part.name: part for part in deployment_parts(settings)}
+    assert "broker" not in parts
+    assert parts["topics"].after == ()
+    assert all("broker" not in part.after for part in parts.values())
+    listeners = {item.setting: item.port for part in parts.values() for item in part.listeners}
+    assert listeners == {name: port for name, _, port in settings._listeners()}
+    # It is still asked whether it serves, as each client asks.
+    check = part_checks(settings)["broker"]
+    assert isinstance(check, KafkaReady)
+    assert check.access.bootstrap == "kafka-1.example:9092,kafka-2.example:9092"
 
 
 def test_each_part_can_start(settings: Settings) -> None:
