@@ -75,9 +75,10 @@ def run(context: typer.Context, signal: SignalName = None) -> None:
     """
     from stream.job_control import run as watch
 
-    configure_server_logs()
     settings = of(context).settings()
-    watch(settings, settings.signal(signal)[0])
+    name, _ = settings.signal(signal)
+    configure_server_logs(f"{name}-job")
+    watch(settings, name)
 
 
 def _control(settings: Settings, signal: str | None) -> JobControl:

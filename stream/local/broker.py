@@ -18,6 +18,7 @@ from pathlib import Path
 from stream.local.errors import DeploymentError
 from stream.local.files import write_if_new
 from stream.local.java import compiler_options, jar_folder, java_executable
+from stream.log_lines import java_part_option, log4j_pattern
 from stream.settings import JavaCompiler, Settings
 
 __all__ = ["broker_command", "prepare_broker", "server_properties"]
@@ -31,7 +32,7 @@ rootLogger.appenderRef.out.ref = out
 appender.out.type = Console
 appender.out.name = out
 appender.out.layout.type = PatternLayout
-appender.out.layout.pattern = %d{yyyy-MM-dd HH:mm:ss,SSS} %-5p %c{1} - %m%n
+appender.out.layout.pattern = PATTERN
 logger.server.name = kafka.server
 logger.server.level = info
 logger.config.name = org.apache.kafka.common.config
@@ -101,7 +102,7 @@ def prepare_broker(settings: Settings) -> None:
     log = folder / "log"
     properties = folder / "server.properties"
     write_if_new(properties, server_properties(settings, log))
-    write_if_new(folder / "log4j2.properties", _LOG4J)
+    write_if_new(folder / "log4j2.properties", _LOG4J.replace("PATTERN", log4j_pattern()))
     if not (log / "meta.properties").is_file():
         _format(_java(folder, settings.java_compiler), properties, _cluster_id(folder / "cluster-id"))
 
@@ -117,6 +118,7 @@ def _java(folder: Path, compiler: JavaCompiler) -> tuple[str, ...]:
         *compiler_options(compiler),
         "-Djava.awt.headless=true",
         f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}",
+        java_part_option("broker"),
         "-cp",
         f"{jar_folder('kafka')}/*",
     )

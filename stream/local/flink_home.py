@@ -24,6 +24,7 @@ from stream.local.errors import MissingPieceError
 from stream.local.files import link_tree, write_if_new
 from stream.local.flink_launch import Role, argument_file, write_argument_files
 from stream.local.java import compiler_options, jar_folder, java_executable
+from stream.log_lines import log4j_pattern
 from stream.settings import Settings
 
 __all__ = [
@@ -37,12 +38,12 @@ __all__ = [
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 _LOG4J = """\
-rootLogger.level = {level}
+rootLogger.level = LEVEL
 rootLogger.appenderRef.out.ref = out
 appender.out.name = out
 appender.out.type = CONSOLE
 appender.out.layout.type = PatternLayout
-appender.out.layout.pattern = %d{{yyyy-MM-dd HH:mm:ss,SSS}} %-5p %c{{1}} - %m%n
+appender.out.layout.pattern = PATTERN
 logger.kafka.name = org.apache.kafka
 logger.kafka.level = WARN
 logger.pekko.name = org.apache.pekko
@@ -187,8 +188,9 @@ def prepare_flink(settings: Settings) -> None:
     conf = folder / "conf"
     text = "".join(f"{key}: {_scalar(value)}\n" for key, value in config.items())
     write_if_new(conf / "config.yaml", text)
-    write_if_new(conf / "log4j-console.properties", _LOG4J.format(level="INFO"))
-    write_if_new(conf / "log4j-cli.properties", _LOG4J.format(level="WARN"))
+    logs = _LOG4J.replace("PATTERN", log4j_pattern())
+    write_if_new(conf / "log4j-console.properties", logs.replace("LEVEL", "INFO"))
+    write_if_new(conf / "log4j-cli.properties", logs.replace("LEVEL", "WARN"))
     ports: dict[Role, int] = {
         "jobmanager": flink.jobmanager_metrics_port,
         "taskmanager": flink.taskmanager_metrics_port,

@@ -15,6 +15,7 @@ from typing import Literal
 from stream.local.errors import DeploymentError
 from stream.local.files import write_if_new
 from stream.local.java import java_executable
+from stream.log_lines import java_part_option
 
 __all__ = ["ROLES", "Role", "argument_file", "write_argument_files"]
 
@@ -67,6 +68,7 @@ def write_argument_files(
             *sizes.split(),
             *java_options,
             f"-Dlog4j.configurationFile={log.as_uri()}",
+            java_part_option(role),
             "-classpath",
             classes,
             _MAIN[role],

@@ -28,6 +28,7 @@ from stream.local.parts import Part, deployment_parts
 from stream.local.processes import end_processes, holder_of_port, marked_processes
 from stream.local.resolved import resolved_toml
 from stream.local.status import PartStatus, State, part_status
+from stream.log_lines import FORMAT_VARIABLE, LEVEL_VARIABLE
 from stream.settings import SETTINGS_FILE_VARIABLE, Settings
 
 __all__ = ["Deployment", "PartStatus", "Progress"]
@@ -35,8 +36,8 @@ __all__ = ["Deployment", "PartStatus", "Progress"]
 Progress = Callable[[str, State, str], None]
 """Is told of each change: the part's name, its new state, and a detail that may be empty."""
 
-_LOG_LEVEL = "NEARDUP_LOG"
-"""Not a setting: how much the parts write into their logs."""
+_LOGGING = (LEVEL_VARIABLE, FORMAT_VARIABLE)
+"""Not settings: how much the parts write into their logs, and in which form."""
 
 _POLL_S = 0.1
 _START_POLL_S = 0.25
@@ -205,9 +206,7 @@ class Deployment:
     def _environment(self) -> dict[str, str]:
         """The caller's environment without settings, which the parts read from the written file alone."""
         inherited = {
-            key: value
-            for key, value in os.environ.items()
-            if key == _LOG_LEVEL or not key.upper().startswith("NEARDUP_")
+            key: value for key, value in os.environ.items() if key in _LOGGING or not key.upper().startswith("NEARDUP_")
         }
         return {**inherited, SETTINGS_FILE_VARIABLE: str(self.settings_file), "PYTHONUNBUFFERED": "1"}
 
