@@ -36,7 +36,7 @@ def _json_line(part: str) -> logging.Formatter:
     class JsonLine(JsonFormatter):
         """See `stream.log_lines`."""
 
-        converter = _TextLine.converter
+        converter = staticmethod(time.gmtime)
         default_time_format = _TextLine.default_time_format
         default_msec_format = _TextLine.default_msec_format
 
