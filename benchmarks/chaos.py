@@ -1,7 +1,7 @@
-"""The long fault test: `make chaos`. Every part is killed ten times at seeded random moments while images flow.
+"""The long fault test: `make chaos`. Kills every part ten times, at seeded random moments, while images flow.
 
-Afterwards every published image must have a head, law 2 must hold over the whole store, the published changes must lead
-to it, and the heads must equal those of a run without kills on the same order of `joined`.
+Afterwards it checks four things. Every published image has a head. Heads and members agree in the whole store. The
+published changes lead to the heads in the store. The heads equal those of a run without kills on the same `joined`.
 
     python -m benchmarks.chaos                          what `make chaos` runs
     python -m benchmarks.chaos --rounds 2 --seed 7      a shorter one, other moments
@@ -28,11 +28,11 @@ _FOLDER = Path("var/chaos").absolute()
 
 
 def main() -> int:
-    """Runs the storm and writes the figures; 0 when everything held."""
+    """Kills, checks and writes the figures; returns 0 when all checks passed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=10, help="kills of each part (default: 10)")
     parser.add_argument("--rate", type=float, default=25.0, help="images per second (default: 25)")
-    parser.add_argument("--seed", type=int, default=20261121, help="of the order and moments of the kills")
+    parser.add_argument("--seed", type=int, default=20261121, help="seed of the order and moments of the kills")
     arguments = parser.parse_args()
     shutil.rmtree(_FOLDER, ignore_errors=True)
     rows = sample_rows(100_000)
@@ -41,7 +41,7 @@ def main() -> int:
     with running(house_settings(_FOLDER / "house")) as house:
         kills = kill_while_flowing(house, rows, arguments.rate, arguments.rounds, arguments.seed, _tell)
         images = check_calm(house, _FOLDER / "calm")
-    back = _back(kills)
+    back = back_s(kills)
     result = {
         "command": command_line("benchmarks.chaos"),
         "revision": revision(),
@@ -64,7 +64,8 @@ def _tell(kill: Kill) -> None:
     print(f"killed {kill.part:16} ready again after {kill.back_s:5.1f} s", flush=True)
 
 
-def _back(kills: list[Kill]) -> dict[str, tuple[float, float]]:
+def back_s(kills: list[Kill]) -> dict[str, tuple[float, float]]:
+    """For each part, the median and the longest time in seconds from a kill until it was ready again."""
     times: dict[str, list[float]] = defaultdict(list)
     for kill in kills:
         times[kill.part].append(kill.back_s)

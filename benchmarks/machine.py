@@ -1,4 +1,4 @@
-"""What a measurement was made on, and how much memory processes hold."""
+"""The machine and revision of a measurement, and the memory of the parts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Machine:
     python: str
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """The fields by name, for JSON."""
         return asdict(self)
 
 
@@ -49,7 +49,7 @@ def command_line(module: str) -> str:
 
 
 def revision() -> str:
-    """The commit that was measured, with a star if files were changed since; empty outside of a checkout."""
+    """The commit, with a star if files differ from it; empty outside a checkout."""
     try:
         commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
         changed = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True)
@@ -59,7 +59,7 @@ def revision() -> str:
 
 
 def resident_mb(deployment: Deployment) -> dict[str, int]:
-    """Resident memory of each part in MB, its child processes included."""
+    """Resident memory of each running part in MB (1e6 bytes), including its child processes."""
     found = {}
     for part in deployment.status():
         if part.pid is None:

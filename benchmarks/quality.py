@@ -30,12 +30,12 @@ from benchmarks.machine import command_line, machine, revision
 from benchmarks.picture_quality import picture_quality
 from benchmarks.rival_scorers import cosine_scorer, hamming_scorer, row_codes
 from core.types import Thresholds
+from scoring.model import model_class
 from scoring.model_folder import ModelFolder
-from scoring.tf_model import load_tf
 from stream.demo.sample import SAMPLE
 from stream.hashing import code_settings, term_settings
 from stream.settings import load_settings
-from training.judging import StreamSettings, judge_clusters, judge_pairs, make_streams, score_pairs
+from training.judging import judge_clusters, judge_pairs, score_pairs
 from training.labelled import LabelledPhotos, keep_splits, read_photos
 from training.plots import draw_curves
 from training.simulation import PairScorer
@@ -72,14 +72,15 @@ def main() -> None:
     photos = keep_splits(read_photos(options.folder, terms.dimension, code.dimension), settings.path(SAMPLE))
     mean = photos.score[photos.is_photo & (photos.split == "train")].mean(axis=0)
     models = ModelFolder(settings.path(signal.model))
-    served = models.load(models.served(), load_tf)
-    others = [ModelFolder(folder.parent).load(folder.name, load_tf) for folder in options.also]
+    kind = model_class(signal.model_class)
+    served = models.load(models.served(), kind)
+    others = [ModelFolder(folder.parent).load(folder.name, kind) for folder in options.also]
     codes, rows = code.build().codes(photos.score, photos.search), row_codes(len(photos))
     ways = [_Way(model.card.version, codes, model.score, model.card.thresholds) for model in [served, *others]]
     if not options.ours_alone:
         ways.append(_Way("cosine", rows, cosine_scorer(photos.score, mean)))
         ways.append(_Way("hamming", rows, hamming_scorer(photos.score, code)))
-    streams = make_streams(photos, StreamSettings(terms, _SEED))
+    streams = Streams(photos, terms, _SEED)
     choosing = TrainSettings(options.folder, Path(), terms, code, "", "", orders=1)
     report = _Report(options.out, terms.describe())
     curves: dict[str, PrecisionCurve] = {}
@@ -110,7 +111,7 @@ def _judged(
     counted = photos.split == "test"
     pairs = score_pairs(counted, streams, way.codes, way.scorer)
     judged = judge_pairs(photos, counted, pairs, thresholds.accept)
-    clusters = judge_clusters(photos, counted, streams, way.codes, way.scorer, thresholds, orders)
+    clusters = judge_clusters(counted, streams, way.codes, way.scorer, thresholds, orders)
     found = {
         "recall_at_precision_0.99": judged.recall_at_precision,
         "average_precision": judged.average_precision,

@@ -42,7 +42,7 @@ from benchmarks.scorer_models import (
 )
 from benchmarks.scorer_process import scorer_process
 from scoring.features import PairInputs
-from scoring.model import PairModel
+from scoring.model import PairModel, model_class
 from search.hashing.score_codes import CodeSettings
 from training.training_settings import COMPACT, LARGE, NetworkSettings
 
@@ -164,17 +164,15 @@ def figures(found: Mapping[str, Sequence[float]], titles: Mapping[str, str]) -> 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> list[Figure]:
     """All figures."""
-    from scoring.tf_model import run_batches_side_by_side
-
     threads = arguments.threads
-    run_batches_side_by_side(threads)
+    model_class().configure(threads)
     code, served = _signal()
     values = code.values if arguments.values is None else arguments.values
     both = bool(code.search_dimension) if arguments.both is None else arguments.both
 
     def made(name: str, settings: NetworkSettings, given: Path | None, hidden: Sequence[int]) -> Path:
         inputs = PairInputs(code.bits, values, settings.xor or not values)
-        return given or random_model(name, inputs, hidden, folder / name, towers=both and settings.towers)
+        return given or random_model(name, inputs, hidden, folder / name, branches=both and settings.branches)
 
     compact = made("compact", COMPACT, arguments.compact, arguments.compact_hidden)
     large = made("large", LARGE, arguments.large, arguments.large_hidden)

@@ -14,7 +14,7 @@ import numpy as np
 from core.types import Thresholds
 from scoring.card import ModelCard
 from scoring.features import PairInputs
-from scoring.model import PairModel
+from scoring.model import PairModel, model_class
 from scoring.model_folder import ModelFolder
 from training.branches import first_layer_mask
 from training.exact_network import quantise
@@ -48,14 +48,14 @@ class Product:
     """After the first layer: in float64."""
 
 
-def random_model(name: str, inputs: PairInputs, hidden: Sequence[int], folder: Path, *, towers: bool) -> Path:
-    """Writes a network with random weights, with towers in its first layer or without, as a served version."""
+def random_model(name: str, inputs: PairInputs, hidden: Sequence[int], folder: Path, *, branches: bool) -> Path:
+    """Writes a network with random weights, with or without branches in its first layer, as a served version."""
     from training.export import export
 
     random = np.random.default_rng(1)
     sizes = [inputs.size, *hidden, 1]
     weights = [(random.standard_normal(shape) * (2 / shape[0]) ** 0.5).astype(np.float32) for shape in pairwise(sizes)]
-    if towers:
+    if branches:
         weights[0] *= first_layer_mask(inputs, hidden[0])
     biases = [np.zeros(size, dtype=np.float32) for size in sizes[1:]]
     card = ModelCard(
@@ -74,16 +74,14 @@ def random_model(name: str, inputs: PairInputs, hidden: Sequence[int], folder: P
 
 def load_served(folder: Path) -> PairModel:
     """The served model of a folder, warm."""
-    from scoring.tf_model import load_tf
-
     models = ModelFolder(folder)
-    model = models.load(models.served(), load_tf)
+    model = models.load(models.served(), model_class())
     model.warm_up()
     return model
 
 
 def products(model: PairModel) -> list[Product]:
-    """The matrix products of a model: those of its card's layers, the first in two where its graph has towers."""
+    """The matrix products of a model: those of its card's layers, the first in two where its graph has branches."""
     from scoring.tf_model import TfPairModel
 
     if not isinstance(model, TfPairModel):

@@ -1,9 +1,9 @@
-"""How the whole service bears a steady load: `make soak`.
+"""The whole service under a steady load: `make soak`.
 
-On parts of its own, in a folder of its own: sends 100,000 synthetic images at full speed, then 100 a second for ten
-minutes, then 200 a second for one, with checkpoints on, and measures for each phase how long images wait for their
-verdict (from the arrival of the second half in Kafka to Kafka's time of the published verdict, which lies after its
-sync to disk). Then checks the store. Memory of every part is read when the parts are up, after the preload, at the end.
+Starts its own parts in its own folder, with checkpoints on. Sends 100,000 synthetic images at full speed, then 100 a
+second for ten minutes, then 200 a second for one minute. Measures for each phase how long images wait for their
+verdict: from the arrival of the second half in Kafka to the publication of the verdict, which follows its durable
+write. Reads the memory of every part when the parts are up, after the preload, and at the end. Checks the store last.
 
     python -m benchmarks.soak                                                          what `make soak` runs
     python -m benchmarks.soak --preload 5000 --steady-s 30 --peak-s 10                 a short one
@@ -45,7 +45,7 @@ _SAY_EVERY_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A stretch of load; `rate` is None for full speed."""
+    """A number of images at one rate; `rate` is in images per second, None for full speed."""
 
     name: str
     images: int
@@ -54,7 +54,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class PhaseResult:
-    """What one phase gave. `drained_s` is how long after the last image the last verdict came."""
+    """What was measured in one phase. `drained_s` is the time from the last image to the last verdict."""
 
     name: str
     images: int
@@ -64,7 +64,7 @@ class PhaseResult:
 
 
 def phases(arguments: argparse.Namespace) -> list[Phase]:
-    """The load that was asked for; phases without images are left out."""
+    """The phases that the arguments describe; phases without images are left out."""
     wanted = [
         Phase("preload", arguments.preload, None),
         Phase("steady", round(arguments.steady_rate * arguments.steady_s), arguments.steady_rate),
@@ -87,7 +87,7 @@ def waits_by_phase(verdicts: Verdicts) -> dict[str, list[int]]:
 
 
 class Soak:
-    """One run, from nothing to a result."""
+    """One run, from an empty folder to a result."""
 
     def __init__(self, settings: Settings, load: list[Phase], synthetic: SyntheticSettings) -> None:
         self._settings = settings
@@ -99,7 +99,7 @@ class Soak:
         self._verdicts = Verdicts()
 
     def run(self) -> dict[str, Any]:
-        """Makes the images, brings everything up, loads it, checks the store; stops everything in any case."""
+        """Makes the images, starts all parts, sends the load, checks the store; stops all parts in any case."""
         if self._settings.data_dir.exists():
             self._deployment.down()
         wipe(self._settings.data_dir)
@@ -187,8 +187,8 @@ class Soak:
                 moved_at = now
             elif now - moved_at > _STALL_S:
                 raise UnavailableError(
-                    f"{wanted - len(self._verdicts.heads):,} images have no verdict, for {_STALL_S:.0f} s none came;"
-                    f" see the logs in {self._settings.data_dir / 'log'}"
+                    f"{wanted - len(self._verdicts.heads):,} images have no verdict, and none came for {_STALL_S:.0f}"
+                    f" s; see the logs in {self._settings.data_dir / 'log'}"
                 )
             if now - said_at > _SAY_EVERY_S:
                 said_at = now
@@ -233,22 +233,22 @@ def report(result: dict[str, Any]) -> str:
 
 
 def say(text: str) -> None:
-    """Progress, with the time."""
+    """Prints a line of progress with the time, to standard error."""
     print(f"{datetime.now(UTC):%H:%M:%S} {text}", file=sys.stderr, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the benchmark; 0 when it went through and the store is sound."""
+    """Runs the benchmark; returns 0 when it finished and the store is sound."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preload", type=int, default=100_000, help="images that are there before the measurement")
+    parser.add_argument("--preload", type=int, default=100_000, help="images sent at full speed before the measurement")
     parser.add_argument("--steady-rate", type=float, default=100.0, help="images a second")
     parser.add_argument("--steady-s", type=float, default=600.0, help="how long")
     parser.add_argument("--peak-rate", type=float, default=200.0, help="images a second")
     parser.add_argument("--peak-s", type=float, default=60.0, help="how long")
-    parser.add_argument("--seed", type=int, default=1, help="of the synthetic images")
-    parser.add_argument("--data", type=Path, help="the data folder; `soak` below the settings' own without it")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the synthetic images")
+    parser.add_argument("--data", type=Path, help="data folder; default: `soak` below the data folder of the settings")
     parser.add_argument(
-        "--out", type=Path, help="where the result goes; bench/soak.json below the data folder without it"
+        "--out", type=Path, help="file of the result; default: bench/soak.json below the data folder of the settings"
     )
     arguments = parser.parse_args(argv)
     settings = load_settings()

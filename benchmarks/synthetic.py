@@ -1,11 +1,11 @@
-"""Synthetic near-duplicates in the space of the sample's embeddings, as many as are wanted, the same for one seed.
+"""Any number of synthetic near-duplicates in the space of the sample's embeddings; one seed gives the same images.
 
-An original is a draw from the normal distribution that has the mean and the covariance of the sample's photographs: so
-originals lie as close to one another as photographs do, and the term index meets the same density. A copy is its
-original plus a small draw of the same kind. Search and score embedding use the same weights, so they tell one story.
+An original is drawn from a normal distribution with the mean and covariance of the sample's photographs. So originals
+are as close to each other as photographs are, and the term index has the same density. A copy is its original plus a
+small draw of the same kind. Both embeddings of an image use the same weights, so they agree about what is similar.
 
-An image is an original with probability 1 / `mean_size`, else a copy of the original of an image drawn evenly from
-those before it. So large clusters grow fastest, and the sizes are as skewed as in real collections.
+An image is an original with probability 1 / `mean_size`. Otherwise it copies the original of an earlier image, drawn
+uniformly. So large clusters grow fastest, and cluster sizes are as skewed as in real collections.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _CHUNK = 1_000
 
 @dataclass(frozen=True, slots=True)
 class SyntheticSettings:
-    """What to make."""
+    """What images to make."""
 
     seed: int = 1
     mean_size: float = 6.0
     """Images per cluster, on average."""
     basis: int = 256
-    """Photographs that span the space."""
+    """The number of photographs that span the space."""
     spread: float = 0.2
-    """The largest distance of a copy from its original, as a share of the spread of the photographs."""
+    """The largest distance of a copy from its original, relative to the spread of the photographs."""
 
 
 class Universe:
-    """The space: mean and spread of the sample's photographs."""
+    """The space of embeddings: mean and spread of the sample's photographs."""
 
     def __init__(self, sample: Path, settings: SyntheticSettings) -> None:
         """Reads the photographs of the sample (not its edited copies) and picks the basis."""
@@ -57,7 +57,7 @@ class Universe:
         self._rank = len(chosen)
 
     def originals(self, count: int) -> NDArray[np.int64]:
-        """For each of `count` images the number of its original; an image that is its own original is new."""
+        """The number of each image's original, (count,); an original has its own number."""
         rng = np.random.default_rng((self.settings.seed, 1))
         fresh = rng.random(count) < 1 / self.settings.mean_size
         drawn = rng.random(count)
@@ -67,7 +67,7 @@ class Universe:
         return of
 
     def vectors(self, images: NDArray[np.int64], originals: NDArray[np.int64]) -> list[NDArray[np.float16]]:
-        """Search and score embeddings of images, (n, 1280) and (n, 768): each depends on its own numbers alone."""
+        """Search and score embeddings, (n, 1280) and (n, 768); a row depends only on its image and original."""
         weights = np.stack([self._weights(image, original) for image, original in zip(images, originals, strict=True)])
         return [(mean + weights @ span).astype(np.float16) for mean, span in zip(self._means, self._spans, strict=True)]
 
@@ -83,7 +83,7 @@ class Universe:
 
 
 def write_images(universe: Universe, path: Path, names: list[str]) -> NDArray[np.int64]:
-    """Writes images with these ids as a file that `neardup publish` takes; returns their originals."""
+    """Writes images with these ids to a file for `neardup publish`; returns the numbers of their originals."""
     originals = universe.originals(len(names))
     with pq.ParquetWriter(path, _SCHEMA, compression="none") as writer:
         for batch in _batches(universe, names, originals):

@@ -1,4 +1,4 @@
-"""What the assignment of a batch works on: records of the order with all that was found, and what it may ask for."""
+"""The input of the assignment: records of the order with what was found for them, and what it may ask the servers."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from functools import cached_property
 from typing import Protocol
 
 from clustering.packed import score_codes
-from clustering.rule import matches
+from clustering.rule import Match, matches
 from core.errors import BadInputError
-from core.types import Candidate, Decision, ImageId, Lookup, Match, Thresholds, Versions
+from core.types import Candidate, Decision, ImageId, Lookup, Thresholds, Versions
 
 __all__ = ["Arrival", "Backend", "More", "MoreNeed", "PairNeed", "pair_need"]
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """One record of the order with everything found so far.
+    """One record of the order, with its candidates and their scores.
 
-    A record whose image cannot even be named has an empty `image_id` and a reason in `unscored`.
-    Times are milliseconds since the epoch; vectors are the little-endian bytes of the notification.
+    A record that names no image has an empty `image_id` and a reason in `unscored`. Times are milliseconds since the
+    epoch; vectors are the little-endian bytes of the notification.
 
     Raises:
         BadInputError: The image was scored, but thresholds or scores of candidates are lacking.
@@ -31,10 +31,10 @@ class Arrival:
     image_id: ImageId
     version: int
     place: int
-    """As the index has it; -1 when the index skipped the record."""
+    """The place that the index gave it; -1 when the index skipped the record."""
     score_code: bytes
     candidates: Sequence[Candidate]
-    """By overlap, then age; only of images whose place is before this one's."""
+    """By overlap, then age; only images with an earlier place."""
     scores: Sequence[float]
     """One per candidate."""
     exhausted: bool
@@ -42,13 +42,13 @@ class Arrival:
     thresholds: Thresholds | None
     versions: Versions
     unscored: str
-    """Why search or scorer could not take the image; empty when they could."""
+    """Why the image could not be searched or scored; empty when it was."""
     search_vector: bytes
     score_vector: bytes
     created_at_ms: int
     arrived_at_ms: int
     truncated: bool = False
-    """The search reached the bound on its work. It is the same on every page: terms and place decide it."""
+    """The search reached `max_postings`. It is the same on every page, because terms and place decide it."""
 
     def __post_init__(self) -> None:
         if self.unscored:
@@ -58,7 +58,7 @@ class Arrival:
                 f"offset {self.offset} has {len(self.candidates)} candidates and {len(self.scores)} scores"
             )
         if self.candidates and self.thresholds is None:
-            raise BadInputError(f"offset {self.offset} has scores, but no thresholds to judge them by")
+            raise BadInputError(f"offset {self.offset} has scores, but no thresholds")
         if not self.image_id:
             raise BadInputError(f"offset {self.offset} has no image id and no reason for it")
 
@@ -68,7 +68,7 @@ class Arrival:
         if self.unscored or self.thresholds is None:
             return ()
         accept = self.thresholds.accept
-        near = ((self.candidates[row], score) for row, score in enumerate(self.scores) if score >= accept)
+        near = (Match(self.candidates[row], score) for row, score in enumerate(self.scores) if score >= accept)
         return matches(self.image_id, near, accept)
 
     @cached_property
@@ -79,9 +79,9 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class PairNeed:
-    """A score that is lacking: of two score codes, by one version of the model.
+    """A score that is lacking, of two score codes by one version of the model.
 
-    The score is symmetric, so `left <= right`; `pair_need` sees to it.
+    The score is symmetric, so `left <= right`. `pair_need` ensures that.
     """
 
     model_version: str
@@ -96,7 +96,7 @@ def pair_need(model_version: str, one: bytes, other: bytes) -> PairNeed:
 
 @dataclass(frozen=True, slots=True)
 class MoreNeed:
-    """The next candidates of the image at `place`, after the first `after` that it has already."""
+    """The next candidates of the image at `place`, after the first `after` that are known."""
 
     place: int
     after: int
@@ -104,31 +104,31 @@ class MoreNeed:
 
 @dataclass(frozen=True, slots=True)
 class More:
-    """The next candidates of an image; `exhausted` when none follow them."""
+    """The next candidates of an image; `exhausted` when no more follow."""
 
     candidates: Sequence[Candidate]
     exhausted: bool
 
 
 class Backend(Protocol):
-    """What the assignment may ask of the servers. Every method may raise `core.errors.ServiceError`."""
+    """What the assignment asks the servers. Every method may raise `core.errors.ServiceError`."""
 
     def look_up(self, ids: Collection[ImageId]) -> Lookup:
-        """The memberships of these images and their clusters, all as of one moment."""
+        """The memberships of these images and their clusters, all of one moment."""
         ...
 
     def score(self, pairs: Sequence[PairNeed]) -> Mapping[PairNeed, float]:
-        """The scores of all these pairs: float32 values, each the same whenever it is asked."""
+        """The scores of all these pairs: float32 values. A pair always has the same score."""
         ...
 
     def more(self, needs: Sequence[MoreNeed]) -> Mapping[MoreNeed, More]:
-        """The next candidates for all these needs, as of the images' places."""
+        """The next candidates for all these needs, as of the places of the images."""
         ...
 
     def apply(self, decisions: Sequence[Decision], offset: int, revision: int) -> None:
-        """Writes all decisions or none, if storage still stands at this offset and override revision.
+        """Writes all decisions or none, if storage still has this offset and override revision.
 
         Raises:
-            StaleError: It does not; nothing was written.
+            StaleError: It has others; nothing was written.
         """
         ...

@@ -1,6 +1,6 @@
-"""Candidates as they travel, in packed arrays: one is made a record when it is looked at, the others stay bytes.
+"""Candidates in packed arrays, as they cross the wire. A `Candidate` is made only when one is read.
 
-A search brings a hundred candidates or more, and the rule looks at those that match.
+A search brings a hundred candidates or more, and the rule reads only those that match.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class PackedCandidates(Sequence[Candidate]):
         """Takes columns of equal length.
 
         Args:
-            image_ids: The ids, checked before.
+            image_ids: The ids, already checked.
             overlaps: Little-endian u16 each.
             places: Little-endian i64 each.
-            codes: All codes, one after the other, of equal length.
+            codes: All codes, concatenated, of equal length.
 
         Raises:
             BadInputError: The columns do not fit together.
@@ -46,7 +46,7 @@ class PackedCandidates(Sequence[Candidate]):
         self._codes = codes
 
     def __len__(self) -> int:
-        """How many candidates."""
+        """The number of candidates."""
         return len(self._ids)
 
     @overload
@@ -54,7 +54,7 @@ class PackedCandidates(Sequence[Candidate]):
     @overload
     def __getitem__(self, at: slice) -> tuple[Candidate, ...]: ...
     def __getitem__(self, at: int | slice) -> Candidate | tuple[Candidate, ...]:
-        """One candidate, or some."""
+        """One candidate, or a slice of them."""
         if isinstance(at, slice):
             return tuple(self[i] for i in range(*at.indices(len(self))))
         image_id = self._ids[at]
@@ -62,7 +62,7 @@ class PackedCandidates(Sequence[Candidate]):
         return Candidate(ImageId(image_id), self._places[row], self._overlaps[row], self._code(row))
 
     def __eq__(self, other: object) -> bool:
-        """Whether the other holds the same candidates."""
+        """Whether the other is a sequence of the same candidates."""
         return isinstance(other, Sequence) and tuple(self) == tuple(other)
 
     __hash__ = None  # type: ignore[assignment]

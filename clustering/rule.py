@@ -1,40 +1,47 @@
 """The cluster rule, for one image at a time.
 
-Similarity is not transitive, so the rule states whom an image follows:
+Similarity is not transitive, so the rule states which head an image joins:
 
 1. A *match* is a candidate that scores >= `accept` against the image. An image never matches itself. Matches are tried
    best first: by score, then by overlap (both descending), then by age.
-2. The image joins the head of the first match whose head's founding code scores >= `head_accept` against the image
-   itself. That bounds drift: every member is close to its head, however long the chain of matches was.
-3. If there is none, the image becomes its own head.
-4. Then every *lone* head (no members) among the matches, other than the image and the chosen head, whose founding code
-   scores >= `adopt` against the chosen head's founding code moves to it, in the same write.
-5. A head that has members stays a head. Its new version keeps the cluster and the founding code, and still adopts.
-   Any other image that comes in a new version leaves its cluster first, and is then decided like a new one.
-6. A head without a founding code (its image could never be coded) can be compared with nothing: it refuses everyone and
-   is never adopted.
+2. The image joins the head of the first match whose founding code scores >= `head_accept` against the image itself.
+   This prevents drift: every member is close to its head, however long the chain of matches was.
+3. Without such a match the image becomes its own head.
+4. Then singletons among the matches may be adopted. A singleton, other than the image and the chosen head, moves to the
+   chosen head if the founding codes of both score >= `adopt`. It moves in the same write.
+5. A head that has members stays a head. Its new version keeps the cluster and the founding code, and still adopts. Any
+   other image that comes in a new version leaves its cluster first, and is then decided like a new image.
+6. A head without a founding code (its image was never coded) cannot be compared. It refuses every image and is never
+   adopted.
 
-The rule is given what it needs: the matches with the clusters in which they stand, and a function that knows scores.
-That function may not know one yet and say None; the verdict then is a presumption, marked as not complete, and the
-function has seen every pair that was asked for.
+The rule gets the matches with their clusters, and a function that knows scores. Where that function does not know a
+score yet, it answers None. The verdict is then a presumption, marked as incomplete, and the function has been asked for
+every score that the verdict may rest on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from core.types import Candidate, Cause, Cluster, ImageId, Match, Move, Thresholds
+from core.types import Candidate, Cause, Cluster, ImageId, Move, Thresholds
 
-__all__ = ["PairScore", "Placed", "Subject", "Verdict", "judge", "matches", "unscored_move"]
+__all__ = ["ClusterRule", "Match", "PairScore", "Placed", "Subject", "Verdict", "judge", "matches", "unscored_move"]
 
 PairScore = Callable[[bytes, bytes], float | None]
 """The score of two codes, the same for either order; None when it is not known yet."""
 
 
+class Match(NamedTuple):
+    """A candidate and its score against the image."""
+
+    candidate: Candidate
+    score: float
+
+
 class Placed(NamedTuple):
-    """A match and the cluster in which it stands (without the image that is decided, if it was a member)."""
+    """A match and its cluster, without the image that is decided if it was a member there."""
 
     match: Match
     cluster: Cluster
@@ -48,7 +55,7 @@ class Subject:
     score_code: bytes
     thresholds: Thresholds
     home: Cluster | None
-    """The cluster in which its last version stands; None for a new image."""
+    """The cluster of its last version; None for a new image."""
 
     @property
     def keeps(self) -> bool:
@@ -57,41 +64,48 @@ class Subject:
 
     @property
     def old_head(self) -> ImageId | None:
-        """Where it stands; None for a new image."""
+        """The head of its last version; None for a new image."""
         return None if self.home is None else self.home.head
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the rule says: the image's own move, then those of the singletons that follow it."""
+    """What a rule decides: the image's own move, then those of the singletons that it adopts."""
 
     moves: tuple[Move, ...]
     complete: bool
-    """All scores were known that it rests on; else it is a presumption."""
+    """All scores that it rests on were known; else it is a presumption."""
     refused: bool
-    """There were matches, and the head of every one of them is known to refuse the image."""
+    """There were matches, and all their heads are known to refuse the image: further candidates may help."""
 
 
-def matches(image_id: ImageId, candidates: Iterable[tuple[Candidate, float]], accept: float) -> list[Match]:
+class ClusterRule(Protocol):
+    """Decides which head an image joins, from its matches. `judge` is the rule of this project.
+
+    A rule is pure: the same arguments give the same verdict. It may use only scores that it asks `score` for.
+    """
+
+    def __call__(self, subject: Subject, placed: Sequence[Placed], score: PairScore) -> Verdict:
+        """Decides one image; the arguments are those of `judge`."""
+        ...
+
+
+def matches(image_id: ImageId, scored: Iterable[Match], accept: float) -> list[Match]:
     """The matches of an image, best first.
 
     Args:
         image_id: The image; a candidate of this id is left out.
-        candidates: Each with its score against the image.
+        scored: Candidates with their scores against the image.
         accept: The score from which a candidate is a match.
     """
-    found = [
-        Match(candidate.image_id, candidate.place, candidate.overlap, candidate.score_code, score)
-        for candidate, score in candidates
-        if score >= accept and candidate.image_id != image_id
-    ]
+    found = [one for one in scored if one.score >= accept and one.candidate.image_id != image_id]
     if len(found) > 1:
-        found.sort(key=lambda match: (-match.score, -match.overlap, match.place))
+        found.sort(key=lambda match: (-match.score, -match.candidate.overlap, match.candidate.place))
     return found
 
 
 def judge(subject: Subject, placed: Sequence[Placed], score: PairScore) -> Verdict:
-    """Decides one image.
+    """Decides one image by the rule that this module states.
 
     Args:
         subject: The image.
@@ -105,12 +119,12 @@ def judge(subject: Subject, placed: Sequence[Placed], score: PairScore) -> Verdi
 
 
 def unscored_move(image_id: ImageId, home: Cluster | None) -> Move:
-    """The move of an image that search or scorer could not take: its own head, as it is if it is one with members."""
+    """The move of an image that could not be searched or scored: it becomes, or stays, its own head."""
     return Move(image_id, None if home is None else home.head, image_id, Cause.UNSCORED)
 
 
 def _own_move(subject: Subject, placed: Sequence[Placed], score: PairScore) -> tuple[Move, Cluster, bool]:
-    """The image's own move, the cluster that it leads to, and whether that is certain."""
+    """The image's own move, the cluster that it moves to, and whether that is certain."""
     image_id = subject.image_id
     if subject.home is not None and subject.keeps:
         return Move(image_id, image_id, image_id, Cause.KEPT), subject.home, True
@@ -119,15 +133,15 @@ def _own_move(subject: Subject, placed: Sequence[Placed], score: PairScore) -> t
         founded = Cluster(image_id, 1, subject.score_code)
         return Move(image_id, subject.old_head, image_id, Cause.FOUNDED), founded, certain
     match, cluster = chosen.match, chosen.cluster
-    own = Move(image_id, subject.old_head, cluster.head, Cause.MATCHED, match.score, match.image_id)
+    own = Move(image_id, subject.old_head, cluster.head, Cause.MATCHED, match.score, match.candidate.image_id)
     return own, cluster, certain
 
 
 def _first_accepting(subject: Subject, placed: Sequence[Placed], score: PairScore) -> tuple[Placed | None, bool]:
     """The first match whose head accepts the image, and whether that is certain.
 
-    Asks for every head up to the first that is known to accept, so that one round trip brings all that can matter.
-    The best match whose head is not known to refuse is presumed.
+    Asks for the score of every head up to the first that is known to accept. So one round of calls brings all scores
+    that can matter. While some are lacking, the best match whose head is not known to refuse is presumed.
     """
     presumed: Placed | None = None
     tried: set[ImageId] = set()
@@ -145,18 +159,18 @@ def _first_accepting(subject: Subject, placed: Sequence[Placed], score: PairScor
 
 def _head_score(subject: Subject, placed: Placed, score: PairScore) -> float | None:
     founding_code = placed.cluster.founding_code
-    if founding_code == placed.match.score_code:
+    if founding_code == placed.match.candidate.score_code:
         return placed.match.score
     return score(subject.score_code, founding_code) if founding_code else _NEVER
 
 
 def _adopted(subject: Subject, placed: Sequence[Placed], chosen: Cluster, score: PairScore) -> tuple[list[Move], bool]:
-    """The moves of the singletons that follow the image to its head, and whether all scores for them were known."""
+    """The moves of the singletons that are adopted, and whether all scores for them were known."""
     moves: list[Move] = []
     all_known = True
     for one in placed:
-        lone, cluster = one.match.image_id, one.cluster
-        if cluster.head != lone or cluster.count != 1 or lone == chosen.head:
+        single, cluster = one.match.candidate.image_id, one.cluster
+        if cluster.head != single or cluster.count != 1 or single == chosen.head:
             continue
         if not cluster.founding_code or not chosen.founding_code:
             continue
@@ -164,9 +178,9 @@ def _adopted(subject: Subject, placed: Sequence[Placed], chosen: Cluster, score:
         if known is None:
             all_known = False
         elif known >= subject.thresholds.adopt:
-            moves.append(Move(lone, lone, chosen.head, Cause.ADOPTED, known, subject.image_id))
+            moves.append(Move(single, single, chosen.head, Cause.ADOPTED, known, subject.image_id))
     return moves, all_known
 
 
 _NEVER = float("-inf")
-"""The score against a head that can be compared with nothing."""
+"""The score against a head that cannot be compared."""

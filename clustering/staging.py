@@ -1,4 +1,4 @@
-"""What storage will say once the decisions staged so far are written: later images of a batch see the earlier ones."""
+"""What storage will answer once the staged decisions are written, so that later images of a batch see earlier ones."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ __all__ = ["StagedLookup"]
 
 
 class StagedLookup:
-    """A look-up of storage with decisions laid over it."""
+    """A look-up of storage, with decisions applied to it."""
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
-        self._standings: dict[ImageId, Membership] = {}
+        self._memberships: dict[ImageId, Membership] = {}
         self._clusters: dict[ImageId, Cluster | None] = {}
 
-    def standing(self, image_id: ImageId) -> Membership | None:
-        """Where an image stands; None when it is unknown."""
-        return self._standings.get(image_id) or self._lookup.memberships.get(image_id)
+    def membership(self, image_id: ImageId) -> Membership | None:
+        """Version, place and head of an image; None when it is unknown."""
+        return self._memberships.get(image_id) or self._lookup.memberships.get(image_id)
 
     def cluster(self, head: ImageId) -> Cluster:
         """The cluster of a head.
@@ -37,14 +37,14 @@ class StagedLookup:
         return cluster
 
     def stage(self, decision: Decision) -> None:
-        """Lays one decision over all that came before."""
+        """Applies one decision."""
         for move in decision.moves:
             self._move(move, decision)
             if move.image_id == decision.image_id:
-                standing = Membership(move.image_id, decision.version, decision.place, move.new_head)
+                membership = Membership(move.image_id, decision.version, decision.place, move.new_head)
             else:
-                standing = self._known(move.image_id)._replace(head=move.new_head)
-            self._standings[move.image_id] = standing
+                membership = self._known(move.image_id)._replace(head=move.new_head)
+            self._memberships[move.image_id] = membership
 
     def _move(self, move: Move, decision: Decision) -> None:
         image_id, old_head, new_head = move.image_id, move.old_head, move.new_head
@@ -60,7 +60,7 @@ class StagedLookup:
             self._clusters[new_head] = replace(joined, count=joined.count + 1)
 
     def _known(self, image_id: ImageId) -> Membership:
-        standing = self.standing(image_id)
-        if standing is None:
+        membership = self.membership(image_id)
+        if membership is None:
             raise MismatchError(f"the image {image_id!r} moves, but storage does not know it")
-        return standing
+        return membership

@@ -1,14 +1,16 @@
-"""Records that cannot go on, as values: the reason, and the dead letter that carries the record whole.
+"""Dead letters: rejected records, unmodified, with a reason code.
 
 A dead letter is one JSON object, UTF-8:
 
     reason          one of `Reason`
-    detail          what exactly was wrong, with the values that were expected and found
+    detail          what was wrong, with the value that was expected and the value that was found
     topic, partition, offset, timestamp_ms
-                    where the record lay in Kafka and its timestamp
-    payload         the record's bytes in base64, at most the first 64 kB of a record that was never valid
-    payload_bytes   how long the record was
-    truncated       whether `payload` is only its beginning; such a dead letter cannot be replayed
+                    where the record is in Kafka, and its timestamp
+    payload         the record's bytes in base64; of a record that was never valid at most the first 64 KiB
+    payload_bytes   the length of the record
+    truncated       `payload` is only the beginning of the record, so it cannot be replayed
+
+`docs/schemas/dead-letter.json` describes it.
 """
 
 from __future__ import annotations
@@ -33,11 +35,11 @@ __all__ = [
 ]
 
 PAYLOAD_LIMIT_BYTES = 65_536
-"""How much of a record that was never valid a dead letter keeps."""
+"""The bytes that a dead letter keeps of a record that was never valid."""
 
 
 class Reason(StrEnum):
-    """Why a record lies in `dead-letter`. The values are the labels of metrics: never rename one."""
+    """Why a record is in `dead-letter`. The values are labels of metrics and part of the promise: never rename one."""
 
     EMPTY_PAYLOAD = "empty_payload"
     OVERSIZED_PAYLOAD = "oversized_payload"
@@ -55,22 +57,22 @@ class Reason(StrEnum):
     NEGATIVE_TIME = "negative_time"
     TIME_TOO_LATE = "time_too_late"
     UNKNOWN_RECORD = "unknown_record"
-    """A record of the order of a kind that this version does not know."""
+    """A record of the order, of a kind that this version does not know."""
     MISSING_SEARCH_HALF = "missing_search_half"
-    """The score half waited its time and the search half did not come."""
+    """The score half waited for the join's time, and the search half did not come."""
     MISSING_SCORE_HALF = "missing_score_half"
-    """The search half waited its time and the score half did not come."""
+    """The search half waited for the join's time, and the score half did not come."""
     TOO_MANY_VERSIONS = "too_many_versions"
-    """More versions of one image wait than the join keeps; this was the lowest of them."""
+    """More versions of one image are waiting than the join keeps; this was the lowest."""
     REFUSED = "refused"
     """A server refused the image (INVALID_ARGUMENT)."""
     FAULTED = "faulted"
-    """A server failed on the image again and again."""
+    """A server failed on the image several times."""
 
 
 @dataclass(frozen=True, slots=True)
 class BadRecord:
-    """A record that cannot go on."""
+    """Why a record is rejected."""
 
     reason: Reason
     detail: str
@@ -78,7 +80,7 @@ class BadRecord:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a record lies in Kafka, and its timestamp in milliseconds since the epoch."""
+    """Where a record is in Kafka, and its timestamp in milliseconds since the epoch."""
 
     topic: str
     partition: int
@@ -88,7 +90,7 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record that could not go on, as it was read back."""
+    """A dead letter as it is read back."""
 
     reason: Reason
     detail: str
@@ -105,10 +107,10 @@ def dead_letter(
 
     Args:
         bad: What is wrong with it.
-        source: Where it lay.
-        payload: Its bytes (None, a Kafka tombstone, counts as empty).
-        limit_bytes: How many of them are kept. None keeps all: for records that had passed validation, whose size is
-            bounded and which must stay replayable.
+        source: Where it is in Kafka.
+        payload: Its bytes. None, a Kafka tombstone, counts as empty.
+        limit_bytes: How many of them are kept. None keeps all: for records that passed validation. Their size is
+            bounded, and they must stay replayable.
     """
     whole = payload or b""
     kept = whole if limit_bytes is None else whole[:limit_bytes]
@@ -130,7 +132,7 @@ def parse_dead_letter(raw: bytes) -> DeadLetter:
     """Reads a dead letter back.
 
     Raises:
-        BadInputError: The bytes are no dead letter of this form.
+        BadInputError: The bytes are not a dead letter of this form.
     """
     try:
         fields = json.loads(raw)

@@ -1,19 +1,19 @@
-"""The tree of everything that can go wrong, and what the caller is to do about it.
+"""The tree of errors, and what the caller should do about each.
 
     NeardupError
-    ├── SettingsError        the settings do not hold together: fix them, start again
+    ├── SettingsError        the settings are invalid or contradict each other: fix them, start again
     ├── MismatchError        two parts were made for different settings or models: both values are in the message
     ├── BadInputError        the caller's input is wrong: nothing was done
-    ├── DeniedError          the call needs the token of the settings: nothing was done
+    ├── DeniedError          the call lacks the token of the settings: nothing was done
     └── ServiceError         a call to a server did not succeed
-        ├── UnavailableError     it is down, too slow, or its disk is full: wait and call again, for ever
-        │   └── BusyError            it rejects calls to keep its promises to others: wait as long as it says
-        ├── FaultError           it failed on this very call (INTERNAL): call again, suspect the input after some tries
-        ├── RefusedError         it refuses one item (INVALID_ARGUMENT): set that item apart
-        ├── LogGapError          the offsets do not continue what it has (OUT_OF_RANGE): start again at its position
-        └── StaleError           what the write rests on has changed (ABORTED): look up again, decide again
+        ├── UnavailableError     it is down, too slow, or its disk is full: wait and call again, without limit
+        │   └── BusyError            it rejects the call to serve other callers: wait as long as it says
+        ├── FaultError           it failed on this call (INTERNAL): call again, after some tries isolate the input
+        ├── RefusedError         it refuses one item (INVALID_ARGUMENT): isolate that item
+        ├── LogGapError          the offsets leave a gap after its position (OUT_OF_RANGE): start again there
+        └── StaleError           what the write rests on has changed (ABORTED): look up and decide again
 
-Errors of storage (`storage.errors`) hang under the same root.
+The errors of storage (`storage.errors`) are below the same root.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class NeardupError(Exception):
 
 
 class SettingsError(NeardupError):
-    """The settings do not hold together."""
+    """The settings are invalid or contradict each other."""
 
 
 class MismatchError(NeardupError):
@@ -32,11 +32,11 @@ class MismatchError(NeardupError):
 
 
 class BadInputError(NeardupError):
-    """The caller's input is wrong, nothing was done."""
+    """The caller's input is wrong; nothing was done."""
 
 
 class DeniedError(NeardupError):
-    """The call needs the token of the settings (`api_token`) and came without it; nothing was done."""
+    """The call lacks the token of the settings (`api_token`); nothing was done."""
 
 
 class ServiceError(NeardupError):
@@ -44,7 +44,7 @@ class ServiceError(NeardupError):
 
 
 class UnavailableError(ServiceError):
-    """The server is down, too slow or cannot write at present: wait and call again."""
+    """The server is down, too slow, or cannot write at present: wait and call again."""
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -52,18 +52,18 @@ class UnavailableError(ServiceError):
 
 
 class BusyError(UnavailableError):
-    """The server rejects the call, so that others are served: come again after `retry_after_s` seconds."""
+    """The server rejects the call to serve other callers: call again after `retry_after_s` seconds."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message, retry_after_s)
 
 
 class FaultError(ServiceError):
-    """The server failed on this call; the same call may succeed, or the input may be what breaks it."""
+    """The server failed on this call. The same call may succeed, or the input may be the cause."""
 
 
 class RefusedError(ServiceError):
-    """The server refuses one item of the call; `offset` names it where the server could tell."""
+    """The server refuses one item of the call; `offset` names it, if the server knows it."""
 
     def __init__(self, message: str, offset: int | None = None) -> None:
         super().__init__(message)
@@ -71,7 +71,7 @@ class RefusedError(ServiceError):
 
 
 class LogGapError(ServiceError):
-    """The offsets of the call do not continue what the server has; `expected` is the next it would take."""
+    """The offsets of the call leave a gap after the server's position; `expected` is the next that it takes."""
 
     def __init__(self, message: str, expected: int | None = None) -> None:
         super().__init__(message)
@@ -79,7 +79,7 @@ class LogGapError(ServiceError):
 
 
 class StaleError(ServiceError):
-    """A conditional write lost: `offset` and `revision` are what the server has now."""
+    """A conditional write came too late: `offset` and `revision` are what the server has now."""
 
     def __init__(self, message: str, offset: int, revision: int) -> None:
         super().__init__(message)

@@ -1,7 +1,7 @@
-"""Files that are whole or not there: written beside their place, synced, renamed, and the folder synced.
+"""Replaces files atomically: writes a draft beside the file, syncs it, renames it, and syncs the folder.
 
-A reader sees the old content or the new one, never a part, also after a power cut. A draft that a killed process left
-ends in `.tmp` and may be removed.
+A reader sees the old content or the new content, never a part of it, also after a power cut. A draft that a killed
+process left behind ends in `.tmp` and may be removed.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ __all__ = ["replacing", "sync_folder", "write_bytes", "write_text"]
 
 @contextmanager
 def replacing(path: Path, *, mode: int | None = None, sync: bool = True) -> Iterator[Path]:
-    """Gives a path to write; after the block the file there takes the name `path`, after an error it is removed.
+    """Gives a path to write to. After the block that file replaces `path`; after an error it is removed.
 
     Args:
-        path: The file to make or to replace; its folder must exist.
-        mode: The permissions; None: those of the process.
-        sync: Whether file and folder are on disk when this returns. Without it a power cut may lose the new content.
+        path: The file to create or replace. Its folder must exist.
+        mode: The permissions; None: the default of the process.
+        sync: Whether file and folder are on disk on return. Without it a power cut may lose the new content.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -38,13 +38,13 @@ def replacing(path: Path, *, mode: int | None = None, sync: bool = True) -> Iter
 
 
 def write_bytes(path: Path, content: bytes, *, mode: int | None = None, sync: bool = True) -> None:
-    """Replaces a file by this content; the arguments are those of `replacing`."""
+    """Replaces a file by this content. The arguments are those of `replacing`."""
     with replacing(path, mode=mode, sync=sync) as draft:
         draft.write_bytes(content)
 
 
 def write_text(path: Path, content: str, *, mode: int | None = None, sync: bool = True) -> None:
-    """Replaces a file by this text in UTF-8; the arguments are those of `replacing`."""
+    """Replaces a file by this text in UTF-8. The arguments are those of `replacing`."""
     write_bytes(path, content.encode("utf-8"), mode=mode, sync=sync)
 
 

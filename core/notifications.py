@@ -1,7 +1,7 @@
 """Notifications of embeddings: decoding with every check before the join, and the joined record of the order.
 
-Nothing here raises on bytes that came from outside: a bad record is a value, `BadRecord`, with its reason. The checks
-run in one fixed order and the first that fails names the reason:
+No bytes from outside make `decode` raise: a bad record is a value, `BadRecord`, with its reason. The checks run in one
+fixed order, and the first that fails gives the reason:
 
     empty, oversized, unparsable (also an id that is not UTF-8), id missing, id too long, embedding name, model version,
     element type, vector missing, vector length, not a number, infinite, all zero, time negative, time too late
@@ -10,17 +10,15 @@ run in one fixed order and the first that fails names the reason:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 from google.protobuf.message import DecodeError
-from numpy.typing import NDArray
 
 from core.dead_letters import BadRecord, Reason
 from core.errors import BadInputError
 from core.protos.joined_pb2 import JoinedImage, JoinedRecord
 from core.types import ImageId
-from neardup.events_pb2 import FLOAT16, FLOAT32, ElementType, EmbeddingNotification
+from core.vectors import vector_problem
+from neardup.events_pb2 import ElementType, EmbeddingNotification
 
 __all__ = [
     "LATEST_TIME_MS",
@@ -49,8 +47,6 @@ MAX_JOINED_BYTES = 2 * MAX_PAYLOAD_BYTES
 LATEST_TIME_MS = 253_402_300_799_999
 """The end of the year 9999 in milliseconds since the epoch; later times have no ISO 8601 form."""
 
-_DTYPES: dict[int, np.dtype[Any]] = {FLOAT16: np.dtype("<f2"), FLOAT32: np.dtype("<f4")}
-
 _SHOWN = 80
 """How many characters of a foreign value a detail repeats."""
 
@@ -66,7 +62,7 @@ class EmbeddingSpec:
 
 @dataclass(frozen=True, slots=True)
 class Half:
-    """One checked embedding of one image version; `vector` are the little-endian bytes as they came."""
+    """One checked embedding of one image version; `vector` holds the little-endian bytes of the notification."""
 
     image_id: ImageId
     version: int
@@ -107,7 +103,7 @@ def decode(payload: bytes | None, expected: EmbeddingSpec) -> Half | BadRecord:
     problem = (
         _id_problem(message.image_id)
         or _origin_problem(message, expected)
-        or _vector_problem("vector", message.element_type, message.vector, expected.dimension)
+        or vector_problem("vector", message.element_type, message.vector, expected.dimension)
         or _time_problem("created_at_ms", message.created_at_ms)
     )
     if problem is not None:
@@ -123,9 +119,9 @@ def decode(payload: bytes | None, expected: EmbeddingSpec) -> Half | BadRecord:
 
 
 def joined_record(search_half: Half, score_half: Half, arrived_at_ms: int) -> bytes:
-    """The record of the order for an image whose halves have met; equal halves give equal bytes.
+    """The record of the order for an image whose two halves are there; equal halves give equal bytes.
 
-    The image was created when the first of its halves that tell a time was, and is traced if either half asks for it.
+    Its creation time is the earliest that a half gives. It is traced if either half asks for it.
 
     Args:
         search_half: The embedding for term search.
@@ -154,7 +150,7 @@ def joined_record(search_half: Half, score_half: Half, arrived_at_ms: int) -> by
 
 
 def decode_joined(payload: bytes | None) -> JoinedImage | BadRecord:
-    """Decodes one record of the order and checks all that can be checked without the signal's dimensions."""
+    """Decodes one record of the order and checks all of it but the vectors, which the search server checks."""
     data = payload or b""
     size_problem = _size_problem(data, MAX_JOINED_BYTES)
     if size_problem is not None:
@@ -168,8 +164,6 @@ def decode_joined(payload: bytes | None) -> JoinedImage | BadRecord:
     image = record.image
     problem = (
         _id_problem(image.image_id)
-        or _vector_problem("search_vector", image.search_type, image.search_vector)
-        or _vector_problem("score_vector", image.score_type, image.score_vector)
         or _time_problem("created_at_ms", image.created_at_ms)
         or _time_problem("arrived_at_ms", image.arrived_at_ms)
     )
@@ -212,46 +206,6 @@ def _origin_problem(message: EmbeddingNotification, expected: EmbeddingSpec) -> 
             Reason.WRONG_MODEL_VERSION,
             f"the model version is {_shown(message.model_version)}, expected {_shown(expected.model_version)}",
         )
-    return None
-
-
-def _vector_problem(
-    name: str, element_type: ElementType.ValueType, vector: bytes, dimension: int | None = None
-) -> BadRecord | None:
-    dtype = _DTYPES.get(element_type)
-    if dtype is None:
-        return BadRecord(
-            Reason.UNKNOWN_ELEMENT_TYPE, f"the element type of {name} is {element_type}, not FLOAT16 (1) or FLOAT32 (2)"
-        )
-    if not vector:
-        return BadRecord(Reason.MISSING_VECTOR, f"{name} is empty")
-    if dimension is not None and len(vector) != dimension * dtype.itemsize:
-        return BadRecord(
-            Reason.WRONG_VECTOR_LENGTH,
-            f"{name} has {len(vector)} bytes, expected {dimension * dtype.itemsize}: "
-            f"{dimension} numbers of {dtype.itemsize} bytes",
-        )
-    if len(vector) % dtype.itemsize:
-        return BadRecord(
-            Reason.WRONG_VECTOR_LENGTH, f"{name} has {len(vector)} bytes, not a multiple of {dtype.itemsize}"
-        )
-    return _value_problem(name, np.frombuffer(vector, dtype=dtype))
-
-
-def _value_problem(name: str, values: NDArray[Any]) -> BadRecord | None:
-    # The bits without the sign are ordered like the magnitudes, infinity and NaN above all: one pass over whole numbers
-    # (float16 has no fast comparisons).
-    half = values.itemsize == 2
-    bits: NDArray[np.unsignedinteger[Any]] = values.view(np.uint16 if half else np.uint32)
-    infinity = 0x7C00 if half else 0x7F800000
-    largest = int((bits & (0x7FFF if half else 0x7FFFFFFF)).max())
-    if largest >= infinity:
-        not_numbers = np.isnan(values)
-        if not_numbers.any():
-            return BadRecord(Reason.NOT_A_NUMBER, f"{name}[{int(not_numbers.argmax())}] is not a number")
-        return BadRecord(Reason.INFINITE, f"{name}[{int(np.isinf(values).argmax())}] is infinite")
-    if not largest:
-        return BadRecord(Reason.ALL_ZERO, f"all {values.size} numbers of {name} are zero")
     return None
 
 

@@ -1,19 +1,22 @@
-"""What our gRPC servers and clients share: limits, errors, instance id, health, metrics page, graceful stop.
+"""What gRPC servers and clients share: limits, errors, instance id, health, reflection, metrics page, graceful stop.
 
-Servicer methods raise errors of `core.errors`; an interceptor turns each into a status code with trailing metadata,
-and `RpcClient` turns that back into the same error:
+Servicer methods raise errors of `core.errors`. An interceptor turns each into a status code with trailing metadata, and
+`RpcClient` turns that back into the same error:
 
-    RefusedError, BadInputError   INVALID_ARGUMENT     `bad-offset` where one item is to blame
+    RefusedError, BadInputError   INVALID_ARGUMENT     `bad-offset`, where one item is wrong
     LogGapError                   OUT_OF_RANGE         `expected`
     StaleError                    ABORTED              `offset`, `revision`
     UnavailableError              RESOURCE_EXHAUSTED   `retry-after-ms`
-    BusyError                     RESOURCE_EXHAUSTED   `retry-after-ms`; `busy`: nothing is wrong, others go first
+    BusyError                     RESOURCE_EXHAUSTED   `retry-after-ms` and `busy`: a rate or a queue is full
     DeniedError                   PERMISSION_DENIED
     MismatchError, NeardupError   FAILED_PRECONDITION
     anything else                 INTERNAL (logged with its traceback)
 
-Every answer, good or bad, carries the `instance-id` of the server process as initial metadata: a caller whose call
-broke off can tell a server that was merely slow from one that died and came back.
+Every answer and every error carries the `instance-id` of the server process as initial metadata. So a caller whose
+call broke off can tell a slow server from one that was restarted.
+
+Each server also has the standard services `grpc.health.v1.Health` (for "" and for each service by name) and
+`grpc.reflection.v1alpha.ServerReflection`.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import logging
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import ceil
@@ -45,7 +48,7 @@ from core.errors import (
 )
 from core.status_page import StatusPage
 
-__all__ = ["CALLER", "TOKEN", "Listen", "RpcClient", "RpcServer", "metadata_of"]
+__all__ = ["CALLER", "TOKEN", "Listen", "RpcClient", "RpcServer", "StandardServices", "metadata_of"]
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +59,10 @@ CALLER = "caller"
 """Metadata of a call: the class of the caller (`search.serving.admission`)."""
 
 TOKEN = "token"  # noqa: S105 - the key, not the secret
-"""Metadata of a call: the settings' `api_token`, where the caller has it."""
+"""Metadata of a call: `api_token` of the settings, where the caller has it."""
+
+_STANDARD = "/grpc."
+"""How the paths of the standard services' methods start."""
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -64,7 +70,7 @@ _Response = TypeVar("_Response")
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Where a server listens and how much it takes at once."""
+    """Where a server listens, and how much it accepts at once."""
 
     bind_host: str
     port: int
@@ -72,7 +78,7 @@ class Listen:
     max_message_bytes: int
     workers: int = 8
     max_calls: int | None = None
-    """Calls inside at once; more are cut off with RESOURCE_EXHAUSTED. None: they wait for a worker, without a bound."""
+    """Calls at once; more are rejected with RESOURCE_EXHAUSTED. None: no limit, they wait for a worker."""
 
 
 def _message_limits(max_message_bytes: int) -> list[tuple[str, int]]:
@@ -116,7 +122,7 @@ def _refuse(context: grpc.ServicerContext, error: BaseException) -> NoReturn:
 
 
 class _Edge(grpc.ServerInterceptor):  # type: ignore[misc, type-arg, unused-ignore]
-    """Sends the instance id and maps errors, around every method."""
+    """Sends the instance id and maps errors, around every method of ours."""
 
     def __init__(self, instance_id: str) -> None:
         self._metadata = ((INSTANCE_ID, instance_id),)
@@ -127,8 +133,8 @@ class _Edge(grpc.ServerInterceptor):  # type: ignore[misc, type-arg, unused-igno
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         handler = continuation(handler_call_details)
-        if handler is None:
-            return None
+        if handler is None or handler_call_details.method.startswith(_STANDARD):
+            return handler
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
                 self._stream(handler.unary_stream),  # type: ignore[arg-type, unused-ignore]
@@ -167,11 +173,57 @@ class _Edge(grpc.ServerInterceptor):  # type: ignore[misc, type-arg, unused-igno
 
 
 def metadata_of(context: grpc.ServicerContext, key: str) -> str | None:
-    """What a caller sent under a key of the metadata; None where it sent nothing."""
+    """The value that a caller sent under a key of the metadata; None when it sent none."""
     for sent, value in context.invocation_metadata() or ():
         if sent == key:
             return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
     return None
+
+
+class _Registrar:
+    """Hands services on to a server, and notes their names; what generated code calls of a `grpc.Server`."""
+
+    def __init__(self, server: grpc.Server) -> None:
+        self._server = server
+        self.services: list[str] = []
+
+    def add_generic_rpc_handlers(self, handlers: Iterable[Any]) -> None:
+        self.services += [handler.service_name() for handler in handlers]
+        self._server.add_generic_rpc_handlers(handlers)
+
+    def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
+        self._server.add_registered_method_handlers(service, handlers)  # type: ignore[attr-defined, unused-ignore]
+
+
+class StandardServices:
+    """The health and reflection services of one server, and the servicer of `grpc.health.v1.Health`."""
+
+    def __init__(self, server: grpc.Server, services: Sequence[str]) -> None:
+        """Adds both to a server, for its own services by their full names."""
+        # Here, not above: a process that only calls servers need not have these installed.
+        from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+        from grpc_reflection.v1alpha import reflection
+
+        self.serving = False
+        """What `Check` says."""
+        self._known = {"", *services}
+        self._response = health_pb2.HealthCheckResponse
+        health_pb2_grpc.add_HealthServicer_to_server(self, server)
+        reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+
+    def Check(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - the name that the proto gives
+        """SERVING or NOT_SERVING, for the whole server ("") and for each service; NOT_FOUND for any other."""
+        if request.service not in self._known:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"there is no service {request.service[:80]!r}")
+        return self._response(status=self._response.SERVING if self.serving else self._response.NOT_SERVING)
+
+    def Watch(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - the name that the proto gives
+        """UNIMPLEMENTED, which the protocol allows.
+
+        The `Watch` of grpcio-health-checking 1.65 deadlocks when a watcher leaves while the server stops, or it holds a
+        worker for each watcher.
+        """
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "Watch is not offered: call Check")
 
 
 class RpcServer:
@@ -180,13 +232,13 @@ class RpcServer:
     def __init__(
         self, name: str, listen: Listen, register: Callable[[grpc.Server], None], registry: CollectorRegistry
     ) -> None:
-        """Prepares the server; nothing listens before `start`.
+        """Prepares the server; `start` opens the ports.
 
         Args:
             name: For messages and thread names.
             listen: Addresses and limits.
-            register: Adds the servicer to the server that it is given.
-            registry: What the metrics page shows.
+            register: Adds the servicer to the server that it is given, by the generated function.
+            registry: The metrics of the page; `neardup_build_info` is added.
         """
         self.instance_id = uuid.uuid4().hex
         self._name = name
@@ -197,12 +249,14 @@ class RpcServer:
             options=[*_message_limits(listen.max_message_bytes), ("grpc.so_reuseport", 0)],
             maximum_concurrent_rpcs=listen.max_calls,
         )
-        register(self._server)
+        registrar = _Registrar(self._server)
+        register(registrar)  # type: ignore[arg-type]
+        self.standard = StandardServices(self._server, registrar.services)
         self._page = StatusPage(listen.bind_host, listen.metrics_port, registry)
         self._stopping = threading.Event()
 
     def start(self) -> None:
-        """Binds both ports and serves.
+        """Binds both ports and serves; then `/readyz` and the health service say so.
 
         Raises:
             UnavailableError: A port is taken.
@@ -217,11 +271,13 @@ class RpcServer:
         self._page.start()
         self._server.start()
         self._page.ready = True
-        log.info("%s serves on %s, metrics on port %d", self._name, address, self._listen.metrics_port)
+        self.standard.serving = True
+        log.info("%s listens on %s, metrics on port %d", self._name, address, self._listen.metrics_port)
 
     def stop(self, grace_s: float = 5.0) -> None:
-        """Refuses new calls, lets running ones end within `grace_s` seconds, closes both ports."""
+        """Refuses new calls, gives running ones `grace_s` seconds to end, closes both ports."""
         self._page.ready = False
+        self.standard.serving = False
         self._server.stop(grace_s).wait()
         self._page.stop()
 
@@ -231,13 +287,13 @@ class RpcServer:
             signal.signal(number, lambda *_: self._stopping.set())
         self.start()
         self._stopping.wait()
-        log.info("%s stops", self._name)
+        log.info("%s is stopping", self._name)
         self.stop()
         on_stop()
 
 
 class RpcClient:
-    """A channel to one server; calls have a deadline and raise errors of `core.errors`."""
+    """A channel to one server. Calls have a deadline and raise errors of `core.errors`."""
 
     def __init__(
         self, address: str, deadline_s: float, max_message_bytes: int, metadata: Sequence[tuple[str, str]] = ()
@@ -246,7 +302,7 @@ class RpcClient:
         self.address = address
         self._metadata = tuple(metadata)
         self.instance_id: str | None = None
-        """Of the server process that answered last."""
+        """The instance id of the server process that answered last."""
         self._deadline_s = deadline_s
         self.channel = grpc.insecure_channel(
             address,
@@ -267,26 +323,26 @@ class RpcClient:
         """One unary call.
 
         Raises:
-            ServiceError: As the table at the top of this module has it.
+            ServiceError: By the table at the top of this module.
         """
         try:
             response, call = method.with_call(  # type: ignore[attr-defined]
                 request, timeout=deadline_s or self._deadline_s, metadata=self._metadata
             )
         except grpc.RpcError as error:
-            self._note_boot(error)
+            self._note_instance(error)
             raise translate(error, self.address) from error
-        self._note_boot(call)
+        self._note_instance(call)
         return response
 
-    def _note_boot(self, call: Any) -> None:
+    def _note_instance(self, call: Any) -> None:
         for key, value in call.initial_metadata() or ():
             if key == INSTANCE_ID:
                 self.instance_id = value
 
 
 def translate(error: Any, address: str) -> NeardupError:
-    """The error of `core.errors` for one that a call raised."""
+    """The error of `core.errors` for an error that a call raised."""
     trailing = dict(error.trailing_metadata() or ())
     message = f"{address}: {error.details()}"
     match error.code():

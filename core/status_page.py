@@ -1,4 +1,4 @@
-"""The small HTTP page beside each gRPC server: `/metrics`, `/healthz` (the process lives), `/readyz` (it serves)."""
+"""The small HTTP page of a process: `/metrics`, `/healthz` (the process lives), `/readyz` (it serves)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from core.build_info import add_build_info
 from core.errors import UnavailableError
 
 __all__ = ["StatusPage"]
@@ -21,13 +22,15 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """Scrapes are not worth a line each."""
+        """Logs nothing: a line for every scrape is of no use."""
 
 
 class StatusPage:
-    """Serves metrics and health on a port of its own, on a thread."""
+    """Serves metrics and health on its own port, in its own thread."""
 
     def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
+        """Adds `neardup_build_info` to the registry, which no other page may show; `start` opens the port."""
+        add_build_info(registry)
         self.ready = False
         """What `/readyz` says."""
         self._host = host
@@ -36,7 +39,7 @@ class StatusPage:
         self._server: WSGIServer | None = None
 
     def start(self) -> None:
-        """Binds and serves.
+        """Binds the port and serves.
 
         Raises:
             UnavailableError: The port is taken.
@@ -44,7 +47,7 @@ class StatusPage:
         try:
             self._server = make_server(self._host, self._port, self._answer, _Server, _Quiet)
         except OSError as error:
-            raise UnavailableError(f"cannot show metrics on {self._host}:{self._port}: {error.strerror}") from error
+            raise UnavailableError(f"cannot serve metrics on {self._host}:{self._port}: {error.strerror}") from error
         threading.Thread(target=self._server.serve_forever, name="status-page", daemon=True).start()
 
     def stop(self) -> None:

@@ -1,21 +1,19 @@
 """The records that travel between the parts: ids, positions in the order, candidates, memberships and decisions.
 
 Everything here is frozen and plain: named tuples where a batch makes thousands (they are made five times faster than
-frozen dataclasses), dataclasses elsewhere. The module imports nothing of ours, so that search, storage and
-operators can share it.
+frozen dataclasses), dataclasses elsewhere. The module imports nothing of ours, so search, storage and operators can
+share it.
 
-Words used throughout:
+Words used throughout (`docs/glossary.md` has all of them):
 
 offset
-    The position of a record in `joined`, the one order of everything that happens. Starts at 0.
+    The position of a record in `joined`, the one order of everything that happens. It starts at 0.
 place
-    The offset of the *first* record of one image version. It never changes; all "before" and "older" mean places.
+    The offset of the *first* record of an image version. It never changes. "Before" and "older" compare places.
 head
-    The image that names a cluster, and the first member of it.
-standing
-    Where storage says an image stands: its version, place and head.
+    The image that names a cluster. It is also the cluster's first member.
 founding code
-    The score code a head had when it founded its cluster. It stays until the cluster is empty.
+    The score code that a head had when it founded its cluster. It is kept until the cluster is empty.
 """
 
 from __future__ import annotations
@@ -29,15 +27,15 @@ ImageId = NewType("ImageId", str)
 """An image id that was checked: 1 to 256 bytes of UTF-8 (see `core.notifications.image_id`)."""
 
 NO_OFFSET = -1
-"""The offset of a log of which nothing was applied yet."""
+"""The offset of a position before the first record."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogPosition:
     """How far a store has applied the order.
 
-    `log_id` is Kafka's topic id ("" before the first record), `offset` the last record applied (NO_OFFSET
-    before the first) and `checksum` the CRC-32C of that record's bytes.
+    `log_id` is Kafka's topic id ("" before the first record), `offset` is that of the last record applied (-1 before
+    the first), and `checksum` is the CRC-32C of that record's bytes.
     """
 
     log_id: str = ""
@@ -46,9 +44,9 @@ class LogPosition:
 
 
 class Candidate(NamedTuple):
-    """An image that shares terms with the one searched for.
+    """An image that shares terms with the query.
 
-    `score_code` are the packed bytes the classifier compares; `overlap` counts the shared terms.
+    `score_code` is what the classifier compares; `overlap` is the number of shared terms.
     """
 
     image_id: ImageId
@@ -59,25 +57,15 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """The probabilities at which a score means something; they come with the model, never from settings."""
+    """The scores from which the cluster rule acts. They come with the model, never from settings."""
 
     accept: float
     head_accept: float
     adopt: float
 
 
-class Match(NamedTuple):
-    """A candidate together with its score against the image."""
-
-    image_id: ImageId
-    place: int
-    overlap: int
-    score_code: bytes
-    score: float
-
-
 class Membership(NamedTuple):
-    """Where storage says an image stands."""
+    """What storage knows of one image: version, place, head."""
 
     image_id: ImageId
     version: int
@@ -87,19 +75,19 @@ class Membership(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What the cluster rule needs to know of a cluster: its head, how many members, the founding code."""
+    """What the cluster rule needs to know of a cluster."""
 
     head: ImageId
     count: int
-    """Members, the head included; 1 is a singleton."""
+    """The number of members, the head included; 1 is a singleton."""
     founding_code: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A consistent answer of storage: memberships and clusters as of one offset and one override revision.
+    """An answer of storage: memberships and clusters, all as of one offset and one override revision.
 
-    `clusters` holds an entry for the head of every standing. Unknown images are absent.
+    `clusters` has an entry for the head of every membership. Unknown images are absent.
     """
 
     position: LogPosition
@@ -109,35 +97,35 @@ class Lookup:
 
 
 class Outcome(StrEnum):
-    """What became of one record of the order."""
+    """What happened to one record of the order."""
 
     DECIDED = "decided"
     DUPLICATE = "duplicate"
-    """The same image version was placed before: ignored, counted."""
+    """The same image version was placed before. The record is ignored and counted."""
     SUPERSEDED = "superseded"
-    """A version below the one already placed: ignored, counted."""
+    """A higher version was placed before. The record is ignored and counted."""
     UNREADABLE = "unreadable"
-    """A record that names no image (its id is empty here): it lies in the dead letters, the order goes on behind it."""
+    """The record names no image, so its id is empty here. It is in `dead-letter`; only the position advances."""
 
 
 class Cause(StrEnum):
     """Why an image has the head that it has."""
 
     FOUNDED = "founded"
-    """Nothing before it matched and accepted it: its own head."""
+    """No earlier image matched and accepted it, so it is its own head."""
     MATCHED = "matched"
-    """It joined the head of the match named beside it."""
+    """It joined the head of the match that is named with it."""
     ADOPTED = "adopted"
-    """It was a singleton and moved when a later image joined its match (law 6)."""
+    """It was a singleton, and moved to the cluster that a later image joined."""
     KEPT = "kept"
-    """A new version of a head that has members: it stays the cluster's name."""
+    """It is a new version of a head that has members, so it stays the head."""
     UNSCORED = "unscored"
-    """Search or scorer could not take it; its own head, with a dead letter that can be replayed."""
+    """It could not be searched or scored. It is its own head, and a dead letter holds the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """What a verdict was made with."""
+    """The model and the index that a verdict was made with."""
 
     model: str = ""
     index: str = ""
@@ -145,7 +133,7 @@ class Versions:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One image goes from one head to another (`old_head` is None for a new image; the two may be equal)."""
+    """One image moves from one head to another. `old_head` is None for a new image; both heads may be equal."""
 
     image_id: ImageId
     old_head: ImageId | None
@@ -159,9 +147,9 @@ class Move:
 class Decision:
     """What one record of the order does to storage: all of it or nothing.
 
-    `moves[0]` is the image's own move; the singletons that it makes move follow. A ignored record has no moves and
-    no vectors, it only advances the position. Vectors are the little-endian bytes of the notification.
-    Times are milliseconds since the epoch.
+    `moves[0]` is the image's own move; the moves of the singletons that it adopts follow. An ignored record has no
+    moves and no vectors, it only advances the position. Vectors are the little-endian bytes of the notification. Times
+    are milliseconds since the epoch.
     """
 
     offset: int
@@ -179,4 +167,4 @@ class Decision:
     arrived_at_ms: int = 0
     decided_at_ms: int = 0
     truncated: bool = False
-    """The search reached the bound on its work: younger images of long posting lists were no candidates."""
+    """The search reached `max_postings`: younger images of long posting lists were no candidates."""

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the Python modules of every .proto anew, beside it. They are committed: only who changes a .proto needs this.
+# Generates the Python modules of every .proto beside it. They are committed, so run this only after changing a .proto.
 # Usage: deploy/protos.sh [FOLDER]   (writes below FOLDER instead of the checkout)
 set -euo pipefail
 cd "$(dirname "$0")/.."

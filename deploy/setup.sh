@@ -1,7 +1,6 @@
 #!/bin/bash
-# Makes a checkout ready: checks what the machine must have, creates .venv from pinned packages, fetches the Java parts,
-# compiles the kernels of the term index.
-# Nothing is done twice: each step leaves a stamp that names the content of the files it was made from.
+# Makes a checkout ready: checks the machine, creates .venv from pinned packages, fetches the Java parts, compiles the
+# kernels of the term index. Each step leaves a stamp with the digest of its inputs, and is skipped while that fits.
 #
 #   PYTHON=/path/to/python3.11 deploy/setup.sh     to choose the interpreter
 set -euo pipefail
@@ -24,7 +23,7 @@ made_from() { [[ -f $1 && $(cat "$1") == "$2" ]]; }
 
 # --- what the machine must have -------------------------------------------------------------------------------------
 
-# Prints nothing when an interpreter will do, else what it lacks: `version`, `shared` (its shared library) or `venv`.
+# Prints what an interpreter lacks: `version`, `shared` (its shared library), `venv`, or nothing.
 python_lacks() {
     "$1" - <<'PY' 2>/dev/null || echo version
 import importlib.util, pathlib, sys, sysconfig
@@ -32,7 +31,7 @@ if sys.version_info[:2] != (3, 11):
     raise SystemExit(1)
 name = sysconfig.get_config_var("INSTSONAME") or ""
 folders = [sysconfig.get_config_var("LIBDIR"), f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}", "/usr/lib"]
-# Flink loads Python into its own process, and for that the interpreter must be there as a library.
+# Flink loads Python into its own process, which needs the interpreter as a shared library.
 if ".so" not in name and ".dylib" not in name or not any((pathlib.Path(f or "/") / name).exists() for f in folders):
     print("shared")
 if importlib.util.find_spec("ensurepip") is None:
@@ -105,7 +104,7 @@ make_environment() {
 }
 
 fetch_jars() {
-    # Fetched beside the old ones and then swapped: what runs, or a fetch that breaks off, is not left without jars.
+    # Fetched beside the old jars and then swapped: a broken fetch leaves the old ones in place.
     local group new=$PWD/jvm/lib.new
     rm -rf "$new"
     for group in kafka flink; do
@@ -118,7 +117,7 @@ fetch_jars() {
     mv "$new" jvm/lib
 }
 
-# Compiles the kernels in the background, unless that was done.
+# Compiles the kernels in the background, unless they are up to date.
 start_kernels() {
     kernels_job=""
     kernels_digest=$(digest constraints.txt search/index/*.py)
@@ -150,7 +149,7 @@ check_machine
 say "      Python $("$python" -c 'import platform; print(platform.python_version())'), Java $(java_version)"
 say "[2/4] the Python environment .venv"
 if made_from "$venv_stamp" "$venv_digest" && .venv/bin/python -c pass; then
-    say "      is as it should be"
+    say "      is up to date"
 else
     make_environment
     echo "$venv_digest" >"$venv_stamp"
@@ -158,14 +157,14 @@ fi
 start_kernels # while the Java parts come over the network
 say "[3/4] the Java parts"
 if made_from "$jars_stamp" "$jars_digest"; then
-    say "      are as they should be"
+    say "      are up to date"
 else
     fetch_jars
     echo "$jars_digest" >"$jars_stamp"
 fi
 say "[4/4] the machine code"
 if [[ -z $kernels_job ]]; then
-    say "      is as it should be"
+    say "      is up to date"
 else
     await_kernels
 fi

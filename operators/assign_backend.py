@@ -1,4 +1,4 @@
-"""What the assignment asks, answered by the clients of the three servers."""
+"""The data that the cluster rule needs, from the clients of the three servers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from search.serving.search_pb2 import MoreQuery
 __all__ = ["MAX_PAIRS", "GrpcBackend"]
 
 MAX_PAIRS = 8_192
-"""Pairs of one call to the scorer (a batch of 64 images has 6,400); more are asked for in several."""
+"""The most pairs of one call to the scorer; more are split over several. A batch of 64 images has 6,400."""
 
 
 class GrpcBackend:
@@ -35,7 +35,7 @@ class GrpcBackend:
         Args:
             search: For further candidates.
             scorer: For scores of pairs.
-            storage: Standings and writes.
+            storage: Look-ups and writes.
             log_id: Of `joined`.
             written: Told of the decisions of each write that succeeded.
         """
@@ -46,8 +46,8 @@ class GrpcBackend:
         self._written = written
 
     def look_up(self, ids: Collection[ImageId]) -> Lookup:
-        """Standings and clusters of these images."""
-        with _patience("storage"):
+        """Memberships and clusters of these images."""
+        with _wait_out("storage"):
             return self._storage.look_up(ids)
 
     def score(self, pairs: Sequence[PairNeed]) -> Mapping[PairNeed, float]:
@@ -78,14 +78,14 @@ class GrpcBackend:
 
     def apply(self, decisions: Sequence[Decision], offset: int, revision: int) -> None:
         """Writes the decisions, all or none."""
-        with _patience("storage"):
+        with _wait_out("storage"):
             self._storage.apply(self._log_id, decisions, offset, revision)
         self._written(decisions)
 
 
 @contextmanager
-def _patience(server: str) -> Iterator[None]:
-    """Errors of storage are waited out, whatever they are: no image is to blame for them."""
+def _wait_out(server: str) -> Iterator[None]:
+    """Makes every error of storage one that is waited out: no image causes it."""
     try:
         yield
     except (FaultError, RefusedError) as error:
@@ -100,7 +100,7 @@ def _by_version_and_left(pairs: Sequence[PairNeed]) -> dict[str, dict[bytes, lis
 
 
 def _calls(by_left: Mapping[bytes, list[PairNeed]]) -> Iterator[list[list[PairNeed]]]:
-    """Blocks of pairs with the same left code, as many per call as it may have."""
+    """The blocks of each call: pairs of equal left code, at most `MAX_PAIRS` in all."""
     blocks: list[list[PairNeed]] = []
     room = MAX_PAIRS
     for pairs in by_left.values():

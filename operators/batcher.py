@@ -5,17 +5,17 @@ Time is milliseconds and comes in as an argument. One life of a batch:
 
     pending --max_items or a delay--> tried --settled--> gone
                                             |
-        unavailable                         +-> backoff, a sign of life, tried again: for ever
+        unavailable                         +-> backoff, ping, tried again: for ever
         fault, or the server's instance id  |
-        changed since an unavailable call   +-> counted; `max_faults` of them halve the batch, or set a lone item apart
-        refused                             +-> the named item is set apart at once; unnamed: the batch is halved
+        changed since an unavailable call   +-> counted; `max_faults` of them halve the batch, or isolate its only item
+        refused                             +-> the named item is isolated at once; unnamed: the batch is halved
 
-Halving keeps the order: the first half is tried, then the second, each halved again when it fails in its turn; items
-behind the halved batch wait until it is settled. An item that was set apart is tried alone, in its place in the order,
-by another way of handling it (`Attempt.reason` says so); while that does not succeed, it is waited for.
+Halving keeps the order: the first half is tried, then the second. Each is halved again when it fails in its turn. Items
+behind the halved batch wait until it is settled. An isolated item is tried alone, in its place in the order, by another
+way of handling it (`Attempt.reason` is set). It is tried until that succeeds.
 
-A call that a living server cannot answer in time, or not at that size, is not counted: the same instance id answers
-again. `max_faults` such calls make the batch smaller too, but a lone item is never set apart for it.
+A timeout is not counted as a fault: the server did not answer in time, or not a call of that size, but a ping shows the
+same instance id. `max_faults` timeouts make the batch smaller too, but they never isolate an item.
 
 While servers are busy their calls take longer, and the first item waits longer for others: a call for many costs
 little more than a call for few.
@@ -47,13 +47,13 @@ class BatchPolicy:
 
     max_items: int = 64
     max_delay_ms: int = 5
-    """How long the first item waits for company; 0 where items come in batches already."""
+    """How long the first item waits for others; 0 where items come in batches already."""
     busy_delay_ms: int = 50
-    """It waits as long as the last call took, if that is longer than `max_delay_ms`, but at most so long."""
+    """The longest wait while calls are slow: the first item waits as long as the last call took, up to this."""
     max_bytes: int = 8_388_608
-    """A batch is cut before the item that would exceed it (a single item always goes)."""
+    """A batch ends before the item that would exceed it. A single item is always sent."""
     throttle_ms: int = 20
-    """How long is held back, for each item that comes, while the last call has failed."""
+    """After a failed call, each item that comes is held back for so long."""
     backoff_first_ms: int = 50
     backoff_max_ms: int = 2_000
     max_faults: int = 5
@@ -78,7 +78,7 @@ class BatchPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The pending items `first` up to, not including, `end`; `reason` is set for an item that was set apart."""
+    """The pending items `first` up to, not including, `end`; `reason` is set for an isolated item."""
 
     first: int
     end: int
@@ -87,8 +87,8 @@ class Attempt:
     def __len__(self) -> int:
         return self.end - self.first
 
-    def cut(self, items: int) -> Attempt:
-        """The first so many items of it."""
+    def first_items(self, items: int) -> Attempt:
+        """The same attempt with at most so many items."""
         return Attempt(self.first, min(self.end, self.first + items), self.reason)
 
 
@@ -99,28 +99,28 @@ class Progress:
     head: int = 0
     tail: int = 0
     faults: int = 0
-    """Against the batch at the head."""
-    misses: int = 0
-    """Calls for it that a living server did not answer."""
+    """Faults counted against the batch at the head."""
+    timeouts: int = 0
+    """Calls for that batch that a running server did not answer."""
     ends: tuple[int, ...] = ()
     """Where the pieces of a halved batch end, the last piece first."""
-    apart: Mapping[int, BadRecord] = field(default_factory=dict)
-    """Items that are handled another way, and why."""
+    isolated: Mapping[int, BadRecord] = field(default_factory=dict)
+    """Items that are handled alone, and why."""
 
 
 class Batcher:
     """The state machine of one operator's pending items. See the module's text for its laws."""
 
     def __init__(self, policy: BatchPolicy, progress: Progress | None = None, now_ms: int = 0) -> None:
-        """Starts anew, or goes on where `progress` was taken: what is pending then is due at `now_ms`."""
+        """Starts empty, or from `progress`: what is pending then is due at `now_ms`."""
         resumed = progress or Progress()
         self._policy = policy
         self._head, self._tail = resumed.head, resumed.tail
-        self._faults, self._misses = resumed.faults, resumed.misses
+        self._faults, self._timeouts = resumed.faults, resumed.timeouts
         self._ends = list(resumed.ends)
-        self._apart = dict(resumed.apart)
+        self._isolated = dict(resumed.isolated)
         self._failures = 0
-        self._doubted: tuple[Attempt, InstanceIds] | None = None
+        self._unanswered: tuple[Attempt, InstanceIds] | None = None
         self._due_ms: int | None = now_ms if self.pending else None
         self._delay_ms = policy.max_delay_ms
 
@@ -140,13 +140,13 @@ class Batcher:
         return self._failures > 0
 
     @property
-    def doubtful(self) -> bool:
-        """Whether a server should give a sign of life before the next call."""
-        return self._doubted is not None
+    def needs_ping(self) -> bool:
+        """Whether the servers must answer a ping before the next call."""
+        return self._unanswered is not None
 
     @property
     def throttle_ms(self) -> int:
-        """How long the next element is to be held back, for each item that it brings."""
+        """How long the next element is held back, for each item that it brings."""
         return self._policy.throttle_ms if self.failing else 0
 
     @property
@@ -156,7 +156,7 @@ class Batcher:
 
     def progress(self) -> Progress:
         """What to keep."""
-        return Progress(self._head, self._tail, self._faults, self._misses, tuple(self._ends), dict(self._apart))
+        return Progress(self._head, self._tail, self._faults, self._timeouts, tuple(self._ends), dict(self._isolated))
 
     def add(self, now_ms: int, count: int = 1) -> int:
         """Takes one or more items; returns the sequence number of the first."""
@@ -173,93 +173,93 @@ class Batcher:
         return now_ms >= self._due_ms or (not self.failing and self.pending >= self._policy.max_items)
 
     def attempt(self) -> Attempt:
-        """What to try: the head of the pending items, as far as it goes in one call. Something must be pending."""
-        reason = self._apart.get(self._head)
+        """What to try in one call: pending items from the head on. At least one must be pending."""
+        reason = self._isolated.get(self._head)
         if reason is not None:
             return Attempt(self._head, self._head + 1, reason)
         end = min(self._tail, self._head + self._policy.max_items, *self._ends[-1:])
-        return Attempt(self._head, min([end, *(at for at in self._apart if at > self._head)]))
+        return Attempt(self._head, min([end, *(at for at in self._isolated if at > self._head)]))
 
     def settled(self, attempt: Attempt, count: int, now_ms: int, took_ms: int = 0) -> None:
-        """The first `count` items of the attempt are done with, by a call that took so long."""
+        """The first `count` items of the attempt are done, by a call that took so long."""
         self._delay_ms = max(self._policy.max_delay_ms, min(took_ms, self._policy.busy_delay_ms))
         self._head = attempt.first + count
-        self._apart = {at: reason for at, reason in self._apart.items() if at >= self._head}
+        self._isolated = {at: reason for at, reason in self._isolated.items() if at >= self._head}
         while self._ends and self._ends[-1] <= self._head:
             self._ends.pop()
-        self._faults = self._misses = self._failures = 0
-        self._doubted = None
+        self._faults = self._timeouts = self._failures = 0
+        self._unanswered = None
         self._due_ms = now_ms if self.pending else None
 
     def refused(self, attempt: Attempt, sequence: int | None, detail: str, now_ms: int) -> None:
         """The server refuses the item `sequence`, or one that it could not name."""
         if attempt.reason is not None:
-            self.waits(now_ms)
+            self.back_off(now_ms)
         elif sequence is not None and attempt.first <= sequence < attempt.end:
-            self._set_apart(sequence, BadRecord(Reason.REFUSED, detail), now_ms)
+            self._isolate(sequence, BadRecord(Reason.REFUSED, detail), now_ms)
         else:
-            self._narrow(attempt, BadRecord(Reason.REFUSED, detail), now_ms)
+            self._halve_or_isolate(attempt, BadRecord(Reason.REFUSED, detail), now_ms)
 
     def faulted(self, attempt: Attempt, detail: str, now_ms: int) -> None:
-        """The server failed on this very call."""
-        self.waits(now_ms)
+        """The server failed on this call."""
+        self.back_off(now_ms)
         if attempt.reason is None:
             self._count_fault(attempt, detail, now_ms)
 
     def unavailable(self, attempt: Attempt, instances: InstanceIds, now_ms: int, retry_after_ms: int = 0) -> None:
-        """No answer, or a plea to wait: whose fault it was is known when the servers answer again.
+        """No answer, or a request to wait. The next ping tells whether the server died or was only slow.
 
         Args:
             attempt: What was tried.
             instances: The servers' instance ids as they were known before the call.
             now_ms: The time.
-            retry_after_ms: How long the server asked to be left alone.
+            retry_after_ms: How long the server asked to wait.
         """
-        self.waits(now_ms, retry_after_ms)
-        if self._doubted is None and attempt.reason is None:
-            self._doubted = (attempt, instances)
+        self.back_off(now_ms, retry_after_ms)
+        if self._unanswered is None and attempt.reason is None:
+            self._unanswered = (attempt, instances)
 
-    def waits(self, now_ms: int, retry_after_ms: int = 0) -> None:
-        """Nothing can be done now: back off."""
+    def back_off(self, now_ms: int, retry_after_ms: int = 0) -> None:
+        """Nothing can be done now: the next try comes later."""
         self._failures += 1
         wait_ms = max(self._policy.backoff_ms(self._failures), min(retry_after_ms, self._policy.backoff_max_ms))
         self._due_ms = now_ms + wait_ms
 
     def answered(self, instances: InstanceIds, now_ms: int) -> None:
-        """The servers have given a sign of life after an unavailable call."""
-        if self._doubted is None:
+        """The servers have answered a ping after an unavailable call."""
+        if self._unanswered is None:
             return
-        (attempt, before), self._doubted = self._doubted, None
+        (attempt, before), self._unanswered = self._unanswered, None
         if any(old is not None and old != new for old, new in zip(before, instances, strict=True)):
             self._count_fault(attempt, "the server died during the call", now_ms)
         else:
-            self._misses += 1
-            if self._misses >= self._policy.max_faults and len(attempt) > 1:
+            self._timeouts += 1
+            if self._timeouts >= self._policy.max_faults and len(attempt) > 1:
                 self._halve(attempt, now_ms)
 
     def _count_fault(self, attempt: Attempt, detail: str, now_ms: int) -> None:
         self._faults += 1
         if self._faults >= self._policy.max_faults:
-            self._narrow(attempt, BadRecord(Reason.FAULTED, f"{detail} ({self._faults} times)"), now_ms)
+            self._halve_or_isolate(attempt, BadRecord(Reason.FAULTED, f"{detail} ({self._faults} times)"), now_ms)
 
-    def _narrow(self, attempt: Attempt, reason: BadRecord, now_ms: int) -> None:
+    def _halve_or_isolate(self, attempt: Attempt, reason: BadRecord, now_ms: int) -> None:
         if len(attempt) > 1:
             self._halve(attempt, now_ms)
         else:
-            self._set_apart(attempt.first, reason, now_ms)
+            self._isolate(attempt.first, reason, now_ms)
 
     def _halve(self, attempt: Attempt, now_ms: int) -> None:
         if not self._ends or self._ends[-1] > attempt.end:
             self._ends.append(attempt.end)
         self._ends.append(attempt.first + len(attempt) // 2)
-        self._go_on(now_ms)
+        self._retry_at_once(now_ms)
 
-    def _set_apart(self, sequence: int, reason: BadRecord, now_ms: int) -> None:
-        self._apart[sequence] = reason
-        self._go_on(now_ms)
+    def _isolate(self, sequence: int, reason: BadRecord, now_ms: int) -> None:
+        self._isolated[sequence] = reason
+        self._retry_at_once(now_ms)
 
-    def _go_on(self, now_ms: int) -> None:
-        """The next attempt is another one: it starts with a clean slate, at once."""
-        self._faults = self._misses = self._failures = 0
-        self._doubted = None
+    def _retry_at_once(self, now_ms: int) -> None:
+        """The next attempt is a different one: it has no failures yet and is due now."""
+        self._faults = self._timeouts = self._failures = 0
+        self._unanswered = None
         self._due_ms = now_ms

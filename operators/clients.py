@@ -1,4 +1,4 @@
-"""The clients of the three servers, as the steps see them, and how they are opened."""
+"""The clients of the three servers: what the steps ask of them, and how they are opened."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Search(Client, Protocol):
         ...
 
     def release(self, log_id: str, offset: int, deadline_s: float | None = None) -> None:
-        """Tells the index that storage is past an offset."""
+        """Tells the index that storage has committed up to an offset."""
         ...
 
 
@@ -59,7 +59,7 @@ class Storage(Client, Protocol):
     """What assign asks of the storage server."""
 
     def look_up(self, ids: Collection[ImageId]) -> Lookup:
-        """Standings and clusters of images, as of one moment."""
+        """Memberships and clusters of images, as of one moment."""
         ...
 
     def apply(self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> int:

@@ -1,4 +1,4 @@
-"""Telling the index, now and then, how far storage has come: what only earlier places saw may then be dropped."""
+"""Reports to the index how far storage has come. The index may then drop what only earlier searches can see."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ __all__ = ["CommitReporter", "ReleaseTarget"]
 log = logging.getLogger(__name__)
 
 EVERY_S = 10.0
-"""Between two reports; nothing waits for them."""
+"""Between two reports. Nothing waits for a report."""
 
 DEADLINE_S = 0.5
-"""Of one report: a server that does not answer holds up the step for no longer."""
+"""Of one report: a server that does not answer delays the step by no more."""
 
 
 class ReleaseTarget(Protocol):
-    """Who is told: a client of the search server."""
+    """What receives the reports: a client of the search server."""
 
     def release(self, log_id: str, offset: int, deadline_s: float | None = None) -> None:
-        """Storage is past an offset."""
+        """Storage has committed up to an offset."""
         ...
 
 
 class CommitReporter:
-    """Reports at most every ten seconds, and never fails: the next report says more anyway."""
+    """Reports at most every ten seconds. A failed report is logged; the next one replaces it."""
 
     def __init__(self, index: ReleaseTarget, log_id: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """Takes who is told, the topic id of `joined`, and a clock in seconds."""
+        """Takes the target, the topic id of `joined`, and a clock in seconds."""
         self._index = index
         self._log_id = log_id
         self._clock = clock

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pyflink.common.typeinfo import Types
 from pyflink.datastream import KeyedCoProcessFunction, RuntimeContext, TimerService
 from pyflink.datastream.state import ValueStateDescriptor
 
@@ -18,14 +17,15 @@ from core.notifications import BadRecord, EmbeddingSpec, Half, decode, joined_re
 from operators.metrics import JoinMetrics
 from operators.outputs import DEAD_LETTERS
 from operators.pairing import ArrivedHalf, JoinPolicy, Pair, PairingLogic, PairingState, Side, Unpaired
-from operators.pairing_codec import decode_state, encode_state
+from operators.pairing_codec import decode_half, decode_state, encode_state
 from operators.rows import record
+from operators.state_bytes import StateBytes
 
 __all__ = ["JoinFunction"]
 
 
 class JoinFunction(KeyedCoProcessFunction):  # type: ignore[misc]
-    """Halves of an image id in, rows (image id, joined record) out, halves that found no partner aside."""
+    """Bytes of halves in, rows (image id, joined record) out, dead letters of halves without a partner aside."""
 
     def __init__(
         self, policy: JoinPolicy, search_spec: EmbeddingSpec, score_spec: EmbeddingSpec, late_after_ms: int
@@ -49,51 +49,51 @@ class JoinFunction(KeyedCoProcessFunction):  # type: ignore[misc]
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Called by Flink at the start of the task."""
-        self._state = runtime_context.get_state(ValueStateDescriptor("pairing", Types.PICKLED_BYTE_ARRAY()))
+        self._state = runtime_context.get_state(ValueStateDescriptor("pairing", StateBytes()))
         self._metrics = JoinMetrics(runtime_context)
 
-    def process_element1(self, value: ArrivedHalf, ctx: KeyedCoProcessFunction.Context) -> Sequence[Any]:
+    def process_element1(self, value: bytes, ctx: KeyedCoProcessFunction.Context) -> Sequence[Any]:
         """Takes a search half."""
-        return self._on_half(value, ctx)
+        return self._on_half(decode_half(value), ctx)
 
-    def process_element2(self, value: ArrivedHalf, ctx: KeyedCoProcessFunction.Context) -> Sequence[Any]:
+    def process_element2(self, value: bytes, ctx: KeyedCoProcessFunction.Context) -> Sequence[Any]:
         """Takes a score half."""
-        return self._on_half(value, ctx)
+        return self._on_half(decode_half(value), ctx)
 
     def on_timer(self, timestamp: int, ctx: KeyedCoProcessFunction.OnTimerContext) -> Sequence[Any]:
-        """Counts late halves, expires those whose time is over."""
-        before = self._kept()
+        """Counts late halves and expires those that waited too long."""
+        before = self._load()
         logic = self._policy.build(before)
         self._metrics.late(sum(self._late_ms(w.deadline_ms) == timestamp for w in before.waiting))
         unpaired = logic.on_time(timestamp)
-        self._keep(before, logic, timestamp, ctx.timer_service(), fired_ms=timestamp)
+        self._save(before, logic, timestamp, ctx.timer_service(), fired_ms=timestamp)
         return self._dead_letters(ctx.get_current_key(), unpaired)
 
     def _on_half(self, half: ArrivedHalf, ctx: KeyedCoProcessFunction.Context) -> Sequence[Any]:
         timers = ctx.timer_service()
         now_ms = timers.current_watermark()
-        before = self._kept()
+        before = self._load()
         logic = self._policy.build(before)
-        step = logic.on_half(half, now_ms)
-        if step.duplicate:
+        result = logic.on_half(half, now_ms)
+        if result.duplicate:
             self._metrics.duplicate()
             return ()
-        self._keep(before, logic, now_ms, timers)
+        self._save(before, logic, now_ms, timers)
         image_id: str = ctx.get_current_key()
-        if step.pair is None:
+        if result.pair is None:
             self._metrics.waits()
-            return self._dead_letters(image_id, step.unpaired)
-        return self._joined(image_id, step.pair)
+            return self._dead_letters(image_id, result.unpaired)
+        return self._joined(image_id, result.pair)
 
     def _joined(self, image_id: str, pair: Pair) -> Sequence[Any]:
         halves = [self._decoded(half) for half in (pair.search, pair.score)]
         bad = next((half for half in halves if isinstance(half, BadRecord)), None)
-        if bad is not None:  # a half that was let through under other settings
+        if bad is not None:  # a half that decode accepted under other settings
             return self._dead_letters(image_id, [Unpaired(pair.search, bad), Unpaired(pair.score, bad)])
         search_half, score_half = (half for half in halves if isinstance(half, Half))
         wait_ms = abs(pair.search.source.timestamp_ms - pair.score.source.timestamp_ms)
         self._metrics.joined(wait_ms / 1000)
-        return [record(image_id.encode(), joined_record(search_half, score_half, pair.arrived_at_ms))]
+        return [record(image_id.encode(), joined_record(search_half, score_half, pair.arrived_at_ms), pair.traceparent)]
 
     def _decoded(self, half: ArrivedHalf) -> Half | BadRecord:
         return decode(half.payload, self._specs[half.side])
@@ -101,13 +101,15 @@ class JoinFunction(KeyedCoProcessFunction):  # type: ignore[misc]
     def _dead_letters(self, image_id: str, unpaired: Sequence[Unpaired]) -> Sequence[Any]:
         for each in unpaired:
             self._metrics.unpaired(each.bad.reason)
-        return [(DEAD_LETTERS, record(image_id.encode(), each.dead_letter())) for each in unpaired]
+        return [
+            (DEAD_LETTERS, record(image_id.encode(), each.dead_letter(), each.half.traceparent)) for each in unpaired
+        ]
 
-    def _kept(self) -> PairingState:
+    def _load(self) -> PairingState:
         data = self._state.value()
         return PairingState() if data is None else decode_state(data)
 
-    def _keep(
+    def _save(
         self,
         before: PairingState,
         logic: PairingLogic,
@@ -115,7 +117,7 @@ class JoinFunction(KeyedCoProcessFunction):  # type: ignore[misc]
         timers: TimerService,
         fired_ms: int | None = None,
     ) -> None:
-        """Writes the state and moves the timer, the one that has just fired being gone."""
+        """Writes the state and moves the timer. The timer of `fired_ms` has just fired and is gone."""
         after = logic.state()
         if after is None:
             self._state.clear()

@@ -4,29 +4,28 @@ Flink's Prometheus reporter shows `NAME` of the operator group as `flink_taskman
 and a labelled one as `..._neardup_LABEL_NAME{LABEL="value"}`. Counters start at 0 with each start of the task.
 
 decode, per embedding:
-    decoded_total                   notifications that were let through
-    bad_total{reason}               notifications that went to the dead letters
+    decoded_total                   notifications that passed all checks
+    bad_total{reason}               notifications that became dead letters
 join:
     joined_total, duplicate_total   images whose halves met; redelivered halves
-    waiting_total, late_total       halves that had to wait; that waited longer than `alert_after`
-    unpaired_total{reason}          halves that left without their partner
+    waiting_total, late_total       halves that had to wait; that waited longer than `join.alert_after_s`
+    unpaired_total{reason}          halves that became dead letters without their partner
     join_wait_seconds{le}           between the two halves of an image
 search, score, assign, each:
     items_total, batches_total      items settled, in so many calls
-    call_seconds{le}                of one call for one batch, good or bad
+    call_seconds{le}                of one call for one batch, failed or not
     failures_total{kind}            calls that failed: unavailable, fault, refused, other
-    isolated_total{reason}          items set apart from their batch
-    unscored_total{reason}          records that went on without a search or a score
-    batch_items, pending_items      of the last batch; that are pending
-    waiting                         1 while a server is waited for
-assign:
-    verdicts_total{cause}           images that got a head, by cause (adopted: singletons that moved)
-    swallowed_total{outcome}        records that only advanced the position
-    verdict_seconds{le}             from Kafka's timestamp of the later half to the synced verdict
+    isolated_total{reason}          items that were handled alone
+    unscored_total{reason}          records that were passed on without a search or a score
+    batch_items, pending_items      items of the last batch; items that are pending
+    waiting                         1 while the step waits for a server
+
+Verdicts are counted by the storage server (`storage.serving.metrics`).
 
 Gauges are set, never asked: a callback would enter Python from the reporter's thread. Flink's Python API has no
-histogram, so `Histogram` makes one of counters: `NAME_bucket{le=...}`, `NAME_count` and `NAME_sum_milliseconds`. The
-reporter must be told `filterLabelValueCharacters: false`, else it turns `le="0.25"` into `le="0_25"`.
+histogram, so `Histogram` makes one of counters: `NAME_bucket{le=...}` and `NAME_count`. It has no `NAME_sum`: Flink's
+counters are whole numbers, which a sum of seconds is not. Quantiles need the buckets only. The reporter needs
+`filterLabelValueCharacters: false`, else it turns `le="0.25"` into `le="0_25"`.
 """
 
 from __future__ import annotations
@@ -39,18 +38,14 @@ from pyflink.datastream import RuntimeContext
 from pyflink.metrics import Counter, MetricGroup
 
 from core.dead_letters import Reason
-from core.types import Cause, Outcome
 
-__all__ = ["BatchMetrics", "DecodeMetrics", "FailureKind", "Histogram", "JoinMetrics", "StepMetrics", "VerdictMetrics"]
+__all__ = ["BatchMetrics", "DecodeMetrics", "FailureKind", "Histogram", "JoinMetrics", "StepMetrics"]
 
 GROUP = "neardup"
 """The group of all our metrics below the operator's."""
 
 CALL_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Of calls to servers."""
-
-VERDICT_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
-"""Of the way from the second half to the verdict."""
 
 WAIT_BUCKETS_S = (0.01, 0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
 """Of the time between two halves."""
@@ -81,22 +76,12 @@ class Histogram:
         labels = [*(f"{bound:g}" for bound in self._bounds), "+Inf"]
         self._buckets = [group.add_group("le", label).counter(f"{name}_bucket") for label in labels]
         self._count = group.counter(f"{name}_count")
-        self._sum_ms = group.counter(f"{name}_sum_milliseconds")
 
-    def observe(self, seconds: Sequence[float]) -> None:
-        """Counts some durations; one addition per bucket, however many they are."""
-        if not seconds:
-            return
-        by_bucket = [0] * len(self._buckets)
-        for each in seconds:
-            by_bucket[bisect_left(self._bounds, each)] += 1
-        total = 0
-        for counter, more in zip(self._buckets, by_bucket, strict=True):
-            total += more
-            if total:
-                counter.inc(total)
-        self._count.inc(len(seconds))
-        self._sum_ms.inc(round(1000 * sum(seconds)))
+    def observe(self, seconds: float) -> None:
+        """Counts one duration."""
+        for counter in self._buckets[bisect_left(self._bounds, seconds) :]:
+            counter.inc()
+        self._count.inc()
 
 
 class DecodeMetrics:
@@ -108,11 +93,11 @@ class DecodeMetrics:
         self._bad = _labelled(group, "bad_total", "reason", Reason)
 
     def decoded(self) -> None:
-        """A notification was let through."""
+        """A notification passed all checks."""
         self._decoded.inc()
 
     def bad(self, reason: Reason) -> None:
-        """A notification went to the dead letters."""
+        """A notification became a dead letter."""
         self._bad[reason].inc()
 
 
@@ -131,7 +116,7 @@ class JoinMetrics:
     def joined(self, wait_s: float) -> None:
         """Two halves met, so far apart."""
         self._joined.inc()
-        self._wait.observe([wait_s])
+        self._wait.observe(wait_s)
 
     def waits(self) -> None:
         """A half has to wait."""
@@ -146,7 +131,7 @@ class JoinMetrics:
         self._duplicates.inc()
 
     def unpaired(self, reason: Reason) -> None:
-        """A half left without its partner."""
+        """A half became a dead letter without its partner."""
         self._unpaired[reason].inc()
 
 
@@ -165,8 +150,8 @@ class BatchMetrics:
         self._waiting = group.distribution("waiting")
 
     def called(self, seconds: float) -> None:
-        """A call took so long, good or bad."""
-        self._call.observe([seconds])
+        """A call took so long, failed or not."""
+        self._call.observe(seconds)
 
     def settled(self, items: int) -> None:
         """A batch, or the front of one, is done."""
@@ -179,43 +164,21 @@ class BatchMetrics:
         self._failures[kind].inc()
 
     def isolated(self, reason: Reason) -> None:
-        """An item that was set apart is done."""
+        """An isolated item is done."""
         self._isolated[reason].inc()
 
     def state(self, pending: int, waiting: bool) -> None:
-        """How things stand after an element or a timer."""
+        """The state after an element or a timer."""
         self._pending.update(pending)
         self._waiting.update(int(waiting))
 
 
 class StepMetrics:
-    """Of what search and score could not take."""
+    """Of records that are passed on without a search or a score."""
 
     def __init__(self, context: RuntimeContext) -> None:
         self._unscored = _labelled(_group(context), "unscored_total", "reason", Reason)
 
     def unscored(self, reason: Reason) -> None:
-        """A record goes on without a search or a score."""
+        """A record is passed on without a search or a score."""
         self._unscored[reason].inc()
-
-
-class VerdictMetrics:
-    """Of what assign wrote."""
-
-    def __init__(self, context: RuntimeContext) -> None:
-        group = _group(context)
-        self._causes = _labelled(group, "verdicts_total", "cause", Cause)
-        self._swallowed = _labelled(group, "swallowed_total", "outcome", Outcome)
-        self._seconds = Histogram(group, "verdict_seconds", VERDICT_BUCKETS_S)
-
-    def verdict(self, cause: Cause) -> None:
-        """An image moved to a head."""
-        self._causes[cause].inc()
-
-    def ignored(self, outcome: Outcome) -> None:
-        """A record only advanced the position."""
-        self._swallowed[outcome].inc()
-
-    def took(self, seconds: Sequence[float]) -> None:
-        """So long from the later halves to the synced verdicts."""
-        self._seconds.observe(seconds)

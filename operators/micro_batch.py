@@ -1,13 +1,13 @@
-"""The micro-batching base of search, score and assign: many elements, one call, at most one call per element or timer.
+"""The micro-batching base of search, score and assign: one call for many elements, one call per element or timer.
 
-The stream is keyed by one constant and runs at parallelism 1. What is pending lies in Flink state (`pending`), when to
-try and what a failure means is decided by the pure `batcher`, what a call does is the `Step`. This class connects them
-to Flink: elements, one processing-time timer, errors, metrics.
+The stream is keyed by one constant and runs at parallelism 1. `PendingItems` keeps what is pending in Flink state. The
+pure `Batcher` decides when to try and what a failure means. The `Step` makes the call. This class connects them to
+Flink: elements, one processing-time timer, errors, metrics.
 
-While a server does not answer, nothing raises: each further element is held back for `throttle_ms` an item and stored,
-so that barriers and cancellation pass, and a timer tries again. Only two errors fail the job: `LogGapError`, on purpose
-(the starter submits again from where the stores are), and one that no waiting mends (parts made for different settings,
-a bug).
+While a server does not answer, nothing raises. Each further element is held back for `throttle_ms` an item and stored,
+so that barriers and cancellation pass, and a timer tries again. Two kinds of errors fail the job: a `LogGapError`, so
+that the job is submitted again from where the stores are, and an error that waiting cannot repair (parts made for
+different settings, a bug).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from pyflink.common.typeinfo import Types
 from pyflink.datastream import KeyedProcessFunction, RuntimeContext, TimerService
@@ -27,20 +27,20 @@ from core.errors import FaultError, LogGapError, RefusedError, ServiceError, Una
 from operators.batcher import Attempt, BatchPolicy
 from operators.metrics import BatchMetrics, FailureKind
 from operators.pending import PendingItems
-from operators.step import Done, Step
+from operators.rows import records
+from operators.state_bytes import StateBytes
+from operators.step import Step, StepResult
 
 __all__ = ["SWITCH_INTERVAL_S", "MicroBatchFunction"]
 
 log = logging.getLogger(__name__)
 
 SWITCH_INTERVAL_S = 0.0005
-"""How soon a Python thread yields to another: all operators of a task manager share one GIL, and the default of 5 ms
-would be added to every hand-over between them."""
-
-Item = TypeVar("Item")
+"""How soon a Python thread yields to another. All operators of a task manager share one GIL: the default of 5 ms would
+be added to every hand-over between them."""
 
 
-class MicroBatchFunction(KeyedProcessFunction, Generic[Item]):  # type: ignore[misc]
+class MicroBatchFunction(KeyedProcessFunction):  # type: ignore[misc]
     """A step of the sequence as a Flink function."""
 
     def __init__(self, policy: BatchPolicy, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -54,28 +54,26 @@ class MicroBatchFunction(KeyedProcessFunction, Generic[Item]):  # type: ignore[m
         self._sleep = sleep
 
     @abstractmethod
-    def open_step(self, context: RuntimeContext) -> Step[Item]:
+    def open_step(self, context: RuntimeContext) -> Step:
         """Connects to the servers."""
 
-    @abstractmethod
-    def items(self, value: Any) -> Sequence[Item]:
-        """What is kept of an element until it is settled: at least one item, which must survive pickling."""
+    def items(self, value: Any) -> Sequence[bytes]:
+        """The serialised `InFlight` records of an element, at least one; by default, it is an `InFlightBatch`."""
+        return records(value)
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Called by Flink at the start of the task."""
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        self._chunks = runtime_context.get_map_state(
-            MapStateDescriptor("pending", Types.LONG(), Types.PICKLED_BYTE_ARRAY())
-        )
-        self._saved = runtime_context.get_state(ValueStateDescriptor("progress", Types.PICKLED_BYTE_ARRAY()))
+        self._chunks = runtime_context.get_map_state(MapStateDescriptor("pending", Types.LONG(), StateBytes()))
+        self._saved = runtime_context.get_state(ValueStateDescriptor("progress", StateBytes()))
         self._metrics = BatchMetrics(runtime_context)
-        self._pending: PendingItems[Item] | None = None
+        self._pending: PendingItems | None = None
         self._armed_ms: int | None = None
         self._step = self.open_step(runtime_context)
 
     def close(self) -> None:
         """Called by Flink at the end of the task, also after a failed start."""
-        step: Step[Item] | None = getattr(self, "_step", None)
+        step: Step | None = getattr(self, "_step", None)
         if step is not None:
             step.close()
 
@@ -96,13 +94,13 @@ class MicroBatchFunction(KeyedProcessFunction, Generic[Item]):  # type: ignore[m
             self._armed_ms = None
         return self._run(self._resumed(timers), timers)
 
-    def _resumed(self, timers: TimerService) -> PendingItems[Item]:
+    def _resumed(self, timers: TimerService) -> PendingItems:
         if self._pending is None:
             now_ms = timers.current_processing_time()
-            self._pending = PendingItems(self._policy, self._chunks, self._saved, self._step.size, now_ms)
+            self._pending = PendingItems(self._policy, self._chunks, self._saved, now_ms)
         return self._pending
 
-    def _run(self, pending: PendingItems[Item], timers: TimerService) -> Sequence[Any]:
+    def _run(self, pending: PendingItems, timers: TimerService) -> Sequence[Any]:
         clock: Callable[[], int] = timers.current_processing_time
         outputs: Sequence[Any] = ()
         if pending.batcher.due(clock()) and self._servers_answer(pending, clock):
@@ -121,28 +119,28 @@ class MicroBatchFunction(KeyedProcessFunction, Generic[Item]):  # type: ignore[m
             timers.register_processing_time_timer(wake_ms)
         self._armed_ms = wake_ms
 
-    def _servers_answer(self, pending: PendingItems[Item], clock: Callable[[], int]) -> bool:
-        """Asks for a sign of life where the last call got none, and judges that call by the answer."""
-        if not pending.batcher.doubtful:
+    def _servers_answer(self, pending: PendingItems, clock: Callable[[], int]) -> bool:
+        """Pings the servers after an unanswered call. Their instance ids tell whether that call killed one."""
+        if not pending.batcher.needs_ping:
             return True
         try:
-            self._step.sign_of_life()
+            self._step.ping()
         except ServiceError as error:
-            pending.batcher.waits(clock(), _retry_after_ms(error))
+            pending.batcher.back_off(clock(), _retry_after_ms(error))
             self._metrics.state(pending.batcher.pending, waiting=True)
             return False
         pending.batcher.answered(self._step.instance_ids(), clock())
         return True
 
-    def _try(self, pending: PendingItems[Item], clock: Callable[[], int]) -> Sequence[Any]:
+    def _try(self, pending: PendingItems, clock: Callable[[], int]) -> Sequence[Any]:
         whole = pending.batcher.attempt()
         items = pending.read(whole)
-        attempt = whole.cut(len(items))
+        attempt = whole.first_items(len(items))
         failing = pending.batcher.failing
         instances = self._step.instance_ids()
         started_ms, started_s = clock(), time.perf_counter()
         try:
-            done = self._call(attempt, items)
+            result = self._call(attempt, items)
         except LogGapError as error:
             self._metrics.failed(FailureKind.OTHER)
             raise LogGapError(f"LogGapError: {error}", error.expected) from error
@@ -158,29 +156,29 @@ class MicroBatchFunction(KeyedProcessFunction, Generic[Item]):  # type: ignore[m
             pending.batcher.unavailable(attempt, instances, clock(), _retry_after_ms(error))
         except ServiceError as error:
             self._failed(FailureKind.OTHER, error, attempt, failing)
-            pending.batcher.waits(clock())
+            pending.batcher.back_off(clock())
         else:
             if failing:
                 log.info("%s: a call succeeded again, %d items pending", self._name, pending.batcher.pending)
             now_ms = clock()
-            pending.settle(attempt, done.count, now_ms, now_ms - started_ms)
-            self._settled(attempt, done.count)
-            return done.outputs
+            pending.settle(attempt, result.count, now_ms, now_ms - started_ms)
+            self._settled(attempt, result.count)
+            return result.outputs
         finally:
             self._metrics.called(time.perf_counter() - started_s)
             self._metrics.state(pending.batcher.pending, pending.batcher.failing)
         return ()
 
-    def _call(self, attempt: Attempt, items: Sequence[Item]) -> Done:
-        done = self._step.call(items) if attempt.reason is None else self._step.isolate(items[0], attempt.reason)
-        if not 0 < done.count <= len(items):
-            raise FaultError(f"{done.count} of {len(items)} items were settled")
-        return done
+    def _call(self, attempt: Attempt, items: Sequence[bytes]) -> StepResult:
+        result = self._step.call(items) if attempt.reason is None else self._step.isolate(items[0], attempt.reason)
+        if not 0 < result.count <= len(items):
+            raise FaultError(f"{result.count} of {len(items)} items were settled")
+        return result
 
     def _settled(self, attempt: Attempt, count: int) -> None:
         self._metrics.settled(count)
         if attempt.reason is not None:
-            log.warning("%s: one item was set apart: %s: %s", self._name, attempt.reason.reason, attempt.reason.detail)
+            log.warning("%s: one item was isolated: %s: %s", self._name, attempt.reason.reason, attempt.reason.detail)
             self._metrics.isolated(attempt.reason.reason)
 
     def _failed(self, kind: FailureKind, error: ServiceError, attempt: Attempt, failing: bool) -> None:

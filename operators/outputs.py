@@ -11,19 +11,25 @@ from operators.rows import RECORD_TYPE, record
 __all__ = ["DEAD_LETTERS", "to_dead_letters"]
 
 DEAD_LETTERS = OutputTag("dead-letters", RECORD_TYPE)
-"""Rows of (key, value) for the topic `dead-letter`."""
+"""Rows of (key, value, traceparent) for the topic `dead-letter`."""
 
 
 def to_dead_letters(
-    key: str, bad: BadRecord, source: Provenance, payload: bytes, limit_bytes: int | None = PAYLOAD_LIMIT_BYTES
+    key: str,
+    bad: BadRecord,
+    source: Provenance,
+    payload: bytes,
+    traceparent: bytes = b"",
+    limit_bytes: int | None = PAYLOAD_LIMIT_BYTES,
 ) -> tuple[OutputTag, Row]:
-    """A record on its way to the dead letters.
+    """A rejected record as an output for the dead letters.
 
     Args:
         key: The image id, "" where it is not known.
         bad: What is wrong with it.
         source: Where it lay.
         payload: Its bytes.
-        limit_bytes: How many of them are kept, None for all (of a record that had passed validation).
+        traceparent: Its trace context, if it has one.
+        limit_bytes: How many of its bytes are kept. None keeps all: for a record that had passed validation.
     """
-    return DEAD_LETTERS, record(key.encode(), dead_letter(bad, source, payload, limit_bytes))
+    return DEAD_LETTERS, record(key.encode(), dead_letter(bad, source, payload, limit_bytes), traceparent)

@@ -4,19 +4,19 @@ Time is event time: Kafka's timestamps and the watermark over them. Per image ve
 
     nothing --first half--> waiting --other half--> paired --timeout--> nothing
                                |
-                               +----timeout----> dead letter, whole, naming the side that is missing
+                               +----timeout----> dead letter, unmodified; its reason names the missing side
 
 Laws:
 
 - Only halves of equal version pair; versions are kept apart and may wait beside each other, in any order.
-- A redelivered half is ignored, while the first waits and after it has paired. The first wins: if the redelivered
-  half has other bytes, they are not looked at (a changed embedding is a new version).
-- A half waits `timeout_ms` from its own timestamp, or from the watermark if that is later: a late half gets its full
-  time too. A half whose partner comes before it has expired is paired, however far apart their timestamps are.
-- At most `max_waiting` versions of one image wait; beyond them the lowest goes to the dead letters: once a higher one
-  is placed it would be superseded.
-- That a version was paired is remembered for `timeout_ms`, for at most `max_paired` versions of one image. A half that
-  is redelivered after that waits and expires like any other; nothing is lost, and `joined` ignores what it knows.
+- A redelivered half is ignored, while the first waits and after it has paired. The first half wins, even if the
+  redelivered one has other bytes: a changed embedding needs a new version.
+- A half waits `timeout_ms` from its own timestamp, or from the watermark if that is later. So a late half waits the
+  full time too. Two halves are paired if the second comes before the first expires, whatever their timestamps are.
+- At most `max_waiting` versions of one image wait. Beyond them the lowest becomes a dead letter: it would be superseded
+  once a higher one is placed.
+- A paired version is remembered for `timeout_ms`, for at most `max_paired` versions of one image. A half that is
+  redelivered after that waits and expires like any other. Nothing is lost: the sequence ignores known versions.
 """
 
 from __future__ import annotations
@@ -63,12 +63,13 @@ _MISSING = {Side.SEARCH: Reason.MISSING_SEARCH_HALF, Side.SCORE: Reason.MISSING_
 
 @dataclass(frozen=True, slots=True)
 class ArrivedHalf:
-    """One valid half with the bytes it came as, and where it lay in Kafka (with its event time)."""
+    """One valid half: the notification's bytes, where it lay in Kafka and when, and its trace context."""
 
     side: Side
     version: int
     source: Provenance
     payload: bytes
+    traceparent: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,11 @@ class Pair:
         """Kafka's timestamp of the later half."""
         return max(self.search.source.timestamp_ms, self.score.source.timestamp_ms)
 
+    @property
+    def traceparent(self) -> bytes:
+        """The trace context of the search half, else of the score half."""
+        return self.search.traceparent or self.score.traceparent
+
 
 @dataclass(frozen=True, slots=True)
 class Unpaired:
@@ -92,13 +98,13 @@ class Unpaired:
     bad: BadRecord
 
     def dead_letter(self) -> bytes:
-        """Its dead letter, whole: the half had passed validation and can be replayed."""
+        """Its dead letter, unmodified: the half had passed validation and can be replayed."""
         return dead_letter(self.bad, self.half.source, self.half.payload, limit_bytes=None)
 
 
 @dataclass(frozen=True, slots=True)
 class PairingResult:
-    """What a half led to: a pair, halves that had to leave, or nothing; `duplicate` when it was ignored."""
+    """What came of a half: a pair, halves that had to leave, or nothing; `duplicate` if it was ignored."""
 
     pair: Pair | None = None
     unpaired: tuple[Unpaired, ...] = ()
@@ -115,7 +121,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class PairingState:
-    """All that is kept of one image id: halves that wait, and until when paired versions are remembered."""
+    """All that is kept of one image id: waiting halves, and until when paired versions are remembered."""
 
     waiting: tuple[Waiting, ...] = ()
     paired: tuple[tuple[int, int], ...] = ()
@@ -124,7 +130,7 @@ class PairingState:
 
 @dataclass(frozen=True, slots=True)
 class JoinPolicy:
-    """How long and how many halves of one image wait; builds the logic from what was kept of the image.
+    """How long and how many halves of one image wait; builds the logic of one image from its state.
 
     Raises:
         SettingsError: A value is below 1.
@@ -172,13 +178,13 @@ class PairingLogic:
         return PairingResult(pair=pair)
 
     def on_time(self, now_ms: int) -> tuple[Unpaired, ...]:
-        """Forgets what has had its time.
+        """Expires halves and forgets paired versions whose time is over.
 
         Args:
             now_ms: The watermark, or the instant of the timer that it has reached.
 
         Returns:
-            The halves that waited in vain, by version.
+            The expired halves, by version.
         """
         expired = [waiting for waiting in self._waiting.values() if waiting.deadline_ms <= now_ms]
         for waiting in expired:

@@ -1,11 +1,15 @@
-"""The bytes of the join's state of one image id.
+"""The bytes of a half between decode and join, and of the join's state of one image id.
 
-Big-endian:
+All numbers are big-endian. A half:
 
-    u8 format version, u16 number of paired versions, u16 number of waiting halves
+    u8 side (0 search, 1 score), u64 version, i64 timestamp_ms, i32 partition, i64 offset,
+    u16 length of the topic, u8 length of the traceparent, topic, traceparent, payload up to the end
+
+The state:
+
+    u8 format, u16 number of paired versions, u16 number of waiting halves
     per paired version: u64 version, i64 until_ms
-    per waiting half:   u8 side (0 search, 1 score), u64 version, i64 deadline_ms, i64 timestamp_ms, i32 partition,
-                        i64 offset, u16 length of the topic, u32 length of the payload, topic, payload
+    per waiting half:   i64 deadline_ms, u32 length of the half, half
 """
 
 from __future__ import annotations
@@ -16,15 +20,42 @@ from core.dead_letters import Provenance
 from core.errors import BadInputError
 from operators.pairing import ArrivedHalf, PairingState, Side, Waiting
 
-__all__ = ["FORMAT", "decode_state", "encode_state"]
+__all__ = ["FORMAT", "decode_half", "decode_state", "encode_half", "encode_state"]
 
-FORMAT = 1
-"""The version of this layout; raise it with every change."""
+FORMAT = 2
+"""The version of both layouts. Raise it with every change, and `stream.job.STATE_FORMAT` with it."""
 
+_HALF = struct.Struct(">BQqiqHB")
 _HEADER = struct.Struct(">BHH")
 _PAIRED = struct.Struct(">Qq")
-_WAITING = struct.Struct(">BQqqiqHI")
+_WAITING = struct.Struct(">qI")
 _SIDES = (Side.SEARCH, Side.SCORE)
+
+
+def encode_half(half: ArrivedHalf) -> bytes:
+    """The bytes of a half."""
+    source = half.source
+    topic = source.topic.encode("utf-8")
+    fields = (half.version, source.timestamp_ms, source.partition, source.offset, len(topic), len(half.traceparent))
+    return _HALF.pack(_SIDES.index(half.side), *fields) + topic + half.traceparent + half.payload
+
+
+def decode_half(data: bytes) -> ArrivedHalf:
+    """The half of its bytes.
+
+    Raises:
+        BadInputError: The bytes are damaged.
+    """
+    try:
+        side, version, timestamp_ms, partition, offset, topic_bytes, trace_bytes = _HALF.unpack_from(data)
+        middle = _HALF.size + topic_bytes
+        end = middle + trace_bytes
+        if end > len(data):
+            raise BadInputError(f"a half is damaged: {len(data)} bytes, at least {end} expected")
+        source = Provenance(data[_HALF.size : middle].decode("utf-8"), partition, offset, timestamp_ms)
+        return ArrivedHalf(_SIDES[side], version, source, data[end:], data[middle:end])
+    except (struct.error, UnicodeDecodeError, IndexError) as error:
+        raise BadInputError(f"a half is damaged ({len(data)} bytes): {error}") from error
 
 
 def encode_state(state: PairingState) -> bytes:
@@ -32,12 +63,8 @@ def encode_state(state: PairingState) -> bytes:
     parts = [_HEADER.pack(FORMAT, len(state.paired), len(state.waiting))]
     parts.extend(_PAIRED.pack(version, until_ms) for version, until_ms in state.paired)
     for waiting in state.waiting:
-        half, source = waiting.half, waiting.half.source
-        topic = source.topic.encode("utf-8")
-        fields = (half.version, waiting.deadline_ms, source.timestamp_ms, source.partition, source.offset)
-        parts.append(_WAITING.pack(_SIDES.index(half.side), *fields, len(topic), len(half.payload)))
-        parts.append(topic)
-        parts.append(half.payload)
+        half = encode_half(waiting.half)
+        parts += (_WAITING.pack(waiting.deadline_ms, len(half)), half)
     return b"".join(parts)
 
 
@@ -45,11 +72,11 @@ def decode_state(data: bytes) -> PairingState:
     """The state of its bytes.
 
     Raises:
-        BadInputError: The bytes are damaged, or of another format version.
+        BadInputError: The bytes are damaged, or of another format.
     """
     try:
         return _decode(data)
-    except (struct.error, UnicodeDecodeError, IndexError) as error:
+    except struct.error as error:
         raise BadInputError(f"the join's state is damaged ({len(data)} bytes): {error}") from error
 
 
@@ -64,19 +91,10 @@ def _decode(data: bytes) -> PairingState:
         position += _PAIRED.size
     waiting = []
     for _ in range(waiting_count):
-        one, position = _decode_waiting(data, position)
-        waiting.append(one)
+        deadline_ms, length = _WAITING.unpack_from(data, position)
+        start = position + _WAITING.size
+        position = start + length
+        waiting.append(Waiting(decode_half(data[start:position]), deadline_ms))
     if position != len(data):
         raise BadInputError(f"the join's state is damaged: {len(data)} bytes, {position} expected")
     return PairingState(tuple(waiting), tuple(paired))
-
-
-def _decode_waiting(data: bytes, position: int) -> tuple[Waiting, int]:
-    fields = _WAITING.unpack_from(data, position)
-    side, version, deadline_ms, timestamp_ms, partition, offset, topic_bytes, payload_bytes = fields
-    start = position + _WAITING.size
-    middle, end = start + topic_bytes, start + topic_bytes + payload_bytes
-    if end > len(data):
-        raise BadInputError(f"the join's state is damaged: {len(data)} bytes, at least {end} expected")
-    source = Provenance(data[start:middle].decode("utf-8"), partition, offset, timestamp_ms)
-    return Waiting(ArrivedHalf(_SIDES[side], version, source, data[middle:end]), deadline_ms), end

@@ -1,82 +1,67 @@
-"""The pending items of one micro-batching operator: in Flink state, mirrored in memory as far as is useful.
+"""The pending records of one micro-batching operator: in Flink state, mirrored in memory as far as is useful.
 
-What comes in one element is one *chunk*: a list of items in map state, under the sequence number of its first. Chunks
-are read one by one, never scanned (a scan would walk over all that was removed before). `PendingState` lies beside
-them, and which chunks followed is found by asking for each next one.
+What comes in one element is one *chunk*: an `InFlightBatch` in map state, under the sequence number of its first
+record. Chunks are read one by one, never scanned: a scan would walk over all that was removed before. A `BatchState`
+lies beside them. It names the oldest chunk only; the others are found by asking for each next one.
 
-Between two elements or timers a checkpoint may come, within one it cannot: so what is settled by the very element that
+A checkpoint may come between two elements or timers, never within one. So what is settled by the very element that
 brought it never reaches the state, and `flush` writes the rest at the end. Keyed state can only be read while Flink
-works on a key: so nothing is read before the first element or timer.
+works on a key, so nothing is read before the first element or timer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from collections.abc import Sequence
 
 from pyflink.datastream.state import MapState, ValueState
 
+from core.dead_letters import BadRecord, Reason
 from operators.batcher import Attempt, Batcher, BatchPolicy, Progress
+from operators.in_flight_pb2 import BatchState, InFlightBatch, IsolatedItem
+from operators.rows import records
 
-__all__ = ["PendingItems", "PendingState"]
-
-Item = TypeVar("Item")
-
-
-@dataclass(frozen=True, slots=True)
-class PendingState:
-    """What must survive a restart, beside the chunks."""
-
-    oldest: int
-    """Where the oldest chunk that is still stored begins."""
-    progress: Progress
-    """Without its `tail`, which the chunks tell."""
+__all__ = ["PendingItems"]
 
 
-class PendingItems(Generic[Item]):
-    """Items and the batcher that counts them, kept together."""
+class PendingItems:
+    """Serialised `InFlight` records and the batcher that counts them, kept together."""
 
-    def __init__(
-        self, policy: BatchPolicy, chunks: MapState, saved: ValueState, size_of: Callable[[Item], int], now_ms: int
-    ) -> None:
+    def __init__(self, policy: BatchPolicy, chunks: MapState, saved: ValueState, now_ms: int) -> None:
         """Reads what an earlier life of the task has left; the key must be set.
 
         Args:
-            policy: How items are batched.
-            chunks: First sequence number to items.
-            saved: A `PendingState`, or nothing.
-            size_of: Bytes of an item.
-            now_ms: What is pending is due then.
+            policy: How records are batched.
+            chunks: From the sequence number of its first record to a serialised `InFlightBatch`.
+            saved: A serialised `BatchState`, or nothing.
+            now_ms: Milliseconds since the epoch; what is pending is due then.
         """
         self._policy = policy
         self._chunks = chunks
         self._saved = saved
-        self._size_of = size_of
-        self._recent: dict[int, Sequence[Item]] = {}
-        self._unstored: dict[int, Sequence[Item]] = {}
-        left: PendingState = saved.value() or PendingState(0, Progress())
-        self._written: PendingState | None = left
-        self._oldest = left.oldest
-        self.batcher = Batcher(policy, replace(left.progress, tail=self._end_of_chunks()), now_ms)
+        self._recent: dict[int, Sequence[bytes]] = {}
+        self._unstored: dict[int, Sequence[bytes]] = {}
+        self._written: bytes | None = saved.value() or b""
+        state = BatchState.FromString(self._written)
+        self._oldest = state.oldest
+        self.batcher = Batcher(policy, _progress(state, tail=self._end_of_chunks()), now_ms)
 
-    def add(self, items: Sequence[Item], now_ms: int) -> None:
-        """Takes what came in one element: at least one item."""
+    def add(self, items: Sequence[bytes], now_ms: int) -> None:
+        """Takes what came in one element: at least one record."""
         self._unstored[self.batcher.add(now_ms, len(items))] = items
 
-    def read(self, attempt: Attempt) -> list[Item]:
-        """The items of an attempt, at least one, as many as fit into a batch's bytes."""
-        items: list[Item] = []
+    def read(self, attempt: Attempt) -> list[bytes]:
+        """The records of an attempt, at least one, as many as fit into a batch's bytes."""
+        items: list[bytes] = []
         room = self._policy.max_bytes
         for item in self._items(attempt):
-            room -= self._size_of(item)
+            room -= len(item)
             if items and room < 0:
                 break
             items.append(item)
         return items
 
     def settle(self, attempt: Attempt, count: int, now_ms: int, took_ms: int = 0) -> None:
-        """Forgets the first `count` items of an attempt, whose call took so long."""
+        """Forgets the first `count` records of an attempt, whose call took so long."""
         self.batcher.settled(attempt, count, now_ms, took_ms)
         while self._oldest < self.batcher.head:
             end = self._oldest + len(self._chunk(self._oldest))
@@ -91,20 +76,20 @@ class PendingItems(Generic[Item]):
     def flush(self) -> None:
         """Writes what must survive a restart, if it changed; to be called at the end of each element and timer."""
         for first, items in self._unstored.items():
-            self._chunks.put(first, list(items))
+            self._chunks.put(first, InFlightBatch(records=items).SerializeToString())
             if len(self._recent) < self._policy.max_items:
                 self._recent[first] = items
         self._unstored.clear()
-        # Without a chunk nothing refers to the saved; one that named a chunk which is gone must not stay.
+        # Without a chunk nothing refers to the saved state. But one that names a chunk which is gone must be replaced.
         if self.batcher.pending or self._written is None:
-            now = PendingState(self._oldest, replace(self.batcher.progress(), tail=0))
+            now = _state(self._oldest, self.batcher.progress()).SerializeToString()
             if now != self._written:
                 self._saved.update(now)
                 self._written = now
 
-    def _items(self, attempt: Attempt) -> Sequence[Item]:
+    def _items(self, attempt: Attempt) -> Sequence[bytes]:
         """The attempt begins at the head, which lies in the oldest chunk."""
-        items: list[Item] = []
+        items: list[bytes] = []
         end = self._oldest
         while end < attempt.end:
             chunk = self._chunk(end)
@@ -112,14 +97,33 @@ class PendingItems(Generic[Item]):
             end += len(chunk)
         return items[attempt.first - self._oldest : attempt.end - self._oldest]
 
-    def _chunk(self, first: int) -> Sequence[Item]:
+    def _chunk(self, first: int) -> Sequence[bytes]:
         chunk = self._unstored.get(first) or self._recent.get(first)
         if chunk is None:
-            chunk = self._recent[first] = self._chunks.get(first)
+            chunk = self._recent[first] = records(self._chunks.get(first))
         return chunk
 
     def _end_of_chunks(self) -> int:
         end = self._oldest
         while (chunk := self._chunks.get(end)) is not None:
-            end += len(chunk)
+            end += len(records(chunk))
         return end
+
+
+def _state(oldest: int, progress: Progress) -> BatchState:
+    return BatchState(
+        oldest=oldest,
+        head=progress.head,
+        faults=progress.faults,
+        timeouts=progress.timeouts,
+        ends=progress.ends,
+        isolated=[
+            IsolatedItem(sequence=sequence, reason=bad.reason, detail=bad.detail)
+            for sequence, bad in sorted(progress.isolated.items())
+        ],
+    )
+
+
+def _progress(state: BatchState, tail: int) -> Progress:
+    isolated = {each.sequence: BadRecord(Reason(each.reason), each.detail) for each in state.isolated}
+    return Progress(state.head, tail, state.faults, state.timeouts, tuple(state.ends), isolated)

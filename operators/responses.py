@@ -1,4 +1,4 @@
-"""What was found for a record of the order: from the messages of the servers to the records of `core.types`. Pure.
+"""The servers' messages about a record of the order, as the types of `clustering`. Pure.
 
 Packed arrays are little-endian, as `search/serving/search.proto` and `operators/in_flight.proto` say.
 """
@@ -52,7 +52,7 @@ def image_of(in_flight: InFlight) -> JoinedImage | None:
 
 
 def arrival(in_flight: InFlight) -> Arrival:
-    """A record as the assignment takes it; one that cannot be read has no image id.
+    """A record as the cluster rule takes it. A record that cannot be read has no image id.
 
     Raises:
         FaultError: Candidates and scores do not fit together.

@@ -1,4 +1,4 @@
-"""The second step of the sequence: the candidates get their scores, one call for a whole batch."""
+"""The second step of the sequence: the scorer scores the candidates of a whole batch in one call."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from operators.clients import Scorer, Search, open_scorer, open_search
 from operators.in_flight_pb2 import InFlight, Scores
 from operators.metrics import StepMetrics
 from operators.micro_batch import MicroBatchFunction
-from operators.rows import batches, records
-from operators.step import Done, ServerAddress, Step
+from operators.rows import batches
+from operators.step import ServerAddress, Step, StepResult
 from operators.unscored import hide, mark_unscored
 from scoring.serving.scorer_pb2 import PairBlock, ScoreResponse
 
 __all__ = ["ScoreFunction", "ScoreStep"]
 
 
-class ScoreStep(Step[bytes]):
+class ScoreStep(Step):
     """Scores a batch."""
 
     def __init__(self, scorer: Scorer, search: Search, joined_topic: str, unscored: Callable[[Reason], None]) -> None:
@@ -33,7 +33,7 @@ class ScoreStep(Step[bytes]):
             scorer: Of the scorer.
             search: Of the search server, which hides what cannot be scored.
             joined_topic: For dead letters.
-            unscored: Told the reason of each record that goes on without scores.
+            unscored: Told the reason of each record that is passed on without scores.
         """
         super().__init__([scorer, search], blamed=[scorer])
         self._scorer = scorer
@@ -41,36 +41,28 @@ class ScoreStep(Step[bytes]):
         self._joined_topic = joined_topic
         self._unscored = unscored
         self._trusted: tuple[str | None, str] | None = None
-        """Scorer process and model version whose codes were found to be the index's."""
+        """Scorer process and model version that are known to compare the index's codes."""
 
-    def offset(self, item: bytes) -> int:
-        """Where the record lies in `joined`."""
-        return int(InFlight.FromString(item).offset)
-
-    def size(self, item: bytes) -> int:
-        """About the bytes of its codes."""
-        return len(item)
-
-    def call(self, items: Sequence[bytes]) -> Done:
+    def call(self, items: Sequence[bytes]) -> StepResult:
         """Scores every image against its candidates; records that the index has no code for pass through."""
         scored = list(items)
         batch = [InFlight.FromString(item) for item in items]
-        # Also one without candidates: which model judged it must not depend on the rest of its batch.
+        # Also an image without candidates: its model version must not depend on the rest of its batch.
         scorable = {row: one for row, one in enumerate(batch) if one.answer.score_code and not one.unscored}
         for part in _calls(scorable):
             response = self._score([_block(scorable[row]) for row in part])
             for row, values in zip(part, response.scores, strict=True):
-                # One message behind another is both in one: what search found is not written anew.
+                # Concatenated protobuf messages parse as one merged message: the answer is not serialised again.
                 scored[row] += InFlight(scores=_scores(response, values)).SerializeToString()
-        return Done(len(items), batches(scored))
+        return StepResult(len(items), batches(scored))
 
-    def isolate(self, item: bytes, bad: BadRecord) -> Done:
-        """Hides the image from later ones; it goes on without scores."""
+    def isolate(self, item: bytes, bad: BadRecord) -> StepResult:
+        """Hides the image from later searches and passes it on without scores."""
         one = InFlight.FromString(item)
-        hide(self._search, one)
+        hide(self._search, one.answer.place)
         dead_letter = mark_unscored(one, bad, self._joined_topic)
         self._unscored(bad.reason)
-        return Done(1, [*batches([one.SerializeToString()]), dead_letter])
+        return StepResult(1, [*batches([one.SerializeToString()]), dead_letter])
 
     def _score(self, blocks: Sequence[PairBlock]) -> ScoreResponse:
         try:
@@ -86,9 +78,9 @@ class ScoreStep(Step[bytes]):
         return response
 
     def _check_codes(self) -> None:
-        """Makes sure that a model which came while the job runs compares the codes that the index keeps.
+        """Checks that the model, which may change while the job runs, compares the codes that the index keeps.
 
-        Else it would refuse every image, or give scores that mean nothing.
+        A model for other codes would refuse every image, or return scores without meaning.
         """
         model, index = self._scorer.describe(), self._search.describe()
         if (model.code_fingerprint, model.code_bytes) != (index.code_fingerprint, index.code_bytes):
@@ -100,7 +92,7 @@ class ScoreStep(Step[bytes]):
 
 
 def _calls(batch: Mapping[int, InFlight]) -> Iterator[list[int]]:
-    """The keys of as many images per call as have `MAX_PAIRS` candidates together, at least one."""
+    """Keys of the images of each call: at least one image, at most `MAX_PAIRS` candidates where there are more."""
     part: list[int] = []
     room = MAX_PAIRS
     for row, one in batch.items():
@@ -120,7 +112,7 @@ def _block(one: InFlight) -> PairBlock:
 def _check(blocks: Sequence[PairBlock], response: ScoreResponse) -> None:
     expected = [len(block.candidate_codes) // len(block.query_code) * 4 for block in blocks]
     if [len(values) for values in response.scores] != expected:
-        raise FaultError(f"the scorer did not answer each of {sum(expected) // 4} pairs in {len(blocks)} blocks")
+        raise FaultError(f"the scorer did not answer all {sum(expected) // 4} pairs in {len(blocks)} blocks")
 
 
 def _scores(response: ScoreResponse, values: bytes) -> Scores:
@@ -133,7 +125,7 @@ def _scores(response: ScoreResponse, values: bytes) -> Scores:
     )
 
 
-class ScoreFunction(MicroBatchFunction[bytes]):
+class ScoreFunction(MicroBatchFunction):
     """`InFlightBatch` bytes in, rows (0, `InFlightBatch`) with scores out, dead letters aside."""
 
     def __init__(
@@ -158,11 +150,7 @@ class ScoreFunction(MicroBatchFunction[bytes]):
         self._search = search
         self._joined_topic = joined_topic
 
-    def open_step(self, context: RuntimeContext) -> Step[bytes]:
+    def open_step(self, context: RuntimeContext) -> Step:
         """Connects to scorer and search server."""
         clients = open_scorer(self._scorer), open_search(self._search)
         return ScoreStep(*clients, self._joined_topic, StepMetrics(context).unscored)
-
-    def items(self, value: bytes) -> Sequence[bytes]:
-        """The records of a batch."""
-        return records(value)

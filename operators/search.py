@@ -1,4 +1,4 @@
-"""The first step of the sequence: records of the order go into the term index and come back with their candidates."""
+"""The first step of the sequence: the term index inserts each record of the order and returns its candidates."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 
 from crc32c import crc32c
 from pyflink.common import Row
-from pyflink.datastream import OutputTag, RuntimeContext
+from pyflink.datastream import RuntimeContext
 
 from core.dead_letters import BadRecord, Reason
-from core.errors import FaultError, RefusedError
+from core.errors import FaultError
 from core.notifications import decode_joined
-from core.protos.joined_pb2 import JoinedImage
+from core.tracing import traceparent
 from operators.batcher import BatchPolicy
 from operators.clients import Search, open_search
 from operators.in_flight_pb2 import InFlight
 from operators.metrics import StepMetrics
 from operators.micro_batch import MicroBatchFunction
-from operators.outputs import to_dead_letters
-from operators.rows import KafkaRecord, batches, kafka_record
-from operators.step import Done, ServerAddress, Step
+from operators.rows import batches
+from operators.step import ServerAddress, Step, StepResult
+from operators.unscored import hide, mark_unscored
 from search.serving.log_entries import log_entry, skip_entry
 from search.serving.search_pb2 import Answer, InsertAndSearchResponse, LogEntry
 
@@ -31,58 +31,50 @@ SKIPPED = -1
 """The place in the answer to a record that the index skipped."""
 
 
-class SearchStep(Step[KafkaRecord]):
+class SearchStep(Step):
     """Inserts and searches a batch."""
 
-    def __init__(self, search: Search, log_id: str, unscored: Callable[[Reason], None]) -> None:
+    def __init__(self, search: Search, log_id: str, joined_topic: str, unscored: Callable[[Reason], None]) -> None:
         """Takes the client.
 
         Args:
             search: Of the search server.
-            log_id: Of `joined`.
-            unscored: Told the reason of each record that goes on without a search.
+            log_id: Topic id of `joined`.
+            joined_topic: Its name, for dead letters.
+            unscored: Told the reason of each record that is passed on without a search.
         """
         super().__init__([search])
         self._search = search
         self._log_id = log_id
+        self._joined_topic = joined_topic
         self._unscored = unscored
 
-    def offset(self, item: KafkaRecord) -> int:
-        """Where the record lies in `joined`."""
-        return item.source.offset
-
-    def size(self, item: KafkaRecord) -> int:
-        """The record's bytes, and some around them."""
-        return len(item.payload) + 64
-
-    def call(self, items: Sequence[KafkaRecord]) -> Done:
+    def call(self, items: Sequence[bytes]) -> StepResult:
         """Inserts the records and searches for each; a record that cannot be read is skipped."""
-        decoded = [decode_joined(item.payload) for item in items]
-        pairs = list(zip(items, decoded, strict=True))
-        response = self._apply([log_entry(item.source.offset, item.payload, image) for item, image in pairs])
-        onward: list[bytes] = []
-        aside: list[Any] = []
-        for item, image, answer in zip(items, decoded, response.answers, strict=True):
+        batch = [InFlight.FromString(item) for item in items]
+        decoded = [decode_joined(one.record) for one in batch]
+        entries = [log_entry(one.offset, one.record, image) for one, image in zip(batch, decoded, strict=True)]
+        response = self._apply(entries)
+        dead_letters: list[Any] = []
+        for one, image, answer in zip(batch, decoded, response.answers, strict=True):
             bad = image if isinstance(image, BadRecord) else None
             if bad is None and answer.place == SKIPPED and not answer.superseded:
                 bad = BadRecord(Reason.REFUSED, "the index has skipped this record before")
-            onward.append(_in_flight(item, answer, response.index_version, bad))
-            if bad is not None:
-                aside.append(self._dead_letter(item, image, bad))
-        return Done(len(items), [*batches(onward), *aside])
+            dead_letters += self._answered(one, answer, response.index_version, bad)
+        return StepResult(len(items), [*batches(one.SerializeToString() for one in batch), *dead_letters])
 
-    def isolate(self, item: KafkaRecord, bad: BadRecord) -> Done:
-        """Makes the index pass over the record, or hide its image if it was inserted before the trouble began."""
-        image = decode_joined(item.payload)
+    def isolate(self, item: bytes, bad: BadRecord) -> StepResult:
+        """Makes the index skip the record, or hides its image if it was inserted before the failures began."""
+        one = InFlight.FromString(item)
         position = self._search.describe()
-        if position.log_id == self._log_id and position.offset >= item.source.offset:
-            self._hide(item.source.offset)
-            answer, index_version = Answer(offset=item.source.offset, place=SKIPPED), position.index_version
+        if position.log_id == self._log_id and position.offset >= one.offset:
+            hide(self._search, one.offset)
+            answer, index_version = Answer(offset=one.offset, place=SKIPPED), position.index_version
         else:
-            response = self._apply([skip_entry(item.source.offset, item.payload, image, bad)])
+            response = self._apply([skip_entry(one.offset, one.record, decode_joined(one.record), bad)])
             answer, index_version = response.answers[0], response.index_version
-        onward = batches([_in_flight(item, answer, index_version, bad)])
-        return Done(1, [*onward, self._dead_letter(item, image, bad)])
+        dead_letters = self._answered(one, answer, index_version, bad)
+        return StepResult(1, [*batches([one.SerializeToString()]), *dead_letters])
 
     def _apply(self, entries: Sequence[LogEntry]) -> InsertAndSearchResponse:
         response = self._search.insert_and_search(self._log_id, entries)
@@ -90,35 +82,26 @@ class SearchStep(Step[KafkaRecord]):
             raise FaultError(f"the search server answered {len(response.answers)} of {len(entries)} records")
         return response
 
-    def _hide(self, place: int) -> None:
-        try:
-            self._search.hide(place)
-        except RefusedError:
-            return  # nothing lies at that place: a repeated version, or skipped
-
-    def _dead_letter(self, item: KafkaRecord, image: JoinedImage | BadRecord, bad: BadRecord) -> tuple[OutputTag, Row]:
+    def _answered(self, one: InFlight, answer: Answer, index_version: str, bad: BadRecord | None) -> Sequence[Any]:
+        """Adds the answer to the record; returns its dead letter if it is bad."""
+        one.answer.CopyFrom(answer)
+        one.index_version = index_version
+        if bad is None:
+            return ()
         self._unscored(bad.reason)
-        if isinstance(image, BadRecord):
-            return to_dead_letters("", bad, item.source, item.payload)
-        return to_dead_letters(image.image_id, bad, item.source, item.payload, limit_bytes=None)
+        return (mark_unscored(one, bad, self._joined_topic),)
 
 
-def _in_flight(item: KafkaRecord, answer: Answer, index_version: str, bad: BadRecord | None) -> bytes:
-    return InFlight(
-        offset=item.source.offset,
-        checksum=crc32c(item.payload),
-        record=item.payload,
-        answer=answer,
-        index_version=index_version,
-        unscored="" if bad is None else f"{bad.reason}: {bad.detail}",
-    ).SerializeToString()
-
-
-class SearchFunction(MicroBatchFunction[KafkaRecord]):
-    """Rows (payload, topic, partition, offset) of `joined` in, rows (0, `InFlightBatch`) out, dead letters aside."""
+class SearchFunction(MicroBatchFunction):
+    """Rows (payload, offset, traceparent) of `joined` in, rows (0, `InFlightBatch`) out, dead letters aside."""
 
     def __init__(
-        self, policy: BatchPolicy, search: ServerAddress, log_id: str, sleep: Callable[[float], None] = time.sleep
+        self,
+        policy: BatchPolicy,
+        search: ServerAddress,
+        log_id: str,
+        joined_topic: str,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Keeps settings.
 
@@ -126,16 +109,20 @@ class SearchFunction(MicroBatchFunction[KafkaRecord]):
             policy: How records are batched and failures met.
             search: The search server.
             log_id: Topic id of `joined`.
+            joined_topic: Its name, for dead letters.
             sleep: Holds an element back; takes seconds.
         """
         super().__init__(policy, sleep)
         self._search = search
         self._log_id = log_id
+        self._joined_topic = joined_topic
 
-    def open_step(self, context: RuntimeContext) -> Step[KafkaRecord]:
+    def open_step(self, context: RuntimeContext) -> Step:
         """Connects to the search server."""
-        return SearchStep(open_search(self._search), self._log_id, StepMetrics(context).unscored)
+        return SearchStep(open_search(self._search), self._log_id, self._joined_topic, StepMetrics(context).unscored)
 
-    def items(self, value: Row) -> Sequence[KafkaRecord]:
-        """The record of a row."""
-        return (kafka_record(value),)
+    def items(self, value: Row) -> Sequence[bytes]:
+        """The record of a row; a tombstone counts as a record without bytes."""
+        payload = bytes(value[0] or b"")
+        one = InFlight(offset=value[1], checksum=crc32c(payload), record=payload, traceparent=traceparent(value[2]))
+        return (one.SerializeToString(),)

@@ -1,7 +1,7 @@
-"""What one step of the sequence does with a batch, apart from Flink: the servers it calls and what comes of it.
+"""What one step of the sequence does with a batch, apart from Flink: the servers it calls and the rows it emits.
 
-A step is an object of its own, made where its function opens: it holds the clients. Its methods raise errors of
-`core.errors`; what becomes of them is the micro-batching function's business.
+A step is made where its function opens, and holds the clients. Its items are serialised `InFlight` records. Its methods
+raise errors of `core.errors`; `operators.micro_batch` decides what follows from them.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 from core.dead_letters import BadRecord
 from operators.batcher import InstanceIds
+from operators.in_flight_pb2 import InFlight
 
-__all__ = ["Client", "Done", "ServerAddress", "Step"]
-
-Item = TypeVar("Item")
+__all__ = ["Client", "ServerAddress", "Step", "StepResult"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +45,14 @@ class Client(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class StepResult:
     """The first `count` items of a batch are settled; `outputs` are rows, or pairs of a tag and a row, in order."""
 
     count: int
     outputs: Sequence[Any] = ()
 
 
-class Step(ABC, Generic[Item]):
+class Step(ABC):
     """One step of the sequence.
 
     Every method that calls a server may raise `core.errors.ServiceError`. A call is repeated after a failure or a
@@ -71,27 +70,23 @@ class Step(ABC, Generic[Item]):
         self._blamed = self._clients if blamed is None else tuple(blamed)
 
     @abstractmethod
-    def call(self, items: Sequence[Item]) -> Done:
+    def call(self, items: Sequence[bytes]) -> StepResult:
         """Handles the batch, in order, or the front of it: at least one item."""
 
     @abstractmethod
-    def isolate(self, item: Item, bad: BadRecord) -> Done:
-        """Handles the one item that cannot be handled the usual way, so that the sequence goes on behind it."""
+    def isolate(self, item: bytes, bad: BadRecord) -> StepResult:
+        """Handles the one item that cannot be handled the usual way, so that the records behind it can follow."""
 
-    @abstractmethod
-    def offset(self, item: Item) -> int:
-        """The item's offset in `joined`: how servers name it when they refuse it."""
-
-    @abstractmethod
-    def size(self, item: Item) -> int:
-        """Roughly how many bytes the item adds to a message."""
+    def offset(self, item: bytes) -> int:
+        """The item's offset in `joined`: servers name it when they refuse it."""
+        return InFlight.FromString(item).offset
 
     def instance_ids(self) -> InstanceIds:
-        """The processes that would be to blame for a call."""
+        """The server processes whose death would count against the batch."""
         return tuple(client.instance_id for client in self._blamed)
 
-    def sign_of_life(self) -> None:
-        """Asks every server for an answer, which also tells its instance id."""
+    def ping(self) -> None:
+        """Makes a cheap call to every server. Their answers also tell their instance ids."""
         for client in self._clients:
             client.describe()
 

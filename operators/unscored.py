@@ -1,11 +1,11 @@
-"""A record that search or scorer cannot take: it goes on unscored, hidden from later images, with a dead letter."""
+"""A record that search or scorer cannot take is passed on unscored, hidden from later searches, with a dead letter."""
 
 from __future__ import annotations
 
 from pyflink.common import Row
 from pyflink.datastream import OutputTag
 
-from core.dead_letters import BadRecord, Provenance
+from core.dead_letters import PAYLOAD_LIMIT_BYTES, BadRecord, Provenance
 from core.errors import RefusedError
 from operators.clients import Search
 from operators.in_flight_pb2 import InFlight
@@ -15,22 +15,24 @@ from operators.responses import image_of
 __all__ = ["hide", "mark_unscored"]
 
 
-def hide(search: Search, one: InFlight) -> None:
-    """Takes the image out of later searches; what the index skipped is not in there.
+def hide(search: Search, place: int) -> None:
+    """Hides the image at a place from later searches.
+
+    Does nothing where the index has no image: it skipped the record (a negative place), or it knew the version.
 
     Raises:
         ServiceError: The search server did not take it.
     """
-    if one.answer.place < 0:
+    if place < 0:
         return
     try:
-        search.hide(one.answer.place)
+        search.hide(place)
     except RefusedError:
-        return  # nothing lies at that place
+        return  # the index has no image at that place
 
 
 def mark_unscored(one: InFlight, bad: BadRecord, joined_topic: str) -> tuple[OutputTag, Row]:
-    """Notes the reason in the record and gives its dead letter, whole.
+    """Notes the reason in the record and returns its dead letter: unmodified, unless the record cannot be read.
 
     Args:
         one: The record; its scores are dropped.
@@ -40,6 +42,7 @@ def mark_unscored(one: InFlight, bad: BadRecord, joined_topic: str) -> tuple[Out
     one.unscored = f"{bad.reason}: {bad.detail}"
     one.ClearField("scores")
     image = image_of(one)
-    # The order has one partition. Kafka's timestamp of the record does not travel with it: the later half's stands in.
+    # `joined` has one partition. Kafka's timestamp of the record is not kept; the later half's stands in for it.
     source = Provenance(joined_topic, 0, one.offset, image.arrived_at_ms if image else 0)
-    return to_dead_letters(image.image_id if image else "", bad, source, one.record, limit_bytes=None)
+    limit_bytes = None if image else PAYLOAD_LIMIT_BYTES
+    return to_dead_letters(image.image_id if image else "", bad, source, one.record, one.traceparent, limit_bytes)

@@ -1,18 +1,18 @@
-"""When pairs are scored, and which together: the pure policy behind the scorer's one queue.
+"""When pairs are scored, and which ones together: the pure policy of the scorer's queue.
 
-Requests of any size come from many clients. A batch takes pairs of one model version from as many of them as wait. A
-version is due when it has pairs for a full batch (`max_pairs`) or its oldest request has waited `max_delay_s`. Large
-requests are cut over several batches.
+Requests of any size come from many clients. A batch takes pairs of one model version, from as many requests as wait. A
+version is due when it has enough pairs for a full batch (`max_pairs`), or when its oldest request has waited for
+`max_delay_s`. Large requests are split over several batches.
 
-Fair: versions that are due take turns, batch by batch; within a version clients do, `quantum` pairs a turn, and within
-a client its requests. So a due version waits for at most one batch of each other version; and a client's lone request
-of 100 pairs is done in its version's next batch or the one after, whatever large requests it meets there, as long as
-one batch has a turn for every client (1,024 pairs: eight clients). What else the same client asks for takes turns too.
+Fair: due versions take turns, one batch each. Within a version the clients take turns, `quantum` pairs each. Within a
+client its requests take turns. So a due version waits for at most one batch of each other version. A client's only
+request of 100 pairs is done in its version's next batch or the one after, whatever large requests others have sent, as
+long as a batch has a turn for every client (1,024 pairs: eight clients).
 
-Bounded: what would make the queue longer than `max_queued_pairs` is rejected with a wait; into an empty queue any
-permitted request goes. Requests whose deadline has passed, or whose caller is gone, leave the queue unscored.
+Bounded: a request that would make the queue longer than `max_queued_pairs` is rejected with a wait. An empty queue
+takes any request. Requests leave the queue unscored when their deadline has passed or their caller is gone.
 
-Times are seconds of any monotonic clock and come in as arguments. Not for several threads at once.
+Times are seconds of any monotonic clock and come in as arguments. Not thread-safe.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from core.errors import SettingsError, UnavailableError
 __all__ = ["BatchQueue", "Request", "ScoreBatch", "ScoreBatchPolicy", "Slice"]
 
 QUANTUM = 128
-"""Pairs of one turn: some hundred candidates of one image, in one padded shape."""
+"""Pairs per turn: about the candidates of one image, in one padded shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,13 @@ class ScoreBatchPolicy:
     """Limits of batches and of the queue."""
 
     max_pairs: int = 1024
-    """Of one run of the model; its largest padded shape is the best value."""
+    """Pairs per run of the model; `PairModel.batch_pairs` is the best value."""
     max_delay_s: float = 0.0005
-    """The longest a request waits for company."""
+    """The longest time that a request waits for a batch to fill."""
     max_queued_pairs: int = 400_000
-    """Some two seconds of work for the sample's model on one core."""
+    """About one second of work for the sample's model on one core."""
     quantum: int = QUANTUM
-    """Pairs that a request gets per turn."""
+    """Pairs that a client gets per turn."""
 
     def __post_init__(self) -> None:
         """Checks the values against each other."""
@@ -56,7 +56,7 @@ class ScoreBatchPolicy:
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """Pairs that a caller waits for; the pairs themselves lie with the caller."""
+    """Pairs that a caller waits for; the caller keeps the pairs themselves."""
 
     client: str
     model: str
@@ -65,13 +65,13 @@ class Request:
     arrived_s: float
     deadline_s: float = inf
     taken: int = 0
-    """So many, from the front, were put into batches."""
+    """Pairs, from the front, that were put into batches."""
     abandoned: bool = False
-    """Set by anyone when nobody waits any more; the queue drops it at the next look."""
+    """Set when nobody waits any more; the queue drops the request at its next `drop_expired`."""
 
     @property
     def left(self) -> int:
-        """Pairs that wait."""
+        """Pairs that still wait."""
         return self.pairs - self.taken
 
 
@@ -86,14 +86,14 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class ScoreBatch:
-    """Pairs to be scored together, by one model version."""
+    """Pairs that are scored together, by one model version."""
 
     model: str
     slices: tuple[Slice, ...]
 
     @property
     def pairs(self) -> int:
-        """How many."""
+        """How many pairs."""
         return sum(part.stop - part.start for part in self.slices)
 
 
@@ -103,12 +103,12 @@ class BatchQueue:
 
     policy: ScoreBatchPolicy
     queued_pairs: int = 0
-    """Waiting, of all requests."""
+    """Pairs that wait, of all requests."""
     _lines: OrderedDict[str, _Line] = field(default_factory=OrderedDict)
-    """One per version that has requests, the one whose turn is next in front; none is empty."""
+    """One line per version that has requests; the version whose turn is next comes first. No line is empty."""
 
     def offer(self, request: Request) -> None:
-        """Puts a request into the queue.
+        """Adds a request to the queue.
 
         Raises:
             UnavailableError: The queue is full.
@@ -126,7 +126,7 @@ class BatchQueue:
         self.queued_pairs += request.pairs
 
     def drop_expired(self, now_s: float) -> list[Request]:
-        """Takes out what nobody waits for any more."""
+        """Removes the requests that nobody waits for any more, and returns them."""
         dropped = [one for one in self._waiting() if one.abandoned or one.deadline_s <= now_s]
         for request in dropped:
             line = self._lines[request.model]
@@ -137,11 +137,11 @@ class BatchQueue:
         return dropped
 
     def ready_at(self) -> float | None:
-        """When the next batch is due (it may lie in the past); None: nothing waits."""
+        """When the next batch is due (perhaps in the past); None: nothing waits."""
         return min((line.due(self.policy) for line in self._lines.values()), default=None)
 
     def take(self, now_s: float) -> ScoreBatch | None:
-        """The next batch if one is due: of the version in front among those that are."""
+        """The next batch if one is due: that of the first due version."""
         model = next((model for model, line in self._lines.items() if line.due(self.policy) <= now_s), None)
         if model is None:
             return None
@@ -168,13 +168,13 @@ class BatchQueue:
 
 @dataclass(slots=True)
 class _Line:
-    """What waits for one version."""
+    """The requests that wait for one version."""
 
     pairs: int = 0
     oldest_first: dict[Request, None] = field(default_factory=dict)
-    """All requests, as they came: a set that keeps its order."""
+    """All requests in order of arrival; used as an ordered set."""
     lanes: OrderedDict[str, OrderedDict[Request, None]] = field(default_factory=OrderedDict)
-    """The requests by client; client and request whose turn is next in front; none is empty."""
+    """The requests by client. The client and the request whose turn is next come first. No lane is empty."""
 
     def add(self, request: Request) -> None:
         self.oldest_first[request] = None
@@ -182,7 +182,7 @@ class _Line:
         self.pairs += request.pairs
 
     def remove(self, request: Request) -> None:
-        """Takes a request out, with what of it waits."""
+        """Removes a request and its waiting pairs."""
         self.pairs -= request.left
         self._forget(request)
 
@@ -191,7 +191,7 @@ class _Line:
         return -inf if self.pairs >= policy.max_pairs else next(iter(self.oldest_first)).arrived_s + policy.max_delay_s
 
     def take(self, policy: ScoreBatchPolicy) -> tuple[Slice, ...]:
-        """The pairs of a batch, turn by turn."""
+        """The pairs of one batch, turn by turn."""
         slices: dict[Request, Slice] = {}
         room = policy.max_pairs
         while room and self.lanes:
@@ -206,7 +206,7 @@ class _Line:
         return tuple(slices.values())
 
     def _end_turn(self, request: Request) -> None:
-        """Moves client and request to the end of their rows, or out when all is taken."""
+        """Moves client and request to the end of the line; removes a request whose pairs are all taken."""
         if not request.left:
             self._forget(request)
         else:

@@ -1,7 +1,7 @@
-"""The model card: everything that must be known of a model without opening it. A JSON file beside the SavedModel.
+"""The model card: a JSON file beside the model that says what it compares, what its scores mean, how it was made.
 
-A card is written once and never changed. Reading checks it: a model with a damaged card is refused, as what its
-scores mean (thresholds, codes) would be a guess.
+A card is written once and never changed. It is checked when it is read. A model with a damaged card is refused: its
+thresholds and codes would be a guess.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CARD_FILE = "metadata.json"
 """The card's name in the folder of a version."""
 
 CARD_FORMAT = 2
-"""Raised when a reader of the old format would misunderstand the new one."""
+"""Increased when a reader of the old format would misunderstand the new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,35 +33,35 @@ class ModelCard:
 
     version: str
     bits: int
-    """Of the score codes that it compares; a multiple of 8."""
+    """Hamming bits of the score codes that it compares; a multiple of 8."""
     code_fingerprint: str
-    """Of what makes these codes (`search.hashing.score_codes.ScoreCodes`)."""
+    """Identifies how these codes are made (`search.hashing.score_codes.ScoreCodes`)."""
     embedding_name: str
     embedding_version: str
     thresholds: Thresholds
-    """Values that a float32 holds, as scores are float32."""
+    """Exact float32 values, as scores are float32."""
     values: int = 0
     """Signed bytes of a code after its bits."""
     xor: bool = True
-    """Whether the network looks at the bits."""
+    """Whether the network compares the bits."""
     hidden: tuple[int, ...] = ()
     parameters: int = 0
     training_sha256: str = ""
-    """Of the file of labelled photographs."""
+    """SHA-256 (hex) of the labelled photographs."""
     training_settings: Mapping[str, Any] = field(default_factory=dict)
-    """All that training was told, seeds included."""
+    """Everything that the result of training depends on, seeds included."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     judged: Mapping[str, Any] = field(default_factory=dict)
-    """On which split pairs were judged, and the figures per kind of edit (`families`) and per data set (`datasets`);
-    empty in cards of earlier releases."""
+    """The split whose pairs were judged, and the results per kind of edit (`families`) and per data set (`datasets`).
+    Empty in cards of earlier releases."""
     files_sha256: Mapping[str, str] = field(default_factory=dict)
-    """Of each file of the SavedModel, by its path in the version's folder."""
+    """SHA-256 (hex) of each file of the model, by its path in the version's folder."""
     software: Mapping[str, str] = field(default_factory=dict)
     exported_at: str = ""
-    """When it was written: UTC, ISO 8601, to the second. Empty in cards from before this was noted."""
+    """When it was written: UTC, ISO 8601, to the second. Empty in cards of earlier releases."""
 
     def __post_init__(self) -> None:
-        """Checks that the values hold together."""
+        """Checks the values against each other."""
         _ = self.inputs
         limits = self.thresholds
         for name, value in (("accept", limits.accept), ("head_accept", limits.head_accept), ("adopt", limits.adopt)):
@@ -73,12 +73,12 @@ class ModelCard:
         if limits.adopt < limits.head_accept:
             raise BadInputError(
                 f"adopt ({limits.adopt}) must not be below head_accept ({limits.head_accept}): every member of a "
-                "cluster scores at least head_accept against its head, however it came in"
+                "cluster must score at least head_accept against its head, adopted ones too"
             )
 
     @property
     def inputs(self) -> PairInputs:
-        """The layout of the codes, and what of them the network looks at."""
+        """The layout of the codes, and which parts of them the network compares."""
         return PairInputs(self.bits, self.values, self.xor)
 
     @property
@@ -98,7 +98,7 @@ def read_card(folder: Path) -> ModelCard:
     """Reads and checks the card of a version.
 
     Raises:
-        BadInputError: It is missing, damaged, of another format, or names another version than its folder.
+        BadInputError: It is missing, damaged, of another format, or its version is not the name of its folder.
     """
     path = folder / CARD_FILE
     try:
@@ -109,13 +109,13 @@ def read_card(folder: Path) -> ModelCard:
         raise BadInputError(f"the model card {path} cannot be read: {error}") from error
     card = _card(values, path)
     if card.version != folder.name:
-        raise BadInputError(f"the model card {path} is of version {card.version!r}, its folder is {folder.name!r}")
+        raise BadInputError(f"the model card {path} has the version {card.version!r}, its folder {folder.name!r}")
     return card
 
 
 def _card(values: Any, path: Path) -> ModelCard:
     if not isinstance(values, dict):
-        raise BadInputError(f"the model card {path} holds no object")
+        raise BadInputError(f"the model card {path} is not a JSON object")
     found = values.pop("format", None)
     if found != CARD_FORMAT:
         raise BadInputError(f"the model card {path} has format {found}, this release reads {CARD_FORMAT}")
@@ -148,11 +148,11 @@ _KINDS: dict[str, type] = {
 }
 
 _LATER: dict[str, Any] = {"exported_at": "", "judged": {}}
-"""Fields that older cards of this format lack, and what they have instead."""
+"""Fields that older cards of this format lack, with their defaults."""
 
 
 def _typed(values: dict[str, Any]) -> dict[str, Any]:
-    """The plain fields of a card; each must be there, unless it came later, and be of its kind."""
+    """The plain fields of a card. Each must have its type, and must be there unless it has a default."""
     values = _LATER | values
     for name, kind in _KINDS.items():
         if type(values[name]) is not kind:

@@ -1,7 +1,7 @@
-"""What a model's codes are: two models whose codes differ cannot stand in for each other.
+"""The identity of the codes that a model compares.
 
-Codes of equal length made by another projection or from another embedding would give scores that mean nothing, and
-nobody would notice. So a scorer holds models of one identity alone.
+Codes of equal length may come from another projection or embedding. Their scores would mean nothing, and nothing else
+would show it. So all models of one scorer must compare codes of one identity.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ class CodeIdentity:
 
     bits: int
     code_fingerprint: str
-    """Of what makes the codes."""
+    """Identifies how the codes are made."""
     embedding_name: str
     embedding_version: str
     values: int = 0
 
     @classmethod
     def of(cls, card: ModelCard) -> CodeIdentity:
-        """The identity of a model."""
+        """The identity of a model's codes."""
         return cls(card.bits, card.code_fingerprint, card.embedding_name, card.embedding_version, card.values)
 
     def check(self, card: ModelCard) -> None:
-        """Makes sure that a model compares these codes.
+        """Checks that a model compares these codes.
 
         Raises:
-            MismatchError: It compares others; the message has both values of each difference.
+            MismatchError: It compares other codes; the message has both values of each difference.
         """
         found = CodeIdentity.of(card)
         different = [

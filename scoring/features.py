@@ -1,9 +1,9 @@
-"""What the classifier sees of two images: small whole numbers made of their score codes.
+"""The classifier's inputs for a pair of images: small whole numbers made from their score codes.
 
-A score code (`search.hashing.score_codes`) lies beside each image in the index: hamming bits, then signed values. The
-inputs of a pair are the XOR of the bits (0 or 1 each), then of each value the absolute difference, then the absolute
-sum (0 to 256 each). They depend on the two codes alone and are the same for either order. The served graph makes the
-same inputs inside TensorFlow; the functions here are its plain twin, and feed training.
+The index holds a score code (`search.hashing.score_codes`) for each image: hamming bits, then signed values. The inputs
+of a pair are the XOR of the bits (0 or 1 each), then the absolute difference of each value, then the absolute sum of
+each value (0 to 256 each). They depend only on the two codes, and their order does not matter. The served graph
+computes the same inputs in TensorFlow; the functions here are its reference, and are used in training.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from core.errors import BadInputError
 __all__ = ["LARGEST_INPUT", "PairInputs", "as_codes", "hamming_distances", "pair_bits", "unpack_codes"]
 
 LARGEST_INPUT = 256
-"""Of a difference or a sum of two signed bytes. (No projection gives -128, but a caller may.)"""
+"""The largest difference or sum of two signed bytes. (No projection gives -128, but a caller may.)"""
 
 
 @dataclass(frozen=True, slots=True)
 class PairInputs:
-    """How codes are laid out, and what of them a network looks at."""
+    """The layout of codes, and which parts of them a network compares."""
 
     bits: int
-    """Of a code; a multiple of 8."""
+    """Hamming bits of a code; a multiple of 8."""
     values: int = 0
     """Signed bytes after the bits."""
     xor: bool = True
@@ -35,9 +35,11 @@ class PairInputs:
     def __post_init__(self) -> None:
         """Checks that codes fill whole bytes and that something is compared."""
         if self.bits < 8 or self.bits % 8 or self.values < 0:
-            raise BadInputError(f"a code has a multiple of 8 bits and any values, not {self.bits} and {self.values}")
+            raise BadInputError(
+                f"a code has a multiple of 8 bits and 0 or more values, not {self.bits} and {self.values}"
+            )
         if not self.xor and not self.values:
-            raise BadInputError("a network that compares neither bits nor values sees nothing")
+            raise BadInputError("a network must compare bits or values: it has no inputs")
 
     @property
     def code_bytes(self) -> int:
@@ -46,7 +48,7 @@ class PairInputs:
 
     @property
     def size(self) -> int:
-        """Inputs of a pair."""
+        """How many inputs a pair has."""
         return (self.bits if self.xor else 0) + 2 * self.values
 
     @property
@@ -89,6 +91,6 @@ def pair_bits(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.u
 
 
 def hamming_distances(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """In how many bits two codes differ; the rows broadcast, the last axis holds the bytes."""
+    """The number of bits in which two codes differ. The last axis holds the bytes; the other axes broadcast."""
     counts: NDArray[np.int64] = np.bitwise_count(np.bitwise_xor(left, right)).sum(axis=-1, dtype=np.int64)
     return counts

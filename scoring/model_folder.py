@@ -1,11 +1,10 @@
-"""The folder of a signal's models: one folder per version, and the file `served` that names the one in use.
+"""The folder of a signal's models: one folder per version, and the file `served`, which names the version in use.
 
-    <folder>/served                     the version in use; below it those that were in use before, the latest first
+    <folder>/served                     the version in use; below it the earlier ones, the latest first
     <folder>/<version>/metadata.json    the model card
     <folder>/<version>/...              the model itself
 
-A version never changes once it is there. Changing `served` is atomic: a reader sees the old names or the new ones, so
-that going back always knows where to.
+A version never changes after it was written. `served` is replaced atomically: a reader sees the old content or the new.
 """
 
 from __future__ import annotations
@@ -14,21 +13,24 @@ import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from core.errors import BadInputError
 from core.files import write_text
 from scoring.card import CARD_FILE, ModelCard, read_card
-from scoring.model import ModelLoader, PairModel
+from scoring.model import PairModel
 
 __all__ = ["ModelFolder", "checksums", "version_name"]
 
+Model = TypeVar("Model", bound=PairModel)
+
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""A version is also the name of a folder, and comes in over the network: nothing that leads out of it."""
+"""A version is also a folder's name and arrives over the network: it must not lead out of the folder of models."""
 
 _POINTER = "served"
 
 _REMEMBERED = 32
-"""Lines of the pointer: how many changes can be taken back."""
+"""Lines of the pointer: how many changes can be rolled back."""
 
 
 def version_name(text: str) -> str:
@@ -45,10 +47,10 @@ def version_name(text: str) -> str:
 
 
 class ModelFolder:
-    """Reads and changes one such folder. Holds nothing open and keeps no state."""
+    """Reads and changes one folder of models. Holds nothing open and keeps no state."""
 
     def __init__(self, folder: Path) -> None:
-        """Names the folder; it need not be there yet."""
+        """Takes the folder; it need not exist yet."""
         self.folder = folder
 
     def served(self) -> str:
@@ -60,7 +62,7 @@ class ModelFolder:
         return self.served_since()[0]
 
     def served_since(self) -> list[str]:
-        """The version in use, then those that were in use before it, the latest first.
+        """The version in use, then the earlier ones, the latest first.
 
         Raises:
             BadInputError: The pointer is missing, unreadable, or names no version.
@@ -69,13 +71,13 @@ class ModelFolder:
         try:
             lines = pointer.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError as error:
-            raise BadInputError(f"{pointer} is missing, it names the model in use: train a model first") from error
+            raise BadInputError(f"{pointer} is missing, which names the model in use: train a model first") from error
         except (OSError, UnicodeDecodeError) as error:
             raise BadInputError(f"{pointer}, which names the model in use, cannot be read: {error}") from error
         return [version_name(line.strip()) for line in lines or [""]]
 
     def pointer_stamp(self) -> tuple[int, int, int] | None:
-        """Changes whenever the pointer is written, also with the same names; None: there is no pointer."""
+        """A value that changes whenever the pointer is written, also with equal content; None: there is no pointer."""
         try:
             found = (self.folder / _POINTER).stat()
         except OSError:
@@ -87,15 +89,15 @@ class ModelFolder:
         return [version for version in self.folders() if (self.folder / version / CARD_FILE).is_file()]
 
     def folders(self) -> list[str]:
-        """The names of all folders that may be a version, also of those without a card, sorted."""
+        """The names of all folders that may hold a version, also of those without a card, sorted."""
         found = self.folder.iterdir() if self.folder.is_dir() else ()
         return sorted(path.name for path in found if _VERSION.fullmatch(path.name) and path.is_dir())
 
     def path(self, version: str) -> Path:
-        """The folder of a version, whether it is there or not.
+        """The folder of a version; it need not exist.
 
         Raises:
-            BadInputError: The name is none.
+            BadInputError: This cannot be the name of a version.
         """
         return self.folder / version_name(version)
 
@@ -108,20 +110,20 @@ class ModelFolder:
         path = self.path(version)
         if not path.is_dir():
             kept = ", ".join(self.versions()) or "none"
-            raise BadInputError(f"there is no model version {version!r} in {self.folder}; kept are: {kept}")
+            raise BadInputError(f"there is no model version {version!r} in {self.folder}; the versions are: {kept}")
         return read_card(path)
 
-    def load(self, version: str, loader: ModelLoader) -> PairModel:
-        """Opens a version, once its files are found to be those that the card lists.
+    def load(self, version: str, kind: type[Model]) -> Model:
+        """Opens a version with a class of models, after its files are checked against its card.
 
         Raises:
             BadInputError: There is no such version, a file is missing or changed, or it cannot be opened.
         """
         card = self.check(version)
-        return loader(self.path(version), card)
+        return kind.load(self.path(version), card)
 
     def check(self, version: str) -> ModelCard:
-        """Makes sure that a version's files are those that its card lists, without opening the model.
+        """Checks that a version's files are those that its card lists, without opening the model.
 
         Returns:
             The card.
@@ -134,7 +136,7 @@ class ModelFolder:
         return card
 
     def use(self, version: str) -> None:
-        """Makes a version the one in use.
+        """Puts a version in use.
 
         Raises:
             BadInputError: There is no such version, or its card is damaged.
@@ -144,23 +146,23 @@ class ModelFolder:
         self._point([version, *(before[1:] if before[:1] == [version] else before)])
 
     def roll_back(self) -> tuple[str, str]:
-        """Makes the version the one in use that was so before the present one.
+        """Puts the previous version in use again.
 
         Returns:
-            The version that was in use, and the one that is now.
+            The version that was in use until now, and the one that is in use now.
 
         Raises:
-            BadInputError: No other version was in use before, or its card is damaged or gone.
+            BadInputError: No version was in use before, or its card is damaged or gone.
         """
         present, *before = self.served_since()
         if not before:
-            raise BadInputError(f"no version was in use before {present} in {self.folder}: name one with `use`")
+            raise BadInputError(f"no version was in use before {present} in {self.folder}: choose one with `use`")
         self.card(before[0])
         self._point(before)
         return present, before[0]
 
     def restore(self, versions: Sequence[str]) -> None:
-        """Writes the pointer as `served_since` gave it, to take a change back whole."""
+        """Writes the pointer back as `served_since` returned it, to undo a change."""
         self._point(versions)
 
     def _point(self, versions: Sequence[str]) -> None:
@@ -168,7 +170,7 @@ class ModelFolder:
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 (hex) of every file below a version's folder but its card, by path in it."""
+    """SHA-256 (hex) of every file in a version's folder except its card, by the path in the folder."""
     files = (path for path in folder.rglob("*") if path.is_file() and path != folder / CARD_FILE)
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)

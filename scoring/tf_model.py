@@ -1,21 +1,20 @@
 """A model in TensorFlow: a SavedModel that scores padded batches of score codes.
 
-The graph's arithmetic is exact (`training.exact_network`), so a pair's score is the same in every shape, at every
-position, with any number of threads. Batches are still padded to few shapes: each is compiled once, and the last step,
-a sigmoid, takes a slightly different path for a remainder that does not fill a vector register.
+The graph's arithmetic is exact (`training.exact_network`). So a pair's score is the same in every shape, at every
+position, with any number of threads. Batches are still padded to a few shapes, for two reasons: each shape is compiled
+once, and the sigmoid at the end rounds differently for rows that do not fill a vector register.
 
-A network of moderate size is compiled by XLA, which fuses all steps between the matrix products. For serving, each
-batch runs on one thread and several batches run at a time: threads that share every small product wait for each other
-at its end (measured on two cores with 135,361 parameters: 385,000 pairs/s with a batch each, 281,000 with one between
-them).
+XLA compiles networks of moderate size; it fuses all steps between the matrix products. For serving, each batch runs on
+one thread, and several batches run at a time. Threads that share every small product would wait for each other at its
+end (two cores, 135,361 parameters: 385,000 pairs/s with a batch per thread, 281,000 with both threads on one batch).
 
-What 1,024 pairs of 256 values and 128 and 32 units take of one core, 2.0 ms: the first product 1.2 (109 GFLOP/s, near
-what the core can), the rest in float64 0.35, the inputs 0.3, the call 0.14. Batches of 512 take 9 % more a pair, of
-2,048, which leave the cache, 11 %. Inputs made in int16 or int32, one and the same first product cut in two, the second
-transposed: none was faster.
+A batch of 1,024 pairs with 256 values, 128 and 32 units takes 2.0 ms of one core: the first product 1.2 ms (109
+GFLOP/s, near the core's limit), the rest in float64 0.35 ms, the inputs 0.3 ms, the call 0.14 ms. Batches of 512 take
+9 % more per pair; batches of 2,048 no longer fit the cache and take 11 % more. Inputs in int16 or int32, a first
+product cut in two, a transposed second product: none of these was faster.
 
-On a graphics card, where TensorFlow sees one, products run in mixed precision (inputs of 10 binary digits, sums in
-float32), which is fast and not exact: there a score may change with its batch. On the processor it never does.
+On a graphics card, TensorFlow runs products in mixed precision (inputs of 10 binary digits, sums in float32). That is
+fast but not exact: there a score may change with its batch. On the processor it never does.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ import os
 import sys
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,16 +41,14 @@ __all__ = [
     "SIGNATURE",
     "TfPairModel",
     "limit_threads",
-    "load_tf",
     "padded_slices",
-    "run_batches_side_by_side",
 ]
 
-# Before the first import: the messages about graphics cards and instruction sets say nothing to who runs a scorer.
+# Before the first import: its messages about graphics cards and instruction sets do not help whoever runs a scorer.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 if "keras" not in sys.modules:
-    # TensorFlow imports Keras, and Keras scikit-learn and matplotlib: 2.6 s of processor time and much memory, for what
-    # a graph does not need. Its former Keras, which is not installed, it does without.
+    # TensorFlow imports Keras, which imports scikit-learn and matplotlib: 2.6 s of processor time and much memory that
+    # a graph does not need. The legacy Keras is not installed, and TensorFlow starts without it.
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 import tensorflow as tf
@@ -64,20 +61,50 @@ INPUT_RIGHT = "right"
 OUTPUT = "probability"
 
 SHAPES = (16, 128, 256, 512, 1024)
-"""The rows of a padded batch, ascending; multiples of 16, so that every row fills its part of a vector register."""
+"""Rows of padded batches, ascending. They are multiples of 16, so that rows fill whole vector registers."""
 
 COMPILED_PARAMETERS = 1_000_000
-"""Larger networks run as they are: their products take nearly all of the time, and XLA takes long to compile them."""
+"""Larger networks are not compiled: their products take nearly all of the time, and XLA compiles them slowly."""
 
 
 class TfPairModel(PairModel):
     """A loaded SavedModel."""
 
-    def __init__(self, card: ModelCard, loaded: Any) -> None:
-        """Takes the module that `tf.saved_model.load` gave.
+    batch_pairs = SHAPES[-1]
+
+    @classmethod
+    def load(cls, folder: Path, card: ModelCard) -> Self:
+        """Loads the SavedModel of a version.
 
         Raises:
-            BadInputError: It has no such signature.
+            BadInputError: It cannot be opened, or lacks the signature `SIGNATURE`.
+            MismatchError: It takes codes of another length than the card says.
+        """
+        try:
+            loaded = tf.saved_model.load(os.fspath(folder))
+        except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+            raise BadInputError(f"the model {card.version} in {folder} cannot be opened: {error}") from error
+        return cls(card, loaded)
+
+    @classmethod
+    def configure(cls, threads: int) -> None:
+        """Lets `threads` batches run at a time, each on the thread that calls `score`.
+
+        Call it before TensorFlow's first operation in this process; later it only warns.
+        """
+        _limit(1, threads)
+        cards = tf.config.list_physical_devices("GPU")
+        if cards:
+            tf.config.experimental.enable_tensor_float_32_execution(True)
+            log.warning(
+                "scores come from %d graphics card(s), in mixed precision: they may change with the batch", len(cards)
+            )
+
+    def __init__(self, card: ModelCard, loaded: Any) -> None:
+        """Takes the module that `tf.saved_model.load` returned.
+
+        Raises:
+            BadInputError: It lacks the signature `SIGNATURE`.
             MismatchError: Its codes are not as long as the card says; the message has both values.
         """
         super().__init__(card)
@@ -96,7 +123,7 @@ class TfPairModel(PairModel):
                 )
 
     def operations(self, kind: str) -> int:
-        """How many operations of a kind (`MatMul`) the graph has."""
+        """How many operations of a kind (such as `MatMul`) the graph has."""
         graph = self._signature.graph.as_graph_def()
         nodes = chain(graph.node, *(function.node_def for function in graph.library.function))
         return sum(node.op == kind for node in nodes)
@@ -116,7 +143,7 @@ class TfPairModel(PairModel):
         def score(left: Any, right: Any) -> Any:
             return self._signature(left=left, right=right)[OUTPUT]
 
-        # Past the check of arguments that a call by Python's rules gets: 0.1 of 0.45 ms for a batch of 128 pairs.
+        # This skips TensorFlow's check of the arguments: 0.1 of 0.45 ms for a batch of 128 pairs.
         return score.get_concrete_function(codes, codes).inference_fn.call_flat
 
     def _score(self, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -137,7 +164,7 @@ class TfPairModel(PairModel):
 def padded_slices(pairs: int, shapes: tuple[int, ...] = SHAPES) -> list[tuple[int, int, int]]:
     """How a batch is cut: (start, stop, rows of the padded shape), covering 0..pairs in order.
 
-    The largest shape as long as it fills, then the smallest that takes what is left.
+    The largest shape is used as often as it can be filled, then the smallest shape that holds the rest.
     """
     slices, start, largest = [], 0, shapes[-1]
     while pairs - start >= largest:
@@ -148,40 +175,12 @@ def padded_slices(pairs: int, shapes: tuple[int, ...] = SHAPES) -> list[tuple[in
     return slices
 
 
-def load_tf(folder: Path, card: ModelCard) -> PairModel:
-    """Loads the SavedModel of a version.
-
-    Raises:
-        BadInputError: It cannot be opened, or is no such model.
-        MismatchError: It is for codes of another length than the card says.
-    """
-    try:
-        loaded = tf.saved_model.load(os.fspath(folder))
-    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-        raise BadInputError(f"the model {card.version} in {folder} cannot be opened: {error}") from error
-    return TfPairModel(card, loaded)
-
-
 def limit_threads(threads: int) -> None:
-    """Limits TensorFlow to so many threads within an operation.
+    """Limits TensorFlow to `threads` threads per operation.
 
-    It must come before TensorFlow's first operation in this process; later it only warns, as no score depends on it.
+    Call it before TensorFlow's first operation in this process. Later it only warns, as no score depends on it.
     """
     _limit(threads, threads)
-
-
-def run_batches_side_by_side(threads: int) -> None:
-    """For serving: so many batches may run at a time, each on the thread that asks for it.
-
-    It must come before TensorFlow's first operation in this process; later operations keep the threads that they have.
-    """
-    _limit(1, threads)
-    cards = tf.config.list_physical_devices("GPU")
-    if cards:
-        tf.config.experimental.enable_tensor_float_32_execution(True)
-        log.warning(
-            "scores come from %d graphics card(s), in mixed precision: they may change with the batch", len(cards)
-        )
 
 
 def _limit(within: int, between: int) -> None:
@@ -191,8 +190,8 @@ def _limit(within: int, between: int) -> None:
         tf.config.threading.set_intra_op_parallelism_threads(within)
         tf.config.threading.set_inter_op_parallelism_threads(between)
     except RuntimeError:
-        running = tf.config.threading.get_intra_op_parallelism_threads() or "as many threads as there are cores"
-        log.warning("TensorFlow runs already, with %s: %d were asked for", running, within)
+        running = tf.config.threading.get_intra_op_parallelism_threads() or "as many as cores"
+        log.warning("TensorFlow already runs, with %s threads per operation instead of %d", running, within)
 
 
 def _pad(codes: NDArray[np.uint8], rows: int) -> NDArray[np.uint8]:

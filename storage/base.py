@@ -1,4 +1,4 @@
-"""What every store of our own shares: the checks before a write, staging, one writer at a time, listeners."""
+"""What our stores share: the checks before a write, staging, one writer at a time, listeners."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["StagedStore", "check_basis"]
 
 
 def check_basis(state: StoreState, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> None:
-    """Refuses decisions that do not continue the store, or rest on another state of it.
+    """Refuses decisions that do not continue the store, or that rest on another state of it.
 
     Raises:
         StaleError: Offset or revision are not the store's.
@@ -46,7 +46,7 @@ def check_basis(state: StoreState, log_id: str, decisions: Sequence[Decision], o
 
 
 class StagedStore(ClusterStore):
-    """Checks, stages, and hands the changes to `_commit`; subclasses keep them."""
+    """Checks and stages decisions, and passes the changes to `_commit`. Subclasses store them."""
 
     def __init__(self) -> None:
         self._writer = threading.Lock()
@@ -54,15 +54,15 @@ class StagedStore(ClusterStore):
 
     @abstractmethod
     def _current(self) -> tuple[StoreState, Reader]:
-        """The state and what is there, read only while this thread is the writer."""
+        """The state and a reader of the content. Both are used only while this thread is the writer."""
 
     @abstractmethod
     def _commit(self, changes: Changes) -> None:
-        """Keeps all of the changes or nothing, and syncs."""
+        """Stores all of the changes or nothing, and syncs."""
 
     @abstractmethod
     def _commit_published(self, number: int) -> None:
-        """Keeps the number of the last history entry that is out."""
+        """Stores the number of the last published history entry."""
 
     @final
     def apply(self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> LogPosition:
@@ -85,7 +85,8 @@ class StagedStore(ClusterStore):
             state, before = self._current()[0], self.published()
             if not before <= number <= state.history_number:
                 raise BadInputError(
-                    f"{number} cannot be published: {before} was before, the last entry is {state.history_number}"
+                    f"history number {number} cannot be published: {before} was published before, the last entry is"
+                    f" {state.history_number}"
                 )
             self._commit_published(number)
 

@@ -1,7 +1,7 @@
-"""The bytes of every key and value on disk. All numbers are big-endian and of fixed width, so byte order is scan order.
+"""The bytes of every key and value on disk. Numbers are big-endian and of fixed width, so byte order is scan order.
 
-Text is UTF-8 with a u16 length before it. `?` marks a part that one of the flags says is there. Flags: 1 score,
-2 matched, 4 old head; 8, without a part, that the search was cut.
+A text is UTF-8 after a u16 length. `?` marks a part that is there only if its flag is set. Flags: 1 score, 2 matched,
+4 old head, 8 truncated (which has no part).
 
     family       key                              value
     images       id                               u64 version, i64 place, u64 edge sequence, text head,
@@ -18,8 +18,8 @@ Text is UTF-8 with a u16 length before it. `?` marks a part that one of the flag
                                                   u64 history number, u64 duplicates, u64 superseded, text log id
                  "published"                      u64 history number
 
-An edge key starts with the length of the head's id, so no head's edges lie among those of another, and one page of a
-cluster is one range. Decoding checks every length, number and text: what does not fit is a `CorruptedError`.
+An edge key starts with the length of the head's id. So the edges of a head are contiguous, and a page of a cluster is
+one range. Decoding checks every length, number and text; what does not fit raises `CorruptedError`.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ __all__ = [
     "decode_embedding",
     "decode_history",
     "decode_image",
+    "decode_membership",
     "decode_number",
-    "decode_standing",
     "decode_state",
     "edge_key",
     "edge_prefix",
@@ -58,7 +58,7 @@ __all__ = [
 ]
 
 FORMAT_VERSION: Final = 1
-"""Raised by every change of the bytes; a store with another one is refused."""
+"""Incremented with every change of the bytes. A store with another version is refused."""
 
 _U64 = struct.Struct(">Q")
 _IMAGE = struct.Struct(">QqQ")
@@ -89,7 +89,7 @@ def _id_of_key(what: str, key: bytes) -> ImageId:
         text = key.decode()
         id_bytes(ImageId(text))
     except (UnicodeDecodeError, BadInputError):
-        raise CorruptedError(f"a key of {what} is damaged: {key[:64]!r} is no id") from None
+        raise CorruptedError(f"a key of {what} is damaged: {key[:64]!r} is not an id") from None
     return ImageId(text)
 
 
@@ -102,15 +102,15 @@ def _flags(score: float | None, matched: ImageId | None, truncated: bool, old_he
 def _cause(cursor: Cursor, number: int) -> Cause:
     cause = _CAUSE_OF.get(number)
     if cause is None:
-        raise cursor.damage(f"{number} is no cause")
+        raise cursor.damage(f"{number} is not a cause")
     return cause
 
 
 def image_key(image_id: ImageId) -> bytes:
-    """The key of an image, and of the cluster that it heads.
+    """The key of an image, and of the cluster that it is the head of.
 
     Raises:
-        BadInputError: It is no valid id.
+        BadInputError: The id is not valid.
     """
     return id_bytes(image_id)
 
@@ -169,8 +169,8 @@ def decode_image(key: bytes, value: bytes) -> ImageRecord:
     )
 
 
-def decode_standing(image_id: ImageId, value: bytes) -> Membership:
-    """The front of an image's value alone: look-ups read thousands of them.
+def decode_membership(image_id: ImageId, value: bytes) -> Membership:
+    """Version, place and head from the front of an image's value: a look-up reads thousands.
 
     Raises:
         CorruptedError: The bytes are damaged.
@@ -204,7 +204,7 @@ def decode_cluster(key: bytes, value: bytes) -> ClusterRecord:
 
 
 def decode_cluster_front(head: ImageId, value: bytes) -> Cluster:
-    """What the cluster rule needs of a cluster: look-ups read thousands of them.
+    """What the cluster rule needs of a cluster: a look-up reads thousands.
 
     Raises:
         CorruptedError: The bytes are damaged.
@@ -217,13 +217,13 @@ def decode_cluster_front(head: ImageId, value: bytes) -> Cluster:
 
 
 def edge_prefix(head: ImageId) -> bytes:
-    """What the keys of all edges of a head begin with, and no other key."""
+    """The prefix of the keys of all edges of a head, and of no other key."""
     encoded = id_bytes(head)
     return U16.pack(len(encoded)) + encoded
 
 
 def edge_key(head: ImageId, sequence: int) -> bytes:
-    """The key of an edge; those of one head sort by sequence."""
+    """The key of an edge. The edges of one head sort by sequence."""
     return edge_prefix(head) + _U64.pack(sequence)
 
 
@@ -241,7 +241,7 @@ def decode_edge(key: bytes, value: bytes) -> Edge:
 
 
 def place_key(place: int) -> bytes:
-    """The key of the embeddings at a place; keys sort by place, also below 0."""
+    """The key of the embeddings at a place. Keys sort by place, negative places included."""
     return _U64.pack((place + _SIGN) % (1 << 64))
 
 
@@ -361,12 +361,12 @@ def decode_state(value: bytes) -> StoreState:
 
 
 def encode_number(number: int) -> bytes:
-    """A u64 of its own: a history number as key or value."""
+    """A single u64: a history number as key or value."""
     return _U64.pack(number)
 
 
 def decode_number(what: str, data: bytes) -> int:
-    """A u64 of its own.
+    """A single u64.
 
     Raises:
         CorruptedError: There are not eight bytes.

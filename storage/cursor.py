@@ -1,4 +1,4 @@
-"""Reads one value of the store from its start to its end; whatever does not fit means that it is damaged."""
+"""Reads one value of the store from start to end. What does not fit means that the value is damaged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ U32 = struct.Struct(">I")
 
 
 class Cursor:
-    """A place in a value; every reading method moves it on, or raises `CorruptedError`."""
+    """A position in a value. Every read advances it, or raises `CorruptedError`."""
 
     __slots__ = ("_at", "_data", "_what")
 
@@ -34,7 +34,7 @@ class Cursor:
         return layout.unpack_from(self._data, start)
 
     def raw(self, length: int) -> bytes:
-        """So many bytes."""
+        """The next `length` bytes."""
         start, self._at = self._at, self._at + length
         if self._at > len(self._data):
             raise self.damage("it ends too early")
@@ -64,10 +64,10 @@ class Cursor:
         return self.raw(len(self._data) - self._at)
 
     def end(self) -> None:
-        """Nothing may be left."""
+        """Checks that nothing is left."""
         if self._at != len(self._data):
             raise self.damage(f"{len(self._data) - self._at} bytes are left over")
 
     def damage(self, how: str) -> CorruptedError:
-        """An error that says which value is damaged, and how."""
+        """The error that says which value is damaged, and how."""
         return CorruptedError(f"{self._what} is damaged: {how}")

@@ -1,4 +1,4 @@
-"""Reading all embeddings of a store, by place: what an index is built anew from."""
+"""Reads all embeddings of a store, by place. An index is rebuilt from them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from storage.records import EmbeddingRecord, StoreState
 __all__ = ["EmbeddingsPage", "PlacedEmbedding", "embedding_pages"]
 
 _ROW_BYTES = 64
-"""Of one row in a page, beside its id and vectors, at most."""
+"""The bytes of one row in a page, beside its id and vectors, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +25,19 @@ class PlacedEmbedding:
     search_vector: bytes
     score_vector: bytes
     unscored: bool
-    """Search or scorer could not take the image: no later image may find it."""
+    """The image could not be searched or scored, so it is excluded from the searches of later images."""
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingsPage:
-    """Some rows, in order of place, and the moment that all pages of one reading are of."""
+    """Rows in order of place, and the state of the store at the moment that all pages show."""
 
     state: StoreState
     rows: tuple[PlacedEmbedding, ...]
 
 
 def embedding_pages(view: StoreView, page_bytes: int) -> Iterator[EmbeddingsPage]:
-    """All embeddings, by place, in pages of about so many bytes; there is always one, if an empty one."""
+    """All embeddings, by place, in pages of about `page_bytes` bytes. There is always a page, even an empty one."""
     state = view.state()
     rows: list[PlacedEmbedding] = []
     size = 0

@@ -1,15 +1,15 @@
-"""The errors of storage, under the root of `core.errors`, and what the operator should do about each.
+"""The errors of storage, below the root of `core.errors`, and what the operator should do about each.
 
     NeardupError
     └── StorageError
         ├── ContradictionError   a decision does not fit what the store holds: nothing was written
-        ├── CorruptedError       bytes on disk are not what was written
+        ├── CorruptedError       bytes on disk differ from what was written
         ├── IncompatibleError    the store was made with another format or for another signal
         ├── LockedError          another process has the store open
-        └── WriteError           the disk did not take a write: nothing was written, try again
+        └── WriteError           the disk refused a write: nothing was written, try again
             └── DiskFullError        because it is full
 
-A server turns a `WriteError` into `core.errors.UnavailableError`: the stream waits and calls again, for ever.
+The server turns a `WriteError` into `core.errors.UnavailableError`, so the stream waits and calls again, without limit.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ __all__ = [
 
 
 class StorageError(NeardupError):
-    """Something about the store; the message ends with the advice of its kind."""
+    """An error of the store. Its message ends with the advice of its class."""
 
     advice: ClassVar[str] = "see the log of the storage server"
-    """What the operator should do next."""
+    """What the operator should do."""
 
     def __init__(self, message: str) -> None:
         super().__init__(f"{message} ({self.advice})")
@@ -46,15 +46,15 @@ class ContradictionError(StorageError):
 
 
 class CorruptedError(StorageError):
-    """Bytes on disk are not what was written."""
+    """Bytes on disk differ from what was written."""
 
-    advice = "stop the server, keep the folder for inspection, and restore a snapshot or load the store anew"
+    advice = "stop the server, keep the folder for inspection, and restore a snapshot or load the store again"
 
 
 class IncompatibleError(StorageError):
     """The store was made with another format or for another signal; the message carries both values."""
 
-    advice = "point the server at the right folder, or load the store anew"
+    advice = "point the server at the right folder, or load the store again"
 
 
 class LockedError(StorageError):
@@ -64,12 +64,12 @@ class LockedError(StorageError):
 
 
 class WriteError(StorageError):
-    """The disk did not take a write; nothing was half-written, and the same write may succeed later."""
+    """The disk refused a write. Nothing was half-written, and the same write may succeed later."""
 
-    advice = "nothing was half-written; check the disk, the stream goes on by itself"
+    advice = "nothing was half-written; check the disk, the stream resumes by itself"
 
 
 class DiskFullError(WriteError):
-    """The disk, a quota or a limit on file sizes is exhausted."""
+    """The disk, a quota, or a limit on file sizes is exhausted."""
 
-    advice = "nothing was half-written; free some space, the stream goes on by itself"
+    advice = "nothing was half-written; free some space, the stream resumes by itself"

@@ -1,7 +1,7 @@
-"""What a store can do: one writer (`ClusterStore`) and the narrow views that readers ask for.
+"""What a store can do: `ClusterStore` writes, `StoreView` reads.
 
-A *view* (`StoreView`) shows the whole store as of one moment, whatever the writer does meanwhile. Take it with
-`ClusterStore.snapshot()`, use it for one question, leave it soon: it holds resources until the block ends.
+A view shows the whole store as of one moment, whatever is written meanwhile. Take it with `ClusterStore.snapshot()`
+and leave it soon: it holds resources until the block ends. `storage.testing` has the tests that every store must pass.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
-from typing import Protocol
 
 from core.errors import BadInputError
 from core.types import Cluster, Decision, ImageId, LogPosition, Lookup, Membership
@@ -25,61 +24,11 @@ from storage.records import (
 )
 from storage.tokens import decode_token, encode_token
 
-__all__ = [
-    "ClusterRecord",
-    "ClusterStore",
-    "ClusterView",
-    "Edge",
-    "EmbeddingRecord",
-    "HistoryEntry",
-    "HistoryView",
-    "ImageRecord",
-    "ImageView",
-    "Page",
-    "StoreState",
-    "StoreView",
-]
-
-
-class ImageView(Protocol):
-    """Image -> head."""
-
-    def image(self, image_id: ImageId) -> ImageRecord | None:
-        """The last verdict on an image; None: unknown."""
-        ...
-
-
-class ClusterView(Protocol):
-    """Head -> members."""
-
-    def cluster(self, head: ImageId) -> ClusterRecord | None:
-        """A cluster by its head; None: no image of that id is a head."""
-        ...
-
-    def members(self, head: ImageId, limit: int, token: str | None = None) -> Page[ImageId]:
-        """A page of a cluster's members in the order in which they came in, the head first.
-
-        Args:
-            head: The cluster; an unknown one has no members.
-            limit: How many at most, from 1.
-            token: `next_token` of the page before; None: from the start.
-
-        Raises:
-            BadInputError: The limit is below 1, or the token is none of this cluster's.
-        """
-        ...
-
-
-class HistoryView(Protocol):
-    """Every move, in order."""
-
-    def history(self, after: int, limit: int) -> Sequence[HistoryEntry]:
-        """At most `limit` entries with numbers above `after`, in order."""
-        ...
+__all__ = ["ClusterStore", "StoreView"]
 
 
 class StoreView(ABC):
-    """The whole store as of one moment. Iterators go through everything and read as they go."""
+    """The whole store as of one moment. Iterators read as they advance."""
 
     @abstractmethod
     def state(self) -> StoreState:
@@ -87,7 +36,7 @@ class StoreView(ABC):
 
     @abstractmethod
     def published(self) -> int:
-        """The number of the last history entry that is out on Kafka; 0: none."""
+        """The number of the last history entry that was published to Kafka; 0: none."""
 
     @abstractmethod
     def image(self, image_id: ImageId) -> ImageRecord | None:
@@ -119,23 +68,27 @@ class StoreView(ABC):
 
     @abstractmethod
     def embeddings(self) -> Iterator[EmbeddingRecord]:
-        """All embeddings, by place: the order in which an index is rebuilt."""
+        """All embeddings, by place, which is the order in which an index is rebuilt."""
 
     @abstractmethod
     def history_from(self, after: int) -> Iterator[HistoryEntry]:
         """The history entries with numbers above `after`, in order."""
-
-    def standing(self, image_id: ImageId) -> Membership | None:
-        """Where an image stands; a store may know a cheaper way than the whole record."""
-        image = self.image(image_id)
-        return None if image is None else Membership(image.image_id, image.version, image.place, image.head)
 
     def history(self, after: int, limit: int) -> Sequence[HistoryEntry]:
         """At most `limit` entries with numbers above `after`, in order."""
         return tuple(islice(self.history_from(after), limit))
 
     def members(self, head: ImageId, limit: int, token: str | None = None) -> Page[ImageId]:
-        """A page of a cluster's members; see `ClusterView.members`."""
+        """A page of a cluster's members in the order in which they joined, the head first.
+
+        Args:
+            head: The cluster; an unknown one has no members.
+            limit: The largest number of members, from 1.
+            token: `next_token` of the page before; None: from the start.
+
+        Raises:
+            BadInputError: The limit is below 1, or the token belongs to no page of this cluster.
+        """
         if limit < 1:
             raise BadInputError(f"a page holds at least 1 member, not {limit}")
         after = 0 if token is None else decode_token(head, token)
@@ -144,26 +97,27 @@ class StoreView(ABC):
         return Page(items, encode_token(head, edges[limit - 1].sequence) if len(edges) > limit else None)
 
     def look_up(self, ids: Iterable[ImageId]) -> Lookup:
-        """Standings of the known images among `ids`, the clusters of their heads, and the moment they are of."""
+        """Memberships of the known images among `ids`, the clusters of their heads, position and revision."""
         state = self.state()
         memberships: dict[ImageId, Membership] = {}
         clusters: dict[ImageId, Cluster] = {}
         for image_id in dict.fromkeys(ids):
-            standing = self.standing(image_id)
-            if standing is None:
+            image = self.image(image_id)
+            if image is None:
                 continue
-            memberships[image_id] = standing
-            if standing.head not in clusters:
-                cluster = self.cluster(standing.head)
+            memberships[image_id] = Membership(image_id, image.version, image.place, image.head)
+            if image.head not in clusters:
+                cluster = self.cluster(image.head)
                 if cluster is not None:  # law 2 says that it is there; `verify` reports it where it is not
-                    clusters[standing.head] = Cluster(cluster.head, cluster.count, cluster.founding_code)
+                    clusters[image.head] = Cluster(cluster.head, cluster.count, cluster.founding_code)
         return Lookup(state.position, state.revision, memberships, clusters)
 
 
 class ClusterStore(ABC):
-    """The only writer of heads, members, embeddings and history; all other classes read.
+    """The only writer of heads, members, embeddings and history.
 
-    Thread-safe: any number of readers beside one writer at a time.
+    Thread-safe: any number of readers beside one writer at a time. The storage server calls the class of a store with a
+    folder and an identity (`storage.opening`).
     """
 
     @abstractmethod
@@ -176,11 +130,11 @@ class ClusterStore(ABC):
 
     @abstractmethod
     def apply(self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> LogPosition:
-        """Does what the decisions say, all of it or nothing, and syncs.
+        """Writes what the decisions say, all of it or nothing, and syncs.
 
         Args:
-            log_id: The log (Kafka's topic id) that the decisions come from; the first call fixes it.
-            decisions: With consecutive offsets from `offset` + 1; none: nothing happens.
+            log_id: The log (Kafka's topic id) that the decisions come from. The first call fixes it.
+            decisions: Decisions with consecutive offsets from `offset` + 1. None at all: nothing happens.
             offset: The store's offset that the decisions rest on.
             revision: The override revision that they rest on.
 
@@ -188,27 +142,27 @@ class ClusterStore(ABC):
             The position after the last decision.
 
         Raises:
-            StaleError: Offset or revision are not the store's; it carries the store's.
+            StaleError: The store has another offset or revision; the error carries them.
             LogGapError: The offsets are not consecutive, or the log is another one.
-            RefusedError: A decision is malformed (an id too long, a time out of range); it carries the offset.
+            RefusedError: A decision is malformed (an id too long, a time out of range); the error carries its offset.
             ContradictionError: A decision does not fit what the store holds.
-            WriteError: The disk does not take it.
+            WriteError: The disk refuses the write.
         """
 
     @abstractmethod
     def set_published(self, number: int) -> None:
-        """Remembers that all history entries up to `number` are out on Kafka.
+        """Stores that all history entries up to `number` were published to Kafka.
 
         Raises:
-            BadInputError: The number is below the one remembered, or above the last entry's.
-            WriteError: The disk does not take it.
+            BadInputError: The number is below the stored one, or above that of the last entry.
+            WriteError: The disk refuses the write.
         """
 
     @abstractmethod
     def on_apply(self, listener: Callable[[StoreState], None]) -> None:
-        """Calls `listener` with the new state after each `apply` that wrote something, on the writer's thread.
+        """Calls `listener` with the new state after each `apply` that wrote something.
 
-        Listeners must return at once and must not raise.
+        It is called on the writer's thread, so it must return at once and must not raise.
         """
 
     @abstractmethod
@@ -216,12 +170,12 @@ class ClusterStore(ABC):
         """Closes the store; a second call does nothing."""
 
     def look_up(self, ids: Iterable[ImageId]) -> Lookup:
-        """Standings and clusters of `ids` with position and revision, all of one moment; unknown images are absent."""
+        """Memberships and clusters of `ids`, all of one moment; unknown images are absent."""
         with self.snapshot() as view:
             return view.look_up(ids)
 
     def position(self) -> LogPosition:
-        """How far the order is applied."""
+        """How far the store has applied the order."""
         return self.state().position
 
     def state(self) -> StoreState:
@@ -230,7 +184,7 @@ class ClusterStore(ABC):
             return view.state()
 
     def published(self) -> int:
-        """The number of the last history entry that is out on Kafka; 0: none."""
+        """The number of the last history entry that was published to Kafka; 0: none."""
         with self.snapshot() as view:
             return view.published()
 
@@ -245,7 +199,7 @@ class ClusterStore(ABC):
             return view.cluster(head)
 
     def members(self, head: ImageId, limit: int, token: str | None = None) -> Page[ImageId]:
-        """A page of a cluster's members; see `ClusterView.members`."""
+        """A page of a cluster's members; see `StoreView.members`."""
         with self.snapshot() as view:
             return view.members(head, limit, token)
 

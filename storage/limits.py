@@ -1,4 +1,4 @@
-"""The sizes that a store and its server take: what is beyond them is refused before anything else is looked at."""
+"""The sizes that a store and its server accept. Anything larger is refused first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from core.types import Decision, ImageId, Move, Outcome
 __all__ = ["MAX_DECISIONS", "MAX_ID_BYTES", "MAX_LOOK_UP", "MAX_TEXT_BYTES", "check_decision", "id_bytes"]
 
 MAX_ID_BYTES = 256
-"""Of an image id in UTF-8."""
+"""Of an image id, in UTF-8."""
 
 MAX_TEXT_BYTES = 1024
 """Of the name of a model or index version, and of a log id."""
@@ -20,10 +20,10 @@ MAX_VECTOR_BYTES = 65_536
 """Of one embedding: 16,384 elements of float32."""
 
 MAX_DECISIONS = 1024
-"""Of one write over the wire."""
+"""In one call of `Apply`."""
 
 MAX_LOOK_UP = 8192
-"""Images of one look-up over the wire: with long ids and codes the answer still fits into the default message size."""
+"""Images in one call of `LookUp`. With long ids and codes the answer still fits into the default message size."""
 
 MAX_U64 = 2**64 - 1
 MAX_I64 = 2**63 - 1
@@ -48,7 +48,7 @@ def check_decision(decision: Decision) -> None:
     """Refuses a decision with a part that is too long or out of range.
 
     Raises:
-        RefusedError: It names the part and carries the offset.
+        RefusedError: The message names the part; the error carries the offset.
     """
     try:
         if decision.outcome is not Outcome.UNREADABLE:
@@ -86,4 +86,4 @@ def _check_range(name: str, value: int, low: int, high: int) -> None:
 
 def _check_size(name: str, value: bytes, most: int) -> None:
     if len(value) > most:
-        raise BadInputError(f"the {name} has {len(value)} bytes, at most {most} are taken")
+        raise BadInputError(f"the {name} has {len(value)} bytes, at most {most} are allowed")

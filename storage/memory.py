@@ -1,4 +1,4 @@
-"""The store in memory: the reference for every other store, and handy in tests. Nothing outlives the process."""
+"""The store in memory: the reference for every other store, and useful in tests. Nothing outlives the process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from core.errors import UnavailableError
 from core.types import ImageId
@@ -20,14 +21,14 @@ __all__ = ["MemoryStore"]
 
 @dataclass(slots=True)
 class _Content(StoreView):
-    """Plain dictionaries; a view is a copy of them."""
+    """Plain dictionaries. A view is a copy of them."""
 
     current: StoreState = field(default_factory=StoreState)
     out: int = 0
     image_of: dict[ImageId, ImageRecord] = field(default_factory=dict)
     cluster_of: dict[ImageId, ClusterRecord] = field(default_factory=dict)
     members_of: dict[ImageId, dict[int, ImageId]] = field(default_factory=dict)
-    """Sequence -> member; sequences only grow, so insertion order is their order."""
+    """Sequence -> member. Sequences only grow, so insertion order is their order."""
     embedding_at: dict[int, EmbeddingRecord] = field(default_factory=dict)
     entries: list[HistoryEntry] = field(default_factory=list)
 
@@ -102,9 +103,10 @@ class _Content(StoreView):
 
 
 class MemoryStore(StagedStore):
-    """A store that forgets everything at exit. A view costs a copy of all that is there."""
+    """A store that forgets everything at exit. A view costs a copy of the whole content."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None, identity: str = "") -> None:
+        """Makes an empty store. It takes the arguments of every store, and has no use for them."""
         super().__init__()
         self._lock = threading.Lock()
         self._content: _Content | None = _Content()
@@ -117,7 +119,7 @@ class MemoryStore(StagedStore):
         yield view
 
     def close(self) -> None:
-        """Forgets everything."""
+        """Drops the content."""
         with self._lock:
             self._content = None
 

@@ -1,7 +1,7 @@
-"""What a store holds, as records: images, clusters, embeddings, history, and the state of the store itself.
+"""The records of a store: images, clusters, embeddings, history, and the state of the store itself.
 
-Times are milliseconds since the epoch. A *sequence* is the number of the history entry by which an image came into
-its cluster: members of a cluster are listed by it, so the head, who founded the cluster, comes first.
+Times are milliseconds since the epoch. A *sequence* is the number of the history entry by which an image joined its
+cluster. The members of a cluster are listed by it, so the head, which founded the cluster, comes first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """The last verdict on an image, and where its edge lies."""
+    """The last verdict on an image, and the key of its edge."""
 
     image_id: ImageId
     version: int
@@ -41,16 +41,16 @@ class ImageRecord:
     versions: Versions
     edge_sequence: int
     truncated: bool = False
-    """The search that led to the verdict reached the bound on its work."""
+    """The search that led to the verdict reached `max_postings`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterRecord:
-    """A cluster, kept under its head until it is empty."""
+    """A cluster. It is kept under its head until it is empty."""
 
     head: ImageId
     count: int
-    """Members, the head included."""
+    """The number of members, the head included."""
     founding_code: bytes
     founded_at_ms: int
 
@@ -66,10 +66,10 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingRecord:
-    """What the latest version of an image looks like; all of them, by place, rebuild an index.
+    """The embeddings of the latest version of an image. An index is rebuilt from all of them, by place.
 
-    Vectors are the little-endian bytes of the notification (float16 or float32, as their length tells), the code the
-    packed bits that the classifier compares; empty where search or scorer could not take the image.
+    Vectors are the little-endian bytes of the notification, float16 or float32 by their length. The score code is what
+    the classifier compares. A part is empty where the image could not be searched or scored.
     """
 
     place: int
@@ -82,10 +82,10 @@ class EmbeddingRecord:
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One move of one image. Numbers start at 1 and leave no gap.
+    """One move of one image. Numbers start at 1 and have no gaps.
 
     `offset` is the record of the order that caused the move. Place, version, creation and arrival are those of the
-    image that moved: for an adopted head they are older than the record that moved it.
+    image that moved. For an adopted image they are older than the record that moved it.
     """
 
     number: int
@@ -103,27 +103,27 @@ class HistoryEntry:
     arrived_at_ms: int
     versions: Versions
     truncated: bool = False
-    """The search that caused the move reached the bound on its work."""
+    """The search that caused the move reached `max_postings`."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreState:
-    """The store at one moment: how far it is, and what it counts."""
+    """The store at one moment: its position, and its counts."""
 
     position: LogPosition = field(default_factory=LogPosition)
     revision: int = 0
-    """Raised by every override, rollback or restore."""
+    """Incremented by every write that is not the stream's."""
     images: int = 0
     clusters: int = 0
     history_number: int = 0
-    """Of the last entry; 0 before the first."""
+    """The number of the last history entry; 0 before the first."""
     duplicates: int = 0
     superseded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some items in order, and the token of those that follow (None: these were the last)."""
+    """Items in order, and the token of the next page (None on the last)."""
 
     items: tuple[T, ...]
     next_token: str | None = None

@@ -1,4 +1,4 @@
-"""How scores are shown: the classifier gives float32, which prints badly when it is widened (0.9300000071525574)."""
+"""How scores are shown. The classifier gives float32, which prints badly as a float64 (0.9300000071525574)."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ __all__ = ["shortest"]
 
 
 def shortest(score: float) -> float:
-    """The number with the fewest digits that is the same float32."""
+    """The float with the fewest digits that is the same float32."""
     return float(str(np.float32(score)))

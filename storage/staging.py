@@ -1,15 +1,16 @@
 """From decisions to writes: a pure plan of everything that a batch of decisions changes.
 
-Storage decides nothing. Each move says which image goes from which head to which; from it follow the writes:
+Storage decides nothing. Each move says which image goes from which head to which. The writes follow from it:
 
-    new head is the image itself      its cluster is made, with the decision's score code as founding code
-    new head is another image         the member is counted there
-    the old head is another one       the edge there goes, the member is no longer counted
-    the image was a singleton         and leaves: its cluster goes
-    the head stays the same           the edge stays; a singleton that founds anew takes the new founding code, one with
-                                      members (cause `kept` or `unscored`) keeps the old one
+    the new head is the image itself    the cluster is created, with the decision's score code as founding code
+    the new head is another image       the edge is written there, the count grows by one
+    the old head is another image       the edge there is deleted, the count shrinks by one
+    the image leaves as a singleton     its edge and its cluster are deleted
+    the head stays the same             the edge stays; a singleton that founds anew takes the new founding code,
+                                        a head with members (cause `kept` or `unscored`) keeps the old one
 
-A move that does not fit what the store holds is a contradiction, and nothing of the batch is written.
+A move that does not fit what the store holds is a contradiction; then nothing of the batch is written. Every move gets
+a history entry. Entries are numbered from 1 without a gap, and an edge carries the number of the move that made it.
 """
 
 from __future__ import annotations
@@ -20,14 +21,13 @@ from typing import NoReturn, Protocol
 
 from core.types import Cause, Decision, ImageId, LogPosition, Move, Outcome
 from storage.errors import ContradictionError
-from storage.history import entry_of, next_number
 from storage.records import ClusterRecord, EmbeddingRecord, HistoryEntry, ImageRecord, StoreState
 
 __all__ = ["Changes", "Reader", "stage"]
 
 
 class Reader(Protocol):
-    """What staging must know of the store as it is."""
+    """What staging reads of the store."""
 
     def image(self, image_id: ImageId) -> ImageRecord | None: ...
 
@@ -38,7 +38,7 @@ class Reader(Protocol):
 
 @dataclass(slots=True)
 class Changes:
-    """What to write, all of it or nothing; None means: delete."""
+    """What to write, all of it or nothing. None deletes."""
 
     state: StoreState
     images: dict[ImageId, ImageRecord] = field(default_factory=dict)
@@ -62,21 +62,12 @@ def stage(reader: Reader, state: StoreState, log_id: str, decisions: Sequence[De
     position = state.position
     if decisions:
         position = LogPosition(log_id, decisions[-1].offset, decisions[-1].checksum)
-    counts = staged.counts
-    staged.changes.state = StoreState(
-        position,
-        state.revision,
-        counts["images"],
-        counts["clusters"],
-        counts["history_number"],
-        counts["duplicates"],
-        counts["superseded"],
-    )
+    staged.changes.state = replace(state, position=position, **staged.counts)
     return staged.changes
 
 
 class _Stage:
-    """Reads its own writes."""
+    """The changes of the decisions so far; later decisions see what earlier ones changed."""
 
     def __init__(self, reader: Reader, state: StoreState) -> None:
         self._reader = reader
@@ -96,7 +87,7 @@ class _Stage:
             return
         image = self._image(decision.image_id)
         if decision.outcome is not Outcome.DECIDED:
-            self._swallow(decision, image)
+            self._ignore(decision, image)
             return
         if not decision.moves or decision.moves[0].image_id != decision.image_id:
             _contradict(decision, "its first move is not the image's own")
@@ -106,7 +97,7 @@ class _Stage:
         for index, move in enumerate(decision.moves):
             self._move(decision, move, own=index == 0)
 
-    def _swallow(self, decision: Decision, image: ImageRecord | None) -> None:
+    def _ignore(self, decision: Decision, image: ImageRecord | None) -> None:
         if decision.moves:
             _contradict(decision, f"it is {decision.outcome} and has moves")
         if image is None or image.version < decision.version:
@@ -135,7 +126,8 @@ class _Stage:
     def _move(self, decision: Decision, move: Move, own: bool) -> None:
         image = self._image(move.image_id)
         self._check(decision, move, image, own)
-        number = self.counts["history_number"] = next_number(self.counts["history_number"])
+        self.counts["history_number"] += 1
+        number = self.counts["history_number"]
         if image is not None and image.head == move.new_head:
             sequence = image.edge_sequence
             self._stay(decision, move)
@@ -146,7 +138,7 @@ class _Stage:
             self._join(decision, move, sequence)
         moved = _moved(decision, move, image, sequence, own)
         self.changes.images[move.image_id] = moved
-        self.changes.history.append(entry_of(number, decision, move, moved))
+        self.changes.history.append(_entry(number, decision, move, moved))
         if image is None:
             self.counts["images"] += 1
 
@@ -175,7 +167,7 @@ class _Stage:
             )
 
     def _stay(self, decision: Decision, move: Move) -> None:
-        """The head remains; a lone one that founds anew takes the new founding code."""
+        """The head stays the same; a singleton that founds its cluster anew takes the new founding code."""
         cluster = self._cluster(move.new_head)
         if move.new_head == move.image_id and cluster is not None and cluster.count == 1:
             self.changes.clusters[move.image_id] = _founded(decision)
@@ -215,7 +207,7 @@ def _founded(decision: Decision) -> ClusterRecord:
 
 
 def _moved(decision: Decision, move: Move, image: ImageRecord | None, sequence: int, own: bool) -> ImageRecord:
-    """The image after its move: its own decision brings a version, an adoption only another verdict."""
+    """The image after its move. Its own decision brings a new version; an adoption changes the verdict alone."""
     if image is None or own:
         version, place = decision.version, decision.place
         created_at_ms, arrived_at_ms = decision.created_at_ms, decision.arrived_at_ms
@@ -235,6 +227,27 @@ def _moved(decision: Decision, move: Move, image: ImageRecord | None, sequence: 
         arrived_at_ms=arrived_at_ms,
         versions=decision.versions,
         edge_sequence=sequence,
+        truncated=decision.truncated,
+    )
+
+
+def _entry(number: int, decision: Decision, move: Move, moved: ImageRecord) -> HistoryEntry:
+    """The history entry of a move, after which the image is as `moved` says."""
+    return HistoryEntry(
+        number=number,
+        image_id=move.image_id,
+        old_head=move.old_head,
+        new_head=move.new_head,
+        cause=move.cause,
+        score=move.score,
+        matched=move.matched,
+        place=moved.place,
+        offset=decision.offset,
+        version=moved.version,
+        decided_at_ms=decision.decided_at_ms,
+        created_at_ms=moved.created_at_ms,
+        arrived_at_ms=moved.arrived_at_ms,
+        versions=decision.versions,
         truncated=decision.truncated,
     )
 

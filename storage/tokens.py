@@ -1,7 +1,7 @@
-"""Page tokens: where a listing of members goes on, opaque to the caller, good for one cluster alone.
+"""Page tokens: where a listing of members continues. They are opaque to the caller and valid for one cluster only.
 
 A token is URL-safe base64 of: u8 format, u64 sequence of the last item seen (big-endian), u32 CRC-32 of the head's id
-and these nine bytes. The checksum catches tokens that were cut, mixed up or made by hand; it is no secret.
+and these nine bytes. The checksum detects tokens that are shortened, of another cluster, or invented. It is no secret.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _checksum(head: ImageId, body: bytes) -> bytes:
 
 
 def encode_token(head: ImageId, sequence: int) -> str:
-    """A token for the members of `head` that come after `sequence`."""
+    """A token for the members of `head` after `sequence`."""
     body = _BODY.pack(_FORMAT, sequence)
     return base64.urlsafe_b64encode(body + _checksum(head, body)).decode("ascii").rstrip("=")
 
@@ -35,7 +35,7 @@ def decode_token(head: ImageId, token: str) -> int:
     """The sequence in a token for the members of `head`.
 
     Raises:
-        BadInputError: The token is none of ours, or belongs to another cluster.
+        BadInputError: The token is invalid, or belongs to another cluster.
     """
     refusal = BadInputError(f"{token[:64]!r} is not a page token of the cluster {head!r}: take it from the page before")
     try:

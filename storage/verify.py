@@ -1,7 +1,7 @@
-"""The check of a whole store: law 2 in both directions, counts, dangling heads and edges, embeddings, history.
+"""Checks a whole store: heads and members agree, counts are right, nothing dangles, history has no gap.
 
-It reads one view from end to end, record after record, so it needs the same memory for a thousand images and for a
-billion, and a store may go on being written meanwhile.
+It reads one view record by record, so it needs the same memory for a thousand images and for a billion, and the store
+can be written meanwhile.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from storage.records import ClusterRecord, Edge, EmbeddingRecord, ImageRecord, S
 __all__ = ["VerifyProgress", "verify"]
 
 MOST_PROBLEMS = 100
-"""Problems that are told in words; all are counted."""
+"""How many problems are reported in words; all are counted."""
 
 REPORT_EVERY = 10_000
-"""Records between two reports."""
+"""How many records are checked between two reports."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyProgress:
-    """How far a check is; the last one has `done`."""
+    """How far a check is; `done` in the last report."""
 
     done: bool
     checked: int
     total: int
-    """Records to check, as the store's counts have it."""
+    """How many records there are to check, by the store's counts."""
     images: int
     clusters: int
     problems: tuple[str, ...]
-    """The first hundred, told only when done; none and done: the store is sound."""
+    """The first hundred, in the last report only. A done report without problems: the store is sound."""
     problem_count: int
 
 
@@ -56,8 +56,8 @@ class _Findings:
     def progress(self, done: bool = False) -> VerifyProgress:
         state = self.state
         total = 3 * state.images + state.clusters + state.history_number
-        told = tuple(self.problems) if done else ()
-        return VerifyProgress(done, self.checked, total, self.images, self.clusters, told, self.problem_count)
+        problems = tuple(self.problems) if done else ()
+        return VerifyProgress(done, self.checked, total, self.images, self.clusters, problems, self.problem_count)
 
 
 Problems = Iterator[str]
@@ -65,9 +65,9 @@ Problems = Iterator[str]
 
 
 def verify(view: StoreView, report_every: int = REPORT_EVERY) -> Iterator[VerifyProgress]:
-    """Checks everything that a view shows; the last report is done and tells the problems.
+    """Checks everything that a view shows. The last report is `done` and has the problems.
 
-    A record that cannot be read ends its own pass (images, clusters, ...) and is told; the other passes go on.
+    A record that cannot be read is a problem and ends its own pass (images, clusters, ...). The other passes continue.
     """
     found = _Findings(view.state())
     for check in (_images, _clusters, _edges, _embeddings, _history):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from core.errors import BadInputError
 from core.files import replacing
-from neardup.events_pb2 import FLOAT16
+from core.vectors import vector_problem, vector_values
 from search.hashing.signed_sqrt import signed_sqrt
 from stream.image_files import ImageFile, ImageRow, Vector
 
@@ -29,7 +29,7 @@ def fit_centres(images: ImageFile, on_row: Callable[[], None] = lambda: None) ->
     Summed in float64, in constant memory.
 
     Raises:
-        BadInputError: There are no images, or a value is not finite; the message names the image.
+        BadInputError: There are no images, or the stream would refuse a vector; the message names the image.
     """
     sums: dict[str, NDArray[np.float64]] = {}
     rows = 0
@@ -58,7 +58,7 @@ def write_centres(path: Path, centres: dict[str, NDArray[np.float32]]) -> None:
 
 
 def _numbers(row: ImageRow, name: str, vector: Vector) -> NDArray[np.float32]:
-    values = np.frombuffer(vector.data, "<f2" if vector.element_type == FLOAT16 else "<f4").astype(np.float32)
-    if not np.isfinite(values).all():
-        raise BadInputError(f"the {name} embedding of image {row.image_id!r} holds a value that is not finite")
-    return values
+    problem = vector_problem(name, vector.element_type, vector.data)
+    if problem is not None:
+        raise BadInputError(f"image {row.image_id!r}: {problem.detail}")
+    return vector_values(vector.element_type, vector.data)

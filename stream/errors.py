@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from core.errors import NeardupError
 
-__all__ = ["NotFoundError", "NotSoundError"]
+__all__ = ["NotIndexedError", "NotSoundError"]
 
 
-class NotFoundError(NeardupError):
-    """There is no such image or cluster."""
+class NotIndexedError(NeardupError):
+    """The index has no such image."""
 
 
 class NotSoundError(NeardupError):

@@ -1,4 +1,4 @@
-"""The few calls to Flink's REST interface that starting, watching and stopping a job need."""
+"""The calls to Flink's REST interface that starting, watching and stopping a job need."""
 
 from __future__ import annotations
 

@@ -1,17 +1,16 @@
-"""The job, as the picture in the README has it: two pipelines that meet in Kafka, in the topic `joined`.
+"""The job of one signal: two pipelines that meet in Kafka, in the topic `joined`.
 
     embeddings.search ─ decode ─┐
     embeddings.score  ─ decode ─┴ join ─> joined          (parallel; dead letters aside)
     joined ─> search ─> score ─> assign                   (one sequence; dead letters aside)
 
-No edge leads from one to the other, so each restarts alone. Python operators start chains of their own: two in one
-chain deadlock in thread mode.
+No edge connects them, so each restarts alone. Each Python operator starts a chain: two in one chain deadlock in thread
+mode.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from pyflink.common.typeinfo import TypeInformation
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
@@ -25,9 +24,8 @@ from operators.micro_batch import MicroBatchFunction
 from operators.outputs import DEAD_LETTERS
 from operators.pairing import JoinPolicy, Side
 from operators.rows import (
-    HALF_TYPE,
+    BYTES_TYPE,
     IMAGE_KEY_TYPE,
-    IN_FLIGHT_TYPE,
     JOINED_ROW_TYPE,
     KEYED_HALF_TYPE,
     KEYED_IN_FLIGHT_TYPE,
@@ -41,11 +39,19 @@ from stream.job_plan import JobPlan
 from stream.kafka_access import KafkaAccess
 from stream.names import client_id, consumer_group
 from stream.settings import BatchingSettings, Embedding, ServerSettings, Settings
-from stream.sinks import kafka_sink
-from stream.tables import embedding_stream, joined_stream
+from stream.table_sink import KafkaTarget, sink_properties, write_records
+from stream.tables import WatermarkPolicy, embedding_stream, joined_stream
 from stream.wiring import keyed_by_first, side_output
 
-__all__ = ["build_job"]
+__all__ = ["STATE_FORMAT", "build_job"]
+
+STATE_FORMAT = 2
+"""The format of everything that the job keeps in Flink's state; a part of the uid of each operator and source.
+
+Raise it when the layout of a kept value changes. A job of another format then takes up nothing of an older snapshot:
+the sequence starts where the stores are, and the embedding topics are read again from one join timeout before their
+committed offsets. So no waiting half is lost, and the sequence ignores the images that are joined once more.
+"""
 
 
 def build_job(env: StreamExecutionEnvironment, settings: Settings, plan: JobPlan) -> None:
@@ -64,10 +70,13 @@ class _Pipeline:
         self.plan = plan
         _, self.signal = settings.signal(plan.signal)
 
-    def write(self, stream: DataStream, topic: str, role: str, parallelism: int, uid: str = "") -> None:
-        """Sends rows of (key, value) to a topic; `role` names the Kafka client, and the sink where it has no `uid`."""
-        sink = stream.sink_to(kafka_sink(self.access(role), topic, self.settings.kafka.max_message_bytes))
-        sink.name(f"to {topic}").uid(uid or role).set_parallelism(parallelism)
+    def write(self, stream: DataStream, topic: str, role: str, parallelism: int, uid: str) -> None:
+        """Sends rows of (key, value, traceparent) to a topic; `role` names the Kafka client."""
+        content_type = "application/x-protobuf" if topic == self.signal.topic("joined") else "application/json"
+        properties = sink_properties(self.access(role), self.settings.kafka.max_message_bytes)
+        write_records(
+            self.tables, stream, KafkaTarget(topic, content_type, properties), uid=uid, parallelism=parallelism
+        )
 
     def access(self, role: str) -> KafkaAccess:
         """How a source or a sink reaches Kafka."""
@@ -75,7 +84,7 @@ class _Pipeline:
 
 
 class _Joining(_Pipeline):
-    """Embedding topics to `joined`. Its names stay the same for ever: snapshots are found by them."""
+    """Embedding topics to `joined`. Its uids change with `STATE_FORMAT` only: Flink finds state by them."""
 
     def build(self) -> None:
         signal, settings = self.signal, self.settings
@@ -88,42 +97,42 @@ class _Joining(_Pipeline):
             _ms(settings.join.alert_after_s),
         )
         joined = (
-            keyed_by_first(search, IMAGE_KEY_TYPE, HALF_TYPE)
-            .connect(keyed_by_first(score, IMAGE_KEY_TYPE, HALF_TYPE))
+            keyed_by_first(search, IMAGE_KEY_TYPE, BYTES_TYPE)
+            .connect(keyed_by_first(score, IMAGE_KEY_TYPE, BYTES_TYPE))
             .process(function, RECORD_TYPE)
             .start_new_chain()
             .name("join")
-            .uid("join")
+            .uid(_uid("join"))
         )
         parallelism = settings.flink.parallelism
-        self.write(joined, signal.topic("joined"), "joined-sink", parallelism)
+        self.write(joined, signal.topic("joined"), "joined-sink", parallelism, _uid("joined-sink"))
         dead_letters = side_output(search, DEAD_LETTERS).union(
             side_output(score, DEAD_LETTERS), side_output(joined, DEAD_LETTERS)
         )
-        self.write(dead_letters, signal.topic("dead_letter"), "join-dead-letter-sink", parallelism)
+        uid = _uid("join-dead-letter-sink")
+        self.write(dead_letters, signal.topic("dead_letter"), "join-dead-letter-sink", parallelism, uid)
 
     def _halves(self, side: Side, topic: str, embedding: Embedding) -> DataStream:
         join = self.settings.join
         stream = embedding_stream(
             self.tables,
-            uid=f"{side}-source",
+            uid=_uid(f"{side}-source"),
             topic=topic,
             access=self.access(f"{side}-source"),
             group=consumer_group(self.plan.signal),
             starts=self.plan.embedding_starts[side],
-            out_of_orderness_s=join.out_of_orderness_s,
-            idle_s=join.idle_partition_s,
+            watermarks=WatermarkPolicy(join.out_of_orderness_s, join.idle_partition_s),
         )
         return (
             stream.process(DecodeFunction(side, _spec(embedding)), KEYED_HALF_TYPE)
             .start_new_chain()
             .name(f"decode {side}")
-            .uid(f"decode-{side}")
+            .uid(_uid(f"decode-{side}"))
         )
 
 
 class _Sequence(_Pipeline):
-    """`joined` to storage, one after the other. Its names carry the start: nothing of an earlier run is taken up."""
+    """`joined` to storage, in one order. Its uids carry the first offset too, so no state of an earlier job is used."""
 
     def build(self) -> None:
         signal, plan, batching = self.signal, self.plan, self.settings.batching
@@ -139,12 +148,12 @@ class _Sequence(_Pipeline):
             group=f"{consumer_group(plan.signal)}-sequence",
             start=plan.joined_start,
         )
-        found = self._step("search", source, JOINED_ROW_TYPE, SearchFunction(batching, search, plan.log_id))
-        # What search hands on are batches: nothing is gained by waiting again.
+        found = self._step("search", source, JOINED_ROW_TYPE, SearchFunction(batching, search, plan.log_id, topic))
+        # Search emits batches already: waiting again would gain nothing.
         policy = replace(batching, max_delay_ms=0, busy_delay_ms=0)
-        scored = self._step("score", found, IN_FLIGHT_TYPE, ScoreFunction(policy, scorer, search, topic))
+        scored = self._step("score", found, BYTES_TYPE, ScoreFunction(policy, scorer, search, topic))
         assigned = self._step(
-            "assign", scored, IN_FLIGHT_TYPE, AssignFunction(policy, search, scorer, storage, plan.log_id, topic)
+            "assign", scored, BYTES_TYPE, AssignFunction(policy, search, scorer, storage, plan.log_id, topic)
         )
         dead_letters = side_output(found, DEAD_LETTERS).union(
             side_output(scored, DEAD_LETTERS), side_output(assigned, DEAD_LETTERS)
@@ -153,14 +162,18 @@ class _Sequence(_Pipeline):
         self.write(dead_letters, signal.topic("dead_letter"), "sequence-dead-letter-sink", 1, uid)
 
     def _step(
-        self, name: str, stream: DataStream, value_type: TypeInformation, function: MicroBatchFunction[Any]
+        self, name: str, stream: DataStream, value_type: TypeInformation, function: MicroBatchFunction
     ) -> DataStream:
         keyed = keyed_by_first(stream, SEQUENCE_KEY_TYPE, value_type)
         done = keyed.process(function, KEYED_IN_FLIGHT_TYPE).start_new_chain().name(name).uid(self._uid(name))
         return done.set_parallelism(1).set_max_parallelism(1)
 
     def _uid(self, name: str) -> str:
-        return f"sequence-{self.plan.joined_start}-{name}"
+        return _uid(f"sequence-{self.plan.joined_start}-{name}")
+
+
+def _uid(name: str) -> str:
+    return f"{name}-v{STATE_FORMAT}"
 
 
 def _spec(embedding: Embedding) -> EmbeddingSpec:

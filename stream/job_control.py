@@ -1,8 +1,8 @@
-"""Starting, stopping and watching one signal's Flink job.
+"""Starting and stopping one signal's Flink job.
 
-The truth of the sequence lies in index and storage, so a job is disposable: every submission reads `joined` from one
-after the store that is least far, and resumes only decoding and joining from the newest snapshot. Standalone Flink
-forgets its jobs when its job manager dies; the watch loop (`run`) notices and submits again.
+Index and storage keep the position of the sequence, so a job is disposable. Every submission reads `joined` from the
+first record that one of the two stores lacks, and resumes only decoding and joining from the newest snapshot.
+Standalone Flink forgets its jobs when its job manager dies; `stream.job_watch` notices and submits again.
 """
 
 from __future__ import annotations
@@ -10,19 +10,13 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import signal as signals
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
-
-from core.errors import MismatchError, NeardupError, ServiceError, UnavailableError
-from core.status_page import StatusPage
+from core.errors import MismatchError, ServiceError, UnavailableError
 from core.types import LogPosition
 from scoring.serving.client import ScorerClient
 from search.serving.client import SearchClient
@@ -30,14 +24,15 @@ from storage.serving.client import StorageClient
 from stream.broker import Broker, LogEnds
 from stream.data_folders import claim_topics
 from stream.flink_rest import FlinkRest, JobState
+from stream.job_lag import LagMeter
 from stream.job_plan import JobPlan
 from stream.local.flink_home import flink_environment, prepare_flink
 from stream.names import client_id, consumer_group, job_name
 from stream.settings import Settings
 from stream.snapshots import SnapshotFolders
-from stream.start_plan import Log, starting_offset
+from stream.start_plan import Log, ReadPosition, rewind_times, starting_offset
 
-__all__ = ["JobControl", "run"]
+__all__ = ["GAP", "JobControl"]
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +40,9 @@ SUBMIT_TIMEOUT_S = 180.0
 """Python, a JVM and the planner start for one submission: 10 to 20 s on two busy cores."""
 
 GAP = "LogGapError"
-"""The word in a failure that says: the stores no longer stand where this job thinks, submit again."""
+"""This word in a failure says that the stores are at another offset than the job expects: submit it again."""
 
 _CALL_S = 5.0
-_WATCH_S = 1.0
 
 
 class JobControl:
@@ -62,23 +56,23 @@ class JobControl:
         self.flink = FlinkRest(settings.flink.host, settings.flink.rest_port)
 
     @property
-    def _stop_mark(self) -> Path:
+    def _stop_marker(self) -> Path:
         return self._folder / "stopped"
 
     @property
     def wanted(self) -> bool:
         """Whether the job is meant to run: it was not stopped by hand."""
-        return not self._stop_mark.exists()
+        return not self._stop_marker.exists()
 
     def start(self) -> JobState:
-        """Submits the job unless it is live, and lets the watch loop keep it running.
+        """Submits the job unless it is live, and lets the watch keep it running.
 
         Raises:
             MismatchError: The stores do not fit the log, the model the index, or the data the topics.
             ServiceError: A part does not answer, or Flink refuses the job.
         """
-        with self._alone():
-            self._stop_mark.unlink(missing_ok=True)
+        with self._exclusive():
+            self._stop_marker.unlink(missing_ok=True)
             self._submit_unless_live()
         state = self.state()
         if state is None:
@@ -86,27 +80,27 @@ class JobControl:
         return state
 
     def keep(self) -> bool:
-        """Submits the job if it is wanted and not live; whether it did. Raises what `start` raises."""
-        with self._alone():
+        """Submits the job if it is wanted and not live; returns whether it did. Raises the errors of `start`."""
+        with self._exclusive():
             return self.wanted and self._submit_unless_live()
 
     def stop(self) -> Path:
-        """Stops the job with a savepoint, which the next start resumes from; the watch loop leaves it stopped.
+        """Stops the job with a savepoint, which the next start resumes from. The watch leaves it stopped.
 
         Waits for a submission that is under way.
 
         Raises:
             ServiceError: The job does not run, or Flink took no savepoint; it goes on as before.
         """
-        with self._alone():
+        with self._exclusive():
             state = self.state()
             if state is None or not state.live:
                 raise ServiceError(f"the job {job_name(self.name)} is not running")
-            self._stop_mark.touch()
+            self._stop_marker.touch()
             try:
                 return self.flink.stop_with_savepoint(state.job_id, self.snapshots.savepoints)
             except ServiceError:
-                self._stop_mark.unlink(missing_ok=True)
+                self._stop_marker.unlink(missing_ok=True)
                 raise
 
     def state(self) -> JobState | None:
@@ -114,27 +108,21 @@ class JobControl:
         return self.flink.job(job_name(self.name))
 
     def lag(self) -> dict[str, int]:
-        """Records behind, by topic: embeddings against the committed offsets, `joined` against storage."""
-        settings, signal = self._settings, self._signal
-        with Broker(settings.kafka_access(client_id(self.name, "job-runner"))) as broker:
-            behind = {}
-            for side in ("search", "score"):
-                topic = signal.topic(side)
-                committed = broker.committed(consumer_group(self.name), topic)
-                ends = broker.ends(topic)
-                behind[topic] = sum(each.end - committed.get(part, each.first) for part, each in ends.items())
-            topic = signal.topic("joined")
-            end = broker.ends(topic)[0].end
-        with closing(self._storage()) as storage:
-            behind[topic] = end - (storage.describe().offset + 1)
-        return behind
+        """Records behind, by topic, over a connection for this one answer."""
+        with closing(self.lag_meter()) as meter:
+            return meter.read()
+
+    def lag_meter(self) -> LagMeter:
+        """What tells how many records the job is behind; it is to be closed."""
+        access = self._settings.kafka_access(client_id(self.name, "job-runner"))
+        return LagMeter(lambda: Broker(access), self._storage(), self.name, self._signal)
 
     def resubmit_after_gap(self, state: JobState) -> bool:
-        """Cancels the job if its newest failure says that the stores stand elsewhere; whether it did."""
+        """Cancels the job if its newest failure says that the stores are elsewhere; returns whether it did."""
         failures = self.flink.failures(state.job_id)
         if not failures or GAP not in failures[0][1]:
             return False
-        log.warning("the stores and job %s do not stand at the same offset: submitting it again", state.job_id)
+        log.warning("the stores and job %s are not at the same offset: submitting it again", state.job_id)
         self.flink.cancel(state.job_id)
         return True
 
@@ -156,11 +144,11 @@ class JobControl:
             start = starting_offset(
                 Log(topic, topic_id, ends.first, ends.end), positions, lambda offset: broker.checksum(topic, offset)
             )
-            starts = {side: self._embedding_start(broker, signal.topic(side)) for side in ("search", "score")}
+            starts = self._embedding_starts(broker)
         return JobPlan(self.name, topic_id, start, starts, self.snapshots.newest(), self.snapshots.checkpoints)
 
     def _store_positions(self) -> dict[str, LogPosition]:
-        """Where the stores stand, once it is clear that the parts fit together."""
+        """The positions of the stores, after a check that the parts fit together."""
         with (
             closing(self._search()) as search_client,
             closing(self._scorer()) as scorer_client,
@@ -179,19 +167,26 @@ class JobControl:
             "storage": LogPosition(storage.log_id, storage.offset, storage.checksum),
         }
 
-    def _embedding_start(self, broker: Broker, topic: str) -> dict[int, int]:
-        """Without a snapshot the halves that were waiting are lost with the join's state: read one timeout more."""
-        ends = broker.ends(topic)
-        committed = broker.committed(consumer_group(self.name), topic)
-        wait_ms = int(self._settings.join.timeout_s * 1000)
-        times = {}
-        for partition, offset in committed.items():
-            last = min(offset, ends[partition].end) - 1
-            stamp = broker.timestamp(topic, partition, last)
-            if stamp is not None:
-                times[partition] = stamp - wait_ms
-        rewound = broker.offsets_at(topic, times) if times else {}
-        return {partition: _within(rewound.get(partition, each.first), each) for partition, each in ends.items()}
+    def _embedding_starts(self, broker: Broker) -> dict[str, dict[int, int]]:
+        """First offsets of a job without a snapshot, whose join has lost the waiting halves: they are read again."""
+        topics = {side: self._signal.topic(side) for side in ("search", "score")}
+        ends = {side: broker.ends(topic) for side, topic in topics.items()}
+        positions = {}
+        for side, topic in topics.items():
+            for partition, offset in broker.committed(consumer_group(self.name), topic).items():
+                end = ends[side][partition].end
+                stamp = broker.timestamp(topic, partition, min(offset, end) - 1)
+                if stamp is not None:
+                    positions[side, partition] = ReadPosition(stamp, behind=offset < end)
+        join = self._settings.join
+        wait_ms = int(1000 * (join.timeout_s + join.out_of_orderness_s))
+        times = rewind_times(positions, wait_ms, int(1000 * join.idle_partition_s))
+        starts = {}
+        for side, topic in topics.items():
+            here = {partition: time for (of, partition), time in times.items() if of == side}
+            rewound = broker.offsets_at(topic, here) if here else {}
+            starts[side] = {part: _within(rewound.get(part, each.first), each) for part, each in ends[side].items()}
+        return starts
 
     def _submit(self, plan: JobPlan) -> None:
         log.info(
@@ -215,8 +210,8 @@ class JobControl:
             raise ServiceError(f"Flink did not take the job:\n{tail}")
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One that starts or stops at a time, over processes."""
+    def _exclusive(self) -> Iterator[None]:
+        """Only one process starts or stops the job at a time."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -237,85 +232,3 @@ class JobControl:
 
 def _within(offset: int, ends: LogEnds) -> int:
     return min(max(offset, ends.first), ends.end)
-
-
-class Watch:
-    """Keeps one job running, and shows how far behind it is."""
-
-    def __init__(self, control: JobControl, metrics: JobMetrics, page: StatusPage, stop: threading.Event) -> None:
-        self._control = control
-        self._metrics = metrics
-        self._page = page
-        self._stop = stop
-        self._said = ""
-
-    def loop(self) -> None:
-        pause_s = _WATCH_S
-        while not self._stop.wait(pause_s):
-            try:
-                self._once()
-                pause_s, self._said = _WATCH_S, ""
-            except MismatchError as error:
-                self._say(error)
-                pause_s = 10.0
-            except NeardupError as error:
-                self._say(error)
-                pause_s = min(pause_s * 1.5, 5.0)
-
-    def _once(self) -> None:
-        control = self._control
-        state = control.state()
-        live = state is not None and state.live
-        running = state is not None and state.state == "RUNNING" and control.flink.running(state.job_id)
-        self._metrics.up.set(running)
-        self._page.ready = running or not control.wanted
-        if state is not None and live:
-            if control.resubmit_after_gap(state):
-                return
-            self._show(state)
-            control.snapshots.prune(state.job_id)
-        elif control.keep():
-            self._metrics.submissions.inc()
-
-    def _show(self, state: JobState) -> None:
-        for topic, records in self._control.lag().items():
-            self._metrics.lag.labels(topic).set(records)
-        newest = self._control.flink.checkpoints(state.job_id)["latest"]["completed"]
-        since_ms = newest["latest_ack_timestamp"] if newest else state.started_ms
-        self._metrics.checkpoint_age.set(max(0.0, time.time() - since_ms / 1000))
-
-    def _say(self, error: Exception) -> None:
-        # A part that is down is said once, not every second.
-        text = str(error)
-        if text != self._said:
-            log.warning("%s", text)
-        self._said = text
-
-
-class JobMetrics:
-    """What the job runner shows."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.up = Gauge("neardup_job_running", "Whether Flink runs the job.", registry=self.registry)
-        self.lag = Gauge("neardup_job_lag_records", "Records behind the end.", ["topic"], registry=self.registry)
-        self.checkpoint_age = Gauge(
-            "neardup_job_checkpoint_age_seconds", "Since the last complete checkpoint.", registry=self.registry
-        )
-        self.submissions = Counter("neardup_job_submissions", "Times the job was submitted.", registry=self.registry)
-
-
-def run(settings: Settings, signal_name: str) -> None:
-    """Keeps the job of a signal running until SIGTERM or SIGINT; the job itself runs on."""
-    control = JobControl(settings, signal_name)
-    stop = threading.Event()
-    for number in (signals.SIGTERM, signals.SIGINT):
-        signals.signal(number, lambda *_: stop.set())
-    metrics = JobMetrics()
-    _, signal = settings.signal(control.name)
-    page = StatusPage(signal.job_bind_host, signal.job_metrics_port, metrics.registry)
-    page.start()
-    try:
-        Watch(control, metrics, page, stop).loop()
-    finally:
-        page.stop()

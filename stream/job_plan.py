@@ -1,4 +1,4 @@
-"""Everything that is fixed at the moment a job is submitted, as data that travels to the submitting process."""
+"""Everything that is decided before a job is submitted, as data for the submitting process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class JobPlan:
         signal: Its name.
         log_id: The topic id of `joined`.
         joined_start: The first offset of `joined` that the sequence reads.
-        embedding_starts: First offset per partition, for the topics `search` and `score`; a snapshot overrides them.
+        embedding_starts: First offset per partition, for the topics `search` and `score`. The offsets of a snapshot
+            of the same state format override them.
         snapshot: The checkpoint or savepoint that decoding and joining resume from.
         checkpoints: Where this job's checkpoints go.
     """

@@ -1,7 +1,7 @@
-"""The kept versions of a signal's model, and changing the one that is served while the scorer runs.
+"""The versions of a signal's model, and how the served one is changed while the scorer runs.
 
-The pointer in the folder is changed first; a running scorer sees it and switches by itself. A scorer that refuses the
-new version goes on with the old one, and the pointer is put back, so that its next start finds a version that works.
+The file `served` is changed first; a running scorer notices it and switches. If the scorer refuses the new version, it
+goes on serving the old one, and `served` is restored, so that the next start finds a version that works.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ if TYPE_CHECKING:
 __all__ = ["Change", "ModelVersion", "change_served", "kept_versions", "roll_back_served"]
 
 _SPLITS = ("test", "val")
-"""The splits that a card's metrics are of, the most telling first: images that training never saw, and those that it
-chose thresholds and the last round by."""
+"""The splits that a card may have metrics of, the best first: images that training never saw, then those on which it
+chose thresholds and the best round."""
 
 _LOOK_S = 0.1
-"""Between two looks at a scorer that is to switch."""
+"""Seconds between two calls to a scorer that should switch."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """One kept version."""
+    """One version."""
 
     version: str
     served: bool
     card: ModelCard | None
-    """None: it cannot be used; `problem` says why."""
+    """None: the version cannot be used; `problem` says why."""
     problem: str = ""
 
     @property
     def split(self) -> str:
-        """The split that precision and recall are of, `test` or `val`; empty: the card has neither."""
+        """The split that precision and recall were measured on, `test` or `val`; empty: the card has neither."""
         metrics = self.card.metrics if self.card else {}
         names = ("precision_at_accept", "recall_at_accept")
         return next((split for split in _SPLITS if all(f"{split}_{name}" in metrics for name in names)), "")
 
     @property
     def precision(self) -> float | None:
-        """At `accept`, on the images of `split`; None: the card has none."""
+        """Precision at `accept`, on the images of `split`; None: it is not in the card."""
         return self._measured("precision_at_accept")
 
     @property
     def recall(self) -> float | None:
-        """At `accept`, on the images of `split`; None: the card has none."""
+        """Recall at `accept`, on the images of `split`; None: it is not in the card."""
         return self._measured("recall_at_accept")
 
     def _measured(self, name: str) -> float | None:
@@ -68,19 +68,19 @@ class Change:
     """Empty: none was served."""
     now: str
     confirmed: bool
-    """A running scorer serves it already; False: none runs, its next start will."""
+    """Whether a running scorer already serves it; False: no scorer is running."""
 
 
 class Describes(Protocol):
     """A client of the scorer."""
 
     def describe(self) -> DescribeResponse:
-        """What it serves."""
+        """The served model."""
         ...
 
 
 def kept_versions(folder: ModelFolder) -> list[ModelVersion]:
-    """All versions, sorted by name, damaged ones included."""
+    """All versions, damaged ones included, sorted by name."""
     served = folder.served() if folder.pointer_stamp() is not None else ""
     found = []
     for version in folder.folders():
@@ -102,17 +102,17 @@ def change_served(
     """Makes a version the served one.
 
     Args:
-        folder: Of the signal's models.
-        version: The one to serve.
-        codes: What the signal's models must compare.
-        scorer: A client of the signal's scorer; it need not run.
-        patience_s: How long a running scorer may take to load the version.
-        sleep: Takes seconds.
+        folder: The folder of the signal's models.
+        version: The version to serve.
+        codes: The codes that the signal's models must compare.
+        scorer: A client of the signal's scorer, which need not be running.
+        patience_s: The longest that a running scorer may take to load the version, in seconds.
+        sleep: Sleeps for some seconds.
 
     Raises:
         BadInputError: There is no such version, a file of it is missing or damaged, or the scorer refused it.
         MismatchError: It compares other codes.
-        UnavailableError: The scorer still serves the old version after that time; it may yet switch.
+        UnavailableError: The scorer still serves the old version after that time; it may switch later.
     """
     codes.check(folder.check(version))
     before = folder.served_since() if folder.pointer_stamp() is not None else []
@@ -127,7 +127,7 @@ def roll_back_served(
     patience_s: float = 60.0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Change:
-    """Makes the version the served one that was so before the present one. Arguments and errors as `change_served`."""
+    """Serves the previous version again. Arguments and errors are those of `change_served`."""
     before = folder.served_since()
     if len(before) > 1:
         codes.check(folder.check(before[1]))
@@ -138,14 +138,14 @@ def roll_back_served(
 def _confirmed(
     folder: ModelFolder, before: list[str], scorer: Describes, patience_s: float, sleep: Callable[[float], None]
 ) -> Change:
-    """Waits until a running scorer serves what the pointer names; puts the pointer back if it refuses."""
+    """Waits until a running scorer serves the version in `served`; restores `served` if the scorer refuses it."""
     version = folder.served()
     for _ in range(max(1, round(patience_s / _LOOK_S))):
         try:
             described = scorer.describe()
         except UnavailableError:
             return Change(before[0] if before else "", version, confirmed=False)
-        # An older refusal may still stand in the scorer's answer: only its own name counts.
+        # The answer may still hold an older refusal: only one of this version counts.
         if described.model_version == version and not described.refusal:
             return Change(before[0] if before else "", version, confirmed=True)
         if described.refused_version == version and described.model_version != version:
@@ -157,5 +157,5 @@ def _confirmed(
 def _refused(folder: ModelFolder, before: list[str], reason: str) -> BadInputError:
     if before:
         folder.restore(before)
-    kept = f"; {before[0]} is served as before" if before else ""
+    kept = f"; it goes on serving {before[0]}" if before else ""
     return BadInputError(f"the scorer refused it: {reason}{kept}")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
 from core.errors import NeardupError
-from stream.api_client import ApiClient, Json
+from neardup.client import ApiClient, RetryPolicy
+from neardup.errors import NeardupClientError
 from stream.data_folders import runs
 from stream.flink_rest import JobState
 from stream.job_control import JobControl
@@ -27,7 +28,7 @@ class SignalOverview:
 
     name: str
     http_api: str
-    stats: Json | None
+    stats: dict[str, Any] | None
     job: JobState | None
     job_wanted: bool
     lag: dict[str, int] | None
@@ -103,13 +104,13 @@ def _signal(settings: Settings, name: str, ready: Collection[str]) -> SignalOver
             return None
         try:
             return question()
-        except NeardupError as error:
+        except (NeardupError, NeardupClientError) as error:
             problems.append(str(error).partition("\n")[0])
             return None
 
-    def stats() -> Json:
-        with ApiClient(settings.signals[name].api.url, timeout_s=3.0) as api:
-            return api.stats()
+    def stats() -> dict[str, Any]:
+        with ApiClient(settings.signals[name].api.url, timeout_s=3.0, retry=RetryPolicy(retries=0)) as api:
+            return asdict(api.stats())
 
     return SignalOverview(
         name=name,

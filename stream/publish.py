@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from kafka.errors import KafkaError
 
 from core.errors import BadInputError, UnavailableError
-from neardup.events_pb2 import EmbeddingNotification
+from neardup import events
+from neardup.events_pb2 import FLOAT16
 from stream.broker import Broker, producer
 from stream.image_files import ImageRow, Vector
 from stream.names import client_id
@@ -27,16 +29,22 @@ _PATIENCE_S = 130.0
 
 
 def notification(row: ImageRow, embedding: Embedding, vector: Vector) -> bytes:
-    """One half of an image as it lies on Kafka; equal rows give equal bytes."""
-    return EmbeddingNotification(
-        image_id=row.image_id,
-        image_version=row.version,
-        embedding=embedding.name,
-        model_version=embedding.model_version,
-        element_type=vector.element_type,
-        vector=vector.data,
-        created_at_ms=row.created_at_ms,
-    ).SerializeToString(deterministic=True)
+    """One half of an image as it lies on Kafka; equal rows give equal bytes.
+
+    Raises:
+        BadInputError: The row's id cannot be sent.
+    """
+    try:
+        return events.notification(
+            row.image_id,
+            np.frombuffer(vector.data, "<f2" if vector.element_type == FLOAT16 else "<f4"),
+            embedding=embedding.name,
+            model_version=embedding.model_version,
+            image_version=row.version,
+            created_at_ms=row.created_at_ms,
+        )
+    except ValueError as error:
+        raise BadInputError(f"image {row.image_id[:80]!r} cannot be sent: {error}") from error
 
 
 class SendSchedule:
@@ -112,7 +120,7 @@ class Publisher:
             UnavailableError: An earlier record was not delivered, or too many wait.
             BadInputError: A record is larger than the broker takes.
         """
-        key = row.image_id.encode("utf-8")
+        key = events.record_key(row.image_id)
         halves = ((self._signal.search_embedding, row.search), (self._signal.score_embedding, row.score))
         for topic, (embedding, vector) in zip(self.topics, halves, strict=True):
             self.send_raw(topic, key, notification(row, embedding, vector))

@@ -68,6 +68,7 @@ def serve_scorer(settings: Settings, signal_name: str | None = None) -> None:
         ScorerServerSettings(
             listen=listen(signal.scorer),
             model=settings.path(signal.model),
+            model_class=signal.model_class,
             codes=code_identity(settings, signal),
         )
     )
@@ -95,12 +96,13 @@ def serve_storage(settings: Settings, signal_name: str | None = None) -> None:
             assignments_topic=signal.topic("assignments"),
             api_token=settings.api_token,
             identity=store_identity(settings, name),
+            store_class=signal.store_class,
         )
     )
 
 
 def store_identity(settings: Settings, signal_name: str) -> str:
-    """What the store of a signal was made for, in words: founding codes and embeddings mean nothing under others."""
+    """What the store of a signal was created for. Founding codes and embeddings are useless under other settings."""
     name, signal = settings.signal(signal_name)
     search, score = signal.search_embedding, signal.score_embedding
     code = code_settings(settings, signal)

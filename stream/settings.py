@@ -33,6 +33,7 @@ from core.errors import SettingsError
 from operators.batcher import BatchPolicy
 from search.serving.admission import AdmissionPolicy
 from stream.kafka_access import KafkaAccess, KafkaSecurity
+from stream.renamed_settings import renamed
 
 __all__ = [
     "ApiSettings",
@@ -309,8 +310,12 @@ class Signal(_Section):
     score_embedding: Embedding
     centres: Path | None = None
     """An .npz with float32 arrays `search` and `score`, taken away before hashing; none: nothing is taken away."""
+    store_class: str = "rocksdb"
+    """Which store: an entry point of the group `neardup.stores`, or `module:Class`."""
     model: Path
     """The folder of the scorer's versions: `served` names the one that is used, each version is a folder beside it."""
+    model_class: str = "tensorflow"
+    """Loads and runs the model: the name of an entry point of `neardup.models`, or `package.module:Class`."""
     topic_prefix: str = ""
     """Before the name of each topic; where the settings leave it out, `neardup.` and the signal's name and a dot."""
     topics: Topics = Topics()
@@ -524,5 +529,5 @@ def _explain(error: ValidationError, path: Path | None) -> str:
     lines = [f"the settings ({path or 'defaults and environment'}) do not hold:"]
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"]) or "settings"
-        lines.append(f"  {where}: {item['msg']}")
+        lines.append(f"  {where}: {renamed(item['loc']) or item['msg']}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The checkpoints and savepoints of a job on disk: which is the newest complete one, and which are past their use."""
+"""The checkpoints and savepoints of a job on disk: the newest complete one, and those that can be removed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class SnapshotFolders:
 
     @property
     def checkpoints(self) -> Path:
-        """Flink makes `JOB_ID/chk-N` in here."""
+        """Flink writes `JOB_ID/chk-N` here."""
         return self.root / "checkpoints"
 
     @property
     def savepoints(self) -> Path:
-        """Flink makes `savepoint-X` in here."""
+        """Flink writes `savepoint-X` here."""
         return self.root / "savepoints"
 
     def newest(self) -> Path | None:
@@ -34,9 +34,9 @@ class SnapshotFolders:
         return max(complete, key=lambda file: file.stat().st_mtime_ns).parent if complete else None
 
     def prune(self, job_id: str) -> list[Path]:
-        """Removes what came before the job `job_id`, once that job has a complete checkpoint of its own.
+        """Removes the snapshots of earlier jobs, once the job `job_id` has a complete checkpoint of its own.
 
-        A job that starts from a snapshot makes its first checkpoint full, so nothing of it rests on older files.
+        A job that starts from a snapshot makes its first checkpoint full, so it needs no older files.
         """
         own = self.checkpoints / job_id
         complete = [file.stat().st_mtime_ns for file in own.glob("chk-*/_metadata")]

@@ -1,19 +1,23 @@
-"""Where in `joined` a new job begins, and when it must refuse to: the stores' positions against the log itself."""
+"""Where a new job begins to read, and when it must refuse to. Pure.
+
+In `joined` it begins where the stores are, once their positions fit the log. In the embedding topics it begins where
+the halves that waited for their partner were read, unless a snapshot has them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from core.errors import MismatchError
 from core.types import NO_OFFSET, LogPosition
 
-__all__ = ["Log", "starting_offset"]
+__all__ = ["Log", "ReadPosition", "rewind_times", "starting_offset"]
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """The log `joined` as the broker has it: its topic id, the first offset that is left and the next one to come."""
+    """The log `joined` as the broker has it: its topic id, its first offset and the offset of the next record."""
 
     topic: str
     topic_id: str
@@ -22,7 +26,7 @@ class Log:
 
 
 def starting_offset(log: Log, stores: dict[str, LogPosition], checksum_at: Callable[[int], int | None]) -> int:
-    """The offset that the sequence reads first: one after the store that is least far.
+    """The offset that the sequence reads first: the first that one of the stores has not applied.
 
     Args:
         log: What the broker has.
@@ -51,17 +55,17 @@ def _check(name: str, position: LogPosition, log: Log, checksum_at: Callable[[in
     if position.log_id != log.topic_id:
         raise MismatchError(
             f"{name} followed the topic {position.log_id}, but {log.topic} is {log.topic_id} now: it was deleted and "
-            f"made again, or `topic_prefix` has changed. Bring the old topic back, or start {name} with an empty folder"
+            f"created again, or `topic_prefix` has changed. Restore the old topic, or start {name} with an empty folder"
         )
     if position.offset >= log.end:
         raise MismatchError(
             f"{name} has applied {log.topic} up to offset {position.offset}, but the log ends at {log.end - 1}: "
-            f"it has lost records. Restore the topic, or {name} to an earlier state"
+            f"it has lost records. Restore the topic, or restore {name} to an earlier state"
         )
     found = checksum_at(position.offset)
     if found is None:
         raise MismatchError(
-            f"{name} stands at offset {position.offset} of {log.topic}, a record that is no longer there (the oldest "
+            f"{name} is at offset {position.offset} of {log.topic}, a record that is no longer there (the oldest "
             f"is {log.first}): restore or rebuild {name}"
         )
     if found != position.checksum:
@@ -69,3 +73,34 @@ def _check(name: str, position: LogPosition, log: Log, checksum_at: Callable[[in
             f"{name} saw a record with checksum {position.checksum:08x} at offset {position.offset} of {log.topic}, "
             f"the log has {found:08x} there: it is not the log that {name} followed"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPosition:
+    """How far a consumer group has read one partition."""
+
+    timestamp_ms: int
+    """Kafka's timestamp of the last record that was read."""
+    behind: bool
+    """Whether records come after it."""
+
+
+def rewind_times(
+    positions: Mapping[tuple[str, int], ReadPosition], wait_ms: int, idle_ms: int
+) -> dict[tuple[str, int], int]:
+    """The time from which each partition is read again, so that every half that may have waited comes back.
+
+    A half waits until the join's event time is `wait_ms` past it. Event time is that of the slowest partition, except
+    those that are read to their end and idle. So no partition is rewound less than the slowest.
+
+    Args:
+        positions: By topic and partition, of both topics.
+        wait_ms: The join's timeout, and how far its watermarks stay behind.
+        idle_ms: A partition without records for so long is left out of the event time.
+    """
+    newest_ms = max((each.timestamp_ms for each in positions.values()), default=0)
+    active = [
+        each.timestamp_ms for each in positions.values() if each.behind or each.timestamp_ms > newest_ms - idle_ms
+    ]
+    slowest_ms = min(active, default=0)
+    return {at: max(0, min(each.timestamp_ms, slowest_ms) - wait_ms) for at, each in positions.items()}

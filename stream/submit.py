@@ -1,7 +1,7 @@
 """The process that builds a job graph and hands it to Flink: `python -m stream.submit`, three lines on standard input.
 
-It runs apart from whoever starts a job, because it brings up a JVM and the planner, and must see Flink's variables from
-its first moment. Lines: the settings as JSON, the folder that relative paths start from, the plan as JSON.
+It is a process of its own because it starts a JVM and the planner, which need Flink's environment variables from the
+beginning. Lines: the settings as JSON, the folder that relative paths start from, the plan as JSON.
 Prints the job's id.
 """
 
@@ -34,7 +34,7 @@ def submit(settings: Settings, plan: JobPlan) -> str:
     }
     if plan.snapshot is not None:
         options["execution.state-recovery.path"] = plan.snapshot.as_uri()
-        # The sequence of the earlier job is dropped on purpose: index and storage know where it stands.
+        # The earlier job's sequence is dropped on purpose (index and storage keep its position), and so is old state.
         options["execution.state-recovery.ignore-unclaimed-state"] = "true"
     env = remote_environment(options)
     build_job(env, settings, plan)
@@ -44,7 +44,7 @@ def submit(settings: Settings, plan: JobPlan) -> str:
 def remote_environment(options: Mapping[str, str]) -> StreamExecutionEnvironment:
     """An environment for the cluster that the configuration folder names, with further options.
 
-    `get_execution_environment` gives one of its own process unless Flink's own client calls it.
+    `get_execution_environment` runs the job in its own process, unless Flink's own client calls it.
     """
     jvm = get_gateway().jvm
     configuration = jvm.org.apache.flink.configuration.GlobalConfiguration.loadConfiguration()

@@ -1,17 +1,31 @@
-"""Kafka topics as streams of rows: the table connector gives topic, partition and offset, which the others do not."""
+"""Kafka topics as streams of rows. Only the table connector gives topic, partition, offset and headers in Python."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pyflink.common.typeinfo import TypeInformation, Types
 from pyflink.datastream import DataStream
 from pyflink.table import StreamTableEnvironment
 
-from operators.rows import JOINED_ROW_TYPE, SEQUENCE_KEY, SEQUENCE_KEY_TYPE
+from operators.rows import EMBEDDING_ROW_TYPE, JOINED_ROW_TYPE, SEQUENCE_KEY, SEQUENCE_KEY_TYPE
 from stream.kafka_access import KafkaAccess
 
-__all__ = ["embedding_stream", "joined_stream"]
+__all__ = ["WatermarkPolicy", "embedding_stream", "joined_stream", "sql_options"]
+
+
+@dataclass(frozen=True, slots=True)
+class WatermarkPolicy:
+    """How event time follows the records of a partition.
+
+    Attributes:
+        out_of_orderness_s: How far a watermark stays behind the newest record.
+        idle_s: A partition without records for so long is left out of the watermark.
+    """
+
+    out_of_orderness_s: float
+    idle_s: float
 
 
 def embedding_stream(
@@ -22,23 +36,22 @@ def embedding_stream(
     access: KafkaAccess,
     group: str,
     starts: Mapping[int, int],
-    out_of_orderness_s: float,
-    idle_s: float,
+    watermarks: WatermarkPolicy,
 ) -> DataStream:
-    """Rows (payload, topic, partition, offset, arrived) of an embedding topic, with event times and watermarks.
+    """Rows (payload, topic, partition, offset, traceparent, arrived) of an embedding topic, with watermarks.
 
-    Event time is Kafka's timestamp and watermarks are kept per partition, so that a backlog ages nothing.
+    Event time is Kafka's timestamp and watermarks are kept per partition, so that no half expires because of a backlog.
 
     Args:
         tables: The table environment.
-        uid: Names the source in snapshots; keep it, or the snapshot's offsets are lost.
+        uid: Names the source in snapshots; the offsets of a snapshot are found by it.
         topic: The topic.
         access: How the source reaches Kafka.
         group: Offsets are committed under this name with each checkpoint.
         starts: First offset of each partition, for a job without a snapshot.
-        out_of_orderness_s: How far a watermark stays behind the newest record.
-        idle_s: A partition without records for so long is left out of the watermark.
+        watermarks: How event time follows the records.
     """
+    idle_ms = int(watermarks.idle_s * 1000)
     return _stream(
         tables,
         uid,
@@ -48,26 +61,27 @@ def embedding_stream(
           topic STRING METADATA VIRTUAL,
           `partition` INT METADATA VIRTUAL,
           `offset` BIGINT METADATA VIRTUAL,
+          headers MAP<STRING, BYTES> METADATA VIRTUAL,
           arrived TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL,
-          WATERMARK FOR arrived AS arrived - INTERVAL '{out_of_orderness_s:.3f}' SECOND
-        ) WITH ({_options(topic, access, group, starts)}, 'scan.watermark.idle-timeout' = '{int(idle_s * 1000)} ms')
+          WATERMARK FOR arrived AS arrived - INTERVAL '{watermarks.out_of_orderness_s:.3f}' SECOND
+        ) WITH ({_options(topic, access, group, starts)}, 'scan.watermark.idle-timeout' = '{idle_ms} ms')
         """,
-        f"SELECT payload, topic, `partition`, `offset`, arrived FROM `{uid}`",
-        Types.ROW([*JOINED_ROW_TYPE.get_field_types(), Types.INSTANT()]),
+        f"SELECT payload, topic, `partition`, `offset`, headers['traceparent'], arrived FROM `{uid}`",
+        EMBEDDING_ROW_TYPE,
     )
 
 
 def joined_stream(
     tables: StreamTableEnvironment, *, uid: str, topic: str, access: KafkaAccess, group: str, start: int
 ) -> DataStream:
-    """Rows (0, (payload, topic, partition, offset)) of `joined` from one offset on: one key for all, so one order.
+    """Rows (0, (payload, offset, traceparent)) of `joined` from one offset on: one key for all, so one order.
 
     Args:
         tables: The table environment.
-        uid: Names the source in snapshots; must differ for another start, or the snapshot's offset would win.
+        uid: Names the source in snapshots. Another start needs another uid, else a snapshot's offset is used.
         topic: The topic, of one partition.
         access: How the source reaches Kafka.
-        group: For the broker's lists only; the stores hold the truth.
+        group: For the broker's lists only; the stores keep the position.
         start: The first offset.
     """
     return _stream(
@@ -76,12 +90,11 @@ def joined_stream(
         f"""
         CREATE TEMPORARY TABLE `{uid}` (
           payload BYTES,
-          topic STRING METADATA VIRTUAL,
-          `partition` INT METADATA VIRTUAL,
-          `offset` BIGINT METADATA VIRTUAL
+          `offset` BIGINT METADATA VIRTUAL,
+          headers MAP<STRING, BYTES> METADATA VIRTUAL
         ) WITH ({_options(topic, access, group, {0: start})})
         """,
-        f"SELECT {SEQUENCE_KEY} AS sequence, ROW(payload, topic, `partition`, `offset`) AS record FROM `{uid}`",
+        f"SELECT {SEQUENCE_KEY} AS sequence, ROW(payload, `offset`, headers['traceparent']) AS record FROM `{uid}`",
         Types.ROW([SEQUENCE_KEY_TYPE, JOINED_ROW_TYPE]),
     )
 
@@ -89,11 +102,12 @@ def joined_stream(
 def _stream(
     tables: StreamTableEnvironment, uid: str, create: str, select: str, row_type: TypeInformation
 ) -> DataStream:
-    # Read when the query is translated, which `to_data_stream` does at once: each source gets its own names.
+    # The option is read when the query is translated, which `to_data_stream` does at once: each source has its own
+    # uids.
     tables.get_config().set("table.exec.uid.format", f"{uid}-<type>-<transformation>")
     tables.execute_sql(create)
     stream = tables.to_data_stream(tables.sql_query(select))
-    # The table's own row type is one that Python operators cannot read.
+    # Python operators cannot read the table's own row type.
     stream._j_data_stream.getTransformation().setOutputType(row_type.get_java_type_info())
     return stream
 
@@ -107,14 +121,19 @@ def _options(topic: str, access: KafkaAccess, group: str, starts: Mapping[int, i
         "properties.bootstrap.servers": access.bootstrap,
         "properties.group.id": group,
         "properties.client.id.prefix": access.client_id,
-        # Records that come within 20 ms come together: a request for each record costs the broker more than the record.
+        # Fetch what comes within 20 ms together: a request for each record costs the broker more than the record does.
         "properties.fetch.max.wait.ms": "20",
         "properties.fetch.min.bytes": "65536",
         "scan.startup.mode": "specific-offsets",
         "scan.startup.specific-offsets": offsets,
         **{f"properties.{key}": value for key, value in access.java_properties().items()},
     }
-    return ", ".join(f"'{key}' = {_literal(value)}" for key, value in options.items())
+    return sql_options(options)
+
+
+def sql_options(options: Mapping[str, str]) -> str:
+    """Options of a table as SQL has them."""
+    return ", ".join(f"{_literal(key)} = {_literal(value)}" for key, value in options.items())
 
 
 def _literal(text: str) -> str:

@@ -1,9 +1,9 @@
 """Streams without the Python operators that PyFlink puts between ours.
 
 `DataStream.key_by` puts one more Python operator in front of every keyed one, only to compute the key. Here the
-operator (or the table) upstream emits `Row(key, value)` itself, which is what that extra operator would have made.
-`get_side_output` adds a Python map that copies, in one chain with the operator that it follows, and two Python
-operators in one chain deadlock in thread mode.
+operator or table upstream emits `Row(key, value)` itself, as that extra operator would.
+`get_side_output` adds a Python map that only copies. It is chained to the operator before it, and two Python operators
+in one chain deadlock in thread mode.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["keyed_by_first", "side_output"]
 
 
 def keyed_by_first(stream: DataStream, key_type: TypeInformation, value_type: TypeInformation) -> KeyedStream:
-    """Partitions rows of (key, value) by their key; the operator behind sees the value alone.
+    """Partitions rows of (key, value) by their key; the next operator gets the value only.
 
     Args:
         stream: Of rows with two fields.

@@ -49,6 +49,8 @@ PLACES = {
     "rocksdict": ("storage.rocks",),
     "kafka": ("stream", "storage.serving.publisher"),
     "fastapi": ("storage.api",),
+    "pytest": ("storage.testing",),
+    "hypothesis": ("storage.testing",),
     "cv2": ("training.labelling.matching", "training.labelling.edits"),
 }
 """Where each framework may be imported."""
@@ -58,6 +60,7 @@ EDGES = (
     *CLIENTS,
     "storage.rocks",
     "storage.api",
+    "storage.testing",
     *_TENSORFLOW,
     "training.labelling.matching",
     "training.labelling.edits",
@@ -153,6 +156,14 @@ def test_each_framework_stays_in_its_place(framework: str) -> None:
         if within(one.target, (framework,)) and not within(one.module, PLACES[framework])
     ]
     assert wrong == []
+
+
+def test_nothing_of_the_product_imports_its_tests_for_stores() -> None:
+    assert [
+        one
+        for one in IMPORTS
+        if within(one.target, ("storage.testing",)) and not within(one.module, ("storage.testing",))
+    ] == []
 
 
 def loaded_by(modules: list[str]) -> dict[str, list[str]]:

@@ -1,8 +1,8 @@
-"""Transferred edits: what an edit did to the embedding of one photograph, done to another one.
+"""Transferred edits: the change that an edit made to one photograph's embedding, applied to another photograph.
 
-Labelled edits are few (some hundreds of photographs) while photographs without edits are many. The change of an
-embedding from photograph to edit carries over to other photographs: it is added to the roots of the elements
-(`search.hashing.signed_sqrt`), so that large elements change more than small ones.
+Labelled edits are few (of some hundreds of photographs), but photographs without edits are many. The change from a
+photograph's embedding to its edit's carries over to other photographs. It is added to the signed square roots of the
+elements (`search.hashing.signed_sqrt`), so that large elements change more than small ones.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from training.labelled import EDIT, LabelledPhotos
 __all__ = ["EditTransfer"]
 
 WEAKEST, STRONGEST = 0.6, 1.2
-"""A transferred edit is weakened or strengthened by a factor drawn from here."""
+"""A transferred edit is multiplied by a random factor between these."""
 
 
 class EditTransfer:
-    """Edits vectors as labelled edits did."""
+    """Applies the changes of labelled edits to vectors."""
 
     def __init__(self, photos: LabelledPhotos, vectors: NDArray[np.float32]) -> None:
         """Takes the photographs to learn from and their vectors (n, dimension), in any representation."""
@@ -30,9 +30,9 @@ class EditTransfer:
     def apply(
         self, vectors: NDArray[np.float32], edited: NDArray[np.bool_], random: np.random.Generator
     ) -> NDArray[np.float32]:
-        """A copy of vectors (n, dimension) in which those of a mask carry an edit drawn at random.
+        """A copy of vectors (n, dimension) in which those of the mask have a random edit.
 
-        Without a labelled edit whose photograph is there as well, nothing is changed.
+        Nothing is changed if there is no labelled edit together with its photograph.
         """
         rows = np.flatnonzero(edited)
         made = vectors.copy()
@@ -41,13 +41,13 @@ class EditTransfer:
         drawn = random.integers(0, len(self._edits), len(rows))
         strength = random.uniform(WEAKEST, STRONGEST, len(rows)).astype(np.float32)[:, None]
         change = self._vectors[self._edits[drawn]] - self._vectors[self._originals[drawn]]
-        # No element falls below the lowest that was ever seen: embeddings of rectified activations stay such.
+        # Elements stay at or above their lowest known value: rectified activations are never negative.
         made[rows] = np.maximum(made[rows] + strength * change, self._lowest)
         return made
 
 
 def _edits_with_originals(photos: LabelledPhotos) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of edits, and for each the row of its photograph, or else of a photograph of its group."""
+    """The rows of edits, and for each the row of its photograph, or else of a photograph of its group."""
     photographs = np.flatnonzero(photos.is_photo)[::-1]
     of_group = {photos.group_id[row]: row for row in photographs}
     of_source = {photos.image_id[row]: row for row in photographs}

@@ -1,7 +1,7 @@
-"""The candidates that a term search proposes, over arrays: the brute-force twin of the index, for training.
+"""The candidates that a term search returns, computed over arrays by brute force, for training.
 
-Training and thresholds must meet the pairs that the classifier will meet, so they take them from the same terms, in
-the same order (most shared terms first, then the oldest), with the same limit.
+Training and the choice of thresholds need the pairs that the classifier will score in service. So candidates come from
+the same terms, in the same order (most shared terms first, then the oldest), with the same limit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 __all__ = ["RankedCandidates", "rank_candidates"]
 
 _BLOCK = 256
-"""Rows whose overlaps with all others are held at once."""
+"""Rows whose overlaps with all others are in memory at a time."""
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -25,15 +25,15 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 def _compiled(function: _Function) -> _Function:
     try:
         return cast(_Function, numba.njit(nogil=True, cache=True)(function))
-    except RuntimeError:  # no folder where the machine code could be kept: compile at each start
+    except RuntimeError:  # there is no folder for the compiled code: compile at each start
         return cast(_Function, numba.njit(nogil=True)(function))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class RankedCandidates:
-    """Per image its candidates, best first, one after the other in `others` and `overlaps`.
+    """The candidates of each image, best first, concatenated in `others` and `overlaps`.
 
-    Those of image n lie at `starts[n]` to `starts[n + 1]`.
+    Those of image n are at `starts[n]` to `starts[n + 1]`.
     """
 
     starts: NDArray[np.int64]
@@ -41,12 +41,12 @@ class RankedCandidates:
     overlaps: NDArray[np.int64]
 
     def of(self, image: int) -> slice:
-        """Where the candidates of an image lie."""
+        """The slice of the candidates of an image."""
         return slice(int(self.starts[image]), int(self.starts[image + 1]))
 
     @property
     def images(self) -> NDArray[np.int64]:
-        """Per candidate, the image whose it is."""
+        """The image that each candidate belongs to."""
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
 
@@ -57,17 +57,17 @@ def rank_candidates(
     earlier_only: bool = False,
     told: Callable[[float], None] = lambda _share: None,
 ) -> RankedCandidates:
-    """The `limit` images that share the most terms with each image (ties: the lower row first), itself left out.
+    """For each image the `limit` other images that share the most terms with it (ties: the lower row first).
 
     Args:
         terms: (n, groups), as `search.hashing.terms` makes them.
-        limit: The most candidates of one image.
+        limit: Candidates of one image, at most.
         min_overlap: Images that share fewer terms are no candidates.
         earlier_only: Only rows before an image's own are its candidates, as in a stream.
-        told: Is told the share that is done.
+        told: Called with the share that is done.
     """
     images = len(terms)
-    # Half as many bytes are compared twice as fast.
+    # Half the bytes are compared in half the time.
     narrow = int(terms.max(initial=0)) < 2**16
     packed: NDArray[Any] = np.ascontiguousarray(terms.astype(np.uint16) if narrow else terms)
     counts, others, overlaps = [0], [np.empty(0, np.int64)], [np.empty(0, np.int64)]
@@ -87,7 +87,7 @@ def rank_candidates(
 def _best(shared: NDArray[np.int16], limit: int, min_overlap: int) -> NDArray[np.int64]:
     """The rows that share the most, in order."""
     rows = np.flatnonzero(shared >= min_overlap)
-    # One key each, all different: the more shared the smaller, then the lower row.
+    # Keys are distinct: more shared terms give a smaller key, then a lower row.
     keys = np.int64(len(shared)) * -shared[rows].astype(np.int64) + rows
     if len(rows) > limit:
         nearest = np.argpartition(keys, limit - 1)[:limit]
@@ -98,7 +98,7 @@ def _best(shared: NDArray[np.int16], limit: int, min_overlap: int) -> NDArray[np
 
 @_compiled
 def _count_shared(terms: NDArray[Any], start: int, stop: int, earlier_only: bool, shared: NDArray[np.int16]) -> None:
-    """Shared terms of the rows from `start` to `stop` with every row but themselves (or with those before them)."""
+    """Counts the terms that rows `start` to `stop` share with all other rows, or with the rows before them."""
     for row in range(start, stop):
         for other in range(row if earlier_only else terms.shape[0]):
             count = 0

@@ -1,4 +1,4 @@
-"""The model card as a page for people: Markdown beside `metadata.json`, and the pictures that it shows."""
+"""The model card as a readable page: Markdown beside `metadata.json`, with plots."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ CARD_PAGE = "card.md"
 
 
 def write_page(card: ModelCard, judged: Judged | None, pictures: Sequence[Path], folder: Path) -> None:
-    """Writes the page; `judged` is what the pairs of the split gave that the card names, None without any."""
+    """Writes the page. `judged`: the results on the split that the card names; None: there are none."""
     limits = card.thresholds
     held = f"{card.bits:,} bits" + (f" and {card.values} values" if card.values else "")
     looks = held if card.xor else f"the {card.values} values of codes of {held}"
     lines = [
         f"# {card.version}",
         "",
-        f"Tells near-duplicate images by {looks}, made of the embedding {card.embedding_name} (version "
+        f"Recognises near-duplicate images by {looks}, from the embedding {card.embedding_name} (version "
         f"{card.embedding_version}). {card.parameters:,} parameters, hidden layers {list(card.hidden)}. Scores are "
         "calibrated probabilities.",
         "",
         "| threshold | value |",
         "| --- | --- |",
         f"| `accept`: a candidate matches | {limits.accept:.4f} |",
-        f"| `head_accept`: the cluster's head resembles the image too | {limits.head_accept:.4f} |",
-        f"| `adopt`: a singleton moves to the cluster | {limits.adopt:.4f} |",
+        f"| `head_accept`: the head of the match's cluster matches too | {limits.head_accept:.4f} |",
+        f"| `adopt`: a matching singleton is merged into the cluster | {limits.adopt:.4f} |",
         "",
         "| measured | |",
         "| --- | --- |",
@@ -60,5 +60,5 @@ def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _shares(figures: Mapping[str, float]) -> tuple[str, str]:
-    return f"{figures['recall_at_accept']:.3f}", f"{figures['recall_at_precision_0.99']:.3f}"
+def _shares(recalls: Mapping[str, float]) -> tuple[str, str]:
+    return f"{recalls['recall_at_accept']:.3f}", f"{recalls['recall_at_precision_0.99']:.3f}"

@@ -1,18 +1,18 @@
-"""How good a clustering is, against labels: pairwise and self-excluded BCubed precision, recall and F1.
+"""The quality of a clustering against labels: pairwise and self-excluded BCubed precision, recall and F1.
 
-Labels are groups (images of one group belong together) and ignore groups: a pair with the same non-empty ignore group
-but different groups is neither right nor wrong, and is left out of every count.
+Images of one group belong together. A pair with the same non-empty ignore group but different groups is neither right
+nor wrong, and no count includes it.
 
 Pairwise
     Precision: of the pairs that share a cluster, the share whose group is the same. Recall: of the pairs that share a
-    group, the share whose cluster is the same. A cluster of n weighs n * (n - 1) / 2: large ones rule.
+    group, the share whose cluster is the same. A cluster of n weighs n * (n - 1) / 2, so large ones dominate.
 Self-excluded BCubed
-    Per image, without itself: precision is the share of its cluster mates that are of its group, recall the share of
-    its group mates that are in its cluster. Precision is the mean over the images that have cluster mates, recall over
-    those that have group mates: an image that is rightly alone says nothing in either. (Counted with itself, each such
-    image would score a perfect 1, and most images are alone.)
+    Per image: precision is the share of the other images of its cluster that are of its group; recall is the share of
+    the other images of its group that are in its cluster. Precision is the mean over the images that share a cluster,
+    recall over those that share a group. An image that is rightly alone counts in neither. (With itself included, it
+    would score a perfect 1, and most images are alone.)
 
-A mean over nothing is 1: nothing wrong was said, nothing was missed.
+A mean over nothing is 1.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ClusterQuality:
 
     pairwise: PrecisionRecall
     bcubed: PrecisionRecall
-    """Self-excluded."""
+    """Self-excluded BCubed."""
     images: int
     """How many images were counted."""
 
@@ -62,12 +62,12 @@ def evaluate_clusters(
     """Measures a clustering.
 
     Args:
-        heads: Per image, the name of its cluster.
-        groups: Per image, the group that is its true cluster.
-        ignore_groups: Per image, its ignore group, "" for none. None: no image has one.
-        counted: Per image, whether it counts (a held-out split, say). The others are there as mates: a counted image
-            that shares a cluster with one of them shares it wrongly or rightly, and pairwise counts each pair with at
-            least one counted image. None: all count.
+        heads: The cluster of each image.
+        groups: The group, or true cluster, of each image.
+        ignore_groups: The ignore group of each image, "" for none. None: no image has one.
+        counted: Whether each image counts (such as those of a held-out split). The other images still matter as members
+            of the clusters of counted images; pairwise counts each pair with at least one counted image. None: all
+            images count.
 
     Raises:
         BadInputError: The lengths differ.
@@ -89,7 +89,7 @@ def evaluate_clusters(
 
 @dataclass(frozen=True, slots=True)
 class _Labels:
-    """Per image the numbers of its cluster, group and ignore group, and whether it has the last."""
+    """The numbers of each image's cluster, group and ignore group, and whether it has an ignore group."""
 
     cluster: NDArray[np.int64]
     group: NDArray[np.int64]
@@ -104,7 +104,7 @@ class _Labels:
 
 @dataclass(frozen=True, slots=True)
 class _Mates:
-    """Per image how many others (of a given set) share its cluster (ignored ones left out), its group, or both."""
+    """How many other images (of a given set) share each image's cluster (less ignored ones), its group, or both."""
 
     cluster: NDArray[np.int64]
     group: NDArray[np.int64]
@@ -121,10 +121,10 @@ def _mates(labels: _Labels, among: NDArray[np.bool_]) -> _Mates:
 
 
 def _sharing(among: NDArray[np.bool_], *columns: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Per image, how many of `among` have its values in all these columns."""
+    """For each image, how many images of `among` have its values in all these columns."""
     key = columns[0]
     for column in columns[1:]:
-        # Renumbered at each step, so that the product never overflows.
+        # Renumbered at each step, so that the product cannot overflow.
         key = _renumber(key * (int(column.max(initial=0)) + 1) + column)
     counts = np.bincount(key[among], minlength=int(key.max(initial=-1)) + 1)
     return counts[key].astype(np.int64)
@@ -132,7 +132,7 @@ def _sharing(among: NDArray[np.bool_], *columns: NDArray[np.int64]) -> NDArray[n
 
 def _pairwise(among_all: _Mates, among_counted: _Mates, mask: NDArray[np.bool_]) -> PrecisionRecall:
     def pairs(everyone: NDArray[np.int64], counted: NDArray[np.int64]) -> float:
-        # A pair of two counted images is seen from both.
+        # A pair of two counted images is counted from both sides.
         return float(everyone[mask].sum() - counted[mask].sum() / 2)
 
     both = pairs(among_all.both, among_counted.both)

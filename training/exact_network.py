@@ -1,20 +1,20 @@
 """A feed-forward network whose products are exact, so that a score never depends on its batch.
 
-Float sums change with their order, and a matrix product orders its sums by batch shape, thread count and processor:
-measured on a float32 network, the same pair's probability differed by up to 3e-7 between batches of 32, 256 and 4,096
-rows, and even between two positions of one batch of 4,096. So the trained weights are rounded to whole numbers such
-that every partial sum of every product is a whole number that its float type holds exactly; then order is moot.
+Float sums depend on their order, and a matrix product orders its sums by batch shape, thread count and processor. In a
+float32 network, the probability of one pair differed by up to 3e-7 between batches of 32, 256 and 4,096 rows, and even
+between two positions of one batch of 4,096. So trained weights are rounded to whole numbers, and every partial sum of
+every product is a whole number that its float type holds exactly. Then the order does not matter.
 
     layer 1     whole inputs (0 to 256) times whole weights, sums below 2^24: exact in float32
     layers 2..  whole activations below 2^24 times whole weights, sums below 2^53: exact in float64
     between     ReLU, then an exact division by a power of two, rounded down, that brings activations below 2^24
 
-The first layer has nine tenths of the arithmetic, so float64 in the rest costs little. What is rounded away is small:
-with bits as inputs, weights keep some 18 bits after the binary point and a logit moves by less than 0.001; with values
-as inputs, which are larger, weights keep some 8 significant bits.
+The first layer has nine tenths of the arithmetic, so float64 in the other layers costs little. The rounding is small:
+with bits as inputs, weights keep about 18 bits after the binary point and a logit changes by less than 0.001. Values
+are larger inputs; with them weights keep about 8 significant bits.
 
-The logit is whole number times a power of two. The probability is its sigmoid after a linear calibration, in float64,
-rounded to float32 at the very end.
+The logit is a whole number times a power of two. The probability is its sigmoid after a linear calibration, in float64,
+rounded to float32 at the end.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ LATER_BUDGET_BITS = 53
 """Sums of the later layers stay below 2^53: whole numbers that float64 holds."""
 
 _PART = 8192
-"""Pairs whose inputs are held at once."""
+"""Pairs whose inputs are in memory at a time."""
 
 _FINEST_SCALE_BITS = 60
-"""Weights that are all zero would otherwise allow any scale."""
+"""The limit for weights that are all zero, which would allow any scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +55,12 @@ class Calibration:
     offset: float = 0.0
 
     def __post_init__(self) -> None:
-        """A slope that is not positive would turn the order of the scores around."""
+        """Checks the slope: one that is not positive would reverse the order of the scores."""
         if not (self.slope > 0 and np.isfinite(self.slope) and np.isfinite(self.offset)):
             raise BadInputError(f"a calibration needs a positive slope, not {self.slope} (offset {self.offset})")
 
     def probabilities(self, logits: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Probabilities of logits, one by one."""
+        """The probability of each logit."""
         scaled = self.slope * logits + self.offset
         with np.errstate(over="ignore"):
             probabilities: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-scaled))
@@ -69,7 +69,7 @@ class Calibration:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ExactLayer:
-    """Whole weights (inputs, outputs) and biases (outputs), and by how many bits activations are shifted after ReLU."""
+    """Whole weights (inputs, outputs), biases (outputs), and the bits by which activations are shifted after ReLU."""
 
     weights: NDArray[np.int64]
     bias: NDArray[np.int64]
@@ -78,14 +78,14 @@ class ExactLayer:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ExactNetwork:
-    """The layers, the power of two of the logit, and the calibration."""
+    """Layers of whole numbers, and the calibration of the logit."""
 
     layers: tuple[ExactLayer, ...]
     logit_bits: int
     """The last layer's sum is the logit times 2^logit_bits."""
     calibration: Calibration
     inputs: PairInputs
-    """What the first layer takes."""
+    """The inputs of the first layer."""
 
     @property
     def hidden(self) -> tuple[int, ...]:
@@ -98,9 +98,9 @@ class ExactNetwork:
         return sum(layer.weights.size + layer.bias.size for layer in self.layers)
 
     def logits(self, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """The oracle of the served graph: logits (n) of codes (n, code_bytes).
+        """Logits (n) of codes (n, code_bytes): the reference for the served graph.
 
-        Whole numbers all through; they are held in float64, whose products are compiled and as exact below 2^53.
+        All numbers are whole. They are held in float64, whose products are fast, and exact below 2^53.
         """
         parts = [
             self._whole_logits(left[start : start + _PART], right[start : start + _PART])
@@ -134,16 +134,16 @@ def quantise(
     Args:
         weights: Per layer (inputs, outputs).
         biases: Per layer (outputs).
-        calibration: From logit to probability; the plain sigmoid without.
-        inputs: Of the first layer; the bits of a code without.
+        calibration: From logit to probability; None: the plain sigmoid.
+        inputs: The inputs of the first layer; None: the bits of a code.
 
     Raises:
-        BadInputError: The layers do not follow each other, the last has more than one output, or a value is not finite.
+        BadInputError: The shapes of the layers do not fit, the last has more than one output, or a value is not finite.
     """
     _check_shapes(weights, biases)
     inputs = inputs or PairInputs(weights[0].shape[0])
     if inputs.size != weights[0].shape[0]:
-        raise BadInputError(f"the first layer takes {weights[0].shape[0]} inputs, a pair gives {inputs.size}")
+        raise BadInputError(f"the first layer takes {weights[0].shape[0]} inputs, but a pair has {inputs.size}")
     layers: list[ExactLayer] = []
     input_max, input_bits, budget_bits = inputs.largest, 0, FIRST_BUDGET_BITS
     for weight, bias in zip(weights, biases, strict=True):
@@ -164,12 +164,12 @@ def quantise(
 
 def _check_shapes(weights: Sequence[NDArray[np.float32]], biases: Sequence[NDArray[np.float32]]) -> None:
     if not weights or len(weights) != len(biases):
-        raise BadInputError(f"{len(weights)} weight matrices and {len(biases)} biases make no network")
+        raise BadInputError(f"a network needs as many biases as weight matrices, not {len(biases)} and {len(weights)}")
     for index, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         if weight.ndim != 2 or bias.shape != (weight.shape[1],):
             raise BadInputError(f"layer {index} has weights {weight.shape} and biases {bias.shape}")
         if index and weight.shape[0] != weights[index - 1].shape[1]:
-            raise BadInputError(f"layer {index} takes {weight.shape[0]} inputs, {weights[index - 1].shape[1]} come")
+            raise BadInputError(f"layer {index} takes {weight.shape[0]} inputs, not {weights[index - 1].shape[1]}")
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             raise BadInputError(f"layer {index} holds a value that is not finite: training diverged")
     if weights[-1].shape[1] != 1:
@@ -183,7 +183,7 @@ def _scale_bits(
     input_bits: int,
     budget_bits: int,
 ) -> int:
-    """The largest power of two for the weights with which no partial sum, rounding included, reaches the budget."""
+    """The largest power of two for the weights such that no partial sum, with rounding, reaches the budget."""
     sums = input_max.astype(np.float64) @ np.abs(weight.astype(np.float64))
     sums += np.ldexp(np.abs(bias.astype(np.float64)), input_bits)
     rounding = 0.5 * (float(input_max.sum()) + 1)

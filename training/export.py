@@ -1,10 +1,10 @@
 """Writes a model as a version's folder: a SavedModel whose graph takes score codes, and the model card.
 
-The graph: XOR of the bits, each byte looked up as eight 0/1 floats; absolute differences and sums of the values; the
-exact network (`training.exact_network`: whole numbers in float32, then in float64); sigmoid of the calibrated
-logit in float64, rounded to float32. Weights are constants of the graph: no variables, no optimizer state. Where the
-first layer has towers (`training.branches`), each half of it is a product of its own: half the arithmetic, and the
-same sums, as they are exact.
+The graph has three steps. First the inputs: XOR of the bits, each byte looked up as eight 0/1 floats; absolute
+differences and sums of the values. Then the exact network (`training.exact_network`), in whole numbers in float32, then
+float64. Then the sigmoid of the calibrated logit in float64, rounded to float32. Weights are constants of the graph:
+there are no variables and no optimizer state. If the first layer has branches (`training.branches`), each half is a
+product of its own. That is half the arithmetic and, as the sums are exact, gives the same result.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from scoring.card import ModelCard, write_card
 from scoring.features import PairInputs
 from scoring.model_folder import ModelFolder, checksums
 from scoring.tf_model import OUTPUT, SIGNATURE
-from training.branches import has_towers
+from training.branches import has_branches
 from training.exact_network import ExactNetwork
 
 __all__ = ["export", "pair_graph"]
@@ -53,15 +53,15 @@ def pair_graph(network: ExactNetwork) -> Any:
 
 
 def _first_product(left: Any, right: Any, network: ExactNetwork) -> Any:
-    """The pairs' inputs times the first layer's weights, in float32."""
+    """The product of the pairs' inputs and the first layer's weights, in float32."""
     inputs, weights = network.inputs, network.layers[0].weights
-    if not has_towers(weights, inputs):
+    if not has_branches(weights, inputs):
         return tf.matmul(_inputs(left, right, inputs), tf.constant(weights, tf.float32))
     split, units = inputs.bits // 8, weights.shape[1] // 2
     products = []
-    for tower, columns in enumerate(np.split(np.arange(inputs.values), 2)):
+    for branch, columns in enumerate(np.split(np.arange(inputs.values), 2)):
         rows = np.concatenate([columns, inputs.values + columns])
-        mine = weights[rows, tower * units : (tower + 1) * units]
+        mine = weights[rows, branch * units : (branch + 1) * units]
         seen = _differences_and_sums(left, right, split + columns[0], split + columns[-1] + 1)
         products.append(tf.matmul(tf.concat(seen, axis=1), tf.constant(mine, tf.float32)))
     return tf.concat(products, axis=1)
@@ -72,7 +72,7 @@ def _inputs(left: Any, right: Any, inputs: PairInputs) -> Any:
     split, parts = inputs.bits // 8, []
     if inputs.xor:
         bits_of_byte = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32)
-        # A look-up is twice as fast as shifting and masking.
+        # A lookup is twice as fast as shifts and masks.
         different = tf.cast(tf.bitwise.bitwise_xor(left[:, :split], right[:, :split]), tf.int32)
         parts.append(tf.reshape(tf.gather(tf.constant(bits_of_byte), different), (-1, inputs.bits)))
     if inputs.values:
@@ -87,22 +87,22 @@ def _differences_and_sums(left: Any, right: Any, start: int, stop: int) -> list[
 
 
 def export(network: ExactNetwork, card: ModelCard, folder: ModelFolder) -> ModelCard:
-    """Writes a version; it appears under its name only when it is whole. `served` is left as it is.
+    """Writes a version. It gets its name only when it is complete; `served` does not change.
 
     Args:
         network: The trained, exact network.
-        card: What is known of it; the checksums of its files and the time are filled in here.
-        folder: Where the signal's models are.
+        card: Its card; layout, checksums and time are filled in here.
+        folder: Of the signal's models.
 
     Returns:
         The card as written.
 
     Raises:
-        BadInputError: A version of the same name is there; it may be in use.
+        BadInputError: There is a version of this name already; it may be in use.
     """
     target = folder.path(card.version)
     if target.exists():
-        raise BadInputError(f"the version {card.version} is there already: {target}")
+        raise BadInputError(f"the version {card.version} exists already: {target}")
     partial = target.with_name(f".{card.version}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

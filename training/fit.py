@@ -1,17 +1,19 @@
 """Fits a pair network, and with it the projection that gives the values of score codes.
 
-    centred roots of embeddings -> projection -> values of both images -> |a - b|, |a + b| -> ReLU layers -> logit
+    signed square roots of the embeddings, less their mean -> projection -> values of both images
+        -> |a - b|, |a + b| -> ReLU layers -> logit
 
-Where the projection is learnt as well, gradients flow through both branches, which share it (a siamese network). Where
-it is given, values are rounded as they will be in service, and bits may be compared too. Adam with decoupled weight
-decay, a cosine schedule, dropout; after each round the look-alikes are weighed anew by what the network takes for
-copies (`training.neighbourhoods`).
+A projection that is learnt too gets gradients from both images of a pair (a siamese network). With a given projection,
+values are rounded as in service, and bits may be compared too. The optimizer is Adam with decoupled weight decay, a
+cosine schedule and dropout. After each round the look-alikes get new weights from the network's logits
+(`training.neighbourhoods`).
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from training.augmentation import EditTransfer
 from training.branches import first_layer_mask, projection_mask
 from training.exact_network import ExactNetwork
 from training.fitted_network import UNIT, FittedNetwork
-from training.forward import TAUGHT, Teachers, forward, pair_inputs, rounded
+from training.forward import TAUGHT, Teacher, forward, pair_inputs, rounded
 from training.labelled import LabelledPhotos
 from training.neighbourhoods import COPIES, Neighbourhoods, read_neighbourhoods, write_neighbourhoods
 from training.training_settings import Effort, NetworkSettings
@@ -36,51 +38,55 @@ from training.training_settings import Effort, NetworkSettings
 import keras
 import tensorflow as tf
 
-__all__ = ["Told", "fit_network"]
+__all__ = ["FitSettings", "Progress", "fit_network"]
 
-Told = Callable[[float, str], None]
-"""Told the share that is done (0 to 1) and what is going on."""
+Progress = Callable[[float, str], None]
+"""Called with the share that is done (0 to 1) and what is going on."""
 
 Judge = Callable[[ExactNetwork, FittedProjection | None], float]
-"""How good a network is on images that it is not fitted to; larger is better."""
+"""The quality of a network on images that it is not fitted to; larger is better."""
 
 _PART = 8192
-"""Pairs that are scored at once."""
+"""Pairs that are scored at a time."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FitSettings:
+    """The settings of one fit."""
+
+    code: CodeSettings
+    """How codes are made; without a projection and without `values`, bits alone are compared."""
+    network: NetworkSettings
+    effort: Effort
+    seed: int
+    values: int = 0
+    """Values of a projection to learn; 0: use the projection of `code`."""
+    start: FittedNetwork | None = None
+    """Initial weights (and projection, if one is learnt); None: random ones."""
+    teacher: FittedNetwork | None = None
+    """Part of the loss is the distance to this network's probabilities (distillation, Hinton et al. 2015)."""
 
 
 def fit_network(
     photos: LabelledPhotos,
     neighbourhoods: Neighbourhoods,
-    code: CodeSettings,
-    network: NetworkSettings,
-    effort: Effort,
+    settings: FitSettings,
     judge: Judge,
-    *,
-    seed: int,
-    values: int = 0,
-    start: FittedNetwork | None = None,
-    teachers: Sequence[FittedNetwork] = (),
-    told: Told = lambda _share, _text: None,
+    told: Progress = lambda _share, _text: None,
 ) -> FittedNetwork:
     """Fits a network to the photographs.
 
     Args:
-        photos: To learn from.
+        photos: The photographs to fit to.
         neighbourhoods: Drawn from the same photographs.
-        code: How codes are made; without a projection and without `values` bits alone are compared.
-        network: Its shape and how it is kept from learning by heart.
-        effort: How long.
-        judge: Compares the rounds.
-        seed: Of everything random.
-        values: Learn a projection with so many values; 0: use the one of `code`.
-        start: Where its weights (and its projection, if one is learnt) start; else at random.
-        teachers: A share of the loss is the distance to the probability of their mean logit (distillation, Hinton et
-            al. 2015). Each sees an image through its own projection.
-        told: Is told the progress.
+        settings: Codes, network, effort, start.
+        judge: Compares the rounds; the best one is returned.
+        told: Called with the progress.
     """
-    keras.utils.set_random_seed(seed)
-    random = np.random.default_rng(seed)
-    trainer = _Trainer(photos, code, network, effort, values, start, teachers)
+    network, effort = settings.network, settings.effort
+    keras.utils.set_random_seed(settings.seed)
+    random = np.random.default_rng(settings.seed)
+    trainer = _Trainer(photos, settings)
     best, best_value, best_round = trainer.fitted(0), -1.0, 0
     pairs = neighbourhoods.look_alike_pairs()
     for number in range(1, effort.rounds + 1):
@@ -104,23 +110,15 @@ def fit_network(
 
 
 class _Trainer:
-    """The variables, one step of Adam, and what they amount to."""
+    """The variables of a network, and one step of Adam."""
 
-    def __init__(
-        self,
-        photos: LabelledPhotos,
-        code: CodeSettings,
-        network: NetworkSettings,
-        effort: Effort,
-        values: int,
-        start: FittedNetwork | None,
-        teachers: Sequence[FittedNetwork],
-    ) -> None:
-        roots = signed_sqrt(code.projected(photos.score, photos.search))
+    def __init__(self, photos: LabelledPhotos, settings: FitSettings) -> None:
+        code, network, values, start = settings.code, settings.network, settings.values, settings.start
+        scaled = signed_sqrt(code.projected(photos.score, photos.search))
         given = start.projection if start is not None and start.projection is not None else code.projection
         self._learns = values > 0
-        self._centre = given.centre if given is not None else roots[photos.is_photo].mean(axis=0).astype(np.float32)
-        self._vectors = (roots - self._centre).astype(np.float32)
+        self._centre = given.centre if given is not None else scaled[photos.is_photo].mean(axis=0).astype(np.float32)
+        self._vectors = (scaled - self._centre).astype(np.float32)
         self._transfer = EditTransfer(photos, self._vectors)
         self._groups = np.unique(photos.group_id, return_inverse=True)[1].astype(np.int64)
         ignored = np.unique(photos.ignore_group, return_inverse=True)[1].astype(np.int64)
@@ -129,7 +127,7 @@ class _Trainer:
         size = values or (given.size if given is not None else 0)
         self._inputs = PairInputs(code.bits, size, xor=network.xor or not size)
         seen = projection_mask(code.dimension, code.search_dimension, size)
-        # So that values start with a root mean square of 1 / UNIT.
+        # Values start with a root mean square of 1 / UNIT.
         spread = np.sqrt((self._vectors**2).mean(axis=0) @ seen)
         directions = tf.random.normal(seen.shape).numpy() * seen / (np.where(spread > 0, spread, 1.0) * UNIT)
         begun = given if given is not None and (start is not None or not self._learns) else None
@@ -137,19 +135,19 @@ class _Trainer:
         self._projection = tf.Variable(matrix.astype(np.float32) * UNIT, trainable=self._learns)
         self._planes = tf.constant(code.build().hyperplanes.planes.T.astype(np.float32))
         compared = (
-            first_layer_mask(self._inputs, network.hidden[0]) if network.towers and code.search_dimension else None
+            first_layer_mask(self._inputs, network.hidden[0]) if network.branches and code.search_dimension else None
         )
         self._layers = _variables(start, (self._inputs.size, *network.hidden, 1), compared)
-        self._teachers = Teachers(teachers, self._centre)
+        self._teacher = None if settings.teacher is None else Teacher(settings.teacher, self._centre)
         self._given = given
         trained = [variable for layer in self._layers for variable in layer]
         self._trained = [*trained, self._projection] if self._learns else trained
-        # Weights that start at zero and get no gradient stay there, whatever Adam and the decay do.
+        # Weights that start at zero and get no gradient stay zero under Adam and weight decay.
         self._masks: list[Any] = [None] * len(self._trained)
         self._masks[0] = compared
         if self._learns:
             self._masks[-1] = seen
-        steps = effort.rounds * effort.steps_per_round
+        steps = settings.effort.rounds * settings.effort.steps_per_round
         rate = keras.optimizers.schedules.CosineDecay(network.learning_rate, steps, alpha=0.02)
         self._adam = keras.optimizers.AdamW(rate, weight_decay=network.weight_decay)
         self._adam.build(self._trained)
@@ -159,13 +157,13 @@ class _Trainer:
         self._score = tf.function(self._pair_logits, autograph=False)
 
     def step(self, rows: NDArray[np.int64], forbidden: NDArray[np.bool_], random: np.random.Generator) -> Any:
-        """One step on a batch of neighbourhoods (count, width), less their forbidden pairs (count, pairs).
+        """One step on a batch of neighbourhoods (count, width), without their forbidden pairs (count, pairs).
 
         Returns:
-            The loss before the step, a tensor.
+            The loss before the step, as a tensor.
         """
         edited: NDArray[np.bool_] = random.random(rows.shape) < np.full(rows.shape, self._network.edited)
-        # The seed stands in for a copy that it lacks: as it is it would say nothing.
+        # The seed stands in for a missing copy. It must be edited: a pair of equal images teaches nothing.
         edited[:, 1 : 1 + COPIES] |= rows[:, 1 : 1 + COPIES] == rows[:, :1]
         vectors = self._transfer.apply(self._vectors[rows.reshape(-1)], edited.reshape(-1), random)
         groups, ignored = self._groups[rows], self._ignored[rows]
@@ -174,11 +172,11 @@ class _Trainer:
 
     def logits(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.float64]:
         """Logits of pairs of photographs."""
-        looks = [
-            self._looks(tf.constant(self._vectors[start : start + _PART]))
+        encoded = [
+            self._encode(tf.constant(self._vectors[start : start + _PART]))
             for start in range(0, len(self._vectors), _PART)
         ]
-        values, bits = (np.concatenate([look[kind].numpy() for look in looks]) for kind in (0, 1))
+        values, bits = (np.concatenate([part[kind].numpy() for part in encoded]) for kind in (0, 1))
 
         def part(start: int) -> NDArray[np.float32]:
             one, other = left[start : start + _PART], right[start : start + _PART]
@@ -190,11 +188,11 @@ class _Trainer:
         return np.concatenate(parts).astype(np.float64) if parts else np.empty(0)
 
     def fitted(self, rounds: int) -> FittedNetwork:
-        """What the variables amount to now."""
+        """The network with the present values of the variables."""
         layers = [(weight.numpy(), bias.numpy()) for weight, bias in self._layers]
         if not self._learns:
             return FittedNetwork(tuple(layers), self._inputs, self._given, rounds)
-        # Each value gets the same spread; the first layer takes it back.
+        # Each value gets the same spread; the first layer is scaled back.
         matrix = self._projection.numpy()
         spread = np.maximum(np.sqrt(((self._vectors @ matrix) ** 2).mean(axis=0)), 1e-6).astype(np.float32)
         projection = FittedProjection.fitted(self._centre, matrix / spread, 1.0, 1 / UNIT)
@@ -204,7 +202,7 @@ class _Trainer:
         layers[0] = (first, layers[0][1])
         return FittedNetwork(tuple(layers), self._inputs, projection, rounds)
 
-    def _looks(self, vectors: Any) -> tuple[Any, Any]:
+    def _encode(self, vectors: Any) -> tuple[Any, Any]:
         """Values (times `UNIT`) and bits (as 0 and 1) of vectors."""
         values = tf.matmul(vectors, self._projection)
         if not self._learns:
@@ -212,14 +210,14 @@ class _Trainer:
         if not self._needs_bits:
             return values, tf.zeros((tf.shape(vectors)[0], 0))
         # The bits come from the score embedding alone.
-        roots = (vectors + tf.constant(self._centre))[:, : self._code.dimension]
+        scaled = (vectors + tf.constant(self._centre))[:, : self._code.dimension]
         shift = 0.0 if self._code.centre is None else tf.constant(self._code.centre)
-        plain = tf.sign(roots) * roots * roots - shift
+        plain = tf.sign(scaled) * scaled * scaled - shift
         return values, tf.cast(tf.matmul(plain, self._planes) > 0, tf.float32)
 
     @property
     def _needs_bits(self) -> bool:
-        return self._inputs.xor or self._teachers.need_bits
+        return self._inputs.xor or (self._teacher is not None and self._teacher.needs_bits)
 
     def _pair_logits(self, left: Any, right: Any, left_bits: Any, right_bits: Any) -> Any:
         return forward(self._layers, pair_inputs(self._inputs, left, right, left_bits, right_bits), 0.0)
@@ -229,14 +227,14 @@ class _Trainer:
         dropped = tf.nn.dropout(vectors, self._network.input_dropout) if self._learns else vectors
 
         def sides(table: Any) -> tuple[Any, Any]:
-            """What belongs to the first and the second image of every pair; the table has a row per image."""
+            """The rows of the first and of the second image of every pair; the table has a row per image."""
             shaped = tf.reshape(table, (count, width, *table.shape[1:]))
             one, other = (tf.gather(shaped, side, axis=1) for side in (self._one, self._other))
             flat = (count * self._one.shape[0], *table.shape[1:])
             return tf.reshape(one, flat), tf.reshape(other, flat)
 
         with tf.GradientTape() as tape:
-            values, bits = self._looks(dropped)
+            values, bits = self._encode(dropped)
             bits_of_sides = sides(bits)
             pairs = pair_inputs(self._inputs, *sides(values), *bits_of_sides)
             logits = forward(self._layers, pairs, self._network.dropout)
@@ -245,8 +243,8 @@ class _Trainer:
             one, other = sides(tf.reshape(ignored, [-1]))
             weights *= tf.where(copies > 0, self._network.copies_weight, tf.cast(one != other, tf.float32))
             wanted = copies
-            if self._teachers.count:
-                taught = self._teachers.probabilities(vectors, bits_of_sides, sides)
+            if self._teacher is not None:
+                taught = self._teacher.probabilities(vectors, bits_of_sides, sides)
                 wanted = (1 - TAUGHT) * copies + TAUGHT * tf.stop_gradient(taught)
             loss = tf.reduce_mean(weights * tf.nn.sigmoid_cross_entropy_with_logits(wanted, logits))
         gradients = [
@@ -274,6 +272,6 @@ def _variables(
 
 
 def _ratio(projection: FittedProjection, matrix: NDArray[np.float32]) -> float:
-    """How many times larger the rounded projection's values (times `UNIT`) are than those of a matrix."""
+    """How many times larger the values of the rounded projection (times `UNIT`) are than those of a matrix."""
     row, column = np.unravel_index(int(np.argmax(np.abs(matrix))), matrix.shape)
     return float(projection.matrix[row, column] * UNIT / matrix[row, column])

@@ -1,4 +1,4 @@
-"""A network as training leaves it: layers in floats, and the projection that came out beside it."""
+"""A network as training returns it: layers of floats, and the projection learnt with it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from training.exact_network import ExactNetwork, quantise
 __all__ = ["UNIT", "FittedNetwork", "widened"]
 
 UNIT = 1.0 / 32
-"""In training values come into the first layer times this, so that all inputs are of about the same size."""
+"""In training, values are multiplied by this before the first layer, so that all inputs have about the same size."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FittedNetwork:
-    """The best round's network: layers as trained (on values times `UNIT`), and the projection."""
+    """The network of the best round: layers as trained (on values times `UNIT`), and the projection."""
 
     layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
     inputs: PairInputs
@@ -28,7 +28,7 @@ class FittedNetwork:
     rounds: int
 
     def exact(self) -> ExactNetwork:
-        """As it is served."""
+        """The network as it is served."""
         weights = [weight for weight, _ in self.layers]
         scale = np.where(self.inputs.largest > 1, UNIT, 1.0).astype(np.float32)
         first, biases = weights[0] * scale[:, None], [bias for _, bias in self.layers]
@@ -36,10 +36,10 @@ class FittedNetwork:
 
 
 def widened(fitted: FittedNetwork, hidden: tuple[int, ...], inputs: PairInputs, seed: int) -> FittedNetwork:
-    """The same function as a larger network: further units start at random and with nothing that leaves them.
+    """The same function as a larger network: added units have random input and zero output weights.
 
     Raises:
-        ValueError: The network is not larger, or has another number of layers.
+        ValueError: The new sizes are smaller, or of another number of layers.
     """
     random = np.random.default_rng(seed)
     sizes = (inputs.size, *hidden, 1)
@@ -50,7 +50,7 @@ def widened(fitted: FittedNetwork, hidden: tuple[int, ...], inputs: PairInputs, 
         if weight.shape[0] > rows or weight.shape[1] > columns:
             raise ValueError(f"a layer of {weight.shape} cannot become one of {(rows, columns)}")
         large = (random.standard_normal((rows, columns)) * (2 / rows) ** 0.5).astype(np.float32)
-        # The known inputs of a layer are its last ones (values follow bits) or, within the network, its first units.
+        # The old inputs come last in the first layer (values follow bits), and first in later layers.
         first = rows - weight.shape[0] if not layers else 0
         large[:, : weight.shape[1]] = 0
         large[first : first + weight.shape[0], : weight.shape[1]] = weight

@@ -1,12 +1,11 @@
-"""What a network makes of pairs, as TensorFlow operations on floats: for training, and for the networks that teach.
+"""The forward pass of a network on pairs, as TensorFlow operations on floats: for training and for the teacher.
 
-Values of an image come times `UNIT` (`training.fitted_network`), bits as 0 and 1.
+Values of an image are multiplied by `UNIT` (`training.fitted_network`); bits are 0 and 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,10 @@ from numpy.typing import NDArray
 from scoring.features import PairInputs
 from training.fitted_network import UNIT, FittedNetwork
 
-__all__ = ["TAUGHT", "Teachers", "forward", "pair_inputs", "rounded"]
+__all__ = ["TAUGHT", "Teacher", "forward", "pair_inputs", "rounded"]
 
 TAUGHT = 0.5
-"""The share of the loss that is the distance to the teachers; the rest is that to the labels."""
+"""The share of the loss that is the distance to the teacher; the rest is the distance to the labels."""
 
 _LARGEST = 127.0
 
@@ -49,50 +48,31 @@ def forward(layers: Sequence[tuple[Any, Any]], values: Any, dropout: float) -> A
     return (tf.matmul(values, weight) + bias)[:, 0]
 
 
-@dataclass(frozen=True, eq=False)
-class _Teacher:
-    inputs: PairInputs
-    layers: list[tuple[Any, Any]]
-    shift: NDArray[np.float32]
-    """Added to the vectors that the student sees: its centre is another."""
-    projection: NDArray[np.float32]
+class Teacher:
+    """A network that is no longer trained. It sees an image through its own projection."""
 
-
-class Teachers:
-    """Networks that are not trained any more; each sees an image through its own projection."""
-
-    def __init__(self, networks: Sequence[FittedNetwork], centre: NDArray[np.float32]) -> None:
-        """Takes the networks, and the centre that the student's vectors lack."""
-        self._teachers = [_constant(network, centre) for network in networks]
+    def __init__(self, network: FittedNetwork, centre: NDArray[np.float32]) -> None:
+        """Takes the network, and the centre that was subtracted from the student's vectors."""
+        self._inputs = network.inputs
+        self._layers = [(tf.constant(weight), tf.constant(bias)) for weight, bias in network.layers]
+        own = network.projection
+        if own is None:  # it compares bits alone
+            self._shift, self._matrix = np.zeros_like(centre), np.zeros((len(centre), 0), np.float32)
+        else:
+            self._shift, self._matrix = centre - own.centre, own.matrix * np.float32(UNIT)
 
     @property
-    def count(self) -> int:
-        """How many there are; without any there are no probabilities."""
-        return len(self._teachers)
-
-    @property
-    def need_bits(self) -> bool:
-        """Whether one of them compares bits."""
-        return any(teacher.inputs.xor for teacher in self._teachers)
+    def needs_bits(self) -> bool:
+        """Whether it compares bits."""
+        return self._inputs.xor
 
     def probabilities(self, vectors: Any, bits: tuple[Any, Any], sides: Callable[[Any], tuple[Any, Any]]) -> Any:
-        """The probability of the mean logit, per pair.
+        """Its probability of each pair.
 
         Args:
             vectors: Of the images: (images, dimension), less the student's centre.
             bits: Of both images of every pair.
-            sides: Deals out a table with a row per image to the first and second images of all pairs.
+            sides: Splits a table with a row per image into the first and the second images of all pairs.
         """
-        logits = []
-        for teacher in self._teachers:
-            values = rounded(tf.matmul(vectors + teacher.shift, teacher.projection))
-            logits.append(forward(teacher.layers, pair_inputs(teacher.inputs, *sides(values), *bits), 0.0))
-        return tf.sigmoid(tf.add_n(logits) / len(logits))
-
-
-def _constant(network: FittedNetwork, centre: NDArray[np.float32]) -> _Teacher:
-    layers = [(tf.constant(weight), tf.constant(bias)) for weight, bias in network.layers]
-    own = network.projection
-    if own is None:  # compares bits alone
-        return _Teacher(network.inputs, layers, np.zeros_like(centre), np.zeros((len(centre), 0), np.float32))
-    return _Teacher(network.inputs, layers, centre - own.centre, own.matrix * np.float32(UNIT))
+        values = rounded(tf.matmul(vectors + self._shift, self._matrix))
+        return tf.sigmoid(forward(self._layers, pair_inputs(self._inputs, *sides(values), *bits), 0.0))

@@ -1,8 +1,6 @@
-"""A network's served graph over any number of pairs, for training."""
+"""The served graph of a network, over any number of pairs, for training."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -11,14 +9,15 @@ from numpy.typing import NDArray
 from scoring.tf_model import OUTPUT
 from training.exact_network import ExactNetwork
 from training.export import pair_graph
+from training.simulation import PairScorer
 
 __all__ = ["graph_scorer"]
 
 _PART = 8192
-"""Pairs that are scored at once."""
+"""Pairs that are scored at a time."""
 
 
-def graph_scorer(network: ExactNetwork) -> Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float32]]:
+def graph_scorer(network: ExactNetwork) -> PairScorer:
     """The served graph of a network as a function of any number of pairs."""
     graph = pair_graph(network).get_concrete_function()
 

@@ -1,8 +1,8 @@
-"""Judges a classifier on labelled photographs: on the pairs that a search proposes, and on the clusters of a stream.
+"""Judges a classifier on labelled photographs: on the candidate pairs of a search, and on the clusters of a stream.
 
-All photographs are searched among each other and streamed together, as in a service; only pairs and images with a
-counted photograph in them count, and pairs that are neither copies nor different are left out. Known adversarial pairs
-(different things in one scene) and natural copies (that nobody made) are also told apart from the rest.
+All photographs are searched among each other and streamed together, as in service. Only pairs with a counted photograph
+count, and pairs that are neither copies nor different are left out. Two kinds of known pairs are also reported apart:
+adversarial ones (different things in one scene) and natural copies (which nobody edited).
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.types import Thresholds
-from search.hashing.terms import TermSettings
-from training.candidates import rank_candidates
 from training.labelled import LabelledPhotos
 from training.named_pairs import pairs_of_groups
 from training.simulation import PairScorer
@@ -26,35 +24,33 @@ __all__ = [
     "Judged",
     "ScoredPairs",
     "Share",
-    "StreamSettings",
     "judge_clusters",
     "judge_pairs",
-    "make_streams",
     "score_pairs",
 ]
 
 PRECISION = 0.99
-"""At which recall is told."""
+"""The precision at which recall is reported."""
 
 _PARTS = ("precision", "recall", "f1")
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Of `of` pairs `taken` were accepted."""
+    """Of `of` pairs, `taken` were accepted."""
 
     taken: int
     of: int
 
     @property
     def share(self) -> float:
-        """0 where there are none."""
+        """The accepted share; 0 if there are no pairs."""
         return self.taken / self.of if self.of else 0.0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ScoredPairs:
-    """Candidate pairs, each once: rows of both images, whether they are copies, their score."""
+    """Candidate pairs, each once: the rows of both images, whether they are copies, the score."""
 
     left: NDArray[np.int64]
     right: NDArray[np.int64]
@@ -73,33 +69,33 @@ class ScoredPairs:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What was found on pairs."""
+    """The results on pairs."""
 
     pairs: int
     copies: int
     found_by_search: float
-    """Share of all pairs of copies that the search proposes; recall is of these."""
+    """Share of all pairs of copies that are candidates; recall counts these alone."""
     recall_at_precision: float
     """At a precision of `PRECISION`."""
     average_precision: float
     precision_at_accept: float
     recall_at_accept: float
     calibration_error: float = 0.0
-    """Expected, over ten bins of the score (`training.thresholds.Reliability`)."""
+    """Expected calibration error over ten bins of the score (`training.thresholds.Reliability`)."""
     families: Mapping[str, Share] = field(default_factory=dict)
-    """Per kind of edit: the proposed copies of which one is such an edit, and how many were accepted."""
+    """Per kind of edit: candidate pairs of copies with such an edit, and how many were accepted."""
     family_recalls: Mapping[str, float] = field(default_factory=dict)
-    """Per kind of edit: recall at `PRECISION`, of the pairs of which one image is such an edit."""
+    """Per kind of edit: recall at `PRECISION`, over the pairs with such an edit."""
     datasets: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
-    """Per data set: recall at `PRECISION`, precision and recall at `accept`, of the pairs with an image of it."""
+    """Per data set: recall at `PRECISION`, precision and recall at `accept`, over the pairs with an image of it."""
     same_scene: Share = Share(0, 0)
-    """Adversarial pairs that were proposed, and how many were (wrongly) accepted."""
+    """Candidate pairs that are adversarial, and how many were (wrongly) accepted."""
     natural: Share = Share(0, 0)
-    """Natural copies that were proposed, and how many were accepted."""
+    """Candidate pairs that are natural copies, and how many were accepted."""
     recall_at_precision_without_same_scene: float = 0.0
 
     def by_family(self) -> dict[str, dict[str, float]]:
-        """Figures of each kind of edit, as plain values."""
+        """The results for each kind of edit, as plain values."""
         return {
             name: {
                 "copies": one.of,
@@ -110,7 +106,7 @@ class Judged:
         }
 
     def by_dataset(self) -> dict[str, dict[str, float]]:
-        """Figures of each data set, as plain values."""
+        """The results for each data set, as plain values."""
         names = (f"recall_at_precision_{PRECISION}", "precision_at_accept", "recall_at_accept")
         return {
             name: dict(zip(names, (round(value, 5) for value in values), strict=True))
@@ -118,31 +114,12 @@ class Judged:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class StreamSettings:
-    """What streams must know."""
-
-    terms: TermSettings
-    seed: int
-
-
 def score_pairs(
     counted: NDArray[np.bool_], streams: Streams, codes: NDArray[np.uint8], scorer: PairScorer
 ) -> ScoredPairs:
-    """The candidate pairs with a counted image in them."""
+    """Scores the candidate pairs with a counted image."""
     left, right, is_copy = streams.candidate_pairs(counted)
     return ScoredPairs(left, right, is_copy, scorer(codes[left], codes[right]))
-
-
-def make_streams(
-    photos: LabelledPhotos,
-    settings: StreamSettings,
-    told: Callable[[float], None] = lambda _share: None,
-) -> Streams:
-    """Terms and candidates of the photographs, ready to be streamed."""
-    terms = settings.terms.build().terms(photos.search)
-    ranked = rank_candidates(terms, settings.terms.candidates, settings.terms.min_overlap, told=told)
-    return Streams(photos, terms, ranked, settings)
 
 
 def judge_pairs(
@@ -153,7 +130,7 @@ def judge_pairs(
     same_scene: Iterable[tuple[str, str]] = (),
     natural: Iterable[tuple[str, str]] = (),
 ) -> Judged:
-    """How well scores tell copies among the candidates; see `Judged`."""
+    """How well the scores separate copies from different images among the candidates; see `Judged`."""
     curve = pairs.curve
     precision, recall = curve.at(accept)
     taken = pairs.scores >= np.float32(accept)
@@ -178,7 +155,6 @@ def judge_pairs(
 
 
 def judge_clusters(
-    photos: LabelledPhotos,
     counted: NDArray[np.bool_],
     streams: Streams,
     codes: NDArray[np.uint8],
@@ -187,9 +163,9 @@ def judge_clusters(
     orders: int,
     told: Callable[[float], None] = lambda _share: None,
 ) -> dict[str, float]:
-    """Self-excluded BCubed and pairwise quality of the streamed clusters, as means over so many random orders."""
+    """Self-excluded BCubed and pairwise quality of the streamed clusters: means over `orders` random orders."""
     found = []
-    splits = np.unique(photos.split).tolist()
+    splits = np.unique(streams.photos.split).tolist()
     for number, order in enumerate(streams.orders(splits, orders), start=1):
         heads = streams.stream(order, codes, scorer).heads(thresholds)
         quality = streams.quality(order, heads, counted)
@@ -200,14 +176,14 @@ def judge_clusters(
 
 
 def _copies(photos: LabelledPhotos, counted: NDArray[np.bool_]) -> int:
-    """Pairs of copies with a counted image in them."""
+    """The number of pairs of copies with a counted image."""
     groups = np.unique(photos.group_id, return_inverse=True)[1]
     sizes, others = np.bincount(groups), np.bincount(groups[~counted], minlength=int(groups.max(initial=-1)) + 1)
     return int((sizes * (sizes - 1) // 2 - others * (others - 1) // 2).sum())
 
 
 def _named(photos: LabelledPhotos, named: Iterable[tuple[str, str]], pairs: ScoredPairs) -> NDArray[np.bool_]:
-    """Which pairs of copies are exactly one of the named pairs."""
+    """Which pairs of copies are among the named pairs."""
     row = {name: number for number, name in enumerate(photos.image_id.tolist())}
     keys = [sorted((row[one], row[other])) for one, other in named if one in row and other in row]
     wanted = np.array([low * len(row) + high for low, high in keys], dtype=np.int64)

@@ -1,6 +1,6 @@
-"""Labels of pairs, as `neardup label` writes them, turned into groups: images that are linked are copies.
+"""Turns labels of pairs, as `neardup label` writes them, into groups: linked images are copies of one another.
 
-Read in batches, so that memory grows with the images that are named, not with the pairs.
+The file is read in batches, so memory grows with the number of images, not of pairs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _COLUMNS = ("image_a", "image_b", "label")
 
 
 def check_labels(path: Path) -> None:
-    """Makes sure that a file has labels.
+    """Checks that a file has the columns of labels.
 
     Raises:
         BadInputError: It cannot be read, or lacks a column.
@@ -41,14 +41,14 @@ def check_labels(path: Path) -> None:
 
 
 def with_labels(photos: LabelledPhotos, path: Path) -> LabelledPhotos:
-    """The photographs, with the groups of labelled duplicates joined.
+    """The photographs, with the groups of labelled duplicates merged.
 
-    A joined group has the name of its first image. It is test if any of its images is, else val if any is: what is held
-    out stays so. Pairs that are labelled different or not at all join nothing, nor do images that are not among the
-    photographs.
+    A merged group has the name of its first image. It is in the split test if any of its images is, else in val if any
+    is, so that held-out images stay held out. Other pairs are ignored: those labelled different, those without a label,
+    and those with an image that is not among the photographs.
 
     Raises:
-        BadInputError: The file cannot be read, lacks a column, or joins none of the photographs.
+        BadInputError: The file cannot be read, lacks a column, or merges no photographs.
     """
     rows = {name: row for row, name in enumerate(photos.image_id.tolist())}
     names, groups = np.unique(photos.group_id, return_inverse=True)

@@ -1,4 +1,4 @@
-"""Labelled photographs with both embeddings, as training and evaluation read them from a Parquet file."""
+"""Labelled photographs with both embeddings, read from Parquet for training and evaluation."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = [
     "EDIT",
     "SPLITS",
     "LabelledPhotos",
+    "assign_splits",
     "check_photos",
     "check_splits",
     "data_sha256",
-    "deal_out",
     "file_sha256",
     "keep_splits",
     "move_test_to_train",
@@ -28,23 +28,27 @@ __all__ = [
 ]
 
 EDIT = "edit"
-"""The `kind` of an image that was made from another; all others are photographs."""
+"""The `kind` of an image that was made from another one; all other images are photographs."""
 
 _LABELS = ("image_id", "group_id", "source_id", "kind", "family", "ignore_group", "split", "dataset")
 
 _OPTIONAL = ("source_id", "kind", "family", "ignore_group", "split", "dataset")
 
 SPLITS = (("train", 0.60), ("val", 0.15), ("test", 0.25))
-"""Shares of the groups, where the labels name no splits."""
+"""Shares of the groups, if the labels name no splits."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LabelledPhotos:
-    """Rows of images; all arrays have one entry (or row) per image.
+    """Labelled images; every array has one entry (or row) per image.
 
-    `group_id` is the truth for clusters; `source_id` names the photograph that an edit was made from (the image itself,
-    if it is a photograph or nobody knows); `ignore_group`, where not empty, marks images whose pairs across groups are
-    neither copies nor different; `family` names what was done to an edit; `dataset` where an image is from.
+    group_id       the true cluster
+    source_id      the photograph that an edit was made from; the image's own id for photographs, or if it is unknown
+    kind           `EDIT`, or anything else for a photograph
+    family         the kind of edit
+    ignore_group   pairs of equal, non-empty ignore groups but different groups are neither copies nor different
+    split          train, val or test
+    dataset        where the image comes from
     """
 
     image_id: NDArray[np.str_]
@@ -72,7 +76,7 @@ class LabelledPhotos:
         return self.where(np.isin(self.split, splits))
 
     def unclear(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which pairs of images are neither copies nor different."""
+        """Which pairs of images (rows) are neither copies nor different."""
         shared = (self.ignore_group[left] != "") & (self.ignore_group[left] == self.ignore_group[right])
         unclear: NDArray[np.bool_] = shared & (self.group_id[left] != self.group_id[right])
         return unclear
@@ -88,14 +92,14 @@ def read_photos(path: Path, search_dimension: int, score_dimension: int) -> Labe
     """Reads labelled photographs: a Parquet file, or a folder.
 
     Columns: image_id, group_id, source_id, kind, family, ignore_group, split, dataset (strings; all but the first two
-    may be missing or null: photographs, and "" for the others), search and score (lists of float16 or float32 of the
-    given lengths). An edit without a source_id is of the only photograph of its group, if there is one alone. In a
-    folder, `index.parquet` has the labels, and `search_f16.npy` and `score_f16.npy` the vectors, row n for row n. Where
-    no image is of the split train, val or test, groups are dealt out (`SPLITS`) by their names.
+    may be missing or null, which means "", so a photograph), and search and score (lists of float16 or float32 of the
+    given lengths). An edit without a source_id gets the photograph of its group, if the group has exactly one. In a
+    folder, `index.parquet` has the labels; row n of `search_f16.npy` and `score_f16.npy` belongs to its row n. If no
+    image has the split train, val or test, groups get a split by their names (`assign_splits`).
 
     Raises:
         BadInputError: A file cannot be read, a column is missing or of another type or length, an id repeats, or the
-            images of a group are of two splits.
+            images of a group have two splits.
     """
     table_path = _labels_file(path)
     try:
@@ -106,7 +110,7 @@ def read_photos(path: Path, search_dimension: int, score_dimension: int) -> Labe
     if len(np.unique(labels["image_id"])) != table.num_rows:
         raise BadInputError(f"an image_id occurs twice in {table_path}")
     if not np.isin(labels["split"], [name for name, _ in SPLITS]).any():
-        labels["split"] = deal_out(labels["group_id"])
+        labels["split"] = assign_splits(labels["group_id"])
     _split_of_group(labels["group_id"], labels["split"], table_path)
     labels["source_id"] = _sources(labels)
     if path.is_dir():
@@ -121,7 +125,7 @@ def read_photos(path: Path, search_dimension: int, score_dimension: int) -> Labe
 
 
 def check_photos(path: Path) -> None:
-    """Makes sure that the files that `read_photos` reads are there.
+    """Checks that the files for `read_photos` exist.
 
     Raises:
         BadInputError: One is missing.
@@ -132,7 +136,7 @@ def check_photos(path: Path) -> None:
 
 
 def check_splits(path: Path) -> None:
-    """Makes sure that a file has the splits of groups.
+    """Checks that a file has the splits of groups.
 
     Raises:
         BadInputError: It cannot be read, lacks a column, or has a group in two splits.
@@ -140,8 +144,8 @@ def check_splits(path: Path) -> None:
     _splits_by_group(path)
 
 
-def deal_out(groups: NDArray[np.str_]) -> NDArray[np.str_]:
-    """A split for each image by its group's name: the same group always gets the same."""
+def assign_splits(groups: NDArray[np.str_]) -> NDArray[np.str_]:
+    """A split for each image, in the shares of `SPLITS`. A group always gets the same split: it depends on its name."""
     ends = np.cumsum([share for _, share in SPLITS])
     names = [name for name, _ in SPLITS]
 
@@ -154,7 +158,7 @@ def deal_out(groups: NDArray[np.str_]) -> NDArray[np.str_]:
 
 
 def keep_splits(photos: LabelledPhotos, path: Path) -> LabelledPhotos:
-    """The photographs, with the groups that a Parquet file of labelled images has in the splits that they have there.
+    """The photographs; groups that a Parquet file of labelled images names get the splits that they have there.
 
     Raises:
         BadInputError: The file cannot be read, lacks a column, or has a group in two splits.
@@ -165,7 +169,7 @@ def keep_splits(photos: LabelledPhotos, path: Path) -> LabelledPhotos:
 
 
 def move_test_to_train(photos: LabelledPhotos, kept: Path | None) -> LabelledPhotos:
-    """The photographs, with the test split become training; groups that a Parquet file has stay what they are.
+    """The photographs, with the test split moved to train. Groups in the Parquet file `kept` keep their splits.
 
     Raises:
         BadInputError: The file cannot be read, lacks a column, or has a group in two splits.
@@ -176,7 +180,7 @@ def move_test_to_train(photos: LabelledPhotos, kept: Path | None) -> LabelledPho
 
 
 def data_sha256(path: Path) -> str:
-    """SHA-256 (hex) of the files that `read_photos` reads: of a folder's three, one after the other."""
+    """SHA-256 (hex) of the file that `read_photos` reads; for a folder, of the checksums of its three files."""
     files = _data_files(path)
     if len(files) == 1:
         return file_sha256(files[0])
@@ -193,14 +197,14 @@ def file_sha256(path: Path) -> str:
 
 
 def _labels_file(path: Path) -> Path:
-    """The Parquet file, of a folder the one in it."""
+    """The Parquet file with the labels: the path itself, or the one in the folder."""
     if not path.exists():
         raise BadInputError(f"there is no file or folder {path}")
     if not path.is_dir():
         return path
     file = path / "index.parquet"
     if not file.is_file():
-        raise BadInputError(f"the folder {path} has no index.parquet, which holds the labels of labelled images")
+        raise BadInputError(f"the folder {path} has no index.parquet with the labels of its images")
     return file
 
 
@@ -218,19 +222,19 @@ def _splits_by_group(path: Path) -> dict[str, str]:
 
 
 def _split_of_group(groups: NDArray[np.str_], splits: NDArray[np.str_], path: Path) -> dict[str, str]:
-    """The split of each group; its images must agree, else training would see copies of what it is judged on."""
+    """The split of each group. Its images must agree, or training would see copies of images that it is judged on."""
     found: dict[str, str] = {}
     for group, split in zip(groups.tolist(), splits.tolist(), strict=True):
         if found.setdefault(group, split) != split:
             raise BadInputError(
                 f"the group {group!r} of {path} is in two splits, {found[group]!r} and {split!r}: all images of a "
-                "group must be in one"
+                "group must have the same split"
             )
     return found
 
 
 def _sources(labels: dict[str, NDArray[np.str_]]) -> NDArray[np.str_]:
-    """Per image the photograph that it was made from; the image itself where that is not known."""
+    """The photograph that each image was made from; the image itself if that is unknown."""
     is_edit = labels["kind"] == EDIT
     photographs: dict[str, list[str]] = {}
     for group, image in zip(labels["group_id"][~is_edit].tolist(), labels["image_id"][~is_edit].tolist(), strict=True):

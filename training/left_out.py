@@ -1,7 +1,7 @@
-"""How a classifier fares on kinds of pictures that it never saw: data sets that were left out, each in turn.
+"""How a classifier does on kinds of pictures that it never saw: each data set is left out in turn.
 
-For each data set a network is trained on the others and calibrated on them; its scores on the left-out one's candidate
-pairs say what to expect where a service meets something new.
+For each data set, a network is trained and calibrated on the other ones. Its scores on the candidate pairs of the data
+set left out show what to expect of new kinds of pictures in service.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["LeftOut", "choose_on_left_out", "left_out_metrics"]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LeftOut:
-    """One data set's candidate pairs, scored (calibrated) by a network that never saw it."""
+    """The candidate pairs of one data set, with calibrated scores of a network that never saw it."""
 
     name: str
     scores: NDArray[np.float32]
@@ -34,8 +34,8 @@ def choose_on_left_out(sets: Sequence[LeftOut], wanted: float, growth: float = 1
 def left_out_metrics(sets: Sequence[LeftOut], wanted: float, growth: float = 1.0) -> dict[str, float]:
     """What to expect of new kinds of pictures.
 
-    Recall at the wanted precision of each data set, and pooled; and the precision and recall, pooled, when each data
-    set is taken at the threshold that was chosen on the others.
+    These are the recall at the wanted precision, of each data set and of all pairs together; and the precision and
+    recall of all pairs if each data set uses the threshold that was chosen on the others.
     """
     found = {
         f"left_out_recall_at_precision_{wanted:g}_{one.name}": precision_curve(

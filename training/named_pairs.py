@@ -1,4 +1,4 @@
-"""Pairs of images that a CSV file names beside labelled photographs: known adversarial pairs, natural copies."""
+"""Pairs of images that a CSV file beside labelled photographs names: known adversarial pairs, natural copies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pairs_of_groups(
     left: NDArray[np.int64],
     right: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
-    """Which pairs of images (rows) are between the groups of some named pair of images; unknown names match nothing."""
+    """Which pairs of images (rows) join the groups of any named pair of images. Unknown names are ignored."""
     groups, numbers = np.unique(photos.group_id, return_inverse=True)
     of_image = dict(zip(photos.image_id.tolist(), numbers.tolist(), strict=True))
     known = [(of_image[one], of_image[other]) for one, other in named if one in of_image and other in of_image]
@@ -31,7 +31,7 @@ def pairs_of_groups(
 
 
 def read_pairs(path: Path) -> tuple[tuple[str, str], ...]:
-    """Pairs of images from a CSV file with the columns `a` and `b`; none where there is no such file.
+    """Pairs of images from a CSV file with the columns `a` and `b`; none if there is no such file.
 
     Raises:
         BadInputError: It lacks a column.

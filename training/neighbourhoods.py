@@ -1,11 +1,11 @@
-"""What training meets: an image, copies of it, and the different images that a search proposes for it.
+"""What training sees: an image, copies of it, and different images that are candidates for it.
 
-A neighbourhood is a row of image numbers: a seed, `COPIES` copies of it, then look-alikes. All pairs within it are
-trained on, less those that never are (`training.never_trained`). Look-alikes are drawn from the seed's own
-candidates (`training.candidates`), so that training meets the pairs that the classifier will meet, and the more
-often the more the network takes them for copies.
+A neighbourhood is a row of image numbers: a seed, `COPIES` copies of it, then look-alikes. Training uses all pairs in
+it, except those that are never trained on (`training.never_trained`). Look-alikes are drawn from the candidates of the
+seed (`training.candidates`), so training sees the pairs that the classifier will see. Look-alikes that the network
+confuses with copies are drawn more often.
 
-Neighbourhoods go through a Parquet file: training reads batches of rows, so its memory does not grow with their number.
+Neighbourhoods are written to a Parquet file and read in batches, so memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from training.never_trained import NeverTrained
 __all__ = ["COPIES", "Neighbourhoods", "read_neighbourhoods", "write_neighbourhoods"]
 
 COPIES = 2
-"""Copies of the seed in a neighbourhood; the seed itself stands in for those that it lacks, to be edited."""
+"""Copies of the seed in a neighbourhood. If there are fewer, the seed itself, edited, stands in for them."""
 
 _LOOK_ALIKES = 40
-"""Candidates of an image that are drawn from: the first different ones."""
+"""Look-alikes are drawn from the first so many different candidates of an image."""
 
 _HARDEST, _EASIEST = 3.0, -6.0
-"""Bounds of a logit that weighs a look-alike: neither the one wrong label nor the thousandth easy pair rules."""
+"""Bounds of the logit that weights a look-alike, so that neither wrong labels nor easy pairs dominate."""
 
 _ROWS_PER_GROUP = 4096
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Lists:
-    """Lists of image numbers, one after the other; that of image n lies at `starts[n]` to `starts[n + 1]`."""
+    """One list of image numbers per image, concatenated; that of image n is at `starts[n]` to `starts[n + 1]`."""
 
     starts: NDArray[np.int64]
     rows: NDArray[np.int64]
@@ -50,7 +50,7 @@ class _Lists:
         return np.diff(self.starts)
 
     def drawn(self, images: NDArray[np.int64], places: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Per image the entry at a share (0 to 1) of its list; the image itself where the list is empty."""
+        """For each image the entry at a relative place (0 to 1) in its list; the image itself if the list is empty."""
         lengths = self.lengths[images]
         found = self.starts[images] + np.minimum((places * lengths).astype(np.int64), np.maximum(0, lengths - 1))
         padded = np.append(self.rows, 0)
@@ -63,13 +63,17 @@ class Neighbourhoods:
     def __init__(
         self, photos: LabelledPhotos, ranked: RankedCandidates, look_alikes: int, never: Iterable[tuple[str, str]] = ()
     ) -> None:
-        """Takes the photographs to train on, their candidates, how many look-alikes one gets, and which never meet.
+        """Makes the lists of copies and look-alikes.
 
-        The last are pairs of images, and stand for others (`training.never_trained`): a seed meets none of them,
-        and those that meet within a row all the same are told by `forbidden`.
+        Args:
+            photos: The photographs to train on.
+            ranked: Their candidates.
+            look_alikes: How many a neighbourhood has.
+            never: Pairs of image ids that are never trained on (`training.never_trained`). A seed is drawn with none of
+                its partners in them; `forbidden` gives the pairs that occur elsewhere in a row.
 
         Raises:
-            BadInputError: There are no copies to learn from, or no look-alikes.
+            BadInputError: There are no copies, or no look-alikes.
         """
         self._never = NeverTrained(photos, never)
         self._copies = _copies(photos, self._never)
@@ -81,12 +85,12 @@ class Neighbourhoods:
         copies, different = len(self._copies.rows) // 2, len(self._look_alikes.rows)
         if not copies or not different or not len(self._photos):
             raise BadInputError(
-                f"{copies} pairs of copies and {different} of different images that a search proposes: too few"
+                f"{copies} pairs of copies and {different} candidate pairs of different images: too few to train on"
             )
 
     @property
     def width(self) -> int:
-        """Images of a neighbourhood."""
+        """How many images a neighbourhood has."""
         return 1 + COPIES + self._count
 
     def forbidden(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -99,12 +103,12 @@ class Neighbourhoods:
         return self._never.among(rows[:, one], rows[:, other])
 
     def look_alike_pairs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """All pairs of an image and a look-alike that are drawn from."""
+        """All pairs of an image and a look-alike that may be drawn."""
         lists = self._look_alikes
         return np.repeat(np.arange(len(lists.lengths)), lists.lengths), lists.rows
 
     def weigh(self, logits: NDArray[np.float64], hardness: float) -> None:
-        """Sets how often each of `look_alike_pairs` is drawn: by exp(hardness * logit), within bounds."""
+        """Sets the weights with which `look_alike_pairs` are drawn: exp(hardness * logit), within bounds."""
         weights = np.exp(np.clip(hardness * logits, _EASIEST, _HARDEST))
         self._cumulated = np.concatenate([[0.0], np.cumsum(weights)])
 
@@ -116,7 +120,7 @@ class Neighbourhoods:
         drawn = [seeds]
         drawn += [self._copies.drawn(seeds, random.random(count)) for _ in range(COPIES)]
         drawn += [self._drawn_look_alikes(seeds, random.random(count)) for _ in range(self._count)]
-        # A seed without look-alikes gets images at random; a copy among them is labelled as what it is.
+        # A seed without look-alikes gets random images; a copy among them is still labelled as a copy.
         table = np.stack(drawn, axis=1)
         lone = self._look_alikes.lengths[seeds] == 0
         table[lone, 1 + COPIES :] = random.integers(0, len(self._copies.lengths), (int(lone.sum()), self._count))
@@ -145,7 +149,7 @@ def write_neighbourhoods(neighbourhoods: Neighbourhoods, count: int, random: np.
 
 
 def read_neighbourhoods(path: Path, batch: int) -> Iterator[NDArray[np.int64]]:
-    """Batches of `batch` neighbourhoods, (batch, width), in the file's order; what fills no batch is left out."""
+    """Batches of `batch` neighbourhoods, (batch, width), in the order of the file; an incomplete batch is left out."""
     with pq.ParquetFile(path) as file:
         for part in file.iter_batches(batch, columns=["images"]):
             if len(part) == batch:
@@ -154,7 +158,7 @@ def read_neighbourhoods(path: Path, batch: int) -> Iterator[NDArray[np.int64]]:
 
 
 def _copies(photos: LabelledPhotos, never: NeverTrained) -> _Lists:
-    """Per image the others of its group that it may meet."""
+    """For each image the others of its group, except pairs that are never trained on."""
     groups = np.unique(photos.group_id, return_inverse=True)[1]
     order = np.argsort(groups, kind="stable")
     found: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * len(groups)
@@ -166,7 +170,7 @@ def _copies(photos: LabelledPhotos, never: NeverTrained) -> _Lists:
 
 
 def _look_alike_lists(photos: LabelledPhotos, ranked: RankedCandidates, never: NeverTrained) -> _Lists:
-    """Per image its first different candidates that it may meet."""
+    """For each image its first different candidates, except pairs that are never trained on."""
     images, others = ranked.images, ranked.others
     different = (photos.group_id[images] != photos.group_id[others]) & ~photos.unclear(images, others)
     different &= ~never.among(images, others)

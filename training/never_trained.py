@@ -1,10 +1,10 @@
-"""Known pairs that training must not meet: wherever both images turn up in one neighbourhood, the pair weighs nothing.
+"""Known pairs that are never trained on: in a neighbourhood they get the weight zero.
 
-What a named pair stands for depends on where its two images first differ:
+A named pair stands for more pairs, depending on its two images:
 
-    in their group       all pairs across both groups: two things in one scene, whose edits look as much alike
-    in their photograph  all pairs of one photograph and its edits with the other and its edits: natural copies
-    in neither           the two images alone
+    different groups         all pairs between both groups: two things in one scene, whose edits look as much alike
+    different photographs    all pairs of one photograph or its edits with the other or its edits: natural copies
+    neither                  the two images alone
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ __all__ = ["NeverTrained"]
 
 
 class NeverTrained:
-    """The pairs, as sorted keys over groups, photographs and images. Immutable."""
+    """The pairs, as sorted keys of groups, photographs and images. Immutable."""
 
     def __init__(self, photos: LabelledPhotos, named: Iterable[tuple[str, str]]) -> None:
-        """Takes the photographs to train on and pairs of ids; what is not among the photographs matches nothing."""
+        """Takes the photographs to train on, and pairs of image ids. Unknown ids are ignored."""
         levels = [
             np.unique(names, return_inverse=True)[1].astype(np.int64)
             for names in (photos.group_id, photos.source_id, photos.image_id)
         ]
-        # A photograph that is not there may have edits that are.
+        # Edits may be there without their photograph.
         rows = {name: row for row, name in enumerate(photos.source_id.tolist())}
         rows |= {name: row for row, name in enumerate(photos.image_id.tolist())}
         pairs = [(rows[one], rows[other]) for one, other in named if one in rows and other in rows]
@@ -52,7 +52,7 @@ class NeverTrained:
 
 
 def _keys(numbers: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
-    """One number per pair, whichever of the two comes first."""
+    """One number per pair, the same for both orders."""
     one, other = numbers[left], numbers[right]
     keys: NDArray[np.int64] = np.minimum(one, other) * len(numbers) + np.maximum(one, other)
     return keys

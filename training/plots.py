@@ -1,4 +1,4 @@
-"""Pictures of what a classifier does: precision-recall curves, score histogram, reliability, recall by kind of edit."""
+"""Plots of a classifier's results: precision-recall curves, score histogram, reliability, recall by kind of edit."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ mpl.use("agg")
 _SIZE = (6.0, 4.5)
 _DOTS_PER_INCH = 100
 _MOST_POINTS = 2000
-"""Of a curve: more cannot be seen."""
+"""Points of a curve; more would not be visible."""
 
 
 def draw_all(
     pairs: ScoredPairs, families: Mapping[str, Share], accept: float, name: str, folder: Path, of: str
 ) -> list[Path]:
-    """Draws all four into a folder; returns the files.
+    """Draws all four plots into a folder, and returns the files.
 
     Args:
-        pairs: Scored.
-        families: Per kind of edit.
+        pairs: The scored pairs.
+        families: Accepted copies per kind of edit.
         accept: The model's threshold.
-        name: Of the model.
-        folder: Made if it is not there.
-        of: Which pairs these are, in the titles.
+        name: The model's name.
+        folder: Created if it does not exist.
+        of: Which pairs these are, for the titles.
     """
     folder.mkdir(parents=True, exist_ok=True)
     title = f"{name}, {of}"
@@ -52,7 +52,7 @@ def draw_curves(curves: Mapping[str, PrecisionCurve], path: Path, title: str = "
         shown = curve.recall_at_precision(0.99)
         axes.plot(curve.recall[::step], curve.precision[::step], label=f"{name}: {shown:.3f} at 0.99", linewidth=1.2)
     axes.axhline(0.99, color="0.7", linewidth=0.8, linestyle="--")
-    axes.set(xlabel="recall of the proposed copies", ylabel="precision", xlim=(0, 1), ylim=(0.5, 1.005))
+    axes.set(xlabel="recall of the candidate copies", ylabel="precision", xlim=(0, 1), ylim=(0.5, 1.005))
     axes.legend(loc="lower left", fontsize=8)
     _save(figure, path, title)
 
@@ -72,8 +72,8 @@ def _draw_reliability(pairs: ScoredPairs, path: Path, title: str) -> None:
     figure, axes = plt.subplots(figsize=_SIZE)
     bins = reliability(pairs.scores, pairs.is_copy)
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, linestyle="--")
-    axes.plot(bins.said, bins.found, marker="o", linewidth=1.2)
-    axes.set(xlabel="probability that was said", ylabel="share of copies", xlim=(0, 1), ylim=(0, 1))
+    axes.plot(bins.predicted, bins.observed, marker="o", linewidth=1.2)
+    axes.set(xlabel="predicted probability", ylabel="share of copies", xlim=(0, 1), ylim=(0, 1))
     _save(figure, path, title)
 
 
@@ -81,7 +81,7 @@ def _draw_families(families: Mapping[str, Share], path: Path, title: str) -> Non
     shown = sorted(families.items(), key=lambda item: item[1].share)
     figure, axes = plt.subplots(figsize=(_SIZE[0], max(1.5, 0.25 * len(shown))))
     axes.barh([name for name, _ in shown], [share.share for _, share in shown])
-    axes.set(xlabel="recall of the proposed copies at accept", xlim=(0, 1))
+    axes.set(xlabel="recall of the candidate copies at accept", xlim=(0, 1))
     _save(figure, path, title)
 
 

@@ -1,7 +1,7 @@
-"""What can be wrong with a training before it starts, found before it costs anything; and the new version's name.
+"""Checks before training starts, and the name of the new version.
 
-Nothing that is in use changes under it: versions never change, and a projection that is learnt anew, which makes other
-codes, neither takes the place of the one in use nor makes its model the served one.
+Training changes nothing that is in use. Versions never change. A newly learnt projection makes other codes, so it must
+not replace the file in use, and its model must not be served where models of other codes are.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ __all__ = ["check_in_use", "large_name", "prepare"]
 
 
 def prepare(settings: TrainSettings) -> str:
-    """Checks what a training reads and where it writes.
+    """Checks what training reads and where it writes.
 
     Returns:
-        The name of the version that it will make; a large network's is `large_name` of it.
+        The name of the new version; that of a large network is `large_name` of it.
 
     Raises:
-        BadInputError: A file is missing or cannot be read, the folder of the projection is missing, the name is none,
-            or a version of that name is there already.
+        BadInputError: A file is missing or cannot be read, the folder of the projection is missing, or the name is
+            invalid or taken.
     """
     check_photos(settings.photos)
     if settings.splits_of is not None:
@@ -45,12 +45,12 @@ def prepare(settings: TrainSettings) -> str:
     folder = ModelFolder(settings.model)
     for name in names:
         if folder.path(name).exists():
-            raise BadInputError(f"the version {name} is there already: {folder.path(name)}. {_way_out(settings, name)}")
+            raise BadInputError(f"the version {name} exists already: {folder.path(name)}. {_way_out(settings, name)}")
     return version
 
 
 def check_in_use(settings: TrainSettings, model: Path, projection: Path | None) -> None:
-    """Makes sure that a projection learnt anew leaves alone what a signal uses.
+    """Checks that a newly learnt projection does not disturb a signal.
 
     Args:
         settings: Of the training.
@@ -58,24 +58,24 @@ def check_in_use(settings: TrainSettings, model: Path, projection: Path | None) 
         projection: The file of the signal's projection; None: its codes have no values.
 
     Raises:
-        BadInputError: Its model would be served where models of other codes are, or its projection take the place of
+        BadInputError: The new model would be served beside models of other codes, or the new projection would replace
             the one that they need.
     """
     folder, file = ModelFolder(model), settings.fit_projection
     if file is None or folder.pointer_stamp() is None:
         return
     served = folder.served()
-    codes = "a projection that is learnt anew makes other codes"
-    together = "then name projection and folder in the settings together, and build the index anew"
+    codes = "a newly learnt projection makes other codes"
+    together = "then change `projection` and `model` in the settings together, and build a new index"
     if settings.serve and _same(settings.model, model):
         raise BadInputError(
             f"{model} serves {served}, and {codes}, which scorer, index and store refuse: train with --no-serve or "
-            f"into another folder (--model FOLDER), {together}"
+            f"into another folder (--model FOLDER); {together}"
         )
     if projection is not None and _same(file, projection):
         raise BadInputError(
-            f"{file} is the projection that {served}, which {model} serves, was trained with, and {codes}: write it to "
-            f"another file, {together}"
+            f"{file} is the projection of {served}, which {model} serves, and {codes}: write it to another file; "
+            f"{together}"
         )
 
 
@@ -95,8 +95,8 @@ def _derived(settings: TrainSettings) -> str:
 
 def _way_out(settings: TrainSettings, name: str) -> str:
     if settings.version:
-        return "A version never changes: name the new one differently (--version NAME)"
+        return "A version never changes: give the new one another name (--version NAME)"
     return (
-        "Its name is made of data and settings, which are the same: this training would give the same model. "
-        f"`neardup model use {name}` serves it; --version NAME trains it once more"
+        "Its name comes from data and settings, which are the same: training would give the same model. "
+        f"`neardup model use {name}` serves it; --version NAME trains it again"
     )

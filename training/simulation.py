@@ -1,32 +1,31 @@
 """A simulated stream: images arrive one by one, are searched, scored and assigned by the real rule, in memory.
 
-Thresholds that concern whole clusters cannot be judged on pairs, so they are chosen on streams like the one that the
-service will see. The rule is `clustering.rule`, not a copy of it; only what brings it its knowledge is replaced:
-search by ranked candidates over arrays, storage by two lists, batches and their look-ups by nothing. Every image comes
-once, in one version.
+Thresholds for whole clusters cannot be chosen on pairs, so they are chosen on streams like those in service. The rule
+is `clustering.rule` itself. Only its inputs are simulated: ranked candidates over arrays replace the search, two lists
+replace storage, and there are no batches. Every image arrives once, in one version.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import pairwise, starmap
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clustering.planning import MAX_EXTRA_PAGES
-from clustering.rule import Placed, Subject, Verdict, judge, matches
-from core.types import Candidate, Cluster, ImageId, Match, Move, Thresholds
+from clustering.rule import Match, Placed, Subject, Verdict, judge, matches
+from core.types import Candidate, Cluster, ImageId, Move, Thresholds
 from training.candidates import RankedCandidates
 
 __all__ = ["PairScorer", "SimulatedStream"]
 
 PairScorer = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float32]]
-"""Scores of packed codes (n, bytes) against others."""
+"""Scores pairs: packed codes (n, bytes) and the codes (n, bytes) of the other images give scores (n)."""
 
 
 class SimulatedStream:
-    """One order of images with the candidates of each; runs under any thresholds, scores are made once."""
+    """One order of images, with the candidates of each. It runs with any thresholds; pairs are scored once."""
 
     def __init__(
         self,
@@ -36,14 +35,14 @@ class SimulatedStream:
         page: int,
         scorer: PairScorer,
     ) -> None:
-        """Scores all first pages of candidates.
+        """Scores the first page of candidates of every image.
 
         Args:
             image_ids: In order of arrival.
             codes: Packed score codes, in the same order.
-            ranked: Per image all its earlier candidates; the first `page` are what a search returns.
+            ranked: For each image all its earlier candidates; a search returns the first `page`.
             page: Candidates per search.
-            scorer: Gives scores; called with many pairs at once.
+            scorer: Scores pairs; called with many pairs at once.
         """
         self._ids = [ImageId(image_id) for image_id in image_ids]
         self._packed = codes
@@ -58,19 +57,19 @@ class SimulatedStream:
         images = np.repeat(np.arange(len(counts)), counts)
         rows = np.arange(len(images)) - self._ends[images] + ranked.starts[images]
         self.pairs = np.stack([images, ranked.others[rows]], axis=1)
-        """(m, 2): every image with each candidate of its first page, by arrival."""
+        """(m, 2): each image with each candidate of its first page, in order of arrival."""
         self.scores = scorer(codes[self.pairs[:, 0]], codes[self.pairs[:, 1]])
-        """Of `pairs`."""
+        """Scores (m) of `pairs`."""
 
     def heads(self, thresholds: Thresholds) -> list[str]:
-        """Streams everything and returns each image's head, in order of arrival."""
+        """Runs the stream and returns the head of each image, in order of arrival."""
         state = _Clusters(self._codes)
         for image, found in enumerate(self._first_matches(thresholds.accept)):
             state.apply(image, self._verdict(image, found, thresholds, state).moves)
         return [state.head_of(image) for image in range(len(self._ids))]
 
     def _first_matches(self, accept: float) -> list[list[Match]]:
-        """Per image the matches of its first page, best first."""
+        """For each image the matches of its first page, best first."""
         near = np.flatnonzero(self.scores >= np.float64(accept))
         bounds = np.searchsorted(near, self._ends)
         return [
@@ -81,30 +80,30 @@ class SimulatedStream:
     def _matches(
         self, image: int, positions: NDArray[np.int64], scores: NDArray[np.float32], accept: float
     ) -> list[Match]:
-        """The candidates at these positions of an image's ranking that match it, best first."""
+        """The matches among the candidates at these positions of an image's ranking, best first."""
         rows = positions + self._ranked.starts[image]
         others, overlaps = self._ranked.others[rows].tolist(), self._ranked.overlaps[rows].tolist()
         candidates = (
             Candidate(self._ids[other], other, overlap, self._codes[other])
             for other, overlap in zip(others, overlaps, strict=True)
         )
-        return matches(self._ids[image], zip(candidates, scores.tolist(), strict=True), accept)
+        return matches(self._ids[image], starmap(Match, zip(candidates, scores.tolist(), strict=True)), accept)
 
     def _verdict(self, image: int, found: list[Match], thresholds: Thresholds, state: _Clusters) -> Verdict:
-        """The rule's verdict on as many pages as it takes, as `clustering.planning` asks for them."""
+        """The verdict of the rule, on as many pages as needed; `clustering.planning` asks for pages in the same way."""
         subject = Subject(self._ids[image], self._codes[image], thresholds, None)
         candidates = int(self._ranked.starts[image + 1] - self._ranked.starts[image])
         for pages in range(1, MAX_EXTRA_PAGES + 2):
-            verdict = self._judged(subject, [Placed(match, state.cluster_of(match.place)) for match in found])
+            verdict = self._judged(subject, [Placed(match, state.cluster_of(match.candidate.place)) for match in found])
             if not verdict.refused or pages * self._page >= candidates:
                 break
             if pages <= MAX_EXTRA_PAGES:
-                found = found + self._further_matches(image, pages, thresholds.accept)
-                found.sort(key=lambda match: (-match.score, -match.overlap, match.place))
+                further = self._further_matches(image, pages, thresholds.accept)
+                found = matches(subject.image_id, [*found, *further], thresholds.accept)
         return verdict
 
     def _further_matches(self, image: int, pages: int, accept: float) -> list[Match]:
-        """The matches on the page after so many."""
+        """The matches on the page that follows the first `pages` pages."""
         start = pages * self._page
         stop = min(start + self._page, int(self._ranked.starts[image + 1] - self._ranked.starts[image]))
         positions = np.arange(start, stop)
@@ -116,7 +115,7 @@ class SimulatedStream:
         return self._matches(image, positions, scores, accept)
 
     def _judged(self, subject: Subject, placed: list[Placed]) -> Verdict:
-        """The complete verdict: asked again until no score is lacking."""
+        """The complete verdict: the rule is called again until no score is missing."""
         lacking: dict[tuple[bytes, bytes], None] = {}
 
         def score(one: bytes, other: bytes) -> float | None:
@@ -138,7 +137,7 @@ class SimulatedStream:
 
 
 class _Clusters:
-    """Where each image of a stream stands; images are known by their number of arrival."""
+    """The clusters of a stream; images are numbered by arrival."""
 
     def __init__(self, codes: list[bytes]) -> None:
         self._codes = codes
@@ -153,7 +152,7 @@ class _Clusters:
         return self._cluster[self._head[image]]
 
     def apply(self, image: int, moves: tuple[Move, ...]) -> None:
-        """Takes an image in, with the moves of its verdict."""
+        """Adds an image, with the moves of its verdict."""
         self._image[moves[0].image_id] = image
         self._head.append(image)
         self._cluster.append(Cluster(moves[0].image_id, 0, self._codes[image]))

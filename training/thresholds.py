@@ -1,4 +1,4 @@
-"""From scores on labelled pairs to what they mean: calibration, precision and recall, and the threshold `accept`."""
+"""What scores on labelled pairs mean: calibration, precision and recall, and the threshold `accept`."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ __all__ = [
 ]
 
 ONE_SIDED_95 = 1.6449
-"""Standard deviations below which 5 % of a normal distribution lie."""
+"""95 % of a normal distribution lie below this many standard deviations."""
 
 _NEWTON_STEPS = 100
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class PrecisionCurve:
-    """Every threshold that makes a difference, from the highest score down.
+    """Precision and recall at every distinct score, from the highest down.
 
-    At `threshold[k]` (a score; pairs at or above it are taken) there are `right[k]` copies and `wrong[k]` different
-    pairs, of `copies` copies in all.
+    Pairs that score at least `threshold[k]` are accepted: `right[k]` of the `copies` copies, and `wrong[k]` pairs of
+    different images.
     """
 
     threshold: NDArray[np.float32]
@@ -41,17 +41,17 @@ class PrecisionCurve:
 
     @property
     def precision(self) -> NDArray[np.float64]:
-        """Per threshold."""
+        """At each threshold."""
         precision: NDArray[np.float64] = self.right / np.maximum(1, self.right + self.wrong)
         return precision
 
     @property
     def recall(self) -> NDArray[np.float64]:
-        """Per threshold; of the pairs that the curve was made of."""
+        """At each threshold, of the copies among these pairs."""
         return self.right / max(1, self.copies)
 
     def recall_at_precision(self, wanted: float) -> float:
-        """The largest recall at a threshold whose precision is at least `wanted`; 0 if there is none."""
+        """The largest recall with a precision of at least `wanted`; 0 if no threshold reaches it."""
         return float(self.recall[self.precision >= wanted].max(initial=0.0))
 
     @property
@@ -61,7 +61,7 @@ class PrecisionCurve:
         return float((gains * self.precision).sum())
 
     def at(self, threshold: float) -> tuple[float, float]:
-        """Precision and recall at a threshold; precision is 1 where nothing is taken."""
+        """Precision and recall at a threshold; precision is 1 if no pair is accepted."""
         taken = int(np.searchsorted(-self.threshold, -np.float32(threshold), side="right"))
         if taken == 0:
             return 1.0, 0.0
@@ -69,7 +69,7 @@ class PrecisionCurve:
 
 
 def precision_curve(scores: NDArray[np.float32], is_copy: NDArray[np.bool_]) -> PrecisionCurve:
-    """The curve of scored pairs; equal scores are one threshold."""
+    """The curve of scored pairs."""
     order = np.argsort(-scores, kind="stable")
     ranked, copies = scores[order], is_copy[order]
     last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) if len(ranked) else np.empty(0, np.int64)
@@ -78,7 +78,7 @@ def precision_curve(scores: NDArray[np.float32], is_copy: NDArray[np.bool_]) -> 
 
 
 def precision_lower_bound(right: NDArray[np.int64], wrong: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The lower end of Wilson's one-sided 95 % interval of a precision; 0 where nothing was taken."""
+    """The lower end of Wilson's one-sided 95 % interval of a precision; 0 if no pair was accepted."""
     taken = np.maximum(1, right + wrong)
     share, z2 = right / taken, ONE_SIDED_95**2
     spread = ONE_SIDED_95 * np.sqrt(share * (1 - share) / taken + z2 / (4 * taken**2))
@@ -89,13 +89,13 @@ def precision_lower_bound(right: NDArray[np.int64], wrong: NDArray[np.int64]) ->
 def choose_accept(curve: PrecisionCurve, wanted: float, growth: float = 1.0) -> tuple[float, float]:
     """The lowest threshold whose lower bound of precision is at least `wanted`, and that bound.
 
-    Where no threshold reaches it (too few pairs), the one whose bound is highest; the bound tells.
+    If no threshold reaches it (too few pairs), the threshold with the highest bound.
 
     Args:
         curve: Over the candidates of a search.
         wanted: The precision.
-        growth: How many times larger the corpus will be in service. Different images that look alike grow with it,
-            the copies of an image do not: so many times more wrong pairs are reckoned with.
+        growth: How many times larger the corpus will be in service. Look-alikes grow with it, the copies of an image do
+            not. So the number of wrong pairs is multiplied by it.
 
     Raises:
         BadInputError: There are no pairs.
@@ -109,18 +109,18 @@ def choose_accept(curve: PrecisionCurve, wanted: float, growth: float = 1.0) -> 
 
 
 def calibrate(logits: NDArray[np.float64], is_copy: NDArray[np.bool_]) -> Calibration:
-    """Platt's scaling: the slope and offset with which the sigmoid of the logits fits the labels best.
+    """Platt scaling: the slope and offset for which the sigmoid of the logits fits the labels best.
 
-    Targets are drawn in a little from 0 and 1 (by Platt's prior), so that separable data have an answer too.
+    Targets are slightly inside 0 and 1 (Platt's prior), so that there is a solution for separable data too.
 
     Raises:
-        BadInputError: One of the two classes is missing, or higher logits do not mean copies.
+        BadInputError: One of the two classes is missing, or copies do not have higher logits.
     """
     copies, different = int(is_copy.sum()), int((~is_copy).sum())
     if not copies or not different:
         raise BadInputError(f"calibration needs copies and different pairs, there are {copies} and {different}")
     target = np.where(is_copy, (copies + 1) / (copies + 2), 1 / (different + 2))
-    # Standardised, so that Newton's steps are well scaled whatever the size of the logits.
+    # Standardised, so that Newton's steps are well scaled for logits of any size.
     mean, deviation = float(logits.mean()), max(float(logits.std()), 1e-12)
     inputs = np.stack([(logits - mean) / deviation, np.ones_like(logits)])
     line = np.zeros(2)
@@ -131,41 +131,41 @@ def calibrate(logits: NDArray[np.float64], is_copy: NDArray[np.bool_]) -> Calibr
     slope = line[0] / deviation
     if slope <= 0:
         raise BadInputError(
-            f"higher logits do not mean copies (that takes a positive slope, not {slope:.3g}): the network has not "
-            "learnt; train longer, or on more photographs"
+            f"copies do not have higher logits (the slope is {slope:.3g}, not positive): the network has not learnt; "
+            "train longer, or on more photographs"
         )
     return Calibration(float(slope), float(line[1] - slope * mean))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Reliability:
-    """Scored pairs in bins of equal width over 0 to 1, those without a pair left out; one entry per bin."""
+    """Scored pairs in bins of equal width over 0 to 1; one entry per bin that has pairs."""
 
-    said: NDArray[np.float64]
+    predicted: NDArray[np.float64]
     """The mean score."""
-    found: NDArray[np.float64]
+    observed: NDArray[np.float64]
     """The share of copies."""
     pairs: NDArray[np.int64]
 
     @property
     def error(self) -> float:
-        """Expected calibration error (Naeini et al. 2015): mean of |said - found| over the pairs; 0 without any."""
-        return float(np.abs(self.said - self.found) @ self.pairs / max(1, self.pairs.sum()))
+        """Expected calibration error (Naeini et al. 2015): mean of |predicted - observed| over the pairs."""
+        return float(np.abs(self.predicted - self.observed) @ self.pairs / max(1, self.pairs.sum()))
 
 
 def reliability(scores: NDArray[np.float32], is_copy: NDArray[np.bool_], bins: int = 10) -> Reliability:
-    """How well calibrated scores are."""
+    """Compares scores with the share of copies, in bins."""
     part = np.minimum((scores.astype(np.float64) * bins).astype(np.int64), bins - 1)
     counts = np.bincount(part, minlength=bins)
     filled = np.flatnonzero(counts)
-    said, found = (np.bincount(part, values, bins)[filled] / counts[filled] for values in (scores, is_copy))
-    return Reliability(said, found, counts[filled])
+    predicted, observed = (np.bincount(part, values, bins)[filled] / counts[filled] for values in (scores, is_copy))
+    return Reliability(predicted, observed, counts[filled])
 
 
 def _newton_step(
     line: NDArray[np.float64], inputs: NDArray[np.float64], target: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], float]:
-    """One step towards the least cross entropy, halved until it gets better; and how far it went."""
+    """One Newton step towards the least cross entropy, halved until the loss falls; and the size of the step."""
 
     def loss(at: NDArray[np.float64]) -> float:
         scaled = at @ inputs

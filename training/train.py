@@ -1,17 +1,16 @@
-"""Trains a classifier: candidates, a projection if asked for, networks, calibration, thresholds, export.
+"""Trains a classifier: candidates, a projection if wanted, networks, calibration, thresholds, export.
 
-    photographs (train) -> candidates of our own search -> neighbourhoods (Parquet) -> Adam, judged on val
+    photographs (train) -> candidates of the term search -> neighbourhoods (Parquet) -> Adam, judged on val
     best round          -> exact network -> calibration and thresholds on simulated streams (val) -> version's folder
 
-With a projection to learn, it is learnt together with a compact network. With a large network wanted, that starts from
-the compact one, widened, and the compact one is then distilled from it. Training never reads the test split (unless it
-is told to, for the last model); at the end it is streamed once, to report.
+A projection is learnt together with the compact network. A large network starts as the compact one, widened; then the
+compact one is trained again with the large one as its teacher. Training does not read the test split, except with
+`train_on_test`. At the end the test split is streamed once, to measure the model.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,11 +24,11 @@ from scoring.model_folder import ModelFolder
 from scoring.tf_model import limit_threads
 from search.hashing.fitted_projection import FittedProjection, write_projection
 from search.hashing.score_codes import CodeSettings
-from training.candidates import RankedCandidates, rank_candidates
+from training.candidates import rank_candidates
 from training.card_page import write_page
 from training.exact_network import ExactNetwork
 from training.export import export
-from training.fit import fit_network
+from training.fit import FitSettings, Progress, fit_network
 from training.fitted_network import FittedNetwork, widened
 from training.graph_scorer import graph_scorer
 from training.judging import Judged, ScoredPairs, judge_clusters, judge_pairs, score_pairs
@@ -41,23 +40,20 @@ from training.plots import draw_all
 from training.preparation import large_name, prepare
 from training.simulation import PairScorer
 from training.thresholds import calibrate, precision_curve
-from training.training_settings import COMPACT, FULL, LARGE, QUICK, Effort, NetworkSettings, TrainSettings
+from training.training_settings import TrainSettings
 from training.validation import Streams, choose_thresholds
 
 # isort: split
 import keras
 import tensorflow as tf
 
-__all__ = ["COMPACT", "FULL", "LARGE", "QUICK", "Effort", "NetworkSettings", "Progress", "TrainSettings", "train"]
-
-Progress = Callable[[float, str], None]
-"""Told the share that is done (0 to 1) and what is going on."""
+__all__ = ["train"]
 
 _Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]
 """Rows, rows, whether they are copies."""
 
 _FEWEST_COPIES = 100
-"""Edits that a data set must have for its being left out to tell something."""
+"""The fewest edits with which leaving a data set out is informative."""
 
 
 def _silent(_share: float, _text: str) -> None:
@@ -68,10 +64,10 @@ def train(settings: TrainSettings, progress: Progress = _silent) -> list[ModelCa
     """Trains, calibrates and exports.
 
     Returns:
-        The cards, as written beside the versions: of the compact network, then of the large one if it was wanted.
+        The cards as written: of the compact network, then of the large one if it was wanted.
 
     Raises:
-        BadInputError: The photographs cannot be read, lack a split, or are too few to train on; or the version is there
+        BadInputError: The photographs cannot be read, lack a split, or are too few to train on; or the version exists
             already (`training.preparation`).
     """
     version = prepare(settings)
@@ -92,7 +88,7 @@ def train(settings: TrainSettings, progress: Progress = _silent) -> list[ModelCa
 
 
 class _Run:
-    """One training: what is made once and used by every step."""
+    """One training: what is computed once, and the steps that use it."""
 
     def __init__(self, settings: TrainSettings, photos: LabelledPhotos, version: str, progress: Progress) -> None:
         self._settings = settings
@@ -100,45 +96,34 @@ class _Run:
         self._described = settings.describe()
         self._photos = photos
         self._told = progress
-        progress(0.0, "making terms, ranking candidates")
-        terms = settings.terms.build().terms(photos.search)
-        ranked = rank_candidates(terms, settings.terms.candidates, settings.terms.min_overlap)
-        self._streams = Streams(photos, terms, ranked, settings)
-        self._terms = terms
+        progress(0.0, "computing terms, ranking candidates")
+        self._streams = Streams(photos, settings.terms, settings.seed)
 
     def fit(self) -> list[FittedNetwork]:
         """The compact network, and the large one if it is wanted."""
         settings = self._settings
         rows = np.flatnonzero(self._photos.split == "train")
         share = 0.5 if settings.large is not None else 0.85
-        compact = self._taught(rows, (0.0, share), self._learnt_values)
+        compact = self._fitted(rows, self._first_fit, (0.0, share))
         if settings.large is None:
             return [compact]
         inputs = PairInputs(settings.code.bits, compact.inputs.values, settings.large.xor or compact.inputs.xor)
         wide = widened(compact, settings.large.hidden, inputs, settings.seed)
-        large = self._fitted(rows, settings.large, (0.5, 0.8), start=wide)
-        taught = self._fitted(rows, settings.compact, (0.8, 0.85), start=compact, teachers=[large])
+        given = replace(self._first_fit, values=0)
+        large = self._fitted(rows, replace(given, network=settings.large, start=wide), (0.5, 0.8))
+        taught = self._fitted(rows, replace(given, start=compact, teacher=large), (0.8, 0.85))
         return [taught, large]
 
     @property
-    def _learnt_values(self) -> int:
-        """Of a projection that is to be learnt; 0: none is."""
+    def _first_fit(self) -> FitSettings:
+        """The settings for the compact network, and for the projection if one is to be learnt."""
         settings = self._settings
-        if settings.fit_projection is None:
-            return 0
-        return settings.values * (2 if settings.code.search_dimension else 1)
-
-    def _taught(self, rows: NDArray[np.int64], span: tuple[float, float], values: int) -> FittedNetwork:
-        """The compact network; taught, if so wished, by several of its kind, from the first of which it goes on."""
-        compact, count = self._settings.compact, self._settings.effort.teachers
-        low, each = span[0], (span[1] - span[0]) / (count + 1)
-        spans = [(low + number * each, low + (number + 1) * each) for number in range(count + 1)]
-        teachers = [self._fitted(rows, compact, spans[number], values, number=number) for number in range(count)]
-        start = teachers[0] if teachers else None
-        return self._fitted(rows, compact, spans[-1], values, start=start, teachers=teachers)
+        embeddings = 2 if settings.code.search_dimension else 1
+        values = 0 if settings.fit_projection is None else settings.values * embeddings
+        return FitSettings(settings.code, settings.compact, settings.effort, settings.seed, values)
 
     def cards(self, fitted: list[FittedNetwork]) -> list[ModelCard]:
-        """Exports the networks, then writes the projection that they need; the compact one is served."""
+        """Exports the networks, then writes the learnt projection, then serves the compact network, if so wished."""
         settings, version = self._settings, self._version
         projection = None if settings.fit_projection is None else fitted[0].projection
         code = settings.code if projection is None else replace(settings.code, projection=projection)
@@ -202,7 +187,7 @@ class _Run:
     def _measured(
         self, codes: NDArray[np.uint8], scorer: PairScorer, thresholds: Thresholds
     ) -> tuple[str, Judged, ScoredPairs, dict[str, float]]:
-        """How the test images fare, streamed together with all others; without them how the pairs of val do."""
+        """The results on the test images, streamed together with all others; without any, those on the pairs of val."""
         counted = self._streams.of("test")
         pairs = score_pairs(counted, self._streams, codes, scorer)
         if not pairs.is_copy.any():
@@ -211,7 +196,7 @@ class _Run:
             judged = judge_pairs(self._photos, self._streams.of("val"), pairs, thresholds.accept)
             return "val", judged, pairs, {"val_calibration_error": judged.calibration_error}
         judged = judge_pairs(self._photos, counted, pairs, thresholds.accept)
-        clusters = judge_clusters(self._photos, counted, self._streams, codes, scorer, thresholds, orders=1)
+        clusters = judge_clusters(counted, self._streams, codes, scorer, thresholds, orders=1)
         found = {
             "average_precision": judged.average_precision,
             "calibration_error": judged.calibration_error,
@@ -223,21 +208,21 @@ class _Run:
         return "test", judged, pairs, {f"test_{name}": value for name, value in found.items()}
 
     def _left_out(self) -> list[LeftOut]:
-        """For each data set with copies, calibrated scores of its candidate pairs by a network that never saw it."""
+        """For each data set with enough copies: scores of its candidate pairs by a network that never saw it."""
         photos, settings = self._photos, self._settings
         copies = photos.dataset[~photos.is_photo]
         names = [str(name) for name in np.unique(copies) if (copies == name).sum() >= _FEWEST_COPIES]
         hidden = ~np.isin(photos.split, ["train", "val"])
         found = []
-        # Half as long: the figures hardly change, and there are as many trainings as data sets.
-        shorter = replace(settings.effort, rounds=max(1, settings.effort.rounds // 2), teachers=0)
+        # Half as long: the results hardly change, and there are as many fits as data sets.
+        effort = replace(settings.effort, rounds=max(1, settings.effort.rounds // 2))
         for number, name in enumerate(names):
             rows = np.flatnonzero((photos.split == "train") & (photos.dataset != name))
             left, right, is_copy = self._streams.validation_pairs()
             seen = (photos.dataset[left] != name) & (photos.dataset[right] != name)
             others = (left[seen], right[seen], is_copy[seen])
             span = (0.85 + 0.05 * number / len(names), 0.85 + 0.05 * (number + 1) / len(names))
-            fitted = self._fitted(rows, settings.compact, span, self._learnt_values, effort=shorter, judged_on=others)
+            fitted = self._fitted(rows, replace(self._first_fit, effort=effort), span, others)
             codes = replace(settings.code, projection=fitted.projection).build().codes(photos.score, photos.search)
             network = fitted.exact()
             calibration = calibrate(network.logits(codes[others[0]], codes[others[1]]), others[2])
@@ -249,37 +234,25 @@ class _Run:
     def _fitted(
         self,
         rows: NDArray[np.int64],
-        network: NetworkSettings,
+        fit: FitSettings,
         span: tuple[float, float],
-        values: int = 0,
-        start: FittedNetwork | None = None,
-        teachers: Sequence[FittedNetwork] = (),
-        effort: Effort | None = None,
         judged_on: _Pairs | None = None,
-        number: int = 0,
     ) -> FittedNetwork:
-        settings, photos = self._settings, self._photos.where(rows)
-        ranked = self._ranked_within(rows)
-        neighbourhoods = Neighbourhoods(photos, ranked, network.look_alikes, settings.never_train)
+        """A network fitted to some photographs; without `judged_on`, the validation pairs compare its rounds.
+
+        `span` is the part of the progress, 0 to 1, that this fit stands for.
+        """
+        photos, search = self._photos.where(rows), self._settings.terms
+        ranked = rank_candidates(self._streams.terms[rows], search.candidates, search.min_overlap)
+        neighbourhoods = Neighbourhoods(photos, ranked, fit.network.look_alikes, self._settings.never_train)
         low, high = span
         return fit_network(
             photos,
             neighbourhoods,
-            settings.code,
-            network,
-            effort or settings.effort,
+            fit,
             lambda found, projection: self._average_precision(found, projection, judged_on),
-            seed=settings.seed + number,
-            values=values,
-            start=start,
-            teachers=teachers,
-            told=lambda share, text: self._told(low + share * (high - low), text),
+            lambda share, text: self._told(low + share * (high - low), text),
         )
-
-    def _ranked_within(self, rows: NDArray[np.int64]) -> RankedCandidates:
-        """The candidates of some images among themselves."""
-        terms = self._settings.terms
-        return rank_candidates(self._terms[rows], terms.candidates, terms.min_overlap)
 
     def _average_precision(
         self, network: ExactNetwork, projection: FittedProjection | None, pairs: _Pairs | None

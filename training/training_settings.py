@@ -1,4 +1,4 @@
-"""What training is told: data, codes, the networks, how long, and what the thresholds must keep."""
+"""The settings of training: data, codes, networks, duration, and what the thresholds must guarantee."""
 
 from __future__ import annotations
 
@@ -20,14 +20,12 @@ DEFAULT_SEED = 20_240_503
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long to train. After each round the look-alikes are weighed anew, and the network is judged."""
+    """How long to train. After each round the look-alikes are weighted again, and the network is judged."""
 
     rounds: int
     steps_per_round: int
     patience: int
-    """Rounds without a better validation result after which training stops."""
-    teachers: int = 0
-    """Networks that are fitted first, alike but for their seeds, and then teach the compact one together."""
+    """Training stops after so many rounds without a better validation result."""
 
 
 QUICK = Effort(rounds=3, steps_per_round=100, patience=3)
@@ -38,31 +36,31 @@ FULL = Effort(rounds=6, steps_per_round=250, patience=3)
 
 @dataclass(frozen=True, slots=True)
 class NetworkSettings:
-    """The shape of a network, and how it is kept from learning the photographs by heart."""
+    """The shape of a network, and how overfitting is prevented."""
 
     hidden: tuple[int, ...]
     xor: bool = False
-    """Whether it looks at the bits; it must where codes have no values."""
-    towers: bool = True
-    """Whether units of the first layer look at the values of one embedding each, where codes have values of both."""
+    """Whether it compares the bits; it must if codes have no values."""
+    branches: bool = True
+    """Where codes have values of both embeddings: each unit of the first layer sees those of one embedding only."""
     seeds: int = 80
-    """Neighbourhoods of a batch."""
+    """Neighbourhoods per batch."""
     look_alikes: int = 8
-    """Of a neighbourhood."""
+    """Look-alikes per neighbourhood."""
     hardness: float = 0.7
-    """How much more often a look-alike is met that the network takes for a copy."""
+    """How strongly look-alikes that the network takes for copies are preferred; 0: not at all."""
     edited: float = 0.4
-    """Share of the images that get a transferred edit."""
+    """Share of the images that get a transferred edit (`training.augmentation`)."""
     copies_weight: float = 2.0
-    """The class weight of copies; different images weigh 1. Copies are some tenth of the pairs."""
+    """The class weight of copies; that of different images is 1. About a tenth of the pairs are copies."""
     dropout: float = 0.2
     input_dropout: float = 0.1
-    """Of the vectors, while a projection is learnt."""
+    """Dropout of the vectors, while a projection is learnt."""
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
 
     def __post_init__(self) -> None:
-        """Checks every value that could silently spoil a model."""
+        """Checks every value that could silently make a bad model."""
         shares = {"dropout": self.dropout, "input_dropout": self.input_dropout, "edited": self.edited}
         for name, value in shares.items():
             if not 0.0 <= value < 1.0:
@@ -70,69 +68,68 @@ class NetworkSettings:
         if not self.hidden or min(self.hidden) < 1:
             raise SettingsError(f"a network needs hidden layers of at least one unit, not {self.hidden}")
         if self.seeds < 1 or self.look_alikes < 1:
-            raise SettingsError(f"batches need seeds and look-alikes, not {self.seeds} and {self.look_alikes}")
+            raise SettingsError(f"seeds and look_alikes must be at least 1, not {self.seeds} and {self.look_alikes}")
         if min(self.copies_weight, self.learning_rate) <= 0 or min(self.weight_decay, self.hardness) < 0:
             raise SettingsError("copies_weight and learning_rate must be above 0, weight_decay and hardness not below")
 
 
 COMPACT = NetworkSettings(hidden=(128, 32))
-"""With 256 values of each embedding 135,000 parameters, half of which are zero."""
+"""135,000 parameters with 256 values of each embedding; half of them are zero."""
 
-LARGE = NetworkSettings(hidden=(4608, 64), xor=True, towers=False, seeds=16, learning_rate=2e-4)
-"""With 1,024 bits and 256 values of each embedding 9.7 million parameters, nearly all in the first layer, whose sums
-are exact in float32; those of later layers, in float64, cost twice as much."""
+LARGE = NetworkSettings(hidden=(4608, 64), xor=True, branches=False, seeds=16, learning_rate=2e-4)
+"""9.7 million parameters with 1,024 bits and 256 values of each embedding. Nearly all are in the first layer, with sums
+in float32; sums in float64, as in later layers, cost twice as much."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """One training run. The same settings and data give the same model, up to the processor's rounding in training."""
+    """One training run. Equal settings and data give the same model, except for rounding on another processor."""
 
     photos: Path
-    """Labelled photographs (`training.labelled`) with the splits train and val; test is only measured."""
+    """Labelled photographs (`training.labelled`) with the splits train and val; test is only for measuring."""
     model: Path
     """The folder of the signal's models; the new version is added to it."""
     terms: TermSettings
-    """Of the search that the model will serve: pairs and thresholds come from its candidates."""
+    """Of the search whose candidates the model will score: training pairs and thresholds come from them."""
     code: CodeSettings
     embedding_name: str
     embedding_version: str
     effort: Effort = QUICK
     compact: NetworkSettings = COMPACT
     large: NetworkSettings | None = None
-    """Train a large network as well, and distil the compact one from it."""
+    """A large network to train as well; the compact one is then distilled from it."""
     fit_projection: Path | None = None
-    """Learn a projection first, and write it here; else that of `code` is used."""
+    """Learn a projection and write it to this file; None: use that of `code`."""
     values: int = 256
-    """Of each embedding that a learnt projection takes."""
+    """Values of a learnt projection, for each embedding that it takes."""
     leave_one_out: bool = False
-    """Choose `accept` on data sets that were left out, each in turn; else on the validation images."""
+    """Choose `accept` on data sets that were left out, each in turn, instead of the validation images."""
     splits_of: Path | None = None
-    """Labelled photographs whose groups keep their splits: what is test there is test here."""
+    """Labelled photographs whose groups keep their splits: test images there are test images here."""
     train_on_test: bool = False
-    """Train on the test split too, less the groups of `splits_of`: for the last training, once another without it has
-    told how good such a model is."""
+    """Train on the test split too, except for the groups of `splits_of`: for the final model, after a training without
+    it has shown how good such a model is."""
     labels: Path | None = None
-    """Labels of pairs, as `neardup label` writes them: the groups of labelled duplicates are joined."""
+    """Labels of pairs, as `neardup label` writes them: the groups of labelled duplicates are merged."""
     never_train: tuple[tuple[str, str], ...] = ()
-    """Pairs of images that training never meets, as copies or as different; what each stands for says
-    `training.never_trained`. They are measured apart."""
+    """Pairs of images that are never trained on, neither as copies nor as different (`training.never_trained`)."""
     version: str = ""
-    """Name of the new version; empty: made from settings and data. The large one has `-large` after it."""
+    """Name of the new version; empty: a name from settings and data. The large network's version ends in `-large`."""
     serve: bool = True
-    """Make the new compact version the one in use."""
+    """Put the new compact version in use."""
     precision: float = 0.99
-    """`accept` keeps it over the candidates of a search, by its lower 95 % bound."""
+    """`accept` guarantees this precision over the candidates of a search, by its lower 95 % bound."""
     cluster_precision: float = 0.98
-    """`head_accept` and `adopt` keep it on whole clusters (self-excluded BCubed) where they can."""
+    """`head_accept` and `adopt` guarantee this precision of clusters (self-excluded BCubed), if they can."""
     corpus_growth: float = 1.0
-    """How many times larger the corpus in service is reckoned to be; see `training.thresholds.choose_accept`."""
+    """How many times larger the corpus in service will be; see `training.thresholds.choose_accept`."""
     orders: int = 5
     """Random orders of the simulated stream on which thresholds are chosen."""
     seed: int = DEFAULT_SEED
     threads: int = 2
 
     def __post_init__(self) -> None:
-        """Checks every value that could silently spoil a model."""
+        """Checks every value that could silently make a bad model."""
         for name, value in (("precision", self.precision), ("cluster_precision", self.cluster_precision)):
             if not 0.0 <= value < 1.0:
                 raise SettingsError(f"{name} must lie in [0, 1), not {value}")
@@ -140,12 +137,12 @@ class TrainSettings:
             raise SettingsError("threads, orders, corpus_growth and values must be at least 1")
         if self.leave_one_out and self.fit_projection is None and self.code.projection is not None:
             raise SettingsError(
-                "leave-one-out needs a projection that is learnt anew (--fit-projection FILE.npz): that of the "
-                "settings was learnt on the data sets that are to be left out, and would flatter them"
+                "leave-one-out needs a newly learnt projection (--fit-projection FILE.npz): that of the settings was "
+                "learnt on the data sets that are to be left out, so results would be too good"
             )
 
     def describe(self) -> dict[str, Any]:
-        """The settings that a model depends on, as plain values for its card; files by the SHA-256 of their content."""
+        """The settings that a model depends on, as plain values for its card; files by their SHA-256."""
         return {
             "terms": self.terms.describe(),
             "code": self.code.describe(),
@@ -167,7 +164,7 @@ class TrainSettings:
 
 
 def _pairs_sha256(pairs: tuple[tuple[str, str], ...]) -> str:
-    """Of the pairs in any order."""
+    """SHA-256 (hex) of the pairs, the same for any order."""
     ordered = sorted(sorted(pair) for pair in pairs)
     return hashlib.sha256(json.dumps(ordered).encode()).hexdigest() if pairs else ""
 

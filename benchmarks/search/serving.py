@@ -77,11 +77,11 @@ def _settings(bench: Bench, shape: Shape) -> SearchServerSettings:
 
 def _built(bench: Bench, settings: SearchServerSettings) -> None:
     told = index_settings(settings, settings.terms.build(), settings.code.build())
-    home = IndexGenerations(settings.folder)
-    if home.current() is None:
-        with home.building() as folder:
+    generations = IndexGenerations(settings.folder)
+    if generations.current() is None:
+        with generations.building() as folder:
             fill_index(folder, None, bench.corpus.codes, told)
-            home.adopt(folder, told.identity)
+            generations.adopt(folder, told.identity)
 
 
 @contextmanager

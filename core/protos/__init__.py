@@ -1,1 +1,1 @@
-"""The record of the order, as it lies in `joined`."""
+"""How does a record of the order look in the topic `joined`?"""

@@ -3,8 +3,8 @@
     python examples/photos/make_sample.py SOURCE_FOLDER [TARGET_FOLDER]
 
 SOURCE_FOLDER holds `index.parquet` (one row an image), `search_f16.npy` and `score_f16.npy` (row n goes with row n of
-the index) and `demo/` (small JPEGs and `demo.csv`). Taken are rows of the CC0 data set `clothing` alone, in whole
-groups. Everything random is seeded: the same source gives the same bytes.
+the index) and `demo/` (small JPEGs, `demo.csv`, and the same two arrays for its rows). Only the CC0 data set `clothing`
+is taken, in whole groups. Everything random is seeded: the same source gives the same bytes.
 """
 
 from __future__ import annotations
@@ -58,19 +58,26 @@ def main(source: Path, target: Path) -> None:
     score = np.load(source / "score_f16.npy", mmap_mode="r")[numbers]
     columns = {name: pc.cast(rows[name], pa.string()) for name in LABELS}
     columns["split"] = pa.array([splits[group] for group in rows["group_id"].to_pylist()])
-    table = pa.table({**columns, "search": _fixed_lists(search), "score": _fixed_lists(score)})
     target.mkdir(parents=True, exist_ok=True)
+    _write(columns, search, score, target / "photos.parquet")
+    write_centres(target / "centres.npz", _centres(source, target / "photos.parquet"))
+    _copy_demo(source / "demo", target / "demo", demo)
+    _write_pictures(source / "demo", target / "demo" / "pictures.parquet", demo)
+
+
+def _write(
+    labels: dict[str, pa.Array], search: npt.NDArray[np.float16], score: npt.NDArray[np.float16], file: Path
+) -> None:
+    table = pa.table({**labels, "search": _fixed_lists(search), "score": _fixed_lists(score)})
     # Both arrays have under 5,000 distinct values (means of quantised activations): a dictionary saves a quarter.
     pq.write_table(
         table,
-        target / "photos.parquet",
+        file,
         compression="zstd",
         compression_level=19,
         dictionary_pagesize_limit=1 << 20,
         row_group_size=table.num_rows,
     )
-    write_centres(target / "centres.npz", _centres(source, target / "photos.parquet"))
-    _copy_demo(source / "demo", target / "demo", demo)
 
 
 def _choose_groups(index: pa.Table, demo_groups: set[str]) -> dict[str, str]:
@@ -112,8 +119,27 @@ def _centres(source: Path, sample: Path) -> dict[str, npt.NDArray[np.float32]]:
 
 
 def _demo_rows(file: Path) -> list[dict[str, str]]:
+    """The pictures of the data set, each with its row in the table, which is its row in the arrays beside it."""
     with file.open(encoding="utf-8", newline="") as lines:
-        return [row for row in csv.DictReader(lines) if row["dataset"] == DATASET]
+        rows = [{**row, "row": str(number)} for number, row in enumerate(csv.DictReader(lines))]
+    return [row for row in rows if row["dataset"] == DATASET]
+
+
+def _write_pictures(source: Path, file: Path, rows: list[dict[str, str]]) -> None:
+    """Embeddings and labels of the edited pictures; the photographs themselves are in the sample already."""
+    edits = [row for row in rows if row["family"]]
+    labels = {
+        "image_id": [Path(row["file"]).stem for row in edits],
+        "group_id": [f"g-{row['source_id']}" for row in edits],
+        "kind": ["edit"] * len(edits),
+        "family": [row["family"] for row in edits],
+        "ignore_group": [""] * len(edits),
+        "klass": [row["klass"] for row in edits],
+        "split": ["test"] * len(edits),
+    }
+    numbers = [int(row["row"]) for row in edits]
+    search, score = (np.load(source / f"{name}_f16.npy")[numbers] for name in ("search", "score"))
+    _write({name: pa.array(values, pa.string()) for name, values in labels.items()}, search, score, file)
 
 
 def _copy_demo(source: Path, target: Path, rows: list[dict[str, str]]) -> None:
@@ -121,7 +147,8 @@ def _copy_demo(source: Path, target: Path, rows: list[dict[str, str]]) -> None:
     for row in rows:
         shutil.copyfile(source / row["file"], target / row["file"])
     with (target / "demo.csv").open("w", encoding="utf-8", newline="") as lines:
-        writer = csv.DictWriter(lines, fieldnames=list(rows[0]), lineterminator="\n")
+        names = [name for name in rows[0] if name != "row"]
+        writer = csv.DictWriter(lines, fieldnames=names, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

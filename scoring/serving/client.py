@@ -12,11 +12,11 @@ from scoring.serving.scorer_pb2_grpc import PairScorerStub
 __all__ = ["ScorerClient"]
 
 _OVERHEAD = 24
-"""Bytes of a block in a message beside its codes, at most."""
+"""The most bytes that a block takes in a message beside its codes."""
 
 
 class ScorerClient(RpcClient):
-    """Calls `PairScorer`; all methods raise errors of `core.errors`."""
+    """Calls `PairScorer`. All methods raise errors of `core.errors`."""
 
     def __init__(self, address: str, deadline_s: float, max_message_bytes: int) -> None:
         """Opens the channel; the server need not be up."""
@@ -25,19 +25,19 @@ class ScorerClient(RpcClient):
         self._max_request_bytes = max_message_bytes - 1024
 
     def score(self, blocks: Sequence[pb.PairBlock], model_version: str = "") -> pb.ScoreResponse:
-        """Scores of one code against others, per block; all by one version of the model.
+        """Scores each block: one code against others. One version of the model scores all of them.
 
-        Blocks that do not fit into one message go in several, each of which has the deadline for itself.
+        Blocks that do not fit into one message are sent in several; each message has the whole deadline.
 
         Args:
-            blocks: A query code and the codes it is compared with, which may be none.
-            model_version: The version that shall score; empty: the served one. The answer names it.
+            blocks: Each has a query code and the codes to compare it with, which may be none.
+            model_version: The version to use; empty: the served one. The answer names it.
 
         Raises:
             RefusedError: A code has the wrong length, there are too many pairs, or no such version.
-            UnavailableError: The server is down, too slow or its queue is full: wait and call again.
+            UnavailableError: The server is down or too slow, or its queue is full: wait and call again.
             FaultError: The server failed on this call.
-            BadInputError: One block alone is longer than a message may be.
+            BadInputError: A single block is longer than a message may be.
         """
         response = pb.ScoreResponse()
         for part in self._parts(blocks):
@@ -61,7 +61,7 @@ class ScorerClient(RpcClient):
         for index, block in enumerate(blocks):
             block_bytes = len(block.query_code) + len(block.candidate_codes) + _OVERHEAD
             if block_bytes > self._max_request_bytes:
-                raise BadInputError(f"block {index} has {block_bytes} bytes, a message takes {self._max_request_bytes}")
+                raise BadInputError(f"block {index} has {block_bytes} bytes, a message holds {self._max_request_bytes}")
             if part and size + block_bytes > self._max_request_bytes:
                 yield part
                 part, size = [], 0

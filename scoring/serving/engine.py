@@ -1,7 +1,6 @@
-"""The scorer's one queue and the threads that work it off: callers wait, batches run.
+"""The scorer's queue and its worker threads: callers wait while batches run.
 
-As many batches run at a time as there are threads, each batch on one: while one thread puts a batch together or hands
-its scores out, the others compute.
+Each thread runs one batch at a time. While one thread assembles a batch or distributes its scores, the others compute.
 """
 
 from __future__ import annotations
@@ -26,16 +25,17 @@ __all__ = ["ModelFailedError", "ScoreJob", "ScorerEngine"]
 log = logging.getLogger(__name__)
 
 _IDLE_LOOK_S = 0.5
-"""While requests wait for a batch, the queue is looked through for expired ones at least so often."""
+"""While requests wait, expired ones are looked for at least this often."""
 
 
 class ModelFailedError(Exception):
-    """The model raised an error; a bug or a broken machine, so no part of our tree: callers see a fault."""
+    """The model raised an error. That is a bug or a broken machine, so it is not in `core.errors`: callers get a
+    fault."""
 
 
 @dataclass(eq=False, slots=True)
 class ScoreJob:
-    """One caller's pairs: packed codes (n, bytes), the model that shall score them, and the answer."""
+    """One caller's pairs: packed codes (n, bytes), the model that scores them, and the result."""
 
     left: NDArray[np.uint8]
     right: NDArray[np.uint8]
@@ -48,7 +48,7 @@ class ScoreJob:
 
 
 class ScorerEngine:
-    """Scores pairs for many callers at once, in micro-batches."""
+    """Scores pairs for many concurrent callers, in micro-batches."""
 
     def __init__(
         self,
@@ -60,10 +60,10 @@ class ScorerEngine:
         """Starts the threads.
 
         Args:
-            policy: Of batches and queue.
-            metrics: Count.
+            policy: Limits of batches and queue.
+            metrics: Updated with every batch.
             threads: Batches that run at a time.
-            clock: Seconds, monotonic.
+            clock: Monotonic seconds.
         """
         self._queue = BatchQueue(policy)
         self._metrics = metrics
@@ -91,15 +91,15 @@ class ScorerEngine:
         """Scores pairs; blocks until they are done.
 
         Args:
-            client: Whose turn it is is reckoned by it.
-            model: Scores them.
+            client: The client id, for fair scheduling.
+            model: Scores the pairs.
             left: Packed codes (n, bytes).
-            right: The others.
-            deadline_s: Seconds from now that the caller waits.
-            on_submitted: Given a function that withdraws the request; to be called when the caller is gone.
+            right: The codes of the other images, of the same shape.
+            deadline_s: The longest that the caller waits, in seconds.
+            on_submitted: Called with a function that withdraws the request, for when the caller is gone.
 
         Raises:
-            UnavailableError: The queue is full, the deadline passed, or the engine stops.
+            UnavailableError: The queue is full, the deadline passed, or the engine is stopping.
             ModelFailedError: The model raised an error on the batch.
             BadInputError: The codes do not fit the model.
         """
@@ -116,7 +116,7 @@ class ScorerEngine:
         return pairs.scores
 
     def stop(self) -> None:
-        """Ends the threads; what still waits fails with UnavailableError."""
+        """Ends the threads. Requests that still wait fail with UnavailableError."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -136,7 +136,7 @@ class ScorerEngine:
         pairs = ScoreJob(left, right, model, request, np.empty(len(left), dtype=np.float32))
         with self._changed:
             if self._stopped:
-                raise UnavailableError("the scorer stops")
+                raise UnavailableError("the scorer is stopping")
             try:
                 self._queue.offer(request)
             except UnavailableError:
@@ -158,7 +158,7 @@ class ScorerEngine:
             left, self._waiting = list(self._waiting.values()), {}
             self._queue.clear()
         for pairs in left:
-            pairs.error = UnavailableError("the scorer stops")
+            pairs.error = UnavailableError("the scorer is stopping")
             pairs.done.set()
 
     def _next_batch(self) -> ScoreBatch | None:
@@ -184,7 +184,7 @@ class ScorerEngine:
                 self._fail(pairs, UnavailableError("the deadline passed in the scorer's queue"))
 
     def _run(self, batch: ScoreBatch) -> None:
-        # A request of which another batch has failed meanwhile is no longer there.
+        # A request is gone if another batch with pairs of it has failed meanwhile.
         with self._changed:
             found = [(self._waiting.get(part.request), part) for part in batch.slices]
         parts = [(pairs, part) for pairs, part in found if pairs is not None]
@@ -199,7 +199,7 @@ class ScorerEngine:
             right = _together([pairs.right[part.start : part.stop] for pairs, part in parts])
             scores = parts[0][0].model.score(left, right)
         except Exception as error:
-            # Whatever went wrong, those who wait must hear of it and the thread must go on.
+            # A model may raise anything. The waiting callers must be told, and the thread must go on.
             log.exception("the model %s failed on a batch of %d pairs", batch.model, batch.pairs)
             self._fail_batch(batch, error)
             return
@@ -212,7 +212,7 @@ class ScorerEngine:
             self._count(pairs, count)
 
     def _count(self, pairs: ScoreJob, scored: int) -> None:
-        """Notes that so many of a caller's pairs have their scores; lets the caller go with the last."""
+        """Counts the scored pairs of a caller, and wakes the caller after the last."""
         with self._changed:
             pairs.scored += scored
             if pairs.scored < len(pairs.scores):
@@ -237,5 +237,5 @@ class ScorerEngine:
 
 
 def _together(parts: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """The rows of all parts; a lone part as it is."""
+    """The rows of all parts; a single part is not copied."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

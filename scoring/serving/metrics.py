@@ -23,7 +23,7 @@ _SCORES = (0.001, 0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99,
 
 
 class ScorerMetrics:
-    """What the scorer counts."""
+    """The metrics of one scorer."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Registers all metrics."""
@@ -34,7 +34,7 @@ class ScorerMetrics:
         )
         self.queue_seconds = Histogram(
             "neardup_scorer_queue_seconds",
-            "From a request's arrival to the first batch that takes pairs of it",
+            "Time from the arrival of a request to the first batch with pairs of it",
             buckets=CALL_SECONDS,
             registry=registry,
         )
@@ -42,20 +42,20 @@ class ScorerMetrics:
             "neardup_scorer_run_seconds", "Duration of one run of the model", buckets=CALL_SECONDS, registry=registry
         )
         self.rejected = Counter(
-            "neardup_scorer_rejected_requests_total", "Requests rejected by the full queue", registry=registry
+            "neardup_scorer_rejected_requests_total",
+            "Requests that were rejected because the queue was full",
+            registry=registry,
         )
         self.expired = Counter(
             "neardup_scorer_expired_requests_total",
-            "Requests that left the queue unscored: deadline passed, caller gone, or another part of them failed",
+            "Requests that left the queue unscored: deadline passed, caller gone, or another batch of them failed",
             registry=registry,
         )
-        self.queued = Gauge("neardup_scorer_queued_pairs", "Pairs that wait", registry=registry)
-        self.model = Gauge(
-            "neardup_scorer_model_info", "1 for the version that is served", ["version"], registry=registry
-        )
+        self.queued = Gauge("neardup_scorer_queued_pairs", "Pairs that wait in the queue", registry=registry)
+        self.model = Gauge("neardup_scorer_model_info", "1 for the served version", ["version"], registry=registry)
         self.refused_model = Gauge(
             "neardup_scorer_model_refused",
-            "1 while the version that the pointer names cannot be served and the one before it is",
+            "1 while the version in the file `served` cannot be served, so that the one before it still is",
             registry=registry,
         )
         self._scores = _ScoreHistogram()
@@ -63,12 +63,12 @@ class ScorerMetrics:
         ProcessCollector(registry=registry)
 
     def serves(self, version: str) -> None:
-        """Shows which version is served."""
+        """Sets the served version."""
         self.model.clear()
         self.model.labels(version).set(1)
 
     def batch(self, pairs: int, seconds: float, scores: NDArray[np.float32]) -> None:
-        """Counts a run of the model."""
+        """Counts one run of the model."""
         self.pairs.inc(pairs)
         self.batch_pairs.observe(pairs)
         self.run_seconds.observe(seconds)
@@ -76,7 +76,7 @@ class ScorerMetrics:
 
 
 class _ScoreHistogram(Collector):
-    """A histogram that takes a whole batch at once: one `observe` per pair would cost more than its score."""
+    """A histogram that takes a whole batch at once. One `observe` per pair would cost more than the score itself."""
 
     def __init__(self) -> None:
         self._counts = np.zeros(len(_SCORES) + 1, dtype=np.int64)
@@ -94,6 +94,6 @@ class _ScoreHistogram(Collector):
         with self._lock:
             totals, score_sum = np.cumsum(self._counts).tolist(), self._sum
         names = [*(str(bound) for bound in _SCORES), "+Inf"]
-        family = HistogramMetricFamily("neardup_scorer_score", "Scores that were given")
+        family = HistogramMetricFamily("neardup_scorer_score", "Scores of all pairs")
         family.add_metric([], list(zip(names, totals, strict=True)), score_sum)
         yield family

@@ -1,4 +1,4 @@
-"""Watches the pointer of a folder of models, and serves what it names."""
+"""Watches the file `served` of a folder of models, and serves the version that it names."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ __all__ = ["ModelWatch"]
 
 
 class ModelWatch:
-    """A thread that looks at the pointer again and again."""
+    """A thread that checks the file at an interval."""
 
     def __init__(self, models: LoadedModels, metrics: ScorerMetrics, every_s: float) -> None:
         """Starts the thread.
 
         Args:
-            models: Asked to look.
-            metrics: Shown which version is served and whether another one was refused.
-            every_s: Seconds between two looks.
+            models: Checks the file and loads the version.
+            metrics: Gets the served version, and whether another one was refused.
+            every_s: Seconds between two checks.
         """
         self._models = models
         self._metrics = metrics
@@ -30,7 +30,7 @@ class ModelWatch:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread; a version that is being loaded is loaded first."""
+        """Ends the thread, after a load that is under way."""
         self._stopping.set()
         self._thread.join()
 
@@ -39,7 +39,7 @@ class ModelWatch:
             self.look()
 
     def look(self) -> None:
-        """Looks once."""
+        """Checks once."""
         if self._models.refresh():
             self._metrics.serves(self._models.served.card.version)
         self._metrics.refused_model.set(self._models.refusal is not None)

@@ -55,9 +55,9 @@ class PairScorerServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Score(self, request, context):
-        """INVALID_ARGUMENT: no block, a block's codes have the wrong length (the message gives its index), too many pairs, an
-        unknown model version, or one whose files are damaged. FAILED_PRECONDITION: the version named compares other codes
-        than the served one. RESOURCE_EXHAUSTED: the queue is full, wait.
+        """INVALID_ARGUMENT: there is no block, the codes of a block have the wrong length (the message gives its index), there
+        are too many pairs, or the model version is unknown or damaged. FAILED_PRECONDITION: the version compares other
+        codes than the served one. RESOURCE_EXHAUSTED: the queue is full, wait.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -20,6 +20,7 @@ from core.rpc import Listen, RpcServer
 from scoring.batching import QUANTUM, ScoreBatchPolicy
 from scoring.code_identity import CodeIdentity
 from scoring.loaded_models import LoadedModels
+from scoring.model import model_class
 from scoring.model_folder import ModelFolder
 from scoring.serving import scorer_pb2 as pb
 from scoring.serving import scorer_pb2_grpc
@@ -34,30 +35,32 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ScorerServerSettings:
-    """Everything the scorer is told."""
+    """The settings of one scorer."""
 
     listen: Listen
     model: Path
     """The folder of the models; its file `served` names the one in use."""
-    max_pairs: int = 1024
-    """Pairs of one run of the model at most; some 5 ms for the sample's model on one core."""
+    model_class: str = "tensorflow"
+    """Loads and runs the models: the name of an entry point of `neardup.models`, or `module:Class`."""
+    max_pairs: int | None = None
+    """Pairs per run of the model, at most; None: as many as suit its class. 1,024 take the sample's model 2 ms."""
     max_delay_ms: float = 0.5
-    """The longest a request waits for company."""
+    """The longest time that a request waits for a batch to fill."""
     max_queued_pairs: int = 400_000
-    """More is refused, to be sent again later."""
+    """Requests beyond it are rejected, to be sent again later."""
     max_request_pairs: int = 260_000
-    """Of one call."""
+    """Pairs per call, at most."""
     max_calls: int = 64
-    """Calls that wait at once."""
+    """Calls that may wait at the same time."""
     threads: int = 1
-    """Batches that run at a time, each on one core. The cores are shared with the rest of the service; scores do not
-    depend on it."""
+    """Batches that run at a time, each on one core; the other parts of the service need cores too. Scores do not depend
+    on it."""
     kept_models: int = 4
-    """Versions in memory beside the served one."""
+    """Versions held in memory beside the served one."""
     codes: CodeIdentity | None = None
-    """What every model must compare; None: what the first one served does."""
+    """The codes that every model must compare; None: those of the first served model."""
     watch_s: float = 0.5
-    """Between two looks at the file `served`."""
+    """Seconds between two checks of the file `served`."""
 
     def __post_init__(self) -> None:
         """Checks the limits against each other."""
@@ -70,21 +73,21 @@ class ScorerServerSettings:
             raise SettingsError("max_calls and threads must be at least 1, kept_models at least 0")
         if not 0 < self.watch_s < inf:
             raise SettingsError(f"watch_s must be positive, not {self.watch_s}")
-        _ = self.policy
+        _ = self.policy(min(QUANTUM, self.max_queued_pairs))
 
-    @property
-    def policy(self) -> ScoreBatchPolicy:
-        """Of the batches."""
+    def policy(self, batch_pairs: int) -> ScoreBatchPolicy:
+        """The limits of batches and queue, for a model whose best batch has `batch_pairs` pairs."""
+        max_pairs = batch_pairs if self.max_pairs is None else self.max_pairs
         return ScoreBatchPolicy(
-            max_pairs=self.max_pairs,
+            max_pairs=max_pairs,
             max_delay_s=self.max_delay_ms / 1000,
             max_queued_pairs=self.max_queued_pairs,
-            quantum=min(QUANTUM, self.max_pairs),
+            quantum=min(QUANTUM, max_pairs),
         )
 
 
 class PairScorerService(scorer_pb2_grpc.PairScorerServicer):
-    """The methods of `PairScorer`; they raise errors of `core.errors`, which the server's edge maps."""
+    """The methods of `PairScorer`. They raise errors of `core.errors`; `core.rpc` maps them to gRPC codes."""
 
     def __init__(
         self, models: LoadedModels, engine: ScorerEngine, metrics: ScorerMetrics, max_request_pairs: int
@@ -95,14 +98,14 @@ class PairScorerService(scorer_pb2_grpc.PairScorerServicer):
         self._metrics = metrics
         self._max_request_pairs = max_request_pairs
 
-    def Score(  # noqa: N802 - the name that the proto gives
+    def Score(  # noqa: N802 - the name in the proto
         self, request: pb.ScoreRequest, context: grpc.ServicerContext
     ) -> pb.ScoreResponse:
         """Scores of each block's query against its candidates."""
         with self._metrics.call("Score"):
             model = self._models.get(request.model_version)
             if not request.blocks:
-                raise BadInputError("a call takes at least 1 block of a query with its candidates, not 0")
+                raise BadInputError("a call needs at least one block of a query with its candidates")
             counts = _pair_counts(request.blocks, model.card.code_bytes)
             if sum(counts) > self._max_request_pairs:
                 raise BadInputError(f"a call takes at most {self._max_request_pairs} pairs, not {sum(counts)}")
@@ -126,10 +129,10 @@ class PairScorerService(scorer_pb2_grpc.PairScorerServicer):
                 scores=[part.tobytes() for part in parts],
             )
 
-    def Describe(  # noqa: N802 - the name that the proto gives
+    def Describe(  # noqa: N802 - the name in the proto
         self, request: pb.DescribeRequest, context: grpc.ServicerContext
     ) -> pb.DescribeResponse:
-        """The served model."""
+        """The served model, and the version that was refused, if any."""
         with self._metrics.call("Describe"):
             card, refusal = self._models.served.card, self._models.refusal
             return pb.DescribeResponse(
@@ -149,21 +152,21 @@ def serve(settings: ScorerServerSettings) -> None:
 
     Raises:
         BadInputError: No model is served, or it cannot be opened.
+        SettingsError: There is no such model class.
         MismatchError: It compares other codes than the settings say.
         UnavailableError: A port is taken.
     """
-    # Here, not above: it takes seconds, and whoever only reads settings or calls the service needs none of it.
-    from scoring.tf_model import load_tf, run_batches_side_by_side
-
     started = time.monotonic()
-    run_batches_side_by_side(settings.threads)
-    models = LoadedModels(ModelFolder(settings.model), load_tf, settings.kept_models, settings.codes)
+    kind = model_class(settings.model_class)
+    kind.configure(settings.threads)
+    models = LoadedModels(ModelFolder(settings.model), kind, settings.kept_models, settings.codes)
     registry = CollectorRegistry()
     metrics = ScorerMetrics(registry)
-    engine = ScorerEngine(settings.policy, metrics, settings.threads)
+    policy = settings.policy(kind.batch_pairs)
+    engine = ScorerEngine(policy, metrics, settings.threads)
     service = PairScorerService(models, engine, metrics, settings.max_request_pairs)
-    _log_start(settings, models, time.monotonic() - started)
-    # A waiting call holds a worker: with too few, callers would wait outside the queue, unseen by its bound.
+    _log_start(settings, policy, models, time.monotonic() - started)
+    # Each waiting call holds a worker. With fewer workers, calls would wait outside the queue and its limit.
     listen = replace(settings.listen, workers=max(settings.listen.workers, settings.max_calls))
     server = RpcServer(
         "scorer",
@@ -179,7 +182,7 @@ def serve(settings: ScorerServerSettings) -> None:
         engine.stop()
 
 
-def _log_start(settings: ScorerServerSettings, models: LoadedModels, seconds: float) -> None:
+def _log_start(settings: ScorerServerSettings, policy: ScoreBatchPolicy, models: LoadedModels, seconds: float) -> None:
     card = models.served.card
     log.info(
         "scorer loaded its model %s",
@@ -192,7 +195,8 @@ def _log_start(settings: ScorerServerSettings, models: LoadedModels, seconds: fl
                 "code_fingerprint": card.code_fingerprint,
                 "embedding": f"{card.embedding_name} {card.embedding_version}",
                 "thresholds": [card.thresholds.accept, card.thresholds.head_accept, card.thresholds.adopt],
-                "max_pairs": settings.max_pairs,
+                "class": settings.model_class,
+                "max_pairs": policy.max_pairs,
                 "max_delay_ms": settings.max_delay_ms,
                 "threads": settings.threads,
                 "seconds": round(seconds, 3),
@@ -202,7 +206,11 @@ def _log_start(settings: ScorerServerSettings, models: LoadedModels, seconds: fl
 
 
 def _pair_counts(blocks: Sequence[pb.PairBlock], code_bytes: int) -> list[int]:
-    """Pairs per block, once the lengths of all codes are found right."""
+    """The number of pairs of each block; the lengths of all codes are checked.
+
+    Raises:
+        RefusedError: A code has the wrong length.
+    """
     counts = []
     for index, block in enumerate(blocks):
         if len(block.query_code) != code_bytes:

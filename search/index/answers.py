@@ -1,4 +1,4 @@
-"""From a state of the index and what is asked to answers. Takes no lock and changes nothing."""
+"""Answers records and queries from one state of the index. Takes no lock and changes nothing."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from search.index.interface import (
     NO_IMAGE,
     NO_PLACE,
     Answer,
-    Found,
     Insert,
     MoreQuery,
     Ranked,
     Record,
+    SearchResult,
     Skip,
     Stored,
     TermQuery,
@@ -33,45 +33,45 @@ from search.index.state import Queries, State
 __all__ = ["MAX_WANTED", "Answers"]
 
 MAX_WANTED = 1_000_000
-"""Candidates that one search orders at most, those that it passes over among them."""
+"""The most candidates that one search ranks, with those that it skips."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """The answer to a record before anything was looked up."""
+    """The answer to a record, before codes and candidates are looked up."""
 
     place: int
     code: bytes = b""
-    """Where it is not that of a placement."""
+    """The score code, if `carried` is None."""
     carried: Placement | None = None
-    """Whose code is to be looked up."""
+    """The placement whose code must be looked up."""
     searched: Placement | None = None
-    """Whose candidates are; None: there are none."""
+    """The placement to search for; None: the answer has no candidates."""
     superseded: bool = False
 
 
 class Answers:
-    """Answers by the settings of an index; counts its searches. For any number of threads."""
+    """Answers with the settings of an index, and counts the searches. For any number of threads."""
 
     def __init__(self, settings: IndexSettings) -> None:
         """Takes the settings."""
         self._settings = settings
         self._scratch = Scratch()
         self.queries = 0
-        """Searches so far (a count for people: threads may lose some)."""
+        """Searches so far; approximate, as threads may lose counts."""
         self.postings = 0
-        """Postings that they touched."""
+        """Postings that these searches touched; approximate as well."""
 
     def to_records(
         self, state: State, records: Sequence[Record], placed: Mapping[ImageId, Sequence[Placement]], fresh: int
     ) -> list[Answer]:
-        """One answer per record; all records are applied.
+        """One answer per record. All records are applied already.
 
         Args:
-            state: To search in.
-            records: Some of the log.
-            placed: The placements of their images in this state, these records' own among them.
-            fresh: Records from this offset on were applied just now: what they placed need not be looked up.
+            state: The state to search in.
+            records: Some records of the log.
+            placed: The placements of their images in this state, including those of the records themselves.
+            fresh: Records from this offset on were applied just now, so their terms and codes need no look-up.
         """
         drafts = [self._draft(record, placed[record.image_id], record.offset >= fresh) for record in records]
         carried = [draft.carried for draft in drafts if draft.carried is not None]
@@ -97,7 +97,7 @@ class Answers:
             for record, draft in zip(records, drafts, strict=True)
         ]
 
-    def more(self, state: State, queries: Sequence[MoreQuery]) -> list[Found]:
+    def more(self, state: State, queries: Sequence[MoreQuery]) -> list[SearchResult]:
         """See `TermIndex.search_more`."""
         references = state.find(np.array([query.place for query in queries], np.int64))
         own = []
@@ -111,7 +111,7 @@ class Answers:
         known, terms = state.placements(state.ids(references)), state.terms(references)
         return self._as_of(state, own, terms, known, [query.after for query in queries])
 
-    def free(self, state: State, queries: Sequence[TermQuery], now: int) -> list[Found]:
+    def free(self, state: State, queries: Sequence[TermQuery], now: int) -> list[SearchResult]:
         """See `TermIndex.search`."""
         if not queries:
             return []
@@ -147,10 +147,10 @@ class Answers:
             np.full(n, min_overlap or self._settings.min_overlap, np.int64),
             np.full(n, k + 1, np.int64),
         )
-        hits, cut = self._rank(state, queries)
+        hits, truncated = self._rank(state, queries)
         sizes = np.minimum(hits.sizes, k)
         places = state.place_rows(hits.entries, sizes, k)
-        return Ranked(places, hits.overlaps[:, :k], sizes, hits.sizes <= k, cut, hits.touched)
+        return Ranked(places, hits.overlaps[:, :k], sizes, hits.sizes <= k, truncated, hits.touched)
 
     def stored(self, state: State, image_ids: Sequence[ImageId]) -> list[Stored | None]:
         """See `TermIndex.get`."""
@@ -166,9 +166,9 @@ class Answers:
         terms = iter(state.terms(np.array([_reference(one) for one in searchable], np.int64)))
         return [next(terms) if one is not None and one.kind is Kind.SEARCHABLE else None for one in latest]
 
-    def nothing(self) -> Found:
+    def nothing(self) -> SearchResult:
         """No candidates."""
-        return Found(
+        return SearchResult(
             image_ids=(),
             overlaps=np.empty(0, np.uint16),
             places=np.empty(0, np.int64),
@@ -183,7 +183,7 @@ class Answers:
 
     @staticmethod
     def _terms(state: State, asked: Sequence[tuple[Record, Placement]], fresh: int) -> NDArray[np.uint32]:
-        """(n, groups) of what records were answered with."""
+        """The terms (n, groups) to search for."""
         carried = [
             record.terms for record, own in asked if isinstance(record, Insert) and fresh <= record.offset == own.place
         ]
@@ -217,8 +217,8 @@ class Answers:
         terms: NDArray[np.uint32],
         placements: Sequence[Sequence[Placement]],
         afters: Sequence[int],
-    ) -> list[Found]:
-        """Searches for what lies at some places and has these terms (n, groups), as of the places."""
+    ) -> list[SearchResult]:
+        """Searches for the images at some places, with these terms (n, groups), as of the places."""
         if not own:
             return []
         k = [self._settings.candidates] * len(own)
@@ -231,36 +231,36 @@ class Answers:
         )
         return self._found(state, queries, afters, k)
 
-    def _found(self, state: State, queries: Queries, afters: Sequence[int], ks: Sequence[int]) -> list[Found]:
-        hits, cut = self._rank(state, queries)
+    def _found(self, state: State, queries: Queries, afters: Sequence[int], ks: Sequence[int]) -> list[SearchResult]:
+        hits, truncated = self._rank(state, queries)
         rows, sizes = [], hits.sizes.tolist()
         for row, (size, after, k) in enumerate(zip(sizes, afters, ks, strict=True)):
             rows.append(hits.entries[row, min(after, size) : min(after + k, size)])
         references = np.concatenate(rows)
         ids, places, codes = state.candidates(references)
         found, at = [], 0
-        touched, cuts = hits.touched.tolist(), cut.tolist()
+        touched, truncations = hits.touched.tolist(), truncated.tolist()
         for row, (mine, size) in enumerate(zip(rows, sizes, strict=True)):
             last, after = at + len(mine), min(afters[row], size)
             found.append(
-                Found(
+                SearchResult(
                     image_ids=tuple(ids[at:last]),
                     overlaps=hits.overlaps[row, after : after + len(mine)],
                     places=places[at:last],
                     codes=codes[at:last],
                     exhausted=size <= afters[row] + ks[row],
                     postings=touched[row],
-                    truncated=cuts[row],
+                    truncated=truncations[row],
                 )
             )
             at = last
         return found
 
     def _rank(self, state: State, queries: Queries) -> tuple[Hits, NDArray[np.bool_]]:
-        hits, cut = state.rank(queries, self._scratch, self._settings.max_postings)
+        hits, truncated = state.rank(queries, self._scratch, self._settings.max_postings)
         self.queries += len(hits.sizes)
         self.postings += int(hits.touched.sum())
-        return hits, cut
+        return hits, truncated
 
     def _check(self, terms: NDArray[np.uint32], k: int, after: int, min_overlap: int | None, as_of: int | None) -> None:
         settings = self._settings
@@ -292,6 +292,6 @@ def _code(state: State, placement: Placement) -> bytes:
 
 
 def _wanted(state: State, afters: Sequence[int], ks: Sequence[int]) -> NDArray[np.int64]:
-    """One more than is returned, so that it is known whether any follow; never more than there is."""
+    """One more than is returned, which shows whether any follow; never more than there are entries."""
     there = sum(len(source.places) for source in state.sources) + 1
     return np.array([max(1, min(after + k + 1, there)) for after, k in zip(afters, ks, strict=True)], np.int64)

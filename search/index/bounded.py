@@ -1,8 +1,8 @@
-"""Searches whose lists are too long: of each list only its oldest images count.
+"""Truncated searches: of each posting list that is too long, only the oldest images count.
 
-`max_postings` by the number of groups is what one list may contribute. What counts are images that are visible from the
-place of the search, also those that share a posting: so the same images count however the index is cut into segments,
-and a repeated search is answered as it was.
+One list may contribute `max_postings` divided by the number of groups. The images that are visible from the place of
+the search are counted, including those that share a posting. So the result does not depend on how the index is split
+into segments, and a repeated search gives the same answer.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def weigh_lists(
     numbers: NDArray[np.int32],
     weights: NDArray[np.int64],
 ) -> None:
-    """Adds to `weights` (n, groups) how many entries each list of a segment has; of its heads `most` at most count.
+    """Adds to `weights` (n, groups) how many entries each list of a segment has, up to the first `most` heads.
 
-    `numbers` is scratch with room for a block more than these.
+    `numbers` is scratch with room for `most` numbers and one block.
     """
     for query in range(terms.shape[0]):
         for group in range(terms.shape[1]):
@@ -49,7 +49,10 @@ def weigh_lists(
 def _oldest_of_list(
     numbers: NDArray[np.int32], most: int, sharing: Sharing, sight: Sight, room: NDArray[np.int64]
 ) -> int:
-    """The visible entries of a list (its heads, ascending), the oldest `most` of them for certain; how many."""
+    """Puts the visible entries of a list into `room`, at least the oldest `most`; returns how many.
+
+    `numbers` holds the heads of the list, ascending.
+    """
     taken = 0
     heads = 0
     for index in range(numbers.shape[0]):
@@ -67,7 +70,7 @@ def _oldest_of_list(
 
 
 @compiled
-def oldest_entries(
+def oldest_entries(  # noqa: PLR0913 - compiled code takes arrays one by one
     terms: NDArray[np.uint32],
     sight: Sight,
     lists: Lists,
@@ -81,12 +84,13 @@ def oldest_entries(
 
     Args:
         terms: (groups,) of the query.
-        sight: What it may find.
+        sight: Which entries it may find.
         lists: Of the segment.
         sharing: Of the segment.
-        numbers: Scratch: one more head of each list than may be contributed, with all that are hidden, and a block.
-        room: Scratch, at least twice as long as the largest of `remaining`, and 64 more.
-        remaining: (groups,) what each list may still contribute; less what it did; -1 where it had more.
+        numbers: Scratch: room for one more head than a list may contribute, all hidden ones, and one block.
+        room: Scratch: twice the largest of `remaining`, and 64 more.
+        remaining: (groups,) in: how many entries each list may contribute; out: how many it still may, -1 if it had
+            more.
         found: Out: the entries, list by list.
 
     Returns:
@@ -99,7 +103,7 @@ def oldest_entries(
         if end <= start or most < 0:
             continue
         count = read_numbers(lists.data, start, end, lists.number_bytes, sight.bound, numbers.shape[0] - BLOCK, numbers)
-        # One more than may be contributed tells whether the list had more.
+        # One entry more than allowed shows whether the list had more.
         taken = _oldest_of_list(numbers[:count], most + 1, sharing, sight, room)
         kept = keep_smallest(room, 0, taken, most) if most > 0 else 0
         for index in range(kept):
@@ -112,7 +116,7 @@ def oldest_entries(
 def best_of(
     found: NDArray[np.int64], excluded: int, least: int, wanted: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint16]]:
-    """The entries found most often, by that, then by age, and how often."""
+    """The entries that were found most often, then the oldest first, and how often each was found."""
     entries, counts = np.unique(found, return_counts=True)
     rows = np.flatnonzero((counts >= least) & (entries != excluded))
     rows = rows[np.argsort(-counts[rows], kind="stable")][:wanted]

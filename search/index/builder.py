@@ -1,7 +1,7 @@
-"""Builds an index at bulk speed: entries that come in order of place go straight into sealed segments.
+"""Bulk building: entries that come in order of place go straight into sealed segments.
 
-The folder becomes an index when its header gets its name, which comes last: a build that broke off leaves a folder that
-nobody opens. What is built is what the same records, inserted one by one, would have made.
+The header gets its name last, and only a folder with a header is an index. So an interrupted build leaves a folder that
+is never opened. The result equals an index into which the same records were inserted one by one.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from search.index.settings import IndexSettings
 __all__ = ["SEGMENT_ENTRIES", "IndexBuilder"]
 
 SEGMENT_ENTRIES = 2**21
-"""Entries of one segment: about 1 GB of working memory with codes of 128 bytes."""
+"""Entries of one segment; with codes of 128 bytes they need about 1 GB of memory."""
 
 
 class IndexBuilder:
-    """Fills a new folder. A context manager: leaving it without `finish` removes the folder."""
+    """Fills a new folder. It is a context manager; leaving it without `finish` removes the folder."""
 
     def __init__(self, folder: Path, settings: IndexSettings, segment_entries: int = SEGMENT_ENTRIES) -> None:
         """Makes the folder.
 
         Raises:
-            BadInputError: There is something in it.
+            BadInputError: The folder is not empty.
             IndexLockedError: Another process has it open.
         """
         if folder.exists() and any(folder.iterdir()):
@@ -70,7 +70,7 @@ class IndexBuilder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Gives the folder free; removes it when it was not finished."""
+        """Unlocks the folder; removes it when it was not finished."""
         self._folder.close()
         if not self._finished:
             shutil.rmtree(self._path, ignore_errors=True)
@@ -84,15 +84,15 @@ class IndexBuilder:
         codes: NDArray[np.uint8],
         searchable: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Adds placed versions behind all others. An image may come again, with a higher version.
+        """Appends placed image versions. An image may come again with a higher version.
 
         Args:
-            places: (n,) ascending; there may be gaps.
+            places: (n,) ascending; gaps are allowed.
             image_ids: n of them.
             versions: (n,)
-            terms: (searchable ones, groups)
-            codes: (searchable ones, code bytes)
-            searchable: (n,) which of them have terms and a code; None: all. The others are only known to be placed.
+            terms: (searchable versions, groups)
+            codes: (searchable versions, code bytes)
+            searchable: (n,) which versions have terms and a code; None: all. The others cannot be found.
 
         Raises:
             BadInputError: Shapes do not fit the settings or each other, or places do not ascend.
@@ -114,13 +114,13 @@ class IndexBuilder:
             self._seal()
 
     def finish(self, position: LogPosition) -> None:
-        """Makes the folder an index that has applied its log up to a position; the builder is done then.
+        """Makes the folder an index that has applied its log up to a position. The builder cannot be used afterwards.
 
         Raises:
-            BadInputError: A place lies behind the position, or an image came again with a version that is not higher.
+            BadInputError: A place lies after the position, or an image came again with a version that is not higher.
         """
         if position.offset < self._last_place:
-            raise BadInputError(f"place {self._last_place} lies behind the position, offset {position.offset}")
+            raise BadInputError(f"place {self._last_place} lies after the position, offset {position.offset}")
         self._seal()
         manifest = replace(self._manifest, position=position)
         hides = [one.hides for one in self._segments]
@@ -146,7 +146,9 @@ class IndexBuilder:
         shapes = (ids, versions.shape, searchable.shape, terms.shape, codes.shape)
         expected = (n, (n,), (n,), (m, settings.groups), (m, settings.code_bytes))
         if shapes != expected:
-            raise BadInputError(f"ids, versions, searchable, terms and codes are {shapes}, {expected} are expected")
+            raise BadInputError(
+                f"ids, versions, searchable, terms and codes have the shapes {shapes}, expected {expected}"
+            )
         if n and (int(places[0]) <= self._last_place or bool((np.diff(places) <= 0).any())):
             raise BadInputError(f"places must ascend from {self._last_place + 1} on")
         if m and int(terms.max()) >> settings.bits_per_group:
@@ -165,7 +167,7 @@ class IndexBuilder:
         self._manifest = replace(self._manifest, segments=(*self._manifest.segments, name))
 
     def _hide_older(self, new: Segment, ids: IdColumn) -> None:
-        """Hides the entries of images that came again; those of one image follow each other in age."""
+        """Hides the entries of images that came again with a higher version."""
         older, newer = repeated_entries(new.id_table, ids)
         for first, second in zip(older.tolist(), newer.tolist(), strict=True):
             _hide(new, first, new, second)
@@ -181,6 +183,6 @@ def _hide(old: Segment, older: int, new: Segment, newer: int) -> None:
     if int(new.versions[newer]) <= int(old.versions[older]):
         raise BadInputError(
             f"image {new.ids[newer]!r} has version {int(new.versions[newer])} at place {int(new.places[newer])}, "
-            f"behind version {int(old.versions[older])} at place {int(old.places[older])}"
+            f"after version {int(old.versions[older])} at place {int(old.places[older])}: versions must rise"
         )
     old.hide(older, int(new.places[newer]))

@@ -1,6 +1,6 @@
-"""Choosing: the best of what was counted, overlap by overlap from the highest down, by age within each.
+"""Chooses the best entries after counting: from the highest overlap down, oldest first within an overlap.
 
-What was counted are heads; their followers have the same overlap, and take their places by age among the others.
+Only heads were counted. Their followers have the same overlap and are merged in by age.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Best", "by_level", "oldest_singles", "take_level"]
 
 
 class Best(NamedTuple):
-    """One row of an answer: the best so far, and how many there are to be."""
+    """One row of an answer: the best entries so far, and how many are wanted."""
 
     entries: NDArray[np.int64]
     overlaps: NDArray[np.uint16]
@@ -35,7 +35,7 @@ def by_level(
     ends: NDArray[np.int64],
     order: NDArray[np.int32],
 ) -> None:
-    """A stable counting sort by overlap: the numbers of overlap c end up in order[ends[c - 1]:ends[c]]."""
+    """A stable counting sort by overlap: order[ends[c - 1]:ends[c]] are the numbers of overlap c."""
     ends[:] = 0
     for index in range(distinct):
         ends[counts[met[index]] - base] += 1
@@ -60,9 +60,9 @@ def take_level(
     chosen: int,
     followers: NDArray[np.int64],
 ) -> int:
-    """Appends what some heads (ascending, of one overlap) stand for to the best, by age; how many there are then.
+    """Appends heads (ascending, of one overlap) and their followers to the best, by age; returns how many there are.
 
-    Once enough heads are chosen, all others, and their followers, are younger than these.
+    It stops at enough heads, since all further heads and their followers are younger.
     """
     first = chosen
     extra = 0
@@ -84,7 +84,7 @@ def take_level(
 
 @borrowing
 def _merge(row: NDArray[np.int64], first: int, last: int, extra: NDArray[np.int64], count: int, need: int) -> int:
-    """Merges extra[:count], in any order, into row[first:last], ascending, of which `need` fit; the new end."""
+    """Merges extra[:count] (in any order) into row[first:last] (ascending), up to `need`; returns the new end."""
     sort_keys(extra, 0, count)
     while last + count > need:
         if count == 0 or (last > first and row[last - 1] > extra[count - 1]):
@@ -112,10 +112,10 @@ def oldest_singles(
     limit: int,
     picked: NDArray[np.int32],
 ) -> int:
-    """The numbers below a limit that have an overlap of 1; how many.
+    """Puts the numbers below a limit with an overlap of 1 into `picked`; returns how many.
 
-    They are those that were sifted out for nothing (ascending), and of the beginnings of the lists (buffer[edges[0]:
-    edges[1]] and so on) those that are alone in their slots.
+    These are the sifted numbers that were counted once (ascending), and the numbers at the beginnings of the lists
+    (buffer[edges[0]:edges[1]] and so on) that are alone in their slots.
     """
     size = 0
     for index in range(sifted.shape[0]):

@@ -10,8 +10,9 @@ The checksum covers the 12 bytes before it and the payload. Kind 1, the records 
     log id | effects u8[n] | checksums u32[n] | versions u64[n] | id lengths u16[n] | ids
     | terms (m, groups) of term bytes each | codes (m, code bytes)
 
-with one effect per record: it placed an image (its terms and code follow among the inserts), it placed a version that
-cannot be searched, or it only passed its offset (version 0, no id). Kind 2, images hidden by one call, at least one:
+Each record has one effect: it placed an image (its terms and code follow among the inserts), it placed a version that
+cannot be searched, or it only passed its offset (version 0, no id). Kind 2, the images hidden by one call, at least
+one:
 
     places i64[n] | hidden from i64
 """
@@ -47,13 +48,13 @@ __all__ = [
 ]
 
 MAGIC = b"NDLG"
-"""Starts every frame; a scan for frames behind a damaged one looks for it."""
+"""The first bytes of every frame; a scan for frames after a damaged one looks for them."""
 
 FORMAT_VERSION = 1
-"""Of frames and payloads; a reader refuses any other."""
+"""The version of frames and payloads; a reader refuses any other."""
 
 MAX_LOG_ID_BYTES = 255
-"""Of a log's id in UTF-8."""
+"""The longest id of a log, in bytes of UTF-8."""
 
 _HEADER = struct.Struct("<4sHHI")
 _CHECKSUM = struct.Struct("<I")
@@ -64,7 +65,7 @@ _BATCH = struct.Struct("<qIIHHBB")
 
 
 _TERM_TYPES: dict[int, type[np.unsignedinteger[Any]]] = {1: np.uint8, 2: np.uint16, 4: np.uint32}
-"""By term bytes: a batch stores its terms in the narrowest type that holds them."""
+"""Types by their bytes: a batch stores its terms in the narrowest type that holds them."""
 
 _Number = TypeVar("_Number", bound=np.generic)
 
@@ -89,7 +90,7 @@ class Effect(IntEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AppliedBatch:
-    """The records of one call that were applied, column by column."""
+    """The applied records of one call, column by column."""
 
     log_id: str
     first_offset: int
@@ -114,7 +115,7 @@ class Hidden:
 
 
 def encode_frame(content: AppliedBatch | Hidden) -> bytes:
-    """One frame, ready to be appended."""
+    """The bytes of one frame."""
     if isinstance(content, Hidden):
         numbers = (*content.places, content.hidden_from)
         kind, payload = _Kind.HIDDEN, struct.pack(f"<{len(numbers)}q", *numbers)
@@ -125,14 +126,14 @@ def encode_frame(content: AppliedBatch | Hidden) -> bytes:
 
 
 def payload_length(header: bytes) -> int | None:
-    """The length of the payload that follows a frame's header; None when it is no header."""
+    """The length of the payload after a frame's header; None when the bytes are no header."""
     if len(header) != HEADER_BYTES or not header.startswith(MAGIC):
         return None
     return int(_HEADER.unpack_from(header)[3])
 
 
 def is_intact(frame: bytes | memoryview) -> bool:
-    """Whether the bytes are one whole frame that its checksum confirms."""
+    """Whether the bytes are one whole frame with a correct checksum."""
     length = payload_length(bytes(frame[:HEADER_BYTES]))
     if length is None or len(frame) != HEADER_BYTES + length:
         return False
@@ -141,7 +142,7 @@ def is_intact(frame: bytes | memoryview) -> bool:
 
 
 def find_intact_frame(data: bytes, start: int) -> int | None:
-    """Where the first intact frame at or behind a byte starts; None when there is none."""
+    """Where the first intact frame at or after a byte starts; None when there is none."""
     view = memoryview(data)
     at = data.find(MAGIC, start)
     while at >= 0:
@@ -157,7 +158,7 @@ def decode_frame(frame: bytes) -> AppliedBatch | Hidden:
 
     Raises:
         MismatchError: Another version of the format wrote it.
-        IndexDamagedError: The content does not hold together.
+        IndexDamagedError: The content is not valid.
     """
     _, version, kind, _ = _HEADER.unpack_from(frame)
     if version != FORMAT_VERSION:
@@ -169,7 +170,9 @@ def decode_frame(frame: bytes) -> AppliedBatch | Hidden:
         if kind == _Kind.BATCH:
             return _decode_batch(payload)
     except (struct.error, ValueError, KeyError) as error:
-        raise IndexDamagedError(f"a frame of the index log is intact but senseless: {error}") from error
+        raise IndexDamagedError(
+            f"a frame of the index log has a correct checksum and invalid content: {error}"
+        ) from error
     raise IndexDamagedError(f"a frame of the index log has the unknown kind {kind}")
 
 
@@ -226,7 +229,7 @@ def _decode_batch(payload: memoryview) -> AppliedBatch:
 
 
 class _Reader:
-    """Takes one column after the other off a payload."""
+    """Reads one column after the other from a payload."""
 
     def __init__(self, payload: memoryview, start: int) -> None:
         self._payload = payload

@@ -1,7 +1,7 @@
-"""Entries in columns: what a tail hands over when it is sealed, what segments are merged into.
+"""Entries as columns: the input of a new segment, when a tail is sealed or segments are merged.
 
-An entry is a placed image version; entries are numbered in the order of their places. Only searchable ones have terms
-and a code, so these columns have their own, shorter numbering.
+An entry is a placed image version. Entries are numbered in the order of their places. Only searchable entries have
+terms and a code, so those columns have fewer rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Kind(IntEnum):
     SKIPPED = 2
     REMOVED = 3
     DROPPED = 4
-    """It was searchable once; it is hidden from all places that may still be asked for."""
+    """It was searchable, and is now hidden from all places that may still be searched as of."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +40,7 @@ class Columns:
     rows: NDArray[np.uint8]
     """(searchable, bytes) packed terms."""
     codes: Sequence[NDArray[np.uint8]]
-    """(searchable, code bytes), in any number of pieces."""
+    """(searchable, code bytes), split into any number of arrays."""
 
     def __len__(self) -> int:
         """How many entries."""
@@ -53,7 +53,7 @@ class Columns:
         return found
 
     def without(self, dropped: NDArray[np.int64]) -> Columns:
-        """The same with some searchable entries dropped: they keep id, version and place."""
+        """The same columns without terms and codes of some entries, which keep id, version and place."""
         if len(dropped) == 0:
             return self
         kinds = self.kinds.copy()
@@ -69,7 +69,7 @@ class Columns:
 
     @staticmethod
     def joined(parts: Sequence[Columns]) -> Columns:
-        """Parts whose places follow each other, as one."""
+        """Concatenates parts whose places follow each other."""
         lengths = np.concatenate([np.zeros(1, np.int64), *(np.diff(part.ids.offsets) for part in parts)])
         ids = IdColumn(np.cumsum(lengths, dtype=np.uint32), _concatenated([part.ids.data for part in parts]))
         return Columns(

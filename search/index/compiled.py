@@ -1,8 +1,8 @@
-"""How the inner loops are compiled (numba, without the GIL), and two instructions that Python has no words for.
+"""How the inner loops are compiled (numba, without the GIL), and two processor instructions that Python lacks.
 
-numba counts the references of each array that a function takes, is given in a tuple, or cuts a piece of, with atomic
-instructions: in a function of a few nanoseconds that costs more than the work. Functions that only use what their
-caller holds (they make no arrays) are compiled without this, and small ones become part of their callers.
+numba counts references to each array that a function takes, gets in a tuple or slices, with atomic instructions. In a
+function of a few nanoseconds that costs more than the work. So functions that make no arrays of their own are compiled
+without reference counts, and small ones are inlined.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def kept_in(folder: Path) -> Path:
-    """Where the machine code of the sources in a folder is kept: elsewhere after any of them has changed.
+    """The cache folder for the machine code of a folder's sources; it changes when any of them changes.
 
-    numba itself looks at the file of the outermost function alone, and would go on with what it once compiled from
-    others.
+    numba itself only checks the file of the outermost function. It would keep using old code of functions in other
+    files.
     """
     digest = hashlib.sha256()
     for source in sorted(folder.glob("*.py")):
@@ -43,22 +43,22 @@ if not numba.config.CACHE_DIR:
 def _compiled(function: _Function, **options: bool) -> _Function:
     try:
         return cast(_Function, numba.njit(nogil=True, cache=True, boundscheck=False, **options)(function))
-    except RuntimeError:  # no folder where the machine code could be kept: compile at each start
+    except RuntimeError:  # there is no folder to cache the machine code in: compile at each start
         return cast(_Function, numba.njit(nogil=True, boundscheck=False, **options)(function))
 
 
 def compiled(function: _Function) -> _Function:
-    """Compiles at the first call, keeps the machine code (`kept_in`), and runs without the GIL."""
+    """Compiles at the first call, caches the machine code (`kept_in`), and runs without the GIL."""
     return _compiled(function, _nrt=True)
 
 
 def borrowing(function: _Function) -> _Function:
-    """The same for functions that make no arrays of their own."""
+    """As `compiled`, for functions that make no arrays of their own."""
     return _compiled(function, _nrt=False)
 
 
 def inlined(function: _Function) -> _Function:
-    """The same for small ones, which become part of the compiled functions that call them."""
+    """As `borrowing`, for small functions; they are inlined into their callers."""
     return _compiled(function, _nrt=False, forceinline=True)
 
 
@@ -68,7 +68,7 @@ def _whole(value: Any) -> Any:
 
 
 whole: Callable[[Any], int] = _whole
-"""For compiled code: a number of any type as a signed one of 64 bits, so that differences may be negative."""
+"""For compiled code: a number of any type as a signed 64-bit number, so that differences may be negative."""
 
 
 def _pointer(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -99,7 +99,7 @@ def _prefetch(_: Any, data: Any, index: Any) -> Any:
 
 
 load64: Callable[[NDArray[np.uint8], int], np.uint64] = intrinsic(_load64)
-"""For compiled code: the 8 bytes of a byte array from an index on, as a little-endian number, at any alignment."""
+"""For compiled code: 8 bytes of a byte array as a little-endian number, at any alignment."""
 
 prefetch: Callable[[NDArray[Any], int], None] = intrinsic(_prefetch)
-"""For compiled code: asks for the cache line of an array's element, without waiting for it."""
+"""For compiled code: loads the cache line of an array's element without waiting for it."""

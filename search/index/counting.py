@@ -1,10 +1,10 @@
-"""Counting: in how many of a query's lists each number lies.
+"""Counting: in how many of a query's lists each number occurs.
 
-There are two ways. A small table counts numbers by their lowest bits; it fits into the caches nearest the processor,
-whatever the size of the segment. What it says of a number is never too low, so the few numbers with enough of it are
-sifted out and then counted exactly, with a counter each. Queries with very many postings count everything exactly.
+There are two ways. A small table counts numbers by their lowest bits. It fits into the processor's nearest caches for
+any size of segment. Its counts are never too low, so the few numbers with high counts are sifted out and then counted
+exactly. Queries with very many postings count every number exactly.
 
-Exact counters are never cleared: each search counts from a higher base, and what is at or below it counts as zero.
+Exact counters are never cleared. Each search counts from a higher base, and values at or below the base mean zero.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ TABLE = 1 << 16
 """Counters of the small table, one byte each."""
 
 BUFFER = 1 << 17
-"""Postings of a query that is counted through the small table."""
+"""The most postings of a query that is counted with the small table."""
 
 _FULL = 255
-"""A counter of the table counts no further."""
+"""The largest count of the table; counters stop there."""
 
 _TOP = 65535
-"""Of an exact counter."""
+"""The largest value of an exact counter."""
 
 
 @borrowing
@@ -42,7 +42,7 @@ def tally(numbers: NDArray[np.int32], size: int, table: NDArray[np.uint8]) -> No
 
 @borrowing
 def table_levels(table: NDArray[np.uint8], stride: int, levels: NDArray[np.int64]) -> None:
-    """How many slots of a sample of the table hold 0, 1, 2, ...; the last level has all that hold more."""
+    """How many slots of a sample of the table hold 0, 1, 2, ...; the last level counts all higher ones."""
     levels[:] = 0
     top = levels.shape[0] - 1
     for slot in range(0, TABLE, stride):
@@ -51,7 +51,7 @@ def table_levels(table: NDArray[np.uint8], stride: int, levels: NDArray[np.int64
 
 @borrowing
 def sift(numbers: NDArray[np.int32], size: int, table: NDArray[np.uint8], least: int, kept: NDArray[np.int32]) -> int:
-    """Those of numbers[:size] that may have an overlap of `least`, as often as they are met; how many."""
+    """Copies those of numbers[:size] that may have an overlap of `least`, repeats included; returns how many."""
     count = 0
     limit = np.uint8(min(least, _FULL))
     for index in range(size):
@@ -63,7 +63,7 @@ def sift(numbers: NDArray[np.int32], size: int, table: NDArray[np.uint8], least:
 
 @borrowing
 def fresh_base(counts: NDArray[np.uint16], base: int, groups: int) -> int:
-    """Where a search of so many groups may start to count."""
+    """The base for a search of so many groups; clears the counters when they would overflow."""
     if base + groups > _TOP:
         counts[:] = 0
         return 0
@@ -74,7 +74,8 @@ def fresh_base(counts: NDArray[np.uint16], base: int, groups: int) -> int:
 def count_each(
     numbers: NDArray[np.int32], size: int, counts: NDArray[np.uint16], base: int, met: NDArray[np.int32], distinct: int
 ) -> int:
-    """Counts numbers[:size] exactly; `met` has the distinct numbers (it may be `numbers` itself); how many by now."""
+    """Counts numbers[:size] exactly and collects the distinct ones in `met` (which may be `numbers`); returns their
+    number so far."""
     for index in range(size):
         number = numbers[index]
         count = counts[number]
@@ -85,7 +86,7 @@ def count_each(
 
 
 @borrowing
-def count_lists(
+def count_lists(  # noqa: PLR0913 - compiled code takes arrays one by one
     lists: Lists,
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
@@ -95,7 +96,7 @@ def count_lists(
     base: int,
     met: NDArray[np.int32],
 ) -> tuple[int, int]:
-    """Counts lists of any length exactly; how many distinct numbers `met` has then, and how many postings were read."""
+    """Counts lists of any length exactly; returns how many distinct numbers `met` has, and the postings read."""
     distinct = 0
     read = 0
     filled = 0
@@ -121,7 +122,8 @@ def count_lists(
 def of_overlap(
     met: NDArray[np.int32], distinct: int, counts: NDArray[np.uint16], base: int, least: int, kept: NDArray[np.int32]
 ) -> int:
-    """Those of met[:distinct] with an overlap of `least` or more, into `kept` (it may be `met` itself); how many."""
+    """Copies those of met[:distinct] with an overlap of `least` or more into `kept` (which may be `met`); returns how
+    many."""
     count = 0
     for index in range(distinct):
         number = met[index]

@@ -1,11 +1,11 @@
 """The term index: a log-structured set of sealed segments and a tail in memory, behind `TermIndex`.
 
-A call plans what its new records do, writes that as one frame of the log, applies it to the tail, and searches. So a
-crash or a full disk leaves either all of a call or nothing, and opening replays the log through the same code. A full
-tail is sealed, and segments are merged, beside ongoing calls (`search.index.housekeeping`).
+A call plans what its new records do, writes the plan as one frame of the log, applies it to the tail, and searches. So
+a crash or a full disk leaves either all of a call or nothing. Opening replays the log through the same code. Full tails
+are sealed and segments are merged while calls go on (`search.index.housekeeping`).
 
-One writer at a time; searches take no lock: they use the parts that made up the index when they began, which stay
-valid, and what is added or hidden later concerns later places alone.
+There is one writer at a time. Searches take no lock. A search uses the state of the moment when it began, which stays
+valid; what is added or hidden later only affects later places.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from search.index.folder import IndexFolder
 from search.index.housekeeping import Housekeeping
 from search.index.interface import (
     Answer,
-    Found,
     IndexStats,
     MoreQuery,
     Ranked,
     Record,
+    SearchResult,
     Stored,
     TermIndex,
     TermQuery,
@@ -54,9 +54,9 @@ class SegmentedIndex(TermIndex):
         """Opens the folder, or makes it.
 
         Args:
-            folder: For this index alone.
-            settings: The identity among them must be that of the folder.
-            background: Seal and merge in a thread. Without it only `tidy` does.
+            folder: A folder for this index alone.
+            settings: Their identity must be that of the folder.
+            background: Seal and merge in threads. Without them only `tidy` does.
 
         Raises:
             IndexLockedError: Another process has the folder open.
@@ -75,7 +75,7 @@ class SegmentedIndex(TermIndex):
                 self._position = self._store.manifest.position
                 self._images = self._store.images
                 self._replay()
-            except BaseException:
+            except BaseException:  # also an interrupt must close the files and release the lock
                 self._store.close()
                 raise
         except BaseException:
@@ -100,7 +100,7 @@ class SegmentedIndex(TermIndex):
 
     @property
     def folder(self) -> Path:
-        """Where it lies."""
+        """The folder of the index."""
         return self._folder.path
 
     def insert_and_search(self, log_id: str, records: Sequence[Record]) -> list[Answer]:
@@ -112,7 +112,7 @@ class SegmentedIndex(TermIndex):
         with self._writer:
             self._check_open()
             new = records[check_records(log_id, records, self._position, self._settings.shape) :]
-            # What is placed below goes to the tail of this state, so that it stays good for these records.
+            # The new entries go to the tail of this state, so the state is still valid for these records.
             state = self._store.state
             if new:
                 placed = dict(zip(ids, state.placements(ids), strict=True))
@@ -121,12 +121,12 @@ class SegmentedIndex(TermIndex):
             placed = dict(zip(ids, state.placements(ids), strict=True))
         return self._answers.to_records(state, records, placed, new[0].offset if new else self._position.offset + 1)
 
-    def search_more(self, queries: Sequence[MoreQuery]) -> list[Found]:
+    def search_more(self, queries: Sequence[MoreQuery]) -> list[SearchResult]:
         """See `TermIndex`."""
         self._check_open()
         return self._answers.more(self._store.state, queries)
 
-    def search(self, queries: Sequence[TermQuery]) -> list[Found]:
+    def search(self, queries: Sequence[TermQuery]) -> list[SearchResult]:
         """See `TermIndex`."""
         self._check_open()
         return self._answers.free(self._store.state, queries, self._position.offset + 1)
@@ -194,7 +194,7 @@ class SegmentedIndex(TermIndex):
         return self._store.snapshot(folder, lambda: self._position)
 
     def tidy(self) -> None:
-        """Seals and merges all that there is to seal and merge, now.
+        """Seals all full tails and does all merges that are due, now.
 
         Raises:
             UnavailableError: It could not be written; nothing changed.
@@ -219,10 +219,10 @@ class SegmentedIndex(TermIndex):
             raise IndexBrokenError("the index failed after a write and must be opened anew")
 
     def _insert(self, log_id: str, new: Sequence[Record], placed: dict[ImageId, list[Placement]]) -> None:
-        """Applies new records; `placed`, what was placed of their images before, grows by what they place."""
+        """Applies new records. `placed` has the placements of their images, and gets the new ones."""
         latest = {image_id: found[-1].version for image_id, found in placed.items() if found}
         batch = plan_batch(log_id, new, latest.get, self._settings.shape)
-        # What can fail for want of memory comes before the write.
+        # This can run out of memory, so it comes before the write.
         self._store.state.tail.reserve(len(batch.effects))
         self._write(encode_frame(batch), lambda: self._apply_batch(batch, placed))
         if len(self._store.state.tail) >= self._settings.seal_entries:
@@ -243,7 +243,7 @@ class SegmentedIndex(TermIndex):
         self._store.append(frame)
         try:
             apply()
-        except BaseException:
+        except BaseException:  # whatever it was, memory now differs from the log
             self._broken = True
             raise
 
@@ -251,7 +251,7 @@ class SegmentedIndex(TermIndex):
         self._images -= sum(self._hide_entry(place, hidden.hidden_from) for place in hidden.places)
 
     def _apply_batch(self, batch: AppliedBatch, placed: dict[ImageId, list[Placement]]) -> None:
-        """Applies a batch; `placed`, what was placed of its images before, grows by what it places."""
+        """Applies a batch. `placed` has the placements of its images, and gets the new ones."""
         state = self._store.state
         rows = np.flatnonzero(batch.effects != Effect.PASSED)
         ids = [batch.image_ids[row] for row in rows.tolist()]
@@ -286,8 +286,8 @@ class SegmentedIndex(TermIndex):
             expected = self._position.offset + 1
             if content.first_offset != expected or content.log_id != (self._position.log_id or content.log_id):
                 raise IndexDamagedError(
-                    f"{where}: records from offset {content.first_offset} of log {content.log_id!r} follow, "
-                    f"offset {expected} of log {self._position.log_id!r} was expected: build the index anew"
+                    f"{where}: the records start at offset {content.first_offset} of log {content.log_id!r}, "
+                    f"expected offset {expected} of log {self._position.log_id!r}: build the index again"
                 )
             sizes = (content.terms.shape[1], content.codes.shape[1])
             if sizes != (self._settings.groups, self._settings.code_bytes):

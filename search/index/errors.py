@@ -1,4 +1,4 @@
-"""What can be wrong with the folder of a term index; each message says what to do."""
+"""The errors of an index folder; each message says what to do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["IndexBrokenError", "IndexDamagedError", "IndexLockedError"]
 
 
 class IndexDamagedError(NeardupError):
-    """The files of the index are damaged where no crash can damage them: restore the folder or build it anew."""
+    """The files are damaged in a way that no crash explains: restore the folder, or build the index again."""
 
 
 class IndexLockedError(NeardupError):
@@ -16,4 +16,4 @@ class IndexLockedError(NeardupError):
 
 
 class IndexBrokenError(UnavailableError):
-    """What was written could not be brought into memory, so the two differ: nothing but opening it anew helps."""
+    """A write reached the log and could not be applied in memory: the index must be opened again."""

@@ -1,12 +1,12 @@
 """The folder of a term index: who may open it, and for which settings.
 
-index.json      the header: format and the settings the index was made for; written last when a folder is made, and
-                called index.unfinished while a folder is built in bulk
+index.json      the header: the format, and the settings that the index was made for. It is written last when a folder
+                is made. While a folder is built in bulk it is called index.unfinished
 manifest.json   which of the files below make up the index (see `search.index.manifest`)
 segment-N       sealed entries (see `search.index.segment`)
-hidden-N        what is hidden in the sealed segments, and from where
-log-N           the frames of everything younger (see `search.index.codec`)
-lock            held by the process that has the folder open
+hidden-N        which sealed entries are hidden, and from which place on
+log-N           the frames of all younger entries (see `search.index.codec`)
+lock            locked by the process that has the folder open
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ __all__ = ["FOLDER_FORMAT", "HEADER", "UNFINISHED", "Identity", "IndexFolder"]
 HEADER = "index.json"
 
 UNFINISHED = "index.unfinished"
-"""What the header is called while the folder is being built in bulk; a folder that has it is opened by nobody."""
+"""The header's name while the folder is built in bulk; such a folder is never opened."""
 
 FOLDER_FORMAT = 2
-"""Of the folder as a whole."""
+"""The version of the folder's layout."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What an index was made for. Two parts fit when these are equal."""
+    """What an index was made for. Two parts may work together only if these are equal."""
 
     terms_fingerprint: str
     code_fingerprint: str
@@ -44,7 +44,7 @@ class Identity:
     """The settings behind the fingerprints, for messages."""
 
     def differences(self, other: Identity) -> list[str]:
-        """What differs, each with this value and the other."""
+        """A text for each difference, with both values."""
         mine, others = self._flat(), other._flat()
         names = sorted(mine.keys() | others.keys())
         return [
@@ -70,7 +70,7 @@ class IndexFolder:
         Raises:
             IndexLockedError: Another process has it open.
             MismatchError: It was made for other settings, or by another version of the format.
-            IndexDamagedError: Its header is missing or unreadable, or its building was broken off.
+            IndexDamagedError: Its header is missing or unreadable, or a bulk build did not finish.
         """
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
@@ -80,7 +80,7 @@ class IndexFolder:
                 _check(path, _read_header(self._header), identity)
             else:
                 self._make(identity)
-        except BaseException:
+        except BaseException:  # also an interrupt must release the lock
             self.close()
             raise
 
@@ -89,18 +89,20 @@ class IndexFolder:
         return self.path / HEADER
 
     def close(self) -> None:
-        """Gives the folder free."""
+        """Unlocks the folder."""
         os.close(self._lock)
 
     def _make(self, identity: Identity) -> None:
         if (self.path / UNFINISHED).exists():
-            raise IndexDamagedError(f"the building of {self.path} was broken off: delete the folder, and build anew")
-        # The header comes last: without one, an empty log is a folder whose making was cut short.
+            raise IndexDamagedError(
+                f"the build of {self.path} did not finish: delete the folder and build the index again"
+            )
+        # The header is written last. So a folder without a header and with an empty log was being made when it stopped.
         for path in (self.path / "log", *self.path.glob("log-*"), *self.path.glob("segment-*")):
             if path.exists() and path.stat().st_size > 0:
                 raise IndexDamagedError(
                     f"{self._header} is missing beside {path.name}, which has content: restore it, "
-                    "or delete the folder to build anew"
+                    "or delete the folder to build the index again"
                 )
         manifest = Manifest()
         (self.path / log_name(manifest.first_log)).touch()
@@ -134,14 +136,14 @@ def _read_header(path: Path) -> dict[str, Any]:
     except (ValueError, OSError) as error:
         raise IndexDamagedError(f"the index header {path} cannot be read ({error}): restore it") from error
     if not isinstance(header, dict) or not isinstance(header.get("settings"), dict) or "format" not in header:
-        raise IndexDamagedError(f"the index header {path} is not one: restore it")
+        raise IndexDamagedError(f"{path} is not an index header: restore it")
     return header
 
 
 def _check(path: Path, header: dict[str, Any], identity: Identity) -> None:
     if header["format"] != FOLDER_FORMAT:
         raise MismatchError(
-            f"the index {path} has format {header['format']}, this program reads {FOLDER_FORMAT}: build it anew"
+            f"the index {path} has format {header['format']}, this program reads {FOLDER_FORMAT}: build it again"
         )
     made_for = Identity(
         str(header.get("terms_fingerprint")), str(header.get("code_fingerprint")), dict(header["settings"])
@@ -150,7 +152,7 @@ def _check(path: Path, header: dict[str, Any], identity: Identity) -> None:
     if differences:
         raise MismatchError(
             f"the index {path} was made for other settings: {'; '.join(differences)}. "
-            "Use the settings it was made for, or another folder"
+            "Use those settings, or another folder"
         )
 
 

@@ -1,8 +1,8 @@
-"""An append-only file of frames: acknowledged means synced, a torn tail is cut, a damaged middle is refused.
+"""An append-only file of frames: acknowledged means synced, a torn end is cut off, a damaged middle is an error.
 
 One writer appends one frame at a time and syncs it before the next, so a crash can only tear the last frame. Damage
-with anything behind it, there or in a later log, is something else: no crash makes it, and going on would lose
-acknowledged records. Without sync a crash of the machine may; what follows then rests on what is lost.
+with intact frames after it, in this or a later log, has another cause, and going on would lose acknowledged records.
+Without sync, a crash of the machine can cause it; the later frames then depend on lost ones.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ __all__ = ["FrameLog"]
 log = logging.getLogger(__name__)
 
 _ROOM_BYTES = 2**20
-"""Zeros that a synced log is lengthened by at a time. An append into them leaves the length of the file as it is, so
-that its sync need not write the file system's journal as well (99th percentile on ext4: 1.0 ms instead of 2.1)."""
+"""A synced log grows by so many zeros at a time. An append into them does not change the length of the file, so its
+sync need not write the file system's journal (99th percentile on ext4: 1.0 ms instead of 2.1)."""
 
 
 class FrameLog:
@@ -33,8 +33,8 @@ class FrameLog:
 
         Args:
             path: The file.
-            sync: Whether an append waits for the disk. Without it a crash of the machine (not of the process) may
-                lose or damage what was acknowledged.
+            sync: Whether an append waits for the disk. Without it, a crash of the machine (not of the process) may
+                lose or damage acknowledged records.
 
         Raises:
             IndexDamagedError: The file is missing.
@@ -44,13 +44,15 @@ class FrameLog:
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError as error:
-            raise IndexDamagedError(f"the index log {path} is missing: restore the folder or build it anew") from error
+            raise IndexDamagedError(
+                f"the index log {path} is missing: restore the folder, or build the index again"
+            ) from error
         self._size = 0
-        """Up to where the file is known to be intact."""
+        """Where the intact frames end."""
         self._end = 0
-        """Up to where the file goes; behind `_size` there are zeros."""
+        """Where the file ends; there are zeros between `_size` and here."""
         self._dirty = False
-        """Whether something half-written may lie behind `_size`."""
+        """Whether a half-written frame may lie after `_size`."""
 
     @property
     def size(self) -> int:
@@ -58,13 +60,13 @@ class FrameLog:
         return self._size
 
     def replay(self, whole: bool = False) -> Iterator[bytes]:
-        """All frames, in order; a torn tail is cut off the file.
+        """All frames, in order; a torn end is cut off the file.
 
         Args:
-            whole: Later logs go on behind this one, so that it has no torn tail.
+            whole: Later logs follow, so this one must not have a torn end.
 
         Raises:
-            IndexDamagedError: A frame is damaged and something follows. The file is as it was.
+            IndexDamagedError: A frame is damaged and others follow. The file is not changed.
         """
         with self.path.open("rb", buffering=2**20) as file:
             end = os.fstat(file.fileno()).st_size
@@ -79,14 +81,14 @@ class FrameLog:
                     break
                 self._size += len(frame)
                 yield frame
-        # What a killed process wrote may still wait for the disk; from here on it counts as acknowledged.
+        # What a killed process wrote may not be on disk yet; from here on it counts as acknowledged.
         os.fsync(self._file)
 
     def append(self, frame: bytes) -> None:
-        """Adds a frame; when this returns it survives a crash.
+        """Adds a frame; it survives a crash once this returns.
 
         Raises:
-            UnavailableError: It could not be written (the disk is full, say). The file is as it was before.
+            UnavailableError: It could not be written, because the disk is full for example. The file keeps its frames.
         """
         try:
             if self._dirty:
@@ -123,10 +125,10 @@ class FrameLog:
         try:
             self._cut_back()
         except OSError as error:
-            log.warning("%s keeps a half-written tail until the next write: %s", self.path, error.strerror)
+            log.warning("%s keeps a half-written frame until the next write: %s", self.path, error.strerror)
 
     def _end_at(self, end: int, whole: bool) -> None:
-        """The frames end before the file does: at zeros that were written ahead, or in a torn tail, which is cut."""
+        """Handles a file that goes on after its last intact frame: with zeros, or with a torn frame that is cut off."""
         tail = os.pread(self._file, end - self._size, self._size)
         if tail.count(0) == len(tail):
             self._end = end
@@ -135,13 +137,13 @@ class FrameLog:
         if later is not None:
             raise IndexDamagedError(
                 f"{self.path} is damaged at byte {self._size} (intact again from byte {self._size + later}): "
-                "restore the folder from a copy, or delete it and build the index anew"
+                "restore the folder from a copy, or delete it and build the index again"
             )
         if whole:
             raise IndexDamagedError(
-                f"{self.path} is damaged from byte {self._size} to its end, byte {end}, and later logs go on behind "
-                "it: no crash does that, or only one of the machine where `sync` is off. Restore the folder from a "
-                "copy, or delete it and build the index anew"
+                f"{self.path} is damaged from byte {self._size} to its end, byte {end}, and later logs follow. A crash "
+                "of the machine can do that only if `sync` is off. Restore the folder from a copy, or delete it and "
+                "build the index again"
             )
         self._cut_back()
-        log.warning("%s: cut a torn tail of %d bytes at byte %d", self.path, end - self._size, self._size)
+        log.warning("%s: cut off a torn frame of %d bytes at byte %d", self.path, end - self._size, self._size)

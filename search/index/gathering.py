@@ -1,4 +1,4 @@
-"""Rows of a column by number. They lie anywhere in a mapped file, so each is asked for from memory some rows ahead."""
+"""Reads rows of a column by number. They lie anywhere in a mapped file, so each is prefetched some rows ahead."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from search.index.compiled import compiled, prefetch, whole
 __all__ = ["AHEAD", "take_rows"]
 
 AHEAD = 12
-"""Rows: what one memory access waits for is asked for while about so many others are served."""
+"""How many rows ahead a row is prefetched: about the number of rows read while one access waits for memory."""
 
 _LINE = 64
-"""Bytes of a line of the cache."""
+"""Bytes of a cache line."""
 
 _Number = TypeVar("_Number", bound=np.generic)
 
 
 def take_rows(column: NDArray[_Number], rows: NDArray[np.int64]) -> NDArray[_Number]:
-    """The rows (n, ...) with some numbers, like `column[rows]`; the numbers are not checked.
+    """The rows (n, ...) with these numbers, like `column[rows]`; the numbers are not checked.
 
     Args:
-        column: (m, ...) one row after the other in memory.
+        column: (m, ...) contiguous in memory.
         rows: (n,) each from 0 to m - 1.
     """
     taken: NDArray[Any] = np.empty((len(rows), *column.shape[1:]), column.dtype)

@@ -1,12 +1,12 @@
-"""The home of a signal's index: one generation of it serves, others are built beside it.
+"""The folder of a signal's index: one generation serves, others are built beside it.
 
-current          JSON: the generation that serves, and what it was made for; replaced whole
+current          JSON: the generation that serves, and what it was made for; replaced atomically
 gen-000001/      a generation: the folder of an index
-gen-000002.new/  one that is being built; what a builder that died has left is removed by the next
-building         locked while somebody builds
+gen-000002.new/  a generation that is being built; the next build removes leftovers of one that died
+building         locked during a build
 
-A server opens the generation that `current` names, and watches it: when it names another one, the server ends in good
-order, to be started again on that.
+A server opens the generation that `current` names, and watches `current`. When it names another generation, the server
+stops in an orderly way and is started again on the new one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _BUILDING = ".new"
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What `current` says."""
+    """The content of `current`."""
 
     name: str
     terms_fingerprint: str
@@ -51,7 +51,7 @@ class IndexGenerations:
     """A folder of generations."""
 
     def __init__(self, path: Path) -> None:
-        """Touches nothing yet."""
+        """Reads and writes nothing yet."""
         self.path = path
 
     def current(self) -> Generation | None:
@@ -59,7 +59,7 @@ class IndexGenerations:
 
         Raises:
             IndexDamagedError: The pointer cannot be read.
-            MismatchError: An earlier release has made the folder.
+            MismatchError: An earlier release made the folder.
         """
         try:
             found = json.loads(self._pointer.read_text(encoding="utf-8"))
@@ -67,21 +67,21 @@ class IndexGenerations:
         except FileNotFoundError:
             if (self.path / "index.json").exists():
                 raise MismatchError(
-                    f"an earlier release has made the index {self.path}, this one keeps it in generations: move the "
-                    "folder away, then `neardup index build --from storage`"
+                    f"an earlier release made the index {self.path}, this one keeps it in generations: move the "
+                    "folder away, then run `neardup index build --from storage`"
                 ) from None
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise IndexDamagedError(
-                f"{self._pointer} cannot be read ({error}): write it anew, or build the index anew"
+                f"{self._pointer} cannot be read ({error}): restore it, or build the index again"
             ) from error
 
     def folder(self, generation: Generation) -> Path:
-        """Where a generation lies."""
+        """The folder of a generation."""
         return self.path / generation.name
 
     def serving(self, identity: Identity) -> Generation:
-        """The generation that serves; the first one is named here, and made by whoever opens its folder."""
+        """The generation that serves. The first one is named here; opening its folder makes it."""
         current = self.current()
         if current is None:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -90,10 +90,10 @@ class IndexGenerations:
 
     @contextmanager
     def building(self) -> Iterator[Path]:
-        """A new folder to build a generation in, which need not exist at the end; what is left there is removed.
+        """Gives a new folder to build a generation in; what is left of it at the end is removed.
 
         Raises:
-            IndexLockedError: Somebody builds already.
+            IndexLockedError: Another process is building.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         lock = os.open(self.path / "building", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -101,7 +101,9 @@ class IndexGenerations:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise IndexLockedError(f"another process builds an index in {self.path}: wait for it") from None
+                raise IndexLockedError(
+                    f"another process builds an index in {self.path}: wait until it has finished"
+                ) from None
             for left in self.path.glob(f"{_PREFIX}*{_BUILDING}"):
                 shutil.rmtree(left)
             folder = self.path / f"{self._next_name()}{_BUILDING}"
@@ -113,13 +115,13 @@ class IndexGenerations:
             os.close(lock)
 
     def adopt(self, built: Path, identity: Identity) -> Path:
-        """Makes a generation that was built whole, and is closed, the one that serves.
+        """Makes a finished, closed generation the one that serves.
 
-        Generations before the one that served until now are removed; that one stays, for the server that has it open
-        and for whoever wants it back.
+        The generation that served until now stays, for the server that has it open and as a way back. Older ones are
+        removed.
 
         Returns:
-            Where it lies now.
+            Its folder.
         """
         before = self.current()
         name = built.name.removesuffix(_BUILDING)

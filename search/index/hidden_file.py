@@ -1,4 +1,4 @@
-"""What is hidden in the sealed segments: a file of places, each with the last place that sees it."""
+"""The file of hidden entries of the sealed segments: their places, each with the last place that sees it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["read_hidden", "write_hidden"]
 
 
 def write_hidden(path: Path, sources: Sequence[Source], hides: Sequence[Mapping[int, int]], sync: bool) -> int:
-    """Writes what is hidden in some sources (in order of age), as it stands in `hides`; how many entries."""
+    """Writes the hidden entries (`hides`) of some sources (in order of age); returns how many there are."""
     places, seen_by = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for source, hidden in zip(sources, hides, strict=True):
         entries = np.fromiter(hidden.keys(), np.int64, len(hidden))
@@ -28,7 +28,7 @@ def write_hidden(path: Path, sources: Sequence[Source], hides: Sequence[Mapping[
 
 
 def read_hidden(path: Path, sources: Sequence[Source]) -> None:
-    """Hides in the sources what a file says.
+    """Hides the entries of a file in the sources.
 
     Raises:
         IndexDamagedError: It is missing or damaged.

@@ -1,6 +1,7 @@
-"""The threads that seal full tails and merge segments beside the calls of an index.
+"""The threads that seal full tails and merge segments while calls go on.
 
-Two, so that a merge of an hour holds no tail back. Both keep to a pace and give way to threads that answer.
+There are two, so that a merge of an hour does not delay sealing. Both are rate-limited and have a lower priority than
+the threads that answer calls.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ __all__ = ["Housekeeping"]
 log = logging.getLogger(__name__)
 
 _RETRY_S = 1.0
-"""After a step that failed: the disk is full, say."""
+"""Seconds until a failed step is tried again; the disk may be full, for example."""
 
 
 class _Worker:
-    """A thread that does one kind of work whenever it is woken, until there is no more of it."""
+    """A thread that does one kind of work when it is woken, until there is none left."""
 
     def __init__(self, name: str, work: Callable[[], bool], stopped: threading.Event) -> None:
         self._work = work
@@ -49,42 +50,42 @@ class _Worker:
             except WorkStopped:
                 return
             except UnavailableError as error:
-                log.warning("%s; tried again in %.0f s", error, _RETRY_S)
+                log.warning("%s; trying again in %.0f s", error, _RETRY_S)
                 self._stopped.wait(_RETRY_S)
                 self._woken.set()
-            except Exception:
-                # It goes on after a restart; until then the writer is held back by full tails, searches by segments.
+            except Exception:  # the edge of the thread: any error of the work ends it
+                # The index works without it until a restart: the writer waits for full tails, searches slow down.
                 log.exception("%s has stopped", self._thread.name)
                 return
 
 
 class Housekeeping:
-    """Runs the steps of a segment store."""
+    """Seals and merges in a segment store."""
 
     def __init__(self, store: SegmentStore, background: bool, bytes_per_s: float) -> None:
-        """Starts the threads, if there are to be any.
+        """Starts the threads, if wanted.
 
         Args:
-            store: Where the work is.
-            background: Whether threads do it; else whoever calls `step`.
-            bytes_per_s: Of segments that each thread makes; 0 sets no limit.
+            store: The store to seal and merge in.
+            background: Whether threads do the work; without them the caller of `step` does.
+            bytes_per_s: The most bytes of segments that each thread makes in a second; 0 sets no limit.
         """
         self._store = store
         self._stopped = threading.Event()
-        self._seal_pace = RateLimiter(bytes_per_s, self._stopped, lambda: store.sealing_is_urgent)
-        self._merge_pace = RateLimiter(bytes_per_s, self._stopped, lambda: store.merging_is_urgent)
+        self._seal_limiter = RateLimiter(bytes_per_s, self._stopped, lambda: store.sealing_is_urgent)
+        self._merge_limiter = RateLimiter(bytes_per_s, self._stopped, lambda: store.merging_is_urgent)
         self._workers: list[_Worker] = []
         if background:
             self._workers.append(_Worker("index-merging", self._merge, self._stopped))
             self._workers.append(_Worker("index-sealing", self._seal, self._stopped))
 
     def wake(self) -> None:
-        """There may be something to do."""
+        """Makes the threads look for work."""
         for worker in self._workers:
             worker.wake()
 
     def step(self) -> bool:
-        """One piece of work, in the calling thread and as fast as can be; whether there was any.
+        """Does one piece of work, in the calling thread and without a rate limit; says whether there was any.
 
         Raises:
             UnavailableError: It could not be written; nothing changed.
@@ -92,7 +93,7 @@ class Housekeeping:
         return _attempt(self._store.seal) or _attempt(self._store.merge)
 
     def make_room(self) -> None:
-        """Sees to it that the writer may fill one more tail. Never under the writer's lock.
+        """Waits until the writer may fill one more tail. Must not be called under the writer's lock.
 
         Raises:
             UnavailableError: Full tails cannot be sealed.
@@ -104,20 +105,20 @@ class Housekeeping:
             self.step()
 
     def stop(self) -> None:
-        """Breaks off the work under way, and does no more."""
+        """Stops the work in progress and the threads."""
         self._stopped.set()
         self.wake()
         for worker in self._workers:
             worker.join()
 
     def _seal(self) -> bool:
-        sealed = _attempt(lambda: self._store.seal(self._seal_pace))
+        sealed = _attempt(lambda: self._store.seal(self._seal_limiter))
         if sealed:
             self.wake()
         return sealed
 
     def _merge(self) -> bool:
-        return _attempt(lambda: self._store.merge(self._merge_pace))
+        return _attempt(lambda: self._store.merge(self._merge_limiter))
 
 
 def _attempt(work: Callable[[], bool]) -> bool:

@@ -1,8 +1,7 @@
-"""From an image id to the entries that carry it: a table that is built once and read from a mapped file.
+"""From an image id to its entries: a hash table that is built once and read from a mapped file.
 
-A 64-bit hash of the id's bytes (FNV-1a, then mixed by the end of MurmurHash3) picks a bucket by its highest bits; in
-a bucket, `tags` (the lowest 32 bits) and `entries` lie in the order of the tags, entries of one tag ascending. A hit is
-settled by comparing the id itself.
+The highest bits of a 64-bit hash of the id's bytes (FNV-1a, then the finalizer of MurmurHash3) pick a bucket. A bucket
+holds `tags` (the lowest 32 bits) and `entries`, sorted by tag, then by entry. A hit is confirmed by comparing the id.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _PER_BUCKET_BITS = 2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IdColumn:
-    """Ids of entries in UTF-8, one after the other."""
+    """The ids of entries in UTF-8, concatenated."""
 
     offsets: NDArray[np.uint32]
     """(n + 1,)"""
@@ -58,7 +57,7 @@ class IdColumn:
         gathered = _gather(self.offsets, self.data, entries, edges).tobytes()
         text = gathered.decode()
         cuts = pairwise(edges.tolist())
-        if len(text) == len(gathered):  # one byte a character: cutting a text is quicker than decoding its pieces
+        if len(text) == len(gathered):  # all ASCII: slicing one string is faster than decoding each id
             return cast("list[ImageId]", [text[start:end] for start, end in cuts])
         return cast("list[ImageId]", [gathered[start:end].decode() for start, end in cuts])
 
@@ -86,10 +85,10 @@ def build_id_table(ids: IdColumn) -> IdTable:
 
 
 def find_entries(table: IdTable, column: IdColumn, asked: IdColumn) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The entries that carry the ids asked for.
+    """The entries with the given ids.
 
     Returns:
-        (found,) the entries, ascending for each id, and (asked + 1,) where those of each id start.
+        (found,) the entries, ascending for each id, and (asked + 1,) where the entries of each id start.
     """
     hashes = np.empty(len(asked), np.uint64)
     _hash_ids(asked.offsets, asked.data, hashes)
@@ -101,7 +100,7 @@ def find_entries(table: IdTable, column: IdColumn, asked: IdColumn) -> tuple[NDA
 
 
 def repeated_entries(table: IdTable, column: IdColumn) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of entries that carry the same id and follow each other in age: the older ones and the younger ones."""
+    """All pairs of consecutive entries with the same id: the older ones and the younger ones."""
     older, newer = np.empty(len(column), np.int64), np.empty(len(column), np.int64)
     count = _repeated(table.buckets, table.tags, table.entries, column.offsets, column.data, older, newer)
     return older[:count], newer[:count]
@@ -207,7 +206,7 @@ def _fill_buckets(
 
 
 @compiled
-def _find(
+def _find(  # noqa: PLR0913 - compiled code takes arrays one by one
     hashes: NDArray[np.uint64],
     asked_offsets: NDArray[np.uint32],
     asked: NDArray[np.uint8],

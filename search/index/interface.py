@@ -1,23 +1,23 @@
-"""What a term index is to the rest: the records it takes, the answers it gives, and the laws it keeps.
+"""The interface of a term index: the records it takes, the answers it gives, and the laws it keeps.
 
 The laws:
 
-- Records carry consecutive offsets of one log. An offset beyond the next one, or another log, is refused with
-  `LogGapError`; an offset applied before is searched again, never applied again.
-- The place of an image version is the offset of the first record that carried it. A later record of the same version
-  is answered as the first one was, with the first one's place.
+- Records have consecutive offsets of one log. An offset beyond the next one, or another log, is refused with
+  `LogGapError`. An offset that was applied before is searched again and never applied again.
+- The place of an image version is the offset of the first record of that version. A later record of the same version
+  gets the same answer as the first one, with the first one's place.
 - A record whose version is below one placed before it is superseded: it gets no candidates. A higher version hides
   the image's earlier entry from all later places; searches as of earlier places still see it.
-- A search as of a place sees exactly the entries before it that are not hidden from it, never the image itself, so
-  it gives the same answer for ever. Its answer is exact: by overlap, highest first, then by place, oldest first.
-- All records of one call are in the index before the first is searched for.
-- A bound on the postings of one query (`max_postings`) may be set; a search that reached it says so
-  (`Found.truncated`), and is then exact over the oldest postings of each of its lists.
-- Once storage is past an offset (`release`), searches as of it and of earlier places need no answer any more: what they
-  alone could see may be dropped. Image versions and their places are kept for ever.
-- What was acknowledged survives the process.
+- A search as of a place sees exactly the entries before that place which are not hidden from it, without the image
+  itself. So its answer never changes. It is exact: highest overlap first, then oldest place first.
+- All records of one call are inserted before the first is searched for.
+- `max_postings` may limit the postings of one query. A search that reaches it is marked
+  (`SearchResult.truncated`), and is exact over the oldest postings of each of its lists.
+- Once storage has passed an offset (`release`), no search as of it or an earlier place comes again. What only such
+  searches could see may be dropped. Image versions and their places are kept for ever.
+- Acknowledged records survive a crash of the process.
 
-One thread may write at a time (implementations see to it); any number may search meanwhile.
+One thread may write at a time (implementations ensure it); any number may search meanwhile.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ __all__ = [
     "NO_IMAGE",
     "NO_PLACE",
     "Answer",
-    "Found",
     "IndexBytes",
     "IndexStats",
     "Insert",
@@ -44,6 +43,7 @@ __all__ = [
     "Ranked",
     "Record",
     "Remove",
+    "SearchResult",
     "Skip",
     "Stored",
     "TermIndex",
@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 NO_PLACE = -1
-"""The place of a record that the index passed without an image."""
+"""The place of a record that placed no image."""
 
 NO_IMAGE = ImageId("")
 """No image has this id."""
@@ -59,7 +59,7 @@ NO_IMAGE = ImageId("")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Insert:
-    """A record that brings an image version: its terms (one value per group) and its packed score code."""
+    """A record with an image version: its terms (one value per group) and its packed score code."""
 
     offset: int
     checksum: int
@@ -72,10 +72,10 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """A record whose image cannot be indexed; its offset is passed.
+    """A record whose image cannot be indexed.
 
-    It still places its version, so that an earlier version is hidden and a later record of the same version is passed
-    as well. `image_id` is "" when the record could not be read at all: then only the offset is passed.
+    It still places its version, so an earlier version is hidden, and a later record of the same version is skipped too.
+    `image_id` is "" when the record could not be read at all; then only its offset counts.
     """
 
     offset: int
@@ -86,9 +86,9 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """A record that deletes an image: it places a version that cannot be found and hides the one before it.
+    """A record that deletes an image: it places a version that cannot be found, which hides the one before it.
 
-    It is answered without candidates. A version at or below the one placed last deletes nothing.
+    Its answer has no candidates. A version at or below the one placed last deletes nothing.
     """
 
     offset: int
@@ -98,12 +98,12 @@ class Remove:
 
 
 Record = Insert | Skip | Remove
-"""One record of the log, as the index takes it."""
+"""One record of the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class MoreQuery:
-    """Asks for the candidates of an indexed place that follow the first `after` ones."""
+    """Asks for the candidates of the image at a place that follow the first `after` ones."""
 
     place: int
     after: int
@@ -111,34 +111,34 @@ class MoreQuery:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TermQuery:
-    """A search by terms that changes nothing: of a person, a replay, a shadow."""
+    """A free search: it searches for terms and inserts nothing."""
 
     terms: NDArray[np.uint32]
     """(groups,)"""
     k: int
-    """How many candidates to return at most."""
+    """The most candidates to return."""
     after: int = 0
-    """How many candidates to pass over."""
+    """How many candidates to skip."""
     min_overlap: int | None = None
-    """The fewest shared terms of a candidate; None: that of the index."""
+    """The fewest shared terms of a candidate; None: the setting of the index."""
     as_of: int | None = None
-    """The place before which everything visible from there is searched; None: everything there is now."""
+    """The place as of which to search; None: after the last record applied."""
     without: ImageId = NO_IMAGE
-    """An image that is not to be found; `NO_IMAGE`: any may be."""
+    """An image that must not be found; `NO_IMAGE`: none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranked:
-    """The bare answers of many searches, best candidate first; row i of each array belongs to query i."""
+    """The results of many searches without ids and codes, best candidate first; row i belongs to query i."""
 
     places: NDArray[np.int64]
-    """(n, k); rows are filled up to `sizes`."""
+    """(n, k); row i is filled up to `sizes[i]`."""
     overlaps: NDArray[np.uint16]
     """(n, k)"""
     sizes: NDArray[np.int64]
     """(n,)"""
     exhausted: NDArray[np.bool_]
-    """(n,) nothing follows these candidates."""
+    """(n,) no candidates follow these."""
     truncated: NDArray[np.bool_]
     """(n,) `max_postings` was reached."""
     postings: NDArray[np.int64]
@@ -146,8 +146,8 @@ class Ranked:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """Candidates, by overlap (highest first), then by place (oldest first); the columns have equal length."""
+class SearchResult:
+    """The candidates of one search: highest overlap first, then oldest place first. The columns have equal length."""
 
     image_ids: tuple[ImageId, ...]
     overlaps: NDArray[np.uint16]
@@ -155,35 +155,35 @@ class Found:
     codes: NDArray[np.uint8]
     """(n, code bytes)"""
     exhausted: bool
-    """Nothing follows these candidates."""
+    """No candidates follow these."""
     postings: int = 0
     """How many postings the search touched: its work."""
     truncated: bool = False
-    """`max_postings` was reached: younger postings of long lists were left out, always the same ones."""
+    """`max_postings` was reached, so younger postings of long lists were left out, always the same ones."""
 
     def candidates(self) -> tuple[Candidate, ...]:
-        """The same as records."""
+        """The candidates as records."""
         columns = zip(self.image_ids, self.places.tolist(), self.overlaps.tolist(), self.codes, strict=True)
         return tuple(Candidate(image_id, place, overlap, code.tobytes()) for image_id, place, overlap, code in columns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """What the index says to one record."""
+    """The answer to one record."""
 
     offset: int
     place: int
-    """Of this image version; below `offset` when it was placed before; `NO_PLACE` when it was skipped."""
+    """The place of this image version; below `offset` when it was placed before; `NO_PLACE` when it was skipped."""
     code: bytes
-    """The score code that was placed; b"" when skipped."""
-    found: Found
+    """The score code of the version; b"" when skipped."""
+    result: SearchResult
     superseded: bool = False
     """A higher version was placed before this record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The version of an image that was placed last."""
+    """The latest version of an image."""
 
     image_id: ImageId
     version: int
@@ -211,7 +211,7 @@ class IndexBytes:
     places: int = 0
     """Places and versions."""
     removed: int = 0
-    """What is hidden, and from where."""
+    """Hidden entries."""
     log: int = 0
 
     @property
@@ -223,13 +223,13 @@ class IndexBytes:
 
 @dataclass(frozen=True, slots=True)
 class IndexStats:
-    """What the index holds at one moment, and how dense it is."""
+    """The content and the density of the index at one moment."""
 
     position: LogPosition
     released: int
-    """Searches as of places up to it need no answer; -1: all do."""
+    """No search as of this or an earlier place comes again; -1: any may come."""
     images: int
-    """What a search from the next place can find."""
+    """Images that a search from the next place can find."""
     entries: int
     """Placed versions, findable or not."""
     segments: int
@@ -259,7 +259,7 @@ class TermIndex(ABC):
         """Applies the records that are new and searches for all of them.
 
         Args:
-            log_id: The log the records are from; the first records applied fix it for ever.
+            log_id: The log of the records; the first records applied fix it for ever.
             records: Consecutive offsets, the first at most one after the last applied.
 
         Returns:
@@ -272,8 +272,8 @@ class TermIndex(ABC):
         """
 
     @abstractmethod
-    def search_more(self, queries: Sequence[MoreQuery]) -> list[Found]:
-        """The next k candidates of images that were inserted before, as of their places.
+    def search_more(self, queries: Sequence[MoreQuery]) -> list[SearchResult]:
+        """The next candidates of images that were inserted before, as of their places.
 
         Raises:
             RefusedError: There is no image at a place; `offset` names it.
@@ -281,9 +281,9 @@ class TermIndex(ABC):
 
     @abstractmethod
     def hide(self, place: int) -> None:
-        """Hides the image at a place from all places after the last record applied; does nothing when it is hidden.
+        """Hides the image at a place from all places after the last record applied.
 
-        A place at which nothing was inserted is passed over.
+        Does nothing if it is hidden already, or nothing was inserted there.
 
         Raises:
             RefusedError: The place was not applied yet.
@@ -295,7 +295,7 @@ class TermIndex(ABC):
         """Hides the latest versions of images as `hide` does, all in one write.
 
         Returns:
-            For each whether it was in sight before; False for one that was named earlier in the call.
+            For each whether it could be found before; False for an id that was named earlier in the call.
 
         Raises:
             UnavailableError: It could not be written; nothing was hidden.
@@ -303,14 +303,14 @@ class TermIndex(ABC):
 
     @abstractmethod
     def get(self, image_ids: Sequence[ImageId]) -> list[Stored | None]:
-        """The versions of images that were placed last; None for an image never placed."""
+        """The latest versions of images; None for an image that was never placed."""
 
     @abstractmethod
     def terms(self, image_ids: Sequence[ImageId]) -> list[NDArray[np.uint32] | None]:
-        """The terms, (groups,), of the versions that were placed last; None for a version that cannot be searched."""
+        """The terms (groups,) of the latest versions of images; None for a version that cannot be searched."""
 
     @abstractmethod
-    def search(self, queries: Sequence[TermQuery]) -> list[Found]:
+    def search(self, queries: Sequence[TermQuery]) -> list[SearchResult]:
         """Searches for terms; nothing is inserted.
 
         Raises:
@@ -322,12 +322,12 @@ class TermIndex(ABC):
     def rank(
         self, terms: NDArray[np.uint32], k: int, min_overlap: int | None = None, as_of: int | None = None
     ) -> Ranked:
-        """The bare form of `search` for many queries with one k: places and overlaps, no ids and codes.
+        """A `search` for many queries with one k that gives places and overlaps only.
 
         Args:
             terms: (n, groups)
-            k: How many candidates to return at most.
-            min_overlap: The fewest shared terms of a candidate; None: that of the index.
+            k: The most candidates to return for each.
+            min_overlap: The fewest shared terms of a candidate; None: the setting of the index.
             as_of: As in `TermQuery`.
 
         Raises:
@@ -336,20 +336,20 @@ class TermIndex(ABC):
 
     @abstractmethod
     def release(self, offset: int) -> None:
-        """Says that storage is past an offset: no search as of it or of an earlier place is asked for any more.
+        """Says that storage has passed an offset, so no search as of it or an earlier place comes again.
 
-        Offsets at or below one released before change nothing.
+        An offset at or below one released before changes nothing.
         """
 
     @abstractmethod
     def stats(self) -> IndexStats:
-        """What the index holds, and how dense it is."""
+        """The content and the density of the index."""
 
     @abstractmethod
     def snapshot(self, folder: Path) -> LogPosition:
-        """Puts a consistent copy of the index into a new folder, beside ongoing writes; says up to where it goes.
+        """Puts a consistent copy of the index into a new folder while writes go on; returns the copy's position.
 
-        The folder must not exist, and lie on the same file system: what never changes is linked, not copied.
+        The folder must not exist, and must be on the same file system, since immutable files are linked.
 
         Raises:
             BadInputError: The folder exists, or cannot hold the copy.
@@ -373,4 +373,4 @@ class TermIndex(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Waits for the writer, then closes the files; later calls raise `UnavailableError`."""
+        """Waits for the writer and closes the files; later calls raise `UnavailableError`."""

@@ -1,4 +1,4 @@
-"""Reading posting lists: finds the list of a term and unpacks it. Their format: `search.index.posting_lists`."""
+"""Finds the posting list of a term and unpacks it. The format is described in `search.index.posting_lists`."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ __all__ = [
 
 _LINE = 64
 _AHEAD = 4
-"""Cache lines of a list that are asked for ahead; the processor asks for those behind by itself."""
+"""How many cache lines of a list are prefetched; the processor itself prefetches those after them."""
 
 
 class Lists(NamedTuple):
-    """The lists of all groups, as compiled code takes them."""
+    """The lists of all groups, for compiled code."""
 
     directory: NDArray[np.uint32]
     """(groups, 2^directory_bits + 1) offsets from the group's base."""
@@ -36,15 +36,15 @@ class Lists(NamedTuple):
     """(groups,) offsets into `data`."""
     data: NDArray[np.uint8]
     rest_bits: int
-    """Of a term: those that the directory does not tell."""
+    """Bits of a term that the directory does not cover."""
     rest_bytes: int
-    """Before each list."""
+    """Bytes before each list that hold these bits."""
     number_bytes: int
 
 
 @inlined
 def place_of(lists: Lists, group: int, term: int) -> tuple[int, int]:
-    """Where the lists of a term's place in the directory start and end."""
+    """Where the lists in a term's directory slot start and end."""
     place = term >> lists.rest_bits
     base = lists.bases[group]
     return base + whole(lists.directory[group, place]), base + whole(lists.directory[group, place + 1])
@@ -52,7 +52,7 @@ def place_of(lists: Lists, group: int, term: int) -> tuple[int, int]:
 
 @borrowing
 def _find(data: NDArray[np.uint8], start: int, end: int, rest: int, rest_bytes: int) -> tuple[int, int]:
-    """Where the list with the remaining bits `rest` starts and ends among those of one place; (0, 0): nowhere."""
+    """Where the list with the remaining bits `rest` starts and ends within a directory slot; (0, 0): there is none."""
     at = start
     while at < end:
         word = whole(load64(data, at) & np.uint64((1 << (8 * (rest_bytes + 1))) - 1))
@@ -72,7 +72,7 @@ def _find(data: NDArray[np.uint8], start: int, end: int, rest: int, rest_bytes: 
 
 @borrowing
 def narrow(lists: Lists, start: int, end: int, term: int) -> tuple[int, int]:
-    """Where a term's list starts and ends among those of its place; nowhere: both are equal."""
+    """Where a term's list starts and ends within its directory slot; both are equal if there is none."""
     if lists.rest_bits > 0 and end > start:
         return _find(lists.data, start, end, term & ((1 << lists.rest_bits) - 1), lists.rest_bytes)
     return start, end
@@ -80,14 +80,14 @@ def narrow(lists: Lists, start: int, end: int, term: int) -> tuple[int, int]:
 
 @borrowing
 def list_of(lists: Lists, group: int, term: int) -> tuple[int, int]:
-    """Where a term's list starts and ends; nowhere: both are equal."""
+    """Where a term's list starts and ends; both are equal if there is none."""
     start, end = place_of(lists, group, term)
     return narrow(lists, start, end, term)
 
 
 @inlined
 def prefetch_place(data: NDArray[np.uint8], start: int, end: int) -> None:
-    """Asks for the beginning of the lists of a place, without waiting."""
+    """Prefetches the beginning of the lists in a directory slot."""
     for line in range(_AHEAD):
         if start + line * _LINE < end:
             prefetch(data, start + line * _LINE)
@@ -95,7 +95,7 @@ def prefetch_place(data: NDArray[np.uint8], start: int, end: int) -> None:
 
 @inlined
 def start_list(data: NDArray[np.uint8], start: int, size: int) -> tuple[int, int, bool]:
-    """The first number of a list, where the next one lies, and whether the list is one of few plain numbers."""
+    """The first number of a list, where the next one starts, and whether the list consists of a few plain numbers."""
     flag = np.uint64(1) << np.uint64(8 * size - 1)
     word = load64(data, start)
     return whole(word & (flag - np.uint64(1))), start + size, (word & flag) != 0
@@ -105,7 +105,7 @@ def start_list(data: NDArray[np.uint8], start: int, size: int) -> tuple[int, int
 def read_block(
     data: NDArray[np.uint8], at: int, number: int, few: bool, size: int, out: NDArray[np.int32], filled: int
 ) -> tuple[int, int]:
-    """Appends the block behind a number, up to 32 numbers; where the next block starts, and the new fill."""
+    """Appends the block after a number, up to 32 numbers; returns where the next block starts, and the new fill."""
     if few:
         out[filled] = whole(load64(data, at) & ((np.uint64(1) << np.uint64(8 * size - 1)) - np.uint64(1)))
         return at + size, filled + 1
@@ -130,7 +130,7 @@ def read_block(
 def read_list(
     data: NDArray[np.uint8], start: int, end: int, size: int, bound: int, out: NDArray[np.int32], filled: int
 ) -> int:
-    """Appends a list to `out`, up to the block that reaches the bound; the new fill, or -1: there is no room."""
+    """Appends a list to `out`, up to the block that reaches the bound; returns the new fill, or -1 without room."""
     room = out.shape[0] - BLOCK
     if filled > room:
         return -1
@@ -149,9 +149,9 @@ def read_list(
 def read_numbers(
     data: NDArray[np.uint8], start: int, end: int, size: int, bound: int, most: int, out: NDArray[np.int32]
 ) -> int:
-    """Unpacks the first numbers of a list that are below a bound, at most `most`; how many.
+    """Unpacks the first numbers of a list that are below a bound, at most `most`; returns how many.
 
-    `out` has room for a block more than that.
+    `out` has room for `most` numbers and one block.
     """
     number, at, few = start_list(data, start, size)
     out[0] = number

@@ -1,4 +1,4 @@
-"""The log of an index as a chain of files: one grows, the older ones go away once their records are sealed."""
+"""The log of an index as a chain of files. The last one grows; older ones are removed once their records are sealed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["LogChain"]
 
 
 class LogChain:
-    """Numbered log files without a gap. Not for several threads at once."""
+    """Log files, numbered without a gap. Not thread-safe."""
 
     def __init__(self, folder: Path, first: int, sync: bool) -> None:
-        """Opens the logs from the first that is needed; `replay` must run to its end before anything else.
+        """Opens the logs from `first` on; `replay` must run to its end before anything else.
 
         Raises:
             IndexDamagedError: One is missing.
@@ -28,8 +28,8 @@ class LogChain:
         numbers = sorted(_number(path) for path in folder.glob("log-*") if _number(path) >= first)
         if numbers != list(range(first, first + max(1, len(numbers)))):
             raise IndexDamagedError(
-                f"{folder / log_name(first)} or one of the logs behind it is missing (there are {numbers}): "
-                "restore the folder from a copy, or delete it and build the index anew"
+                f"{folder / log_name(first)} or one of the logs after it is missing (there are {numbers}): "
+                "restore the folder from a copy, or delete it and build the index again"
             )
         self._logs = {number: FrameLog(folder / log_name(number), sync) for number in numbers}
 
@@ -44,13 +44,13 @@ class LogChain:
         return max(self._logs)
 
     def replay(self) -> Iterator[tuple[str, bytes]]:
-        """All frames in order, each with a word on where it ends; a torn tail of the last log is cut.
+        """All frames in order, each with a text on where it ends; a torn end of the last log is cut off.
 
-        The last one is the last that is not empty: a log that could not be begun may be left empty behind one that
+        The last log is the last one that is not empty: after a failed `rotate`, an empty file may follow the log that
         went on growing.
 
         Raises:
-            IndexDamagedError: A log is damaged where no crash damages it.
+            IndexDamagedError: A log is damaged in a way that no crash explains.
         """
         last = max((number for number, one in self._logs.items() if one.path.stat().st_size > 0), default=0)
         for number, one in self._logs.items():
@@ -62,10 +62,10 @@ class LogChain:
         self._logs[self.growing].append(frame)
 
     def rotate(self) -> int:
-        """Begins the next log; its number.
+        """Begins the next log and returns its number.
 
         Raises:
-            UnavailableError: It could not be made; the old one goes on growing.
+            UnavailableError: It could not be made; the current one goes on growing.
         """
         number = self.growing + 1
         path = self._folder / log_name(number)
@@ -88,7 +88,7 @@ class LogChain:
             log.path.unlink(missing_ok=True)
 
     def sizes(self) -> dict[str, int]:
-        """By name, how long each log is."""
+        """The size of each log, by name."""
         return {one.path.name: one.size for one in self._logs.values()}
 
     def close(self) -> None:

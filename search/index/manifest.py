@@ -1,7 +1,7 @@
-"""The manifest: which files make up the index at this moment, and up to where of the log they go.
+"""The manifest: which files make up the index at this moment, and which position of the log they reach.
 
-It is replaced atomically. A file in the folder that it does not name is left over from work that was broken off, and is
-removed when the index is opened.
+It is replaced atomically. A file that it does not name is a leftover of interrupted work, and is removed when the index
+is opened.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Manifest:
     segments: tuple[str, ...] = ()
     """Files, in order of age."""
     hidden: str | None = None
-    """The file of what is hidden in these segments."""
+    """The file of the hidden entries of these segments."""
     first_log: int = 1
     """The first log whose records are not in these segments."""
     next_file: int = 1
@@ -50,7 +50,7 @@ class Manifest:
     released: int = -1
 
     def numbered(self, kind: str) -> tuple[str, Manifest]:
-        """The name of the next file of a kind, and the manifest that has used it up."""
+        """The name of the next file of a kind, and the manifest with that number used up."""
         return f"{kind}-{self.next_file:08d}", replace(self, next_file=self.next_file + 1)
 
 

@@ -1,8 +1,8 @@
 """Which segments to merge. Pure.
 
-Segments are merged with their neighbours in age only, so that places stay in order, and when there are enough of about
-one size: each entry is rewritten once for each power of the fan (the tiers of log-structured merge trees: O'Neil et
-al., 1996; tiered as in Cassandra and Lucene).
+Only segments that are neighbours in age are merged, so that places stay in order. They are merged when there are enough
+of about one size, so each entry is rewritten once for each power of the fan (log-structured merge trees: O'Neil et al.,
+1996; tiered as in Cassandra and Lucene).
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ from dataclasses import dataclass
 __all__ = ["SegmentSize", "choose_merge"]
 
 _DROPPABLE_SHARE = 0.25
-"""A segment in which so many entries can be dropped is rewritten."""
+"""A segment is rewritten when this share of its entries can be dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentSize:
-    """What the choice depends on."""
+    """The sizes of a segment that the choice depends on."""
 
     entries: int
     droppable: int = 0
-    """Entries that lose terms and code when it is rewritten (`search.index.rewriting.droppable`): to count others would
-    rewrite it for ever."""
+    """Entries that a rewrite would drop (`search.index.rewriting.droppable`). Counting other hidden entries would lead
+    to endless rewrites."""
     id_bytes: int = 0
 
 
 def choose_merge(
     segments: Sequence[SegmentSize], smallest: int, fan: int, max_entries: int, max_id_bytes: int = 2**32 - 1
 ) -> tuple[int, int] | None:
-    """The segments first to last - 1 to merge next; None when all is well.
+    """The segments to merge next, from the first to before the last; None when nothing is due.
 
     Args:
         segments: In order of age.
         smallest: The usual size of a freshly sealed segment.
-        fan: So many neighbours of one tier are merged.
+        fan: How many neighbours of one tier are merged.
         max_entries: No merge makes a larger segment.
         max_id_bytes: No merge makes a segment with more bytes of ids.
     """
     tiers = [_tier(one.entries, smallest, fan) for one in segments]
-    # The youngest run first: its segments are the smallest, and each search pays for every one of them.
+    # The youngest run comes first: its segments are the smallest, and every search visits every segment.
     last = len(segments)
     while last > 0:
         tier = tiers[last - 1]

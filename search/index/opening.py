@@ -1,4 +1,4 @@
-"""How a term index is opened, whatever implementation serves."""
+"""Opens a term index, and compiles its kernels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["open_term_index", "warm_up"]
 
 
 def open_term_index(folder: Path, settings: IndexSettings) -> TermIndex:
-    """Opens the index of a folder, or makes it.
+    """Opens the index in a folder, or makes it.
 
     Raises:
         IndexLockedError: Another process has the folder open.
@@ -28,8 +28,8 @@ def open_term_index(folder: Path, settings: IndexSettings) -> TermIndex:
 
 
 def warm_up() -> None:
-    """Compiles the kernels, or loads them, by sealing, merging and searching indexes of a few entries."""
-    for bits in (1, 17):  # terms of up to 16 bits have a shorter type
+    """Compiles or loads the kernels: it seals, merges and searches indexes of a few entries."""
+    for bits in (1, 17):  # terms of up to 16 bits have a narrower type
         settings = IndexSettings(
             groups=1, bits_per_group=bits, min_overlap=1, candidates=1, code_bytes=1,
             identity=Identity("", "", {}), sync=False, seal_entries=1, merge_fan=2, max_postings=2,
@@ -39,7 +39,7 @@ def warm_up() -> None:
             for offset in range(4):
                 record = Insert(offset, 0, ImageId(f"{offset % 3}"), offset, np.zeros(1, np.uint32), b"0")
                 index.insert_and_search("warm-up", [record])
-                if offset == 1:  # one entry is sealed, the other in a tail, and a list of both is not too long
+                if offset == 1:  # one entry is sealed, the other in the tail, and a list of both is within the limit
                     _ask(index)
                 if offset != 2:
                     index.tidy()

@@ -1,7 +1,7 @@
-"""Rows of group values in as few bytes as their bits need, and rows that are equal.
+"""Packs rows of terms into as few bytes as their bits need, and finds equal rows.
 
 A packed row holds the values of groups 0, 1, ... one after the other, `bits` bits each, from the lowest bit of the
-first byte on; the last byte is filled up with zeros.
+first byte on. The last byte is padded with zeros.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def unpack_rows(rows: NDArray[np.uint8], groups: int, bits: int) -> NDArray[np.u
 
 
 def first_equal_rows(rows: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """For each of (n, bytes) rows the first row that is equal to it: its own number when none before it is."""
+    """For each of (n, bytes) rows the number of the first row that equals it, which may be its own."""
     slots = 1 << max(4, (2 * len(rows)).bit_length())
     firsts = np.empty(len(rows), np.uint32)
     _first_equal(rows, np.full(slots, -1, np.int32), np.empty(slots, np.uint32), firsts)
@@ -80,7 +80,7 @@ def _unpack(rows: NDArray[np.uint8], bits: int, terms: NDArray[np.uint32]) -> No
 def _first_equal(
     rows: NDArray[np.uint8], table: NDArray[np.int32], tags: NDArray[np.uint32], firsts: NDArray[np.uint32]
 ) -> None:
-    """An open-addressing table of the rows met; equal hashes are settled by comparing the rows."""
+    """Uses an open-addressing table of the rows so far; rows of equal hashes are compared."""
     mask = np.uint64(table.shape[0] - 1)
     for row in range(rows.shape[0]):
         code = np.uint64(14695981039346656037)

@@ -1,4 +1,4 @@
-"""What a record meets: which versions of its image were placed, and where. Pure."""
+"""What the index knows of a record's image: which versions were placed, and where. Pure."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ class Placement:
     version: int
     kind: Kind
     source: int
-    """Which part of the index holds it, counted from the oldest."""
+    """The number of the source that holds it; the oldest is 0."""
     entry: int
-    """Its number there."""
+    """Its entry number in that source."""
 
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """What a record meets at its offset."""
+    """What the index knows at a record's offset."""
 
     placement: Placement | None
-    """Of its version, placed at its offset or before; None when the version was never placed."""
+    """The placement of its version, at its offset or before; None when the version was never placed."""
     superseded: bool
     """A higher version was placed before."""
 
 
 def meet(placements: Sequence[Placement], version: int, offset: int) -> Met:
-    """What the record of a version at an offset meets; the same for ever once the offset was applied.
+    """What the index knows for a record of a version at an offset. It never changes once the offset was applied.
 
     Args:
-        placements: Of the record's image, in order of place.
-        version: Of the record.
-        offset: Of the record; versions placed behind it do not count.
+        placements: Those of the record's image, in order of place.
+        version: The record's version.
+        offset: The record's offset; versions placed after it do not count.
     """
     superseded = False
     for one in reversed(placements):

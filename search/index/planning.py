@@ -26,7 +26,11 @@ class RecordShape:
     code_bytes: int
 
     def check(self, record: Insert) -> None:
-        """Raises `BadInputError` for a record of other sizes."""
+        """Checks one record.
+
+        Raises:
+            BadInputError: It has other sizes, or a term of too many bits.
+        """
         if record.terms.shape != (self.groups,) or len(record.code) != self.code_bytes:
             raise BadInputError(
                 f"offset {record.offset} has {record.terms.shape} terms and {len(record.code)} code bytes, "
@@ -37,11 +41,11 @@ class RecordShape:
 
 
 def check_records(log_id: str, records: Sequence[Record], position: LogPosition, shape: RecordShape) -> int:
-    """Checks that records can be applied at a position; says how many of them, from the front, were applied before.
+    """Checks that records can be applied at a position; returns how many of the first ones were applied before.
 
     Raises:
-        LogGapError: They leave a gap behind the position, are from another log, or the last record applied is not the
-            one of that offset.
+        LogGapError: They leave a gap after the position, or are from another log, by its id or by the checksum of the
+            last record applied.
         BadInputError: Offsets are not consecutive, terms or a code have the wrong size, or there is no log id.
     """
     if not 1 <= len(log_id.encode()) <= MAX_LOG_ID_BYTES:
@@ -69,7 +73,7 @@ def _check_last(records: Sequence[Record], applied: int, position: LogPosition) 
     last = records[applied - 1] if applied else None
     if last is not None and last.offset == position.offset and last.checksum != position.checksum:
         raise LogGapError(
-            f"offset {position.offset} was applied with checksum {position.checksum:#010x}, now it comes with "
+            f"offset {position.offset} was applied with checksum {position.checksum:#010x} and now has "
             f"{last.checksum:#010x}: this is not the log that the index follows",
             position.offset + 1,
         )
@@ -78,13 +82,13 @@ def _check_last(records: Sequence[Record], applied: int, position: LogPosition) 
 def plan_batch(
     log_id: str, records: Sequence[Record], latest_version: Callable[[ImageId], int | None], shape: RecordShape
 ) -> AppliedBatch:
-    """What new records do, in their order; each sees the effects of those before it.
+    """The effects of new records, in order; each sees the effects of those before it.
 
     Args:
-        log_id: Of the records.
-        records: At least one, the next ones of the log.
-        latest_version: The highest version of an image placed so far; None for an unknown image.
-        shape: Of every insert.
+        log_id: The log of the records.
+        records: The next records of the log, at least one.
+        latest_version: Gives the highest version of an image placed so far; None for an unknown image.
+        shape: The sizes of every insert.
     """
     placed_here: dict[ImageId, int] = {}
     effects = []

@@ -1,19 +1,19 @@
-"""Compressed posting lists, and how terms are turned into them.
+"""Compressed posting lists, and how they are made from terms.
 
-A list holds the entry numbers that have one term, ascending. Bytes of a list, with numbers of `number_bytes` bytes:
+A list holds the numbers of the entries with one term, ascending. Its bytes, with numbers of `number_bytes` bytes:
 
 - few postings: each number, little-endian; the first one has its highest bit set;
 - else: the first number (highest bit clear), then blocks of up to 32 gaps. A block is one byte with the bits per gap
   (highest bit set: fewer than 32 gaps, their count is the next byte), then the gaps, each less one, packed from the
   lowest bit on.
 
-All gaps of a block have one width, so unpacking has no branches: a plain variable-byte code is longer (by about a
-tenth) and three times slower to read, as the processor cannot guess the lengths. (The idea is that of PForDelta,
-Zukowski et al., "Super-scalar RAM-CPU cache compression", ICDE 2006, without exceptions.)
+All gaps of a block have one width, so unpacking has no branches. A plain variable-byte code is a tenth longer and three
+times slower to read, since the processor cannot predict the lengths. (The idea is PForDelta without exceptions:
+Zukowski et al., "Super-scalar RAM-CPU cache compression", ICDE 2006.)
 
-The lists of one group lie in the order of their terms. Its directory has 2^directory_bits + 1 offsets; the highest
-bits of a term pick one. If they are not all bits of a term, several terms share a place: there, each list is preceded
-by the remaining bits (`rest_bytes`) and its length (one byte; 255: four more bytes follow with it).
+The lists of one group are sorted by term. The group's directory has 2^directory_bits + 1 offsets; the highest bits of a
+term pick a slot. If a term has more bits, several terms share a slot. There, each list is preceded by the remaining
+bits (`rest_bytes`) and its length (one byte; 255: four more bytes with the length follow).
 """
 
 from __future__ import annotations
@@ -39,25 +39,25 @@ __all__ = [
 ]
 
 PADDING = 8
-"""Bytes behind the last list, as lists are read 8 bytes at a time."""
+"""Bytes after the last list, since lists are read 8 bytes at a time."""
 
 BLOCK = 32
 """Gaps of a full block."""
 
 PARTIAL = 128
-"""In the first byte of a block: it is not full."""
+"""Flag in the first byte of a block that is not full."""
 
 LONG = 255
-"""As the length of a list: four bytes follow with it."""
+"""A length byte with this value means that the length follows in four bytes."""
 
 _FEW = 4
 _BUCKET_BITS = 4
-"""A directory has about one place for so many entries (2^4), but never more than there are terms."""
+"""A directory has about one slot for 2^4 entries, and never more slots than terms."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListShape:
-    """What a reader of lists must know."""
+    """The sizes that a reader of lists must know."""
 
     groups: int
     bits: int
@@ -66,17 +66,17 @@ class ListShape:
 
     @property
     def rest_bits(self) -> int:
-        """Bits of a term that the directory does not tell."""
+        """Bits of a term that the directory does not cover."""
         return self.bits - self.directory_bits
 
     @property
     def rest_bytes(self) -> int:
-        """Bytes that these take before each list."""
+        """Bytes before each list that hold these bits."""
         return (self.rest_bits + 7) // 8
 
     @staticmethod
     def of(groups: int, bits: int, entries: int) -> ListShape:
-        """The shape for so many entries."""
+        """The shape for a number of entries."""
         directory_bits = min(bits, max(0, entries.bit_length() - _BUCKET_BITS))
         return ListShape(groups, bits, directory_bits, number_bytes_for(entries))
 
@@ -94,7 +94,7 @@ class PostingLists:
     postings: int
     lists: int
     squares: float
-    """The sum of the squares of the lists' lengths: what searching for each entry once would touch."""
+    """The sum of the squared lengths of the lists: the postings that one search for each entry would touch."""
     longest: int
 
 
@@ -120,7 +120,7 @@ def packed_column(rows: NDArray[np.uint8], group: int, bits: int, out: NDArray[n
 
 @compiled
 def _sort_by_value(values: NDArray[np.uint32], bits: int, order: NDArray[np.uint32], spare: NDArray[np.uint32]) -> None:
-    """Writes into `order` the rows in order of value, rows of one value ascending: a radix sort of 12 bits a pass."""
+    """Writes into `order` the row numbers, sorted by value, then by row: a radix sort with up to 12 bits a pass."""
     n = values.shape[0]
     passes = (bits + 11) // 12
     step = (bits + passes - 1) // passes
@@ -153,7 +153,7 @@ def _write_number(data: NDArray[np.uint8], at: int, number: int, size: int) -> i
 
 @compiled
 def _write_block(numbers: NDArray[np.uint32], first: int, count: int, data: NDArray[np.uint8], at: int) -> int:
-    """The gaps before `count` numbers from the first-th on."""
+    """Writes the gaps before `count` numbers, starting at index `first`; returns where the block ends."""
     widest = whole(0)
     for index in range(first, first + count):
         widest |= whole(numbers[index]) - whole(numbers[index - 1]) - 1
@@ -185,7 +185,7 @@ def _write_block(numbers: NDArray[np.uint32], first: int, count: int, data: NDAr
 
 @compiled
 def _write_list(numbers: NDArray[np.uint32], size: int, data: NDArray[np.uint8], start: int) -> int:
-    """Writes one list; where it ends."""
+    """Writes one list; returns where it ends."""
     n = numbers.shape[0]
     at = _write_number(data, start, whole(numbers[0]), size)
     first = 1
@@ -202,7 +202,7 @@ def _write_list(numbers: NDArray[np.uint32], size: int, data: NDArray[np.uint8],
 
 
 @compiled
-def _write_group(
+def _write_group(  # noqa: PLR0913 - compiled code takes arrays one by one
     values: NDArray[np.uint32],
     order: NDArray[np.uint32],
     numbers: NDArray[np.uint32],
@@ -212,10 +212,10 @@ def _write_group(
     places: NDArray[np.uint32],
     data: NDArray[np.uint8],
     base: int,
-    figures: NDArray[np.float64],
+    stats: NDArray[np.float64],
     room: NDArray[np.uint32],
 ) -> int:
-    """Writes the lists of one group; where they end. `figures`: lists, sum of squares, longest list."""
+    """Writes the lists of one group and returns where they end. `stats` gets: lists, sum of squares, longest list."""
     n = values.shape[0]
     at = base
     place = 0
@@ -242,9 +242,9 @@ def _write_group(
             at += length
         else:
             at = _write_list(room[: last - first], size, data, at)
-        figures[0] += 1
-        figures[1] += float(last - first) ** 2
-        figures[2] = max(figures[2], float(last - first))
+        stats[0] += 1
+        stats[1] += float(last - first) ** 2
+        stats[2] = max(stats[2], float(last - first))
         first = last
     while place < places.shape[0]:
         places[place] = np.uint32(at - base)
@@ -253,7 +253,7 @@ def _write_group(
 
 
 def invert(
-    rows: NDArray[np.uint8], numbers: NDArray[np.uint32], shape: ListShape, pace: RateLimiter | None = None
+    rows: NDArray[np.uint8], numbers: NDArray[np.uint32], shape: ListShape, limiter: RateLimiter | None = None
 ) -> PostingLists:
     """The posting lists of entries with the given terms.
 
@@ -261,34 +261,34 @@ def invert(
         rows: (n, bytes) their terms, packed.
         numbers: (n,) the entries' numbers, ascending.
         shape: Of the lists; its `number_bytes` hold the largest number.
-        pace: How fast; groups are its slices.
+        limiter: Limits the rate, in slices of one group; None: no limit.
 
     Raises:
-        WorkStopped: The pace says so.
+        WorkStopped: The limiter was stopped.
     """
     n = len(rows)
     directory = np.empty((shape.groups, 2**shape.directory_bits + 1), np.uint32)
     bases = np.empty(shape.groups, np.int64)
     values, order, spare = (np.empty(n, np.uint32) for _ in range(3))
     room = np.empty(n, np.uint32)
-    # The worst case of one group: each entry a list of its own, with its length before it.
+    # The worst case of one group: every entry has its own list, with a length before it.
     worst = n * (2 * shape.number_bytes + 2 + shape.rest_bytes + 5) + 64
-    figures, parts, base = np.zeros(3), [], 0
+    stats, parts, base = np.zeros(3), [], 0
     scratch = np.empty(worst, np.uint8)
     for group in range(shape.groups):
         packed_column(rows, group, shape.bits, values)
         _sort_by_value(values, shape.bits, order, spare)
         end = _write_group(
             values, order, numbers, shape.rest_bits, shape.rest_bytes, shape.number_bytes,
-            directory[group], scratch, 0, figures, room,
+            directory[group], scratch, 0, stats, room,
         )  # fmt: skip
         bases[group] = base
         parts.append(scratch[:end].copy())
         base += end
-        if pace is not None:
-            pace.spend(end)
+        if limiter is not None:
+            limiter.spend(end)
     parts.append(np.zeros(PADDING, np.uint8))
     return PostingLists(
         shape, directory, bases, np.concatenate(parts),
-        postings=n * shape.groups, lists=int(figures[0]), squares=float(figures[1]), longest=int(figures[2]),
+        postings=n * shape.groups, lists=int(stats[0]), squares=float(stats[1]), longest=int(stats[2]),
     )  # fmt: skip

@@ -1,8 +1,8 @@
-"""Bitmaps that count: how many of the bits before one are set.
+"""Bitmaps with rank: how many bits are set before a given one.
 
-The rank of a bit is the row of its entry in a column that only some entries have. Beside the bitmap (words of 64 bits)
-lies one running count for each 8 words, 0.06 bytes a bit: Jacobson's rank, "Space-efficient static trees and graphs",
-FOCS 1989, with one level of counts.
+The rank of an entry's bit is its row in a column that only some entries have. Beside the bitmap (words of 64 bits)
+there is one running count for each 8 words (Jacobson's rank, "Space-efficient static trees and graphs", FOCS 1989, with
+one level of counts).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def counts_of(bitmap: NDArray[np.uint64]) -> NDArray[np.uint32]:
 
 
 def rank_of(bitmap: NDArray[np.uint64], counts: NDArray[np.uint32], entries: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many bits are set before each of some entries; -1 where the entry's own is not."""
+    """How many bits are set before each of some entries; -1 where the entry's own bit is not set."""
     ranks = np.empty(len(entries), np.int64)
     _rank(bitmap, counts, entries, ranks)
     return ranks

@@ -1,7 +1,7 @@
-"""How fast background work goes: so many bytes a second, in slices, so that calls get processor and disk between them.
+"""Limits the rate of background work, so that calls get processor and disk between its slices.
 
-Sealing and merging tell a pace after each slice how much they made or wrote, and go on when it lets them. Who works in
-the foreground (bulk building, `tidy`) has no pace.
+Sealing and merging report the bytes of each slice to a limiter, and go on when it returns. Foreground work (bulk
+building, `tidy`) has no limiter.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ __all__ = ["RateLimiter", "WorkStopped", "yield_to_calls"]
 log = logging.getLogger(__name__)
 
 _NICE = 10
-"""A tenth of an ordinary thread's share when both want the same processor."""
+"""The nice value: a tenth of an ordinary thread's share when both want the same processor."""
 
 
-class WorkStopped(Exception):  # noqa: N818 - nothing is wrong: the index is being closed
-    """The work under way is given up, and what it left is removed."""
+class WorkStopped(Exception):  # noqa: N818 - no error: the index is being closed
+    """The work in progress stops; its unfinished files are removed."""
 
 
 class RateLimiter:
-    """Lets one thread do so many bytes a second."""
+    """Limits the bytes that one thread makes in a second."""
 
     def __init__(
         self,
@@ -35,26 +35,26 @@ class RateLimiter:
         urgent: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Starts with nothing done.
+        """Begins the first slice.
 
         Args:
             bytes_per_s: The rate; 0 sets no limit.
             stopped: Ends every wait, and the work.
-            urgent: While it says so there is no limit: what waits for this work costs more than it does.
-            clock: In seconds.
+            urgent: While it returns true there is no limit, because waiting for the work costs more than the work.
+            clock: Gives seconds.
         """
         self._bytes_per_s = bytes_per_s
         self._stopped = stopped
         self._urgent = urgent
         self._clock = clock
         self._began = clock()
-        """When the slice under way did."""
+        """When the current slice began."""
 
     def spend(self, amount: int) -> None:
-        """Ends a slice in which so many bytes were made: waits until as long has passed as they may take.
+        """Ends a slice of so many bytes: waits until the slice has taken as long as the rate demands.
 
         Raises:
-            WorkStopped: There is no going on.
+            WorkStopped: The work must stop.
         """
         if self._bytes_per_s > 0 and not self._urgent():
             self._stopped.wait(max(0.0, self._began + amount / self._bytes_per_s - self._clock()))
@@ -64,7 +64,7 @@ class RateLimiter:
 
 
 def yield_to_calls() -> None:
-    """Lowers the priority of the calling thread below that of the threads that answer, where the system can."""
+    """Lowers the priority of the calling thread below that of the threads that answer calls, where possible."""
     if sys.platform != "linux":  # elsewhere priorities belong to processes
         return
     try:

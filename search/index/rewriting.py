@@ -1,4 +1,4 @@
-"""What takes the place of parts of the index: their entries as one, without what no search can find any more."""
+"""Rewriting segments: their entries are joined, without what no search can find any more."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def droppable(segment: Segment, hides: Mapping[int, int], released: int) -> NDAr
     """Which of the hidden entries of a segment lose terms and code when it is rewritten, in the order of `hides`.
 
     Args:
-        segment: Whose entries they are.
-        hides: What is hidden in it, as in `Source.hides`.
+        segment: The segment.
+        hides: Its hidden entries, as in `Source.hides`.
         released: As for `joined_entries`.
     """
     entries = np.fromiter(hides.keys(), np.int64, len(hides))
@@ -32,12 +32,12 @@ def droppable(segment: Segment, hides: Mapping[int, int], released: int) -> NDAr
 def joined_entries(
     old: Sequence[Segment], hides: Sequence[Mapping[int, int]], released: int
 ) -> tuple[Columns, dict[int, int]]:
-    """The entries of some neighbours as one, and what stays hidden among them.
+    """The joined entries of neighbouring segments, and which of them stay hidden.
 
     Args:
-        old: In order of age.
-        hides: For each what is hidden in it, as in `Source.hides`.
-        released: No search as of this place or an earlier one will come: what they alone see loses terms and code.
+        old: The segments, in order of age.
+        hides: For each segment its hidden entries, as in `Source.hides`.
+        released: No search as of this or an earlier place comes again, so entries that only they see are dropped.
     """
     parts, kept, edge = [], dict[int, int](), 0
     for segment, hidden in zip(old, hides, strict=True):
@@ -57,17 +57,17 @@ def hide_all(source: Source, hides: Mapping[int, int]) -> None:
 
 
 class Succession:
-    """Carries over to a new source what is hidden in the old ones while it is made."""
+    """Carries over to a new source what is hidden in the old ones while the new one is written."""
 
     def __init__(self, old: Sequence[Source]) -> None:
-        """Begins to watch the old ones, in order of age."""
+        """Notes what is hidden in the old ones (in order of age) now."""
         self._old = old
         self._from = [len(source.hide_order) for source in old]
         self.hides = [source.hides.copy() for source in old]
-        """What was hidden in each before."""
+        """For each old source what was hidden at the start."""
 
     def follow(self, new: Source) -> None:
-        """Hides in the new source whatever was hidden since; may be done again."""
+        """Hides in the new source what was hidden in the old ones since the start; may be repeated."""
         edges = accumulate((len(source.places) for source in self._old), initial=0)
         for source, edge, start in zip(self._old, edges, self._from, strict=False):
             for entry in source.hide_order[start:]:

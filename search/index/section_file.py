@@ -5,8 +5,8 @@ All numbers are little-endian:
     magic "NDSG" | format version u32 | header length u32 | CRC-32C of the header u32 | header (JSON, UTF-8)
     | sections, each from a multiple of 64 bytes on
 
-The header holds facts about the whole, the size of the file, and for each section its type, shape, offset and CRC-32C.
-Nothing is served from a file that was not checked: the header, the size and every section, when it is opened.
+The header holds facts about the file, its size, and for each section its type, shape, offset and CRC-32C. Opening a
+file checks the header, the size and every section.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from search.index.sliced_file import SlicedFile
 __all__ = ["SECTION_FORMAT", "SectionFile", "write_sections"]
 
 SECTION_FORMAT = 1
-"""Of the file as a whole."""
+"""The version of the file format; a reader refuses any other."""
 
 _MAGIC = b"NDSG"
 _START = struct.Struct("<4sIII")
 _ALIGNMENT = 64
 _CHUNK = 2**20
-"""Bytes that are checked at a time; the GIL is free meanwhile."""
+"""Bytes that are checked at a time; the GIL is released meanwhile."""
 
 Parts = Iterable[NDArray[Any]]
 """The rows of a section, in any number of arrays."""
@@ -47,23 +47,23 @@ def write_sections(
     facts: Mapping[str, Any],
     sections: Mapping[str, Parts],
     sync: bool = True,
-    pace: RateLimiter | None = None,
+    limiter: RateLimiter | None = None,
 ) -> int:
-    """Writes a file whole; when this returns it has its name, and survives a crash of the machine.
+    """Writes a file atomically.
 
     Args:
-        path: A file beside it, with ".tmp" behind its name, is written first; an error leaves neither.
-        facts: About the whole; values of JSON.
-        sections: By name; the arrays of one section have one type and agree in all but their first dimension.
-        sync: Whether to wait for the disk.
-        pace: How fast it is written.
+        path: The file. A file with ".tmp" after its name is written first; an error leaves neither.
+        facts: Facts about the file, as JSON values.
+        sections: Arrays by name; those of one section have one type and agree in all but their first dimension.
+        sync: Whether to wait for the disk. With it, the file survives a crash of the machine once this returns.
+        limiter: Limits the rate of writing; None: no limit.
 
     Returns:
-        The size of the file.
+        The size of the file in bytes.
 
     Raises:
         OSError: It could not be written.
-        WorkStopped: The pace says so.
+        WorkStopped: The limiter was stopped.
     """
     arrays = {name: [np.ascontiguousarray(part) for part in parts] for name, parts in sections.items()}
     described: dict[str, dict[str, Any]] = {}
@@ -75,7 +75,7 @@ def write_sections(
             "offset": 0,
         }
     header, size = _place(dict(facts), described)
-    with SlicedFile(path, size, sync, pace) as file:
+    with SlicedFile(path, size, sync, limiter) as file:
         file.write_at(0, _START.pack(_MAGIC, SECTION_FORMAT, len(header), crc32c(header)) + header)
         for name, parts in arrays.items():
             at = described[name]["offset"]
@@ -109,7 +109,7 @@ class SectionFile:
                 raise IndexDamagedError(f"section {name!r} of the index file {path} is damaged: {_REMEDY}")
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        """A section, read-only; valid as long as anything refers to it."""
+        """A section, read-only; it stays valid while anything refers to it."""
         one = self._sections[name]
         count = int(np.prod(one["shape"]))
         array = np.frombuffer(self._map, np.dtype(one["type"]), count, one["offset"])
@@ -135,7 +135,7 @@ class SectionFile:
         return content["facts"], content["sections"]
 
 
-_REMEDY = "restore the folder from a copy, or delete it and build the index anew"
+_REMEDY = "restore the folder from a copy, or delete it and build the index again"
 
 
 def _section_bytes(one: Mapping[str, Any]) -> int:
@@ -143,7 +143,7 @@ def _section_bytes(one: Mapping[str, Any]) -> int:
 
 
 def _place(facts: dict[str, Any], described: dict[str, dict[str, Any]]) -> tuple[bytes, int]:
-    """Gives each section its offset; the header and the size of the whole. Offsets have a fixed width in the header."""
+    """Sets the offset of each section; returns the header and the size of the file."""
     room = len(_header(facts, described, 0)) + 20 * (len(described) + 1)
     at = _START.size + room
     for one in described.values():

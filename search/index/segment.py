@@ -1,4 +1,4 @@
-"""A sealed segment: one file, mapped into memory, of entries that follow each other in age.
+"""A sealed segment: an immutable file of entries that follow each other in age, mapped into memory.
 
 Sections of the file (see `search.index.section_file`), for n entries, s of them searchable, d distinct term sets:
 
@@ -6,12 +6,12 @@ Sections of the file (see `search.index.section_file`), for n entries, s of them
     id_offsets u32[n + 1], ids u8[...], id_buckets u32, id_tags u32[n], id_entries u32[n]
     searchable u64 bitmap, searchable_counts u32       rank of an entry = its row among the codes
     codes u8[s, code bytes]
-    heads u64 bitmap, heads_counts u32                 rank of a head = its row among the terms
+    heads u64 bitmap, heads_counts u32                 rank of a head = its row among the terms (search.index.sharing)
     terms u8[d, row bytes]                             packed (search.index.packing)
     directory u32[groups, 2^b + 1], bases i64[groups], postings u8[...]    (search.index.posting_lists)
     shares u64 bitmap                                  heads that share their postings
-    shared_starts u32, shared_entries u32              of these heads in turn, with which further entries
-    follower_entries u32, follower_heads u32           the same the other way, by entry
+    shared_starts u32, shared_entries u32              their followers, head by head
+    follower_entries u32, follower_heads u32           the head of each follower, by entry
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ from search.index.source import Scratch, Source
 __all__ = ["MAX_SEGMENT_ENTRIES", "Segment", "write_segment"]
 
 MAX_SEGMENT_ENTRIES = 2**31 - 1
-"""Entry numbers are 32 bits, with their highest bit free."""
+"""Entry numbers have 32 bits, the highest of which stays free."""
 
 
 def write_segment(
-    path: Path, columns: Columns, shape: RecordShape, sync: bool = True, pace: RateLimiter | None = None
+    path: Path, columns: Columns, shape: RecordShape, sync: bool = True, limiter: RateLimiter | None = None
 ) -> None:
-    """Writes the segment of some entries (at least one), as fast as the pace lets it.
+    """Writes a segment of at least one entry, at the rate of the limiter.
 
     Raises:
         OSError: It could not be written.
-        WorkStopped: The pace says so.
+        WorkStopped: The limiter was stopped.
     """
     n = len(columns)
     entries = np.flatnonzero(columns.searchable).astype(np.uint32)
@@ -63,7 +63,7 @@ def write_segment(
     heads = np.zeros(n, np.bool_)
     heads[entries[is_head]] = True
     head_rows = columns.rows if is_head.all() else columns.rows[is_head]
-    lists = invert(head_rows, entries[is_head], ListShape.of(shape.groups, shape.bits_per_group, n), pace)
+    lists = invert(head_rows, entries[is_head], ListShape.of(shape.groups, shape.bits_per_group, n), limiter)
     searchable, head_bits = bitmap_of(columns.searchable), bitmap_of(heads)
     table = build_id_table(columns.ids)
     sections: dict[str, Sequence[NDArray[Any]]] = {
@@ -86,7 +86,7 @@ def write_segment(
         "postings": [lists.data],
         **_sharing(entries, firsts, is_head, n),
     }
-    write_sections(path, _facts(columns, shape, lists, int(is_head.sum())), sections, sync, pace)
+    write_sections(path, _facts(columns, shape, lists, int(is_head.sum())), sections, sync, limiter)
 
 
 def _facts(columns: Columns, shape: RecordShape, lists: PostingLists, term_sets: int) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def _facts(columns: Columns, shape: RecordShape, lists: PostingLists, term_sets:
 def _sharing(
     entries: NDArray[np.uint32], firsts: NDArray[np.uint32], is_head: NDArray[np.bool_], n: int
 ) -> dict[str, Sequence[NDArray[Any]]]:
-    """Who shares the postings of whom, from both sides."""
+    """The sections that say which entries share postings."""
     followers = entries[~is_head]
     leaders = entries[firsts[~is_head]]
     order = np.argsort(leaders, kind="stable")
@@ -168,12 +168,12 @@ class Segment(Source):
 
     @property
     def path(self) -> Path:
-        """Of the file."""
+        """The segment's file."""
         return self._file.path
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """Figures about the whole, from the header."""
+        """The facts in the header."""
         return self._file.facts
 
     @property
@@ -183,12 +183,12 @@ class Segment(Source):
 
     @property
     def ids(self) -> IdColumn:
-        """Of all entries."""
+        """The ids of all entries."""
         return self._ids
 
     @property
     def id_table(self) -> IdTable:
-        """Finds them."""
+        """The table that finds entries by id."""
         return self._id_table
 
     def __len__(self) -> int:
@@ -243,7 +243,7 @@ class Segment(Source):
             scratch.base = search_segment(
                 batch, self._bounds(batch.as_of), self._lists, self._sharing, work, scratch.base, hits
             )
-        except BaseException:
+        except BaseException:  # also an interrupt must not leave half-used counters to the next search
             scratch.reset()
             raise
         return hits
@@ -258,7 +258,7 @@ class Segment(Source):
         there = min(len(self), int(remaining.max()))
         if there < 0:
             return np.empty(0, np.int64)
-        # Of so many heads enough are visible, however many entries are hidden.
+        # Enough of these heads are visible, even if all hidden entries are among them.
         heads = min(self.facts["longest"], there + 1 + len(self.hides))
         numbers, room = np.empty(heads + BLOCK, np.int32), np.empty(2 * there + 64, np.int64)
         found = np.empty(there * len(terms), np.int64)
@@ -276,7 +276,7 @@ class Segment(Source):
         return found
 
     def columns(self) -> Columns:
-        """All entries, as they were sealed."""
+        """All entries, as they were written."""
         entries = np.flatnonzero(self._kinds == Kind.SEARCHABLE)
         rows = self._terms
         if len(rows) != len(entries):

@@ -1,16 +1,15 @@
-"""The compiled search of one sealed segment: which entries share the most terms with each of a batch of queries.
+"""The compiled search of one sealed segment: which entries share the most terms with each query of a batch.
 
-A query goes through these steps, its lists being asked for from memory while the query before it is answered:
+The lists of a query are prefetched while the query before it is answered. Then the query goes through these steps:
 
 1. *Read*: the lists are unpacked into a buffer (`search.index.list_reading`).
-2. *Count* (`search.index.counting`): numbers that may have an overlap of some threshold or more are sifted out and
-   counted exactly.
-3. *Choose* (`search.index.choosing`), from the highest overlap down, until enough visible entries were met. Were there
-   too few, the threshold is lowered, down to 2.
-4. Entries of overlap 1 are taken by age from the buffer, those below a limit first: lists begin with their oldest
+2. *Count* (`search.index.counting`): numbers that may reach an overlap threshold are sifted out and counted exactly.
+3. *Choose* (`search.index.choosing`): from the highest overlap down, until there are enough visible entries. If there
+   are too few, the threshold is lowered, down to 2.
+4. Entries of overlap 1 are taken from the buffer by age, those below a limit first, since lists begin with their oldest
    entries.
 
-A query whose lists do not fit into the buffer is counted exactly at once.
+A query whose lists do not fit into the buffer is counted exactly from the start.
 """
 
 from __future__ import annotations
@@ -39,21 +38,21 @@ from search.index.sharing import Sharing, Sight
 __all__ = ["Hits", "QueryBatch", "Workspace", "search_segment"]
 
 _STRIDE = 16
-"""Every so manieth slot of the table is looked at to guess a threshold."""
+"""The threshold is estimated from a sample of the table: one of so many slots."""
 
 _FEW = TABLE // 8
-"""Up to so many postings hardly share slots by chance: their threshold is not guessed."""
+"""Up to so many postings, few share a slot by chance, so the threshold is not estimated."""
 
 
 class QueryBatch(NamedTuple):
-    """Queries, row by row, as one source sees them."""
+    """Queries for one source, row by row."""
 
     terms: NDArray[np.uint32]
     """(n, groups)"""
     as_of: NDArray[np.int64]
-    """(n,) entries must lie before this place and be visible from it."""
+    """(n,) an entry must lie before this place and be visible from it."""
     excluded: NDArray[np.int64]
-    """(n,) an entry of this source that is not to be found, or -1."""
+    """(n,) an entry of this source that must not be found, or -1."""
     least: NDArray[np.int64]
     """(n,) the lowest overlap wanted, at least 1."""
     wanted: NDArray[np.int64]
@@ -61,7 +60,7 @@ class QueryBatch(NamedTuple):
 
 
 class Hits(NamedTuple):
-    """What one source found: rows by overlap, then age, filled up to `sizes`."""
+    """What one source found; each row by overlap, then age, filled up to `sizes`."""
 
     entries: NDArray[np.int64]
     """(n, k)"""
@@ -70,7 +69,7 @@ class Hits(NamedTuple):
     sizes: NDArray[np.int64]
     """(n,)"""
     touched: NDArray[np.int64]
-    """(n,) postings that were read."""
+    """(n,) how many postings were read."""
 
     @staticmethod
     def empty(queries: int, k: int) -> Hits:
@@ -97,7 +96,7 @@ class Workspace(NamedTuple):
     counts: NDArray[np.uint16]
     """(entries,) no counter is above where counting starts."""
     pool: NDArray[np.int64]
-    """(more than twice the most that is wanted,)"""
+    """(more than twice the largest `wanted`,)"""
     ranges: NDArray[np.int64]
     """(4, groups) where the lists of two queries start and end."""
     edges: NDArray[np.int64]
@@ -110,7 +109,7 @@ class Workspace(NamedTuple):
 def _locate(
     lists: Lists, terms: NDArray[np.uint32], turn: int, starts: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> None:
-    """Finds the places of a query's lists and asks for these lists, and for the places of the query after it."""
+    """Finds the directory slots of a query's lists; prefetches these lists, and the slots of the next query."""
     groups = terms.shape[1]
     for group in range(groups):
         start, end = place_of(lists, group, whole(terms[turn, group]))
@@ -130,7 +129,7 @@ def _read(
     bound: int,
     work: Workspace,
 ) -> int:
-    """Unpacks all lists of a query; how many postings there are, or -1: they do not fit."""
+    """Unpacks all lists of a query; returns the number of postings, or -1 if they do not fit."""
     filled = 0
     for group in range(starts.shape[0]):
         if ends[group] > starts[group]:
@@ -143,7 +142,7 @@ def _read(
 
 @inlined
 def _threshold(levels: NDArray[np.int64], enough: int) -> int:
-    """The highest level that so many have, with those above it; at least 1."""
+    """The highest level at which enough slots have that level or a higher one; at least 1."""
     level: int = levels.shape[0] - 1
     found = levels[level]
     while level > 1 and found < enough:
@@ -153,7 +152,7 @@ def _threshold(levels: NDArray[np.int64], enough: int) -> int:
 
 
 @borrowing
-def _take_levels(
+def _take_levels(  # noqa: PLR0913 - compiled code takes arrays one by one
     met: NDArray[np.int32],
     distinct: int,
     base: int,
@@ -164,7 +163,7 @@ def _take_levels(
     work: Workspace,
     order: NDArray[np.int32],
 ) -> int:
-    """Chooses among what was counted exactly, from the highest overlap down to the lowest; how many were chosen."""
+    """Chooses among the exactly counted numbers, from the highest overlap down; returns how many were chosen."""
     sort_numbers(met, distinct, sharing.hidden.shape[0], order)
     by_level(met, distinct, work.counts, base, work.levels, order)
     chosen = 0
@@ -188,7 +187,8 @@ def _take_singles(
     chosen: int,
     work: Workspace,
 ) -> int:
-    """Appends the oldest entries of overlap 1; how many were chosen then. The first `sifted` of `order` are some."""
+    """Appends the oldest entries of overlap 1; returns how many are chosen. The first `sifted` of `order` are among
+    those to choose from."""
     missing = best.need - chosen
     limit = sight.bound
     if alone > 4 * missing:
@@ -198,7 +198,7 @@ def _take_singles(
         picked = oldest_singles(work.buffer, work.edges, work.table, work.order[:sifted], limit, work.met)
         sort_numbers(work.met, picked, limit, work.order[sifted:])
         last = take_level(work.met[:picked], 1, sharing, sight, best, chosen, work.pool)
-        # Heads at or above the limit have no entry below it.
+        # A head at or above the limit has no followers below it.
         if limit >= sight.bound or (last == best.need and best.entries[last - 1] < limit):
             return last
         limit *= 4
@@ -214,7 +214,7 @@ def _search_buffer(
     work: Workspace,
     base: int,
 ) -> tuple[int, int]:
-    """Answers from unpacked lists; how many were chosen, and where counting starts next."""
+    """Answers from unpacked lists; returns how many entries were chosen, and the next base of counting."""
     groups = work.levels.shape[0] - 1
     floor = max(least, 2)
     tally(work.buffer, filled, work.table)
@@ -227,7 +227,7 @@ def _search_buffer(
         kept = sift(work.buffer, filled, work.table, threshold, work.met)
         base = fresh_base(work.counts, base, groups)
         distinct = count_each(work.met, kept, work.counts, base, work.met, 0)
-        if threshold > 2 or least > 1:  # else those of overlap 1 are of use below
+        if threshold > 2 or least > 1:  # otherwise numbers of overlap 1 are needed below
             distinct = of_overlap(work.met, distinct, work.counts, base, threshold, work.met)
         chosen = _take_levels(work.met, distinct, base, threshold, sharing, sight, best, work, work.order)
         base += groups
@@ -243,7 +243,7 @@ def _search_buffer(
 
 
 @compiled
-def _search_lists(
+def _search_lists(  # noqa: PLR0913 - compiled code takes arrays one by one
     lists: Lists,
     starts: NDArray[np.int64],
     stops: NDArray[np.int64],
@@ -254,7 +254,7 @@ def _search_lists(
     work: Workspace,
     base: int,
 ) -> tuple[int, int, int]:
-    """Answers from lists of any length; how many were chosen, where counting starts next, and the postings read."""
+    """Answers from lists of any length; returns how many entries were chosen, the next base, and the postings read."""
     groups = work.levels.shape[0] - 1
     entries = sharing.hidden.shape[0]
     base = fresh_base(work.counts, base, groups)
@@ -284,19 +284,19 @@ def search_segment(
     base: int,
     hits: Hits,
 ) -> int:
-    """For each query the best entries of the segment, by overlap, then age.
+    """Finds for each query the best entries of the segment, by overlap, then age.
 
     Args:
         batch: The queries.
-        bounds: (n,) only entries below are searched.
-        lists: Of the segment.
-        sharing: Of the segment.
+        bounds: (n,) only entries below these are searched.
+        lists: The segment's.
+        sharing: The segment's.
         work: Scratch, large enough for the segment and the batch.
-        base: Where counting starts.
-        hits: Out; as wide as the most that is wanted.
+        base: The base of counting.
+        hits: Out; as wide as the largest `wanted`.
 
     Returns:
-        Where counting starts next time.
+        The base of counting for the next search.
     """
     queries, groups = batch.terms.shape
     work.edges[0] = 0

@@ -1,4 +1,4 @@
-"""Figures about an index: bytes by part, and how dense it is."""
+"""Statistics of an index: bytes by part, and its density."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ _PARTS = {
     "ids": ("id_offsets", "ids", "id_buckets", "id_tags", "id_entries"),
     "places": ("places", "versions", "kinds"),
 }  # fmt: skip
-"""Sections by part of `IndexBytes`."""
+"""The sections of each part of `IndexBytes`."""
 
 
 def segment_bytes(segments: Sequence[Segment], removed: int, log: int) -> IndexBytes:
-    """Bytes by part of some segments, of the file of what is hidden in them, and of the log."""
+    """Bytes by part of some segments, of their file of hidden entries, and of the log."""
     sections = [one.section_bytes for one in segments]
     parts = {part: sum(one[name] for one in sections for name in names) for part, names in _PARTS.items()}
     return IndexBytes(**parts, removed=removed, log=log)
 
 
 def total_of(segments: Sequence[Segment], fact: str) -> int:
-    """The sum of a figure over segments."""
+    """The sum of a fact over segments."""
     return sum(int(one.facts[fact]) for one in segments)
 
 
 def expected_postings(segments: Sequence[Segment]) -> float:
-    """Postings that a search for a term set drawn from the segments touches, on average.
+    """Postings that a search for a random term set of the segments touches, on average.
 
-    A query drawn from all segments meets in each about the others that one drawn from there does, and itself once:
-    `squares`, the sum of the squared lengths of a segment's lists, counts itself in every segment. Each distinct term
-    set is drawn with equal weight, so that a flood of exact copies does not show.
+    `squares` / `term_sets` is the average for a query and its own segment, including the query's own postings. These
+    are counted once, not in every segment. All distinct term sets have equal weight, so many exact copies of one image
+    do not change the result.
     """
     filled = [one.facts for one in segments if one.facts["term_sets"] > 0]
     if not filled:

@@ -147,20 +147,20 @@ class SegmentStore:
         """Whether there are more segments than merging in peace ever leaves."""
         return len(self.state.segments) > _MANY_MERGES * self._settings.merge_fan
 
-    def seal(self, pace: RateLimiter | None = None) -> bool:
+    def seal(self, limiter: RateLimiter | None = None) -> bool:
         """Makes a segment of the oldest full tail; whether there was one.
 
         Raises:
             OSError: It could not be written; nothing changed.
-            WorkStopped: The pace says so; nothing changed.
+            WorkStopped: The limiter says so; nothing changed.
         """
         with self._seal_turn:
             if not self._frozen:
                 return False
-            self._seal(self._frozen[0], pace)
+            self._seal(self._frozen[0], limiter)
             return True
 
-    def merge(self, pace: RateLimiter | None = None) -> bool:
+    def merge(self, limiter: RateLimiter | None = None) -> bool:
         """Makes one segment of some neighbours; whether there was anything to merge. Raises as `seal` does."""
         with self._merge_turn:
             segments = self.state.segments
@@ -171,7 +171,7 @@ class SegmentStore:
                 return False
             self._merging = True
             try:
-                self._merge(chosen[0], segments[slice(*chosen)], pace)
+                self._merge(chosen[0], segments[slice(*chosen)], limiter)
             finally:
                 self._merging = False
             return True
@@ -215,9 +215,9 @@ class SegmentStore:
             for one in segments
         ]
 
-    def _seal(self, frozen: _Frozen, pace: RateLimiter | None) -> None:
+    def _seal(self, frozen: _Frozen, limiter: RateLimiter | None) -> None:
         succession = Succession([frozen.tail])
-        segment = self._write(frozen.tail.columns(), succession.hides[0], pace)
+        segment = self._write(frozen.tail.columns(), succession.hides[0], limiter)
         with self._changes:
             segments = (*self.state.segments, segment)
             self._commit(segment, segments, first_log=frozen.next_log, position=frozen.position)
@@ -228,11 +228,11 @@ class SegmentStore:
                 self._logs.drop_before(frozen.next_log)
         self._room.set()
 
-    def _merge(self, first: int, old: Sequence[Segment], pace: RateLimiter | None) -> None:
+    def _merge(self, first: int, old: Sequence[Segment], limiter: RateLimiter | None) -> None:
         """Makes one segment of some neighbours, without what no search can find any more."""
         released = self._released
         succession = Succession(old)
-        merged = self._write(*joined_entries(old, succession.hides, released), pace)
+        merged = self._write(*joined_entries(old, succession.hides, released), limiter)
         with self._changes:
             now = self.state.segments
             segments = (*now[:first], merged, *now[first + len(old) :])
@@ -245,9 +245,9 @@ class SegmentStore:
         for one in old:
             one.path.unlink(missing_ok=True)
 
-    def _write(self, columns: Columns, hides: dict[int, int], pace: RateLimiter | None) -> Segment:
+    def _write(self, columns: Columns, hides: dict[int, int], limiter: RateLimiter | None) -> Segment:
         path = self._path / self._new_name("segment")
-        write_segment(path, columns, self._settings.shape, self._settings.sync, pace)
+        write_segment(path, columns, self._settings.shape, self._settings.sync, limiter)
         # Opening it checks every byte, so that all of it is in memory before the first search meets it.
         segment = Segment(path, self._settings.shape)
         hide_all(segment, hides)

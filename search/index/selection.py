@@ -121,7 +121,7 @@ def _radix_sort(numbers: NDArray[np.int32], size: int, bound: int, spare: NDArra
 
 
 @compiled
-def merge_ranks(
+def merge_ranks(  # noqa: PLR0913 - compiled code takes arrays one by one
     places: NDArray[np.int64],
     overlaps: NDArray[np.uint16],
     sizes: NDArray[np.int64],

@@ -33,14 +33,14 @@ _WAIT_BEFORE, _WRITE, _WAIT_AFTER = 1, 2, 4
 class SlicedFile:
     """Writes a file under another name; leaving the block gives it its own, or removes what an error left."""
 
-    def __init__(self, path: Path, size: int, sync: bool, pace: RateLimiter | None) -> None:
+    def __init__(self, path: Path, size: int, sync: bool, limiter: RateLimiter | None) -> None:
         """Makes the file with room for so many bytes.
 
         Args:
             path: Its name; until it is whole it has ".tmp" behind it.
             size: How long it will be.
             sync: Whether it must survive a crash of the machine from the end of the block on.
-            pace: How fast it is written; None: as fast as can be.
+            limiter: How fast it is written; None: as fast as can be.
 
         Raises:
             OSError: There is no room.
@@ -49,7 +49,7 @@ class SlicedFile:
         self._temporary = path.with_name(path.name + ".tmp")
         self._size = size
         self._sync = sync
-        self._pace = pace
+        self._limiter = limiter
         self._at = 0
         self._sent = 0
         self._file = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
@@ -99,8 +99,8 @@ class SlicedFile:
                 before = self._sent - SLICE_BYTES
                 _sync_range(self._file, before, SLICE_BYTES, _WAIT_BEFORE | _WRITE | _WAIT_AFTER)
         self._sent += SLICE_BYTES
-        if self._pace is not None:
-            self._pace.spend(SLICE_BYTES)
+        if self._limiter is not None:
+            self._limiter.spend(SLICE_BYTES)
 
     def _give_up(self) -> None:
         os.close(self._file)

@@ -78,12 +78,12 @@ class State:
         return self.tails[-1]
 
     def rank(self, queries: Queries, scratch: Scratch, max_postings: int) -> tuple[Hits, NDArray[np.bool_]]:
-        """The best entries of all parts (`entries` are references), and (n,) which searches were cut."""
+        """The best entries of all parts (`entries` are references), and (n,) which searches were truncated."""
         most = max_postings // queries.terms.shape[1]
         over = self.too_long(queries.terms, most)
-        cut = np.zeros(len(over), np.bool_)
+        truncated = np.zeros(len(over), np.bool_)
         if not over.any():
-            return self._rank_all(queries, scratch), cut
+            return self._rank_all(queries, scratch), truncated
         rows = np.flatnonzero(~over)
         best = Hits.empty(len(over), int(queries.wanted.max(initial=1)))
         some = self._rank_all(queries.some(rows), scratch)
@@ -91,8 +91,8 @@ class State:
         best.entries[rows, :width], best.overlaps[rows, :width] = some.entries, some.overlaps
         best.sizes[rows], best.touched[rows] = some.sizes, some.touched
         for row in np.flatnonzero(over).tolist():
-            cut[row] = self.rank_oldest(queries, row, most, best)
-        return best, cut
+            truncated[row] = self.rank_oldest(queries, row, most, best)
+        return best, truncated
 
     def _rank_all(self, queries: Queries, scratch: Scratch) -> Hits:
         best: Hits | None = None

@@ -204,7 +204,7 @@ class Tail(Source):
 
 
 @compiled
-def _scan(
+def _scan(  # noqa: PLR0913 - compiled code takes arrays one by one
     queries: NDArray[_Number],
     bounds: NDArray[np.int64],
     as_of: NDArray[np.int64],

@@ -1,10 +1,10 @@
-"""Who calls a server, how much each may ask for, and who goes first.
+"""Admission: how much each class of callers may ask for, and which class goes first.
 
-Four classes of callers share a server: the stream (the job itself), replays, interactive calls, and shadow traffic of a
-signal that is being tried out. Each has a rate, in items a second (a query, an id), kept by a token bucket. The stream
-enters at once; the others share a few slots, wait for one in a short line of their own class, and get free slots in the
-order of the classes. Who finds the bucket empty or the line full is rejected with the time after which to come again:
-nothing piles up, and a flood of one class costs the others nothing but their place.
+Four classes share a server: the stream (the job itself), replays, interactive calls, and shadow traffic of a signal
+that is being tried out. A token bucket limits the rate of each class, in items (queries, ids) a second. The stream
+enters at once. The other classes share a few slots. A call that finds none waits in the queue of its class; a free slot
+goes to the first class that has a call waiting. A call is rejected when its bucket is empty or its queue is full, and
+is told when to try again. So queues stay short, and a flood of one class does not slow down the classes before it.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from core.errors import BadInputError, BusyError, SettingsError
 __all__ = ["Admission", "AdmissionPolicy", "Caller", "TokenBucket", "caller_named"]
 
 REJECTED_RETRY_S = 0.1
-"""How long who found the line full, or waited in vain, is asked to stay away: some tens of calls."""
+"""Seconds after which a call that got no slot should try again: the time of some tens of calls."""
 
 
 class Caller(StrEnum):
-    """The classes, first come first; the values travel with every call and are labels of metrics."""
+    """The classes, highest priority first. The values travel with every call and are labels of metrics."""
 
     STREAM = "stream"
-    """The job. It is never held back by the others."""
+    """The job. No other class holds it back."""
     REPLAY = "replay"
     INTERACTIVE = "interactive"
-    """Whoever says nothing."""
+    """The class of a call that names none."""
     SHADOW = "shadow"
 
 
 def caller_named(name: str) -> Caller:
-    """The class of that name.
+    """The class of a name.
 
     Raises:
-        BadInputError: There is none.
+        BadInputError: No class has it.
     """
     try:
         return Caller(name)
     except ValueError:
-        raise BadInputError(f"there is no class of callers {name[:32]!r}, there are {', '.join(Caller)}") from None
+        raise BadInputError(f"there is no caller class {name[:32]!r}, there are {', '.join(Caller)}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,13 @@ class AdmissionPolicy:
     interactive_per_s: float = 5_000.0
     shadow_per_s: float = 2_000.0
     burst_s: float = 1.0
-    """How many seconds' worth of a rate may be asked for at once, after a pause as long."""
+    """The largest burst, in seconds of the rate, after a pause of the same length."""
     slots: int = 2
-    """Calls of all classes but the stream that run at once."""
+    """Calls that run at once, of all classes but the stream."""
     waiting: int = 8
-    """Calls of one class that wait for a slot."""
+    """The longest queue of one class, in calls."""
     max_wait_s: float = 1.0
-    """The longest a call waits for a slot."""
+    """The longest wait of a call for a slot."""
 
     def __post_init__(self) -> None:
         """Checks every value against its range."""
@@ -84,18 +84,18 @@ class AdmissionPolicy:
 
     @property
     def most_calls(self) -> int:
-        """Calls of all classes but the stream that are inside at once, running or waiting."""
+        """The most calls that run or wait at once, of all classes but the stream."""
         return self.slots + self.waiting * (len(Caller) - 1)
 
 
 class TokenBucket:
-    """Lets `rate` items a second pass, and up to `burst` at once after a pause.
+    """A token bucket: `rate` items a second, and up to `burst` at once after a pause.
 
-    A call of more items than the bucket holds passes when it is full, and leaves a debt.
+    A call of more items than the bucket holds passes when the bucket is full, and leaves a debt.
     """
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Starts full. The clock gives seconds; not thread-safe."""
+        """Starts full. The clock gives seconds. Not thread-safe."""
         self._rate = rate
         self._burst = burst
         self._clock = clock
@@ -103,10 +103,10 @@ class TokenBucket:
         self._filled_at = clock()
 
     def take(self, items: int) -> float:
-        """Takes tokens for so many items if they are there.
+        """Takes a token for each item, if there are enough.
 
         Returns:
-            0 when they were taken, else the seconds after which they will be there.
+            0 when they were taken, else the seconds until there are enough.
         """
         now = self._clock()
         self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
@@ -118,22 +118,22 @@ class TokenBucket:
         return 0.0
 
     def give_back(self, items: int) -> None:
-        """Returns tokens that were taken for nothing."""
+        """Returns tokens of a call that was not made."""
         self._tokens = min(self._burst, self._tokens + items)
 
 
 class _Ticket:
-    """A call that waits; `granted` under the lock of the admission."""
+    """A waiting call. `granted` changes under the lock of the admission."""
 
     def __init__(self) -> None:
         self.granted = False
 
 
 class Admission:
-    """Lets calls in, one object for all calls of a server. Thread-safe."""
+    """Admits calls; one object for all calls of a server. Thread-safe."""
 
     def __init__(self, policy: AdmissionPolicy, clock: Callable[[], float] = time.monotonic) -> None:
-        """Starts with full buckets and free slots; the clock (seconds) is that of the rates."""
+        """Starts with full buckets and free slots. The clock gives seconds; the rates use it."""
         self._policy = policy
         self._changed = threading.Condition()
         self._buckets = {
@@ -142,25 +142,26 @@ class Admission:
             if (rate := policy.rate(caller)) > 0
         }
         self._free = policy.slots
-        self._lines: dict[Caller, deque[_Ticket]] = {
+        self._queues: dict[Caller, deque[_Ticket]] = {
             caller: deque() for caller in Caller if caller is not Caller.STREAM
         }
 
     def waiting(self, caller: Caller) -> int:
         """Calls of a class that wait for a slot."""
-        return len(self._lines.get(caller, ()))
+        return len(self._queues.get(caller, ()))
 
     @contextmanager
     def admit(self, caller: Caller, items: int, patience_s: float | None = None) -> Iterator[None]:
-        """Holds a place in the server while the block runs.
+        """Admits one call while the block runs.
 
         Args:
-            caller: Its class.
-            items: How much it asks for; what its rate counts.
-            patience_s: How long the caller waits at most; None: as long as the policy says.
+            caller: The class of the call.
+            items: How many items it asks for; the rate counts them.
+            patience_s: The longest wait in seconds; None, or a longer one: that of the policy.
 
         Raises:
-            BusyError: Too much was asked for, or too many wait already; it says when to come again.
+            BusyError: The class is over its rate, its queue is full, or no slot became free in time. The error says
+                when to try again.
         """
         self._pay(caller, items)
         if caller is Caller.STREAM:
@@ -184,7 +185,7 @@ class Admission:
             wait_s = bucket.take(items)
         if wait_s > 0:
             rate = self._policy.rate(caller)
-            raise BusyError(f"{caller} may ask for {rate:g} items a second: wait {wait_s:.3f} s", wait_s)
+            raise BusyError(f"{caller} may ask for {rate:g} items a second: try again in {wait_s:.3f} s", wait_s)
 
     def _refund(self, caller: Caller, items: int) -> None:
         bucket = self._buckets.get(caller)
@@ -196,24 +197,24 @@ class Admission:
         most_s = self._policy.max_wait_s
         patience_s = most_s if patience_s is None else max(0.0, min(most_s, patience_s))
         with self._changed:
-            if self._free:  # then nobody waits: who leaves hands the slot on
+            if self._free:  # then no call waits, since a call that ends hands its slot to a waiting one
                 self._free -= 1
                 return
-            line = self._lines[caller]
-            if len(line) >= self._policy.waiting:
-                raise BusyError(f"{len(line)} calls of {caller} wait already: come again later", REJECTED_RETRY_S)
+            queue = self._queues[caller]
+            if len(queue) >= self._policy.waiting:
+                raise BusyError(f"{len(queue)} calls of {caller} wait already: try again later", REJECTED_RETRY_S)
             ticket = _Ticket()
-            line.append(ticket)
+            queue.append(ticket)
             self._changed.wait_for(lambda: ticket.granted, patience_s)
             if not ticket.granted:
-                line.remove(ticket)
-                raise BusyError(f"no slot for {caller} got free in {patience_s:.3f} s", REJECTED_RETRY_S)
+                queue.remove(ticket)
+                raise BusyError(f"no slot for {caller} became free in {patience_s:.3f} s", REJECTED_RETRY_S)
 
     def _leave(self) -> None:
         with self._changed:
-            for line in self._lines.values():  # in the order of the classes
-                if line:
-                    line.popleft().granted = True
+            for queue in self._queues.values():  # in the order of the classes
+                if queue:
+                    queue.popleft().granted = True
                     self._changed.notify_all()
                     return
             self._free += 1

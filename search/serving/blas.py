@@ -1,4 +1,4 @@
-"""How many threads the matrix products of a server use."""
+"""The number of threads that the matrix products of a server use."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ log = logging.getLogger(__name__)
 
 
 def use_one_blas_thread() -> None:
-    """Keeps the matrix products of this process on the thread that asks for them.
+    """Runs the matrix products of this process on the calling thread.
 
-    The products of a micro-batch take milliseconds; the threads of a BLAS wait for each other by spinning, which on a
-    busy machine costs far more than it saves (measured with two cores, both busy: 163 ms for the terms and codes of
-    64 images on two threads, 18 ms on one). The results are the same bits either way.
+    The products of a micro-batch take milliseconds. BLAS threads wait for each other by spinning, which costs far more
+    than it saves on a busy machine. Measured with two busy cores, for the terms and codes of 64 images: 163 ms on two
+    threads, 18 ms on one. The resulting bits are the same.
     """
     if find_spec("threadpoolctl") is None:
         log.warning("threadpoolctl is not installed: set OPENBLAS_NUM_THREADS=1 for this server")

@@ -1,4 +1,4 @@
-"""The door of the search server: who calls, whether the call may come in now, whether it brings the token."""
+"""What happens before a call reaches the index: its caller class, admission, and the check of its token."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["CallGuard"]
 
 
 class CallGuard:
-    """Lets calls in, and counts them by the class of their caller."""
+    """Admits calls and counts them by caller class."""
 
     def __init__(self, admission: Admission, metrics: SearchMetrics, token: str) -> None:
-        """Takes its parts; without a token nothing that needs one is done."""
+        """Takes its parts. With an empty token, all calls that need one are denied."""
         self._admission = admission
         self._metrics = metrics
         self._token = token
@@ -30,37 +30,37 @@ class CallGuard:
 
     @contextmanager
     def enter(self, context: grpc.ServicerContext, items: int) -> Iterator[Caller]:
-        """Holds a place in the server while the block runs.
+        """Admits the call while the block runs, and gives its caller class.
 
         Args:
             context: Of the call.
-            items: What it asks for: entries, queries or ids.
+            items: How many entries, queries or ids it asks for.
 
         Raises:
-            BadInputError: There is no such class of callers.
-            BusyError: The call is rejected for now.
-            UnavailableError: The caller has gone while it waited.
+            BadInputError: There is no such caller class.
+            BusyError: The call is rejected; the error says when to try again.
+            UnavailableError: The client went away while the call waited.
         """
         caller = caller_named(metadata_of(context, CALLER) or Caller.INTERACTIVE)
-        with ExitStack() as place:
+        with ExitStack() as admitted:
             try:
-                place.enter_context(self._admission.admit(caller, items, context.time_remaining()))
+                admitted.enter_context(self._admission.admit(caller, items, context.time_remaining()))
             except BusyError:
                 self._metrics.rejected.labels(caller.value).inc()
                 raise
             if not context.is_active():
-                raise UnavailableError("the caller has gone")
+                raise UnavailableError("the client has gone")
             self._metrics.admitted.labels(caller.value).inc(items)
             yield caller
 
     def check_token(self, context: grpc.ServicerContext) -> None:
-        """Lets a write of people pass.
+        """Makes sure that a call may write by hand.
 
         Raises:
-            DeniedError: The settings have no token, or the call brought another.
+            DeniedError: The settings have no token, or the call has another one.
         """
         if not self._token:
             raise DeniedError("writes are off: set api_token in the settings of the server")
-        brought = metadata_of(context, TOKEN) or ""
-        if not hmac.compare_digest(brought.encode(), self._token.encode()):
+        given = metadata_of(context, TOKEN) or ""
+        if not hmac.compare_digest(given.encode(), self._token.encode()):
             raise DeniedError("the call needs the api_token of the server's settings")

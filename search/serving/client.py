@@ -13,7 +13,7 @@ from search.serving.search_pb2_grpc import TermSearchStub
 __all__ = ["SearchClient"]
 
 _OVERHEAD = 16
-"""Bytes of an entry in a message beside its own."""
+"""Bytes that a message needs for an entry, besides the entry's own."""
 
 
 class SearchClient(RpcClient):
@@ -31,10 +31,10 @@ class SearchClient(RpcClient):
 
         Args:
             address: Host and port.
-            deadline_s: Of one call.
-            max_message_bytes: As the server has it.
-            caller: The class as which it calls.
-            token: The settings' `api_token`, for what needs it.
+            deadline_s: The deadline of one call.
+            max_message_bytes: The same as the server's.
+            caller: The caller class of its calls.
+            token: `api_token` of the settings, for calls that need it.
         """
         metadata = [(CALLER, caller.value), *([(TOKEN, token)] if token else [])]
         super().__init__(address, deadline_s, max_message_bytes, metadata)
@@ -44,12 +44,12 @@ class SearchClient(RpcClient):
     def insert_and_search(self, log_id: str, entries: Sequence[pb.LogEntry]) -> pb.InsertAndSearchResponse:
         """Applies records of the order and searches for each; one answer per entry, in order.
 
-        Entries that do not fit into one message go in several, one after the other; when a later one fails, the call
-        fails, and is safe to repeat.
+        Entries that do not fit into one message are sent in several, one after the other. If one of them fails, the
+        call fails. It is safe to repeat.
 
         Raises:
             RefusedError: An entry is refused; `offset` names it where the server could tell.
-            LogGapError: The entries do not continue what the index has; `expected` is the next offset it takes.
+            LogGapError: The entries do not continue what the index has; `expected` is the offset that must come next.
             UnavailableError: The server is down, too slow or cannot write: wait and call again.
             FaultError: The server failed on this call.
         """
@@ -72,11 +72,11 @@ class SearchClient(RpcClient):
         return response
 
     def hide(self, place: int) -> None:
-        """Hides an inserted image from all places after the last record applied: as the stream, or with the token.
+        """Hides an inserted image from all places after the last record applied.
 
         Raises:
             RefusedError: The place was not applied yet.
-            DeniedError: Another caller than the stream did not bring the server's token.
+            DeniedError: The caller is not the stream, and the call has not the server's token.
             UnavailableError: The server is down, too slow or cannot write.
             FaultError: The server failed on this call.
         """
@@ -96,7 +96,7 @@ class SearchClient(RpcClient):
 
         Raises:
             RefusedError: A query is wrong, or they ask for too much.
-            BusyError: Too many such calls: wait as long as it says.
+            BusyError: The caller class is over its limit: wait as long as the error says.
             UnavailableError: The server is down or too slow.
             FaultError: The server failed on this call.
         """
@@ -104,15 +104,15 @@ class SearchClient(RpcClient):
         return response
 
     def get(self, image_ids: Sequence[str]) -> pb.GetResponse:
-        """Place, version and score code of those of the images that were placed; raises as `search`."""
+        """Place, version and score code of the images, without those never placed. Raises the errors of `search`."""
         response: pb.GetResponse = self._call(self._stub.Get, pb.GetRequest(image_ids=image_ids))
         return response
 
     def delete(self, image_ids: Sequence[str]) -> list[bool]:
-        """Hides images until a higher version of them comes; says of each whether it was in sight.
+        """Hides images until a higher version of them comes; says for each whether it could be found before.
 
         Raises:
-            DeniedError: The call did not bring the server's token.
+            DeniedError: The call has not the server's token.
             UnavailableError: The server is down, too slow or cannot write.
         """
         response: pb.DeleteResponse = self._call(self._stub.Delete, pb.DeleteRequest(image_ids=image_ids))
@@ -131,15 +131,15 @@ class SearchClient(RpcClient):
         """Copies the index into a folder of that name, beside it.
 
         Raises:
-            RefusedError: The name is taken, or no name.
-            DeniedError: The call did not bring the server's token.
+            RefusedError: The name is taken, or is not valid.
+            DeniedError: The call has not the server's token.
             UnavailableError: The server is down, too slow or cannot write.
         """
         response: pb.SnapshotResponse = self._call(self._stub.Snapshot, pb.SnapshotRequest(name=name), deadline_s)
         return response
 
     def release(self, log_id: str, offset: int, deadline_s: float | None = None) -> None:
-        """Tells the index that storage is past an offset.
+        """Tells the index that storage has passed an offset.
 
         Raises:
             RefusedError: The index follows another log.

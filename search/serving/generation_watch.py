@@ -1,4 +1,4 @@
-"""Notices that another generation of the index serves, so that the server is started again on it."""
+"""Notices that another generation of the index serves, so that the server can be restarted on it."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ __all__ = ["GenerationWatch"]
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 2.0
-"""How soon a switch is noticed."""
+"""A switch is noticed within this time."""
 
 
 class GenerationWatch:
-    """Looks at the pointer of a home now and then; use it as a context manager."""
+    """Looks at the pointer to the serving generation every few seconds; use it as a context manager."""
 
     def __init__(
-        self, home: IndexGenerations, opened: Generation, identity: Identity, switched: Callable[[], None]
+        self, generations: IndexGenerations, opened: Generation, identity: Identity, switched: Callable[[], None]
     ) -> None:
-        """Looks at nothing yet.
+        """Reads nothing yet.
 
         Args:
-            home: Where the index lives.
+            generations: The folder of the index.
             opened: The generation that this process has open.
-            identity: What this process serves.
+            identity: The settings that this process serves.
             switched: Called once, when another generation for the same settings serves.
         """
-        self._home = home
+        self._generations = generations
         self._seen = opened
         self._identity = identity
         self._switched = switched
@@ -48,19 +48,19 @@ class GenerationWatch:
         self._thread.join()
 
     def look(self) -> bool:
-        """Whether the process should make room for another generation, told to `switched`."""
+        """Whether another generation for the same settings serves; then `switched` was called."""
         try:
-            current = self._home.current()
+            current = self._generations.current()
         except NeardupError as error:
-            log.warning("cannot tell which generation of the index serves: %s", error)
+            log.warning("cannot read which generation of the index serves: %s", error)
             return False
         if current is None or current == self._seen:
             return False
         self._seen = current
         if not current.fits(self._identity):
             log.warning(
-                "generation %s of the index was made for other settings than this server has: `neardup up` starts it "
-                "with those",
+                "generation %s of the index was made for other settings than this server has: run `neardup up` to "
+                "restart the server with the new settings",
                 current.name,
             )
             return False

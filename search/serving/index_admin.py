@@ -1,4 +1,4 @@
-"""What the search server does for whoever runs it: statistics, snapshots, letting go of what nobody asks for again."""
+"""The search server's administration: statistics, snapshots, release of old entries."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ __all__ = ["IndexAdmin"]
 _SNAPSHOT_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 
 _SNAPSHOT_S = 5.0
-"""How long a second snapshot is asked to wait: the first is linked in seconds."""
+"""A second snapshot at the same time is told to wait so long; the files of the first are linked in seconds."""
 
 
 class IndexAdmin:
-    """Around one open index."""
+    """Administers one open index."""
 
     def __init__(self, index: TermIndex, folder: Path, snapshots: Path, chosen: ChosenDensity | None) -> None:
         """Takes its parts.
 
         Args:
-            index: What is served.
-            folder: Where it lies.
-            snapshots: Below it the snapshots go; on the same file system.
-            chosen: The density that the terms were chosen for; None: none was.
+            index: The index that is served.
+            folder: Its folder.
+            snapshots: The folder for snapshots; on the same file system.
+            chosen: The density that the terms were chosen for; None: not known.
         """
         self._index = index
         self._folder = folder
@@ -39,7 +39,7 @@ class IndexAdmin:
         self._copying = threading.Lock()
 
     def stats(self) -> pb.StatsResponse:
-        """What the index holds, and how its density stands to the one that was chosen."""
+        """What the index holds, and its density beside the one that the terms were chosen for."""
         stats = self._index.stats()
         drift = None
         if self._chosen is not None:
@@ -50,7 +50,7 @@ class IndexAdmin:
         """Copies the index into a folder of that name.
 
         Raises:
-            BadInputError: The name would lead elsewhere, or there is such a snapshot.
+            BadInputError: The name is not valid, or there is such a snapshot.
             BusyError: Another snapshot is being made.
             UnavailableError: It could not be written; nothing is left of it.
         """
@@ -70,10 +70,10 @@ class IndexAdmin:
         return pb.SnapshotResponse(folder=str(folder), log_id=position.log_id, offset=position.offset, bytes=size)
 
     def release(self, log_id: str, offset: int) -> None:
-        """Storage has committed the order up to an offset: no search as of it or of an earlier place will come.
+        """Storage has committed the order up to an offset, so no search as of that or an earlier place will come.
 
         Raises:
-            BadInputError: It is an offset of another log than the index follows.
+            BadInputError: The offset belongs to another log than the index follows.
         """
         position = self._index.position
         if log_id != position.log_id:

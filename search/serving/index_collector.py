@@ -1,4 +1,4 @@
-"""The gauges of the index: read once per scrape, all of one moment."""
+"""The gauges of the index. One scrape reads the statistics once, so all gauges show the same moment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class IndexCollector(Collector):
     """Shows the statistics of an index."""
 
     def __init__(self, index: TermIndex, chosen: ChosenDensity | None) -> None:
-        """Takes the index, and the density that its terms were chosen for (None: none was)."""
+        """Takes the index and the density that its terms were chosen for (None: not known)."""
         self._index = index
         self._chosen = chosen
 
@@ -26,23 +26,25 @@ class IndexCollector(Collector):
         """Reads the index."""
         stats = self._index.stats()
         gauges = {
-            "images": ("Images a search from the next place can find", stats.images),
-            "position_offset": ("Last offset of the order applied", stats.position.offset),
-            "released_offset": ("Storage is past this offset: what only earlier places saw is dropped", stats.released),
-            "entries": ("Placed versions, findable or not", stats.entries),
+            "images": ("Images that a search from the next place can find", stats.images),
+            "position_offset": ("The last offset of the order that was applied", stats.position.offset),
+            "released_offset": ("Storage has passed this offset: no search as of it will come", stats.released),
+            "entries": ("Placed image versions, findable or not", stats.entries),
             "segments": ("Sealed segments", stats.segments),
             "tail_entries": ("Entries that are not in a sealed segment yet", stats.tail),
             "merging": ("1 while segments are merged", stats.merging),
             "term_sets": ("Distinct term sets of the sealed segments", stats.term_sets),
-            "index_bytes": ("Size of the index on disk", self._index.disk_bytes),
+            "index_bytes": ("Bytes of the whole index on disk: all segments and the log", stats.bytes.total),
             "expected_postings": (
-                "Postings a search for an image of the index touches, on average",
+                "Postings that a search for an image of the index touches, on average",
                 stats.expected_postings,
             ),
         }
         for name, (text, value) in gauges.items():
             yield GaugeMetricFamily(f"neardup_search_{name}", text, value=float(value))
-        parts = GaugeMetricFamily("neardup_search_index_bytes", "Bytes of the index on disk, by part", labels=["part"])
+        parts = GaugeMetricFamily(
+            "neardup_search_index_part_bytes", "Bytes of one part of the index on disk", labels=["part"]
+        )
         for part, size in asdict(stats.bytes).items():
             parts.add_metric([part], size)
         yield parts
@@ -54,9 +56,9 @@ class IndexCollector(Collector):
         found = density_drift(chosen, live)
         yield GaugeMetricFamily(
             "neardup_search_density_ratio",
-            "Postings of a search by those that its terms were chosen for; 1 is as planned",
+            "Postings of a search, divided by the number that the terms were chosen for; 1 is as planned",
             value=found.ratio,
         )
         yield GaugeMetricFamily(
-            "neardup_search_density_drifted", "1 when `neardup tune` should be asked again", value=float(found.drifted)
+            "neardup_search_density_drifted", "1 when the terms should be tuned again", value=float(found.drifted)
         )

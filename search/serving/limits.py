@@ -1,4 +1,4 @@
-"""The sizes that the search server takes and gives: what is beyond them is refused before anything is done."""
+"""The limits of one call. A call that exceeds one is refused before anything is done."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from search.serving.search_pb2 import MoreQuery, SearchQuery
 __all__ = ["SearchLimits"]
 
 MAX_ITEMS = 1024
-"""Entries, queries or ids of one call at most; fewer where their answer might not fit into a message."""
+"""The most entries, queries or ids of one call; fewer if their answer might not fit into a message."""
 
 MAX_CANDIDATES = 10_000
-"""k of one free search at most."""
+"""The largest k of one free search."""
 
 MAX_AFTER = 1_000_000
-"""How many candidates a search may pass over."""
+"""The most candidates that a search may skip."""
 
 MAX_ORDERED = 10_000_000
-"""Candidates that the searches of one call may have ordered for them, those passed over among them: 100 MB, and as much
-again while one part of the index is searched. All have as much room as the one that goes furthest."""
+"""The most candidates that the searches of one call rank together, with those that they skip. The memory is 100 MB, and
+twice that while one part of the index is searched. Every search of a call gets as much room as the largest one."""
 
 _CANDIDATE_BYTES = MAX_ID_BYTES + 16
-"""The most bytes of one candidate in an answer, but for its code."""
+"""The most bytes of one candidate in an answer, without its code."""
 
 _ANSWER_BYTES = 128
-"""The most bytes of an answer, but for candidates and code."""
+"""The most bytes of an answer, without candidates and code."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchLimits:
-    """What one call may ask for, so that its answer fits into a message whatever the ids are."""
+    """What one call may ask for, so that its answer fits into a message even with the longest ids."""
 
     max_message_bytes: int
     groups: int
@@ -44,7 +44,7 @@ class SearchLimits:
 
     @property
     def max_items(self) -> int:
-        """Entries, queries or ids of one call at most; 0 when not even one answer is sure to fit."""
+        """The most entries, queries or ids of one call; 0 when even a single answer might not fit."""
         return min(MAX_ITEMS, self.max_message_bytes // self._answer_bytes(self.candidates))
 
     def check_items(self, items: int) -> None:
@@ -57,14 +57,14 @@ class SearchLimits:
             raise BadInputError(f"a call takes at most {self.max_items} items, not {items}")
 
     def check_query(self, number: int, query: SearchQuery) -> None:
-        """Refuses a free search of a call that wants too much, or makes no sense.
+        """Refuses a free search that asks for too much or is not valid.
 
         Raises:
-            BadInputError: It names the query, and has both numbers.
+            BadInputError: The message names the query and has both numbers.
         """
         k, after = query.k, query.after
         if query.WhichOneof("what") is None:
-            raise BadInputError(f"query {number} names neither an image nor a vector")
+            raise BadInputError(f"query {number} has neither an image id nor a vector")
         if k > MAX_CANDIDATES:
             raise BadInputError(f"query {number}: k is at most {MAX_CANDIDATES}, not {k}")
         self._check_after(number, after)
@@ -76,7 +76,7 @@ class SearchLimits:
             raise BadInputError(f"query {number}: places start at 0, not at {query.as_of}")
 
     def check_more(self, queries: Sequence[MoreQuery]) -> None:
-        """Refuses a call for further candidates that goes too far.
+        """Refuses a call for further candidates that skips too many.
 
         Raises:
             BadInputError: With both numbers.
@@ -86,10 +86,10 @@ class SearchLimits:
         self.check_ordered([query.after + self.candidates for query in queries])
 
     def check_ordered(self, lasts: Sequence[int]) -> None:
-        """Refuses a call whose searches would need too much room together.
+        """Refuses a call whose searches would need too much memory together.
 
         Args:
-            lasts: For each the last candidate that it asks for: `after` and k together.
+            lasts: For each search the number of its last candidate: `after` and k together.
 
         Raises:
             BadInputError: With both numbers.
@@ -97,12 +97,12 @@ class SearchLimits:
         furthest = max(lasts, default=0)
         if len(lasts) * furthest > MAX_ORDERED:
             raise BadInputError(
-                f"{len(lasts)} queries of which one goes up to candidate {furthest} (after and k together) need "
-                f"{len(lasts) * furthest} places, a call has at most {MAX_ORDERED}: send fewer together"
+                f"{len(lasts)} queries, one of which reaches candidate {furthest} (after and k together), rank "
+                f"{len(lasts) * furthest} candidates; a call may rank {MAX_ORDERED}: send fewer queries together"
             )
 
     def check_candidates(self, candidates: int) -> None:
-        """Refuses a call whose answers might hold so many candidates that they do not fit into a message.
+        """Refuses a call whose answers might not fit into a message.
 
         Raises:
             BadInputError: With both numbers.
@@ -117,7 +117,7 @@ class SearchLimits:
     @staticmethod
     def _check_after(number: int, after: int) -> None:
         if after > MAX_AFTER:
-            raise BadInputError(f"query {number}: at most {MAX_AFTER} candidates are passed over, not {after}")
+            raise BadInputError(f"query {number}: after is at most {MAX_AFTER}, not {after}")
 
     def _answer_bytes(self, candidates: int) -> int:
         return _ANSWER_BYTES + self.code_bytes + candidates * (_CANDIDATE_BYTES + self.code_bytes)

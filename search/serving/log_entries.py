@@ -1,4 +1,4 @@
-"""From the bytes of a record of the order to what the search server is sent for it, by the job as by a rebuild."""
+"""From the bytes of a record of the order to the entry that the search server gets. Job and rebuild both use it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["log_entry", "skip_entry"]
 
 
 def log_entry(offset: int, payload: bytes, decoded: JoinedImage | BadRecord) -> LogEntry:
-    """The entry of a record; one that cannot be read is passed over."""
+    """The entry of a record; an unreadable record is skipped."""
     if isinstance(decoded, BadRecord):
         return skip_entry(offset, payload, decoded, decoded)
     return LogEntry(offset=offset, checksum=crc32c(payload), insert=decoded)
 
 
 def skip_entry(offset: int, payload: bytes, decoded: JoinedImage | BadRecord, bad: BadRecord) -> LogEntry:
-    """The entry by which the index passes over a record, and places its image version where that can be told."""
+    """The entry that skips a record, and places its image version if the record could be read."""
     known = JoinedImage() if isinstance(decoded, BadRecord) else decoded
     skip = Skip(image_id=known.image_id, image_version=known.image_version, reason=bad.reason)
     return LogEntry(offset=offset, checksum=crc32c(payload), skip=skip)

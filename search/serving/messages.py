@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from search.index.interface import Answer, Found, IndexStats, Stored
+from search.index.interface import Answer, IndexStats, SearchResult, Stored
 from search.serving import search_pb2 as pb
 from search.tuning.drift import DensityDrift
 
@@ -14,7 +14,7 @@ __all__ = ["fill_answer", "fill_candidates", "index_version", "stats_message", "
 
 
 def index_version(terms_fingerprint: str) -> str:
-    """How verdicts name the index they were made with."""
+    """The name of an index in verdicts: the first 12 digits of its terms' fingerprint."""
     return terms_fingerprint[:12]
 
 
@@ -24,11 +24,11 @@ def fill_answer(message: pb.Answer, answer: Answer) -> None:
     message.place = answer.place
     message.score_code = answer.code
     message.superseded = answer.superseded
-    fill_candidates(message.candidates, answer.found)
+    fill_candidates(message.candidates, answer.result)
 
 
-def fill_candidates(message: pb.Candidates, found: Found) -> None:
-    """The candidates of one search, put where they belong: a message that is made apart is copied there whole."""
+def fill_candidates(message: pb.Candidates, found: SearchResult) -> None:
+    """Fills in the candidates of one search, in place: protobuf would copy a message that is made separately."""
     message.image_ids.extend(found.image_ids)
     message.overlaps = found.overlaps.astype("<u2", copy=False).tobytes()
     message.places = found.places.astype("<i8", copy=False).tobytes()
@@ -39,7 +39,7 @@ def fill_candidates(message: pb.Candidates, found: Found) -> None:
 
 
 def stored_message(stored: Stored) -> pb.StoredImage:
-    """What the index has of one image."""
+    """What the index knows of one image."""
     return pb.StoredImage(
         image_id=stored.image_id,
         image_version=stored.version,
@@ -50,7 +50,7 @@ def stored_message(stored: Stored) -> pb.StoredImage:
 
 
 def stats_message(stats: IndexStats, folder: str, density: DensityDrift | None) -> pb.StatsResponse:
-    """What the index holds; `density` where there is something to compare with."""
+    """What the index holds; `density` if the density that the terms were chosen for is known."""
     message = pb.StatsResponse(
         folder=folder,
         log_id=stats.position.log_id,

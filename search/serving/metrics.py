@@ -1,4 +1,4 @@
-"""Every metric of the search server: names, labels and buckets, once."""
+"""Every metric of the search server: names, labels and buckets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from core.call_metrics import CallMetrics
-from search.index.interface import Found, TermIndex
+from search.index.interface import SearchResult, TermIndex
 from search.serving.admission import Caller
 from search.serving.index_collector import IndexCollector
 from search.tuning.drift import ChosenDensity
@@ -33,15 +33,15 @@ _BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class SearchMetrics:
-    """What the search server counts."""
+    """The counters, histograms and gauges of the search server."""
 
     def __init__(self, registry: CollectorRegistry, index: TermIndex, chosen: ChosenDensity | None = None) -> None:
         """Registers all metrics.
 
         Args:
             registry: What the metrics page shows.
-            index: The gauges read it when they are scraped.
-            chosen: The density that the terms were chosen for; None: none was, and no drift is shown.
+            index: The gauges read it at each scrape.
+            chosen: The density that the terms were chosen for; None: not known, so no drift is shown.
         """
         self.call = CallMetrics("search", METHODS, registry).call
         self.batch = Histogram(
@@ -49,7 +49,7 @@ class SearchMetrics:
         )
         self.queries = Counter(
             "neardup_search_queries_total",
-            "Searches: of a record, for more candidates, or free ones",
+            "Searches by kind: of a record, for more candidates, or free",
             ["kind"],
             registry=registry,
         )
@@ -71,23 +71,23 @@ class SearchMetrics:
             registry=registry,
         )
         self.superseded = Counter(
-            "neardup_search_superseded_total", "Records whose image had a higher version before", registry=registry
+            "neardup_search_superseded_total", "Records of a version below one placed before", registry=registry
         )
         self.admitted = Counter(
             "neardup_search_admitted_items_total",
-            "Entries, queries and ids of calls that were let in, by class of caller",
+            "Entries, queries and ids of admitted calls, by caller class",
             ["caller"],
             registry=registry,
         )
         self.rejected = Counter(
             "neardup_search_rejected_calls_total",
-            "Calls that were asked to come again later: above their rate, or no slot was free",
+            "Calls rejected because their caller class was over its rate or had no free slot",
             ["caller"],
             registry=registry,
         )
         self.waiting = Gauge(
             "neardup_search_waiting_calls",
-            "Calls that wait for a slot, by class of caller",
+            "Calls that wait for a slot, by caller class",
             ["caller"],
             registry=registry,
         )
@@ -101,7 +101,7 @@ class SearchMetrics:
         for kind in ("record", "more", "free"):
             self.queries.labels(kind)
 
-    def searched(self, kind: str, found: Iterable[Found]) -> None:
+    def searched(self, kind: str, found: Iterable[SearchResult]) -> None:
         """Counts finished searches: `record`, `more` or `free`."""
         results = list(found)
         self.queries.labels(kind).inc(len(results))

@@ -1,4 +1,4 @@
-"""Free searches: from queries on the wire to queries of the index, with a bound on everything that they may ask for."""
+"""Free searches: from queries on the wire to queries of the index, within the limits of a call."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["term_queries"]
 def term_queries(
     queries: Sequence[SearchQuery], parser: RequestParser, index: TermIndex, limits: SearchLimits
 ) -> list[TermQuery | None]:
-    """One query of the index for each; None where no image of that id can be searched for.
+    """One query of the index for each query; None where no image of that id can be searched for.
 
     Raises:
-        BadInputError: A query names neither image nor vector, its vector is wrong, or they ask for too much.
+        BadInputError: A query has neither image id nor vector, its vector is wrong, or a limit is exceeded.
     """
     limits.check_items(len(queries))
     for number, query in enumerate(queries):

@@ -1,4 +1,4 @@
-"""From records on the wire to records of the index: every value is checked, then hashed in one go."""
+"""From records on the wire to records of the index: every value is checked, then all are hashed together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from core.errors import BadInputError, RefusedError
 from core.notifications import MAX_ID_BYTES
 from core.types import ImageId
-from neardup.events_pb2 import FLOAT16, FLOAT32
+from core.vectors import vector_problem, vector_values
 from search.hashing.score_codes import ScoreCodes
 from search.hashing.terms import TermExtractor
 from search.index.interface import Insert, Record, Remove, Skip
@@ -19,11 +19,9 @@ from search.serving.search_pb2 import LogEntry, Vector
 
 __all__ = ["RequestParser"]
 
-_DTYPES: dict[int, np.dtype[Any]] = {FLOAT16: np.dtype("<f2"), FLOAT32: np.dtype("<f4")}
-
 
 class RequestParser:
-    """Checks and hashes what one signal's stream brings."""
+    """Checks and hashes the requests of one signal."""
 
     def __init__(self, extractor: TermExtractor, coder: ScoreCodes) -> None:
         """Takes the projections of the search and the score embedding."""
@@ -34,7 +32,7 @@ class RequestParser:
         """The records of entries, in order.
 
         Raises:
-            RefusedError: An entry is wrong; `offset` names the first such.
+            RefusedError: An entry is wrong; `offset` names the first one.
         """
         inserts = [entry for entry in entries if self._check(entry)]
         search = self._vectors(inserts, lambda entry: (entry.insert.search_type, entry.insert.search_vector))
@@ -47,7 +45,7 @@ class RequestParser:
         return [_record(entry, hashed) for entry in entries]
 
     def warm_up(self) -> None:
-        """Runs both projections once."""
+        """Runs both projections once, so that the first request is not slower than others."""
         search = np.ones((1, self.extractor.settings.dimension), np.float32)
         self.extractor.terms(search)
         self.coder.codes(np.ones((1, self.coder.dimension), np.float32), search)
@@ -56,21 +54,23 @@ class RequestParser:
         """The terms of search embeddings: (n, groups).
 
         Raises:
-            BadInputError: A vector is wrong; the message names it by its number.
+            BadInputError: A vector is wrong; the message gives its number and the reason.
         """
         for number, vector in enumerate(vectors):
-            problem = _vector_problem("search", vector.element_type, vector.data, self.extractor.settings.dimension)
+            problem = vector_problem(
+                f"vector {number}", vector.element_type, vector.data, self.extractor.settings.dimension
+            )
             if problem is not None:
-                raise BadInputError(f"vector {number}: {problem}")
+                raise BadInputError(problem.detail)
         if not vectors:
             return np.empty((0, self.extractor.settings.groups), np.uint32)
-        return self.extractor.terms([_values(vector.element_type, vector.data) for vector in vectors])
+        return self.extractor.terms([vector_values(vector.element_type, vector.data) for vector in vectors])
 
     def _check(self, entry: LogEntry) -> bool:
         """Whether the entry is an insert.
 
         Raises:
-            RefusedError: It is none of the things that an entry may be.
+            RefusedError: The entry is not valid.
         """
         match entry.WhichOneof("action"):
             case "skip":
@@ -82,40 +82,21 @@ class RequestParser:
             case "insert":
                 image = entry.insert
                 _check_id(entry, image.image_id)
-                problem = _vector_problem(
-                    "search", image.search_type, image.search_vector, self.extractor.settings.dimension
-                ) or _vector_problem("score", image.score_type, image.score_vector, self.coder.dimension)
+                problem = vector_problem(
+                    "search_vector", image.search_type, image.search_vector, self.extractor.settings.dimension
+                ) or vector_problem("score_vector", image.score_type, image.score_vector, self.coder.dimension)
                 if problem is not None:
-                    raise _refused(entry, problem)
+                    raise _refused(entry, problem.detail)
                 return True
             case _:
-                raise _refused(entry, "the entry neither inserts nor skips nor removes")
+                raise _refused(entry, "the entry has no action: it must insert, skip or remove")
 
     @staticmethod
     def _vectors(
         inserts: Sequence[LogEntry], field: Callable[[LogEntry], tuple[int, bytes]]
     ) -> list[NDArray[np.floating[Any]]]:
         parts = (field(entry) for entry in inserts)
-        return [_values(kind, vector) for kind, vector in parts]
-
-
-def _values(kind: int, vector: bytes) -> NDArray[np.float32]:
-    return np.frombuffer(vector, _DTYPES[kind]).astype(np.float32)
-
-
-def _vector_problem(name: str, kind: int, vector: bytes, dimension: int) -> str | None:
-    dtype = _DTYPES.get(kind)
-    if dtype is None:
-        return f"the {name} vector has the unknown element type {kind}"
-    if len(vector) != dimension * dtype.itemsize:
-        return (
-            f"the {name} vector has {len(vector)} bytes, {dimension} elements of {dtype.name} have "
-            f"{dimension * dtype.itemsize}"
-        )
-    values = np.frombuffer(vector, dtype)
-    if not np.isfinite(values).all():
-        return f"the {name} vector holds a value that is not finite"
-    return None if values.any() else f"the {name} vector is all zero"
+        return [vector_values(kind, vector) for kind, vector in parts]
 
 
 def _check_id(entry: LogEntry, image_id: str, at_least: int = 1) -> None:

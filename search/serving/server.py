@@ -1,4 +1,4 @@
-"""The term search server: gRPC around a `TermIndex`. One call writes at a time, any number read meanwhile."""
+"""The term search server: gRPC around a `TermIndex`. One call writes at a time; any number may read meanwhile."""
 
 from __future__ import annotations
 
@@ -42,45 +42,45 @@ __all__ = ["OpenIndex", "SearchServerSettings", "build_service", "open_index", "
 log = logging.getLogger(__name__)
 
 _STREAM_WORKERS = 8
-"""Threads that calls of other classes never hold; the job makes three calls at once at most."""
+"""Threads that only the stream can use; the job makes at most three calls at once."""
 
 _CALLS_IN_TRANSIT = 64
-"""Calls beyond those inside and waiting that get an answer of ours; more are cut off by gRPC itself."""
+"""How many calls over the limit get an error with a retry time; gRPC itself rejects any more."""
 
 
 @dataclass(frozen=True, eq=False)
 class SearchServerSettings:
-    """Everything the search server is told."""
+    """The settings of the search server."""
 
     listen: Listen
     folder: Path
-    """The home of the index (`search.index.generations`); made when it is not there."""
+    """The folder of the index's generations (`search.index.generations`); it is made when it is missing."""
     terms: TermSettings
     code: CodeSettings
     search_dimension: int
     score_dimension: int
     index_sync: bool = True
-    """Whether the index waits for the disk before it acknowledges; without it only a crash of the machine matters."""
+    """Whether writes wait for the disk. Without it, only a crash of the machine can lose acknowledged records."""
     max_postings: int = DEFAULT_MAX_POSTINGS
-    """Postings that one search touches at most."""
+    """The most postings that one search touches."""
     background_bytes_per_s: float = DEFAULT_BACKGROUND_BYTES_PER_S
-    """Bytes of segments that sealing and merging make a second, each; 0 sets no limit."""
+    """The most bytes of segments that sealing and merging each write in a second; 0 sets no limit."""
     chosen: ChosenDensity | None = None
     """The density that the terms were chosen for."""
     admission: AdmissionPolicy = field(default_factory=AdmissionPolicy)
-    """How much each class of callers may ask for."""
+    """How much each caller class may ask for."""
     token: str = field(default="", repr=False)
-    """What people's writes must bring; empty: they are off."""
+    """The token that writes by hand need; empty: they are off."""
 
     def __post_init__(self) -> None:
-        """Checks the dimensions against each other, and that at least one answer fits into a message."""
+        """Checks that the dimensions agree, and that at least one answer fits into a message."""
         if self.terms.dimension != self.search_dimension:
             raise SettingsError(
-                f"terms are made of {self.terms.dimension} elements, search embeddings have {self.search_dimension}"
+                f"terms need {self.terms.dimension} elements, search embeddings have {self.search_dimension}"
             )
         if self.code.dimension != self.score_dimension:
             raise SettingsError(
-                f"codes are made of {self.code.dimension} elements, score embeddings have {self.score_dimension}"
+                f"codes need {self.code.dimension} elements, score embeddings have {self.score_dimension}"
             )
         if self.limits.max_items < 1:
             raise SettingsError(
@@ -100,12 +100,12 @@ class SearchServerSettings:
 
     @property
     def snapshots(self) -> Path:
-        """Where snapshots of the index go: beside its home."""
+        """The folder for snapshots: beside that of the index."""
         return self.folder.with_name(f"{self.folder.name}-snapshots")
 
 
 def index_settings(settings: SearchServerSettings, extractor: TermExtractor, coder: ScoreCodes) -> IndexSettings:
-    """What the index is told, and made for."""
+    """The settings of the index, with its identity."""
     described = {f"terms.{name}": value for name, value in settings.terms.describe().items()}
     described |= {f"code.{name}": value for name, value in settings.code.describe().items()}
     return IndexSettings(
@@ -123,25 +123,25 @@ def index_settings(settings: SearchServerSettings, extractor: TermExtractor, cod
 
 @dataclass(frozen=True, eq=False)
 class OpenIndex:
-    """An open index and which generation of it that is: read once, so that all parts mean the same one."""
+    """An open index and its generation. The generation is read once, so that all parts mean the same one."""
 
     index: TermIndex
-    home: IndexGenerations
+    generations: IndexGenerations
     generation: Generation
     identity: Identity
 
     @property
     def folder(self) -> Path:
-        """Where it lies."""
-        return self.home.folder(self.generation)
+        """The folder of the open generation."""
+        return self.generations.folder(self.generation)
 
     def watch(self, switched: Callable[[], None]) -> GenerationWatch:
-        """Notices when another generation serves, also since before this one was open."""
-        return GenerationWatch(self.home, self.generation, self.identity, switched)
+        """A watch that calls `switched` when another generation serves, also if it was switched during opening."""
+        return GenerationWatch(self.generations, self.generation, self.identity, switched)
 
 
 def open_index(settings: SearchServerSettings, extractor: TermExtractor, coder: ScoreCodes) -> OpenIndex:
-    """Opens the index of a server, or makes it: the generation that serves.
+    """Opens the serving generation of the index, or makes the first one.
 
     Raises:
         IndexLockedError: Another process has it open.
@@ -149,9 +149,9 @@ def open_index(settings: SearchServerSettings, extractor: TermExtractor, coder: 
         IndexDamagedError: Its files are damaged.
     """
     told = index_settings(settings, extractor, coder)
-    home = IndexGenerations(settings.folder)
-    generation = home.serving(told.identity)
-    return OpenIndex(open_term_index(home.folder(generation), told), home, generation, told.identity)
+    generations = IndexGenerations(settings.folder)
+    generation = generations.serving(told.identity)
+    return OpenIndex(open_term_index(generations.folder(generation), told), generations, generation, told.identity)
 
 
 def build_service(
@@ -162,24 +162,24 @@ def build_service(
     registry: CollectorRegistry,
     on_broken: Callable[[], None],
 ) -> TermSearchService:
-    """The methods of the server, warmed up; their metrics are registered.
+    """The methods of the server. The kernels are compiled and the metrics are registered when this returns.
 
     Args:
         settings: Limits, rates and token.
-        opened: What is served.
+        opened: The index that is served.
         extractor: Makes the terms.
         coder: Makes the score codes.
         registry: What the metrics page shows.
-        on_broken: Called when the index can do nothing more until it is opened anew.
+        on_broken: Called when the index must be opened again before it can do anything more.
     """
     index = opened.index
     metrics = SearchMetrics(registry, index, settings.chosen)
     parser = RequestParser(extractor, coder)
     parser.warm_up()
     warm_up()
-    gate = CallGuard(Admission(settings.admission), metrics, settings.token)
+    guard = CallGuard(Admission(settings.admission), metrics, settings.token)
     admin = IndexAdmin(index, opened.folder, settings.snapshots, settings.chosen)
-    return TermSearchService(index, parser, metrics, gate, settings.limits, admin, on_broken)
+    return TermSearchService(index, parser, metrics, guard, settings.limits, admin, on_broken)
 
 
 def serve(settings: SearchServerSettings) -> None:
@@ -190,7 +190,7 @@ def serve(settings: SearchServerSettings) -> None:
         MismatchError: The index was made for other settings.
         IndexDamagedError: The index's files are damaged.
         UnavailableError: A port is taken.
-        IndexBrokenError: The index had to be given up after a write; it opens again whole.
+        IndexBrokenError: The index failed after a write. It can be opened again, nothing is lost.
     """
     started = time.monotonic()
     use_one_blas_thread()
@@ -202,7 +202,7 @@ def serve(settings: SearchServerSettings) -> None:
     def stop_broken() -> None:
         if not broken.is_set():
             broken.set()
-            log.critical("the index differs from its log: the server stops, to open it anew")
+            log.critical("the index in memory differs from its log: the server stops, so that it is opened again")
             _stop_this()
 
     try:
@@ -220,16 +220,16 @@ def serve(settings: SearchServerSettings) -> None:
     finally:
         index.close()
     if broken.is_set():
-        raise IndexBrokenError("the index failed after a write; it opens again whole")
+        raise IndexBrokenError("the index failed after a write: start the server again, nothing is lost")
 
 
 def _stop_this() -> None:
-    # The supervisor starts the server again; opening replays what was written, in the generation that serves then.
+    # The supervisor starts the server again. It then opens the serving generation, which replays the log.
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _listen(settings: SearchServerSettings) -> Listen:
-    """With a thread for every call that may be inside or wait, and some that only the stream gets."""
+    """With a thread for every call that may run or wait, and some more for the stream alone."""
     most = settings.admission.most_calls + _STREAM_WORKERS
     return replace(settings.listen, workers=max(settings.listen.workers, most), max_calls=most + _CALLS_IN_TRANSIT)
 

@@ -1,4 +1,4 @@
-"""The methods of `TermSearch` over any `TermIndex`: limits, admission, conversion, metrics, errors for the edge."""
+"""The methods of `TermSearch` over any `TermIndex`: limits, admission, conversion, metrics."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = ["TermSearchService"]
 
 
 class TermSearchService(search_pb2_grpc.TermSearchServicer):
-    """The methods of the server; they raise errors of `core.errors`, which the server's edge maps."""
+    """The methods of the server. They raise errors of `core.errors`, which `core.rpc` turns into status codes."""
 
     def __init__(
         self,
         index: TermIndex,
         parser: RequestParser,
         metrics: SearchMetrics,
-        gate: CallGuard,
+        guard: CallGuard,
         limits: SearchLimits,
         admin: IndexAdmin,
         on_broken: Callable[[], None],
@@ -40,18 +40,18 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         """Takes its parts.
 
         Args:
-            index: Follows the log.
-            parser: Checks and hashes what comes in.
-            metrics: Count.
-            gate: Lets calls in.
+            index: The index that is served.
+            parser: Checks and hashes requests.
+            metrics: Count calls and searches.
+            guard: Admits calls and checks tokens.
             limits: What one call may ask for.
-            admin: Does what is asked by whoever runs the server.
-            on_broken: Called when the index can do nothing more until it is opened anew.
+            admin: Statistics, snapshots, releases.
+            on_broken: Called when the index must be opened again before it can do anything more.
         """
         self._index = index
         self._parser = parser
         self._metrics = metrics
-        self._gate = gate
+        self._guard = guard
         self._limits = limits
         self._admin = admin
         self._on_broken = on_broken
@@ -90,7 +90,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         """Hides an inserted image from all later places."""
         with self._items("Hide", 1, context) as caller, self._watched():
             if caller is not Caller.STREAM:
-                self._gate.check_token(context)
+                self._guard.check_token(context)
             self._index.hide(request.place)
             self._metrics.hidden.inc()
             return pb.HideResponse()
@@ -131,7 +131,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
     def Get(  # noqa: N802 - the name that the proto gives
         self, request: pb.GetRequest, context: grpc.ServicerContext
     ) -> pb.GetResponse:
-        """What the index has of images."""
+        """What the index knows of images."""
         with self._items("Get", len(request.image_ids), context):
             found = self._index.get([ImageId(image_id) for image_id in request.image_ids])
             return pb.GetResponse(images=[stored_message(each) for each in found if each is not None])
@@ -141,7 +141,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
     ) -> pb.DeleteResponse:
         """Hides images by hand."""
         with self._items("Delete", len(request.image_ids), context), self._watched():
-            self._gate.check_token(context)
+            self._guard.check_token(context)
             deleted = self._index.delete([ImageId(image_id) for image_id in request.image_ids])
             self._metrics.deleted.inc(sum(deleted))
             return pb.DeleteResponse(deleted=deleted)
@@ -158,28 +158,28 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
     ) -> pb.SnapshotResponse:
         """A consistent copy beside the index."""
         with self._metrics.call("Snapshot"):
-            self._gate.check_token(context)
+            self._guard.check_token(context)
             return self._admin.snapshot(request.name)
 
     def Release(  # noqa: N802 - the name that the proto gives
         self, request: pb.ReleaseRequest, context: grpc.ServicerContext
     ) -> pb.ReleaseResponse:
-        """Storage is past an offset."""
+        """Storage has passed an offset."""
         with self._metrics.call("Release"), self._watched():
             self._admin.release(request.log_id, request.offset)
             return pb.ReleaseResponse()
 
     @contextmanager
     def _items(self, method: str, items: int, context: grpc.ServicerContext) -> Iterator[Caller]:
-        """A call that asks for so many items: counted, checked, let in; the class of its caller."""
+        """Counts a call, checks how much it asks for and admits it; gives its caller class."""
         with self._metrics.call(method):
             self._limits.check_items(items)
-            with self._gate.enter(context, items) as caller:
+            with self._guard.enter(context, items) as caller:
                 yield caller
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """Tells when a write leaves the index unable to go on."""
+        """Reports a write that leaves the index unable to go on."""
         try:
             yield
         except IndexBrokenError:
@@ -189,7 +189,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
     def _count(self, answers: Sequence[Answer]) -> None:
         self._metrics.searched(
             "record",
-            [answer.found for answer in answers if answer.place != NO_PLACE and not answer.superseded],
+            [answer.result for answer in answers if answer.place != NO_PLACE and not answer.superseded],
         )
         self._metrics.skipped.inc(sum(answer.place == NO_PLACE for answer in answers))
         self._metrics.superseded.inc(sum(answer.superseded for answer in answers))

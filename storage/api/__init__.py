@@ -1,1 +1,1 @@
-"""How are they read over HTTP?"""
+"""How are heads and members read over HTTP?"""

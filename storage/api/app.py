@@ -1,4 +1,4 @@
-"""The HTTP API of a store: reads alone, over any `ClusterStore`."""
+"""The HTTP API of a store: it reads, over any `ClusterStore`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["create_app"]
 
 _ABOUT = """Which images are near-duplicates of which. An image belongs to one cluster, named by its head.
 
-Ids in paths are percent-encoded, slashes too (`a/b` is `a%2Fb`)."""
+Ids in paths are percent-encoded, slashes included (`a/b` is `a%2Fb`)."""
 
 
 def create_app(store: ClusterStore, max_page: int, registry: CollectorRegistry) -> FastAPI:
     """The application.
 
     Args:
-        store: Answers.
-        max_page: The largest limit of a page.
-        registry: What `/metrics` shows.
+        store: The store that answers.
+        max_page: The largest `limit` of a page.
+        registry: The metrics that `/metrics` shows.
     """
     app = FastAPI(title="neardup", summary="Near-duplicate clusters of images", description=_ABOUT, version="1")
     app.include_router(routes(store, max_page))
@@ -39,7 +39,7 @@ def create_app(store: ClusterStore, max_page: int, registry: CollectorRegistry) 
     @app.get(
         "/readyz",
         tags=["server"],
-        responses={503: {"model": Problem, "description": "The store cannot be read just now."}},
+        responses={503: {"model": Problem, "description": "The store cannot be read at present."}},
     )
     def readyz() -> Health:
         """Whether the store answers."""

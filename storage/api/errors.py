@@ -1,4 +1,4 @@
-"""Errors as answers of the HTTP API: one JSON object with a word for programs and a sentence for people."""
+"""Errors as answers of the HTTP API: a JSON object with a word for programs and a sentence for humans."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["UnknownError", "answer_errors"]
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 1
-"""What a caller is told to wait when the store cannot be read."""
+"""How long a caller is told to wait when the store cannot be read."""
 
 
 class UnknownError(NeardupError):
@@ -28,7 +28,7 @@ class UnknownError(NeardupError):
 
 
 def answer_errors(app: FastAPI) -> None:
-    """Adds the answers to errors that routes raise."""
+    """Registers the answers to the errors that routes raise."""
 
     @app.exception_handler(UnknownError)
     def unknown(request: Request, error: UnknownError) -> JSONResponse:

@@ -1,12 +1,12 @@
-"""Image ids in paths: any UTF-8, slashes and all.
+"""Image ids in paths: any UTF-8, slashes included.
 
-A web framework sees a path with its escapes undone, where the id `a/b` can no longer be told from two segments, nor the
-image `a/similar` from what is similar to the image `a`. So the path is read as it came over the wire: in
+A web framework sees a path after its escapes are undone. Then the id `a/b` looks like two segments, and the image
+`a/similar` looks like the images similar to `a`. So the path is read as it came over the wire:
 
     /v1/images/ID   /v1/images/ID/similar   /v1/clusters/ID   /v1/clusters/ID/members
 
-a last segment that says literally `similar` or `members` is the question, everything before it is the id, and an id
-that ends so is sent with its slash escaped (`a%2Fsimilar`). The id goes on as one segment, escaped once more.
+A last segment that is literally `similar` or `members` is the question, and everything before it is the id. An id that
+ends so is sent with its slash escaped (`a%2Fsimilar`). The id is passed on as one segment, escaped again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _QUESTIONS = {b"/v1/images/": b"similar", b"/v1/clusters/": b"members"}
 IdInPath = Annotated[
     str,
     Path(
-        description=f"An image id: 1 to {MAX_ID_BYTES} bytes of UTF-8, percent-encoded, slashes too.",
+        description=f"An image id: 1 to {MAX_ID_BYTES} bytes of UTF-8, percent-encoded, slashes included.",
         examples=["clothing-0152ec2ee8"],
     ),
 ]
@@ -39,13 +39,13 @@ IdInPath = Annotated[
 
 
 class WholeIds:
-    """Middleware: makes the id in a path one segment."""
+    """Middleware that makes the id in a path one segment."""
 
     def __init__(self, app: App) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
-        """Passes the request on, its path rewritten."""
+        """Passes the request on with a rewritten path."""
         if scope["type"] == "http":
             raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
             scope = {**scope, "path": whole_id_path(raw.split(b"?", 1)[0], scope["path"])}
@@ -53,7 +53,7 @@ class WholeIds:
 
 
 def whole_id_path(raw: bytes, path: str) -> str:
-    """The path with the id as one escaped segment; other paths as they are.
+    """The path with the id as one escaped segment; other paths unchanged.
 
     Args:
         raw: The path as it came over the wire.
@@ -70,7 +70,7 @@ def whole_id_path(raw: bytes, path: str) -> str:
 
 
 def id_of(parameter: str) -> ImageId:
-    """The id in a path parameter; one that is too long for an id is an unknown one.
+    """The id in a path parameter. A text that is too long to be an id is treated as an unknown id.
 
     Raises:
         BadInputError: It is not UTF-8.

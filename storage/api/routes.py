@@ -1,4 +1,4 @@
-"""The questions that the HTTP API answers about images, clusters and the store."""
+"""The routes of the HTTP API about images, clusters and the store."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from storage.interfaces import ClusterStore
 __all__ = ["routes"]
 
 DEFAULT_PAGE = 100
-"""Members of a page when the caller names no limit."""
+"""The members of a page when the caller gives no `limit`."""
 
 _BAD: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The id, limit or page token is not valid."},
-    503: {"model": Problem, "description": "The store cannot be read just now; ask again."},
+    503: {"model": Problem, "description": "The store cannot be read at present; try again."},
 }
 _UNKNOWN: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "There is no such image or cluster."}
@@ -30,16 +30,16 @@ def routes(store: ClusterStore, max_page: int) -> APIRouter:
     """The routes over one store.
 
     Args:
-        store: Answers.
-        max_page: The largest limit of a page.
+        store: The store that answers.
+        max_page: The largest `limit` of a page.
     """
     router = APIRouter(prefix="/v1", responses=_BAD)
-    page_limit = Query(min(DEFAULT_PAGE, max_page), ge=1, le=max_page, description="Members of the page at most.")
-    page_start = Query(None, max_length=200, description="`next_page_token` of the page before.")
+    page_limit = Query(min(DEFAULT_PAGE, max_page), ge=1, le=max_page, description="The most members of a page.")
+    page_start = Query(None, max_length=200, description="The `next_page_token` of the page before.")
 
     @router.get("/images/{image_id}", responses=_UNKNOWN, tags=["images"])
     def image(image_id: IdInPath) -> ImageOut:
-        """Which cluster an image belongs to, and why. 404: it is unknown, or waits for its verdict."""
+        """Which cluster an image belongs to, and why. 404: it is unknown, or still waits for its verdict."""
         asked = id_of(image_id)
         found = store.image(asked)
         if found is None:
@@ -48,7 +48,7 @@ def routes(store: ClusterStore, max_page: int) -> APIRouter:
 
     @router.get("/images/{image_id}/similar", responses=_UNKNOWN, tags=["images"])
     def similar(image_id: IdInPath, limit: int = page_limit, page_token: str | None = page_start) -> SimilarOut:
-        """All images of the cluster that an image belongs to, itself included, page by page."""
+        """All images of the cluster that an image belongs to, the image included, page by page."""
         asked = id_of(image_id)
         with store.snapshot() as view:
             found = view.image(asked)
@@ -66,7 +66,7 @@ def routes(store: ClusterStore, max_page: int) -> APIRouter:
 
     @router.get("/clusters/{head}", responses=_UNKNOWN, tags=["clusters"])
     def cluster(head: IdInPath) -> ClusterOut:
-        """A cluster by its head. 404: no image of that id is a head."""
+        """A cluster by its head. 404: no cluster has this head."""
         asked = id_of(head)
         found = store.cluster(asked)
         if found is None:
@@ -92,7 +92,7 @@ def routes(store: ClusterStore, max_page: int) -> APIRouter:
 
 
 def _unknown_image(image_id: ImageId) -> UnknownError:
-    return UnknownError("unknown-image", f"no verdict on the image {image_id!r}: it is unknown, or still on its way")
+    return UnknownError("unknown-image", f"no verdict on the image {image_id!r}: it is unknown, or still waits")
 
 
 def _unknown_cluster(head: ImageId) -> UnknownError:

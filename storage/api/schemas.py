@@ -1,4 +1,4 @@
-"""What the HTTP API sends: wire models, apart from the records of the store."""
+"""The JSON that the HTTP API sends. `docs/openapi.json` is made from it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.types import ImageId
+from core.types import ImageId, LogPosition, Versions
 from storage.records import ClusterRecord, ImageRecord, Page, StoreState
 from storage.scores import shortest
 
@@ -15,20 +15,18 @@ __all__ = [
     "Health",
     "ImageOut",
     "MembersOut",
-    "PositionOut",
     "Problem",
     "SimilarOut",
     "StatsOut",
-    "VersionsOut",
     "iso",
 ]
 
 LAST_MS = 253_402_300_799_999
-"""The end of the year 9999: no calendar goes further."""
+"""The end of the year 9999, the last that `datetime` knows."""
 
 
 def iso(time_ms: int) -> str:
-    """Milliseconds since the epoch as ISO 8601 in UTC, bounded to the years 1970 to 9999."""
+    """Milliseconds since the epoch as ISO 8601 in UTC, clamped to the years 1970 to 9999."""
     seconds, milliseconds = divmod(min(max(time_ms, 0), LAST_MS), 1000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}Z"
 
@@ -41,29 +39,22 @@ class Problem(_Out):
     """Why there is no answer."""
 
     error: str = Field(description="A fixed word for programs.", examples=["unknown-image"])
-    message: str = Field(description="A sentence for people.")
-
-
-class VersionsOut(_Out):
-    """What a verdict was made with."""
-
-    model: str
-    index: str
+    message: str = Field(description="A sentence for humans.")
 
 
 class ImageOut(_Out):
     """The last verdict on an image."""
 
     image_id: str
-    head: str = Field(description="The canonical image of its cluster; itself when it was never seen before.")
-    score: float | None = Field(description="Of the match that decided; null without one.")
-    matched: str | None = Field(description="The image that it matched, or, when adopted, that made it move.")
+    head: str = Field(description="The image that names its cluster; the image itself when it was never seen before.")
+    score: float | None = Field(description="The score of the match that decided; null without one.")
+    matched: str | None = Field(description="The image that it matched; of an adopted image the one that made it move.")
     cause: str = Field(description="founded, matched, adopted, kept or unscored.")
-    place: int = Field(description="The offset of this version's first record in the order.")
+    place: int = Field(description="The offset of the first record of this version in the order.")
     decided_at: str = Field(description="ISO 8601, UTC.")
     version: int
-    versions: VersionsOut
-    truncated: bool = Field(description="The search reached the bound on its work: younger images were left out.")
+    versions: Versions = Field(description="The versions of the model and the index that decided.")
+    truncated: bool = Field(description="The search reached max_postings, so younger images may be missing.")
 
     @staticmethod
     def of(image: ImageRecord) -> ImageOut:
@@ -77,7 +68,7 @@ class ImageOut(_Out):
             place=image.place,
             decided_at=iso(image.decided_at_ms),
             version=image.version,
-            versions=VersionsOut(model=image.versions.model, index=image.versions.index),
+            versions=image.versions,
             truncated=image.truncated,
         )
 
@@ -96,10 +87,10 @@ class ClusterOut(_Out):
 
 
 class MembersOut(_Out):
-    """A page of a cluster: the head first, then in the order in which they came in."""
+    """A page of the members of a cluster: the head first, then in the order in which they joined."""
 
     members: list[str]
-    next_page_token: str | None = Field(description="For the page after this one; null: this is the last.")
+    next_page_token: str | None = Field(description="The token of the next page; null on the last.")
 
     @staticmethod
     def of(page: Page[ImageId]) -> MembersOut:
@@ -114,15 +105,7 @@ class SimilarOut(_Out):
     head: str
     count: int = Field(description="Members of the whole cluster, the head and the image included.")
     members: list[str]
-    next_page_token: str | None = Field(description="For the page after this one; null: this is the last.")
-
-
-class PositionOut(_Out):
-    """How far the order is applied."""
-
-    log_id: str
-    offset: int = Field(description="-1: nothing was applied yet.")
-    checksum: int
+    next_page_token: str | None = Field(description="The token of the next page; null on the last.")
 
 
 class StatsOut(_Out):
@@ -132,15 +115,14 @@ class StatsOut(_Out):
     clusters: int
     duplicates: int = Field(description="Records ignored because their version was placed before.")
     superseded: int = Field(description="Records ignored because a higher version was placed before.")
-    history_number: int = Field(description="Of the last change of heads.")
-    published: int = Field(description="The last change that is out on Kafka.")
-    revision: int
-    position: PositionOut
+    history_number: int = Field(description="The number of the last change of a head.")
+    published: int = Field(description="The number of the last change that was published to Kafka.")
+    revision: int = Field(description="Changes with every write that is not the stream's.")
+    position: LogPosition = Field(description="The last record of the order that was applied; offset -1: none.")
 
     @staticmethod
     def of(state: StoreState, published: int) -> StatsOut:
         """From the store's state."""
-        at = state.position
         return StatsOut(
             images=state.images,
             clusters=state.clusters,
@@ -149,11 +131,11 @@ class StatsOut(_Out):
             history_number=state.history_number,
             published=published,
             revision=state.revision,
-            position=PositionOut(log_id=at.log_id, offset=at.offset, checksum=at.checksum),
+            position=state.position,
         )
 
 
 class Health(_Out):
-    """Whether it lives, or serves."""
+    """Whether the process lives, or the store answers."""
 
     status: str

@@ -1,4 +1,8 @@
-"""Runs an ASGI app with uvicorn on a thread of its own, beside the gRPC server of the same process."""
+"""Runs an ASGI app with uvicorn on its own thread, beside the gRPC server of the same process.
+
+uvloop turns Nagle's algorithm off for every connection. Else an answer waits for the caller's delayed acknowledgement
+(measured: 44 ms instead of 2).
+"""
 
 from __future__ import annotations
 
@@ -13,43 +17,38 @@ from core.errors import UnavailableError
 __all__ = ["ApiServer", "listening_socket"]
 
 BACKLOG = 512
-"""Connections that wait to be accepted."""
+"""How many connections may wait to be accepted."""
 
 STOP_S = 5.0
-"""How long stopping waits for requests that run."""
+"""How long stopping waits for running requests."""
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
-    """A socket that listens, known to be TCP: only then the event loop turns Nagle's algorithm off for its connections.
-
-    Without that an answer waits for the caller's delayed acknowledgement (measured: 44 ms instead of 2).
+    """A TCP socket that listens.
 
     Raises:
         UnavailableError: The port is taken.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        listener.close()
         raise UnavailableError(
             f"the HTTP API cannot listen on {host}:{port}: is another one running there? ({error.strerror})"
         ) from error
-    return listener
 
 
 class ApiServer:
     """One listening socket and its server."""
 
     def __init__(self, app: FastAPI, host: str, port: int) -> None:
-        """Prepares the server; nothing listens before `start`."""
+        """Prepares the server; it listens only after `start`."""
         self._address = (host, port)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
+                loop="uvloop",
+                http="httptools",
                 log_level="warning",
                 access_log=False,
                 lifespan="off",
@@ -72,7 +71,7 @@ class ApiServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Refuses new requests, lets running ones end, closes the port."""
+        """Refuses new requests, lets running requests end, and closes the port."""
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(STOP_S + 2.0)

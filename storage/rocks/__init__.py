@@ -1,1 +1,1 @@
-"""How does RocksDB keep them?"""
+"""How does RocksDB keep heads and members?"""

@@ -1,7 +1,7 @@
 """One open RocksDB database: atomic writes over all families, and reads of all families as of one moment.
 
-The library's `Snapshot` answers point reads as of its moment, but its iterators show what is there when they are made
-(rocksdict 0.3.29). An iterator, once made, stays at its moment; so a `Moment` has both made at once.
+A `Snapshot` of the library answers point reads as of its moment, but its iterators show the content at the time when
+they are made (rocksdict 0.3.29). An iterator then stays at that time. So a `Moment` makes both at once.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from storage.rocks.translate import ours, translated
 __all__ = ["Database", "Moment", "Write"]
 
 Write = tuple[str, bytes, bytes | None]
-"""Family, key, value; a value of None deletes."""
+"""Family, key, value. A value of None deletes."""
 
 TRIES = 8
-"""How often a moment is taken without a lock before the writer is made to wait."""
+"""How often a moment is tried without a lock before the writer has to wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Every family as of one moment: for point reads, and one cursor each for scans."""
+    """Every family as of one moment: a snapshot for point reads, and a cursor for scans."""
 
     snapshots: Mapping[str, Snapshot]
     cursors: Mapping[str, RdictIter]
 
 
 class Database:
-    """Open from construction to `close`. One thread writes at a time, any number read."""
+    """A database, open until `close`. One thread writes at a time, any number read."""
 
     def __init__(self, folder: Path, settings: RocksOptions, create: bool) -> None:
         """Opens the database in `folder`.
 
         Raises:
-            LockedError: Another process has it.
-            CorruptedError: It is damaged, or not there and `create` is False.
-            DiskFullError: Recovery found no room.
+            LockedError: Another process has it open.
+            CorruptedError: It is damaged, or missing while `create` is False.
+            DiskFullError: Recovery found no space.
         """
         self._folder = folder
         self._settings = settings
@@ -53,18 +53,18 @@ class Database:
             self._handles = {name: self._db.get_column_family_handle(name) for name in (META, *FAMILIES)}
 
     def get(self, family: str, key: bytes) -> bytes | None:
-        """The value of a key as of now."""
+        """The current value of a key."""
         try:
             value: bytes | None = self._families[family].get(key)
-        except Exception as error:
+        except Exception as error:  # the library raises bare exceptions
             raise ours(error, self._folder) from error
         return value
 
     def write(self, writes: Iterable[Write], sync: bool = True) -> None:
-        """Writes all or nothing; synced when it returns, unless `sync` or the settings say otherwise.
+        """Writes all or nothing. It is synced on return, unless `sync` or the settings say otherwise.
 
         Raises:
-            WriteError: The disk did not take it. Whether it is there shows only after the database was opened anew.
+            WriteError: The disk refused it. Only after the database is reopened it is known whether it was written.
         """
         batch = WriteBatch(raw_mode=True)
         for family, key, value in writes:
@@ -78,9 +78,8 @@ class Database:
     def moment(self) -> Moment:
         """All families as of now.
 
-        The library takes snapshots one by one. When the database's sequence number is the same before and after,
-        nothing was written between them; else they are taken again, at last with the writer held back (for one write
-        at most).
+        The library takes snapshots one by one. If the database has the same sequence number before and after, nothing
+        was written between them. Else they are taken again, and after some tries while the writer waits.
         """
         with translated(self._folder):
             for _ in range(TRIES):
@@ -92,7 +91,7 @@ class Database:
                 return self._take()
 
     def close(self) -> None:
-        """Closes it. The folder stays locked until the last moment taken is gone."""
+        """Closes the database. The folder stays locked until the last `Moment` is gone."""
         with translated(self._folder):
             try:
                 self._db.close()

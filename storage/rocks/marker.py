@@ -1,7 +1,7 @@
-"""The file beside the database that says what it is: read before the database is opened, written after it was made.
+"""The file `store.json` beside the database: read before the database is opened, written after it was created.
 
-`store.json` holds the format version and the identity of what the store serves (the signal's embeddings, say). While
-it is there, a database that is not there was lost: nothing is created in its place.
+It holds the format version and the identity of what the store serves, such as the signal's embeddings. If the file is
+there and the database is not, the database was lost, and no new one is created.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NAME = "store.json"
 
 
 def check_marker(folder: Path, identity: str) -> bool:
-    """Whether the folder holds a finished store.
+    """Whether the folder holds a complete store.
 
     Raises:
         IncompatibleError: The store has another format, or another identity.
@@ -41,5 +41,5 @@ def check_marker(folder: Path, identity: str) -> bool:
 
 
 def write_marker(folder: Path, identity: str) -> None:
-    """Marks a new store as finished, durably."""
+    """Marks a new store as complete, durably."""
     write_text(folder / _NAME, json.dumps({"format": FORMAT_VERSION, "identity": identity}))

@@ -1,8 +1,8 @@
 """The settings of a RocksDB store, and their conversion to the options of the library.
 
-One database holds one column family per kind of record (`storage.codec` has their bytes). Point look-ups go to images
-and clusters, so these carry Bloom filters. Embeddings are keyed by place, hence written in key order and hardly ever
-rewritten by compaction; their numbers do not compress, so nothing tries.
+One database has one column family per kind of record (`storage.codec` has their bytes). Point look-ups go to images
+and clusters, so these have Bloom filters. Embeddings are keyed by place, so they are written in key order, and
+compaction hardly ever rewrites them. Vectors do not compress, so they are stored uncompressed.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ META = "default"
 """The family that every database has: the state of the store."""
 
 FAMILIES = ("images", "clusters", "edges", "embeddings", "history")
-"""The other families, by what they hold."""
+"""The other families, named by what they hold."""
 
 MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class RocksOptions:
-    """What of RocksDB can be set."""
+    """The settings of RocksDB."""
 
     cache_mib: int = 128
-    """Blocks kept in memory, all families together."""
+    """The block cache, shared by all families."""
     write_buffer_mib: int = 16
-    """Of one family, before it is written out as a file."""
+    """The memtable of one family, before it is flushed to a file."""
     total_write_buffer_mib: int = 64
     max_wal_mib: int = 256
-    """Write-ahead logs kept; more force a flush, so this bounds the time of a start after a crash."""
+    """The size of the write-ahead logs that forces a flush. It bounds the time of a start after a crash."""
     background_jobs: int = 2
     sync: bool = True
-    """Sync each write before it is acknowledged. Off, a power cut (not a kill) may lose the last ones: for tests."""
+    """Whether a write is synced before it is acknowledged. Without it a power cut loses the last writes: for tests."""
 
     def __post_init__(self) -> None:
         for name in ("cache_mib", "write_buffer_mib", "total_write_buffer_mib", "max_wal_mib", "background_jobs"):
@@ -55,8 +55,8 @@ class RocksOptions:
 def database_options(settings: RocksOptions, create: bool) -> Options:
     """The options of the whole database.
 
-    Recovery tolerates a torn record at the end of a log (a write that was never acknowledged) and refuses damage
-    before it, instead of silently dropping what follows.
+    Recovery tolerates a torn record at the end of a log: a write that was never acknowledged. It refuses damage before
+    the end, instead of dropping the records after it.
     """
     options = Options(raw_mode=True)
     options.create_if_missing(create)

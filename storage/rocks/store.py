@@ -1,8 +1,8 @@
-"""The store on disk: RocksDB, one synced atomic write per batch of decisions.
+"""The store on disk: RocksDB, with one synced atomic write for each batch of decisions.
 
-What is acknowledged survives a kill -9 at any instruction and a power cut; what is not is there whole or not at all.
-After a write that the disk did not take, reading goes on; the next write first checks that there is room again and
-opens the database anew, so that what is on disk, not what was in memory, says where the store is.
+An acknowledged write survives a kill -9 at any instruction, and a power cut. Another write is there whole or not at
+all. After a write that the disk refused, reading continues. The next write first checks that there is space again, and
+reopens the database, so that the disk and not the memory says where the store is.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from storage.staging import Changes, Reader
 __all__ = ["RocksStore"]
 
 PROBE_BYTES = 16 * 1024 * 1024
-"""Room that must be there before a database that could not write is opened anew: its log and its list of files."""
+"""The space that a database needs for its log and its manifest before it is reopened after a refused write."""
 
 DRAIN_S = 2.0
-"""How long closing waits for readers, whose leases are revoked."""
+"""How long closing waits for readers after it revoked their leases."""
 
 
 class RocksStore(StagedStore):
-    """A store in a folder of its own, which one process at a time can open."""
+    """A store in its own folder, which one process at a time can open."""
 
     def __init__(self, folder: Path, identity: str = "", options: RocksOptions | None = None) -> None:
-        """Opens the store in `folder`, or makes a new one.
+        """Opens the store in `folder`, or creates a new one.
 
         Args:
-            folder: Made if it is not there.
-            identity: What the store serves; it goes into a new store, and an existing one must have the same.
-            options: Settings of RocksDB.
+            folder: Created if it is missing.
+            identity: What the store serves. A new store keeps it, and an existing store must have the same.
+            options: The settings of RocksDB.
 
         Raises:
             LockedError: Another process has it open.
@@ -93,7 +93,7 @@ class RocksStore(StagedStore):
                 self._gate.notify_all()
 
     def close(self) -> None:
-        """Closes the store; readers that still read get an `UnavailableError`."""
+        """Closes the store. Running reads end with an `UnavailableError`."""
         with self._writer:
             self._closed = True
             self._close_database()
@@ -102,11 +102,11 @@ class RocksStore(StagedStore):
         return Database(self._folder / "db", self._options, create)
 
     def _finish(self, identity: str) -> None:
-        """Completes a new store. A crash before the marker is written leaves one that is still new."""
+        """Completes a new store. After a crash before the marker is written the store is still new."""
         database = self._usable()
         value = database.get(META, STATE)
         if value is not None and codec.decode_state(value).position.offset != NO_OFFSET:
-            raise CorruptedError(f"the store in {self._folder} holds records, but its store.json is gone")
+            raise CorruptedError(f"the store in {self._folder} holds records, but store.json is missing")
         database.write([(META, STATE, codec.encode_state(StoreState()))])
         with _as_write_error(self._folder):
             write_marker(self._folder, identity)
@@ -115,7 +115,7 @@ class RocksStore(StagedStore):
         if self._closed:
             raise UnavailableError("the store is closed")
         if self._database is None:
-            raise UnavailableError("the store is being opened again after the disk did not take a write", 1.0)
+            raise UnavailableError("the store is being reopened after the disk refused a write", 1.0)
         return self._database
 
     def _current(self) -> tuple[StoreState, Reader]:
@@ -128,7 +128,7 @@ class RocksStore(StagedStore):
         self._write(_writes(changes), sync=True)
 
     def _commit_published(self, number: int) -> None:
-        # Not synced: after a power cut the last entries go out once more, which consumers must bear anyway.
+        # Not synced: after a power cut the last entries are published again, which consumers must expect anyway.
         self._write([(META, PUBLISHED, codec.encode_number(number))], sync=False)
 
     def _write(self, writes: list[Write], sync: bool) -> None:
@@ -139,10 +139,10 @@ class RocksStore(StagedStore):
             raise
 
     def _reopen(self) -> None:
-        """After a failed write: makes sure that there is room, then lets the disk say where the store is.
+        """Reopens the database after a refused write, if there is space again.
 
         Raises:
-            WriteError: There is still no room, or a reader does not let go.
+            WriteError: There is still no space, or a reader holds the database.
         """
         _probe(self._folder)
         self._close_database()
@@ -156,7 +156,7 @@ class RocksStore(StagedStore):
                 lease.revoked = True
             self._gate.wait_for(lambda: not self._leases, DRAIN_S)
         if database is not None:
-            with contextlib.suppress(StorageError):  # it flushes first, which the same full disk refuses
+            with contextlib.suppress(StorageError):  # closing flushes first, which a full disk refuses
                 database.close()
 
 
@@ -180,7 +180,7 @@ def _writes(changes: Changes) -> list[Write]:
 
 
 def _probe(folder: Path) -> None:
-    """Checks that the folder takes `PROBE_BYTES` more."""
+    """Checks that the disk has space for `PROBE_BYTES` more."""
     file = folder / "probe"
     with _as_write_error(folder):
         try:

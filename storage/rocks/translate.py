@@ -1,4 +1,4 @@
-"""RocksDB's errors as ours. The library raises bare exceptions, so their text is all there is to tell them by."""
+"""RocksDB's errors as ours. The library raises bare exceptions, so only their text tells them apart."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from storage.errors import CorruptedError, DiskFullError, IncompatibleError, Loc
 __all__ = ["NOT_FOUND", "ours", "translated"]
 
 NOT_FOUND = "key not found"
-"""What a snapshot says of a key that is not there."""
+"""The message of a snapshot for a missing key."""
 
 _FULL = ("No space left on device", "Disk quota exceeded", "File too large")
 _LOCKED = ("lock hold by current process", "While lock file")
@@ -23,7 +23,7 @@ _OTHER_FORMAT = ("Column families not opened", "Column family not found", "Unkno
 
 
 def ours(error: Exception, folder: Path) -> NeardupError:
-    """Our error for one that work on the database in `folder` raised."""
+    """Our error for one that the database in `folder` raised."""
     if isinstance(error, NeardupError):
         return error
     if isinstance(error, DbClosedError):
@@ -44,10 +44,10 @@ def ours(error: Exception, folder: Path) -> NeardupError:
 
 @contextmanager
 def translated(folder: Path) -> Iterator[None]:
-    """Runs a piece of work on the database in `folder` and raises our errors for those of the library."""
+    """Runs a block that uses the database in `folder`, and raises our errors for those of the library."""
     try:
         yield
     except NeardupError:
         raise
-    except Exception as error:
+    except Exception as error:  # the library raises bare exceptions
         raise ours(error, folder) from error

@@ -1,4 +1,4 @@
-"""Views on a RocksDB store: records read through the codec, as of now or as of a snapshot."""
+"""Views of a RocksDB store: records read through the codec, as of now or as of a snapshot."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ STATE = b"state"
 """The key of the state, in the family `default`."""
 
 PUBLISHED = b"published"
-"""The key of the last published history number, in the family `default`."""
+"""The key of the number of the last published history entry, in the family `default`."""
 
 
 class _PointReads(ABC):
-    """The reads of single records, over whatever gets bytes."""
+    """Reads of single records. Subclasses get the bytes."""
 
     @abstractmethod
     def _get(self, family: str, key: bytes) -> bytes | None: ...
@@ -51,12 +51,6 @@ class _PointReads(ABC):
         value = None if key is None else self._get("images", key)
         return None if key is None or value is None else codec.decode_image(key, value)
 
-    def standing(self, image_id: ImageId) -> Membership | None:
-        """See `StoreView.standing`: only the front of the record is decoded."""
-        key = _key_or_none(image_id)
-        value = None if key is None else self._get("images", key)
-        return None if value is None else codec.decode_standing(image_id, value)
-
     def cluster(self, head: ImageId) -> ClusterRecord | None:
         """See `StoreView.cluster`."""
         key = _key_or_none(head)
@@ -71,7 +65,7 @@ class _PointReads(ABC):
 
 
 def _key_or_none(image_id: ImageId) -> bytes | None:
-    """The key of an id; what cannot be an id is unknown like any other."""
+    """The key of an id; None for what cannot be an id, which is then unknown."""
     try:
         return codec.image_key(image_id)
     except BadInputError:
@@ -79,7 +73,7 @@ def _key_or_none(image_id: ImageId) -> bytes | None:
 
 
 class LiveReader(_PointReads):
-    """Reads what is there now: for the writer, beside whom nobody writes."""
+    """Reads the current content: for the writer, while nobody else writes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -89,7 +83,7 @@ class LiveReader(_PointReads):
 
 
 class Lease:
-    """The right to use snapshots; the store revokes it when it must close the database."""
+    """The right to use snapshots. The store revokes it before it closes the database."""
 
     __slots__ = ("revoked",)
 
@@ -99,7 +93,7 @@ class Lease:
     def check(self) -> None:
         """Raises `UnavailableError` once the lease is revoked."""
         if self.revoked:
-            raise UnavailableError("the store was closed under a long read: read again")
+            raise UnavailableError("the store was closed during a long read: read again")
 
 
 class SnapshotView(_PointReads, StoreView):
@@ -110,15 +104,15 @@ class SnapshotView(_PointReads, StoreView):
         self._moment: Moment | None = moment
         self._lease = lease
         self._owners: dict[str, object] = {}
-        """Which scan moved the cursor of a family last."""
+        """The scan that moved the cursor of a family last."""
 
     def end(self) -> None:
-        """Lets go of the moment; the view cannot be used any more."""
+        """Releases the snapshots. The view cannot be used any more."""
         self._lease.revoked = True
         self._moment = None
 
     def look_up(self, ids: Iterable[ImageId]) -> Lookup:
-        """See `StoreView.look_up`: thousands of records, so only what it needs of each is decoded."""
+        """See `StoreView.look_up`. It reads thousands of records, so only what it needs of each is decoded."""
         state, snapshots = self.state(), self._held().snapshots
         memberships: dict[ImageId, Membership] = {}
         clusters: dict[ImageId, Cluster] = {}
@@ -126,11 +120,11 @@ class SnapshotView(_PointReads, StoreView):
             value = self._read(snapshots["images"], image_id.encode(errors="surrogatepass"))
             if value is None:
                 continue
-            memberships[image_id] = standing = codec.decode_standing(image_id, value)
-            if standing.head not in clusters:
-                found = self._read(snapshots["clusters"], standing.head.encode())
+            memberships[image_id] = membership = codec.decode_membership(image_id, value)
+            if membership.head not in clusters:
+                found = self._read(snapshots["clusters"], membership.head.encode())
                 if found is not None:
-                    clusters[standing.head] = codec.decode_cluster_front(standing.head, found)
+                    clusters[membership.head] = codec.decode_cluster_front(membership.head, found)
         return Lookup(state.position, state.revision, memberships, clusters)
 
     def images(self) -> Iterator[ImageRecord]:
@@ -173,16 +167,16 @@ class SnapshotView(_PointReads, StoreView):
     def _read(self, snapshot: Snapshot, key: bytes) -> bytes | None:
         try:
             value: bytes = snapshot[key]
-        except Exception as error:
+        except Exception as error:  # the library raises bare exceptions
             if str(error) == NOT_FOUND:
                 return None
             raise ours(error, self._folder) from error
         return value
 
     def _scan(self, family: str, start: bytes = b"", prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """Keys from `start` on, as long as they have the prefix.
+        """Keys and values from `start` on, as long as the keys have the prefix.
 
-        All scans of a family share its cursor: one that finds it moved by another goes back to where it was.
+        All scans of a family share its cursor. A scan seeks its own key again after another scan moved the cursor.
         """
         scan, seek = object(), start
         while True:

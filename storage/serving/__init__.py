@@ -1,1 +1,1 @@
-"""How does the job write them over gRPC, and how does each change reach Kafka?"""
+"""How does the job read and write heads and members over gRPC, and how does each change reach Kafka?"""

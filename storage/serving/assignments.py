@@ -1,11 +1,13 @@
-"""What the topic `assignments` carries: one JSON object per history entry, keyed by image id.
+"""The topic `assignments`: one JSON object for each history entry, keyed by image id.
+
+`docs/schemas/assignment.json` describes it. An example:
 
     {"history_number": 7, "image_id": "...", "head": "...", "old_head": null, "cause": "matched", "score": 0.93,
      "matched": "...", "place": 41, "offset": 41, "version": 1, "created_at_ms": 0, "arrived_at_ms": 0,
      "decided_at_ms": 0, "versions": {"model": "...", "index": "..."}, "truncated": false}
 
-Entries come in order of their history numbers, from 1, without a gap. They may come again after a restart (at least
-once): whoever has seen a number already leaves it out.
+Entries come in the order of their history numbers, from 1, without a gap. After a restart some may come again (at
+least once), so a consumer drops a number that it has seen.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ from dataclasses import dataclass
 from storage.records import HistoryEntry
 from storage.scores import shortest
 
-__all__ = ["Message", "message_of"]
+__all__ = ["HEADERS", "Message", "message_of"]
+
+HEADERS = [("content-type", b"application/json"), ("schema-version", b"1")]
+"""The Kafka headers of every record. The version is raised only if a field is removed or changes its meaning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +29,13 @@ class Message:
     """One record for Kafka."""
 
     number: int
-    """Of the history entry."""
+    """The number of the history entry."""
     key: bytes
     value: bytes
 
     @property
     def size(self) -> int:
-        """Bytes of key and value."""
+        """The bytes of key and value."""
         return len(self.key) + len(self.value)
 
 

@@ -1,4 +1,4 @@
-"""A client of the storage server, in the records of the domain."""
+"""A client of the storage server. It speaks in the records of `core.types`."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from storage.verify import VerifyProgress
 __all__ = ["StorageClient"]
 
 _OVERHEAD = 16
-"""Bytes of a decision in a message beside its own."""
+"""The bytes that a decision takes in a message beside its own."""
 
 _TRIES = 10
-"""How often a look-up in several calls begins again because of a write between them."""
+"""How often a look-up of several calls starts again because of a write between them."""
 
 
 class StorageClient(RpcClient):
-    """Calls `ClusterStorage`; all methods raise errors of `core.errors`."""
+    """Calls `ClusterStorage`. All methods raise errors of `core.errors`."""
 
     def __init__(self, address: str, deadline_s: float, max_message_bytes: int) -> None:
-        """Opens the channel; the server need not be up."""
+        """Opens the channel. The server need not be up."""
         super().__init__(address, deadline_s, max_message_bytes)
         self._stub = ClusterStorageStub(self.channel)
         self._max_request_bytes = max_message_bytes - 2048
 
     def look_up(self, ids: Collection[ImageId]) -> Lookup:
-        """Standings of the known images among `ids` and the clusters of their heads, all as of one moment.
+        """Memberships of the known images among `ids` and the clusters of their heads, all of one moment.
 
         Raises:
-            UnavailableError: The server is down, too slow or cannot read, or others write all the time.
+            UnavailableError: The server is down, too slow or cannot read, or the store changes all the time.
             FaultError: The server failed on this call.
         """
         asked = list(dict.fromkeys(ids))
@@ -48,23 +48,23 @@ class StorageClient(RpcClient):
             found = self._look_up_parts(parts)
             if found is not None:
                 return found
-        raise UnavailableError(f"{self.address}: the store changed under a look-up of {len(asked)} images")
+        raise UnavailableError(f"{self.address}: the store changed during a look-up of {len(asked)} images")
 
     def apply(self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> int:
-        """Writes decisions, and syncs; the new offset of the store.
+        """Writes decisions, and syncs. Returns the new offset of the store.
 
-        All of them or nothing, as long as they fit into one message. More go in several, one after the other, each on
-        the offset that the one before it left: when a later one fails, the store stands between two decisions.
+        All of them are written or nothing, as long as they fit into one message. Else they are sent in several
+        messages, one after the other. If a later one fails, the earlier ones are written.
 
         Args:
             log_id: The log that the decisions come from (Kafka's topic id).
-            decisions: With consecutive offsets from `offset` + 1.
+            decisions: Decisions with consecutive offsets from `offset` + 1.
             offset: The store's offset that they rest on.
             revision: The override revision that they rest on.
 
         Raises:
-            StaleError: Offset or revision have moved on; look up again.
-            LogGapError: The offsets do not follow, or the log is another one.
+            StaleError: The store has another offset or revision; look up again.
+            LogGapError: The offsets leave a gap, or the log is another one.
             RefusedError: A decision is malformed; `offset` names it.
             MismatchError: A decision contradicts the store: a bug.
             UnavailableError: The server is down, too slow or cannot write.
@@ -77,7 +77,7 @@ class StorageClient(RpcClient):
         return offset
 
     def describe(self) -> pb.DescribeResponse:
-        """Position and counts of the store, and how much of its history is published.
+        """Position and counts of the store, and the last published history number.
 
         Raises:
             UnavailableError: The server is down or too slow.
@@ -86,26 +86,26 @@ class StorageClient(RpcClient):
         return answer
 
     def verify(self) -> Iterator[VerifyProgress]:
-        """Checks the whole store, reporting on the way; the last report is `done`. It takes as long as it takes.
+        """Checks the whole store, with reports on the way; the last report is `done`. It has no deadline.
 
         Raises:
-            UnavailableError: The server is down, or checks already.
+            UnavailableError: The server is down, or another check is running.
         """
         for message in self._stream(self._stub.Verify(pb.VerifyRequest())):
             yield progress_of(message)
 
     def embeddings(self) -> Iterator[EmbeddingsPage]:
-        """All embeddings of one moment, by place, page after page; it takes as long as it takes.
+        """All embeddings of one moment, by place, page by page. It has no deadline.
 
         Raises:
-            UnavailableError: The server is down, or somebody reads them already.
+            UnavailableError: The server is down, or another caller is reading them.
         """
         request = pb.EmbeddingsRequest(page_bytes=self._max_request_bytes // 2)
         for message in self._stream(self._stub.Embeddings(request)):
             yield page_of(message)
 
     def _stream(self, call: Any) -> Iterator[Any]:
-        """The messages of a call that answers with many; it is ended when nobody reads on."""
+        """The messages of a streaming call. The call is cancelled when the caller stops reading."""
         try:
             yield from call
         except grpc.RpcError as error:
@@ -114,7 +114,7 @@ class StorageClient(RpcClient):
             call.cancel()
 
     def _look_up_parts(self, parts: Sequence[Sequence[ImageId]]) -> Lookup | None:
-        """The parts as one answer; None when they are of different moments."""
+        """The parts as one answer; None if they are of different moments."""
         memberships: dict[ImageId, Membership] = {}
         clusters: dict[ImageId, Cluster] = {}
         moment = None
@@ -136,7 +136,7 @@ class StorageClient(RpcClient):
             message_bytes = message.ByteSize() + _OVERHEAD
             if message_bytes > self._max_request_bytes:
                 raise RefusedError(
-                    f"the decision at offset {decision.offset} has {message_bytes} bytes, a message takes "
+                    f"the decision at offset {decision.offset} has {message_bytes} bytes, a message holds "
                     f"{self._max_request_bytes}",
                     decision.offset,
                 )

@@ -1,4 +1,4 @@
-"""Between the records of the domain and the messages of `storage.proto`, in both directions."""
+"""Conversion between the records of the domain and the messages of `storage.proto`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 
 
 def decision_message(decision: Decision) -> pb.Decision:
-    """A decision as it travels."""
+    """A decision as a message."""
     return pb.Decision(
         offset=decision.offset,
         checksum=decision.checksum,
@@ -66,10 +66,10 @@ def decision_message(decision: Decision) -> pb.Decision:
 
 
 def read_decision(message: pb.Decision) -> Decision:
-    """A decision that arrived.
+    """A decision from its message.
 
     Raises:
-        RefusedError: Outcome or cause have no such name; it carries the offset.
+        RefusedError: There is no such outcome or cause; the error carries the offset.
     """
     try:
         outcome = Outcome(message.outcome)
@@ -107,7 +107,7 @@ def _read_move(message: pb.Move) -> Move:
 
 
 def lookup_message(lookup: Lookup) -> pb.LookUpResponse:
-    """The answer to a look-up as it travels."""
+    """The answer to a look-up as a message."""
     position = lookup.position
     return pb.LookUpResponse(
         log_id=position.log_id,
@@ -126,7 +126,7 @@ def lookup_message(lookup: Lookup) -> pb.LookUpResponse:
 
 
 def lookup_of(message: pb.LookUpResponse) -> Lookup:
-    """The answer to a look-up that arrived."""
+    """The answer to a look-up from its message."""
     memberships, clusters = {}, {}
     for one in message.memberships:
         image_id = ImageId(one.image_id)
@@ -139,7 +139,7 @@ def lookup_of(message: pb.LookUpResponse) -> Lookup:
 
 
 def describe_message(state: StoreState, published: int) -> pb.DescribeResponse:
-    """Where the store stands, as it travels."""
+    """Position and counts of the store as a message."""
     return pb.DescribeResponse(
         log_id=state.position.log_id,
         offset=state.position.offset,
@@ -153,7 +153,7 @@ def describe_message(state: StoreState, published: int) -> pb.DescribeResponse:
 
 
 def progress_message(progress: VerifyProgress) -> pb.VerifyProgress:
-    """A report of a check as it travels."""
+    """A report of a check as a message."""
     return pb.VerifyProgress(
         done=progress.done,
         checked=progress.checked,
@@ -166,7 +166,7 @@ def progress_message(progress: VerifyProgress) -> pb.VerifyProgress:
 
 
 def progress_of(message: pb.VerifyProgress) -> VerifyProgress:
-    """A report of a check that arrived."""
+    """A report of a check from its message."""
     return VerifyProgress(
         message.done,
         message.checked,
@@ -179,7 +179,7 @@ def progress_of(message: pb.VerifyProgress) -> VerifyProgress:
 
 
 def page_message(page: EmbeddingsPage) -> pb.EmbeddingsPage:
-    """A page of embeddings as it travels."""
+    """A page of embeddings as a message."""
     position = page.state.position
     return pb.EmbeddingsPage(
         log_id=position.log_id,
@@ -201,7 +201,7 @@ def page_message(page: EmbeddingsPage) -> pb.EmbeddingsPage:
 
 
 def page_of(message: pb.EmbeddingsPage) -> EmbeddingsPage:
-    """A page of embeddings that arrived; of the store's state it carries position and images."""
+    """A page of embeddings from its message, which carries position and images of the store's state."""
     position = LogPosition(message.log_id, message.offset, message.checksum)
     rows = tuple(
         PlacedEmbedding(

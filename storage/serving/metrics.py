@@ -1,8 +1,8 @@
-"""Every metric of the storage server: names, labels and buckets, once."""
+"""All metrics of the storage server: names, labels and buckets."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
@@ -13,7 +13,7 @@ from storage.records import StoreState
 __all__ = ["METHODS", "StorageMetrics"]
 
 METHODS = ("LookUp", "Apply", "Describe", "Verify", "Embeddings")
-"""The methods of the server."""
+"""The gRPC methods of the server."""
 
 _VERDICT_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 _BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -21,15 +21,15 @@ _IDS = (1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
 
 
 class StorageMetrics:
-    """What the storage server counts. Gauges show the store after its last write; a scrape reads nothing."""
+    """What the storage server counts. Gauges show the store after its last write; a scrape does not read the store."""
 
     def __init__(self, registry: CollectorRegistry, state: StoreState, published: int) -> None:
         """Registers all metrics.
 
         Args:
-            registry: What the metrics page shows.
-            state: Of the store as it was opened.
-            published: The last history number that is out.
+            registry: Where they are registered.
+            state: The state of the store when it was opened.
+            published: The number of the last published history entry.
         """
         self._state = state
         self._published = published
@@ -44,18 +44,18 @@ class StorageMetrics:
             "storage",
             METHODS,
             registry,
-            "Calls that ended with an error (StaleError: another write came first; LogGapError: offsets do not follow)",
+            "Calls that ended with an error (StaleError: another write came first; LogGapError: offsets leave a gap)",
         )
         self.call = calls.call
         self.looked_up = Histogram(
-            "neardup_storage_look_up_images", "Images asked for in one look-up", buckets=_IDS, registry=registry
+            "neardup_storage_look_up_images", "Images in one look-up", buckets=_IDS, registry=registry
         )
         for error in ("StaleError", "LogGapError", "ContradictionError", "RefusedError", "UnavailableError"):
             calls.failed.labels("Apply", error)
 
     def _writes(self, registry: CollectorRegistry) -> None:
         self.batch = Histogram(
-            "neardup_storage_batch_decisions", "Decisions of one write", buckets=_BATCH, registry=registry
+            "neardup_storage_batch_decisions", "Decisions in one write", buckets=_BATCH, registry=registry
         )
         self.outcomes = Counter(
             "neardup_storage_decisions_total", "Decisions written, by outcome", ["outcome"], registry=registry
@@ -63,7 +63,7 @@ class StorageMetrics:
         self.moves = Counter("neardup_storage_moves_total", "Moves written, by cause", ["cause"], registry=registry)
         self.verdict_seconds = Histogram(
             "neardup_storage_verdict_seconds",
-            "From the arrival of an image's second half in Kafka to its synced verdict",
+            "Time from the arrival of an image's second half in Kafka to its synced verdict",
             buckets=_VERDICT_SECONDS,
             registry=registry,
         )
@@ -78,39 +78,42 @@ class StorageMetrics:
         )
         self._publish_failures = Counter(
             "neardup_storage_publish_failures_total",
-            "Attempts to publish that failed; each is repeated",
+            "Attempts to publish that failed; each is tried again",
             registry=registry,
         )
 
     def _gauges(self, registry: CollectorRegistry) -> None:
-        def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"neardup_storage_{name}", text, registry=registry)
-
-        gauge("images", "Images known").set_function(lambda: self._state.images)
-        gauge("clusters", "Clusters, lone images included").set_function(lambda: self._state.clusters)
-        gauge("position_offset", "Last offset of the order applied").set_function(lambda: self._state.position.offset)
-        gauge("revision", "Override revision").set_function(lambda: self._state.revision)
-        gauge("history_number", "Last history entry written").set_function(lambda: self._state.history_number)
-        gauge("published_number", "Last history entry out on Kafka").set_function(lambda: self._published)
-        gauge("published_lag_entries", "History entries not yet out on Kafka").set_function(
-            lambda: max(0, self._state.history_number - self._published)
-        )
+        gauges: list[tuple[str, str, Callable[[], float]]] = [
+            ("images", "Images known", lambda: self._state.images),
+            ("clusters", "Clusters, singletons included", lambda: self._state.clusters),
+            ("position_offset", "Offset of the last record applied", lambda: self._state.position.offset),
+            ("revision", "Counts the writes that are not the stream's", lambda: self._state.revision),
+            ("history_number", "Number of the last history entry", lambda: self._state.history_number),
+            ("published_number", "Number of the last history entry published to Kafka", lambda: self._published),
+            (
+                "published_lag_entries",
+                "History entries not yet published to Kafka",
+                lambda: max(0, self._state.history_number - self._published),
+            ),
+        ]
+        for name, text, value in gauges:
+            Gauge(f"neardup_storage_{name}", text, registry=registry).set_function(value)
 
     def applied(self, state: StoreState) -> None:
-        """The store has a new state."""
+        """Takes the new state of the store."""
         self._state = state
 
     def published(self, number: int) -> None:
-        """Kafka has acknowledged all entries up to `number`."""
+        """Notes that Kafka acknowledged all entries up to `number`."""
         self._sent.inc(max(0, number - self._published))
         self._published = number
 
     def publish_failed(self) -> None:
-        """An attempt to publish failed and will be repeated."""
+        """Counts an attempt to publish that failed and will be tried again."""
         self._publish_failures.inc()
 
     def written(self, decisions: Sequence[Decision], now_ms: int) -> None:
-        """Decisions were written and synced at `now_ms`."""
+        """Counts decisions that were written and synced at `now_ms`."""
         self.batch.observe(len(decisions))
         for decision in decisions:
             self.outcomes.labels(decision.outcome.value).inc()

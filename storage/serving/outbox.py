@@ -1,8 +1,8 @@
-"""The outbox: history entries that were written go out in order, at least once, from a stored position.
+"""The outbox: publishes the history entries in order, at least once, from a stored position.
 
-The loop reads what the store has beyond the position, hands it to a sender in chunks, and moves the position when all
-of a chunk is acknowledged. A write to the store wakes it. While sending fails it says so once, waits, and begins again
-after the last acknowledged entry: nothing is skipped, a chunk may go out twice.
+A loop reads the entries after the position, sends them in chunks, and stores the new position once a whole chunk is
+acknowledged. A write to the store wakes the loop. When sending fails, it warns once, waits, and resumes after the last
+acknowledged entry. No entry is skipped; a chunk may be sent twice.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ log = logging.getLogger(__name__)
 
 
 class Sender(Protocol):
-    """Brings messages out."""
+    """Sends messages."""
 
     def send(self, messages: Sequence[Message], stopping: Callable[[], bool]) -> None:
         """Returns once all messages are acknowledged, in order.
 
         Args:
             messages: Sent in this order.
-            stopping: Asked now and then; when true, giving up with an `UnavailableError` is right.
+            stopping: Asked now and then. Once it is true, the sender may give up with an `UnavailableError`.
 
         Raises:
-            UnavailableError: Not all are known to be acknowledged; the sender is of no more use.
+            UnavailableError: Not all are known to be acknowledged. The sender must not be used again.
         """
         ...
 
     def close(self) -> None:
-        """Lets go of the connection, without waiting."""
+        """Closes the connection without waiting."""
         ...
 
 
 class OutboxListener(Protocol):
-    """Is told how it goes: metrics."""
+    """Is told of progress and failures: metrics."""
 
     def published(self, number: int) -> None:
         """All entries up to `number` are acknowledged."""
         ...
 
     def publish_failed(self) -> None:
-        """An attempt failed and will be repeated."""
+        """An attempt failed and will be tried again."""
         ...
 
 
@@ -62,13 +62,13 @@ class OutboxSettings:
 
     chunk_entries: int = 500
     chunk_bytes: int = 262_144
-    """A chunk ends with the entry that reaches it; it must fit into one request of the sender."""
+    """A chunk ends with the entry that reaches this size. It must fit into one request of the sender."""
     backoff_first_s: float = 0.1
     backoff_max_s: float = 1.0
 
 
 class Outbox:
-    """The loop, on a thread of its own between `start` and `stop`."""
+    """The loop, on its own thread between `start` and `stop`."""
 
     def __init__(
         self,
@@ -80,9 +80,9 @@ class Outbox:
         """Prepares the loop.
 
         Args:
-            store: Has the history and keeps the position.
-            open_sender: Connects; raises `UnavailableError` when that is not possible.
-            listener: Hears of progress and failures.
+            store: Has the history and the position.
+            open_sender: Connects, or raises `UnavailableError`.
+            listener: Is told of progress and failures.
             settings: Sizes and waits.
         """
         self._store = store
@@ -93,30 +93,30 @@ class Outbox:
         self._stopped = threading.Event()
         self._sender: Sender | None = None
         self._failing = False
-        self._published = self._kept = store.published()
+        self._published = self._stored = store.published()
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         store.on_apply(self._wake)
 
     def start(self) -> None:
-        """Begins after the stored position."""
+        """Starts the loop at the stored position."""
         self._thread.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """Ends the loop after the chunk at hand, or after `timeout_s` seconds."""
+        """Ends the loop after the current chunk, or after `timeout_s` seconds."""
         self._stopped.set()
         self._woken.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
     def publish_available(self) -> bool:
-        """Sends one chunk of what the store has beyond the position; whether there was any.
+        """Sends one chunk of the entries after the position; False if there were none.
 
         Raises:
-            UnavailableError: It did not get out, or the store cannot be read; begin again later.
+            UnavailableError: Sending failed, or the store cannot be read. Try again later.
         """
         messages = self._chunk()
         if not messages:
-            self._keep_position()
+            self._store_position()
             return False
         if self._sender is None:
             self._sender = self._open_sender()
@@ -128,13 +128,13 @@ class Outbox:
             raise
         self._published = messages[-1].number
         self._listener.published(self._published)
-        self._keep_position()
+        self._store_position()
         return True
 
-    def _keep_position(self) -> None:
-        if self._kept < self._published:
+    def _store_position(self) -> None:
+        if self._stored < self._published:
             self._store.set_published(self._published)
-            self._kept = self._published
+            self._stored = self._published
 
     def _chunk(self) -> list[Message]:
         messages: list[Message] = []
@@ -155,7 +155,7 @@ class Outbox:
                 while not self._stopped.is_set() and self.publish_available():
                     backoff_s = self._settings.backoff_first_s
                     self._recovered()
-            except Exception as error:  # noqa: BLE001 - the edge of the thread: publishing must not end
+            except Exception as error:  # noqa: BLE001 - the edge of the thread: publishing must continue
                 if not self._stopped.is_set():
                     self._failed(error)
                     self._stopped.wait(backoff_s)
@@ -181,4 +181,4 @@ class Outbox:
     def _recovered(self) -> None:
         if self._failing:
             self._failing = False
-            log.info("publishing goes on, up to history entry %d", self._published)
+            log.info("publishing resumed, up to history entry %d", self._published)

@@ -1,8 +1,8 @@
-"""Brings messages to Kafka: acknowledged by all replicas, in order, one batch per partition at a time.
+"""Sends messages to Kafka: acknowledged by all replicas, in order, one batch per partition at a time.
 
-Order under failures rests on this: records wait in the producer (`linger_ms`) until the whole chunk is there, then
-leave as one batch per partition. A batch is acknowledged or fails as a whole, and after a failure this sender is given
-up, so no later record can overtake one that failed. Retries within a batch are idempotent.
+The order holds under failures for these reasons. Records wait in the producer (`linger_ms`) until the whole chunk is
+there, and leave as one batch per partition. A batch is acknowledged or fails as a whole. After a failure the sender is
+closed, so no later record can overtake one that failed. Retries within a batch are idempotent.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
 
 from core.errors import UnavailableError
-from storage.serving.assignments import Message
+from storage.serving.assignments import HEADERS, Message
 
 __all__ = ["KafkaSender", "quiet_client_log"]
 
 CONNECT_MS = 3_000
-"""How long one attempt to reach the broker, or to learn of the topic, takes at most."""
+"""The longest that one attempt to reach the broker, or to find the topic, may take."""
 
 DELIVERY_MS = 30_000
-"""After which a chunk that the broker does not acknowledge has failed."""
+"""A chunk that is not acknowledged after this time has failed."""
 
 _FLUSH_S = 0.5
-"""How often a waiting chunk looks whether the server stops."""
+"""How often a waiting chunk checks whether the server stops."""
 
 
 class KafkaSender:
@@ -41,7 +41,7 @@ class KafkaSender:
             topic: Where messages go.
 
         Raises:
-            UnavailableError: No broker answers there, or it refuses the client.
+            UnavailableError: No broker answers at this address, or it refuses the client.
         """
         self._topic = topic
         self._where = f"Kafka at {connection['bootstrap_servers']}, topic {topic}"
@@ -68,7 +68,9 @@ class KafkaSender:
     def send(self, messages: Sequence[Message], stopping: Callable[[], bool]) -> None:
         """See `Sender.send`."""
         try:
-            acknowledgements = [self._producer.send(self._topic, key=one.key, value=one.value) for one in messages]
+            acknowledgements = [
+                self._producer.send(self._topic, key=one.key, value=one.value, headers=HEADERS) for one in messages
+            ]
             self._flush(stopping)
             for acknowledgement in acknowledgements:
                 acknowledgement.get(timeout=0)
@@ -77,7 +79,7 @@ class KafkaSender:
 
     def close(self) -> None:
         """See `Sender.close`."""
-        # By itself `close` first waits for what cannot be delivered, raises, and leaves the client's thread running.
+        # `close` alone waits for records that cannot be delivered, raises, and leaves the client's thread running.
         self._producer._sender.force_close()
         with contextlib.suppress(KafkaError):
             self._producer.close(timeout=1)
@@ -94,7 +96,7 @@ class KafkaSender:
 
 
 def quiet_client_log() -> None:
-    """Silences the client's own log: while a broker is down it writes many lines a minute; the outbox says it once."""
+    """Silences the client's log: it writes many lines a minute while a broker is down, and the outbox warns once."""
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 

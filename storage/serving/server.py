@@ -1,4 +1,4 @@
-"""The storage server: one store, its gRPC service, its HTTP API and the publisher of its history, in one process."""
+"""The storage server: a store, its gRPC service, its HTTP API and the publisher of its history, in one process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,7 @@ from prometheus_client import CollectorRegistry
 from core.rpc import Listen, RpcServer
 from storage.api.app import create_app
 from storage.api.server import ApiServer
-from storage.rocks.options import RocksOptions
-from storage.rocks.store import RocksStore
+from storage.opening import open_store
 from storage.serving.metrics import StorageMetrics
 from storage.serving.outbox import Outbox
 from storage.serving.publisher import KafkaSender, quiet_client_log
@@ -33,37 +32,39 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StorageServerSettings:
-    """Everything the storage server is told."""
+    """The settings of the storage server."""
 
     listen: Listen
     folder: Path
-    """Of the store; made when it is not there."""
+    """The folder of the store; created if it is missing."""
     api_host: str
     api_port: int
     max_page: int
-    """The largest page that the HTTP API gives."""
+    """The largest page that the HTTP API returns."""
     kafka: Mapping[str, Any]
     """Where the brokers are and how to log in, as arguments of `KafkaProducer`; empty: nothing is published."""
     assignments_topic: str
     api_token: str = ""
-    """For writes through the HTTP API; so far it has none."""
+    """The token for writes through the HTTP API, which has none so far."""
     identity: str = ""
-    """What the store serves; a store that was made for something else is refused."""
-    rocks: RocksOptions = field(default_factory=RocksOptions)
+    """What the store serves. A store that was created for something else is refused."""
+    store_class: str = "rocksdb"
+    """Which store: an entry point of the group `neardup.stores`, or `module:Class`."""
 
 
 def serve(settings: StorageServerSettings) -> None:
     """Runs the server until SIGTERM or SIGINT. Main thread only.
 
     Raises:
+        SettingsError: `store_class` names no store.
         LockedError: Another process has the store open.
-        IncompatibleError: The store was made for another signal, or has another format.
+        IncompatibleError: The store was created for another signal, or has another format.
         CorruptedError: The store is damaged.
         UnavailableError: A port is taken.
     """
     started = time.monotonic()
     with ExitStack() as parts:
-        store = RocksStore(settings.folder, settings.identity, settings.rocks)
+        store = open_store(settings.store_class, settings.folder, settings.identity)
         parts.callback(store.close)
         registry = CollectorRegistry()
         state, published = store.state(), store.published()

@@ -1,4 +1,4 @@
-"""The methods of `ClusterStorage` over any `ClusterStore`: limits, conversion, metrics, errors for the edge."""
+"""The methods of `ClusterStorage` over any `ClusterStore`: limits, conversion, metrics, errors."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ RETRY_AFTER_S = 1.0
 """How long a caller is asked to wait when the store cannot write or read."""
 
 MAX_PAGE_BYTES = 1 << 20
-"""Of embeddings in one message, about."""
+"""The bytes of embeddings in one message, about."""
 
 
 @contextmanager
 def for_callers() -> Iterator[None]:
-    """Errors of the store as a caller should take them: wait for whatever lies at the disk, but stop at a bug.
+    """Errors of the store as the caller should see them: wait for a problem of the disk, but stop at a bug.
 
-    A disk that is full, gone or damaged is for the operator to mend; the stream loses nothing by waiting.
+    The operator must repair a disk that is full, missing or damaged. The stream loses nothing by waiting.
     """
     try:
         yield
@@ -51,12 +51,12 @@ def for_callers() -> Iterator[None]:
 
 
 class StorageService(storage_pb2_grpc.ClusterStorageServicer):
-    """The methods of the server; they raise errors of `core.errors`, which the server's edge maps."""
+    """The methods of the server. They raise errors of `core.errors`, which `core.rpc` maps to status codes."""
 
     def __init__(
         self, store: ClusterStore, metrics: StorageMetrics, now_ms: Callable[[], int] = lambda: time.time_ns() // 10**6
     ) -> None:
-        """Takes the store that it serves, and the wall clock in milliseconds."""
+        """Takes the store that it serves, its metrics, and the clock: milliseconds since the epoch."""
         self._store = store
         self._metrics = metrics
         self._now_ms = now_ms
@@ -68,7 +68,7 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
     def LookUp(  # noqa: N802 - the name that the proto gives
         self, request: pb.LookUpRequest, context: grpc.ServicerContext
     ) -> pb.LookUpResponse:
-        """Standings and clusters, of one moment."""
+        """Memberships and clusters, of one moment."""
         with self._metrics.call("LookUp"), for_callers():
             asked = len(request.image_ids)
             if asked > MAX_LOOK_UP:
@@ -98,7 +98,7 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
     def Verify(  # noqa: N802 - the name that the proto gives
         self, request: pb.VerifyRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.VerifyProgress]:
-        """Checks the whole store on a snapshot; one check at a time."""
+        """Checks the whole store on a snapshot. One check runs at a time."""
         if not self._verifying.acquire(blocking=False):
             raise UnavailableError("another check of the store is running", RETRY_AFTER_S)
         try:
@@ -111,9 +111,9 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
     def Embeddings(  # noqa: N802 - the name that the proto gives
         self, request: pb.EmbeddingsRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.EmbeddingsPage]:
-        """All embeddings of one moment; one reading at a time."""
+        """All embeddings of one moment. One reading runs at a time."""
         if not self._reading.acquire(blocking=False):
-            raise BusyError("another reading of all embeddings is under way", RETRY_AFTER_S)
+            raise BusyError("another reading of all embeddings is running", RETRY_AFTER_S)
         try:
             page_bytes = min(request.page_bytes or MAX_PAGE_BYTES, MAX_PAGE_BYTES)
             with self._metrics.call("Embeddings"), for_callers(), self._store.snapshot() as view:

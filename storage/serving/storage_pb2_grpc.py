@@ -76,9 +76,10 @@ class ClusterStorageServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Apply(self, request, context):
-        """All or nothing. ABORTED: offset or revision have moved on; trailing metadata `offset` and `revision` say where to.
-        OUT_OF_RANGE: the offsets leave a gap, or belong to another log (metadata `expected`). RESOURCE_EXHAUSTED: cannot
-        write at present (disk full), wait. FAILED_PRECONDITION: the changes contradict the store (a bug, nothing written).
+        """All or nothing. ABORTED: the store has another offset or revision; the trailing metadata `offset` and `revision`
+        hold them. OUT_OF_RANGE: the offsets leave a gap, or belong to another log (metadata `expected`).
+        RESOURCE_EXHAUSTED: the store cannot write at present (disk full), wait. FAILED_PRECONDITION: the decisions
+        contradict the store (a bug; nothing was written).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -91,14 +92,14 @@ class ClusterStorageServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Verify(self, request, context):
-        """Checks law 2 over a snapshot of the whole store, reporting progress; the last message has `done`.
+        """Checks that heads and members agree, on a snapshot of the whole store. The last message has `done`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Embeddings(self, request, context):
-        """All embeddings by place, of one moment: what an index is built anew from.
+        """All embeddings by place, of one moment. An index is rebuilt from them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,9 +42,9 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from core.build_info import installed_version
 
-        typer.echo(f"neardup {version('neardup')}")
+        typer.echo(f"neardup {installed_version()}")
         raise typer.Exit
 
 

@@ -11,7 +11,7 @@ import typer
 from stream.cli.output import notes
 
 if TYPE_CHECKING:
-    from stream.api_client import ApiClient
+    from neardup.client import ApiClient
     from stream.settings import Settings, Signal
 
 __all__ = ["AsJson", "CommandContext", "SignalName", "of"]
@@ -60,10 +60,10 @@ class CommandContext:
 
     def api(self, signal_name: str | None) -> ApiClient:
         """A client of a signal's HTTP API."""
-        from stream.api_client import ApiClient
+        from neardup.client import ApiClient
 
         served = self.signal(signal_name)[1].api
-        return ApiClient(served.url, max_page=served.max_page)
+        return ApiClient(served.url, page_size=served.max_page)
 
     def signal(self, signal_name: str | None) -> tuple[str, Signal]:
         """A signal of the settings, with its name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -112,6 +113,8 @@ def _show_quality(report: DemoReport) -> None:
 def _show_next(report: DemoReport, settings: Settings, *, kept: bool) -> None:
     signal = settings.signal()[1]
     line("")
+    if report.picture is not None:
+        line(f"the largest cluster with pictures is drawn in {_from_here(report.picture)}")
     if not kept:
         line("everything is stopped; `make demo KEEP=1` leaves it up, `make up` starts it as a service")
         return
@@ -121,9 +124,14 @@ def _show_next(report: DemoReport, settings: Settings, *, kept: bool) -> None:
     line("  neardup status")
     line("  neardup tail assignments --from-start")
     line(f"  {signal.api.url}/v1/images/{head}/similar")
-    line(f"  {signal.api.url}/docs")
+    line(f"  {signal.api.url}/docs (the API's page)")
     line(f"  http://{settings.flink.host}:{settings.flink.rest_port} (Flink)")
     line("and stop it with `make down`")
+
+
+def _from_here(file: str) -> str:
+    """A path as a user would type it."""
+    return file.removeprefix(f"{Path.cwd()}/")
 
 
 class _TerminalView:

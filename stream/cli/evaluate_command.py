@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["evaluate"]
 
 _SEED = 20_240_503
-"""Of the orders of the simulated streams."""
+"""Seed of the orders of the simulated streams."""
 
 
 def evaluate(
@@ -27,33 +27,36 @@ def evaluate(
     folder: Annotated[
         Path,
         typer.Argument(
-            metavar="DATA", help="Labelled images with their embeddings, a folder or a Parquet file, as for `train`."
+            metavar="DATA", help="Labelled images with their embeddings: a folder or a Parquet file, as for `train`."
         ),
     ],
-    model: Annotated[str, typer.Option(metavar="VERSION", help="The one to judge; the served one without it.")] = "",
+    model: Annotated[
+        str, typer.Option(metavar="VERSION", help="The version to evaluate. Default: the served one.")
+    ] = "",
     split: Annotated[
-        str, typer.Option(metavar="NAME", help="Count the images of this split alone; all without it.")
+        str, typer.Option(metavar="NAME", help="Count only images of this split. Default: all images.")
     ] = "",
     splits_of: Annotated[
-        Path | None, typer.Option(metavar="FILE.parquet", help="Groups of this file keep the splits they have in it.")
+        Path | None,
+        typer.Option(metavar="FILE.parquet", help="Groups in this file keep the splits that they have there."),
     ] = None,
     orders: Annotated[int, typer.Option(min=1, max=100, help="Random orders of the simulated stream.")] = 5,
     plots: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Draw curves and histograms here.")] = None,
     signal: SignalName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge a classifier on labelled photographs, as a service would meet them.
+    """Evaluate a classifier on labelled photographs, under the conditions of service.
 
-    Columns: image_id, group_id, search, score; optional are split, source_id, kind, family, ignore_group and dataset.
-    In a folder, index.parquet has the labels, search_f16.npy and score_f16.npy the vectors; pairs of its
-    same_scene_pairs.csv (different things that look alike) and natural_pairs.csv (copies that nobody made; both with
-    the columns a and b: image ids) are told apart as well.
+    Columns: image_id, group_id, search, score. Optional columns: split, source_id, kind, family, ignore_group, dataset.
+    In a folder, index.parquet has the labels; search_f16.npy and score_f16.npy have the vectors. Pairs in the folder's
+    same_scene_pairs.csv (different things that look alike) and natural_pairs.csv (copies that nobody edited) are also
+    reported apart; both files have the columns a and b with image ids.
 
-    All photographs are searched among each other and streamed together, in several random orders; with --split only
-    pairs and images with one of that split count; without it images count that the model may have been trained on, and
-    a note says so where it was. Told are the recall at precision 0.99 over the candidates of the search, precision and
-    recall at the model's `accept` (per kind of edit and data set too), how well scores are calibrated (expected
-    calibration error), and how well the streamed clusters agree with the labels (pairwise and self-excluded BCubed).
+    All photographs are searched among each other and streamed together, in several random orders. With --split, only
+    pairs and images of that split count. Without it, images count that the model was perhaps trained on; a note says so
+    if it was. The report has the recall at precision 0.99 over the candidates of the search, precision and recall at
+    the model's `accept` (also per kind of edit and data set), the expected calibration error of the scores, and how
+    well the streamed clusters agree with the labels (pairwise and self-excluded BCubed).
 
     Examples:
 
@@ -69,22 +72,23 @@ def evaluate(
 
     check_photos(folder)
     terms, code = term_settings(settings, chosen), code_settings(settings, chosen)
-    # What TensorFlow says while it loads (no graphics card, other instructions) is nothing to the user.
+    # Messages of TensorFlow while it loads (no graphics card, instruction sets) do not help the user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import numpy as np
 
+    from scoring.model import model_class
     from scoring.model_folder import ModelFolder
-    from scoring.tf_model import load_tf
-    from training.judging import StreamSettings, judge_clusters, judge_pairs, make_streams, score_pairs
+    from training.judging import judge_clusters, judge_pairs, score_pairs
     from training.named_pairs import read_pairs
+    from training.validation import Streams
 
     models = ModelFolder(settings.path(chosen.model))
-    loaded = models.load(model or models.served(), load_tf)
+    loaded = models.load(model or models.served(), model_class(chosen.model_class))
     code_identity(settings, chosen).check(loaded.card)
     if split in ("", "train") and loaded.card.training_sha256 == data_sha256(folder):
         notes().print(
-            f"{loaded.card.version} was trained on these images, which flatters its figures: --split test counts those "
-            "that it never saw (with the --splits-of of its training, if there was one)"
+            f"{loaded.card.version} was trained on these images, so its results are too good: --split test counts only "
+            "images that it never saw (with the same --splits-of as in training, if there was one)"
         )
     photos = read_photos(folder, terms.dimension, code.dimension)
     if splits_of is not None:
@@ -95,9 +99,7 @@ def evaluate(
         raise BadInputError(f"{folder} has no image of the split {split!r}; it has {found}")
     with progress_bar() as bar:
         task = bar.add_task("evaluating", total=100, note="ranking candidates")
-        streams = make_streams(
-            photos, StreamSettings(terms, _SEED), lambda share: bar.update(task, completed=round(40 * share))
-        )
+        streams = Streams(photos, terms, _SEED, lambda share: bar.update(task, completed=round(40 * share)))
         codes = code.build().codes(photos.score, photos.search)
         bar.update(task, completed=45, note="scoring pairs")
         pairs = score_pairs(counted, streams, codes, loaded.score)
@@ -107,7 +109,6 @@ def evaluate(
         judged = judge_pairs(photos, counted, pairs, loaded.card.thresholds.accept, scene, natural)
         bar.update(task, completed=55, note="streaming")
         clusters = judge_clusters(
-            photos,
             counted,
             streams,
             codes,
@@ -177,10 +178,10 @@ def _show(report: dict[str, Any]) -> None:
 
 
 def _show_parts(title: str, parts: dict[str, dict[str, float]]) -> None:
-    """A table of figures with a row per part; counts as they are, shares with three digits."""
+    """A table with a row per part; counts as whole numbers, shares with three digits."""
     columns = [column.replace("_", " ") for column in next(iter(parts.values()), {})]
     rows = [
-        (name, *(f"{value:.3f}" if isinstance(value, float) else value for value in figures.values()))
-        for name, figures in parts.items()
+        (name, *(f"{value:.3f}" if isinstance(value, float) else value for value in results.values()))
+        for name, results in parts.items()
     ]
     table((title, *columns), rows, right=columns)

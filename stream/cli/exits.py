@@ -5,8 +5,9 @@ from __future__ import annotations
 from enum import IntEnum
 
 from core.errors import BadInputError, DeniedError, MismatchError, NeardupError, SettingsError, UnavailableError
+from neardup.errors import BadRequestError, NeardupClientError, NotFoundError, ServiceUnavailableError
 from storage.errors import IncompatibleError, LockedError, WriteError
-from stream.errors import NotFoundError, NotSoundError
+from stream.errors import NotIndexedError, NotSoundError
 
 __all__ = ["Exit", "exit_for", "explain"]
 
@@ -60,11 +61,11 @@ _MEANINGS = {
 def exit_for(error: BaseException) -> Exit:
     """The exit code for an error that ends a command."""
     match error:
-        case SettingsError() | BadInputError() | DeniedError():
+        case SettingsError() | BadInputError() | DeniedError() | BadRequestError():
             return Exit.USAGE
-        case NotFoundError():
+        case NotFoundError() | NotIndexedError():
             return Exit.NOT_FOUND
-        case UnavailableError() | LockedError() | WriteError():
+        case UnavailableError() | LockedError() | WriteError() | ServiceUnavailableError():
             return Exit.UNAVAILABLE
         case NotSoundError():
             return Exit.NOT_SOUND
@@ -78,7 +79,7 @@ def exit_for(error: BaseException) -> Exit:
 
 def explain(error: BaseException) -> str:
     """What the user reads of an error: the first line says what happened."""
-    if isinstance(error, NeardupError):
+    if isinstance(error, NeardupError | NeardupClientError):
         return str(error) or type(error).__name__
     if isinstance(error, KeyboardInterrupt):
         return "stopped"

@@ -73,7 +73,7 @@ def run(context: typer.Context, signal: SignalName = None) -> None:
 
         neardup job run --signal photos
     """
-    from stream.job_control import run as watch
+    from stream.job_watch import run as watch
 
     settings = of(context).settings()
     name, _ = settings.signal(signal)

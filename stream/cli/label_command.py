@@ -1,8 +1,8 @@
-"""`neardup label` and `neardup label-tree`: labels for training from the geometry of pictures."""
+"""`neardup label` and `neardup label-tree`: labels for training, from the geometry of pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +14,7 @@ from stream.cli.context import AsJson, SignalName, of
 from stream.cli.output import counted, line, notes, progress_bar, show_json, table
 
 if TYPE_CHECKING:
+    from search.hashing.terms import TermSettings
     from training.labelling.decision import DecisionTree
     from training.labelling.labels import Label
     from training.labelling.training import Agreement
@@ -26,39 +27,42 @@ def label(
     pictures: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[PICTURES...]", help="Two picture files, or one folder of pictures; none with --pairs of paths."
+            metavar="[PICTURES...]",
+            help="Two picture files, or one folder of pictures. Not needed if --pairs names files.",
         ),
     ] = None,
     pairs: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Label only these pairs: CSV or Parquet with image_a and image_b, ids of pictures of the folder or "
-            "paths of pictures (absolute, or relative to this file).",
+            help="Label only these pairs: CSV or Parquet with image_a and image_b, each an image id of the folder or "
+            "the path of a picture (absolute, or relative to this file).",
         ),
     ] = None,
     embeddings: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.parquet",
-            help="Label the pairs that the term search proposes: Parquet with image_id and search.",
+            help="Label the candidates of the term search: Parquet with image_id and search.",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE.parquet", help="Where the labels of a folder go.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.parquet", help="Write the labels here; required for more than one pair."),
+    ] = None,
     tree: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="The decision tree; the built-in one without it.")
+        Path | None, typer.Option(metavar="FILE.json", help="The decision tree. Default: the built-in one.")
     ] = None,
     signal: SignalName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell near-duplicate pictures from different ones by local features and geometry.
+    """Label pairs of pictures as near-duplicates or different, by local features and geometry.
 
-    Pictures are files with the endings .jpg, .jpeg, .png, .webp, .bmp, .tif and .tiff, directly in a folder; others are
-    passed over. Every pair of a folder is labelled (up to 100,000), or those of --pairs, or those that the term search
-    proposes from --embeddings. The image id of a picture is its file's name without the ending: for `neardup train
-    --labels` it must equal the image_id of the labelled images. The file of labels (--out) has the columns image_a,
-    image_b, label (1 near-duplicates, 0 different, empty where a picture cannot be read) and the features of the
-    geometry.
+    Pictures are files with the endings .jpg, .jpeg, .png, .webp, .bmp, .tif and .tiff, directly in the folder; other
+    files are ignored. All pairs of a folder are labelled (up to 100,000), or only those of --pairs, or only the
+    candidates of the term search (--embeddings). The image id of a picture is its file name without the ending. For
+    `neardup train --labels` it must equal the image_id of the labelled images. The file --out has the columns image_a,
+    image_b, label (1 near-duplicates, 0 different, empty if a picture cannot be read) and the features of the geometry.
 
     Examples:
 
@@ -75,32 +79,39 @@ def label(
     decides, pictures = read_tree(tree or BUILT_IN), pictures or []
     if len(pictures) == 2:
         if pairs or embeddings or out:
-            raise BadInputError("--pairs, --embeddings and --out are for many pairs, here are two pictures")
+            raise BadInputError("--pairs, --embeddings and --out are for many pairs, not for two pictures")
         _label_two(pictures[0], pictures[1], decides, as_json)
         return
     if len(pictures) > 1 or (not pictures and pairs is None):
         found = counted(len(pictures), "path")
-        raise BadInputError(f"two picture files, one folder, or the paths of --pairs are labelled, not {found}")
+        raise BadInputError(f"name two picture files, one folder, or a file of --pairs, not {found}")
     if pairs is not None and embeddings is not None:
-        raise BadInputError("--pairs and --embeddings both say which pairs are labelled: give one of them")
+        raise BadInputError("--pairs and --embeddings both choose the pairs: give one of them")
     if out is None:
-        raise BadInputError("the labels of many pairs need a file: --out FILE.parquet")
-    _label_folder(context, pictures[0] if pictures else None, pairs, embeddings, out, decides, signal, as_json)
+        raise BadInputError("labels of many pairs need a file: --out FILE.parquet")
+    terms = None
+    if embeddings is not None:
+        from stream.hashing import term_settings
+
+        settings = of(context).settings()
+        terms = term_settings(settings, settings.signal(signal)[1])
+    _label_many(*_chosen_pairs(pictures[0] if pictures else None, pairs, embeddings, terms), out, decides, as_json)
 
 
 def label_tree(
     labels: Annotated[
-        Path, typer.Argument(metavar="LABELS.csv", help="Columns file (pictures beside it), source_id, and family.")
+        Path,
+        typer.Argument(metavar="LABELS.csv", help="CSV with the columns file (relative to it), source_id and family."),
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE.json", help="Where the tree goes.")],
-    depth: Annotated[int, typer.Option(metavar="N", min=1, max=12, help="Questions before an answer, at most.")] = 4,
+    out: Annotated[Path, typer.Option(metavar="FILE.json", help="Write the tree here.")],
+    depth: Annotated[int, typer.Option(metavar="N", min=1, max=12, help="Depth of the tree, at most.")] = 4,
     as_json: AsJson = False,
 ) -> None:
     """Train the decision tree of `neardup label` on pictures whose originals are known.
 
-    Pictures with the same source_id are copies of one photograph. More copies are made here (turned, mirrored, tilted,
-    ...), and pairs of different photographs with the same caption, logo or frame. Shown is how labels agree with the
-    known ones for photographs that took no part in the training.
+    Pictures with the same source_id are copies of one photograph. The command makes more copies (rotated, mirrored,
+    tilted, ...), and pairs of different photographs with the same caption, logo or frame. It shows how many labels
+    agree with the known ones, for photographs that the tree was not trained on.
 
     Example:
 
@@ -153,38 +164,34 @@ def _verdict(found: Label) -> dict[str, Any]:
     return {"duplicate": found.duplicate, "probability": found.probability, "features": features}
 
 
-def _label_folder(
-    context: typer.Context,
-    folder: Path | None,
-    listed: Path | None,
-    embeddings: Path | None,
-    out: Path,
-    tree: DecisionTree,
-    signal: str | None,
-    as_json: bool,
-) -> None:
-    from training.labelling.labels import label_pairs, write_labels
+def _chosen_pairs(
+    folder: Path | None, listed: Path | None, embeddings: Path | None, terms: TermSettings | None
+) -> tuple[list[tuple[str, str]], Mapping[str, Path]]:
+    """The listed pairs, or the candidates of the term search, or all pairs of the folder; and the picture files."""
     from training.labelling.pair_list import all_pairs, listed_pairs, pictures_of, proposed_pairs
 
     images = {} if folder is None else pictures_of(folder)
     if listed is not None:
-        chosen, images = listed_pairs(listed, images)
-    elif embeddings is not None:
-        from stream.hashing import term_settings
+        return listed_pairs(listed, images)
+    if embeddings is not None and terms is not None:
+        return proposed_pairs(list(images), embeddings, terms), images
+    return list(all_pairs(list(images))), images
 
-        settings = of(context).settings()
-        chosen = proposed_pairs(list(images), embeddings, term_settings(settings, settings.signal(signal)[1]))
-    else:
-        chosen = list(all_pairs(list(images)))
+
+def _label_many(
+    pairs: list[tuple[str, str]], images: Mapping[str, Path], out: Path, tree: DecisionTree, as_json: bool
+) -> None:
+    from training.labelling.labels import label_pairs, write_labels
+
     with progress_bar() as bar:
-        task = bar.add_task("labelling", total=len(chosen), note="")
-        shown = _shown(label_pairs(chosen, images, tree), lambda: bar.advance(task))
+        task = bar.add_task("labelling", total=len(pairs), note="")
+        shown = _shown(label_pairs(pairs, images, tree), lambda: bar.advance(task))
         duplicates, different, unknown = write_labels(shown, out)
     if as_json:
         show_json(
             {
                 "labels": str(out),
-                "pairs": len(chosen),
+                "pairs": len(pairs),
                 "duplicates": duplicates,
                 "different": different,
                 "unreadable": unknown,
@@ -193,7 +200,7 @@ def _label_folder(
         return
     line(f"{out}: {counted(duplicates, 'pair')} of near-duplicates, {different:,} different")
     if unknown:
-        notes().print(f"{counted(unknown, 'pair')} without a label: a picture cannot be read (column problem)")
+        notes().print(f"{counted(unknown, 'pair')} without a label, because a picture cannot be read (column problem)")
 
 
 def _shown(labels: Iterable[Label], tick: Any) -> Iterator[Label]:

@@ -1,4 +1,4 @@
-"""`neardup model`: the kept versions of the classifier, and which one is served."""
+"""`neardup model`: the versions of the classifier, and which one is served."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="See the kept versions of the classifier, change the one that is served.")
+app = typer.Typer(no_args_is_help=True, help="List the versions of the classifier, and choose the one that is served.")
 
 _DESCRIBE_S = 2.0
-"""Deadline of one question to the scorer."""
+"""Deadline of one call to the scorer, in seconds."""
 
 _NUMBERS = ("parameters", "precision", "recall", "accept", "head_accept", "adopt")
 
@@ -31,11 +31,11 @@ _COLUMNS = ("", "version", "made", "data", "parameters", "split", *_NUMBERS[1:])
 
 @app.command("list")
 def list_versions(context: typer.Context, signal: SignalName = None, as_json: AsJson = False) -> None:
-    """List the kept versions: when each was made, its figures and its thresholds. A star marks the served one.
+    """List the versions: when each was made, its results and its thresholds. A star marks the served one.
 
-    Precision and recall are those at `accept`, on images of the split that is named: `test` has images that training
-    never saw, `val` those by which it chose the thresholds. `data` begins the SHA-256 of the labelled photographs that
-    it was trained on: versions with the same were trained on the same.
+    Precision and recall are those at `accept`, on images of the split in the same row: `test` has images that training
+    never saw; on `val`, training chose the thresholds. `data` is the start of the SHA-256 of the training data:
+    versions with equal `data` were trained on the same file.
 
     Examples:
 
@@ -60,13 +60,13 @@ def list_versions(context: typer.Context, signal: SignalName = None, as_json: As
 @app.command()
 def use(
     context: typer.Context,
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="One that `model list` shows.")],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="A version from `neardup model list`.")],
     signal: SignalName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Serve a kept version. A running scorer switches at once, without losing a request.
+    """Serve a version. A running scorer switches at once, without losing a request.
 
-    The version's files are checked first. If the scorer cannot load it, the one before goes on serving.
+    The version's files are checked first. If the scorer cannot load the version, it goes on serving the old one.
 
     Example:
 
@@ -81,7 +81,7 @@ def use(
 
 @app.command()
 def rollback(context: typer.Context, signal: SignalName = None, as_json: AsJson = False) -> None:
-    """Serve the version again that was served before the present one.
+    """Serve the previous version again.
 
     Example:
 
@@ -116,7 +116,7 @@ def _show(change: Change, as_json: bool) -> None:
     if as_json:
         show_json(asdict(change))
         return
-    where = "the scorer serves it" if change.confirmed else "no scorer runs, the next one serves it"
+    where = "the scorer serves it" if change.confirmed else "no scorer is running; the next one to start will serve it"
     if change.before == change.now:
         line(f"{change.now} as before; {where}")
     else:

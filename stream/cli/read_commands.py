@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from core.errors import BadInputError
 from stream.cli.context import AsJson, SignalName, of
 from stream.cli.output import counted, line, notes, show_json, show_json_with_list
-
-if TYPE_CHECKING:
-    from stream.api_client import Json
 
 __all__ = ["head", "members", "similar"]
 
@@ -37,7 +35,7 @@ def head(
         neardup head clothing-0152ec2ee8 --json | jq -r .head
     """
     with of(context).api(signal) as api:
-        image = api.image(image_id)
+        image = asdict(api.image(image_id))
     if as_json:
         show_json(image)
         return
@@ -68,8 +66,8 @@ def members(
     shown = None if everything else limit or _DEFAULT_LIMIT
     with of(context).api(signal) as api:
         cluster = api.cluster(head)
-        _show_members(cluster, api.members(head, shown), as_json=as_json)
-        left = int(cluster["count"]) - (shown or int(cluster["count"]))
+        _show_members(asdict(cluster), api.members(head, shown), as_json=as_json)
+        left = cluster.count - (shown or cluster.count)
         if left > 0:
             notes().print(f"({counted(left, 'more member')}: --all shows every one)", style="dim")
 
@@ -93,15 +91,15 @@ def similar(
     """
     with of(context).api(signal) as api:
         # The first answer has head and count, so that the text and the JSON can begin with them.
-        first = api.similar_page(image_id, min(limit, api.max_page) if limit else api.max_page)
+        first = api.similar_page(image_id, min(limit, api.page_size) if limit else api.page_size)
         rest: Iterator[str] = api.similar(image_id, limit, first=first)
-        about = {"image_id": image_id, "head": first["head"], "count": first["count"]}
+        about = {"image_id": first.image_id, "head": first.head, "count": first.count}
         _show_members(about, rest, as_json=as_json)
         if not as_json:
-            notes().print(f"({counted(int(first['count']), 'member')}, head {first['head']})", style="dim")
+            notes().print(f"({counted(first.count, 'member')}, head {first.head})", style="dim")
 
 
-def _show_members(about: Json, found: Iterable[str], *, as_json: bool) -> None:
+def _show_members(about: dict[str, Any], found: Iterable[str], *, as_json: bool) -> None:
     if as_json:
         show_json_with_list(about, "members", found)
         return
@@ -109,7 +107,7 @@ def _show_members(about: Json, found: Iterable[str], *, as_json: bool) -> None:
         line(member)
 
 
-def _image_lines(image: Json) -> Iterator[str]:
+def _image_lines(image: dict[str, Any]) -> Iterator[str]:
     versions = image.pop("versions", None) or {}
     named = {f"{name} version": value for name, value in versions.items()}
     if image.pop("truncated", False):

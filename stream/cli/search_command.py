@@ -44,7 +44,7 @@ def search(
     from search.serving import search_pb2 as pb
     from search.serving.admission import Caller
     from search.serving.client import SearchClient
-    from stream.errors import NotFoundError
+    from stream.errors import NotIndexedError
 
     if (image_id is None) == (embedding is None):
         raise BadInputError("say either --image-id or --embedding")
@@ -56,7 +56,7 @@ def search(
     with closing(SearchClient(server.address, CALL_S, server.max_message_bytes, Caller.INTERACTIVE)) as client:
         answer = client.search([query]).answers[0]
     if not answer.known:
-        raise NotFoundError(f"the index has no image {image_id!r} that can be searched for")
+        raise NotIndexedError(f"the index has no image {image_id!r} that can be searched for")
     found = _rows(answer.candidates)
     if as_json:
         show_json(

@@ -24,74 +24,69 @@ def train(
         Path | None,
         typer.Argument(
             metavar="DATA",
-            help="Labelled images with their embeddings, a Parquet file or a folder; the sample without it.",
+            help="Labelled images with their embeddings: a Parquet file or a folder. Default: the sample.",
         ),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A fifth of the steps: under three minutes on two cores with the sample.")
+        bool, typer.Option("--quick", help="A fifth of the steps: under three minutes with the sample on two cores.")
     ] = False,
     large: Annotated[
         bool,
         typer.Option(
             "--large",
-            help="Train a network of 10 million parameters too, as the version NAME-large, and distil the compact one.",
+            help="Train a network of 10 million parameters too (NAME-large), and distil the compact one from it.",
         ),
     ] = False,
-    teachers: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            max=16,
-            help="Fit so many compact networks first, which then teach the one that is kept; each takes as long as it.",
-        ),
-    ] = 0,
     fit_projection: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.npz",
-            help="Learn the projection of the score codes too, write it here last; a signal that serves a model takes "
-            "the two together (settings: projection and model), with a new index.",
+            help="Learn the projection of the score codes too, and write it here at the end. To use it, change "
+            "`projection` and `model` in the settings together, and build a new index.",
         ),
     ] = None,
     leave_one_out: Annotated[
         bool,
         typer.Option(
             "--leave-one-out",
-            help="Choose `accept` on data sets that training left out, each in turn; needs --fit-projection.",
+            help="Choose `accept` on data sets that are left out of training, each in turn. Needs --fit-projection.",
         ),
     ] = False,
     splits_of: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.parquet", help="Groups of this file keep the splits that they have in it."),
+        typer.Option(metavar="FILE.parquet", help="Groups in this file keep the splits that they have there."),
     ] = None,
     train_on_test: Annotated[
         bool,
         typer.Option(
             "--train-on-test",
-            help="Train on the test split too, less the groups of --splits-of: once a run without has told its worth.",
+            help="Train on the test split too, except for the groups of --splits-of: for the final model, once a run "
+            "without it has shown how good it is.",
         ),
     ] = False,
     labels: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.parquet",
-            help="Labels of pairs from `label`: duplicates join their groups; pairs labelled different are ignored.",
+            help="Labels of pairs from `neardup label`: groups of duplicates are merged, other pairs are ignored.",
         ),
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Where the version goes; the signal's model folder without it."),
+        typer.Option(metavar="FOLDER", help="Write the version here. Default: the signal's model folder."),
     ] = None,
     name: Annotated[
         str,
-        typer.Option("--version", metavar="NAME", help="Name of the version; made from settings and data without it."),
+        typer.Option("--version", metavar="NAME", help="Name of the version. Default: derived from settings and data."),
     ] = "",
-    serve: Annotated[
-        bool, typer.Option(help="Make the new version the one that is served; a running scorer takes it at once.")
-    ] = True,
+    serve: Annotated[bool, typer.Option(help="Serve the new version; a running scorer switches to it at once.")] = True,
     precision: Annotated[
         float,
-        typer.Option(min=0.0, max=0.9999, help="What `accept` keeps over the candidates of a search (lower bound)."),
+        typer.Option(
+            min=0.0,
+            max=0.9999,
+            help="Precision that `accept` guarantees over the candidates of a search (lower bound).",
+        ),
     ] = 0.99,
     corpus_growth: Annotated[
         float,
@@ -101,21 +96,19 @@ def train(
             help="How many times larger than these images the corpus in service will be: `accept` gets stricter.",
         ),
     ] = 1.0,
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Of everything random: another one gives another model of its kind.")
-    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")] = None,
     signal: SignalName = None,
     as_json: AsJson = False,
 ) -> None:
     """Train the classifier on labelled images, and write it as a new version with its thresholds.
 
-    Columns: image_id, group_id (images of one group are copies of one another), search, score; optional are split
-    (train, val or test), source_id, kind, family, ignore_group and dataset. In a folder, index.parquet has the labels,
-    search_f16.npy and score_f16.npy the vectors. Training sees the groups of train, thresholds are chosen on those of
-    val, test is only measured; where no image has a split, groups are dealt out by their names. Pairs in a folder's
+    Columns: image_id, group_id (images of one group are copies of one another), search, score. Optional columns: split
+    (train, val or test), source_id, kind, family, ignore_group, dataset. In a folder, index.parquet has the labels;
+    search_f16.npy and score_f16.npy have the vectors. The network is trained on the split train, thresholds are chosen
+    on val, and test is only measured. If no image has a split, groups get one by their names. Pairs in the folder's
     same_scene_pairs.csv and natural_pairs.csv (columns a and b: image ids) are never trained on.
 
-    A version never changes: a name that is there already is refused before training starts.
+    A version never changes: a name that exists already is refused before training starts.
 
     Examples:
 
@@ -134,11 +127,11 @@ def train(
     settings = of(context).settings()
     _, chosen = settings.signal(signal)
     photos, own = data or settings.path(SAMPLE), settings.path(chosen.model)
-    # TensorFlow takes seconds to load: whatever can be wrong before, is found before.
+    # TensorFlow takes seconds to load, so everything that can be checked without it is checked first.
     terms = term_settings(settings, chosen)
     if fit_projection is None:
         code = code_settings(settings, chosen)
-    else:  # the file that the settings name need not be there yet
+    else:  # the projection that the settings name need not exist yet
         bits_alone = chosen.model_copy(update={"code": chosen.code.model_copy(update={"projection": None})})
         code = replace(code_settings(settings, bits_alone), search_dimension=chosen.search_embedding.dimension)
     embedding_name, embedding_version = code_embedding(chosen, code)
@@ -150,7 +143,7 @@ def train(
         code=code,
         embedding_name=embedding_name,
         embedding_version=embedding_version,
-        effort=replace(QUICK if quick else FULL, teachers=teachers),
+        effort=QUICK if quick else FULL,
         large=LARGE if large else None,
         fit_projection=fit_projection,
         leave_one_out=leave_one_out,
@@ -166,7 +159,7 @@ def train(
     )
     prepare(wanted)
     check_in_use(wanted, own, None if chosen.code.projection is None else settings.path(chosen.code.projection))
-    # What it says while it loads (no graphics card, other instructions) is nothing to the user.
+    # Its messages while it loads (no graphics card, instruction sets) do not help the user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from training.train import train as train_model
 

@@ -17,10 +17,10 @@ __all__ = ["verify"]
 def verify(context: typer.Context, signal: SignalName = None, as_json: AsJson = False) -> None:
     """Check that heads and members agree, over the whole store.
 
-    Every image is a member of its head's cluster and of no other, every head is its own, counts are right, nothing
-    dangles. Runs on a snapshot while the stream goes on.
+    Every image must be a member of its head's cluster and of no other, every head must be its own head, and all counts
+    must be right. The check runs on a snapshot, so the stream can go on.
 
-    The exit code is 0 when the store is sound, 5 when it is not.
+    The exit code is 0 if the store is sound, 5 if it is not.
 
     Example:
 
@@ -37,7 +37,7 @@ def verify(context: typer.Context, signal: SignalName = None, as_json: AsJson = 
             bar.update(task, completed=progress.checked, total=progress.total)
             done = progress if progress.done else None
     if done is None:
-        raise UnavailableError("the storage server broke off the check")
+        raise UnavailableError("the storage server ended the check early")
     if as_json:
         show_json(
             {

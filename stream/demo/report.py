@@ -67,6 +67,8 @@ class DemoReport:
     """Verdicts by cause."""
     dead_letters: int
     largest: tuple[LargeCluster, ...]
+    picture: str | None
+    """The drawing of the largest cluster with pictures, a path; None where no cluster has two pictures."""
     quality: DemoQuality
     latency: Latency
     law: LawCheck

@@ -6,15 +6,18 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from core.errors import BadInputError, NeardupError, UnavailableError
+from neardup.client import ApiClient
+from neardup.errors import NeardupClientError
 from storage.serving.client import StorageClient
-from stream.api_client import ApiClient
 from stream.data_folders import demo_settings, runs, wipe
+from stream.demo.picture import SheetMember, draw_cluster, most_pictures, picture_files
 from stream.demo.quality import quality
 from stream.demo.report import DemoReport, LargeCluster, LawCheck
-from stream.demo.sample import SAMPLE, LabelledImage, read_labels
+from stream.demo.sample import PICTURE_FOLDER, PICTURES, SAMPLE, LabelledImage, read_labels
 from stream.demo.view import Bars, DemoView
 from stream.image_files import ImageFile
 from stream.interrupts import undisturbed
@@ -67,7 +70,7 @@ def run_demo(settings: Settings, options: DemoOptions, view: DemoView) -> DemoRe
     """
     if runs(settings):
         raise BadInputError(f"the service is up ({settings.data_dir}), on the ports of the demo: `neardup down` first")
-    demo = _Demo(demo_settings(settings), settings.path(SAMPLE), options, view)
+    demo = _Demo(demo_settings(settings), options, view)
     demo.clear()
     try:
         report = demo.run()
@@ -80,16 +83,17 @@ def run_demo(settings: Settings, options: DemoOptions, view: DemoView) -> DemoRe
 
 
 class _Demo:
-    def __init__(self, settings: Settings, sample: Path, options: DemoOptions, view: DemoView) -> None:
+    def __init__(self, settings: Settings, options: DemoOptions, view: DemoView) -> None:
         self._settings = settings
         self._options = options
         self._view = view
         self._deployment = Deployment(settings)
         self._name, self._signal = settings.signal()
         self._kafka = settings.kafka_access(client_id(self._name, "demo"))
-        self._labels: list[LabelledImage] = read_labels(sample)
+        files = [settings.path(file) for file in (SAMPLE, PICTURES)]
+        self._labels: list[LabelledImage] = [label for file in files for label in read_labels(file)]
         dimensions = (self._signal.search_embedding.dimension, self._signal.score_embedding.dimension)
-        self._images = ImageFile(sample, *dimensions)
+        self._images = [ImageFile(file, *dimensions) for file in files]
         self._seconds: dict[str, float] = {}
 
     def clear(self) -> None:
@@ -126,7 +130,7 @@ class _Demo:
         started = time.monotonic()
         try:
             yield
-        except NeardupError as error:
+        except (NeardupError, NeardupClientError) as error:
             read = "\n".join(f"  {self._deployment.log(name)}" for name in logs)
             raise DemoFailedError(f"the demo failed while {text}: {error}\nmore may be in\n{read}") from error
         self._seconds[text] = round(time.monotonic() - started, 2)
@@ -152,7 +156,7 @@ class _Demo:
             Publisher(self._settings, self._name) as publisher,
             self._view.bars() as bars,
         ):
-            bars.add(_PUBLISHING, self._images.rows)
+            bars.add(_PUBLISHING, sum(file.rows for file in self._images))
             bars.add(_VERDICTS, len(wanted))
 
             def on_sent(sent: int) -> None:
@@ -162,7 +166,7 @@ class _Demo:
                     _show(bars, verdicts)
 
             started = time.monotonic()
-            sent = publish(self._images, publisher, rate=self._options.rate, on_sent=on_sent)
+            sent = publish(chain(*self._images), publisher, rate=self._options.rate, on_sent=on_sent)
             took_s = time.monotonic() - started
             self._await_verdicts(reader, verdicts, wanted, bars)
         return verdicts, round(sent / took_s, 1)
@@ -186,7 +190,7 @@ class _Demo:
     def _history_number(self) -> int:
         """Of the last change in the store: an image that came last may still move others."""
         with self._api() as api:
-            return int(api.stats()["history_number"])
+            return api.stats().history_number
 
     def _verify(self) -> LawCheck:
         server = self._signal.storage
@@ -205,6 +209,7 @@ class _Demo:
                 LargeCluster(head, len(members), tuple(api.members(head, _MEMBERS_SHOWN)))
                 for head, members in list(clusters.items())[:_LARGEST]
             )
+            picture = self._draw(clusters, api)
         return DemoReport(
             images=len(verdicts.heads),
             clusters=len(clusters),
@@ -212,6 +217,7 @@ class _Demo:
             causes=dict(verdicts.causes),
             dead_letters=self._dead_letters(),
             largest=largest,
+            picture=None if picture is None else str(picture),
             quality=quality(self._labels, verdicts.heads),
             latency=latency(verdicts.waits_ms.values()),
             law=law,
@@ -219,13 +225,25 @@ class _Demo:
             seconds=self._seconds,
         )
 
+    def _draw(self, clusters: dict[str, list[str]], api: ApiClient) -> Path | None:
+        """Draws the largest cluster with pictures."""
+        pictures = picture_files(self._settings.path(PICTURE_FOLDER))
+        head = most_pictures(clusters, pictures)
+        if head is None:
+            return None
+        verdicts = [api.image(image_id) for image_id in sorted(clusters[head])]
+        members = [SheetMember(each.image_id, each.cause, each.score, each.matched) for each in verdicts]
+        file = self._settings.data_dir / "cluster.png"
+        draw_cluster(head, members, pictures, file)
+        return file
+
     def _dead_letters(self) -> int:
         with TopicReader(self._kafka, self._signal.topic("dead_letter")) as reader:
             first, end = reader.ends()
         return end - first
 
     def _api(self) -> ApiClient:
-        return ApiClient(self._signal.api.url, max_page=self._signal.api.max_page)
+        return ApiClient(self._signal.api.url, page_size=self._signal.api.max_page)
 
 
 def _show(bars: Bars, verdicts: Verdicts) -> None:

@@ -10,10 +10,16 @@ import pyarrow.parquet as pq
 
 from core.errors import BadInputError
 
-__all__ = ["SAMPLE", "LabelledImage", "read_labels"]
+__all__ = ["PICTURES", "PICTURE_FOLDER", "SAMPLE", "LabelledImage", "read_labels"]
 
 SAMPLE = Path("examples/photos/photos.parquet")
 """The sample that comes with the project."""
+
+PICTURE_FOLDER = Path("examples/photos/demo")
+"""The pictures that the project carries, each named after its image."""
+
+PICTURES = PICTURE_FOLDER / "pictures.parquet"
+"""Embeddings and labels of the edited pictures; those of their photographs are in the sample."""
 
 TEST_SPLIT = "test"
 """The part of the sample that neither training nor the choice of thresholds has seen."""

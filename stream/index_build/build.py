@@ -49,7 +49,7 @@ class Built:
 
 
 def build_index(
-    home: IndexGenerations,
+    generations: IndexGenerations,
     settings: IndexSettings,
     parser: RequestParser,
     source: ImageSource,
@@ -59,7 +59,7 @@ def build_index(
     """Builds a generation of an index and makes it the one that serves. Main thread only.
 
     Args:
-        home: Where the index lives; the live generation stays as it is.
+        generations: Where the index lives; the live generation stays as it is.
         settings: What the index is told, and made for.
         parser: Hashes.
         source: The embeddings.
@@ -73,7 +73,7 @@ def build_index(
         UnavailableError: The order cannot be read, or the disk does not take the index.
     """
     check_log(source.position, joined)
-    with home.building() as folder:
+    with generations.building() as folder:
         unfindable = 0
         with IndexBuilder(folder, settings) as builder:
             for rows in index_rows(source, parser.extractor, parser.coder):
@@ -88,5 +88,5 @@ def build_index(
         finally:
             index.close()
         with undisturbed():
-            served = home.adopt(folder, settings.identity)
+            served = generations.adopt(folder, settings.identity)
     return Built(served, position, images, unfindable)

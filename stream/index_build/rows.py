@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.dead_letters import Reason
 from core.errors import BadInputError
 from core.types import ImageId
+from core.vectors import vector_problem, vector_values
+from neardup.events_pb2 import FLOAT16, FLOAT32
 from search.hashing.score_codes import ScoreCodes
 from search.hashing.terms import TermExtractor
 from stream.index_build.sources import PlacedImage
@@ -57,8 +60,8 @@ def _rows(batch: Sequence[PlacedImage], extractor: TermExtractor, coder: ScoreCo
     for row, image in enumerate(batch):
         if not image.findable:
             continue
-        seen = _vector(image, "search", image.search_vector, extractor.settings.dimension)
-        scored = _vector(image, "score", image.score_vector, coder.dimension)
+        seen = _vector(image, "search_vector", image.search_vector, extractor.settings.dimension)
+        scored = _vector(image, "score_vector", image.score_vector, coder.dimension)
         if seen is not None and scored is not None:
             findable[row] = True
             search.append(seen)
@@ -77,12 +80,11 @@ def _rows(batch: Sequence[PlacedImage], extractor: TermExtractor, coder: ScoreCo
 
 def _vector(image: PlacedImage, name: str, data: bytes, dimension: int) -> NDArray[np.floating[Any]] | None:
     """The numbers of a vector as the stream would take them; None where it would not take them."""
-    if not data:
-        return None
-    if len(data) not in (2 * dimension, 4 * dimension):
-        raise BadInputError(
-            f"image {image.image_id!r} at place {image.place} has a {name} vector of {len(data)} bytes, the signal's "
-            f"have {2 * dimension} (float16) or {4 * dimension} (float32)"
-        )
-    values = np.frombuffer(data, "<f2" if len(data) == 2 * dimension else "<f4").astype(np.float32)
-    return values if np.isfinite(values).all() and values.any() else None
+    # Storage keeps the bytes without their type; their number tells it.
+    element_type = FLOAT16 if len(data) == 2 * dimension else FLOAT32
+    problem = vector_problem(name, element_type, data, dimension)
+    if problem is None:
+        return vector_values(element_type, data)
+    if problem.reason is Reason.WRONG_VECTOR_LENGTH:
+        raise BadInputError(f"image {image.image_id!r} at place {image.place}: {problem.detail}")
+    return None

@@ -1,4 +1,8 @@
-"""One house for the tests that harm nothing: its parts take most of a minute to come up."""
+"""One deployment, which takes most of a minute to start, for all tests that break nothing.
+
+`test_faults` has its own. Its kills stop the broker for longer than the short timeout of the join here, so halves could
+become dead letters. The tests of the shared deployment run last, so that it never runs beside another one.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +23,14 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> TextSignal:
     return make_text_signal(tmp_path_factory.mktemp("text"))
 
 
-@pytest.fixture(scope="package")
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests of the shared deployment behind all others; both groups keep their order."""
+    items.sort(key=lambda item: "house" in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="session")
 def house(tmp_path_factory: pytest.TempPathFactory, text: TextSignal) -> Iterator[House]:
-    """Every part of two signals."""
+    """A running deployment with every part of two signals."""
     settings = house_settings(
         tmp_path_factory.mktemp("house"),
         {"photos": PHOTOS, "text": text.settings},

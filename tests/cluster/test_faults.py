@@ -1,4 +1,4 @@
-"""What breaks while images flow: parts that are killed, a store put back to an earlier day, a log made anew."""
+"""Faults while images flow: killed parts, a store that was restored to an earlier state, a topic that was recreated."""
 
 from __future__ import annotations
 
@@ -19,48 +19,48 @@ from tests.support.house import House, eventually, house_settings, running, samp
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 SEED = 20261121
-"""Of the order and the moments of the kills."""
+"""Seed of the order and the moments of the kills."""
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """Every part, to be harmed."""
-    with running(house_settings(tmp_path_factory.mktemp("harmed"))) as house:
-        yield house
+def harmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """A running deployment that the tests of this module may break."""
+    with running(house_settings(tmp_path_factory.mktemp("harmed"))) as harmed:
+        yield harmed
 
 
-def test_kills_lose_nothing_and_change_nothing(house: House, tmp_path: Path) -> None:
+def test_kills_lose_nothing_and_change_nothing(harmed: House, tmp_path: Path) -> None:
     rows = sample_rows(600)
     random.Random(SEED).shuffle(rows)
-    kills = kill_while_flowing(house, rows, rate=15.0, rounds=1, seed=SEED)
+    kills = kill_while_flowing(harmed, rows, rate=15.0, rounds=1, seed=SEED)
     assert sorted(kill.part for kill in kills) == sorted(VICTIMS)
-    assert check_calm(house, tmp_path / "calm") > 100
-    assert house.dead_letters() == []
+    assert check_calm(harmed, tmp_path / "calm") > 100
+    assert harmed.dead_letters() == []
 
 
-def test_a_store_put_back_to_an_earlier_state_catches_up_by_itself(house: House) -> None:
-    """The running job then offers it records beyond its next one, is told so, and is submitted again from there."""
-    store, copy = house.settings.signal_dir("photos", "store"), house.settings.data_dir / "copy-of-storage"
+def test_a_store_put_back_to_an_earlier_state_catches_up_by_itself(harmed: House) -> None:
+    """The running job sends records after a gap, storage refuses them, and the job is submitted again from the gap."""
+    store, copy = harmed.settings.signal_dir("photos", "store"), harmed.settings.data_dir / "copy-of-storage"
     before, after, more = sample_rows(40, skip=700), sample_rows(40, skip=740), sample_rows(60, skip=780)
-    # No copies of theirs come last: a head among them that is alone would rightly move.
+    # The last images are no copies of `after`: a copy could move a singleton among them.
     photographs = {_photograph(row.image_id) for row in after}
     last = [row for row in more if _photograph(row.image_id) not in photographs][:10]
-    house.await_heads([row.image_id for row in house.publish(before)])
-    house.deployment.stop("photos-storage")
+    harmed.await_heads([row.image_id for row in harmed.publish(before)])
+    harmed.deployment.stop("photos-storage")
     shutil.copytree(store, copy)
-    house.deployment.start("photos-storage")
-    expected = house.await_heads([row.image_id for row in house.publish(after)])
+    harmed.deployment.start("photos-storage")
+    expected = harmed.await_heads([row.image_id for row in harmed.publish(after)])
 
-    house.deployment.stop("photos-storage")
+    harmed.deployment.stop("photos-storage")
     shutil.rmtree(store)
     copy.rename(store)
-    house.deployment.start("photos-storage")
-    assert house.heads(row.image_id for row in after) == {}
-    control = JobControl(house.settings, "photos")
+    harmed.deployment.start("photos-storage")
+    assert harmed.heads(row.image_id for row in after) == {}
+    control = JobControl(harmed.settings, "photos")
     job = control.state()
-    house.await_heads([row.image_id for row in house.publish(last)])
-    assert house.heads(row.image_id for row in after) == expected
-    assert house.problems() == []
+    harmed.await_heads([row.image_id for row in harmed.publish(last)])
+    assert harmed.heads(row.image_id for row in after) == expected
+    assert harmed.problems() == []
     again = control.state()
     assert job is not None
     assert again is not None
@@ -68,24 +68,24 @@ def test_a_store_put_back_to_an_earlier_state_catches_up_by_itself(house: House)
 
 
 def _photograph(image_id: str) -> str:
-    """The photograph that an image of the sample is, or is an edit of: `clothing-NUMBER-eNN`."""
+    """The photograph that an image of the sample shows, from its id `clothing-NUMBER-eNN`."""
     return "-".join(image_id.split("-")[:2])
 
 
-def test_a_log_that_was_made_anew_is_refused(house: House) -> None:
-    control = JobControl(house.settings, "photos")
+def test_a_log_that_was_made_anew_is_refused(harmed: House) -> None:
+    control = JobControl(harmed.settings, "photos")
     control.stop()
     stopped = control.state()
     assert stopped is not None
     assert not stopped.live
-    joined = house.signal.topic("joined")
-    admin = KafkaAdminClient(bootstrap_servers=house.settings.kafka.servers)
+    joined = harmed.signal.topic("joined")
+    admin = KafkaAdminClient(bootstrap_servers=harmed.settings.kafka.servers)
     admin.delete_topics([joined])
     admin.close()
-    [plan] = [plan for plan in topic_plans(house.signal, house.settings.kafka) if plan.name == joined]
-    with Broker(house.settings.kafka_access("test")) as broker:
+    [plan] = [plan for plan in topic_plans(harmed.signal, harmed.settings.kafka) if plan.name == joined]
+    with Broker(harmed.settings.kafka_access("test")) as broker:
         eventually(lambda: joined not in broker.topics() or None, 30, lambda: f"{joined} is still there")
-        assert broker.create([plan], house.settings.kafka.replication) == [joined]
+        assert broker.create([plan], harmed.settings.kafka.replication) == [joined]
     with pytest.raises(MismatchError, match="deleted and made again"):
         control.start()
     state = control.state()

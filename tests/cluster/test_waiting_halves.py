@@ -1,4 +1,4 @@
-"""Halves wait in event time: a job that is down ages nothing; a half that is alone for too long is given up, whole."""
+"""Halves wait in event time: none expires while the job is down; one without a partner becomes a dead letter."""
 
 from __future__ import annotations
 

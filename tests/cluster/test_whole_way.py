@@ -1,4 +1,4 @@
-"""From embeddings on Kafka to served clusters, on the real parts: two signals, one of them settings alone."""
+"""From embeddings on Kafka to clusters in the API, on the real parts, for two signals."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.support.text_signal import TextSignal
 pytestmark = pytest.mark.cluster
 
 PHOTO_COUNT = 200
-"""Images of the sample that the tests of this module share."""
+"""The number of sample images that the tests of this module share."""
 
 
 @pytest.fixture(scope="module")
 def photos(house: House) -> dict[str, str]:
-    """The sample's first images, published twice over with bad records between, and the head of each."""
+    """The head of each of the first images. They are published twice, with bad records between."""
     rows = sample_rows(PHOTO_COUNT)
     house.publish(rows[: PHOTO_COUNT // 2])
     house.send_raw(house.signal.topic("search"), [(b"bad", value) for value in bad_notifications().values()])
@@ -53,7 +53,7 @@ def changed(**fields: Any) -> bytes:
 
 
 def bad_notifications() -> dict[Reason, bytes]:
-    """One record of each kind that decoding refuses."""
+    """One record of each kind that decoding rejects."""
     return {
         Reason.EMPTY_PAYLOAD: b"",
         Reason.OVERSIZED_PAYLOAD: b"x" * 300_000,
@@ -73,15 +73,15 @@ def bad_notifications() -> dict[Reason, bytes]:
     }
 
 
-def decoding_letters(house: House) -> list[DeadLetter]:
-    """Dead letters of records that were sent under the key of the bad ones."""
+def rejected(house: House) -> list[DeadLetter]:
+    """The dead letters of decoding."""
     return [dead_letter for dead_letter in house.dead_letters() if dead_letter.reason in bad_notifications()]
 
 
 def test_every_image_has_a_head_and_similar_ones_share_it(house: House, photos: dict[str, str]) -> None:
     assert len(photos) == PHOTO_COUNT
     assert all(photos[head] == head for head in photos.values())
-    # The sample's first rows hold whole groups of edited copies: clusters must be there, and not one for all.
+    # The first rows hold whole groups of edited copies, so there are clusters, and more than one.
     assert 1 < len(set(photos.values())) < PHOTO_COUNT
     assert house.problems() == []
 
@@ -89,9 +89,9 @@ def test_every_image_has_a_head_and_similar_ones_share_it(house: House, photos: 
 def test_each_bad_record_is_a_dead_letter_with_its_reason(house: House, photos: dict[str, str]) -> None:
     wanted = bad_notifications()
     dead_letters = eventually(
-        lambda: found if len(found := decoding_letters(house)) >= len(wanted) else None,
+        lambda: found if len(found := rejected(house)) >= len(wanted) else None,
         30,
-        lambda: f"{len(decoding_letters(house))} of {len(wanted)} dead letters",
+        lambda: f"{len(rejected(house))} of {len(wanted)} dead letters",
     )
     assert {dead_letter.reason for dead_letter in dead_letters} == set(wanted)
     for dead_letter in dead_letters:
@@ -109,18 +109,18 @@ def test_api_pages_give_the_whole_cluster(house: House, photos: dict[str, str]) 
     head = max(set(heads), key=heads.count)
     members = {image for image, its_head in photos.items() if its_head == head}
     with house.api() as api:
-        assert api.cluster(head)["count"] == len(members)
+        assert api.cluster(head).count == len(members)
         found: list[str] = []
         token: str | None = None
         while not found or token is not None:
             page = api.members_page(head, limit=2, page_token=token)
-            found, token = found + page["members"], page["next_page_token"]
+            found, token = [*found, *page.members], page.next_page_token
         assert sorted(found) == sorted(members)
         assert set(api.similar(found[-1])) == members
         image = api.image(next(iter(members - {head})))
-    assert image["cause"] in {"matched", "adopted"}
-    assert image["versions"]["model"]
-    assert image["place"] >= 0
+    assert image.cause in {"matched", "adopted"}
+    assert image.versions.model
+    assert image.place >= 0
 
 
 def test_assignments_carry_every_change_in_order(house: House, photos: dict[str, str]) -> None:

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from clustering.assignment import Arrival, PairNeed, assign
+from clustering.rule import PairScore, Placed, Subject, Verdict
 from core.errors import BadInputError, FaultError, LogGapError, StaleError, UnavailableError
-from core.types import Cause, Decision, ImageId, Thresholds
+from core.types import Cause, Decision, ImageId, Move, Thresholds
 from tests.support.cluster_world import Record, ReferenceStore, World, WorldPorts
 
 
@@ -217,7 +218,7 @@ def test_errors_of_the_servers_come_out_and_the_same_call_can_be_made_again(meth
 
 
 class Forgetful(WorldPorts):
-    """Servers that leave questions unanswered."""
+    """Servers that leave requests unanswered."""
 
     def score(self, pairs: Sequence[PairNeed]) -> Mapping[PairNeed, float]:
         return dict(list(super().score(pairs).items())[1:])
@@ -225,7 +226,7 @@ class Forgetful(WorldPorts):
 
 def test_an_answer_that_leaves_something_out_is_a_fault() -> None:
     here, store, batch = _two_that_need_scores()
-    with pytest.raises(FaultError, match="the scorer left 1 of 2 questions unanswered"):
+    with pytest.raises(FaultError, match="the scorer left 1 of 2 requests unanswered"):
         assign(batch, Forgetful(here, store), 5)
 
 
@@ -268,6 +269,18 @@ def test_matched_names_the_match_and_adopted_the_image() -> None:
         "image-x",
         0.1,
     )
+
+
+def test_another_rule_may_be_passed() -> None:
+    def never_joins(subject: Subject, placed: Sequence[Placed], score: PairScore) -> Verdict:
+        return Verdict((Move(subject.image_id, subject.old_head, subject.image_id, Cause.FOUNDED),), True, False)
+
+    here = world("abc", "ab", "bc", "ac")
+    ours, theirs = ReferenceStore(), ReferenceStore()
+    assign(here.arrivals(), WorldPorts(here, ours), 5)
+    assign(here.arrivals(), WorldPorts(here, theirs), 5, rule=never_joins)
+    assert heads(ours) == {"a": "a", "b": "a", "c": "a"}
+    assert heads(theirs) == {"a": "a", "b": "b", "c": "c"}
 
 
 @pytest.mark.parametrize(

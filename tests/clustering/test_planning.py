@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from clustering.assignment import Arrival, Knowledge, More, MoreNeed, Plan, pair_need, plan
 from clustering.planning import MAX_EXTRA_PAGES
+from clustering.rule import PairScore, Placed, Subject, Verdict
 from core.errors import MismatchError
 from core.types import (
     Candidate,
@@ -17,6 +19,7 @@ from core.types import (
     LogPosition,
     Lookup,
     Membership,
+    Move,
     Outcome,
     Thresholds,
     Versions,
@@ -111,7 +114,7 @@ def test_twins_in_one_batch_need_no_call() -> None:
     assert not planned.ids | set(planned.pairs) | set(planned.more)
 
 
-def test_the_same_and_lower_versions_are_swallowed_also_within_the_batch() -> None:
+def test_the_same_and_lower_versions_are_ignored_also_within_the_batch() -> None:
     known = replace(lookup(), memberships={ImageId("a"): Membership(ImageId("a"), 5, 3, ImageId("a"))})
     known = replace(known, clusters={ImageId("a"): Cluster(ImageId("a"), 1, b"a")})
     batch = [
@@ -286,3 +289,22 @@ class TestMoreCandidates:
             more={MoreNeed(10, 1): More((candidate("e"),), exhausted=True)},
         )
         assert heads(plan(self.BATCH, accepted, 5)) == [("x", "a", Cause.MATCHED)]
+
+
+def best_match_whatever_its_head(subject: Subject, placed: Sequence[Placed], score: PairScore) -> Verdict:
+    """Another rule: an image follows its best match, even where the head would refuse it; nothing is adopted."""
+    if not placed:
+        return Verdict((Move(subject.image_id, subject.old_head, subject.image_id, Cause.FOUNDED),), True, False)
+    (match, cluster) = placed[0]
+    move = Move(subject.image_id, subject.old_head, cluster.head, Cause.MATCHED, match.score, match.candidate.image_id)
+    return Verdict((move,), True, False)
+
+
+def test_another_rule_decides() -> None:
+    batch = [arrival(10, "x", {"m": 0.9}), arrival(11, "y", {"x": 0.8})]
+    known = knowing(lookup(h="m"), "x", "y", scores={"hx": 0.1, "hy": 0.1})
+    assert heads(plan(batch, known, 5))[0] == ("x", "x", Cause.FOUNDED)
+    assert heads(plan(batch, known, 5, best_match_whatever_its_head)) == [
+        ("x", "h", Cause.MATCHED),
+        ("y", "h", Cause.MATCHED),
+    ]

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from clustering.rule import Placed, Subject, judge, matches, unscored_move
-from core.types import Candidate, Cause, Cluster, ImageId, Match, Move, Thresholds
+from clustering.rule import Match, Placed, Subject, judge, matches, unscored_move
+from core.types import Candidate, Cause, Cluster, ImageId, Move, Thresholds
 
 LIMITS = Thresholds(accept=0.5, head_accept=0.6, adopt=0.7)
 IMAGE = ImageId("image")
@@ -38,7 +38,7 @@ def match(name: str, score: float, head: str | None = None, count: int = 1, foun
     """A match whose code is its name, in the cluster of `head` (itself without), whose founding code is its name."""
     head = head or name
     cluster = Cluster(ImageId(head), count, head.encode() if founding is None else founding)
-    return Placed(Match(ImageId(name), 1, 1, name.encode(), score), cluster)
+    return Placed(Match(candidate(name), score), cluster)
 
 
 def candidate(name: str, place: int = 1, overlap: int = 1) -> Candidate:
@@ -46,26 +46,26 @@ def candidate(name: str, place: int = 1, overlap: int = 1) -> Candidate:
 
 
 def test_match_is_a_candidate_from_the_threshold_on() -> None:
-    scored = [(candidate("below"), 0.49), (candidate("at"), 0.5), (candidate("above"), 0.51)]
-    assert [m.image_id for m in matches(IMAGE, scored, 0.5)] == ["above", "at"]
+    scored = [Match(candidate("below"), 0.49), Match(candidate("at"), 0.5), Match(candidate("above"), 0.51)]
+    assert [m.candidate.image_id for m in matches(IMAGE, scored, 0.5)] == ["above", "at"]
 
 
 def test_matches_are_tried_by_score_then_overlap_then_age() -> None:
     scored = [
-        (candidate("young", place=9, overlap=2), 0.8),
-        (candidate("old", place=3, overlap=2), 0.8),
-        (candidate("few terms", place=1, overlap=1), 0.8),
-        (candidate("best", place=20, overlap=1), 0.9),
+        Match(candidate("young", place=9, overlap=2), 0.8),
+        Match(candidate("old", place=3, overlap=2), 0.8),
+        Match(candidate("few terms", place=1, overlap=1), 0.8),
+        Match(candidate("best", place=20, overlap=1), 0.9),
     ]
-    assert [m.image_id for m in matches(IMAGE, scored, 0.5)] == ["best", "old", "young", "few terms"]
+    assert [m.candidate.image_id for m in matches(IMAGE, scored, 0.5)] == ["best", "old", "young", "few terms"]
 
 
 def test_an_image_never_matches_itself() -> None:
-    assert matches(IMAGE, [(candidate("image"), 1.0)], 0.5) == []
+    assert matches(IMAGE, [Match(candidate("image"), 1.0)], 0.5) == []
 
 
 def test_a_score_that_is_not_a_number_is_no_match() -> None:
-    assert matches(IMAGE, [(candidate("a"), float("nan"))], 0.5) == []
+    assert matches(IMAGE, [Match(candidate("a"), float("nan"))], 0.5) == []
 
 
 def test_without_matches_it_founds() -> None:
@@ -106,17 +106,17 @@ def test_head_check_uses_the_founding_code_not_the_code_of_today() -> None:
     assert judge(subject(), placed, table(f_x=0.6, h_x=0.1)).moves[0].new_head == "h"
 
 
-def test_lone_heads_among_the_matches_move_to_the_chosen_head() -> None:
-    placed = [match("a", 0.9, "h", 3), match("lone", 0.8), match("far", 0.7)]
-    verdict = judge(subject(), placed, table(h_x=0.9, h_lone=0.7, h_far=0.69))
-    assert verdict.moves[1:] == (Move(ImageId("lone"), ImageId("lone"), ImageId("h"), Cause.ADOPTED, 0.7, IMAGE),)
+def test_single_heads_among_the_matches_move_to_the_chosen_head() -> None:
+    placed = [match("a", 0.9, "h", 3), match("single", 0.8), match("far", 0.7)]
+    verdict = judge(subject(), placed, table(h_x=0.9, h_single=0.7, h_far=0.69))
+    assert verdict.moves[1:] == (Move(ImageId("single"), ImageId("single"), ImageId("h"), Cause.ADOPTED, 0.7, IMAGE),)
 
 
-def test_lone_heads_move_to_an_image_that_founds() -> None:
-    verdict = judge(subject(), [match("lone", 0.55)], table(lone_x=0.7))
+def test_single_heads_move_to_an_image_that_founds() -> None:
+    verdict = judge(subject(), [match("single", 0.55)], table(single_x=0.7))
     assert verdict.moves == (
         Move(IMAGE, None, IMAGE, Cause.FOUNDED),
-        Move(ImageId("lone"), ImageId("lone"), IMAGE, Cause.ADOPTED, 0.7, IMAGE),
+        Move(ImageId("single"), ImageId("single"), IMAGE, Cause.ADOPTED, 0.7, IMAGE),
     )
 
 
@@ -127,16 +127,16 @@ def test_the_chosen_head_members_and_heads_with_members_do_not_move() -> None:
 
 
 def test_a_new_version_of_a_head_with_members_keeps_it_and_still_adopts() -> None:
-    home = Cluster(IMAGE, 2, b"founding")
-    verdict = judge(subject(home), [match("h", 0.99, "h", 5), match("lone", 0.9)], table(founding_lone=0.7, h_x=1.0))
+    home = Cluster(IMAGE, 2, b"f")
+    verdict = judge(subject(home), [match("h", 0.99, "h", 5), match("single", 0.9)], table(f_single=0.7, h_x=1.0))
     assert verdict.moves == (
         Move(IMAGE, IMAGE, IMAGE, Cause.KEPT),
-        Move(ImageId("lone"), ImageId("lone"), IMAGE, Cause.ADOPTED, 0.7, IMAGE),
+        Move(ImageId("single"), ImageId("single"), IMAGE, Cause.ADOPTED, 0.7, IMAGE),
     )
     assert not verdict.refused
 
 
-def test_a_new_version_of_a_lone_head_is_decided_anew() -> None:
+def test_a_new_version_of_a_single_head_is_decided_anew() -> None:
     home = Cluster(IMAGE, 1, b"founding")
     assert judge(subject(home), [], table()).moves == (Move(IMAGE, IMAGE, IMAGE, Cause.FOUNDED),)
     assert judge(subject(home), [match("h", 0.9)], table()).moves == (
@@ -159,7 +159,7 @@ def test_a_head_without_a_code_refuses_and_is_not_adopted(head_count: int) -> No
 
 def test_nobody_is_adopted_by_a_head_without_a_code() -> None:
     scores = Table()
-    verdict = judge(subject(Cluster(IMAGE, 2, b"")), [match("lone", 0.99)], scores)
+    verdict = judge(subject(Cluster(IMAGE, 2, b"")), [match("single", 0.99)], scores)
     assert (len(verdict.moves), scores.asked) == (1, [])
 
 
@@ -168,7 +168,7 @@ def test_lacking_scores_make_a_presumption_and_are_all_asked_at_once() -> None:
         match("a", 0.9, "h", 3),
         match("b", 0.85, "h", 3),
         match("c", 0.8, "g", 2),
-        match("lone", 0.7),
+        match("single", 0.7),
         match("d", 0.65, "late", 2),
     ]
     scores = table()
@@ -178,7 +178,7 @@ def test_lacking_scores_make_a_presumption_and_are_all_asked_at_once() -> None:
     assert not verdict.complete
     assert not verdict.refused
     assert verdict.moves[0].new_head == "h", "the best match is presumed"
-    assert scores.asked == [(b"x", b"h"), (b"x", b"g"), (b"lone", b"h")], (
+    assert scores.asked == [(b"x", b"h"), (b"x", b"g"), (b"single", b"h")], (
         "heads up to the first that accepts, each once"
     )
 
@@ -203,7 +203,7 @@ def test_an_unknown_head_after_an_acceptance_does_not_matter() -> None:
 
 
 def test_a_lacking_score_for_adopting_leaves_the_verdict_open() -> None:
-    verdict = judge(subject(), [match("a", 0.9, "h", 3), match("lone", 0.8)], table(h_x=0.9))
+    verdict = judge(subject(), [match("a", 0.9, "h", 3), match("single", 0.8)], table(h_x=0.9))
     assert len(verdict.moves) == 1
     assert not verdict.complete
 

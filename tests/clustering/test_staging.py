@@ -24,15 +24,15 @@ def decision(*moves: Move, version: int = 2) -> Decision:
 
 def test_nothing_staged_is_the_look_up() -> None:
     staged = StagedLookup(lookup())
-    assert staged.standing(B) == Membership(B, 1, 1, A)
-    assert staged.standing(NEW) is None
+    assert staged.membership(B) == Membership(B, 1, 1, A)
+    assert staged.membership(NEW) is None
     assert staged.cluster(A) == Cluster(A, 2, b"a1")
 
 
 def test_a_new_head() -> None:
     staged = StagedLookup(lookup())
     staged.stage(decision(Move(NEW, None, NEW, Cause.FOUNDED)))
-    assert staged.standing(NEW) == Membership(NEW, 2, 3, NEW)
+    assert staged.membership(NEW) == Membership(NEW, 2, 3, NEW)
     assert staged.cluster(NEW) == Cluster(NEW, 1, b"code")
 
 
@@ -40,7 +40,7 @@ def test_joining_and_adopting() -> None:
     staged = StagedLookup(lookup())
     staged.stage(decision(Move(NEW, None, A, Cause.MATCHED), Move(C, C, A, Cause.ADOPTED)))
     assert staged.cluster(A) == Cluster(A, 4, b"a1")
-    assert staged.standing(C) == Membership(C, 1, 2, A), "an adopted head keeps its version and place"
+    assert staged.membership(C) == Membership(C, 1, 2, A), "an adopted head keeps its version and place"
     with pytest.raises(MismatchError):
         staged.cluster(C)
 
@@ -50,7 +50,7 @@ def test_a_member_that_leaves() -> None:
     staged.stage(decision(Move(B, A, B, Cause.FOUNDED)))
     assert staged.cluster(A) == Cluster(A, 1, b"a1")
     assert staged.cluster(B) == Cluster(B, 1, b"code")
-    assert staged.standing(B) == Membership(B, 2, 3, B)
+    assert staged.membership(B) == Membership(B, 2, 3, B)
 
 
 def test_a_member_that_comes_back() -> None:
@@ -59,7 +59,7 @@ def test_a_member_that_comes_back() -> None:
     assert staged.cluster(A) == Cluster(A, 2, b"a1")
 
 
-def test_a_lone_head_that_founds_anew_takes_the_new_code() -> None:
+def test_a_singleton_that_founds_anew_takes_the_new_code() -> None:
     staged = StagedLookup(lookup())
     staged.stage(decision(Move(C, C, C, Cause.FOUNDED)))
     assert staged.cluster(C) == Cluster(C, 1, b"code")
@@ -70,7 +70,7 @@ def test_a_head_with_members_keeps_its_founding_code(cause: Cause) -> None:
     staged = StagedLookup(lookup())
     staged.stage(decision(Move(A, A, A, cause)))
     assert staged.cluster(A) == Cluster(A, 2, b"a1")
-    assert staged.standing(A) == Membership(A, 2, 3, A)
+    assert staged.membership(A) == Membership(A, 2, 3, A)
 
 
 def test_a_head_without_a_cluster_is_a_contradiction() -> None:

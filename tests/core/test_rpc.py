@@ -10,8 +10,11 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from prometheus_client import CollectorRegistry, Counter
 
+from core.build_info import installed_version
 from core.errors import (
     BadInputError,
     BusyError,
@@ -24,7 +27,7 @@ from core.errors import (
     StaleError,
     UnavailableError,
 )
-from core.rpc import Listen, RpcClient, RpcServer
+from core.rpc import Listen, RpcClient, RpcServer, StandardServices
 from scoring.serving import scorer_pb2, scorer_pb2_grpc
 from tests.support.ports import free_ports
 
@@ -100,7 +103,7 @@ def client(ports: list[int]) -> Iterator[Client]:
         (StaleError("moved on", 5, 2), StaleError, {"offset": 5, "revision": 2}),
         (UnavailableError("disk full", 1.5), UnavailableError, {"retry_after_s": 1.5}),
         (UnavailableError("disk full"), UnavailableError, {"retry_after_s": None}),
-        (BusyError("one too many", 0.0301), BusyError, {"retry_after_s": 0.031}),
+        (BusyError("over the limit", 0.0301), BusyError, {"retry_after_s": 0.031}),
         (DeniedError("no token"), DeniedError, {}),
         (MismatchError("1 is not 2"), MismatchError, {}),
         (NeardupError("something of ours"), MismatchError, {}),
@@ -122,7 +125,7 @@ def test_errors_cross_the_wire(
     assert client.instance_id == server.instance_id
 
 
-def test_a_server_that_came_back_has_another_boot_id(ports: list[int], client: Client) -> None:
+def test_a_server_that_came_back_has_another_instance_id(ports: list[int], client: Client) -> None:
     instances = []
     for _ in range(2):
         server = make_server(Scorer(), *ports)
@@ -175,10 +178,65 @@ def test_a_taken_port_is_named(server: RpcServer, ports: list[int]) -> None:
 
 def test_status_page(server: RpcServer, ports: list[int]) -> None:
     base = f"http://127.0.0.1:{ports[1]}"
-    assert "neardup_test_calls_total 3.0" in httpx.get(f"{base}/metrics").text
+    metrics = httpx.get(f"{base}/metrics").text
+    assert "neardup_test_calls_total 3.0" in metrics
+    assert f'version="{installed_version()}"' in metrics
     assert httpx.get(f"{base}/healthz").status_code == 200
     assert httpx.get(f"{base}/readyz").status_code == 200
     assert httpx.get(f"{base}/else").status_code == 404
+
+
+SERVICE = "neardup.scorer.v1.PairScorer"
+STATES = health_pb2.HealthCheckResponse
+
+
+@pytest.mark.parametrize("service", ["", SERVICE])
+def test_the_health_service_says_that_a_started_server_serves(server: RpcServer, client: Client, service: str) -> None:
+    answer = health_pb2_grpc.HealthStub(client.channel).Check(health_pb2.HealthCheckRequest(service=service))
+    assert answer.status == STATES.SERVING
+
+
+def test_health_of_a_service_that_is_not_there(server: RpcServer, client: Client) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        health_pb2_grpc.HealthStub(client.channel).Check(health_pb2.HealthCheckRequest(service="no.such.Service"))
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_health_says_not_serving_before_and_after(ports: list[int], client: Client) -> None:
+    server = grpc.server(ThreadPoolExecutor(1))
+    standard = StandardServices(server, [SERVICE])
+    server.add_insecure_port(client.address)
+    server.start()
+    stub, request = health_pb2_grpc.HealthStub(client.channel), health_pb2.HealthCheckRequest(service=SERVICE)
+    for serving, status in ((False, STATES.NOT_SERVING), (True, STATES.SERVING), (False, STATES.NOT_SERVING)):
+        standard.serving = serving
+        assert stub.Check(request, wait_for_ready=True, timeout=10).status == status
+    server.stop(0).wait()
+
+
+def test_a_server_that_stops_no_longer_serves(server: RpcServer) -> None:
+    assert server.standard.serving
+    server.stop(0)
+    assert not server.standard.serving
+
+
+def test_health_is_not_watched(server: RpcServer, client: Client) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        next(health_pb2_grpc.HealthStub(client.channel).Watch(health_pb2.HealthCheckRequest()))
+    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_reflection_describes_the_services(server: RpcServer, client: Client) -> None:
+    database = ProtoReflectionDescriptorDatabase(client.channel)
+    assert set(database.get_services()) == {
+        SERVICE,
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+    described = database.FindFileContainingSymbol(SERVICE)
+    assert [method.name for method in described.service[0].method] == [
+        method.name for method in scorer_pb2.DESCRIPTOR.services_by_name["PairScorer"].methods
+    ]
 
 
 def test_status_code_of_an_unknown_method_is_a_fault(server: RpcServer, client: Client) -> None:

@@ -164,11 +164,80 @@ def test_nobody_is_root_and_volumes_belong_to_the_user(services: Services, root:
         assert service["cap_drop"] == ["ALL"]
         if "build" in service:
             assert f"USER {service['user']}" in stages[service["build"]["target"]]
-    made = next(line for line in stages["base"] if "mkdir" in line)
+    made = next(line for line in stages["base"] if "mkdir" in line).split()
     for service in services.values():
+        owned = (
+            made + [f"/app/{path}" for path in _handed_over(stages[service["build"]["target"]])]
+            if "build" in service
+            else []
+        )
         for volume in service["volumes"]:
             source, target = volume.split(":")[:2]
-            assert source.startswith(".") or target == "/prometheus" or target in made.split()
+            assert source.startswith(".") or target == "/prometheus" or target in owned
+
+
+def _handed_over(stage: list[str]) -> list[str]:
+    """The folders below /app that a stage gives to the user without rights."""
+    return [path for line in stage for path in re.findall(r"chown -R neardup:neardup (\S+)", line)]
+
+
+def test_no_container_writes_to_its_image(services: Services, container_settings: Settings) -> None:
+    flink = str(container_settings.data_dir / "flink")
+    for name, service in services.items():
+        assert service["read_only"] is True, name
+        memory = {mount.split(":")[0]: set(mount.split(":")[1].split(",")) for mount in service["tmpfs"]}
+        assert "/tmp" in memory
+        writable = {*memory, *(volume.split(":")[1] for volume in service["volumes"] if not volume.endswith(":ro"))}
+        # Whoever renders Flink's home, or submits a job, writes there.
+        assert (flink in writable) == (name in {"jobmanager", "taskmanager", "job", "neardup"}), name
+        if service.get("image") == services["broker"]["image"]:
+            # Docker mounts a tmpfs without the right to execute, which native libraries of Java need.
+            assert all("exec" in options for options in memory.values()), name
+        assert all(
+            f"uid={service['user'].split(':')[0]}" in options for path, options in memory.items() if path == flink
+        )
+
+
+def test_the_compiled_kernels_of_the_image_are_found_and_kept(services: Services, root: Path) -> None:
+    from search.index.compiled import kept_in
+
+    mounts = {volume.split(":")[1] for volume in services["search"]["volumes"]}
+    assert str(Path("/app") / kept_in(root / "search" / "index").parent.relative_to(root)) in mounts
+
+
+def test_logs_are_rotated_and_many_files_may_be_open(services: Services) -> None:
+    for name, service in services.items():
+        options = service["logging"]["options"]
+        assert service["logging"]["driver"] == "json-file"
+        assert re.fullmatch(r"\d+m", options["max-size"]), name
+        assert int(options["max-file"]) > 1
+        assert service["ulimits"]["nofile"]["soft"] >= 65_536
+
+
+def test_the_command_line_marks_a_stopped_job_where_the_runner_looks(services: Services) -> None:
+    assert set(services["neardup"]["volumes"]) & set(services["job"]["volumes"]) >= {
+        "job:/data/signals/photos/job",
+        "./neardup.toml:/app/neardup.toml:ro",
+    }
+
+
+def test_files_that_comments_name_are_there(root: Path) -> None:
+    text = (root / "docker-compose.yml").read_text(encoding="utf-8")
+    named = re.findall(r"\b(?:examples|deploy|docs)/[\w./-]+", text)
+    assert "examples/photos/photos.parquet" in named
+    assert [name for name in named if not (root / name).exists()] == []
+
+
+def test_images_say_what_they_are(root: Path) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (label,) = [line for line in _stages(root)["base"] if line.startswith("LABEL ")]
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', label))
+    assert labels.keys() == {"title", "description", "version", "licenses"}
+    assert labels["title"] == project["name"]
+    assert labels["version"] == project["version"]
+    assert labels["licenses"] == project["license"]
+    copied = next(line for line in _stages(root)["base"] if line.startswith("COPY pyproject.toml"))
+    assert set(project["license-files"]) <= set(copied.split())
 
 
 def test_images_are_pinned(services: Services, root: Path) -> None:

@@ -25,6 +25,7 @@ TARGETS = [
     "format",
     "protos",
     "test",
+    "test-tools",
     "soak",
     "bench-scorer",
     "bench-quality",

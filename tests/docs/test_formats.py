@@ -20,7 +20,7 @@ from stream.settings import Topics
 
 ROOT = Path(__file__).parents[2]
 FORMATS = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
-OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 
 
 def first_cells(title: str) -> set[str]:
@@ -58,7 +58,7 @@ def test_dead_letters() -> None:
 
 
 def test_every_reason_has_its_advice() -> None:
-    documented = set(re.findall(r"`(\w+)`", OPERATIONS))
+    documented = set(re.findall(r"`(\w+)`", RUNBOOK))
     assert {reason.value for reason in Reason} - documented == set()
 
 

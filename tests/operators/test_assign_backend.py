@@ -74,7 +74,7 @@ def test_the_next_candidates_are_as_of_the_place() -> None:
     assert not found[needs[1]].exhausted
 
 
-def test_unanswered_questions_are_a_fault() -> None:
+def test_missing_answers_are_a_fault() -> None:
     search = FakeSearch()
     search.search_more = lambda queries: SearchMoreResponse()  # type: ignore[method-assign]
     with pytest.raises(FaultError):
@@ -91,7 +91,7 @@ def test_unanswered_questions_are_a_fault() -> None:
         (MismatchError("contradiction"), MismatchError),
     ],
 )
-def test_errors_of_storage_are_held_against_no_image(raised: Exception, seen: type[Exception]) -> None:
+def test_errors_of_storage_count_against_no_image(raised: Exception, seen: type[Exception]) -> None:
     storage = FakeStorage()
 
     def fails(method: str) -> None:
@@ -105,7 +105,7 @@ def test_errors_of_storage_are_held_against_no_image(raised: Exception, seen: ty
         ports.apply([], -1, 0)
 
 
-def test_only_what_was_written_is_told() -> None:
+def test_only_written_decisions_are_reported() -> None:
     told: list[Decision] = []
     storage = FakeStorage()
     storage.store.apply = lambda *args: storage.store.position()  # type: ignore[method-assign]

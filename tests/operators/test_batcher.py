@@ -99,7 +99,7 @@ def test_a_failed_batch_waits_even_if_it_is_full() -> None:
 def test_elements_are_held_only_while_the_last_call_failed() -> None:
     batcher = filled(8)
     assert batcher.throttle_ms == 0
-    batcher.waits(0)
+    batcher.back_off(0)
     assert batcher.throttle_ms == 20
     batcher.settled(batcher.attempt(), 8, 10)
     assert batcher.throttle_ms == 0
@@ -109,7 +109,7 @@ def test_a_server_may_ask_for_more_time_within_bounds() -> None:
     batcher = filled(1)
     batcher.unavailable(batcher.attempt(), A, 0, retry_after_ms=300)
     assert batcher.wake_ms == 300
-    batcher.waits(1_000, retry_after_ms=10_000)
+    batcher.back_off(1_000, retry_after_ms=10_000)
     assert batcher.wake_ms == 1_400
 
 
@@ -117,9 +117,9 @@ def test_the_same_instance_answering_again_does_not_count() -> None:
     batcher = filled(1)
     for time in range(50):
         batcher.unavailable(batcher.attempt(), A, time)
-        assert batcher.doubtful
+        assert batcher.needs_ping
         batcher.answered(A, time)
-        assert not batcher.doubtful
+        assert not batcher.needs_ping
     assert batcher.attempt() == Attempt(0, 1)
 
 
@@ -177,7 +177,7 @@ def test_a_success_forgives() -> None:
     assert span(batcher) == (2, 8)
 
 
-def test_a_lone_item_with_all_faults_is_set_apart() -> None:
+def test_a_single_item_with_all_faults_is_isolated() -> None:
     batcher = filled(1)
     for _ in range(3):
         batcher.faulted(batcher.attempt(), "broken", 0)
@@ -190,11 +190,11 @@ def test_a_lone_item_with_all_faults_is_set_apart() -> None:
 
 def test_a_server_that_died_during_the_call_counts_as_a_fault() -> None:
     batcher = filled(1)
-    instances = [("boot-0",), ("boot-1",), ("boot-2",), ("boot-3",)]
+    instances = [("instance-0",), ("instance-1",), ("instance-2",), ("instance-3",)]
     for before, after in pairwise(instances):
         assert batcher.attempt().reason is None
         batcher.unavailable(batcher.attempt(), before, 0)
-        batcher.waits(1)  # still down: no second doubt
+        batcher.back_off(1)  # still down: no second ping
         batcher.answered(after, 2)
     assert batcher.attempt().reason is not None
 
@@ -215,7 +215,7 @@ def test_one_of_several_servers_that_died_counts_as_a_fault() -> None:
     assert batcher.progress().faults == 1
 
 
-def test_a_refused_item_is_set_apart_at_once_and_keeps_its_place() -> None:
+def test_a_refused_item_is_isolated_at_once_and_keeps_its_place() -> None:
     batcher = filled(8)
     batcher.refused(batcher.attempt(), 5, "too long", 9)
     assert span(batcher) == (0, 5)
@@ -242,7 +242,7 @@ def test_a_refusal_that_names_nothing_halves_at_once(unknown: int | None) -> Non
     assert batcher.attempt().reason is not None
 
 
-def test_an_item_set_apart_is_waited_for_whatever_happens() -> None:
+def test_an_isolated_item_is_waited_for_whatever_happens() -> None:
     batcher = filled(2)
     batcher.refused(batcher.attempt(), 0, "no", 0)
     for _ in range(10):
@@ -251,7 +251,7 @@ def test_an_item_set_apart_is_waited_for_whatever_happens() -> None:
         batcher.faulted(attempt, "broken", 0)
         batcher.refused(attempt, 0, "no", 0)
         batcher.unavailable(attempt, A, 0)
-        assert not batcher.doubtful
+        assert not batcher.needs_ping
     assert batcher.failing
     assert batcher.attempt().first == 0
 
@@ -259,7 +259,7 @@ def test_an_item_set_apart_is_waited_for_whatever_happens() -> None:
 def test_a_batch_cut_by_bytes_is_halved_by_what_was_tried() -> None:
     batcher = filled(8)
     for _ in range(3):
-        batcher.faulted(batcher.attempt().cut(4), "broken", 0)
+        batcher.faulted(batcher.attempt().first_items(4), "broken", 0)
     assert span(batcher) == (0, 2)
     batcher.settled(batcher.attempt(), 2, 0)
     assert span(batcher) == (2, 4)
@@ -324,8 +324,8 @@ class Server:
     dies: bool
     instances: int = 0
 
-    def boot(self) -> tuple[str]:
-        return (f"boot-{self.instances}",)
+    def instance_ids(self) -> tuple[str]:
+        return (f"instance-{self.instances}",)
 
 
 @given(
@@ -337,7 +337,7 @@ class Server:
     settles=st.lists(st.integers(1, 8), max_size=60),
     restarts=st.sets(st.integers(0, 200), max_size=5),
 )
-def test_every_item_is_settled_once_in_order_and_only_bad_ones_are_set_apart(
+def test_every_item_is_settled_once_in_order_and_only_bad_ones_are_isolated(
     items: int,
     poison: set[int],
     refuses: set[int],
@@ -360,15 +360,15 @@ def test_every_item_is_settled_once_in_order_and_only_bad_ones_are_set_apart(
         assert wake is not None
         now = max(now, wake)
         assert batcher.due(now)
-        if batcher.doubtful:
-            batcher.answered(server.boot(), now)
+        if batcher.needs_ping:
+            batcher.answered(server.instance_ids(), now)
         attempt = batcher.attempt()
         inside = range(attempt.first, attempt.end)
         if outages and outages.pop():
-            batcher.unavailable(attempt, server.boot(), now)
+            batcher.unavailable(attempt, server.instance_ids(), now)
         elif attempt.reason is None and server.poison & set(inside):
             if server.dies:
-                before = server.boot()
+                before = server.instance_ids()
                 server.instances += 1
                 batcher.unavailable(attempt, before, now)
             else:

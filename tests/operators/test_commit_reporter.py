@@ -33,7 +33,7 @@ def test_reports_are_apart() -> None:
 
 
 @pytest.mark.parametrize("error", [UnavailableError("down"), MismatchError("another log")])
-def test_a_failure_is_passed_over_and_the_next_report_comes_at_its_time(error: NeardupError) -> None:
+def test_a_failure_is_ignored_and_the_next_report_comes_at_its_time(error: NeardupError) -> None:
     now = [EVERY_S]
     index = Index()
     releases = CommitReporter(index, "log-1", lambda: now[0])

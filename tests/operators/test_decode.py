@@ -9,17 +9,20 @@ from pyflink.common import Row
 
 from core.dead_letters import Provenance, Reason, parse_dead_letter
 from core.notifications import MAX_PAYLOAD_BYTES
-from operators.decode import DecodeFunction
+from operators.decode import NO_TIMESTAMP_MS, DecodeFunction
 from operators.pairing import ArrivedHalf, Side
-from operators.rows import NO_TIMESTAMP
+from operators.pairing_codec import decode_half, encode_half
 from tests.support.events import SEARCH_SPEC, BadPayload, bad_payloads, notification
 from tests.support.fake_flink import Harness
 
 BAD = bad_payloads(SEARCH_SPEC, MAX_PAYLOAD_BYTES)
 
 
-def table_row(payload: bytes | None, offset: int = 7) -> Row:
-    return Row(payload, "embeddings.search", 1, offset, None)
+TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def table_row(payload: bytes | None, offset: int = 7, traceparent: bytes | None = None) -> Row:
+    return Row(payload, "embeddings.search", 1, offset, traceparent, None)
 
 
 def harness() -> Harness:
@@ -32,9 +35,24 @@ def test_a_good_notification_is_keyed_by_its_image() -> None:
     decode.send(table_row(payload), timestamp=5_000)
     source = Provenance("embeddings.search", 1, 7, 5_000)
     assert [tuple(row) for row in decode.main] == [
-        ("cat/1 é", ArrivedHalf(Side.SEARCH, 2**64 - 1, source, payload)),
+        ("cat/1 é", encode_half(ArrivedHalf(Side.SEARCH, 2**64 - 1, source, payload))),
     ]
     assert decode.context.metric("decoded_total") == 1
+
+
+def test_the_trace_context_is_handed_on_with_halves_and_dead_letters() -> None:
+    decode = harness()
+    decode.send(table_row(notification(SEARCH_SPEC), traceparent=TRACE))
+    decode.send(table_row(b"garbage", traceparent=TRACE))
+    assert decode_half(decode.main[0][1]).traceparent == TRACE
+    assert decode.side["dead-letters"][0][2] == TRACE
+
+
+@pytest.mark.parametrize("header", [None, b"", TRACE + b"0", TRACE.upper(), b"\xff" * 55, bytes(100_000)])
+def test_a_header_that_is_no_trace_context_is_dropped(header: bytes | None) -> None:
+    decode = harness()
+    decode.send(table_row(notification(SEARCH_SPEC), traceparent=header))
+    assert decode_half(decode.main[0][1]).traceparent == b""
 
 
 @pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)
@@ -55,9 +73,10 @@ def test_at_least_twelve_kinds_of_bad_records_are_told_apart() -> None:
     assert len({bad.reason for bad in BAD}) >= 12
 
 
-def test_a_tombstone_without_a_timestamp_is_a_bad_record() -> None:
+@pytest.mark.parametrize("none", [None, NO_TIMESTAMP_MS])
+def test_a_tombstone_without_a_timestamp_is_a_bad_record(none: int | None) -> None:
     decode = harness()
-    decode.send(table_row(None), timestamp=NO_TIMESTAMP)
+    decode.send(table_row(None), timestamp=none)
     (row,) = decode.side["dead-letters"]
     dead_letter = parse_dead_letter(row[1])
     assert dead_letter.reason is Reason.EMPTY_PAYLOAD

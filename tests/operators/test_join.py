@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from core.notifications import decode_joined
 from core.protos.joined_pb2 import JoinedImage
 from operators.join import JoinFunction
 from operators.pairing import ArrivedHalf, JoinPolicy, Side
+from operators.pairing_codec import encode_half
 from tests.support.events import SCORE_SPEC, SEARCH_SPEC, arrived, notification
 from tests.support.fake_flink import Harness
 
@@ -28,7 +30,12 @@ def half(side: Side, at_ms: int, image_id: str = "cat", version: int = 1) -> Arr
 
 
 def send(join: Harness, side: Side, at_ms: int, image_id: str = "cat", version: int = 1) -> None:
-    join.send(half(side, at_ms, image_id, version), key=image_id, timestamp=at_ms, side=1 if side is Side.SEARCH else 2)
+    join.send(
+        encode_half(half(side, at_ms, image_id, version)),
+        key=image_id,
+        timestamp=at_ms,
+        side=1 if side is Side.SEARCH else 2,
+    )
 
 
 @pytest.mark.parametrize("order", [(Side.SEARCH, Side.SCORE), (Side.SCORE, Side.SEARCH)])
@@ -37,13 +44,30 @@ def test_two_halves_make_one_joined_record(order: tuple[Side, Side]) -> None:
     send(join, order[0], 1_000)
     assert join.main == []
     send(join, order[1], 3_500)
-    ((key, value),) = (tuple(row) for row in join.main)
+    ((key, value, _),) = (tuple(row) for row in join.main)
     assert key == b"cat"
     image = decode_joined(value)
     assert isinstance(image, JoinedImage)
     assert (image.image_id, image.image_version, image.arrived_at_ms) == ("cat", 1, 3_500)
     assert join.context.metric("joined_total") == 1
     assert join.context.metric("join_wait_seconds_bucket{le=5}") == 1
+
+
+@pytest.mark.parametrize("traced", [{Side.SEARCH}, {Side.SCORE}, {Side.SEARCH, Side.SCORE}, set()])
+def test_the_joined_record_has_the_trace_context_of_a_half(traced: set[Side]) -> None:
+    join = Harness(function())
+    for number, side in enumerate(Side, 1):
+        trace = f"trace-{side}".encode() if side in traced else b""
+        join.send(encode_half(replace(half(side, 0), traceparent=trace)), key="cat", side=number)
+    expected = b"trace-search" if Side.SEARCH in traced else b"trace-score" if traced else None
+    assert [row[2] for row in join.main] == [expected]
+
+
+def test_the_dead_letter_of_a_half_has_its_trace_context() -> None:
+    join = Harness(function())
+    join.send(encode_half(replace(half(Side.SEARCH, 0), traceparent=b"trace")), key="cat", side=1)
+    join.advance_watermark(TIMEOUT_MS)
+    assert [row[2] for row in join.side["dead-letters"]] == [b"trace"]
 
 
 def test_images_and_versions_are_kept_apart() -> None:
@@ -56,7 +80,7 @@ def test_images_and_versions_are_kept_apart() -> None:
     assert len(join.main) == 1
 
 
-def test_a_redelivered_half_is_swallowed_before_and_after_the_pair() -> None:
+def test_a_redelivered_half_is_ignored_before_and_after_the_pair() -> None:
     join = Harness(function())
     send(join, Side.SEARCH, 0)
     send(join, Side.SEARCH, 5)
@@ -80,7 +104,7 @@ def test_a_half_alone_is_late_then_expires_whole_and_leaves_nothing() -> None:
     join.advance_watermark(TIMEOUT_MS - 1)
     assert join.side == {}
     join.advance_watermark(TIMEOUT_MS)
-    ((key, value),) = (tuple(row) for row in join.side["dead-letters"])
+    ((key, value, _),) = (tuple(row) for row in join.side["dead-letters"])
     assert key == b"cat"
     dead_letter = parse_dead_letter(value)
     assert dead_letter.reason is Reason.MISSING_SCORE_HALF
@@ -150,9 +174,10 @@ def test_a_restart_keeps_halves_and_timers() -> None:
     assert join.timers("event") == []
 
 
-def test_halves_let_through_under_other_settings_go_to_the_dead_letters() -> None:
+def test_halves_accepted_under_other_settings_go_to_the_dead_letters() -> None:
     join = Harness(function())
-    join.send(arrived(Side.SEARCH, 1, 0, notification(SEARCH_SPEC, "cat", model_version="0")), key="cat", side=1)
+    old = arrived(Side.SEARCH, 1, 0, notification(SEARCH_SPEC, "cat", model_version="0"))
+    join.send(encode_half(old), key="cat", side=1)
     send(join, Side.SCORE, 0)
     assert join.main == []
     dead_letters = [parse_dead_letter(row[1]) for row in join.side["dead-letters"]]

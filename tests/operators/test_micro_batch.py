@@ -23,12 +23,13 @@ from core.errors import (
 from operators.batcher import BatchPolicy
 from operators.micro_batch import MicroBatchFunction
 from operators.outputs import DEAD_LETTERS
-from operators.step import Done, Step
+from operators.rows import records
+from operators.step import Step, StepResult
 from tests.support.clock import FakeClock
 from tests.support.fake_flink import Harness
 
 POLICY = BatchPolicy(
-    max_items=4, max_delay_ms=5, throttle_ms=20, backoff_first_ms=50, backoff_max_ms=200, max_faults=3, max_bytes=10_000
+    max_items=4, max_delay_ms=5, throttle_ms=20, backoff_first_ms=50, backoff_max_ms=200, max_faults=3, max_bytes=100
 )
 
 
@@ -38,7 +39,7 @@ class Server:
 
     calls: list[list[bytes]] = field(default_factory=list)
     isolated: list[tuple[bytes, str]] = field(default_factory=list)
-    probes: int = 0
+    pings: int = 0
     down: bool = False
     poison: set[bytes] = field(default_factory=set)
     kills: set[bytes] = field(default_factory=set)
@@ -46,36 +47,36 @@ class Server:
     names_refused: bool = True
     settles: int = 1_000
     instances: int = 1
-    known_boot: str | None = None
+    known_instance: str | None = None
     error: Exception | None = None
     isolate_error: Exception | None = None
     closed: int = 0
 
     @property
     def instance_id(self) -> str | None:
-        return self.known_boot
+        return self.known_instance
 
     def _answers(self) -> None:
         if self.down:
             raise UnavailableError("connection refused")
-        self.known_boot = f"boot-{self.instances}"
+        self.known_instance = f"instance-{self.instances}"
 
     def describe(self) -> None:
-        self.probes += 1
+        self.pings += 1
         self._answers()
 
     def close(self) -> None:
         self.closed += 1
 
 
-class EchoStep(Step[bytes]):
+class EchoStep(Step):
     """Gives back what it gets."""
 
     def __init__(self, server: Server) -> None:
         super().__init__([server])
         self.server = server
 
-    def call(self, items: Sequence[bytes]) -> Done:
+    def call(self, items: Sequence[bytes]) -> StepResult:
         server = self.server
         server.calls.append(list(items))
         server._answers()
@@ -90,30 +91,27 @@ class EchoStep(Step[bytes]):
             if item in server.refuses:
                 raise RefusedError("no", self.offset(item) if server.names_refused else None)
         count = min(len(items), server.settles)
-        return Done(count, items[:count])
+        return StepResult(count, items[:count])
 
-    def isolate(self, item: bytes, bad: BadRecord) -> Done:
+    def isolate(self, item: bytes, bad: BadRecord) -> StepResult:
         self.server._answers()
         if self.server.isolate_error is not None:
             raise self.server.isolate_error
         self.server.isolated.append((item, bad.reason))
-        return Done(1, [item.upper(), (DEAD_LETTERS, (item, bad.detail))])
+        return StepResult(1, [item.upper(), (DEAD_LETTERS, (item, bad.detail))])
 
     def offset(self, item: bytes) -> int:
         return 1_000 + int(item[1:])
 
-    def size(self, item: bytes) -> int:
-        return len(item) * 100
 
-
-class EchoFunction(MicroBatchFunction[bytes]):
+class EchoFunction(MicroBatchFunction):
     """The function of that step."""
 
     def __init__(self, policy: BatchPolicy, server: Server, clock: FakeClock) -> None:
         super().__init__(policy, clock.sleep_s)
         self.server = server
 
-    def open_step(self, context: RuntimeContext) -> Step[bytes]:
+    def open_step(self, context: RuntimeContext) -> Step:
         return EchoStep(self.server)
 
     def items(self, value: Any) -> Sequence[bytes]:
@@ -179,9 +177,9 @@ def test_a_small_batch_goes_after_its_delay() -> None:
     assert bench.harness.timers("processing") == []
 
 
-def test_a_batch_is_cut_by_bytes_and_the_rest_follows() -> None:
-    bench = Bench(BatchPolicy(max_items=4, max_delay_ms=5, max_bytes=450))
-    bench.send(0, 1, 2, 3)  # 200 bytes each
+def test_a_batch_ends_at_its_bytes_and_the_rest_follows() -> None:
+    bench = Bench(BatchPolicy(max_items=4, max_delay_ms=5, max_bytes=5))
+    bench.send(0, 1, 2, 3)  # 2 bytes each
     bench.harness.advance(5)
     assert bench.server.calls == [items(0, 1), items(2, 3)]
     assert bench.out == items(0, 1, 2, 3)
@@ -244,14 +242,14 @@ def test_each_further_element_is_held_once_and_stored() -> None:
     assert bench.clock() == before
 
 
-def test_the_batch_is_not_sent_before_the_server_gives_a_sign_of_life() -> None:
+def test_the_batch_is_not_sent_before_the_server_answers_a_ping() -> None:
     bench = Bench()
     bench.server.down = True
     bench.send(0, 1, 2, 3)
     bench.harness.advance(1_000)
     assert len(bench.server.calls) == 1
     # after 50, 100, 200, 200, ... ms
-    assert bench.server.probes == 6
+    assert bench.server.pings == 6
 
 
 def test_pending_items_wait_in_state_not_in_memory() -> None:
@@ -269,7 +267,7 @@ def test_an_element_of_many_items_is_one_entry_of_state_and_fills_batches() -> N
     bench.harness.send(b"i0 i1 i2 i3 i4 i5")
     bench.harness.send(b"i6")
     (stored,) = bench.harness.backend.maps.values()
-    assert [len(pickle.loads(chunk)) for chunk in stored.values()] == [6, 1]
+    assert [len(records(chunk)) for chunk in stored.values()] == [6, 1]
     bench.server.down = False
     bench.harness.advance(250)
     assert bench.server.calls[-2:] == [items(0, 1, 2, 3), items(4, 5, 6)]
@@ -386,7 +384,7 @@ def test_a_server_that_is_killed_now_and_then_harms_no_item() -> None:
     assert bench.server.isolated == []
 
 
-def test_a_refused_item_is_set_apart_at_once() -> None:
+def test_a_refused_item_is_isolated_at_once() -> None:
     bench = Bench()
     bench.server.refuses = {item(2)}
     bench.send(0, 1, 2, 3)
@@ -405,7 +403,7 @@ def test_an_unnamed_refusal_is_found_by_halving_without_faults() -> None:
     assert bench.server.calls == [items(0, 1, 2, 3), items(0, 1), items(2, 3), items(2), items(3)]
 
 
-def test_an_item_that_cannot_be_set_apart_yet_is_waited_for() -> None:
+def test_an_item_that_cannot_be_isolated_yet_is_waited_for() -> None:
     bench = Bench()
     bench.server.refuses = {item(0)}
     bench.server.isolate_error = FaultError("broken as well")

@@ -9,18 +9,30 @@ from hypothesis import strategies as st
 from core.dead_letters import Provenance
 from core.errors import BadInputError
 from operators.pairing import ArrivedHalf, PairingState, Side, Waiting
-from operators.pairing_codec import decode_state, encode_state
+from operators.pairing_codec import decode_half, decode_state, encode_half, encode_state
 from tests.support.events import arrived
 
 U64, I64, I32 = st.integers(0, 2**64 - 1), st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**31 - 1)
 SOURCES = st.builds(Provenance, st.text(max_size=20), I32, I64, I64)
-WAITING = st.builds(Waiting, st.builds(ArrivedHalf, st.sampled_from(Side), U64, SOURCES, st.binary()), I64)
+HALVES = st.builds(ArrivedHalf, st.sampled_from(Side), U64, SOURCES, st.binary(), st.binary(max_size=55))
+WAITING = st.builds(Waiting, HALVES, I64)
 STATES = st.builds(
     PairingState,
     st.lists(WAITING, max_size=4).map(tuple),
     st.lists(st.tuples(U64, I64), max_size=4).map(tuple),
 )
 STATE = PairingState((Waiting(arrived(Side.SEARCH, 3), 70),), ((1, 50), (2, 60)))
+
+
+@given(HALVES)
+def test_a_half_survives_its_bytes(half: ArrivedHalf) -> None:
+    assert decode_half(encode_half(half)) == half
+
+
+@pytest.mark.parametrize("length", range(len(encode_half(STATE.waiting[0].half)) - len(b"search-3")))
+def test_a_truncated_half_is_refused(length: int) -> None:
+    with pytest.raises(BadInputError, match="damaged"):
+        decode_half(encode_half(STATE.waiting[0].half)[:length])
 
 
 @given(STATES)
@@ -30,16 +42,16 @@ def test_round_trip(state: PairingState) -> None:
 
 def test_layout_is_stable() -> None:
     assert encode_state(STATE).hex() == (
-        "01" "0002" "0001"
+        "02" "0002" "0001"
         "0000000000000001" "0000000000000032"
         "0000000000000002" "000000000000003c"
-        "00" "0000000000000003" "0000000000000046" "0000000000000000" "00000000" "0000000000000000"
-        "0011" "00000008"
+        "0000000000000046" "00000039"
+        "00" "0000000000000003" "0000000000000000" "00000000" "0000000000000000" "0011" "00"
     ) + b"embeddings.searchsearch-3".hex()  # fmt: skip
 
 
 @pytest.mark.parametrize("length", range(len(encode_state(STATE))))
-def test_cut_bytes_are_refused(length: int) -> None:
+def test_truncated_bytes_are_refused(length: int) -> None:
     with pytest.raises(BadInputError, match="damaged"):
         decode_state(encode_state(STATE)[:length])
 
@@ -50,13 +62,13 @@ def test_bytes_too_many_are_refused() -> None:
 
 
 def test_another_format_is_refused_with_both_numbers() -> None:
-    with pytest.raises(BadInputError, match="format 2, this version reads format 1"):
-        decode_state(b"\x02" + encode_state(STATE)[1:])
+    with pytest.raises(BadInputError, match="format 1, this version reads format 2"):
+        decode_state(b"\x01" + encode_state(STATE)[1:])
 
 
 @given(st.binary(max_size=120))
 def test_other_bytes_raise_nothing_else(data: bytes) -> None:
     try:
-        decode_state(data)
+        decode_state(b"\x02" + data)
     except BadInputError:
         return

@@ -34,7 +34,7 @@ from storage.serving.metrics import StorageMetrics
 from storage.serving.service import StorageService
 from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
 from storage.verify import verify
-from tests.search.serving.search_house import image, server_settings
+from tests.search.serving.search_setup import image, server_settings
 from tests.support.clock import FakeClock
 from tests.support.fake_flink import Harness
 from tests.support.fake_servers import FakeScorer
@@ -58,7 +58,7 @@ class Town:
         search, storage = self.address(0), self.address(2)
         unused = ServerAddress("127.0.0.1:1", 1.0, 1)
         self.steps = [
-            Harness(SearchFunction(POLICY, search, "log-1", self.clock.sleep_s), self.clock),
+            Harness(SearchFunction(POLICY, search, "log-1", "joined", self.clock.sleep_s), self.clock),
             Harness(ScoreFunction(POLICY, unused, search, "joined", self.clock.sleep_s), self.clock),
             Harness(AssignFunction(POLICY, search, unused, storage, "log-1", "joined", self.clock.sleep_s), self.clock),
         ]
@@ -84,7 +84,7 @@ class Town:
         self.running.close()
 
     def send(self, offset: int, payload: bytes) -> None:
-        self.steps[0].send(Row(payload, "joined", 0, offset))
+        self.steps[0].send(Row(payload, offset, None))
         self._pass_on()
 
     def run_until(self, done: Callable[[], bool]) -> None:
@@ -156,7 +156,7 @@ def test_servers_that_go_and_come_back_lose_no_image(town: Town) -> None:
     assert town.dead_letters() == []
 
 
-def test_a_repeated_record_and_an_older_version_are_swallowed(town: Town) -> None:
+def test_a_repeated_record_and_an_older_version_are_ignored(town: Town) -> None:
     records = [record("a", 1, version=2), record("a", 1, version=2), record("a", 1, version=1), record("b", 1)]
     for offset, payload in enumerate(records):
         town.send(offset, payload)
@@ -174,16 +174,16 @@ def test_an_image_that_the_index_refuses_is_its_own_head(town: Town) -> None:
     town.run_until(lambda: town.position() == 2)
     heads = {each: town.store.image(ImageId(each)) for each in ("a", "b", "wrong")}
     assert {each: found and found.head for each, found in heads.items()} == {"a": "a", "b": "a", "wrong": "wrong"}
-    ((key, value),) = (tuple(row) for row in town.dead_letters())
+    ((key, value, _),) = (tuple(row) for row in town.dead_letters())
     assert key == b"wrong"
     assert parse_dead_letter(value).reason is Reason.REFUSED
 
 
-def test_an_image_inserted_before_the_trouble_began_is_hidden(town: Town) -> None:
+def test_an_image_inserted_before_the_failures_began_is_hidden(town: Town) -> None:
     town.send(0, record("a", 1))
     town.run_until(lambda: town.position() == 0)
     function = town.steps[0].function
-    (item,) = function.items(Row(record("a", 1), "joined", 0, 0))
+    (item,) = function.items(Row(record("a", 1), 0, None))
     done = function._step.isolate(item, BadRecord(Reason.FAULTED, "broken"))
     assert handed_on(done.outputs)[0].answer.place == -1
     town.send(1, record("b", 1))
@@ -193,18 +193,18 @@ def test_an_image_inserted_before_the_trouble_began_is_hidden(town: Town) -> Non
     assert found.head == "b"
 
 
-def test_a_verdict_says_that_its_search_was_cut(town: Town) -> None:
+def test_a_verdict_says_that_its_search_was_truncated(town: Town) -> None:
     town.stop()
     town.max_postings = 16  # the oldest image of each of the 16 lists
     town.start()
     for offset in range(4):
-        town.send(offset, record(f"twin-{offset}", 1))
+        town.send(offset, record(f"copy-{offset}", 1))
     town.send(4, record("other", 2))
     town.run_until(lambda: town.position() == 4)
     cut = [False, False, True, True, False]
-    found = [town.store.image(ImageId(name)) for name in ("twin-0", "twin-1", "twin-2", "twin-3", "other")]
+    found = [town.store.image(ImageId(name)) for name in ("copy-0", "copy-1", "copy-2", "copy-3", "other")]
     assert [one is not None and ImageOut.of(one).truncated for one in found] == cut
-    assert [one is not None and one.head for one in found] == ["twin-0"] * 4 + ["other"]
+    assert [one is not None and one.head for one in found] == ["copy-0"] * 4 + ["other"]
     assert [json.loads(message_of(entry).value)["truncated"] for entry in town.store.history(0, 9)] == cut
 
 

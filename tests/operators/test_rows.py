@@ -1,34 +1,18 @@
-"""Rows of the Kafka tables as records."""
+"""Rows between the operators."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyflink.common import Row
 
-from core.dead_letters import Provenance
-from operators.rows import NO_TIMESTAMP, KafkaRecord, batches, kafka_record, record, records
+from operators.rows import batches, record, records
 
 
-def test_a_row_becomes_a_record() -> None:
-    row = Row(b"payload", "topic", 3, 2**40, "whatever follows")
-    assert kafka_record(row, 5) == KafkaRecord(b"payload", Provenance("topic", 3, 2**40, 5))
-
-
-@pytest.mark.parametrize("none", [None, NO_TIMESTAMP])
-def test_without_a_timestamp_zero_is_noted(none: int | None) -> None:
-    assert kafka_record(Row(b"", "topic", 0, 0), none).source.timestamp_ms == 0
-
-
-def test_a_tombstone_is_empty() -> None:
-    assert kafka_record(Row(None, "topic", 0, 0)).payload == b""
-
-
-def test_rows_that_go_on() -> None:
-    assert tuple(record(b"key", b"value")) == (b"key", b"value")
+def test_a_row_for_a_sink() -> None:
+    assert tuple(record(b"key", b"value")) == (b"key", b"value", None)
+    assert tuple(record(b"key", b"value", b"trace")) == (b"key", b"value", b"trace")
 
 
 @given(st.lists(st.binary(max_size=20)), st.integers(1, 60))

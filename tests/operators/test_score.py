@@ -80,7 +80,7 @@ def test_a_batch_is_one_call(scorer: FakeScorer, search: FakeSearch) -> None:
         assert one.scores.accept == pytest.approx(ACCEPT)
 
 
-def test_more_pairs_than_a_call_takes_go_in_several(
+def test_more_pairs_than_a_call_takes_are_split(
     scorer: FakeScorer, search: FakeSearch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("operators.score.MAX_PAIRS", 3)
@@ -91,7 +91,7 @@ def test_more_pairs_than_a_call_takes_go_in_several(
     assert [values(one) for one in out(score)] == [[1.0] * 2, [1.0], [1.0] * 5, []]
 
 
-def test_what_has_no_code_passes_without_a_call(scorer: FakeScorer, search: FakeSearch) -> None:
+def test_records_without_a_code_pass_without_a_call(scorer: FakeScorer, search: FakeSearch) -> None:
     score = harness()
     for offset in range(2):
         score.send(in_flight(offset, b"", unscored="refused: no"))
@@ -102,7 +102,7 @@ def test_what_has_no_code_passes_without_a_call(scorer: FakeScorer, search: Fake
     assert [one.HasField("scores") for one in out(score)] == [False] * 3
 
 
-def test_an_image_that_the_scorer_refuses_is_hidden_and_goes_on_unscored(
+def test_an_image_that_the_scorer_refuses_is_hidden_and_passed_on_unscored(
     scorer: FakeScorer, search: FakeSearch
 ) -> None:
     search.entries = [Entry(2, "image-2", 1, np.zeros(16, bool), b"\xee")]
@@ -114,7 +114,7 @@ def test_an_image_that_the_scorer_refuses_is_hidden_and_goes_on_unscored(
     assert [one.unscored.partition(":")[0] for one in out(score)] == ["", "", "refused", ""]
     assert [one.HasField("scores") for one in out(score)] == [True, True, False, True]
     assert search.hidden == [2]
-    ((key, value),) = (tuple(row) for row in score.side["dead-letters"])
+    ((key, value, _),) = (tuple(row) for row in score.side["dead-letters"])
     dead_letter = parse_dead_letter(value)
     assert (key, dead_letter.reason, dead_letter.source.topic, dead_letter.source.offset) == (
         b"image-2",

@@ -1,4 +1,4 @@
-"""The search step: what it asks of the search server and what it hands on."""
+"""The search step: what it asks of the search server and what it emits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from core.dead_letters import BadRecord, DeadLetter, Provenance, Reason, parse_d
 from core.errors import FaultError, LogGapError
 from operators.batcher import BatchPolicy
 from operators.in_flight_pb2 import InFlight
-from operators.rows import KafkaRecord
 from operators.search import SearchFunction, SearchStep
 from operators.step import ServerAddress
 from search.serving.search_pb2 import InsertAndSearchResponse, LogEntry
@@ -23,6 +22,7 @@ from tests.support.fake_servers import FakeSearch
 from tests.support.in_flight import handed_on
 
 POLICY = BatchPolicy(max_items=4, max_faults=2)
+TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SERVER = ServerAddress("127.0.0.1:1", 1.0, 1_000_000)
 
 
@@ -34,12 +34,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> FakeSearch:
 
 
 def harness() -> Harness:
-    return Harness(SearchFunction(POLICY, SERVER, "log-1", sleep=lambda seconds: None))
+    return Harness(SearchFunction(POLICY, SERVER, "log-1", "joined", sleep=lambda seconds: None))
 
 
 def send(search: Harness, *payloads: bytes | None, first: int = 0) -> None:
     for offset, payload in enumerate(payloads, first):
-        search.send(Row(payload, "joined", 0, offset))
+        search.send(Row(payload, offset, TRACE))
 
 
 def found(search: Harness) -> list[InFlight]:
@@ -67,16 +67,17 @@ def test_a_batch_is_one_call_and_comes_back_in_order(server: FakeSearch) -> None
     ]
     assert [one.answer.place for one in out] == [0, 1, 2, 3]
     assert {one.index_version for one in out} == {"terms-1"}
+    assert {one.traceparent for one in out} == {TRACE}
     assert dead_letters(search) == []
 
 
-def test_twins_in_one_batch_see_the_earlier_one(server: FakeSearch) -> None:
+def test_duplicates_in_one_batch_find_the_earlier_one(server: FakeSearch) -> None:
     search = harness()
     send(search, joined("a", seed=1), joined("b", seed=1), joined("c", seed=1), joined("d", seed=2))
     assert [list(one.answer.candidates.image_ids) for one in found(search)] == [[], ["a"], ["a", "b"], []]
 
 
-def test_an_unreadable_record_is_passed_over_with_a_dead_letter(server: FakeSearch) -> None:
+def test_an_unreadable_record_is_skipped_with_a_dead_letter(server: FakeSearch) -> None:
     search = harness()
     send(search, joined("a"), b"garbage\xff", None, joined("b", seed=1))
     assert actions(server.calls[0]) == [(0, "insert"), (1, "skip"), (2, "skip"), (3, "insert")]
@@ -101,8 +102,9 @@ def test_a_refused_image_is_skipped_and_the_rest_goes_on(server: FakeSearch) -> 
     assert (skip.image_id, skip.image_version, skip.reason) == ("image-1", 1, "refused")
     ((key, dead_letter),) = dead_letters(search)
     assert key == b"image-1"
+    assert search.side["dead-letters"][0][2] == TRACE
     assert dead_letter.reason is Reason.REFUSED
-    assert dead_letter.source == Provenance("joined", 0, 1, 0)
+    assert dead_letter.source == Provenance("joined", 0, 1, 1_700_000_000_500)
     assert dead_letter.payload == payloads[1]
     assert server.offset == 3
 
@@ -131,10 +133,10 @@ def test_an_image_that_broke_the_search_after_it_was_inserted_is_hidden(server: 
 
 def test_a_repeated_version_that_broke_the_search_has_nothing_to_hide(server: FakeSearch) -> None:
     server.log_id, server.offset = "log-1", 5
-    step = SearchStep(server, "log-1", lambda reason: None)
-    record = KafkaRecord(joined("a"), Provenance("joined", 0, 5, 0))
-    done = step.isolate(record, BadRecord(Reason.FAULTED, "broken"))
-    assert done.count == 1
+    step = SearchStep(server, "log-1", "joined", lambda reason: None)
+    record = InFlight(offset=5, record=joined("a"))
+    result = step.isolate(record.SerializeToString(), BadRecord(Reason.FAULTED, "broken"))
+    assert result.count == 1
     assert server.calls == []
 
 
@@ -143,7 +145,7 @@ def test_a_record_that_the_index_skipped_before_keeps_its_dead_letter(server: Fa
     server.refuses = {0}
     send(search, joined("a"))
     search.advance(100)
-    again = harness()  # started anew at the same offset: the first dead letter may never have been written
+    again = harness()  # started again at the same offset: the first dead letter may never have been written
     server.refuses = set()
     send(again, joined("a"))
     again.advance(100)
@@ -187,7 +189,7 @@ def test_a_gap_fails_the_job(server: FakeSearch) -> None:
 
 
 def test_survives_a_pickle_round_trip(server: FakeSearch) -> None:
-    again = Harness(pickle.loads(pickle.dumps(SearchFunction(POLICY, SERVER, "log-1"))))
+    again = Harness(pickle.loads(pickle.dumps(SearchFunction(POLICY, SERVER, "log-1", "joined"))))
     send(again, *[joined(f"image-{i}") for i in range(4)])
     assert len(found(again)) == 4
     again.function.close()

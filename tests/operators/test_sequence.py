@@ -70,7 +70,7 @@ class Sequence:
         self.clock = FakeClock()
         self.search, self.scorer, self.storage = search, scorer, storage
         self._makers: list[Callable[[], Any]] = [
-            lambda: SearchFunction(policy, SERVER, "log-1", self.clock.sleep_s),
+            lambda: SearchFunction(policy, SERVER, "log-1", "joined", self.clock.sleep_s),
             lambda: ScoreFunction(policy, SERVER, SERVER, "joined", self.clock.sleep_s),
             lambda: AssignFunction(policy, SERVER, SERVER, SERVER, "log-1", "joined", self.clock.sleep_s),
         ]
@@ -81,7 +81,7 @@ class Sequence:
         return [self.search, self.scorer, self.storage]
 
     def send(self, offset: int, payload: bytes) -> None:
-        self.steps[0].send(Row(payload, "joined", 0, offset))
+        self.steps[0].send(Row(payload, offset, None))
         self._pass_on()
 
     def advance(self, ms: int) -> None:

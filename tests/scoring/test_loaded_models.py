@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -11,7 +12,7 @@ from scoring.card import ModelCard
 from scoring.code_identity import CodeIdentity
 from scoring.loaded_models import LoadedModels, Refusal
 from scoring.model_folder import ModelFolder
-from tests.support.fake_model import FakeModel, card, load_fake, write_version
+from tests.support.fake_model import FakeModel, card, write_version
 
 
 @pytest.fixture
@@ -23,56 +24,64 @@ def folder(tmp_path: Path) -> ModelFolder:
     return made
 
 
-class Loader:
-    """Opens fakes, and remembers which."""
+class Recorded(FakeModel):
+    """Remembers which versions were loaded; can be made to fail. Each test gets a class of its own."""
 
-    def __init__(self) -> None:
-        self.loaded: list[str] = []
-        self.error: Exception | None = None
+    loaded: ClassVar[list[str]]
+    load_error: ClassVar[Exception | None]
 
-    def __call__(self, path: Path, of: ModelCard) -> FakeModel:
-        self.loaded.append(path.name)
-        if self.error is not None:
-            raise self.error
-        return load_fake(path, of)
+    @classmethod
+    def load(cls, folder: Path, card: ModelCard) -> FakeModel:
+        cls.loaded.append(folder.name)
+        if cls.load_error is not None:
+            raise cls.load_error
+        return cls(card)
 
 
-def test_models_are_loaded_once_warm_and_the_last_used_stay(folder: ModelFolder) -> None:
-    load = Loader()
-    models = LoadedModels(folder, load, kept=1)
+@pytest.fixture
+def kind() -> type[Recorded]:
+    class Own(Recorded):
+        loaded: ClassVar[list[str]] = []
+        load_error = None
+
+    return Own
+
+
+def test_models_are_loaded_once_warm_and_the_last_used_stay(folder: ModelFolder, kind: type[Recorded]) -> None:
+    models = LoadedModels(folder, kind, kept=1)
     for version in ("", "v1", "v2", "v2", "v3", "v2"):
         model = models.get(version)
         assert model.card.version == (version or "v1")
         assert isinstance(model, FakeModel)
         assert model.warm
-    assert load.loaded == ["v1", "v2", "v3", "v2"]
+    assert kind.loaded == ["v1", "v2", "v3", "v2"]
 
 
 def test_loading_fails_at_once_without_a_served_model(folder: ModelFolder) -> None:
     (folder.folder / "served").unlink()
     with pytest.raises(BadInputError, match="train a model first"):
-        LoadedModels(folder, load_fake)
+        LoadedModels(folder, FakeModel)
 
 
-def test_a_look_without_a_change_reads_nothing(folder: ModelFolder) -> None:
-    load = Loader()
-    models = LoadedModels(folder, load)
+def test_a_look_without_a_change_reads_nothing(folder: ModelFolder, kind: type[Recorded]) -> None:
+    models = LoadedModels(folder, kind)
     assert not models.refresh()
-    assert load.loaded == ["v1"]
+    assert kind.loaded == ["v1"]
 
 
-def test_a_changed_pointer_changes_the_served_model_and_keeps_the_old_in_memory(folder: ModelFolder) -> None:
-    load = Loader()
-    models = LoadedModels(folder, load)
+def test_a_changed_pointer_changes_the_served_model_and_keeps_the_old_in_memory(
+    folder: ModelFolder, kind: type[Recorded]
+) -> None:
+    models = LoadedModels(folder, kind)
     folder.use("v2")
     assert models.served.card.version == "v1"
     assert models.refresh()
     assert (models.served.card.version, models.refusal) == ("v2", None)
     assert models.get("v1").card.version == "v1"
-    assert load.loaded == ["v1", "v2"]
+    assert kind.loaded == ["v1", "v2"]
     folder.roll_back()
     assert models.refresh()
-    assert load.loaded == ["v1", "v2"]
+    assert kind.loaded == ["v1", "v2"]
 
 
 def test_a_new_version_is_warm_before_it_is_served_and_the_old_one_serves_until_then(folder: ModelFolder) -> None:
@@ -81,12 +90,10 @@ def test_a_new_version_is_warm_before_it_is_served_and_the_old_one_serves_until_
     class Watched(FakeModel):
         def warm_up(self) -> None:
             super().warm_up()
-            warmed.append((self.card.version, models.served.card.version))
+            if self.card.version == "v2":
+                warmed.append((self.card.version, models.served.card.version))
 
-    def load(path: Path, of: ModelCard) -> FakeModel:
-        return Watched(of) if of.version == "v2" else load_fake(path, of)
-
-    models = LoadedModels(folder, load)
+    models = LoadedModels(folder, Watched)
     folder.use("v2")
     assert models.refresh()
     assert warmed == [("v2", "v1")]
@@ -98,9 +105,10 @@ def test_a_new_version_is_warm_before_it_is_served_and_the_old_one_serves_until_
 def test_a_version_that_cannot_be_warmed_up_is_not_served(folder: ModelFolder) -> None:
     class Cold(FakeModel):
         def warm_up(self) -> None:
-            raise RuntimeError("no memory for its shapes")
+            if self.card.version == "v2":
+                raise RuntimeError("no memory for its shapes")
 
-    models = LoadedModels(folder, lambda path, of: Cold(of) if of.version == "v2" else load_fake(path, of))
+    models = LoadedModels(folder, Cold)
     folder.use("v2")
     assert not models.refresh()
     assert (models.served.card.version, models.refusal) == ("v1", Refusal("v2", "no memory for its shapes"))
@@ -110,33 +118,31 @@ def test_a_version_that_cannot_be_warmed_up_is_not_served(folder: ModelFolder) -
 
 @pytest.mark.parametrize("error", [BadInputError("damaged"), RuntimeError("damaged"), MemoryError()])
 def test_what_cannot_be_loaded_leaves_the_old_one_until_the_pointer_is_written_again(
-    folder: ModelFolder, error: Exception
+    folder: ModelFolder, kind: type[Recorded], error: Exception
 ) -> None:
-    load = Loader()
-    models = LoadedModels(folder, load)
-    load.error = error
+    models = LoadedModels(folder, kind)
+    kind.load_error = error
     folder.use("v2")
     assert not models.refresh()
     assert models.served.card.version == "v1"
     assert models.refusal == Refusal("v2", str(error) or "MemoryError")
     assert not models.refresh()
-    assert load.loaded == ["v1", "v2"]
-    load.error = None
+    assert kind.loaded == ["v1", "v2"]
+    kind.load_error = None
     folder.use("v2")
     assert models.refresh()
     assert models.refusal is None
 
 
-def test_models_for_other_codes_are_refused_before_they_are_opened(folder: ModelFolder) -> None:
+def test_models_for_other_codes_are_refused_before_they_are_opened(folder: ModelFolder, kind: type[Recorded]) -> None:
     write_version(folder.folder, "other", fingerprint="f" * 64)
-    load = Loader()
-    models = LoadedModels(folder, load)
+    models = LoadedModels(folder, kind)
     with pytest.raises(MismatchError, match=r"other codes: code fingerprint ffffffffffff\.\.\. instead of code"):
         models.get("other")
     folder.use("other")
     assert not models.refresh()
     assert models.served.card.version == "v1"
-    assert load.loaded == ["v1"]
+    assert kind.loaded == ["v1"]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +157,7 @@ def test_models_for_other_codes_are_refused_before_they_are_opened(folder: Model
 def test_the_first_model_must_fit_the_settings(folder: ModelFolder, values: dict[str, str], message: str) -> None:
     wanted = {"bits": 64, "code_fingerprint": "code", "embedding_name": "net", "embedding_version": "1"} | values
     with pytest.raises(MismatchError, match=message):
-        LoadedModels(folder, load_fake, codes=CodeIdentity(**wanted))  # type: ignore[arg-type]
+        LoadedModels(folder, FakeModel, codes=CodeIdentity(**wanted))  # type: ignore[arg-type]
 
 
 def test_a_model_of_the_same_codes_fits() -> None:

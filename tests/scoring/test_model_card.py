@@ -80,7 +80,7 @@ def change(folder: Path, **values: Any) -> None:
         ({"bits": None}, "damaged: KeyError 'bits'"),
         ({"bits": "64"}, "bits is '64', not int"),
         ({"bits": True}, "bits is True, not int"),
-        ({"bits": 63}, "a multiple of 8 bits and any values, not 63"),
+        ({"bits": 63}, "a multiple of 8 bits and 0 or more values, not 63"),
         ({"thresholds": None}, "damaged: KeyError 'thresholds'"),
         ({"thresholds": {"accept": 0.5}}, "damaged: TypeError"),
         ({"thresholds": {"accept": 0.5, "head_accept": 0.5, "adopt": 2.0}}, "adopt must lie in"),
@@ -89,7 +89,7 @@ def change(folder: Path, **values: Any) -> None:
         ({"thresholds": {"accept": 0.5, "head_accept": 0.5, "adopt": 0.25}}, "adopt .* must not be below head_accept"),
         ({"hidden": 7}, "damaged: TypeError"),
         ({"extra": 1}, "damaged: TypeError"),
-        ({"version": "v2"}, "is of version 'v2', its folder is 'v1'"),
+        ({"version": "v2"}, "has the version 'v2', its folder 'v1'"),
     ],
 )
 def test_a_damaged_card_is_refused(folder: Path, values: dict[str, Any], message: str) -> None:

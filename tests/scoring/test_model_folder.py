@@ -11,7 +11,7 @@ import pytest
 from core.errors import BadInputError
 from scoring.card import read_card, write_card
 from scoring.model_folder import ModelFolder, checksums, version_name
-from tests.support.fake_model import FakeModel, load_fake, write_version
+from tests.support.fake_model import FakeModel, write_version
 
 
 @pytest.fixture
@@ -79,8 +79,8 @@ def test_a_damaged_pointer_is_refused(folder: ModelFolder, content: bytes) -> No
 
 def test_a_version_that_is_not_there_is_neither_loaded_nor_served(folder: ModelFolder) -> None:
     folder.use("v1")
-    for call in (folder.card, folder.use, lambda version: folder.load(version, load_fake)):
-        with pytest.raises(BadInputError, match=r"no model version 'v9' in .*; kept are: v1, v2, v3"):
+    for call in (folder.card, folder.use, lambda version: folder.load(version, FakeModel)):
+        with pytest.raises(BadInputError, match=r"no model version 'v9' in .*; the versions are: v1, v2, v3"):
             call("v9")
     assert folder.served() == "v1"
 
@@ -98,13 +98,13 @@ def test_changed_and_missing_files_are_found(folder: ModelFolder) -> None:
     (path / "sub").mkdir()
     (path / "sub" / "weights").write_bytes(b"right")
     write_card(replace(read_card(path), files_sha256=checksums(path)), path)
-    assert isinstance(folder.load("v1", load_fake), FakeModel)
+    assert isinstance(folder.load("v1", FakeModel), FakeModel)
     (path / "sub" / "weights").write_bytes(b"wrong")
     with pytest.raises(BadInputError, match="weights of the model v1 is damaged: SHA-256"):
-        folder.load("v1", load_fake)
+        folder.load("v1", FakeModel)
     (path / "sub" / "weights").unlink()
     with pytest.raises(BadInputError, match="v1 lacks its file"):
-        folder.load("v1", load_fake)
+        folder.load("v1", FakeModel)
 
 
 def test_folders_without_a_card_are_no_versions_but_are_seen(folder: ModelFolder) -> None:

@@ -18,7 +18,7 @@ from scoring.card import read_card, write_card
 from scoring.features import PairInputs
 from scoring.model import PairModel
 from scoring.model_folder import ModelFolder
-from scoring.tf_model import SHAPES, TfPairModel, load_tf, padded_slices, run_batches_side_by_side
+from scoring.tf_model import SHAPES, TfPairModel, padded_slices
 from tests.support.fake_model import card, random_codes
 from training import export as export_module
 from training.branches import first_layer_mask
@@ -63,13 +63,13 @@ def models(network: ExactNetwork, tmp_path_factory: pytest.TempPathFactory) -> M
 
 @pytest.fixture(scope="module")
 def model(models: ModelFolder) -> PairModel:
-    return models.load("v1", load_tf)
+    return models.load("v1", TfPairModel)
 
 
 @pytest.fixture(scope="module")
 def sample_model() -> PairModel:
     folder = ModelFolder(SAMPLE / "model")
-    made = folder.load(folder.served(), load_tf)
+    made = folder.load(folder.served(), TfPairModel)
     made.warm_up()
     return made
 
@@ -87,7 +87,7 @@ def test_values_equal_the_oracle_in_every_batch(models: ModelFolder) -> None:
     network = make_valued_network()
     written = export(network, card("valued", bits=VALUED.bits), models)
     assert (written.bits, written.values, written.code_bytes) == (64, 40, 48)
-    model = models.load("valued", load_tf)
+    model = models.load("valued", TfPairModel)
     left, right = random_codes(1500, 0, VALUED.code_bytes)
     scores = model.score(left, right)
     np.testing.assert_array_max_ulp(scores, network.probabilities(left, right), 1)
@@ -98,8 +98,8 @@ def test_values_equal_the_oracle_in_every_batch(models: ModelFolder) -> None:
         np.testing.assert_array_equal(model.score(other, one), expected)
 
 
-def make_towers(hidden: tuple[int, ...] = (32, 8)) -> ExactNetwork:
-    """A network whose first layer has towers."""
+def make_branches(hidden: tuple[int, ...] = (32, 8)) -> ExactNetwork:
+    """A network whose first layer has branches."""
     inputs = PairInputs(bits=64, values=48, xor=False)
     random = np.random.RandomState(2)
     sizes = (inputs.size, *hidden, 1)
@@ -119,16 +119,16 @@ def products(network: ExactNetwork) -> list[tuple[int, ...]]:
 def test_each_tower_is_a_product_of_its_own_and_equals_the_oracle(
     models: ModelFolder, monkeypatch: pytest.MonkeyPatch, hidden: tuple[int, ...]
 ) -> None:
-    network = make_towers(hidden)
+    network = make_branches(hidden)
     later = [*pairwise((*hidden, 1))]
     assert products(network) == [(48, 16), (48, 16), *later]
-    name = f"towers{len(hidden)}"
+    name = f"branches{len(hidden)}"
     export(network, card(f"{name}-apart", bits=64), models)
-    monkeypatch.setattr(export_module, "has_towers", lambda weights, inputs: False)
+    monkeypatch.setattr(export_module, "has_branches", lambda weights, inputs: False)
     assert products(network) == [(96, 32), *later]
     export(network, card(f"{name}-whole", bits=64), models)
     left, right = random_codes(1500, 0, network.inputs.code_bytes)
-    apart, whole = (models.load(f"{name}-{kind}", load_tf) for kind in ("apart", "whole"))
+    apart, whole = (models.load(f"{name}-{kind}", TfPairModel) for kind in ("apart", "whole"))
     assert isinstance(apart, TfPairModel)
     assert isinstance(whole, TfPairModel)
     assert apart.operations("MatMul") == whole.operations("MatMul") + 1 == len(hidden) + 2
@@ -206,7 +206,7 @@ def test_padded_slices_cover_every_pair_once(pairs: int) -> None:
 
 
 def test_compiled_and_plain_graphs_give_the_same_bits(models: ModelFolder, model: PairModel) -> None:
-    compiled = models.load("v1", load_tf)
+    compiled = models.load("v1", TfPairModel)
     compiled.warm_up()
     assert isinstance(compiled, TfPairModel)
     assert isinstance(model, TfPairModel)
@@ -217,7 +217,7 @@ def test_compiled_and_plain_graphs_give_the_same_bits(models: ModelFolder, model
 
 def test_a_large_network_is_not_compiled(models: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tf_model, "COMPILED_PARAMETERS", 1000)
-    plain = models.load("v1", load_tf)
+    plain = models.load("v1", TfPairModel)
     plain.warm_up()
     assert isinstance(plain, TfPairModel)
     assert plain._compiled == {}
@@ -240,7 +240,7 @@ def test_on_a_graphics_card_products_run_in_mixed_precision_and_the_log_says_wha
 ) -> None:
     cards = [tf_model.tf.config.PhysicalDevice(f"/physical_device:GPU:{number}", "GPU") for number in (0, 1)]
     monkeypatch.setattr(tf_model.tf.config, "list_physical_devices", lambda kind: cards if kind == "GPU" else [])
-    run_batches_side_by_side(3)
+    TfPairModel.configure(3)
     assert told == {"within": 1, "between": 3, "mixed_precision": True}
     assert "scores come from 2 graphics card(s), in mixed precision: they may change with the batch" in caplog.text
 
@@ -249,7 +249,7 @@ def test_without_a_graphics_card_precision_is_left_alone(
     told: dict[str, object], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(tf_model.tf.config, "list_physical_devices", lambda kind: ["a CPU"] if kind == "CPU" else [])
-    run_batches_side_by_side(2)
+    TfPairModel.configure(2)
     assert told == {"within": 1, "between": 2}
     assert caplog.text == ""
 
@@ -265,9 +265,9 @@ def test_a_graph_for_other_codes_than_its_card_says_is_refused(models: ModelFold
     stored = read_card(path)
     write_card(card("v2", bits=BITS), path)
     with pytest.raises(MismatchError, match=r"takes codes of 16 bytes \(left\), its card says 32"):
-        models.load("v2", load_tf)
+        models.load("v2", TfPairModel)
     write_card(stored, path)
-    models.load("v2", load_tf)
+    models.load("v2", TfPairModel)
 
 
 def test_a_damaged_model_file_is_refused(models: ModelFolder, network: ExactNetwork) -> None:
@@ -276,10 +276,10 @@ def test_a_damaged_model_file_is_refused(models: ModelFolder, network: ExactNetw
     content = file.read_bytes()
     file.write_bytes(content[:1000] + b"\0" + content[1001:])
     with pytest.raises(BadInputError, match=r"saved_model\.pb of the model v3 is damaged"):
-        models.load("v3", load_tf)
+        models.load("v3", TfPairModel)
     file.write_bytes(b"nothing")
     with pytest.raises(BadInputError, match=r"v3 in .* cannot be opened"):
-        load_tf(models.path("v3"), read_card(models.path("v3")))
+        TfPairModel.load(models.path("v3"), read_card(models.path("v3")))
 
 
 def test_a_version_that_is_there_is_not_written_again(models: ModelFolder, network: ExactNetwork) -> None:
@@ -287,7 +287,7 @@ def test_a_version_that_is_there_is_not_written_again(models: ModelFolder, netwo
     assert (written.bits, written.hidden, written.parameters) == (BITS, (48, 16), network.parameters)
     assert abs(datetime.fromisoformat(written.exported_at) - datetime.now(UTC)) < timedelta(hours=1)
     stored = (models.path("v4") / "metadata.json").read_bytes()
-    with pytest.raises(BadInputError, match="the version v4 is there already"):
+    with pytest.raises(BadInputError, match="the version v4 exists already"):
         export(network, replace(written, metrics={"other": 1.0}), models)
     assert (models.path("v4") / "metadata.json").read_bytes() == stored
     # What a killed export left behind is in nobody's way.

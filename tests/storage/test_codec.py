@@ -57,8 +57,8 @@ states = st.builds(StoreState, st.builds(LogPosition, st.text(max_size=30), i64,
 def test_images_come_back(image: ImageRecord) -> None:
     value = codec.encode_image(image)
     assert codec.decode_image(codec.image_key(image.image_id), value) == image
-    standing = Membership(image.image_id, image.version, image.place, image.head)
-    assert codec.decode_standing(image.image_id, value) == standing
+    membership = Membership(image.image_id, image.version, image.place, image.head)
+    assert codec.decode_membership(image.image_id, value) == membership
 
 
 @given(clusters)
@@ -151,8 +151,8 @@ SAMPLES: dict[str, tuple[Decode, bytes, bytes]] = {
             )
         ),
     ),
-    "standing": (
-        lambda key, value: codec.decode_standing(ImageId(key.decode()), value),
+    "membership": (
+        lambda key, value: codec.decode_membership(ImageId(key.decode()), value),
         b"a",
         codec.encode_image(
             ImageRecord(ImageId("a"), 1, 2, ImageId("head"), None, None, Cause.FOUNDED, 1, 2, 3, Versions(), 9)
@@ -201,7 +201,7 @@ def test_cut_values_are_damaged(name: str) -> None:
             decode(key, value[:length])
 
 
-@pytest.mark.parametrize("name", sorted(SAMPLES.keys() - {"standing", "cluster", "cluster front"}))
+@pytest.mark.parametrize("name", sorted(SAMPLES.keys() - {"membership", "cluster", "cluster front"}))
 def test_values_with_more_at_the_end_are_damaged(name: str) -> None:
     decode, key, value = SAMPLES[name]
     with pytest.raises(CorruptedError):
@@ -223,9 +223,9 @@ def test_any_damage_is_a_record_or_an_error(name: str, damage: list[tuple[int, i
 
 @pytest.mark.parametrize("key", [b"", b"\xff", b"x" * 257])
 def test_keys_that_are_no_ids_are_damaged(key: bytes) -> None:
-    with pytest.raises(CorruptedError, match="no id"):
+    with pytest.raises(CorruptedError, match="not an id"):
         codec.decode_image(key, SAMPLES["image"][2])
-    with pytest.raises(CorruptedError, match="no id"):
+    with pytest.raises(CorruptedError, match="not an id"):
         codec.decode_cluster(key, SAMPLES["cluster"][2])
-    with pytest.raises(CorruptedError, match="no id"):
+    with pytest.raises(CorruptedError, match="not an id"):
         codec.decode_edge(codec.edge_key(ImageId("h"), 1), key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from storage.interfaces import ClusterStore
 from storage.memory import MemoryStore
-from tests.storage.store_contract import StoreContract
+from storage.testing import StoreContract
 
 
 class TestMemoryStore(StoreContract):

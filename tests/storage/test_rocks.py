@@ -9,7 +9,7 @@ import pytest
 from storage.interfaces import ClusterStore
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
-from tests.storage.store_contract import StoreContract
+from storage.testing import StoreContract
 
 
 class TestRocksStore(StoreContract):

@@ -19,8 +19,8 @@ from storage.interfaces import StoreView
 from storage.memory import MemoryStore
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
-from tests.storage.store_contract import assert_holds
-from tests.support.store_strategies import LOG, Action, Model, actions, name
+from storage.testing.contract import assert_holds
+from storage.testing.model import LOG, Action, StoreModel, actions, name
 
 
 def everything(view: StoreView) -> dict[str, Any]:
@@ -42,7 +42,7 @@ class Stores(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="neardup-store-"))
         self.memory = MemoryStore()
         self.rocks = self.open()
-        self.model = Model()
+        self.model = StoreModel()
         self.held: ExitStack | None = None
         self.old: tuple[StoreView, dict[str, Any]] | None = None
 

@@ -11,9 +11,9 @@ import pytest
 from core.types import ImageId
 from storage.errors import CorruptedError
 from storage.memory import MemoryStore
+from storage.testing.contract import A, B, C, D, fill, founds, joins, put
+from storage.testing.model import StoreModel, seeded_actions
 from storage.verify import VerifyProgress, verify
-from tests.storage.store_contract import A, B, C, D, fill, founds, joins, put
-from tests.support.store_strategies import Model, seeded_actions
 
 
 def store_of_four() -> MemoryStore:
@@ -104,7 +104,7 @@ def test_every_damage_is_told(name: str) -> None:
 
 
 def test_progress_is_reported_on_the_way_without_problems() -> None:
-    store, model = MemoryStore(), Model()
+    store, model = MemoryStore(), StoreModel()
     fill(store, model, seeded_actions(1, 300), batch=50)
     with store.snapshot() as view:
         reports = list(verify(view, report_every=100))

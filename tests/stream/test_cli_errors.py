@@ -24,16 +24,21 @@ from core.errors import (
     StaleError,
     UnavailableError,
 )
+from neardup.errors import BadRequestError, NeardupClientError, NotFoundError, ServiceUnavailableError
 from storage.errors import CorruptedError, DiskFullError, IncompatibleError, LockedError
 from stream.cli.exits import Exit, exit_for, explain
 from stream.cli.main import main
-from stream.errors import NotFoundError, NotSoundError
+from stream.errors import NotIndexedError, NotSoundError
 
 EXPECTED: dict[type[BaseException], Exit] = {
     SettingsError: Exit.USAGE,
     BadInputError: Exit.USAGE,
     DeniedError: Exit.USAGE,
+    NotIndexedError: Exit.NOT_FOUND,
     NotFoundError: Exit.NOT_FOUND,
+    BadRequestError: Exit.USAGE,
+    ServiceUnavailableError: Exit.UNAVAILABLE,
+    NeardupClientError: Exit.FAILED,
     UnavailableError: Exit.UNAVAILABLE,
     NotSoundError: Exit.NOT_SOUND,
     MismatchError: Exit.MISMATCH,
@@ -73,6 +78,7 @@ def test_codes_are_distinct_and_explained() -> None:
 
 def test_texts() -> None:
     assert explain(BadInputError("a is b")) == "a is b"
+    assert explain(NotFoundError("no cat")) == "no cat"
     assert explain(KeyboardInterrupt()) == "stopped"
     assert "neardup[flink]" in explain(ModuleNotFoundError("no", name="pyflink.common"))
     assert explain(FileNotFoundError(errno.ENOENT, "No such file", "x.txt")) == "x.txt: No such file"

@@ -15,9 +15,9 @@ from stream.cli.main import main
 from stream.kafka_access import KafkaAccess
 from stream.servers import search_server_settings
 from stream.settings import load_settings
-from tests.search.serving.open_house import House, open_house
-from tests.search.serving.search_house import SCORE_DIMENSION, SEARCH_DIMENSION, vector
-from tests.stream.index_build.order import TOPIC_ID, FakeJoined, as_the_job_does, intake_of, pages, record, some_order
+from tests.search.serving.running_server import RunningSearch, run_search_server
+from tests.search.serving.search_setup import SCORE_DIMENSION, SEARCH_DIMENSION, vector
+from tests.stream.index_build.order import TOPIC_ID, FakeJoined, as_the_job_does, pages, parser_of, record, some_order
 from tests.support.ports import free_ports
 
 TOML = """
@@ -47,17 +47,17 @@ ORDER = [*some_order(60, 8), record("twin-1", 77), record("twin-2", 77)]
 
 
 @pytest.fixture
-def server(settings_file: Path) -> Iterator[House]:
-    with open_house(search_server_settings(load_settings(settings_file))) as house:
-        as_the_job_does(house.index, ORDER, intake_of(house.settings))
-        yield house
+def server(settings_file: Path) -> Iterator[RunningSearch]:
+    with run_search_server(search_server_settings(load_settings(settings_file))) as server:
+        as_the_job_does(server.index, ORDER, parser_of(server.settings))
+        yield server
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
-def test_stats_tell_size_and_position(server: House, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stats_tell_size_and_position(server: RunningSearch, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["index", "stats", "--json"]) == Exit.OK
     found = said(capsys)
     assert found["offset"] == len(ORDER) - 1
@@ -70,7 +70,7 @@ def test_stats_tell_size_and_position(server: House, capsys: pytest.CaptureFixtu
 
 
 def test_a_snapshot_needs_the_token_and_lies_beside_the_index(
-    server: House, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    server: RunningSearch, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["index", "snapshot", "one", "--json"]) == Exit.OK
     made = said(capsys)
@@ -82,7 +82,9 @@ def test_a_snapshot_needs_the_token_and_lies_beside_the_index(
     assert "api_token" in capsys.readouterr().err
 
 
-def test_search_shows_what_shares_most_terms(server: House, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_search_shows_what_shares_most_terms(
+    server: RunningSearch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     assert main(["search", "--image-id", "twin-1", "--k", "1", "--json"]) == Exit.OK
     assert said(capsys)["candidates"] == [{"image_id": "twin-2", "overlap": 16, "place": len(ORDER) - 1}]
     file = tmp_path / "one.npy"
@@ -139,14 +141,14 @@ def test_build_from_storage_makes_the_generation_that_serves_next(
     assert built["serves"] is False  # no server runs
     assert Path(built["folder"]).name == "gen-000001"
     settings = search_server_settings(load_settings(settings_file))
-    with open_house(settings) as house:
-        assert house.index.images == built["images"]
-        assert house.client.describe().offset == built["offset"]
+    with run_search_server(settings) as server:
+        assert server.index.images == built["images"]
+        assert server.client.describe().offset == built["offset"]
 
 
 @pytest.mark.usefixtures("faked")
 def test_build_says_when_the_running_server_does_not_serve_it(
-    server: House, capsys: pytest.CaptureFixture[str]
+    server: RunningSearch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["index", "build", "--from", "storage"]) == Exit.OK
     told = capsys.readouterr()

@@ -65,7 +65,7 @@ def test_a_running_scorer_is_waited_for(folder: ModelFolder) -> None:
 
 def test_a_refusal_puts_the_pointer_back(folder: ModelFolder) -> None:
     scorer = Scorer(serving("v1"), serving("v1", "v2", "weights are damaged"))
-    with pytest.raises(BadInputError, match="refused it: weights are damaged; v1 is served as before"):
+    with pytest.raises(BadInputError, match="refused it: weights are damaged; it goes on serving v1"):
         change_served(folder, "v2", CODES, scorer, sleep=lambda _: None)
     assert folder.served_since() == ["v1"]
 

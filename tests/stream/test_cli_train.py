@@ -77,10 +77,10 @@ def test_labelled_duplicates_are_trained_on_as_copies(
     (fit,) = fits.fits
     group = dict(zip(fit.photos.image_id.tolist(), fit.photos.group_id.tolist(), strict=True))
     assert group[ONE.stem] == group[CROP.stem] == group["g-train-1-2"] != group[OTHER.stem]
-    assert fit.seed == 5
+    assert fit.settings.seed == 5
     # The same once more is refused, and says where it lies.
     assert main([*words, "--corpus-growth", "3", "--quick"]) == Exit.USAGE
-    assert f"the version {card['version']} is there already" in said(capsys)
+    assert f"the version {card['version']} exists already" in said(capsys)
 
 
 def test_a_new_projection_leaves_a_folder_in_use_alone(
@@ -92,7 +92,7 @@ def test_a_new_projection_leaves_a_folder_in_use_alone(
     ModelFolder(folder / "model").use("v1")
     words = ["train", "photos.parquet", "--quick", "--fit-projection"]
     assert main([*words, "new.npz"]) == Exit.USAGE
-    assert "serves v1, and a projection that is learnt anew makes other codes" in said(capsys)
+    assert "serves v1, and a newly learnt projection makes other codes" in said(capsys)
     assert main([*words, "own.npz", "--no-serve"]) == Exit.USAGE
     assert "own.npz is the projection that v1" in said(capsys)
     assert fits.fits == []

@@ -14,12 +14,21 @@ from prometheus_client import CollectorRegistry
 from core.errors import MismatchError, UnavailableError
 from core.status_page import StatusPage
 from stream.flink_rest import FlinkRest, JobState
-from stream.job_control import GAP, JobControl, JobMetrics, Watch
+from stream.job_control import GAP, JobControl
+from stream.job_lag import LagMeter
 from stream.job_plan import JobPlan
+from stream.job_watch import JobMetrics, Watch
 from tests.support.house import house_settings
 
 RUNNING = JobState("a", "neardup-photos", "RUNNING", 1)
 FAILED = JobState("a", "neardup-photos", "FAILED", 1)
+
+
+class Meter:
+    """A lag that stays the same."""
+
+    def read(self) -> dict[str, int]:
+        return {"joined": 7}
 
 
 class Rounds(threading.Event):
@@ -62,9 +71,6 @@ class Control:
             self.done.append("cancel")
         return self.gap
 
-    def lag(self) -> dict[str, int]:
-        return {"joined": 7}
-
     @property
     def flink(self) -> Any:
         class Flink:
@@ -89,7 +95,7 @@ def watch(control: Control, rounds: int = 1) -> tuple[JobMetrics, StatusPage, Ro
     metrics = JobMetrics()
     page = StatusPage("127.0.0.1", 1, CollectorRegistry())
     stop = Rounds(rounds)
-    Watch(cast(JobControl, control), metrics, page, stop).loop()
+    Watch(cast(JobControl, control), cast(LagMeter, Meter()), metrics, page, stop).loop()
     return metrics, page, stop
 
 

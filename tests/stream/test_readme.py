@@ -13,11 +13,11 @@ from stream.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-DOCUMENTS = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+OTHERS = (ROOT / "ARCHITECTURE.md", ROOT / "CHANGELOG.md")
+DOCUMENTS = [README, *OTHERS, *sorted((ROOT / "docs").rglob("*.md"))]
 TEXT = README.read_text(encoding="utf-8")
 
-SECTIONS = ["The way of an image", "Quick start", "What the demo shows", "Use it on your data", "Folders", "Settings"]
-SECTIONS += ["Operations", "Development"]
+SECTIONS = ["Figures", "Try it", "How it works", "Use it on your data", "Limits", "Operate it"]
 
 
 def shell_lines(text: str) -> list[str]:
@@ -65,6 +65,8 @@ def test_every_command_exists(command: str, capsys: pytest.CaptureFixture[str]) 
             assert missing == []
         case "curl", [*_, url]:
             assert url.startswith("http://127.0.0.1:18080/v1/")
+        case "python", [script, *_] if script.endswith(".py"):
+            assert (ROOT / script).is_file() or [*(ROOT / "examples").rglob(script)]
         case "docker", ["compose", *_]:
             assert (ROOT / "docker-compose.yml").is_file()
         case "python", ["-m", module, *_]:
@@ -88,14 +90,31 @@ def test_every_link_leads_to_a_file(path: Path) -> None:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_every_file_that_is_named_exists(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    top = "search|storage|operators|stream|tests|benchmarks|examples|deploy|jvm|docs"
+    top = "core|search|scoring|clustering|storage|operators|training|stream|tests|benchmarks|examples|deploy|jvm|docs"
     named = re.findall(rf"`((?:{top})/[\w./-]*|[\w.-]+\.(?:toml|yml|md))`", text)
     assert [name for name in named if not (ROOT / name).exists() and not (ROOT / "docs" / name).exists()] == []
 
 
-def test_every_folder_of_the_tree_is_in_the_table() -> None:
-    ours = {"search", "storage", "operators", "stream", "tests", "benchmarks", "examples", "deploy", "jvm", "docs"}
-    assert {name for name in ours if f"`{name}/" not in TEXT} == set()
+def test_it_is_short_enough_to_be_read() -> None:
+    assert len(TEXT.splitlines()) < 150
+
+
+def figures(document: str) -> set[str]:
+    """All numbers of a document, without signs that only set them off."""
+    text = (ROOT / "docs" / document).read_text(encoding="utf-8")
+    return set(re.findall(r"\d[\d,]*(?:\.\d+)?", text))
+
+
+@pytest.mark.parametrize(("title", "document"), [("Quality", "quality.md"), ("Search", "benchmarks.md")])
+def test_every_figure_of_a_table_stands_in_the_document_it_is_from(title: str, document: str) -> None:
+    section = re.search(rf"^\*\*{title}\.\*\*.*?\n\n(.*?)\n\n", TEXT, re.MULTILINE | re.DOTALL)
+    assert section is not None
+    rows = re.findall(r"^\| \*{0,2}[a-zA-Z].*$", section.group(1), re.MULTILINE)[1:]
+    cells = {cell.strip(" *") for row in rows for cell in row.split("|")}
+    numbers = {cell for cell in cells if re.fullmatch(r"[\d,.]+", cell)}
+    assert len(numbers) >= 11
+    rounded = {"73", "39"}
+    assert numbers - figures(document) - rounded == set()
 
 
 def test_every_exit_code_is_named() -> None:
@@ -105,11 +124,24 @@ def test_every_exit_code_is_named() -> None:
     assert named == {code.value for code in Exit}
 
 
-def test_the_number_of_sample_images_is_right() -> None:
+def test_the_number_of_images_of_the_demo_is_right() -> None:
     import pyarrow.parquet as pq
 
-    rows = pq.read_metadata(ROOT / "examples/photos/photos.parquet").num_rows
-    assert f"({rows:,} photographs" in TEXT
+    from stream.demo.sample import PICTURES, SAMPLE
+
+    rows = sum(pq.read_metadata(ROOT / file).num_rows for file in (SAMPLE, PICTURES))
+    assert f"sends {rows:,} photographs" in TEXT
+    assert f"images in         {rows:,}, " in TEXT
+
+
+def test_the_answer_that_it_shows_is_of_the_form_that_the_api_gives() -> None:
+    import json
+
+    from storage.api import schemas
+
+    shown = re.search(r"```json\n(.*?)```", TEXT, re.DOTALL)
+    assert shown is not None
+    assert json.loads(shown.group(1)).keys() == schemas.ImageOut.model_fields.keys()
 
 
 def test_the_address_of_the_api_is_the_default() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from core.errors import MismatchError
 from core.types import LogPosition
-from stream.start_plan import Log, starting_offset
+from stream.start_plan import Log, ReadPosition, rewind_times, starting_offset
 
 LOG = Log("joined", "id-1", first=10, end=50)
 CHECKSUMS = {offset: offset * 7 for offset in range(LOG.first, LOG.end)}
@@ -37,7 +37,7 @@ def test_begins_one_after_the_store_that_is_least_far(index: int, storage: int) 
         (at(20, log_id="id-0"), at(20), r"the index followed the topic id-0, but joined is id-1"),
         (at(20), at(20, log_id="id-0"), r"storage followed the topic id-0"),
         (at(20), at(50), r"storage has applied joined up to offset 50, but the log ends at 49"),
-        (at(9), at(20), r"the index stands at offset 9 of joined, a record that is no longer there"),
+        (at(9), at(20), r"the index is at offset 9 of joined, a record that is no longer there"),
         (at(20), at(21, checksum=5), r"storage saw a record with checksum 00000005 at offset 21"),
         (LogPosition(), at(20), r"the index needs joined from offset 0, but its oldest record is 10"),
     ],
@@ -45,3 +45,25 @@ def test_begins_one_after_the_store_that_is_least_far(index: int, storage: int) 
 def test_contradictions_are_refused_with_both_values(index: LogPosition, storage: LogPosition, message: str) -> None:
     with pytest.raises(MismatchError, match=message):
         start(index, storage)
+
+
+#            0        60       100  (time; timeout 30, idle after 20)
+#   search   ------------------|    read to its end
+#   score    ---------|             40 more to read: event time is 60, a search half of 31 still waits
+
+
+def test_no_partition_is_rewound_less_than_the_slowest_that_has_records_to_read() -> None:
+    positions = {("search", 0): ReadPosition(100, behind=False), ("score", 0): ReadPosition(60, behind=True)}
+    assert rewind_times(positions, 30, 20) == {("search", 0): 30, ("score", 0): 30}
+
+
+def test_a_partition_that_is_read_to_its_end_holds_the_others_back_until_it_is_idle() -> None:
+    positions = {("search", 0): ReadPosition(100, behind=False), ("score", 0): ReadPosition(90, behind=False)}
+    assert rewind_times(positions, 30, 20) == {("search", 0): 60, ("score", 0): 60}
+    positions["score", 0] = ReadPosition(50, behind=False)
+    assert rewind_times(positions, 30, 20) == {("search", 0): 70, ("score", 0): 20}
+
+
+def test_no_time_before_the_epoch_is_asked_for() -> None:
+    assert rewind_times({("search", 0): ReadPosition(5, behind=True)}, 30, 20) == {("search", 0): 0}
+    assert rewind_times({}, 30, 20) == {}

@@ -36,7 +36,7 @@ _HALF = Thresholds(0.5, 0.5, 0.5)
 
 @dataclass(frozen=True)
 class Record:
-    """One record of the log."""
+    """One record of the log `joined`."""
 
     image_id: str
     version: int = 1
@@ -83,7 +83,7 @@ class World:
     k: int = 4
     overlap_of: Callable[[bytes, bytes], int] = lambda one, other: random_overlap(one, other, 3)
     hide_delay: int = 0
-    """For so many places a faulted image is still found: its hiding comes later than the searches of its batch."""
+    """A faulted image is still found by so many later places, because it is hidden after its batch was searched."""
     entries: list[Entry] = field(default_factory=list)
     _answers: dict[int, Entry | None] = field(default_factory=dict)
 
@@ -154,7 +154,7 @@ class World:
 
 
 class ReferenceStore:
-    """Storage in the plainest form: applies moves one by one and checks each against what it has."""
+    """The simplest storage: applies moves one by one and checks each against its state."""
 
     def __init__(self) -> None:
         self.heads: dict[ImageId, ImageId] = {}
@@ -167,7 +167,7 @@ class ReferenceStore:
         self.decisions: list[Decision] = []
 
     def look_up(self, ids: Collection[ImageId]) -> Lookup:
-        """Standings and clusters of now."""
+        """Memberships and clusters at the current position."""
         known = [i for i in ids if i in self.heads]
         memberships = {i: Membership(i, self.versions[i], self.places[i], self.heads[i]) for i in known}
         clusters = {
@@ -176,7 +176,7 @@ class ReferenceStore:
         return Lookup(self.position, self.revision, memberships, clusters)
 
     def apply(self, decisions: Sequence[Decision], offset: int, revision: int) -> None:
-        """All or nothing, at this offset and revision only."""
+        """Applies all decisions or none, only at this offset and revision."""
         if (offset, revision) != (self.position.offset, self.revision):
             raise StaleError("moved on", self.position.offset, self.revision)
         assert decisions, "an empty write"
@@ -230,7 +230,7 @@ class ReferenceStore:
 
 @dataclass
 class WorldPorts:
-    """The servers of a world, with counts of the calls; `before_apply` and `before_look_up` interfere."""
+    """The servers of a world. They count calls; `before_apply` and `before_look_up` run before a call, to interfere."""
 
     world: World
     store: ReferenceStore
@@ -247,7 +247,7 @@ class WorldPorts:
         return self.store.look_up(ids)
 
     def score(self, pairs: Sequence[PairNeed]) -> Mapping[PairNeed, float]:
-        """The scorer; refuses what a real one would refuse or nobody should ask."""
+        """The scorer; fails on calls that a real one refuses or that no caller should make."""
         self.calls["score"] += 1
         assert pairs
         assert len(set(pairs)) == len(pairs), "asked twice in one call"
@@ -280,7 +280,7 @@ class WorldPorts:
 
 @dataclass
 class NaiveState:
-    """What the oracle ends with."""
+    """The result of the oracle."""
 
     heads: dict[str, str] = field(default_factory=dict)
     versions: dict[str, int] = field(default_factory=dict)
@@ -294,7 +294,7 @@ class NaiveState:
 
 
 def naive(world: World, extra_pages: int = 4) -> NaiveState:
-    """The cluster rule, word by word, one record at a time, knowing every score."""
+    """The oracle: applies the cluster rule literally, one record at a time, with every score known."""
     state = NaiveState()
     for arrival in world.arrivals():
         image = arrival.image_id

@@ -1,13 +1,12 @@
 """Flink as an operator sees it: keyed state, timers, a runtime context, metrics; and a harness that drives a function.
 
-Strict where Flink is: state can only be touched while a key is set, what is stored is pickled, a function must never
+Strict where Flink is: state can only be touched while a key is set, only bytes can be stored, a function must never
 return None, and functions are pickled before they are opened if the test asks for it. Map state has no scans: none of
 ours may need one.
 """
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any, Literal
 
 from pyflink.datastream import OutputTag
 
+from operators.state_bytes import StateBytes
 from tests.support.clock import FakeClock
 
 BEGINNING_MS = -(2**63)
@@ -57,11 +57,11 @@ class FakeValueState:
         self._backend, self._name = backend, name
 
     def value(self) -> Any:
-        stored = self._backend.values.get(self._backend.at(self._name))
-        return None if stored is None else pickle.loads(stored)
+        return self._backend.values.get(self._backend.at(self._name))
 
     def update(self, value: Any) -> None:
-        self._backend.values[self._backend.at(self._name)] = pickle.dumps(value)
+        assert isinstance(value, bytes)
+        self._backend.values[self._backend.at(self._name)] = value
 
     def clear(self) -> None:
         self._backend.values.pop(self._backend.at(self._name), None)
@@ -77,11 +77,11 @@ class FakeMapState:
         return self._backend.maps.setdefault(self._backend.at(self._name), {})
 
     def get(self, key: Any) -> Any:
-        stored = self._map().get(key)
-        return None if stored is None else pickle.loads(stored)
+        return self._map().get(key)
 
     def put(self, key: Any, value: Any) -> None:
-        self._map()[key] = pickle.dumps(value)
+        assert isinstance(value, bytes)
+        self._map()[key] = value
 
     def remove(self, key: Any) -> None:
         self._map().pop(key, None)
@@ -130,9 +130,11 @@ class FakeRuntimeContext:
     group: FakeMetricGroup = field(default_factory=FakeMetricGroup)
 
     def get_state(self, descriptor: Any) -> FakeValueState:
+        assert isinstance(descriptor.type_info, StateBytes)
         return FakeValueState(self.backend, descriptor.get_name())
 
     def get_map_state(self, descriptor: Any) -> FakeMapState:
+        assert isinstance(descriptor.type_info._value_type_info, StateBytes)
         return FakeMapState(self.backend, descriptor.get_name())
 
     def get_metrics_group(self) -> FakeMetricGroup:

@@ -30,6 +30,11 @@ class FakeModel(PairModel):
         self.entered = threading.Event()
         self.warm = False
 
+    @classmethod
+    def load(cls, folder: Path, card: ModelCard) -> FakeModel:
+        del folder
+        return cls(card)
+
     def warm_up(self) -> None:
         self.warm = True
 
@@ -66,11 +71,6 @@ def write_version(
     """A version's folder with a card and nothing else."""
     (folder / version).mkdir(parents=True)
     write_card(card(version, thresholds, bits, fingerprint), folder / version)
-
-
-def load_fake(_folder: Path, of: ModelCard) -> FakeModel:
-    """A loader."""
-    return FakeModel(of)
 
 
 def random_codes(pairs: int, seed: int = 0, code_bytes: int = BITS // 8) -> tuple[np.ndarray, np.ndarray]:

@@ -26,10 +26,10 @@ ACCEPT = 0.7
 
 @dataclass
 class FakeServer:
-    """Boot id, outages, and a hook that runs before and after each call."""
+    """Instance id, outages, and a hook that runs before and after each call."""
 
     instances: int = 1
-    known_boot: str | None = None
+    known_instance: str | None = None
     down: bool = False
     closed: bool = False
     before: Callable[[str], None] = lambda method: None
@@ -38,12 +38,12 @@ class FakeServer:
 
     @property
     def instance_id(self) -> str | None:
-        return self.known_boot
+        return self.known_instance
 
     def enter(self, method: str) -> None:
         if self.down:
             raise UnavailableError("connection refused")
-        self.known_boot = f"boot-{self.instances}"
+        self.known_instance = f"instance-{self.instances}"
         self.before(method)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A whole deployment for tests: every real part, on free ports, in a temporary folder, gone afterwards."""
+"""A whole deployment for tests: every real part, on free ports, in a temporary folder, stopped afterwards."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 from core.dead_letters import DeadLetter, parse_dead_letter
 from core.errors import ServiceError
+from neardup.client import ApiClient
+from neardup.errors import NeardupClientError, NotFoundError
 from storage.serving.client import StorageClient
-from stream.api_client import ApiClient, NotFoundError
 from stream.image_files import ImageFile, ImageRow
 from stream.local.processes import end_processes, marked_processes
 from stream.local.supervisor import Deployment
@@ -37,7 +38,7 @@ PHOTOS: dict[str, Any] = {
     "model": str(ROOT / "examples" / "photos" / "model"),
     "code": {"projection": str(ROOT / "examples" / "photos" / "projection.npz")},
 }
-"""The sample's signal."""
+"""Settings of the sample's signal, without addresses."""
 
 
 def house_settings(data: Path, signals: Mapping[str, Mapping[str, Any]] | None = None, **sections: Any) -> Settings:
@@ -45,8 +46,8 @@ def house_settings(data: Path, signals: Mapping[str, Mapping[str, Any]] | None =
 
     Args:
         data: The data folder.
-        signals: What the signals are, without addresses; the sample's photos without.
-        sections: Further settings, by section.
+        signals: Settings of each signal, without addresses; by default the sample's photos.
+        sections: Further settings by section.
     """
     ports = iter(free_ports(64))
 
@@ -81,7 +82,7 @@ def house_settings(data: Path, signals: Mapping[str, Mapping[str, Any]] | None =
 
 
 class House:
-    """A running deployment and what tests ask of it."""
+    """A running deployment, with what tests ask of it."""
 
     def __init__(self, settings: Settings, deployment: Deployment | None = None) -> None:
         self.settings = settings
@@ -89,7 +90,7 @@ class House:
         self.signal_name, self.signal = settings.signal()
 
     def publish(self, rows: Iterable[ImageRow], signal: str | None = None, rate: float | None = None) -> list[ImageRow]:
-        """Sends images, both halves; returns them."""
+        """Sends both embeddings of each image, `rate` images a second; returns the images."""
         sent = []
         with Publisher(self.settings, signal) as publisher:
             for row in rows:
@@ -101,7 +102,7 @@ class House:
         return sent
 
     def send_raw(self, topic: str, values: Sequence[tuple[bytes, bytes]]) -> None:
-        """Sends (key, value) records as they are."""
+        """Sends (key, value) records unchanged."""
         with Publisher(self.settings) as publisher:
             for key, value in values:
                 publisher.send_raw(topic, key, value)
@@ -109,13 +110,13 @@ class House:
 
     @contextmanager
     def api(self, signal: str | None = None) -> Iterator[ApiClient]:
-        """The HTTP API."""
+        """A client of the HTTP API."""
         with ApiClient(self.settings.signal(signal)[1].api.url) as client:
             yield client
 
     @contextmanager
     def storage(self, signal: str | None = None) -> Iterator[StorageClient]:
-        """The storage server."""
+        """A client of the storage server."""
         part = self.settings.signal(signal)[1].storage
         client = StorageClient(part.address, 30.0, part.max_message_bytes)
         try:
@@ -124,22 +125,22 @@ class House:
             client.close()
 
     def heads(self, ids: Iterable[str], signal: str | None = None) -> dict[str, str]:
-        """The head of each image that has one."""
+        """The head of each image, by image id; images without a head are left out."""
         found = {}
         with self.api(signal) as api:
             for image_id in ids:
                 try:
-                    found[image_id] = str(api.image(image_id)["head"])
+                    found[image_id] = api.image(image_id).head
                 except NotFoundError:
                     continue
         return found
 
     def await_heads(self, ids: Sequence[str], signal: str | None = None, timeout_s: float = 120.0) -> dict[str, str]:
-        """The head of every image, once all have one."""
+        """Waits until every image has a head; returns the heads by image id."""
         known: dict[str, str] = {}
 
         def ask() -> dict[str, str] | None:
-            # The last one first: while it has none there is no need to ask for the others.
+            # Ask for the last one first: while it has no head, the others need not be asked for.
             missing = [image_id for image_id in reversed(ids) if image_id not in known]
             known.update(self.heads(missing[:1], signal))
             if missing and missing[0] in known:
@@ -147,11 +148,11 @@ class House:
             return known if len(known) == len(set(ids)) else None
 
         eventually(ask, timeout_s, lambda: f"{len(known)} of {len(set(ids))} images have a head")
-        # Heads may have moved while others were waited for.
+        # Heads may have moved meanwhile.
         return self.heads(ids, signal)
 
     def await_count(self, count: int, timeout_s: float = 120.0) -> None:
-        """Returns when storage holds so many images."""
+        """Waits until storage holds `count` images."""
 
         def held() -> int:
             with self.storage() as storage:
@@ -175,7 +176,7 @@ class House:
         return [json.loads(value) for value in self.records(topic)]
 
     def problems(self, signal: str | None = None) -> list[str]:
-        """What the check of law 2 over the whole store found."""
+        """What a check of the whole store found: heads and members that disagree."""
         with self.storage(signal) as storage:
             last = list(storage.verify())[-1]
         assert last.done
@@ -184,7 +185,7 @@ class House:
 
 @contextmanager
 def running(settings: Settings) -> Iterator[House]:
-    """A deployment from up to down; whatever happens, nothing of it is left running."""
+    """Starts a deployment and stops it; no process is left, whatever happens."""
     house = House(settings)
     try:
         house.deployment.up()
@@ -197,21 +198,21 @@ def running(settings: Settings) -> Iterator[House]:
 
 
 def sample_rows(count: int, skip: int = 0) -> list[ImageRow]:
-    """Images of the sample."""
+    """`count` images of the sample after the first `skip`."""
     return list(islice(ImageFile(SAMPLE, 1280, 768), skip, skip + count))
 
 
 def eventually(ask: Callable[[], T | None], timeout_s: float, tell: Callable[[], str]) -> T:
-    """What `ask` gives once it is not None.
+    """Calls `ask` until it returns a value, and returns it.
 
     Raises:
-        AssertionError: It still is when the time is over; `tell` says what is lacking.
+        AssertionError: `ask` still returned None after `timeout_s`; `tell` says what is missing.
     """
     until = time.monotonic() + timeout_s
     while True:
         try:
             found = ask()
-        except (OSError, ServiceError):
+        except (OSError, ServiceError, NeardupClientError):
             found = None
         if found is not None:
             return found

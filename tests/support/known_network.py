@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from scoring.features import PairInputs
+from training.fit import FitSettings
 from training.fitted_network import FittedNetwork
 from training.labelled import LabelledPhotos
 from training.neighbourhoods import Neighbourhoods
-from training.training_settings import NetworkSettings
 
 
 def hamming_network(hidden: tuple[int, ...], bits: int) -> FittedNetwork:
@@ -31,10 +31,7 @@ class Fit:
 
     photos: LabelledPhotos
     neighbourhoods: Neighbourhoods
-    network: NetworkSettings
-    seed: int
-    start: FittedNetwork | None
-    teachers: list[FittedNetwork]
+    settings: FitSettings
     found: FittedNetwork
 
 
@@ -48,19 +45,13 @@ class KnownFits:
         self,
         photos: LabelledPhotos,
         neighbourhoods: Neighbourhoods,
-        code: Any,
-        network: NetworkSettings,
-        effort: Any,
+        settings: FitSettings,
         judge: Any,
-        *,
-        seed: int,
-        values: int = 0,
-        start: FittedNetwork | None = None,
-        teachers: Any = (),
-        told: Any = None,
+        told: Any,
     ) -> FittedNetwork:
-        found = hamming_network(network.hidden, code.bits)
-        self.fits.append(Fit(photos, neighbourhoods, network, seed, start, list(teachers), found))
+        del judge, told
+        found = hamming_network(settings.network.hidden, settings.code.bits)
+        self.fits.append(Fit(photos, neighbourhoods, settings, found))
         return found
 
 

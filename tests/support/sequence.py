@@ -1,6 +1,6 @@
 """The sequence without Flink: the same steps over records of `joined`, against servers of their own.
 
-What a job leaves behind after crashes must equal what this leaves behind (law 9): one order of `joined`, one answer.
+What a job leaves behind after crashes must equal what this leaves behind (law 7): one order of `joined`, one answer.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.dead_letters import Provenance, Reason
-from core.types import Cause, Outcome
+from crc32c import crc32c
+
+from core.dead_letters import Reason
 from operators.assign import AssignStep
 from operators.clients import open_scorer, open_search, open_storage
-from operators.rows import KafkaRecord
+from operators.in_flight_pb2 import InFlight
 from operators.score import ScoreStep
 from operators.search import SearchStep
 from operators.step import ServerAddress
@@ -23,16 +24,6 @@ from stream.local.supervisor import Deployment
 from stream.settings import ServerSettings, Settings
 from tests.support.house import PHOTOS, House, house_settings
 from tests.support.in_flight import handed_on
-
-
-class _Unheard:
-    """Who is told of verdicts here: nobody."""
-
-    def verdict(self, cause: Cause) -> None: ...
-
-    def ignored(self, outcome: Outcome) -> None: ...
-
-    def took(self, seconds: Sequence[float]) -> None: ...
 
 
 def _ignore(reason: Reason) -> None: ...
@@ -57,7 +48,7 @@ def run_sequence(records: Sequence[bytes], log_id: str, house: House, batch: int
     settings: Settings = house.settings
     signal = settings.signals["photos"]
     topic = signal.topic("joined")
-    search = SearchStep(open_search(_address(signal.search)), log_id, _ignore)
+    search = SearchStep(open_search(_address(signal.search)), log_id, topic, _ignore)
     score = ScoreStep(open_scorer(_address(signal.scorer)), open_search(_address(signal.search)), topic, _ignore)
     assign = AssignStep(
         open_search(_address(signal.search)),
@@ -65,13 +56,12 @@ def run_sequence(records: Sequence[bytes], log_id: str, house: House, batch: int
         open_storage(_address(signal.storage)),
         log_id,
         topic,
-        _Unheard(),
         _ignore,
     )
     try:
         for start in range(0, len(records), batch):
             items = [
-                KafkaRecord(value, Provenance(topic, 0, start + index, 0))
+                InFlight(offset=start + index, checksum=crc32c(value), record=value).SerializeToString()
                 for index, value in enumerate(records[start : start + batch])
             ]
             found = [one.SerializeToString() for one in handed_on(search.call(items).outputs)]

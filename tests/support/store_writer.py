@@ -18,7 +18,7 @@ from core.types import Decision
 from storage.errors import DiskFullError
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
-from tests.support.store_strategies import LOG, Model, seeded_actions
+from storage.testing.model import LOG, StoreModel, seeded_actions
 
 SMALL = RocksOptions(write_buffer_mib=1, total_write_buffer_mib=1, max_wal_mib=1)
 """Buffers so small that files are written and merged all the time."""
@@ -29,7 +29,7 @@ def write(folder: Path, seed: int, count: int, limit_bytes: int | None) -> None:
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
     if limit_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, unlimited[1]))
-    model, actions = Model(), iter(seeded_actions(seed, count))
+    model, actions = StoreModel(), iter(seeded_actions(seed, count))
     sizes = random.Random(str(folder))
     for action in islice(actions, store.position().offset + 1):
         model.decide(action)

@@ -33,7 +33,8 @@ class TextSignal:
 
 def make_text_signal(folder: Path) -> TextSignal:
     """Makes labelled vectors, trains a model on two thirds of the groups, gives the rest as rows."""
-    from training.train import Effort, NetworkSettings, TrainSettings, train
+    from training.train import train
+    from training.training_settings import Effort, NetworkSettings, TrainSettings
 
     settings = {
         "search_embedding": {"name": "sentences", "model_version": "3", "dimension": SEARCH_DIMENSION},

@@ -13,9 +13,9 @@ from scoring.features import PairInputs
 from search.hashing.score_codes import CodeSettings
 from search.hashing.terms import TermSettings
 from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, write_made_up
-from training.branches import has_towers
+from training.branches import has_branches
 from training.candidates import rank_candidates
-from training.fit import _Trainer, fit_network
+from training.fit import FitSettings, _Trainer, fit_network
 from training.fitted_network import FittedNetwork, widened
 from training.labelled import LabelledPhotos, read_photos
 from training.neighbourhoods import Neighbourhoods
@@ -24,6 +24,7 @@ from training.training_settings import Effort, NetworkSettings
 CODE = CodeSettings(SCORE_DIMENSION, 64, 2)
 NETWORK = NetworkSettings(hidden=(16, 8), seeds=8, look_alikes=4)
 EFFORT = Effort(rounds=2, steps_per_round=20, patience=2)
+FIT = FitSettings(CODE, NETWORK, EFFORT, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def neighbourhoods(photos: LabelledPhotos) -> Neighbourhoods:
 @pytest.fixture(scope="module")
 def fitted(photos: LabelledPhotos, neighbourhoods: Neighbourhoods) -> FittedNetwork:
     values = iter([0.5, 0.6])
-    return fit_network(photos, neighbourhoods, CODE, NETWORK, EFFORT, lambda *_: next(values), seed=1, values=12)
+    return fit_network(photos, neighbourhoods, replace(FIT, values=12), lambda *_: next(values))
 
 
 def all_pairs(photos: LabelledPhotos) -> tuple[np.ndarray, np.ndarray]:
@@ -56,7 +57,7 @@ def served_logits(photos: LabelledPhotos, fitted: FittedNetwork) -> np.ndarray:
 
 
 def trained_logits(photos: LabelledPhotos, network: NetworkSettings, start: FittedNetwork) -> np.ndarray:
-    trainer = _Trainer(photos, CODE, network, EFFORT, 0, start, ())
+    trainer = _Trainer(photos, replace(FIT, network=network, start=start))
     return trainer.logits(*all_pairs(photos))
 
 
@@ -69,15 +70,15 @@ def test_what_is_served_is_what_was_trained(photos: LabelledPhotos, fitted: Fitt
 
 def test_a_projection_may_be_learnt_on_both_embeddings(photos: LabelledPhotos, neighbourhoods: Neighbourhoods) -> None:
     both = replace(CODE, search_dimension=SEARCH_DIMENSION)
-    found = fit_network(photos, neighbourhoods, both, NETWORK, EFFORT, lambda *_: 0.5, seed=1, values=12)
+    found = fit_network(photos, neighbourhoods, replace(FIT, code=both, values=12), lambda *_: 0.5)
     assert found.projection is not None
     assert found.projection.dimension == SCORE_DIMENSION + SEARCH_DIMENSION
     halves = found.projection.weights[:SCORE_DIMENSION], found.projection.weights[SCORE_DIMENSION:]
     assert [np.flatnonzero(half.any(axis=0)).tolist() for half in halves] == [list(range(6)), list(range(6, 12))]
-    assert has_towers(found.exact().layers[0].weights, found.inputs)
+    assert has_branches(found.exact().layers[0].weights, found.inputs)
     left, right = all_pairs(photos)
     codes = replace(both, projection=found.projection).build().codes(photos.score, photos.search)
-    trained = _Trainer(photos, both, NETWORK, EFFORT, 0, found, ()).logits(left, right)
+    trained = _Trainer(photos, replace(FIT, code=both, start=found)).logits(left, right)
     assert np.abs(found.exact().logits(codes[left], codes[right]) - trained).max() < 0.1 * trained.std()
 
 
@@ -99,7 +100,7 @@ def test_a_network_does_not_widen_into_a_smaller_one(fitted: FittedNetwork, hidd
 def test_it_stops_when_nothing_gets_better(photos: LabelledPhotos, neighbourhoods: Neighbourhoods) -> None:
     effort = Effort(rounds=6, steps_per_round=2, patience=2)
     values = iter([0.5, 0.9, 0.8, 0.7])
-    found = fit_network(photos, neighbourhoods, CODE, NETWORK, effort, lambda *_: next(values), seed=1)
+    found = fit_network(photos, neighbourhoods, replace(FIT, effort=effort), lambda *_: next(values))
     assert found.rounds == 2
     assert next(values, None) is None
 
@@ -107,9 +108,8 @@ def test_it_stops_when_nothing_gets_better(photos: LabelledPhotos, neighbourhood
 def test_a_teacher_is_followed(photos: LabelledPhotos, neighbourhoods: Neighbourhoods, fitted: FittedNetwork) -> None:
     effort = Effort(rounds=1, steps_per_round=60, patience=1)
     teacher = widened(fitted, (40, 20), PairInputs(64, 12), seed=3)
-    taught = fit_network(
-        photos, neighbourhoods, CODE, NETWORK, effort, lambda *_: 1.0, seed=2, start=fitted, teachers=[teacher]
-    )
+    fit = FitSettings(CODE, NETWORK, effort, seed=2, start=fitted, teacher=teacher)
+    taught = fit_network(photos, neighbourhoods, fit, lambda *_: 1.0)
     assert taught.projection is fitted.projection
     correlation = np.corrcoef(served_logits(photos, taught), served_logits(photos, teacher))[0, 1]
     assert correlation > 0.9
@@ -118,7 +118,7 @@ def test_a_teacher_is_followed(photos: LabelledPhotos, neighbourhoods: Neighbour
 def step_loss(photos: LabelledPhotos, start: FittedNetwork, row: list[int], forbidden: list[int]) -> tuple[float, ...]:
     """The loss of one step on one neighbourhood, and how far its largest weight moved; nothing random, no decay."""
     network = replace(NETWORK, look_alikes=2, edited=0.0, dropout=0.0, input_dropout=0.0, weight_decay=0.0)
-    trainer = _Trainer(photos, CODE, network, EFFORT, 0, start, ())
+    trainer = _Trainer(photos, replace(FIT, network=network, start=start))
     mask = np.zeros((1, 10), dtype=bool)
     mask[0, forbidden] = True
     before = trainer.fitted(0).layers
@@ -134,7 +134,7 @@ def test_pairs_weigh_what_their_class_weighs_and_forbidden_ones_nothing(
     copies = np.flatnonzero(photos.group_id == "g-train-0")[:3].tolist()
     row = [*copies, *(int(np.flatnonzero(photos.group_id == f"g-train-{number}")[0]) for number in (1, 2))]
     one, other = np.triu_indices(5, 1)
-    trainer = _Trainer(photos, CODE, NETWORK, EFFORT, 0, fitted, ())
+    trainer = _Trainer(photos, replace(FIT, start=fitted))
     logits = trainer.logits(np.array(row)[one], np.array(row)[other])
     is_copy = (one < 3) & (other < 3)
     entropy = np.logaddexp(0, logits) - is_copy * logits
@@ -160,7 +160,7 @@ def test_fitting_gives_no_weight_to_what_is_forbidden(photos: LabelledPhotos, mo
     monkeypatch.setattr(_Trainer, "_train_step", spy)
     monkeypatch.setattr(tf, "function", lambda function, autograph: function)
     effort = Effort(rounds=1, steps_per_round=6, patience=1)
-    fit_network(photos, drawn, CODE, NETWORK, effort, lambda *_: 0.5, seed=1, values=4)
+    fit_network(photos, drawn, replace(FIT, effort=effort, values=4), lambda *_: 0.5)
     groups, weights = (np.concatenate(arrays) for arrays in zip(*met, strict=True))
     own = np.unique(photos.group_id, return_inverse=True)[1][0]
     one, other = np.triu_indices(groups.shape[1], 1)

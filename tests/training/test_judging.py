@@ -13,16 +13,14 @@ from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, write_made
 from training.judging import (
     ScoredPairs,
     Share,
-    StreamSettings,
     judge_clusters,
     judge_pairs,
-    make_streams,
     score_pairs,
 )
 from training.labelled import LabelledPhotos, read_photos
 from training.validation import Streams
 
-SETTINGS = StreamSettings(TermSettings(SEARCH_DIMENSION, 1, 64, 24, 4, candidates=40), seed=1)
+SEARCH = TermSettings(SEARCH_DIMENSION, 1, 64, 24, 4, candidates=40)
 LIMITS = Thresholds(0.5, 0.5, 0.5)
 
 
@@ -34,7 +32,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> LabelledPhotos:
 
 @pytest.fixture(scope="module")
 def streams(photos: LabelledPhotos) -> Streams:
-    return make_streams(photos, SETTINGS)
+    return Streams(photos, SEARCH, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +76,7 @@ def test_knowing_scores_are_perfect_on_pairs(photos, streams, codes, knowing) ->
 
 def test_knowing_scores_give_clusters_as_good_as_the_search(photos, streams, codes, knowing) -> None:  # type: ignore[no-untyped-def]
     told: list[float] = []
-    found = judge_clusters(photos, photos.split == "test", streams, codes, knowing, LIMITS, 2, told.append)
+    found = judge_clusters(photos.split == "test", streams, codes, knowing, LIMITS, 2, told.append)
     assert found["bcubed_precision"] == found["pairwise_precision"] == 1.0
     assert found["bcubed_recall"] > 0.8
     assert told == [0.5, 1.0]

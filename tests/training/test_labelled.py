@@ -14,9 +14,9 @@ from core.errors import BadInputError
 from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, made_up_table, write_made_up
 from training.labelled import (
     SPLITS,
+    assign_splits,
     check_photos,
     data_sha256,
-    deal_out,
     file_sha256,
     keep_splits,
     move_test_to_train,
@@ -127,10 +127,10 @@ def test_where_no_splits_are_named_groups_are_dealt_out(tmp_path: Path) -> None:
 
 def test_dealing_out_keeps_the_shares_and_knows_the_names_alone() -> None:
     groups = np.array([f"group {number}" for number in range(5000)])
-    dealt = deal_out(groups)
+    dealt = assign_splits(groups)
     for name, share in SPLITS:
         assert abs((dealt == name).mean() - share) < 0.03
-    np.testing.assert_array_equal(deal_out(groups[::-1]), dealt[::-1])
+    np.testing.assert_array_equal(assign_splits(groups[::-1]), dealt[::-1])
 
 
 @pytest.mark.parametrize(

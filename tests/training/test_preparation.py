@@ -94,9 +94,7 @@ def test_a_long_name_will_do_for_a_compact_network_alone(wanted: TrainSettings) 
 @pytest.mark.parametrize("taken", ["mine", "mine-large"])
 def test_a_name_that_is_taken_is_refused(wanted: TrainSettings, taken: str) -> None:
     (wanted.model / taken).mkdir(parents=True)
-    with pytest.raises(
-        BadInputError, match=f"the version {taken} is there already: .*{taken}. A version never changes"
-    ):
+    with pytest.raises(BadInputError, match=f"the version {taken} exists already: .*{taken}. A version never changes"):
         prepare(replace(wanted, version="mine", large=LARGE))
 
 

@@ -106,8 +106,8 @@ def test_calibration_finds_the_line_that_made_the_labels(slope: float, offset: f
 def test_reliability_compares_what_was_said_with_what_was_found() -> None:
     scores = np.array([0.0, 0.05, 0.31, 0.39, 0.95, 1.0], dtype=np.float32)
     found = reliability(scores, np.array([False, False, True, False, True, True]))
-    np.testing.assert_allclose(found.said, [0.025, 0.35, 0.975], atol=1e-6)
-    assert found.found.tolist() == [0.0, 0.5, 1.0]
+    np.testing.assert_allclose(found.predicted, [0.025, 0.35, 0.975], atol=1e-6)
+    assert found.observed.tolist() == [0.0, 0.5, 1.0]
     assert found.pairs.tolist() == [2, 2, 2]
     assert found.error == pytest.approx((0.025 + 0.15 + 0.025) / 3)
     assert reliability(np.empty(0, np.float32), np.empty(0, bool)).error == 0.0

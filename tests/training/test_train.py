@@ -14,7 +14,7 @@ import pytest
 from core.errors import BadInputError, SettingsError
 from scoring.card import read_card
 from scoring.model_folder import ModelFolder
-from scoring.tf_model import load_tf
+from scoring.tf_model import TfPairModel
 from search.hashing.fitted_projection import FittedProjection, read_projection
 from search.hashing.score_codes import CodeSettings
 from search.hashing.terms import TermSettings
@@ -22,7 +22,8 @@ from tests.support.fake_model import random_codes
 from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, made_up_table, write_made_up
 from training import train as training
 from training.labelled import file_sha256
-from training.train import Effort, NetworkSettings, TrainSettings, train
+from training.train import train
+from training.training_settings import Effort, NetworkSettings, TrainSettings
 
 
 def settings(folder: Path, **changes: Any) -> TrainSettings:
@@ -112,21 +113,6 @@ def test_large_and_compact_come_from_one_run(trained: Any, tmp_path: Path) -> No
         assert card.metrics["test_average_precision"] > 0.8
 
 
-def test_several_networks_may_teach_one(trained: Any, tmp_path: Path) -> None:
-    chosen, plain, _ = trained
-    told: list[str] = []
-    effort = replace(chosen.effort, teachers=2)
-    wanted = replace(chosen, model=tmp_path, fit_projection=tmp_path / "p.npz", values=12, effort=effort)
-    (card,) = train(wanted, lambda _share, text: told.append(text))
-    assert sum("average precision" in text for text in told) == 3 * effort.rounds
-    assert card.hidden == plain.hidden
-    assert (
-        card.code_fingerprint
-        == replace(chosen.code, projection=read_projection(tmp_path / "p.npz")).build().fingerprint
-    )
-    assert card.metrics["test_average_precision"] > 0.8
-
-
 def test_the_last_model_may_be_trained_on_the_test_split(trained: Any, tmp_path: Path) -> None:
     chosen, plain, _ = trained
     quick = Effort(rounds=1, steps_per_round=40, patience=1)
@@ -148,7 +134,7 @@ def test_training_again_gives_the_same_model(trained: Any, tmp_path: Path) -> No
     (again,) = train(replace(chosen, model=tmp_path / "model"))
     assert (again.version, again.thresholds, again.metrics) == (card.version, card.thresholds, card.metrics)
     pairs = random_codes(500)
-    one, other = (ModelFolder(folder).load(card.version, load_tf) for folder in (chosen.model, tmp_path / "model"))
+    one, other = (ModelFolder(folder).load(card.version, TfPairModel) for folder in (chosen.model, tmp_path / "model"))
     np.testing.assert_array_equal(one.score(*pairs), other.score(*pairs))
 
 
@@ -187,7 +173,7 @@ def test_settings_that_would_spoil_a_model_are_refused(tmp_path: Path, changes: 
 def test_leaving_out_asks_for_a_projection_that_did_not_see_what_is_left_out(tmp_path: Path) -> None:
     projection = FittedProjection.fitted(np.zeros(SCORE_DIMENSION, np.float32), np.eye(SCORE_DIMENSION), 1.0, 1.0)
     learnt = CodeSettings(SCORE_DIMENSION, 64, 2, projection=projection)
-    with pytest.raises(SettingsError, match="leave-one-out needs a projection that is learnt anew"):
+    with pytest.raises(SettingsError, match="leave-one-out needs a newly learnt projection"):
         settings(tmp_path, code=learnt, leave_one_out=True)
     assert settings(tmp_path, code=learnt, leave_one_out=True, fit_projection=tmp_path / "p.npz").leave_one_out
 

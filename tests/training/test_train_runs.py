@@ -1,4 +1,4 @@
-"""What a training gives to each fit and takes from it: rows, teachers, never pairs, left-out sets, names, cards."""
+"""What a training gives to each fit and takes from it: rows, teacher, never pairs, left-out sets, names, cards."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run(wanted: TrainSettings) -> Any:
     return training._Run(wanted, photos_of(wanted), "v", lambda _share, _text: None)
 
 
-def test_networks_see_the_training_split_and_their_teachers(tmp_path: Path, fits: KnownFits) -> None:
+def test_networks_see_the_training_split_and_their_teacher(tmp_path: Path, fits: KnownFits) -> None:
     write_made_up(tmp_path / "photos.parquet")
     never = (("g-train-0-0", "g-train-1-0"),)
     large = NetworkSettings(hidden=(64, 16), xor=True, seeds=6, look_alikes=6)
@@ -51,22 +51,12 @@ def test_networks_see_the_training_split_and_their_teachers(tmp_path: Path, fits
         assert len(fit.photos) == 84
         one, other = (np.flatnonzero(fit.photos.group_id == f"g-train-{number}") for number in (0, 1))
         assert fit.neighbourhoods.forbidden(np.array([[one[0], one[1], other[2]]])).tolist() == [[False, True, True]]
-    assert (compact.network.hidden, wide.network.hidden, taught.network.hidden) == ((16, 8), (64, 16), (16, 8))
-    assert (compact.teachers, wide.teachers, taught.teachers) == ([], [], [wide.found])
-    assert (compact.start, taught.start) == (None, compact.found)
-    assert wide.start is not None
-    assert wide.start.exact().hidden == (64, 16)
-
-
-def test_teachers_differ_by_their_seeds_and_teach_the_last(tmp_path: Path, fits: KnownFits) -> None:
-    write_made_up(tmp_path / "photos.parquet")
-    chosen = settings(tmp_path)
-    (found,) = run(replace(chosen, effort=replace(chosen.effort, teachers=2))).fit()
-    first, second, last = fits.fits
-    assert (first.seed, second.seed) == (chosen.seed, chosen.seed + 1)
-    assert last.teachers == [first.found, second.found]
-    assert last.start is first.found
-    assert found is last.found
+    first, second, third = compact.settings, wide.settings, taught.settings
+    assert (first.network.hidden, second.network.hidden, third.network.hidden) == ((16, 8), (64, 16), (16, 8))
+    assert (first.teacher, second.teacher, third.teacher) == (None, None, wide.found)
+    assert (first.start, third.start) == (None, compact.found)
+    assert second.start is not None
+    assert second.start.exact().hidden == (64, 16)
 
 
 def test_left_out_networks_see_neither_the_data_set_nor_the_test_split(
@@ -108,9 +98,9 @@ def test_a_version_that_is_there_is_refused_before_anything_is_fitted(tmp_path: 
     (card,) = training.train(wanted)
     before = (ModelFolder(wanted.model).path(card.version) / "metadata.json").read_bytes()
     done = len(fits.fits)
-    with pytest.raises(BadInputError, match=rf"{card.version} is there already.*data and settings, which are the same"):
+    with pytest.raises(BadInputError, match=rf"{card.version} exists already.*data and settings, which are the same"):
         training.train(wanted)
-    with pytest.raises(BadInputError, match=rf"{card.version} is there already.*name the new one differently"):
+    with pytest.raises(BadInputError, match=rf"{card.version} exists already.*give the new one another name"):
         training.train(replace(wanted, version=card.version, seed=7))
     assert len(fits.fits) == done
     assert (ModelFolder(wanted.model).path(card.version) / "metadata.json").read_bytes() == before

@@ -1,10 +1,10 @@
-"""The decision tree over a pair's verification: its nodes as plain values, read from and written to JSON. Pure.
+"""The decision tree that labels a pair by its verification; read from JSON and written to it. Pure.
 
     {"format": 1, "features": [...], "nodes": [{"feature": "inliers", "threshold": 9.5, "below": 1, "above": 2},
                                                {"probability": 0.01}, ...], ...}
 
-Node 0 is the root. A pair goes `below` if its feature is at most the threshold, else `above`; a leaf gives the share of
-duplicates among the training pairs that reached it.
+Node 0 is the root. A pair goes to node `below` if its feature is at most the threshold, else to node `above`. A leaf
+has the share of duplicates among the training pairs that reached it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from training.labelling.verification import FEATURES, Verification
 __all__ = ["BUILT_IN", "DecisionTree", "Leaf", "Split", "read_tree", "write_tree"]
 
 TREE_FORMAT = 1
-"""Raised when a reader of the old format would misunderstand the new one."""
+"""Increased when a reader of the old format would misunderstand the new one."""
 
 BUILT_IN = Path(__file__).with_name("tree.json")
-"""The tree that comes with this package; `neardup label-tree` made it."""
+"""The tree in this package; `neardup label-tree` made it."""
 
 _MAX_NODES = 10_000
 
@@ -44,21 +44,21 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """An end."""
+    """An end node."""
 
     probability: float
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionTree:
-    """A tree that is checked to lead every pair to a leaf."""
+    """A tree in which every path ends at a leaf; this is checked."""
 
     nodes: tuple[Split | Leaf, ...]
     about: Mapping[str, Any] = field(default_factory=dict)
-    """What it was trained on and how, for people."""
+    """How it was trained, for human readers."""
 
     def __post_init__(self) -> None:
-        """Checks that every way ends: children come after their parent."""
+        """Checks that every path ends: children come after their parent."""
         if not 1 <= len(self.nodes) <= _MAX_NODES:
             raise BadInputError(f"a decision tree has 1 to {_MAX_NODES} nodes, not {len(self.nodes)}")
         for index, node in enumerate(self.nodes):
@@ -68,21 +68,21 @@ class DecisionTree:
                         raise BadInputError(f"node {index} of the decision tree has the probability {value}")
                 case Split(feature=name, threshold=value, below=below, above=above):
                     if name not in FEATURES or not isfinite(value):
-                        raise BadInputError(f"node {index} of the decision tree asks for {name!r} against {value}")
+                        raise BadInputError(f"node {index} of the decision tree compares {name!r} with {value}")
                     if not (index < below < len(self.nodes) and index < above < len(self.nodes)):
-                        raise BadInputError(f"node {index} of the decision tree leads to {below} and {above}")
+                        raise BadInputError(f"node {index} of the decision tree has the children {below} and {above}")
 
     def probability(self, pair: Verification) -> float:
-        """The share of duplicates among training pairs like this one."""
+        """The share of duplicates among the training pairs in this pair's leaf."""
         node = self.nodes[0]
         while isinstance(node, Split):
-            # Thresholds were chosen between values of float32.
+            # Training compared float32 values.
             value = np.float32(getattr(pair, node.feature))
             node = self.nodes[node.below if value <= node.threshold else node.above]
         return node.probability
 
     def is_duplicate(self, pair: Verification) -> bool:
-        """Whether duplicates are the majority there."""
+        """Whether most training pairs in this pair's leaf were duplicates."""
         return self.probability(pair) > 0.5
 
 

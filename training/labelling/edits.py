@@ -1,7 +1,7 @@
-"""Edits that training makes of labelled photographs, so that the tree meets more kinds of copies than are at hand.
+"""Edits of labelled photographs, so that the tree is trained on more kinds of copies than the labels have.
 
-And the kind of different pictures that geometry is easily wrong about: two photographs that carry the same caption or
-logo, or stand in the same frame. Those are not copies.
+Also here: different pictures that geometry easily takes for copies, such as two photographs with the same caption, logo
+or frame.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ EDITS: Mapping[str, Edit] = {
     "frame": lambda grey, random: with_same_frame(grey, int(random.integers(1000))),
     "crop, light, jpeg": lambda grey, random: _recompressed(_other_light(_crop(grey, random), random), random),
 }
-"""Edits that make a copy, by name; each takes grey values and a source of chance."""
+"""Edits that make a copy, by name; each takes grey values and a random generator."""
 
 
 def with_same_caption(grey: Grey, number: int) -> Grey:

@@ -22,17 +22,17 @@ def fit_tree(
     smallest_leaf: int = 10,
     about: Mapping[str, Any] | None = None,
 ) -> DecisionTree:
-    """A CART tree; both classes weigh the same, however many pairs there are of each.
+    """Fits a CART tree. Both classes have the same weight, whatever their number of pairs.
 
     Args:
-        pairs: Features.
-        duplicate: Their labels.
-        depth: Questions at most.
-        smallest_leaf: Training pairs that reach a leaf at least.
-        about: Kept with the tree.
+        pairs: The features of each pair.
+        duplicate: Whether each pair is a duplicate.
+        depth: The most nodes on a path before its leaf.
+        smallest_leaf: The fewest training pairs in a leaf.
+        about: Stored with the tree.
 
     Raises:
-        BadInputError: Pairs of one class are missing.
+        BadInputError: There are no pairs of one class.
     """
     if not any(duplicate) or all(duplicate):
         raise BadInputError(f"{sum(duplicate)} of {len(duplicate)} pairs are duplicates: both kinds are needed")

@@ -1,9 +1,9 @@
-"""Labels pairs of pictures by geometry, and writes them as the Parquet file that training takes.
+"""Labels pairs of pictures by geometry, and writes the labels as the Parquet file that training reads.
 
 image_a, image_b   string: ids
-label              int8: 1 near-duplicates, 0 different; null where a picture could not be read
-probability        float32: the share of duplicates among the tree's training pairs like this one; null likewise
-problem            string: why there is no label; null where there is one
+label              int8: 1 near-duplicates, 0 different; null if a picture could not be read
+probability        float32: the share of duplicates in the leaf of the decision tree; null without a label
+problem            string: why there is no label; null with a label
 matches, ...       float32: the features of the verification (`training.labelling.verification.FEATURES`)
 """
 
@@ -35,17 +35,17 @@ SCHEMA = pa.schema(
         *((name, pa.float32()) for name in FEATURES),
     ]
 )
-"""Of the file of labels."""
+"""The columns of the file of labels."""
 
 _HELD = 2_000
-"""Described pictures in memory, some 0.8 MB each."""
+"""Pictures in memory with their local features, about 0.8 MB each."""
 
 _ROW_GROUP = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The verdict on one pair."""
+    """The label of one pair."""
 
     image_a: str
     image_b: str
@@ -62,13 +62,13 @@ def label_pairs(
     tree: DecisionTree,
     held: int = _HELD,
 ) -> Iterator[Label]:
-    """Labels pairs one by one, in their order.
+    """Labels pairs, one at a time and in order.
 
     Args:
-        pairs: Ids.
-        images: The file of each.
+        pairs: Pairs of image ids.
+        images: The file of each image.
         tree: Decides.
-        held: Described pictures kept in memory, the last used ones.
+        held: Pictures that are kept in memory with their features; the last used ones.
     """
     from training.labelling.matching import Picture, read_picture, verify
 
@@ -98,10 +98,10 @@ def label_pairs(
 def write_labels(
     labels: Iterable[Label], path: Path, progress: Callable[[int], None] = lambda done: None
 ) -> tuple[int, int, int]:
-    """Writes labels as Parquet, in constant memory; the file appears under its name when it is whole.
+    """Writes labels as Parquet, in constant memory. The file gets its name when it is complete.
 
     Returns:
-        How many pairs are duplicates, different, and without a label.
+        The number of pairs that are duplicates, different, and without a label.
 
     Raises:
         BadInputError: The file cannot be written.

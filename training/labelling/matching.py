@@ -1,10 +1,10 @@
-"""Local features of pictures, their matches, and the homography between two pictures: the part that needs OpenCV.
+"""Local features of pictures, their matches, and the homography between two pictures: the part that uses OpenCV.
 
 SIFT features (Lowe, Distinctive Image Features from Scale-Invariant Keypoints, 2004), compared as square roots
 (Arandjelovic and Zisserman, Three things everyone should know to improve object retrieval, 2012); a match counts if it
-is clearly better than the second best and the same in both directions; then RANSAC. SIFT knows rotation and scale but
-no mirror, so each picture is described mirrored as well. OpenCV's RANSAC starts from a fixed seed: the same two
-pictures give the same features.
+is clearly better than the second best and the same in both directions; then RANSAC. SIFT is invariant to rotation and
+scale but not to mirroring, so the features of each mirrored picture are computed too. OpenCV's RANSAC has a fixed seed:
+the same two pictures always give the same result.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from training.labelling.verification import NO_MATCH, Verification, explain
 __all__ = ["Picture", "describe_picture", "read_grey", "read_picture", "verify"]
 
 WORKING_SIDE = 512
-"""Larger pictures are brought down to this longest side, in pixels."""
+"""Larger pictures are scaled down to this longest side, in pixels."""
 
 MAX_PIXELS = 100_000_000
-"""Of a file that is read at all."""
+"""Larger pictures are not read."""
 
 MAX_FILE_BYTES = 64 << 20
 
 MAX_POINTS = 500
-"""Local features of one picture; the strongest are kept."""
+"""Local features of one picture, at most; the strongest are kept."""
 
 RATIO = 0.8
-"""The best match must be closer than this share of the second best's distance."""
+"""The best match must be closer than this fraction of the distance of the second best."""
 
 _REPROJECTION_PX = 3.0
 _RANSAC_ROUNDS = 1000
 _MIN_MATCHES = 6
-"""Four points fit some homography exactly."""
+"""Any four points fit a homography exactly."""
 
 _TILES = 6
-"""The common area is compared in so many rows and columns of tiles."""
+"""The common area is compared in this many rows and columns of tiles."""
 
 _TILE_PIXELS = 16
 
 _EVEN = 16.0
-"""A tile whose grey values have a variance below this says nothing."""
+"""Tiles whose grey values have a smaller variance are not compared."""
 
 cv2.setNumThreads(1)
 
@@ -57,7 +57,7 @@ _SIFT = cv2.SIFT_create(nfeatures=MAX_POINTS, contrastThreshold=0.03)  # type: i
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Points:
-    """Local features: where (n, 2) x, y, and their descriptions (n, 128), of length 1."""
+    """Local features: positions `where` (n, 2) as x, y, and descriptors `what` (n, 128) of length 1."""
 
     where: NDArray[np.float64]
     what: NDArray[np.float32]
@@ -65,7 +65,7 @@ class _Points:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Picture:
-    """A picture's grey values and its local features, also those of its mirror image."""
+    """A picture's grey values, its local features, and those of its mirror image."""
 
     grey: NDArray[np.uint8]
     points: _Points
@@ -78,10 +78,10 @@ class Picture:
 
 
 def read_picture(path: Path) -> Picture:
-    """Reads and describes a picture file.
+    """Reads a picture file and computes its local features.
 
     Raises:
-        BadInputError: It is missing, no picture, or too large.
+        BadInputError: It is missing, not a picture, or too large.
     """
     return describe_picture(read_grey(path))
 
@@ -90,7 +90,7 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     """A picture's grey values (height, width), longest side at most `WORKING_SIDE`.
 
     Raises:
-        BadInputError: It is missing, no picture, or too large.
+        BadInputError: It is missing, not a picture, or too large.
     """
     try:
         size = path.stat().st_size
@@ -104,25 +104,25 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     except cv2.error as error:
         raise BadInputError(f"the picture {path} cannot be decoded: {error.err or error}") from error
     if grey is None:
-        raise BadInputError(f"{path} is no picture that can be decoded ({size} bytes)")
+        raise BadInputError(f"{path} cannot be decoded as a picture ({size} bytes)")
     if grey.size > MAX_PIXELS:
-        raise BadInputError(f"the picture {path} has {grey.size} pixels, at most {MAX_PIXELS} are taken")
-    return _brought_down(grey)
+        raise BadInputError(f"the picture {path} has {grey.size} pixels, at most {MAX_PIXELS} are read")
+    return _scaled_down(grey)
 
 
 def describe_picture(grey: NDArray[np.uint8]) -> Picture:
-    """A picture's local features, also those of its mirror image. `grey`: (height, width)."""
+    """Computes the local features of a picture and of its mirror image. `grey`: (height, width)."""
     return Picture(grey, _points(grey), _points(cv2.flip(grey, 1)))
 
 
 def verify(first: Picture, second: Picture) -> Verification:
-    """The features of a pair: of the second as it is or mirrored, whichever has more inliers."""
+    """The features of a pair. The second picture is taken as it is or mirrored, whichever gives more inliers."""
     plain = _verify(first, second.grey, second.points)
     mirrored = _verify(first, cv2.flip(second.grey, 1), second.mirrored)
     return plain if plain.inliers >= mirrored.inliers else replace(mirrored, mirrored=1.0)
 
 
-def _brought_down(grey: Any) -> NDArray[np.uint8]:
+def _scaled_down(grey: Any) -> NDArray[np.uint8]:
     longest = max(grey.shape)
     if longest > WORKING_SIDE:
         share = WORKING_SIDE / longest
@@ -167,14 +167,14 @@ def _verify(first: Picture, second_grey: Any, second: _Points) -> Verification:
 
 
 def _matches(first: NDArray[np.float32], second: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns of points that are each other's best match, clearly better than the second best of either."""
+    """Rows and columns of points that are each other's best match, clearly better than the second best of both."""
     if min(len(first), len(second)) < 2:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     distances = 2 - 2 * (first @ second.T)
     best_column, best_row = distances.argmin(axis=1), distances.argmin(axis=0)
     rows = np.flatnonzero(best_row[best_column] == np.arange(len(first)))
     columns = best_column[rows]
-    # Distances are squared, so is the ratio.
+    # Distances are squared, so the ratio is squared too.
     best = np.maximum(distances[rows, columns], 0)
     second_in_row = np.partition(distances[rows], 1, axis=1)[:, 1]
     second_in_column = np.partition(distances[:, columns], 1, axis=0)[1]
@@ -183,10 +183,10 @@ def _matches(first: NDArray[np.float32], second: NDArray[np.float32]) -> tuple[N
 
 
 def _correlation(first: Any, second: Any, homography: NDArray[np.float64]) -> tuple[float, float]:
-    """Correlation of the grey values where both pictures show the same, blurred: median and quartile over tiles.
+    """Correlation of the blurred grey values in the common area: median and lower quartile over tiles.
 
-    The median does not mind a caption or a logo that one of the two has and the other has not. The lower quartile finds
-    two photographs out that have no more in common than a broad frame.
+    The median ignores a caption or logo that only one of the two pictures has. The lower quartile reveals two
+    photographs that have only a broad frame in common.
     """
     size = second.shape[1], second.shape[0]
     moved = cv2.warpPerspective(cv2.GaussianBlur(first, (5, 5), 0), homography, size)
@@ -212,7 +212,7 @@ def _tiles(start: int, stop: int) -> list[tuple[int, int]]:
 
 
 def _pearson(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float | None:
-    """None where either is all but even: noise would decide."""
+    """None if either is almost uniform: the result would be noise."""
     first, second = one.astype(np.float64), other.astype(np.float64)
     first -= first.mean()
     second -= second.mean()

@@ -1,7 +1,7 @@
-"""Which pairs of pictures are to be labelled: two files, a list, or all likely ones of a folder.
+"""Which pairs of pictures are labelled: those of a list, or all likely ones of a folder.
 
-A folder of n pictures has n (n - 1) / 2 pairs. Up to a limit all of them are taken; beyond it only those that the term
-search proposes, from the pictures' search embeddings.
+A folder of n pictures has n (n - 1) / 2 pairs. Up to a limit all of them are labelled. Above it, only candidates of the
+term search are, which needs the pictures' search embeddings.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from training.candidates import rank_candidates
 __all__ = ["MAX_ALL_PAIRS", "all_pairs", "listed_pairs", "pictures_of", "proposed_pairs"]
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-"""Files with other endings are no pictures."""
+"""Files with other endings are ignored."""
 
 MAX_ALL_PAIRS = 100_000
-"""Above so many pairs a folder needs embeddings: some tens of minutes on one core."""
+"""A folder with more pairs needs embeddings. So many pairs take some tens of minutes on one core."""
 
 MAX_LISTED_PAIRS = 20_000_000
 
@@ -33,7 +33,7 @@ Pair = tuple[str, str]
 
 
 def pictures_of(folder: Path) -> dict[str, Path]:
-    """The pictures directly in a folder, by image id (the file's name without its ending), sorted.
+    """The pictures directly in a folder by image id (the file name without its ending), sorted.
 
     Raises:
         BadInputError: There is no such folder, it has no picture, or two pictures have one id.
@@ -46,11 +46,11 @@ def pictures_of(folder: Path) -> dict[str, Path]:
             continue
         if path.stem in found:
             raise BadInputError(
-                f"{found[path.stem].name} and {path.name} in {folder} would both be the image {path.stem}"
+                f"{found[path.stem].name} and {path.name} in {folder} would have the same image id {path.stem}"
             )
         found[path.stem] = path
     if not found:
-        raise BadInputError(f"{folder} has no picture; endings are {', '.join(sorted(SUFFIXES))}")
+        raise BadInputError(f"{folder} has no picture with one of the endings {', '.join(sorted(SUFFIXES))}")
     return found
 
 
@@ -63,19 +63,19 @@ def all_pairs(images: Sequence[str]) -> Iterator[Pair]:
     count = len(images) * (len(images) - 1) // 2
     if count > MAX_ALL_PAIRS:
         raise BadInputError(
-            f"{len(images)} pictures have {count} pairs, all are taken up to {MAX_ALL_PAIRS}: name a Parquet file with "
-            "their search embeddings, so that the term search proposes the likely ones"
+            f"{len(images)} pictures have {count} pairs, more than {MAX_ALL_PAIRS}: give a Parquet file with their "
+            "search embeddings, so that the term search finds the likely ones"
         )
     return combinations(images, 2)
 
 
 def proposed_pairs(images: Sequence[str], embeddings: Path, terms: TermSettings) -> list[Pair]:
-    """The pairs that the term search proposes, each once, sorted.
+    """The candidate pairs of the term search, each once, sorted.
 
     Args:
         images: Ids of the pictures.
-        embeddings: Parquet with the columns `image_id` and `search`; other images in it are left out.
-        terms: Of the search.
+        embeddings: Parquet with the columns `image_id` and `search`; other images in it are ignored.
+        terms: The settings of the search.
 
     Raises:
         BadInputError: The file cannot be read or lacks a column or an image.
@@ -101,19 +101,19 @@ def listed_pairs(file: Path, images: Mapping[str, Path]) -> tuple[list[Pair], di
     """The pairs of a CSV or Parquet file with the columns `image_a` and `image_b`.
 
     Args:
-        file: Its ending tells which of the two it is. Each entry is the id of a picture, or its path: absolute, or
+        file: Its ending says which of the two it is. Each entry is the id of a picture, or its path: absolute, or
             relative to the folder of this file.
-        images: The pictures whose ids are known.
+        images: The pictures with known ids.
 
     Returns:
-        Pairs of ids, and the pictures with those that are named by their paths (id: the file's name without ending).
+        Pairs of ids, and all pictures, also those that the list names by path (id: the file name without its ending).
 
     Raises:
-        BadInputError: The file cannot be read, lacks a column, is too long, names no picture, or two of one id.
+        BadInputError: The file cannot be read, lacks a column, is too long, or an entry is no picture or not unique.
     """
     pairs = _pairs_of_parquet(file) if file.suffix.lower() == ".parquet" else _pairs_of_csv(file)
     if len(pairs) > MAX_LISTED_PAIRS:
-        raise BadInputError(f"{file} lists {len(pairs)} pairs, at most {MAX_LISTED_PAIRS} are taken")
+        raise BadInputError(f"{file} lists {len(pairs)} pairs, at most {MAX_LISTED_PAIRS} are possible")
     known, ids = dict(images), {image: image for image in images}
     for number, pair in enumerate(pairs, start=1):
         for entry in pair:
@@ -123,13 +123,13 @@ def listed_pairs(file: Path, images: Mapping[str, Path]) -> tuple[list[Pair], di
 
 
 def _named_by_path(entry: str, where: str, folder: Path, known: dict[str, Path]) -> str:
-    """The id of a picture that a list names by its path; it is added to those that are known."""
+    """The id of a picture that a list names by its path; the picture is added to `known`."""
     path = folder / entry
     if path.suffix.lower() not in SUFFIXES or not path.is_file():
         raise BadInputError(f"{where} names {entry!r}, which is neither a picture's id nor its path ({path})")
     before = known.setdefault(path.stem, path)
     if before.resolve() != path.resolve():
-        raise BadInputError(f"{where} names {path}, and {before} would be the image {path.stem} too")
+        raise BadInputError(f"{where} names {path}, but {before} has the same image id {path.stem}")
     return path.stem
 
 

@@ -1,4 +1,4 @@
-"""Trains the decision tree from a folder of labelled pictures, and measures it on photographs that it did not see."""
+"""Trains the decision tree on labelled pictures, and measures it on photographs that it was not trained on."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ __all__ = [
 ]
 
 FOLDS = 3
-"""Parts that the photographs are dealt to, to measure on those that a tree has not seen."""
+"""Parts of the photographs in cross-validation."""
 
 _ROUNDS = 2
-"""Of each edit so many are made of a photograph, with other strengths."""
+"""Each edit is made this often of each photograph, with different strengths."""
 
 _SEED = 20_240_601
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledPicture:
-    """A picture file, the photograph that it shows, and what was done to it (empty: nothing)."""
+    """A picture file, the photograph that it shows, and the kind of edit (empty: none)."""
 
     path: Path
     source: str
@@ -48,18 +48,18 @@ class LabelledPicture:
 
 @dataclass(frozen=True, slots=True)
 class LabelledPair:
-    """Two pictures' verification and the truth."""
+    """The verification of two pictures, and whether they are duplicates."""
 
     sources: tuple[str, str]
     kind: str
-    """Of a copy the edits between the two; of different pictures what they have in common."""
+    """For copies the edits between the two; for different pictures what they have in common."""
     pair: Verification
     duplicate: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How the tree's labels compare with the known ones, for one kind of pairs."""
+    """How many labels of the tree agree with the known ones, for one kind of pairs."""
 
     kind: str
     duplicate: bool
@@ -68,10 +68,10 @@ class Agreement:
 
 
 def read_labelled(labels: Path) -> list[LabelledPicture]:
-    """Reads labels: a CSV with the columns file (beside it), source_id and, if known, family.
+    """Reads labels: a CSV with the columns file (relative to the CSV), source_id and, if known, family.
 
     Raises:
-        BadInputError: The file cannot be read, a column or a value is missing.
+        BadInputError: The file cannot be read, or a column or a value is missing.
     """
     try:
         with labels.open(encoding="utf-8", newline="") as stream:
@@ -85,12 +85,12 @@ def read_labelled(labels: Path) -> list[LabelledPicture]:
         found.append(LabelledPicture(labels.parent / row["file"], row["source_id"], row.get("family") or ""))
     photographs = len({one.source for one in found})
     if photographs < FOLDS:
-        raise BadInputError(f"{labels} names {photographs} photographs, at least {FOLDS} are needed")
+        raise BadInputError(f"{labels} has {photographs} photographs, at least {FOLDS} are needed")
     return found
 
 
 def train_tree(pairs: Sequence[LabelledPair], depth: int = 4) -> DecisionTree:
-    """The tree for these pairs."""
+    """Trains a tree on these pairs."""
     about = {
         "pairs": len(pairs),
         "duplicates": sum(one.duplicate for one in pairs),
@@ -104,11 +104,14 @@ def train_tree(pairs: Sequence[LabelledPair], depth: int = 4) -> DecisionTree:
 def measured_pairs(
     pictures: Sequence[LabelledPicture], progress: Callable[[int, int], None] = lambda done, total: None
 ) -> list[LabelledPair]:
-    """Every pair of the pictures, every photograph against edits of it, and different photographs made alike.
+    """Verifies all pairs of the pictures, each photograph with edits of it, and different photographs made similar.
 
     Args:
-        pictures: Labelled; unreadable ones raise BadInputError.
-        progress: Told how many of how many are done.
+        pictures: With their labels.
+        progress: Called with the number of pairs that are done, and of all pairs.
+
+    Raises:
+        BadInputError: A picture cannot be read.
     """
     greys = {one.path: read_grey(one.path) for one in pictures}
     described = {path: describe_picture(grey) for path, grey in greys.items()}
@@ -144,17 +147,17 @@ _ALIKE = {
 def _alike(
     first: NDArray[np.uint8], second: NDArray[np.uint8], random: np.random.Generator
 ) -> Iterator[tuple[str, Picture, Picture]]:
-    """Two photographs with the same thing put on both."""
+    """Two photographs with the same caption, logo or frame on both."""
     for name, put_on in _ALIKE.items():
         number = int(random.integers(1000))
         yield name, describe_picture(put_on(first, number)), describe_picture(put_on(second, number))
 
 
 def cross_validate(pairs: Sequence[LabelledPair], folds: int = FOLDS, depth: int = 4) -> list[Agreement]:
-    """Agreement over pairs whose photographs took no part in the training of the tree that labels them.
+    """Cross-validation: agreement on pairs of photographs that the tree was not trained on.
 
-    The photographs are dealt to folds. The tree of a fold is trained on pairs of photographs outside of it, and labels
-    those pairs whose photographs both lie in it.
+    The photographs are split into folds. The tree of a fold is trained on pairs of photographs outside of it, and
+    labels the pairs whose photographs are both in it.
     """
     sources = sorted({source for one in pairs for source in one.sources})
     fold_of = {source: index * folds // len(sources) for index, source in enumerate(sources)}

@@ -1,9 +1,9 @@
-"""Geometric verification: what the homography between two pictures says of whether one was made from the other. Pure.
+"""Geometric verification: features of the homography between two pictures, to tell whether one is a copy. Pure.
 
-The matched points come from local features, the homography from RANSAC (`training.labelling.matching`). A homography is
-found between almost any two pictures with enough matches, so what counts is how much of them it explains (inliers),
-over how much of the picture (overlap, spread), how well (residual, correlation of the grey values), and whether it is
-one that an edit makes (scale, stretch, perspective).
+Matched points come from local features, the homography from RANSAC (`training.labelling.matching`). Almost any two
+pictures with enough matches have a homography. So the features say how many matches it explains (inliers), over how
+much of the picture (overlap, spread), how well (residual, correlation of the grey values), and whether an edit could
+make it (scale, stretch, perspective).
 
 Source: Hartley and Zisserman, Multiple View Geometry, chapters 2 (homographies) and 4 (RANSAC); Sutherland and Hodgman,
 Reentrant Polygon Clipping, 1974.
@@ -19,54 +19,54 @@ from numpy.typing import NDArray
 __all__ = ["FEATURES", "NO_MATCH", "Verification", "explain", "polygon_area"]
 
 _LIMIT = 1000.0
-"""Ratios are cut here: a degenerate homography gives any number."""
+"""Ratios are limited to this: a degenerate homography gives any number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The features of one pair. All are symmetric up to the rounding of the pictures' sampling."""
+    """The features of one pair. All are symmetric, except for rounding when pictures are resampled."""
 
     matches: float
-    """Points whose best match is clearly better than the second, in both directions."""
+    """Points whose best match is clearly better than the second best, in both directions."""
     inliers: float
     """Matches that the homography explains."""
     inlier_ratio: float
-    """Inliers of matches."""
+    """Inliers as a share of the matches."""
     matched_share: float
-    """Inliers of the points of the picture that has fewer."""
+    """Inliers as a share of the points of the picture that has fewer."""
     overlap_smaller: float
-    """The share of a picture's area that the other shows, of the picture where it is smaller."""
+    """The share of a picture's area that the other one shows; the smaller of both shares."""
     overlap_larger: float
-    """The same, where it is larger: near 1 for a crop and its original."""
+    """The larger of both shares: near 1 for a crop and its original."""
     spread: float
-    """Area that the inliers span, as a share of the common area: small if only a logo or a caption is common."""
+    """Area that the inliers span, as a share of the common area: small if only a logo or caption is common."""
     residual: float
-    """Median distance in pixels of an inlier from where the homography puts it."""
+    """Median distance in pixels between an inlier and its position by the homography."""
     scale: float
-    """Enlargement at the centre, 1 or more."""
+    """Scale factor at the centre, 1 or more."""
     rotation: float
     """Degrees, 0 to 180."""
     stretch: float
-    """Ratio of the enlargements along the two axes, 1 or more."""
+    """Ratio of the scale factors along the two axes, 1 or more."""
     perspective: float
-    """Ratio of the largest and the smallest enlargement of area over the picture, 1 or more."""
+    """Ratio of the largest and the smallest scale factor of areas in the picture, 1 or more."""
     correlation: float
-    """Of the grey values, median over tiles of the common area, -1 to 1; 0 where nothing is common."""
+    """Correlation of the grey values, median over tiles of the common area, -1 to 1; 0 if nothing is common."""
     correlation_quarter: float = 0.0
-    """The same, the lower quartile over tiles."""
+    """Correlation of the grey values, lower quartile over tiles."""
     mirrored: float = 0.0
     """1: the second picture was mirrored to match."""
 
     def values(self) -> tuple[float, ...]:
-        """In the order of `FEATURES`."""
+        """The features in the order of `FEATURES`."""
         return astuple(self)
 
 
 FEATURES = tuple(item.name for item in fields(Verification))
-"""The names of the features, in order."""
+"""The names of the features."""
 
 NO_MATCH = Verification(0, 0, 0, 0, 0, 0, 0, _LIMIT, _LIMIT, 0, _LIMIT, _LIMIT, 0)
-"""Two pictures without a homography between them."""
+"""The features of two pictures without a homography."""
 
 
 def explain(
@@ -77,15 +77,15 @@ def explain(
     points: tuple[int, int],
     sizes: tuple[tuple[int, int], tuple[int, int]],
 ) -> Verification:
-    """The features that geometry gives; the grey values' correlation is left 0.
+    """The features of the geometry; the correlation of the grey values stays 0.
 
     Args:
         homography: (3, 3), from the first picture to the second.
-        source: Matched points (n, 2) x, y in the first picture.
-        target: Theirs in the second.
-        inlier: (n) which the homography explains.
-        points: How many local features either picture has.
-        sizes: (width, height) of the pictures.
+        source: Matched points (n, 2) in the first picture, as x, y.
+        target: The same points in the second picture.
+        inlier: Which matches (n) the homography explains.
+        points: The number of local features of each picture.
+        sizes: (width, height) of each picture.
     """
     first, second = (_corners(size) for size in sizes)
     moved = _moved(homography, first)
@@ -120,7 +120,7 @@ def explain(
 
 
 def polygon_area(corners: NDArray[np.float64]) -> float:
-    """Area of a polygon with corners (n, 2); 0 with fewer than three."""
+    """Area of a polygon with corners (n, 2); 0 for fewer than three corners."""
     if len(corners) < 3:
         return 0.0
     x, y = corners.T
@@ -133,7 +133,7 @@ def _corners(size: tuple[int, int]) -> NDArray[np.float64]:
 
 
 def _moved(homography: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Points under a homography; None if some lie on or beyond its horizon."""
+    """Points mapped by a homography; None if some are on or beyond its horizon."""
     lifted = np.column_stack([points, np.ones(len(points))]) @ homography.T
     depth = lifted[:, 2]
     if not np.isfinite(lifted).all() or (np.abs(depth) < 1e-9).any() or (np.sign(depth) != np.sign(depth[0])).any():
@@ -143,7 +143,7 @@ def _moved(homography: NDArray[np.float64], points: NDArray[np.float64]) -> NDAr
 
 
 def _clipped(polygon: NDArray[np.float64], window: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The part of a convex polygon inside a convex window whose corners go clockwise on the screen."""
+    """The part of a convex polygon inside a convex window, whose corners go clockwise on the screen."""
     corners = list(polygon)
     for start, end in zip(window, np.roll(window, -1, axis=0), strict=True):
         along = end - start
@@ -180,14 +180,14 @@ def _turn(first: NDArray[np.float64], second: NDArray[np.float64], third: NDArra
 
 
 def _derivative(homography: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The (2, 2) matrix that the homography is like near a point."""
+    """The derivative (2, 2) of the homography at a point."""
     x, y, depth = homography @ np.array([at[0], at[1], 1.0])
     rows: NDArray[np.float64] = (homography[:2, :2] - np.outer([x, y], homography[2, :2]) / depth) / depth
     return rows
 
 
 def _at_centre(homography: NDArray[np.float64], corners: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Enlargement (1 or more), rotation in degrees, and stretch (1 or more) at a picture's centre."""
+    """Scale factor (1 or more), rotation in degrees, and stretch (1 or more) at the centre of a picture."""
     left, lengths, right = np.linalg.svd(_derivative(homography, corners.mean(axis=0)))
     turned = left @ right
     mean = float(np.sqrt(max(lengths[0] * lengths[1], 1e-12)))

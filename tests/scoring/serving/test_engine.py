@@ -179,9 +179,9 @@ def test_stopping_fails_who_waits_and_refuses_who_comes(make: Callable[..., Scor
         model.gate.set()
         stopped.result()
         assert len(running.result()) == 4
-        with pytest.raises(UnavailableError, match="stops"):
+        with pytest.raises(UnavailableError, match="is stopping"):
             waiting.result()
-    with pytest.raises(UnavailableError, match="stops"):
+    with pytest.raises(UnavailableError, match="is stopping"):
         engine.score("c", model, *random_codes(1))
 
 

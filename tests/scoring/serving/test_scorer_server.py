@@ -35,7 +35,7 @@ from scoring.serving.model_watch import ModelWatch
 from scoring.serving.scorer_pb2 import PairBlock
 from scoring.serving.server import PairScorerService, ScorerServerSettings
 from stream.model_versions import Change, change_served, roll_back_served
-from tests.support.fake_model import FakeModel, expected_scores, load_fake, random_codes, write_version
+from tests.support.fake_model import FakeModel, expected_scores, random_codes, write_version
 from tests.support.ports import free_ports
 
 SAMPLE_MODEL = Path(__file__).parents[3] / "examples" / "photos" / "model"
@@ -49,7 +49,7 @@ def models(tmp_path: Path) -> LoadedModels:
     write_version(tmp_path, "v2", OTHER_LIMITS)
     folder = ModelFolder(tmp_path)
     folder.use("v1")
-    return LoadedModels(folder, load_fake)
+    return LoadedModels(folder, FakeModel)
 
 
 @pytest.fixture
@@ -148,8 +148,8 @@ def test_describe_is_of_the_served_version(client: ScorerClient) -> None:
             "block 1: the candidate codes have 20 bytes, no multiple of the model's 8",
         ),
         ([PairBlock(query_code=b"12345678", candidate_codes=b"x" * 8 * 401)], "", "at most 400 pairs, not 401"),
-        ([], "", "at least 1 block of a query with its candidates, not 0"),
-        ([], "v3", "no model version 'v3' in .*; kept are: v1, v2"),
+        ([], "", "at least one block of a query with its candidates"),
+        ([], "v3", "no model version 'v3' in .*; the versions are: v1, v2"),
         ([], "../v1", "cannot name a model version"),
     ],
 )
@@ -254,7 +254,7 @@ def test_all_messages_of_a_call_go_to_the_version_of_the_first(
 
 def test_a_block_beyond_any_message_is_named(address: str) -> None:
     small = ScorerClient(address, 5.0, 4096)
-    with pytest.raises(BadInputError, match="block 1 has 4032 bytes, a message takes 3072"):
+    with pytest.raises(BadInputError, match="block 1 has 4032 bytes, a message holds 3072"):
         small.score([PairBlock(), PairBlock(query_code=b"12345678", candidate_codes=b"x" * 4000)])
     small.close()
 
@@ -353,7 +353,9 @@ def test_the_sample_model_is_served_by_a_process_changed_while_it_runs_and_stopp
         second_version(folder, "third")
         (third / "saved_model.pb").write_bytes(b"damaged")
         write_card(replace(folder.card("third"), files_sha256=checksums(third)), third)
-        with pytest.raises(BadInputError, match=r"the scorer refused it: .*cannot be opened.*second is served as"):
+        with pytest.raises(
+            BadInputError, match=r"the scorer refused it: .*cannot be opened.*it goes on serving second"
+        ):
             change_served(folder, "third", codes, client)
         assert folder.served() == "second"
         assert roll_back_served(folder, codes, client) == Change("second", first, confirmed=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from core.types import Candidate, ImageId
 from search.index.folder import Identity
-from search.index.interface import NO_PLACE, Answer, Found, Insert, Record, Remove, Skip, Stored, TermQuery
+from search.index.interface import NO_PLACE, Answer, Insert, Record, Remove, SearchResult, Skip, Stored, TermQuery
 from search.index.settings import IndexSettings
 
 LOG = "log-1"
@@ -56,7 +56,7 @@ class Plain:
 
 
 def plain(answer: Answer) -> Plain:
-    found = answer.found
+    found = answer.result
     return Plain(answer.offset, answer.place, answer.code, answer.superseded, found.candidates(), found.exhausted)
 
 
@@ -64,7 +64,7 @@ def code_of(record: Record) -> bytes:
     return record.code if isinstance(record, Insert) else b""
 
 
-def plain_found(found: Found) -> tuple[tuple[Candidate, ...], bool]:
+def plain_found(found: SearchResult) -> tuple[tuple[Candidate, ...], bool]:
     return found.candidates(), found.exhausted
 
 

@@ -32,14 +32,14 @@ def index(tmp_path: Path) -> Iterator[SegmentedIndex]:
 
 
 def names(answer: Answer) -> list[str]:
-    return list(answer.found.image_ids)
+    return list(answer.result.image_ids)
 
 
 def test_twins_of_one_batch_the_later_sees_the_earlier(index: SegmentedIndex) -> None:
     first, second = index.insert_and_search(LOG, [insert(0, "a", 1, SAME), insert(1, "b", 1, SAME)])
     assert names(first) == []
     assert names(second) == ["a"]
-    assert second.found.overlaps.tolist() == [4]
+    assert second.result.overlaps.tolist() == [4]
 
 
 def test_candidates_come_by_overlap_then_age(index: SegmentedIndex) -> None:
@@ -53,10 +53,10 @@ def test_candidates_come_by_overlap_then_age(index: SegmentedIndex) -> None:
     ]
     answer = index.insert_and_search(LOG, records)[-1]
     assert names(answer) == ["three", "two-old", "two-young", "one"]
-    assert answer.found.overlaps.tolist() == [3, 2, 2, 1]
-    assert answer.found.places.tolist() == [1, 2, 3, 0]
-    assert answer.found.codes[0].tobytes() == records[1].code
-    assert answer.found.exhausted
+    assert answer.result.overlaps.tolist() == [3, 2, 2, 1]
+    assert answer.result.places.tolist() == [1, 2, 3, 0]
+    assert answer.result.codes[0].tobytes() == records[1].code
+    assert answer.result.exhausted
 
 
 def test_pages_of_any_size_make_the_same_whole(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_pages_of_any_size_make_the_same_whole(tmp_path: Path) -> None:
         index = SegmentedIndex(tmp_path / str(size), index_settings(candidates=size))
         random = np.random.RandomState(3)
         records = [insert(place, f"i{place}", 1, random.randint(0, 4, 4).tolist()) for place in range(40)]
-        found = index.insert_and_search(LOG, records)[-1].found
+        found = index.insert_and_search(LOG, records)[-1].result
         whole = list(found.candidates())
         while not found.exhausted:
             (found,) = index.search_more([MoreQuery(39, len(whole))])
@@ -94,7 +94,7 @@ def test_a_repeat_after_ten_thousand_later_inserts_is_answered_as_ever(tmp_path:
 
     def check(asked: SegmentedIndex, offset: int) -> None:
         again = asked.insert_and_search(LOG, early)
-        assert [answer.found.candidates() for answer in again] == [answer.found.candidates() for answer in before]
+        assert [answer.result.candidates() for answer in again] == [answer.result.candidates() for answer in before]
         # The same image versions in new records: a new offset, the old place and answer.
         ids = [f"early-{row}" for row in range(64) if row != 5]  # 5 has a higher version by now
         repeated = [insert(offset + row, image_id, 1, OTHER) for row, image_id in enumerate(ids)]
@@ -102,7 +102,7 @@ def test_a_repeat_after_ten_thousand_later_inserts_is_answered_as_ever(tmp_path:
         expected = [answer for answer in before if answer.offset != 5]
         assert [answer.place for answer in answers] == [answer.place for answer in expected]
         assert [answer.code for answer in answers] == [answer.code for answer in expected]
-        assert [answer.found.candidates() for answer in answers] == [a.found.candidates() for a in expected]
+        assert [answer.result.candidates() for answer in answers] == [a.result.candidates() for a in expected]
 
     check(index, 10_065)
     assert min(housework(index)) > 0
@@ -149,7 +149,7 @@ def test_a_version_below_the_latest_is_superseded(index: SegmentedIndex) -> None
     assert (late.superseded, late.place, names(late)) == (False, 2, ["x"])
     assert (again.superseded, again.place, names(again)) == (True, 1, [])
     assert (unknown.superseded, unknown.place, names(unknown)) == (True, 4, [])
-    assert unknown.found.exhausted
+    assert unknown.result.exhausted
     # The record at 1 was no superseded one when it came, and never will be.
     (first,) = index.insert_and_search(LOG, [insert(1, "a", 5, SAME)])
     assert (first.superseded, names(first)) == (False, ["x"])
@@ -324,7 +324,7 @@ def test_readers_get_the_same_answers_while_the_writer_writes(
     index = SegmentedIndex(tmp_path / "index", settings)
     random = np.random.RandomState(11)
     early = [insert(place, f"e{place}", 1, random.randint(0, 4, 4).tolist()) for place in range(200)]
-    expected = [answer.found.candidates() for answer in index.insert_and_search(LOG, early)]
+    expected = [answer.result.candidates() for answer in index.insert_and_search(LOG, early)]
     done = threading.Event()
     wrong: list[object] = []
 
@@ -338,7 +338,7 @@ def test_readers_get_the_same_answers_while_the_writer_writes(
             except Exception as error:  # noqa: BLE001 - carried to the main thread
                 wrong.append(error)
                 return
-            got = [answer.found.candidates() for answer in answers] + [found[0].candidates()]
+            got = [answer.result.candidates() for answer in answers] + [found[0].candidates()]
             if got != [*expected[first : first + 10], expected[first]]:
                 wrong.append((first, got))
                 return

@@ -147,8 +147,8 @@ def test_a_process_killed_at_any_slice_of_sealing_or_merging_opens_whole(
             images.append((tmp_path / f"killed-{len(images)}", Oracle(SETTINGS, oracle.log, oracle.hides.copy())))
             shutil.copytree(tmp_path / "index", images[-1][0])
 
-    pace = Killing(0.0, threading.Event())
-    while index._store.seal(pace) or index._store.merge(pace):
+    limiter = Killing(0.0, threading.Event())
+    while index._store.seal(limiter) or index._store.merge(limiter):
         index.hide(len(images) % 16)
         oracle.hide(len(images) % 16)
     index.close()

@@ -26,15 +26,15 @@ class Moments(threading.Event):
 
 def test_slices_take_as_long_as_their_bytes_may() -> None:
     moments = Moments()
-    pace = RateLimiter(1000.0, moments, clock=lambda: moments.now)
-    pace.spend(500)
+    limiter = RateLimiter(1000.0, moments, clock=lambda: moments.now)
+    limiter.spend(500)
     assert moments.now == pytest.approx(100.5)
     moments.now += 0.2  # the work itself counts
-    pace.spend(500)
+    limiter.spend(500)
     assert moments.now == pytest.approx(101.0)
     moments.now += 9.0  # a slow slice is no reason to hurry with the next
-    pace.spend(500)
-    pace.spend(500)
+    limiter.spend(500)
+    limiter.spend(500)
     assert moments.now == pytest.approx(110.5)
 
 
@@ -48,11 +48,11 @@ def test_no_limit_and_urgent_work_wait_for_nothing() -> None:
 @pytest.mark.parametrize("rate", [0.0, 1000.0])
 def test_whoever_is_stopped_goes_no_further(rate: float) -> None:
     moments = Moments()
-    pace = RateLimiter(rate, moments, clock=lambda: moments.now)
-    pace.spend(1)
+    limiter = RateLimiter(rate, moments, clock=lambda: moments.now)
+    limiter.spend(1)
     moments.set()
     with pytest.raises(WorkStopped):
-        pace.spend(1)
+        limiter.spend(1)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")

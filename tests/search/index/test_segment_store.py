@@ -219,7 +219,7 @@ def test_ten_thousand_twins_are_not_lost(tmp_path: Path) -> None:
                 offset += 1
             pair += 1
         answers = index.insert_and_search(LOG, batch)
-        missing += [name for row, name in expected if name not in answers[row].found.image_ids]
+        missing += [name for row, name in expected if name not in answers[row].result.image_ids]
     assert missing == []
     assert index.images == 20_000
     index.close()

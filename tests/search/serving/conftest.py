@@ -10,13 +10,13 @@ import pytest
 
 from search.serving.admission import AdmissionPolicy
 from search.tuning.drift import ChosenDensity
-from tests.search.serving.open_house import House, open_house
-from tests.search.serving.search_house import server_settings
+from tests.search.serving.running_server import RunningSearch, run_search_server
+from tests.search.serving.search_setup import server_settings
 from tests.support.ports import free_ports
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def server(tmp_path: Path) -> Iterator[RunningSearch]:
     port, metrics_port = free_ports(2)
     settings = replace(
         server_settings(tmp_path / "index", port, metrics_port),
@@ -24,5 +24,5 @@ def house(tmp_path: Path) -> Iterator[House]:
         token="secret-word",
         chosen=ChosenDensity(images=1, unrelated_postings=1.0, copy_postings=1.0),
     )
-    with open_house(settings) as house:
-        yield house
+    with run_search_server(settings) as server:
+        yield server

@@ -12,7 +12,7 @@ from core.errors import RefusedError
 from search.index.interface import Insert, Skip
 from search.serving import search_pb2 as pb
 from search.serving.request_parser import RequestParser
-from tests.search.serving.search_house import (
+from tests.search.serving.search_setup import (
     SCORE_DIMENSION,
     SEARCH_DIMENSION,
     entry,
@@ -22,11 +22,11 @@ from tests.search.serving.search_house import (
 )
 
 SETTINGS = server_settings(Path("unused"))
-INTAKE = RequestParser(SETTINGS.terms.build(), SETTINGS.code.build())
+PARSER = RequestParser(SETTINGS.terms.build(), SETTINGS.code.build())
 
 
 def test_vectors_of_both_types_become_terms_and_codes() -> None:
-    insert, passed, wide = INTAKE.records([entry(7, "a", 1), skip(8, "b", 3), entry(9, "c", 2, half=False, version=4)])
+    insert, passed, wide = PARSER.records([entry(7, "a", 1), skip(8, "b", 3), entry(9, "c", 2, half=False, version=4)])
     assert passed == Skip(8, 15, "b", 3)  # type: ignore[arg-type]
     terms, codes = SETTINGS.terms.build(), SETTINGS.code.build()
     for record, seed, dtype, version in ((insert, 1, "<f2", 1), (wide, 2, "<f4", 4)):
@@ -39,8 +39,8 @@ def test_vectors_of_both_types_become_terms_and_codes() -> None:
 
 
 def test_no_entry_and_only_skips_are_fine() -> None:
-    assert INTAKE.records([]) == []
-    assert [record.offset for record in INTAKE.records([skip(0), skip(1, "x")])] == [0, 1]
+    assert PARSER.records([]) == []
+    assert [record.offset for record in PARSER.records([skip(0), skip(1, "x")])] == [0, 1]
 
 
 def test_ids_and_values_at_the_limits_are_taken() -> None:
@@ -49,7 +49,7 @@ def test_ids_and_values_at_the_limits_are_taken() -> None:
     tiny.insert.search_vector = np.array([6e-8] + [0.0] * (SEARCH_DIMENSION - 1), "<f2").tobytes()
     huge = entry(2, "y", 1, half=False)
     huge.insert.search_vector = np.full(SEARCH_DIMENSION, 3.4e38, "<f4").tobytes()
-    assert len(INTAKE.records([longest, tiny, huge])) == 3
+    assert len(PARSER.records([longest, tiny, huge])) == 3
 
 
 def broken_entry(change: Callable[[pb.LogEntry], None]) -> pb.LogEntry:
@@ -70,19 +70,25 @@ def set_vector(name: str, values: list[float]) -> Callable[[pb.LogEntry], None]:
         (lambda bad: bad.ClearField("insert"), "neither"),
         (lambda bad: setattr(bad.insert, "image_id", ""), "1 to 256"),
         (lambda bad: setattr(bad.insert, "image_id", "é" * 129), "1 to 256"),
-        (lambda bad: setattr(bad.insert, "search_type", 0), "element type 0"),
-        (lambda bad: setattr(bad.insert, "score_type", 9), "element type 9"),
-        (lambda bad: setattr(bad.insert, "search_vector", b""), "0 bytes, 24 elements of float16 have 48"),
-        (lambda bad: setattr(bad.insert, "score_vector", b"12"), "2 bytes, 12 elements of float16 have 24"),
-        (lambda bad: setattr(bad.insert, "search_type", 2), "48 bytes, 24 elements of float32 have 96"),
-        (set_vector("search_vector", [1.0, np.nan]), "search vector holds a value that is not finite"),
-        (set_vector("score_vector", [np.inf, 1.0]), "score vector holds a value that is not finite"),
-        (set_vector("search_vector", [0.0, -0.0]), "search vector is all zero"),
-        (set_vector("score_vector", [0.0]), "score vector is all zero"),
+        (lambda bad: setattr(bad.insert, "search_type", 0), "element type of search_vector is 0"),
+        (lambda bad: setattr(bad.insert, "score_type", 9), "element type of score_vector is 9"),
+        (lambda bad: setattr(bad.insert, "search_vector", b""), "search_vector is empty"),
+        (
+            lambda bad: setattr(bad.insert, "score_vector", b"12"),
+            "score_vector has 2 bytes, expected 24: 12 numbers",
+        ),
+        (
+            lambda bad: setattr(bad.insert, "search_type", 2),
+            "search_vector has 48 bytes, expected 96: 24 numbers",
+        ),
+        (set_vector("search_vector", [1.0, np.nan]), r"search_vector\[1\] is not a number"),
+        (set_vector("score_vector", [np.inf, 1.0]), r"score_vector\[0\] is infinite"),
+        (set_vector("search_vector", [0.0, -0.0]), "all 24 numbers of search_vector are zero"),
+        (set_vector("score_vector", [0.0]), "all 12 numbers of score_vector are zero"),
         (lambda bad: bad.skip.CopyFrom(pb.Skip(image_id="x" * 257)), "256"),
     ],
 )
 def test_a_wrong_entry_is_refused_by_its_offset(change: Callable[[pb.LogEntry], None], message: str) -> None:
     with pytest.raises(RefusedError, match=message) as caught:
-        INTAKE.records([entry(0, "a", 1), broken_entry(change), entry(2, "c", 1)])
+        PARSER.records([entry(0, "a", 1), broken_entry(change), entry(2, "c", 1)])
     assert caught.value.offset == 1

@@ -23,8 +23,8 @@ from search.serving import search_pb2_grpc
 from search.serving.admission import Caller
 from search.serving.client import SearchClient
 from search.serving.messages import index_version
-from tests.search.serving.open_house import House, candidates
-from tests.search.serving.search_house import (
+from tests.search.serving.running_server import RunningSearch, candidates
+from tests.search.serving.search_setup import (
     LOG,
     MAX_MESSAGE_BYTES,
     SCORE_DIMENSION,
@@ -39,141 +39,141 @@ from tests.support.ports import free_ports
 ROOT = Path(__file__).parents[3]
 
 
-def test_candidates_carry_overlaps_places_and_codes(house: House) -> None:
-    response = house.client.insert_and_search(
+def test_candidates_carry_overlaps_places_and_codes(server: RunningSearch) -> None:
+    response = server.client.insert_and_search(
         LOG, [entry(0, "a", 1), entry(1, "b", 2), entry(2, "c", 1, near=0.01), entry(3, "d", 1)]
     )
     assert [(answer.offset, answer.place, answer.superseded) for answer in response.answers] == [
         (place, place, False) for place in range(4)
     ]
-    assert response.index_version == index_version(house.settings.terms.fingerprint)
+    assert response.index_version == index_version(server.settings.terms.fingerprint)
     last = candidates(response.answers[3].candidates)
     assert last[0].image_id == "a"
     assert (last[0].overlap, last[0].place, last[0].score_code) == (16, 0, response.answers[0].score_code)
     assert last[1].image_id == "c"
-    code = house.settings.code.build().codes([vector(SCORE_DIMENSION, 1).astype(np.float16)], [])[0].tobytes()
+    code = server.settings.code.build().codes([vector(SCORE_DIMENSION, 1).astype(np.float16)], [])[0].tobytes()
     assert response.answers[3].score_code == code
-    terms = house.settings.terms.build().terms(
+    terms = server.settings.terms.build().terms(
         [vector(SEARCH_DIMENSION, seed, near).astype(np.float16) for seed, near in ((1, 0.0), (2, 0.0), (1, 0.01))]
     )
     overlaps = {"b": int((terms[1] == terms[0]).sum()), "c": int((terms[2] == terms[0]).sum()), "a": 16}
     assert {one.image_id: one.overlap for one in last} == {name: n for name, n in overlaps.items() if n}
 
 
-def test_float32_and_float16_of_the_same_values_share_all_terms(house: House) -> None:
+def test_float32_and_float16_of_the_same_values_share_all_terms(server: RunningSearch) -> None:
     exact = vector(SEARCH_DIMENSION, 1).astype(np.float16).astype("<f4").tobytes()
     wide = entry(1, "b", 1, half=False)
     wide.insert.search_vector = exact
-    response = house.client.insert_and_search(LOG, [entry(0, "a", 1), wide])
+    response = server.client.insert_and_search(LOG, [entry(0, "a", 1), wide])
     assert candidates(response.answers[1].candidates)[0].overlap == 16
 
 
-def test_repeats_skips_superseded_and_more(house: House) -> None:
+def test_repeats_skips_superseded_and_more(server: RunningSearch) -> None:
     entries = [entry(place, f"i{place}", 1, near=place / 100) for place in range(12)]
-    first = house.client.insert_and_search(LOG, entries)
-    assert house.client.insert_and_search(LOG, entries) == first
+    first = server.client.insert_and_search(LOG, entries)
+    assert server.client.insert_and_search(LOG, entries) == first
     assert not first.answers[11].candidates.exhausted
     whole = candidates(first.answers[11].candidates)
     while True:
-        more = house.client.search_more([pb.MoreQuery(place=11, after=len(whole))]).answers[0]
+        more = server.client.search_more([pb.MoreQuery(place=11, after=len(whole))]).answers[0]
         whole += candidates(more)
         if more.exhausted:
             break
     assert len({one.image_id for one in whole}) == len(whole) > 5
     assert whole == sorted(whole, key=lambda one: (-one.overlap, one.place))
-    answers = house.client.insert_and_search(
+    answers = server.client.insert_and_search(
         LOG, [skip(12), entry(13, "i3", 1, version=2), entry(14, "i3", 1), skip(15, "i4", 9), entry(16, "i4", 1)]
     ).answers
     assert [answer.place for answer in answers] == [-1, 13, 3, -1, 4]
     assert [answer.superseded for answer in answers] == [False, False, True, False, True]
     assert [bool(answer.score_code) for answer in answers] == [False, True, True, False, True]
-    assert house.client.describe().images == 11
+    assert server.client.describe().images == 11
 
 
-def test_hidden_images_are_not_found_by_later_places(house: House) -> None:
-    house.client.insert_and_search(LOG, [entry(0, "a", 1), entry(1, "b", 1)])
-    house.client.hide(0)
-    house.client.hide(0)
-    later = house.client.insert_and_search(LOG, [entry(1, "b", 1), entry(2, "c", 1)]).answers
+def test_hidden_images_are_not_found_by_later_places(server: RunningSearch) -> None:
+    server.client.insert_and_search(LOG, [entry(0, "a", 1), entry(1, "b", 1)])
+    server.client.hide(0)
+    server.client.hide(0)
+    later = server.client.insert_and_search(LOG, [entry(1, "b", 1), entry(2, "c", 1)]).answers
     assert list(later[0].candidates.image_ids) == ["a"]
     assert list(later[1].candidates.image_ids) == ["b"]
     with pytest.raises(RefusedError) as caught:
-        house.client.hide(99)
+        server.client.hide(99)
     assert caught.value.offset == 99
 
 
-def test_describe_tells_position_and_fingerprints(house: House) -> None:
-    empty = house.client.describe()
+def test_describe_tells_position_and_fingerprints(server: RunningSearch) -> None:
+    empty = server.client.describe()
     assert (empty.log_id, empty.offset, empty.images) == ("", -1, 0)
-    house.client.insert_and_search(LOG, [entry(0, "a", 1), skip(1)])
-    described = house.client.describe()
+    server.client.insert_and_search(LOG, [entry(0, "a", 1), skip(1)])
+    described = server.client.describe()
     assert (described.log_id, described.offset, described.checksum, described.images) == (LOG, 1, 8, 1)
-    assert described.terms_fingerprint == house.settings.terms.fingerprint
-    assert described.code_fingerprint == house.settings.code.build().fingerprint
+    assert described.terms_fingerprint == server.settings.terms.fingerprint
+    assert described.code_fingerprint == server.settings.code.build().fingerprint
     assert described.code_bytes == 4
     assert described.index_version == index_version(described.terms_fingerprint)
 
 
-def test_a_wrong_entry_is_refused_by_its_offset_and_nothing_is_done(house: House) -> None:
+def test_a_wrong_entry_is_refused_by_its_offset_and_nothing_is_done(server: RunningSearch) -> None:
     bad = entry(1, "bad", 2)
     bad.insert.search_vector = b"12"
-    with pytest.raises(RefusedError, match="2 bytes, 24 elements of float16 have 48") as caught:
-        house.client.insert_and_search(LOG, [entry(0, "a", 1), bad, entry(2, "c", 1)])
+    with pytest.raises(RefusedError, match="2 bytes, expected 48: 24 numbers of 2 bytes") as caught:
+        server.client.insert_and_search(LOG, [entry(0, "a", 1), bad, entry(2, "c", 1)])
     assert caught.value.offset == 1
-    assert house.client.describe().offset == -1
-    house.client.insert_and_search(LOG, [entry(0, "a", 1), skip(1, "bad", 1), entry(2, "c", 1)])
+    assert server.client.describe().offset == -1
+    server.client.insert_and_search(LOG, [entry(0, "a", 1), skip(1, "bad", 1), entry(2, "c", 1)])
 
 
-def test_gaps_and_other_logs_are_refused_with_the_next_offset(house: House) -> None:
-    house.client.insert_and_search(LOG, [entry(0, "a", 1)])
+def test_gaps_and_other_logs_are_refused_with_the_next_offset(server: RunningSearch) -> None:
+    server.client.insert_and_search(LOG, [entry(0, "a", 1)])
     for log_id, entries in ((LOG, [entry(2, "b", 1)]), ("topic-2", [entry(1, "b", 1)])):
         with pytest.raises(LogGapError) as caught:
-            house.client.insert_and_search(log_id, entries)
+            server.client.insert_and_search(log_id, entries)
         assert caught.value.expected == 1
     for log_id, entries in (("", [entry(1, "b", 1)]), (LOG, [entry(1, "b", 1), entry(3, "c", 1)])):
         with pytest.raises(RefusedError):
-            house.client.insert_and_search(log_id, entries)
+            server.client.insert_and_search(log_id, entries)
     with pytest.raises(RefusedError) as refused:
-        house.client.search_more([pb.MoreQuery(place=0), pb.MoreQuery(place=5)])
+        server.client.search_more([pb.MoreQuery(place=0), pb.MoreQuery(place=5)])
     assert refused.value.offset == 5
 
 
-def test_too_many_entries_are_refused_before_anything_is_done(house: House) -> None:
-    many = house.settings.limits.max_items + 1
+def test_too_many_entries_are_refused_before_anything_is_done(server: RunningSearch) -> None:
+    many = server.settings.limits.max_items + 1
     with pytest.raises(RefusedError, match="at most") as caught:
-        house.client.insert_and_search(LOG, [skip(offset) for offset in range(many)])
+        server.client.insert_and_search(LOG, [skip(offset) for offset in range(many)])
     assert caught.value.offset is None
     with pytest.raises(RefusedError, match="at most"):
-        house.client.search_more([pb.MoreQuery(place=0)] * many)
-    assert house.client.describe().offset == -1
+        server.client.search_more([pb.MoreQuery(place=0)] * many)
+    assert server.client.describe().offset == -1
 
 
-def test_nothing_is_a_batch_too(house: House) -> None:
-    assert list(house.client.insert_and_search(LOG, []).answers) == []
-    assert list(house.client.search_more([]).answers) == []
+def test_nothing_is_a_batch_too(server: RunningSearch) -> None:
+    assert list(server.client.insert_and_search(LOG, []).answers) == []
+    assert list(server.client.search_more([]).answers) == []
 
 
-def test_entries_beyond_one_message_go_in_several(house: House) -> None:
+def test_entries_beyond_one_message_go_in_several(server: RunningSearch) -> None:
     entries = [skip(place, f"i{place}", 1) for place in range(10)]
     for one in entries:
         one.skip.reason = "x" * (MAX_MESSAGE_BYTES // 4)
-    responses = house.client.insert_and_search(LOG, entries)
+    responses = server.client.insert_and_search(LOG, entries)
     assert [answer.offset for answer in responses.answers] == list(range(10))
-    assert house.metrics()["neardup_search_batch_entries_count"] == 4
-    small = SearchClient(house.client.address, 30.0, MAX_MESSAGE_BYTES // 4)
+    assert server.metrics()["neardup_search_batch_entries_count"] == 4
+    small = SearchClient(server.client.address, 30.0, MAX_MESSAGE_BYTES // 4)
     with pytest.raises(RefusedError, match="bytes") as caught:
         small.insert_and_search(LOG, [skip(10, "i10", 1), skip(11, "x" * 256), entries[0]])
     small.close()
     assert caught.value.offset == 0
 
 
-def test_metrics_count_what_was_done(house: House) -> None:
-    house.client.insert_and_search(LOG, [entry(0, "a", 1), entry(1, "b", 1), skip(2), entry(3, "b", 1, version=2)])
-    house.client.insert_and_search(LOG, [entry(1, "b", 1), skip(2), entry(3, "b", 1, version=2), entry(4, "b", 1)])
-    house.client.search_more([pb.MoreQuery(place=1, after=1)])
+def test_metrics_count_what_was_done(server: RunningSearch) -> None:
+    server.client.insert_and_search(LOG, [entry(0, "a", 1), entry(1, "b", 1), skip(2), entry(3, "b", 1, version=2)])
+    server.client.insert_and_search(LOG, [entry(1, "b", 1), skip(2), entry(3, "b", 1, version=2), entry(4, "b", 1)])
+    server.client.search_more([pb.MoreQuery(place=1, after=1)])
     with pytest.raises(LogGapError):
-        house.client.insert_and_search(LOG, [entry(9, "a", 1)])
-    metrics = house.metrics()
+        server.client.insert_and_search(LOG, [entry(9, "a", 1)])
+    metrics = server.metrics()
     assert metrics['neardup_search_queries_total{kind="record"}'] == 5
     assert metrics['neardup_search_queries_total{kind="more"}'] == 1
     assert metrics["neardup_search_candidates_total"] == 4
@@ -182,14 +182,14 @@ def test_metrics_count_what_was_done(house: House) -> None:
     assert metrics["neardup_search_superseded_total"] == 1
     assert metrics["neardup_search_images"] == 2
     assert metrics["neardup_search_position_offset"] == 4
-    assert metrics["neardup_search_index_bytes"] == house.index.disk_bytes > 0
+    assert metrics["neardup_search_index_bytes"] == server.index.disk_bytes > 0
     assert metrics['neardup_search_call_seconds_count{method="InsertAndSearch"}'] == 3
     assert metrics["neardup_search_batch_entries_sum"] == 9
     assert metrics['neardup_search_failed_calls_total{error="LogGapError",method="InsertAndSearch"}'] == 1
 
 
-def test_a_class_above_its_rate_is_rejected_and_the_stream_is_not(house: House) -> None:
-    address = house.client.address
+def test_a_class_above_its_rate_is_rejected_and_the_stream_is_not(server: RunningSearch) -> None:
+    address = server.client.address
     shadow = SearchClient(address, 30.0, MAX_MESSAGE_BYTES, Caller.SHADOW)
     stream = SearchClient(address, 30.0, MAX_MESSAGE_BYTES, Caller.STREAM)
     stream.insert_and_search(LOG, [entry(0, "a", 1)])
@@ -200,8 +200,8 @@ def test_a_class_above_its_rate_is_rejected_and_the_stream_is_not(house: House) 
     assert 0 < caught.value.retry_after_s <= 1
     for _ in range(5):
         stream.search_more([pb.MoreQuery(place=0)] * 10)
-        house.client.search_more([pb.MoreQuery(place=0)] * 10)
-    metrics = house.metrics()
+        server.client.search_more([pb.MoreQuery(place=0)] * 10)
+    metrics = server.metrics()
     assert metrics['neardup_search_rejected_calls_total{caller="shadow"}'] == 1
     assert metrics['neardup_search_rejected_calls_total{caller="interactive"}'] == 0
     assert metrics['neardup_search_admitted_items_total{caller="stream"}'] == 51
@@ -211,38 +211,38 @@ def test_a_class_above_its_rate_is_rejected_and_the_stream_is_not(house: House) 
         client.close()
 
 
-def test_an_unknown_class_of_callers_is_refused(house: House) -> None:
-    robots = RpcClient(house.client.address, 30.0, MAX_MESSAGE_BYTES, [("caller", "robots")])
+def test_an_unknown_class_of_callers_is_refused(server: RunningSearch) -> None:
+    robots = RpcClient(server.client.address, 30.0, MAX_MESSAGE_BYTES, [("caller", "robots")])
     stub = search_pb2_grpc.TermSearchStub(robots.channel)
     with pytest.raises(RefusedError, match="no class of callers 'robots'"):
         robots._call(stub.SearchMore, pb.SearchMoreRequest())
     robots.close()
 
 
-def test_a_disk_that_is_full_makes_the_caller_wait(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_full_makes_the_caller_wait(server: RunningSearch, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr("os.pwrite", full)
         with pytest.raises(UnavailableError, match="No space left") as caught:
-            house.client.insert_and_search(LOG, [entry(0, "a", 1)])
+            server.client.insert_and_search(LOG, [entry(0, "a", 1)])
         assert caught.value.retry_after_s == 1.0
-    assert house.client.insert_and_search(LOG, [entry(0, "a", 1)]).answers[0].place == 0
-    assert house.broken == []
+    assert server.client.insert_and_search(LOG, [entry(0, "a", 1)]).answers[0].place == 0
+    assert server.broken == []
 
 
-def test_an_index_that_gave_up_is_reported(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_that_gave_up_is_reported(server: RunningSearch, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise MemoryError("no room")
 
     with monkeypatch.context() as patch:
         patch.setattr(Tail, "add", fails)
         with pytest.raises(FaultError, match="MemoryError"):
-            house.client.insert_and_search(LOG, [entry(0, "a", 1)])
+            server.client.insert_and_search(LOG, [entry(0, "a", 1)])
     with pytest.raises(UnavailableError, match="anew"):
-        house.client.insert_and_search(LOG, [entry(0, "a", 1)])
-    assert house.broken
+        server.client.insert_and_search(LOG, [entry(0, "a", 1)])
+    assert server.broken
 
 
 def test_settings_that_do_not_fit_are_refused(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def start() -> Iterator[Callable[[Path], Program]]:
     def launch(folder: Path) -> Program:
         port, metrics_port = free_ports(2)
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.search.serving.search_house", str(folder), str(port), str(metrics_port)],
+            [sys.executable, "-m", "tests.search.serving.search_setup", str(folder), str(port), str(metrics_port)],
             cwd=ROOT,
             stderr=subprocess.PIPE,
             text=True,

@@ -18,9 +18,9 @@ from storage.api.schemas import iso
 from storage.errors import CorruptedError
 from storage.interfaces import StoreView
 from storage.memory import MemoryStore
-from storage.wrappers import DelegatingStore
-from tests.storage.store_contract import A, B, C, D, decided, founds, ignored, joins, put
-from tests.support.store_strategies import NAMES
+from storage.testing.contract import A, B, C, D, decided, founds, ignored, joins, put
+from storage.testing.model import NAMES
+from tests.support.store_wrappers import DelegatingStore
 
 MAX_PAGE = 50
 

@@ -26,8 +26,8 @@ from storage.rocks.database import Database
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
 from storage.rocks.translate import translated
-from tests.storage.store_contract import A, B, assert_holds, fill, founds, put
-from tests.support.store_strategies import LOG, Model, seeded_actions
+from storage.testing.contract import A, B, assert_holds, fill, founds, put
+from storage.testing.model import LOG, StoreModel, seeded_actions
 
 QUICK = RocksOptions(sync=False)
 
@@ -108,7 +108,7 @@ def test_a_moment_is_one_moment_in_all_families(tmp_path: Path, monkeypatch: pyt
 
 
 def test_scans_of_one_family_may_be_mixed(store: RocksStore) -> None:
-    model = Model()
+    model = StoreModel()
     fill(store, model, seeded_actions(2, 200, ids=60), batch=20)
     with store.snapshot() as view:
         alone = [image.image_id for image in view.images()]
@@ -159,7 +159,7 @@ def test_after_a_failed_write_the_disk_says_where_the_store_is(store: RocksStore
 
 
 def test_a_batch_that_cannot_be_encoded_writes_nothing(store: RocksStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = Model()
+    model = StoreModel()
     fill(store, model, seeded_actions(4, 50), batch=10)
     written = model.copy()
 

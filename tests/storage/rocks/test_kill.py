@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import IO
 
 from storage.rocks.store import RocksStore
-from tests.storage.store_contract import assert_holds
-from tests.support.store_strategies import Model, seeded_actions
+from storage.testing.contract import assert_holds
+from storage.testing.model import StoreModel, seeded_actions
 from tests.support.store_writer import SMALL
 
 ROOT = Path(__file__).parents[3]
@@ -35,7 +35,7 @@ def test_whatever_is_killed_comes_back_whole(tmp_path: Path) -> None:
     """Ten kills, some in a recovery; after each the store holds exactly what one of its batches left."""
     seed, count, dice = 11, 20_000, random.Random(5)
     actions = seeded_actions(seed, count)
-    model, done = Model(), 0
+    model, done = StoreModel(), 0
     for kill in range(10):
         process = start(tmp_path / "store", seed, count)
         acknowledged = model.offset
@@ -70,7 +70,7 @@ def test_a_full_disk_refuses_whole_and_goes_on_by_itself(tmp_path: Path) -> None
     assert process.wait() == 0
     assert "full" in said
     assert said[-1] == "done"
-    model = Model()
+    model = StoreModel()
     for action in seeded_actions(seed, count):
         model.decide(action)
     store = RocksStore(tmp_path / "store", "killed", SMALL)

@@ -16,18 +16,18 @@ from core.errors import UnavailableError
 from storage.errors import CorruptedError, IncompatibleError, LockedError, WriteError
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
+from storage.testing.contract import assert_holds, fill
+from storage.testing.model import StoreModel, seeded_actions
 from storage.verify import verify
-from tests.storage.store_contract import assert_holds, fill
-from tests.support.store_strategies import Model, seeded_actions
 
 QUICK = RocksOptions(sync=False)
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Model]]:
+def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, StoreModel]]:
     """A folder with two stores of the same content: `closed`, and `killed` as a kill -9 would leave it."""
-    folder, model = tmp_path_factory.mktemp("written"), Model()
+    folder, model = tmp_path_factory.mktemp("written"), StoreModel()
     store = RocksStore(folder / "closed", "photos", QUICK)
     fill(store, model, seeded_actions(1, 500, ids=100), batch=50)
     shutil.copytree(folder / "closed", folder / "killed")
@@ -37,12 +37,12 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Mo
 
 
 @pytest.fixture
-def closed(written: tuple[Path, Model], tmp_path: Path) -> Path:
+def closed(written: tuple[Path, StoreModel], tmp_path: Path) -> Path:
     return Path(shutil.copytree(written[0] / "closed", tmp_path / "closed"))
 
 
 @pytest.fixture
-def killed(written: tuple[Path, Model], tmp_path: Path) -> Path:
+def killed(written: tuple[Path, StoreModel], tmp_path: Path) -> Path:
     return Path(shutil.copytree(written[0] / "killed", tmp_path / "killed"))
 
 
@@ -69,7 +69,7 @@ def log_of(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["closed", "killed"])
-def test_everything_is_there_again(written: tuple[Path, Model], tmp_path: Path, kind: str) -> None:
+def test_everything_is_there_again(written: tuple[Path, StoreModel], tmp_path: Path, kind: str) -> None:
     folder = Path(shutil.copytree(written[0] / kind, tmp_path / kind))
     store = RocksStore(folder, "photos", QUICK)
     assert_holds(store, written[1])
@@ -132,7 +132,7 @@ def test_a_damaged_marker_is_refused(closed: Path, text: str) -> None:
 
 def test_a_lost_marker_is_refused(closed: Path) -> None:
     (closed / "store.json").unlink()
-    with pytest.raises(CorruptedError, match="gone"):
+    with pytest.raises(CorruptedError, match="missing"):
         RocksStore(closed, "photos", QUICK)
 
 
@@ -184,7 +184,7 @@ def test_damage_inside_a_table_is_found(closed: Path) -> None:
         RocksStore(closed, "photos", QUICK)
 
 
-def test_a_torn_end_of_the_log_is_cut(killed: Path, written: tuple[Path, Model]) -> None:
+def test_a_torn_end_of_the_log_is_cut(killed: Path, written: tuple[Path, StoreModel]) -> None:
     """The last batch was not acknowledged; the one before it was."""
     log = log_of(killed)
     os.truncate(log, log.stat().st_size - 7)

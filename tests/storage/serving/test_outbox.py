@@ -17,9 +17,9 @@ from storage.errors import WriteError
 from storage.memory import MemoryStore
 from storage.serving.assignments import Message, message_of
 from storage.serving.outbox import Outbox, OutboxSettings
-from storage.wrappers import DelegatingStore
-from tests.storage.store_contract import A, B, C, decided, fill, founds, joins, put
-from tests.support.store_strategies import Model, seeded_actions
+from storage.testing.contract import A, B, C, decided, fill, founds, joins, put
+from storage.testing.model import StoreModel, seeded_actions
+from tests.support.store_wrappers import DelegatingStore
 
 QUICK = OutboxSettings(chunk_entries=3, backoff_first_s=0.001, backoff_max_s=0.002)
 
@@ -168,7 +168,7 @@ def test_after_a_failure_it_begins_after_the_last_acknowledged(store: MemoryStor
 def test_at_least_once_and_in_order(failures: list[int | None], restarts: set[int], chunk: int) -> None:
     """Whoever leaves out numbers already seen gets every entry once, in order, over failures and restarts."""
     store, topic = MemoryStore(), Topic(failures)
-    fill(store, Model(), seeded_actions(3, 20), batch=5)
+    fill(store, StoreModel(), seeded_actions(3, 20), batch=5)
     outbox = Outbox(store, topic.open, Heard(), OutboxSettings(chunk_entries=chunk))
     for step in range(200):
         if step in restarts:
@@ -217,7 +217,7 @@ def test_while_the_broker_is_down_it_waits_and_says_so_once(
     assert len(warnings) == 1
     assert "nobody there" in warnings[0].getMessage()
     assert warnings[0].exc_info is None
-    assert any("goes on" in record.getMessage() for record in caplog.records)
+    assert any("resumed" in record.getMessage() for record in caplog.records)
 
 
 def test_even_a_bug_does_not_end_it(

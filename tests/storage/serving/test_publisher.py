@@ -43,15 +43,17 @@ class Producer:
             raise Producer.refuse
         self.config = config
         self.records: list[tuple[str, bytes, bytes]] = []
+        self.headers: list[list[tuple[str, bytes]]] = []
         self.flushes = 0
         self.events: list[str] = []
         self._sender = self
         Producer.made.append(self)
 
-    def send(self, topic: str, key: bytes, value: bytes) -> Acknowledgement:
+    def send(self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> Acknowledgement:
         if Producer.send_error is not None:
             raise Producer.send_error
         self.records.append((topic, key, value))
+        self.headers.append(headers)
         return Acknowledgement(Producer.batch_error)
 
     def flush(self, timeout: float) -> None:
@@ -83,6 +85,8 @@ def test_messages_go_out_in_order() -> None:
     KafkaSender(BROKER, "assignments").send(MESSAGES, never)
     (made,) = Producer.made
     assert made.records == [("assignments", one.key, one.value) for one in MESSAGES]
+    assert made.headers == [[("content-type", b"application/json"), ("schema-version", b"1")]] * len(MESSAGES)
+    assert made.config["client_id"] == "neardup-storage"
     assert made.flushes == 1
 
 

@@ -16,11 +16,11 @@ from core.types import ImageId
 from storage.memory import MemoryStore
 from storage.serving.outbox import Outbox
 from storage.serving.publisher import KafkaSender
+from storage.testing.contract import founds, put
 from stream.broker import Broker, topic_plans
 from stream.local.broker import broker_command, prepare_broker
 from stream.local.readiness import BrokerReady
 from stream.settings import Settings, load_settings
-from tests.storage.store_contract import founds, put
 from tests.support.ports import free_ports
 
 pytestmark = pytest.mark.cluster
@@ -65,14 +65,16 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def published(settings: Settings) -> list[int]:
-    """The history numbers in the topic, in order."""
+    """The history numbers in the topic, in order; every record has its headers."""
     consumer = KafkaConsumer(bootstrap_servers=settings.kafka.servers, enable_auto_commit=False)
     part = TopicPartition("neardup.photos.assignments", 0)
     consumer.assign([part])
     consumer.seek_to_beginning(part)
     end, numbers = consumer.end_offsets([part])[part], list[int]()
     while len(numbers) < end:
-        numbers += [json.loads(record.value)["history_number"] for record in consumer.poll(1000).get(part, [])]
+        for record in consumer.poll(1000).get(part, []):
+            assert record.headers == [("content-type", b"application/json"), ("schema-version", b"1")]
+            numbers.append(json.loads(record.value)["history_number"])
     consumer.close(autocommit=False)
     return numbers
 

@@ -17,9 +17,9 @@ import pytest
 
 from core.errors import UnavailableError
 from storage.serving.client import StorageClient
-from tests.storage.store_contract import A, B, C, founds, joins
+from storage.testing.contract import A, B, C, founds, joins
+from storage.testing.model import LOG
 from tests.support.ports import free_ports
-from tests.support.store_strategies import LOG
 
 ROOT = Path(__file__).parents[3]
 
@@ -29,12 +29,22 @@ from pathlib import Path
 from core.rpc import Listen
 from storage.serving.server import StorageServerSettings, serve
 
-folder, identity = sys.argv[1:3]
-port, page, api = map(int, sys.argv[3:])
+folder, identity, store_class = sys.argv[1:4]
+port, page, api = map(int, sys.argv[4:])
 logging.basicConfig(level=logging.INFO)
-listen = Listen("127.0.0.1", port, page, 1 << 22)
-kafka = {"bootstrap_servers": "127.0.0.1:1"}
-serve(StorageServerSettings(listen, Path(folder), "127.0.0.1", api, 100, kafka, "assignments", "", identity))
+serve(
+    StorageServerSettings(
+        listen=Listen("127.0.0.1", port, page, 1 << 22),
+        folder=Path(folder),
+        api_host="127.0.0.1",
+        api_port=api,
+        max_page=100,
+        kafka={"bootstrap_servers": "127.0.0.1:1"},
+        assignments_topic="assignments",
+        identity=identity,
+        store_class=store_class,
+    )
+)
 """
 
 
@@ -46,8 +56,10 @@ class House:
     ports: list[int]
     processes: list[subprocess.Popen[bytes]]
 
-    def start(self, identity: str = "photos", ready: bool = True) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", SERVE, str(self.folder), identity, *map(str, self.ports)]
+    def start(
+        self, identity: str = "photos", ready: bool = True, store_class: str = "rocksdb"
+    ) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", SERVE, str(self.folder), identity, store_class, *map(str, self.ports)]
         with self.log.open("w") as log:
             process = subprocess.Popen(command, cwd=ROOT, stderr=log)
         self.processes.append(process)
@@ -87,14 +99,14 @@ def test_it_serves_outlives_a_kill_and_stops(house: House) -> None:
     first = house.start()
     with closing(house.client()) as client:
         assert client.apply(LOG, [founds(0, A), joins(1, B, A)], -1, 0) == 1
-        boot = client.instance_id
+        instance_id = client.instance_id
         first.kill()
         first.wait()
         with pytest.raises(UnavailableError):
             client.look_up([A])
         second = house.start()
         assert client.apply(LOG, [founds(2, C)], 1, 0) == 2
-        assert client.instance_id != boot
+        assert client.instance_id != instance_id
         assert list(client.verify())[-1].images == 3
     assert house.get("/v1/images/b").json()["head"] == "a"
     assert house.get("/readyz").json() == {"status": "ready"}
@@ -136,3 +148,20 @@ def test_a_store_of_another_signal_is_refused(house: House) -> None:
     process = house.start(identity="texts", ready=False)
     assert process.wait(20) != 0
     assert "'photos'" in house.log.read_text()
+
+
+def test_a_store_of_the_users_is_served(house: House) -> None:
+    house.start(store_class="examples.extending.another_store:LoggedStore")
+    with closing(house.client()) as client:
+        client.apply(LOG, [founds(0, A), joins(1, B, A)], -1, 0)
+        assert list(client.verify())[-1].problems == ()
+    assert house.get("/v1/images/b").json()["head"] == "a"
+    assert "2 b -> a (matched)" in (house.folder / "writes.log").read_text()
+
+
+@pytest.mark.parametrize("name", ["cassandra", "storage.limits:MAX_ID_BYTES"])
+def test_what_is_no_store_is_refused(house: House, name: str) -> None:
+    process = house.start(ready=False, store_class=name)
+    assert process.wait(20) != 0
+    assert name in house.log.read_text()
+    assert "SettingsError" in house.log.read_text()

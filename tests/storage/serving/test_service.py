@@ -34,10 +34,10 @@ from storage.serving.messages import decision_message, lookup_message, lookup_of
 from storage.serving.metrics import StorageMetrics
 from storage.serving.service import StorageService
 from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
-from storage.wrappers import CountingStore
-from tests.storage.store_contract import A, B, C, D, assert_holds, decided, founds, ignored, joins
+from storage.testing.contract import A, B, C, D, assert_holds, decided, founds, ignored, joins
+from storage.testing.model import LOG, StoreModel, actions, seeded_actions
 from tests.support.ports import free_ports
-from tests.support.store_strategies import LOG, Model, actions, seeded_actions
+from tests.support.store_wrappers import CountingStore
 
 LIMIT = 65_536
 
@@ -76,7 +76,7 @@ def served() -> Iterator[Served]:
 
 @given(st.lists(actions, max_size=20))
 def test_decisions_come_out_as_they_went_in(steps: list[Any]) -> None:
-    model = Model()
+    model = StoreModel()
     for action in steps:
         decision = model.decide(action)
         back = read_decision(pb.Decision.FromString(decision_message(decision).SerializeToString()))
@@ -124,7 +124,7 @@ def test_the_way_of_a_batch(served: Served) -> None:
 
 
 def test_a_long_stream(served: Served) -> None:
-    model, dice = Model(), iter(seeded_actions(9, 400, ids=80))
+    model, dice = StoreModel(), iter(seeded_actions(9, 400, ids=80))
     while batch := [model.decide(action) for action, _ in zip(dice, range(37), strict=False)]:
         assert served.client.apply(LOG, batch, batch[0].offset - 1, 0) == batch[-1].offset
     assert_holds(served.store, model)
@@ -230,7 +230,7 @@ def test_a_store_that_never_stands_still_cannot_be_looked_up_in_parts(
         return Lookup(LogPosition(LOG, offset, 0), 0)
 
     monkeypatch.setattr(served.store.inner, "look_up", always_write)
-    with pytest.raises(UnavailableError, match="changed under"):
+    with pytest.raises(UnavailableError, match="changed during"):
         served.client.look_up([A, B])
 
 
@@ -281,7 +281,7 @@ def test_one_reading_of_all_embeddings_at_a_time(served: Served) -> None:
     )
     first = served.client.embeddings()
     next(first)
-    with pytest.raises(BusyError, match="under way"):
+    with pytest.raises(BusyError, match="another reading"):
         list(served.client.embeddings())
     first.close()  # type: ignore[attr-defined]
 

@@ -37,14 +37,15 @@ def test_the_demo(tmp_path: Path) -> None:
     )
     assert done.returncode == Exit.OK, done.stderr
     report = json.loads(done.stdout)
-    assert report["images"] == 2_100
+    assert report["images"] == 2_145
     assert report["law"]["sound"] is True
-    assert report["law"]["images"] == 2_100
+    assert report["law"]["images"] == 2_145
     assert report["law"]["clusters"] == report["clusters"]
     assert report["dead_letters"] == 0
-    assert report["latency"]["count"] == 2_100
+    assert report["latency"]["count"] == 2_145
     assert report["quality"]["bcubed"]["precision"] > 0.9
     assert report["quality"]["bcubed"]["f1"] > 0.5
     assert report["largest"][0]["count"] > 5
+    assert Path(report["picture"]).read_bytes().startswith(b"\x89PNG")
     assert json.loads((tmp_path / "var" / "demo" / "report.json").read_text()) == report
     assert marked_processes(tmp_path / "var" / "demo") == []

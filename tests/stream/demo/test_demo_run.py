@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from matplotlib import pyplot as plt
 
 import stream.demo.run as run_module
 from core.errors import BadInputError, UnavailableError
@@ -111,11 +112,16 @@ class World:
             def __exit__(self, *_: object) -> None:
                 pass
 
-            def stats(self) -> dict[str, int]:
-                return {"history_number": len(world.records())}
+            def stats(self) -> SimpleNamespace:
+                return SimpleNamespace(history_number=len(world.records()))
 
             def members(self, head: str, limit: int) -> Iterator[str]:
                 return iter([name for name in GROUPS if GROUPS[name] == GROUPS[head]][:limit])
+
+            def image(self, image_id: str) -> Any:
+                founded = next(name for name in GROUPS if GROUPS[name] == GROUPS[image_id]) == image_id
+                rest = {"score": None, "matched": None} if founded else {"score": 0.99, "matched": image_id[0] + "1"}
+                return SimpleNamespace(image_id=image_id, cause="founded" if founded else "matched", **rest)
 
         return Api()
 
@@ -174,19 +180,21 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Settings of a project with a sample of six images, the first group for training."""
+    """Settings of a project with a sample of five images, the first group for training, and one edited picture."""
     folder = tmp_path / "examples" / "photos"
-    folder.mkdir(parents=True)
-    rows = len(GROUPS)
-    content = {
-        "image_id": list(GROUPS),
-        "group_id": list(GROUPS.values()),
-        "ignore_group": [""] * rows,
-        "split": ["train" if group == "a" else "test" for group in GROUPS.values()],
-        "search": pa.array(list(np.ones((rows, 1280), np.float16)), pa.list_(pa.float16(), 1280)),
-        "score": pa.array(list(np.ones((rows, 768), np.float16)), pa.list_(pa.float16(), 768)),
-    }
-    pq.write_table(pa.table(content), folder / "photos.parquet")
+    (folder / "demo").mkdir(parents=True)
+    names = list(GROUPS)
+    for file, ids in (("photos.parquet", names[:-1]), ("demo/pictures.parquet", names[-1:])):
+        rows = len(ids)
+        content = {
+            "image_id": ids,
+            "group_id": [GROUPS[name] for name in ids],
+            "ignore_group": [""] * rows,
+            "split": ["train" if GROUPS[name] == "a" else "test" for name in ids],
+            "search": pa.array(list(np.ones((rows, 1280), np.float16)), pa.list_(pa.float16(), 1280)),
+            "score": pa.array(list(np.ones((rows, 768), np.float16)), pa.list_(pa.float16(), 768)),
+        }
+        pq.write_table(pa.table(content), folder / file)
     (tmp_path / "some.toml").write_text("")
     return load_settings(tmp_path / "some.toml")
 
@@ -214,6 +222,20 @@ def test_it_reports_what_it_found_and_stops(world: World, settings: Settings) ->
     written = json.loads((settings.data_dir / "demo" / "report.json").read_text())
     assert written["images"] == 6
     assert written["law"]["sound"] is True
+
+
+def test_it_draws_the_largest_cluster_with_pictures(world: World, settings: Settings, tmp_path: Path) -> None:
+    for name in ("b1", "b2", "a1"):
+        plt.imsave(tmp_path / "examples" / "photos" / "demo" / f"{name}.jpg", np.zeros((8, 6, 3), np.uint8))
+    report = run_demo(settings, FAST, Told())
+    drawn = settings.data_dir / "demo" / "cluster.png"
+    assert report.picture == str(drawn)
+    assert plt.imread(drawn).shape[1] == 1200
+
+
+def test_without_pictures_nothing_is_drawn(world: World, settings: Settings) -> None:
+    assert run_demo(settings, FAST, Told()).picture is None
+    assert not (settings.data_dir / "demo" / "cluster.png").exists()
 
 
 def test_kept_up_when_asked(world: World, settings: Settings) -> None:

@@ -21,7 +21,7 @@ from storage.embeddings import EmbeddingsPage, PlacedEmbedding
 from storage.records import StoreState
 from stream.index_build.catch_up import _records
 from stream.start_plan import Log
-from tests.search.serving.search_house import image, server_settings
+from tests.search.serving.search_setup import image, server_settings
 
 TOPIC_ID = "topic-id-1"
 
@@ -84,7 +84,7 @@ def settings_in(folder: Path, **terms: object) -> SearchServerSettings:
     return server_settings(folder / "index", **terms)
 
 
-def intake_of(settings: SearchServerSettings) -> RequestParser:
+def parser_of(settings: SearchServerSettings) -> RequestParser:
     return RequestParser(settings.terms.build(), settings.code.build())
 
 
@@ -103,13 +103,13 @@ def as_the_job_does(index: TermIndex, records: Sequence[bytes], parser: RequestP
     start = index.position.offset + 1
     entries = _records([(start + row, payload) for row, payload in enumerate(records)], parser)
     answers = index.insert_and_search(TOPIC_ID, entries)
-    return [Answered(one.place, one.code, one.superseded, one.found.candidates()) for one in answers]
+    return [Answered(one.place, one.code, one.superseded, one.result.candidates()) for one in answers]
 
 
 def live_index(settings: SearchServerSettings, records: Sequence[bytes]) -> TermIndex:
     """What the job has made of the order."""
     index = open_index(settings, settings.terms.build(), settings.code.build()).index
-    as_the_job_does(index, records, intake_of(settings))
+    as_the_job_does(index, records, parser_of(settings))
     return index
 
 

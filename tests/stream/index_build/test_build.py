@@ -29,13 +29,13 @@ from search.serving.client import SearchClient
 from search.serving.server import SearchServerSettings, build_service, index_settings, open_index
 from stream.index_build.build import Built, build_index
 from stream.index_build.sources import StoreSource
-from tests.search.serving.search_house import MAX_MESSAGE_BYTES, SEARCH_DIMENSION, vector
+from tests.search.serving.search_setup import MAX_MESSAGE_BYTES, SEARCH_DIMENSION, vector
 from tests.stream.index_build.order import (
     FakeJoined,
     as_the_job_does,
-    intake_of,
     live_index,
     pages,
+    parser_of,
     record,
     refused,
     settings_in,
@@ -66,7 +66,7 @@ class Watcher:
 def build(
     server: SearchServerSettings, stored: list[bytes], joined: FakeJoined, watcher: Watcher | None = None
 ) -> Built:
-    parser = intake_of(server)
+    parser = parser_of(server)
     told = index_settings(server, parser.extractor, parser.coder)
     return build_index(
         IndexGenerations(server.folder), told, parser, StoreSource(pages(stored)), joined, watcher or Watcher()
@@ -100,7 +100,7 @@ def test_a_built_index_answers_as_the_one_that_the_job_made(
     ids = [ImageId(f"i{number}") for number in range(80)]
     assert rebuilt.get(ids) == live.get(ids)
     # From here on both go the same way.
-    parser = intake_of(server)
+    parser = parser_of(server)
     news = [record("i3", 3, version=9), record("new", 4), refused("i4", 9), record("newer", 4)]
     assert as_the_job_does(rebuilt, news, parser) == as_the_job_does(live, news, parser)
     # A repeated record is told from a new one. Of versions that were superseded before, the store has nothing left.
@@ -196,8 +196,8 @@ def test_the_generation_before_stays_and_older_ones_go(tmp_path: Path) -> None:
 
 
 def test_two_builders_at_once_are_refused(tmp_path: Path) -> None:
-    home = IndexGenerations(tmp_path)
-    with home.building(), pytest.raises(IndexLockedError, match="builds"), home.building():
+    generations = IndexGenerations(tmp_path)
+    with generations.building(), pytest.raises(IndexLockedError, match="builds"), generations.building():
         pass
 
 
@@ -227,9 +227,9 @@ def test_embeddings_of_another_signal_are_refused(tmp_path: Path) -> None:
     page = next(iter(pages(order)))
     wrong = replace(page, rows=(replace(page.rows[0], score_vector=b"123456"),))
     server = settings_in(tmp_path)
-    parser = intake_of(server)
+    parser = parser_of(server)
     told = index_settings(server, parser.extractor, parser.coder)
-    with pytest.raises(BadInputError, match=r"image 'a' at place 0 has a score vector of 6 bytes, .* have 24 .* 48"):
+    with pytest.raises(BadInputError, match="image 'a' at place 0: score_vector has 6 bytes, expected 48"):
         build_index(
             IndexGenerations(server.folder), told, parser, StoreSource(iter([wrong])), FakeJoined(order), Watcher()
         )
@@ -243,7 +243,7 @@ class Program:
 
     def start(self, *hold: Path) -> subprocess.Popen[bytes]:
         options = map(str, (self._folder, *self._ports, *hold))
-        command = [sys.executable, "-m", "tests.search.serving.search_house", *options]
+        command = [sys.executable, "-m", "tests.search.serving.search_setup", *options]
         return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
 
     def wait_for(self, folder: str) -> None:

@@ -71,7 +71,7 @@ def test_limits_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(BadInputError, match="No such file"):
         read_grey(tmp_path / "gone.jpg")
     monkeypatch.setattr(matching, "MAX_PIXELS", 100)
-    with pytest.raises(BadInputError, match="pixels, at most 100 are taken"):
+    with pytest.raises(BadInputError, match="pixels, at most 100 are read"):
         read_grey(ONE)
     monkeypatch.setattr(matching, "MAX_FILE_BYTES", 100)
     with pytest.raises(BadInputError, match="bytes, at most 100 are read"):

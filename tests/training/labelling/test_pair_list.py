@@ -23,7 +23,7 @@ def test_pictures_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "folder.png").mkdir()
     assert pictures_of(tmp_path) == {"a": tmp_path / "a.png", "b": tmp_path / "b.JPG"}
     (tmp_path / "a.webp").touch()
-    with pytest.raises(BadInputError, match=r"a\.png and a\.webp in .* would both be the image a"):
+    with pytest.raises(BadInputError, match=r"a\.png and a\.webp in .* would have the same image id a"):
         pictures_of(tmp_path)
 
 
@@ -37,7 +37,7 @@ def test_folders_that_are_none_or_empty(tmp_path: Path) -> None:
 def test_all_pairs_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(all_pairs(["a", "b", "c"])) == [("a", "b"), ("a", "c"), ("b", "c")]
     monkeypatch.setattr(pair_list, "MAX_ALL_PAIRS", 2)
-    with pytest.raises(BadInputError, match="3 pictures have 3 pairs, all are taken up to 2"):
+    with pytest.raises(BadInputError, match="3 pictures have 3 pairs, more than 2"):
         all_pairs(["a", "b", "c"])
 
 
@@ -92,7 +92,7 @@ def test_a_list_may_name_paths(tmp_path: Path) -> None:
     pairs, images = listed_pairs(file, {"known": Path("k.png")})
     assert pairs == [("x", "y"), ("y", "known")]
     assert images == {"known": Path("k.png"), "x": tmp_path / "x.png", "y": absolute}
-    for entry, message in (("sub/x.png", "would be the image x too"), ("note.txt", "neither a picture's id nor its")):
+    for entry, message in (("sub/x.png", "has the same image id x"), ("note.txt", "neither a picture's id nor its")):
         file.write_text(f"image_a,image_b\nx.png,{entry}\n")
         with pytest.raises(BadInputError, match=message):
             listed_pairs(file, {})

@@ -1,0 +1,73 @@
+"""Embeddings as bytes: the one check and the one conversion to numbers.
+
+An embedding travels as little-endian float16 or float32 numbers, beside its element type. The entrance, the search
+server and whoever reads stored embeddings use the same check, so they refuse the same vectors with the same words.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.dead_letters import BadRecord, Reason
+from neardup.events_pb2 import FLOAT16, FLOAT32
+
+__all__ = ["vector_problem", "vector_values"]
+
+_DTYPES: dict[int, np.dtype[Any]] = {FLOAT16: np.dtype("<f2"), FLOAT32: np.dtype("<f4")}
+
+
+def vector_problem(name: str, element_type: int, data: bytes, dimension: int | None = None) -> BadRecord | None:
+    """What is wrong with an embedding; None when nothing is.
+
+    Checked in this order: the element type is known, there are bytes, their number fits, every number is finite, not
+    all are zero.
+
+    Args:
+        name: What the detail calls the embedding.
+        element_type: `FLOAT16` or `FLOAT32` of `neardup.events.v1.ElementType`; any other is a problem.
+        data: The bytes.
+        dimension: How many numbers there must be; None: any number of them.
+    """
+    dtype = _DTYPES.get(element_type)
+    if dtype is None:
+        return BadRecord(
+            Reason.UNKNOWN_ELEMENT_TYPE, f"the element type of {name} is {element_type}, not FLOAT16 (1) or FLOAT32 (2)"
+        )
+    if not data:
+        return BadRecord(Reason.MISSING_VECTOR, f"{name} is empty")
+    if dimension is not None and len(data) != dimension * dtype.itemsize:
+        return BadRecord(
+            Reason.WRONG_VECTOR_LENGTH,
+            f"{name} has {len(data)} bytes, expected {dimension * dtype.itemsize}: "
+            f"{dimension} numbers of {dtype.itemsize} bytes",
+        )
+    if len(data) % dtype.itemsize:
+        return BadRecord(
+            Reason.WRONG_VECTOR_LENGTH, f"{name} has {len(data)} bytes, not a multiple of {dtype.itemsize}"
+        )
+    return _value_problem(name, np.frombuffer(data, dtype))
+
+
+def vector_values(element_type: int, data: bytes) -> NDArray[np.float32]:
+    """The numbers of an embedding that `vector_problem` found nothing wrong with: (dimension,), as float32."""
+    return np.frombuffer(data, _DTYPES[element_type]).astype(np.float32)
+
+
+def _value_problem(name: str, values: NDArray[Any]) -> BadRecord | None:
+    # Without the sign, the bits of floats are ordered like their magnitudes, with infinity and NaN above all others.
+    # So one pass over whole numbers decides; numpy compares float16 slowly.
+    half = values.itemsize == 2
+    bits: NDArray[np.unsignedinteger[Any]] = values.view(np.uint16 if half else np.uint32)
+    infinity = 0x7C00 if half else 0x7F800000
+    largest = int((bits & (0x7FFF if half else 0x7FFFFFFF)).max())
+    if largest >= infinity:
+        not_numbers = np.isnan(values)
+        if not_numbers.any():
+            return BadRecord(Reason.NOT_A_NUMBER, f"{name}[{int(not_numbers.argmax())}] is not a number")
+        return BadRecord(Reason.INFINITE, f"{name}[{int(np.isinf(values).argmax())}] is infinite")
+    if not largest:
+        return BadRecord(Reason.ALL_ZERO, f"all {values.size} numbers of {name} are zero")
+    return None

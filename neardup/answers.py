@@ -1,0 +1,166 @@
+"""The answers of the HTTP API as records.
+
+Each is made with `from_json` from a JSON object. Unknown keys are ignored, so a newer service does an older client no
+harm. A key that is missing raises KeyError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["ClusterInfo", "ImageInfo", "MembersPage", "SimilarPage", "StorePosition", "StoreStats", "VerdictVersions"]
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictVersions:
+    """What a verdict was made with."""
+
+    model: str
+    index: str
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> VerdictVersions:
+        """Reads `{"model": ..., "index": ...}`."""
+        return cls(model=data["model"], index=data["index"])
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """The last verdict on an image."""
+
+    image_id: str
+    head: str
+    """The image that names the cluster: the image itself where nothing before it matched."""
+    score: float | None
+    """Of the match that decided, from 0 to 1; None without one."""
+    matched: str | None
+    """The image that it matched, or, when adopted, that made it move."""
+    cause: str
+    """founded, matched, adopted, kept or unscored."""
+    place: int
+    """Position of this version's first record in the order."""
+    decided_at: str
+    """ISO 8601, UTC."""
+    version: int
+    versions: VerdictVersions
+    truncated: bool
+    """The search reached the bound on its work: younger images were no candidates."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ImageInfo:
+        """Reads the answer of `/v1/images/{image_id}`."""
+        return cls(
+            image_id=data["image_id"],
+            head=data["head"],
+            score=data["score"],
+            matched=data["matched"],
+            cause=data["cause"],
+            place=data["place"],
+            decided_at=data["decided_at"],
+            version=data["version"],
+            versions=VerdictVersions.from_json(data["versions"]),
+            truncated=data["truncated"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterInfo:
+    """A cluster."""
+
+    head: str
+    count: int
+    """Members, the head included."""
+    created_at: str
+    """ISO 8601, UTC."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ClusterInfo:
+        """Reads the answer of `/v1/clusters/{head}`."""
+        return cls(head=data["head"], count=data["count"], created_at=data["created_at"])
+
+
+@dataclass(frozen=True, slots=True)
+class MembersPage:
+    """A page of a cluster: the head first, then the others in the order in which they joined it."""
+
+    members: tuple[str, ...]
+    next_page_token: str | None
+    """For the page after this one; None: this is the last."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> MembersPage:
+        """Reads the answer of `/v1/clusters/{head}/members`."""
+        return cls(members=tuple(data["members"]), next_page_token=data["next_page_token"])
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarPage:
+    """A page of the cluster that an image is in."""
+
+    image_id: str
+    head: str
+    count: int
+    """Members of the whole cluster, the head and the image included."""
+    members: tuple[str, ...]
+    next_page_token: str | None
+    """For the page after this one; None: this is the last."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> SimilarPage:
+        """Reads the answer of `/v1/images/{image_id}/similar`."""
+        return cls(
+            image_id=data["image_id"],
+            head=data["head"],
+            count=data["count"],
+            members=tuple(data["members"]),
+            next_page_token=data["next_page_token"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StorePosition:
+    """How far the order is applied."""
+
+    log_id: str
+    offset: int
+    """-1: nothing was applied yet."""
+    checksum: int
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> StorePosition:
+        """Reads `position` of the answer of `/v1/stats`."""
+        return cls(log_id=data["log_id"], offset=data["offset"], checksum=data["checksum"])
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStats:
+    """Counts and positions of the store."""
+
+    images: int
+    clusters: int
+    duplicates: int
+    """Records ignored because their version was placed before."""
+    superseded: int
+    """Records ignored because a higher version was placed before."""
+    history_number: int
+    """Of the last change of heads."""
+    published: int
+    """The last change that is out on Kafka."""
+    revision: int
+    position: StorePosition
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> StoreStats:
+        """Reads the answer of `/v1/stats`."""
+        return cls(
+            images=data["images"],
+            clusters=data["clusters"],
+            duplicates=data["duplicates"],
+            superseded=data["superseded"],
+            history_number=data["history_number"],
+            published=data["published"],
+            revision=data["revision"],
+            position=StorePosition.from_json(data["position"]),
+        )

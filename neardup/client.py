@@ -1,0 +1,251 @@
+"""The client of the HTTP API: images, clusters and counts of one signal.
+
+It needs httpx alone. All calls only read, so each may be made again: answers 429, 502, 503 and 504 and connections
+that fail are retried with backoff (`RetryPolicy`), and `Retry-After` is honoured. Errors are those of `neardup.errors`.
+
+>>> import httpx
+>>> def service(request: httpx.Request) -> httpx.Response:
+...     assert request.url.path == "/v1/clusters/cat-1/members"
+...     token = request.url.params.get("page_token")
+...     page = {"members": ["cat-2"], "next_page_token": None}
+...     return httpx.Response(200, json=page if token else {"members": ["cat-1"], "next_page_token": "t"})
+>>> http = httpx.Client(transport=httpx.MockTransport(service))  # left out where the service is a real one
+>>> with ApiClient("http://localhost:18080", http=http) as api:
+...     list(api.members("cat-1"))
+['cat-1', 'cat-2']
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from neardup.answers import (
+    ClusterInfo,
+    ImageInfo,
+    MembersPage,
+    SimilarPage,
+    StorePosition,
+    StoreStats,
+    VerdictVersions,
+)
+from neardup.errors import BadRequestError, NeardupClientError, NotFoundError, ServiceUnavailableError
+from neardup.retry import RetryPolicy, retry_after_s
+
+__all__ = [
+    "ApiClient",
+    "ClusterInfo",
+    "ImageInfo",
+    "MembersPage",
+    "RetryPolicy",
+    "SimilarPage",
+    "StorePosition",
+    "StoreStats",
+    "VerdictVersions",
+]
+
+_Answer = TypeVar("_Answer")
+_Page = TypeVar("_Page", MembersPage, SimilarPage)
+
+_RETRIED = frozenset({429, 502, 503, 504})
+"""Answers that say: not now."""
+
+
+class ApiClient:
+    """A connection to one HTTP API; use it as a context manager. Threads may share it."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = 10.0,
+        page_size: int = 1000,
+        retry: RetryPolicy | None = None,
+        http: httpx.Client | None = None,
+    ) -> None:
+        """Prepares the connection; the service need not be up.
+
+        Args:
+            url: Of the API, without a path: `http://localhost:18080`.
+            timeout_s: Of one request, in seconds.
+            page_size: Members of a page that the iterators ask for; at most the service's `max_page`.
+            retry: How often and when a failed call is made again; None: `RetryPolicy()`.
+            http: A client with headers, proxies or certificates of the caller's, who also closes it. None: a plain one
+                that asks no proxy.
+        """
+        self.url = url.rstrip("/")
+        self.page_size = page_size
+        self._timeout_s = timeout_s
+        self._retry = retry or RetryPolicy()
+        self._http = http or httpx.Client(trust_env=False)
+        self._closes = http is None
+
+    def __enter__(self) -> ApiClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection; a client that the caller brought stays open."""
+        if self._closes:
+            self._http.close()
+
+    def image(self, image_id: str) -> ImageInfo:
+        """The cluster of an image, and why it has this one.
+
+        Raises:
+            NotFoundError: The image is unknown, or waits for its verdict.
+            NeardupClientError: See `neardup.errors`.
+        """
+        return self._get(ImageInfo.from_json, f"/v1/images/{_part(image_id)}")
+
+    def cluster(self, head: str) -> ClusterInfo:
+        """A cluster: how many members it has.
+
+        Raises:
+            NotFoundError: No cluster has this head.
+            NeardupClientError: See `neardup.errors`.
+        """
+        return self._get(ClusterInfo.from_json, f"/v1/clusters/{_part(head)}")
+
+    def members_page(self, head: str, limit: int | None = None, page_token: str | None = None) -> MembersPage:
+        """One page of a cluster; without a limit the service chooses the size.
+
+        Raises:
+            NotFoundError: No cluster has this head.
+            BadRequestError: The limit or the token is refused.
+            NeardupClientError: See `neardup.errors`.
+        """
+        path = f"/v1/clusters/{_part(head)}/members"
+        return self._get(MembersPage.from_json, path, limit=limit, page_token=page_token)
+
+    def similar_page(self, image_id: str, limit: int | None = None, page_token: str | None = None) -> SimilarPage:
+        """One page of the cluster that an image is in; without a limit the service chooses the size.
+
+        Raises:
+            NotFoundError: The image is unknown, or waits for its verdict.
+            BadRequestError: The limit or the token is refused.
+            NeardupClientError: See `neardup.errors`.
+        """
+        path = f"/v1/images/{_part(image_id)}/similar"
+        return self._get(SimilarPage.from_json, path, limit=limit, page_token=page_token)
+
+    def members(self, head: str, limit: int | None = None) -> Iterator[str]:
+        """The members of a cluster, read page by page as they are taken; at most `limit` of them.
+
+        Raises:
+            NeardupClientError: As `members_page`, while it is iterated.
+        """
+        return self._items(lambda size, token: self.members_page(head, size, token), limit, None)
+
+    def similar(self, image_id: str, limit: int | None = None, first: SimilarPage | None = None) -> Iterator[str]:
+        """The near-duplicates of an image, itself included, read page by page as they are taken.
+
+        Args:
+            image_id: The image.
+            limit: How many at most; None: all.
+            first: The first page, where the caller has it already.
+
+        Raises:
+            NeardupClientError: As `similar_page`, while it is iterated.
+        """
+        return self._items(lambda size, token: self.similar_page(image_id, size, token), limit, first)
+
+    def stats(self) -> StoreStats:
+        """Counts and positions of the store.
+
+        Raises:
+            NeardupClientError: See `neardup.errors`.
+        """
+        return self._get(StoreStats.from_json, "/v1/stats")
+
+    def _items(self, read: Callable[[int, str | None], _Page], limit: int | None, first: _Page | None) -> Iterator[str]:
+        left, page, token = limit, first, None
+        while left is None or left > 0:
+            if page is None:
+                page = read(self.page_size if left is None else min(left, self.page_size), token)
+            members = page.members[:left]
+            yield from members
+            left = None if left is None else left - len(members)
+            token = page.next_page_token
+            if token is None:
+                return
+            page = None
+
+    def _get(self, parse: Callable[[dict[str, Any]], _Answer], path: str, **query: int | str | None) -> _Answer:
+        given = {key: value for key, value in query.items() if value is not None}
+        response = self._answered(path, given)
+        if not response.is_success:
+            raise self._refused(response)
+        try:
+            return parse(response.json())
+        except (ValueError, KeyError, TypeError) as error:
+            raise NeardupClientError(
+                f"the HTTP API at {self.url} answered {path} in another form: {error!r}", response.status_code
+            ) from error
+
+    def _answered(self, path: str, query: dict[str, int | str]) -> httpx.Response:
+        """The first answer that is not to be retried."""
+        tried = 0
+        while True:
+            tried += 1
+            try:
+                response = self._http.get(self.url + path, params=query, timeout=self._timeout_s)
+            except httpx.TransportError as error:
+                failure = ServiceUnavailableError(f"the HTTP API at {self.url}: {error or type(error).__name__}")
+                failure.__cause__ = error
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                raise NeardupClientError(f"the HTTP API at {self.url}: {error}") from error
+            else:
+                if response.status_code not in _RETRIED:
+                    return response
+                failure = self._unavailable(response)
+            wait_s = self._retry.wait_s(tried, failure.retry_after_s)
+            if wait_s is None:
+                raise failure
+            time.sleep(wait_s)
+
+    def _unavailable(self, response: httpx.Response) -> ServiceUnavailableError:
+        return ServiceUnavailableError(
+            f"the HTTP API at {self.url}: {response.status_code} {_reason(response)}",
+            response.status_code,
+            retry_after_s(response.headers.get("Retry-After")),
+        )
+
+    def _refused(self, response: httpx.Response) -> NeardupClientError:
+        reason, status = _reason(response), response.status_code
+        match status:
+            case 404:
+                return NotFoundError(reason, status)
+            case 400 | 422:
+                return BadRequestError(reason, status)
+            case _:
+                return NeardupClientError(f"the HTTP API at {self.url}: {status} {reason}", status)
+
+
+def _part(text: str) -> str:
+    """An id as one part of a path: slashes, percent signs and all else are escaped."""
+    escaped = quote(text, safe="")
+    # A part that is only dots would be a step in the path, and the HTTP client would remove it.
+    return escaped.replace(".", "%2E") if escaped in (".", "..") else escaped
+
+
+def _reason(response: httpx.Response) -> str:
+    """What an answer says of its error."""
+    try:
+        body = response.json()
+    except ValueError:
+        return response.text[:300] or response.reason_phrase
+    if isinstance(body, dict):
+        for name in ("message", "detail", "error"):
+            if isinstance(body.get(name), str):
+                return str(body[name])
+    return str(body)[:300]

@@ -1,0 +1,35 @@
+"""What can go wrong with a call of the HTTP API, and what the caller is to do about it.
+
+NeardupClientError            the answer is none that this client knows: the message shows it
+├── NotFoundError             there is no such image or cluster, or its verdict is still on its way
+├── BadRequestError           the id, limit or page token is not valid: the same call fails again
+└── ServiceUnavailableError   nobody answers, or the store cannot be read just now: call again later
+"""
+
+from __future__ import annotations
+
+__all__ = ["BadRequestError", "NeardupClientError", "NotFoundError", "ServiceUnavailableError"]
+
+
+class NeardupClientError(Exception):
+    """The root of the client's errors; `status` is that of HTTP, None where there was no answer."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NotFoundError(NeardupClientError):
+    """There is no such image or cluster, or its verdict is still on its way."""
+
+
+class BadRequestError(NeardupClientError):
+    """The id, limit or page token is not valid."""
+
+
+class ServiceUnavailableError(NeardupClientError):
+    """The service does not answer, also after the retries; `retry_after_s` is what it asks to wait, where it said."""
+
+    def __init__(self, message: str, status: int | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message, status)
+        self.retry_after_s = retry_after_s

@@ -1,0 +1,115 @@
+"""The process that keeps one signal's Flink job running, and shows its metrics: `neardup job run`."""
+
+from __future__ import annotations
+
+import logging
+import signal as signals
+import threading
+import time
+from contextlib import closing
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from core.errors import MismatchError, NeardupError
+from core.status_page import StatusPage
+from stream.flink_rest import JobState
+from stream.job_control import JobControl
+from stream.job_lag import LagMeter
+from stream.settings import Settings
+
+__all__ = ["JobMetrics", "Watch", "run"]
+
+log = logging.getLogger(__name__)
+
+_WATCH_S = 1.0
+_RETRY_MAX_S = 5.0
+_MISMATCH_S = 10.0
+
+
+class JobMetrics:
+    """The metrics of the job runner."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.up = Gauge("neardup_job_running", "1 if all tasks of the Flink job run.", registry=self.registry)
+        self.lag = Gauge(
+            "neardup_job_lag_records", "Records of the topic not yet processed.", ["topic"], registry=self.registry
+        )
+        self.checkpoint_age = Gauge(
+            "neardup_job_checkpoint_age_seconds", "Time since the last complete checkpoint.", registry=self.registry
+        )
+        self.submissions = Counter("neardup_job_submissions", "Times the job was submitted.", registry=self.registry)
+
+
+class Watch:
+    """Looks at one job every second, and submits it when Flink does not run it."""
+
+    def __init__(
+        self, control: JobControl, meter: LagMeter, metrics: JobMetrics, page: StatusPage, stop: threading.Event
+    ) -> None:
+        self._control = control
+        self._meter = meter
+        self._metrics = metrics
+        self._page = page
+        self._stop = stop
+        self._logged = ""
+
+    def loop(self) -> None:
+        """Watches until `stop` is set. After an error it looks less often."""
+        pause_s = _WATCH_S
+        while not self._stop.wait(pause_s):
+            try:
+                self._once()
+                pause_s, self._logged = _WATCH_S, ""
+            except MismatchError as error:
+                self._log_once(error)
+                pause_s = _MISMATCH_S
+            except NeardupError as error:
+                self._log_once(error)
+                pause_s = min(pause_s * 1.5, _RETRY_MAX_S)
+
+    def _once(self) -> None:
+        control = self._control
+        state = control.state()
+        live = state is not None and state.live
+        running = state is not None and state.state == "RUNNING" and control.flink.running(state.job_id)
+        self._metrics.up.set(running)
+        self._page.ready = running or not control.wanted
+        if state is not None and live:
+            if control.resubmit_after_gap(state):
+                return
+            self._show(state)
+            control.snapshots.prune(state.job_id)
+        elif control.keep():
+            self._metrics.submissions.inc()
+
+    def _show(self, state: JobState) -> None:
+        for topic, records in self._meter.read().items():
+            self._metrics.lag.labels(topic).set(records)
+        newest = self._control.flink.checkpoints(state.job_id)["latest"]["completed"]
+        since_ms = newest["latest_ack_timestamp"] if newest else state.started_ms
+        self._metrics.checkpoint_age.set(max(0.0, time.time() - since_ms / 1000))
+
+    def _log_once(self, error: Exception) -> None:
+        """Logs an error that repeats every second only once."""
+        text = str(error)
+        if text != self._logged:
+            log.warning("%s", text)
+        self._logged = text
+
+
+def run(settings: Settings, signal_name: str) -> None:
+    """Keeps the job of a signal running until SIGTERM or SIGINT; the job itself runs on."""
+    control = JobControl(settings, signal_name)
+    stop = threading.Event()
+    for number in (signals.SIGTERM, signals.SIGINT):
+        signals.signal(number, lambda *_: stop.set())
+    metrics = JobMetrics()
+    _, signal = settings.signal(control.name)
+    page = StatusPage(signal.job_bind_host, signal.job_metrics_port, metrics.registry)
+    page.start()
+    try:
+        with closing(control.lag_meter()) as meter:
+            Watch(control, meter, metrics, page, stop).loop()
+    finally:
+        page.stop()

@@ -1,0 +1,38 @@
+"""The producer and the consumer of the examples, on the real parts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from neardup.events import Assignment
+from tests.support.house import ROOT, House
+
+pytestmark = pytest.mark.cluster
+
+
+def run(name: str, *words: str, folder: Path) -> str:
+    """Runs an example as a program, in another folder; what it prints."""
+    program = [sys.executable, str(ROOT / "examples" / "extending" / name), *words]
+    environment = {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        program, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_an_image_of_the_producer_is_told_by_the_consumer(house: House, tmp_path: Path) -> None:
+    bootstrap = house.settings.kafka.servers
+    prefix = house.signal.topic("search").removesuffix("embeddings.search")
+    run("producer.py", bootstrap, prefix, folder=tmp_path)
+    heads = house.await_heads(["my-first-image"])
+    assert heads["my-first-image"] == "my-first-image"
+    printed = run("consumer.py", bootstrap, house.signal.topic("assignments"), folder=tmp_path)
+    told = dict(line.rsplit(" ", 1) for line in printed.splitlines())
+    assert told["my-first-image"] == "my-first-image"
+    changes = [Assignment.from_json(value) for value in house.records(house.signal.topic("assignments"))]
+    assert told.items() <= {(change.image_id, change.head) for change in changes}

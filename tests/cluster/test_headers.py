@@ -1,0 +1,45 @@
+"""Headers of the records on the job's way: what they are, and the trace context of the notification."""
+
+from __future__ import annotations
+
+import pytest
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+from stream.publish import notification
+from tests.support.house import House, eventually, sample_rows
+
+pytestmark = pytest.mark.cluster
+
+TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def headers(house: House, topic: str, key: bytes) -> list[dict[str, bytes]]:
+    """Of every record of a one-partition topic with this key."""
+    consumer = KafkaConsumer(bootstrap_servers=house.settings.kafka.servers, enable_auto_commit=False)
+    try:
+        partition = TopicPartition(topic, 0)
+        consumer.assign([partition])
+        consumer.seek_to_beginning(partition)
+        records = consumer.poll(timeout_ms=2_000, max_records=100_000).get(partition, [])
+        return [dict(record.headers) for record in records if record.key == key]
+    finally:
+        consumer.close()
+
+
+def test_joined_records_and_dead_letters_have_headers(house: House) -> None:
+    row, signal = sample_rows(1, skip=900)[0], house.signal
+    key = row.image_id.encode()
+    producer = KafkaProducer(bootstrap_servers=house.settings.kafka.servers)
+    trace = [("traceparent", TRACE)]
+    for side, embedding, vector in (
+        ("search", signal.search_embedding, row.search),
+        ("score", signal.score_embedding, row.score),
+    ):
+        producer.send(signal.topic(side), key=key, value=notification(row, embedding, vector), headers=trace)
+    producer.send(signal.topic("search"), key=key, value=b"garbage", headers=trace)
+    producer.close()
+    house.await_heads([row.image_id])
+    expected = {"content-type": b"application/x-protobuf", "schema-version": b"1", "traceparent": TRACE}
+    assert headers(house, signal.topic("joined"), key) == [expected]
+    found = eventually(lambda: headers(house, signal.topic("dead_letter"), b""), 30, lambda: "no dead letter")
+    assert {"content-type": b"application/json", "schema-version": b"1", "traceparent": TRACE} in found

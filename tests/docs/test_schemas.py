@@ -1,0 +1,80 @@
+"""The JSON Schemas of the topics: real records satisfy them, and carry no key that they do not describe."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
+from core.types import Cause
+from storage.memory import MemoryStore
+from storage.serving.assignments import message_of
+from storage.testing.contract import fill
+from storage.testing.model import StoreModel, seeded_actions
+
+SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
+
+
+def schema(name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((SCHEMAS / f"{name}.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+ASSIGNMENT, DEAD_LETTER = schema("assignment"), schema("dead-letter")
+
+
+def check(described: dict[str, Any], record: dict[str, Any]) -> None:
+    """The record has exactly the keys of the schema, and values of their types."""
+    Draft202012Validator(described).validate(record)
+    assert list(record) == list(described["properties"])
+    for name, inner in described["properties"].items():
+        if inner["type"] == "object":
+            check(inner, record[name])
+
+
+@pytest.mark.parametrize("path", sorted(SCHEMAS.glob("*.json")), ids=lambda path: path.name)
+def test_each_is_a_schema_that_describes_every_field(path: Path) -> None:
+    described = json.loads(path.read_text(encoding="utf-8"))
+    Draft202012Validator.check_schema(described)
+    assert described["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert described["required"] == list(described["properties"])
+    assert all(field["description"] for field in described["properties"].values())
+
+
+def test_assignments_of_a_whole_store() -> None:
+    store = MemoryStore()
+    fill(store, StoreModel(), seeded_actions(3, 400, ids=60), 50)
+    entries = store.history(0, 10_000)
+    assert {entry.cause for entry in entries} == set(Cause)
+    for entry in entries:
+        check(ASSIGNMENT, json.loads(message_of(entry).value))
+
+
+@given(
+    reason=st.sampled_from(Reason),
+    detail=st.text(),
+    payload=st.none() | st.binary(max_size=50),
+    limit=st.none() | st.integers(0, 20),
+)
+def test_dead_letters(reason: Reason, detail: str, payload: bytes | None, limit: int | None) -> None:
+    source = Provenance("embeddings.search", 1, 7, 1_700_000_000_000)
+    check(DEAD_LETTER, json.loads(dead_letter(BadRecord(reason, detail), source, payload, limit)))
+
+
+def test_all_words_are_named() -> None:
+    assert ASSIGNMENT["properties"]["cause"]["examples"] == [cause.value for cause in Cause]
+    assert DEAD_LETTER["properties"]["reason"]["examples"] == [reason.value for reason in Reason]
+
+
+def test_the_check_sees_a_key_that_is_not_described() -> None:
+    with pytest.raises(AssertionError):
+        check(
+            {"type": "object", "properties": {"a": {"type": "integer", "description": "."}}, "required": ["a"]},
+            {"a": 1, "b": 2},
+        )

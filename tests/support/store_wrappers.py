@@ -1,0 +1,63 @@
+"""A store that passes every call on to another one, and one that counts calls on the way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+
+from core.types import Decision, ImageId, LogPosition, Lookup
+from storage.interfaces import ClusterStore, StoreView
+from storage.records import StoreState
+
+
+class DelegatingStore(ClusterStore):
+    """Passes every call on."""
+
+    def __init__(self, inner: ClusterStore) -> None:
+        self.inner = inner
+
+    def snapshot(self) -> AbstractContextManager[StoreView]:
+        """See `ClusterStore.snapshot`."""
+        return self.inner.snapshot()
+
+    def look_up(self, ids: Iterable[ImageId]) -> Lookup:
+        """See `ClusterStore.look_up`."""
+        return self.inner.look_up(ids)
+
+    def apply(self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> LogPosition:
+        """See `ClusterStore.apply`."""
+        return self.inner.apply(log_id, decisions, offset, revision)
+
+    def set_published(self, number: int) -> None:
+        """See `ClusterStore.set_published`."""
+        self.inner.set_published(number)
+
+    def on_apply(self, listener: Callable[[StoreState], None]) -> None:
+        """See `ClusterStore.on_apply`."""
+        self.inner.on_apply(listener)
+
+    def close(self) -> None:
+        """See `ClusterStore.close`."""
+        self.inner.close()
+
+
+class CountingStore(DelegatingStore):
+    """Counts look-ups, writes and decisions, by name of the method."""
+
+    def __init__(self, inner: ClusterStore) -> None:
+        super().__init__(inner)
+        self.calls: Counter[str] = Counter()
+        self.decisions = 0
+
+    def look_up(self, ids: Iterable[ImageId]) -> Lookup:
+        """Counted, then passed on."""
+        self.calls["look_up"] += 1
+        return super().look_up(ids)
+
+    def apply(self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> LogPosition:
+        """Counted, then passed on."""
+        self.calls["apply"] += 1
+        position = super().apply(log_id, decisions, offset, revision)
+        self.decisions += len(decisions)
+        return position
