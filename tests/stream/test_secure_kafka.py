@@ -34,9 +34,9 @@ KINDS = ("plain", "scram_256", "scram_512", "certificate")
 COPY = """
 import json, sys
 from pyflink.table import StreamTableEnvironment
+from operators.rows import RECORD_TYPE
 from stream.kafka_access import KafkaAccess, KafkaSecurity
 from stream.submit import remote_environment
-from stream.table_sink import KafkaTarget, sink_properties, write_records
 from stream.table_sink import KafkaTarget, sink_properties, write_records
 from stream.tables import joined_stream
 
@@ -49,7 +49,8 @@ for name, bootstrap, security in json.load(sys.stdin):
     joined_stream(tables, uid=name, topic=f"{name}-in", access=access, group=name, start=0)
     # The same table again, as rows that a sink takes: under names of their own.
     tables.get_config().set("table.exec.uid.format", f"{name}-copy-<type>-<transformation>")
-    rows = tables.to_data_stream(tables.sql_query(f"SELECT payload AS f0, payload AS f1, payload AS f2 FROM `{name}`"))
+    rows = tables.to_data_stream(tables.sql_query(f"SELECT payload, payload, CAST(NULL AS BYTES) FROM `{name}`"))
+    rows._j_data_stream.getTransformation().setOutputType(RECORD_TYPE.get_java_type_info())
     target = KafkaTarget(f"{name}-out", "text/plain", sink_properties(access, 1 << 20))
     write_records(tables, rows, target, uid=f"{name}-sink", parallelism=1)
 env.execute("copy")
