@@ -1,4 +1,4 @@
-"""`neardup serve`: runs one server in the foreground, as supervisor and containers do."""
+"""`neardup serve`: runs one server in the foreground, for the supervisor and for containers."""
 
 from __future__ import annotations
 
