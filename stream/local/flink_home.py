@@ -1,7 +1,7 @@
 """A Flink home below the data folder: links to jars, configuration, folders. The installed wheel is not changed.
 
-    flink/lib          links: the wheel's jars, flink-python, the Kafka connector. The system class loader loads them, so
-                       a second job, or a restart after all slots were released, finds the Python bridge loaded.
+    flink/lib          links: the wheel's jars, flink-python, the Kafka connector. The system class loader loads them.
+                       So a second job, or a restart after all slots were released, finds the Python bridge loaded.
     flink/plugins      links: the Prometheus reporter
     flink/conf         config.yaml, the log4j files, and how the processes start; rendered from settings at every start
     flink/pid flink/log flink/tmp
