@@ -74,7 +74,7 @@ def run_demo(settings: Settings, options: DemoOptions, view: DemoView) -> DemoRe
     demo.clear()
     try:
         report = demo.run()
-    except BaseException:
+    except BaseException:  # Ctrl-C too: nothing is left running
         demo.stop()
         raise
     if not options.keep:
