@@ -1,4 +1,4 @@
-"""The rate of background work: a slice takes as long as its bytes may take, urgent work has no limit, a stop ends it."""
+"""The rate of background work: a slice takes as long as its bytes allow, urgent work has no limit, a stop ends it."""
 
 from __future__ import annotations
 
