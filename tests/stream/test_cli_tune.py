@@ -50,7 +50,7 @@ def test_it_says_when_nothing_is_enough(settings_file: Path, capsys: pytest.Capt
     shutil.copy(settings_file, settings_file.with_suffix(".before"))
     assert main(["--settings", str(settings_file), "tune", "--recall", "0.99"]) == Exit.OK
     shown = capsys.readouterr().out
-    assert "nothing affordable finds 99%" in shown
+    assert "no affordable choice finds 99%" in shown
     assert "counted" in shown
     assert settings_file.read_text() == settings_file.with_suffix(".before").read_text()
 
