@@ -3,8 +3,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 JOBS ?= 2
+PURE_TESTS := $(addprefix tests/,clustering core fixtures neardup operators scoring search storage)
 
-.PHONY: help setup demo up down test test-tools lint format protos soak chaos bench-scorer bench-quality bench-search bench-callers clean
+.PHONY: help setup demo up down test test-tools coverage lint format protos soak chaos bench-scorer bench-quality bench-search bench-callers docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +41,11 @@ test: lint test-tools ## set up, lint, run every test (JOBS=4: four unit tests a
 test-tools: setup ## fetch promtool, which tests the alerts
 	@deploy/promtool.sh
 
+coverage: setup ## the branches of the pure folders that unit tests take; at least 95 %
+	@$(BIN)/python -m pytest -m "not cluster" --numprocesses $(JOBS) --cov --cov-report= $(PURE_TESTS)
+	@$(BIN)/coverage json -q -o var/coverage.json
+	@$(BIN)/python -m tests.support.branch_coverage var/coverage.json
+
 soak: setup ## benchmark: the whole service at 100 and 200 images/s, latency and memory
 	@$(BIN)/python -m benchmarks.soak
 
@@ -58,7 +64,6 @@ bench-callers: setup ## benchmark: the stream's latency during a flood of other 
 chaos: setup ## long fault test: kill every part ten times while images flow
 	@$(BIN)/python -m benchmarks.chaos
 
-.PHONY: docs
 docs: setup ## build the documents as a site, strictly (build/docs/index.html)
 	@$(BIN)/mkdocs build --strict --quiet
 

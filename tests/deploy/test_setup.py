@@ -26,12 +26,14 @@ TARGETS = [
     "protos",
     "test",
     "test-tools",
+    "coverage",
     "soak",
     "bench-scorer",
     "bench-quality",
     "bench-search",
     "bench-callers",
     "chaos",
+    "docs",
     "clean",
 ]
 TOOLS = (
