@@ -1,4 +1,4 @@
-"""What a flood of other callers costs the stream: `make bench-callers`.
+"""How much a flood of other callers slows down the stream: `make bench-callers`.
 
 A search server of its own is filled with noisy copies of the sample's photographs. Then the stream sends batches at a
 steady rate, three times: alone; while others flood the server as if there were no classes of callers (they say that
@@ -83,7 +83,7 @@ def serve(folder: str) -> None:
 
 
 def flood(caller: Caller, vectors: list[bytes], done: Any, over: Any) -> None:
-    """Searches without a pause until it is over; who is rejected comes again when it is told to."""
+    """Searches without a pause until it is over; after a rejection it waits as long as the server says."""
     queries = [pb.SearchQuery(vector=pb.Vector(element_type=FLOAT16, data=each)) for each in vectors]
     with closing(client(caller)) as search:
         while not over.is_set():
@@ -97,7 +97,7 @@ def flood(caller: Caller, vectors: list[bytes], done: Any, over: Any) -> None:
 
 
 def client(caller: Caller) -> SearchClient:
-    """Of the server."""
+    """A client of the server."""
     return SearchClient(f"127.0.0.1:{PORT}", 30.0, MESSAGE, caller)
 
 
@@ -124,7 +124,7 @@ def server(folder: Path) -> Iterator[SearchClient]:
 
 
 def steady(stream: SearchClient, batches: Sequence[list[pb.LogEntry]]) -> list[float]:
-    """Sends batches at the stream's rate; the seconds from when each was due to its answer."""
+    """Sends batches at the stream's rate; returns for each the seconds from its due time to its answer."""
     interval_s = STREAM_BATCH / STREAM_RATE
     start = time.perf_counter()
     waits = []

@@ -1,7 +1,7 @@
 """The classifier beside perceptual hashes, on small pictures with their embeddings.
 
-All pairs of the pictures are scored, and all of them streamed in several orders; the pictures are few, so the threshold
-of every way (one for all three uses) is the one that gives its clusters the best F1 on these very pictures.
+All pairs of the pictures are scored, and all pictures are streamed in several orders. The pictures are few, so each
+method has one threshold for all three uses: the one with the best F1 of the clusters on these same pictures.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ __all__ = ["picture_quality"]
 
 _ORDERS = 5
 _MOST_THRESHOLDS = 60
-"""That are tried on clusters."""
+"""Thresholds that are tried on clusters, at most."""
 
 
 def picture_quality(
     folder: Path, code: CodeSettings, mean: NDArray[np.float32], model: PairModel
 ) -> dict[str, dict[str, float]]:
-    """Per way: recall at precision 0.99 over all pairs, average precision, the clusters at its best threshold.
+    """For each method: recall at precision 0.99 over all pairs, average precision, best F1 of the clusters.
 
     Args:
         folder: Pictures; demo.csv with the columns file and source_id; embeddings in its order in score_f16.npy and
             search_f16.npy.
         code: How score codes are made.
-        mean: Of the score embeddings of other photographs.
+        mean: The mean of the score embeddings of other photographs.
         model: The classifier.
     """
     with (folder / "demo.csv").open(encoding="utf-8", newline="") as lines:
@@ -49,12 +49,12 @@ def picture_quality(
     codes, rows = code.build().codes(vectors, search), row_codes(len(table))
     one, other = (side.reshape(-1) for side in np.meshgrid(*[np.arange(len(table))] * 2, indexing="ij"))
     square = (len(table), len(table))
-    ways = {
+    methods = {
         model.card.version: model.score(codes[one], codes[other]).reshape(square),
         "cosine": cosine_scorer(vectors, mean)(rows[one], rows[other]).reshape(square),
         **hash_similarities([folder / row["file"] for row in table]),
     }
-    return {name: _judged(similarities, groups) for name, similarities in ways.items()}
+    return {name: _judged(similarities, groups) for name, similarities in methods.items()}
 
 
 def _judged(similarities: NDArray[np.float32], groups: NDArray[np.str_]) -> dict[str, float]:

@@ -1,17 +1,18 @@
-"""The classifier beside other ways to tell copies, on the same photographs and the same split.
+"""The classifier beside other methods to recognise copies, on the same photographs and the same split.
 
     python -m benchmarks.quality FOLDER
 
-FOLDER is laid out as for `neardup evaluate` (index.parquet, search_f16.npy, score_f16.npy), with small pictures and
-their embeddings in FOLDER/demo for the perceptual hashes. Compared over the candidates of the term search, with pairs
-and images of the test split counted: the served model, the models in further version folders (`--also`), the cosine of
-the score embeddings, and the share of equal hamming bits. The latter two get their thresholds as ours does: `accept` on
-pairs of the validation split, `head_accept` and `adopt` on a stream of it. Over the small pictures: PDQ and pHash too.
+FOLDER has the layout for `neardup evaluate` (index.parquet, search_f16.npy, score_f16.npy), and small pictures with
+their embeddings in FOLDER/demo for the perceptual hashes. Four methods are compared on the candidates of the term
+search, counting pairs and images of the test split: the served model, the models in further version folders (`--also`),
+the cosine of the score embeddings, and the share of equal hamming bits. The last two get their thresholds like our
+model: `accept` on pairs of the validation split, `head_accept` and `adopt` on a stream of it. PDQ and pHash are
+compared on the small pictures.
 
-`--terms 64x16` streams with other terms than the settings'; pairs are then those that they propose.
+`--terms 64x16` uses other terms than the settings, and so other candidates.
 
-Writes var/bench/quality.json (after each way, so that a run that is stopped has said something) and the
-precision-recall curves as var/bench/quality.png.
+Writes var/bench/quality.json after each method, so that a stopped run has results too, and the precision-recall curves
+as var/bench/quality.png.
 """
 
 from __future__ import annotations
@@ -46,18 +47,18 @@ from training.validation import Streams, choose_thresholds
 __all__ = ["main"]
 
 _SEED = 20_240_503
-"""Of the orders of the streams."""
+"""Seed of the orders of the streams."""
 
 
 @dataclass(frozen=True, eq=False)
-class _Way:
-    """One way to tell copies."""
+class _Method:
+    """One method to recognise copies."""
 
     name: str
     codes: NDArray[np.uint8]
     scorer: PairScorer
     thresholds: Thresholds | None = None
-    """Its own; None: chosen on the validation split."""
+    """The thresholds of the model; None: they are chosen on the validation split."""
 
 
 def main() -> None:
@@ -76,17 +77,17 @@ def main() -> None:
     served = models.load(models.served(), kind)
     others = [ModelFolder(folder.parent).load(folder.name, kind) for folder in options.also]
     codes, rows = code.build().codes(photos.score, photos.search), row_codes(len(photos))
-    ways = [_Way(model.card.version, codes, model.score, model.card.thresholds) for model in [served, *others]]
+    methods = [_Method(model.card.version, codes, model.score, model.card.thresholds) for model in [served, *others]]
     if not options.ours_alone:
-        ways.append(_Way("cosine", rows, cosine_scorer(photos.score, mean)))
-        ways.append(_Way("hamming", rows, hamming_scorer(photos.score, code)))
+        methods.append(_Method("cosine", rows, cosine_scorer(photos.score, mean)))
+        methods.append(_Method("hamming", rows, hamming_scorer(photos.score, code)))
     streams = Streams(photos, terms, _SEED)
     choosing = TrainSettings(options.folder, Path(), terms, code, "", "", orders=1)
     report = _Report(options.out, terms.describe())
     curves: dict[str, PrecisionCurve] = {}
-    for way in ways:
-        found, curves[way.name] = _judged(photos, streams, way, choosing, options.orders)
-        report.add("test_split", way.name, found)
+    for method in methods:
+        found, curves[method.name] = _judged(photos, streams, method, choosing, options.orders)
+        report.add("test_split", method.name, found)
     draw_curves(curves, options.out / "quality.png")
     if not options.ours_alone and (options.folder / "demo").is_dir():
         for name, found in picture_quality(options.folder / "demo", code, mean, served).items():
@@ -97,21 +98,21 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--also", nargs="*", type=Path, default=[], help="folders of further versions")
-    parser.add_argument("--orders", type=int, default=3, help="of the stream")
-    parser.add_argument("--terms", default="", metavar="GROUPSxBITS", help="other terms than the settings'")
-    parser.add_argument("--ours-alone", action="store_true", help="without the other ways")
+    parser.add_argument("--orders", type=int, default=3, help="random orders of the stream")
+    parser.add_argument("--terms", default="", metavar="GROUPSxBITS", help="other terms than in the settings")
+    parser.add_argument("--ours-alone", action="store_true", help="without the other methods")
     parser.add_argument("--out", type=Path, default=Path("var/bench"))
     return parser.parse_args()
 
 
 def _judged(
-    photos: LabelledPhotos, streams: Streams, way: _Way, choosing: TrainSettings, orders: int
+    photos: LabelledPhotos, streams: Streams, method: _Method, choosing: TrainSettings, orders: int
 ) -> tuple[dict[str, float], PrecisionCurve]:
-    thresholds = way.thresholds or choose_thresholds(streams, way.codes, way.scorer, choosing).thresholds
+    thresholds = method.thresholds or choose_thresholds(streams, method.codes, method.scorer, choosing).thresholds
     counted = photos.split == "test"
-    pairs = score_pairs(counted, streams, way.codes, way.scorer)
+    pairs = score_pairs(counted, streams, method.codes, method.scorer)
     judged = judge_pairs(photos, counted, pairs, thresholds.accept)
-    clusters = judge_clusters(counted, streams, way.codes, way.scorer, thresholds, orders)
+    clusters = judge_clusters(counted, streams, method.codes, method.scorer, thresholds, orders)
     found = {
         "recall_at_precision_0.99": judged.recall_at_precision,
         "average_precision": judged.average_precision,
@@ -123,7 +124,7 @@ def _judged(
 
 
 class _Report:
-    """What was found so far, printed and written after each way."""
+    """The results so far, printed and written after each method."""
 
     def __init__(self, folder: Path, terms: dict[str, Any]) -> None:
         self._path = folder / "quality.json"
@@ -139,7 +140,7 @@ class _Report:
         }
 
     def add(self, part: str, name: str, found: dict[str, float]) -> None:
-        """Takes one way's figures."""
+        """Adds the results of one method."""
         print(f"{part:<12}{name:<20}", "  ".join(f"{key} {value:.3f}" for key, value in found.items()), flush=True)
         self._report[part][name] = found
         self._path.write_text(json.dumps(self._report, indent=2) + "\n", encoding="utf-8")

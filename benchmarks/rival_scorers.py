@@ -1,7 +1,7 @@
-"""Other ways to tell copies than a trained network, in the shape of a pair scorer.
+"""Other methods to recognise copies than a trained network, as pair scorers.
 
-Those over photographs take codes that are row numbers (`row_codes`), so that any pair scorer can be streamed; those
-over pictures give a matrix of similarities.
+Those on photographs take row numbers as codes (`row_codes`), so that the same streams can run them. Those on pictures
+return a matrix of similarities.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from training.simulation import PairScorer
 __all__ = ["cosine_scorer", "hamming_scorer", "hash_similarities", "row_codes", "rows_of"]
 
 _PART = 8192
-"""Pairs that are compared at once."""
+"""Pairs that are compared at a time."""
 
 
 def row_codes(count: int) -> NDArray[np.uint8]:
-    """Codes (count, 4) that say which row they stand for."""
+    """Codes (count, 4) that hold row numbers."""
     return np.arange(count, dtype="<u4")[:, None].view(np.uint8)
 
 
 def cosine_scorer(vectors: NDArray[np.float32], mean: NDArray[np.float32]) -> PairScorer:
-    """The cosine of vectors less their mean, brought to 0 to 1."""
+    """The cosine of vectors less their mean, scaled to 0 to 1."""
     centred = vectors - mean
     unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
 
@@ -56,7 +56,7 @@ def hamming_scorer(vectors: NDArray[np.float32], code: CodeSettings) -> PairScor
 
 
 def hash_similarities(files: Sequence[Path]) -> dict[str, NDArray[np.float32]]:
-    """For each perceptual hash the share of equal bits of all pictures with all: PDQ (256 bits), pHash (64 bits)."""
+    """For each perceptual hash the share of equal bits of all pairs of pictures: PDQ (256 bits), pHash (64 bits)."""
     import imagehash
     import pdqhash
     from PIL import Image
@@ -75,6 +75,6 @@ def _equal(bits: NDArray[np.bool_]) -> NDArray[np.float32]:
 
 
 def rows_of(codes: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """Which rows such codes stand for."""
+    """The row numbers in such codes."""
     rows: NDArray[np.uint32] = np.ascontiguousarray(codes).view("<u4")[:, 0]
     return rows

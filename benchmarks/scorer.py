@@ -1,12 +1,12 @@
 """How fast the scorer is: `make bench-scorer`.
 
-Networks of the shapes that `neardup train` makes, `large` and `compact`, and the served model, in this process, beside
-bare matrix products of the same sizes and kinds of numbers; and `compact` behind the real server, with clients in
-processes of their own on the same cores. Speed does not depend on the weights, so they are random where no trained
-model is given.
+Measured in this process: networks of the shapes that `neardup train` makes (`large` and `compact`) and the served
+model, each beside bare matrix products of the same sizes and number types. Measured behind the real server: `compact`,
+with clients in their own processes on the same cores. Speed does not depend on the weights, so they are random unless a
+trained model is given.
 
-A machine's speed may change from minute to minute. So everything is measured for a moment in turn, several rounds, and
-the table has the median of the rounds with the lowest and the highest: its figures can be compared with each other.
+A machine's speed may change from minute to minute. So all measurements take short turns, in several rounds. The table
+has the median of the rounds, the lowest and the highest value; the rows can be compared with each other.
 
     python -m benchmarks.scorer                                     what `make bench-scorer` runs
     python -m benchmarks.scorer --compact examples/photos/model     a trained model instead of a random one
@@ -51,15 +51,15 @@ OUT = Path("var/bench/scorer.json")
 CLIENTS = 3
 
 MOMENT_S = 0.5
-"""Of one measurement in this process."""
+"""Seconds of one measurement in this process."""
 
 Measured = Mapping[str, float]
-"""Values by name, of one turn."""
+"""Values of one turn, by name."""
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """A line of the table: the median of the rounds."""
+class Measurement:
+    """A row of the table: the median of the rounds, the lowest and the highest value."""
 
     what: str
     value: float
@@ -71,7 +71,7 @@ class Figure:
 
 
 def alternate(turns: Sequence[Callable[[], Measured]], rounds: int) -> dict[str, list[float]]:
-    """Measures in turn, so many rounds: what each gave, by name."""
+    """Takes turns for some rounds; returns the values of all rounds by name."""
     found: dict[str, list[float]] = defaultdict(list)
     for _ in range(rounds):
         for turn in turns:
@@ -81,7 +81,7 @@ def alternate(turns: Sequence[Callable[[], Measured]], rounds: int) -> dict[str,
 
 
 def in_process_turn(name: str, model: PairModel, threads: int) -> Callable[[], Measured]:
-    """A model and its bare products: pairs per second, shares of the products in percent."""
+    """A model and its bare products: pairs per second, and its share of the products' speed in percent."""
     shapes = products(model)
     rate = in_process(model, threads, MOMENT_S)
     exact, plain = (bare_products(shapes, threads, MOMENT_S, exact=exact) for exact in (True, False))
@@ -100,7 +100,7 @@ def in_process_turn(name: str, model: PairModel, threads: int) -> Callable[[], M
 
 
 def server_turns(address: str, undelayed: str, code_bytes: int, seconds: float) -> list[Callable[[], Measured]]:
-    """Large and small requests; the small ones also at half of the rate that the same round found possible."""
+    """Large and small requests; the small ones also at half of the highest rate in the same round."""
 
     def large(pairs: int, queries: int) -> Callable[[], Measured]:
         return lambda: {f"requests {pairs}": closed_loop(address, code_bytes, CLIENTS, pairs, queries, seconds)}
@@ -123,17 +123,19 @@ def server_turns(address: str, undelayed: str, code_bytes: int, seconds: float) 
     return [large(6400, 64), large(2500, 25), small, rare]
 
 
-def figures(found: Mapping[str, Sequence[float]], titles: Mapping[str, str]) -> list[Figure]:
-    """The table.
+def measurements(found: Mapping[str, Sequence[float]], titles: Mapping[str, str]) -> list[Measurement]:
+    """The rows of the table.
 
     Args:
-        found: Values by name.
-        titles: Of the models, by their names.
+        found: The values of all rounds, by name.
+        titles: The title of each model, by its name.
     """
 
-    def line(name: str, what: str, unit: str, goal: str = "", met: Callable[[float], bool] | None = None) -> Figure:
+    def line(
+        name: str, what: str, unit: str, goal: str = "", met: Callable[[float], bool] | None = None
+    ) -> Measurement:
         values, value = found[name], median(found[name])
-        return Figure(what, value, unit, min(values), max(values), goal, None if met is None else met(value))
+        return Measurement(what, value, unit, min(values), max(values), goal, None if met is None else met(value))
 
     lines = [
         line("large ms", f"{titles['large']}, in process", "ms a pair", "at most 0.2", lambda value: value <= 0.2),
@@ -155,15 +157,15 @@ def figures(found: Mapping[str, Sequence[float]], titles: Mapping[str, str]) -> 
         *lines,
         line("requests 100", f"compact served, {CLIENTS} clients, requests of 100 pairs", "pairs/s"),
         line("rare p50", "100 pairs, 20 requests/s, p50", "ms"),
-        line("company", "added by waiting for company, p50", "ms", "under 3", lambda value: value < 3),
+        line("company", "added by waiting for a fuller batch, p50", "ms", "under 3", lambda value: value < 3),
         line("half rate", "half load of 100 pairs", "requests/s"),
         line("half p50", "100 pairs at half load, p50", "ms"),
         line("half p99", "100 pairs at half load, p99", "ms", "under 25", lambda value: value < 25),
     ]
 
 
-def measure(arguments: argparse.Namespace, folder: Path) -> list[Figure]:
-    """All figures."""
+def measure(arguments: argparse.Namespace, folder: Path) -> list[Measurement]:
+    """Takes all measurements."""
     threads = arguments.threads
     model_class().configure(threads)
     code, served = _signal()
@@ -181,11 +183,13 @@ def measure(arguments: argparse.Namespace, folder: Path) -> list[Figure]:
         addresses = [stack.enter_context(scorer_process(compact, threads, delay)) for delay in (0.5, 0.0)]
         turns = [in_process_turn(name, model, threads) for name, model in models.items()]
         turns += server_turns(addresses[0], addresses[1], models["compact"].card.code_bytes, arguments.seconds)
-        return figures(alternate(turns, arguments.rounds), {name: _title(name, one) for name, one in models.items()})
+        return measurements(
+            alternate(turns, arguments.rounds), {name: _title(name, one) for name, one in models.items()}
+        )
 
 
 def _signal() -> tuple[CodeSettings, Path]:
-    """Of the default signal of `neardup.toml`: its codes, and the folder of its models."""
+    """The codes and the folder of models of the default signal of `neardup.toml`."""
     from stream.hashing import code_settings
     from stream.settings import load_settings
 
@@ -200,7 +204,7 @@ def _title(name: str, model: PairModel) -> str:
     return f"{called}, {card.parameters:,} parameters, {card.inputs.size} inputs"
 
 
-def say(lines: Sequence[Figure]) -> None:
+def say(lines: Sequence[Measurement]) -> None:
     """Prints the table."""
     for one in lines:
         met = "" if one.met is None else ("met" if one.met else "missed")
@@ -215,22 +219,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         return tuple(int(each) for each in text.split(","))
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--large", type=Path, help="a folder of models; random weights without it")
-    parser.add_argument("--compact", type=Path, help="a folder of models; random weights without it")
+    parser.add_argument("--large", type=Path, help="a folder of models; default: random weights")
+    parser.add_argument("--compact", type=Path, help="a folder of models; default: random weights")
     parser.add_argument("--large-hidden", type=widths, default=LARGE.hidden, help="hidden layers of a random `large`")
     parser.add_argument(
         "--compact-hidden", type=widths, default=COMPACT.hidden, help="hidden layers of a random `compact`"
     )
     parser.add_argument(
-        "--values", type=int, help="values of a random model's codes; 0: bits alone; else those of the signal's codes"
+        "--values",
+        type=int,
+        help="values in the codes of a random model; 0: bits alone; default: as in the signal's codes",
     )
     parser.add_argument(
         "--both",
         action=argparse.BooleanOptionalAction,
-        help="whether half of the values are of each embedding; as in the signal's codes if not said",
+        help="whether half of the values come from each embedding; default: as in the signal's codes",
     )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement on the server, every round")
+    parser.add_argument(
+        "--seconds", type=float, default=2.0, help="seconds of each measurement on the server, in every round"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args(argv)
@@ -244,7 +252,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "machine": machine().to_dict(),
         "revision": revision(),
         "rounds": arguments.rounds,
-        "figures": [asdict(one) for one in lines],
+        "measurements": [asdict(one) for one in lines],
     }
     arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return 0 if all(one.met is not False for one in lines) else 1

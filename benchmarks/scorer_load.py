@@ -1,4 +1,4 @@
-"""Load for the scorer, from processes of its own: as fast as it answers, or at a given rate whatever it answers."""
+"""Load for the scorer, from separate processes: as fast as it answers (closed loop), or at a given rate (open loop)."""
 
 from __future__ import annotations
 
@@ -18,28 +18,27 @@ _TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Latencies:
-    """Milliseconds from when a request was due until its answer was there."""
+    """Milliseconds from the time when a request was due to its answer."""
 
     requests: int
     failed: int
     p50_ms: float
     p99_ms: float
-    longest_ms: float
 
 
 def closed_loop(
     address: str, code_bytes: int, clients: int, pairs: int, queries: int, seconds: float, under_way: int = 2
 ) -> float:
-    """Pairs per second that so many clients get, each a process with `under_way` requests under way.
+    """Pairs per second of `clients` processes, each with `under_way` requests under way.
 
     Args:
-        address: Of the scorer.
-        code_bytes: Of a code.
-        clients: Processes.
-        pairs: Of one request, spread evenly over its queries.
-        queries: Blocks of one request.
-        seconds: How long.
-        under_way: Requests that a client does not wait for before it sends the next.
+        address: The address of the scorer.
+        code_bytes: Bytes per code.
+        clients: Client processes.
+        pairs: Pairs per request, spread evenly over its queries.
+        queries: Blocks per request.
+        seconds: Duration.
+        under_way: Requests that a client sends without waiting for an answer.
     """
     return sum(_in_processes(clients, _closed, (address, code_bytes, pairs, queries, seconds, under_way)))
 
@@ -47,14 +46,14 @@ def closed_loop(
 def open_loop(
     address: str, code_bytes: int, clients: int, pairs: int, requests_per_s: float, seconds: float
 ) -> Latencies:
-    """How long requests of one query wait that come at random moments (Poisson), at this rate over all clients."""
+    """Latencies of requests of one query, sent at random times (Poisson) with this rate over all clients."""
     arguments = (address, code_bytes, pairs, requests_per_s / clients, seconds)
     waits = np.concatenate([np.array(each) for each in _in_processes(clients, _open, arguments)])
     answered = waits[np.isfinite(waits)]
     if not len(answered):
         raise RuntimeError("the scorer answered no request")
     p50, p99 = np.percentile(answered, [50, 99])
-    return Latencies(len(waits), len(waits) - len(answered), float(p50), float(p99), float(answered.max()))
+    return Latencies(len(waits), len(waits) - len(answered), float(p50), float(p99))
 
 
 def _in_processes(clients: int, work: Callable[..., Any], arguments: tuple[Any, ...]) -> list[Any]:
@@ -73,7 +72,7 @@ def _remember(start: Any) -> None:
 
 
 def _request(seed: int, code_bytes: int, pairs: int, queries: int) -> bytes:
-    """A request, ready to be sent: making it anew each time would measure the client."""
+    """A serialized request: to make it each time would measure the client."""
     from scoring.serving.scorer_pb2 import PairBlock, ScoreRequest
 
     random = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""What the scorer's benchmark runs in its own process: models of given shapes, and bare matrix products beside them."""
+"""What the scorer's benchmark runs in its own process: models of given shapes, and bare matrix products."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ __all__ = [
 ]
 
 ROWS = 1024
-"""Pairs of one batch, the scorer's own."""
+"""Pairs per batch, as in the scorer."""
 
 Rate = Callable[[], float]
-"""Measures for a moment: pairs per second."""
+"""Measures for a moment, and returns pairs per second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """Of a batch with a matrix of weights (inputs, units)."""
+    """The product of a batch and a matrix of weights (inputs, units)."""
 
     inputs: int
     units: int
     late: bool
-    """After the first layer: in float64."""
+    """After the first layer, so in float64."""
 
 
 def random_model(name: str, inputs: PairInputs, hidden: Sequence[int], folder: Path, *, branches: bool) -> Path:
@@ -73,7 +73,7 @@ def random_model(name: str, inputs: PairInputs, hidden: Sequence[int], folder: P
 
 
 def load_served(folder: Path) -> PairModel:
-    """The served model of a folder, warm."""
+    """The served model of a folder, warmed up."""
     models = ModelFolder(folder)
     model = models.load(models.served(), model_class())
     model.warm_up()
@@ -95,25 +95,25 @@ def products(model: PairModel) -> list[Product]:
 
 
 def work_per_pair(shapes: Sequence[Product]) -> float:
-    """Floating point operations of all products of one pair: a multiplication and an addition for each weight."""
+    """Floating point operations per pair in all products: a multiplication and an addition for each weight."""
     return 2.0 * sum(one.inputs * one.units for one in shapes)
 
 
 def in_process(model: PairModel, threads: int, least_s: float) -> Rate:
-    """A loaded model, in batches of the scorer's size, one on each thread."""
+    """The rate of a loaded model in batches of `ROWS`, one on each thread."""
     random = np.random.default_rng(2)
     left, right = random.integers(0, 256, (2, ROWS, model.card.code_bytes), dtype=np.uint8)
     return lambda: _side_by_side(lambda: model.score(left, right), threads, least_s)
 
 
 def bare_products(shapes: Sequence[Product], threads: int, least_s: float, *, exact: bool) -> Rate:
-    """Matrix products alone, one after the other.
+    """The rate of the matrix products alone, one after the other.
 
     Args:
-        shapes: Theirs.
-        threads: So many batches at a time.
-        least_s: How long a measurement takes at least.
-        exact: With the network's own kinds of numbers (float32, then float64); else float32 throughout.
+        shapes: The products of one batch.
+        threads: Batches at a time.
+        least_s: The shortest duration of a measurement, in seconds.
+        exact: With the number types of the network (float32, then float64); else float32 throughout.
     """
     import tensorflow as tf
 
@@ -125,7 +125,7 @@ def bare_products(shapes: Sequence[Product], threads: int, least_s: float, *, ex
         )
         for one in shapes
     ]
-    # As constants the products would be folded away when the function is made.
+    # TensorFlow would compute products of constants when it builds the function.
     held = [(tf.Variable(left), tf.Variable(right)) for left, right in matrices]
     product = tf.function(lambda: [tf.matmul(left, right) for left, right in held], autograph=False)
     call = product.get_concrete_function()
@@ -133,7 +133,7 @@ def bare_products(shapes: Sequence[Product], threads: int, least_s: float, *, ex
 
 
 def _side_by_side(batch: Callable[[], object], threads: int, least_s: float) -> float:
-    """Pairs per second, with a batch of `ROWS` pairs on each thread, again and again until the time is over."""
+    """Pairs per second, with batches of `ROWS` pairs on each thread until the time is over."""
     batch()
     started = time.perf_counter()
 

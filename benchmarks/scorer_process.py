@@ -1,4 +1,4 @@
-"""A real scorer in a process of its own, for benchmarks."""
+"""A real scorer in a separate process, for benchmarks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ serve(ScorerServerSettings(listen, model, threads=int(threads), max_delay_ms=flo
 
 @contextmanager
 def scorer_process(folder: Path, threads: int, max_delay_ms: float) -> Iterator[str]:
-    """Serves a folder of models; gives the scorer's address once it answers."""
+    """Serves a folder of models; yields the scorer's address once it answers."""
     port, page = _free_ports()
     words = [str(port), str(page), os.fspath(folder), str(threads), str(max_delay_ms)]
     process = subprocess.Popen([sys.executable, "-c", _SERVE, *words])

@@ -1,4 +1,4 @@
-"""What every server of ours counts of its calls: how long each took, and with which error it ended."""
+"""The metrics that all servers have of their calls: the duration, and the errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 __all__ = ["CALL_SECONDS", "CallMetrics"]
 
 CALL_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-"""Bounds of the buckets of everything that takes about as long as a call, in seconds."""
+"""Histogram buckets for durations of about a call, in seconds."""
 
 
 class CallMetrics:
@@ -27,10 +27,10 @@ class CallMetrics:
         """Registers the metrics.
 
         Args:
-            server: Its name, a part of the metrics' names.
-            methods: All of its methods; each is there from the start, so that a rate begins at zero.
-            registry: What the metrics page shows.
-            failed_help: What the counter of failures says about itself.
+            server: The server's name, which is part of the metrics' names.
+            methods: All methods; each is shown from the start, so that rates begin at zero.
+            registry: The metrics of the page.
+            failed_help: The help text of the counter of failures.
         """
         self.seconds = Histogram(
             f"neardup_{server}_call_seconds",
@@ -51,7 +51,7 @@ class CallMetrics:
         started = perf_counter()
         try:
             yield
-        except Exception as error:
+        except Exception as error:  # counts any error and raises it again
             self.failed.labels(method, type(error).__name__).inc()
             raise
         finally:

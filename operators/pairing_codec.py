@@ -83,7 +83,10 @@ def decode_state(data: bytes) -> PairingState:
 def _decode(data: bytes) -> PairingState:
     version, paired_count, waiting_count = _HEADER.unpack_from(data)
     if version != FORMAT:
-        raise BadInputError(f"the join's state has format {version}, this version reads format {FORMAT}")
+        raise BadInputError(
+            f"the join's state has format {version}, this version reads format {FORMAT}: remove the job's snapshots, "
+            "and the job reads the waiting halves again"
+        )
     position = _HEADER.size
     paired = []
     for _ in range(paired_count):

@@ -67,7 +67,7 @@ class Request:
     taken: int = 0
     """Pairs, from the front, that were put into batches."""
     abandoned: bool = False
-    """Set when nobody waits any more; the queue drops the request at its next `drop_expired`."""
+    """Set when no caller waits any more; the queue drops the request at its next `drop_expired`."""
 
     @property
     def left(self) -> int:
@@ -126,7 +126,7 @@ class BatchQueue:
         self.queued_pairs += request.pairs
 
     def drop_expired(self, now_s: float) -> list[Request]:
-        """Removes the requests that nobody waits for any more, and returns them."""
+        """Removes and returns the requests that are expired or abandoned."""
         dropped = [one for one in self._waiting() if one.abandoned or one.deadline_s <= now_s]
         for request in dropped:
             line = self._lines[request.model]

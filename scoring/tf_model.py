@@ -44,7 +44,7 @@ __all__ = [
     "padded_slices",
 ]
 
-# Before the first import: its messages about graphics cards and instruction sets do not help whoever runs a scorer.
+# Before the first import: its messages about graphics cards and instruction sets do not help the operator of a scorer.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 if "keras" not in sys.modules:
     # TensorFlow imports Keras, which imports scikit-learn and matplotlib: 2.6 s of processor time and much memory that

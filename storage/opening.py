@@ -11,7 +11,10 @@ from storage.interfaces import ClusterStore
 __all__ = ["open_store"]
 
 GROUP = "neardup.stores"
-"""The group of entry points that stores are declared under."""
+"""The group of entry points under which packages declare stores."""
+
+_OURS = {"memory": "storage.memory:MemoryStore", "rocksdb": "storage.rocks.store:RocksStore"}
+"""Our own entry points, which are thus also found where the project is not installed but on the path."""
 
 
 def open_store(name: str, folder: Path, identity: str) -> ClusterStore:
@@ -27,7 +30,7 @@ def open_store(name: str, folder: Path, identity: str) -> ClusterStore:
         SettingsError: There is nothing of this name, it cannot be imported, or it is not a store.
         StorageError: The store is damaged, open elsewhere, or was created for something else.
     """
-    found = load_plugin(GROUP, name)
+    found = load_plugin(GROUP, _OURS.get(name, name))
     store = found(folder, identity) if callable(found) else found
     if not isinstance(store, ClusterStore):
         raise SettingsError(f"the store {name!r} is a {type(store).__name__}, not a storage.interfaces.ClusterStore")

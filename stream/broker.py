@@ -1,4 +1,4 @@
-"""What we ask of Kafka besides reading and writing: topics, their ids and ends, single records, group offsets."""
+"""Kafka administration: topics, their ids and offsets, single records, committed offsets of groups."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DAY_MS = 24 * 3600 * 1000
 
 @dataclass(frozen=True, slots=True)
 class TopicPlan:
-    """A topic as it is to be made."""
+    """A topic to be created."""
 
     name: str
     partitions: int
@@ -33,7 +33,7 @@ class TopicPlan:
 
 @dataclass(frozen=True, slots=True)
 class LogEnds:
-    """The first offset that a partition still has, and the one that the next record will get."""
+    """The first offset of a partition, and the offset that the next record will get."""
 
     first: int
     end: int
@@ -42,8 +42,8 @@ class LogEnds:
 def topic_plans(signal: Signal, kafka: KafkaSettings) -> list[TopicPlan]:
     """The five topics of a signal.
 
-    The broker stamps arrivals itself (LogAppendTime): timers and latencies then rest on one clock. `joined` has one
-    partition, and is flushed record by record, because index and storage commit against its offsets.
+    The broker stamps arrivals itself (LogAppendTime), so timers and latencies use one clock. `joined` has one partition
+    and is flushed record by record, because index and storage commit against its offsets.
     """
     common = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(kafka.max_message_bytes)}
     week = {"retention.ms": str(7 * _DAY_MS)}
@@ -122,10 +122,10 @@ class Broker:
             return set(self._admin.list_topics())
 
     def topic_id(self, name: str) -> str:
-        """Kafka's id of a topic: a topic deleted and made again has another one.
+        """Kafka's id of a topic. A topic that was deleted and created again has another id.
 
         Raises:
-            UnavailableError: There is no such topic.
+            UnavailableError: The topic does not exist.
         """
         with _as_unavailable(self._bootstrap):
             described: list[dict[str, Any]] = self._admin.describe_topics([name])
@@ -156,13 +156,13 @@ class Broker:
                     found: Mapping[str, Mapping[TopicPartition, Any]] = self._admin.list_group_offsets([group])
                     return found.get(group, {})
                 except KafkaError as error:
-                    # A broker makes its offsets topic when it is first asked for one.
+                    # A broker creates its offsets topic at the first request for one.
                     if not error.retriable or time.monotonic() > until:
                         raise
                     time.sleep(0.1)
 
     def record(self, topic: str, offset: int, partition: int = 0) -> bytes | None:
-        """The value of one record, None where it is gone or not there yet."""
+        """The value of one record; None if it was deleted or not written yet."""
         found = self._read(topic, partition, offset)
         return None if found is None else bytes(found.value or b"")
 
@@ -172,7 +172,7 @@ class Broker:
         return None if value is None else crc32c(value)
 
     def offsets_at(self, topic: str, times_ms: Mapping[int, int]) -> dict[int, int]:
-        """The first offset at or after a time, by partition; partitions without one get their end."""
+        """The first offset at or after a time, by partition; the end offset where no record is that new."""
         ends = self.ends(topic)
         with _as_unavailable(self._bootstrap):
             found = self._consumer.offsets_for_times(
@@ -182,7 +182,7 @@ class Broker:
         return {each.partition: ends[each.partition].end if hit is None else hit.offset for each, hit in found.items()}
 
     def timestamp(self, topic: str, partition: int, offset: int) -> int | None:
-        """Kafka's timestamp of one record in ms, None where it is gone or not there yet."""
+        """Kafka's timestamp of one record in ms; None if it was deleted or not written yet."""
         found = self._read(topic, partition, offset)
         return None if found is None else int(found.timestamp)
 
@@ -205,7 +205,7 @@ class Broker:
 
 
 def producer(access: KafkaAccess, max_message_bytes: int) -> KafkaProducer:
-    """A producer that loses nothing: all acknowledgements, idempotent, retried until the delivery timeout.
+    """A producer that loses no record: all replicas acknowledge, and it retries until the delivery timeout.
 
     Raises:
         UnavailableError: No broker answers there, or it refuses the client.

@@ -1,6 +1,7 @@
-"""Fitting the centres of a signal's embeddings: the mean vectors that are taken away before hashing.
+"""Fits the centres of a signal's embeddings: the mean vectors that are subtracted before hashing.
 
-Means of non-negative activations lie far from the origin; hyperplanes through it would give most images the same bits.
+Non-negative activations have means far from the origin, so hyperplanes through the origin would give most images the
+same bits.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from stream.image_files import ImageFile, ImageRow, Vector
 __all__ = ["SIGNED_SQRT_SEARCH", "fit_centres", "write_centres"]
 
 SIGNED_SQRT_SEARCH = "signed_sqrt_search"
-"""The centre of the signed roots of search embeddings."""
+"""The name of the centre of the search embeddings' signed square roots."""
 
 
 def fit_centres(images: ImageFile, on_row: Callable[[], None] = lambda: None) -> dict[str, NDArray[np.float32]]:
-    """The mean search and score embedding of a file's images, and the mean roots of the search embeddings.
+    """The mean search and score embedding of a file's images, and the mean of the search embeddings' signed square
+    roots.
 
-    Summed in float64, in constant memory.
+    The sums are float64 and need constant memory.
 
     Raises:
         BadInputError: There are no images, or the stream would refuse a vector; the message names the image.
@@ -45,7 +47,7 @@ def fit_centres(images: ImageFile, on_row: Callable[[], None] = lambda: None) ->
 
 
 def write_centres(path: Path, centres: dict[str, NDArray[np.float32]]) -> None:
-    """Writes the .npz that a signal's `centres` names, in one step.
+    """Writes the .npz file that a signal's `centres` names, atomically.
 
     Raises:
         BadInputError: It cannot be written.

@@ -14,7 +14,7 @@ from stream.settings import Settings, default_topic_prefix
 __all__ = ["claim_topics", "demo_settings", "runs", "wipe", "with_data"]
 
 _MARK = "neardup-data"
-"""A file that says: this folder was made by us and may be wiped."""
+"""A file that marks a folder as made by this program, so it may be wiped."""
 
 _TOPIC_PREFIX = "topic-prefix"
 """A file beside the job's snapshots with the `topic_prefix` that they were made with."""
@@ -23,18 +23,18 @@ _TOPIC_PREFIX = "topic-prefix"
 def with_data(settings: Settings, folder: Path) -> Settings:
     """The same settings with another data folder."""
     changed = settings.model_copy(update={"data": settings.path(folder)})
-    # A copy takes over what the original has already worked out.
+    # The copy also has the cached property of the original.
     changed.__dict__.pop("data_dir", None)
     return changed
 
 
 def demo_settings(settings: Settings) -> Settings:
-    """The settings of the demo: its data lies in `demo` below the settings' own data folder, and it does not last."""
+    """The settings of the demo: its data folder is `demo` below the settings' own, and its Java parts start quickly."""
     return with_data(settings, settings.data_dir / "demo").model_copy(update={"java_compiler": "quick"})
 
 
 def runs(settings: Settings) -> bool:
-    """Whether a deployment is up in this data folder: its supervisor lives."""
+    """Whether a deployment runs in this data folder: its supervisor is alive."""
     try:
         pid = int((settings.data_dir / "run" / "supervisord.pid").read_text())
         os.kill(pid, 0)
@@ -44,7 +44,7 @@ def runs(settings: Settings) -> bool:
         # After a crash the number may belong to another process by now.
         return b"supervisord" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except FileNotFoundError:
-        # There is no /proc here.
+        # This system has no /proc.
         return True
 
 
@@ -76,10 +76,10 @@ def claim_topics(settings: Settings, signal_name: str) -> None:
 
 
 def wipe(folder: Path) -> None:
-    """Empties a data folder that we made before, or makes it; nothing may run in it.
+    """Creates a data folder, or empties one that this program created. Nothing may run in it.
 
     Raises:
-        BadInputError: The folder holds something and was not made by this function.
+        BadInputError: The folder is not empty and was not created by this function.
     """
     mark = folder / _MARK
     if folder.exists() and any(folder.iterdir()) and not mark.exists():

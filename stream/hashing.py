@@ -1,4 +1,4 @@
-"""How the embeddings of a signal become bits: from the settings of a deployment to those of terms and codes."""
+"""From the settings of a signal to the settings of its terms and score codes."""
 
 from __future__ import annotations
 
@@ -52,19 +52,19 @@ def code_settings(settings: Settings, signal: Signal) -> CodeSettings:
 
 
 def code_embedding(signal: Signal, code: CodeSettings) -> tuple[str, str]:
-    """Name and version of the embedding that a signal's codes are made of; of both with a plus where both are."""
+    """Name and version of the embedding that a signal's codes are made of; if of both, joined by a plus."""
     used = [signal.score_embedding, signal.search_embedding][: 2 if code.search_dimension else 1]
     return " + ".join(one.name for one in used), " + ".join(one.model_version for one in used)
 
 
 def code_identity(settings: Settings, signal: Signal) -> CodeIdentity:
-    """What a signal's models must compare."""
+    """The codes that a signal's models must compare."""
     code = code_settings(settings, signal)
     return CodeIdentity(code.bits, code.build().fingerprint, *code_embedding(signal, code), code.values)
 
 
 def chosen_density(signal: Signal) -> ChosenDensity | None:
-    """The density that a signal's terms were chosen for; None where nothing was chosen."""
+    """The density that a signal's terms were chosen for; None when it is not known."""
     density = signal.density
     if not density.images:
         return None
@@ -72,8 +72,7 @@ def chosen_density(signal: Signal) -> ChosenDensity | None:
 
 
 def centre(settings: Settings, signal: Signal, embedding: str) -> NDArray[np.float32] | None:
-    """What is taken away from each vector of an embedding (`search`, `signed_sqrt_search` or `score`); None: nothing
-    is.
+    """The vector that is subtracted from an embedding (`search`, `signed_sqrt_search` or `score`); None: no centring.
 
     Raises:
         BadInputError: The file of centres cannot be read or lacks the embedding.

@@ -1,7 +1,7 @@
-"""How a client reaches Kafka: where the brokers are, and what it shows them.
+"""How a client reaches Kafka: the brokers, TLS, and how it logs in.
 
-Two client libraries read these settings: kafka-python, and the Java client inside Flink's connector. The connector
-moves Kafka's classes into a package of its own, so a login module is named by its moved name.
+Two client libraries use these settings: kafka-python, and the Java client in Flink's connector. The connector relocates
+Kafka's classes into a package of its own, so login modules have their relocated names.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 _SHADED = "org.apache.flink.kafka.shaded.org.apache.kafka.common.security"
-"""Where Flink's Kafka connector keeps Kafka's own package."""
+"""The relocated package in Flink's Kafka connector."""
 
 _LOGIN_MODULES = {
     "PLAIN": f"{_SHADED}.plain.PlainLoginModule",
@@ -34,7 +34,7 @@ class KafkaSecurity:
 
     security_protocol: SecurityProtocol = "PLAINTEXT"
     sasl_mechanism: SaslMechanism = "SCRAM-SHA-512"
-    """How `username` and `password` are shown; used by the SASL protocols alone."""
+    """How `username` and `password` are proved; used by the SASL protocols alone."""
     username: str = ""
     password: str = field(default="", repr=False)
     ca_file: str = ""

@@ -22,10 +22,10 @@ from stream.settings import Embedding, Settings
 __all__ = ["Publisher", "SendSchedule", "notification", "publish"]
 
 _IN_FLIGHT = 4_000
-"""Records sent and not yet acknowledged. The producer itself keeps any number, and a fast reader would fill memory."""
+"""The most records that wait for acknowledgement. The producer has no limit of its own and could fill the memory."""
 
 _PATIENCE_S = 130.0
-"""How long one acknowledgement may take: a little longer than the producer tries."""
+"""How long one acknowledgement may take: a little longer than the producer retries."""
 
 
 def notification(row: ImageRow, embedding: Embedding, vector: Vector) -> bytes:
@@ -48,7 +48,7 @@ def notification(row: ImageRow, embedding: Embedding, vector: Vector) -> bytes:
 
 
 class SendSchedule:
-    """Lets a number of items pass per second. Who falls behind catches up, so the average holds."""
+    """Spaces items evenly at a rate. After a delay it catches up, so the average holds."""
 
     def __init__(
         self,
@@ -78,14 +78,14 @@ class SendSchedule:
 
 
 class Publisher:
-    """Sends images to one signal; use it as a context manager, and call `flush` before trusting what was sent."""
+    """Sends images to one signal. Use it as a context manager; what was sent is safe after `flush`."""
 
     def __init__(self, settings: Settings, signal_name: str | None = None) -> None:
         """Connects.
 
         Raises:
-            SettingsError: There is no such signal.
-            UnavailableError: Kafka does not answer, or the signal's topics are not there.
+            SettingsError: The signal is unknown.
+            UnavailableError: Kafka does not answer, or the signal's topics do not exist.
         """
         self.signal_name, self._signal = settings.signal(signal_name)
         self.topics = (self._signal.topic("search"), self._signal.topic("score"))
@@ -106,7 +106,7 @@ class Publisher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # After an error, which is the one to be told, nobody waits for what is still on its way.
+        # After an error the caller learns of that one, without a wait for records in flight.
         try:
             self._producer.close(timeout=_PATIENCE_S if kind is None else 0)
         except KafkaError as failure:
@@ -117,7 +117,7 @@ class Publisher:
         """Sends both halves of an image; returns before they are acknowledged.
 
         Raises:
-            UnavailableError: An earlier record was not delivered, or too many wait.
+            UnavailableError: An earlier record was not delivered, or Kafka acknowledges nothing.
             BadInputError: A record is larger than the broker takes.
         """
         key = events.record_key(row.image_id)
@@ -126,7 +126,7 @@ class Publisher:
             self.send_raw(topic, key, notification(row, embedding, vector))
 
     def send_raw(self, topic: str, key: bytes, value: bytes) -> None:
-        """Sends one record as it is, whatever it holds; raises as `send`."""
+        """Sends one record unchecked; raises as `send`."""
         self._raise_failure()
         if not self._in_flight.acquire(timeout=_PATIENCE_S):
             raise UnavailableError(f"Kafka acknowledged nothing for {_PATIENCE_S:.0f} s")
@@ -139,10 +139,10 @@ class Publisher:
         future.add_errback(self._lost)
 
     def flush(self) -> None:
-        """Returns when the broker has acknowledged everything.
+        """Returns when the broker has acknowledged every record.
 
         Raises:
-            UnavailableError: Something was not delivered.
+            UnavailableError: A record was not delivered.
         """
         try:
             self._producer.flush(timeout=_PATIENCE_S)
@@ -174,21 +174,21 @@ def publish(
     Args:
         rows: What to send; read as it is sent.
         publisher: Where to.
-        rate: Images per second; None: as fast as the broker takes them.
-        on_sent: Is told the number sent so far, after each image.
+        rate: Images per second; None: as fast as the broker accepts them.
+        on_sent: Called after each image with the number sent so far.
 
     Returns:
         How many images were sent.
 
     Raises:
         BadInputError: A row cannot be sent; the rows before it were.
-        UnavailableError: Kafka did not take them all.
+        UnavailableError: Kafka did not accept all of them.
     """
-    pace = SendSchedule(rate) if rate is not None else None
+    schedule = SendSchedule(rate) if rate is not None else None
     sent = 0
     for row in rows:
-        if pace is not None:
-            pace.wait()
+        if schedule is not None:
+            schedule.wait()
         publisher.send(row)
         sent += 1
         if on_sent is not None:

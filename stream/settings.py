@@ -1,7 +1,7 @@
-"""All settings of a deployment, read once from one TOML file and the environment, checked, then frozen.
+"""All settings of a deployment: read once from one TOML file and the environment, checked, then frozen.
 
 Order of precedence: environment (`NEARDUP_KAFKA__BOOTSTRAP=...`, nested names joined by `__`), then the file named by
-`NEARDUP_SETTINGS` (else `neardup.toml` in the working folder, when it is there), then the defaults below. Unknown keys
+`NEARDUP_SETTINGS` (else `neardup.toml` in the working folder, if it exists), then the defaults below. Unknown keys
 are refused. Relative paths are relative to the folder of the settings file (the working folder without one).
 
 A *signal* is settings alone: two embeddings with their dimensions, term and code settings, model, stores, topics and
@@ -68,7 +68,7 @@ Milliseconds = Annotated[int, Field(gt=0)]
 
 
 def _with_its_key(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-    """What the dataclass of a part refuses is told with the key, as what pydantic refuses is."""
+    """Makes a part's SettingsError an error of pydantic, so that the message names the key."""
     try:
         return handler(value)
     except SettingsError as error:
@@ -77,7 +77,7 @@ def _with_its_key(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
 
 _Policy = TypeVar("_Policy")
 Part = Annotated[_Policy, WrapValidator(_with_its_key)]
-"""Settings that are the dataclass of the part which they are for."""
+"""A settings section that is the dataclass of the part itself."""
 
 
 class _Section(BaseModel):
@@ -103,13 +103,13 @@ class KafkaSettings(_Section):
     """The brokers, how clients reach them, and how the topics are made."""
 
     bootstrap: Servers = ()
-    """Brokers that someone else runs, such as a managed Kafka; none: `neardup up` runs a broker of its own."""
+    """Brokers that someone else runs, such as a managed Kafka. Empty: `neardup up` runs a broker of its own."""
     client: KafkaSecurity = KafkaSecurity()
     """TLS and SASL of every client; our own broker has neither."""
     host: str = "127.0.0.1"
-    """Where clients reach our own broker."""
+    """The host that clients of our own broker use."""
     bind_host: str = "127.0.0.1"
-    """Where it listens; anything but loopback must be asked for."""
+    """The address that it listens on. The default is loopback alone."""
     port: Port = 19092
     controller_port: Port = 19093
     partitions: Annotated[int, Field(ge=1, le=1024)] = 2
@@ -146,12 +146,12 @@ class FlinkSettings(_Section):
     taskmanager_metrics_port: Port = 19250
     slots: Annotated[int, Field(ge=1, le=64)] = 8
     parallelism: Annotated[int, Field(ge=1, le=64)] = 1
-    """Of decoding and joining; the sequence search, score, assign always runs at 1."""
+    """Of decoding and joining. The sequence search, score, assign always has parallelism 1."""
     checkpoint_interval_s: Seconds = 10.0
     buffer_timeout_ms: Milliseconds = 5
     heartbeat_interval_s: Seconds = 2.0
     heartbeat_timeout_s: Seconds = 10.0
-    """How soon a dead process is noticed; a job manager that died gets its slots back only then."""
+    """After this time a silent process counts as dead. A restarted job manager gets its slots back only then."""
     jobmanager_memory_mb: Annotated[int, Field(ge=512)] = 1024
     taskmanager_memory_mb: Annotated[int, Field(ge=1024)] = 2560
 
@@ -166,7 +166,7 @@ class FlinkSettings(_Section):
 
 
 class JoinSettings(_Section):
-    """How long half an image waits for its other half."""
+    """How long a half waits for the other half of its image."""
 
     timeout_s: Seconds = 3600.0
     alert_after_s: Seconds = 60.0
@@ -218,14 +218,14 @@ class Terms(_Section):
 
 
 class Density(_Section):
-    """What `neardup tune` measured when it chose the terms: the index says when it has drifted from it."""
+    """What `neardup tune` measured when it chose the terms. The index reports drift from it."""
 
     images: Annotated[int, Field(ge=0)] = 0
-    """How many images the terms were chosen for; 0: nothing was chosen, no drift is reported."""
+    """How many images the terms were chosen for; 0: no drift is reported."""
     unrelated_postings: Annotated[float, Field(ge=0)] = 0.0
-    """Postings that a search touches, for each image of the index."""
+    """Postings of unrelated images that a search touches, per image in the index."""
     copy_postings: Annotated[float, Field(ge=0)] = 0.0
-    """Postings that a search touches beside these, those of the image's own copies."""
+    """Postings of the image's own copies that a search touches."""
 
 
 class CodeBits(_Section):
@@ -238,23 +238,23 @@ class CodeBits(_Section):
 
 
 class TermIndexSettings(_Section):
-    """How the term index keeps house."""
+    """How the term index writes, searches and merges."""
 
     sync: bool = True
-    """Whether each batch waits for the disk; without it a crash of the machine (not of the process) may lose some."""
+    """Whether each batch waits for the disk. Without it a crash of the machine may lose batches."""
     max_postings: Annotated[int, Field(ge=1024)] = 100_000_000
-    """Postings that one search touches at most; above it the oldest of each list count, and the answer says so."""
+    """The most postings that one search touches. Above it the oldest of each list count; the answer says so."""
     background_mb_per_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 16.0
-    """MB of segments that sealing and merging make a second beside calls; 0 sets no limit."""
+    """MB of segments that sealing and merging may write per second; 0 sets no limit."""
 
 
 class ServerSettings(_Section):
-    """One gRPC server of ours and its metrics page."""
+    """One gRPC server and its metrics page."""
 
     host: str = "127.0.0.1"
-    """Where clients reach it."""
+    """The host that clients use."""
     bind_host: str = "127.0.0.1"
-    """Where it listens; anything but loopback must be asked for."""
+    """The address that it listens on. The default is loopback alone."""
     port: Port
     metrics_port: Port
     max_message_bytes: Annotated[int, Field(ge=65_536)] = 33_554_432
@@ -290,7 +290,7 @@ _SERVER_PORTS: dict[str, Any] = {
     "scorer": {"port": 17002, "metrics_port": 17102},
     "storage": {"port": 17003, "metrics_port": 17103},
 }
-"""The ports of the servers of a signal whose settings name none; a second signal must name its own."""
+"""The default ports of a signal's servers. A second signal must name others."""
 
 
 class Topics(_Section):
@@ -304,20 +304,20 @@ class Topics(_Section):
 
 
 class Signal(_Section):
-    """One kind of thing to be de-duplicated: settings, no code."""
+    """One kind of thing to be de-duplicated. A signal is settings, not code."""
 
     search_embedding: Embedding
     score_embedding: Embedding
     centres: Path | None = None
-    """An .npz with float32 arrays `search` and `score`, taken away before hashing; none: nothing is taken away."""
+    """An .npz with float32 arrays `search` and `score`, subtracted before hashing. None: nothing is subtracted."""
     store_class: str = "rocksdb"
     """Which store: an entry point of the group `neardup.stores`, or `module:Class`."""
     model: Path
-    """The folder of the scorer's versions: `served` names the one that is used, each version is a folder beside it."""
+    """The folder of the model versions: one folder each, and the file `served`, which names the one in use."""
     model_class: str = "tensorflow"
     """Loads and runs the model: the name of an entry point of `neardup.models`, or `package.module:Class`."""
     topic_prefix: str = ""
-    """Before the name of each topic; where the settings leave it out, `neardup.` and the signal's name and a dot."""
+    """The prefix of each topic's name. Default: `neardup.NAME.`."""
     topics: Topics = Topics()
     terms: Terms = Terms()
     density: Density = Density()
@@ -337,7 +337,7 @@ class Signal(_Section):
     @model_validator(mode="before")
     @classmethod
     def _ports_may_be_left_out(cls, values: Any) -> Any:
-        """A server of which only the host is set keeps its default ports, like one that is not mentioned."""
+        """A server section without ports gets the default ports."""
         if not isinstance(values, dict):
             return values
         filled = dict(values)
@@ -352,7 +352,7 @@ class Signal(_Section):
 
 
 def default_topic_prefix(signal_name: str) -> str:
-    """What stands before the names of a signal's topics, unless the settings say something else."""
+    """The prefix of a signal's topics unless the settings name another."""
     return f"neardup.{signal_name}."
 
 
@@ -363,11 +363,11 @@ _PHOTOS: dict[str, Any] = {
     "model": "examples/photos/model",
     "code": {"projection": "examples/photos/projection.npz"},
 }
-"""The signal of a deployment that names none: the sample's embeddings."""
+"""The signal of settings without signals: the sample's embeddings."""
 
 
 class Settings(BaseSettings):
-    """Everything a deployment can be told."""
+    """All settings of a deployment."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -379,24 +379,24 @@ class Settings(BaseSettings):
     )
 
     data: Path = Path("var")
-    """Everything that the running parts write lies below this folder."""
+    """The folder of everything that the running parts write."""
     default_signal: Name = "photos"
     java_compiler: JavaCompiler = "full"
-    """How much the Java parts compile: `full` for a service, `quick` for what lives for minutes only."""
+    """How much the Java parts compile: `full` for a service, `quick` for processes that run for minutes only."""
     kafka: KafkaSettings = KafkaSettings()
     flink: FlinkSettings = FlinkSettings()
     join: JoinSettings = JoinSettings()
     batching: Part[BatchingSettings] = BatchingSettings()
     signals: dict[Name, Signal]
     api_token: Annotated[str, Field(repr=False)] = ""
-    """Writes through the HTTP API need it; empty: writes are off."""
+    """The token that writes through the HTTP API must bring. Empty: such writes are refused."""
     base: Path = Field(default_factory=Path.cwd, exclude=True)
     """Relative paths start here."""
 
     @model_validator(mode="before")
     @classmethod
     def _topics_are_the_signals_own(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """A signal without a prefix gets one with its name, so that no two signals share topics."""
+        """The default prefix has the signal's name, so no two signals share topics."""
         signals = values.get("signals")
         if not isinstance(signals, dict):
             return values
@@ -526,7 +526,7 @@ def _named_file() -> Path | None:
 
 
 def _explain(error: ValidationError, path: Path | None) -> str:
-    lines = [f"the settings ({path or 'defaults and environment'}) do not hold:"]
+    lines = [f"the settings ({path or 'defaults and environment'}) are not valid:"]
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"]) or "settings"
         lines.append(f"  {where}: {renamed(item['loc']) or item['msg']}")

@@ -1,4 +1,4 @@
-"""Reading a topic of one partition from outside of Flink: its last records, or all that come."""
+"""Reading a topic of one partition outside of Flink: its last records, or every new one."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class TopicReader:
     """Reads one topic without a consumer group; use it as a context manager."""
 
     def __init__(self, access: KafkaAccess, topic: str, *, timeout_ms: int = 10_000) -> None:
-        """Connects, and stands at the first record.
+        """Connects; the position is the first record.
 
         Raises:
-            UnavailableError: No broker answers there, it refuses the client, or there is no such topic.
+            UnavailableError: No broker answers there, it refuses the client, or the topic does not exist.
         """
         self._where = TopicPartition(topic, 0)
         self._name = f"{topic} at {access.bootstrap}"
@@ -71,11 +71,11 @@ class TopicReader:
         return first, end
 
     def seek(self, offset: int) -> None:
-        """Stands before the record at an offset."""
+        """Sets the position to an offset."""
         self._consumer.seek(self._where, offset)
 
     def poll(self, timeout_s: float = 1.0) -> list[TopicRecord]:
-        """The next records, up to a thousand; empty when none came in time.
+        """The next records, up to a thousand; empty if none arrived in time.
 
         Raises:
             UnavailableError: The topic cannot be read.
@@ -90,7 +90,7 @@ class TopicReader:
         ]
 
     def last(self, count: int) -> Iterator[TopicRecord]:
-        """The last records that there are now, at most `count`, oldest first."""
+        """The last records at this moment, at most `count`, oldest first."""
         first, end = self.ends()
         at = max(first, end - count)
         self.seek(at)
@@ -102,6 +102,6 @@ class TopicReader:
                 at = record.offset + 1
 
     def follow(self) -> Iterator[TopicRecord]:
-        """Every record from where it stands, for ever."""
+        """Every record from the position on, without end."""
         while True:
             yield from self.poll()

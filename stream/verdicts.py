@@ -1,4 +1,4 @@
-"""What the topic `assignments` tells: who is whose head, and how long each image waited for its verdict."""
+"""What a reader learns from the topic `assignments`: each image's head, and how long its verdict took."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Latency", "Verdicts", "latency"]
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """How long images waited, in milliseconds; all 0 when there were none."""
+    """How long verdicts took, in milliseconds; all 0 without images."""
 
     count: int
     p50_ms: int
@@ -39,7 +39,7 @@ def _rank(ranked: Sequence[int], share: float) -> int:
 
 @dataclass(slots=True)
 class Verdicts:
-    """Heads and waits as the changes of heads come in, oldest first; a change that is told twice counts once."""
+    """Heads and waits, from changes in the order of their history numbers. A repeated change counts once."""
 
     heads: dict[str, str] = field(default_factory=dict)
     waits_ms: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -47,10 +47,10 @@ class Verdicts:
     `assignments`. The verdict was synced to disk before it was published, so this is an upper bound."""
     causes: Counter[str] = field(default_factory=Counter)
     history_number: int = 0
-    """Of the newest change taken in."""
+    """The number of the newest change that was read."""
 
     def take(self, records: Iterable[TopicRecord]) -> None:
-        """Takes in records of `assignments`, in their order.
+        """Reads records of `assignments`, in order.
 
         Raises:
             BadInputError: A record is not of the form that the storage server publishes.
@@ -71,7 +71,7 @@ class Verdicts:
             number, image_id, head = int(change["history_number"]), str(change["image_id"]), str(change["head"])
             cause, version, arrived_at_ms = str(change["cause"]), int(change["version"]), int(change["arrived_at_ms"])
         except (ValueError, KeyError, TypeError) as error:
-            raise BadInputError(f"record {record.offset} of the assignments is of another form: {error!r}") from error
+            raise BadInputError(f"record {record.offset} of the assignments has an unknown form: {error!r}") from error
         if number <= self.history_number:
             return
         self.history_number = number

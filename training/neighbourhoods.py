@@ -30,7 +30,7 @@ COPIES = 2
 """Copies of the seed in a neighbourhood. If there are fewer, the seed itself, edited, stands in for them."""
 
 _LOOK_ALIKES = 40
-"""Look-alikes are drawn from the first so many different candidates of an image."""
+"""The different candidates of an image from which look-alikes are drawn: the first ones."""
 
 _HARDEST, _EASIEST = 3.0, -6.0
 """Bounds of the logit that weights a look-alike, so that neither wrong labels nor easy pairs dominate."""

@@ -25,7 +25,7 @@ class Effort:
     rounds: int
     steps_per_round: int
     patience: int
-    """Training stops after so many rounds without a better validation result."""
+    """Rounds without a better validation result before training stops."""
 
 
 QUICK = Effort(rounds=3, steps_per_round=100, patience=3)
@@ -90,7 +90,7 @@ class TrainSettings:
     model: Path
     """The folder of the signal's models; the new version is added to it."""
     terms: TermSettings
-    """Of the search whose candidates the model will score: training pairs and thresholds come from them."""
+    """Settings of the search whose candidates the model will score; training and thresholds use its candidates too."""
     code: CodeSettings
     embedding_name: str
     embedding_version: str

@@ -1,1 +1,1 @@
-"""The term index against its goals and against what a user would pick instead: `make bench-search`."""
+"""Compares the term index with its goals and with the alternatives: `make bench-search`."""

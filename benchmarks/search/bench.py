@@ -1,4 +1,4 @@
-"""What all parts share: where things are kept between runs, how large the corpus is."""
+"""What all parts share: the folders that are kept between runs, and the size of the corpus."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class Bench:
         return _terms(self, shape)
 
     def place(self, name: str) -> Path:
-        """A folder of the cache; its name tells size and seed."""
+        """A folder of the cache; its name has size and seed."""
         return self.folder / f"{name}-{self.images}-{self.seed}"
 
     def index(self, shape: Shape) -> Path:
-        """The folder of our index of the ordinary corpus, built when it is not there."""
+        """The folder of our index of the ordinary corpus; it is built if it is missing."""
         folder = self.place(f"ours-{shape.name}")
         build(folder, self.corpus, shape)
         return folder

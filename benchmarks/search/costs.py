@@ -1,4 +1,4 @@
-"""What a search costs by lists and postings, and a candidate beside that: the constants of `search.tuning.cost`.
+"""The time of a search by lists and postings, and of a candidate: the constants of `search.tuning.cost`.
 
 Four shapes of terms over the ordinary corpus, which differ in how many lists a search reads and how long these are. The
 time of a search is fitted as `list_us` for each group and `posting_us` for each posting, by relative errors, so that

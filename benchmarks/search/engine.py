@@ -1,4 +1,4 @@
-"""The term index under measurement: built from a corpus, opened in process."""
+"""The term index to measure: built from a corpus, opened in this process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from search.index.settings import DEFAULT_MAX_POSTINGS, IndexSettings
 __all__ = ["LOG_ID", "build", "fill", "fill_index", "image_id", "index_settings", "inserts", "opened"]
 
 LOG_ID = "benchmark"
-"""The log that the corpus is said to come from."""
+"""The log id of the corpus."""
 
 _CHUNK = 8192
 
@@ -51,7 +51,7 @@ def inserts(terms: NDArray[np.uint32], codes: NDArray[np.uint8], first: int) -> 
 
 
 def image_id(place: int) -> ImageId:
-    """The name of a place's image: eleven bytes, as short as real ones get."""
+    """The image id of a place: eleven bytes, as short as real ids get."""
     return ImageId(f"i-{place:09d}")
 
 

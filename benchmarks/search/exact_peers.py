@@ -1,4 +1,4 @@
-"""Queries a second against exact peers on the same terms, all answers checked against the brute force first."""
+"""Queries a second beside exact peers on the same terms. All answers are first compared with brute force."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CHECKED = 32
 """Queries whose answers are compared place by place."""
 
 _COSTS = {"ours": 1, "scipy sparse product": 2, "tantivy": 4, "numpy brute force": 64}
-"""How many times fewer queries each gets, as it is so much slower."""
+"""A slow peer gets this many times fewer queries."""
 
 
 class Ours(Peer):

@@ -1,4 +1,4 @@
-"""One cluster of near-equal codes among others: what it does to searches outside of it and inside.
+"""One giant cluster of near-equal codes among others: how it affects searches outside and inside of it.
 
 1,100,000 of 2,000,000 images are one centre with 0, 1 or 3 % of its bits flipped; beside them the 900,000 others alone.
 """

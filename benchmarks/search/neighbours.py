@@ -1,4 +1,4 @@
-"""FAISS on the same codes: nearest by hamming distance, which is another question, at no less recall of true pairs.
+"""FAISS on the same codes: nearest by Hamming distance, a different question, at the same or more recall of true pairs.
 
 A true pair are two members of one cluster; recall is the share of a query's mates among its 100 results, over queries
 from clusters of 2 to 100. Each index gets the cheapest of its settings that finds no fewer than the term index does (or
@@ -34,8 +34,8 @@ Search = Callable[[NDArray[np.int64]], NDArray[np.int64]]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What one index gave."""
+class SearchMeasurement:
+    """Recall and speed of one index with one setting."""
 
     name: str
     setting: str
@@ -112,10 +112,10 @@ def _recall(corpus: Corpus, search: Search, queries: NDArray[np.int64]) -> float
     return float((hits / (corpus.sizes[corpus.clusters[queries]] - 1)).mean())
 
 
-def _found(bench: Bench, name: str, setting: str, search: Search, queries: NDArray[np.int64]) -> Found:
+def _found(bench: Bench, name: str, setting: str, search: Search, queries: NDArray[np.int64]) -> SearchMeasurement:
     recall = _recall(bench.corpus, search, queries)
     per_second = rate(in_batches(queries, _BATCH), _BATCH, search, bench.seconds(6.0))
-    return Found(name, setting, round(recall, 4), round(per_second, 1))
+    return SearchMeasurement(name, setting, round(recall, 4), round(per_second, 1))
 
 
 def _searching(index: Any, corpus: Corpus) -> Search:

@@ -1,4 +1,4 @@
-"""Exact peers: what a user would pick instead for the true top k by number of shared terms, ties by age.
+"""Exact peers: the alternatives for an exact top k by number of shared terms, ties by age.
 
 Each gets one core, batches of any size, prepared queries (what can be made before the clock starts is made before),
 and the fastest way of choosing the top that was found for it.

@@ -1,4 +1,4 @@
-"""What was measured: `var/bench/search.json`, to which each part adds its own, and the tables.
+"""The results: `var/bench/search.json`, to which each part adds its own, and the tables.
 
 Parts that were not asked for keep what an earlier run found; each part carries its own command, revision and time.
 """
@@ -20,7 +20,7 @@ class Results:
     """The file of results."""
 
     def __init__(self, path: Path) -> None:
-        """Reads what an earlier run left."""
+        """Reads the results of earlier runs."""
         self._path = path
         self._whole: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
 
@@ -35,14 +35,14 @@ class Results:
         found: dict[str, Any] | None = self._whole.get("parts", {}).get(name)
         return found
 
-    def add(self, name: str, figures: dict[str, Any]) -> None:
-        """Writes a part's figures; the ratio is taken from the peers' part."""
+    def add(self, name: str, measured: dict[str, Any]) -> None:
+        """Writes the results of a part; the ratio is taken from the peers' part."""
         parts = self._whole.get("parts", {})
         parts[name] = {
             "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "revision": revision(),
             "command": command_line("benchmarks.search"),
-            **figures,
+            **measured,
         }
         ratio = parts.get("peers", {}).get("ratio_to_best_exact_peer")
         self._whole = {"ratio_to_best_exact_peer": ratio, "machine": machine().to_dict(), "parts": parts}

@@ -1,7 +1,7 @@
 """Queries a second through the server: a process of its own, two clients in theirs, batches of 32, candidates whole.
 
-A candidate comes with its id and its score code of 128 bytes. The clients call as people do, without a rate limit, so
-two of their calls run at once; all three processes share the machine.
+A candidate comes with its id and its score code of 128 bytes. The clients are interactive callers without a rate limit,
+so two of their calls run at once; all three processes share the machine.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _START_S = 90.0
 
 
 def measure(bench: Bench) -> dict[str, Any]:
-    """Both ways of reading: by place, as the job asks for more, and by image id, as people do."""
+    """Both ways of reading: by place, as the job asks for more, and by image id, as interactive callers do."""
     found: dict[str, dict[str, Any]] = {}
     for shape in (FEW_LONG, MANY_SHORT):
         settings = _settings(bench, shape)

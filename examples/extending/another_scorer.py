@@ -1,8 +1,7 @@
 """Another scorer: the share of equal Hamming bits of two score codes, in numpy alone.
 
-    python another_scorer.py examples/photos/model         adds the version `hamming` to a folder of models
-
-In the settings, with this file on the Python path: `model_class = "another_scorer:HammingModel"`.
+Run with a folder of models as its argument, this file adds the version `hamming` to it. To serve that, put this file on
+the Python path and set `model_class = "another_scorer:HammingModel"`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Makes the sample: the files beside this one, from a folder of labelled photographs with their embeddings.
+"""Makes the sample (the files beside this one) from a folder of labelled photographs with their embeddings.
 
     python examples/photos/make_sample.py SOURCE_FOLDER [TARGET_FOLDER]
 
-SOURCE_FOLDER holds `index.parquet` (one row an image), `search_f16.npy` and `score_f16.npy` (row n goes with row n of
-the index) and `demo/` (small JPEGs, `demo.csv`, and the same two arrays for its rows). Only the CC0 data set `clothing`
-is taken, in whole groups. Everything random is seeded: the same source gives the same bytes.
+SOURCE_FOLDER has `index.parquet` (one row per image), `search_f16.npy` and `score_f16.npy` (row n belongs to row n of
+the index), and `demo/` (small JPEGs, `demo.csv`, and the same two arrays for its rows). Only the CC0 data set
+`clothing` is used, in whole groups. Everything random is seeded: the same source gives the same bytes.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from training.labelled import keep_splits, read_photos
 SEARCH_DIMENSION, SCORE_DIMENSION = 1280, 768
 
 DATASET = "clothing"
-"""The only data set of the source whose photographs are free for everyone (CC0 1.0)."""
+"""The only data set of the source whose photographs are in the public domain (CC0 1.0)."""
 
 EDITED_GROUPS = 115
-"""Photographs that come with their twelve edits."""
+"""Photographs that are in the sample with their twelve edits."""
 
 LONE_PHOTOS = 603
 """Photographs without any copy."""
@@ -51,7 +51,7 @@ def main(source: Path, target: Path) -> None:
     demo = _demo_rows(source / "demo" / "demo.csv")
     splits = _choose_groups(index, {row["source_id"] for row in demo})
     rows = index.filter(pc.is_in(index["group_id"], pa.array(list(splits), type=index["group_id"].type)))
-    # In a random order, as a service would meet them: edits before and after their photograph, groups interleaved.
+    # In random order, as in service: edits before and after their photograph, groups interleaved.
     rows = rows.take(np.random.default_rng(SEED).permutation(rows.num_rows))
     numbers = rows["row"].to_numpy()
     search = np.load(source / "search_f16.npy", mmap_mode="r")[numbers]
@@ -83,8 +83,8 @@ def _write(
 def _choose_groups(index: pa.Table, demo_groups: set[str]) -> dict[str, str]:
     """The groups of the sample, each with its split.
 
-    The photographs of the demo pictures and the natural copies are in the test split: what a user looks at was seen by
-    neither training nor threshold choice.
+    The photographs of the demo pictures and the natural copies are in the test split: neither training nor the choice
+    of thresholds saw the pictures that a user looks at.
     """
     groups_of = {
         kind: sorted(set(index.filter(pc.equal(index["kind"], kind))["group_id"].to_pylist()))
@@ -111,7 +111,7 @@ def _fixed_lists(vectors: npt.NDArray[np.float16]) -> pa.Array:
 
 
 def _centres(source: Path, sample: Path) -> dict[str, npt.NDArray[np.float32]]:
-    """Means over the photographs of the training split of all of the source, not of the sample alone."""
+    """Means over all photographs of the source in the training split, not only those of the sample."""
     photos = keep_splits(read_photos(source, SEARCH_DIMENSION, SCORE_DIMENSION), sample)
     photos = photos.where(photos.is_photo & (photos.split == "train"))
     vectors = {"search": photos.search, "score": photos.score, SIGNED_SQRT_SEARCH: signed_sqrt(photos.search)}

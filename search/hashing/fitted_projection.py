@@ -1,17 +1,16 @@
 """Fitted projections: a vector's values along directions in which copies agree and look-alikes do not.
 
-Random hyperplanes (`search.hashing.projection`) keep every direction alike. A fitted projection is learnt from labelled
-copies (`neardup train FOLDER --fit-projection`), so few values tell more than many random bits. It belongs to the
-codes, not to a model: like the centre it is fixed for a signal, and models that are trained later share it.
+Random hyperplanes (`search.hashing.projection`) weigh all directions alike. A fitted projection is learnt from labelled
+copies (`neardup train FOLDER --fit-projection`), so a few values say more than many random bits. It belongs to the
+codes, not to a model: like the centre it is fixed for a signal, and later models share it.
 
-A value is a whole number of -127 to 127, and exact: the same on any machine, in any batch, with any BLAS.
+A value is an integer from -127 to 127. It is exact: the same on any machine, in any batch, with any BLAS. The steps:
 
-- root: sign(x) * sqrt(|x|) in float64, which IEEE 754 rounds correctly; the roots of the means of rectified
-  activations differ by edits less unevenly than the means themselves;
-- minus the centre, times 2^12, rounded, cut off at +-2^20: a whole number;
-- times the weights, whole numbers below 2^15: every partial sum, of at most 2^14 products, stays below 2^49, which
-  float64 holds, so the order of the additions is moot;
-- divided by 2^shift, which is exact, rounded to the nearest whole number, cut off at +-127.
+- the signed square root in float64, which IEEE 754 rounds correctly (`search.hashing.signed_sqrt` says why);
+- minus the centre, times 2^12, rounded, clipped to +-2^20: an integer;
+- times the weights, integers below 2^15. Every partial sum of at most 2^14 products stays below 2^49, which float64
+  holds exactly, so the order of the additions does not matter;
+- divided by 2^shift, which is exact, rounded to the nearest integer, clipped to +-127.
 """
 
 from __future__ import annotations
@@ -44,19 +43,19 @@ class FittedProjection:
     """Weights and centre; immutable, may be shared between threads."""
 
     centre: NDArray[np.float32]
-    """(dimension), taken away from the roots of a vector's elements."""
+    """(dimension,), subtracted from the signed square roots of a vector's elements."""
     weights: NDArray[np.int16] = field(repr=False)
     """(dimension, values)"""
     shift: int
     """Sums are divided by 2^shift."""
     _blocks: tuple[tuple[slice, NDArray[np.float64]], ...] = field(init=False, repr=False)
-    """Rows, and the weights that are not zero in them, of one half of the values after the other (or of all)."""
+    """The product in one block, or in two where each half of the values uses its own rows: rows and weights."""
 
     def __post_init__(self) -> None:
         """Checks shapes, types and ranges."""
         if self.weights.dtype != np.int16 or self.weights.ndim != 2:
             raise SettingsError(
-                f"weights of shape (dimension, values) int16 were expected, not {self.weights.shape} "
+                f"weights must have the shape (dimension, values) and type int16, not {self.weights.shape} "
                 f"{self.weights.dtype}"
             )
         dimension, values = self.weights.shape
@@ -70,11 +69,11 @@ class FittedProjection:
         if not np.isfinite(self.centre).all():
             raise SettingsError("the centre of a fitted projection holds a value that is not finite")
         if not 0 <= self.shift <= 48:
-            raise SettingsError(f"the shift of a fitted projection lies in 0 to 48, not {self.shift}")
+            raise SettingsError(f"the shift of a fitted projection must lie in 0 to 48, not {self.shift}")
         object.__setattr__(self, "_blocks", _blocks(self.weights))
 
     def __reduce__(self) -> tuple[type[FittedProjection], tuple[NDArray[np.float32], NDArray[np.int16], int]]:
-        """Pickled without what is made from the rest."""
+        """Pickles without the derived blocks."""
         return type(self), (self.centre, self.weights, self.shift)
 
     @property
@@ -89,7 +88,7 @@ class FittedProjection:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over everything that a value depends on."""
+        """SHA-256 (hex) of everything that a value depends on."""
         digest = hashlib.sha256(_FORMAT)
         digest.update(f"{self.dimension} {self.size} {self.shift}".encode())
         digest.update(self.centre.astype("<f4").tobytes())
@@ -121,11 +120,11 @@ class FittedProjection:
         """Rounds learnt weights.
 
         Args:
-            centre: Of the roots.
+            centre: The mean of the signed square roots.
             weights: (dimension, values), floats.
-            typical: The root of the mean square of the values that the weights give.
-            typical_value: What that becomes, up to a power of two: larger ones are cut off more often, smaller ones
-                rounded more coarsely.
+            typical: The root mean square of the values that the weights give.
+            typical_value: The wanted root mean square after rounding, met up to a factor of two. A larger one clips
+                more values, a smaller one rounds more coarsely.
 
         Raises:
             SettingsError: The weights are all zero or not finite.
@@ -140,12 +139,13 @@ class FittedProjection:
 
     @property
     def matrix(self) -> NDArray[np.float32]:
-        """(dimension, values): what centred roots are multiplied by to give values before they are rounded."""
+        """(dimension, values): the factors that turn centred signed square roots into values before rounding."""
         return np.ldexp(self.weights.astype(np.float32), _FINE_BITS - self.shift)
 
 
 def _blocks(weights: NDArray[np.int16]) -> tuple[tuple[slice, NDArray[np.float64]], ...]:
-    """Weights whose halves look at different elements, as two products of a quarter of the size each."""
+    """Splits the product if the two halves of the values use different elements: two blocks, a quarter of the size
+    each."""
     dimension, values = weights.shape
     first, second = (half.any(axis=1) for half in (weights[:, : values // 2], weights[:, values // 2 :]))
     split = int(np.argmax(second))
@@ -171,7 +171,7 @@ def read_projection(path: Path) -> FittedProjection:
 
 
 def write_projection(projection: FittedProjection, path: Path) -> None:
-    """Writes a projection as `read_projection` reads it; the file is the old one or the new one, never a part."""
+    """Writes a projection for `read_projection`, atomically."""
     with replacing(path) as draft, draft.open("wb") as file:
         np.savez_compressed(
             file, centre=projection.centre, weights=projection.weights, shift=np.int64(projection.shift)

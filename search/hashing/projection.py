@@ -1,19 +1,19 @@
-"""Exact random projections: a vector's hamming bits, the same on any machine, in any batch, with any BLAS.
+"""Exact random projections: a vector's Hamming bits, the same on any machine, in any batch, with any BLAS.
 
-Ordinary float products depend on the order of their additions, so a vector near a hyperplane could change a bit with
-the size of its batch. Here every product is exact:
+Ordinary float products depend on the order of their additions, so a bit of a vector near a hyperplane could change with
+the size of the batch. Here every product is exact:
 
 - each hyperplane is a row of integers with a norm of at most `PLANE_NORM` = 2^12 - 32;
-- each vector, its centre taken away, is scaled by a power of two so that its norm lies in [PLANE_NORM / 2, PLANE_NORM)
-  and rounded to integers; rounding adds at most sqrt(d) / 2 <= 64 to the norm (d <= 16,384), so it stays below
-  2^12 + 32;
+- each vector is centred, scaled by a power of two so that its norm lies in [PLANE_NORM / 2, PLANE_NORM), and rounded to
+  integers. Rounding adds at most sqrt(d) / 2 <= 64 to the norm (d <= 16,384), so the norm stays below 2^12 + 32;
 - by Cauchy-Schwarz every partial sum of a product, over any subset of the elements, is an integer of at most
-  (2^12 - 32) * (2^12 + 32) = 2^24 - 2^10, which a float32 holds exactly. Order, blocking and fused additions are moot.
+  (2^12 - 32) * (2^12 + 32) = 2^24 - 2^10, which float32 holds exactly. So order, blocking and fused additions do not
+  matter.
 
-The power of two comes from integer sums for the same reason. Signs do not change with the scale, so nothing is lost
-but the rounding: with 1280 elements of a typical size of 57 to 114 its error is below 0.6 % of the norm.
+The power of two comes from integer sums for the same reason. Scaling does not change signs, so only the rounding loses
+anything: for 1280 elements of a typical size of 57 to 114 its error is below 0.6 % of the norm.
 
-A bit is 1 where the product is above 0, so a vector that equals the centre has all bits 0.
+A bit is 1 if the product is above 0, so a vector that equals the centre has only 0 bits.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ PLANE_NORM = 2**12 - 32
 """The largest norm of a hyperplane, and the bound below which a vector is scaled before it is rounded."""
 
 MAX_DIMENSION = 16_384
-"""With more elements rounding could push a product past 2^24."""
+"""With more elements, rounding could push a product past 2^24."""
 
 _FINE_BITS = 21
-"""A vector's largest element is first brought to [2^20, 2^21) and rounded; all further arithmetic is on integers."""
+"""A vector is first scaled so that its largest element lies in [2^20, 2^21), and rounded; the rest is integer math."""
 
 _FORMAT = b"neardup-hyperplanes-1"
-"""Goes into the fingerprint; a change of the construction changes it."""
+"""Part of the fingerprint; it changes when the construction changes."""
 
 
 class Hyperplanes:
@@ -48,26 +48,26 @@ class Hyperplanes:
     """
 
     def __init__(self, dimension: int, bits: int, seed: int, centre: ArrayLike | None = None) -> None:
-        """Draws the hyperplanes; with 1024 bits of 1280 elements it takes some tenths of a second.
+        """Draws the hyperplanes; 1024 bits of 1280 elements take some tenths of a second.
 
         Args:
             dimension: Elements of a vector, 2 to `MAX_DIMENSION`.
-            bits: How many hyperplanes.
+            bits: The number of hyperplanes.
             seed: 0 to 2^32 - 1; the same seed gives the same hyperplanes.
-            centre: Taken away from every vector, `dimension` finite float32 values; None: nothing is.
+            centre: Subtracted from every vector, `dimension` finite float32 values; None: no centring.
 
         Raises:
-            SettingsError: A parameter is out of its range or the centre does not fit.
+            SettingsError: A parameter is out of its range, or the centre has another shape.
         """
         if not 2 <= dimension <= MAX_DIMENSION:
             raise SettingsError(f"a projection takes 2 to {MAX_DIMENSION} elements, not {dimension}")
         if bits < 1:
             raise SettingsError(f"a projection needs at least one bit, not {bits}")
         if not 0 <= seed < 2**32:
-            raise SettingsError(f"a seed lies in 0 to 2^32 - 1, not {seed}")
+            raise SettingsError(f"a seed must lie in 0 to 2^32 - 1, not {seed}")
         self.dimension = dimension
         self.size = bits
-        """How many bits."""
+        """The number of bits."""
         self.seed = seed
         self.centre = frozen_centre(centre, dimension)
         self.planes = _draw(dimension, bits, seed)
@@ -75,7 +75,7 @@ class Hyperplanes:
         self._columns = np.ascontiguousarray(self.planes.T, dtype=np.float32)
         self._shift = None if self.centre is None else self.centre.astype(np.float64)
         self.fingerprint = self._fingerprint()
-        """SHA-256 (hex) over parameters, centre and the integers themselves."""
+        """SHA-256 (hex) of the parameters, the centre and the hyperplanes."""
 
     @property
     def code_bytes(self) -> int:
@@ -89,7 +89,7 @@ class Hyperplanes:
         return self.size // 8
 
     def bits(self, vectors: ArrayLike) -> NDArray[np.bool_]:
-        """The hamming bits of vectors.
+        """The Hamming bits of vectors.
 
         Args:
             vectors: (n, dimension), float16 or float32; n may be 0.
@@ -105,7 +105,7 @@ class Hyperplanes:
         return (rounded @ self._columns) > 0
 
     def codes(self, vectors: ArrayLike) -> NDArray[np.uint8]:
-        """The hamming bits packed, eight to a byte, the first bit highest: (n, bits // 8).
+        """The Hamming bits, packed eight to a byte, the first bit highest: (n, bits // 8).
 
         Raises:
             BadInputError: As `bits`.
@@ -115,7 +115,7 @@ class Hyperplanes:
         return np.packbits(self.bits(vectors), axis=1)
 
     def quantise(self, vectors: ArrayLike) -> NDArray[np.float32]:
-        """Vectors as the product sees them: centred, scaled, rounded; (n, dimension) whole numbers in float32.
+        """Vectors as factors of the product: centred, scaled, rounded; (n, dimension) integers in float32.
 
         Raises:
             BadInputError: As `bits`.
@@ -142,7 +142,7 @@ def checked_rows(vectors: ArrayLike, dimension: int) -> NDArray[np.float32]:
     """
     rows = np.asarray(vectors, dtype=np.float32)
     if rows.ndim != 2 or rows.shape[1] != dimension:
-        raise BadInputError(f"vectors of shape (n, {dimension}) were expected, not {rows.shape}")
+        raise BadInputError(f"vectors must have the shape (n, {dimension}), not {rows.shape}")
     finite = np.isfinite(rows).all(axis=1)
     if not finite.all():
         raise BadInputError(f"the vector of row {int(np.argmin(finite))} holds a value that is not finite")
@@ -174,15 +174,15 @@ def centre_checksum(centre: NDArray[np.float32] | None) -> str:
 
 
 def _draw(dimension: int, bits: int, seed: int) -> NDArray[np.int16]:
-    # RandomState, not Generator: numpy keeps its stream frozen for ever.
+    # RandomState, not Generator: numpy guarantees that its stream never changes.
     random = np.random.RandomState(seed)
     planes = np.empty((bits, dimension), dtype=np.int16)
     scale = PLANE_NORM - 0.5 * np.sqrt(dimension)
     for start in range(0, bits, dimension):
         gauss = random.standard_normal((dimension, min(dimension, bits - start)))
         basis, triangle = np.linalg.qr(gauss)
-        # With a positive diagonal the factors are unique: LAPACKs differ in signs, and then only far below the
-        # rounding to integers (the fingerprint covers the integers, so a difference would not pass unseen).
+        # With a positive diagonal the factors are unique. LAPACKs differ in signs, and otherwise far below the rounding
+        # to integers. The fingerprint covers the integers, so a difference would be noticed.
         basis *= np.where(np.diagonal(triangle) < 0, -1.0, 1.0)
         planes[start : start + gauss.shape[1]] = np.rint(basis.T * scale).astype(np.int16)
     norms = np.einsum("ij,ij->i", planes, planes, dtype=np.int64)
@@ -193,7 +193,7 @@ def _draw(dimension: int, bits: int, seed: int) -> NDArray[np.int16]:
 
 
 def _round(rows: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Each row times the largest power of two that keeps its norm below `PLANE_NORM`, rounded; zeros stay zeros."""
+    """Each row times the largest power of two that keeps its norm below `PLANE_NORM`, rounded; zero rows stay zero."""
     if rows.size == 0:
         return rows.astype(np.float32)
     _, exponent = np.frexp(np.abs(rows).max(axis=1))
@@ -207,10 +207,10 @@ def _round(rows: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def _halvings(squares: NDArray[np.int64]) -> NDArray[np.int32]:
-    """How often a row of that squared norm must be halved to lie in [PLANE_NORM / 2, PLANE_NORM); 0 for zero rows."""
+    """How often a row must be halved so that its norm lies in [PLANE_NORM / 2, PLANE_NORM); 0 for zero rows."""
     bound = PLANE_NORM**2
-    # floor(square / 4^h) < bound is the same as square < 4^h * bound, as bound is whole. The largest element is at
-    # least 2^20, so every row but a zero one needs some halvings.
+    # floor(square / 4^h) < bound is the same as square < 4^h * bound, since bound is an integer. The largest element is
+    # at least 2^20, so every row except a zero row needs some halvings.
     steps = np.arange(0, 18, dtype=np.int64)
     too_long: NDArray[np.bool_] = (squares[:, None] >> (2 * steps)[None, :]) >= bound
     counted: NDArray[np.int32] = too_long.sum(axis=1, dtype=np.int32)

@@ -1,11 +1,10 @@
-"""Score codes: what lies beside each image in the index, and what the classifier compares.
+"""Score codes: the bytes that the index keeps for each image, and that the classifier compares.
 
-    hamming bits of the score embedding (`search.hashing.projection`), eight to a byte
-    values of a fitted projection (`search.hashing.fitted_projection`), a signed byte each, where the settings name one
+    Hamming bits of the score embedding (`search.hashing.projection`), eight to a byte
+    values of a fitted projection (`search.hashing.fitted_projection`), one signed byte each, if the settings name one
 
-The projection takes the score embedding, or the search embedding after it: two networks err on different pairs.
-
-To index and storage a code is a string of bytes of a fixed length.
+The projection takes the score embedding, or both embeddings, because two networks err on different pairs. For index and
+storage a code is a byte string of fixed length.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ class CodeSettings:
     """A multiple of 8."""
     seed: int
     centre: NDArray[np.float32] | None = field(default=None, repr=False)
-    """Taken away before the bits are made; None: nothing is."""
+    """Subtracted before the bits are made; None: no centring."""
     projection: FittedProjection | None = field(default=None, repr=False)
     """Gives the values after the bits; None: there are none."""
     search_dimension: int = 0
-    """Elements of the search embedding, which the projection takes after the score embedding's; 0: it takes none."""
+    """Elements of the search embedding, which the projection takes after the score embedding; 0: it takes none."""
 
     def __post_init__(self) -> None:
         """Checks that codes fill whole bytes and that centre and projection fit."""
@@ -62,11 +61,11 @@ class CodeSettings:
         return self.bits // 8 + self.values
 
     def projected(self, score: NDArray[np.float32], search: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the projection takes of the embeddings (n, elements) of some images."""
+        """The input of the projection for the embeddings (n, elements) of some images."""
         return np.hstack([score, search]) if self.search_dimension else score
 
     def build(self) -> ScoreCodes:
-        """What makes the codes with these settings; its `fingerprint` names it."""
+        """The maker of codes with these settings; its `fingerprint` names it."""
         return ScoreCodes(self)
 
     def describe(self) -> dict[str, int | str]:
@@ -92,7 +91,7 @@ class ScoreCodes:
         self.settings = settings
         self.hyperplanes = Hyperplanes(settings.dimension, settings.bits, settings.seed, settings.centre)
         self.fingerprint = self._fingerprint()
-        """SHA-256 (hex) over all that a code depends on."""
+        """SHA-256 (hex) of everything that a code depends on."""
 
     @property
     def dimension(self) -> int:
@@ -109,7 +108,7 @@ class ScoreCodes:
 
         Args:
             score: Their score embeddings (n, dimension), float16 or float32; n may be 0.
-            search: Their search embeddings (n, search_dimension); not looked at where the projection takes none.
+            search: Their search embeddings (n, search_dimension); not used if the projection takes none.
 
         Returns:
             (n, code_bytes) uint8; each row depends on its own image alone.

@@ -1,9 +1,9 @@
-"""Terms: what two near-duplicate images are likely to share, and what the term index counts.
+"""Terms: what near-duplicate images are likely to share, and what the term index counts.
 
-A search embedding, or its signed roots, becomes hamming bits (`search.hashing.projection`); each of `groups` groups
-draws `bits_per_group` positions of them, seeded, without replacement inside a group; the bits at these positions, first
-position highest, are the group's value, and a term is the pair (group, value). Two images share as many terms as they
-have groups of equal value.
+A search embedding, or its signed square roots, becomes Hamming bits (`search.hashing.projection`). Each of `groups`
+groups draws `bits_per_group` of their positions, by seed and without replacement inside a group. The bits at these
+positions, the first one highest, are the group's value. A term is the pair (group, value). Two images share as many
+terms as they have groups of equal value.
 
 The two error curves of this hashing, over all draws of the groups:
 
@@ -41,13 +41,13 @@ __all__ = [
 ]
 
 MAX_BITS_PER_GROUP = 24
-"""Longer groups would leave hardly a term shared by two images."""
+"""With longer groups, two images would hardly share any term."""
 
 MAX_GROUPS = 1024
-"""Overlaps travel as u16; far fewer groups are of use."""
+"""Overlaps travel as u16; in practice far fewer groups are useful."""
 
 _FORMAT = "neardup-terms-1"
-"""Goes into the fingerprint; a change of the drawing or packing of groups changes it."""
+"""Part of the fingerprint; it changes when the drawing or packing of groups changes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class TermSettings:
     dimension: int
     seed: int
     bits: int
-    """Length of the hamming code that the groups draw from."""
+    """Length of the Hamming code that the groups draw from."""
     groups: int
     bits_per_group: int
     min_overlap: int = 1
@@ -65,9 +65,9 @@ class TermSettings:
     candidates: int = 100
     """k: how many candidates one search returns."""
     centre: NDArray[np.float32] | None = field(default=None, repr=False)
-    """Taken away from each vector first; None: nothing is."""
+    """Subtracted from each vector; None: no centring."""
     signed_sqrt: bool = False
-    """Whether vectors are replaced by their signed square roots before; the centre is then that of the roots."""
+    """Whether vectors are first replaced by their signed square roots; the centre is then the mean of these."""
 
     def __post_init__(self) -> None:
         """Checks every value against its range and against the others."""
@@ -85,7 +85,7 @@ class TermSettings:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over everything that an answer of the index depends on; draws the hyperplanes."""
+        """SHA-256 (hex) of everything that an answer of the index depends on; draws the hyperplanes."""
         return self.build().fingerprint
 
     def build(self) -> TermExtractor:
@@ -115,10 +115,10 @@ class TermExtractor:
         self.settings = settings
         self.hyperplanes = Hyperplanes(settings.dimension, settings.bits, settings.seed, settings.centre)
         self.positions = _draw_groups(settings)
-        """(groups, bits_per_group) positions in the hamming code, read-only."""
+        """(groups, bits_per_group) positions in the Hamming code, read-only."""
         self._weights = (1 << np.arange(settings.bits_per_group - 1, -1, -1)).astype(np.uint32)
         self.fingerprint = self._fingerprint()
-        """SHA-256 (hex) over settings, hyperplanes and groups."""
+        """SHA-256 (hex) of settings, hyperplanes and groups."""
 
     def terms(self, vectors: ArrayLike) -> NDArray[np.uint32]:
         """The group values of vectors.
@@ -137,7 +137,7 @@ class TermExtractor:
         return grouped.astype(np.uint32) @ self._weights
 
     def bits(self, vectors: ArrayLike) -> NDArray[np.bool_]:
-        """The hamming codes that the groups draw from: (n, dimension) to (n, bits).
+        """The Hamming codes that the groups draw from: (n, dimension) to (n, bits).
 
         Raises:
             BadInputError: The shape does not fit, or a value is not finite.
@@ -154,17 +154,17 @@ class TermExtractor:
 
 
 def same_term_probability(bits: int, bits_per_group: int, distance: int) -> float:
-    """The chance that one group misses all of the `distance` positions, of `bits`, in which two codes differ."""
+    """The probability that one group contains none of the `distance` positions in which two codes differ."""
     return comb(bits - distance, bits_per_group) / comb(bits, bits_per_group)
 
 
 def found_probability(settings: TermSettings, distance: int) -> float:
-    """The chance that two images at a bit distance share at least `min_overlap` terms."""
+    """The probability that two images at a bit distance share at least `min_overlap` terms."""
     return 1.0 - missed_probability(settings, distance)
 
 
 def missed_probability(settings: TermSettings, distance: int) -> float:
-    """The chance that two images at a bit distance share fewer than `min_overlap` terms.
+    """The probability that two images at a bit distance share fewer than `min_overlap` terms.
 
     Groups are drawn independently of each other, so the number of shared terms is binomial.
 
@@ -172,7 +172,7 @@ def missed_probability(settings: TermSettings, distance: int) -> float:
         SettingsError: The distance lies outside 0 to `bits`.
     """
     if not 0 <= distance <= settings.bits:
-        raise SettingsError(f"a bit distance lies in 0 to {settings.bits}, not {distance}")
+        raise SettingsError(f"a bit distance must lie in 0 to {settings.bits}, not {distance}")
     shared = same_term_probability(settings.bits, settings.bits_per_group, distance)
     return float(
         sum(
@@ -188,16 +188,15 @@ def jaccard(overlap: int, groups: int) -> float:
 
 
 def expected_overlap(cosine: float, groups: int, bits_per_group: int) -> float:
-    """How many terms two images share, on average over hyperplanes and groups, by the cosine of their embeddings.
+    """The expected number of shared terms for a cosine of the centred embeddings, over hyperplanes and groups.
 
     A random hyperplane separates two vectors at an angle t with probability t / pi (Goemans and Williamson, 1995).
-    The embeddings are taken as the hyperplanes see them: mean-centred.
     """
     return groups * (1.0 - acos(max(-1.0, min(1.0, cosine))) / pi) ** bits_per_group
 
 
 def _draw_groups(settings: TermSettings) -> NDArray[np.intp]:
-    # A stream of its own, apart from the hyperplanes'; RandomState because numpy keeps its stream frozen for ever.
+    # Another random stream than the hyperplanes'. RandomState, because numpy guarantees that its stream never changes.
     random = np.random.RandomState([settings.seed, 1])
     rows = [
         np.argsort(random.random_sample(settings.bits), kind="stable")[: settings.bits_per_group]

@@ -216,7 +216,7 @@ class SegmentedIndex(TermIndex):
         if self._closed:
             raise UnavailableError("the index is closed")
         if self._broken:
-            raise IndexBrokenError("the index failed after a write and must be opened anew")
+            raise IndexBrokenError("the index failed after a write and must be opened again")
 
     def _insert(self, log_id: str, new: Sequence[Record], placed: dict[ImageId, list[Placement]]) -> None:
         """Applies new records. `placed` has the placements of their images, and gets the new ones."""

@@ -101,9 +101,7 @@ class IndexGenerations:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise IndexLockedError(
-                    f"another process builds an index in {self.path}: wait until it has finished"
-                ) from None
+                raise IndexLockedError(f"another process builds an index in {self.path}: wait for its end") from None
             for left in self.path.glob(f"{_PREFIX}*{_BUILDING}"):
                 shutil.rmtree(left)
             folder = self.path / f"{self._next_name()}{_BUILDING}"

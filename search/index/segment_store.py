@@ -1,10 +1,11 @@
-"""The files of an index and the state made of them: what opens, grows, seals, merges and copies.
+"""The files of an index and the state in memory that they make up: opening, growing, sealing, merging, copying.
 
-Three locks. `turn`s: one thread seals and one merges at a time, both through all of the work. `changes` is held while
-one set of sealed files takes the place of another. The writer's is held for moments: while the tail grows, and while
-one state takes the place of another. Files are written first, then the manifest that names them, then the state in
-memory changes, and what it replaced is removed last. Whoever seals adds a segment behind all others, so that what a
-merge replaces stays where it is meanwhile.
+There are three kinds of locks. A `turn` is held through all of a seal or a merge, so that one thread seals and one
+merges at a time. `changes` is held while one set of sealed files replaces another. The writer's lock is held briefly:
+while the tail grows, and while one state replaces another.
+
+Files are written first, then the manifest that names them. Then the state in memory changes, and replaced files are
+removed last. Sealing appends a segment after all others, so the segments that a merge replaces keep their positions.
 """
 
 from __future__ import annotations
@@ -38,12 +39,12 @@ __all__ = ["SegmentStore"]
 log = logging.getLogger(__name__)
 
 _MOST_FROZEN = 8
-"""Full tails that may wait to be sealed; the writer waits then."""
+"""When so many full tails wait to be sealed, the writer waits."""
 
 _ROOM_WAIT_S = 5.0
 
 _MANY_MERGES = 8
-"""Merges' worth of segments: so many cost every search more than merging at full speed does."""
+"""With so many times `merge_fan` segments, searches slow down more than a merge without rate limit slows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +53,16 @@ class _Frozen:
 
     tail: Tail
     next_log: int
-    """The first log without its records."""
+    """The number of the first log without its records."""
     position: LogPosition
-    """Its last record."""
+    """The position of its last record."""
 
 
 class SegmentStore:
-    """Files and state of one index."""
+    """The files and the state of one index."""
 
     def __init__(self, folder: Path, settings: IndexSettings, writer: threading.RLock) -> None:
-        """Opens what the manifest names; `replay` must run to its end before anything else.
+        """Opens the files that the manifest names; `replay` must run to its end before anything else.
 
         Raises:
             IndexDamagedError: A file is missing or damaged.
@@ -74,12 +75,12 @@ class SegmentStore:
         self._room = threading.Event()
         manifest = read_manifest(folder)
         if manifest is None:
-            raise IndexDamagedError(f"the manifest of {folder} is missing: restore it, or build the index anew")
+            raise IndexDamagedError(f"the manifest of {folder} is missing: restore it, or build the index again")
         self.manifest = manifest
         self._released = manifest.released
         leftovers = remove_leftovers(folder, manifest)
         if leftovers:
-            log.warning("%s: removed what was left of work that was broken off: %s", folder, ", ".join(leftovers))
+            log.warning("%s: removed leftovers of interrupted work: %s", folder, ", ".join(leftovers))
         segments = tuple(Segment(folder / name, settings.shape) for name in manifest.segments)
         if manifest.hidden is not None:
             read_hidden(folder / manifest.hidden, segments)
@@ -91,7 +92,7 @@ class SegmentStore:
 
     @property
     def images(self) -> int:
-        """Searchable entries of the sealed segments that are in sight."""
+        """Searchable entries of the sealed segments that are not hidden."""
         segments = self.state.segments
         return total_of(segments, "searchable") - sum(sum(map(one.is_searchable, one.hides)) for one in segments)
 
@@ -100,23 +101,23 @@ class SegmentStore:
         return self._logs.replay()
 
     def append(self, frame: bytes) -> None:
-        """Adds a frame to the log; when this returns it survives a crash."""
+        """Adds a frame to the log; it survives a crash once this returns."""
         self._logs.append(frame)
 
     def close(self) -> None:
-        """Closes the logs; mapped files go with those who still read them."""
+        """Closes the logs; mapped files are closed when the last reader drops them."""
         self._logs.close()
 
     @property
     def is_full(self) -> bool:
-        """Whether so many full tails wait to be sealed that no more are taken."""
+        """Whether too many full tails wait to be sealed to accept another."""
         return len(self._frozen) >= _MOST_FROZEN
 
     def wait_for_room(self) -> None:
-        """Waits a while when too many full tails wait to be sealed. Never under the writer's lock: sealing needs it.
+        """Waits a while if too many full tails wait to be sealed. Not under the writer's lock, which sealing needs.
 
         Raises:
-            UnavailableError: They still do: the disk is full or too slow.
+            UnavailableError: Too many still wait; the disk is full or too slow.
         """
         if self.is_full:
             self._room.clear()
@@ -124,11 +125,11 @@ class SegmentStore:
                 raise UnavailableError(f"{len(self._frozen)} full tails of {self._path} wait to be sealed", 1.0)
 
     def rotate(self, position: LogPosition) -> None:
-        """Sets a full tail aside and begins another, with a log of its own. The caller holds the writer's lock."""
+        """Sets a full tail aside and begins another with its own log. The caller holds the writer's lock."""
         try:
             next_log = self._logs.rotate()
         except UnavailableError as error:
-            log.warning("the tail goes on growing: %s", error)
+            log.warning("the tail keeps growing: %s", error)
             return
         self._frozen.append(_Frozen(self.state.tail, next_log, position))
         self.state = State(self.state.segments, (*self.state.tails, Tail(self._settings.shape)))
@@ -139,20 +140,20 @@ class SegmentStore:
 
     @property
     def sealing_is_urgent(self) -> bool:
-        """Whether more than one full tail waits: each search compares with all of their entries."""
+        """Whether more than one full tail waits; every search compares with all entries of a tail."""
         return len(self._frozen) > 1
 
     @property
     def merging_is_urgent(self) -> bool:
-        """Whether there are more segments than merging in peace ever leaves."""
+        """Whether there are more segments than rate-limited merging should leave."""
         return len(self.state.segments) > _MANY_MERGES * self._settings.merge_fan
 
     def seal(self, limiter: RateLimiter | None = None) -> bool:
-        """Makes a segment of the oldest full tail; whether there was one.
+        """Makes a segment of the oldest full tail; returns whether there was one.
 
         Raises:
             OSError: It could not be written; nothing changed.
-            WorkStopped: The limiter says so; nothing changed.
+            WorkStopped: The limiter was stopped; nothing changed.
         """
         with self._seal_turn:
             if not self._frozen:
@@ -161,7 +162,7 @@ class SegmentStore:
             return True
 
     def merge(self, limiter: RateLimiter | None = None) -> bool:
-        """Makes one segment of some neighbours; whether there was anything to merge. Raises as `seal` does."""
+        """Merges some neighbouring segments; returns whether a merge was due. Raises the errors of `seal`."""
         with self._merge_turn:
             segments = self.state.segments
             chosen = choose_merge(
@@ -229,14 +230,14 @@ class SegmentStore:
         self._room.set()
 
     def _merge(self, first: int, old: Sequence[Segment], limiter: RateLimiter | None) -> None:
-        """Makes one segment of some neighbours, without what no search can find any more."""
+        """Merges neighbouring segments into one, without the entries that no search can find any more."""
         released = self._released
         succession = Succession(old)
         merged = self._write(*joined_entries(old, succession.hides, released), limiter)
         with self._changes:
             now = self.state.segments
             segments = (*now[:first], merged, *now[first + len(old) :])
-            # A tail that was sealed meanwhile took the log of what was hidden meanwhile with it.
+            # Sealing a tail meanwhile may have removed the log that says what was hidden meanwhile.
             succession.follow(merged)
             self._commit(merged, segments, released=released)
             with self._writer:
@@ -248,7 +249,7 @@ class SegmentStore:
     def _write(self, columns: Columns, hides: dict[int, int], limiter: RateLimiter | None) -> Segment:
         path = self._path / self._new_name("segment")
         write_segment(path, columns, self._settings.shape, self._settings.sync, limiter)
-        # Opening it checks every byte, so that all of it is in memory before the first search meets it.
+        # Opening it checks every byte, so all of it is in memory before the first search.
         segment = Segment(path, self._settings.shape)
         hide_all(segment, hides)
         return segment
@@ -259,12 +260,12 @@ class SegmentStore:
             return name
 
     def _commit(self, new: Segment, segments: Sequence[Segment], **changes: int | LogPosition) -> None:
-        """Writes down what is hidden in these segments, and the manifest; removes the file that this replaces.
+        """Writes the file of hidden entries and the manifest; removes the file of hidden entries that was replaced.
 
         Args:
-            new: The segment that was just written; an error removes it.
-            segments: All that there are then, in order of age.
-            changes: Of the manifest beside that.
+            new: The segment that was just written; it is removed after an error.
+            segments: All segments from now on, in order of age.
+            changes: Further changes of the manifest.
         """
         before = self.manifest.hidden
         hides = [one.hides.copy() for one in segments]
@@ -286,8 +287,8 @@ class SegmentStore:
         return 0 if name is None else (self._path / name).stat().st_size
 
     def _remove_unnamed(self, *names: str | None) -> None:
-        """Removes new files after an error, but for those that the manifest names: it may have been replaced all the
-        same, with only the last sync failing."""
+        """Removes new files after an error, except those that the manifest names: if only the last sync failed, the
+        manifest was replaced."""
         try:
             written = read_manifest(self._path)
         except NeardupError:

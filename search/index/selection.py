@@ -1,4 +1,4 @@
-"""Compiled pieces that pick the best of many: keys are small for what is wanted first."""
+"""Compiled selection and sorting. The best entries have the smallest keys."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _CROWDED = 24
 
 @inlined
 def key_of(groups: int, overlap: int, entry: int) -> int:
-    """Small when the overlap is high and, among equal overlaps, the entry old."""
+    """A key that is small for a high overlap and, among equal overlaps, for an old entry."""
     return ((groups - overlap) << 32) | entry
 
 
 @borrowing
 def keep_smallest(keys: NDArray[np.int64], first: int, last: int, wanted: int) -> int:
-    """Brings the smallest `wanted` of keys[first:last], all different, to their front; where they end.
+    """Moves the smallest `wanted` of keys[first:last] (all different) to the front; returns where they end.
 
-    Hoare's selection (`np.partition` does the same, but takes 6 s to compile).
+    Hoare's selection. `np.partition` does the same, but takes 6 s to compile.
     """
     if last - first <= wanted:
         return last
@@ -63,9 +63,9 @@ def sort_keys(keys: NDArray[np.int64], first: int, last: int) -> None:
 
 @compiled
 def sort_numbers(numbers: NDArray[np.int32], size: int, bound: int, spare: NDArray[np.int32]) -> None:
-    """Sorts numbers[:size], all of them from 0 to below `bound`: into buckets of equal width, then by insertion.
+    """Sorts numbers[:size], each from 0 to below `bound`: into buckets of equal width, then by insertion.
 
-    They are spread evenly as a rule; where they are not, a radix sort does it.
+    The numbers are usually spread evenly; if not, a radix sort is used.
     """
     if size < 2:
         return
@@ -132,16 +132,16 @@ def merge_ranks(  # noqa: PLR0913 - compiled code takes arrays one by one
     spare_places: NDArray[np.int64],
     spare_overlaps: NDArray[np.uint16],
 ) -> None:
-    """Merges, row by row, what younger entries have into what older ones have: by overlap, then age; in place.
+    """Merges the hits of younger entries into those of older ones, row by row: by overlap, then age; in place.
 
     Args:
-        places: (n, k) of the older ones, and the result.
+        places: (n, k) of the older entries, and the result.
         overlaps: (n, k)
         sizes: (n,) how much of each row is filled.
-        more_places: (n, k) of the younger ones.
+        more_places: (n, k) of the younger entries.
         more_overlaps: (n, k)
         more_sizes: (n,)
-        wanted: (n,) at most so many are kept.
+        wanted: (n,) the most that are kept.
         spare_places: (k,) scratch.
         spare_overlaps: (k,) scratch.
     """
@@ -152,7 +152,7 @@ def merge_ranks(  # noqa: PLR0913 - compiled code takes arrays one by one
         other = 0
         filled = 0
         while filled < wanted[row] and (mine < sizes[row] or other < more_sizes[row]):
-            # Of equal overlaps the older ones come first.
+            # Among equal overlaps, older entries come first.
             if other >= more_sizes[row] or (mine < sizes[row] and overlaps[row, mine] >= more_overlaps[row, other]):
                 spare_places[filled] = places[row, mine]
                 spare_overlaps[filled] = overlaps[row, mine]
@@ -176,12 +176,12 @@ def fill_places(
     column: NDArray[np.int64],
     places: NDArray[np.int64],
 ) -> None:
-    """Looks up the places of the entries of one part among references (n, k), row by row.
+    """Looks up the places of one source's entries among references (n, k), row by row.
 
     Args:
-        references: (n, at least k) the number of a part in the highest 32 bits, an entry in the lowest.
+        references: (n, at least k) the number of a source in the highest 32 bits, an entry in the lowest.
         sizes: (n,) how much of each row is filled.
-        number: Of the part.
+        number: The number of the source.
         column: (entries,) its places.
         places: (n, k) out.
     """

@@ -1,4 +1,4 @@
-"""What a term index is told of terms and codes, and how it keeps house."""
+"""The settings of a term index."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from search.index.planning import RecordShape
 __all__ = ["DEFAULT_BACKGROUND_BYTES_PER_S", "DEFAULT_MAX_POSTINGS", "IndexSettings"]
 
 DEFAULT_MAX_POSTINGS = 100_000_000
-"""Postings of one search at most: about a tenth of a second of counting. Ordinary searches touch thousands."""
+"""The most postings of one search: about a tenth of a second of counting. Ordinary searches touch thousands."""
 
 
 DEFAULT_BACKGROUND_BYTES_PER_S = 16e6
-"""Some 30,000 entries a second, so that 200 a second can be rewritten a hundred times."""
+"""About 30,000 entries a second: enough to rewrite each entry a hundred times when 200 a second arrive."""
 
 
 @dataclass(frozen=True, slots=True)
 class IndexSettings:
-    """What the index must know of terms and codes."""
+    """The sizes of terms and codes, and how the index uses disk and processor."""
 
     groups: int
     bits_per_group: int
@@ -32,15 +32,15 @@ class IndexSettings:
     identity: Identity
     """What the folder is made for; a folder made for anything else is refused."""
     sync: bool = True
-    """Whether a call waits for the disk before it is acknowledged."""
+    """Whether a write waits for the disk before it is acknowledged."""
     max_postings: int = DEFAULT_MAX_POSTINGS
-    """Postings that one search touches at most: the oldest of each of its lists, an equal share of each."""
+    """The most postings that one search touches: the oldest of each of its lists, an equal share of each."""
     seal_entries: int = 8192
-    """Entries of the tail at which it becomes a sealed segment; a search compares with each entry of the tail."""
+    """The size at which the tail becomes a sealed segment, in entries; a search compares with each of them."""
     merge_fan: int = 4
-    """So many neighbouring segments of about one size are merged into one."""
+    """How many neighbouring segments of about one size are merged into one."""
     background_bytes_per_s: float = DEFAULT_BACKGROUND_BYTES_PER_S
-    """Bytes of segments that sealing and merging make a second, each, while calls go on; 0 sets no limit."""
+    """The most bytes of segments that sealing and merging each make in a second; 0 sets no limit."""
 
     def __post_init__(self) -> None:
         """Checks each value against its range."""

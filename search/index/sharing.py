@@ -1,4 +1,4 @@
-"""Entries that share one posting, and entries that are hidden: what a number in a posting list stands for.
+"""Which entries a number in a posting list stands for, and which of them are visible.
 
 Entries with equal terms share the postings of the first of them, their head; the others are its followers.
 """
@@ -18,14 +18,14 @@ __all__ = ["Sharing", "Sight", "add_followers", "followers_of", "is_marked", "is
 
 
 class Sharing(NamedTuple):
-    """The heads and followers of a segment, and what is hidden in it, as compiled code takes them."""
+    """The heads, followers and hidden entries of a segment, for compiled code."""
 
     marks: NDArray[np.uint64]
-    """Bitmap of the entries of which there is more to know: they are hidden, or heads with followers."""
+    """Bitmap of the entries that are hidden or have followers; for all others one look suffices."""
     shares: NDArray[np.uint64]
     """Bitmap of the heads with followers."""
     counts: NDArray[np.uint32]
-    """Of this bitmap, see `search.index.ranks`."""
+    """The counts of this bitmap, see `search.index.ranks`."""
     starts: NDArray[np.uint32]
     """(heads with followers + 1,) where the followers of each start."""
     followers: NDArray[np.uint32]
@@ -35,14 +35,14 @@ class Sharing(NamedTuple):
 
 
 class Sight(NamedTuple):
-    """What a query may find."""
+    """Which entries a query may find."""
 
     bound: int
-    """Only entries below."""
+    """Only entries below this number."""
     as_of: int
     """The place from which an entry must be visible."""
     excluded: int
-    """An entry that is not to be found, or -1."""
+    """An entry that must not be found, or -1."""
 
 
 @inlined
@@ -64,7 +64,7 @@ def is_visible(sharing: Sharing, sight: Sight, entry: int) -> bool:
 
 @inlined
 def followers_of(sharing: Sharing, head: int) -> tuple[int, int]:
-    """Where the followers of a head start and end; where it has none, both are equal."""
+    """Where the followers of a head start and end; both are equal if it has none."""
     if not is_marked(sharing.shares, head):
         return 0, 0
     row = rank_at(sharing.shares, sharing.counts, head)
@@ -73,9 +73,9 @@ def followers_of(sharing: Sharing, head: int) -> tuple[int, int]:
 
 @borrowing
 def add_followers(sharing: Sharing, sight: Sight, head: int, wanted: int, found: NDArray[np.int64], filled: int) -> int:
-    """Appends a head's visible followers to `found`, which has more room than `wanted`; the new fill.
+    """Appends a head's visible followers to `found`, which has more room than `wanted`; returns the new fill.
 
-    Of what is found the smallest `wanted` are kept.
+    If `found` is full, the smallest `wanted` are kept.
     """
     first, last = followers_of(sharing, head)
     taken = 0

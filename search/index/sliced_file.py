@@ -1,9 +1,8 @@
-"""A file that is written once, slice by slice, so that writing it holds up nobody else's small writes.
+"""A file that is written once, slice by slice, so that it does not delay the small writes of others.
 
-A file of hundreds of megabytes that is forced to the disk at its end keeps the disk busy for seconds, and whoever syncs
-a few bytes meanwhile waits behind it. So its blocks are reserved first (a full disk shows before anything is written),
-each slice is sent on its way as soon as it is complete, and the one before it is waited for. What the last sync then
-has to do is little.
+Syncing a file of hundreds of megabytes at its end keeps the disk busy for seconds, and a sync of a few bytes waits
+behind it. So the blocks are reserved first, which shows a full disk before anything is written. Then the write-back of
+each slice is started when the slice is complete, and awaited with the next one. Little is left for the last sync.
 """
 
 from __future__ import annotations
@@ -21,29 +20,29 @@ from search.index.rate_limiter import RateLimiter
 __all__ = ["SLICE_BYTES", "SlicedFile"]
 
 SLICE_BYTES = 2**20
-"""Bytes that are on their way to the disk at a time."""
+"""Bytes of one slice."""
 
 _UNKNOWN = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ESPIPE)
-"""What a file system says that has no such call."""
+"""The errors of a file system that lacks a call."""
 
 _WAIT_BEFORE, _WRITE, _WAIT_AFTER = 1, 2, 4
 """Flags of Linux's sync_file_range."""
 
 
 class SlicedFile:
-    """Writes a file under another name; leaving the block gives it its own, or removes what an error left."""
+    """Writes a file under a temporary name. Leaving the block renames it, or removes it after an error."""
 
     def __init__(self, path: Path, size: int, sync: bool, limiter: RateLimiter | None) -> None:
-        """Makes the file with room for so many bytes.
+        """Makes the file and reserves its blocks.
 
         Args:
-            path: Its name; until it is whole it has ".tmp" behind it.
-            size: How long it will be.
-            sync: Whether it must survive a crash of the machine from the end of the block on.
-            limiter: How fast it is written; None: as fast as can be.
+            path: The final name; until the file is complete, ".tmp" follows it.
+            size: The final size in bytes.
+            sync: Whether the file must survive a crash of the machine after the block.
+            limiter: Limits the rate of writing; None: no limit.
 
         Raises:
-            OSError: There is no room.
+            OSError: The disk is full.
         """
         self._path = path
         self._temporary = path.with_name(path.name + ".tmp")
@@ -67,7 +66,7 @@ class SlicedFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Makes the file what it was meant to be."""
+        """Syncs and renames the file, or removes it after an error."""
         if error is not None:
             self._give_up()
             return
@@ -76,13 +75,13 @@ class SlicedFile:
             if self._sync:
                 os.fsync(self._file)
             self._temporary.replace(self._path)
-        except BaseException:
+        except BaseException:  # also an interrupt must leave no temporary file
             self._give_up()
             raise
         os.close(self._file)
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
-        """Writes bytes behind all that was written before; in between there are zeros."""
+        """Writes bytes after everything written before; a gap is filled with zeros."""
         rest = memoryview(data)
         self._at = offset
         while rest:
@@ -92,7 +91,7 @@ class SlicedFile:
                 self._send()
 
     def _send(self) -> None:
-        """Sends the next slice on its way, and waits for the one before it."""
+        """Starts the write-back of the next slice, and waits for the one before it."""
         if self._sync:
             _sync_range(self._file, self._sent, SLICE_BYTES, _WRITE)
             if self._sent:
@@ -108,7 +107,7 @@ class SlicedFile:
 
 
 def _reserve(file: int, size: int) -> None:
-    """Gives a file its blocks, where the file system can do that; elsewhere a full disk shows while it is written."""
+    """Reserves the blocks of a file if the file system can; if not, a full disk shows during writing."""
     if not hasattr(os, "posix_fallocate"):
         return
     try:
@@ -131,10 +130,10 @@ _SYNC_RANGE = _find_sync_range()
 
 
 def _sync_range(file: int, offset: int, length: int, flags: int) -> None:
-    """Linux's sync_file_range; elsewhere, and on file systems that know no such thing, the sync at the end does all."""
+    """Linux's sync_file_range; where it is missing, the sync at the end does all the work."""
     if _SYNC_RANGE is None or _SYNC_RANGE(file, offset, length, flags) == 0:
         return
     number = ctypes.get_errno()
     if number not in _UNKNOWN:
-        # Whoever hears of an error of writing back is the last one to: the sync at the end would not know of it.
+        # The kernel reports a write-back error only once, so the sync at the end would not see it.
         raise OSError(number, os.strerror(number))

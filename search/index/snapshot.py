@@ -1,4 +1,4 @@
-"""A consistent copy of an index: what never changes is linked, the logs are copied up to where they went."""
+"""A consistent copy of an index: immutable files are linked, the logs are copied up to their size at that moment."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["write_snapshot"]
 
 
 def write_snapshot(source: Path, target: Path, manifest: Manifest, logs: Mapping[str, int]) -> None:
-    """Makes the copy; when this returns it survives a crash of the machine.
+    """Makes the copy; it survives a crash of the machine once this returns.
 
     Args:
-        source: The folder of the index; the files that the manifest names stay there meanwhile.
+        source: The folder of the index; the files that the manifest names must stay there meanwhile.
         target: The new folder, on the same file system.
-        manifest: Of the moment that is copied.
-        logs: By name how much of each log belongs to that moment.
+        manifest: The manifest of the moment to copy.
+        logs: For each log, by name, how many bytes belong to that moment.
 
     Raises:
         BadInputError: The folder exists.
@@ -30,7 +30,7 @@ def write_snapshot(source: Path, target: Path, manifest: Manifest, logs: Mapping
     try:
         target.mkdir(parents=True)
     except FileExistsError as error:
-        raise BadInputError(f"{target} exists: a snapshot makes its own folder") from error
+        raise BadInputError(f"{target} exists already: choose another name for the snapshot") from error
     try:
         for name in (*manifest.segments, *([manifest.hidden] if manifest.hidden else [])):
             os.link(source / name, target / name)
@@ -45,7 +45,7 @@ def write_snapshot(source: Path, target: Path, manifest: Manifest, logs: Mapping
 
 
 def _copy(source: Path, target: Path, size: int) -> None:
-    """Copies the first bytes of a file, and waits for the disk."""
+    """Copies the first `size` bytes of a file, and waits for the disk."""
     with source.open("rb") as reader, target.open("wb") as writer:
         while size > 0:
             chunk = reader.read(min(size, 2**20))

@@ -1,4 +1,4 @@
-"""What the segments and the tail of an index have in common, and the batch of queries that both answer."""
+"""The interface of the parts of an index, segments and tails, and the working memory of their searches."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Scratch(threading.local):
 
     def __init__(self) -> None:
         self.base = 0
-        """Every counter is at or below it."""
+        """The base of counting: every counter is at or below it."""
         self._work: Workspace | None = None
 
     def fit(self, entries: int, wanted: int, groups: int) -> Workspace:
-        """Working memory for sources of so many entries and queries of so many groups for so many of them."""
+        """Working memory for a source of `entries` and queries of `groups` terms for `wanted` entries."""
         if self._work is None:
             self._work = _workspace()
         work = self._work
@@ -42,7 +42,7 @@ class Scratch(threading.local):
         return work
 
     def reset(self) -> None:
-        """Forgets everything: a search that broke off may have left counters other than promised."""
+        """Drops everything: an interrupted search may have left wrong counters."""
         self.__init__()  # type: ignore[misc] # threading.local calls it again for each thread anyway
 
 
@@ -61,14 +61,14 @@ def _workspace() -> Workspace:
 
 
 class Source(ABC):
-    """Entries by ascending place: some of the index, next to each other in age."""
+    """A part of the index: entries that follow each other in age, by ascending place."""
 
     hidden: NDArray[np.int64]
     """(entries,) 0, or one more than the last place that sees the entry."""
     hides: dict[int, int]
-    """The same by entry, without the zeros."""
+    """The values of `hidden` by entry, without zeros."""
     hide_order: list[int]
-    """The entries in the order in which they were hidden: so a copy can catch up."""
+    """The entries in the order in which they were hidden, so that a copy can catch up."""
 
     @property
     @abstractmethod
@@ -87,7 +87,7 @@ class Source(ABC):
 
     @abstractmethod
     def find(self, asked: Sequence[ImageId], column: IdColumn) -> list[list[int]]:
-        """For each image its entries, ascending; `column` holds the same ids."""
+        """The entries of each image, ascending; `column` holds the same ids."""
 
     @abstractmethod
     def terms_of(self, entries: NDArray[np.int64]) -> NDArray[np.uint32]:
@@ -107,7 +107,7 @@ class Source(ABC):
 
     @abstractmethod
     def weigh(self, terms: NDArray[np.uint32], most: int, weights: NDArray[np.int64]) -> None:
-        """Adds to `weights` (n, groups) how many entries have each term, at least where these are at most `most`."""
+        """Adds to `weights` (n, groups) how many entries have each term; exact up to `most`, else more than that."""
 
     @abstractmethod
     def oldest(self, terms: NDArray[np.uint32], as_of: int, remaining: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -116,11 +116,12 @@ class Source(ABC):
         Args:
             terms: (groups,)
             as_of: The place.
-            remaining: (groups,) how many of each group at most; less what was found; -1 where there was more.
+            remaining: (groups,) in: the most entries to return for each group; out: how many are still allowed, -1 if
+                there were more.
         """
 
     def hide(self, entry: int, hidden_from: int) -> bool:
-        """Hides an entry from all places after `hidden_from`; says whether a searchable one was in sight before."""
+        """Hides an entry from all places after `hidden_from`; says whether it was searchable and not hidden before."""
         value = hidden_from + 1
         before = self.hides.get(entry, 0)
         if before == 0 or value < before:
@@ -134,6 +135,6 @@ class Source(ABC):
         return bool(self.kinds[entry] == 1)
 
     def last_seen_by(self, entry: int) -> int | None:
-        """The last place that sees an entry; None: all later ones do."""
+        """The last place that sees an entry; None: it is not hidden."""
         value = self.hides.get(entry)
         return None if value is None else value - 1

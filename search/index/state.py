@@ -1,7 +1,7 @@
-"""What the index consists of at one moment, and how it is searched: its parts in order of age, seen as one.
+"""The state of an index at one moment: its sources in order of age, searched as one.
 
-A reference names an entry: the number of its part in the highest 32 bits, the entry's number there in the lowest. So
-references, like places, ascend with age. A reference is good for the state that it was taken from alone.
+A reference names an entry: the number of its source in the highest 32 bits, its entry number there in the lowest. So
+references ascend with age, as places do. A reference is only valid for the state that gave it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["Queries", "State"]
 _Number = TypeVar("_Number", bound=np.generic)
 
 _Part = tuple[Source, NDArray[np.int64], NDArray[np.int64] | None]
-"""A part that is referred to, the entries there, and which references name them; None: all."""
+"""A source, some of its entries, and which of the references name them; None: all of them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,30 +43,30 @@ class Queries:
     as_of: NDArray[np.int64]
     """(n,)"""
     excluded: NDArray[np.int64]
-    """(n,) a reference that is not to be found, or -1."""
+    """(n,) a reference that must not be found, or -1."""
     least: NDArray[np.int64]
     """(n,) the lowest overlap wanted, at least 1."""
     wanted: NDArray[np.int64]
     """(n,) how many entries at most, at least 1."""
 
     def some(self, rows: NDArray[np.int64]) -> Queries:
-        """Some of them."""
+        """The queries of some rows."""
         return Queries(self.terms[rows], self.as_of[rows], self.excluded[rows], self.least[rows], self.wanted[rows])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class State:
-    """Sealed segments, then tails; the last tail is the one that grows."""
+    """Sealed segments, then tails; only the last tail grows."""
 
     segments: tuple[Segment, ...]
     tails: tuple[Tail, ...]
     sources: tuple[Source, ...] = field(init=False)
-    """All parts, in order of age."""
+    """All segments and tails, in order of age."""
     longest: int = field(init=False)
-    """What the longest lists of all segments may have together."""
+    """The most entries that one term can have in all segments together."""
 
     def __post_init__(self) -> None:
-        """Works out what every search asks for."""
+        """Computes what every search needs."""
         facts = [one.facts for one in self.segments]
         longest = sum(one["longest"] + one["searchable"] - one["term_sets"] for one in facts)
         object.__setattr__(self, "sources", (*self.segments, *self.tails))
@@ -74,11 +74,11 @@ class State:
 
     @property
     def tail(self) -> Tail:
-        """The one that grows."""
+        """The tail that grows."""
         return self.tails[-1]
 
     def rank(self, queries: Queries, scratch: Scratch, max_postings: int) -> tuple[Hits, NDArray[np.bool_]]:
-        """The best entries of all parts (`entries` are references), and (n,) which searches were truncated."""
+        """The best entries of all sources (`entries` are references), and (n,) which searches were truncated."""
         most = max_postings // queries.terms.shape[1]
         over = self.too_long(queries.terms, most)
         truncated = np.zeros(len(over), np.bool_)
@@ -114,7 +114,7 @@ class State:
         return Hits.empty(len(queries.terms), width) if best is None else best
 
     def too_long(self, terms: NDArray[np.uint32], most: int) -> NDArray[np.bool_]:
-        """(n,) for which queries (n, groups) some list may have more than `most` entries."""
+        """(n,) which queries (n, groups) may have a list of more than `most` entries."""
         if self.longest + sum(map(len, self.tails)) <= most:
             return np.zeros(len(terms), np.bool_)
         weights = np.zeros(terms.shape, np.int64)
@@ -124,7 +124,7 @@ class State:
         return over
 
     def rank_oldest(self, queries: Queries, row: int, most: int, best: Hits) -> bool:
-        """Searches for one query among the oldest `most` entries of each of its lists; whether there were more."""
+        """Answers one query from the oldest `most` entries of each of its lists; says whether there were more."""
         remaining = np.full(queries.terms.shape[1], most, np.int64)
         place, found = int(queries.as_of[row]), []
         for number, source in enumerate(self.sources):
@@ -138,12 +138,12 @@ class State:
         return bool((remaining < 0).any())
 
     def place_of(self, place: int) -> tuple[int, int] | None:
-        """The part and the entry with a place; None when there is none."""
+        """The source and the entry at a place; None when there is none."""
         reference = int(self.find(np.array([place]))[0])
         return None if reference < 0 else (reference >> 32, reference & 0xFFFFFFFF)
 
     def find(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """References to what lies at some places; -1 where nothing does."""
+        """References to the entries at some places; -1 where there is none."""
         found = np.full(len(places), -1, np.int64)
         for number, source in enumerate(self.sources):
             mine = source.places
@@ -156,7 +156,7 @@ class State:
         return found
 
     def placements(self, image_ids: Sequence[ImageId]) -> list[list[Placement]]:
-        """For each image its placements, in order."""
+        """The placements of each image, in order of place."""
         column = IdColumn.of(image_ids)
         placements: list[list[Placement]] = [[] for _ in image_ids]
         for number, source in enumerate(self.sources):
@@ -165,7 +165,7 @@ class State:
         return placements
 
     def place_rows(self, references: NDArray[np.int64], sizes: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-        """The places (n, k) of rows of references, filled as these are; zeros behind."""
+        """The places (n, k) of rows of references, filled up to `sizes`; zeros after that."""
         places = np.zeros((len(references), k), np.int64)
         for number, source in enumerate(self.sources):
             if len(source.places):
@@ -190,7 +190,7 @@ class State:
         return _gathered_ids(parts, n), self._gathered(parts, n, _places_of), self._gathered(parts, n, _codes_of)
 
     def _batch(self, number: int, queries: Queries, best: Hits | None) -> QueryBatch:
-        """The queries for one part. Where enough was found in older ones, only higher overlaps are of use."""
+        """The queries for one source. If older sources gave enough entries, only higher overlaps are wanted."""
         least = queries.least
         full = np.zeros(0, np.bool_) if best is None else best.sizes >= queries.wanted
         if best is not None and full.any():

@@ -1,7 +1,7 @@
-"""The tail: the youngest entries, in memory, compared one by one with each query.
+"""The tail: the youngest entries, in memory. Each query is compared with each of them.
 
-Terms lie group by group, so that one comparison instruction covers many entries. One thread adds; any number search
-meanwhile: growth replaces columns by longer copies, and what is added or hidden later concerns later places alone.
+Terms are stored group by group, so that one comparison instruction covers many entries. One thread adds while any
+number search: growth replaces columns by longer copies, and what is added or hidden later only affects later places.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _Number = TypeVar("_Number", bound=np.generic)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Room:
-    """One row per entry; rows behind the last entry hold nothing."""
+    """One row per entry; rows after the last entry are unused."""
 
     places: NDArray[np.int64]
     versions: NDArray[np.uint64]
@@ -62,7 +62,7 @@ class Tail(Source):
     """Entries that are not sealed yet."""
 
     def __init__(self, shape: RecordShape) -> None:
-        """Nothing is in it."""
+        """Starts empty."""
         self._shape = shape
         self._room = _Room.of(shape, _FIRST_CAPACITY)
         self._size = 0
@@ -97,7 +97,7 @@ class Tail(Source):
         return self._size
 
     def reserve(self, entries: int) -> None:
-        """Makes room for so many more entries; adding them then needs no memory worth mentioning."""
+        """Makes room for so many more entries, so that adding them needs almost no memory."""
         capacity = len(self._room.places)
         while capacity < self._size + entries:
             capacity *= 2
@@ -115,15 +115,15 @@ class Tail(Source):
         terms: NDArray[np.uint32],
         codes: NDArray[np.uint8],
     ) -> None:
-        """Appends entries behind all others.
+        """Appends entries.
 
         Args:
             places: (n,) ascending.
             versions: (n,)
             kinds: (n,)
             image_ids: n of them.
-            terms: (searchable ones, groups)
-            codes: (searchable ones, code bytes)
+            terms: (searchable entries, groups)
+            codes: (searchable entries, code bytes)
         """
         first, last = self._size, self._size + len(places)
         self.reserve(len(places))
@@ -133,7 +133,7 @@ class Tail(Source):
         room.terms[:, rows] = terms.T
         room.codes[rows] = codes
         self._ids += image_ids
-        # Searches see the entries from here on, and look-ups by id below.
+        # Searches see the entries from here on; look-ups by id see them after the loop below.
         self._size = last
         for row, image_id in enumerate(image_ids):
             entries = self._entries_of.get(image_id, [])

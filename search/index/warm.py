@@ -1,7 +1,7 @@
-"""`python -m search.index.warm`: compiles the kernels of the index, or finds that they are kept already.
+"""`python -m search.index.warm`: compiles the kernels of the index, unless they are cached.
 
-Set-up runs it, so that the first search server need not: on two cores it takes half a minute, once for each version of
-the sources (see `search.index.compiled.kept_in`).
+Set-up runs it, so that the first search server starts quickly. It takes half a minute on two cores, once for each
+version of the sources (see `search.index.compiled.kept_in`).
 """
 
 from __future__ import annotations

@@ -151,13 +151,13 @@ class Admission:
         return len(self._queues.get(caller, ()))
 
     @contextmanager
-    def admit(self, caller: Caller, items: int, patience_s: float | None = None) -> Iterator[None]:
+    def admit(self, caller: Caller, items: int, timeout_s: float | None = None) -> Iterator[None]:
         """Admits one call while the block runs.
 
         Args:
             caller: The class of the call.
             items: How many items it asks for; the rate counts them.
-            patience_s: The longest wait in seconds; None, or a longer one: that of the policy.
+            timeout_s: The longest wait in seconds; None, or a longer one: that of the policy.
 
         Raises:
             BusyError: The class is over its rate, its queue is full, or no slot became free in time. The error says
@@ -168,7 +168,7 @@ class Admission:
             yield
             return
         try:
-            self._enter(caller, patience_s)
+            self._enter(caller, timeout_s)
         except BusyError:
             self._refund(caller, items)
             raise
@@ -193,9 +193,9 @@ class Admission:
             with self._changed:
                 bucket.give_back(items)
 
-    def _enter(self, caller: Caller, patience_s: float | None) -> None:
+    def _enter(self, caller: Caller, timeout_s: float | None) -> None:
         most_s = self._policy.max_wait_s
-        patience_s = most_s if patience_s is None else max(0.0, min(most_s, patience_s))
+        timeout_s = most_s if timeout_s is None else max(0.0, min(most_s, timeout_s))
         with self._changed:
             if self._free:  # then no call waits, since a call that ends hands its slot to a waiting one
                 self._free -= 1
@@ -205,10 +205,10 @@ class Admission:
                 raise BusyError(f"{len(queue)} calls of {caller} wait already: try again later", REJECTED_RETRY_S)
             ticket = _Ticket()
             queue.append(ticket)
-            self._changed.wait_for(lambda: ticket.granted, patience_s)
+            self._changed.wait_for(lambda: ticket.granted, timeout_s)
             if not ticket.granted:
                 queue.remove(ticket)
-                raise BusyError(f"no slot for {caller} became free in {patience_s:.3f} s", REJECTED_RETRY_S)
+                raise BusyError(f"no slot for {caller} became free in {timeout_s:.3f} s", REJECTED_RETRY_S)
 
     def _leave(self) -> None:
         with self._changed:

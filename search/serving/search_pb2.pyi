@@ -19,7 +19,7 @@ DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 @typing.final
 class LogEntry(google.protobuf.message.Message):
     """Metadata of every call: `caller`, one of stream, replay, interactive (the default), shadow. Each class has a rate and
-    bounded room; who is one too many gets RESOURCE_EXHAUSTED with `retry-after-ms`.
+    a bounded queue. A call over the limit gets RESOURCE_EXHAUSTED with `retry-after-ms`.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -36,7 +36,7 @@ class LogEntry(google.protobuf.message.Message):
     def insert(self) -> core.protos.joined_pb2.JoinedImage: ...
     @property
     def skip(self) -> global___Skip:
-        """the record's image cannot be indexed; the offset is passed"""
+        """the record's image cannot be indexed; only its offset counts"""
 
     @property
     def remove(self) -> global___Remove:
@@ -193,9 +193,9 @@ class Candidates(google.protobuf.message.Message):
     exhausted: builtins.bool
     """there are no candidates after these"""
     truncated: builtins.bool
-    """the bound on the work of one search was reached: the youngest postings were left out"""
+    """the search reached max_postings: the youngest postings were left out"""
     postings: builtins.int
-    """how many postings the search touched: its work"""
+    """how many postings the search touched"""
     @property
     def image_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """by overlap, then age"""
@@ -239,7 +239,7 @@ class MoreQuery(google.protobuf.message.Message):
     AFTER_FIELD_NUMBER: builtins.int
     place: builtins.int
     after: builtins.int
-    """how many candidates, in order, were seen already"""
+    """how many candidates to skip"""
     def __init__(
         self,
         *,
@@ -366,15 +366,15 @@ class SearchQuery(google.protobuf.message.Message):
     MIN_OVERLAP_FIELD_NUMBER: builtins.int
     AS_OF_FIELD_NUMBER: builtins.int
     image_id: builtins.str
-    """an image that is stored; it is not among its own candidates"""
+    """a stored image; it is not among its own candidates"""
     k: builtins.int
-    """candidates at most; 0: as many as the index gives to the stream"""
+    """the most candidates; 0: as many as the stream gets"""
     after: builtins.int
-    """how many candidates, in order, to pass over"""
+    """how many candidates to skip"""
     min_overlap: builtins.int
-    """terms that a candidate must share; 0: those of the index"""
+    """terms that a candidate must share; 0: the setting of the index"""
     as_of: builtins.int
-    """sees what is visible from this place; not given: everything there is"""
+    """the place as of which to search; absent: after the last record applied"""
     @property
     def vector(self) -> global___Vector:
         """a search embedding"""
@@ -545,7 +545,7 @@ class DeleteResponse(google.protobuf.message.Message):
     DELETED_FIELD_NUMBER: builtins.int
     @property
     def deleted(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bool]:
-        """one per id: it was in sight before"""
+        """one per id: it could be found before"""
 
     def __init__(
         self,
@@ -604,7 +604,7 @@ class StatsResponse(google.protobuf.message.Message):
     QUERY_POSTINGS_FIELD_NUMBER: builtins.int
     DENSITY_FIELD_NUMBER: builtins.int
     folder: builtins.str
-    """of the generation that serves"""
+    """the folder of the serving generation"""
     log_id: builtins.str
     offset: builtins.int
     released: builtins.int
@@ -620,7 +620,7 @@ class StatsResponse(google.protobuf.message.Message):
     postings: builtins.int
     posting_lists: builtins.int
     expected_postings: builtins.float
-    """that a search for an image of the index touches, on average"""
+    """the mean number that a search for an image of the index touches"""
     queries: builtins.int
     """since the index was opened"""
     query_postings: builtins.int
@@ -630,7 +630,7 @@ class StatsResponse(google.protobuf.message.Message):
 
     @property
     def density(self) -> global___Density:
-        """absent where the settings name no density that the terms were chosen for"""
+        """absent if the density that the terms were chosen for is not known"""
 
     def __init__(
         self,
@@ -668,9 +668,9 @@ class Density(google.protobuf.message.Message):
     drift: builtins.str
     """none, denser, sparser, outgrown"""
     ratio: builtins.float
-    """postings of a search by those expected at this size"""
+    """postings of a search, divided by those expected at this size"""
     size: builtins.float
-    """images by images planned for"""
+    """images, divided by the planned images"""
     def __init__(
         self,
         *,
@@ -709,7 +709,7 @@ class SnapshotResponse(google.protobuf.message.Message):
     folder: builtins.str
     log_id: builtins.str
     offset: builtins.int
-    """up to where it goes"""
+    """the last offset in it"""
     bytes: builtins.int
     def __init__(
         self,

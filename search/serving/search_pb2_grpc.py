@@ -95,9 +95,9 @@ class TermSearchServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def InsertAndSearch(self, request, context):
-        """Applies records of the order and searches for each. Records already applied are only searched again, as of their
-        place. OUT_OF_RANGE: the offsets leave a gap, or belong to another log. INVALID_ARGUMENT: a record is refused;
-        trailing metadata `bad-offset` names it. RESOURCE_EXHAUSTED: cannot write or too busy at present, wait.
+        """Applies records of the order and searches for each. Records that were applied before are only searched again, as of
+        their place. OUT_OF_RANGE: the offsets leave a gap, or belong to another log. INVALID_ARGUMENT: a record is
+        refused; trailing metadata `bad-offset` names it. RESOURCE_EXHAUSTED: the server cannot write or is busy; wait.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,8 +111,8 @@ class TermSearchServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Hide(self, request, context):
-        """Hides an inserted image from all later places (the scorer could not take it). The stream's; of any other caller it
-        needs the metadata `token`.
+        """Hides an inserted image from all later places, because the scorer could not process it. Callers other than the
+        stream need the metadata `token`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,7 +132,7 @@ class TermSearchServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Get(self, request, context):
-        """What the index has of images: place, version, score code.
+        """What the index knows of images: place, version, score code.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -146,7 +146,7 @@ class TermSearchServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Stats(self, request, context):
-        """What the index holds, and how dense it is.
+        """The content and the density of the index.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,7 +160,7 @@ class TermSearchServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Release(self, request, context):
-        """Storage is past an offset: no search as of it or of an earlier place will come.
+        """Storage has passed an offset: no search as of it or an earlier place will come.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

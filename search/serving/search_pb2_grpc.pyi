@@ -25,9 +25,9 @@ class TermSearchStub:
         search.serving.search_pb2.InsertAndSearchRequest,
         search.serving.search_pb2.InsertAndSearchResponse,
     ]
-    """Applies records of the order and searches for each. Records already applied are only searched again, as of their
-    place. OUT_OF_RANGE: the offsets leave a gap, or belong to another log. INVALID_ARGUMENT: a record is refused;
-    trailing metadata `bad-offset` names it. RESOURCE_EXHAUSTED: cannot write or too busy at present, wait.
+    """Applies records of the order and searches for each. Records that were applied before are only searched again, as of
+    their place. OUT_OF_RANGE: the offsets leave a gap, or belong to another log. INVALID_ARGUMENT: a record is
+    refused; trailing metadata `bad-offset` names it. RESOURCE_EXHAUSTED: the server cannot write or is busy; wait.
     """
 
     SearchMore: grpc.UnaryUnaryMultiCallable[
@@ -40,8 +40,8 @@ class TermSearchStub:
         search.serving.search_pb2.HideRequest,
         search.serving.search_pb2.HideResponse,
     ]
-    """Hides an inserted image from all later places (the scorer could not take it). The stream's; of any other caller it
-    needs the metadata `token`.
+    """Hides an inserted image from all later places, because the scorer could not process it. Callers other than the
+    stream need the metadata `token`.
     """
 
     Describe: grpc.UnaryUnaryMultiCallable[
@@ -59,7 +59,7 @@ class TermSearchStub:
         search.serving.search_pb2.GetRequest,
         search.serving.search_pb2.GetResponse,
     ]
-    """What the index has of images: place, version, score code."""
+    """What the index knows of images: place, version, score code."""
 
     Delete: grpc.UnaryUnaryMultiCallable[
         search.serving.search_pb2.DeleteRequest,
@@ -71,7 +71,7 @@ class TermSearchStub:
         search.serving.search_pb2.StatsRequest,
         search.serving.search_pb2.StatsResponse,
     ]
-    """What the index holds, and how dense it is."""
+    """The content and the density of the index."""
 
     Snapshot: grpc.UnaryUnaryMultiCallable[
         search.serving.search_pb2.SnapshotRequest,
@@ -83,16 +83,16 @@ class TermSearchStub:
         search.serving.search_pb2.ReleaseRequest,
         search.serving.search_pb2.ReleaseResponse,
     ]
-    """Storage is past an offset: no search as of it or of an earlier place will come."""
+    """Storage has passed an offset: no search as of it or an earlier place will come."""
 
 class TermSearchAsyncStub:
     InsertAndSearch: grpc.aio.UnaryUnaryMultiCallable[
         search.serving.search_pb2.InsertAndSearchRequest,
         search.serving.search_pb2.InsertAndSearchResponse,
     ]
-    """Applies records of the order and searches for each. Records already applied are only searched again, as of their
-    place. OUT_OF_RANGE: the offsets leave a gap, or belong to another log. INVALID_ARGUMENT: a record is refused;
-    trailing metadata `bad-offset` names it. RESOURCE_EXHAUSTED: cannot write or too busy at present, wait.
+    """Applies records of the order and searches for each. Records that were applied before are only searched again, as of
+    their place. OUT_OF_RANGE: the offsets leave a gap, or belong to another log. INVALID_ARGUMENT: a record is
+    refused; trailing metadata `bad-offset` names it. RESOURCE_EXHAUSTED: the server cannot write or is busy; wait.
     """
 
     SearchMore: grpc.aio.UnaryUnaryMultiCallable[
@@ -105,8 +105,8 @@ class TermSearchAsyncStub:
         search.serving.search_pb2.HideRequest,
         search.serving.search_pb2.HideResponse,
     ]
-    """Hides an inserted image from all later places (the scorer could not take it). The stream's; of any other caller it
-    needs the metadata `token`.
+    """Hides an inserted image from all later places, because the scorer could not process it. Callers other than the
+    stream need the metadata `token`.
     """
 
     Describe: grpc.aio.UnaryUnaryMultiCallable[
@@ -124,7 +124,7 @@ class TermSearchAsyncStub:
         search.serving.search_pb2.GetRequest,
         search.serving.search_pb2.GetResponse,
     ]
-    """What the index has of images: place, version, score code."""
+    """What the index knows of images: place, version, score code."""
 
     Delete: grpc.aio.UnaryUnaryMultiCallable[
         search.serving.search_pb2.DeleteRequest,
@@ -136,7 +136,7 @@ class TermSearchAsyncStub:
         search.serving.search_pb2.StatsRequest,
         search.serving.search_pb2.StatsResponse,
     ]
-    """What the index holds, and how dense it is."""
+    """The content and the density of the index."""
 
     Snapshot: grpc.aio.UnaryUnaryMultiCallable[
         search.serving.search_pb2.SnapshotRequest,
@@ -148,7 +148,7 @@ class TermSearchAsyncStub:
         search.serving.search_pb2.ReleaseRequest,
         search.serving.search_pb2.ReleaseResponse,
     ]
-    """Storage is past an offset: no search as of it or of an earlier place will come."""
+    """Storage has passed an offset: no search as of it or an earlier place will come."""
 
 class TermSearchServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
@@ -157,9 +157,9 @@ class TermSearchServicer(metaclass=abc.ABCMeta):
         request: search.serving.search_pb2.InsertAndSearchRequest,
         context: _ServicerContext,
     ) -> typing.Union[search.serving.search_pb2.InsertAndSearchResponse, collections.abc.Awaitable[search.serving.search_pb2.InsertAndSearchResponse]]:
-        """Applies records of the order and searches for each. Records already applied are only searched again, as of their
-        place. OUT_OF_RANGE: the offsets leave a gap, or belong to another log. INVALID_ARGUMENT: a record is refused;
-        trailing metadata `bad-offset` names it. RESOURCE_EXHAUSTED: cannot write or too busy at present, wait.
+        """Applies records of the order and searches for each. Records that were applied before are only searched again, as of
+        their place. OUT_OF_RANGE: the offsets leave a gap, or belong to another log. INVALID_ARGUMENT: a record is
+        refused; trailing metadata `bad-offset` names it. RESOURCE_EXHAUSTED: the server cannot write or is busy; wait.
         """
 
     @abc.abstractmethod
@@ -176,8 +176,8 @@ class TermSearchServicer(metaclass=abc.ABCMeta):
         request: search.serving.search_pb2.HideRequest,
         context: _ServicerContext,
     ) -> typing.Union[search.serving.search_pb2.HideResponse, collections.abc.Awaitable[search.serving.search_pb2.HideResponse]]:
-        """Hides an inserted image from all later places (the scorer could not take it). The stream's; of any other caller it
-        needs the metadata `token`.
+        """Hides an inserted image from all later places, because the scorer could not process it. Callers other than the
+        stream need the metadata `token`.
         """
 
     @abc.abstractmethod
@@ -201,7 +201,7 @@ class TermSearchServicer(metaclass=abc.ABCMeta):
         request: search.serving.search_pb2.GetRequest,
         context: _ServicerContext,
     ) -> typing.Union[search.serving.search_pb2.GetResponse, collections.abc.Awaitable[search.serving.search_pb2.GetResponse]]:
-        """What the index has of images: place, version, score code."""
+        """What the index knows of images: place, version, score code."""
 
     @abc.abstractmethod
     def Delete(
@@ -217,7 +217,7 @@ class TermSearchServicer(metaclass=abc.ABCMeta):
         request: search.serving.search_pb2.StatsRequest,
         context: _ServicerContext,
     ) -> typing.Union[search.serving.search_pb2.StatsResponse, collections.abc.Awaitable[search.serving.search_pb2.StatsResponse]]:
-        """What the index holds, and how dense it is."""
+        """The content and the density of the index."""
 
     @abc.abstractmethod
     def Snapshot(
@@ -233,6 +233,6 @@ class TermSearchServicer(metaclass=abc.ABCMeta):
         request: search.serving.search_pb2.ReleaseRequest,
         context: _ServicerContext,
     ) -> typing.Union[search.serving.search_pb2.ReleaseResponse, collections.abc.Awaitable[search.serving.search_pb2.ReleaseResponse]]:
-        """Storage is past an offset: no search as of it or of an earlier place will come."""
+        """Storage has passed an offset: no search as of it or an earlier place will come."""
 
 def add_TermSearchServicer_to_server(servicer: TermSearchServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

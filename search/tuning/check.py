@@ -1,4 +1,4 @@
-"""What term settings find on the sample itself, counted with real terms: the check on what was predicted."""
+"""Checks a prediction: what term settings find on the sample itself, counted with real terms."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["measured_overlaps", "measured_recall"]
 
 
 def measured_recall(terms: NDArray[np.uint32], pairs: NDArray[np.int64], choice: TermChoice, seed: int = 1) -> float:
-    """The share of pairs of which an exact search for the one among all images returns the other.
+    """The share of pairs for which an exact search for one image of the pair returns the other.
 
     Args:
         terms: (n, groups) of every image, in order of age.
         pairs: (p, 2) positions of copies.
-        choice: Minimum overlap and k; groups and bits are those of the terms.
-        seed: Of the end that is searched for, drawn for each pair.
+        choice: Minimum overlap and k; its groups and bits are those of the terms.
+        seed: Decides for each pair which of the two is searched for.
     """
     turned = np.random.default_rng(seed).random(len(pairs))[:, None] < 0.5
     asked = np.where(turned, pairs, pairs[:, ::-1])

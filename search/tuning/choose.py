@@ -1,8 +1,8 @@
-"""The chooser: of all ways of grouping the bits the cheapest one that finds as many copies as wanted.
+"""Chooses the cheapest term settings that find enough of the copies.
 
-Every combination of the grid below is predicted on the sample (`search.tuning.prediction`) and costed
-(`search.tuning.cost`), but for those that would cost more than one image may, whatever they find. If none of the others
-finds enough, the chooser takes the one that finds most, and says so.
+Recall (`search.tuning.prediction`) and cost (`search.tuning.cost`) of every combination of a grid are predicted from a
+sample. Combinations that cost more than one image may cost are left out. If none of the others finds enough, the one
+that finds most is chosen, and the recommendation says so.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Grid", "RatedChoice", "Recommendation", "evaluate", "recommend"]
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """What is tried."""
+    """The combinations to try."""
 
     groups: tuple[int, ...] = (16, 32, 48, 64, 96, 128, 192, 256)
     bits_per_group: tuple[int, ...] = (8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20, 22, 24)
@@ -31,7 +31,7 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class RatedChoice:
-    """One choice with what it gives and costs."""
+    """One choice with its predicted recall and cost."""
 
     prediction: Prediction
     cost: Cost
@@ -44,13 +44,13 @@ class RatedChoice:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """What the chooser says."""
+    """The choice, and the alternatives."""
 
     chosen: RatedChoice
     reached: bool
-    """Whether the wanted recall is reached; if not, `chosen` finds most of all that are affordable."""
+    """Whether the wanted recall is reached; if not, `chosen` has the highest recall that is affordable."""
     frontier: tuple[RatedChoice, ...]
-    """By rising cost, each finding more than all cheaper ones: the curve."""
+    """The choices of which each finds more than all cheaper ones, by rising cost."""
 
 
 def evaluate(
@@ -63,11 +63,11 @@ def evaluate(
     """Predicts and costs the grid.
 
     Args:
-        sample: The distances.
-        images: Of the corpus planned for.
-        model: What things cost.
-        grid: What to try; parts that the sample's bits do not allow are left out.
-        on_progress: Called with how many ways of grouping are done, of how many.
+        sample: The distances of the sample.
+        images: The size of the planned corpus.
+        model: The costs of the parts of a search.
+        grid: The combinations to try; groups of more bits than the sample has are left out.
+        on_progress: Called with the number of groupings that are done, and their total.
     """
     shapes = [(groups, bits) for groups in grid.groups for bits in grid.bits_per_group if bits <= sample.bits]
     found = []
@@ -83,13 +83,13 @@ def evaluate(
 
 
 def recommend(candidates: Sequence[RatedChoice], recall: float, model: CostModel) -> Recommendation:
-    """Picks the cheapest candidate of enough recall.
+    """Picks the cheapest candidate with enough recall.
 
     Raises:
-        SettingsError: The recall wanted lies outside of 0 to 1, or no candidate is affordable.
+        SettingsError: The wanted recall lies outside of 0 to 1, or no candidate is affordable.
     """
     if not 0 < recall < 1:
-        raise SettingsError(f"the recall wanted must lie between 0 and 1, not {recall}")
+        raise SettingsError(f"the wanted recall must lie between 0 and 1, not {recall}")
     affordable = [one for one in candidates if one.cost.image_us <= model.max_image_us]
     if not affordable:
         raise SettingsError(

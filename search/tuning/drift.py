@@ -1,9 +1,9 @@
-"""Whether a live index is still as dense as the term settings were chosen for.
+"""Whether a live index still has the density that its term settings were chosen for.
 
-A search for an image of the corpus touches, on average, `unrelated_postings` postings for each image that the index
-holds (images that have nothing to do with it agree with it in some group by chance) and `copy_postings` for its own
-copies, however large the index is. `neardup tune` measures both on a sample and keeps them beside the settings it
-chooses; the index counts what searches for its own images would touch. The two are compared at the size the index has.
+A search for an image of the corpus touches on average `unrelated_postings` postings for each image of the index, since
+unrelated images share some terms by chance. It also touches `copy_postings` for its own copies, at any size of the
+index. `neardup tune` measures both on a sample and writes them beside the settings that it chooses. The index knows how
+many postings searches for its own images touch. Both are compared at the size that the index has.
 """
 
 from __future__ import annotations
@@ -16,43 +16,43 @@ from core.errors import SettingsError
 __all__ = ["ChosenDensity", "DensityDrift", "Drift", "LiveDensity", "density_drift"]
 
 DRIFT_FACTOR = 2.0
-"""So many times more or fewer postings a search than expected is drift: the cost of searching has moved as much."""
+"""This many times more or fewer postings per search than expected are drift; the cost of searching changed as much."""
 
 OUTGROWN_FACTOR = 1.5
-"""So many times the images planned for is outgrown: one bit more in each group halves the density again."""
+"""An index with this many times the planned images is outgrown; one more bit in each group would halve its density."""
 
 MIN_IMAGES = 10_000
-"""Smaller indexes are not judged: in them a few large clusters decide what a search touches."""
+"""Smaller indexes are not judged, because a few large clusters determine their density."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenDensity:
-    """The point that the term settings were chosen for."""
+    """The density that the term settings were chosen for."""
 
     images: int
     """How many images the index was planned to hold."""
     unrelated_postings: float
-    """Postings that one search touches, for each image the index holds."""
+    """Postings that one search touches for each image of the index."""
     copy_postings: float
-    """Postings that one search touches beside these: those of the image's own copies."""
+    """Further postings that one search touches: those of the image's own copies."""
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
         if self.images < 1:
-            raise SettingsError(f"an index is planned for at least one image, not {self.images}")
+            raise SettingsError(f"an index must be planned for at least one image, not {self.images}")
         if self.unrelated_postings < 0 or self.copy_postings < 0:
             raise SettingsError(
                 f"postings of a search cannot be negative: {self.unrelated_postings}, {self.copy_postings}"
             )
 
     def postings(self, images: int) -> float:
-        """Postings that a search touches, on average, in an index of so many images."""
+        """Postings that a search touches on average in an index of so many images."""
         return self.unrelated_postings * images + self.copy_postings
 
 
 @dataclass(frozen=True, slots=True)
 class LiveDensity:
-    """What a live index holds."""
+    """The density of a live index."""
 
     images: int
     postings: float
@@ -60,35 +60,35 @@ class LiveDensity:
 
 
 class Drift(StrEnum):
-    """How a live index stands to the point that was chosen."""
+    """How the density of a live index differs from the chosen one."""
 
     NONE = "none"
     DENSER = "denser"
-    """Searches touch more postings than planned: longer groups, or a look at what floods the index."""
+    """Searches touch more postings than planned: use longer groups, or find out what floods the index."""
     SPARSER = "sparser"
-    """Searches touch fewer postings than planned: recall may have fallen too; tune on a newer sample."""
+    """Searches touch fewer postings than planned, so recall may be lower too: tune on a newer sample."""
     OUTGROWN = "outgrown"
-    """As dense as planned, but larger than planned: tune for the size that it has."""
+    """The density is as planned, but the index is larger: tune for its size."""
 
 
 @dataclass(frozen=True, slots=True)
 class DensityDrift:
-    """The comparison."""
+    """The result of the comparison."""
 
     drift: Drift
     ratio: float
-    """Postings of a search, live, by those expected at this size; 1.0 while the index is too small to be judged."""
+    """Postings of a live search, divided by those expected at this size; 1.0 while the index is too small to judge."""
     size: float
-    """Images by images planned for."""
+    """Images, divided by the planned images."""
 
     @property
     def drifted(self) -> bool:
-        """Whether `neardup tune` should be asked again."""
+        """Whether the terms should be tuned again."""
         return self.drift is not Drift.NONE
 
 
 def density_drift(chosen: ChosenDensity, live: LiveDensity) -> DensityDrift:
-    """Compares a live index with the point that its term settings were chosen for."""
+    """Compares a live index with the density that its term settings were chosen for."""
     size = live.images / chosen.images
     expected = chosen.postings(live.images)
     if live.images < min(MIN_IMAGES, chosen.images) or expected <= 0:

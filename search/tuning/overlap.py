@@ -1,6 +1,6 @@
-"""How many terms two images share, by the distance of their bits: whole distributions, for many distances at once.
+"""The distribution of the overlap of two images by the distance of their bits, for all distances at once.
 
-The scalar curves of `search.hashing.terms` answer the same for one distance; a test holds the two together.
+The curves of `search.hashing.terms` give the same for one distance; a test compares both.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ __all__ = ["overlap_at_least", "overlap_distribution", "same_term_curve"]
 
 
 def same_term_curve(bits: int, bits_per_group: int) -> NDArray[np.float64]:
-    """The chance that one group of bits is the same in two codes, by their distance: (bits + 1,)."""
+    """The probability that two codes agree in one group of bits, by their distance: (bits + 1,)."""
     distances = np.arange(bits + 1)
     curve = np.ones(bits + 1)
-    for drawn in range(bits_per_group):  # the next position drawn must miss all that differ as well
+    for drawn in range(bits_per_group):  # the next position must also be one where the codes agree
         curve *= np.clip(bits - distances - drawn, 0, None) / (bits - drawn)
     return curve
 
 
 def overlap_distribution(bits: int, groups: int, bits_per_group: int) -> NDArray[np.float64]:
-    """The chance of each overlap, by distance: (bits + 1, groups + 1). Binomial, as groups are drawn independently."""
+    """The probability of each overlap by distance: (bits + 1, groups + 1). It is binomial, as groups are
+    independent."""
     shared = same_term_curve(bits, bits_per_group)[:, None]
     overlaps = np.arange(groups + 1)
     ways = np.array([lgamma(groups + 1) - lgamma(m + 1) - lgamma(groups - m + 1) for m in overlaps.tolist()])
@@ -35,6 +36,6 @@ def overlap_distribution(bits: int, groups: int, bits_per_group: int) -> NDArray
 
 
 def overlap_at_least(distribution: NDArray[np.float64]) -> NDArray[np.float64]:
-    """From the chance of each overlap to that of at least so many: the same shape, cumulated from above."""
+    """The probability of each overlap or a higher one, from `overlap_distribution`; the same shape."""
     cumulated: NDArray[np.float64] = np.cumsum(distribution[:, ::-1], axis=1)[:, ::-1]
     return cumulated

@@ -1,8 +1,8 @@
-"""What a sample of images says about a corpus: how far apart strangers and copies lie, in bits.
+"""The distances of strangers and of copies in a sample of images, in bits.
 
 Two images are *strangers* unless pairs of copies connect them (through any number of others) or both belong to one
-ignore group. A corpus of N images is taken to look to each query like the sample, N times over: the share of strangers
-at each distance is kept per query, since some images lie in crowds and others do not.
+ignore group. For each query, a corpus of N images is assumed to have the sample's share of strangers at each distance.
+The shares are kept for each query, since some images lie in dense regions and others do not.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from core.errors import BadInputError
 __all__ = ["SampleDistances", "components", "measure_distances"]
 
 MAX_QUERIES = 256
-"""Images for which the distances to all others are counted one by one."""
+"""The most images that serve as queries."""
 
 MAX_COMPARED = 20_000
-"""Images that each query is compared with."""
+"""The most images that each query is compared with."""
 
 _BLOCK = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SampleDistances:
-    """The distances of a sample, counted."""
+    """The counted distances of a sample."""
 
     bits: int
     images: int
-    """How many images each query was compared with."""
+    """The number of images that each query was compared with."""
     strangers: NDArray[np.float64]
-    """(queries, bits + 1) the share of the compared images that are strangers at each distance; a row adds up to the
-    share of strangers among all."""
+    """(queries, bits + 1) the share of the compared images that are strangers at each distance; a row sums up to the
+    share of all strangers."""
     copy_query: NDArray[np.int64]
-    """Per pair of copies: the row of its query in `strangers`."""
+    """(pairs,) the row of each pair's query in `strangers`."""
     copy_distance: NDArray[np.int64]
-    """Per pair of copies: its distance."""
+    """(pairs,) the distance of each pair of copies."""
     typical_strangers: NDArray[np.float64]
-    """(bits + 1,) as `strangers`, on average over images drawn from the whole sample."""
+    """(bits + 1,) the mean of `strangers` over images drawn from the whole sample."""
     typical_copies: NDArray[np.float64]
-    """(bits + 1,) how many copies at each distance an image of the sample has, on average."""
+    """(bits + 1,) the mean number of copies that an image of the sample has at each distance."""
 
 
 def measure_distances(
@@ -57,8 +57,8 @@ def measure_distances(
     Args:
         bits: (n, bits) of every image of the sample.
         pairs: (p, 2) positions of images that are copies of each other.
-        ignored: Per image the number of its ignore group, -1 for none.
-        seed: Of the draw of queries where there are more than `MAX_QUERIES`.
+        ignored: (n,) the number of each image's ignore group, -1 for none; None: there are none.
+        seed: The seed for drawing queries and compared images.
 
     Raises:
         BadInputError: There are fewer than two images, no pairs, or a pair names an image that is not there.
@@ -67,11 +67,11 @@ def measure_distances(
     if count < 2 or len(pairs) == 0:
         raise BadInputError(f"a sample needs at least two images and one pair of copies, not {count} and {len(pairs)}")
     if pairs.min() < 0 or pairs.max() >= count or (pairs[:, 0] == pairs[:, 1]).any():
-        raise BadInputError(f"pairs must name two different images of the {count} there are")
+        raise BadInputError(f"a pair must name two different images of the {count} images")
     rng = np.random.default_rng(seed)
     component = components(count, pairs)
     compared = _some(rng, count, MAX_COMPARED)
-    # Each pair is asked from one of its two ends, drawn at random: the later of two copies may be either.
+    # One image of each pair, drawn at random, is the query, since either copy may arrive last.
     turned = np.where(rng.random(len(pairs))[:, None] < 0.5, pairs, pairs[:, ::-1])
     asking = np.unique(turned[:, 0])
     queries = asking[_some(rng, len(asking), MAX_QUERIES)]
@@ -93,7 +93,7 @@ def measure_distances(
 
 
 def components(count: int, pairs: NDArray[np.int64] | Sequence[tuple[int, int]]) -> NDArray[np.int64]:
-    """The component of each of `count` items that pairs connect, named by one of its items (union-find)."""
+    """The connected component of each of `count` items, named by one of its items (union-find)."""
     parent = list(range(count))
 
     def root(item: int) -> int:
@@ -108,7 +108,7 @@ def components(count: int, pairs: NDArray[np.int64] | Sequence[tuple[int, int]])
 
 
 def _some(rng: np.random.Generator, count: int, most: int) -> NDArray[np.int64]:
-    """Positions 0 to count - 1, or so many of them as are wanted at most; in order."""
+    """Positions 0 to count - 1, or a random `most` of them, in order."""
     return np.arange(count) if count <= most else np.sort(rng.permutation(count)[:most])
 
 
@@ -126,7 +126,7 @@ def _stranger_shares(
     for first in range(0, len(queries), _BLOCK):
         block = queries[first : first + _BLOCK]
         mine = bits[block].astype(np.float32)
-        # Exact: float32 holds every whole number that can come up here.
+        # Exact: float32 holds every integer that can occur here.
         distances = np.rint(mine.sum(axis=1)[:, None] + ones - 2 * (mine @ others.T)).astype(np.int64)
         for row, query in enumerate(block.tolist()):
             strangers = component[compared] != component[query]

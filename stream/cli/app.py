@@ -1,6 +1,6 @@
 """The command `neardup`: its groups of commands and the options before them.
 
-Commands import what they need when they run, so that help is there at once and a bare installation starts.
+Commands import what they need when they run. So help is fast, and works in a bare installation.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ def neardup(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Near-duplicate images, found as they arrive.
+    """Near-duplicate image detection in near real time.
 
-    Images enter as two embeddings on Kafka; each gets a cluster head within a second.
+    Images arrive as two embeddings on Kafka. Each gets a cluster head within a second.
     """
     context.obj = CommandContext(settings)
 
 
-_SERVICE, _IMAGES, _LOOKING, _MODEL = "Run it", "Ask it", "Look inside", "Teach it"
+_SERVICE, _IMAGES, _LOOKING, _MODEL = "Run the service", "Query images", "Inspect", "Train the model"
 
 app.command(rich_help_panel=_SERVICE)(demo)
 app.command(rich_help_panel=_SERVICE)(up)

@@ -16,16 +16,14 @@ __all__ = ["centres"]
 def centres(
     context: typer.Context,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.parquet", help="Images with both embeddings: a sample of what will come.")
+        Path, typer.Argument(metavar="FILE.parquet", help="A typical sample of images, with both embeddings.")
     ],
-    out: Annotated[Path, typer.Argument(metavar="CENTRES.npz", help="Where the mean vectors go.")],
+    out: Annotated[Path, typer.Argument(metavar="CENTRES.npz", help="The file to write the mean vectors to.")],
     signal: SignalName = None,
 ) -> None:
-    """Fit the centres of a signal: the mean embeddings, and the mean of the search embedding's roots.
+    """Fit the centres of a signal: the mean vectors that are subtracted from embeddings before hashing.
 
-    They are taken away before anything is hashed.
-
-    Name the file under `centres` of the signal. Index and model belong to the centres they were made with.
+    Set `centres` of the signal to the written file. An index and a model only work with the centres they were made for.
 
     Examples:
 

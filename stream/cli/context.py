@@ -1,4 +1,4 @@
-"""What every command shares: the options before the command's name, and the settings that they lead to."""
+"""What every command shares: the options before the command's name, and the settings that they select."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ class CommandContext:
     settings_file: Path | None = None
 
     def settings(self) -> Settings:
-        """The settings, read anew.
+        """Reads the settings.
 
         Raises:
-            SettingsError: They cannot be read or do not hold together.
+            SettingsError: They cannot be read or are not valid.
         """
         from stream.settings import load_settings
 
         return load_settings(self.settings_file)
 
     def running(self) -> Settings:
-        """The settings of what runs: as `settings`, but of a demo that was kept, where that is what runs.
+        """The settings of the running deployment: those of `settings`, or of a kept demo if that runs instead.
 
-        A demo uses the same ports and a data folder of its own, so only one of the two can be up.
+        A demo uses the same ports and its own data folder, so only one of the two can run.
 
         Raises:
-            SettingsError: They cannot be read or do not hold together.
+            SettingsError: They cannot be read or are not valid.
         """
         from stream.data_folders import demo_settings, runs
 
@@ -71,6 +71,6 @@ class CommandContext:
 
 
 def of(context: typer.Context) -> CommandContext:
-    """Ours, out of typer's."""
+    """The command's options, from typer's context."""
     found = context.find_object(CommandContext)
     return found if found is not None else CommandContext()

@@ -26,18 +26,18 @@ __all__ = ["demo"]
 
 def demo(
     context: typer.Context,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave everything up afterwards.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running afterwards.")] = False,
     keep_data: Annotated[
-        bool, typer.Option("--keep-data", help="Go on with the data of the last demo instead of an empty folder.")
+        bool,
+        typer.Option("--keep-data", help="Keep the data of the last demo instead of an empty folder."),
     ] = False,
     rate: Annotated[float, typer.Option(metavar="N", min=0.1, help="Images per second.")] = 120.0,
     as_json: AsJson = False,
 ) -> None:
-    """Run everything on the sample, and print what it found.
+    """Run the whole service on the sample, and print the results.
 
-    Starts all parts, sends some 2,000 photographs and edited copies, waits until every image has its verdict, compares
-    the clusters with the labels, checks the store, and stops everything again. Its data lies in a folder of its own,
-    `demo` below the data folder.
+    Starts all parts, sends about 2,000 photographs and edited copies, and waits for every verdict. Then it compares the
+    clusters with the labels, checks the store, and stops everything. The data lies in `demo` below the data folder.
 
     Examples:
 

@@ -15,8 +15,8 @@ __all__ = ["down", "up"]
 def up(context: typer.Context) -> None:
     """Start all parts as a service of this machine, and return when they are ready.
 
-    Whatever dies comes back by itself. Parts that run already stay as they are; if the settings have changed, all are
-    stopped and started anew. Nothing is lost or done twice by a restart.
+    The supervisor restarts a part that ends. Running parts are not touched, but if the settings have changed, all are
+    restarted. A restart loses nothing and repeats nothing.
 
     Example:
 
@@ -35,14 +35,14 @@ def up(context: typer.Context) -> None:
     try:
         Deployment(settings).up(progress=tell_part)
     except PartFailedError:
-        notes().print("(the other parts are left running, to be looked at: `neardup down` stops them)", style="dim")
+        notes().print("(the other parts are left running for a look at them: `neardup down` stops them)", style="dim")
         raise
     for name, signal in settings.signals.items():
         line(f"signal {name}: HTTP API {signal.api.url}, settings {settings.data_dir / 'run' / 'settings.toml'}")
 
 
 def down(context: typer.Context) -> None:
-    """Stop all parts in good order, also those of a demo that was kept. What they know stays on disk.
+    """Stop all parts, also those of a demo that was kept. The data stays on disk.
 
     Example:
 

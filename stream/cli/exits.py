@@ -1,4 +1,4 @@
-"""Exit codes of the command line, and which error ends with which: the one place that knows."""
+"""The exit codes of the command line, and the exit code of each error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EXTRAS = {
     "tensorflow": "model",
     "uvicorn": "serve",
 }
-"""Which extra of this package brings a module that a command needs."""
+"""The extra of this package that installs a module."""
 
 
 class Exit(IntEnum):
@@ -48,12 +48,12 @@ class Exit(IntEnum):
 
 _MEANINGS = {
     Exit.OK: "done",
-    Exit.FAILED: "it did not work; the message says why",
+    Exit.FAILED: "the command failed; the message says why",
     Exit.USAGE: "wrong arguments, settings or input file",
     Exit.NOT_FOUND: "no such image or cluster",
-    Exit.UNAVAILABLE: "a part is down or too slow; may work later",
+    Exit.UNAVAILABLE: "a part is down or too slow; try again later",
     Exit.NOT_SOUND: "`verify` found problems in the store",
-    Exit.MISMATCH: "two parts were made for different settings or models",
+    Exit.MISMATCH: "two parts have different settings or models",
     Exit.INTERRUPTED: "stopped by Ctrl-C or SIGTERM",
 }
 
@@ -78,7 +78,7 @@ def exit_for(error: BaseException) -> Exit:
 
 
 def explain(error: BaseException) -> str:
-    """What the user reads of an error: the first line says what happened."""
+    """The message of an error for the user; the first line says what happened."""
     if isinstance(error, NeardupError | NeardupClientError):
         return str(error) or type(error).__name__
     if isinstance(error, KeyboardInterrupt):
@@ -91,4 +91,4 @@ def explain(error: BaseException) -> str:
             )
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return f"unexpected {type(error).__name__}: {error}\nNEARDUP_LOG=DEBUG shows where it came from"
+    return f"unexpected {type(error).__name__}: {error}\nNEARDUP_LOG=DEBUG shows the traceback"

@@ -1,4 +1,4 @@
-"""`neardup index`: what the index holds, copies of it, and building it anew."""
+"""`neardup index`: statistics, snapshots and rebuilds of the term index."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Look at the term index, copy it, build it anew.")
+app = typer.Typer(no_args_is_help=True, help="Inspect, copy and rebuild the term index.")
 
 CALL_S = 10.0
-"""Patience with one call."""
+"""The deadline of one call, in seconds."""
 
 COPY_S = 600.0
-"""Patience with a snapshot: what never changes is linked, the rest is copied."""
+"""The deadline of a snapshot, in seconds; most files are linked, the rest is copied."""
 
 SWITCH_S = 60.0
-"""How long a server that runs may take to come back with what was built."""
+"""How long to wait for a running server to come back with the new index, in seconds."""
 
 STORAGE = "storage"
-"""The word for the storage server in the place of a file."""
+"""The value of --from that means the storage server instead of a file."""
 
 BACKGROUND = 10
-"""Niceness of a build: the stream goes first."""
+"""The nice value of a build; the stream has priority."""
 
 
 @app.command()
 def stats(context: typer.Context, signal: SignalName = None, as_json: AsJson = False) -> None:
-    """Show what the index holds, its size by part, and whether its density is still what its terms were chosen for.
+    """Show the content of the index, its size by part, and whether its density still fits its terms.
 
     Examples:
 
@@ -79,13 +79,13 @@ def stats(context: typer.Context, signal: SignalName = None, as_json: AsJson = F
 @app.command()
 def snapshot(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Of the copy: letters, digits, '.', '_', '-'.")],
+    name: Annotated[str, typer.Argument(help="The name of the copy: letters, digits, '.', '_', '-'.")],
     signal: SignalName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a consistent copy of the index while it runs, in signals/SIGNAL/index-snapshots/NAME.
+    """Make a consistent copy of the running index, in signals/SIGNAL/index-snapshots/NAME.
 
-    Needs the api_token of the settings. Sealed segments are linked, so that a copy takes seconds and little space.
+    Needs the api_token of the settings. Sealed segments are linked, so a copy takes seconds and little space.
 
     Example:
 
@@ -104,19 +104,21 @@ def build(
     context: typer.Context,
     sources: Annotated[
         list[str],
-        typer.Option("--from", metavar="storage|FILE", help="Where the embeddings are; files may be named one by one."),
+        typer.Option(
+            "--from", metavar="storage|FILE", help="Where the embeddings are; repeat the option for several files."
+        ),
     ],
     signal: SignalName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Build the index anew, beside the live one, with the settings as they are now; then switch to it.
+    """Build a new index beside the live one, with the current settings, then switch to it.
 
-    From `storage`: the embeddings of all images, in order of place. From Parquet files: the columns of
-    `neardup publish`, and place. Then the records of `joined` behind them go in, and the new index takes the place of
-    the live one: a running search server starts again on it within seconds, and the job goes on where it was.
+    Reads the embeddings of all images from `storage`, or from Parquet files with the columns of `neardup publish` and
+    `place`. Then it applies the later records of `joined` and switches. A running search server restarts on the new
+    index within seconds, and the job continues where it was.
 
-    The way back from a lost or damaged index, and the way to other terms: change the settings, build, `neardup up`.
-    Stopped on its way it leaves the live index as it was.
+    Use it after the index was lost or damaged, or to change the terms: change the settings, build, run `neardup up`.
+    If the build is stopped, the live index stays as it is.
 
     Examples:
 
@@ -164,18 +166,18 @@ def build(
         return
     line(f"{built.folder}: {counted(built.images, 'image')} up to offset {built.position.offset}")
     if built.unfindable:
-        notes().print(f"{counted(built.unfindable, 'image')} have a place and cannot be found: nobody could score them")
+        notes().print(f"{counted(built.unfindable, 'image')} cannot be found: search or scorer could not process them")
     notes().print(f"built in {took_s:.1f} s; {_NOW[serves]}")
 
 
 _NOW = {
-    True: "the search server serves it",
-    False: "the search server opens it when it starts with these settings (`neardup up`)",
+    True: "the search server serves it now",
+    False: "the search server will open it when it starts with these settings (`neardup up`)",
 }
 
 
 def _plain(stats: search_pb2.StatsResponse) -> dict[str, Any]:
-    """The statistics as JSON has them: numbers as numbers."""
+    """The statistics for JSON; protobuf's own JSON would write 64-bit numbers as strings."""
     density = stats.density
     plain = {field.name: getattr(stats, field.name) for field in stats.DESCRIPTOR.fields}
     return plain | {
@@ -188,7 +190,7 @@ def _plain(stats: search_pb2.StatsResponse) -> dict[str, Any]:
 
 
 class _Bars:
-    """The two bars of a build."""
+    """The two progress bars of a build."""
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
@@ -196,11 +198,11 @@ class _Bars:
         self._order = bars.add_task("joined", total=None, note="")
 
     def embeddings(self, done: int, total: int) -> None:
-        """So many images are in."""
+        """See `Watcher`."""
         self._bars.update(self._embeddings, completed=done, total=max(done, total))
 
     def order(self, done: int, total: int) -> None:
-        """So many records of the order were applied behind them."""
+        """See `Watcher`."""
         self._bars.update(self._order, completed=done, total=total)
 
 
@@ -227,7 +229,7 @@ def _source(settings: Settings, name: str, sources: list[str], joined: KafkaJoin
             yield StoreSource(storage.embeddings())
         return
     if STORAGE in sources:
-        raise BadInputError("an index is built from storage or from files, not from both")
+        raise BadInputError("an index is built either from storage or from files, not from both")
     yield FileSource(
         [Path(each) for each in sources],
         chosen.search_embedding.dimension,
@@ -238,7 +240,7 @@ def _source(settings: Settings, name: str, sources: list[str], joined: KafkaJoin
 
 
 def _wait_for(settings: Settings, name: str, folder: Path) -> bool:
-    """Whether a server that runs came back with what was built."""
+    """Whether a running server came back with the new index."""
     from core.errors import NeardupError
     from search.index.generations import IndexGenerations
 
@@ -260,6 +262,6 @@ def _wait_for(settings: Settings, name: str, folder: Path) -> bool:
                 if Path(search.stats().folder).name == folder.name:
                     return True
             except NeardupError:
-                pass  # it is between its two lives
+                pass  # it is restarting
             time.sleep(0.2)
     return False

@@ -1,4 +1,4 @@
-"""`neardup dead-letters` and `neardup tail`: what lies on the topics that the service writes."""
+"""`neardup dead-letters` and `neardup tail`: the topics that the service writes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def dead_letters(
     signal: SignalName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the newest records that could not go on: why, and where they lay. JSON carries each whole, one a line.
+    """Show the newest rejected records: the reason, and where each came from. JSON shows the full records, one a line.
 
     Examples:
 
@@ -48,13 +48,13 @@ def dead_letters(
     with TopicReader(settings.kafka_access(client_id(name, "dead-letters")), topic) as reader:
         if as_json:
             for record in reader.last(limit):
-                show_json(_letter_json(record), indent=None)
+                show_json(_dead_letter_json(record), indent=None)
             return
-        rows = [_letter_row(record) for record in reader.last(limit)]
+        rows = [_dead_letter_row(record) for record in reader.last(limit)]
     if not rows:
         notes().print(f"{topic} is empty")
         return
-    table(("when", "reason", "topic/partition/offset", "what exactly"), rows)
+    table(("when", "reason", "topic/partition/offset", "detail"), rows)
 
 
 @app.command()
@@ -85,7 +85,7 @@ def assignments(
             line(record.value.decode("utf-8", errors="replace"), flush=True)
 
 
-def _letter_json(record: TopicRecord) -> dict[str, object]:
+def _dead_letter_json(record: TopicRecord) -> dict[str, object]:
     about: dict[str, object] = {"dead_letter_offset": record.offset}
     try:
         return {**about, **json.loads(record.value)}
@@ -93,7 +93,7 @@ def _letter_json(record: TopicRecord) -> dict[str, object]:
         return {**about, "not_a_dead_letter": base64.b64encode(record.value).decode()}
 
 
-def _letter_row(record: TopicRecord) -> tuple[object, ...]:
+def _dead_letter_row(record: TopicRecord) -> tuple[object, ...]:
     from core.dead_letters import parse_dead_letter
 
     when = time_text(record.timestamp_ms)

@@ -22,14 +22,14 @@ app = typer.Typer(no_args_is_help=True, help="Start, stop and watch the Flink jo
 
 @app.command()
 def start(context: typer.Context, signal: SignalName = None) -> None:
-    """Submit the job unless it runs. It resumes from the newest savepoint or complete checkpoint.
+    """Submit the job unless it runs. It resumes from the newest complete savepoint or checkpoint.
 
     Example:
 
         neardup job start
     """
     control = _control(of(context).running(), signal)
-    notes().print("submitting, which takes some 15 s", style="dim")
+    notes().print("submitting, which takes about 15 s", style="dim")
     line(job_text(control.start()))
 
 
@@ -46,7 +46,7 @@ def stop(context: typer.Context, signal: SignalName = None) -> None:
 
 @app.command()
 def status(context: typer.Context, signal: SignalName = None, as_json: AsJson = False) -> None:
-    """Show the state of the job, and how many records it is behind, by topic.
+    """Show the state of the job, and its lag by topic.
 
     Example:
 
@@ -65,9 +65,9 @@ def status(context: typer.Context, signal: SignalName = None, as_json: AsJson = 
 
 @app.command()
 def run(context: typer.Context, signal: SignalName = None) -> None:
-    """Keep the job running until SIGTERM: submit it, watch it, submit it again when Flink has lost it.
+    """Keep the job running until SIGTERM: submit it, watch it, submit it again if Flink loses it.
 
-    Supervisor runs this. The job itself runs on when this ends.
+    The supervisor runs this command. The job itself runs on when it ends.
 
     Example:
 
@@ -75,9 +75,10 @@ def run(context: typer.Context, signal: SignalName = None) -> None:
     """
     from stream.job_watch import run as watch
 
-    configure_server_logs()
     settings = of(context).settings()
-    watch(settings, settings.signal(signal)[0])
+    name, _ = settings.signal(signal)
+    configure_server_logs(f"{name}-job")
+    watch(settings, name)
 
 
 def _control(settings: Settings, signal: str | None) -> JobControl:

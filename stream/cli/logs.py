@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import time
+from typing import Any
 
 from core.errors import SettingsError
+from stream.log_lines import LEVEL_VARIABLE, log_format
 
-__all__ = ["LEVEL_VARIABLE", "configure_server_logs", "silence_libraries"]
-
-LEVEL_VARIABLE = "NEARDUP_LOG"
-"""The environment variable with the level: DEBUG, INFO (servers without it), WARNING, ERROR."""
+__all__ = ["configure_server_logs", "silence_libraries"]
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
-class _OneLine(logging.Formatter):
-    """`2025-01-31T12:00:00.123Z INFO  search.index: text`, line breaks escaped; tracebacks follow as they are."""
+class _TextLine(logging.Formatter):
+    """See `stream.log_lines`; line breaks of the message are escaped."""
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
@@ -31,14 +30,37 @@ class _OneLine(logging.Formatter):
         return super().formatMessage(record)
 
 
-def configure_server_logs() -> None:
-    """Sets up logging of a server process.
+def _json_line(part: str) -> logging.Formatter:
+    from pythonjsonlogger.json import JsonFormatter
+
+    class JsonLine(JsonFormatter):
+        """See `stream.log_lines`."""
+
+        converter = staticmethod(time.gmtime)
+        default_time_format = _TextLine.default_time_format
+        default_msec_format = _TextLine.default_msec_format
+
+        def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+            trace = log_data.get("exc_info")
+            return {
+                "timestamp": log_data["asctime"],
+                "level": log_data["levelname"],
+                "logger": log_data["name"],
+                "message": f"{log_data['message']}\n{trace}" if trace else log_data["message"],
+                "part": part,
+            }
+
+    return JsonLine("%(asctime)s %(levelname)s %(name)s %(message)s", json_ensure_ascii=False)
+
+
+def configure_server_logs(part: str = "") -> None:
+    """Sets up logging of a server process, which is the named part of the deployment.
 
     Raises:
-        SettingsError: The level in the environment is none.
+        SettingsError: The level or the format in the environment is unknown.
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(_OneLine())
+    handler.setFormatter(_json_line(part) if log_format() == "json" else _TextLine())
     logging.basicConfig(level=_level("INFO"), handlers=[handler], force=True)
     # These repeat at this level what their errors say, each reconnection and each request.
     for chatty in ("kafka", "httpx"):
@@ -49,7 +71,7 @@ def silence_libraries() -> None:
     """Keeps libraries from writing into a user's terminal, unless the environment asks for a level.
 
     Raises:
-        SettingsError: The level in the environment is none.
+        SettingsError: The level or the format in the environment is unknown.
     """
     if LEVEL_VARIABLE in os.environ:
         configure_server_logs()

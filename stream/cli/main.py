@@ -1,4 +1,4 @@
-"""The entry point of `neardup`: runs one command, turns every error into a message and an exit code."""
+"""The entry point of `neardup`: runs one command, and turns every error into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _run(argv)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has had enough. What is left in the buffer has nowhere to go.
+        # The reader of the output has closed it. The rest of the buffer is dropped.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.FAILED
-    except BaseException as error:
+    except BaseException as error:  # the edge: every error becomes a message and an exit code
         log.debug("the command failed", exc_info=error)
         code = exit_for(error)
         complain(explain(error), code)
@@ -46,6 +46,6 @@ def _run(argv: Sequence[str] | None) -> int:
     try:
         app(args=list(argv) if argv is not None else None, prog_name="neardup")
     except SystemExit as end:
-        # So typer ends every command, and itself when the arguments are wrong.
+        # Typer ends every command this way, also one with wrong arguments.
         return end.code if isinstance(end.code, int) else Exit.FAILED
     return Exit.OK

@@ -1,4 +1,4 @@
-"""Writing to the terminal: results go to standard output, everything else to standard error."""
+"""Writing to the terminal: results to standard output, everything else to standard error."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["complain", "counted", "line", "notes", "progress_bar", "show_json", "show_json_with_list", "table"]
 
 _PIPE_WIDTH = 10_000
-"""Columns of a table that goes into a file or a pipe: ids must not be cut there."""
+"""The width of a table in a file or a pipe, wide enough for any id."""
 
 
 def line(text: str, *, flush: bool = False) -> None:
-    """One line of a result; `flush` shows it at once, also in a pipe."""
+    """One line of a result; `flush` writes it at once, also into a pipe."""
     sys.stdout.write(f"{text}\n")
     if flush:
         sys.stdout.flush()
@@ -32,7 +32,7 @@ def show_json(value: Any, *, indent: int | None = 2) -> None:
 
 
 def show_json_with_list(about: dict[str, Any], name: str, items: Iterable[Any]) -> None:
-    """A result as JSON whose last key is a list that may be too long to be held."""
+    """A result as JSON whose last key is a list that may not fit into memory."""
     opening = json.dumps(about, ensure_ascii=False, indent=2, default=str).removesuffix("\n}")
     sys.stdout.write(f"{opening},\n  {json.dumps(name)}: [")
     separator = "\n"
@@ -43,14 +43,14 @@ def show_json_with_list(about: dict[str, Any], name: str, items: Iterable[Any]) 
 
 
 def notes() -> Console:
-    """For what is not a result: progress, notes."""
+    """The console for progress and notes, which are not results."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def complain(text: str, code: Exit) -> None:
-    """An error: one red line, what follows it as it is."""
+    """An error: the first line in red, further lines plain."""
     from rich.text import Text
 
     first, _, rest = text.partition("\n")

@@ -18,15 +18,16 @@ def publish(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE.parquet", help="The images with their embeddings.")],
     rate: Annotated[
-        float | None, typer.Option(metavar="N", help="Images per second; without it as fast as the broker takes them.")
+        float | None,
+        typer.Option(metavar="N", help="Images per second; default: as fast as possible."),
     ] = None,
     signal: SignalName = None,
 ) -> None:
     """Send the images of a Parquet file: both embeddings of each, to Kafka.
 
     Columns: image_id (string), search and score (lists of float16 or float32); optional are image_version (default 1)
-    and created_at (timestamp, or milliseconds since the epoch). Sending a file twice does no harm: an image version
-    that has its place is ignored.
+    and created_at (timestamp, or milliseconds since the epoch). A file may be sent twice: known image versions are
+    ignored.
 
     Examples:
 

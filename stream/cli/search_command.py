@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["search"]
 
 CALL_S = 10.0
-"""Patience with one call."""
+"""The deadline of one call, in seconds."""
 
 
 def search(
@@ -30,9 +30,9 @@ def search(
     signal: SignalName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show which images share the most terms with an image or an embedding: what the classifier would be asked about.
+    """Show the images that share the most terms with an image or an embedding.
 
-    Nothing is inserted. What a verdict makes of such candidates is what `neardup similar` shows.
+    These are the candidates that the classifier would score. `neardup similar` shows their scores. Nothing is inserted.
 
     Examples:
 
@@ -47,7 +47,7 @@ def search(
     from stream.errors import NotIndexedError
 
     if (image_id is None) == (embedding is None):
-        raise BadInputError("say either --image-id or --embedding")
+        raise BadInputError("give either --image-id or --embedding")
     query = pb.SearchQuery(k=k, image_id=image_id) if image_id is not None else None
     if embedding is not None:
         query = pb.SearchQuery(k=k, vector=_vector(embedding))
@@ -68,10 +68,10 @@ def search(
 
 
 def _vector(path: Path) -> search_pb2.Vector:
-    """The vector of a file.
+    """The vector in a file.
 
     Raises:
-        BadInputError: It holds no single vector of float16 or float32.
+        BadInputError: The file does not hold one vector of float16 or float32.
     """
     import numpy as np
 
@@ -82,7 +82,7 @@ def _vector(path: Path) -> search_pb2.Vector:
     try:
         values = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise BadInputError(f"{path} is no .npy file that can be read: {error}") from error
+        raise BadInputError(f"{path} cannot be read as .npy: {error}") from error
     if values.ndim != 1 or values.dtype not in (np.float16, np.float32):
         raise BadInputError(
             f"{path} must hold one vector of float16 or float32, it holds {values.dtype} of shape {values.shape}"

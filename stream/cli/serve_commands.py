@@ -1,4 +1,4 @@
-"""`neardup serve`: runs one server in the foreground, as supervisor and containers do."""
+"""`neardup serve`: runs one server in the foreground, for the supervisor and for containers."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ def search(context: typer.Context, signal: SignalName = None) -> None:
     """
     from stream import servers
 
-    configure_server_logs()
-    servers.serve_search(of(context).settings(), signal)
+    settings = of(context).settings()
+    configure_server_logs(f"{settings.signal(signal)[0]}-search")
+    servers.serve_search(settings, signal)
 
 
 @app.command()
@@ -36,8 +37,9 @@ def scorer(context: typer.Context, signal: SignalName = None) -> None:
     """
     from stream import servers
 
-    configure_server_logs()
-    servers.serve_scorer(of(context).settings(), signal)
+    settings = of(context).settings()
+    configure_server_logs(f"{settings.signal(signal)[0]}-scorer")
+    servers.serve_scorer(settings, signal)
 
 
 @app.command()
@@ -50,5 +52,6 @@ def storage(context: typer.Context, signal: SignalName = None) -> None:
     """
     from stream import servers
 
-    configure_server_logs()
-    servers.serve_storage(of(context).settings(), signal)
+    settings = of(context).settings()
+    configure_server_logs(f"{settings.signal(signal)[0]}-storage")
+    servers.serve_storage(settings, signal)

@@ -18,9 +18,9 @@ __all__ = ["status"]
 
 
 def status(context: typer.Context, as_json: AsJson = False) -> None:
-    """Show how everything is: parts, counts, jobs, lag.
+    """Show the state of everything: parts, counts, jobs, lag.
 
-    The exit code is 0 when all is well, 4 when a part is not ready or a job that should run does not.
+    The exit code is 0 if all is well, and 4 if a part is not ready or a job does not run that should.
 
     Examples:
 
@@ -39,7 +39,7 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
     if found.down:
         raise UnavailableError("nothing is running: `neardup up` starts it")
     if not found.ok:
-        raise UnavailableError(f"not as it should be: {', '.join(found.unready)}")
+        raise UnavailableError(f"not ready: {', '.join(found.unready)}")
 
 
 def _show(found: Overview) -> None:
@@ -55,7 +55,7 @@ def _show(found: Overview) -> None:
     ]
     table(("part", "state", "pid", "up", ""), rows, right=("pid", "up"))
     if not found.supervised:
-        notes().print("(no supervisor runs here: each part was asked by itself)", style="dim")
+        notes().print("(no supervisor runs here: each part was checked directly)", style="dim")
     for signal in found.signals:
         _show_signal(signal, asked=not found.down)
     line("")

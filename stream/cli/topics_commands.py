@@ -9,12 +9,12 @@ from stream.cli.output import line, show_json, table
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Make and list the Kafka topics.")
+app = typer.Typer(no_args_is_help=True, help="Create and list the Kafka topics.")
 
 
 @app.command()
 def create(context: typer.Context, signal: SignalName = None) -> None:
-    """Make the topics that are missing, of all signals or of one. Topics that are there stay as they are.
+    """Create the missing topics, of all signals or of one. Existing topics are not touched.
 
     Example:
 
@@ -29,7 +29,7 @@ def create(context: typer.Context, signal: SignalName = None) -> None:
             plans = topic_plans(each, settings.kafka)
             created = set(broker.create(plans, settings.kafka.replication))
             for plan in plans:
-                line(f"{plan.name}: {'made' if plan.name in created else 'is there'}")
+                line(f"{plan.name}: {'created' if plan.name in created else 'exists'}")
 
 
 @app.command("list")

@@ -29,35 +29,35 @@ def tune(
         typer.Option(
             metavar="PATH",
             help="Images with their search embeddings: a Parquet file, or a folder with index.parquet and"
-            " search_f16.npy; the sample without it.",
+            " search_f16.npy. Default: the photos of the sample.",
         ),
     ] = None,
     pairs: Annotated[
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="Which images are copies: CSV or Parquet with columns a and b, or image_id and group_id;"
-            " without it the file of the embeddings.",
+            help="Which images are copies: CSV or Parquet with columns a and b, or image_id and group_id."
+            " Default: the file of the embeddings.",
         ),
     ] = None,
-    recall: Annotated[float, typer.Option(help="The share of pairs of copies that a search is to find.")] = 0.95,
-    images: Annotated[int, typer.Option(min=1, help="How many images the index is to hold.")] = 1_000_000,
+    recall: Annotated[float, typer.Option(help="The share of pairs of copies that searches must find.")] = 0.95,
+    images: Annotated[int, typer.Option(min=1, help="The number of images to plan for.")] = 1_000_000,
     max_ms: Annotated[
         float,
-        typer.Option(min=0.01, help="What searching and scoring one image may take of one core, in milliseconds."),
+        typer.Option(min=0.01, help="The most that one image may cost, in milliseconds of one core."),
     ] = 5.0,
     plots: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Where the pictures go; tune/ in the data folder without it.")
+        Path | None, typer.Option(metavar="FOLDER", help="The folder for the plots. Default: tune/ in the data folder.")
     ] = None,
     write: Annotated[bool, typer.Option("--write", help="Write the choice into the settings file.")] = False,
     signal: SignalName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Choose the term settings: the cheapest that find enough of the copies in a sample, at the size of your index.
+    """Choose the cheapest term settings that find enough copies, for an index of a given size.
 
-    Measures how often strangers and copies of the sample agree in a group of bits, predicts recall and cost of each way
-    of grouping, checks the choice on the sample, and draws the curve (PNG). An index is made for one choice: after
-    --write build it anew (neardup index build).
+    Measures how often strangers and copies of a sample agree in a group of bits, predicts recall and cost of each
+    grouping, checks the choice on the sample, and draws the curve (PNG). An index only works with the terms it was made
+    for: after --write, build it again (neardup index build).
 
     Examples:
 
@@ -79,7 +79,7 @@ def tune(
     read = read_embeddings(source, terms.dimension)
     copies = read_pairs(pairs or source, read.image_ids)
     with progress_bar() as bar:
-        task = bar.add_task("trying", total=None, note="ways of grouping the bits")
+        task = bar.add_task("trying", total=None, note="groupings of the bits")
         tuning = tune_terms(
             terms,
             read,
@@ -97,9 +97,9 @@ def tune(
         show_json(_as_json(tuning, recall, folder, written))
         return
     _show(tuning, recall)
-    line(f"\npictures: {folder / 'curve.png'}, {folder / 'overlap.png'}")
+    line(f"\nplots: {folder / 'curve.png'}, {folder / 'overlap.png'}")
     if written is not None:
-        line(f"written to {written}; an index made for other terms is refused: build it anew (neardup index build)")
+        line(f"written to {written}; now build the index again for these terms (neardup index build)")
 
 
 def _write(context: CommandContext, name: str, tuning: Tuning) -> Path:
@@ -128,7 +128,7 @@ def _write(context: CommandContext, name: str, tuning: Tuning) -> Path:
     )
     overriding = sorted(key for key in os.environ if key.upper().startswith(f"NEARDUP_SIGNALS__{name.upper()}__TERMS"))
     if overriding:
-        notes().print(f"the environment still outranks the file: {', '.join(overriding)}", style="yellow")
+        notes().print(f"these environment variables still override the file: {', '.join(overriding)}", style="yellow")
     return path
 
 
@@ -159,9 +159,9 @@ def _reason(tuning: Tuning, recall: float) -> str:
     found, images = tuning.recommendation, tuning.recommendation.chosen.prediction.images
     got = found.chosen.prediction.recall
     why = (
-        f"the cheapest that finds {recall:.0%} of the copies among {images:,} images (it finds {got:.1%})"
+        f"the cheapest settings that find {recall:.0%} of the copies among {images:,} images (they find {got:.1%})"
         if found.reached
-        else f"nothing affordable finds {recall:.0%} of the copies among {images:,} images; this finds most: {got:.1%}"
+        else f"no affordable choice finds {recall:.0%} of the copies among {images:,} images; these do best: {got:.1%}"
     )
     return (
         f"chosen: {why}\n"

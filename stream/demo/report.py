@@ -1,4 +1,4 @@
-"""What the demo found, as data."""
+"""The results of the demo, as data."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class LawCheck:
 
     @property
     def sound(self) -> bool:
-        """Whether it found nothing."""
+        """Whether it found no problem."""
         return self.problem_count == 0
 
 
@@ -62,7 +62,7 @@ class DemoReport:
     images: int
     clusters: int
     alone: int
-    """Clusters of one image."""
+    """Singletons: clusters of one image."""
     causes: dict[str, int]
     """Verdicts by cause."""
     dead_letters: int
@@ -74,7 +74,7 @@ class DemoReport:
     law: LawCheck
     published_per_s: float
     seconds: dict[str, float]
-    """How long each stage took."""
+    """Seconds by stage."""
 
     def to_json(self) -> str:
         """The report as JSON."""

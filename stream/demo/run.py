@@ -1,4 +1,4 @@
-"""The stages of the demo: bring everything up, send the sample, wait for every verdict, look at what was found."""
+"""The stages of the demo: start everything, send the sample, wait for every verdict, report."""
 
 from __future__ import annotations
 
@@ -34,39 +34,39 @@ __all__ = ["DemoFailedError", "DemoOptions", "run_demo"]
 _PUBLISHING, _VERDICTS = "publishing", "verdicts"
 _LARGEST, _MEMBERS_SHOWN = 5, 4
 _POLL_EVERY = 20
-"""Images between two looks at the verdicts while publishing."""
+"""Images between two polls for verdicts while publishing."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What the demo can be told."""
+    """The options of the demo."""
 
     rate: float = 120.0
-    """Images per second: what two cores can take seconds after everything has started."""
+    """Images per second: what two cores can handle right after the start."""
     keep: bool = False
-    """Leave everything up at the end."""
+    """Leave everything running at the end."""
     keep_data: bool = False
-    """Go on with the data of an earlier demo."""
+    """Keep the data of an earlier demo."""
     stall_s: float = 90.0
-    """Without a verdict for so long, the demo gives up."""
+    """The demo fails after this time without a verdict."""
 
 
 class DemoFailedError(NeardupError):
-    """A stage failed; the message names it and the logs to read."""
+    """A stage failed. The message names it and the logs to read."""
 
 
 def run_demo(settings: Settings, options: DemoOptions, view: DemoView) -> DemoReport:
-    """Runs the demo in a data folder of its own, and stops everything afterwards, also when it is interrupted.
+    """Runs the demo in its own data folder, and stops everything afterwards, also after an interrupt.
 
     Args:
-        settings: The user's; ports and signals are used, the data lies in `demo` below the data folder.
-        options: What the user wants.
-        view: Is told how it goes.
+        settings: The user's, with their ports and signals. The data lies in `demo` below their data folder.
+        options: The user's choices.
+        view: Shows the progress.
 
     Raises:
         DemoFailedError: A stage failed. Everything is stopped.
-        BadInputError: The service is up on these ports, or the sample or the demo's folder is not as it must be.
-            Nothing was started.
+        BadInputError: The service uses these ports, or the sample or the demo's folder is not usable. Nothing was
+            started.
     """
     if runs(settings):
         raise BadInputError(f"the service is up ({settings.data_dir}), on the ports of the demo: `neardup down` first")
@@ -74,7 +74,7 @@ def run_demo(settings: Settings, options: DemoOptions, view: DemoView) -> DemoRe
     demo.clear()
     try:
         report = demo.run()
-    except BaseException:
+    except BaseException:  # Ctrl-C too: nothing is left running
         demo.stop()
         raise
     if not options.keep:
@@ -97,7 +97,7 @@ class _Demo:
         self._seconds: dict[str, float] = {}
 
     def clear(self) -> None:
-        """Ends what an earlier demo left running, and wipes its data."""
+        """Stops an earlier demo, and wipes its data."""
         if self._settings.data_dir.exists():
             self._deployment.down(self._view.part)
         if not self._options.keep_data:
@@ -113,13 +113,13 @@ class _Demo:
             verdicts, published_per_s = self._stream()
         with self._stage("checking law 2 over the whole store", f"{self._name}-storage"):
             law = self._verify()
-        with self._stage("looking at what was found", f"{self._name}-storage"):
+        with self._stage("collecting the results", f"{self._name}-storage"):
             report = self._report(verdicts, law, published_per_s)
         (self._settings.data_dir / "report.json").write_text(report.to_json() + "\n", encoding="utf-8")
         return report
 
     def stop(self) -> None:
-        """Stops everything; a second Ctrl-C does not break this off."""
+        """Stops everything; a second Ctrl-C does not interrupt this."""
         with undisturbed():
             self._view.stage("stopping all parts")
             self._deployment.down(self._view.part)
@@ -188,7 +188,7 @@ class _Demo:
                 )
 
     def _history_number(self) -> int:
-        """Of the last change in the store: an image that came last may still move others."""
+        """Of the last change in the store: the last image may still move others."""
         with self._api() as api:
             return api.stats().history_number
 

@@ -1,4 +1,4 @@
-"""What the demo tells while it runs; how it is shown is not its business."""
+"""The progress that the demo reports. How it is shown is left to the command line."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ __all__ = ["Bars", "DemoView"]
 
 
 class Bars(Protocol):
-    """Bars that fill side by side."""
+    """Progress bars, one below the other."""
 
     def add(self, name: str, total: int) -> None:
-        """One more bar, empty."""
+        """Adds an empty bar."""
         ...
 
     def set(self, name: str, done: int, note: str = "") -> None:
-        """How much is done, and a word about it."""
+        """Sets how much is done, with a note."""
         ...
 
 
 class DemoView(Protocol):
-    """Is told of each stage."""
+    """Shows the progress of the demo."""
 
     def stage(self, text: str) -> None:
         """The next stage begins."""
         ...
 
     def part(self, name: str, state: State, detail: str) -> None:
-        """A part of the deployment has another state."""
+        """A part of the deployment changed its state."""
         ...
 
     def note(self, text: str) -> None:
-        """Something worth knowing has happened."""
+        """Further information."""
         ...
 
     def bars(self) -> AbstractContextManager[Bars]:

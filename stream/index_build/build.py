@@ -1,7 +1,8 @@
-"""Building an index beside the live one and putting it in its place: the way back from a loss, and to other terms.
+"""Builds an index beside the live one, then switches to it: after a loss, or for other terms.
 
-The embeddings become a generation that stands where they end; then the order is read from there to its end, as the job
-reads it; then the pointer is switched. A build that ends early leaves nothing but what the next one removes.
+The embeddings become a new generation at their position in the order. The records of the order after that position are
+applied as the job applies them. Then the pointer to the serving generation is switched. If a build stops early, the
+next one removes what it left.
 """
 
 from __future__ import annotations
@@ -25,27 +26,27 @@ __all__ = ["Built", "Watcher", "build_index"]
 
 
 class Watcher(Protocol):
-    """Who is told how far a build is."""
+    """Is told the progress of a build."""
 
     def embeddings(self, done: int, total: int) -> None:
-        """So many images are in."""
+        """So many images of `total` were added."""
         ...
 
     def order(self, done: int, total: int) -> None:
-        """So many records of the order were applied behind them."""
+        """So many records of the order, of `total`, were applied after them."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A generation that serves now."""
+    """The new generation, which serves now."""
 
     folder: Path
     position: LogPosition
     images: int
-    """That can be found."""
+    """Images that can be found."""
     unfindable: int
-    """Images of the source that have a place and cannot be found: search or scorer could not take them."""
+    """Images that have a place and cannot be found, because search or scorer could not process them."""
 
 
 def build_index(
@@ -59,16 +60,16 @@ def build_index(
     """Builds a generation of an index and makes it the one that serves. Main thread only.
 
     Args:
-        generations: Where the index lives; the live generation stays as it is.
-        settings: What the index is told, and made for.
-        parser: Hashes.
+        generations: The folder of the index; the live generation is not changed.
+        settings: The settings of the index.
+        parser: Checks and hashes the records.
         source: The embeddings.
-        joined: The order, which goes on behind them.
-        watcher: Is told how far it is.
+        joined: The order, for the records after the embeddings.
+        watcher: Is told the progress.
 
     Raises:
-        IndexLockedError: Somebody builds already.
-        MismatchError: The order does not go on from where the embeddings end.
+        IndexLockedError: Another process is building.
+        MismatchError: The order no longer has the records after the embeddings.
         BadInputError: The embeddings are not those of this signal, or not in order.
         UnavailableError: The order cannot be read, or the disk does not take the index.
     """

@@ -1,4 +1,4 @@
-"""Bringing an index up to the end of the order: the records go in as the job would have them go in."""
+"""Brings an index up to the end of the order, by applying the records as the job does."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from stream.start_plan import Log, starting_offset
 __all__ = ["OrderedLog", "catch_up", "check_log"]
 
 ROUNDS = 5
-"""Readings to what is then the end: the order goes on meanwhile, and the job sends the last records anyway."""
+"""How often the order is read to its end; it grows meanwhile, and the job sends the last records anyway."""
 
 
 class OrderedLog(Protocol):
-    """`joined`, as it is read from outside of the job."""
+    """The topic `joined`, read from outside of the job."""
 
     def log(self) -> Log:
-        """Topic id, first offset that is left and next offset, as of now."""
+        """Its topic id, first available offset and next offset, as of now."""
         ...
 
     def checksum(self, offset: int) -> int | None:
-        """CRC-32C of a record; None where it is gone or not there yet."""
+        """CRC-32C of a record; None when it is gone or not there yet."""
         ...
 
     def read(self, start: int, end: int) -> Iterator[Sequence[tuple[int, bytes]]]:
-        """The records from `start` to before `end`, some at a time: offset and payload."""
+        """The records from `start` to before `end`, in batches: offset and payload."""
         ...
 
 
@@ -40,7 +40,7 @@ def check_log(position: LogPosition, joined: OrderedLog) -> None:
     """Makes sure that an index with this position can go on from the order.
 
     Raises:
-        MismatchError: The order is another one, or no longer has the records that follow; the message has both values.
+        MismatchError: It is another order, or the records that follow are gone; the message has both values.
     """
     starting_offset(joined.log(), {"the source of the build": position}, joined.checksum)
 
@@ -48,13 +48,13 @@ def check_log(position: LogPosition, joined: OrderedLog) -> None:
 def catch_up(
     index: TermIndex, joined: OrderedLog, parser: RequestParser, on_progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Applies all records after the index's position, until the end is reached or nearly so.
+    """Applies the records after the index's position, up to the end of the order or close to it.
 
     Args:
-        index: Follows the order.
+        index: The index.
         joined: The order.
-        parser: Checks and hashes what comes in.
-        on_progress: Told how many records are applied, and how many were to be.
+        parser: Checks and hashes the records.
+        on_progress: Called with the number of records applied and the number to apply.
 
     Raises:
         MismatchError: The index cannot go on from there.
@@ -75,7 +75,7 @@ def catch_up(
 
 
 def _records(payloads: Sequence[tuple[int, bytes]], parser: RequestParser) -> list[Record]:
-    """What the index takes of records; one that it refuses is passed over, as the job has it passed over."""
+    """The records for the index; a refused record is skipped, as in the job."""
     decoded = {offset: decode_joined(payload) for offset, payload in payloads}
     entries = {offset: log_entry(offset, payload, decoded[offset]) for offset, payload in payloads}
     raw = dict(payloads)

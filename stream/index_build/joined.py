@@ -1,4 +1,4 @@
-"""`joined` on Kafka, read from outside of the job."""
+"""The topic `joined` on Kafka, read from outside of the job."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stream.topic_reader import TopicReader
 __all__ = ["KafkaJoined"]
 
 POLLS = 30
-"""Polls of a second without a record after which the broker is held to be down."""
+"""After so many polls of a second without a record, the broker counts as down."""
 
 
 class KafkaJoined:
@@ -24,14 +24,14 @@ class KafkaJoined:
         """Connects.
 
         Raises:
-            UnavailableError: Nobody answers there, or there is no such topic.
+            UnavailableError: The broker does not answer, or has no such topic.
         """
         self._topic = topic
         self._broker = Broker(access)
         try:
             self.topic_id = self._broker.topic_id(topic)
             self._reader = TopicReader(access, topic)
-        except BaseException:
+        except BaseException:  # also an interrupt must close the connection
             self._broker.close()
             raise
 

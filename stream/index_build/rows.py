@@ -1,4 +1,4 @@
-"""From images to rows of an index: both embeddings hashed, many at a time."""
+"""From images to rows of an index: both embeddings are hashed, many images at a time."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from stream.index_build.sources import PlacedImage
 __all__ = ["IndexRows", "index_rows"]
 
 BATCH = 1024
-"""Images hashed at once: some 10 MB of float32."""
+"""Images that are hashed at once: about 10 MB of float32."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IndexRows:
-    """Placed versions, in order of place."""
+    """Placed image versions, in order of place."""
 
     places: NDArray[np.int64]
     """(n,)"""
@@ -36,18 +36,18 @@ class IndexRows:
     versions: NDArray[np.uint64]
     """(n,)"""
     findable: NDArray[np.bool_]
-    """(n,) the others have a place, and neither terms nor code."""
+    """(n,) which versions have terms and a code; the others only have a place."""
     terms: NDArray[np.uint32]
-    """(findable ones, groups)"""
+    """(findable versions, groups)"""
     codes: NDArray[np.uint8]
-    """(findable ones, code bytes)"""
+    """(findable versions, code bytes)"""
 
 
 def index_rows(images: Iterable[PlacedImage], extractor: TermExtractor, coder: ScoreCodes) -> Iterator[IndexRows]:
-    """The rows of images, batch after batch; each row depends on its own image alone.
+    """The rows of images, batch by batch; each row depends on its own image alone.
 
     Raises:
-        BadInputError: A vector has another dimension than the signal's; the message names the image.
+        BadInputError: A vector has not the signal's dimension; the message names the image.
     """
     remaining = iter(images)
     while batch := list(islice(remaining, BATCH)):
@@ -79,7 +79,7 @@ def _rows(batch: Sequence[PlacedImage], extractor: TermExtractor, coder: ScoreCo
 
 
 def _vector(image: PlacedImage, name: str, data: bytes, dimension: int) -> NDArray[np.floating[Any]] | None:
-    """The numbers of a vector as the stream would take them; None where it would not take them."""
+    """The numbers of a vector; None when the stream would reject it."""
     # Storage keeps the bytes without their type; their number tells it.
     element_type = FLOAT16 if len(data) == 2 * dimension else FLOAT32
     problem = vector_problem(name, element_type, data, dimension)

@@ -1,4 +1,4 @@
-"""Where an index is built from: images with both embeddings, in order of place, up to a position of the order."""
+"""The sources of an index build: images with both embeddings, in order of place, up to a position of the order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PlacedImage:
     search_vector: bytes
     score_vector: bytes
     findable: bool = True
-    """False where search or scorer could not take it: the version has its place, and nobody finds it."""
+    """False if search or scorer could not process it: the version has a place and cannot be found."""
 
 
 class ImageSource(Protocol):
@@ -33,27 +33,27 @@ class ImageSource(Protocol):
 
     @property
     def images(self) -> int:
-        """How many there are."""
+        """The number of images."""
         ...
 
     @property
     def position(self) -> LogPosition:
-        """The last record of the order that they cover."""
+        """The last record of the order that the images cover."""
         ...
 
     def __iter__(self) -> Iterator[PlacedImage]:
-        """Every image, places ascending."""
+        """Every image, by ascending place."""
         ...
 
 
 class StoreSource:
-    """The embeddings of the storage server, of the moment when this is made."""
+    """The embeddings in the storage server, at the moment when this object is made."""
 
     def __init__(self, pages: Iterator[EmbeddingsPage]) -> None:
         """Reads the first page.
 
         Raises:
-            UnavailableError: The server is down, or broke off.
+            UnavailableError: The server is down, or the call failed.
         """
         first = next(pages, None)
         if first is None:
@@ -64,7 +64,7 @@ class StoreSource:
         self.position = first.state.position
 
     def __iter__(self) -> Iterator[PlacedImage]:
-        """Every image; once."""
+        """Every image; can be iterated once."""
         yield from self._of(self._first)
         for page in self._rest:
             yield from self._of(page)
@@ -78,7 +78,7 @@ class StoreSource:
 
 
 class FileSource:
-    """Parquet files with a column `place`, which cover the order up to the last place in them."""
+    """Parquet files with a column `place`; they cover the order up to their last place."""
 
     def __init__(
         self,
@@ -92,10 +92,10 @@ class FileSource:
 
         Args:
             paths: The files, in order of place.
-            search_dimension: Of the search embedding.
-            score_dimension: Of the score embedding.
-            log_id: Topic id of `joined`, whose offsets the places are.
-            checksum_at: CRC-32C of the record at an offset of it; None where it is gone.
+            search_dimension: Numbers of a search embedding.
+            score_dimension: Numbers of a score embedding.
+            log_id: The topic id of `joined`; places are its offsets.
+            checksum_at: Gives the CRC-32C of the record at an offset of it; None when it is gone.
 
         Raises:
             BadInputError: A file cannot be read or lacks a column, or `joined` no longer has the last place.
@@ -106,7 +106,7 @@ class FileSource:
         checksum = 0 if last == NO_OFFSET else checksum_at(last)
         if checksum is None:
             raise BadInputError(
-                f"the files end at place {last}, which joined does not have: the index could not go on from there"
+                f"the files end at place {last}, and joined has no record there: the index could not continue from it"
             )
         self.position = LogPosition("" if last == NO_OFFSET else log_id, last, checksum)
 
@@ -121,7 +121,7 @@ class FileSource:
             for row in file:
                 if row.place <= last:
                     raise BadInputError(
-                        f"{file.path}: place {row.place} of {row.image_id!r} comes after place {last}: sort by place"
+                        f"{file.path}: place {row.place} of {row.image_id!r} follows place {last}: sort by place"
                     )
                 last = row.place
                 yield PlacedImage(row.place, ImageId(row.image_id), row.version, row.search.data, row.score.data)

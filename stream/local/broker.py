@@ -1,11 +1,11 @@
 """A single-node Kafka broker in KRaft mode: its folder, its two configuration files and its command.
 
-Layout below the data folder, all of it ours:
+Layout below the data folder:
 
     kafka/server.properties   rendered at every start
-    kafka/log4j2.properties   the same; logs go to standard output, where the supervisor rotates them
-    kafka/cluster-id          made once; the identity that the log folder is formatted with
-    kafka/log                 the log; formatted once, kept for ever
+    kafka/log4j2.properties   the same; logs go to standard output, and the supervisor rotates them
+    kafka/cluster-id          created once; the log folder is formatted with it
+    kafka/log                 the log; formatted once
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from stream.local.errors import DeploymentError
 from stream.local.files import write_if_new
 from stream.local.java import compiler_options, jar_folder, java_executable
+from stream.log_lines import java_part_option, log4j_pattern
 from stream.settings import JavaCompiler, Settings
 
 __all__ = ["broker_command", "prepare_broker", "server_properties"]
@@ -31,7 +32,7 @@ rootLogger.appenderRef.out.ref = out
 appender.out.type = Console
 appender.out.name = out
 appender.out.layout.type = PatternLayout
-appender.out.layout.pattern = %d{yyyy-MM-dd HH:mm:ss,SSS} %-5p %c{1} - %m%n
+appender.out.layout.pattern = PATTERN
 logger.server.name = kafka.server
 logger.server.level = info
 logger.config.name = org.apache.kafka.common.config
@@ -57,22 +58,22 @@ def server_properties(settings: Settings, log: Path) -> str:
         "advertised.listeners": f"PLAINTEXT://{kafka.host}:{kafka.port},CONTROLLER://127.0.0.1:{kafka.controller_port}",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "log.dirs": str(log),
-        # A topic that nobody created is a mistake in a name; made silently, it would ignore records.
+        # A topic that does not exist is a mistyped name. Created silently, it would hide lost records.
         "auto.create.topics.enable": "false",
         "num.partitions": "1",
         "message.max.bytes": str(kafka.max_message_bytes),
         "replica.fetch.max.bytes": str(kafka.max_message_bytes),
-        # One node: the internal topics cannot have more copies.
+        # One node holds one replica.
         "offsets.topic.replication.factor": "1",
         "transaction.state.log.replication.factor": "1",
         "transaction.state.log.min.isr": "1",
         "share.coordinator.state.topic.replication.factor": "1",
         "share.coordinator.state.topic.min.isr": "1",
-        # Of 50 by default: each costs files and time at start, and few consumers use them.
+        # The default is 50. Each costs files and start-up time, and there are few consumers.
         "offsets.topic.num.partitions": "4",
         "transaction.state.log.num.partitions": "4",
         "group.initial.rebalance.delay.ms": "0",
-        # Committed positions outlive a long stop of the job.
+        # Committed offsets survive a long stop of the job.
         "offsets.retention.minutes": str(60 * 24 * 365),
         "num.network.threads": "2",
         "num.io.threads": "4",
@@ -81,27 +82,27 @@ def server_properties(settings: Settings, log: Path) -> str:
 
 
 def broker_command(settings: Settings) -> tuple[str, ...]:
-    """Starts the broker in the foreground, once it is prepared.
+    """The command that runs the prepared broker in the foreground.
 
     Raises:
-        MissingPieceError: Java or the jars are not there.
+        MissingPieceError: Java or the jars are missing.
     """
     folder = settings.data_dir / "kafka"
     return (*_java(folder, settings.java_compiler), "kafka.Kafka", str(folder / "server.properties"))
 
 
 def prepare_broker(settings: Settings) -> None:
-    """Renders the broker's configuration, and formats its log folder if that was never done.
+    """Renders the broker's configuration, and formats its log folder the first time.
 
     Raises:
-        MissingPieceError: Java or the jars are not there.
+        MissingPieceError: Java or the jars are missing.
         DeploymentError: The log folder could not be formatted.
     """
     folder = settings.data_dir / "kafka"
     log = folder / "log"
     properties = folder / "server.properties"
     write_if_new(properties, server_properties(settings, log))
-    write_if_new(folder / "log4j2.properties", _LOG4J)
+    write_if_new(folder / "log4j2.properties", _LOG4J.replace("PATTERN", log4j_pattern()))
     if not (log / "meta.properties").is_file():
         _format(_java(folder, settings.java_compiler), properties, _cluster_id(folder / "cluster-id"))
 
@@ -117,20 +118,21 @@ def _java(folder: Path, compiler: JavaCompiler) -> tuple[str, ...]:
         *compiler_options(compiler),
         "-Djava.awt.headless=true",
         f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}",
+        java_part_option("broker"),
         "-cp",
         f"{jar_folder('kafka')}/*",
     )
 
 
 def _cluster_id(file: Path) -> str:
-    """The identity of this broker's cluster: read, or made and kept."""
+    """The cluster id: read, or created and kept."""
     if not file.is_file():
         write_if_new(file, _new_id() + "\n")
     return file.read_text(encoding="utf-8").strip()
 
 
 def _new_id() -> str:
-    """A random id as Kafka writes them; one that begins with a dash would be read as an option."""
+    """A random id in Kafka's form. One that begins with a dash would be read as an option."""
     while (made := base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()).startswith("-"):
         pass
     return made
@@ -139,7 +141,7 @@ def _new_id() -> str:
 def _format(java: tuple[str, ...], properties: Path, cluster_id: str) -> None:
     command = (*java, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster_id, "-c", str(properties))
     try:
-        # `--ignore-formatted`: a format that was cut off between its two folders can be repeated.
+        # `--ignore-formatted`: an interrupted format can be repeated.
         done = subprocess.run(
             (*command, "--ignore-formatted"), capture_output=True, text=True, timeout=_FORMAT_TIMEOUT_S, check=False
         )

@@ -1,9 +1,9 @@
-"""One supervisord: its configuration, its start, and the few calls that are made to it over a unix socket.
+"""One supervisord: its configuration, its start, and calls to it over a unix socket.
 
 Layout below the data folder:
 
     run/supervisord.conf      names every program; written at every start
-    run/start/NAME.sh         starts one part in the foreground; may be run by hand
+    run/start/NAME.sh         starts one part in the foreground, also by hand
     run/supervisord.pid run/supervisor.sock
     log/NAME.log              output of a part, rotated
 """
@@ -34,7 +34,7 @@ from stream.local.processes import MARK
 __all__ = ["Daemon", "ProcessInfo", "write_files"]
 
 _SOCKET_PATH_LIMIT = 90
-"""Unix socket paths hold 107 bytes, and supervisord appends its process id while it binds."""
+"""A unix socket path has at most 107 bytes, and supervisord appends its process id while it binds."""
 
 _CALL_TIMEOUT_S = 10.0
 _START_TIMEOUT_S = 30.0
@@ -50,9 +50,9 @@ class ProcessInfo:
 
     Attributes:
         state: STOPPED, STARTING, RUNNING, BACKOFF, STOPPING, EXITED, FATAL or UNKNOWN.
-        pid: 0 when there is no process.
-        exit_status: Of the last process that ended.
-        uptime_s: Of the process that runs.
+        pid: 0 without a process.
+        exit_status: Of the last ended process.
+        uptime_s: Of the running process.
     """
 
     name: str
@@ -73,17 +73,17 @@ class Daemon:
         self.socket = _socket_path(self.run)
 
     def render(self, parts: Iterable[Part]) -> dict[Path, str]:
-        """The files that describe these parts to supervisord."""
+        """The files from which supervisord runs these parts."""
         parts = list(parts)
         files = {self.run / "start" / f"{part.name}.sh": self._start_script(part) for part in parts}
         files[self.run / "supervisord.conf"] = self._header() + "".join(_program(part) for part in parts)
         return files
 
     def start(self, environment: Mapping[str, str]) -> None:
-        """Starts supervisord in the background; the programs wait for `start_program`.
+        """Starts supervisord in the background. `start_program` starts the programs.
 
         Raises:
-            DeploymentError: It does not come up.
+            DeploymentError: It does not start.
         """
         self.logs.mkdir(parents=True, exist_ok=True)
         self._make_socket_folder()
@@ -105,7 +105,7 @@ class Daemon:
             raise DeploymentError(f"supervisord does not start:\n{(done.stdout + done.stderr).strip()}")
 
     def forget(self) -> None:
-        """Removes what an ended supervisord has left outside the data folder."""
+        """Removes what an ended supervisord left outside the data folder."""
         if self.socket.parent != self.run:
             shutil.rmtree(self.socket.parent, ignore_errors=True)
 
@@ -137,15 +137,15 @@ class Daemon:
         }
 
     def start_program(self, name: str) -> None:
-        """Starts a program without waiting for it; one that runs stays as it is."""
+        """Starts a program without waiting for it. A running one is not touched."""
         self._call("supervisor.startProcess", name, False, allowed=_FAULT_ALREADY_STARTED)
 
     def stop_program(self, name: str) -> None:
-        """Asks a program to end, without waiting for it; one that has ended stays as it is."""
+        """Asks a program to stop, without waiting for it. An ended one is not touched."""
         self._call("supervisor.stopProcess", name, False, allowed=_FAULT_NOT_RUNNING)
 
     def shutdown(self) -> None:
-        """Asks supervisord to end, with all that still runs."""
+        """Asks supervisord to stop, with all its programs."""
         self._call("supervisor.shutdown")
 
     def _call(self, method: str, *arguments: object, allowed: int | None = None) -> object:
@@ -193,20 +193,20 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
         lines = ["#!/bin/bash", f"# Starts {part.name} in the foreground. Written at every start; edits are lost."]
         lines += [f"export {name}={shlex.quote(value)}" for name, value in sorted(part.environment.items())]
         lines += [f"export {MARK}={shlex.quote(str(self.data))}"]
-        # The logs' folder is the working folder, so that what a crash leaves behind (a JVM's error file) lies there.
+        # The log folder is the working folder, so the error file of a crashed JVM lies there.
         lines += [f"cd {shlex.quote(str(self.logs))} || exit 1", f"exec {shlex.join(part.command)}"]
         return "\n".join(lines) + "\n"
 
 
 def write_files(files: Mapping[Path, str]) -> bool:
-    """Writes rendered files; says whether any of them was new. They may carry addresses and tokens: owner only."""
+    """Writes rendered files for the owner alone, as they may hold secrets. Returns whether any content was new."""
     new = [write_if_new(path, text, mode=0o600) for path, text in files.items()]
     return any(new)
 
 
 def _program(part: Part) -> str:
-    # A part that ends by itself is run again only after a failure. Any other comes back whatever its exit status was,
-    # and `startretries` is as good as endless: supervisord waits one second longer before each try.
+    # A part that finishes its work runs again only after a failure. Any other is restarted whatever its exit status,
+    # practically without limit. Supervisord waits one second longer before each try.
     return f"""
 [program:{part.name}]
 command=/bin/bash "%(here)s/start/{part.name}.sh"

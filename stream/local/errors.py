@@ -1,4 +1,4 @@
-"""What can go wrong with a deployment on one machine; all of it hangs under the root error."""
+"""The errors of a deployment on one machine."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ __all__ = ["DeploymentError", "MissingPieceError", "PartFailedError", "PortTaken
 
 
 class DeploymentError(NeardupError):
-    """A deployment cannot be started, stopped or asked."""
+    """A deployment cannot be started, stopped or queried."""
 
 
 class MissingPieceError(DeploymentError):
-    """A piece that setting up fetches is not there; the message says what to run."""
+    """A piece that set-up fetches is missing. The message says what to run."""
 
 
 class PortTakenError(DeploymentError):
-    """A port that a part needs is held by a process that is not ours."""
+    """Another process holds a port that a part needs."""
 
 
 class PartFailedError(DeploymentError):
-    """A part did not become ready in time; carries the end of its log."""
+    """A part did not become ready in time. The message has the end of its log."""
 
     def __init__(self, part: str, reason: str, log_tail: str) -> None:
         super().__init__(f"{part} is not ready: {reason}\n--- end of its log ---\n{log_tail or '(empty)'}")

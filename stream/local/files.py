@@ -1,4 +1,4 @@
-"""Small files that other processes read: written whole or not at all, and only when their content changes."""
+"""Small files that other processes read: replaced as a whole, and only if their content changes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["link_tree", "tail", "write_if_new"]
 
 
 def write_if_new(path: Path, text: str, *, mode: int = 0o644) -> bool:
-    """Writes a file by a rename, so that no reader sees half of it.
+    """Replaces a file in one step, so no reader sees a part of it.
 
     Returns:
-        Whether the content was new; an equal file is left alone.
+        Whether the content was new. A file with the same content is not touched.
     """
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return False
@@ -26,7 +26,7 @@ def write_if_new(path: Path, text: str, *, mode: int = 0o644) -> bool:
 
 
 def link_tree(folder: Path, links: Mapping[str, Path]) -> None:
-    """Makes a folder hold exactly these symbolic links, by relative name; one that is right is not touched."""
+    """Makes a folder hold exactly these symbolic links, by relative name. Correct links are not touched."""
     folder.mkdir(parents=True, exist_ok=True)
     wanted = {folder / name: target for name, target in links.items()}
     for present in sorted(folder.rglob("*"), reverse=True):
@@ -49,7 +49,7 @@ def link_tree(folder: Path, links: Mapping[str, Path]) -> None:
 
 
 def tail(path: Path, lines: int = 30, limit: int = 16_384) -> str:
-    """The last lines of a text file, from at most `limit` bytes of it; empty when it is not there."""
+    """The last lines of a text file, from its last `limit` bytes; empty if it does not exist."""
     try:
         with path.open("rb") as file:
             file.seek(0, os.SEEK_END)

@@ -1,14 +1,14 @@
-"""A Flink home of our own below the data folder: links to jars, configuration, folders; the wheel stays as it is.
+"""A Flink home below the data folder: links to jars, configuration, folders. The installed wheel is not changed.
 
-    flink/lib          links: the wheel's jars, flink-python, the Kafka connector (all owned by the system class loader,
-                       so that a second job, or a restart after all slots were released, finds the Python bridge loaded)
+    flink/lib          links: the wheel's jars, flink-python, the Kafka connector. The system class loader loads them.
+                       So a second job, or a restart after all slots were released, finds the Python bridge loaded.
     flink/plugins      links: the Prometheus reporter
     flink/conf         config.yaml, the log4j files, and how the processes start; rendered from settings at every start
     flink/pid flink/log flink/tmp
-    flink/checkpoints flink/savepoints   of jobs that name no folder of their own
+    flink/checkpoints flink/savepoints   of jobs without folders of their own
 
-`stream.local.flink_launch` starts the two processes; five environment variables point the client, which submits jobs,
-here.
+`stream.local.flink_launch` starts the two processes. The client that submits jobs finds this home by environment
+variables.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from stream.local.errors import MissingPieceError
 from stream.local.files import link_tree, write_if_new
 from stream.local.flink_launch import Role, argument_file, write_argument_files
 from stream.local.java import compiler_options, jar_folder, java_executable
+from stream.log_lines import log4j_pattern
 from stream.settings import Settings
 
 __all__ = [
@@ -37,12 +38,12 @@ __all__ = [
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 _LOG4J = """\
-rootLogger.level = {level}
+rootLogger.level = LEVEL
 rootLogger.appenderRef.out.ref = out
 appender.out.name = out
 appender.out.type = CONSOLE
 appender.out.layout.type = PatternLayout
-appender.out.layout.pattern = %d{{yyyy-MM-dd HH:mm:ss,SSS}} %-5p %c{{1}} - %m%n
+appender.out.layout.pattern = PATTERN
 logger.kafka.name = org.apache.kafka
 logger.kafka.level = WARN
 logger.pekko.name = org.apache.pekko
@@ -53,16 +54,16 @@ logger.netty.level = OFF
 
 
 def flink_command(settings: Settings, role: Role) -> tuple[str, ...]:
-    """Starts one of the two processes in the foreground, inside `flink_environment`, once the home is prepared.
+    """The command that runs one of the two processes in the foreground, in `flink_environment`, from a prepared home.
 
     Raises:
-        MissingPieceError: There is no Java.
+        MissingPieceError: Java is missing.
     """
     return (java_executable(), f"@{argument_file(settings.data_dir / 'flink' / 'conf', role)}")
 
 
 def flink_environment(settings: Settings) -> dict[str, str]:
-    """Variables for every process that is to see this home: the two of the cluster, and the client that submits a job.
+    """Environment variables for the cluster's two processes and for the client that submits a job.
 
     Raises:
         MissingPieceError: PyFlink is not installed.
@@ -77,13 +78,13 @@ def flink_environment(settings: Settings) -> dict[str, str]:
         "FLINK_PLUGINS_DIR": str(folder / "plugins"),
         "FLINK_LOG_DIR": str(folder / "log"),
         "FLINK_PID_DIR": str(folder / "pid"),
-        # Python inside the JVM finds the environment's packages through the first `python` on the path.
+        # Python in the JVM finds the environment's packages by the first `python` on the path.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
     }
 
 
 def _snapshot_folders(settings: Settings) -> tuple[Path, Path]:
-    """Where the snapshots of jobs lie that name no folder of their own."""
+    """The snapshot folders of jobs without folders of their own."""
     root = settings.data_dir / "flink"
     return root / "checkpoints", root / "savepoints"
 
@@ -93,8 +94,7 @@ def flink_config(settings: Settings, java_options: str) -> dict[str, str | int |
 
     Args:
         settings: Where they come from.
-        java_options: For every process; with the module openings of the distribution, without which Flink does not
-            start on Java 17.
+        java_options: Of every process. They include the distribution's `--add-opens`, which Java 17 needs.
     """
     flink = settings.flink
     root = settings.data_dir / "flink"
@@ -112,19 +112,19 @@ def flink_config(settings: Settings, java_options: str) -> dict[str, str | int |
         "rest.port": flink.rest_port,
         "rest.bind-address": flink.bind_host,
         "taskmanager.bind-host": flink.bind_host,
-        # Nobody uploads programs through the page; jobs come from the job runner.
+        # Jobs come from the job runner, never through the web page.
         "web.submit.enable": False,
         # Sizes
         "jobmanager.memory.process.size": f"{flink.jobmanager_memory_mb}m",
         "taskmanager.memory.process.size": f"{flink.taskmanager_memory_mb}m",
         "taskmanager.numberOfTaskSlots": flink.slots,
         "parallelism.default": flink.parallelism,
-        # A job manager that comes back knows no job; the old tasks hold their slots until this time is over.
+        # A restarted job manager knows no job. The old tasks hold their slots until this timeout.
         "heartbeat.interval": f"{int(flink.heartbeat_interval_s * 1000)} ms",
         "heartbeat.timeout": f"{int(flink.heartbeat_timeout_s * 1000)} ms",
         "cluster.registration.error-delay": "1 s",
         "cluster.registration.max-timeout": "5 s",
-        # Restarts: for ever, soon
+        # Restarts: without limit, soon
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.initial-backoff": "500 ms",
         "restart-strategy.exponential-delay.max-backoff": "10 s",
@@ -132,20 +132,20 @@ def flink_config(settings: Settings, java_options: str) -> dict[str, str | int |
         "restart-strategy.exponential-delay.reset-backoff-threshold": "60 s",
         # State
         "state.backend.type": "rocksdb",
-        # Each micro-batch and each half that waits sets a timer and takes it away: in RocksDB, several writes each.
+        # Each micro-batch and each waiting half sets and deletes a timer. In RocksDB that is several writes.
         "state.backend.rocksdb.timer-service.factory": "HEAP",
         "execution.checkpointing.incremental": True,
         "execution.checkpointing.interval": f"{int(flink.checkpoint_interval_s * 1000)} ms",
         "execution.checkpointing.mode": "EXACTLY_ONCE",
         "execution.checkpointing.timeout": "10 min",
-        # A full disk must not turn into a job that restarts in a circle: the alert on the checkpoint's age tells of it.
+        # A full disk must not restart the job again and again. The alert on the checkpoint's age reports it.
         "execution.checkpointing.tolerable-failed-checkpoints": 1_000_000,
         "execution.checkpointing.num-retained": 3,
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         "execution.checkpointing.storage": "filesystem",
         "execution.checkpointing.dir": checkpoints.as_uri(),
         "execution.checkpointing.savepoint-dir": savepoints.as_uri(),
-        # Python inside the task manager's JVM; two Python operators in one chain would deadlock
+        # Python in the task manager's JVM; two Python operators in one chain would deadlock
         "python.execution-mode": "thread",
         "python.executable": sys.executable,
         "python.client.executable": sys.executable,
@@ -154,20 +154,20 @@ def flink_config(settings: Settings, java_options: str) -> dict[str, str | int |
         "table.exec.uid.generation": "ALWAYS",
         # Metrics; the port comes with the command
         "metrics.reporter.prom.factory.class": "org.apache.flink.metrics.prometheus.PrometheusReporterFactory",
-        # Else the bounds of histograms, le="0.25", come out as 0_25.
+        # Else histogram bounds such as le="0.25" become 0_25.
         "metrics.reporter.prom.filterLabelValueCharacters": False,
     }
     if flink.host in _LOOPBACK:
-        # Elsewhere a task manager finds its own address: it need not run where the job manager does.
+        # Else a task manager finds its own address, as it may run on another host.
         config["taskmanager.host"] = flink.host
     return config
 
 
 def prepare_flink(settings: Settings) -> None:
-    """Renders the home below the data folder; repeating it changes nothing that is right.
+    """Renders the home below the data folder. It may be repeated.
 
     Raises:
-        MissingPieceError: PyFlink's distribution, the connector or Java is not there.
+        MissingPieceError: PyFlink's distribution, the connector or Java is missing.
         DeploymentError: Flink refuses the sizes.
     """
     flink = settings.flink
@@ -187,20 +187,21 @@ def prepare_flink(settings: Settings) -> None:
     conf = folder / "conf"
     text = "".join(f"{key}: {_scalar(value)}\n" for key, value in config.items())
     write_if_new(conf / "config.yaml", text)
-    write_if_new(conf / "log4j-console.properties", _LOG4J.format(level="INFO"))
-    write_if_new(conf / "log4j-cli.properties", _LOG4J.format(level="WARN"))
+    logs = _LOG4J.replace("PATTERN", log4j_pattern())
+    write_if_new(conf / "log4j-console.properties", logs.replace("LEVEL", "INFO"))
+    write_if_new(conf / "log4j-cli.properties", logs.replace("LEVEL", "WARN"))
     ports: dict[Role, int] = {
         "jobmanager": flink.jobmanager_metrics_port,
         "taskmanager": flink.taskmanager_metrics_port,
     }
-    # It differs by process, so it cannot lie in the configuration file that both read.
+    # The port differs by process, and both read the same configuration file.
     own: dict[Role, list[str]] = {role: [f"metrics.reporter.prom.port={port}"] for role, port in ports.items()}
     jars = [folder / "lib" / name for name in libraries]
     write_argument_files(conf, jars, wheel / "bin" / "bash-java-utils.jar", options, own)
 
 
 def flink_distribution() -> Path:
-    """Flink inside the installed PyFlink, found without importing it (which would cost a second).
+    """Flink in the installed PyFlink, found without an import, which would take a second.
 
     Raises:
         MissingPieceError: PyFlink is not installed.

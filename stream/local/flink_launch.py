@@ -1,8 +1,8 @@
 """How Flink's two processes are started: Java itself, with an argument file each.
 
-The distribution's scripts do the same, but ask Java three times for each process before they start it (8 s of
-processor time for the two, a tenth of what a whole deployment needs to come up). Here Flink's own calculation of memory
-is asked once, and only when the configuration has changed; the answers lie beside the configuration.
+The distribution's scripts do the same, but run Java three times before they start a process: 8 s of processor time for
+the two, a tenth of what a deployment needs to start. Here Flink's own memory calculation runs once, and only if the
+configuration has changed. Its results lie beside the configuration.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Literal
 from stream.local.errors import DeploymentError
 from stream.local.files import write_if_new
 from stream.local.java import java_executable
+from stream.log_lines import java_part_option
 
 __all__ = ["ROLES", "Role", "argument_file", "write_argument_files"]
 
@@ -32,27 +33,27 @@ _TIMEOUT_S = 120.0
 
 
 def argument_file(conf: Path, role: Role) -> Path:
-    """What `java @FILE` reads to become this process."""
+    """The argument file of a process, for `java @FILE`."""
     return conf / f"{role}.args"
 
 
 def write_argument_files(
     conf: Path, libraries: Sequence[Path], tools: Path, java_options: Sequence[str], own: Mapping[Role, Sequence[str]]
 ) -> None:
-    """Writes the argument files of both processes, unless they were made from the same.
+    """Writes the argument files of both processes, unless nothing has changed.
 
     Args:
-        conf: The configuration folder, whole.
+        conf: The configuration folder, with all its files.
         libraries: Flink's jars.
-        tools: The distribution's jar with the calculation of memory.
+        tools: The distribution's jar with the memory calculation.
         java_options: Of both processes, beside their sizes.
-        own: Options of Flink that hold for one process alone (`name=value`).
+        own: Flink options of one process alone (`name=value`).
 
     Raises:
         DeploymentError: Flink refuses the sizes; the message is Flink's.
-        MissingPieceError: There is no Java.
+        MissingPieceError: Java is missing.
     """
-    # As in the distribution: what other jars bring comes before flink-dist.
+    # As in the distribution: flink-dist comes last.
     ordered = sorted(libraries, key=lambda jar: (jar.name.startswith("flink-dist-"), jar.name))
     classes = ":".join(map(str, ordered))
     inputs = "\n".join([(conf / "config.yaml").read_text(encoding="utf-8"), classes, repr((java_options, own))])
@@ -67,6 +68,7 @@ def write_argument_files(
             *sizes.split(),
             *java_options,
             f"-Dlog4j.configurationFile={log.as_uri()}",
+            java_part_option(role),
             "-classpath",
             classes,
             _MAIN[role],
@@ -109,6 +111,6 @@ def _answers(asked: subprocess.Popen[str]) -> tuple[str, str]:
 
 
 def _quoted(word: str) -> str:
-    """A word as an argument file has it (java(1), "argument files")."""
+    """A word in the syntax of argument files (java(1), "argument files")."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

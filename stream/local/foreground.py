@@ -1,6 +1,6 @@
-"""One part in the foreground, without a supervisor: how containers run and check the parts that are not our own code.
+"""One part in the foreground, without a supervisor: how containers run and check Kafka and Flink.
 
-python -m stream.local.foreground run broker          prepares what the part reads, then becomes the part
+python -m stream.local.foreground run broker          prepares the part's files, then becomes the part
 python -m stream.local.foreground check photos-search exit status 0 when the part serves, else 1 and the reason
 """
 
@@ -23,8 +23,8 @@ def run(settings: Settings, name: str) -> NoReturn:
     """Becomes the broker, the job manager or the task manager.
 
     Raises:
-        BadInputError: There is no such part.
-        MissingPieceError: Something that setting up fetches is not there.
+        BadInputError: The part is unknown.
+        MissingPieceError: A piece that set-up fetches is missing.
     """
     parts = {part.name: part for part in flink_parts(settings)}
     if name not in parts:
@@ -36,10 +36,10 @@ def run(settings: Settings, name: str) -> NoReturn:
 
 
 def check(settings: Settings, name: str) -> str | None:
-    """None when a part serves, else the reason why not.
+    """None if a part serves, else the reason.
 
     Raises:
-        BadInputError: There is no such part.
+        BadInputError: The part is unknown.
     """
     checks = part_checks(settings)
     if name not in checks:
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         case _:
             sys.stderr.write("usage: python -m stream.local.foreground run|check PART\n")
             return 2
-    # The client logs each refused connection; the reason is told below.
+    # The client logs each refused connection. The reason is printed below.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     try:
         settings = load_settings()

@@ -1,4 +1,4 @@
-"""Where the Java parts lie: the Java runtime and the jars that setting up has fetched."""
+"""The Java runtime, and the jars that set-up has fetched."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def java_executable() -> str:
     """The Java runtime: the one of JAVA_HOME, else the first on the path.
 
     Raises:
-        MissingPieceError: There is none.
+        MissingPieceError: Java is missing.
     """
     home = os.environ.get("JAVA_HOME")
     if home and (Path(home) / "bin" / "java").is_file():
@@ -44,7 +44,7 @@ def jar_folder(name: str) -> Path:
 def compiler_options(compiler: JavaCompiler) -> tuple[str, ...]:
     """Options for the just-in-time compiler.
 
-    The optimising compiler takes from the service, for minutes after each start, what it gives back ever after: what
-    lives for minutes only does without. Measured figures are in `docs/decisions.md`.
+    The optimising compiler takes processor time for minutes after each start and saves more later. A process that runs
+    for minutes only is better without it. `docs/decisions.md` has the figures.
     """
     return ("-XX:TieredStopAtLevel=1",) if compiler == "quick" else ()

@@ -4,8 +4,8 @@
     jobmanager --> taskmanager --------------+
     search, scorer, storage (per signal) ----+--> job (per signal)
 
-What has no arrow between it starts together; a part waits for those before it. Stopping goes by waves: the job first,
-so that nothing is under way when its servers go, the broker last.
+Parts without an arrow between them start together. A part waits for those before it. Parts stop in waves: the job first
+(then no call is in flight when its servers stop), the broker last.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class Part:
 
     Attributes:
         name: Unique in the deployment; names its log.
-        command: Runs it in the foreground; SIGTERM ends it in good order.
+        command: Runs it in the foreground; SIGTERM stops it cleanly.
         after: The parts that must be ready before it starts.
         stop_wave: Parts of wave 0 stop first.
-        ready: Says whether it serves; of a `once` part, looked at only after it has ended well.
-        environment: What the command needs beside the deployment's.
-        prepare: Makes what the process reads, before the first part starts; may be repeated.
-        listeners: The ports that it binds; they must be free before it starts.
+        ready: Checks whether it serves; for a `once` part only asked after it has ended with status 0.
+        environment: Variables beyond those of the deployment.
+        prepare: Writes what the process reads, before the first part starts; may be repeated.
+        listeners: The ports that it binds.
         once: It ends by itself, with status 0 when its work is done.
         ready_timeout_s: How long it may take until it serves.
         stop_wait_s: How long it may take to end before it is killed.
@@ -67,11 +67,11 @@ class Part:
 
 
 def part_checks(settings: Settings) -> dict[str, Check]:
-    """How each part is asked whether it serves. Needs the settings alone, so that a container can ask after another."""
+    """The readiness check of each part. It needs the settings alone, so one container can check another."""
     kafka, flink = settings.kafka, settings.flink
     own, others = BrokerReady(kafka.host, kafka.port), KafkaReady(settings.kafka_access("neardup-ready"))
     checks: dict[str, Check] = {
-        # A broker that others run is no part, but containers and `status` ask after it.
+        # A broker that others run is no part, but containers and `status` check it.
         "broker": own if kafka.own_broker else others,
         "jobmanager": HttpReady(flink.host, flink.rest_port, "/overview"),
         "taskmanager": TaskManagersReady(flink.host, flink.rest_port, flink.slots),
@@ -87,7 +87,7 @@ def deployment_parts(settings: Settings) -> tuple[Part, ...]:
     """All parts: the broker unless others run it, topics, Flink, and for each signal its three servers and its job.
 
     Raises:
-        MissingPieceError: Something that setting up fetches is not there.
+        MissingPieceError: A piece that set-up fetches is missing.
     """
     topics = Part(
         name="topics",
@@ -117,7 +117,7 @@ def flink_parts(settings: Settings) -> tuple[Part, ...]:
             listeners=(
                 Listener("flink.rest_port", flink.bind_host, flink.rest_port),
                 Listener("flink.rpc_port", flink.bind_host, flink.rpc_port),
-                # Flink's reporter has no setting for the address: it listens on all.
+                # Flink's reporter has no setting for the address: it listens on all interfaces.
                 Listener("flink.jobmanager_metrics_port", "0.0.0.0", flink.jobmanager_metrics_port),  # noqa: S104
             ),
         ),
@@ -192,5 +192,5 @@ def _server_part(
 
 
 def _neardup() -> str:
-    """Our command line, of the environment that this runs in."""
+    """The command line of the environment that this runs in."""
     return str(Path(sys.executable).parent / "neardup")

@@ -1,4 +1,4 @@
-"""Finding and ending the processes of a deployment, whoever their parent is by now.
+"""Finding and ending the processes of a deployment, whatever their parent.
 
 Every process that a deployment starts carries its data folder in an environment variable, which its children inherit.
 That is a better mark than recorded process ids: it follows restarts, cannot meet a reused id, and finds grandchildren.
@@ -30,7 +30,7 @@ def marked_processes(data: Path) -> list[psutil.Process]:
 
 
 def end_processes(processes: Iterable[psutil.Process], grace_s: float) -> list[int]:
-    """Ends processes: SIGTERM, SIGKILL after a grace; a supervisor is killed at once, or it would start parts anew.
+    """Ends processes: SIGTERM, then SIGKILL. A supervisor is killed at once, as it would restart its parts.
 
     Returns:
         The ids of those that were alive.

@@ -1,6 +1,6 @@
-"""When does a part serve? One small check per kind of part; a check answers at once and never raises.
+"""Whether a part serves: one small check per kind of part. A check takes a few seconds at most and never raises.
 
-A check returns None when the part is ready, else the reason why not, as a user would want to read it.
+A check returns None if the part is ready, else the reason in words for the user.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _TIMEOUT_S = 2.0
 
 
 class Check(Protocol):
-    """Says whether a part serves."""
+    """Checks whether a part serves."""
 
     def __call__(self) -> str | None:
-        """None when it does, else the reason."""
+        """None if it does, else the reason."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class AlwaysReady:
-    """For a part that is ready as soon as it runs, or that ends by itself."""
+    """For a part that is ready as soon as it runs."""
 
     def __call__(self) -> str | None:
         """Always ready."""
@@ -38,7 +38,7 @@ class AlwaysReady:
 
 @dataclass(frozen=True, slots=True)
 class HttpReady:
-    """A page that answers 200."""
+    """A page must answer 200."""
 
     host: str
     port: int
@@ -60,7 +60,7 @@ class HttpReady:
 
 @dataclass(frozen=True, slots=True)
 class TaskManagersReady:
-    """At least so many slots are offered to the job manager whose REST interface this is."""
+    """The job manager must have at least so many slots."""
 
     host: str
     port: int
@@ -70,7 +70,7 @@ class TaskManagersReady:
         """Asks the job manager."""
         status, body = _get(self.host, self.port, "/overview")
         if status != 200:
-            return f"the job manager does not tell: {body.strip()[:200]}"
+            return f"the job manager does not answer: {body.strip()[:200]}"
         try:
             overview: dict[str, Any] = json.loads(body)
             slots = int(overview["slots-total"])
@@ -81,10 +81,10 @@ class TaskManagersReady:
 
 @dataclass(frozen=True, slots=True)
 class BrokerReady:
-    """Our own broker answers a metadata request and counts at least one broker as alive, so topics can be made.
+    """Our own broker must answer a metadata request with at least one live broker. Then topics can be created.
 
-    The request is written by hand (Metadata, version 1, no topics): a client library would start threads and log each
-    refused connection, for what is eight fields.
+    The request is encoded here (Metadata, version 1, no topics). A client library would start threads and log each
+    refused connection, for a request of eight fields.
     """
 
     host: str
@@ -107,7 +107,7 @@ class BrokerReady:
 
 @dataclass(frozen=True, slots=True)
 class KafkaReady:
-    """Brokers that others run: they take the client, and list their topics."""
+    """Brokers that others run must accept the client and list their topics."""
 
     access: KafkaAccess
 
@@ -144,7 +144,7 @@ def _exactly(link: socket.socket, size: int) -> bytes:
 
 
 def _get(host: str, port: int, path: str) -> tuple[int | None, str]:
-    """Status and text of a page; no status when there was no answer. Proxies are not asked: the parts are near."""
+    """Status and text of a page; no status without an answer. Proxies are not used."""
     link = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
     try:
         link.request("GET", path)

@@ -1,7 +1,7 @@
-"""The settings of a deployment, written out whole, so that every part reads the same ones until the next start.
+"""The complete settings of a deployment in one file, which all parts read until the next start.
 
-Parts restart at any time. Read anew from the user's file and environment, a part that came back could have other
-settings than its neighbours; so each start writes what it was given, with absolute paths, and all read that file alone.
+Parts restart at any time. If they read the user's file and environment, a restarted part could have other settings than
+the rest. So each start writes its settings, with absolute paths, and all parts read that file alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["resolved_toml"]
 
 
 def resolved_toml(settings: Settings) -> str:
-    """The settings as TOML: every value, no default left out, every path absolute."""
+    """The settings as TOML: every value, defaults too, every path absolute."""
     values = settings.model_dump(mode="json", exclude={"base"}, exclude_none=True)
     values["data"] = str(settings.data_dir)
     values["kafka"]["client"] = asdict(settings.kafka_security)
@@ -26,5 +26,5 @@ def resolved_toml(settings: Settings) -> str:
             values["signals"][name]["centres"] = str(settings.path(signal.centres))
         projection = signal.code.projection
         values["signals"][name]["code"]["projection"] = "" if projection is None else str(settings.path(projection))
-    head = "# Written at every start from the settings file and the environment; what the running parts read.\n"
+    head = "# Written at every start from the settings file and the environment. The running parts read this file.\n"
     return head + tomlkit.dumps(values)

@@ -1,4 +1,4 @@
-"""How one part of a deployment is: what supervisord knows of its process, and what the part says of itself."""
+"""The state of one part: what supervisord knows of its process, and what its readiness check says."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stream.local.parts import Part
 __all__ = ["PartStatus", "State", "part_status"]
 
 State = Literal["stopped", "starting", "running", "ready", "done", "failing", "stopping", "orphaned"]
-"""`failing`: it dies again and again; `done`: it ends by itself, and has; `orphaned`: its supervisor is gone."""
+"""`failing`: it ends again and again; `done`: it has finished its work; `orphaned`: its supervisor is gone."""
 
 _STATES: Mapping[str, State] = {
     "STOPPED": "stopped",
@@ -28,12 +28,12 @@ _STATES: Mapping[str, State] = {
 
 @dataclass(frozen=True, slots=True)
 class PartStatus:
-    """How one part is at the moment.
+    """The state of one part at this moment.
 
     Attributes:
-        pid: None when there is no process.
-        uptime_s: Of the process that runs, else 0.
-        detail: Why it is not ready; empty when it is.
+        pid: None without a process.
+        uptime_s: Of the running process, else 0.
+        detail: Why it is not ready; empty if it is.
     """
 
     name: str
@@ -44,12 +44,12 @@ class PartStatus:
 
     @property
     def ok(self) -> bool:
-        """Whether it serves, or has done its work."""
+        """Whether it serves, or has finished its work."""
         return self.state in ("ready", "done")
 
 
 def part_status(part: Part, info: ProcessInfo | None) -> PartStatus:
-    """What supervisord knows of a part, and what the part says of itself."""
+    """The state of a part; asks a running part whether it serves."""
     if info is None:
         return PartStatus(part.name, "stopped", None, 0.0, "the running deployment does not have it")
     state, detail = _STATES[info.state], info.detail

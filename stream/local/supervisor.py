@@ -1,7 +1,7 @@
-"""A deployment on one machine: brought up, watched, asked, taken down.
+"""A deployment on one machine: started, watched, queried, stopped.
 
-Every part runs under one supervisord, so whatever is killed comes back by itself. Should supervisord itself be killed,
-its parts run on without it; `status` calls them orphaned, and the next `up` or `down` ends them before anything else.
+Every part runs under one supervisord, which restarts what is killed. If supervisord itself is killed, its parts run on.
+`status` shows them as orphaned, and the next `up` or `down` ends them first.
 """
 
 from __future__ import annotations
@@ -28,34 +28,35 @@ from stream.local.parts import Part, deployment_parts
 from stream.local.processes import end_processes, holder_of_port, marked_processes
 from stream.local.resolved import resolved_toml
 from stream.local.status import PartStatus, State, part_status
+from stream.log_lines import FORMAT_VARIABLE, LEVEL_VARIABLE
 from stream.settings import SETTINGS_FILE_VARIABLE, Settings
 
 __all__ = ["Deployment", "PartStatus", "Progress"]
 
 Progress = Callable[[str, State, str], None]
-"""Is told of each change: the part's name, its new state, and a detail that may be empty."""
+"""Called at each change with the part's name, its new state, and a detail that may be empty."""
 
-_LOG_LEVEL = "NEARDUP_LOG"
-"""Not a setting: how much the parts write into their logs."""
+_LOGGING = (LEVEL_VARIABLE, FORMAT_VARIABLE)
+"""Variables that the parts inherit although they are not settings."""
 
 _POLL_S = 0.1
 _START_POLL_S = 0.25
-"""Asking costs processor time, of which there is little while everything starts."""
+"""Longer than `_POLL_S`: checks cost processor time, which is scarce at a start."""
 _LEFTOVER_GRACE_S = 10.0
 _DAEMON_END_S = 15.0
 _STARTS_TO_GIVE_UP = 4
-"""A part that never served and died so often while the deployment comes up will not serve at the next try either."""
+"""A part that ended so often before it served will not serve at the next try either."""
 
 
 class Deployment:
-    """The parts of one settings object, below one data folder."""
+    """The deployment of one settings object, in one data folder."""
 
     def __init__(self, settings: Settings, parts: Sequence[Part] | None = None) -> None:
-        """Takes the settings; nothing is started, made or asked yet.
+        """Keeps the settings; nothing is started yet.
 
         Args:
-            settings: Carry the data folder, and all that the parts are told.
-            parts: Other parts than the settings' own.
+            settings: Of all parts, with the data folder.
+            parts: Other parts than those of the settings.
         """
         self.settings = settings
         self.data: Path = settings.data_dir
@@ -67,13 +68,13 @@ class Deployment:
         """All parts.
 
         Raises:
-            MissingPieceError: Something that setting up fetches is not there.
+            MissingPieceError: A piece that set-up fetches is missing.
         """
         return self._given if self._given is not None else deployment_parts(self.settings)
 
     @property
     def settings_file(self) -> Path:
-        """The settings that the parts read, written out whole at each start."""
+        """The complete settings that the parts read, written at each start."""
         return self.data / "run" / "settings.toml"
 
     def log(self, name: str) -> Path:
@@ -83,12 +84,12 @@ class Deployment:
     def up(self, progress: Progress | None = None) -> None:
         """Starts every part that does not run, and returns when all are ready.
 
-        A deployment that runs with other settings is taken down first. What a part left behind is ended first.
+        A deployment with other settings is stopped first, and so are orphaned processes.
 
         Raises:
-            MissingPieceError: Something that setting up fetches is not there.
-            PortTakenError: A port that is needed is held by a stranger.
-            PartFailedError: A part does not come; the others are left running, to be looked at.
+            MissingPieceError: A piece that set-up fetches is missing.
+            PortTakenError: Another process holds a port that is needed.
+            PartFailedError: A part does not become ready; the others are left running, for a look at them.
             DeploymentError: Another start or stop is under way, or supervisord does not start.
             MismatchError: The data folder belongs to other topics.
         """
@@ -110,10 +111,10 @@ class Deployment:
             self._start_all(tell)
 
     def down(self, progress: Progress | None = None) -> None:
-        """Stops every part in good order, then supervisord; returns when nothing is left.
+        """Stops every part, then supervisord, and returns when no process is left.
 
         Raises:
-            DeploymentError: Another start or stop is under way, or a process does not die.
+            DeploymentError: Another start or stop is under way, or a process does not end.
         """
         tell = progress or _silent
         with self._locked():
@@ -126,7 +127,7 @@ class Deployment:
             self._daemon.forget()
 
     def status(self) -> list[PartStatus]:
-        """Every part as it is now; asks each for its readiness, which takes a moment."""
+        """The state of every part; runs each readiness check, which takes a moment."""
         if self._daemon.alive():
             programs = self._daemon.programs()
             return [part_status(part, programs.get(part.name)) for part in self.parts]
@@ -136,10 +137,10 @@ class Deployment:
         return [PartStatus(part.name, state, None, 0.0, detail) for part in self.parts]
 
     def kill(self, name: str) -> int:
-        """Kills a part's process as a crash would (SIGKILL), and returns the process id; it comes back by itself.
+        """Kills a part's process (SIGKILL), and returns the process id. The supervisor restarts it.
 
         Raises:
-            DeploymentError: There is no such part, or it has no process.
+            DeploymentError: The part is unknown, or has no process.
         """
         pid = self._program(name).pid
         if pid == 0:
@@ -148,10 +149,10 @@ class Deployment:
         return pid
 
     def stop(self, name: str) -> None:
-        """Stops one part in good order; it stays away until `start`.
+        """Stops one part until `start`.
 
         Raises:
-            DeploymentError: There is no such part, or the deployment does not run.
+            DeploymentError: The part is unknown, or the deployment does not run.
         """
         self._daemon.stop_program(name)
         self._wait_ended(self._part(name))
@@ -160,15 +161,15 @@ class Deployment:
         """Starts one part again, and returns when it is ready.
 
         Raises:
-            PartFailedError: It does not come.
-            DeploymentError: There is no such part, or the deployment does not run.
+            PartFailedError: It does not become ready.
+            DeploymentError: The part is unknown, or the deployment does not run.
         """
         part = self._part(name)
         self._daemon.start_program(name)
         self.wait_ready([part.name])
 
     def wait_ready(self, names: Sequence[str] | None = None, timeout_s: float = 120.0) -> None:
-        """Returns when the named parts (all without names) are ready.
+        """Returns when the named parts are ready; all parts without names.
 
         Raises:
             PartFailedError: One is not ready in time.
@@ -203,17 +204,15 @@ class Deployment:
         return PartFailedError(part.name, reason, tail(self.log(part.name)))
 
     def _environment(self) -> dict[str, str]:
-        """The caller's environment without settings, which the parts read from the written file alone."""
+        """The caller's environment without settings: the parts read the written file alone."""
         inherited = {
-            key: value
-            for key, value in os.environ.items()
-            if key == _LOG_LEVEL or not key.upper().startswith("NEARDUP_")
+            key: value for key, value in os.environ.items() if key in _LOGGING or not key.upper().startswith("NEARDUP_")
         }
         return {**inherited, SETTINGS_FILE_VARIABLE: str(self.settings_file), "PYTHONUNBUFFERED": "1"}
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """One start or stop at a time. The lock goes with the process, so a crash leaves none behind."""
+        """One start or stop at a time. A crash releases the lock."""
         self._daemon.run.mkdir(parents=True, exist_ok=True)
         with (self._daemon.run / "lock").open("w") as file:
             try:
@@ -236,7 +235,7 @@ class Deployment:
                         ) from error
 
     def _prepare(self) -> None:
-        """Side by side: some of it waits for a Java of its own. Parts that share a preparation share it once."""
+        """Runs in parallel, as some preparations wait for Java. A preparation that parts share runs once."""
         tasks = dict.fromkeys(part.prepare for part in self.parts if part.prepare is not None)
         with ThreadPoolExecutor(max(1, len(tasks))) as pool:
             for done in [pool.submit(task) for task in tasks]:
@@ -246,10 +245,10 @@ class Deployment:
         leftovers = marked_processes(self.data)
         if leftovers:
             ended = end_processes(leftovers, _LEFTOVER_GRACE_S)
-            tell("leftovers", "stopped", f"ended {len(ended)} processes that had lost their supervisor")
+            tell("leftovers", "stopped", f"ended {len(ended)} orphaned processes")
 
     def _start_all(self, tell: Progress) -> None:
-        """Starts each part once those before it are ready; several come up side by side."""
+        """Starts each part when those before it are ready; several start in parallel."""
         waiting = {part.name: part for part in self.parts}
         started: dict[str, float] = {}
         seen: dict[str, set[int]] = {name: set() for name in waiting}
@@ -282,7 +281,7 @@ class Deployment:
     def _stop_all(self, tell: Progress) -> None:
         """Stops the parts wave by wave, then supervisord.
 
-        They may have been started from other settings, so supervisord is asked what runs; an unknown part stops first.
+        The running parts may come from other settings, so supervisord is asked. Unknown parts stop first.
         """
         known = {part.name: part for part in self.parts}
         running = [
@@ -309,7 +308,7 @@ class Deployment:
             return 0
 
     def _wait_ended(self, part: Part) -> None:
-        """Waits until the part has no process; supervisord kills one that takes longer than it may."""
+        """Waits until the part has no process. Supervisord kills it after its stop time."""
         deadline = time.monotonic() + part.stop_wait_s + _LEFTOVER_GRACE_S
         while True:
             info = self._daemon.programs().get(part.name)
@@ -321,7 +320,7 @@ class Deployment:
 
 
 def _silent(name: str, state: State, detail: str) -> None:
-    """Progress that nobody wants to see."""
+    """Reports no progress."""
 
 
 def _stop_wave(part: Part) -> int:

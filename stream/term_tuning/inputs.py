@@ -1,10 +1,11 @@
-"""Reading what the chooser of term settings measures: embeddings, and which images are copies of one another.
+"""The inputs of term tuning: embeddings, and which images are copies of one another.
 
 Embeddings come from a Parquet file with the columns `image_id` and `search` (lists of float16 or float32), or from a
-folder with `index.parquet` (`image_id`) and `search_f16.npy`, row n of the one to row n of the other. CopyPairs come
-from a table, CSV or Parquet, with the columns `a` and `b` (ids of two copies), or with `image_id` and `group_id`
-(images of one group are copies of one another) and, where some pairs are neither copies nor strangers, `ignore_group`.
-Ids of images without an embedding are passed over.
+folder with `index.parquet` (`image_id`) and `search_f16.npy`, in the same order of rows.
+
+Pairs of copies come from a table, CSV or Parquet. It has the columns `a` and `b` (ids of two copies), or `image_id` and
+`group_id` (the images of one group are copies of one another). A column `ignore_group` marks images whose pairs are
+neither copies nor strangers. Ids of images without an embedding are ignored.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from core.errors import BadInputError
 __all__ = ["CopyPairs", "Embeddings", "read_embeddings", "read_pairs"]
 
 MAX_PAIRS = 1_000_000
-"""CopyPairs at most: a group of n images has n (n - 1) / 2 of them."""
+"""The most pairs that are read; a group of n images has n (n - 1) / 2 of them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +43,7 @@ class CopyPairs:
     rows: NDArray[np.int64]
     """(pairs, 2)"""
     ignored: NDArray[np.int64] | None
-    """Per image the number of its ignore group, -1 for none; None: there are no ignore groups."""
+    """(images,) the number of each image's ignore group, -1 for none; None: there are no ignore groups."""
 
 
 def read_embeddings(path: Path, dimension: int) -> Embeddings:
@@ -73,10 +74,10 @@ def read_embeddings(path: Path, dimension: int) -> Embeddings:
 
 
 def read_pairs(path: Path, image_ids: list[str]) -> CopyPairs:
-    """Reads which of some images are copies of one another.
+    """Reads which images are copies of one another.
 
     Raises:
-        BadInputError: There is no such file, it has none of the known columns, or too many pairs, or no pair at all.
+        BadInputError: There is no such file, its columns are not known, or it has too many pairs or none.
     """
     table = _csv(path) if path.suffix == ".csv" else _parquet(path / "index.parquet" if path.is_dir() else path)
     row_of = {image_id: row for row, image_id in enumerate(image_ids)}
@@ -124,16 +125,14 @@ def _pairs_of_groups(groups: list[str]) -> NDArray[np.int64]:
 
 
 def _numbers(names: list[str]) -> NDArray[np.int64]:
-    """One number a name, -1 for the empty one."""
+    """A number for each distinct name, -1 for an empty one."""
     known: dict[str, int] = {"": -1}
     return np.array([known.setdefault(name, len(known) - 1) for name in names], np.int64)
 
 
 def _check_count(pairs: int) -> None:
     if pairs > MAX_PAIRS:
-        raise BadInputError(
-            f"{pairs:,} pairs are more than the {MAX_PAIRS:,} that are read: leave the largest groups out"
-        )
+        raise BadInputError(f"there are {pairs:,} pairs, the limit is {MAX_PAIRS:,}: leave out the largest groups")
 
 
 def _parquet(path: Path, columns: list[str] | None = None) -> pa.Table:

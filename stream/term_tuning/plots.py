@@ -1,4 +1,4 @@
-"""The pictures of a tuning, as PNG."""
+"""The plots of a tuning, as PNG files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ _POINTS = 4_000
 
 
 def draw_curve(path: Path, tuning: Tuning, wanted: float) -> None:
-    """Recall against the cost of an image, with the choice; beside it how far apart copies and strangers lie."""
+    """Draws recall against the cost of an image, with the choice, and beside it the distances of copies and
+    strangers."""
     figure, (left, right) = _figure(2)
     chosen, frontier = tuning.recommendation.chosen, tuning.recommendation.frontier
     left.step(
@@ -29,7 +30,7 @@ def draw_curve(path: Path, tuning: Tuning, wanted: float) -> None:
         where="post",
         label="best recall for this cost",
     )
-    for name, one, mark in (("chosen", chosen, "o"), ("as set now", tuning.current, "x")):
+    for name, one, mark in (("chosen", chosen, "o"), ("current settings", tuning.current, "x")):
         choice = one.choice
         text = f"{name}: {choice.groups} x {choice.bits_per_group}, overlap {choice.min_overlap}, k {choice.candidates}"
         left.plot(one.cost.image_us / 1000, one.prediction.recall, mark, markersize=9, label=text)
@@ -46,7 +47,7 @@ def draw_curve(path: Path, tuning: Tuning, wanted: float) -> None:
 
 
 def draw_overlap(path: Path, terms: TermSettings, embeddings: Embeddings, pairs: CopyPairs, tuning: Tuning) -> None:
-    """Shared terms against the cosine of the mean-centred embeddings, for copies and strangers of the sample."""
+    """Draws shared terms against the cosine of the centred embeddings, for copies and random pairs of the sample."""
     extractor = terms.build()
     values = extractor.terms(embeddings.vectors)
     centred = embeddings.vectors - (0.0 if terms.centre is None else terms.centre)
@@ -65,7 +66,7 @@ def draw_overlap(path: Path, terms: TermSettings, embeddings: Embeddings, pairs:
     expected = [expected_overlap(float(cosine), terms.groups, terms.bits_per_group) for cosine in line]
     axis.plot(line, [m / (2 * terms.groups - m) for m in expected], color="C1", label="expected")
     axis.set(
-        xlabel="cosine of the mean-centred embeddings",
+        xlabel="cosine of the centred embeddings",
         ylabel="Jaccard index of the term sets, m / (2G - m)",
         title=f"{terms.groups} groups of {terms.bits_per_group} bits, {tuning.sample.images:,} images",
     )
@@ -84,7 +85,7 @@ def _draw_distances(axis: Any, tuning: Tuning) -> None:
     axis.set(xlabel="bits that differ", ylabel="share of pairs, per bit", title=f"{sample.bits} bits")
     curve = overlap_at_least(overlap_distribution(sample.bits, choice.groups, choice.bits_per_group))
     shares = axis.twinx()
-    shares.plot(distances, curve[:, choice.min_overlap], color="C1", label="chance to share enough terms")
+    shares.plot(distances, curve[:, choice.min_overlap], color="C1", label="probability to share enough terms")
     shares.set(ylim=(0, 1.02))
     axis.legend(fontsize=8, loc="upper left")
     shares.legend(fontsize=8, loc="center left")

@@ -1,4 +1,4 @@
-"""From files to a recommendation of term settings, with everything that its reader wants to see."""
+"""From a sample to a recommendation of term settings, with the measurements behind it."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ _SHOWN_BITS = (8, 10, 12, 14, 16, 18, 20, 24)
 
 @dataclass(frozen=True, slots=True)
 class GroupDensity:
-    """How often two images agree in one group of so many bits."""
+    """How often two images agree in a group of so many bits."""
 
     bits_per_group: int
     strangers: float
     above_chance: float
-    """`strangers` by what independent, even bits would give."""
+    """`strangers`, divided by the value for independent, balanced bits."""
     copies: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tuning:
-    """A recommendation and what it rests on."""
+    """A recommendation and the measurements behind it."""
 
     sample: SampleDistances
     density: tuple[GroupDensity, ...]
     recommendation: Recommendation
     current: RatedChoice
-    """What the settings have now."""
+    """The current settings."""
     predicted_on_sample: float
     """Recall of the chosen settings, predicted for a corpus as large as the sample."""
     measured_on_sample: float
-    """The same, counted with real terms."""
+    """Recall of the chosen settings on the sample, counted with real terms."""
 
 
 def tune(
@@ -58,19 +58,19 @@ def tune(
     model: CostModel,
     on_progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Tuning:
-    """Measures the sample, tries the grid, picks, and checks the pick on the sample itself.
+    """Measures the sample, rates a grid of settings, chooses, and checks the choice on the sample.
 
     Args:
-        terms: The settings as they are: seed, bits and centre stay, the rest is to be chosen.
-        embeddings: Of the sample.
-        pairs: Its copies.
-        images: Of the corpus to plan for.
-        recall: The share of pairs of copies that are to be found.
-        model: What things cost.
-        on_progress: Called with how many ways of grouping are done, of how many.
+        terms: The current settings; seed, bits and centre are kept, the rest is chosen.
+        embeddings: The sample.
+        pairs: The copies in the sample.
+        images: The size of the corpus to plan for.
+        recall: The share of pairs of copies that must be found.
+        model: The costs of the parts of a search.
+        on_progress: Called with the number of groupings that are done, and their total.
 
     Raises:
-        SettingsError: The recall wanted lies outside of 0 to 1, or nothing is affordable.
+        SettingsError: The wanted recall lies outside of 0 to 1, or nothing is affordable.
         BadInputError: The sample is too small, or a vector is not finite.
     """
     bits = terms.build().bits(embeddings.vectors)

@@ -1,10 +1,10 @@
-"""The scorer benchmark's bookkeeping: turns, medians, goals. Its run is `make bench-scorer`."""
+"""The scorer benchmark's turns, medians and goals. `make bench-scorer` runs it."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 
-from benchmarks.scorer import alternate, figures
+from benchmarks.scorer import alternate, measurements
 from benchmarks.scorer_models import Product, work_per_pair
 
 TITLES = {name: name for name in ("large", "compact", "served")}
@@ -22,9 +22,9 @@ def test_measurements_take_turns() -> None:
     assert found == {"a": [1.0, 3.0, 5.0], "b": [2.0, 4.0, 6.0]}
 
 
-def test_the_table_has_medians_with_what_they_lie_between() -> None:
+def test_the_table_has_medians_with_the_lowest_and_highest() -> None:
     found = defaultdict(lambda: [1.0]) | {"compact": [400_000.0, 900_000.0, 500_000.0], "half p99": [20.0, 99.0, 25.0]}
-    lines = {one.what: one for one in figures(found, TITLES)}
+    lines = {one.what: one for one in measurements(found, TITLES)}
     compact = lines["compact, in process"]
     assert (compact.value, compact.low, compact.high, compact.met) == (500_000.0, 400_000.0, 900_000.0, True)
     assert lines["100 pairs at half load, p99"].met is False

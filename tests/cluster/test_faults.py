@@ -86,7 +86,7 @@ def test_a_log_that_was_made_anew_is_refused(harmed: House) -> None:
     with Broker(harmed.settings.kafka_access("test")) as broker:
         eventually(lambda: joined not in broker.topics() or None, 30, lambda: f"{joined} is still there")
         assert broker.create([plan], harmed.settings.kafka.replication) == [joined]
-    with pytest.raises(MismatchError, match="deleted and made again"):
+    with pytest.raises(MismatchError, match="deleted and created again"):
         control.start()
     state = control.state()
     assert state is None or not state.live

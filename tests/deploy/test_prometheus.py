@@ -73,6 +73,14 @@ def test_every_way_of_failing_has_a_section(root: Path) -> None:
         assert said == ["You see", "It means", "Do"], section.splitlines()[0]
 
 
+def test_messages_that_the_runbook_quotes_are_those_of_the_code(root: Path) -> None:
+    quoted = re.findall(r'"([a-z][^"]+)"', (root / "docs" / "runbook.md").read_text(encoding="utf-8"))
+    assert len(quoted) > 3
+    sources = "".join(path.read_text(encoding="utf-8") for path in (root / "stream").glob("*.py"))
+    sources = re.sub(r'"\s+f?"', "", sources)  # a message may be written as several strings
+    assert [words for words in quoted if words.removesuffix(" ...") not in sources and words != "try again"] == []
+
+
 def test_links_inside_the_documents_of_operations_lead_to_a_heading(root: Path) -> None:
     for name in ("runbook.md", "operations.md"):
         document = root / "docs" / name
@@ -114,22 +122,23 @@ def test_every_alert_is_seen_to_fire(rules: list[dict[str, Any]], root: Path) ->
 
 def test_alerts_use_metrics_that_exist(rules: list[dict[str, Any]], root: Path) -> None:
     operators = (root / "operators" / "metrics.py").read_text(encoding="utf-8")
-    names = (
-        "search/serving/metrics.py",
-        "search/serving/index_collector.py",
-        "scoring/serving/metrics.py",
-        "storage/serving/metrics.py",
-    )
-    others = [root / "stream" / "job_watch.py", *(root / name for name in names)]
-    texts = "".join(path.read_text(encoding="utf-8") for path in others)
+    sources = [
+        path for name in ("core", "search", "scoring", "storage", "stream") for path in (root / name).rglob("*.py")
+    ]
+    texts = "".join(path.read_text(encoding="utf-8") for path in sources)
     metrics = {name for rule in rules for name in re.findall(r"\b(?:flink|neardup)_[a-z_]+", rule["expr"])}
     assert metrics
     for metric in metrics:
         if metric.startswith(OPERATOR):
-            # A label's name stands before that of its counter, and a histogram's counters end in what they count.
-            name = re.sub(r"^(le|reason|kind|cause)_", "", metric.removeprefix(OPERATOR)).removesuffix("_bucket")
+            # The name of a label precedes the name of its counter.
+            name = re.sub(r"^(reason|kind|cause)_", "", metric.removeprefix(OPERATOR))
             assert f'"{name}"' in operators, metric
         else:
-            # Storage names its gauges without the prefix that all of them have.
+            # A histogram has several series; some parts write the prefix of all their metrics once.
             name = metric.removesuffix("_bucket")
-            assert re.search(rf'"{name}"|\bgauge\("{name.removeprefix("neardup_storage_")}"', texts), metric
+            assert {f'"{name}"', f'"{re.sub(r"^neardup_[a-z]+_", "", name)}"'} & _quoted(texts), metric
+
+
+def _quoted(text: str) -> set[str]:
+    """All names in double quotes."""
+    return set(re.findall(r'"[a-z_]+"', text))

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_imports import ARROWS, CLIENTS
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 FLAT = re.sub(r"\s+", " ", PAGE)
@@ -28,6 +30,15 @@ def test_every_folder_stands_there_with_its_sentence(package: Path) -> None:
     assert docstring is not None
     sentence = re.sub(r"\s+", " ", docstring.partition("\n\n")[0])
     assert f"**`{package}/`** {sentence} <br>*Useful for* " in FLAT
+
+
+def test_the_table_has_the_arrows_that_are_tested() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)/` \|[^|]*\| ([^|]*) \|$", PAGE, re.MULTILINE))
+    names = {"neardup.events_pb2": "neardup.events", **dict.fromkeys(CLIENTS, "clients of the servers")}
+    for package, allowed in ARROWS.items():
+        others = {names.get(name, name) for name in allowed if name != package}
+        expected = {"all of them"} if package == "stream" else others or {"nothing of ours"}
+        assert set(rows[package].split(", ")) == expected, package
 
 
 def test_the_packages_are_found() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -46,3 +47,23 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
         r'<(?:script|img|source)[^>]*\s(?:src|srcset)="(https?:)?//|<link[^>]*rel="(?:stylesheet|preconnect)"[^>]*//'
     )
     assert [page.name for page in site.glob("*.html") if re.search(loads, page.read_text(encoding="utf-8"))] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "turned"),
+    [
+        ("README.md", "[a](docs/quality.md#labels)", "[a](quality.md#labels)"),
+        ("README.md", "![a](docs/images/cluster.jpg)", "![a](images/cluster.jpg)"),
+        ("README.md", '<img src="docs/images/a.svg">', '<img src="images/a.svg">'),
+        ("README.md", "[the sample](examples/photos/README.md)", "[the sample](sample.md)"),
+        ("README.md", "[settings](neardup.toml)", "settings (`neardup.toml`)"),
+        ("README.md", "[neardup.toml](neardup.toml)", "`neardup.toml`"),
+        ("docs/glossary.md", "[laws](../ARCHITECTURE.md#laws)", "[laws](architecture.md#laws)"),
+        ("docs/formats.md", "[code](../core/types.py)", "code (`core/types.py`)"),
+        ("examples/photos/README.md", "[figures](../../docs/quality.md)", "[figures](quality.md)"),
+        ("examples/photos/README.md", "[set](https://example.org/a)", "[set](https://example.org/a)"),
+    ],
+)
+def test_links_lead_to_pages_or_name_files(source: str, text: str, turned: str) -> None:
+    site_markdown = runpy.run_path(str(ROOT / "docs" / "site_pages.py"))["site_markdown"]
+    assert site_markdown(text, source) == turned

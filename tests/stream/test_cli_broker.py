@@ -76,7 +76,7 @@ def test_topics_are_made_once_and_as_they_must_be(run: Run, settings: Settings) 
     code, first, _ = run("topics", "create")
     assert code == Exit.OK
     assert "joined: " in first
-    assert "is there" in run("topics", "create")[1]
+    assert "exists" in run("topics", "create")[1]
     listed = {row["topic"]: row for row in json.loads(run("topics", "list", "--json")[1])}
     assert listed["neardup.photos.joined"]["partitions"] == 1
     assert listed["neardup.photos.embeddings.search"]["partitions"] == settings.kafka.partitions

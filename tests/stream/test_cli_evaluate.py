@@ -71,7 +71,7 @@ def test_a_folder_tells_named_pairs_apart_and_whether_the_model_knew_the_images(
     ("arguments", "message"),
     [
         (["missing"], "there is no file or folder missing"),
-        ([str(SAMPLE.parent)], "photos has no index.parquet, which holds the labels"),
+        ([str(SAMPLE.parent)], "photos has no index.parquet with the labels"),
         ([str(SAMPLE), "--split", "dev"], "no image of the split 'dev'; it has test, train, val"),
         ([str(SAMPLE), "--model", "who"], "there is no model version 'who'"),
     ],

@@ -91,4 +91,4 @@ def test_a_tree_needs_some_photographs(folder: Path, tmp_path: Path, capsys: pyt
     labels.write_text("\n".join(["file,source_id,family", *rows]) + "\n")
     tree = tmp_path / "tree.json"
     assert main(["label-tree", str(labels), "--out", str(tree), "--json"]) == Exit.USAGE
-    assert "names 2 photographs, at least 3 are needed" in capsys.readouterr().err
+    assert "has 2 photographs, at least 3 are needed" in capsys.readouterr().err

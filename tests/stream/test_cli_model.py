@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> ModelFolder:
     return made
 
 
-class Scorer:
+class DescribingScorer:
     """Answers with what it was given, one answer a question; the last for ever."""
 
     def __init__(self, *answers: DescribeResponse) -> None:
@@ -51,20 +51,20 @@ def serving(version: str, refused: str = "", refusal: str = "") -> DescribeRespo
 
 
 def test_without_a_scorer_the_pointer_alone_changes(folder: ModelFolder) -> None:
-    assert change_served(folder, "v2", CODES, Scorer()) == Change("v1", "v2", confirmed=False)
-    assert roll_back_served(folder, CODES, Scorer()) == Change("v2", "v1", confirmed=False)
+    assert change_served(folder, "v2", CODES, DescribingScorer()) == Change("v1", "v2", confirmed=False)
+    assert roll_back_served(folder, CODES, DescribingScorer()) == Change("v2", "v1", confirmed=False)
     assert folder.served_since() == ["v1"]
 
 
 def test_a_running_scorer_is_waited_for(folder: ModelFolder) -> None:
     slept: list[float] = []
-    scorer = Scorer(serving("v1"), serving("v1", "v0", "of an earlier change"), serving("v2"))
+    scorer = DescribingScorer(serving("v1"), serving("v1", "v0", "of an earlier change"), serving("v2"))
     assert change_served(folder, "v2", CODES, scorer, sleep=slept.append) == Change("v1", "v2", confirmed=True)
     assert len(slept) == 2
 
 
 def test_a_refusal_puts_the_pointer_back(folder: ModelFolder) -> None:
-    scorer = Scorer(serving("v1"), serving("v1", "v2", "weights are damaged"))
+    scorer = DescribingScorer(serving("v1"), serving("v1", "v2", "weights are damaged"))
     with pytest.raises(BadInputError, match="refused it: weights are damaged; it goes on serving v1"):
         change_served(folder, "v2", CODES, scorer, sleep=lambda _: None)
     assert folder.served_since() == ["v1"]
@@ -72,7 +72,7 @@ def test_a_refusal_puts_the_pointer_back(folder: ModelFolder) -> None:
 
 def test_a_scorer_that_never_switches_is_told(folder: ModelFolder) -> None:
     with pytest.raises(UnavailableError, match="still serves v1 after 1 s, not v2"):
-        change_served(folder, "v2", CODES, Scorer(serving("v1")), patience_s=1.0, sleep=lambda _: None)
+        change_served(folder, "v2", CODES, DescribingScorer(serving("v1")), patience_s=1.0, sleep=lambda _: None)
 
 
 def test_damaged_versions_are_listed_with_the_reason(folder: ModelFolder) -> None:

@@ -94,7 +94,7 @@ def test_a_new_projection_leaves_a_folder_in_use_alone(
     assert main([*words, "new.npz"]) == Exit.USAGE
     assert "serves v1, and a newly learnt projection makes other codes" in said(capsys)
     assert main([*words, "own.npz", "--no-serve"]) == Exit.USAGE
-    assert "own.npz is the projection that v1" in said(capsys)
+    assert "own.npz is the projection of v1" in said(capsys)
     assert fits.fits == []
     assert main([*words, "new.npz", "--no-serve", "--version", "mine"]) == Exit.OK
     assert ModelFolder(folder / "model").served_since() == ["v1"]

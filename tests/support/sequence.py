@@ -1,6 +1,6 @@
 """The sequence without Flink: the same steps over records of `joined`, against servers of their own.
 
-What a job leaves behind after crashes must equal what this leaves behind (law 7): one order of `joined`, one answer.
+What a job leaves behind after crashes must equal what this leaves behind (law 9): one order of `joined`, one answer.
 """
 
 from __future__ import annotations

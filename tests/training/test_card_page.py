@@ -1,4 +1,4 @@
-"""The page beside a model names its thresholds, its figures and its pictures."""
+"""The page beside a model names its thresholds, its results and its plots."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def test_the_page_tells_what_the_card_holds(tmp_path: Path) -> None:
     write_page(valued, judged(), [tmp_path / "scores.png"], tmp_path)
     page = (tmp_path / CARD_PAGE).read_text(encoding="utf-8")
     assert page.startswith("# v7\n")
-    assert "by the 12 values of codes of 64 bits and 12 values, made of the embedding net" in page
+    assert "by the 12 values of codes of 64 bits and 12 values, from the embedding net" in page
     both = replace(valued, xor=True, judged={"split": "val"})
     write_page(both, judged(), [], tmp_path)
     page_of_both = (tmp_path / CARD_PAGE).read_text(encoding="utf-8")
-    assert "by 64 bits and 12 values, made of" in page_of_both
+    assert "by 64 bits and 12 values, from" in page_of_both
     assert "| kind of edit (val) |" in page_of_both
     assert "| `accept`: a candidate matches | 0.7500 |" in page
     assert "| test_bcubed_f1 | 0.9123 |" in page
@@ -47,5 +47,5 @@ def test_the_page_tells_what_the_card_holds(tmp_path: Path) -> None:
 def test_bits_are_named_where_they_are_looked_at(tmp_path: Path) -> None:
     write_page(card("v8"), None, [], tmp_path)
     page = (tmp_path / CARD_PAGE).read_text(encoding="utf-8")
-    assert "by 64 bits, made of the embedding" in page
+    assert "by 64 bits, from the embedding" in page
     assert "kind of edit" not in page

@@ -112,7 +112,7 @@ def test_no_sum_of_values_can_leave_the_budget(seed: int, scale: float) -> None:
 
 
 def test_a_first_layer_for_other_inputs_is_refused() -> None:
-    with pytest.raises(BadInputError, match="the first layer takes 40 inputs, a pair gives 64"):
+    with pytest.raises(BadInputError, match="the first layer takes 40 inputs, but a pair has 64"):
         quantise(*trained((40, 1)), inputs=VALUED)
 
 
@@ -168,9 +168,9 @@ def broken(change: str) -> Layers:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("a bias too many", "2 weight matrices and 3 biases"),
+        ("a bias too many", "as many biases as weight matrices, not 3 and 2"),
         ("a bias too short", r"layer 0 has weights \(16, 4\) and biases \(3,\)"),
-        ("layers that do not follow", "layer 1 takes 3 inputs, 4 come"),
+        ("layers that do not follow", "layer 1 takes 3 inputs, not 4"),
         ("two outputs", "2 outputs, not 1"),
         ("not finite", "layer 0 holds a value that is not finite"),
     ],

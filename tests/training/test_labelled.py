@@ -80,7 +80,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         read(tmp_path / "text.parquet")
     with pytest.raises(BadInputError, match=r"there is no file or folder .*missing\.parquet"):
         read(tmp_path / "missing.parquet")
-    with pytest.raises(BadInputError, match=r"has no index\.parquet, which holds the labels"):
+    with pytest.raises(BadInputError, match=r"has no index\.parquet with the labels"):
         read(tmp_path)
 
 

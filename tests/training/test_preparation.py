@@ -112,12 +112,14 @@ def test_a_new_projection_neither_serves_in_a_folder_in_use_nor_replaces_its_own
 ) -> None:
     own, file = serving.model, tmp_path / "own.npz"
     anew = replace(serving, fit_projection=tmp_path / "new.npz")
-    with pytest.raises(BadInputError, match=r"serves v1, and a projection.*--no-serve or into another folder"):
+    with pytest.raises(
+        BadInputError, match=r"serves v1, and a newly learnt projection.*--no-serve or into another folder"
+    ):
         check_in_use(anew, own, file)
     check_in_use(replace(anew, serve=False), own, file)
     check_in_use(replace(anew, model=tmp_path / "other"), own, file)
     for elsewhere in (replace(anew, serve=False), replace(anew, model=tmp_path / "other")):
-        with pytest.raises(BadInputError, match=r"own\.npz is the projection that v1, .*write it to another file"):
+        with pytest.raises(BadInputError, match=r"own\.npz is the projection of v1, .*write it to another file"):
             check_in_use(replace(elsewhere, fit_projection=file), own, file)
     # Without a projection to learn codes stay what they are.
     check_in_use(serving, own, file)

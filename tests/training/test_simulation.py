@@ -17,7 +17,7 @@ from training.simulation import SimulatedStream
 THRESHOLDS = Thresholds(accept=0.75, head_accept=0.625, adopt=0.6875)
 
 
-class World:
+class RandomImages:
     """Images in families, so that chains, adopting and refusing heads all occur."""
 
     def __init__(self, seed: int, images: int = 150) -> None:
@@ -70,10 +70,10 @@ class World:
         )
 
 
-class StorePorts:
+class StreamPorts:
     """The real rule on the reference store, one image at a time, everything asked for afresh."""
 
-    def __init__(self, world: World, page: int, store: MemoryStore) -> None:
+    def __init__(self, world: RandomImages, page: int, store: MemoryStore) -> None:
         self._world = world
         self._page = page
         self._store = store
@@ -98,10 +98,10 @@ class StorePorts:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("page", [3, 100])
 def test_equals_the_reference_store(seed: int, page: int) -> None:
-    world = World(seed)
+    world = RandomImages(seed)
     heads = world.stream(page).heads(THRESHOLDS)
     store = MemoryStore()
-    ports = StorePorts(world, page, store)
+    ports = StreamPorts(world, page, store)
     for image in range(len(world.ids)):
         assert assign([world.arrival(image, page)], ports, now_ms=0) == 1
     memberships = store.look_up(world.ids).memberships  # type: ignore[arg-type]
@@ -110,7 +110,7 @@ def test_equals_the_reference_store(seed: int, page: int) -> None:
 
 
 def test_thresholds_can_be_changed_without_scoring_anew() -> None:
-    world, calls = World(1), []
+    world, calls = RandomImages(1), []
 
     def counting(left: np.ndarray, right: np.ndarray) -> np.ndarray:
         calls.append(len(left))
@@ -124,7 +124,7 @@ def test_thresholds_can_be_changed_without_scoring_anew() -> None:
 
 
 def test_pairs_are_the_first_page_of_every_image() -> None:
-    world = World(2)
+    world = RandomImages(2)
     stream = world.stream(5)
     counts = np.bincount(stream.pairs[:, 0], minlength=len(world.ids))
     assert (counts == np.minimum(5, np.diff(world.ranked.starts))).all()

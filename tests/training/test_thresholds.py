@@ -130,5 +130,5 @@ def test_separable_data_have_a_calibration_too() -> None:
 def test_what_cannot_be_calibrated_is_refused() -> None:
     with pytest.raises(BadInputError, match="0 and 2"):
         calibrate(np.array([1.0, 2.0]), np.array([False, False]))
-    with pytest.raises(BadInputError, match="positive slope"):
+    with pytest.raises(BadInputError, match="do not have higher logits"):
         calibrate(np.array([-3.0, -1.0, 1.0, 3.0]), np.array([True, True, False, False]))

@@ -123,7 +123,7 @@ def test_without_test_images_page_and_plots_show_those_of_val(tmp_path: Path, mo
     assert "| kind of edit (val) |" in (place / "card.md").read_text(encoding="utf-8")
 
 
-def test_the_card_has_figures_of_each_part(tmp_path: Path, fits: KnownFits) -> None:
+def test_the_card_has_results_for_each_part(tmp_path: Path, fits: KnownFits) -> None:
     del fits
     wanted = settings(tmp_path)
     write_made_up(wanted.photos)

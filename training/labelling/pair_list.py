@@ -25,7 +25,7 @@ SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 """Files with other endings are ignored."""
 
 MAX_ALL_PAIRS = 100_000
-"""A folder with more pairs needs embeddings. So many pairs take some tens of minutes on one core."""
+"""A folder with more pairs needs embeddings. This limit takes some tens of minutes on one core."""
 
 MAX_LISTED_PAIRS = 20_000_000
 

@@ -86,7 +86,7 @@ def test_nothing_gives_nothing() -> None:
 
 
 def test_wrong_vectors_are_refused() -> None:
-    with pytest.raises(BadInputError, match=r"\(n, 40\) were expected, not \(2, 39\)"):
+    with pytest.raises(BadInputError, match=r"\(n, 40\), not \(2, 39\)"):
         make().values(np.ones((2, 39), np.float32))
     rows = vectors(3)
     rows[2, 1] = np.nan

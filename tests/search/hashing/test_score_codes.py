@@ -51,7 +51,7 @@ def test_a_projection_may_take_the_search_embedding_too() -> None:
     np.testing.assert_array_equal(codes[:, 8:].view(np.int8), fitted.values(both))
     np.testing.assert_array_equal(chosen.build().codes(vectors()[4:5], search[4:5]), codes[4:5])
     assert chosen.describe()["search_dimension"] == 6
-    with pytest.raises(BadInputError, match=r"\(n, 6\) were expected, not \(9, 5\)"):
+    with pytest.raises(BadInputError, match=r"\(n, 6\), not \(9, 5\)"):
         chosen.build().codes(vectors(), search[:, :5])
     with pytest.raises(BadInputError, match="9 score embeddings and 8 search embeddings"):
         chosen.build().codes(vectors(), search[:8])

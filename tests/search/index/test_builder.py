@@ -121,7 +121,7 @@ def test_a_build_killed_at_any_step_is_whole_or_opened_by_nobody(
         assert (index.position.offset, index.images) == (count + 4, oracle.images())
         index.close()
     assert len(refused) > 3
-    assert all("broken off: delete the folder" in message for message in refused)
+    assert all("did not finish: delete the folder" in message for message in refused)
     index = SegmentedIndex(tmp_path / "index", synced, background=False)
     assert (index.position.offset, index.images) == (count + 4, oracle.images())
     index.close()
@@ -137,10 +137,10 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
             add(builder, [insert(5, "b", 1, (0, 0, 0, 4))])
         with pytest.raises(BadInputError, match="expected"):
             builder.add(np.array([9]), [], np.array([1], np.uint64), np.zeros((1, 4)), np.zeros((1, 2), np.uint8))  # type: ignore[arg-type]
-        with pytest.raises(BadInputError, match="behind the position"):
+        with pytest.raises(BadInputError, match="after the position"):
             builder.finish(LogPosition(LOG, 2, 0))
         add(builder, [insert(7, "a", 2)])
-        with pytest.raises(BadInputError, match="'a' has version 2 at place 7, behind version 2 at place 3"):
+        with pytest.raises(BadInputError, match="'a' has version 2 at place 7, after version 2 at place 3"):
             builder.finish(LogPosition(LOG, 7, 0))
     with IndexBuilder(tmp_path / "index", SETTINGS) as builder:
         builder.finish(LogPosition())

@@ -259,7 +259,7 @@ def test_an_index_that_differs_from_its_log_takes_nothing_more(tmp_path: Path, m
         with pytest.raises(MemoryError):
             index.insert_and_search(LOG, [insert(1, "b", 1, SAME)])
     for _ in range(2):
-        with pytest.raises(IndexBrokenError, match="anew"):
+        with pytest.raises(IndexBrokenError, match="again"):
             index.insert_and_search(LOG, [insert(1, "b", 1, SAME)])
     index.close()
     index = SegmentedIndex(tmp_path / "index", index_settings())

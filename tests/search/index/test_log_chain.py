@@ -72,7 +72,7 @@ def test_an_empty_log_that_could_not_be_begun_leaves_the_one_before_the_last(fol
 
 def test_a_log_that_is_missing_is_named(folder: Path) -> None:
     (folder / log_name(2)).unlink()
-    with pytest.raises(IndexDamagedError, match=r"one of the logs behind it is missing \(there are \[1, 3\]\)"):
+    with pytest.raises(IndexDamagedError, match=r"one of the logs after it is missing \(there are \[1, 3\]\)"):
         LogChain(folder, 1, True)
 
 

@@ -145,7 +145,7 @@ def test_who_waits_in_vain_leaves_the_line_and_gets_its_tokens_back() -> None:
         with pytest.raises(BusyError, match="no slot for interactive"), admission.admit(Caller.INTERACTIVE, 10):
             pass
         assert admission.waiting(Caller.INTERACTIVE) == 0
-        with pytest.raises(BusyError, match=r"in 0\.000 s"), admission.admit(Caller.INTERACTIVE, 10, patience_s=0.0):
+        with pytest.raises(BusyError, match=r"in 0\.000 s"), admission.admit(Caller.INTERACTIVE, 10, timeout_s=0.0):
             pass
     with admission.admit(Caller.INTERACTIVE, 10):
         pass

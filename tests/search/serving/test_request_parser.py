@@ -67,7 +67,7 @@ def set_vector(name: str, values: list[float]) -> Callable[[pb.LogEntry], None]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda bad: bad.ClearField("insert"), "neither"),
+        (lambda bad: bad.ClearField("insert"), "must insert, skip or remove"),
         (lambda bad: setattr(bad.insert, "image_id", ""), "1 to 256"),
         (lambda bad: setattr(bad.insert, "image_id", "é" * 129), "1 to 256"),
         (lambda bad: setattr(bad.insert, "search_type", 0), "element type of search_vector is 0"),

@@ -214,7 +214,7 @@ def test_a_class_above_its_rate_is_rejected_and_the_stream_is_not(server: Runnin
 def test_an_unknown_class_of_callers_is_refused(server: RunningSearch) -> None:
     robots = RpcClient(server.client.address, 30.0, MAX_MESSAGE_BYTES, [("caller", "robots")])
     stub = search_pb2_grpc.TermSearchStub(robots.channel)
-    with pytest.raises(RefusedError, match="no class of callers 'robots'"):
+    with pytest.raises(RefusedError, match="no caller class 'robots'"):
         robots._call(stub.SearchMore, pb.SearchMoreRequest())
     robots.close()
 
@@ -240,7 +240,7 @@ def test_an_index_that_gave_up_is_reported(server: RunningSearch, monkeypatch: p
         patch.setattr(Tail, "add", fails)
         with pytest.raises(FaultError, match="MemoryError"):
             server.client.insert_and_search(LOG, [entry(0, "a", 1)])
-    with pytest.raises(UnavailableError, match="anew"):
+    with pytest.raises(UnavailableError, match="again"):
         server.client.insert_and_search(LOG, [entry(0, "a", 1)])
     assert server.broken
 

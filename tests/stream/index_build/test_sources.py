@@ -60,11 +60,11 @@ def test_what_cannot_be_a_source_is_refused_by_name(tmp_path: Path) -> None:
         source(write(tmp_path / "a.parquet", None))
     with pytest.raises(BadInputError, match="column place must hold whole numbers, it holds string"):
         source(write(tmp_path / "a.parquet", None, place=pa.array(["x", "y"])))
-    with pytest.raises(BadInputError, match="end at place 5, which joined does not have"):
+    with pytest.raises(BadInputError, match="end at place 5, and joined has no record there"):
         source(write(tmp_path / "a.parquet", [0, 5]))
-    with pytest.raises(BadInputError, match="place 2 of 'i1' comes after place 7: sort by place"):
+    with pytest.raises(BadInputError, match="place 2 of 'i1' follows place 7: sort by place"):
         list(source(write(tmp_path / "a.parquet", [7, 2])))
-    with pytest.raises(BadInputError, match="comes after place 2"):
+    with pytest.raises(BadInputError, match="follows place 2"):
         list(source(write(tmp_path / "a.parquet", [2]), write(tmp_path / "b.parquet", [2])))
     with pytest.raises(BadInputError, match="place is null"):
         list(source(write(tmp_path / "a.parquet", [2, 2], place=pa.array([2, None], pa.int64()))))

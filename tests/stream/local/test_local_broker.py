@@ -56,6 +56,17 @@ def test_a_log_is_formatted_once_and_keeps_its_identity(settings: Settings, monk
     assert len(formatted) == 2
 
 
+def test_log_lines_have_the_form_that_the_environment_asks_for(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker, "_format", lambda *_: None)
+    monkeypatch.setattr(broker, "_java", lambda folder, compiler: ("java",))
+    for form, opening in (("text", "pattern = %d{"), ("json", 'pattern = {"timestamp"')):
+        monkeypatch.setenv("NEARDUP_LOG_FORMAT", form)
+        broker.prepare_broker(settings)
+        assert opening in (settings.data_dir / "kafka" / "log4j2.properties").read_text()
+
+
 def test_an_identity_never_looks_like_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = iter([uuid.UUID(bytes=b"\xf8" + bytes(15)), uuid.UUID(bytes=b"\x00" + bytes(15))])
     monkeypatch.setattr(broker.uuid, "uuid4", lambda: next(drawn))

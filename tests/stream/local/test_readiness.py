@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from stream.local.readiness import AlwaysReady, BrokerReady, HttpReady, TaskManagersReady
+from stream.kafka_access import KafkaAccess
+from stream.local.readiness import AlwaysReady, BrokerReady, HttpReady, KafkaReady, TaskManagersReady
 from tests.support.ports import free_ports
 
 
@@ -119,6 +120,11 @@ def test_a_broker_outside_its_cluster(broker: Callable[[bytes], int]) -> None:
 @pytest.mark.parametrize("answer", [b"", b"\0\0", struct.pack(">i", 100) + b"short"])
 def test_a_broker_that_hangs_up(broker: Callable[[bytes], int], answer: bytes) -> None:
     assert BrokerReady("127.0.0.1", broker(answer))() is not None
+
+
+def test_brokers_that_do_not_answer() -> None:
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    assert f"Kafka at {address}: " in (KafkaReady(KafkaAccess(address, "test"))() or "")
 
 
 def test_a_running_process_may_be_enough() -> None:

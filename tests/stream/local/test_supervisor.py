@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from core.errors import MismatchError
 from stream.local.errors import DeploymentError, PartFailedError, PortTakenError
 from stream.local.parts import Part
 from stream.local.processes import marked_processes
@@ -193,10 +194,22 @@ def test_parts_read_the_written_settings_and_no_others(
     deploy: Deploy, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NEARDUP_JOIN__TIMEOUT_S", "3")
-    code = "from stream.settings import load_settings as load; print('timeout', load().join.timeout_s, load().data_dir)"
+    monkeypatch.setenv("NEARDUP_LOG_FORMAT", "json")
+    code = "from stream.settings import load_settings as load; from stream.log_lines import log_format as form;"
+    code += "print('timeout', load().join.timeout_s, load().data_dir, form())"
     deployment = deploy(Part(name="ask", command=(sys.executable, "-c", code), stop_wave=0, once=True))
     deployment.up()
-    assert f"timeout {settings.join.timeout_s} {settings.data_dir}" in deployment.log("ask").read_text()
+    assert f"timeout {settings.join.timeout_s} {settings.data_dir} json" in deployment.log("ask").read_text()
+
+
+def test_data_of_other_topics_is_refused_before_anything_starts(
+    deploy: Deploy, dummy: Dummy, settings: Settings
+) -> None:
+    (settings.signal_dir("photos", "job") / "checkpoints").mkdir(parents=True)
+    deployment = deploy(dummy("one"))
+    with pytest.raises(MismatchError, match='topic_prefix = ""'):
+        deployment.up()
+    assert marked_processes(deployment.data) == []
 
 
 def test_a_port_in_use_is_named_before_anything_starts(deploy: Deploy, dummy: Dummy) -> None:

@@ -35,7 +35,7 @@ def test_a_bad_picture_gets_a_row_that_says_why(tmp_path: Path) -> None:
     images = dict([good, ("bad", tmp_path / "bad.jpg")])
     first, second = label_pairs([(good[0], "bad"), (good[0], good[0])], images, read_tree(), held=0)
     assert first.duplicate is None
-    assert "bad.jpg is no picture" in (first.problem or "")
+    assert "bad.jpg cannot be decoded as a picture" in (first.problem or "")
     assert second.duplicate
 
 

@@ -40,7 +40,7 @@ def test_labels_are_read() -> None:
     [
         ("file,family\na.jpg,crop\n", "line 2 of .* lacks file or source_id; columns are file, family"),
         ("file,source_id\na.jpg,x\n,x\n", "line 3"),
-        ("file,source_id\na.jpg,x\nb.jpg,x\n", "names 1 photographs, at least 3 are needed"),
+        ("file,source_id\na.jpg,x\nb.jpg,x\n", "has 1 photographs, at least 3 are needed"),
     ],
 )
 def test_bad_labels_are_refused(tmp_path: Path, text: str, message: str) -> None:
