@@ -21,7 +21,7 @@ from statistics import median
 
 from benchmarks.machine import command_line, machine, revision
 from tests.support.faults import Kill, check_calm, kill_while_flowing
-from tests.support.house import house_settings, running, sample_rows
+from tests.support.stack import running, sample_rows, stack_settings
 
 _RESULT = Path("var/bench/chaos.json")
 _FOLDER = Path("var/chaos").absolute()
@@ -38,9 +38,9 @@ def main() -> int:
     rows = sample_rows(100_000)
     random.Random(arguments.seed).shuffle(rows)
     started = time.monotonic()
-    with running(house_settings(_FOLDER / "house")) as house:
-        kills = kill_while_flowing(house, rows, arguments.rate, arguments.rounds, arguments.seed, _tell)
-        images = check_calm(house, _FOLDER / "calm")
+    with running(stack_settings(_FOLDER / "stack")) as stack:
+        kills = kill_while_flowing(stack, rows, arguments.rate, arguments.rounds, arguments.seed, _tell)
+        images = check_calm(stack, _FOLDER / "calm")
     back = back_s(kills)
     result = {
         "command": command_line("benchmarks.chaos"),

@@ -1,1 +1,1 @@
-"""How well do two images match? The model, its card, and the micro-batches it is run in."""
+"""How well do two images match? The model, its card, and the micro-batches that it scores."""

@@ -1,1 +1,1 @@
-"""How is a model made and judged? Labels, fitting, thresholds, simulated streams, evaluation."""
+"""How is a model trained and evaluated? Labels, fitting, thresholds, simulated streams, evaluation."""

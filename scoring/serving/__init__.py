@@ -1,1 +1,1 @@
-"""How is the model asked over gRPC, and how does it change while it serves?"""
+"""How is the model called over gRPC, and how is it replaced while it serves?"""

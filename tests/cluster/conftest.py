@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.house import PHOTOS, House, house_settings, running
+from tests.support.stack import PHOTOS, Stack, running, stack_settings
 from tests.support.text_signal import TextSignal, make_text_signal
 
 JOIN_TIMEOUT_S = 10.0
@@ -25,14 +25,14 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> TextSignal:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the tests of the shared deployment behind all others; both groups keep their order."""
-    items.sort(key=lambda item: "house" in getattr(item, "fixturenames", ()))
+    items.sort(key=lambda item: "stack" in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory, text: TextSignal) -> Iterator[House]:
+def stack(tmp_path_factory: pytest.TempPathFactory, text: TextSignal) -> Iterator[Stack]:
     """A running deployment with every part of two signals."""
-    settings = house_settings(
-        tmp_path_factory.mktemp("house"),
+    settings = stack_settings(
+        tmp_path_factory.mktemp("stack"),
         {"photos": PHOTOS, "text": text.settings},
         join={
             "timeout_s": JOIN_TIMEOUT_S,
@@ -41,5 +41,5 @@ def house(tmp_path_factory: pytest.TempPathFactory, text: TextSignal) -> Iterato
             "out_of_orderness_s": 1.0,
         },
     )
-    with running(settings) as house:
-        yield house
+    with running(settings) as stack:
+        yield stack

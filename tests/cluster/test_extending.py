@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from neardup.events import Assignment
-from tests.support.house import ROOT, House
+from tests.support.stack import ROOT, Stack
 
 pytestmark = pytest.mark.cluster
 
@@ -25,14 +25,14 @@ def run(name: str, *words: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_an_image_of_the_producer_is_told_by_the_consumer(house: House, tmp_path: Path) -> None:
-    bootstrap = house.settings.kafka.servers
-    prefix = house.signal.topic("search").removesuffix("embeddings.search")
+def test_an_image_of_the_producer_is_told_by_the_consumer(stack: Stack, tmp_path: Path) -> None:
+    bootstrap = stack.settings.kafka.servers
+    prefix = stack.signal.topic("search").removesuffix("embeddings.search")
     run("producer.py", bootstrap, prefix, folder=tmp_path)
-    heads = house.await_heads(["my-first-image"])
+    heads = stack.await_heads(["my-first-image"])
     assert heads["my-first-image"] == "my-first-image"
-    printed = run("consumer.py", bootstrap, house.signal.topic("assignments"), folder=tmp_path)
+    printed = run("consumer.py", bootstrap, stack.signal.topic("assignments"), folder=tmp_path)
     told = dict(line.rsplit(" ", 1) for line in printed.splitlines())
     assert told["my-first-image"] == "my-first-image"
-    changes = [Assignment.from_json(value) for value in house.records(house.signal.topic("assignments"))]
+    changes = [Assignment.from_json(value) for value in stack.records(stack.signal.topic("assignments"))]
     assert told.items() <= {(change.image_id, change.head) for change in changes}

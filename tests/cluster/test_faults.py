@@ -14,7 +14,7 @@ from core.errors import MismatchError
 from stream.broker import Broker, topic_plans
 from stream.job_control import JobControl
 from tests.support.faults import VICTIMS, check_calm, kill_while_flowing
-from tests.support.house import House, eventually, house_settings, running, sample_rows
+from tests.support.stack import Stack, eventually, running, sample_rows, stack_settings
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -23,13 +23,13 @@ SEED = 20261121
 
 
 @pytest.fixture(scope="module")
-def harmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def harmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A running deployment that the tests of this module may break."""
-    with running(house_settings(tmp_path_factory.mktemp("harmed"))) as harmed:
+    with running(stack_settings(tmp_path_factory.mktemp("harmed"))) as harmed:
         yield harmed
 
 
-def test_kills_lose_nothing_and_change_nothing(harmed: House, tmp_path: Path) -> None:
+def test_kills_lose_nothing_and_change_nothing(harmed: Stack, tmp_path: Path) -> None:
     rows = sample_rows(600)
     random.Random(SEED).shuffle(rows)
     kills = kill_while_flowing(harmed, rows, rate=15.0, rounds=1, seed=SEED)
@@ -38,7 +38,7 @@ def test_kills_lose_nothing_and_change_nothing(harmed: House, tmp_path: Path) ->
     assert harmed.dead_letters() == []
 
 
-def test_a_store_put_back_to_an_earlier_state_catches_up_by_itself(harmed: House) -> None:
+def test_a_store_put_back_to_an_earlier_state_catches_up_by_itself(harmed: Stack) -> None:
     """The running job sends records after a gap, storage refuses them, and the job is submitted again from the gap."""
     store, copy = harmed.settings.signal_dir("photos", "store"), harmed.settings.data_dir / "copy-of-storage"
     before, after, more = sample_rows(40, skip=700), sample_rows(40, skip=740), sample_rows(60, skip=780)
@@ -72,7 +72,7 @@ def _photograph(image_id: str) -> str:
     return "-".join(image_id.split("-")[:2])
 
 
-def test_a_log_that_was_made_anew_is_refused(harmed: House) -> None:
+def test_a_log_that_was_made_anew_is_refused(harmed: Stack) -> None:
     control = JobControl(harmed.settings, "photos")
     control.stop()
     stopped = control.state()

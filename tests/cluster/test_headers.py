@@ -6,17 +6,17 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from stream.publish import notification
-from tests.support.house import House, eventually, sample_rows
+from tests.support.stack import Stack, eventually, sample_rows
 
 pytestmark = pytest.mark.cluster
 
 TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-def headers(house: House, topic: str, key: bytes) -> list[dict[str, bytes]]:
+def headers(stack: Stack, topic: str, key: bytes) -> list[dict[str, bytes]]:
     """Of every record of a one-partition topic with this key."""
     partition = TopicPartition(topic, 0)
-    consumer = KafkaConsumer(bootstrap_servers=house.settings.kafka.servers, enable_auto_commit=False)
+    consumer = KafkaConsumer(bootstrap_servers=stack.settings.kafka.servers, enable_auto_commit=False)
     found = []
     try:
         end = consumer.end_offsets([partition])[partition]
@@ -30,10 +30,10 @@ def headers(house: House, topic: str, key: bytes) -> list[dict[str, bytes]]:
     return found
 
 
-def test_joined_records_and_dead_letters_have_headers(house: House) -> None:
-    row, signal = sample_rows(1, skip=900)[0], house.signal
+def test_joined_records_and_dead_letters_have_headers(stack: Stack) -> None:
+    row, signal = sample_rows(1, skip=900)[0], stack.signal
     key = row.image_id.encode()
-    producer = KafkaProducer(bootstrap_servers=house.settings.kafka.servers)
+    producer = KafkaProducer(bootstrap_servers=stack.settings.kafka.servers)
     trace = [("traceparent", TRACE)]
     for side, embedding, vector in (
         ("search", signal.search_embedding, row.search),
@@ -42,9 +42,9 @@ def test_joined_records_and_dead_letters_have_headers(house: House) -> None:
         producer.send(signal.topic(side), key=key, value=notification(row, embedding, vector), headers=trace)
     producer.send(signal.topic("search"), key=key, value=b"garbage", headers=trace)
     producer.close()
-    house.await_heads([row.image_id])
+    stack.await_heads([row.image_id])
     expected = {"content-type": b"application/x-protobuf", "schema-version": b"1", "traceparent": TRACE}
-    assert headers(house, signal.topic("joined"), key) == [expected]
+    assert headers(stack, signal.topic("joined"), key) == [expected]
     dead = {"content-type": b"application/json", "schema-version": b"1", "traceparent": TRACE}
     topic = signal.topic("dead_letter")
-    eventually(lambda: dead in headers(house, topic, b"") or None, 30, lambda: f"only {headers(house, topic, b'')}")
+    eventually(lambda: dead in headers(stack, topic, b"") or None, 30, lambda: f"only {headers(stack, topic, b'')}")

@@ -13,7 +13,7 @@ from stream.image_files import ImageRow, Vector
 from stream.job_control import JobControl
 from stream.publish import notification
 from tests.cluster.conftest import JOIN_TIMEOUT_S
-from tests.support.house import House, eventually, sample_rows
+from tests.support.stack import Stack, eventually, sample_rows
 
 pytestmark = pytest.mark.cluster
 
@@ -30,59 +30,59 @@ def _turned(vector: Vector) -> Vector:
     return replace(vector, data=np.frombuffer(vector.data, "<f2")[::-1].tobytes())
 
 
-def send_half(house: House, row: ImageRow, side: str) -> bytes:
+def send_half(stack: Stack, row: ImageRow, side: str) -> bytes:
     """Sends one half of an image; returns its bytes."""
-    signal = house.signal
+    signal = stack.signal
     embedding, vector, topic = {
         "search": (signal.search_embedding, row.search, signal.topic("search")),
         "score": (signal.score_embedding, row.score, signal.topic("score")),
     }[side]
     value = notification(row, embedding, vector)
-    house.send_raw(topic, [(row.image_id.encode(), value)])
+    stack.send_raw(topic, [(row.image_id.encode(), value)])
     return value
 
 
-def test_a_job_that_was_down_for_longer_than_the_timeout_expires_nothing(house: House) -> None:
+def test_a_job_that_was_down_for_longer_than_the_timeout_expires_nothing(stack: Stack) -> None:
     """
     before the stop   search half of `torn`
     while it is down  score half of `torn`, whole images `early`, nothing for longer than the timeout, images `late`
     """
-    control = JobControl(house.settings, "photos")
-    dead_letters = len(house.dead_letters())
-    house.await_heads([row.image_id for row in house.publish(named("before", 5))])
+    control = JobControl(stack.settings, "photos")
+    dead_letters = len(stack.dead_letters())
+    stack.await_heads([row.image_id for row in stack.publish(named("before", 5))])
     torn = named("torn", 1)[0]
-    send_half(house, torn, "search")
+    send_half(stack, torn, "search")
     savepoint = control.stop()
     assert (savepoint / "_metadata").exists()
-    send_half(house, torn, "score")
-    early = house.publish(named("early", 40))
+    send_half(stack, torn, "score")
+    early = stack.publish(named("early", 40))
     time.sleep(1.5 * JOIN_TIMEOUT_S)
-    late = house.publish(named("late", 40))
+    late = stack.publish(named("late", 40))
     control.start()
-    house.await_heads([row.image_id for row in [torn, *early, *late]])
-    assert house.problems() == []
-    assert len(house.dead_letters()) == dead_letters
+    stack.await_heads([row.image_id for row in [torn, *early, *late]])
+    assert stack.problems() == []
+    assert len(stack.dead_letters()) == dead_letters
 
 
-def test_a_half_whose_partner_never_comes_is_a_dead_letter_and_can_be_replayed(house: House) -> None:
+def test_a_half_whose_partner_never_comes_is_a_dead_letter_and_can_be_replayed(stack: Stack) -> None:
     lonely = named("lonely", 1)[0]
-    payload = send_half(house, lonely, "search")
+    payload = send_half(stack, lonely, "search")
     sent = 0
 
     def given_up() -> bool | None:
         # Event time goes on only while records come.
         nonlocal sent
         sent += 1
-        house.publish(named(f"clock-{sent}", 8))
+        stack.publish(named(f"clock-{sent}", 8))
         time.sleep(1)
-        dead_letters = [dead_letter for dead_letter in house.dead_letters() if dead_letter.payload == payload]
+        dead_letters = [dead_letter for dead_letter in stack.dead_letters() if dead_letter.payload == payload]
         if not dead_letters:
             return None
         assert [dead_letter.reason for dead_letter in dead_letters] == [Reason.MISSING_SCORE_HALF]
         return True
 
     eventually(given_up, 90, lambda: f"still waiting after {sent} rounds of other images")
-    assert house.heads([lonely.image_id]) == {}
-    send_half(house, lonely, "search")
-    send_half(house, lonely, "score")
-    assert house.await_heads([lonely.image_id])
+    assert stack.heads([lonely.image_id]) == {}
+    send_half(stack, lonely, "search")
+    send_half(stack, lonely, "score")
+    assert stack.await_heads([lonely.image_id])

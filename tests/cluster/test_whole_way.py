@@ -13,7 +13,7 @@ from core.dead_letters import DeadLetter, Reason
 from neardup.events_pb2 import FLOAT16, FLOAT32, EmbeddingNotification
 from stream.cli.main import main
 from stream.local.resolved import resolved_toml
-from tests.support.house import House, eventually, sample_rows
+from tests.support.stack import Stack, eventually, sample_rows
 from tests.support.text_signal import TextSignal
 
 pytestmark = pytest.mark.cluster
@@ -23,13 +23,13 @@ PHOTO_COUNT = 200
 
 
 @pytest.fixture(scope="module")
-def photos(house: House) -> dict[str, str]:
+def photos(stack: Stack) -> dict[str, str]:
     """The head of each of the first images. They are published twice, with bad records between."""
     rows = sample_rows(PHOTO_COUNT)
-    house.publish(rows[: PHOTO_COUNT // 2])
-    house.send_raw(house.signal.topic("search"), [(b"bad", value) for value in bad_notifications().values()])
-    house.publish(rows)
-    return house.await_heads([row.image_id for row in rows])
+    stack.publish(rows[: PHOTO_COUNT // 2])
+    stack.send_raw(stack.signal.topic("search"), [(b"bad", value) for value in bad_notifications().values()])
+    stack.publish(rows)
+    return stack.await_heads([row.image_id for row in rows])
 
 
 def good() -> EmbeddingNotification:
@@ -73,42 +73,42 @@ def bad_notifications() -> dict[Reason, bytes]:
     }
 
 
-def rejected(house: House) -> list[DeadLetter]:
+def rejected(stack: Stack) -> list[DeadLetter]:
     """The dead letters of decoding."""
-    return [dead_letter for dead_letter in house.dead_letters() if dead_letter.reason in bad_notifications()]
+    return [dead_letter for dead_letter in stack.dead_letters() if dead_letter.reason in bad_notifications()]
 
 
-def test_every_image_has_a_head_and_similar_ones_share_it(house: House, photos: dict[str, str]) -> None:
+def test_every_image_has_a_head_and_similar_ones_share_it(stack: Stack, photos: dict[str, str]) -> None:
     assert len(photos) == PHOTO_COUNT
     assert all(photos[head] == head for head in photos.values())
     # The first rows hold whole groups of edited copies, so there are clusters, and more than one.
     assert 1 < len(set(photos.values())) < PHOTO_COUNT
-    assert house.problems() == []
+    assert stack.problems() == []
 
 
-def test_each_bad_record_is_a_dead_letter_with_its_reason(house: House, photos: dict[str, str]) -> None:
+def test_each_bad_record_is_a_dead_letter_with_its_reason(stack: Stack, photos: dict[str, str]) -> None:
     wanted = bad_notifications()
     dead_letters = eventually(
-        lambda: found if len(found := rejected(house)) >= len(wanted) else None,
+        lambda: found if len(found := rejected(stack)) >= len(wanted) else None,
         30,
-        lambda: f"{len(rejected(house))} of {len(wanted)} dead letters",
+        lambda: f"{len(rejected(stack))} of {len(wanted)} dead letters",
     )
     assert {dead_letter.reason for dead_letter in dead_letters} == set(wanted)
     for dead_letter in dead_letters:
         payload = wanted[dead_letter.reason]
-        assert dead_letter.source.topic == house.signal.topic("search")
+        assert dead_letter.source.topic == stack.signal.topic("search")
         assert dead_letter.source.offset >= 0
         assert dead_letter.payload_bytes == len(payload)
         assert dead_letter.payload == payload[: len(dead_letter.payload)]
         assert dead_letter.truncated == (dead_letter.reason is Reason.OVERSIZED_PAYLOAD)
-    assert "bad" not in house.heads(["bad"])
+    assert "bad" not in stack.heads(["bad"])
 
 
-def test_api_pages_give_the_whole_cluster(house: House, photos: dict[str, str]) -> None:
+def test_api_pages_give_the_whole_cluster(stack: Stack, photos: dict[str, str]) -> None:
     heads = list(photos.values())
     head = max(set(heads), key=heads.count)
     members = {image for image, its_head in photos.items() if its_head == head}
-    with house.api() as api:
+    with stack.api() as api:
         assert api.cluster(head).count == len(members)
         found: list[str] = []
         token: str | None = None
@@ -123,37 +123,37 @@ def test_api_pages_give_the_whole_cluster(house: House, photos: dict[str, str]) 
     assert image.place >= 0
 
 
-def test_assignments_carry_every_change_in_order(house: House, photos: dict[str, str]) -> None:
+def test_assignments_carry_every_change_in_order(stack: Stack, photos: dict[str, str]) -> None:
     def complete() -> list[dict[str, Any]] | None:
-        found = house.assignments()
+        found = stack.assignments()
         return found if {each["image_id"] for each in found} >= set(photos) else None
 
-    changes = eventually(complete, 30, lambda: f"{len(house.assignments())} changes published")
+    changes = eventually(complete, 30, lambda: f"{len(stack.assignments())} changes published")
     numbers = [change["history_number"] for change in changes]
     assert numbers == sorted(set(numbers))
     last = {change["image_id"]: change["head"] for change in changes}
     assert {image: last[image] for image in photos} == photos
 
 
-def test_a_second_signal_is_settings_alone(house: House, text: TextSignal) -> None:
-    house.publish(text.rows, signal="text")
-    heads = house.await_heads([row.image_id for row in text.rows], signal="text")
+def test_a_second_signal_is_settings_alone(stack: Stack, text: TextSignal) -> None:
+    stack.publish(text.rows, signal="text")
+    heads = stack.await_heads([row.image_id for row in text.rows], signal="text")
     for first, second in text.twins:
         assert heads[first] == heads[second]
     assert len(set(heads.values())) > len(text.twins) // 2
-    assert house.problems("text") == []
-    assert set(heads) & set(house.heads(list(heads))) == set()
+    assert stack.problems("text") == []
+    assert set(heads) & set(stack.heads(list(heads))) == set()
 
 
 def test_the_command_line_answers(
-    house: House,
+    stack: Stack,
     photos: dict[str, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     file = tmp_path / "neardup.toml"
-    file.write_text(resolved_toml(house.settings), encoding="utf-8")
+    file.write_text(resolved_toml(stack.settings), encoding="utf-8")
     monkeypatch.setenv("NEARDUP_SETTINGS", str(file))
     image, head = next((image, head) for image, head in photos.items() if image != head)
 
@@ -166,14 +166,14 @@ def test_the_command_line_answers(
     assert image in run("similar", head, "--json")["members"]
     assert run("verify", "--json")["problem_count"] == 0
     status = run("status", "--json")
-    assert house.signal.api.url in json.dumps(status)
+    assert stack.signal.api.url in json.dumps(status)
     assert main(["head", "nobody-knows-it"]) == 3
 
 
-def test_metrics_are_served_by_every_part(house: House, photos: dict[str, str]) -> None:
+def test_metrics_are_served_by_every_part(stack: Stack, photos: dict[str, str]) -> None:
     import httpx
 
-    signal, flink = house.signal, house.settings.flink
+    signal, flink = stack.signal, stack.settings.flink
     pages = {
         "neardup_search_": signal.search.metrics_port,
         "neardup_scorer_": signal.scorer.metrics_port,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from tests.support.house import ROOT
+from tests.support.stack import ROOT
 
 
 def test_generated_modules_are_in_step(tmp_path: Path) -> None:

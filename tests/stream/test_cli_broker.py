@@ -22,7 +22,7 @@ from stream.local.parts import flink_parts
 from stream.local.supervisor import Deployment
 from stream.settings import Settings
 from stream.topic_reader import TopicReader
-from tests.support.house import house_settings
+from tests.support.stack import stack_settings
 
 pytestmark = pytest.mark.cluster
 
@@ -32,7 +32,7 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings of a deployment whose broker alone is up."""
-    settings = house_settings(tmp_path_factory.mktemp("broker"))
+    settings = stack_settings(tmp_path_factory.mktemp("broker"))
     broker = next(part for part in flink_parts(settings) if part.name == "broker")
     deployment = Deployment(settings, [broker])
     deployment.up()

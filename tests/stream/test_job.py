@@ -15,7 +15,7 @@ from stream.job_plan import JobPlan
 from stream.local.flink_home import flink_environment, prepare_flink
 from stream.settings import Settings
 from stream.submit import remote_environment
-from tests.support.house import house_settings
+from tests.support.stack import stack_settings
 
 pytestmark = [pytest.mark.cluster]
 
@@ -25,7 +25,7 @@ PYTHON = ("decode", "join", "search", "score", "assign")
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings with a Flink home, which this process' JVM is started from."""
-    settings = house_settings(tmp_path_factory.mktemp("job"))
+    settings = stack_settings(tmp_path_factory.mktemp("job"))
     prepare_flink(settings)
     before = dict(os.environ)
     os.environ.update(flink_environment(settings))

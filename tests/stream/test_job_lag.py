@@ -11,7 +11,7 @@ from core.errors import UnavailableError
 from storage.serving.client import StorageClient
 from stream.broker import Broker, LogEnds
 from stream.job_lag import LagMeter
-from tests.support.house import house_settings
+from tests.support.stack import stack_settings
 
 
 class Kafka:
@@ -66,7 +66,7 @@ def connections() -> Connections:
 
 
 def meter(connections: Connections, tmp_path: Path, storage: Storage | None = None) -> LagMeter:
-    name, signal = house_settings(tmp_path).signal("photos")
+    name, signal = stack_settings(tmp_path).signal("photos")
     return LagMeter(connections, cast(StorageClient, storage or Storage()), name, signal)
 
 

@@ -18,7 +18,7 @@ from stream.job_control import GAP, JobControl
 from stream.job_lag import LagMeter
 from stream.job_plan import JobPlan
 from stream.job_watch import JobMetrics, Watch
-from tests.support.house import house_settings
+from tests.support.stack import stack_settings
 
 RUNNING = JobState("a", "neardup-photos", "RUNNING", 1)
 FAILED = JobState("a", "neardup-photos", "FAILED", 1)
@@ -153,7 +153,7 @@ def test_parts_that_do_not_fit_together_are_asked_rarely(caplog: pytest.LogCaptu
 
 def test_stopping_waits_for_a_submission_that_is_under_way(tmp_path: Path) -> None:
     """Else a job would appear after its operator was told that none runs."""
-    control = JobControl(house_settings(tmp_path), "photos")
+    control = JobControl(stack_settings(tmp_path), "photos")
     flink, submitting, go = FlinkBook(), threading.Event(), threading.Event()
 
     def submit(plan: JobPlan) -> None:

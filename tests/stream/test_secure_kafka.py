@@ -24,8 +24,8 @@ from stream.local.flink_home import flink_environment, prepare_flink
 from stream.local.readiness import KafkaReady
 from stream.settings import Settings
 from stream.topic_reader import TopicReader
-from tests.support.house import ROOT, eventually, house_settings
 from tests.support.secure_broker import SecureBroker, secure_broker
+from tests.support.stack import ROOT, eventually, stack_settings
 
 pytestmark = [pytest.mark.cluster]
 
@@ -59,7 +59,7 @@ env.execute("copy")
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return house_settings(tmp_path_factory.mktemp("secure"))
+    return stack_settings(tmp_path_factory.mktemp("secure"))
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from pathlib import Path
 from core.protos.joined_pb2 import JoinedRecord
 from stream.broker import Broker
 from stream.image_files import ImageRow
-from tests.support.house import House, eventually
 from tests.support.sequence import run_sequence, servers
+from tests.support.stack import Stack, eventually
 
 VICTIMS = ("photos-search", "photos-scorer", "photos-storage", "taskmanager", "broker", "jobmanager")
 """The parts that are killed; the job runner only watches."""
@@ -29,7 +29,7 @@ class Kill:
 
 
 def kill_while_flowing(
-    house: House,
+    stack: Stack,
     rows: Sequence[ImageRow],
     rate: float,
     rounds: int,
@@ -46,7 +46,7 @@ def kill_while_flowing(
     chance.shuffle(victims)
     stop = threading.Event()
     published: list[ImageRow] = []
-    flow = threading.Thread(target=_flow, args=(house, rows, rate, stop, published))
+    flow = threading.Thread(target=_flow, args=(stack, rows, rate, stop, published))
     flow.start()
     kills = []
     try:
@@ -54,34 +54,34 @@ def kill_while_flowing(
             pause_s = chance.uniform(1.0, 4.0)
             time.sleep(pause_s)
             started = time.monotonic()
-            house.deployment.kill(part)
+            stack.deployment.kill(part)
             time.sleep(chance.uniform(0.5, 2.0))
-            house.deployment.wait_ready([part], timeout_s=180)
+            stack.deployment.wait_ready([part], timeout_s=180)
             kills.append(Kill(part, pause_s, time.monotonic() - started))
             tell(kills[-1])
     finally:
         stop.set()
         flow.join()
-    house.await_count(len(published), timeout_s=600)
+    stack.await_count(len(published), timeout_s=600)
     return kills
 
 
-def check_calm(house: House, folder: Path) -> int:
-    """Checks a house after its storms; returns how many images it holds.
+def check_calm(stack: Stack, folder: Path) -> int:
+    """Checks a stack after its storms; returns how many images it holds.
 
     Raises:
         AssertionError: A published image has no head, law 2 is broken, the published changes are out of order or
             incomplete, or heads differ from those of a run without kills on the same order of `joined`.
     """
-    with Broker(house.settings.kafka_access("test")) as broker:
-        log_id = broker.topic_id(house.signal.topic("joined"))
-    order = house.records(house.signal.topic("joined"))
+    with Broker(stack.settings.kafka_access("test")) as broker:
+        log_id = broker.topic_id(stack.signal.topic("joined"))
+    order = stack.records(stack.signal.topic("joined"))
     ids = {JoinedRecord.FromString(value).image.image_id for value in order}
-    heads = house.heads(ids)
+    heads = stack.heads(ids)
     assert set(heads) == ids
-    assert house.problems() == []
+    assert stack.problems() == []
     eventually(
-        lambda: _published(house) == heads or None, 30, lambda: "the published changes do not lead to the store's heads"
+        lambda: _published(stack) == heads or None, 30, lambda: "the published changes do not lead to the store's heads"
     )
     with servers(folder) as calm:
         run_sequence(order, log_id, calm, batch=64)
@@ -89,11 +89,11 @@ def check_calm(house: House, folder: Path) -> int:
     return len(ids)
 
 
-def _published(house: House) -> dict[str, str]:
+def _published(stack: Stack) -> dict[str, str]:
     """The head of each image after all published changes, which may come twice, but not out of order."""
     seen = 0
     heads = {}
-    for change in house.assignments():
+    for change in stack.assignments():
         number = change["history_number"]
         assert number <= seen + 1, f"change {number} follows {seen}"
         if number == seen + 1:
@@ -103,7 +103,7 @@ def _published(house: House) -> dict[str, str]:
 
 
 def _flow(
-    house: House, rows: Sequence[ImageRow], rate: float, stop: threading.Event, published: list[ImageRow]
+    stack: Stack, rows: Sequence[ImageRow], rate: float, stop: threading.Event, published: list[ImageRow]
 ) -> None:
     def endless() -> Iterator[ImageRow]:
         while True:
@@ -115,4 +115,4 @@ def _flow(
                 published.append(fresh)
                 yield fresh
 
-    house.publish(endless(), rate=rate)
+    stack.publish(endless(), rate=rate)

@@ -16,8 +16,8 @@ from stream.local.broker import broker_command, prepare_broker, server_propertie
 from stream.local.files import tail
 from stream.local.readiness import BrokerReady
 from stream.settings import Settings
-from tests.support.house import eventually
 from tests.support.ports import free_ports
+from tests.support.stack import eventually
 
 USER, PASSWORD = "ann", "pass\"word\\'s;"
 """Characters that JAAS, Java and SQL each escape in another way."""

@@ -22,30 +22,30 @@ from stream.local.parts import signal_parts
 from stream.local.processes import end_processes, marked_processes
 from stream.local.supervisor import Deployment
 from stream.settings import ServerSettings, Settings
-from tests.support.house import PHOTOS, House, house_settings
 from tests.support.in_flight import handed_on
+from tests.support.stack import PHOTOS, Stack, stack_settings
 
 
 def _ignore(reason: Reason) -> None: ...
 
 
 @contextmanager
-def servers(data: Path) -> Iterator[House]:
+def servers(data: Path) -> Iterator[Stack]:
     """The three servers of the photo signal, with empty folders, and nothing else."""
-    settings = house_settings(data, {"photos": PHOTOS})
+    settings = stack_settings(data, {"photos": PHOTOS})
     parts = [part for part in signal_parts(settings, "photos", settings.signals["photos"]) if "job" not in part.name]
-    house = House(settings, Deployment(settings, parts))
+    stack = Stack(settings, Deployment(settings, parts))
     try:
-        house.deployment.up()
-        yield house
-        house.deployment.down()
+        stack.deployment.up()
+        yield stack
+        stack.deployment.down()
     finally:
         end_processes(marked_processes(settings.data_dir), grace_s=5.0)
 
 
-def run_sequence(records: Sequence[bytes], log_id: str, house: House, batch: int) -> None:
+def run_sequence(records: Sequence[bytes], log_id: str, stack: Stack, batch: int) -> None:
     """Searches, scores and assigns records of `joined` from offset 0 on, in batches of one size."""
-    settings: Settings = house.settings
+    settings: Settings = stack.settings
     signal = settings.signals["photos"]
     topic = signal.topic("joined")
     search = SearchStep(open_search(_address(signal.search)), log_id, topic, _ignore)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stream.hashing import code_settings, term_settings
 from stream.image_files import ImageFile, ImageRow
-from tests.support.house import house_settings
+from tests.support.stack import stack_settings
 
 SEARCH_DIMENSION = 96
 SCORE_DIMENSION = 64
@@ -46,14 +46,14 @@ def make_text_signal(folder: Path) -> TextSignal:
     }
     labelled, fresh = folder / "labelled.parquet", folder / "fresh.parquet"
     ids = _write(labelled, fresh)
-    house = house_settings(folder, {"text": settings})
-    _, signal = house.signal("text")
+    stack = stack_settings(folder, {"text": settings})
+    _, signal = stack.signal("text")
     train(
         TrainSettings(
             photos=labelled,
             model=folder / "model",
-            terms=term_settings(house, signal),
-            code=code_settings(house, signal),
+            terms=term_settings(stack, signal),
+            code=code_settings(stack, signal),
             embedding_name="words",
             embedding_version="7",
             effort=Effort(rounds=2, steps_per_round=100, patience=2),

@@ -1,1 +1,1 @@
-"""Which pictures are near-duplicates by their geometry, as labels for training?"""
+"""Which pictures are near-duplicates by their geometry? The answers are labels for training."""

@@ -19,7 +19,7 @@ from examples.extending.consumer import newest_heads
 from examples.extending.producer import send
 from storage.records import HistoryEntry
 from storage.serving.assignments import message_of
-from tests.support.house import PHOTOS
+from tests.support.stack import PHOTOS
 
 FOLDER = Path(__file__).parents[3] / "examples" / "extending"
 SPECS = {f"p.embeddings.{side}": EmbeddingSpec(**PHOTOS[f"{side}_embedding"]) for side in ("search", "score")}

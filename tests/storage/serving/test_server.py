@@ -49,7 +49,7 @@ serve(
 
 
 @dataclass
-class House:
+class ServerFolder:
     """Where a server runs, and the processes that were started there."""
 
     folder: Path
@@ -87,81 +87,81 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path / "store", free_ports(3), [])
-    yield house
-    for process in house.processes:
+def server(tmp_path: Path) -> Iterator[ServerFolder]:
+    server = ServerFolder(tmp_path / "store", free_ports(3), [])
+    yield server
+    for process in server.processes:
         process.kill()
         process.wait()
 
 
-def test_it_serves_outlives_a_kill_and_stops(house: House) -> None:
-    first = house.start()
-    with closing(house.client()) as client:
+def test_it_serves_outlives_a_kill_and_stops(server: ServerFolder) -> None:
+    first = server.start()
+    with closing(server.client()) as client:
         assert client.apply(LOG, [founds(0, A), joins(1, B, A)], -1, 0) == 1
         instance_id = client.instance_id
         first.kill()
         first.wait()
         with pytest.raises(UnavailableError):
             client.look_up([A])
-        second = house.start()
+        second = server.start()
         assert client.apply(LOG, [founds(2, C)], 1, 0) == 2
         assert client.instance_id != instance_id
         assert list(client.verify())[-1].images == 3
-    assert house.get("/v1/images/b").json()["head"] == "a"
-    assert house.get("/readyz").json() == {"status": "ready"}
-    assert house.get("/openapi.json").json()["info"]["title"] == "neardup"
-    pages = [house.get("/metrics").text, httpx.get(f"http://127.0.0.1:{house.ports[1]}/metrics").text]
+    assert server.get("/v1/images/b").json()["head"] == "a"
+    assert server.get("/readyz").json() == {"status": "ready"}
+    assert server.get("/openapi.json").json()["info"]["title"] == "neardup"
+    pages = [server.get("/metrics").text, httpx.get(f"http://127.0.0.1:{server.ports[1]}/metrics").text]
     for page in pages:
         assert "neardup_storage_images 3.0" in page
         assert "neardup_storage_published_lag_entries 3.0" in page
-    while "neardup_storage_publish_failures_total 0.0" in house.get("/metrics").text:
+    while "neardup_storage_publish_failures_total 0.0" in server.get("/metrics").text:
         time.sleep(0.1)
     second.send_signal(signal.SIGTERM)
     assert second.wait(15) == 0
-    log = house.log.read_text()
+    log = server.log.read_text()
     assert '"images": 2' in log
     assert log.count("publishing waits") == 1
     assert "Traceback" not in log
-    assert not house.answers()
+    assert not server.answers()
 
 
 @pytest.mark.parametrize("taken", [0, 1, 2])
-def test_a_taken_port_is_named(house: House, taken: int) -> None:
-    with socket.create_server(("127.0.0.1", house.ports[taken])):
-        process = house.start(ready=False)
+def test_a_taken_port_is_named(server: ServerFolder, taken: int) -> None:
+    with socket.create_server(("127.0.0.1", server.ports[taken])):
+        process = server.start(ready=False)
         assert process.wait(20) != 0
-    assert str(house.ports[taken]) in house.log.read_text()
+    assert str(server.ports[taken]) in server.log.read_text()
 
 
-def test_one_folder_has_one_server(house: House) -> None:
-    house.start()
-    other = House(house.folder, free_ports(3), house.processes)
+def test_one_folder_has_one_server(server: ServerFolder) -> None:
+    server.start()
+    other = ServerFolder(server.folder, free_ports(3), server.processes)
     process = other.start(ready=False)
     assert process.wait(20) != 0
     assert "LockedError" in other.log.read_text()
 
 
-def test_a_store_of_another_signal_is_refused(house: House) -> None:
-    house.start().terminate()
-    house.processes[0].wait(15)
-    process = house.start(identity="texts", ready=False)
+def test_a_store_of_another_signal_is_refused(server: ServerFolder) -> None:
+    server.start().terminate()
+    server.processes[0].wait(15)
+    process = server.start(identity="texts", ready=False)
     assert process.wait(20) != 0
-    assert "'photos'" in house.log.read_text()
+    assert "'photos'" in server.log.read_text()
 
 
-def test_a_store_of_the_users_is_served(house: House) -> None:
-    house.start(store_class="examples.extending.another_store:LoggedStore")
-    with closing(house.client()) as client:
+def test_a_store_of_the_users_is_served(server: ServerFolder) -> None:
+    server.start(store_class="examples.extending.another_store:LoggedStore")
+    with closing(server.client()) as client:
         client.apply(LOG, [founds(0, A), joins(1, B, A)], -1, 0)
         assert list(client.verify())[-1].problems == ()
-    assert house.get("/v1/images/b").json()["head"] == "a"
-    assert "2 b -> a (matched)" in (house.folder / "writes.log").read_text()
+    assert server.get("/v1/images/b").json()["head"] == "a"
+    assert "2 b -> a (matched)" in (server.folder / "writes.log").read_text()
 
 
 @pytest.mark.parametrize("name", ["cassandra", "storage.limits:MAX_ID_BYTES"])
-def test_what_is_no_store_is_refused(house: House, name: str) -> None:
-    process = house.start(ready=False, store_class=name)
+def test_what_is_no_store_is_refused(server: ServerFolder, name: str) -> None:
+    process = server.start(ready=False, store_class=name)
     assert process.wait(20) != 0
-    assert name in house.log.read_text()
-    assert "SettingsError" in house.log.read_text()
+    assert name in server.log.read_text()
+    assert "SettingsError" in server.log.read_text()

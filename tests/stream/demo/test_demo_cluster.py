@@ -13,7 +13,7 @@ import pytest
 from stream.cli.exits import Exit
 from stream.local.processes import marked_processes
 from stream.local.resolved import resolved_toml
-from tests.support.house import house_settings
+from tests.support.stack import stack_settings
 
 pytestmark = pytest.mark.cluster
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_the_demo(tmp_path: Path) -> None:
-    settings = house_settings(tmp_path / "var")
+    settings = stack_settings(tmp_path / "var")
     # The sample is looked for beside the settings file, as in a checkout.
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (tmp_path / "neardup.toml").write_text(resolved_toml(settings), encoding="utf-8")

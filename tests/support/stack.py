@@ -41,7 +41,7 @@ PHOTOS: dict[str, Any] = {
 """Settings of the sample's signal, without addresses."""
 
 
-def house_settings(data: Path, signals: Mapping[str, Mapping[str, Any]] | None = None, **sections: Any) -> Settings:
+def stack_settings(data: Path, signals: Mapping[str, Mapping[str, Any]] | None = None, **sections: Any) -> Settings:
     """Settings with free ports and small Flink processes.
 
     Args:
@@ -81,7 +81,7 @@ def house_settings(data: Path, signals: Mapping[str, Mapping[str, Any]] | None =
     )
 
 
-class House:
+class Stack:
     """A running deployment, with what tests ask of it."""
 
     def __init__(self, settings: Settings, deployment: Deployment | None = None) -> None:
@@ -184,15 +184,15 @@ class House:
 
 
 @contextmanager
-def running(settings: Settings) -> Iterator[House]:
+def running(settings: Settings) -> Iterator[Stack]:
     """Starts a deployment and stops it; no process is left, whatever happens."""
-    house = House(settings)
+    stack = Stack(settings)
     try:
-        house.deployment.up()
-        yield house
-        house.deployment.down()
+        stack.deployment.up()
+        yield stack
+        stack.deployment.down()
         assert marked_processes(settings.data_dir) == []
-        assert {status.state for status in house.deployment.status()} == {"stopped"}
+        assert {status.state for status in stack.deployment.status()} == {"stopped"}
     finally:
         end_processes(marked_processes(settings.data_dir), grace_s=5.0)
 
