@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 TEXT = (Path(__file__).parents[2] / "docs" / "decisions.md").read_text(encoding="utf-8")
-RECORDS = re.findall(r"^### (\d+)\. (.+)\n\n((?:.+\n)+)", TEXT, re.MULTILINE)
+RECORDS = re.findall(r"^### (\d+)\. (.+)\n\n((?:(?!##).*\n)+)", TEXT, re.MULTILINE)
 
 
 def test_numbers_are_complete_and_titles_differ() -> None:
