@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from core.dead_letters import BadRecord, Reason
-from core.errors import BadInputError
+from core.errors import BadInputError, SettingsError
 from core.protos.joined_pb2 import JoinedImage, JoinedRecord
 from core.types import ImageId
 from core.vectors import vector_problem
@@ -38,8 +38,11 @@ __all__ = [
 MAX_ID_BYTES = 256
 """The longest image id, in bytes of UTF-8."""
 
-MAX_PAYLOAD_BYTES = 262_144
-"""The largest notification: four times the longest vector that settings allow (16,384 numbers of 4 bytes)."""
+MAX_DIMENSION = 16_384
+"""The longest vector that settings allow."""
+
+MAX_PAYLOAD_BYTES = 16 * MAX_DIMENSION
+"""The largest notification: four times the longest vector, with numbers of 4 bytes."""
 
 MAX_JOINED_BYTES = 2 * MAX_PAYLOAD_BYTES
 """The largest record of the order: it carries both vectors."""
@@ -53,11 +56,19 @@ _SHOWN = 80
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingSpec:
-    """The one embedding that a topic carries."""
+    """The one embedding that a topic carries: exactly one version of one network.
+
+    Raises:
+        SettingsError: The dimension is out of range.
+    """
 
     name: str
     model_version: str
     dimension: int
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.dimension <= MAX_DIMENSION:
+            raise SettingsError(f"dimension must be 2 to {MAX_DIMENSION}, is {self.dimension}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,10 +65,7 @@ def code_identity(settings: Settings, signal: Signal) -> CodeIdentity:
 
 def chosen_density(signal: Signal) -> ChosenDensity | None:
     """The density that a signal's terms were chosen for; None when it is not known."""
-    density = signal.density
-    if not density.images:
-        return None
-    return ChosenDensity(density.images, density.unrelated_postings, density.copy_postings)
+    return signal.density if signal.density.images else None
 
 
 def centre(settings: Settings, signal: Signal, embedding: str) -> NDArray[np.float32] | None:

@@ -38,7 +38,7 @@ from operators.step import ServerAddress
 from stream.job_plan import JobPlan
 from stream.kafka_access import KafkaAccess
 from stream.names import client_id, consumer_group
-from stream.settings import BatchingSettings, Embedding, ServerSettings, Settings
+from stream.settings import BatchingSettings, ServerSettings, Settings
 from stream.table_sink import KafkaTarget, sink_properties, write_records
 from stream.tables import WatermarkPolicy, embedding_stream, joined_stream
 from stream.wiring import keyed_by_first, side_output
@@ -92,8 +92,8 @@ class _Joining(_Pipeline):
         score = self._halves(Side.SCORE, signal.topic("score"), signal.score_embedding)
         function = JoinFunction(
             JoinPolicy(timeout_ms=_ms(settings.join.timeout_s)),
-            _spec(signal.search_embedding),
-            _spec(signal.score_embedding),
+            signal.search_embedding,
+            signal.score_embedding,
             _ms(settings.join.alert_after_s),
         )
         joined = (
@@ -112,7 +112,7 @@ class _Joining(_Pipeline):
         uid = _uid("join-dead-letter-sink")
         self.write(dead_letters, signal.topic("dead_letter"), "join-dead-letter-sink", parallelism, uid)
 
-    def _halves(self, side: Side, topic: str, embedding: Embedding) -> DataStream:
+    def _halves(self, side: Side, topic: str, embedding: EmbeddingSpec) -> DataStream:
         join = self.settings.join
         stream = embedding_stream(
             self.tables,
@@ -124,7 +124,7 @@ class _Joining(_Pipeline):
             watermarks=WatermarkPolicy(join.out_of_orderness_s, join.idle_partition_s),
         )
         return (
-            stream.process(DecodeFunction(side, _spec(embedding)), KEYED_HALF_TYPE)
+            stream.process(DecodeFunction(side, embedding), KEYED_HALF_TYPE)
             .start_new_chain()
             .name(f"decode {side}")
             .uid(_uid(f"decode-{side}"))
@@ -174,10 +174,6 @@ class _Sequence(_Pipeline):
 
 def _uid(name: str) -> str:
     return f"{name}-v{STATE_FORMAT}"
-
-
-def _spec(embedding: Embedding) -> EmbeddingSpec:
-    return EmbeddingSpec(embedding.name, embedding.model_version, embedding.dimension)
 
 
 def _address(server: ServerSettings, batching: BatchingSettings) -> ServerAddress:

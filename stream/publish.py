@@ -12,12 +12,13 @@ import numpy as np
 from kafka.errors import KafkaError
 
 from core.errors import BadInputError, UnavailableError
+from core.notifications import EmbeddingSpec
 from neardup import events
 from neardup.events_pb2 import FLOAT16
 from stream.broker import Broker, producer
 from stream.image_files import ImageRow, Vector
 from stream.names import client_id
-from stream.settings import Embedding, Settings
+from stream.settings import Settings
 
 __all__ = ["Publisher", "SendSchedule", "notification", "publish"]
 
@@ -28,7 +29,7 @@ _PATIENCE_S = 130.0
 """How long one acknowledgement may take: a little longer than the producer retries."""
 
 
-def notification(row: ImageRow, embedding: Embedding, vector: Vector) -> bytes:
+def notification(row: ImageRow, embedding: EmbeddingSpec, vector: Vector) -> bytes:
     """One half of an image as it lies on Kafka; equal rows give equal bytes.
 
     Raises:

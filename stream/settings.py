@@ -30,8 +30,10 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from core.errors import SettingsError
+from core.notifications import EmbeddingSpec
 from operators.batcher import BatchPolicy
 from search.serving.admission import AdmissionPolicy
+from search.tuning.drift import ChosenDensity
 from stream.kafka_access import KafkaAccess, KafkaSecurity
 from stream.renamed_settings import renamed
 
@@ -39,8 +41,6 @@ __all__ = [
     "ApiSettings",
     "BatchingSettings",
     "CodeBits",
-    "Density",
-    "Embedding",
     "FlinkSettings",
     "JoinSettings",
     "KafkaSettings",
@@ -194,14 +194,6 @@ class BatchingSettings(BatchPolicy):
             raise SettingsError(f"deadline_ms must be at least 1, is {self.deadline_ms}")
 
 
-class Embedding(_Section):
-    """One type of embedding: exactly one version of one network."""
-
-    name: str
-    model_version: str
-    dimension: Annotated[int, Field(ge=2, le=16_384)]
-
-
 class Terms(_Section):
     """How a search embedding becomes terms, and how many candidates an image gets."""
 
@@ -215,17 +207,6 @@ class Terms(_Section):
     min_overlap: Annotated[int, Field(ge=1)] = 1
     candidates: Annotated[int, Field(ge=1, le=10_000)] = 100
     """k: how many candidates a search returns."""
-
-
-class Density(_Section):
-    """What `neardup tune` measured when it chose the terms. The index reports drift from it."""
-
-    images: Annotated[int, Field(ge=0)] = 0
-    """How many images the terms were chosen for; 0: no drift is reported."""
-    unrelated_postings: Annotated[float, Field(ge=0)] = 0.0
-    """Postings of unrelated images that a search touches, per image in the index."""
-    copy_postings: Annotated[float, Field(ge=0)] = 0.0
-    """Postings of the image's own copies that a search touches."""
 
 
 class CodeBits(_Section):
@@ -306,8 +287,8 @@ class Topics(_Section):
 class Signal(_Section):
     """One kind of thing to be de-duplicated. A signal is settings, not code."""
 
-    search_embedding: Embedding
-    score_embedding: Embedding
+    search_embedding: Part[EmbeddingSpec]
+    score_embedding: Part[EmbeddingSpec]
     centres: Path | None = None
     """An .npz with float32 arrays `search` and `score`, subtracted before hashing. None: nothing is subtracted."""
     store_class: str = "rocksdb"
@@ -320,7 +301,7 @@ class Signal(_Section):
     """The prefix of each topic's name. Default: `neardup.NAME.`."""
     topics: Topics = Topics()
     terms: Terms = Terms()
-    density: Density = Density()
+    density: Part[ChosenDensity] = ChosenDensity()
     code: CodeBits = CodeBits()
     index: TermIndexSettings = TermIndexSettings()
     search: SearchSettings = SearchSettings(**_SERVER_PORTS["search"])

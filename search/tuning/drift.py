@@ -29,17 +29,17 @@ MIN_IMAGES = 10_000
 class ChosenDensity:
     """The density that the term settings were chosen for."""
 
-    images: int
-    """How many images the index was planned to hold."""
-    unrelated_postings: float
+    images: int = 0
+    """How many images the index was planned to hold; 0: nothing was chosen, and no drift is reported."""
+    unrelated_postings: float = 0.0
     """Postings that one search touches for each image of the index."""
-    copy_postings: float
+    copy_postings: float = 0.0
     """Further postings that one search touches: those of the image's own copies."""
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        if self.images < 1:
-            raise SettingsError(f"an index must be planned for at least one image, not {self.images}")
+        if self.images < 0:
+            raise SettingsError(f"an index cannot be planned for {self.images} images")
         if self.unrelated_postings < 0 or self.copy_postings < 0:
             raise SettingsError(
                 f"postings of a search cannot be negative: {self.unrelated_postings}, {self.copy_postings}"

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
-from core.notifications import EmbeddingSpec, Half, decode
+from core.notifications import Half, decode
 from stream.broker import Broker, producer
 from stream.cli.exits import Exit
 from stream.cli.main import main
@@ -93,11 +93,10 @@ def test_published_images_are_notifications_of_both_embeddings(run: Run, setting
         assert "50 images sent" in err
         signal = settings.signals["photos"]
         for topic, embedding in zip(before, (signal.search_embedding, signal.score_embedding), strict=True):
-            spec = EmbeddingSpec(embedding.name, embedding.model_version, embedding.dimension)
             ids = set()
             for partition, ends in broker.ends(topic).items():
                 for offset in range(before[topic][partition].end, ends.end):
-                    half = decode(broker.record(topic, offset, partition), spec)
+                    half = decode(broker.record(topic, offset, partition), embedding)
                     assert isinstance(half, Half)
                     assert (half.version, half.created_at_ms) == (1, 1_714_521_600_000)
                     ids.add(half.image_id)

@@ -11,7 +11,7 @@ from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
 import stream.publish as publish_module
 from core.errors import BadInputError, UnavailableError
-from core.notifications import EmbeddingSpec, Half, decode
+from core.notifications import Half, decode
 from neardup.events_pb2 import FLOAT16
 from stream.image_files import ImageRow, Vector
 from stream.publish import Publisher, SendSchedule, publish
@@ -100,7 +100,7 @@ def test_both_halves_go_out_keyed_by_id_and_pass_the_decoder(settings: Settings,
     ]
     signal = settings.signals["photos"]
     for (_, _, value), embedding in zip(producer.sent, (signal.search_embedding, signal.score_embedding), strict=True):
-        half = decode(value, EmbeddingSpec(embedding.name, embedding.model_version, embedding.dimension))
+        half = decode(value, embedding)
         assert isinstance(half, Half)
         assert (half.image_id, half.version, half.created_at_ms) == ("näme/1", 3, 1234)
 

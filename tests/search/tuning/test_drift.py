@@ -47,7 +47,7 @@ def test_a_point_without_postings_judges_nothing() -> None:
     )
 
 
-@pytest.mark.parametrize("values", [(0, 1.0, 1.0), (1, -1.0, 0.0), (1, 0.0, -1.0)])
+@pytest.mark.parametrize("values", [(-1, 1.0, 1.0), (1, -1.0, 0.0), (1, 0.0, -1.0)])
 def test_senseless_points_are_refused(values: tuple[int, float, float]) -> None:
     with pytest.raises(SettingsError):
         ChosenDensity(*values)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from graphlib import TopologicalSorter
 
+from core.notifications import EmbeddingSpec
 from stream.local.parts import Part, deployment_parts, part_checks
 from stream.local.readiness import KafkaReady
-from stream.settings import ApiSettings, Embedding, KafkaSettings, SearchSettings, ServerSettings, Settings, Signal
+from stream.settings import ApiSettings, KafkaSettings, SearchSettings, ServerSettings, Settings, Signal
 
 
 def _with_text_signal(settings: Settings) -> Settings:
     text = Signal(
-        search_embedding=Embedding(name="text", model_version="1", dimension=64),
-        score_embedding=Embedding(name="text-score", model_version="1", dimension=32),
+        search_embedding=EmbeddingSpec(name="text", model_version="1", dimension=64),
+        score_embedding=EmbeddingSpec(name="text-score", model_version="1", dimension=32),
         model=settings.data_dir / "model",
         search=SearchSettings(port=17501, metrics_port=17601),
         scorer=ServerSettings(port=17502, metrics_port=17602),
