@@ -126,7 +126,7 @@ class Backend(Protocol):
         ...
 
     def apply(self, decisions: Sequence[Decision], offset: int, revision: int) -> None:
-        """Writes all decisions or none, if storage still has this offset and override revision.
+        """Writes all decisions or none, if storage still has this offset and revision.
 
         Raises:
             StaleError: It has others; nothing was written.

@@ -1,7 +1,7 @@
 """Assigns a batch of records of the order to clusters: plans, fetches what is lacking, writes.
 
 Storage is the truth. Its offset says what is committed, and it takes a write only if it still has the offset and the
-override revision that the decisions rest on. If it has others (a second job, an override), records that were committed
+revision that the decisions rest on. If it has others (a second job, an override), records that were committed
 meanwhile are dropped, and the rest is decided again on a fresh look-up. Scores and pages of candidates stay valid.
 """
 

@@ -85,7 +85,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """An answer of storage: memberships and clusters, all as of one offset and one override revision.
+    """An answer of storage: memberships and clusters, all as of one offset and one revision.
 
     `clusters` has an entry for the head of every membership. Unknown images are absent.
     """

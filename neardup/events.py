@@ -69,7 +69,7 @@ def notification(
         model_version: The version of the network that made it.
         image_version: Raised when the image changes; the same for both embeddings.
         created_at_ms: When the image was made, in milliseconds since the epoch; 0: not known.
-        trace: Explain the verdict on this image in full.
+        trace: Reserved: it has no effect yet.
 
     Raises:
         ValueError: The id is empty or too long, a number is out of range, or the vector has no numbers or more than one

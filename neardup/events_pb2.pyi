@@ -62,7 +62,7 @@ class EmbeddingNotification(google.protobuf.message.Message):
     vector: builtins.bytes
     created_at_ms: builtins.int
     trace: builtins.bool
-    """explain this image in full"""
+    """reserved, without effect yet"""
     def __init__(
         self,
         *,

@@ -14,8 +14,8 @@ Halving keeps the order: the first half is tried, then the second. Each is halve
 behind the halved batch wait until it is settled. An isolated item is tried alone, in its place in the order, by another
 way of handling it (`Attempt.reason` is set). It is tried until that succeeds.
 
-A timeout is not counted as a fault: the server did not answer in time, or not a call of that size, but a ping shows the
-same instance id. `max_faults` timeouts make the batch smaller too, but they never isolate an item.
+A timeout is not a fault: the server was too slow, perhaps for a call of that size, but a ping shows the same
+instance id. `max_faults` timeouts make the batch smaller too, but they never isolate an item.
 
 While servers are busy their calls take longer, and the first item waits longer for others: a call for many costs
 little more than a call for few.

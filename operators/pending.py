@@ -4,9 +4,9 @@ What comes in one element is one *chunk*: an `InFlightBatch` in map state, under
 record. Chunks are read one by one, never scanned: a scan would walk over all that was removed before. A `BatchState`
 lies beside them. It names the oldest chunk only; the others are found by asking for each next one.
 
-A checkpoint may come between two elements or timers, never within one. So what is settled by the very element that
-brought it never reaches the state, and `flush` writes the rest at the end. Keyed state can only be read while Flink
-works on a key, so nothing is read before the first element or timer.
+A checkpoint may come between two elements or timers, never within one. So a record that is settled while its own
+element is processed is never written to the state, and `flush` writes the rest at the end. Keyed state can only be read
+while Flink works on a key, so nothing is read before the first element or timer.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ class ClusterStore(ABC):
             log_id: The log (Kafka's topic id) that the decisions come from. The first call fixes it.
             decisions: Decisions with consecutive offsets from `offset` + 1. None at all: nothing happens.
             offset: The store's offset that the decisions rest on.
-            revision: The override revision that they rest on.
+            revision: The revision that they rest on.
 
         Returns:
             The position after the last decision.

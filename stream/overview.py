@@ -1,4 +1,4 @@
-"""Everything that is asked when someone wants to know how a deployment is: parts, counts, jobs, lag."""
+"""The state of a deployment: parts, counts, jobs, lag."""
 
 from __future__ import annotations
 

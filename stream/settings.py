@@ -224,7 +224,7 @@ class TermIndexSettings(_Section):
     sync: bool = True
     """Whether each batch waits for the disk. Without it a crash of the machine may lose batches."""
     max_postings: Annotated[int, Field(ge=1024)] = 100_000_000
-    """The most postings that one search touches. Above it the oldest of each list count; the answer says so."""
+    """The limit of one search: each posting list counts only its oldest `max_postings / groups` images."""
     background_mb_per_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 16.0
     """MB of segments that sealing and merging may write per second; 0 sets no limit."""
 
@@ -370,7 +370,7 @@ class Settings(BaseSettings):
     batching: Part[BatchingSettings] = BatchingSettings()
     signals: dict[Name, Signal]
     api_token: Annotated[str, Field(repr=False)] = ""
-    """The token that writes through the HTTP API must bring. Empty: such writes are refused."""
+    """The token for writes to the search server that are not the stream's. Empty: such writes are refused."""
     base: Path = Field(default_factory=Path.cwd, exclude=True)
     """Relative paths start here."""
 

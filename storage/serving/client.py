@@ -60,7 +60,7 @@ class StorageClient(RpcClient):
             log_id: The log that the decisions come from (Kafka's topic id).
             decisions: Decisions with consecutive offsets from `offset` + 1.
             offset: The store's offset that they rest on.
-            revision: The override revision that they rest on.
+            revision: The revision that they rest on.
 
         Raises:
             StaleError: The store has another offset or revision; look up again.

@@ -53,8 +53,8 @@ def evaluate(
     reported apart; both files have the columns a and b with image ids.
 
     All photographs are searched among each other and streamed together, in several random orders. With --split, only
-    pairs and images of that split count. Without it, images count that the model was perhaps trained on; a note says so
-    if it was. The report has the recall at precision 0.99 over the candidates of the search, precision and recall at
+    pairs and images of that split count. Without it, all images count, also those that the model was trained on; then a
+    note says so. The report has the recall at precision 0.99 over the candidates of the search, precision and recall at
     the model's `accept` (also per kind of edit and data set), the expected calibration error of the scores, and how
     well the streamed clusters agree with the labels (pairwise and self-excluded BCubed).
 

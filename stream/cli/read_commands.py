@@ -53,7 +53,7 @@ def members(
 ) -> None:
     """List the members of a cluster, its head among them.
 
-    One a line, a hundred of them unless told otherwise.
+    Prints one id a line, at most 100 without --limit or --all.
 
     Examples:
 
@@ -81,7 +81,7 @@ def similar(
 ) -> None:
     """List all near-duplicates of an image: the cluster that it is in.
 
-    One a line, the image itself among them.
+    Prints one id a line, the image itself included.
 
     Examples:
 

@@ -32,7 +32,8 @@ def search(
 ) -> None:
     """Show the images that share the most terms with an image or an embedding.
 
-    These are the candidates that the classifier would score. `neardup similar` shows their scores. Nothing is inserted.
+    These are the candidates that the classifier would score. `neardup head` shows the score of the match that decided.
+    Nothing is inserted.
 
     Examples:
 

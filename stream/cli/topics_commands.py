@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from stream.cli.context import AsJson, SignalName, of
+from stream.cli.context import AsJson, of
 from stream.cli.output import line, show_json, table
 
 __all__ = ["app"]
@@ -12,8 +14,12 @@ __all__ = ["app"]
 app = typer.Typer(no_args_is_help=True, help="Create and list the Kafka topics.")
 
 
+OneSignal = Annotated[str | None, typer.Option("--signal", metavar="NAME", help="Only this signal; without it all.")]
+"""The option of commands that take all signals unless one is named."""
+
+
 @app.command()
-def create(context: typer.Context, signal: SignalName = None) -> None:
+def create(context: typer.Context, signal: OneSignal = None) -> None:
     """Create the missing topics, of all signals or of one. Existing topics are not touched.
 
     Example:
@@ -33,7 +39,7 @@ def create(context: typer.Context, signal: SignalName = None) -> None:
 
 
 @app.command("list")
-def list_topics(context: typer.Context, signal: SignalName = None, as_json: AsJson = False) -> None:
+def list_topics(context: typer.Context, signal: OneSignal = None, as_json: AsJson = False) -> None:
     """List the topics of all signals, or of one, with their partitions and records.
 
     Example:
