@@ -7,6 +7,7 @@ process left behind ends in `.tmp` and may be removed.
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,9 @@ def replacing(path: Path, *, mode: int | None = None, sync: bool = True) -> Iter
         mode: The permissions; None: the default of the process.
         sync: Whether file and folder are on disk on return. Without it a power cut may lose the new content.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # A name of its own, as others may replace the same file; its permissions from the start, as it may hold a secret.
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if mode is None else mode))
     try:
         yield draft
         if mode is not None:

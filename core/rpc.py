@@ -195,6 +195,10 @@ class _Registrar:
         self._server.add_registered_method_handlers(service, handlers)  # type: ignore[attr-defined, unused-ignore]
 
 
+_REFLECTION_STREAMS = 2
+"""Clients that use reflection at once. Each holds a worker for as long as it likes."""
+
+
 class StandardServices:
     """The health and reflection services of one server, and the servicer of `grpc.health.v1.Health`."""
 
@@ -202,20 +206,34 @@ class StandardServices:
         """Adds both to a server, for its own services by their full names."""
         # Here, not above: a process that only calls servers need not have these installed.
         from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-        from grpc_reflection.v1alpha import reflection
+        from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
         self.serving = False
         """What `Check` says."""
         self._known = {"", *services}
         self._response = health_pb2.HealthCheckResponse
         health_pb2_grpc.add_HealthServicer_to_server(self, server)
-        reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        known = [*services, health.SERVICE_NAME, reflection.SERVICE_NAME]
+        self._reflection: Any = reflection.ReflectionServicer(known)
+        self._reflection_slots = threading.BoundedSemaphore(_REFLECTION_STREAMS)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(self, server)
 
     def Check(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - the name that the proto gives
         """SERVING or NOT_SERVING, for the whole server ("") and for each service; NOT_FOUND for any other."""
         if request.service not in self._known:
             context.abort(grpc.StatusCode.NOT_FOUND, f"there is no service {request.service[:80]!r}")
         return self._response(status=self._response.SERVING if self.serving else self._response.NOT_SERVING)
+
+    def ServerReflectionInfo(  # noqa: N802 - the name that the proto gives
+        self, requests: Iterator[Any], context: grpc.ServicerContext
+    ) -> Iterator[Any]:
+        """What services there are; RESOURCE_EXHAUSTED for streams over the limit, as each holds a worker."""
+        if not self._reflection_slots.acquire(blocking=False):
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "other clients use reflection: try again later")
+        try:
+            yield from self._reflection.ServerReflectionInfo(requests, context)
+        finally:
+            self._reflection_slots.release()
 
     def Watch(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - the name that the proto gives
         """UNIMPLEMENTED, which the protocol allows.

@@ -125,11 +125,13 @@ start_kernels() {
     mkdir -p "${kernels_stamp%/*}"
     .venv/bin/python -m search.index.warm >"$kernels_log" 2>&1 &
     kernels_job=$!
+    trap '[[ -z $kernels_job ]] || kill "$kernels_job" 2>/dev/null' EXIT
 }
 
 await_kernels() {
     say "      compiling the kernels of the term index: half a minute, once"
     wait "$kernels_job" || { tail -n 20 "$kernels_log" >&2; fail "the kernels could not be compiled"; }
+    kernels_job=""
     echo "$kernels_digest" >"$kernels_stamp"
 }
 

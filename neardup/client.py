@@ -199,10 +199,12 @@ class ApiClient:
             tried += 1
             try:
                 response = self._http.get(self.url + path, params=query, timeout=self._timeout_s)
+            except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+                raise NeardupClientError(f"{self.url!r} is no address of an HTTP API: {error}") from error
             except httpx.TransportError as error:
                 failure = ServiceUnavailableError(f"the HTTP API at {self.url}: {error or type(error).__name__}")
                 failure.__cause__ = error
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
+            except httpx.HTTPError as error:
                 raise NeardupClientError(f"the HTTP API at {self.url}: {error}") from error
             else:
                 if response.status_code not in _RETRIED:

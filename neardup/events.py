@@ -175,5 +175,6 @@ class Assignment:
             arrived_at_ms=data["arrived_at_ms"],
             decided_at_ms=data["decided_at_ms"],
             versions=VerdictVersions.from_json(data["versions"]),
-            truncated=data["truncated"],
+            # Records of release 0.1 stay in the topic for a month, and call it `cut`.
+            truncated=data["truncated"] if "truncated" in data else data["cut"],
         )

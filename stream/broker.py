@@ -96,8 +96,10 @@ class Broker:
 
     def close(self) -> None:
         """Closes the connections."""
-        self._consumer.close(autocommit=False)
-        self._admin.close()
+        try:
+            self._consumer.close(autocommit=False)
+        finally:
+            self._admin.close()
 
     def create(self, plans: list[TopicPlan], replication: int) -> list[str]:
         """Creates the topics that are missing; returns their names."""

@@ -59,7 +59,9 @@ def claim_topics(settings: Settings, signal_name: str) -> None:
     name, signal = settings.signal(signal_name)
     folder = settings.signal_dir(name, "job")
     note = folder / _TOPIC_PREFIX
-    if note.exists():
+    # Until a part has written data, a prefix that was mistyped can still be corrected.
+    data = (settings.signal_dir(name, "index"), settings.signal_dir(name, "store"), folder / "checkpoints")
+    if note.exists() and any(each.exists() for each in data):
         made_with = note.read_text(encoding="utf-8")
     elif (folder / "checkpoints").exists() and signal.topic_prefix == default_topic_prefix(name):
         made_with = ""
@@ -71,7 +73,7 @@ def claim_topics(settings: Settings, signal_name: str) -> None:
         raise MismatchError(
             f"the data in {folder.parent} belongs to other topics than {signal.topic_prefix}*: set"
             f" `topic_prefix = {json.dumps(made_with)}` in [signals.{name}] to go on with it, or choose another data"
-            " folder"
+            f" folder. If the data was made with that prefix, write it into {note}"
         )
 
 

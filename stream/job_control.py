@@ -30,7 +30,7 @@ from stream.local.flink_home import flink_environment, prepare_flink
 from stream.names import client_id, consumer_group, job_name
 from stream.settings import Settings
 from stream.snapshots import SnapshotFolders
-from stream.start_plan import Log, ReadPosition, rewind_times, starting_offset
+from stream.start_plan import Log, ReadPosition, only_partition, rewind_times, starting_offset
 
 __all__ = ["GAP", "JobControl"]
 
@@ -140,7 +140,7 @@ class JobControl:
         topic = signal.topic("joined")
         with Broker(settings.kafka_access(client_id(self.name, "job-runner"))) as broker:
             topic_id = broker.topic_id(topic)
-            ends = broker.ends(topic)[0]
+            ends = only_partition(topic, broker.ends(topic))
             start = starting_offset(
                 Log(topic, topic_id, ends.first, ends.end), positions, lambda offset: broker.checksum(topic, offset)
             )
@@ -178,6 +178,9 @@ class JobControl:
                 stamp = broker.timestamp(topic, partition, min(offset, end) - 1)
                 if stamp is not None:
                     positions[side, partition] = ReadPosition(stamp, behind=offset < end)
+                elif offset < end:
+                    # Nothing of it was read, or the last record read is gone: it may hold back all the others.
+                    positions[side, partition] = ReadPosition(0, behind=True)
         join = self._settings.join
         wait_ms = int(1000 * (join.timeout_s + join.out_of_orderness_s))
         times = rewind_times(positions, wait_ms, int(1000 * join.idle_partition_s))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+
+from kafka.errors import KafkaError
 
 from core.errors import UnavailableError
 from storage.serving.client import StorageClient
@@ -64,6 +67,7 @@ class LagMeter:
         return behind
 
     def _disconnect(self) -> None:
-        if self._broker is not None:
-            self._broker.close()
-            self._broker = None
+        broker, self._broker = self._broker, None
+        if broker is not None:
+            with suppress(KafkaError):  # what is broken cannot always be closed, and is given up all the same
+                broker.close()

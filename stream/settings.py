@@ -447,13 +447,24 @@ class Settings(BaseSettings):
 
     @property
     def kafka_security(self) -> KafkaSecurity:
-        """TLS and SASL of Kafka clients, with absolute paths."""
+        """TLS and SASL of Kafka clients, with absolute paths.
+
+        Raises:
+            SettingsError: A file cannot be read. A client would take that for a broker that is down.
+        """
         client = self.kafka.client
 
-        def absolute(file: str) -> str:
-            return str(self.path(Path(file))) if file else ""
+        def absolute(key: str, file: str) -> str:
+            path = self.path(Path(file))
+            if file and not os.access(path, os.R_OK):
+                raise SettingsError(f"kafka.client.{key}: the file {path} cannot be read")
+            return str(path) if file else ""
 
-        return replace(client, ca_file=absolute(client.ca_file), client_pem=absolute(client.client_pem))
+        return replace(
+            client,
+            ca_file=absolute("ca_file", client.ca_file),
+            client_pem=absolute("client_pem", client.client_pem),
+        )
 
     def signal_dir(self, name: str, part: Literal["index", "store", "job"]) -> Path:
         """Where a part of a signal keeps its data."""

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from core.errors import MismatchError
 from core.types import NO_OFFSET, LogPosition
 
-__all__ = ["Log", "ReadPosition", "rewind_times", "starting_offset"]
+__all__ = ["Log", "ReadPosition", "only_partition", "rewind_times", "starting_offset"]
+
+_Partition = TypeVar("_Partition")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,20 @@ class Log:
     topic_id: str
     first: int
     end: int
+
+
+def only_partition(topic: str, partitions: Mapping[int, _Partition]) -> _Partition:
+    """What is known of the one partition of a topic, whose records are one order.
+
+    Raises:
+        MismatchError: It has several. Their offsets would repeat, so positions would mean nothing.
+    """
+    if len(partitions) != 1:
+        raise MismatchError(
+            f"{topic} has {len(partitions)} partitions, but its records are one order and need one: delete it while it "
+            "is empty, then run `neardup topics create`"
+        )
+    return partitions[0]
 
 
 def starting_offset(log: Log, stores: dict[str, LogPosition], checksum_at: Callable[[int], int | None]) -> int:

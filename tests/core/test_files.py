@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -39,9 +40,20 @@ def test_nobody_sees_a_part(tmp_path: Path) -> None:
         assert file.read_text() == "old"
 
 
-def test_permissions_are_set_before_the_name(tmp_path: Path) -> None:
-    write_text(tmp_path / "secret", "x", mode=0o600)
+def test_a_secret_is_private_before_and_after_it_has_its_name(tmp_path: Path) -> None:
+    with replacing(tmp_path / "secret", mode=0o600) as draft:
+        draft.write_text("x")
+        assert draft.stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+
+
+def test_many_may_replace_one_file_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    contents = [f"{number}" * 1_000 for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda content: write_text(file, content, sync=False), contents * 25))
+    assert file.read_text() in contents
+    assert names(tmp_path) == ["file"]
 
 
 @pytest.mark.parametrize("sync", [True, False])

@@ -11,6 +11,7 @@ import grpc
 import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from prometheus_client import CollectorRegistry, Counter
 
@@ -237,6 +238,31 @@ def test_reflection_describes_the_services(server: RpcServer, client: Client) ->
     assert [method.name for method in described.service[0].method] == [
         method.name for method in scorer_pb2.DESCRIPTOR.services_by_name["PairScorer"].methods
     ]
+
+
+def test_reflection_leaves_workers_for_calls(ports: list[int], client: Client) -> None:
+    server = grpc.server(ThreadPoolExecutor(4))
+    StandardServices(server, [SERVICE])
+    server.add_insecure_port(client.address)
+    server.start()
+    stub = reflection_pb2_grpc.ServerReflectionStub(client.channel)
+    request = reflection_pb2.ServerReflectionRequest(list_services="")
+    leave = Event()
+
+    def requests() -> Iterator[reflection_pb2.ServerReflectionRequest]:
+        yield request
+        leave.wait(30)
+
+    try:
+        held = [stub.ServerReflectionInfo(requests(), wait_for_ready=True) for _ in range(2)]
+        for stream in held:
+            next(stream)
+        with pytest.raises(grpc.RpcError) as caught:
+            next(stub.ServerReflectionInfo(iter([request])))
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    finally:
+        leave.set()
+        server.stop(0).wait()
 
 
 def test_status_code_of_an_unknown_method_is_a_fault(server: RpcServer, client: Client) -> None:

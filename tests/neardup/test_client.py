@@ -251,9 +251,12 @@ def test_a_refusal_is_not_repeated(waits: list[float]) -> None:
     assert waits == []
 
 
-def test_a_url_that_is_none() -> None:
-    with ApiClient("here") as api, pytest.raises(NeardupClientError, match="here"):
+@pytest.mark.parametrize("url", ["here", "localhost:18080", "ftp://host"])
+def test_a_url_that_is_none(url: str, waits: list[float]) -> None:
+    with ApiClient(url) as api, pytest.raises(NeardupClientError, match="no address") as caught:
         api.stats()
+    assert not isinstance(caught.value, ServiceUnavailableError)
+    assert waits == []
 
 
 @pytest.mark.parametrize("own", [True, False])

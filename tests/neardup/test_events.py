@@ -94,6 +94,13 @@ def test_a_record_of_assignments_is_read_whole() -> None:
     assert asdict(Assignment.from_json(value)) == json.loads(value)
 
 
+@pytest.mark.parametrize("truncated", [True, False])
+def test_records_of_release_0_1_are_read(truncated: bool) -> None:
+    older = json.loads(message_of(ENTRY).value)
+    del older["truncated"]
+    assert Assignment.from_json(json.dumps({**older, "cut": truncated})).truncated is truncated
+
+
 def test_new_keys_do_no_harm() -> None:
     value = message_of(ENTRY).value
     newer = json.dumps({**json.loads(value), "trigger": "replay"})

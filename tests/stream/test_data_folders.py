@@ -81,8 +81,16 @@ def test_new_data_is_bound_to_its_topics(tmp_path: Path) -> None:
     claim_topics(with_prefix(tmp_path, None), "photos")
     claim_topics(with_prefix(tmp_path, None), "photos")
     claim_topics(with_prefix(tmp_path, "neardup.photos."), "photos")
+    (tmp_path / "there" / "signals" / "photos" / "store").mkdir()
     with pytest.raises(MismatchError, match=r'topic_prefix = "neardup\.photos\."'):
         claim_topics(with_prefix(tmp_path, ""), "photos")
+
+
+def test_a_mistyped_prefix_can_be_corrected_until_there_is_data(tmp_path: Path) -> None:
+    claim_topics(with_prefix(tmp_path, "neradup."), "photos")
+    claim_topics(with_prefix(tmp_path, None), "photos")
+    (tmp_path / "there" / "signals" / "photos" / "store").mkdir()
+    claim_topics(with_prefix(tmp_path, None), "photos")
 
 
 def test_data_of_an_earlier_release_goes_on_without_a_prefix(tmp_path: Path) -> None:

@@ -152,6 +152,10 @@ def test_settings_from_file_and_environment(tmp_path: Path, monkeypatch: pytest.
         '[kafka.client]\nsecurity_protocol = "SASL_SSL"\nusername = "ann"\nca_file = "certificates/ca.pem"\n'
     )
     monkeypatch.setenv("NEARDUP_KAFKA__CLIENT__PASSWORD", "12345")
+    with pytest.raises(SettingsError, match=r"kafka\.client\.ca_file: the file .*ca\.pem cannot be read"):
+        load_settings(file).kafka_access("x")
+    (tmp_path / "certificates").mkdir()
+    (tmp_path / "certificates" / "ca.pem").touch()
     access = load_settings(file).kafka_access("x")
     assert access.bootstrap == "a.example:9093,b.example:9093"
     assert access.security.password == "12345"

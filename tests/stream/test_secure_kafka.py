@@ -98,6 +98,7 @@ def test_who_must_not_get_in_is_told_why(broker: SecureBroker, kind: str) -> Non
         # The broker's certificate is vouched for by nobody that the system trusts.
         "stranger": KafkaAccess(broker.sasl, "x", replace(broker.plain(), ca_file="")),
     }[kind]
+    assert KafkaReady(access(broker, "certificate" if kind == "certificate" else "plain"))() is None
     reason = KafkaReady(wrong)()
     assert reason is not None
     assert wrong.bootstrap in reason

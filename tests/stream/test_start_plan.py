@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from core.errors import MismatchError
 from core.types import LogPosition
-from stream.start_plan import Log, ReadPosition, rewind_times, starting_offset
+from stream.start_plan import Log, ReadPosition, only_partition, rewind_times, starting_offset
 
 LOG = Log("joined", "id-1", first=10, end=50)
 CHECKSUMS = {offset: offset * 7 for offset in range(LOG.first, LOG.end)}
@@ -20,6 +20,12 @@ def at(offset: int, log_id: str = "id-1", checksum: int | None = None) -> LogPos
 
 def start(index: LogPosition, storage: LogPosition, log: Log = LOG) -> int:
     return starting_offset(log, {"the index": index, "storage": storage}, CHECKSUMS.get)
+
+
+def test_the_order_has_one_partition() -> None:
+    assert only_partition("joined", {0: "ends"}) == "ends"
+    with pytest.raises(MismatchError, match="joined has 3 partitions"):
+        only_partition("joined", {0: "a", 1: "b", 2: "c"})
 
 
 def test_fresh_stores_begin_at_the_first_record() -> None:
