@@ -81,7 +81,7 @@ def test_the_readme_shows_what_it_prints(
         clusters=842,
         alone=706,
         quality=DemoQuality(252, 778, Score(0.999, 0.764, 0.866), Score(0.992, 0.754, 0.857)),
-        latency=Latency(2_145, 418, 868, 1_071),
+        latency=Latency(2_145, 129, 708, 781),
         law=LawCheck(2_145, 842, 0, ()),
     )
     block = re.search(r"```\n(images in.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
