@@ -6,11 +6,26 @@ harm. A key that is missing raises KeyError.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 __all__ = ["ClusterInfo", "ImageInfo", "MembersPage", "SimilarPage", "StorePosition", "StoreStats", "VerdictVersions"]
+
+
+def known_values(kind: type[Any], data: Mapping[str, Any], **converters: Callable[[Any], object]) -> dict[str, Any]:
+    """The values of a record's fields, by name.
+
+    Args:
+        kind: The class of the record, a dataclass.
+        data: The JSON object.
+        converters: What makes the value of a field from that in the object, where it is not the same.
+
+    Raises:
+        KeyError: A key is missing.
+    """
+    names = (each.name for each in fields(kind))
+    return {name: converters[name](data[name]) if name in converters else data[name] for name in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +38,7 @@ class VerdictVersions:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> VerdictVersions:
         """Reads `{"model": ..., "index": ...}`."""
-        return cls(model=data["model"], index=data["index"])
+        return cls(**known_values(cls, data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +66,7 @@ class ImageInfo:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ImageInfo:
         """Reads the answer of `/v1/images/{image_id}`."""
-        return cls(
-            image_id=data["image_id"],
-            head=data["head"],
-            score=data["score"],
-            matched=data["matched"],
-            cause=data["cause"],
-            place=data["place"],
-            decided_at=data["decided_at"],
-            version=data["version"],
-            versions=VerdictVersions.from_json(data["versions"]),
-            truncated=data["truncated"],
-        )
+        return cls(**known_values(cls, data, versions=VerdictVersions.from_json))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ class ClusterInfo:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ClusterInfo:
         """Reads the answer of `/v1/clusters/{head}`."""
-        return cls(head=data["head"], count=data["count"], created_at=data["created_at"])
+        return cls(**known_values(cls, data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ class MembersPage:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> MembersPage:
         """Reads the answer of `/v1/clusters/{head}/members`."""
-        return cls(members=tuple(data["members"]), next_page_token=data["next_page_token"])
+        return cls(**known_values(cls, data, members=tuple))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +114,7 @@ class SimilarPage:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SimilarPage:
         """Reads the answer of `/v1/images/{image_id}/similar`."""
-        return cls(
-            image_id=data["image_id"],
-            head=data["head"],
-            count=data["count"],
-            members=tuple(data["members"]),
-            next_page_token=data["next_page_token"],
-        )
+        return cls(**known_values(cls, data, members=tuple))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +129,7 @@ class StorePosition:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StorePosition:
         """Reads `position` of the answer of `/v1/stats`."""
-        return cls(log_id=data["log_id"], offset=data["offset"], checksum=data["checksum"])
+        return cls(**known_values(cls, data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +152,4 @@ class StoreStats:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StoreStats:
         """Reads the answer of `/v1/stats`."""
-        return cls(
-            images=data["images"],
-            clusters=data["clusters"],
-            duplicates=data["duplicates"],
-            superseded=data["superseded"],
-            history_number=data["history_number"],
-            published=data["published"],
-            revision=data["revision"],
-            position=StorePosition.from_json(data["position"]),
-        )
+        return cls(**known_values(cls, data, position=StorePosition.from_json))

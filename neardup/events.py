@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from neardup.answers import VerdictVersions
+from neardup.answers import VerdictVersions, known_values
 from neardup.events_pb2 import FLOAT16, FLOAT32, ElementType, EmbeddingNotification
 
 __all__ = [
@@ -160,21 +160,7 @@ class Assignment:
 
     @classmethod
     def _of(cls, data: dict[str, Any]) -> Assignment:
-        return cls(
-            history_number=int(data["history_number"]),
-            image_id=data["image_id"],
-            head=data["head"],
-            old_head=data["old_head"],
-            cause=data["cause"],
-            score=data["score"],
-            matched=data["matched"],
-            place=data["place"],
-            offset=data["offset"],
-            version=data["version"],
-            created_at_ms=data["created_at_ms"],
-            arrived_at_ms=data["arrived_at_ms"],
-            decided_at_ms=data["decided_at_ms"],
-            versions=VerdictVersions.from_json(data["versions"]),
-            # Records of release 0.1 stay in the topic for a month, and call it `cut`.
-            truncated=data["truncated"] if "truncated" in data else data["cut"],
-        )
+        if "cut" in data:
+            # Records of release 0.1 stay in the topic for a month, and call it so.
+            data = {"truncated": data["cut"], **data}
+        return cls(**known_values(cls, data, history_number=int, versions=VerdictVersions.from_json))
