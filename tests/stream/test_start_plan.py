@@ -37,13 +37,33 @@ def test_begins_one_after_the_store_that_is_least_far(index: int, storage: int) 
     assert start(at(index), at(storage)) == min(index, storage) + 1
 
 
+def test_a_log_that_retention_has_emptied_goes_on_where_the_stores_are() -> None:
+    emptied = Log("joined", "id-1", first=50, end=50)
+    assert start(at(49), at(49), emptied) == 50
+
+
+def test_the_record_at_a_position_may_be_gone_if_the_next_one_is_there() -> None:
+    assert start(at(9), at(20)) == 10
+
+
+def test_a_gap_in_the_log_is_refused() -> None:
+    with pytest.raises(MismatchError, match=r"storage is at offset 20 of joined, where there is no record"):
+        starting_offset(LOG, {"storage": at(20)}, lambda offset: None)
+
+
+def test_an_emptied_log_of_another_topic_is_refused() -> None:
+    with pytest.raises(MismatchError, match=r"the index followed the topic id-1, but joined is id-2"):
+        start(at(49), at(49), Log("joined", "id-2", first=50, end=50))
+
+
 @pytest.mark.parametrize(
     ("index", "storage", "message"),
     [
         (at(20, log_id="id-0"), at(20), r"the index followed the topic id-0, but joined is id-1"),
         (at(20), at(20, log_id="id-0"), r"storage followed the topic id-0"),
         (at(20), at(50), r"storage has applied joined up to offset 50, but the log ends at 49"),
-        (at(9), at(20), r"the index is at offset 9 of joined, a record that is no longer there"),
+        (at(8), at(20), r"the index needs joined from offset 9, but its oldest record is 10"),
+        (at(50), at(50), r"the index has applied joined up to offset 50, but the log ends at 49"),
         (at(20), at(21, checksum=5), r"storage saw a record with checksum 00000005 at offset 21"),
         (LogPosition(), at(20), r"the index needs joined from offset 0, but its oldest record is 10"),
     ],

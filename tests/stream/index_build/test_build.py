@@ -222,6 +222,14 @@ def test_an_order_that_does_not_go_on_behind_the_embeddings_is_refused_at_once(
     assert not (tmp_path / "index" / "current").exists()
 
 
+def test_an_order_that_retention_has_emptied_is_no_hindrance(tmp_path: Path) -> None:
+    order = some_order(60, 6)
+    server = settings_in(tmp_path)
+    built = build(server, order, FakeJoined(list(order), first=len(order)))
+    assert built.position.offset == len(order) - 1
+    assert built.images > 0
+
+
 def test_embeddings_of_another_signal_are_refused(tmp_path: Path) -> None:
     order = [record("a", 1)]
     page = next(iter(pages(order)))
