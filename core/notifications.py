@@ -10,6 +10,7 @@ fixed order, and the first that fails gives the reason:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 from google.protobuf.message import DecodeError
 
@@ -23,6 +24,7 @@ from neardup.events_pb2 import ElementType, EmbeddingNotification
 __all__ = [
     "LATEST_TIME_MS",
     "MAX_ID_BYTES",
+    "MAX_IMAGE_VERSION",
     "MAX_JOINED_BYTES",
     "MAX_PAYLOAD_BYTES",
     "BadRecord",
@@ -37,6 +39,9 @@ __all__ = [
 
 MAX_ID_BYTES = 256
 """The longest image id, in bytes of UTF-8."""
+
+MAX_IMAGE_VERSION = 2**53 - 1
+"""The highest image version that the entrance accepts; JSON readers that use float64 keep whole numbers up to here."""
 
 MAX_DIMENSION = 16_384
 """The longest vector that settings allow."""
@@ -58,17 +63,29 @@ _SHOWN = 80
 class EmbeddingSpec:
     """The one embedding that a topic carries: exactly one version of one network.
 
+    The last three say what its vectors must be like (`core.vector_limits`).
+
     Raises:
-        SettingsError: The dimension is out of range.
+        SettingsError: A number is out of range.
     """
 
     name: str
     model_version: str
     dimension: int
+    normalise: bool = False
+    """Whether vectors are divided by their Euclidean norm before hashing, so that a sender's scale does not matter."""
+    norm_factor: float = 2.5
+    """How far beyond the measured extremes a norm may lie; 0: anywhere."""
+    degenerate_share: float = 0.1
+    """The least distance to a constant and to the centre, as a share of the smallest measured one."""
 
     def __post_init__(self) -> None:
         if not 2 <= self.dimension <= MAX_DIMENSION:
             raise SettingsError(f"dimension must be 2 to {MAX_DIMENSION}, is {self.dimension}")
+        if not (self.norm_factor == 0.0 or 1.0 <= self.norm_factor < inf):
+            raise SettingsError(f"norm_factor must be 0 or at least 1, is {self.norm_factor}")
+        if not 0.0 <= self.degenerate_share < 1.0:
+            raise SettingsError(f"degenerate_share must be 0 or more and below 1, is {self.degenerate_share}")
 
 
 @dataclass(frozen=True, slots=True)

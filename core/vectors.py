@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from core.dead_letters import BadRecord, Reason
 from neardup.events_pb2 import FLOAT16, FLOAT32
 
-__all__ = ["vector_problem", "vector_values"]
+__all__ = ["unit_rows", "vector_problem", "vector_values"]
 
 _DTYPES: dict[int, np.dtype[Any]] = {FLOAT16: np.dtype("<f2"), FLOAT32: np.dtype("<f4")}
 
@@ -54,6 +54,18 @@ def vector_problem(name: str, element_type: int, data: bytes, dimension: int | N
 def vector_values(element_type: int, data: bytes) -> NDArray[np.float32]:
     """The numbers of an embedding that `vector_problem` found nothing wrong with: (dimension,), as float32."""
     return np.frombuffer(data, _DTYPES[element_type]).astype(np.float32)
+
+
+def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Each row of (n, dimension) divided by its Euclidean norm; a row of zeros stays zero."""
+    # The largest element comes first, so that no square overflows or vanishes. numpy's own sum adds each row in the
+    # same order whatever the number of rows.
+    wide = rows.astype(np.float64)
+    largest = np.abs(wide).max(axis=1, keepdims=True, initial=0.0)
+    scaled = wide / np.where(largest > 0.0, largest, 1.0)
+    norms = np.sqrt((scaled * scaled).sum(axis=1, keepdims=True))
+    unit: NDArray[np.float64] = scaled / np.where(norms > 0.0, norms, 1.0)
+    return unit.astype(np.float32)
 
 
 def _value_problem(name: str, values: NDArray[Any]) -> BadRecord | None:

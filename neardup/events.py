@@ -46,6 +46,9 @@ SCHEMA_VERSION = 1
 MAX_ID_BYTES = 256
 """The longest image id, in bytes of UTF-8."""
 
+MAX_IMAGE_VERSION = 2**53 - 1
+"""The highest image version; readers of JSON that use float64 keep whole numbers up to here."""
+
 
 def notification(
     image_id: str,
@@ -67,16 +70,18 @@ def notification(
         vector: The numbers, in one dimension. A float16 array is sent as it is, all others as float32.
         embedding: The name of the embedding in the signal's settings.
         model_version: The version of the network that made it.
-        image_version: Raised when the image changes; the same for both embeddings.
+        image_version: Raised when the image changes; the same for both embeddings; 0 to 2^53 - 1.
         created_at_ms: When the image was made, in milliseconds since the epoch; 0: not known.
         trace: Reserved: it has no effect yet.
 
     Raises:
-        ValueError: The id is empty or too long, a number is out of range, or the vector has no numbers or more than one
-            dimension.
+        ValueError: The id is empty or too long, the version or a number is out of range, or the vector has no numbers
+            or more than one dimension.
     """
     if not 0 < len(record_key(image_id)) <= MAX_ID_BYTES:
         raise ValueError(f"an image id has 1 to {MAX_ID_BYTES} bytes in UTF-8, this one has {len(image_id.encode())}")
+    if not 0 <= image_version <= MAX_IMAGE_VERSION:
+        raise ValueError(f"an image version is a number from 0 to {MAX_IMAGE_VERSION}, this one is {image_version}")
     numbers = np.asarray(vector)
     if numbers.ndim != 1 or numbers.size == 0:
         raise ValueError(f"a vector is one row of numbers, this one has the shape {numbers.shape}")

@@ -53,7 +53,7 @@ class EmbeddingNotification(google.protobuf.message.Message):
     image_id: builtins.str
     """1 to 256 bytes"""
     image_version: builtins.int
-    """only halves of equal version pair"""
+    """0 to 2^53 - 1; only halves of equal version pair"""
     embedding: builtins.str
     """name of the embedding, as the signal's settings have it"""
     model_version: builtins.str

@@ -8,9 +8,11 @@ from typing import Any
 from pyflink.common import Row
 from pyflink.datastream import ProcessFunction, RuntimeContext
 
-from core.dead_letters import Provenance
-from core.notifications import BadRecord, EmbeddingSpec, decode
+from core.dead_letters import PAYLOAD_LIMIT_BYTES, Provenance
+from core.entrance import KEPT_WHOLE, admit
+from core.notifications import BadRecord
 from core.tracing import traceparent
+from core.vector_limits import VectorLimits
 from operators.metrics import DecodeMetrics
 from operators.outputs import to_dead_letters
 from operators.pairing import ArrivedHalf, Side
@@ -25,15 +27,15 @@ NO_TIMESTAMP_MS = -(2**63)
 class DecodeFunction(ProcessFunction):  # type: ignore[misc]
     """Rows of an embedding topic in, rows (image id, half bytes) out, dead letters aside."""
 
-    def __init__(self, side: Side, spec: EmbeddingSpec) -> None:
+    def __init__(self, side: Side, limits: VectorLimits) -> None:
         """Keeps settings.
 
         Args:
             side: Which half of an image the topic carries.
-            spec: The embedding that it carries.
+            limits: The embedding that it carries, and what its vectors must be like.
         """
         self._side = side
-        self._spec = spec
+        self._limits = limits
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Called by Flink at the start of the task."""
@@ -44,11 +46,13 @@ class DecodeFunction(ProcessFunction):  # type: ignore[misc]
         payload = bytes(value[0] or b"")
         source = Provenance(value[1], value[2], value[3], _timestamp_ms(ctx))
         trace = traceparent(value[4])
-        half = decode(payload, self._spec)
-        if isinstance(half, BadRecord):
-            self._metrics.bad(half.reason)
-            return [to_dead_letters("", half, source, payload, trace)]
-        self._metrics.decoded()
+        admitted = admit(payload, self._limits)
+        if isinstance(admitted, BadRecord):
+            self._metrics.bad(admitted.reason)
+            limit_bytes = None if admitted.reason in KEPT_WHOLE else PAYLOAD_LIMIT_BYTES
+            return [to_dead_letters("", admitted, source, payload, trace, limit_bytes)]
+        half = admitted.half
+        self._metrics.decoded(admitted.band)
         return [Row(half.image_id, encode_half(ArrivedHalf(self._side, half.version, source, payload, trace)))]
 
 

@@ -5,6 +5,8 @@ and a labelled one as `..._neardup_LABEL_NAME{LABEL="value"}`. Counters start at
 
 decode, per embedding:
     decoded_total                   notifications that passed all checks
+    norms_total{band}               of these, by their norm: usual, or below (low) or above (high) the middle 98 % of
+                                    what `neardup centres` measured
     bad_total{reason}               notifications that became dead letters
 join:
     joined_total, duplicate_total   images whose halves met; redelivered halves
@@ -38,6 +40,7 @@ from pyflink.datastream import RuntimeContext
 from pyflink.metrics import Counter, MetricGroup
 
 from core.dead_letters import Reason
+from core.vector_limits import NormBand
 
 __all__ = ["BatchMetrics", "DecodeMetrics", "FailureKind", "Histogram", "JoinMetrics", "StepMetrics"]
 
@@ -90,11 +93,13 @@ class DecodeMetrics:
     def __init__(self, context: RuntimeContext) -> None:
         group = _group(context)
         self._decoded = group.counter("decoded_total")
+        self._norms = _labelled(group, "norms_total", "band", NormBand)
         self._bad = _labelled(group, "bad_total", "reason", Reason)
 
-    def decoded(self) -> None:
-        """A notification passed all checks."""
+    def decoded(self, band: NormBand) -> None:
+        """A notification passed all checks; its norm lies in a band."""
         self._decoded.inc()
+        self._norms[band].inc()
 
     def bad(self, reason: Reason) -> None:
         """A notification became a dead letter."""

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInputError
+from core.vector_limits import VectorLimits
 from scoring.code_identity import CodeIdentity
 from search.hashing.fitted_projection import read_projection
 from search.hashing.score_codes import CodeSettings
 from search.hashing.terms import TermSettings
 from search.tuning.drift import ChosenDensity
-from stream.centres import SIGNED_SQRT_SEARCH
+from stream.centres import SIGNED_SQRT_SEARCH, Centres, read_centres
 from stream.settings import Settings, Signal
 
-__all__ = ["centre", "chosen_density", "code_embedding", "code_identity", "code_settings", "term_settings"]
+__all__ = [
+    "centre",
+    "chosen_density",
+    "code_embedding",
+    "code_identity",
+    "code_settings",
+    "term_settings",
+    "vector_limits",
+]
+
+
+log = logging.getLogger(__name__)
 
 
 def term_settings(settings: Settings, signal: Signal) -> TermSettings:
@@ -33,6 +45,7 @@ def term_settings(settings: Settings, signal: Signal) -> TermSettings:
         candidates=terms.candidates,
         centre=centre(settings, signal, SIGNED_SQRT_SEARCH if terms.signed_sqrt else "search"),
         signed_sqrt=terms.signed_sqrt,
+        normalise=signal.search_embedding.normalise,
     )
 
 
@@ -48,6 +61,8 @@ def code_settings(settings: Settings, signal: Signal) -> CodeSettings:
         centre=centre(settings, signal, "score"),
         projection=projection,
         search_dimension=search if projection is not None and projection.dimension == score + search else 0,
+        normalise=signal.score_embedding.normalise,
+        normalise_search=signal.search_embedding.normalise,
     )
 
 
@@ -68,18 +83,47 @@ def chosen_density(signal: Signal) -> ChosenDensity | None:
     return signal.density if signal.density.images else None
 
 
-def centre(settings: Settings, signal: Signal, embedding: str) -> NDArray[np.float32] | None:
+def centre(settings: Settings, signal: Signal, name: str) -> NDArray[np.float32] | None:
     """The vector that is subtracted from an embedding (`search`, `signed_sqrt_search` or `score`); None: no centring.
 
     Raises:
-        BadInputError: The file of centres cannot be read or lacks the embedding.
+        BadInputError: The file of centres cannot be read or lacks the mean.
+        MismatchError: The file is for normalised vectors and the settings are not, or the other way round.
     """
     if signal.centres is None:
         return None
-    path: Path = settings.path(signal.centres)
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            values: NDArray[Any] = arrays[embedding]
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise BadInputError(f"no centre of {embedding!r} in {path}: {error}; `neardup centres` makes one") from error
-    return values.astype(np.float32, copy=False)
+    path = settings.path(signal.centres)
+    mean = _checked_centres(path, signal).means.get(name)
+    if mean is None:
+        raise BadInputError(f"no centre of {name!r} in {path}; `neardup centres` makes one")
+    return mean
+
+
+def vector_limits(settings: Settings, signal: Signal) -> tuple[VectorLimits, VectorLimits]:
+    """What the entrance accepts as the vectors of the search and of the score embedding.
+
+    Raises:
+        BadInputError: The file of centres cannot be read.
+        MismatchError: The file is for normalised vectors and the settings are not, or the other way round.
+    """
+    search, score = signal.search_embedding, signal.score_embedding
+    if signal.centres is None:
+        log.warning("the signal has no `centres`: only vectors that are zero or constant up to rounding are refused")
+        return VectorLimits(search), VectorLimits(score)
+    path = settings.path(signal.centres)
+    measured = _checked_centres(path, signal).measured
+    if not measured:
+        log.warning(
+            "%s has no measurements of norms: vectors of an unusual norm are not refused. "
+            "`neardup centres SAMPLE.parquet %s --keep-means` adds them",
+            path,
+            path,
+        )
+    return VectorLimits(search, measured.get("search")), VectorLimits(score, measured.get("score"))
+
+
+def _checked_centres(path: Path, signal: Signal) -> Centres:
+    centres = read_centres(path)
+    for side, spec in (("search", signal.search_embedding), ("score", signal.score_embedding)):
+        centres.check(side, spec, path)
+    return centres

@@ -5,7 +5,7 @@
 | `image_id` | string | required |
 | `search` | list or fixed-size list of float16 or float32 | required, as long as the signal's search embedding |
 | `score` | the same | required, as long as the signal's score embedding |
-| `image_version` | whole number, 0 or more | 1 where it is missing or null |
+| `image_version` | whole number, 0 to 2^53 - 1 | 1 where it is missing or null |
 | `created_at` | timestamp (UTC without a zone) or whole ms since the epoch | unknown where missing or null |
 | `place` | whole number, 0 or more | required where an index is built; not read otherwise |
 
@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from core.errors import BadInputError
+from core.notifications import LATEST_TIME_MS, MAX_IMAGE_VERSION
 from neardup.events_pb2 import FLOAT16, FLOAT32, ElementType
 
 __all__ = ["ImageFile", "ImageRow", "Vector"]
@@ -40,6 +41,9 @@ _DEFAULT_VERSION = 1
 
 NO_PLACE = -1
 """The place of a row of a file that was opened without places."""
+
+_HIGHEST = {"image_version": MAX_IMAGE_VERSION, "created_at": LATEST_TIME_MS, "place": 2**63 - 1}
+"""The highest number of each column."""
 
 _ELEMENT_TYPES: dict[Any, tuple[ElementType.ValueType, str]] = {
     pa.float16(): (FLOAT16, "<f2"),
@@ -220,8 +224,10 @@ class ImageFile:
             column = column.cast(pa.timestamp("ms", column.type.tz), safe=False).cast(pa.int64())
         numbers: list[int] = pc.fill_null(column, default).to_pylist()
         for row, number in enumerate(numbers):
-            if number < 0:
-                raise BadInputError(f"{self.path}: row {first + row}: column {name} is {number}, below 0")
+            if not 0 <= number <= _HIGHEST[name]:
+                raise BadInputError(
+                    f"{self.path}: row {first + row}: column {name} is {number}, not 0 to {_HIGHEST[name]}"
+                )
         return numbers
 
     def _refuse_nulls(self, column: Any, name: str, first: int) -> None:

@@ -16,7 +16,7 @@ from pyflink.common.typeinfo import TypeInformation
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import StreamTableEnvironment
 
-from core.notifications import EmbeddingSpec
+from core.vector_limits import VectorLimits
 from operators.assign import AssignFunction
 from operators.decode import DecodeFunction
 from operators.join import JoinFunction
@@ -35,6 +35,7 @@ from operators.rows import (
 from operators.score import ScoreFunction
 from operators.search import SearchFunction
 from operators.step import ServerAddress
+from stream.hashing import vector_limits
 from stream.job_plan import JobPlan
 from stream.kafka_access import KafkaAccess
 from stream.names import client_id, consumer_group
@@ -88,8 +89,9 @@ class _Joining(_Pipeline):
 
     def build(self) -> None:
         signal, settings = self.signal, self.settings
-        search = self._halves(Side.SEARCH, signal.topic("search"), signal.search_embedding)
-        score = self._halves(Side.SCORE, signal.topic("score"), signal.score_embedding)
+        search_limits, score_limits = vector_limits(settings, signal)
+        search = self._halves(Side.SEARCH, signal.topic("search"), search_limits)
+        score = self._halves(Side.SCORE, signal.topic("score"), score_limits)
         function = JoinFunction(
             JoinPolicy(timeout_ms=_ms(settings.join.timeout_s)),
             signal.search_embedding,
@@ -112,7 +114,7 @@ class _Joining(_Pipeline):
         uid = _uid("join-dead-letter-sink")
         self.write(dead_letters, signal.topic("dead_letter"), "join-dead-letter-sink", parallelism, uid)
 
-    def _halves(self, side: Side, topic: str, embedding: EmbeddingSpec) -> DataStream:
+    def _halves(self, side: Side, topic: str, limits: VectorLimits) -> DataStream:
         join = self.settings.join
         stream = embedding_stream(
             self.tables,
@@ -124,7 +126,7 @@ class _Joining(_Pipeline):
             watermarks=WatermarkPolicy(join.out_of_orderness_s, join.idle_partition_s),
         )
         return (
-            stream.process(DecodeFunction(side, embedding), KEYED_HALF_TYPE)
+            stream.process(DecodeFunction(side, limits), KEYED_HALF_TYPE)
             .start_new_chain()
             .name(f"decode {side}")
             .uid(_uid(f"decode-{side}"))

@@ -20,11 +20,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from core.notifications import EmbeddingSpec
 from search.hashing.signed_sqrt import signed_sqrt
-from stream.centres import SIGNED_SQRT_SEARCH, write_centres
+from stream.centres import SIGNED_SQRT_SEARCH, file_vectors, measure, write_centres
+from stream.image_files import ImageFile
 from training.labelled import keep_splits, read_photos
 
 SEARCH_DIMENSION, SCORE_DIMENSION = 1280, 768
+
+EMBEDDINGS = (("mobilenet_v2_1.0_224", SEARCH_DIMENSION), ("mobilenet_v1_0.75_192", SCORE_DIMENSION))
 
 DATASET = "clothing"
 """The only data set of the source whose photographs are in the public domain (CC0 1.0)."""
@@ -60,7 +64,7 @@ def main(source: Path, target: Path) -> None:
     columns["split"] = pa.array([splits[group] for group in rows["group_id"].to_pylist()])
     target.mkdir(parents=True, exist_ok=True)
     _write(columns, search, score, target / "photos.parquet")
-    write_centres(target / "centres.npz", _centres(source, target / "photos.parquet"))
+    _write_centres(target / "centres.npz", _means(source, target / "photos.parquet"), target / "photos.parquet")
     _copy_demo(source / "demo", target / "demo", demo)
     _write_pictures(source / "demo", target / "demo" / "pictures.parquet", demo)
 
@@ -110,7 +114,14 @@ def _fixed_lists(vectors: npt.NDArray[np.float16]) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(vectors).reshape(-1)), vectors.shape[1])
 
 
-def _centres(source: Path, sample: Path) -> dict[str, npt.NDArray[np.float32]]:
+def _write_centres(file: Path, means: dict[str, npt.NDArray[np.float32]], sample: Path) -> None:
+    """Measures norms and distances on the sample, edits included: `neardup centres --keep-means` does the same."""
+    specs = [EmbeddingSpec(name, "1", dimension) for name, dimension in EMBEDDINGS]
+    images = ImageFile(sample, SEARCH_DIMENSION, SCORE_DIMENSION)
+    write_centres(file, measure(file_vectors(images), means, *specs))
+
+
+def _means(source: Path, sample: Path) -> dict[str, npt.NDArray[np.float32]]:
     """Means over all photographs of the source in the training split, not only those of the sample."""
     photos = keep_splits(read_photos(source, SEARCH_DIMENSION, SCORE_DIMENSION), sample)
     photos = photos.where(photos.is_photo & (photos.split == "train"))

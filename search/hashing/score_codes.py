@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from core.errors import BadInputError, SettingsError
+from core.vectors import unit_rows
 from search.hashing.fitted_projection import FittedProjection
 from search.hashing.projection import Hyperplanes, centre_checksum, checked_rows, frozen_centre
 
@@ -37,6 +38,10 @@ class CodeSettings:
     """Gives the values after the bits; None: there are none."""
     search_dimension: int = 0
     """Elements of the search embedding, which the projection takes after the score embedding; 0: it takes none."""
+    normalise: bool = False
+    """Whether score embeddings are divided by their Euclidean norms before anything else."""
+    normalise_search: bool = False
+    """The same of search embeddings; without effect if the projection takes none."""
 
     def __post_init__(self) -> None:
         """Checks that codes fill whole bytes and that centre and projection fit."""
@@ -62,7 +67,14 @@ class CodeSettings:
 
     def projected(self, score: NDArray[np.float32], search: NDArray[np.float32]) -> NDArray[np.float32]:
         """The input of the projection for the embeddings (n, elements) of some images."""
-        return np.hstack([score, search]) if self.search_dimension else score
+        score = self.score_rows(score)
+        if not self.search_dimension:
+            return score
+        return np.hstack([score, unit_rows(search) if self.normalise_search else search])
+
+    def score_rows(self, score: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Score embeddings (n, dimension) as the bits are made of them, before the centre is subtracted."""
+        return unit_rows(score) if self.normalise else score
 
     def build(self) -> ScoreCodes:
         """The maker of codes with these settings; its `fingerprint` names it."""
@@ -80,7 +92,20 @@ class CodeSettings:
             described |= {"values": self.values, "projection": self.projection.fingerprint[:16]}
         if self.search_dimension:
             described["search_dimension"] = self.search_dimension
-        return described
+        return described | self._units()
+
+    def _units(self) -> dict[str, int | str]:
+        """What is normalised; empty where nothing is, so that fingerprints without it stay what they were."""
+        search = self.normalise_search and self.search_dimension
+        units: dict[str, int | str] = {"normalise": "yes"} if self.normalise else {}
+        return units | ({"normalise_search": "yes"} if search else {})
+
+    def identified(self, fingerprint: str) -> str:
+        """A fingerprint of hyperplanes and projection, with what else the codes depend on."""
+        units = self._units()
+        if not units:
+            return fingerprint
+        return hashlib.sha256(f"{fingerprint} {' '.join(sorted(units))}".encode()).hexdigest()
 
 
 class ScoreCodes:
@@ -117,7 +142,7 @@ class ScoreCodes:
             BadInputError: A shape does not fit, or a value is not finite (the message names the row).
         """
         rows = checked_rows(score, self.dimension)
-        bits, projection = self.hyperplanes.codes(rows), self.settings.projection
+        bits, projection = self.hyperplanes.codes(self.settings.score_rows(rows)), self.settings.projection
         if projection is None:
             return bits
         others = checked_rows(search, self.settings.search_dimension) if self.settings.search_dimension else rows
@@ -130,5 +155,6 @@ class ScoreCodes:
     def _fingerprint(self) -> str:
         projection = self.settings.projection
         if projection is None:
-            return self.hyperplanes.fingerprint
-        return hashlib.sha256(f"{self.hyperplanes.fingerprint} {projection.fingerprint}".encode()).hexdigest()
+            return self.settings.identified(self.hyperplanes.fingerprint)
+        both = hashlib.sha256(f"{self.hyperplanes.fingerprint} {projection.fingerprint}".encode()).hexdigest()
+        return self.settings.identified(both)

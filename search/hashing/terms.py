@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from core.errors import SettingsError
+from core.vectors import unit_rows
 from search.hashing.projection import Hyperplanes, centre_checksum, checked_rows, frozen_centre
 from search.hashing.signed_sqrt import signed_sqrt
 
@@ -68,6 +69,8 @@ class TermSettings:
     """Subtracted from each vector; None: no centring."""
     signed_sqrt: bool = False
     """Whether vectors are first replaced by their signed square roots; the centre is then the mean of these."""
+    normalise: bool = False
+    """Whether vectors are divided by their Euclidean norms before anything else."""
 
     def __post_init__(self) -> None:
         """Checks every value against its range and against the others."""
@@ -104,7 +107,8 @@ class TermSettings:
             "candidates": self.candidates,
             "centre": centre_checksum(self.centre),
         }
-        return described | ({"root": "yes"} if self.signed_sqrt else {})
+        root, unit = {"root": "yes"} if self.signed_sqrt else {}, {"normalise": "yes"} if self.normalise else {}
+        return described | root | unit
 
 
 class TermExtractor:
@@ -143,6 +147,8 @@ class TermExtractor:
             BadInputError: The shape does not fit, or a value is not finite.
         """
         rows = checked_rows(vectors, self.settings.dimension)
+        if self.settings.normalise:
+            rows = unit_rows(rows)
         return self.hyperplanes.bits(signed_sqrt(rows).astype(np.float32) if self.settings.signed_sqrt else rows)
 
     def _fingerprint(self) -> str:

@@ -46,6 +46,9 @@ def test_bad_notification_has_its_reason(bad: BadPayload) -> None:
 
 def test_every_reason_of_decoding_has_an_example() -> None:
     later = {
+        Reason.DEGENERATE,
+        Reason.UNUSUAL_NORM,
+        Reason.VERSION_TOO_HIGH,
         Reason.UNKNOWN_RECORD,
         Reason.MISSING_SEARCH_HALF,
         Reason.MISSING_SCORE_HALF,

@@ -10,6 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from core.notifications import EmbeddingSpec
+from stream.centres import file_vectors, measure, read_centres
+from stream.image_files import ImageFile
+
 SAMPLE = Path(__file__).parents[2] / "examples" / "photos"
 
 
@@ -76,13 +80,21 @@ def test_centres_are_means_of_photographs_like_these(photos: pa.Table) -> None:
         for split, kind in zip(photos["split"].to_pylist(), photos["kind"].to_pylist(), strict=True)
     ]
     with np.load(SAMPLE / "centres.npz") as centres:
-        assert sorted(centres) == ["score", "search", "signed_sqrt_search"]
-        for name in centres:
+        for name in ("score", "search", "signed_sqrt_search"):
             assert centres[name].dtype == np.float32
             # They come from more photographs than the sample holds; they take much away all the same.
             vectors = matrix(photos, name.removeprefix("signed_sqrt_"))[chosen].astype(np.float64)
             vectors = np.sqrt(vectors) if name == "signed_sqrt_search" else vectors
             assert ((vectors - centres[name]) ** 2).sum() < 0.8 * (vectors**2).sum()
+
+
+def test_measurements_beside_the_centres_are_of_this_sample() -> None:
+    stored = read_centres(SAMPLE / "centres.npz")
+    specs = EmbeddingSpec("search", "1", 1280), EmbeddingSpec("score", "1", 768)
+    again = measure(file_vectors(ImageFile(SAMPLE / "photos.parquet", 1280, 768)), stored.means, *specs)
+    for side, measured in again.measured.items():
+        for name in ("norms", "distances", "deviations"):
+            assert getattr(stored.measured[side], name) == pytest.approx(getattr(measured, name))
 
 
 def test_demo_pictures_are_listed_and_unseen_by_training(photos: pa.Table) -> None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import pickle
 
+import numpy as np
 import pytest
 from pyflink.common import Row
 
 from core.dead_letters import Provenance, Reason, parse_dead_letter
-from core.notifications import MAX_PAYLOAD_BYTES
+from core.notifications import MAX_IMAGE_VERSION, MAX_PAYLOAD_BYTES, EmbeddingSpec
+from core.vector_limits import MeasuredVectors, VectorLimits
+from neardup.events_pb2 import FLOAT32
 from operators.decode import NO_TIMESTAMP_MS, DecodeFunction
 from operators.pairing import ArrivedHalf, Side
 from operators.pairing_codec import decode_half, encode_half
 from tests.support.events import SEARCH_SPEC, BadPayload, bad_payloads, notification
 from tests.support.fake_flink import Harness
+
+LIMITS = VectorLimits(SEARCH_SPEC)
 
 BAD = bad_payloads(SEARCH_SPEC, MAX_PAYLOAD_BYTES)
 
@@ -26,18 +31,19 @@ def table_row(payload: bytes | None, offset: int = 7, traceparent: bytes | None 
 
 
 def harness() -> Harness:
-    return Harness(DecodeFunction(Side.SEARCH, SEARCH_SPEC))
+    return Harness(DecodeFunction(Side.SEARCH, LIMITS))
 
 
 def test_a_good_notification_is_keyed_by_its_image() -> None:
     decode = harness()
-    payload = notification(SEARCH_SPEC, "cat/1 é", 2**64 - 1)
+    payload = notification(SEARCH_SPEC, "cat/1 é", MAX_IMAGE_VERSION)
     decode.send(table_row(payload), timestamp=5_000)
     source = Provenance("embeddings.search", 1, 7, 5_000)
     assert [tuple(row) for row in decode.main] == [
-        ("cat/1 é", encode_half(ArrivedHalf(Side.SEARCH, 2**64 - 1, source, payload))),
+        ("cat/1 é", encode_half(ArrivedHalf(Side.SEARCH, MAX_IMAGE_VERSION, source, payload))),
     ]
     assert decode.context.metric("decoded_total") == 1
+    assert decode.context.metric("norms_total{band=usual}") == 1
 
 
 def test_the_trace_context_is_handed_on_with_halves_and_dead_letters() -> None:
@@ -84,6 +90,47 @@ def test_a_tombstone_without_a_timestamp_is_a_bad_record(none: int | None) -> No
 
 
 def test_survives_a_pickle_round_trip() -> None:
-    again = Harness(pickle.loads(pickle.dumps(DecodeFunction(Side.SEARCH, SEARCH_SPEC))))
+    again = Harness(pickle.loads(pickle.dumps(DecodeFunction(Side.SEARCH, LIMITS))))
     again.send(table_row(notification(SEARCH_SPEC)), timestamp=1)
     assert len(again.main) == 1
+
+
+def measured_limits(dimension: int) -> VectorLimits:
+    """Of an embedding whose norms are 8 to 16, with a centre far away."""
+    spread = np.array([8.0, 9.0, 12.0, 15.0, 16.0])
+    measured = MeasuredVectors(np.full(dimension, 9.0, np.float32), spread, spread, spread / 2)
+    return VectorLimits(EmbeddingSpec("net", "1", dimension), measured)
+
+
+@pytest.mark.parametrize(
+    ("scale", "reason"), [(50.0, Reason.UNUSUAL_NORM), (1e-30, Reason.DEGENERATE), (0.1, Reason.UNUSUAL_NORM)]
+)
+def test_a_vector_that_is_refused_stays_whole_in_its_dead_letter(scale: float, reason: Reason) -> None:
+    limits = measured_limits(16_384)
+    decode = Harness(DecodeFunction(Side.SEARCH, limits))
+    vector = np.random.default_rng(6).standard_normal(16_384)
+    vector *= 12.0 / np.linalg.norm(vector)
+    good, bad = (
+        notification(limits.spec, element_type=FLOAT32, vector=(vector * each).astype("<f4").tobytes())
+        for each in (1.0, scale)
+    )
+    decode.send(table_row(good), timestamp=1)
+    decode.send(table_row(bad), timestamp=2)
+    assert len(decode.main) == 1
+    (row,) = decode.side["dead-letters"]
+    dead_letter = parse_dead_letter(row[1])
+    assert dead_letter.reason is reason
+    assert dead_letter.payload == bad
+    assert not dead_letter.truncated
+    assert decode.context.metric(f"bad_total{{reason={reason}}}") == 1
+
+
+def test_norms_are_counted_by_their_band() -> None:
+    limits = measured_limits(64)
+    decode = Harness(DecodeFunction(Side.SEARCH, limits))
+    vector = np.random.default_rng(7).standard_normal(64)
+    for norm in (7.0, 12.0, 13.0, 20.0, 21.0, 22.0):
+        scaled = (vector * (norm / np.linalg.norm(vector))).astype("<f4")
+        decode.send(table_row(notification(limits.spec, element_type=FLOAT32, vector=scaled.tobytes())), timestamp=1)
+    counts = {band: decode.context.metric(f"norms_total{{band={band}}}") for band in ("low", "usual", "high")}
+    assert counts == {"low": 1, "usual": 2, "high": 3}

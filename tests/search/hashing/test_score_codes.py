@@ -66,6 +66,20 @@ def test_the_fingerprint_names_all_that_a_code_depends_on() -> None:
     assert len(set(made)) == len(made)
 
 
+def test_normalised_codes_do_not_depend_on_the_scale_of_either_embedding() -> None:
+    fitted, search = projection(dimension=DIMENSION + 6), np.random.RandomState(3).standard_normal((9, 6))
+    centre = np.full(DIMENSION, 0.2, np.float32)
+    made = {
+        units: CodeSettings(DIMENSION, 64, 9, centre, fitted, 6, normalise=units[0], normalise_search=units[1]).build()
+        for units in ((False, False), (True, False), (False, True), (True, True))
+    }
+    assert len({codes.fingerprint for codes in made.values()}) == 4
+    for (score_free, search_free), codes in made.items():
+        plain = codes.codes(vectors(), search)
+        assert (codes.codes(vectors() * 8, search) == plain).all() == score_free
+        assert (codes.codes(vectors(), search * 8) == plain).all() == search_free
+
+
 def test_settings_survive_pickling() -> None:
     chosen = CodeSettings(DIMENSION, 64, seed=9, centre=np.ones(DIMENSION, np.float32), projection=projection())
     assert pickle.loads(pickle.dumps(chosen)).build().fingerprint == chosen.build().fingerprint

@@ -115,9 +115,20 @@ def test_the_fingerprint_covers_every_setting() -> None:
         changed(candidates=99),
         changed(dimension=25),
         changed(centre=np.zeros(24)),
+        changed(normalise=True),
     ]
     assert len({variant.fingerprint for variant in variants}) == len(variants)
     assert changed().fingerprint == changed().build().fingerprint
+
+
+@given(scale=st.floats(2.0**-60, 2.0**60))
+def test_normalised_terms_do_not_depend_on_the_scale(scale: float) -> None:
+    extractor = changed(normalise=True, signed_sqrt=True, centre=np.full(24, 0.2)).build()
+    vectors = np.random.RandomState(3).standard_normal((5, 24)).astype(np.float32)
+    # A power of two changes no digit, so the equality is exact.
+    exact = np.float32(2.0 ** np.round(np.log2(scale)))
+    np.testing.assert_array_equal(extractor.terms(vectors * exact), extractor.terms(vectors))
+    np.testing.assert_array_equal(extractor.terms(vectors[3:4]), extractor.terms(vectors)[3:4])
 
 
 def test_the_drawing_of_groups_is_frozen() -> None:
