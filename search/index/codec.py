@@ -1,10 +1,6 @@
-"""Bytes of the index log: frames, and the two kinds of payload in them.
+"""Bytes of the index log: the two kinds of payload in its frames.
 
-All numbers are little-endian. A frame:
-
-    magic "NDLG" | format version u16 | kind u16 | payload length u32 | CRC-32C u32 | payload
-
-The checksum covers the 12 bytes before it and the payload. Kind 1, the records of one call that were applied:
+All numbers are little-endian. `search.index.frames` has the frames. Kind 1, the records of one call that were applied:
 
     first offset i64 | records n u32 | inserts m u32 | groups u16 | code bytes u16 | term bytes u8 | log id length u8
     log id | effects u8[n] | checksums u32[n] | versions u64[n] | id lengths u16[n] | ids
@@ -25,41 +21,23 @@ from enum import IntEnum
 from typing import Any, TypeVar
 
 import numpy as np
-from crc32c import crc32c
 from numpy.typing import NDArray
 
-from core.errors import MismatchError
 from core.types import ImageId
 from search.index.errors import IndexDamagedError
+from search.index.frames import encode_parts, kind_and_payload
 
 __all__ = [
-    "FORMAT_VERSION",
-    "HEADER_BYTES",
-    "MAGIC",
     "MAX_LOG_ID_BYTES",
     "AppliedBatch",
     "Effect",
     "Hidden",
     "decode_frame",
     "encode_frame",
-    "find_intact_frame",
-    "is_intact",
-    "payload_length",
 ]
-
-MAGIC = b"NDLG"
-"""The first bytes of every frame; a scan for frames after a damaged one looks for them."""
-
-FORMAT_VERSION = 1
-"""The version of frames and payloads; a reader refuses any other."""
 
 MAX_LOG_ID_BYTES = 255
 """The longest id of a log, in bytes of UTF-8."""
-
-_HEADER = struct.Struct("<4sHHI")
-_CHECKSUM = struct.Struct("<I")
-HEADER_BYTES = _HEADER.size + _CHECKSUM.size
-"""Bytes of a frame before its payload."""
 
 _BATCH = struct.Struct("<qIIHHBB")
 
@@ -121,36 +99,7 @@ def encode_frame(content: AppliedBatch | Hidden) -> bytes:
         kind, payload = _Kind.HIDDEN, struct.pack(f"<{len(numbers)}q", *numbers)
     else:
         kind, payload = _Kind.BATCH, _encode_batch(content)
-    header = _HEADER.pack(MAGIC, FORMAT_VERSION, kind, len(payload))
-    return b"".join((header, _CHECKSUM.pack(crc32c(payload, crc32c(header))), payload))
-
-
-def payload_length(header: bytes) -> int | None:
-    """The length of the payload after a frame's header; None when the bytes are no header."""
-    if len(header) != HEADER_BYTES or not header.startswith(MAGIC):
-        return None
-    return int(_HEADER.unpack_from(header)[3])
-
-
-def is_intact(frame: bytes | memoryview) -> bool:
-    """Whether the bytes are one whole frame with a correct checksum."""
-    length = payload_length(bytes(frame[:HEADER_BYTES]))
-    if length is None or len(frame) != HEADER_BYTES + length:
-        return False
-    (checksum,) = _CHECKSUM.unpack_from(frame, _HEADER.size)
-    return bool(crc32c(frame[HEADER_BYTES:], crc32c(frame[: _HEADER.size])) == checksum)
-
-
-def find_intact_frame(data: bytes, start: int) -> int | None:
-    """Where the first intact frame at or after a byte starts; None when there is none."""
-    view = memoryview(data)
-    at = data.find(MAGIC, start)
-    while at >= 0:
-        length = payload_length(data[at : at + HEADER_BYTES])
-        if length is not None and is_intact(view[at : at + HEADER_BYTES + length]):
-            return at
-        at = data.find(MAGIC, at + 1)
-    return None
+    return encode_parts(kind, payload)
 
 
 def decode_frame(frame: bytes) -> AppliedBatch | Hidden:
@@ -160,10 +109,7 @@ def decode_frame(frame: bytes) -> AppliedBatch | Hidden:
         MismatchError: Another version of the format wrote it.
         IndexDamagedError: The content is not valid.
     """
-    _, version, kind, _ = _HEADER.unpack_from(frame)
-    if version != FORMAT_VERSION:
-        raise MismatchError(f"the index log has format {version}, this program reads format {FORMAT_VERSION}")
-    payload = memoryview(frame)[HEADER_BYTES:]
+    kind, payload = kind_and_payload(frame)
     try:
         if kind == _Kind.HIDDEN:
             return _decode_hidden(payload)

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from core.errors import UnavailableError
-from search.index.codec import HEADER_BYTES, find_intact_frame, is_intact, payload_length
 from search.index.errors import IndexDamagedError
+from search.index.frames import HEADER_BYTES, find_intact_frame, is_intact, read_header
 
 __all__ = ["FrameLog"]
 
@@ -71,11 +71,12 @@ class FrameLog:
         with self.path.open("rb", buffering=2**20) as file:
             end = os.fstat(file.fileno()).st_size
             while self._size < end:
-                header = file.read(HEADER_BYTES)
-                length = payload_length(header)
-                frame = header
-                if length is not None and self._size + HEADER_BYTES + length <= end:
-                    frame += file.read(length)
+                file.seek(self._size)
+                frame = file.read(HEADER_BYTES)
+                header = read_header(frame)
+                if header is not None and self._size + header.frame_bytes <= end:
+                    file.seek(self._size)
+                    frame = file.read(header.frame_bytes)
                 if not is_intact(frame):
                     self._end_at(end, whole)
                     break
@@ -133,7 +134,9 @@ class FrameLog:
         if tail.count(0) == len(tail):
             self._end = end
             return
-        later = find_intact_frame(tail, 1)
+        header = read_header(tail)
+        # Within a damaged frame there is nothing to find but bytes of its payload, which strangers chose.
+        later = find_intact_frame(tail, header.frame_bytes if header is not None and header.trusted else 1)
         if later is not None:
             raise IndexDamagedError(
                 f"{self.path} is damaged at byte {self._size} (intact again from byte {self._size + later}): "

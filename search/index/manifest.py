@@ -13,7 +13,7 @@ from typing import Any
 
 from crc32c import crc32c
 
-from core.errors import MismatchError
+from core.errors import MismatchError, UnavailableError
 from core.files import sync_folder, write_text
 from core.types import LogPosition
 from search.index.errors import IndexDamagedError
@@ -24,11 +24,15 @@ __all__ = [
     "log_name",
     "read_manifest",
     "remove_leftovers",
+    "upgrade_manifest",
     "write_manifest",
 ]
 
-MANIFEST_FORMAT = 1
-"""A reader refuses any other."""
+MANIFEST_FORMAT = 2
+"""The format that is written. Format 2 says that the logs may have frames of format 2, which a program that only knows
+format 1 would cut off as torn."""
+
+_READABLE = (1, MANIFEST_FORMAT)
 
 _NAME = "manifest.json"
 
@@ -72,14 +76,29 @@ def read_manifest(folder: Path) -> Manifest | None:
         body = content["body"]
         if content["crc32c"] != _checksum(body):
             raise ValueError("its checksum is wrong")
-        if content["format"] != MANIFEST_FORMAT:
-            raise MismatchError(f"{path} has format {content['format']}, this program reads {MANIFEST_FORMAT}")
+        if content["format"] not in _READABLE:
+            raise MismatchError(f"{path} has format {content['format']}, this program reads {_READABLE}")
         position = LogPosition(**body.pop("position"))
         return Manifest(segments=tuple(body.pop("segments")), position=position, **body)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise IndexDamagedError(f"the manifest {path} cannot be read ({error}): restore it") from error
+
+
+def upgrade_manifest(folder: Path, manifest: Manifest, sync: bool = True) -> None:
+    """Writes a manifest anew if an older format is on the disk; to be called before the log grows.
+
+    Raises:
+        UnavailableError: It could not be written; the older one is still there.
+    """
+    path = folder / _NAME
+    if json.loads(path.read_text(encoding="utf-8"))["format"] == MANIFEST_FORMAT:
+        return
+    try:
+        write_manifest(folder, manifest, sync)
+    except OSError as error:
+        raise UnavailableError(f"cannot write {path}: {error.strerror}", retry_after_s=1.0) from error
 
 
 def write_manifest(folder: Path, manifest: Manifest, sync: bool = True) -> None:

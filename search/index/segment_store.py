@@ -23,7 +23,7 @@ from search.index.errors import IndexDamagedError
 from search.index.hidden_file import read_hidden, write_hidden
 from search.index.interface import IndexBytes, IndexStats
 from search.index.log_chain import LogChain
-from search.index.manifest import read_manifest, remove_leftovers, write_manifest
+from search.index.manifest import read_manifest, remove_leftovers, upgrade_manifest, write_manifest
 from search.index.merging import SegmentSize, choose_merge
 from search.index.rate_limiter import RateLimiter
 from search.index.rewriting import Succession, droppable, hide_all, joined_entries
@@ -76,6 +76,7 @@ class SegmentStore:
         manifest = read_manifest(folder)
         if manifest is None:
             raise IndexDamagedError(f"the manifest of {folder} is missing: restore it, or build the index again")
+        upgrade_manifest(folder, manifest, settings.sync)
         self.manifest = manifest
         self._released = manifest.released
         leftovers = remove_leftovers(folder, manifest)

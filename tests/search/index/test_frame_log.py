@@ -9,9 +9,10 @@ import pytest
 
 from core.errors import UnavailableError
 from search.index import frame_log
-from search.index.codec import HEADER_BYTES, Hidden, encode_frame
+from search.index.codec import Hidden, encode_frame
 from search.index.errors import IndexDamagedError
 from search.index.frame_log import FrameLog
+from search.index.frames import HEADER_BYTES
 
 FRAMES = [encode_frame(Hidden((number,), number + 7)) for number in range(4)]
 LENGTH = len(FRAMES[0])

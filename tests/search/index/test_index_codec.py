@@ -12,17 +12,9 @@ from hypothesis import strategies as st
 
 from core.errors import MismatchError
 from core.types import ImageId
-from search.index.codec import (
-    HEADER_BYTES,
-    AppliedBatch,
-    Effect,
-    Hidden,
-    decode_frame,
-    encode_frame,
-    find_intact_frame,
-    is_intact,
-)
+from search.index.codec import AppliedBatch, Effect, Hidden, decode_frame, encode_frame
 from search.index.errors import IndexDamagedError
+from search.index.frames import HEADER_BYTES, find_intact_frame, is_intact, kind_and_payload
 
 
 @st.composite
@@ -99,8 +91,18 @@ def frame_with(payload: bytes, kind: int = 1, version: int = 1) -> bytes:
 
 
 def test_another_format_is_refused() -> None:
-    with pytest.raises(MismatchError, match="format 2"):
-        decode_frame(frame_with(b"", version=2))
+    with pytest.raises(MismatchError, match="format 3"):
+        decode_frame(frame_with(bytes(16), version=3))
+
+
+@given(batches())
+def test_frames_of_the_first_format_are_read(batch: AppliedBatch) -> None:
+    first = frame_with(bytes(kind_and_payload(encode_frame(batch))[1]))
+    assert is_intact(first)
+    again = decode_frame(first)
+    assert isinstance(again, AppliedBatch)
+    assert again.image_ids == batch.image_ids
+    assert again.codes.tobytes() == batch.codes.tobytes()
 
 
 def test_intact_frames_without_sense_are_refused() -> None:

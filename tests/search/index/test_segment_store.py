@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.errors import BadInputError, UnavailableError
+from core.errors import BadInputError, MismatchError, UnavailableError
 from core.types import ImageId
 from search.index.engine import SegmentedIndex
 from search.index.errors import IndexDamagedError
@@ -223,3 +223,16 @@ def test_ten_thousand_twins_are_not_lost(tmp_path: Path) -> None:
     assert missing == []
     assert index.images == 20_000
     index.close()
+
+
+def test_a_manifest_of_the_last_release_is_read_and_written_anew_before_the_log_grows(tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    SegmentedIndex(folder, SETTINGS, background=False).close()
+    path = folder / "manifest.json"
+    now = json.loads(path.read_text())
+    path.write_text(json.dumps({**now, "format": 1}))
+    SegmentedIndex(folder, SETTINGS, background=False).close()
+    assert json.loads(path.read_text()) == now
+    path.write_text(json.dumps({**now, "format": 3}))
+    with pytest.raises(MismatchError, match="format 3"):
+        SegmentedIndex(folder, SETTINGS, background=False)
