@@ -7,6 +7,7 @@
     ├── DeniedError          the call lacks the token of the settings: nothing was done
     └── ServiceError         a call to a server did not succeed
         ├── UnavailableError     it is down, too slow, or its disk is full: wait and call again, without limit
+        │   ├── DeadlineError        it did not answer in time: the same, and a ping tells whether it is alive
         │   └── BusyError            it rejects the call to serve other callers: wait as long as it says
         ├── FaultError           it failed on this call (INTERNAL): call again, after some tries isolate the input
         ├── RefusedError         it refuses one item (INVALID_ARGUMENT): isolate that item
@@ -49,6 +50,10 @@ class UnavailableError(ServiceError):
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class DeadlineError(UnavailableError):
+    """The server did not answer within the deadline of the call: it is down, slow, or slow on this call alone."""
 
 
 class BusyError(UnavailableError):

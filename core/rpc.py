@@ -37,6 +37,7 @@ from prometheus_client import CollectorRegistry
 from core.errors import (
     BadInputError,
     BusyError,
+    DeadlineError,
     DeniedError,
     FaultError,
     LogGapError,
@@ -381,7 +382,9 @@ def translate(error: Any, address: str) -> NeardupError:
             return UnavailableError(message, int(wait_ms) / 1000 if wait_ms is not None else None)
         case grpc.StatusCode.PERMISSION_DENIED:
             return DeniedError(message)
-        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return DeadlineError(message)
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
             return UnavailableError(message)
         case _:
             return FaultError(message)

@@ -18,6 +18,7 @@ from operators.in_flight_pb2 import InFlight
 from operators.metrics import StepMetrics
 from operators.micro_batch import MicroBatchFunction
 from operators.responses import arrival
+from operators.scorer_probe import probe
 from operators.step import ServerAddress, Step, StepResult
 from operators.unscored import hide, mark_unscored
 
@@ -50,6 +51,7 @@ class AssignStep(Step):
         """
         super().__init__([search, scorer, storage], blamed=[search, scorer])
         self._search = search
+        self._scorer = scorer
         self._joined_topic = joined_topic
         self._unscored = unscored
         self._clock = clock
@@ -68,6 +70,11 @@ class AssignStep(Step):
         self._assign([one])
         self._unscored(bad.reason)
         return StepResult(1, [dead_letter])
+
+    def ping(self) -> None:
+        """See `Step`; the scorer must also score."""
+        super().ping()
+        probe(self._scorer)
 
     def _assign(self, batch: Sequence[InFlight]) -> int:
         return assign([arrival(one) for one in batch], self._backend, round(1000 * self._clock()))

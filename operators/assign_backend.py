@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from clustering.assignment import More, MoreNeed, PairNeed
-from core.errors import FaultError, RefusedError, UnavailableError
+from core.errors import DeadlineError, FaultError, RefusedError, UnavailableError
 from core.types import Decision, ImageId, Lookup
 from operators.clients import Scorer, Search, Storage
 from operators.responses import candidates, scores
@@ -88,7 +88,7 @@ def _wait_out(server: str) -> Iterator[None]:
     """Makes every error of storage one that is waited out: no image causes it."""
     try:
         yield
-    except (FaultError, RefusedError) as error:
+    except (DeadlineError, FaultError, RefusedError) as error:
         raise UnavailableError(f"{server}: {error}") from error
 
 

@@ -15,7 +15,9 @@ behind the halved batch wait until it is settled. An isolated item is tried alon
 way of handling it (`Attempt.reason` is set). It is tried until that succeeds.
 
 A timeout is not a fault: the server was too slow, perhaps for a call of that size, but a ping shows the same
-instance id. `max_faults` timeouts make the batch smaller too, but they never isolate an item.
+instance id. `max_faults` timeouts make the batch smaller too. A lone item is isolated after `max_misses` deadlines that
+it alone missed, each followed by the answer of the same living server to other calls. A server that is down, asks to
+wait or answers no other call isolates nothing, however long it lasts.
 
 While servers are busy their calls take longer, and the first item waits longer for others: a call for many costs
 little more than a call for few.
@@ -57,9 +59,11 @@ class BatchPolicy:
     backoff_first_ms: int = 50
     backoff_max_ms: int = 2_000
     max_faults: int = 5
+    max_misses: int = 20
+    """Deadlines that a lone item may miss while its servers answer other calls; with the defaults about two minutes."""
 
     def __post_init__(self) -> None:
-        for name in ("max_items", "max_bytes", "backoff_first_ms", "max_faults"):
+        for name in ("max_items", "max_bytes", "backoff_first_ms", "max_faults", "max_misses"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} must be at least 1, is {getattr(self, name)}")
         for name in ("max_delay_ms", "busy_delay_ms", "throttle_ms"):
@@ -101,7 +105,7 @@ class Progress:
     faults: int = 0
     """Faults counted against the batch at the head."""
     timeouts: int = 0
-    """Calls for that batch that a running server did not answer."""
+    """Calls for that batch that a running server did not answer; of a lone item those that missed their deadline."""
     ends: tuple[int, ...] = ()
     """Where the pieces of a halved batch end, the last piece first."""
     isolated: Mapping[int, BadRecord] = field(default_factory=dict)
@@ -120,7 +124,7 @@ class Batcher:
         self._ends = list(resumed.ends)
         self._isolated = dict(resumed.isolated)
         self._failures = 0
-        self._unanswered: tuple[Attempt, InstanceIds] | None = None
+        self._unanswered: tuple[Attempt, InstanceIds, bool] | None = None
         self._due_ms: int | None = now_ms if self.pending else None
         self._delay_ms = policy.max_delay_ms
 
@@ -206,7 +210,9 @@ class Batcher:
         if attempt.reason is None:
             self._count_fault(attempt, detail, now_ms)
 
-    def unavailable(self, attempt: Attempt, instances: InstanceIds, now_ms: int, retry_after_ms: int = 0) -> None:
+    def unavailable(
+        self, attempt: Attempt, instances: InstanceIds, now_ms: int, retry_after_ms: int = 0, missed: bool = False
+    ) -> None:
         """No answer, or a request to wait. The next ping tells whether the server died or was only slow.
 
         Args:
@@ -214,10 +220,11 @@ class Batcher:
             instances: The servers' instance ids as they were known before the call.
             now_ms: The time.
             retry_after_ms: How long the server asked to wait.
+            missed: The deadline of the call passed, and nothing else is known.
         """
         self.back_off(now_ms, retry_after_ms)
         if self._unanswered is None and attempt.reason is None:
-            self._unanswered = (attempt, instances)
+            self._unanswered = (attempt, instances, missed)
 
     def back_off(self, now_ms: int, retry_after_ms: int = 0) -> None:
         """Nothing can be done now: the next try comes later."""
@@ -229,13 +236,20 @@ class Batcher:
         """The servers have answered a ping after an unavailable call."""
         if self._unanswered is None:
             return
-        (attempt, before), self._unanswered = self._unanswered, None
+        (attempt, before, missed), self._unanswered = self._unanswered, None
         if any(old is not None and old != new for old, new in zip(before, instances, strict=True)):
             self._count_fault(attempt, "the server died during the call", now_ms)
-        else:
+        elif len(attempt) > 1:
             self._timeouts += 1
-            if self._timeouts >= self._policy.max_faults and len(attempt) > 1:
+            if self._timeouts >= self._policy.max_faults:
                 self._halve(attempt, now_ms)
+        elif missed:
+            self._timeouts += 1
+            if self._timeouts >= self._policy.max_misses:
+                detail = (
+                    f"no answer within the deadline ({self._timeouts} times) from a server that answers other calls"
+                )
+                self._isolate(attempt.first, BadRecord(Reason.FAULTED, detail), now_ms)
 
     def _count_fault(self, attempt: Attempt, detail: str, now_ms: int) -> None:
         self._faults += 1

@@ -23,7 +23,7 @@ from pyflink.common.typeinfo import Types
 from pyflink.datastream import KeyedProcessFunction, RuntimeContext, TimerService
 from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 
-from core.errors import FaultError, LogGapError, RefusedError, ServiceError, UnavailableError
+from core.errors import DeadlineError, FaultError, LogGapError, RefusedError, ServiceError, UnavailableError
 from operators.batcher import Attempt, BatchPolicy
 from operators.metrics import BatchMetrics, FailureKind
 from operators.pending import PendingItems
@@ -153,7 +153,8 @@ class MicroBatchFunction(KeyedProcessFunction):  # type: ignore[misc]
             pending.batcher.faulted(attempt, str(error), clock())
         except UnavailableError as error:
             self._failed(FailureKind.UNAVAILABLE, error, attempt, failing)
-            pending.batcher.unavailable(attempt, instances, clock(), _retry_after_ms(error))
+            missed = isinstance(error, DeadlineError)
+            pending.batcher.unavailable(attempt, instances, clock(), _retry_after_ms(error), missed)
         except ServiceError as error:
             self._failed(FailureKind.OTHER, error, attempt, failing)
             pending.batcher.back_off(clock())

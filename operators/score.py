@@ -16,6 +16,7 @@ from operators.in_flight_pb2 import InFlight, Scores
 from operators.metrics import StepMetrics
 from operators.micro_batch import MicroBatchFunction
 from operators.rows import batches
+from operators.scorer_probe import probe
 from operators.step import ServerAddress, Step, StepResult
 from operators.unscored import hide, mark_unscored
 from scoring.serving.scorer_pb2 import PairBlock, ScoreResponse
@@ -63,6 +64,11 @@ class ScoreStep(Step):
         dead_letter = mark_unscored(one, bad, self._joined_topic)
         self._unscored(bad.reason)
         return StepResult(1, [*batches([one.SerializeToString()]), dead_letter])
+
+    def ping(self) -> None:
+        """See `Step`; the scorer must also score."""
+        super().ping()
+        probe(self._scorer)
 
     def _score(self, blocks: Sequence[PairBlock]) -> ScoreResponse:
         try:

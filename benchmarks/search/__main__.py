@@ -16,7 +16,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.search import costs, exact_peers, giant, growth, insertion, neighbours, opening, photos, serving, space
+from benchmarks.search import (
+    costs,
+    exact_peers,
+    giant,
+    growth,
+    hot_id,
+    insertion,
+    neighbours,
+    opening,
+    photos,
+    serving,
+    space,
+)
 from benchmarks.search.bench import Bench
 from benchmarks.search.results import Results
 
@@ -31,6 +43,7 @@ PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "opening": opening.measure,
     "growth": growth.measure,
     "giant": giant.measure,
+    "hot-id": hot_id.measure,
     "costs": costs.measure,
 }
 """By name, in the order in which they run."""

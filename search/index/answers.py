@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,6 @@ from core.errors import BadInputError, RefusedError
 from core.types import ImageId
 from search.index.columns import Kind
 from search.index.interface import (
-    NO_IMAGE,
     NO_PLACE,
     Answer,
     Insert,
@@ -24,7 +23,7 @@ from search.index.interface import (
     Stored,
     TermQuery,
 )
-from search.index.placements import Placement, latest_before, meet
+from search.index.placements import ANY_VERSION, FindLast, Placement, meet
 from search.index.segment_search import Hits
 from search.index.settings import IndexSettings
 from search.index.source import Scratch
@@ -62,18 +61,16 @@ class Answers:
         self.postings = 0
         """Postings that these searches touched; approximate as well."""
 
-    def to_records(
-        self, state: State, records: Sequence[Record], placed: Mapping[ImageId, Sequence[Placement]], fresh: int
-    ) -> list[Answer]:
+    def to_records(self, state: State, records: Sequence[Record], last: FindLast, fresh: int) -> list[Answer]:
         """One answer per record. All records are applied already.
 
         Args:
             state: The state to search in.
             records: Some records of the log.
-            placed: The placements of their images in this state, including those of the records themselves.
+            last: Finds the placements of their images, including those of the records themselves.
             fresh: Records from this offset on were applied just now, so their terms and codes need no look-up.
         """
-        drafts = [self._draft(record, placed[record.image_id], record.offset >= fresh) for record in records]
+        drafts = [self._draft(record, last, record.offset >= fresh) for record in records]
         carried = [draft.carried for draft in drafts if draft.carried is not None]
         codes = iter(state.codes(np.array([_reference(one) for one in carried], np.int64)) if carried else ())
         asked = [(record, own) for record, draft in zip(records, drafts, strict=True) if (own := draft.searched)]
@@ -82,7 +79,7 @@ class Answers:
                 state,
                 [own for _, own in asked],
                 self._terms(state, asked, fresh),
-                [placed[record.image_id] for record, _ in asked],
+                [last(record.image_id, own.place, ANY_VERSION) for record, own in asked],
                 [0] * len(asked),
             )
         )
@@ -108,8 +105,8 @@ class Answers:
             if query.after < 0:
                 raise RefusedError(f"cannot pass over {query.after} candidates", query.place)
             own.append(Placement(query.place, 0, Kind.SEARCHABLE, source, entry))
-        known, terms = state.placements(state.ids(references)), state.terms(references)
-        return self._as_of(state, own, terms, known, [query.after for query in queries])
+        older = state.last(state.ids(references), [one.place for one in own])
+        return self._as_of(state, own, state.terms(references), older, [query.after for query in queries])
 
     def free(self, state: State, queries: Sequence[TermQuery], now: int) -> list[SearchResult]:
         """See `TermIndex.search`."""
@@ -118,11 +115,7 @@ class Answers:
         for query in queries:
             self._check(query.terms[np.newaxis], query.k, query.after, query.min_overlap, query.as_of)
         places = [now if query.as_of is None else query.as_of for query in queries]
-        known = state.placements([query.without for query in queries])
-        excluded = [
-            _excluded(found, place) if query.without != NO_IMAGE else -1
-            for query, place, found in zip(queries, places, known, strict=True)
-        ]
+        excluded = [_excluded(found) for found in state.last([query.without for query in queries], places)]
         return self._found(
             state,
             Queries(
@@ -155,13 +148,13 @@ class Answers:
     def stored(self, state: State, image_ids: Sequence[ImageId]) -> list[Stored | None]:
         """See `TermIndex.get`."""
         return [
-            self._stored(state, image_id, found[-1]) if found else None
-            for image_id, found in zip(image_ids, state.placements(image_ids), strict=True)
+            None if found is None else self._stored(state, image_id, found)
+            for image_id, found in zip(image_ids, state.newest(image_ids), strict=True)
         ]
 
     def stored_terms(self, state: State, image_ids: Sequence[ImageId]) -> list[NDArray[np.uint32] | None]:
         """See `TermIndex.terms`."""
-        latest = [found[-1] if found else None for found in state.placements(image_ids)]
+        latest = state.newest(image_ids)
         searchable = [one for one in latest if one is not None and one.kind is Kind.SEARCHABLE]
         terms = iter(state.terms(np.array([_reference(one) for one in searchable], np.int64)))
         return [next(terms) if one is not None and one.kind is Kind.SEARCHABLE else None for one in latest]
@@ -192,10 +185,10 @@ class Answers:
         return state.terms(np.array([_reference(own) for _, own in asked], np.int64))
 
     @staticmethod
-    def _draft(record: Record, placements: Sequence[Placement], fresh: bool) -> _Draft:
+    def _draft(record: Record, last: FindLast, fresh: bool) -> _Draft:
         if isinstance(record, Skip):
             return _Draft(NO_PLACE)
-        met = meet(placements, record.version, record.offset)
+        met = meet(last, record.image_id, record.version, record.offset)
         own = met.placement
         if own is None:
             if not met.superseded:
@@ -215,17 +208,20 @@ class Answers:
         state: State,
         own: Sequence[Placement],
         terms: NDArray[np.uint32],
-        placements: Sequence[Sequence[Placement]],
+        older: Sequence[Placement | None],
         afters: Sequence[int],
     ) -> list[SearchResult]:
-        """Searches for the images at some places, with these terms (n, groups), as of the places."""
+        """Searches for the images at some places, with these terms (n, groups), as of the places.
+
+        `older` are the placements before them of the same images, which are not found.
+        """
         if not own:
             return []
         k = [self._settings.candidates] * len(own)
         queries = Queries(
             terms,
             np.array([one.place for one in own], np.int64),
-            np.array([_excluded(found, one.place) for one, found in zip(own, placements, strict=True)], np.int64),
+            np.array([_excluded(one) for one in older], np.int64),
             np.full(len(own), self._settings.min_overlap, np.int64),
             _wanted(state, afters, k),
         )
@@ -280,8 +276,8 @@ def _reference(placement: Placement) -> int:
     return placement.source << 32 | placement.entry
 
 
-def _excluded(placements: Sequence[Placement], place: int) -> int:
-    older = latest_before(placements, place)
+def _excluded(older: Placement | None) -> int:
+    """The reference to the one version of an image that a search as of a later place could find."""
     return -1 if older is None else _reference(older)
 
 

@@ -21,9 +21,10 @@ from core.types import ImageId, LogPosition
 from search.index.columns import Columns, Kind
 from search.index.folder import HEADER, UNFINISHED, IndexFolder
 from search.index.hidden_file import write_hidden
-from search.index.id_table import IdColumn, find_entries, repeated_entries
+from search.index.id_table import Bounds, IdColumn, last_entries, repeated_entries
 from search.index.manifest import Manifest, write_manifest
 from search.index.packing import pack_rows
+from search.index.placements import ANY_PLACE, ANY_VERSION
 from search.index.segment import Segment, write_segment
 from search.index.settings import IndexSettings
 
@@ -171,10 +172,11 @@ class IndexBuilder:
         older, newer = repeated_entries(new.id_table, ids)
         for first, second in zip(older.tolist(), newer.tolist(), strict=True):
             _hide(new, first, new, second)
+        everything = Bounds(np.full(len(ids), ANY_PLACE), np.full(len(ids), ANY_VERSION, np.uint64))
         for segment in self._segments:
-            found, starts = find_entries(segment.id_table, segment.ids, ids)
-            for entry in np.flatnonzero(np.diff(starts)).tolist():
-                last = int(found[starts[entry + 1] - 1])
+            found = last_entries(segment.id_table, segment.ids, segment.versions, ids, everything)
+            for entry in np.flatnonzero(found >= 0).tolist():
+                last = int(found[entry])
                 if segment.last_seen_by(last) is None:
                     _hide(segment, last, new, entry)
 

@@ -36,10 +36,11 @@ from search.index.interface import (
     TermIndex,
     TermQuery,
 )
-from search.index.placements import Placement
+from search.index.placements import Placement, PlacementsOfCall
 from search.index.planning import check_records, plan_batch
 from search.index.segment_store import SegmentStore
 from search.index.settings import IndexSettings
+from search.index.state import State
 
 __all__ = ["SegmentedIndex"]
 
@@ -114,12 +115,12 @@ class SegmentedIndex(TermIndex):
             new = records[check_records(log_id, records, self._position, self._settings.shape) :]
             # The new entries go to the tail of this state, so the state is still valid for these records.
             state = self._store.state
+            placed = _placements(state, ids)
             if new:
-                placed = dict(zip(ids, state.placements(ids), strict=True))
                 self._insert(log_id, new, placed)
-        if not new:
-            placed = dict(zip(ids, state.placements(ids), strict=True))
-        return self._answers.to_records(state, records, placed, new[0].offset if new else self._position.offset + 1)
+        return self._answers.to_records(
+            state, records, placed.last, new[0].offset if new else self._position.offset + 1
+        )
 
     def search_more(self, queries: Sequence[MoreQuery]) -> list[SearchResult]:
         """See `TermIndex`."""
@@ -167,8 +168,7 @@ class SegmentedIndex(TermIndex):
             self._check_open()
             hidden: dict[int, None] = {}
             deleted = []
-            for placements in self._store.state.placements(image_ids):
-                last = placements[-1] if placements else None
+            for last in self._store.state.newest(image_ids):
                 found = last is not None and last.place not in hidden and self._in_sight(last.source, last.entry)
                 deleted.append(found)
                 if last is not None and found:
@@ -218,10 +218,9 @@ class SegmentedIndex(TermIndex):
         if self._broken:
             raise IndexBrokenError("the index failed after a write and must be opened again")
 
-    def _insert(self, log_id: str, new: Sequence[Record], placed: dict[ImageId, list[Placement]]) -> None:
-        """Applies new records. `placed` has the placements of their images, and gets the new ones."""
-        latest = {image_id: found[-1].version for image_id, found in placed.items() if found}
-        batch = plan_batch(log_id, new, latest.get, self._settings.shape)
+    def _insert(self, log_id: str, new: Sequence[Record], placed: PlacementsOfCall) -> None:
+        """Applies new records. `placed` gets their placements."""
+        batch = plan_batch(log_id, new, placed.newest_version, self._settings.shape)
         # This can run out of memory, so it comes before the write.
         self._store.state.tail.reserve(len(batch.effects))
         self._write(encode_frame(batch), lambda: self._apply_batch(batch, placed))
@@ -250,8 +249,8 @@ class SegmentedIndex(TermIndex):
     def _apply_hidden(self, hidden: Hidden) -> None:
         self._images -= sum(self._hide_entry(place, hidden.hidden_from) for place in hidden.places)
 
-    def _apply_batch(self, batch: AppliedBatch, placed: dict[ImageId, list[Placement]]) -> None:
-        """Applies a batch. `placed` has the placements of its images, and gets the new ones."""
+    def _apply_batch(self, batch: AppliedBatch, placed: PlacementsOfCall) -> None:
+        """Applies a batch. `placed` gets its placements."""
         state = self._store.state
         rows = np.flatnonzero(batch.effects != Effect.PASSED)
         ids = [batch.image_ids[row] for row in rows.tolist()]
@@ -260,9 +259,10 @@ class SegmentedIndex(TermIndex):
         state.tail.add(places, versions, kinds, ids, batch.terms, batch.codes)
         columns = zip(ids, places.tolist(), versions.tolist(), kinds.tolist(), strict=True)
         for entry, (image_id, place, version, kind) in enumerate(columns, first):
-            if placed[image_id]:
-                self._images -= self._hide_entry(placed[image_id][-1].place, place)
-            placed[image_id].append(Placement(place, version, Kind(kind), source, entry))
+            older = placed.newest(image_id)
+            if older is not None:
+                self._images -= state.sources[older.source].hide(older.entry, place)
+            placed.add(image_id, Placement(place, version, Kind(kind), source, entry))
         self._images += kinds.tolist().count(Kind.SEARCHABLE)
         last = batch.first_offset + len(batch.effects) - 1
         self._position = LogPosition(batch.log_id, last, int(batch.checksums[-1]))
@@ -293,6 +293,11 @@ class SegmentedIndex(TermIndex):
             if sizes != (self._settings.groups, self._settings.code_bytes):
                 raise IndexDamagedError(f"{where}: groups and code bytes {sizes} are not those of the header")
             ids = list(set(content.image_ids))
-            self._apply_batch(content, dict(zip(ids, self._store.state.placements(ids), strict=True)))
+            self._apply_batch(content, _placements(self._store.state, ids))
         if len(self._store.state.tail) >= self._settings.seal_entries:
             self._store.rotate(self._position)
+
+
+def _placements(state: State, image_ids: Sequence[ImageId]) -> PlacementsOfCall:
+    """The placements of some images in a state that stays as it is but for what the call adds."""
+    return PlacementsOfCall(dict(zip(image_ids, state.newest(image_ids), strict=True)), state.last_of)

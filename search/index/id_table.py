@@ -2,6 +2,7 @@
 
 The highest bits of a 64-bit hash of the id's bytes (FNV-1a, then the finalizer of MurmurHash3) pick a bucket. A bucket
 holds `tags` (the lowest 32 bits) and `entries`, sorted by tag, then by entry. A hit is confirmed by comparing the id.
+So the entries of one id lie beside each other, by age.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from core.types import ImageId
 from search.index.compiled import compiled, prefetch, whole
 from search.index.gathering import AHEAD
 
-__all__ = ["IdColumn", "IdTable", "build_id_table", "find_entries", "repeated_entries"]
+__all__ = ["Bounds", "IdColumn", "IdTable", "build_id_table", "last_entries", "open_id_table", "repeated_entries"]
 
 _PER_BUCKET_BITS = 2
 
@@ -70,6 +71,24 @@ class IdTable:
     """(buckets + 1,) where each bucket starts."""
     tags: NDArray[np.uint32]
     entries: NDArray[np.uint32]
+    mixed: bool = False
+    """Entries of different ids have one tag in one bucket. Then they are looked through one by one."""
+
+
+class Bounds(NamedTuple):
+    """Which entries of an id are asked for; row i belongs to id i. Versions ascend with the entries of an id."""
+
+    below: NDArray[np.int64]
+    """(n,) entries below these."""
+    versions: NDArray[np.uint64]
+    """(n,) entries of at most these versions."""
+
+
+def open_id_table(
+    buckets: NDArray[np.uint32], tags: NDArray[np.uint32], entries: NDArray[np.uint32], column: IdColumn
+) -> IdTable:
+    """A table that was built before, for a column of ids."""
+    return IdTable(buckets, tags, entries, bool(_is_mixed(buckets, tags, entries, column.offsets, column.data)))
 
 
 def build_id_table(ids: IdColumn) -> IdTable:
@@ -81,22 +100,31 @@ def build_id_table(ids: IdColumn) -> IdTable:
     buckets = np.zeros(2**bits + 1, np.uint32)
     tags, entries = np.empty(n, np.uint32), np.empty(n, np.uint32)
     _fill_buckets(hashes, bits, buckets, tags, entries)
-    return IdTable(buckets, tags, entries)
+    return open_id_table(buckets, tags, entries, ids)
 
 
-def find_entries(table: IdTable, column: IdColumn, asked: IdColumn) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The entries with the given ids.
+def last_entries(
+    table: IdTable, column: IdColumn, versions: NDArray[np.uint64], asked: IdColumn, bounds: Bounds
+) -> NDArray[np.int64]:
+    """For each id its last entry within the bounds, or -1: (asked,).
 
-    Returns:
-        (found,) the entries, ascending for each id, and (asked + 1,) where the entries of each id start.
+    An id may have millions of entries: the time grows with the logarithm of their number.
+
+    Args:
+        table: The table.
+        column: The ids of all entries.
+        versions: (entries,) ascending among the entries of an id.
+        asked: The ids to look for.
+        bounds: For each of them.
     """
     hashes = np.empty(len(asked), np.uint64)
     _hash_ids(asked.offsets, asked.data, hashes)
-    starts = np.zeros(len(asked) + 1, np.int64)
-    found = _find(
-        hashes, asked.offsets, asked.data, table.buckets, table.tags, table.entries, column.offsets, column.data, starts
-    )
-    return found, starts
+    found = np.full(len(asked), -1, np.int64)
+    _find_last(
+        hashes, asked.offsets, asked.data, bounds.below, bounds.versions,
+        table.buckets, table.tags, table.entries, table.mixed, column.offsets, column.data, versions, found,
+    )  # fmt: skip
+    return found
 
 
 def repeated_entries(table: IdTable, column: IdColumn) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -206,44 +234,85 @@ def _fill_buckets(
 
 
 @compiled
-def _find(  # noqa: PLR0913 - compiled code takes arrays one by one
-    hashes: NDArray[np.uint64],
-    asked_offsets: NDArray[np.uint32],
-    asked: NDArray[np.uint8],
+def _is_mixed(
     buckets: NDArray[np.uint32],
     tags: NDArray[np.uint32],
     entries: NDArray[np.uint32],
     offsets: NDArray[np.uint32],
     data: NDArray[np.uint8],
-    starts: NDArray[np.int64],
-) -> NDArray[np.int64]:
+) -> bool:
+    for bucket in range(buckets.shape[0] - 1):
+        for at in range(whole(buckets[bucket]) + 1, whole(buckets[bucket + 1])):
+            if tags[at - 1] == tags[at] and not _same_id(offsets, data, whole(entries[at - 1]), whole(entries[at])):
+                return True
+    return False
+
+
+@compiled
+def _has_id(
+    offsets: NDArray[np.uint32], data: NDArray[np.uint8], entry: int, asked: NDArray[np.uint8], first: int, length: int
+) -> bool:
+    start = whole(offsets[entry])
+    if whole(offsets[entry + 1]) - start != length:
+        return False
+    byte = 0
+    while byte < length and data[start + byte] == asked[first + byte]:
+        byte += 1
+    return byte == length
+
+
+@compiled
+def _find_last(  # noqa: PLR0913 - compiled code takes arrays one by one
+    hashes: NDArray[np.uint64],
+    asked_offsets: NDArray[np.uint32],
+    asked: NDArray[np.uint8],
+    below: NDArray[np.int64],
+    at_most: NDArray[np.uint64],
+    buckets: NDArray[np.uint32],
+    tags: NDArray[np.uint32],
+    entries: NDArray[np.uint32],
+    mixed: bool,
+    offsets: NDArray[np.uint32],
+    data: NDArray[np.uint8],
+    versions: NDArray[np.uint64],
+    found: NDArray[np.int64],
+) -> None:
     bits = 0
     while (1 << bits) + 1 < buckets.shape[0]:
         bits += 1
     shift = np.uint64(64 - bits)
-    found = np.empty(16, np.int64)
-    size = 0
     for row in range(hashes.shape[0]):
         bucket = hashes[row] >> shift
         tag = np.uint32(hashes[row] & np.uint64(0xFFFFFFFF))
-        length = whole(asked_offsets[row + 1]) - whole(asked_offsets[row])
-        for at in range(buckets[bucket], buckets[bucket + np.uint64(1)]):
-            if tags[at] != tag:
-                continue
+        start, length = whole(asked_offsets[row]), whole(asked_offsets[row + 1]) - whole(asked_offsets[row])
+        # The first entry of the bucket with the tag.
+        low, end = whole(buckets[bucket]), whole(buckets[bucket + np.uint64(1)])
+        high = end
+        while low < high:
+            middle = (low + high) // 2
+            if tags[middle] < tag:
+                low = middle + 1
+            else:
+                high = middle
+        if low == end or tags[low] != tag:
+            continue
+        if not mixed and not _has_id(offsets, data, whole(entries[low]), asked, start, length):
+            continue
+        # Behind the last entry with the tag that is within the bounds; of one id, if the table is not mixed.
+        first, high = low, end
+        while low < high:
+            middle = (low + high) // 2
+            entry = whole(entries[middle])
+            inside = tags[middle] == tag and entry < below[row]
+            if inside and (mixed or versions[entry] <= at_most[row]):
+                low = middle + 1
+            else:
+                high = middle
+        at = low - 1
+        while mixed and at >= first:
             entry = whole(entries[at])
-            start = whole(offsets[entry])
-            if whole(offsets[entry + 1]) - start != length:
-                continue
-            byte = 0
-            while byte < length and data[start + byte] == asked[asked_offsets[row] + byte]:
-                byte += 1
-            if byte < length:
-                continue
-            if size == found.shape[0]:
-                longer = np.empty(2 * size, np.int64)
-                longer[:size] = found
-                found = longer
-            found[size] = entry
-            size += 1
-        starts[row + 1] = size
-    return found[:size]
+            if versions[entry] <= at_most[row] and _has_id(offsets, data, entry, asked, start, length):
+                break
+            at -= 1
+        if at >= first:
+            found[row] = entries[at]

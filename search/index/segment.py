@@ -17,7 +17,6 @@ Sections of the file (see `search.index.section_file`), for n entries, s of them
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from search.index.bounded import oldest_entries, weigh_lists
 from search.index.columns import Columns, Kind
 from search.index.errors import IndexDamagedError
 from search.index.gathering import take_rows
-from search.index.id_table import IdColumn, IdTable, build_id_table, find_entries
+from search.index.id_table import Bounds, IdColumn, IdTable, build_id_table, last_entries, open_id_table
 from search.index.list_reading import Lists
 from search.index.packing import first_equal_rows, unpack_rows
 from search.index.planning import RecordShape
@@ -149,7 +148,7 @@ class Segment(Source):
         part = self._file
         self._places, self._versions, self._kinds = part["places"], part["versions"], part["kinds"]
         self._ids = IdColumn(part["id_offsets"], part["ids"])
-        self._id_table = IdTable(part["id_buckets"], part["id_tags"], part["id_entries"])
+        self._id_table = open_id_table(part["id_buckets"], part["id_tags"], part["id_entries"], self._ids)
         self._searchable, self._searchable_counts = part["searchable"], part["searchable_counts"]
         self._heads, self._heads_counts = part["heads"], part["heads_counts"]
         self._codes, self._terms = part["codes"], part["terms"]
@@ -210,13 +209,10 @@ class Segment(Source):
         """See `Source`."""
         return self._kinds
 
-    def find(self, asked: Sequence[ImageId], column: IdColumn) -> list[list[int]]:
+    def find_last(self, asked: Sequence[ImageId], column: IdColumn, bounds: Bounds) -> list[int]:
         """See `Source`."""
-        found, starts = find_entries(self._id_table, self._ids, column)
-        if len(found) == 0:
-            return [[]] * len(asked)
-        edges = starts.tolist()
-        return [found[start:end].tolist() for start, end in pairwise(edges)]
+        found: list[int] = last_entries(self._id_table, self._ids, self._versions, column, bounds).tolist()
+        return found
 
     def terms_of(self, entries: NDArray[np.int64]) -> NDArray[np.uint32]:
         """See `Source`."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from core.types import ImageId
 from search.index.counting import BUFFER, TABLE
-from search.index.id_table import IdColumn
+from search.index.id_table import Bounds, IdColumn
 from search.index.segment_search import Hits, QueryBatch, Workspace
 
 __all__ = ["Scratch", "Source"]
@@ -86,8 +86,8 @@ class Source(ABC):
         """(entries,) see `search.index.columns.Kind`."""
 
     @abstractmethod
-    def find(self, asked: Sequence[ImageId], column: IdColumn) -> list[list[int]]:
-        """The entries of each image, ascending; `column` holds the same ids."""
+    def find_last(self, asked: Sequence[ImageId], column: IdColumn, bounds: Bounds) -> list[int]:
+        """The last entry of each image within the bounds, or -1; `column` holds the same ids."""
 
     @abstractmethod
     def terms_of(self, entries: NDArray[np.int64]) -> NDArray[np.uint32]:

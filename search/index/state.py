@@ -17,9 +17,9 @@ from core.types import ImageId
 from search.index.bounded import best_of
 from search.index.columns import Kind
 from search.index.gathering import take_rows
-from search.index.id_table import IdColumn
+from search.index.id_table import Bounds, IdColumn
 from search.index.interface import NO_IMAGE
-from search.index.placements import Placement
+from search.index.placements import ANY_PLACE, ANY_VERSION, Placement
 from search.index.segment import Segment
 from search.index.segment_search import Hits, QueryBatch
 from search.index.selection import fill_places, merge_ranks
@@ -155,14 +155,35 @@ class State:
             found[rows[there]] = entries[there] | (number << 32)
         return found
 
-    def placements(self, image_ids: Sequence[ImageId]) -> list[list[Placement]]:
-        """The placements of each image, in order of place."""
-        column = IdColumn.of(image_ids)
-        placements: list[list[Placement]] = [[] for _ in image_ids]
-        for number, source in enumerate(self.sources):
-            for row, entries in enumerate(source.find(image_ids, column)):
-                placements[row] += [_placement(number, source, entry) for entry in entries]
-        return placements
+    def newest(self, image_ids: Sequence[ImageId]) -> list[Placement | None]:
+        """The placement of the highest version of each image."""
+        return self.last(image_ids, [ANY_PLACE] * len(image_ids))
+
+    def last(
+        self, image_ids: Sequence[ImageId], before: Sequence[int], versions: Sequence[int] | None = None
+    ) -> list[Placement | None]:
+        """The last placement of each image before a place, of at most a version (any, if none are given)."""
+        found: list[Placement | None] = [None] * len(image_ids)
+        column, places = IdColumn.of(image_ids), np.array(before, np.int64)
+        most = np.array([ANY_VERSION] * len(image_ids) if versions is None else versions, np.uint64)
+        missing = len(found)
+        # From the youngest source on: an older one holds lower versions alone.
+        for number in range(len(self.sources) - 1, -1, -1):
+            source = self.sources[number]
+            if missing == 0:
+                break
+            if len(source.places) == 0:
+                continue
+            below = np.searchsorted(source.places, places)
+            for row, entry in enumerate(source.find_last(image_ids, column, Bounds(below, most))):
+                if entry >= 0 and found[row] is None:
+                    found[row] = _placement(number, source, entry)
+                    missing -= 1
+        return found
+
+    def last_of(self, image_id: ImageId, before: int, version: int) -> Placement | None:
+        """See `search.index.placements.FindLast`."""
+        return self.last([image_id], [before], [version])[0]
 
     def place_rows(self, references: NDArray[np.int64], sizes: NDArray[np.int64], k: int) -> NDArray[np.int64]:
         """The places (n, k) of rows of references, filled up to `sizes`; zeros after that."""

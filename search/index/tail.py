@@ -6,6 +6,7 @@ number search: growth replaces columns by longer copies, and what is added or hi
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from core.types import ImageId
 from search.index.columns import Columns, Kind
 from search.index.compiled import compiled, whole
-from search.index.id_table import IdColumn
+from search.index.id_table import Bounds, IdColumn
 from search.index.packing import pack_rows
 from search.index.planning import RecordShape
 from search.index.segment_search import Hits, QueryBatch
@@ -136,12 +137,23 @@ class Tail(Source):
         # Searches see the entries from here on; look-ups by id see them after the loop below.
         self._size = last
         for row, image_id in enumerate(image_ids):
-            entries = self._entries_of.get(image_id, [])
-            self._entries_of[image_id] = [*entries, first + row]
+            self._entries_of.setdefault(image_id, []).append(first + row)
 
-    def find(self, asked: Sequence[ImageId], column: IdColumn) -> list[list[int]]:
+    def find_last(self, asked: Sequence[ImageId], column: IdColumn, bounds: Bounds) -> list[int]:
         """See `Source`."""
-        return [self._entries_of.get(image_id, []) for image_id in asked]
+        rows = zip(asked, bounds.below.tolist(), bounds.versions.tolist(), strict=True)
+        return [self._last(image_id, below, version) for image_id, below, version in rows]
+
+    def _last(self, image_id: ImageId, below: int, version: int) -> int:
+        entries = self._entries_of.get(image_id)
+        if not entries:
+            return -1
+        versions = self._room.versions
+        count = min(
+            bisect_left(entries, below),
+            bisect_right(entries, version, key=lambda entry: int(versions[entry])),
+        )
+        return entries[count - 1] if count else -1
 
     def terms_of(self, entries: NDArray[np.int64]) -> NDArray[np.uint32]:
         """See `Source`."""

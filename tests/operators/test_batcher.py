@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import pytest
@@ -140,6 +140,48 @@ def test_a_server_never_heard_of_before_is_not_taken_for_a_restarted_one() -> No
         batcher.unavailable(batcher.attempt(), (None,), 0)
         batcher.answered(B, 0)
     assert batcher.attempt().reason is None
+
+
+# --- a lone item that misses its deadlines
+
+
+def missed(batcher: Batcher, times: int, answered: bool = True) -> None:
+    for _ in range(times):
+        batcher.unavailable(batcher.attempt(), A, 0, missed=True)
+        if answered:
+            batcher.answered(A, 0)
+
+
+def test_a_lone_item_that_misses_its_deadline_on_a_living_server_is_isolated() -> None:
+    batcher = filled(2, replace(POLICY, max_misses=4))
+    missed(batcher, POLICY.max_faults)  # the batch of two is halved
+    missed(batcher, 3)
+    assert batcher.attempt() == Attempt(0, 1)
+    batcher = Batcher(replace(POLICY, max_misses=4), batcher.progress())  # what was counted survives a restart
+    missed(batcher, 1)
+    attempt = batcher.attempt()
+    assert attempt.reason is not None
+    assert (len(attempt), attempt.reason.reason) == (1, Reason.FAULTED)
+    batcher.settled(attempt, 1, 0)
+    assert batcher.attempt() == Attempt(1, 2)
+
+
+def test_a_server_that_is_down_or_asks_to_wait_isolates_nothing() -> None:
+    batcher = filled(1, replace(POLICY, max_misses=2))
+    missed(batcher, 100, answered=False)  # no ping is answered
+    batcher.answered(A, 0)
+    for _ in range(100):  # it is full, or the connection breaks: no deadline passed
+        batcher.unavailable(batcher.attempt(), A, 0, retry_after_ms=100)
+        batcher.answered(A, 0)
+    assert batcher.attempt() == Attempt(0, 1)
+
+
+def test_deadlines_are_counted_anew_after_a_success() -> None:
+    batcher = filled(2, replace(POLICY, max_misses=2, max_items=1))
+    missed(batcher, 1)
+    batcher.settled(batcher.attempt(), 1, 0)
+    missed(batcher, 1)
+    assert batcher.attempt() == Attempt(1, 2)
 
 
 # --- faults, halving, isolation
@@ -302,6 +344,7 @@ def test_the_first_item_waits_as_long_as_the_last_call_took(took_ms: int, waits_
         {"busy_delay_ms": -1},
         {"max_bytes": 0},
         {"max_faults": 0},
+        {"max_misses": 0},
         {"throttle_ms": -1},
         {"backoff_first_ms": 0},
         {"backoff_first_ms": 3_000},

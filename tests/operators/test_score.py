@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from core.dead_letters import Reason, parse_dead_letter
-from core.errors import FaultError, MismatchError
+from core.errors import DeadlineError, FaultError, MismatchError
 from operators.batcher import BatchPolicy
 from operators.in_flight_pb2 import InFlight
 from operators.rows import records
 from operators.score import ScoreFunction, ScoreStep
 from operators.step import ServerAddress
-from scoring.serving.scorer_pb2 import ScoreResponse
+from scoring.serving.scorer_pb2 import PairBlock, ScoreResponse
 from search.serving.search_pb2 import Answer, Candidates
 from tests.support.events import joined
 from tests.support.fake_flink import Harness
@@ -184,3 +185,39 @@ def test_survives_a_pickle_round_trip(scorer: FakeScorer, search: FakeSearch) ->
     again.function.close()
     assert scorer.closed
     assert search.closed
+
+
+def misses_deadlines(scorer: FakeScorer, of: set[bytes] | None) -> None:
+    """Calls with these query codes (all, if none are given) are not answered in time; the scorer lives on."""
+    scored = scorer.score
+
+    def score(blocks: Sequence[PairBlock], model_version: str = "") -> ScoreResponse:
+        if of is None or of & {block.query_code for block in blocks}:
+            scorer.enter("score")
+            raise DeadlineError("too slow")
+        return scored(blocks, model_version)
+
+    scorer.score = score  # type: ignore[method-assign]
+
+
+def test_an_image_that_alone_misses_every_deadline_goes_on_unscored(scorer: FakeScorer, search: FakeSearch) -> None:
+    misses_deadlines(scorer, {b"\x0f"})
+    score = harness()
+    for offset, code in enumerate([b"\x01", b"\x0f", b"\x02"]):
+        score.send(in_flight(offset, code, [b"\xff"]))
+    score.advance(60 * POLICY.backoff_max_ms)
+    assert [bool(one.unscored) for one in out(score)] == [False, True, False]
+    (dead,) = [parse_dead_letter(row[1]) for row in score.side["dead-letters"]]
+    assert (dead.reason, dead.source.offset) == (Reason.FAULTED, 1)
+    assert f"({POLICY.max_misses} times)" in dead.detail
+
+
+def test_images_wait_for_a_scorer_that_lives_but_scores_nothing(scorer: FakeScorer, search: FakeSearch) -> None:
+    misses_deadlines(scorer, None)
+    score = harness()
+    score.send(in_flight(0, b"\x0f", [b"\xff"]))
+    score.advance(500 * POLICY.backoff_max_ms)
+    assert out(score) == []
+    del scorer.score  # type: ignore[attr-defined]
+    score.advance(2 * POLICY.backoff_max_ms)
+    assert [bool(one.unscored) for one in out(score)] == [False]

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.types import ImageId
 from search.index.columns import Kind
-from search.index.placements import Met, Placement, latest_before, meet
+from search.index.placements import Met, Placement, PlacementsOfCall, meet
 
 
 def placed(place: int, version: int) -> Placement:
     return Placement(place, version, Kind.SEARCHABLE, 0, place)
+
+
+IMAGE = ImageId("a")
+
+
+def among(timeline: list[Placement], image_id: ImageId, before: int, version: int) -> Placement | None:
+    """The last placement within the bounds, found by looking at all."""
+    assert image_id == IMAGE
+    return max((one for one in timeline if one.place < before and one.version <= version), key=_place, default=None)
+
+
+def _place(one: Placement) -> int:
+    return one.place
 
 
 def test_the_timeline_of_one_image() -> None:
@@ -30,14 +49,27 @@ def test_the_timeline_of_one_image() -> None:
         (10, 99): Met(None, False),
     }
     for (version, offset), met in expected.items():
-        assert meet(timeline, version, offset) == met, (version, offset)
-    assert meet([], 1, 99) == Met(None, False)
+        assert meet(partial(among, timeline), IMAGE, version, offset) == met, (version, offset)
+    assert meet(partial(among, []), IMAGE, 1, 99) == Met(None, False)
 
 
-def test_only_the_latest_version_before_a_place_could_be_found() -> None:
-    timeline = [placed(10, 3), placed(20, 5)]
-    assert latest_before(timeline, 10) is None
-    assert latest_before(timeline, 11) == timeline[0]
-    assert latest_before(timeline, 20) == timeline[0]
-    assert latest_before(timeline, 21) == timeline[1]
-    assert latest_before([], 5) is None
+@given(
+    st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), max_size=8),
+    st.integers(0, 8),
+    st.integers(0, 50),
+    st.integers(0, 50),
+)
+def test_a_call_finds_what_was_there_and_what_it_adds(
+    steps: list[tuple[int, int]], known: int, before: int, version: int
+) -> None:
+    timeline, at = list[Placement](), (0, 0)
+    for step in steps:
+        at = (at[0] + step[0], at[1] + step[1])
+        timeline.append(placed(*at))
+    there = timeline[:known]
+    call = PlacementsOfCall({IMAGE: there[-1] if there else None}, partial(among, there))
+    for one in timeline[known:]:
+        call.add(IMAGE, one)
+    assert call.newest(IMAGE) == (timeline[-1] if timeline else None)
+    assert call.newest_version(IMAGE) == (timeline[-1].version if timeline else None)
+    assert call.last(IMAGE, before, version) == among(timeline, IMAGE, before, version)
