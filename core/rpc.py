@@ -48,6 +48,7 @@ from core.errors import (
     UnavailableError,
 )
 from core.status_page import StatusPage
+from core.stream_watch import StreamWatch
 
 __all__ = ["CALLER", "TOKEN", "Listen", "RpcClient", "RpcServer", "StandardServices", "metadata_of"]
 
@@ -80,6 +81,17 @@ class Listen:
     workers: int = 8
     max_calls: int | None = None
     """Calls at once; more are rejected with RESOURCE_EXHAUSTED. None: no limit, they wait for a worker."""
+    stall_s: float = 300.0
+    """How long the reader of a stream may leave one message before the stream is ended. A build of the index stops
+    reading while it writes a segment."""
+
+
+_KEEPALIVE = (
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+)
+"""Both ends of a connection notice within 40 s that the other machine is gone, also during a long stream."""
 
 
 def _message_limits(max_message_bytes: int) -> list[tuple[str, int]]:
@@ -125,8 +137,9 @@ def _refuse(context: grpc.ServicerContext, error: BaseException) -> NoReturn:
 class _Edge(grpc.ServerInterceptor):  # type: ignore[misc, type-arg, unused-ignore]
     """Sends the instance id and maps errors, around every method of ours."""
 
-    def __init__(self, instance_id: str) -> None:
+    def __init__(self, instance_id: str, watch: StreamWatch) -> None:
         self._metadata = ((INSTANCE_ID, instance_id),)
+        self._watch = watch
 
     def intercept_service(
         self,
@@ -166,7 +179,7 @@ class _Edge(grpc.ServerInterceptor):  # type: ignore[misc, type-arg, unused-igno
         def call(request: _Request, context: grpc.ServicerContext) -> Iterator[_Response]:
             context.send_initial_metadata(self._metadata)
             try:
-                yield from method(request, context)
+                yield from self._watch.watched(context, method(request, context))
             except Exception as error:  # noqa: BLE001 - the edge: every error becomes a status code
                 _refuse(context, error)
 
@@ -262,10 +275,11 @@ class RpcServer:
         self.instance_id = uuid.uuid4().hex
         self._name = name
         self._listen = listen
+        self._watch = StreamWatch(listen.stall_s)
         self._server = grpc.server(
             ThreadPoolExecutor(listen.workers, thread_name_prefix=name),
-            interceptors=[_Edge(self.instance_id)],
-            options=[*_message_limits(listen.max_message_bytes), ("grpc.so_reuseport", 0)],
+            interceptors=[_Edge(self.instance_id, self._watch)],
+            options=[*_message_limits(listen.max_message_bytes), *_KEEPALIVE, ("grpc.so_reuseport", 0)],
             maximum_concurrent_rpcs=listen.max_calls,
         )
         registrar = _Registrar(self._server)
@@ -288,6 +302,7 @@ class RpcServer:
         if bound == 0:
             raise UnavailableError(f"{self._name} cannot listen on {address}: is another one running there?")
         self._page.start()
+        self._watch.start()
         self._server.start()
         self._page.ready = True
         self.standard.serving = True
@@ -298,6 +313,7 @@ class RpcServer:
         self._page.ready = False
         self.standard.serving = False
         self._server.stop(grace_s).wait()
+        self._watch.stop()
         self._page.stop()
 
     def run_until_stopped(self, on_stop: Callable[[], None]) -> None:
@@ -327,6 +343,7 @@ class RpcClient:
             address,
             options=[
                 *_message_limits(max_message_bytes),
+                *_KEEPALIVE,
                 ("grpc.enable_retries", 0),
                 ("grpc.initial_reconnect_backoff_ms", 50),
                 ("grpc.min_reconnect_backoff_ms", 50),
@@ -384,7 +401,9 @@ def translate(error: Any, address: str) -> NeardupError:
             return DeniedError(message)
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineError(message)
-        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
+        case grpc.StatusCode.CANCELLED:
+            return UnavailableError(f"{message}: the server broke off the call; it stops, or its answer was not read")
+        case grpc.StatusCode.UNAVAILABLE:
             return UnavailableError(message)
         case _:
             return FaultError(message)

@@ -33,9 +33,6 @@ __all__ = ["RocksStore"]
 PROBE_BYTES = 16 * 1024 * 1024
 """The space that a database needs for its log and its manifest before it is reopened after a refused write."""
 
-DRAIN_S = 2.0
-"""How long closing waits for readers after it revoked their leases."""
-
 
 class RocksStore(StagedStore):
     """A store in its own folder, which one process at a time can open."""
@@ -57,7 +54,7 @@ class RocksStore(StagedStore):
         super().__init__()
         self._folder = folder
         self._options = options or RocksOptions()
-        self._gate = threading.Condition()
+        self._gate = threading.Lock()
         self._leases: set[Lease] = set()
         self._broken = False
         self._closed = False
@@ -76,21 +73,15 @@ class RocksStore(StagedStore):
     @contextmanager
     def snapshot(self) -> Iterator[StoreView]:
         """See `ClusterStore.snapshot`."""
-        lease = Lease()
-        with self._gate:
-            database = self._usable()
+        with self._gate:  # so that nothing closes the database while the moment is taken
+            lease = Lease(self._usable().moment())
             self._leases.add(lease)
         try:
-            view = SnapshotView(self._folder, database.moment(), lease)
-            try:
-                yield view
-            finally:
-                view.end()
+            yield SnapshotView(self._folder, lease)
         finally:
-            del database
             with self._gate:
                 self._leases.discard(lease)
-                self._gate.notify_all()
+            lease.revoke()
 
     def close(self) -> None:
         """Closes the store. Running reads end with an `UnavailableError`."""
@@ -142,7 +133,7 @@ class RocksStore(StagedStore):
         """Reopens the database after a refused write, if there is space again.
 
         Raises:
-            WriteError: There is still no space, or a reader holds the database.
+            WriteError: There is still no space.
         """
         _probe(self._folder)
         self._close_database()
@@ -152,9 +143,9 @@ class RocksStore(StagedStore):
     def _close_database(self) -> None:
         with self._gate:
             database, self._database = self._database, None
-            for lease in self._leases:
-                lease.revoked = True
-            self._gate.wait_for(lambda: not self._leases, DRAIN_S)
+            leases, self._leases = self._leases, set()
+        for lease in leases:
+            lease.revoke()
         if database is not None:
             with contextlib.suppress(StorageError):  # closing flushes first, which a full disk refuses
                 database.close()

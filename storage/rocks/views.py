@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -83,48 +84,65 @@ class LiveReader(_PointReads):
 
 
 class Lease:
-    """The right to use snapshots. The store revokes it before it closes the database."""
+    """The right to read a moment, which the store takes back before it closes the database.
 
-    __slots__ = ("revoked",)
+    Each read holds the lease for its own time only. So a reader that does not read on holds up nobody: `revoke` waits
+    for the read in progress, and then the moment is gone.
+    """
 
-    def __init__(self) -> None:
-        self.revoked = False
+    __slots__ = ("_lock", "_moment")
 
-    def check(self) -> None:
-        """Raises `UnavailableError` once the lease is revoked."""
-        if self.revoked:
+    def __init__(self, moment: Moment) -> None:
+        self._lock = threading.Lock()
+        self._moment: Moment | None = moment
+
+    def __enter__(self) -> Moment:
+        """Holds the moment for one read. Nothing of it may be kept after the block.
+
+        Raises:
+            UnavailableError: The lease is revoked.
+        """
+        self._lock.acquire()
+        if self._moment is None:
+            self._lock.release()
             raise UnavailableError("the store was closed during a long read: read again")
+        return self._moment
+
+    def __exit__(self, *unused: object) -> None:
+        self._lock.release()
+
+    def revoke(self) -> None:
+        """Ends the lease and releases the moment; may be repeated."""
+        with self._lock:
+            self._moment = None
 
 
 class SnapshotView(_PointReads, StoreView):
     """The whole store as of one moment."""
 
-    def __init__(self, folder: Path, moment: Moment, lease: Lease) -> None:
+    def __init__(self, folder: Path, lease: Lease) -> None:
         self._folder = folder
-        self._moment: Moment | None = moment
         self._lease = lease
         self._owners: dict[str, object] = {}
         """The scan that moved the cursor of a family last."""
 
-    def end(self) -> None:
-        """Releases the snapshots. The view cannot be used any more."""
-        self._lease.revoked = True
-        self._moment = None
-
     def look_up(self, ids: Iterable[ImageId]) -> Lookup:
         """See `StoreView.look_up`. It reads thousands of records, so only what it needs of each is decoded."""
-        state, snapshots = self.state(), self._held().snapshots
+        state = self.state()
         memberships: dict[ImageId, Membership] = {}
         clusters: dict[ImageId, Cluster] = {}
-        for image_id in dict.fromkeys(ids):
-            value = self._read(snapshots["images"], image_id.encode(errors="surrogatepass"))
-            if value is None:
-                continue
-            memberships[image_id] = membership = codec.decode_membership(image_id, value)
-            if membership.head not in clusters:
-                found = self._read(snapshots["clusters"], membership.head.encode())
-                if found is not None:
-                    clusters[membership.head] = codec.decode_cluster_front(membership.head, found)
+        with self._lease as moment:
+            images, heads = moment.snapshots["images"], moment.snapshots["clusters"]
+            for image_id in dict.fromkeys(ids):
+                value = self._read(images, image_id.encode(errors="surrogatepass"))
+                if value is None:
+                    continue
+                memberships[image_id] = membership = codec.decode_membership(image_id, value)
+                if membership.head not in clusters:
+                    found = self._read(heads, membership.head.encode())
+                    if found is not None:
+                        clusters[membership.head] = codec.decode_cluster_front(membership.head, found)
+            del images, heads, moment
         return Lookup(state.position, state.revision, memberships, clusters)
 
     def images(self) -> Iterator[ImageRecord]:
@@ -155,14 +173,9 @@ class SnapshotView(_PointReads, StoreView):
         scan = self._scan("history", codec.encode_number(after + 1))
         return (codec.decode_history(key, value) for key, value in scan)
 
-    def _held(self) -> Moment:
-        self._lease.check()
-        if self._moment is None:
-            raise UnavailableError("the view has ended")
-        return self._moment
-
     def _get(self, family: str, key: bytes) -> bytes | None:
-        return self._read(self._held().snapshots[family], key)
+        with self._lease as moment:
+            return self._read(moment.snapshots[family], key)
 
     def _read(self, snapshot: Snapshot, key: bytes) -> bytes | None:
         try:
@@ -180,19 +193,25 @@ class SnapshotView(_PointReads, StoreView):
         """
         scan, seek = object(), start
         while True:
-            with translated(self._folder):
-                rows = self._held().cursors[family]
-                if self._owners.get(family) is scan:
-                    rows.next()
-                else:
-                    rows.seek(seek)
-                    self._owners[family] = scan
-                if not rows.valid():
-                    rows.status()
-                    return
-                key: bytes = rows.key()
-                value: bytes = rows.value()
+            row = self._row(family, scan, seek)
+            if row is None:
+                return
+            key, value = row
             if not key.startswith(prefix):
                 return
             seek = key + b"\0"
             yield key, value
+
+    def _row(self, family: str, scan: object, seek: bytes) -> tuple[bytes, bytes] | None:
+        """The next key and value of a scan; None at its end. Nothing of the moment is held between two rows."""
+        with self._lease as moment, translated(self._folder):
+            rows = moment.cursors[family]
+            if self._owners.get(family) is scan:
+                rows.next()
+            else:
+                rows.seek(seek)
+                self._owners[family] = scan
+            if not rows.valid():
+                rows.status()
+                return None
+            return rows.key(), rows.value()

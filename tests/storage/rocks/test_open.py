@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import UnavailableError
-from storage.errors import CorruptedError, IncompatibleError, LockedError, WriteError
+from storage.errors import CorruptedError, DiskFullError, IncompatibleError, LockedError, WriteError
+from storage.rocks.database import Database
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
 from storage.testing.contract import assert_holds, fill
@@ -109,6 +110,31 @@ def test_closing_ends_long_reads(closed: Path) -> None:
         store.close()
         with pytest.raises(UnavailableError, match="read again"):
             next(rows)
+    assert problems(closed) == 0
+
+
+def test_a_reader_that_does_not_read_on_holds_up_no_recovery(closed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = RocksStore(closed, "photos", QUICK)
+    position = store.state().position
+    with store.snapshot() as view, monkeypatch.context() as patch:
+        images, embeddings, history = view.images(), view.embeddings(), view.history_from(0)
+        rows = [next(images), next(embeddings), next(history)]
+        assert rows
+
+        def full(*_: object) -> None:
+            raise DiskFullError("no space")
+
+        patch.setattr(Database, "write", full)
+        with pytest.raises(DiskFullError):
+            store.set_published(store.published())
+        patch.undo()
+        store.set_published(store.published())  # the database is closed and opened again, at once
+        for stalled in (images, embeddings, history):
+            with pytest.raises(UnavailableError, match="read again"):
+                next(stalled)
+        with store.snapshot() as again:
+            assert again.state().position == position
+    store.close()
     assert problems(closed) == 0
 
 
