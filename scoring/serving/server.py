@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
@@ -15,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from core.errors import BadInputError, RefusedError, SettingsError
+from core.byte_budget import ByteBudget
+from core.errors import BadInputError, BusyError, RefusedError, SettingsError
 from core.rpc import Listen, RpcServer
 from scoring.batching import QUANTUM, ScoreBatchPolicy
 from scoring.code_identity import CodeIdentity
 from scoring.loaded_models import LoadedModels
-from scoring.model import model_class
+from scoring.model import PairModel, model_class
 from scoring.model_folder import ModelFolder
 from scoring.serving import scorer_pb2 as pb
 from scoring.serving import scorer_pb2_grpc
@@ -31,6 +33,9 @@ from scoring.serving.model_watch import ModelWatch
 __all__ = ["PairScorerService", "ScorerServerSettings", "serve"]
 
 log = logging.getLogger(__name__)
+
+MAX_UNPACKED_BYTES = 2**29
+"""The most bytes of unpacked codes that all calls hold together. A call of 33 MB unpacks to twice that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +95,15 @@ class PairScorerService(scorer_pb2_grpc.PairScorerServicer):
     """The methods of `PairScorer`. They raise errors of `core.errors`; `core.rpc` maps them to gRPC codes."""
 
     def __init__(
-        self, models: LoadedModels, engine: ScorerEngine, metrics: ScorerMetrics, max_request_pairs: int
+        self,
+        models: LoadedModels,
+        engine: ScorerEngine,
+        metrics: ScorerMetrics,
+        max_request_pairs: int,
+        max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
     ) -> None:
-        """Takes its parts."""
+        """Takes its parts and limits."""
+        self._unpacked = ByteBudget(max_unpacked_bytes)
         self._models = models
         self._engine = engine
         self._metrics = metrics
@@ -109,16 +120,9 @@ class PairScorerService(scorer_pb2_grpc.PairScorerServicer):
             counts = _pair_counts(request.blocks, model.card.code_bytes)
             if sum(counts) > self._max_request_pairs:
                 raise BadInputError(f"a call takes at most {self._max_request_pairs} pairs, not {sum(counts)}")
-            left, right = _codes(request.blocks, counts, model.card.code_bytes)
-            remaining_s = context.time_remaining()
-
-            def on_submitted(withdraw: Callable[[], None]) -> None:
-                if not context.add_callback(withdraw):
-                    withdraw()
-
-            scores = self._engine.score(
-                context.peer(), model, left, right, inf if remaining_s is None else remaining_s, on_submitted
-            )
+            with self._room(2 * sum(counts) * model.card.code_bytes):
+                left, right = _codes(request.blocks, counts, model.card.code_bytes)
+                scores = self._score(model, left, right, context)
             parts = np.split(scores.astype("<f4", copy=False), np.cumsum(counts)[:-1])
             limits = model.card.thresholds
             return pb.ScoreResponse(
@@ -128,6 +132,30 @@ class PairScorerService(scorer_pb2_grpc.PairScorerServicer):
                 adopt=limits.adopt,
                 scores=[part.tobytes() for part in parts],
             )
+
+    @contextmanager
+    def _room(self, unpacked_bytes: int) -> Iterator[None]:
+        """Lets a call in before its codes are unpacked: both sides of every pair take as many bytes."""
+        with ExitStack() as held:
+            try:
+                held.enter_context(self._unpacked.hold(unpacked_bytes))
+            except BusyError:
+                self._metrics.rejected.inc()
+                raise
+            yield
+
+    def _score(
+        self, model: PairModel, left: NDArray[np.uint8], right: NDArray[np.uint8], context: grpc.ServicerContext
+    ) -> NDArray[np.float32]:
+        remaining_s = context.time_remaining()
+
+        def on_submitted(withdraw: Callable[[], None]) -> None:
+            if not context.add_callback(withdraw):
+                withdraw()
+
+        return self._engine.score(
+            context.peer(), model, left, right, inf if remaining_s is None else remaining_s, on_submitted
+        )
 
     def Describe(  # noqa: N802 - the name in the proto
         self, request: pb.DescribeRequest, context: grpc.ServicerContext

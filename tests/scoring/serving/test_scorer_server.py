@@ -19,7 +19,15 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from core.errors import BadInputError, FaultError, MismatchError, RefusedError, SettingsError, UnavailableError
+from core.errors import (
+    BadInputError,
+    BusyError,
+    FaultError,
+    MismatchError,
+    RefusedError,
+    SettingsError,
+    UnavailableError,
+)
 from core.rpc import Listen, RpcServer
 from core.types import Thresholds
 from scoring.batching import ScoreBatchPolicy
@@ -32,7 +40,7 @@ from scoring.serving.client import ScorerClient
 from scoring.serving.engine import ScorerEngine
 from scoring.serving.metrics import ScorerMetrics
 from scoring.serving.model_watch import ModelWatch
-from scoring.serving.scorer_pb2 import PairBlock
+from scoring.serving.scorer_pb2 import PairBlock, ScoreRequest
 from scoring.serving.server import PairScorerService, ScorerServerSettings
 from stream.model_versions import Change, change_served, roll_back_served
 from tests.support.fake_model import FakeModel, expected_scores, random_codes, write_version
@@ -375,3 +383,20 @@ def wait_for(client: ScorerClient, process: subprocess.Popen[bytes]):  # type: i
             assert process.poll() is None
             Event().wait(0.1)
     raise AssertionError("the scorer did not come up")
+
+
+def test_a_call_over_the_bytes_is_rejected_before_its_codes_are_unpacked(
+    models: LoadedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics = ScorerMetrics(CollectorRegistry())
+    engine = ScorerEngine(ScoreBatchPolicy(64, 0.0, 500, 16), metrics)
+    service = PairScorerService(models, engine, metrics, max_request_pairs=400, max_unpacked_bytes=400)
+    unpacked: list[int] = []
+    monkeypatch.setattr("scoring.serving.server._codes", lambda blocks, *_: unpacked.append(len(blocks)))
+    left, right = random_codes(20)
+    request = ScoreRequest(blocks=[block(left[0], right)])  # 2 * 20 * 8 bytes
+    with service._unpacked.hold(81), pytest.raises(BusyError, match="320 more would exceed 400") as caught:
+        service.Score(request, None)  # type: ignore[arg-type]
+    assert caught.value.retry_after_s
+    assert unpacked == []
+    engine.stop()
