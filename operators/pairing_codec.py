@@ -10,6 +10,7 @@ The state:
     u8 format, u16 number of paired versions, u16 number of waiting halves
     per paired version: u64 version, i64 until_ms
     per waiting half:   i64 deadline_ms, u32 length of the half, half
+    u32 CRC-32C of all before (`operators.sealed_state`)
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import struct
 from core.dead_letters import Provenance
 from core.errors import BadInputError
 from operators.pairing import ArrivedHalf, PairingState, Side, Waiting
+from operators.sealed_state import StateDamagedError, seal, unseal
 
 __all__ = ["FORMAT", "decode_half", "decode_state", "encode_half", "encode_state"]
 
-FORMAT = 2
+FORMAT = 3
 """The version of both layouts. Raise it with every change, and `stream.job.STATE_FORMAT` with it."""
 
+_STATE = "the join's state of an image"
 _HALF = struct.Struct(">BQqiqHB")
 _HEADER = struct.Struct(">BHH")
 _PAIRED = struct.Struct(">Qq")
@@ -65,28 +68,31 @@ def encode_state(state: PairingState) -> bytes:
     for waiting in state.waiting:
         half = encode_half(waiting.half)
         parts += (_WAITING.pack(waiting.deadline_ms, len(half)), half)
-    return b"".join(parts)
+    return seal(b"".join(parts))
 
 
 def decode_state(data: bytes) -> PairingState:
     """The state of its bytes.
 
     Raises:
-        BadInputError: The bytes are damaged, or of another format.
+        BadInputError: They have another format.
+        StateDamagedError: They are damaged.
     """
+    if data[:1] and data[0] < FORMAT:  # those had no checksum
+        raise BadInputError(
+            f"the join's state has format {data[0]}, this version reads format {FORMAT}: remove the job's snapshots, "
+            "and the job reads the waiting halves again"
+        )
     try:
-        return _decode(data)
-    except struct.error as error:
-        raise BadInputError(f"the join's state is damaged ({len(data)} bytes): {error}") from error
+        return _decode(unseal(data, _STATE))
+    except (struct.error, BadInputError) as error:
+        raise StateDamagedError(_STATE, str(error)) from error
 
 
 def _decode(data: bytes) -> PairingState:
     version, paired_count, waiting_count = _HEADER.unpack_from(data)
     if version != FORMAT:
-        raise BadInputError(
-            f"the join's state has format {version}, this version reads format {FORMAT}: remove the job's snapshots, "
-            "and the job reads the waiting halves again"
-        )
+        raise BadInputError(f"it has format {version}, this version reads format {FORMAT}")
     position = _HEADER.size
     paired = []
     for _ in range(paired_count):
@@ -99,5 +105,5 @@ def _decode(data: bytes) -> PairingState:
         position = start + length
         waiting.append(Waiting(decode_half(data[start:position]), deadline_ms))
     if position != len(data):
-        raise BadInputError(f"the join's state is damaged: {len(data)} bytes, {position} expected")
+        raise BadInputError(f"it has {len(data)} bytes, {position} expected")
     return PairingState(tuple(waiting), tuple(paired))

@@ -2,7 +2,8 @@
 
 What comes in one element is one *chunk*: an `InFlightBatch` in map state, under the sequence number of its first
 record. Chunks are read one by one, never scanned: a scan would walk over all that was removed before. A `BatchState`
-lies beside them. It names the oldest chunk only; the others are found by asking for each next one.
+lies beside them. It names the oldest chunk only; the others are found by asking for each next one. Both have a
+checksum (`operators.sealed_state`).
 
 A checkpoint may come between two elements or timers, never within one. So a record that is settled while its own
 element is processed is never written to the state, and `flush` writes the rest at the end. Keyed state can only be read
@@ -19,6 +20,7 @@ from core.dead_letters import BadRecord, Reason
 from operators.batcher import Attempt, Batcher, BatchPolicy, Progress
 from operators.in_flight_pb2 import BatchState, InFlightBatch, IsolatedItem
 from operators.rows import records
+from operators.sealed_state import seal, unseal
 
 __all__ = ["PendingItems"]
 
@@ -31,8 +33,11 @@ class PendingItems:
 
         Args:
             policy: How records are batched.
-            chunks: From the sequence number of its first record to a serialised `InFlightBatch`.
-            saved: A serialised `BatchState`, or nothing.
+            chunks: From the sequence number of its first record to a sealed `InFlightBatch`.
+            saved: A sealed `BatchState`, or nothing.
+
+        Raises:
+            StateDamagedError: One is not what was written.
             now_ms: Milliseconds since the epoch; what is pending is due then.
         """
         self._policy = policy
@@ -41,7 +46,7 @@ class PendingItems:
         self._recent: dict[int, Sequence[bytes]] = {}
         self._unstored: dict[int, Sequence[bytes]] = {}
         self._written: bytes | None = saved.value() or b""
-        state = BatchState.FromString(self._written)
+        state = BatchState.FromString(unseal(self._written, "the progress of a batch") if self._written else b"")
         self._oldest = state.oldest
         self.batcher = Batcher(policy, _progress(state, tail=self._end_of_chunks()), now_ms)
 
@@ -76,13 +81,13 @@ class PendingItems:
     def flush(self) -> None:
         """Writes what must survive a restart, if it changed; to be called at the end of each element and timer."""
         for first, items in self._unstored.items():
-            self._chunks.put(first, InFlightBatch(records=items).SerializeToString())
+            self._chunks.put(first, seal(InFlightBatch(records=items).SerializeToString()))
             if len(self._recent) < self._policy.max_items:
                 self._recent[first] = items
         self._unstored.clear()
         # Without a chunk nothing refers to the saved state. But one that names a chunk which is gone must be replaced.
         if self.batcher.pending or self._written is None:
-            now = _state(self._oldest, self.batcher.progress()).SerializeToString()
+            now = seal(_state(self._oldest, self.batcher.progress()).SerializeToString())
             if now != self._written:
                 self._saved.update(now)
                 self._written = now
@@ -100,14 +105,18 @@ class PendingItems:
     def _chunk(self, first: int) -> Sequence[bytes]:
         chunk = self._unstored.get(first) or self._recent.get(first)
         if chunk is None:
-            chunk = self._recent[first] = records(self._chunks.get(first))
+            chunk = self._recent[first] = _stored(self._chunks.get(first))
         return chunk
 
     def _end_of_chunks(self) -> int:
         end = self._oldest
         while (chunk := self._chunks.get(end)) is not None:
-            end += len(records(chunk))
+            end += len(_stored(chunk))
         return end
+
+
+def _stored(chunk: bytes) -> list[bytes]:
+    return records(unseal(chunk, "a chunk of waiting records"))
 
 
 def _state(oldest: int, progress: Progress) -> BatchState:

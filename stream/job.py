@@ -46,7 +46,7 @@ from stream.wiring import keyed_by_first, side_output
 
 __all__ = ["STATE_FORMAT", "build_job"]
 
-STATE_FORMAT = 2
+STATE_FORMAT = 3
 """The format of everything that the job keeps in Flink's state; a part of the uid of each operator and source.
 
 Raise it when the layout of a kept value changes. A job of another format then takes up nothing of an older snapshot:

@@ -1,7 +1,7 @@
 """The folder of a term index: who may open it, and for which settings.
 
-index.json      the header: the format, and the settings that the index was made for. It is written last when a folder
-                is made. While a folder is built in bulk it is called index.unfinished
+index.json      the header: the format, and the settings that the index was made for, with a checksum. It is written
+                last when a folder is made. While a folder is built in bulk it is called index.unfinished
 manifest.json   which of the files below make up the index (see `search.index.manifest`)
 segment-N       sealed entries (see `search.index.segment`)
 hidden-N        which sealed entries are hidden, and from which place on
@@ -12,14 +12,13 @@ lock            locked by the process that has the folder open
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
+from core.checked_json import CheckedJson, read_checked, write_checked
 from core.errors import MismatchError
-from core.files import sync_folder, write_text
+from core.files import sync_folder
 from search.index.errors import IndexDamagedError, IndexLockedError
 from search.index.manifest import Manifest, log_name, write_manifest
 
@@ -30,8 +29,11 @@ HEADER = "index.json"
 UNFINISHED = "index.unfinished"
 """The header's name while the folder is built in bulk; such a folder is never opened."""
 
-FOLDER_FORMAT = 2
+FOLDER_FORMAT = 3
 """The version of the folder's layout."""
+
+_UNCHECKED_FORMAT = 2
+"""The same layout, with a header that has no checksum. It is read and written anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,8 @@ class IndexFolder:
         self._lock = _lock(path / "lock")
         try:
             if self._header.exists():
-                _check(path, _read_header(self._header), identity)
+                if _check(path, _read_header(self._header), identity) == _UNCHECKED_FORMAT:
+                    self._write_header(identity)
             else:
                 self._make(identity)
         except BaseException:  # also an interrupt must release the lock
@@ -107,17 +110,12 @@ class IndexFolder:
         manifest = Manifest()
         (self.path / log_name(manifest.first_log)).touch()
         write_manifest(self.path, manifest)
-        _write_whole(
-            self._header,
-            {
-                "format": FOLDER_FORMAT,
-                "terms_fingerprint": identity.terms_fingerprint,
-                "code_fingerprint": identity.code_fingerprint,
-                "settings": identity.settings,
-            },
-        )
+        self._write_header(identity)
         sync_folder(self.path)
         sync_folder(self.path.parent)
+
+    def _write_header(self, identity: Identity) -> None:
+        write_checked(self._header, FOLDER_FORMAT, asdict(identity))
 
 
 def _lock(path: Path) -> int:
@@ -130,31 +128,30 @@ def _lock(path: Path) -> int:
     return file
 
 
-def _read_header(path: Path) -> dict[str, Any]:
+def _read_header(path: Path) -> CheckedJson:
     try:
-        header = json.loads(path.read_text(encoding="utf-8"))
+        header = read_checked(path)
+        if header.format == 0:
+            raise ValueError("it names no format")
+        return header
     except (ValueError, OSError) as error:
-        raise IndexDamagedError(f"the index header {path} cannot be read ({error}): restore it") from error
-    if not isinstance(header, dict) or not isinstance(header.get("settings"), dict) or "format" not in header:
-        raise IndexDamagedError(f"{path} is not an index header: restore it")
-    return header
+        raise IndexDamagedError(f"the index header {path} is damaged ({error}): restore it") from error
 
 
-def _check(path: Path, header: dict[str, Any], identity: Identity) -> None:
-    if header["format"] != FOLDER_FORMAT:
+def _check(path: Path, header: CheckedJson, identity: Identity) -> int:
+    """Compares what the folder was made for with `identity`; returns the header's format."""
+    if header.format != (FOLDER_FORMAT if header.checked else _UNCHECKED_FORMAT):
         raise MismatchError(
-            f"the index {path} has format {header['format']}, this program reads {FOLDER_FORMAT}: build it again"
+            f"the index {path} has format {header.format}, this program reads {FOLDER_FORMAT}: build it again"
         )
-    made_for = Identity(
-        str(header.get("terms_fingerprint")), str(header.get("code_fingerprint")), dict(header["settings"])
-    )
-    differences = made_for.differences(identity)
+    try:
+        made_for = Identity(**{field.name: header.body[field.name] for field in fields(Identity)})
+        differences = made_for.differences(identity)
+    except (KeyError, TypeError) as error:
+        raise IndexDamagedError(f"{path / HEADER} is not an index header ({error!r}): restore it") from error
     if differences:
         raise MismatchError(
             f"the index {path} was made for other settings: {'; '.join(differences)}. "
             "Use those settings, or another folder"
         )
-
-
-def _write_whole(path: Path, content: dict[str, Any]) -> None:
-    write_text(path, json.dumps(content, indent=2, sort_keys=True))
+    return header.format

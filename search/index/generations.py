@@ -1,6 +1,6 @@
 """The folder of a signal's index: one generation serves, others are built beside it.
 
-current          JSON: the generation that serves, and what it was made for; replaced atomically
+current          JSON with a checksum: the generation that serves, and what it was made for; replaced atomically
 gen-000001/      a generation: the folder of an index
 gen-000002.new/  a generation that is being built; the next build removes leftovers of one that died
 building         locked during a build
@@ -12,23 +12,27 @@ stops in an orderly way and is started again on the new one.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from core.checked_json import read_checked, write_checked
 from core.errors import MismatchError
-from core.files import sync_folder, write_text
+from core.files import sync_folder
 from search.index.errors import IndexDamagedError, IndexLockedError
-from search.index.folder import Identity
+from search.index.folder import HEADER, Identity, IndexFolder
 
 __all__ = ["Generation", "IndexGenerations"]
 
 _PREFIX = "gen-"
 _BUILDING = ".new"
+_FORMAT = 1
+_KEYS = ("generation", "terms_fingerprint", "code_fingerprint")
+
+_REMEDY = "run `neardup index restore SNAPSHOT`, or `neardup index build --from storage`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,34 +62,45 @@ class IndexGenerations:
         """The generation that serves; None before the first.
 
         Raises:
-            IndexDamagedError: The pointer cannot be read.
-            MismatchError: An earlier release made the folder.
+            IndexDamagedError: The pointer cannot be read, or it is missing beside a generation that holds something.
+            MismatchError: An earlier release made the folder, or a later one the pointer.
         """
         try:
-            found = json.loads(self._pointer.read_text(encoding="utf-8"))
-            return Generation(found["generation"], found["terms_fingerprint"], found["code_fingerprint"])
+            found = read_checked(self._pointer)
+            if found.checked and found.format != _FORMAT:
+                raise MismatchError(f"{self._pointer} has format {found.format}, this program reads format {_FORMAT}")
+            if found.body.keys() != set(_KEYS):
+                raise ValueError(f"it has the keys {sorted(found.body)}, not {sorted(_KEYS)}")
+            return Generation(*(str(found.body[key]) for key in _KEYS))
         except FileNotFoundError:
-            if (self.path / "index.json").exists():
-                raise MismatchError(
-                    f"an earlier release made the index {self.path}, this one keeps it in generations: move the "
-                    "folder away, then run `neardup index build --from storage`"
-                ) from None
+            self._check_nothing_serves()
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise IndexDamagedError(
-                f"{self._pointer} cannot be read ({error}): restore it, or build the index again"
-            ) from error
+        except (OSError, ValueError) as error:
+            raise IndexDamagedError(f"{self._pointer} is damaged ({error}): {_REMEDY}") from error
 
     def folder(self, generation: Generation) -> Path:
         """The folder of a generation."""
         return self.path / generation.name
 
     def serving(self, identity: Identity) -> Generation:
-        """The generation that serves. The first one is named here; opening its folder makes it."""
+        """The generation that serves; the first one is made here.
+
+        Raises:
+            IndexDamagedError: The pointer is damaged, or the generation that it names is not there.
+            MismatchError: Another release made the folder, or a later one the pointer.
+        """
         current = self.current()
         if current is None:
-            self.path.mkdir(parents=True, exist_ok=True)
-            current = self._switch(f"{_PREFIX}{1:06}", identity)
+            name = f"{_PREFIX}{1:06}"
+            # Made before it is named: a name without a folder always means that the folder was lost.
+            IndexFolder(self.path / name, identity).close()
+            return self._switch(name, identity)
+        if not (self.folder(current) / HEADER).is_file():
+            raise IndexDamagedError(
+                f"{self._pointer} names {current.name}, but {self.folder(current) / HEADER} is missing: {_REMEDY}"
+            )
+        if not read_checked(self._pointer).checked:
+            self._name(current)
         return current
 
     @contextmanager
@@ -121,14 +136,15 @@ class IndexGenerations:
         Returns:
             Its folder.
         """
-        before = self.current()
+        before = self._readable()
         name = built.name.removesuffix(_BUILDING)
         built.rename(self.path / name)
         sync_folder(self.path)
         self._switch(name, identity)
-        kept = {name} if before is None else {name, before.name}
-        for each in self.path.glob(f"{_PREFIX}*"):
-            if each.name not in kept and not each.name.endswith(_BUILDING):
+        others = sorted(each for each in self._finished() if each.name != name)
+        kept = before.name if before is not None else max((each.name for each in others), default="")
+        for each in others:
+            if each.name != kept:
                 shutil.rmtree(each)
         return self.path / name
 
@@ -136,19 +152,42 @@ class IndexGenerations:
     def _pointer(self) -> Path:
         return self.path / "current"
 
+    def _finished(self) -> list[Path]:
+        """The folders of all generations that are not being built."""
+        return [each for each in self.path.glob(f"{_PREFIX}*") if not each.name.endswith(_BUILDING)]
+
     def _next_name(self) -> str:
         numbers = [each.name.removeprefix(_PREFIX) for each in self.path.glob(f"{_PREFIX}*")]
-        current = self.current()
+        current = self._readable()
         if current is not None:
             numbers.append(current.name.removeprefix(_PREFIX))
         return f"{_PREFIX}{max((int(each) for each in numbers if each.isdecimal()), default=0) + 1:06}"
 
     def _switch(self, name: str, identity: Identity) -> Generation:
-        generation = Generation(name, identity.terms_fingerprint, identity.code_fingerprint)
-        content = {
-            "generation": generation.name,
-            "terms_fingerprint": generation.terms_fingerprint,
-            "code_fingerprint": generation.code_fingerprint,
-        }
-        write_text(self._pointer, json.dumps(content, indent=2))
+        return self._name(Generation(name, identity.terms_fingerprint, identity.code_fingerprint))
+
+    def _name(self, generation: Generation) -> Generation:
+        write_checked(self._pointer, _FORMAT, dict(zip(_KEYS, astuple(generation), strict=True)))
         return generation
+
+    def _readable(self) -> Generation | None:
+        """The generation that serves; None also when the pointer is damaged. A build replaces a damaged pointer."""
+        try:
+            return self.current()
+        except IndexDamagedError:
+            return None
+
+    def _check_nothing_serves(self) -> None:
+        if (self.path / HEADER).exists():
+            raise MismatchError(
+                f"an earlier release made the index {self.path}, this one keeps it in generations: move the "
+                "folder away, then run `neardup index build --from storage`"
+            )
+        for each in sorted(self._finished()):
+            if _holds_something(each):
+                raise IndexDamagedError(f"{self._pointer} is missing beside {each.name}, which has content: {_REMEDY}")
+
+
+def _holds_something(folder: Path) -> bool:
+    """Whether records were written to a generation. A start that was cut off leaves one without records."""
+    return any(file.stat().st_size > 0 for kind in ("log-*", "segment-*") for file in folder.glob(kind))

@@ -1,15 +1,14 @@
 """The file `store.json` beside the database: read before the database is opened, written after it was created.
 
-It holds the format version and the identity of what the store serves, such as the signal's embeddings. If the file is
-there and the database is not, the database was lost, and no new one is created.
+It holds the format version and the identity of what the store serves, such as the signal's embeddings, with a checksum.
+If the file is there and the database is not, the database was lost, and no new one is created.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from core.files import write_text
+from core.checked_json import read_checked, write_checked
 from storage.codec import FORMAT_VERSION
 from storage.errors import CorruptedError, IncompatibleError
 
@@ -19,7 +18,7 @@ _NAME = "store.json"
 
 
 def check_marker(folder: Path, identity: str) -> bool:
-    """Whether the folder holds a complete store.
+    """Whether the folder holds a complete store. A marker without a checksum (release 0.1) is written anew.
 
     Raises:
         IncompatibleError: The store has another format, or another identity.
@@ -27,19 +26,31 @@ def check_marker(folder: Path, identity: str) -> bool:
     """
     file = folder / _NAME
     try:
-        marker = json.loads(file.read_text(encoding="utf-8"))
-        version, owner = int(marker["format"]), str(marker["identity"])
+        marker = read_checked(file)
+        body = marker.body if marker.checked else _unchecked(marker.body)
+        owner = str(body["identity"])
     except FileNotFoundError:
         return False
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CorruptedError(f"{file} does not say what the store is: {error!r}") from error
-    if version != FORMAT_VERSION:
-        raise IncompatibleError(f"the store in {folder} has format {version}, this server reads {FORMAT_VERSION}")
+    except (OSError, ValueError, KeyError) as error:
+        raise CorruptedError(f"{file} is damaged: {error}") from error
+    if marker.format != FORMAT_VERSION:
+        raise IncompatibleError(
+            f"{file}: the store has format {marker.format}, this server reads format {FORMAT_VERSION}"
+        )
     if owner != identity:
-        raise IncompatibleError(f"the store in {folder} was made for {owner!r}, the settings say {identity!r}")
+        raise IncompatibleError(f"{file}: the store was made for {owner!r}, the settings say {identity!r}")
+    if not marker.checked:
+        write_marker(folder, identity)
     return True
 
 
 def write_marker(folder: Path, identity: str) -> None:
     """Marks a new store as complete, durably."""
-    write_text(folder / _NAME, json.dumps({"format": FORMAT_VERSION, "identity": identity}))
+    write_checked(folder / _NAME, FORMAT_VERSION, {"identity": identity})
+
+
+def _unchecked(content: dict[str, object]) -> dict[str, object]:
+    """The content of a marker of release 0.1."""
+    if content.keys() != {"format", "identity"}:
+        raise ValueError(f"it has the keys {sorted(content)}, not format and identity")
+    return content

@@ -24,6 +24,7 @@ from operators.batcher import BatchPolicy
 from operators.micro_batch import MicroBatchFunction
 from operators.outputs import DEAD_LETTERS
 from operators.rows import records
+from operators.sealed_state import StateDamagedError, unseal
 from operators.step import Step, StepResult
 from tests.support.clock import FakeClock
 from tests.support.fake_flink import Harness
@@ -267,7 +268,7 @@ def test_an_element_of_many_items_is_one_entry_of_state_and_fills_batches() -> N
     bench.harness.send(b"i0 i1 i2 i3 i4 i5")
     bench.harness.send(b"i6")
     (stored,) = bench.harness.backend.maps.values()
-    assert [len(records(chunk)) for chunk in stored.values()] == [6, 1]
+    assert [len(records(unseal(chunk, "a chunk"))) for chunk in stored.values()] == [6, 1]
     bench.server.down = False
     bench.harness.advance(250)
     assert bench.server.calls[-2:] == [items(0, 1, 2, 3), items(4, 5, 6)]
@@ -468,6 +469,20 @@ def test_a_restart_from_a_checkpoint_repeats_what_came_after_it() -> None:
     assert bench.out == items(0, 1, 2)
     bench.harness.advance(5)
     assert bench.out == items(0, 1, 2, 3)
+
+
+@pytest.mark.parametrize("kind", ["maps", "values"])
+def test_changed_state_fails_the_task_by_name(kind: str) -> None:
+    bench = Bench()
+    bench.server.down = True
+    bench.harness.send(b"i0 i1")
+    backend = bench.harness.backend
+    stored = backend.values if kind == "values" else next(each for each in backend.maps.values() if each)
+    for key, value in stored.items():
+        stored[key] = bytes([value[0] ^ 1]) + value[1:]
+    bench.restart()
+    with pytest.raises(StateDamagedError, match="is damaged"):
+        bench.harness.send(b"i2")
 
 
 def test_halving_goes_on_after_a_restart() -> None:

@@ -10,6 +10,7 @@ from core.dead_letters import Provenance
 from core.errors import BadInputError
 from operators.pairing import ArrivedHalf, PairingState, Side, Waiting
 from operators.pairing_codec import decode_half, decode_state, encode_half, encode_state
+from operators.sealed_state import StateDamagedError, seal
 from tests.support.events import arrived
 
 U64, I64, I32 = st.integers(0, 2**64 - 1), st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**31 - 1)
@@ -41,8 +42,8 @@ def test_round_trip(state: PairingState) -> None:
 
 
 def test_layout_is_stable() -> None:
-    assert encode_state(STATE).hex() == (
-        "02" "0002" "0001"
+    assert encode_state(STATE)[:-4].hex() == (
+        "03" "0002" "0001"
         "0000000000000001" "0000000000000032"
         "0000000000000002" "000000000000003c"
         "0000000000000046" "00000039"
@@ -52,23 +53,33 @@ def test_layout_is_stable() -> None:
 
 @pytest.mark.parametrize("length", range(len(encode_state(STATE))))
 def test_truncated_bytes_are_refused(length: int) -> None:
-    with pytest.raises(BadInputError, match="damaged"):
+    with pytest.raises(StateDamagedError, match="the join's state of an image is damaged"):
         decode_state(encode_state(STATE)[:length])
 
 
 def test_bytes_too_many_are_refused() -> None:
-    with pytest.raises(BadInputError, match="damaged"):
+    with pytest.raises(StateDamagedError, match="damaged"):
         decode_state(encode_state(STATE) + b"\x00")
 
 
+@given(STATES, st.data())
+def test_a_changed_byte_is_refused_and_says_what_to_do(state: PairingState, data: st.DataObject) -> None:
+    sealed = bytearray(encode_state(state))
+    at = data.draw(st.integers(0, len(sealed) - 1))
+    sealed[at] ^= data.draw(st.integers(1, 255))
+    with pytest.raises((StateDamagedError, BadInputError), match="snapshots"):
+        decode_state(bytes(sealed))
+
+
 def test_another_format_is_refused_with_both_numbers() -> None:
-    with pytest.raises(BadInputError, match="format 1, this version reads format 2"):
-        decode_state(b"\x01" + encode_state(STATE)[1:])
+    with pytest.raises(BadInputError, match="format 2, this version reads format 3"):
+        decode_state(b"\x02" + encode_state(STATE)[1:])
 
 
 @given(st.binary(max_size=120))
 def test_other_bytes_raise_nothing_else(data: bytes) -> None:
-    try:
-        decode_state(b"\x02" + data)
-    except BadInputError:
-        return
+    for sealed in (b"\x03" + data, seal(b"\x03" + data)):
+        try:
+            decode_state(sealed)
+        except StateDamagedError:
+            continue

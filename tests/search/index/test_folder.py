@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from core.checked_json import write_checked
 from core.errors import MismatchError
 from search.index.engine import SegmentedIndex
 from search.index.errors import IndexDamagedError, IndexLockedError
 from search.index.folder import Identity, IndexFolder
-from search.index.manifest import log_name
+from search.index.manifest import Manifest, log_name, read_manifest
 from tests.search.index.index_oracle import LOG, index_settings, insert
+from tests.support.damage import damages
 
 LOG_FILE = log_name(1)
 MINE = Identity("terms-a", "code-a", {"groups": 128, "candidates": 100})
@@ -22,7 +24,7 @@ def test_the_folder_and_its_parents_are_made(tmp_path: Path) -> None:
     IndexFolder(tmp_path / "a" / "b", MINE).close()
     IndexFolder(tmp_path / "a" / "b", MINE).close()
     header = json.loads((tmp_path / "a" / "b" / "index.json").read_text())
-    assert header["settings"] == MINE.settings
+    assert header["body"]["settings"] == MINE.settings
 
 
 @pytest.mark.parametrize(
@@ -49,7 +51,7 @@ def test_an_open_folder_is_locked(tmp_path: Path) -> None:
     IndexFolder(tmp_path, MINE).close()
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}', '{"settings": {}}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 2}', '{"settings": {}}'])
 def test_a_damaged_header_is_refused(tmp_path: Path, content: str) -> None:
     IndexFolder(tmp_path, MINE).close()
     (tmp_path / "index.json").write_text(content)
@@ -59,10 +61,33 @@ def test_a_damaged_header_is_refused(tmp_path: Path, content: str) -> None:
 
 def test_another_format_is_refused(tmp_path: Path) -> None:
     IndexFolder(tmp_path, MINE).close()
-    header = json.loads((tmp_path / "index.json").read_text())
-    (tmp_path / "index.json").write_text(json.dumps({**header, "format": 99}))
+    write_checked(tmp_path / "index.json", 99, {})
     with pytest.raises(MismatchError, match="format 99"):
         IndexFolder(tmp_path, MINE)
+
+
+def test_a_header_without_a_checksum_is_written_anew(tmp_path: Path) -> None:
+    IndexFolder(tmp_path, MINE).close()
+    written = (tmp_path / "index.json").read_bytes()
+    (tmp_path / "index.json").write_text(json.dumps({"format": 2, **json.loads(written)["body"]}))
+    IndexFolder(tmp_path, MINE).close()
+    assert (tmp_path / "index.json").read_bytes() == written
+
+
+@pytest.mark.parametrize("name", ["index.json", "manifest.json"])
+def test_a_file_damaged_anywhere_is_refused_or_reads_the_same(tmp_path: Path, name: str) -> None:
+    settings = index_settings()
+    index = SegmentedIndex(tmp_path, settings)
+    index.insert_and_search(LOG, [insert(0, "a")])
+    index.close()
+    file = tmp_path / name
+    for damaged in damages(file.read_bytes()):
+        file.write_bytes(damaged)
+        try:
+            IndexFolder(tmp_path, settings.identity).close()
+            assert read_manifest(tmp_path) == Manifest()
+        except (IndexDamagedError, MismatchError) as error:
+            assert str(tmp_path) in str(error)  # noqa: PT017
 
 
 def test_a_making_that_was_cut_short_is_finished(tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ import pytest
 from core.errors import UnavailableError
 from storage.errors import CorruptedError, DiskFullError, IncompatibleError, LockedError, WriteError
 from storage.rocks.database import Database
+from storage.rocks.marker import check_marker, write_marker
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
 from storage.testing.contract import assert_holds, fill
 from storage.testing.model import StoreModel, seeded_actions
 from storage.verify import verify
+from tests.support.damage import damages
 
 QUICK = RocksOptions(sync=False)
 ROOT = Path(__file__).parents[3]
@@ -166,7 +168,25 @@ def test_a_crash_before_the_marker_leaves_a_new_store(tmp_path: Path) -> None:
     RocksStore(tmp_path / "store", "photos", QUICK).close()
     (tmp_path / "store" / "store.json").unlink()
     assert problems(tmp_path / "store") == 0
-    assert json.loads((tmp_path / "store" / "store.json").read_text())["identity"] == "photos"
+    assert check_marker(tmp_path / "store", "photos")
+
+
+def test_a_marker_without_a_checksum_is_written_anew(closed: Path) -> None:
+    marker = closed / "store.json"
+    written = marker.read_bytes()
+    marker.write_text('{"format": 1, "identity": "photos"}')
+    assert problems(closed) == 0
+    assert marker.read_bytes() == written
+
+
+def test_a_marker_damaged_anywhere_is_refused_or_reads_the_same(tmp_path: Path) -> None:
+    write_marker(tmp_path, "photos")
+    for damaged in damages((tmp_path / "store.json").read_bytes()):
+        (tmp_path / "store.json").write_bytes(damaged)
+        try:
+            assert check_marker(tmp_path, "photos")
+        except (CorruptedError, IncompatibleError) as error:
+            assert str(tmp_path / "store.json") in str(error)  # noqa: PT017
 
 
 def unlink_each(pattern: str) -> Callable[[Path], None]:
