@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from core.files import sync_folder
 from search.index.errors import IndexDamagedError, IndexLockedError
 from search.index.manifest import Manifest, log_name, write_manifest
 
-__all__ = ["FOLDER_FORMAT", "HEADER", "UNFINISHED", "Identity", "IndexFolder"]
+__all__ = ["FOLDER_FORMAT", "HEADER", "UNFINISHED", "Identity", "IndexFolder", "locked"]
 
 HEADER = "index.json"
 
@@ -116,6 +118,20 @@ class IndexFolder:
 
     def _write_header(self, identity: Identity) -> None:
         write_checked(self._header, FOLDER_FORMAT, asdict(identity))
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the lock of a folder, so that nobody opens it.
+
+    Raises:
+        IndexLockedError: Another process has it open.
+    """
+    lock = _lock(folder / "lock")
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def _lock(path: Path) -> int:

@@ -349,7 +349,7 @@ class TermIndex(ABC):
     def snapshot(self, folder: Path) -> LogPosition:
         """Puts a consistent copy of the index into a new folder while writes go on; returns the copy's position.
 
-        The folder must not exist, and must be on the same file system, since immutable files are linked.
+        The folder must not exist. Immutable files are linked, or copied if it is on another file system.
 
         Raises:
             BadInputError: The folder exists, or cannot hold the copy.

@@ -19,6 +19,7 @@ from core.types import LogPosition
 from search.index.errors import IndexDamagedError
 
 __all__ = [
+    "MANIFEST",
     "MANIFEST_FORMAT",
     "Manifest",
     "log_name",
@@ -34,7 +35,7 @@ format 1 would cut off as torn."""
 
 _READABLE = (1, MANIFEST_FORMAT)
 
-_NAME = "manifest.json"
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         IndexDamagedError: It cannot be read.
         MismatchError: Another version of the format wrote it.
     """
-    path = folder / _NAME
+    path = folder / MANIFEST
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         body = content["body"]
@@ -92,7 +93,7 @@ def upgrade_manifest(folder: Path, manifest: Manifest, sync: bool = True) -> Non
     Raises:
         UnavailableError: It could not be written; the older one is still there.
     """
-    path = folder / _NAME
+    path = folder / MANIFEST
     if json.loads(path.read_text(encoding="utf-8"))["format"] == MANIFEST_FORMAT:
         return
     try:
@@ -107,7 +108,7 @@ def write_manifest(folder: Path, manifest: Manifest, sync: bool = True) -> None:
     content = {"format": MANIFEST_FORMAT, "crc32c": _checksum(body), "body": body}
     if sync:
         sync_folder(folder)  # the files that it names come first
-    write_text(folder / _NAME, json.dumps(content, indent=2, sort_keys=True), sync=sync)
+    write_text(folder / MANIFEST, json.dumps(content, indent=2, sort_keys=True), sync=sync)
 
 
 def remove_leftovers(folder: Path, manifest: Manifest) -> list[str]:

@@ -30,7 +30,7 @@ from search.index.rewriting import Succession, droppable, hide_all, joined_entri
 from search.index.segment import MAX_SEGMENT_ENTRIES, Segment, write_segment
 from search.index.segment_stats import expected_postings, segment_bytes, total_of
 from search.index.settings import IndexSettings
-from search.index.snapshot import write_snapshot
+from search.index.snapshot import SnapshotWriter
 from search.index.state import State
 from search.index.tail import Tail
 
@@ -207,8 +207,9 @@ class SegmentStore:
         with self._changes:
             with self._writer:
                 logs, at, manifest = self._logs.sizes(), position(), replace(self.manifest, released=self._released)
-            write_snapshot(self._path, folder, manifest, logs)
-            return at
+            snapshot = SnapshotWriter(self._path, folder, manifest, logs)
+        snapshot.finish(at)
+        return at
 
     def _sizes(self, segments: Sequence[Segment]) -> list[SegmentSize]:
         released = self._released

@@ -29,7 +29,7 @@ class IndexAdmin:
         Args:
             index: The index that is served.
             folder: Its folder.
-            snapshots: The folder for snapshots; on the same file system.
+            snapshots: The folder for snapshots.
             chosen: The density that the terms were chosen for; None: not known.
         """
         self._index = index

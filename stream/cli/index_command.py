@@ -1,4 +1,4 @@
-"""`neardup index`: statistics, snapshots and rebuilds of the term index."""
+"""`neardup index`: statistics and rebuilds of the term index. Its snapshots: `stream.cli.index_snapshot_commands`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stream.cli.context import AsJson, SignalName, of
+from stream.cli.index_snapshot_commands import restore, snapshot, snapshots
 from stream.cli.output import counted, line, notes, progress_bar, show_json, table
 
 if TYPE_CHECKING:
@@ -25,13 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Inspect, copy and rebuild the term index.")
+app = typer.Typer(no_args_is_help=True, help="Inspect, copy, restore and rebuild the term index.")
+for _command in (snapshot, snapshots, restore):
+    app.command()(_command)
 
 CALL_S = 10.0
 """The deadline of one call, in seconds."""
-
-COPY_S = 600.0
-"""The deadline of a snapshot, in seconds; most files are linked, the rest is copied."""
 
 SWITCH_S = 60.0
 """How long to wait for a running server to come back with the new index, in seconds."""
@@ -74,29 +74,6 @@ def stats(context: typer.Context, signal: SignalName = None, as_json: AsJson = F
     if found.HasField("density"):
         rows.append(("density", f"{found.density.drift}: {found.density.ratio:.2f} of what was planned"))
     table(("", "value"), rows)
-
-
-@app.command()
-def snapshot(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The name of the copy: letters, digits, '.', '_', '-'.")],
-    signal: SignalName = None,
-    as_json: AsJson = False,
-) -> None:
-    """Make a consistent copy of the running index, in signals/SIGNAL/index-snapshots/NAME.
-
-    Needs the api_token of the settings. Sealed segments are linked, so a copy takes seconds and little space.
-
-    Example:
-
-        neardup index snapshot before-tuning
-    """
-    with _client(of(context).running(), signal) as search:
-        made = search.snapshot(name, COPY_S)
-    if as_json:
-        show_json({"folder": made.folder, "log_id": made.log_id, "offset": made.offset, "bytes": made.bytes})
-    else:
-        line(f"{made.folder}: up to offset {made.offset}, {made.bytes:,} bytes")
 
 
 @app.command()

@@ -184,6 +184,7 @@ logfile_backups=2
 pidfile=%(here)s/supervisord.pid
 childlogdir={_escaped(self.logs)}
 minfds={files}
+umask=077
 {user}
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface

@@ -151,6 +151,8 @@ def test_what_is_mounted_exists_and_data_lies_where_the_settings_say(
             assert (root / source).exists() if source.startswith(".") else source in content["volumes"]
     signal = container_settings.signal_dir("photos", "index").parent
     assert mounts["search"]["index"] == str(signal / "index")
+    # Snapshots outlive their container; on a volume of their own they are copies.
+    assert mounts["search"]["snapshots"] == str(signal / "index-snapshots")
     assert mounts["storage"]["store"] == str(signal / "store")
     # Whoever writes, reads or picks a checkpoint sees the same folder under the same name.
     assert mounts["jobmanager"]["job"] == mounts["taskmanager"]["job"] == mounts["job"]["job"] == str(signal / "job")

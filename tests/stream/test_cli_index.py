@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.errors import UnavailableError
+from storage.opening import open_store
 from stream.cli.exits import Exit
 from stream.cli.main import main
+from stream.index_restore import storage_position
 from stream.kafka_access import KafkaAccess
-from stream.servers import search_server_settings
+from stream.servers import search_server_settings, store_identity
 from stream.settings import load_settings
 from tests.search.serving.running_server import RunningSearch, run_search_server
 from tests.search.serving.search_setup import SCORE_DIMENSION, SEARCH_DIMENSION, vector
@@ -99,6 +102,58 @@ def test_search_shows_what_shares_most_terms(
     np.save(file, np.zeros((2, 3)))
     assert main(["search", "--embedding", str(file)]) == Exit.USAGE
     assert "float64 of shape (2, 3)" in capsys.readouterr().err
+
+
+class Described:
+    """In the place of `StorageClient`: a storage server at some offset."""
+
+    offset = 10**6
+    log_id = TOPIC_ID
+    checksum = 1
+
+    def __init__(self, *_: object) -> None: ...
+
+    def describe(self) -> Described:
+        return self
+
+    def close(self) -> None: ...
+
+
+def test_a_snapshot_is_listed_restored_and_removed(
+    settings_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream.index_restore.StorageClient", Described)
+    told = search_server_settings(load_settings(settings_file))
+    with run_search_server(told) as server:
+        as_the_job_does(server.index, ORDER[:40], parser_of(server.settings))
+        server.index.release(20)
+        assert main(["index", "snapshot", "one", "--json"]) == Exit.OK
+        as_the_job_does(server.index, ORDER[40:], parser_of(server.settings))
+        assert main(["index", "restore", "one"]) != Exit.OK
+        assert "stop it first" in capsys.readouterr().err
+    monkeypatch.setattr(Described, "offset", 19)
+    assert main(["index", "restore", "one"]) != Exit.OK
+    assert "up to offset 20, but storage stands at 19" in capsys.readouterr().err
+    monkeypatch.setattr(Described, "offset", 20)
+    assert main(["index", "restore", "one", "--json"]) == Exit.OK
+    assert said(capsys)["offset"] == 39
+    with run_search_server(told) as server:
+        assert server.index.position.offset == 39
+    assert main(["index", "snapshots", "--json"]) == Exit.OK
+    (listed,) = said(capsys)["snapshots"]
+    assert (listed["name"], listed["offset"]) == ("one", 39)
+    assert main(["index", "snapshots", "--remove-older-than", "1"]) == Exit.OK
+    assert told.snapshots.joinpath("one").is_dir()
+    assert main(["index", "snapshots", "--remove-older-than", "0"]) == Exit.OK
+    assert list(told.snapshots.iterdir()) == []
+
+
+def test_storage_that_does_not_run_is_read_from_its_folder(settings_file: Path) -> None:
+    settings = load_settings(settings_file)
+    with pytest.raises(UnavailableError, match="no store in"):
+        storage_position(settings, "small")
+    open_store("rocksdb", settings.signal_dir("small", "store"), store_identity(settings, "small")).close()
+    assert storage_position(settings, "small").offset == -1
 
 
 class Joined(FakeJoined):

@@ -1,0 +1,62 @@
+"""May a snapshot of the index go on beside the storage that is there?"""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from core.errors import MismatchError, UnavailableError
+from core.types import NO_OFFSET, LogPosition
+from search.index.interface import IndexStats
+from storage.opening import open_store
+from storage.serving.client import StorageClient
+from stream.servers import store_identity
+from stream.settings import Settings
+
+__all__ = ["check_beside", "storage_position"]
+
+_CALL_S = 5.0
+
+
+def storage_position(settings: Settings, signal_name: str) -> LogPosition:
+    """The position of storage: of its server if that runs, else of the store on disk, opened for a moment.
+
+    Raises:
+        UnavailableError: Neither answers.
+        StorageError: The store on disk is damaged, or another process has it open.
+    """
+    name, signal = settings.signal(signal_name)
+    try:
+        with closing(StorageClient(signal.storage.address, _CALL_S, signal.storage.max_message_bytes)) as client:
+            found = client.describe()
+            return LogPosition(found.log_id, found.offset, found.checksum)
+    except UnavailableError as error:
+        folder = settings.signal_dir(name, "store")
+        if not folder.is_dir():
+            raise UnavailableError(
+                f"{error}, and there is no store in {folder}: start the storage server, so that its position is known"
+            ) from error
+        store = open_store(signal.store_class, folder, store_identity(settings, name))
+        with closing(store):
+            return store.position()
+
+
+def check_beside(storage: LogPosition, snapshot: IndexStats) -> None:
+    """Makes sure that storage is not behind what the snapshot has forgotten.
+
+    An index drops what only searches up to its released offset could see. A storage behind that offset would ask for
+    such searches again.
+
+    Raises:
+        MismatchError: It is behind, or it followed another log.
+    """
+    if snapshot.released > storage.offset:
+        raise MismatchError(
+            f"the snapshot has released the order up to offset {snapshot.released}, but storage stands at "
+            f"{storage.offset}: take an older snapshot, or build the index with `neardup index build --from storage`"
+        )
+    position = snapshot.position
+    if NO_OFFSET not in (position.offset, storage.offset) and position.log_id != storage.log_id:
+        raise MismatchError(
+            f"the snapshot followed the log {position.log_id!r}, storage follows {storage.log_id!r}: build the index "
+            "with `neardup index build --from storage`"
+        )
