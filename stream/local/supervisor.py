@@ -95,6 +95,8 @@ class Deployment:
         """
         tell = progress or _silent
         with self._locked():
+            # Embeddings, ids and secrets: for the owner alone, also below a folder that an earlier release made.
+            self.data.chmod(0o700)
             for name in self.settings.signals:
                 claim_topics(self.settings, name)
             files = self._daemon.render(self.parts)

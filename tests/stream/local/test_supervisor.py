@@ -72,6 +72,15 @@ def test_up_and_down_may_be_repeated(deploy: Deploy, dummy: Dummy) -> None:
     deployment.down()
 
 
+def test_data_is_for_its_owner_alone(deploy: Deploy, dummy: Dummy) -> None:
+    deployment = deploy(dummy("alone"))
+    deployment.data.mkdir(parents=True, exist_ok=True, mode=0o755)
+    deployment.data.chmod(0o755)  # as an earlier release made it
+    deployment.up()
+    assert deployment.data.stat().st_mode & 0o777 == 0o700
+    assert deployment.log("alone").stat().st_mode & 0o077 == 0  # written by what the supervisor started
+
+
 def test_what_is_killed_comes_back(deploy: Deploy, dummy: Dummy) -> None:
     deployment = deploy(dummy("one"), dummy("other"))
     deployment.up()
