@@ -2,7 +2,8 @@
 
     <folder>/served                     the version in use; below it the earlier ones, the latest first
     <folder>/<version>/metadata.json    the model card
-    <folder>/<version>/...              the model itself
+    <folder>/<version>/...              the model itself: exactly the files that the card lists, by their SHA-256
+    <folder>/<version>/card.md, *.png   pages about it, which nothing loads
 
 A version never changes after it was written. `served` is replaced atomically: a reader sees the old content or the new.
 """
@@ -26,6 +27,12 @@ Model = TypeVar("Model", bound=PairModel)
 
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """A version is also a folder's name and arrives over the network: it must not lead out of the folder of models."""
+
+MAX_MODEL_BYTES = 2 << 30
+"""The most that the files of a version may have together."""
+
+MAX_MODEL_FILES = 1000
+"""The most files of a version."""
 
 _POINTER = "served"
 
@@ -170,17 +177,46 @@ class ModelFolder:
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 (hex) of every file in a version's folder except its card, by the path in the folder."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path != folder / CARD_FILE)
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)
-    }
+    """SHA-256 (hex) of every file of the model in a version's folder, by the path in the folder.
+
+    Its card, and the pages that describe it (`card.md` and pictures), are not part of the model.
+
+    Raises:
+        BadInputError: There is a link or a special file, or the files are too many or too large.
+    """
+    found = {}
+    total = 0
+    for path in _files(folder):
+        total += path.stat().st_size
+        if total > MAX_MODEL_BYTES:
+            raise BadInputError(f"the model in {folder} has over {MAX_MODEL_BYTES:,} bytes, which is the limit")
+        with path.open("rb") as stream:
+            found[path.relative_to(folder).as_posix()] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return found
+
+
+def _files(folder: Path) -> list[Path]:
+    files = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise BadInputError(f"{path} is a link or a special file; a model has plain files only")
+        if path.is_file() and not (path.parent == folder and _describes(path.name)):
+            files.append(path)
+        if len(files) > MAX_MODEL_FILES:
+            raise BadInputError(f"the model in {folder} has over {MAX_MODEL_FILES} files, which is the limit")
+    return files
+
+
+def _describes(name: str) -> bool:
+    return name in (CARD_FILE, "card.md") or name.endswith(".png")
 
 
 def _check_files(folder: Path, card: ModelCard) -> None:
+    if folder.is_symlink():
+        raise BadInputError(f"{folder} is a link; a model has plain files only")
     found = checksums(folder)
     for name, expected in sorted(card.files_sha256.items()):
-        actual = found.get(name)
+        actual = found.pop(name, None)
         if actual is None:
             raise BadInputError(f"the model {card.version} lacks its file {folder / name}")
         if actual != expected:
@@ -188,3 +224,8 @@ def _check_files(folder: Path, card: ModelCard) -> None:
                 f"the file {folder / name} of the model {card.version} is damaged: SHA-256 {actual[:16]}..., its card "
                 f"says {expected[:16]}..."
             )
+    for name in sorted(found):
+        raise BadInputError(
+            f"the file {folder / name} is not listed in the card of the model {card.version}: remove it, or export "
+            "the model again"
+        )

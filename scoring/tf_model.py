@@ -53,6 +53,8 @@ if "keras" not in sys.modules:
 
 import tensorflow as tf
 
+from scoring.saved_model import check_saved_model
+
 log = logging.getLogger(__name__)
 
 SIGNATURE = "serving_default"
@@ -74,12 +76,14 @@ class TfPairModel(PairModel):
 
     @classmethod
     def load(cls, folder: Path, card: ModelCard) -> Self:
-        """Loads the SavedModel of a version.
+        """Loads the SavedModel of a version, after a check that its graph only computes.
 
         Raises:
-            BadInputError: It cannot be opened, or lacks the signature `SIGNATURE`.
+            BadInputError: It cannot be opened, holds an operation that is not allowed, or lacks the signature
+                `SIGNATURE`.
             MismatchError: It takes codes of another length than the card says.
         """
+        check_saved_model(folder)
         try:
             loaded = tf.saved_model.load(os.fspath(folder))
         except (OSError, ValueError, KeyError, tf.errors.OpError) as error:

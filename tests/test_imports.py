@@ -37,6 +37,7 @@ ARROWS = {
 """Whom each folder may import. `neardup` is what users import: it stands alone, all may read its notifications."""
 
 _TENSORFLOW = (
+    "scoring.saved_model",
     "scoring.tf_model",
     *(f"training.{module}" for module in ("train", "export", "fit", "forward", "graph_scorer")),
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadInputError
+from scoring import model_folder
 from scoring.card import read_card, write_card
 from scoring.model_folder import ModelFolder, checksums, version_name
 from tests.support.fake_model import FakeModel, write_version
@@ -112,3 +113,35 @@ def test_folders_without_a_card_are_no_versions_but_are_seen(folder: ModelFolder
     (folder.folder / ".v4.partial").mkdir()
     assert folder.versions() == ["v1", "v2", "v3"]
     assert folder.folders() == ["v0", "v1", "v2", "v3"]
+
+
+def test_a_file_that_the_card_does_not_list_is_refused(folder: ModelFolder) -> None:
+    path = folder.path("v1")
+    for name in ("card.md", "scores.png"):
+        (path / name).write_bytes(b"a page about the model")
+    assert isinstance(folder.load("v1", FakeModel), FakeModel)
+    (path / "saved_model.pbtxt").write_text("meta_graphs {}")
+    with pytest.raises(BadInputError, match=r"saved_model\.pbtxt is not listed in the card of the model v1: remove it"):
+        folder.load("v1", FakeModel)
+
+
+def test_links_are_refused(folder: ModelFolder, tmp_path: Path) -> None:
+    (folder.path("v1") / "variables").symlink_to(tmp_path)
+    (folder.path("v2") / "scores.png").symlink_to("/etc/hostname")
+    (folder.folder / "v4").symlink_to(folder.path("v3"))
+    write_card(replace(read_card(folder.path("v3")), version="v4"), folder.path("v3"))
+    for version in ("v1", "v2", "v4"):
+        with pytest.raises(BadInputError, match="is a link"):
+            folder.load(version, FakeModel)
+
+
+def test_too_large_and_too_many_files_are_refused(folder: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        (folder.path("v1") / f"part-{number}").write_bytes(bytes(100))
+    monkeypatch.setattr(model_folder, "MAX_MODEL_FILES", 2)
+    with pytest.raises(BadInputError, match="over 2 files"):
+        checksums(folder.path("v1"))
+    monkeypatch.setattr(model_folder, "MAX_MODEL_FILES", 1000)
+    monkeypatch.setattr(model_folder, "MAX_MODEL_BYTES", 299)
+    with pytest.raises(BadInputError, match="over 299 bytes"):
+        checksums(folder.path("v1"))

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from core.errors import BadInputError, MismatchError
 from scoring import tf_model
 from scoring.card import read_card, write_card
 from scoring.features import PairInputs
 from scoring.model import PairModel
-from scoring.model_folder import ModelFolder
-from scoring.tf_model import SHAPES, TfPairModel, padded_slices
+from scoring.model_folder import ModelFolder, checksums
+from scoring.saved_model import GRAPH_FILE
+from scoring.tf_model import OUTPUT, SHAPES, SIGNATURE, TfPairModel, padded_slices
 from tests.support.fake_model import card, random_codes
 from training import export as export_module
 from training.branches import first_layer_mask
@@ -263,7 +268,7 @@ def test_a_graph_for_other_codes_than_its_card_says_is_refused(models: ModelFold
     export(make_network(bits=128), card("v2", bits=128), models)
     path = models.path("v2")
     stored = read_card(path)
-    write_card(card("v2", bits=BITS), path)
+    write_card(replace(card("v2", bits=BITS), files_sha256=stored.files_sha256), path)
     with pytest.raises(MismatchError, match=r"takes codes of 16 bytes \(left\), its card says 32"):
         models.load("v2", TfPairModel)
     write_card(stored, path)
@@ -278,7 +283,7 @@ def test_a_damaged_model_file_is_refused(models: ModelFolder, network: ExactNetw
     with pytest.raises(BadInputError, match=r"saved_model\.pb of the model v3 is damaged"):
         models.load("v3", TfPairModel)
     file.write_bytes(b"nothing")
-    with pytest.raises(BadInputError, match=r"v3 in .* cannot be opened"):
+    with pytest.raises(BadInputError, match=r"v3.* cannot be opened"):
         TfPairModel.load(models.path("v3"), read_card(models.path("v3")))
 
 
@@ -308,3 +313,95 @@ def test_the_sample_model_is_for_the_samples_codes(sample_model: PairModel) -> N
     code = code_settings(settings, signal)
     assert sample_model.card.code_fingerprint == code.build().fingerprint
     assert (sample_model.card.embedding_name, sample_model.card.embedding_version) == code_embedding(signal, code)
+
+
+def listed(path: Path) -> None:
+    """Makes the card list the files as they are now: an attacker can write a card too."""
+    write_card(replace(read_card(path), files_sha256=checksums(path)), path)
+
+
+def test_a_graph_that_writes_a_file_is_refused_before_it_runs(models: ModelFolder, tmp_path: Path) -> None:
+    tf = tf_model.tf
+    target = tmp_path / "written"
+    width = tf.TensorSpec((None, BITS // 8), tf.uint8)
+
+    @tf.function(input_signature=[width, width], autograph=False)
+    def score(left: Any, right: Any) -> Any:
+        del right
+        with tf.control_dependencies([tf.io.write_file(str(target), tf.constant("loaded"))]):
+            return {OUTPUT: tf.cast(left[:, 0], tf.float32)}
+
+    path = models.path("v9")
+    module = tf.Module()
+    module.score = score
+    tf.saved_model.save(module, str(path), signatures={SIGNATURE: score})
+    write_card(card("v9", bits=BITS), path)
+    listed(path)
+    with pytest.raises(BadInputError, match=r"saved_model\.pb: the operation 'WriteFile' .* is not allowed"):
+        models.load("v9", TfPairModel)
+    assert not target.exists()
+
+
+def changed_graph(models: ModelFolder, network: ExactNetwork, change: Callable[[Any], None]) -> None:
+    """Exports a version `v9` and changes its graph behind its back."""
+    path = models.path("v9")
+    shutil.rmtree(path, ignore_errors=True)
+    export(network, card("v9", bits=BITS), models)
+    saved = SavedModel.FromString((path / GRAPH_FILE).read_bytes())
+    change(saved)
+    (path / GRAPH_FILE).write_bytes(saved.SerializeToString())
+    listed(path)
+
+
+def add_operation(saved: Any) -> None:
+    saved.meta_graphs[0].graph_def.node.add(name="odd", op="ReadFile")
+
+
+def add_operation_in_a_function(saved: Any) -> None:
+    saved.meta_graphs[0].graph_def.library.function[0].node_def.add(name="odd", op="PyFunc")
+
+
+def call_the_saver_from_a_function(saved: Any) -> None:
+    library = saved.meta_graphs[0].graph_def.library.function
+    saver = next(one.signature.name for one in library if any(node.op == "SaveV2" for node in one.node_def))
+    scoring = next(one for one in library if any(node.op == "MatMul" for node in one.node_def))
+    scoring.node_def.add(name="odd", op="PartitionedCall").attr["f"].func.name = saver
+
+
+def offer_the_saver(saved: Any) -> None:
+    graph = saved.meta_graphs[0]
+    library = graph.graph_def.library.function
+    saver = next(one.signature.name for one in library if any(node.op == "SaveV2" for node in one.node_def))
+    graph.object_graph_def.nodes.add().bare_concrete_function.concrete_function_name = saver
+
+
+def add_an_asset(saved: Any) -> None:
+    saved.meta_graphs[0].object_graph_def.nodes.add().asset.asset_file_def_index = 0
+
+
+def take_the_objects_away(saved: Any) -> None:
+    saved.meta_graphs[0].ClearField("object_graph_def")
+
+
+def add_a_graph(saved: Any) -> None:
+    saved.meta_graphs.add()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (add_operation, "operation 'ReadFile'"),
+        (add_operation_in_a_function, "operation 'PyFunc'"),
+        (call_the_saver_from_a_function, "'odd' calls .* reads or writes files"),
+        (offer_the_saver, "offered to callers"),
+        (add_an_asset, "object of the kind 'asset'"),
+        (take_the_objects_away, "one graph with its objects"),
+        (add_a_graph, "it holds 2"),
+    ],
+)
+def test_a_graph_that_does_more_than_compute_is_refused(
+    models: ModelFolder, network: ExactNetwork, change: Callable[[Any], None], message: str
+) -> None:
+    changed_graph(models, network, change)
+    with pytest.raises(BadInputError, match=message):
+        models.load("v9", TfPairModel)
