@@ -22,6 +22,7 @@ from core.vectors import vector_problem
 from neardup.events_pb2 import ElementType, EmbeddingNotification
 
 __all__ = [
+    "LARGEST_RECORD_BYTES",
     "LATEST_TIME_MS",
     "MAX_ID_BYTES",
     "MAX_IMAGE_VERSION",
@@ -51,6 +52,9 @@ MAX_PAYLOAD_BYTES = 16 * MAX_DIMENSION
 
 MAX_JOINED_BYTES = 2 * MAX_PAYLOAD_BYTES
 """The largest record of the order: it carries both vectors."""
+
+LARGEST_RECORD_BYTES = 1_048_576
+"""The least size that every topic must take: a dead letter carries the largest record of the order in base64."""
 
 LATEST_TIME_MS = 253_402_300_799_999
 """The end of the year 9999 in milliseconds since the epoch; later times have no ISO 8601 form."""

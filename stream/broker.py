@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -11,24 +11,20 @@ from typing import Any
 
 from crc32c import crc32c
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import (
+    InvalidConfigurationError,
+    InvalidRequestError,
+    KafkaError,
+    PolicyViolationError,
+    TopicAlreadyExistsError,
+)
 
-from core.errors import UnavailableError
+from core.errors import MismatchError, UnavailableError
 from stream.kafka_access import KafkaAccess
-from stream.settings import KafkaSettings, Signal
+from stream.topic_plans import TopicPlan, TopicState
 
-__all__ = ["Broker", "LogEnds", "TopicPlan", "topic_plans"]
-
-_DAY_MS = 24 * 3600 * 1000
-
-
-@dataclass(frozen=True, slots=True)
-class TopicPlan:
-    """A topic to be created."""
-
-    name: str
-    partitions: int
-    configs: Mapping[str, str]
+__all__ = ["Broker", "LogEnds", "producer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +35,18 @@ class LogEnds:
     end: int
 
 
-def topic_plans(signal: Signal, kafka: KafkaSettings) -> list[TopicPlan]:
-    """The five topics of a signal.
+_REFUSED = (InvalidConfigurationError, InvalidRequestError, PolicyViolationError)
+"""How brokers say that they do not take a topic's settings."""
 
-    The broker stamps arrivals itself (LogAppendTime), so timers and latencies use one clock. `joined` has one partition
-    and is flushed record by record, because index and storage commit against its offsets.
-    """
-    common = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(kafka.max_message_bytes)}
-    week = {"retention.ms": str(7 * _DAY_MS)}
-    month = {"retention.ms": str(30 * _DAY_MS)}
-    return [
-        TopicPlan(signal.topic("search"), kafka.partitions, {**common, **week}),
-        TopicPlan(signal.topic("score"), kafka.partitions, {**common, **week}),
-        TopicPlan(signal.topic("joined"), 1, {**common, **month, "flush.messages": "1"}),
-        TopicPlan(signal.topic("assignments"), 1, {**common, **month}),
-        TopicPlan(signal.topic("dead_letter"), 1, {**common, **month}),
-    ]
+
+def _refused(topic: str, configs: Mapping[str, str], error: str) -> MismatchError:
+    flushed = [key for key in configs if key.startswith("flush.")]
+    hint = (
+        f". If they do not take {', '.join(flushed)}, set kafka.flush = false, with kafka.replication of at least 3"
+        if flushed
+        else ""
+    )
+    return MismatchError(f"the brokers refuse the settings of {topic}: {error}{hint}")
 
 
 @contextmanager
@@ -101,22 +93,70 @@ class Broker:
         finally:
             self._admin.close()
 
-    def create(self, plans: list[TopicPlan], replication: int) -> list[str]:
-        """Creates the topics that are missing; returns their names."""
+    def create(self, plans: Iterable[TopicPlan]) -> list[str]:
+        """Creates the topics that are missing; returns their names.
+
+        Raises:
+            MismatchError: The brokers refuse a topic's settings.
+        """
         created = []
         with _as_unavailable(self._bootstrap):
             for plan in plans:
                 wanted = {
                     "num_partitions": plan.partitions,
-                    "replication_factor": replication,
+                    "replication_factor": plan.replication,
                     "configs": dict(plan.configs),
                 }
                 try:
                     self._admin.create_topics({plan.name: wanted}, wait_for_metadata=True)
                 except TopicAlreadyExistsError:
                     continue
+                except _REFUSED as error:
+                    raise _refused(plan.name, plan.configs, str(error)) from error
                 created.append(plan.name)
         return created
+
+    def alter(self, topic: str, configs: Mapping[str, str]) -> None:
+        """Sets some of a topic's settings; the others stay.
+
+        Raises:
+            MismatchError: The brokers refuse them.
+        """
+        resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs=dict(configs))
+        with _as_unavailable(self._bootstrap):
+            told = self._admin.alter_configs([resource], raise_on_unknown=False)["topic"][topic]
+        if told != "OK":
+            raise _refused(topic, configs, told)
+
+    def topic_state(self, topic: str) -> TopicState:
+        """A topic's partitions, copies and settings in effect.
+
+        Raises:
+            UnavailableError: The topic does not exist.
+            MismatchError: The client may not read the topic's settings.
+        """
+        partitions = self._described(topic)["partitions"]
+        configs = self._configs(ConfigResourceType.TOPIC, topic)
+        if not configs:
+            raise MismatchError(
+                f"the brokers do not show the settings of {topic}, so it cannot be checked: "
+                "allow the client DescribeConfigs on it"
+            )
+        return TopicState(len(partitions), min(len(each["replica_nodes"]) for each in partitions), configs)
+
+    def leaders(self, topic: str) -> set[int]:
+        """The brokers that lead its partitions."""
+        return {int(each["leader_id"]) for each in self._described(topic)["partitions"]}
+
+    def broker_configs(self, node: int) -> dict[str, str]:
+        """The settings in effect of one broker; empty if the client may not read them."""
+        return self._configs(ConfigResourceType.BROKER, str(node))
+
+    def _configs(self, kind: ConfigResourceType, name: str) -> dict[str, str]:
+        with _as_unavailable(self._bootstrap):
+            told = self._admin.describe_configs([ConfigResource(kind, name)], config_filter="all")
+        found: Mapping[str, Mapping[str, Any]] = told[kind.name.lower()][name]
+        return {key: str(entry["value"]) for key, entry in found.items() if entry["value"] is not None}
 
     def topics(self) -> set[str]:
         """The names of all topics."""
@@ -129,11 +169,14 @@ class Broker:
         Raises:
             UnavailableError: The topic does not exist.
         """
+        return str(self._described(name)["topic_id"])
+
+    def _described(self, name: str) -> dict[str, Any]:
         with _as_unavailable(self._bootstrap):
             described: list[dict[str, Any]] = self._admin.describe_topics([name])
         if not described or described[0].get("error_code"):
             raise UnavailableError(f"Kafka at {self._bootstrap} has no topic {name}: run `neardup topics create`")
-        return str(described[0]["topic_id"])
+        return described[0]
 
     def ends(self, topic: str) -> dict[int, LogEnds]:
         """First and next offset of each partition."""

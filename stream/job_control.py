@@ -31,6 +31,8 @@ from stream.names import client_id, consumer_group, job_name
 from stream.settings import Settings
 from stream.snapshots import SnapshotFolders
 from stream.start_plan import Log, ReadPosition, only_partition, rewind_times, starting_offset
+from stream.topic_check import require_topics
+from stream.topic_plans import topic_plans
 
 __all__ = ["GAP", "JobControl"]
 
@@ -139,6 +141,7 @@ class JobControl:
         positions = self._store_positions()
         topic = signal.topic("joined")
         with Broker(settings.kafka_access(client_id(self.name, "job-runner"))) as broker:
+            require_topics(broker, topic_plans(signal, settings.kafka))
             topic_id = broker.topic_id(topic)
             ends = only_partition(topic, broker.ends(topic))
             start = starting_offset(

@@ -9,13 +9,17 @@ from typing import Any, TypeVar
 from core.errors import NeardupError
 from neardup.client import ApiClient, RetryPolicy
 from neardup.errors import NeardupClientError
+from stream.broker import Broker
 from stream.data_folders import runs
 from stream.flink_rest import JobState
 from stream.job_control import JobControl
 from stream.local.parts import part_checks
 from stream.local.status import PartStatus
 from stream.local.supervisor import Deployment
+from stream.names import client_id
 from stream.settings import Settings
+from stream.topic_check import topic_problems
+from stream.topic_plans import topic_plans
 
 __all__ = ["Overview", "SignalOverview", "overview"]
 
@@ -112,12 +116,19 @@ def _signal(settings: Settings, name: str, ready: Collection[str]) -> SignalOver
         with ApiClient(settings.signals[name].api.url, timeout_s=3.0, retry=RetryPolicy(retries=0)) as api:
             return asdict(api.stats())
 
+    kafka = ["broker"] if settings.kafka.own_broker else []
+    problems += ask(lambda: _topic_problems(settings, name), *kafka) or []
     return SignalOverview(
         name=name,
         http_api=settings.signals[name].api.url,
         stats=ask(stats, f"{name}-storage"),
         job=ask(control.state, "jobmanager"),
         job_wanted=control.wanted,
-        lag=ask(control.lag, *(["broker"] if settings.kafka.own_broker else []), f"{name}-storage"),
+        lag=ask(control.lag, *kafka, f"{name}-storage"),
         problems=tuple(problems),
     )
+
+
+def _topic_problems(settings: Settings, name: str) -> list[str]:
+    with Broker(settings.kafka_access(client_id(name, "status"))) as broker:
+        return topic_problems(broker, topic_plans(settings.signals[name], settings.kafka))

@@ -30,7 +30,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from core.errors import SettingsError
-from core.notifications import EmbeddingSpec
+from core.notifications import LARGEST_RECORD_BYTES, EmbeddingSpec
 from operators.batcher import BatchPolicy
 from search.serving.admission import AdmissionPolicy
 from search.tuning.drift import ChosenDensity
@@ -60,6 +60,9 @@ SETTINGS_FILE_VARIABLE = "NEARDUP_SETTINGS"
 
 DEFAULT_SETTINGS_FILE = "neardup.toml"
 """The settings file that is read when the variable is not set."""
+
+_MIN_PARTITION_BYTES = 32 << 20
+"""The smallest size limit of a partition: two segments of the smallest kind."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
@@ -115,12 +118,38 @@ class KafkaSettings(_Section):
     partitions: Annotated[int, Field(ge=1, le=1024)] = 2
     """Partitions of the embedding topics; `joined` always has one."""
     replication: Annotated[int, Field(ge=1, le=9)] = 1
-    max_message_bytes: Annotated[int, Field(ge=65_536)] = 4_194_304
+    """Copies of each record. Above 1 a record needs two of them before it is acknowledged."""
+    flush: bool = True
+    """Whether the brokers take `flush.*` of topics. Managed ones may not: then replication must be at least 3."""
+    flush_ms: Milliseconds = 1000
+    """The notifications of so long may be lost with a power cut, where replication is below 3."""
+    embeddings_retention_days: Annotated[float, Field(gt=0, le=3650)] = 7.0
+    """How long the embedding topics keep notifications. A job that is down for longer loses some."""
+    embeddings_max_bytes: Annotated[int, Field(ge=0)] = 0
+    """The size of both embedding topics together, each copy counted by itself; 0: no limit."""
+    max_message_bytes: Annotated[int, Field(ge=LARGEST_RECORD_BYTES)] = 4_194_304
+    """The largest record of a topic."""
 
     @model_validator(mode="after")
     def _own_broker_is_plain(self) -> KafkaSettings:
         if self.own_broker and self.client != KafkaSecurity():
             raise ValueError("our own broker has no TLS and no SASL: `client` needs brokers in `bootstrap`")
+        return self
+
+    @model_validator(mode="after")
+    def _records_survive_a_power_cut(self) -> KafkaSettings:
+        if not self.flush and self.replication < 3:
+            raise ValueError(
+                f"flush = false needs replication of at least 3, is {self.replication}: records that are not flushed "
+                "are lost with the power of the brokers that hold them"
+            )
+        if self.own_broker and self.replication != 1:
+            raise ValueError(f"replication is {self.replication}: our own broker is one, more copies need `bootstrap`")
+        if self.embeddings_max_bytes and self.embeddings_max_bytes < 2 * self.partitions * _MIN_PARTITION_BYTES:
+            raise ValueError(
+                f"embeddings_max_bytes is {self.embeddings_max_bytes}: {2 * self.partitions} partitions need "
+                f"{2 * self.partitions * _MIN_PARTITION_BYTES} at least"
+            )
         return self
 
     @property

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
+from core.errors import MismatchError
 from stream.cli.context import AsJson, of
 from stream.cli.output import line, show_json, table
 
@@ -19,23 +21,64 @@ OneSignal = Annotated[str | None, typer.Option("--signal", metavar="NAME", help=
 
 
 @app.command()
-def create(context: typer.Context, signal: OneSignal = None) -> None:
-    """Create the missing topics, of all signals or of one. Existing topics are not touched.
+def create(
+    context: typer.Context,
+    signal: OneSignal = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Also give existing topics the settings that they should have.")
+    ] = False,
+) -> None:
+    """Create the missing topics, of all signals or of one. Existing topics are not touched without --update.
 
-    Example:
+    Examples:
 
         neardup topics create
+
+        neardup topics create --update
     """
-    from stream.broker import Broker, topic_plans
+    from stream.broker import Broker
+    from stream.topic_plans import changes, topic_plans
 
     settings = of(context).settings()
     chosen = [settings.signal(signal)[1]] if signal else list(settings.signals.values())
     with Broker(settings.kafka_access("neardup-topics")) as broker:
         for each in chosen:
             plans = topic_plans(each, settings.kafka)
-            created = set(broker.create(plans, settings.kafka.replication))
+            created = set(broker.create(plans))
             for plan in plans:
-                line(f"{plan.name}: {'created' if plan.name in created else 'exists'}")
+                changed = changes(plan, broker.topic_state(plan.name)) if update and plan.name not in created else {}
+                if changed:
+                    broker.alter(plan.name, changed)
+                told = "created" if plan.name in created else _told(changed)
+                line(f"{plan.name}: {told}")
+
+
+def _told(changed: Mapping[str, str]) -> str:
+    return f"changed {', '.join(f'{key}={value}' for key, value in changed.items())}" if changed else "exists"
+
+
+@app.command()
+def check(context: typer.Context, signal: OneSignal = None) -> None:
+    """Check whether the topics are as they must be: partitions, copies, and the settings that keep records safe.
+
+    The exit code is 6 if a topic endangers records. The message names the values and what mends them.
+
+    Example:
+
+        neardup topics check
+    """
+    from stream.broker import Broker
+    from stream.topic_check import topic_problems
+    from stream.topic_plans import topic_plans
+
+    settings = of(context).settings()
+    chosen = [settings.signal(signal)[1]] if signal else list(settings.signals.values())
+    with Broker(settings.kafka_access("neardup-topics")) as broker:
+        found = [problem for each in chosen for problem in topic_problems(broker, topic_plans(each, settings.kafka))]
+    for problem in found:
+        line(problem)
+    if found:
+        raise MismatchError(f"{len(found)} of the topics' settings are not as they must be")
 
 
 @app.command("list")
@@ -46,7 +89,8 @@ def list_topics(context: typer.Context, signal: OneSignal = None, as_json: AsJso
 
         neardup topics list --json
     """
-    from stream.broker import Broker, topic_plans
+    from stream.broker import Broker
+    from stream.topic_plans import topic_plans
 
     settings = of(context).settings()
     names = [settings.signal(signal)[0]] if signal else list(settings.signals)

@@ -63,6 +63,8 @@ def server_properties(settings: Settings, log: Path) -> str:
         "num.partitions": "1",
         "message.max.bytes": str(kafka.max_message_bytes),
         "replica.fetch.max.bytes": str(kafka.max_message_bytes),
+        # Without it, `flush.ms` of a topic has no effect.
+        "log.flush.scheduler.interval.ms": str(kafka.flush_ms),
         # One node holds one replica.
         "offsets.topic.replication.factor": "1",
         "transaction.state.log.replication.factor": "1",

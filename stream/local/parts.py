@@ -89,9 +89,11 @@ def deployment_parts(settings: Settings) -> tuple[Part, ...]:
     Raises:
         MissingPieceError: A piece that set-up fetches is missing.
     """
+    # The topics of our own broker follow the settings. Those of others are changed only by hand.
+    update = ("--update",) if settings.kafka.own_broker else ()
     topics = Part(
         name="topics",
-        command=(_neardup(), "topics", "create"),
+        command=(_neardup(), "topics", "create", *update),
         after=("broker",) if settings.kafka.own_broker else (),
         stop_wave=_STOP_JOB,
         once=True,

@@ -11,8 +11,9 @@ import pytest
 from kafka import KafkaAdminClient
 
 from core.errors import MismatchError
-from stream.broker import Broker, topic_plans
+from stream.broker import Broker
 from stream.job_control import JobControl
+from stream.topic_plans import topic_plans
 from tests.support.faults import VICTIMS, check_calm, kill_while_flowing
 from tests.support.stack import Stack, eventually, running, sample_rows, stack_settings
 
@@ -85,7 +86,7 @@ def test_a_log_that_was_made_anew_is_refused(harmed: Stack) -> None:
     [plan] = [plan for plan in topic_plans(harmed.signal, harmed.settings.kafka) if plan.name == joined]
     with Broker(harmed.settings.kafka_access("test")) as broker:
         eventually(lambda: joined not in broker.topics() or None, 30, lambda: f"{joined} is still there")
-        assert broker.create([plan], harmed.settings.kafka.replication) == [joined]
+        assert broker.create([plan]) == [joined]
     with pytest.raises(MismatchError, match="deleted and created again"):
         control.start()
     state = control.state()

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
+from core.errors import MismatchError
 from core.notifications import Half, decode
 from stream.broker import Broker, producer
 from stream.cli.exits import Exit
@@ -21,6 +22,8 @@ from stream.cli.main import main
 from stream.local.parts import flink_parts
 from stream.local.supervisor import Deployment
 from stream.settings import Settings
+from stream.topic_check import require_topics
+from stream.topic_plans import TopicPlan, topic_plans
 from stream.topic_reader import TopicReader
 from tests.support.stack import stack_settings
 
@@ -81,6 +84,45 @@ def test_topics_are_made_once_and_as_they_must_be(run: Run, settings: Settings) 
     assert listed["neardup.photos.joined"]["partitions"] == 1
     assert listed["neardup.photos.embeddings.search"]["partitions"] == settings.kafka.partitions
     assert all(row["exists"] for row in listed.values())
+
+
+@pytest.mark.usefixtures("topics")
+def test_topics_that_were_changed_are_refused_until_they_are_mended(run: Run, settings: Settings) -> None:
+    assert run("topics", "check")[0] == Exit.OK
+    search = "neardup.photos.embeddings.search"
+    with Broker(settings.kafka_access("test")) as broker:
+        broker.alter(search, {"message.timestamp.type": "CreateTime", "flush.ms": "60000"})
+        broker.alter("neardup.photos.assignments", {"flush.messages": "1000"})
+        code, said, _ = run("topics", "check")
+        assert code == Exit.MISMATCH
+        assert f"{search} has message.timestamp.type=CreateTime (needs LogAppendTime), flush.ms=60000" in said
+        assert "neardup.photos.assignments has flush.messages=1000 (needs 1)" in said
+        with pytest.raises(MismatchError, match="neardup topics create --update"):
+            require_topics(broker, topic_plans(settings.signal()[1], settings.kafka))
+    assert "exists" in run("topics", "create")[1]
+    assert run("topics", "check")[0] == Exit.MISMATCH
+    assert f"{search}: changed message.timestamp.type=LogAppendTime" in run("topics", "create", "--update")[1]
+    assert run("topics", "check")[0] == Exit.OK
+
+
+@pytest.mark.usefixtures("topics")
+def test_a_flush_that_the_broker_does_not_look_after_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEARDUP_KAFKA__FLUSH_MS", "200")
+    assert run("topics", "create", "--update")[0] == Exit.OK
+    code, said, _ = run("topics", "check")
+    assert code == Exit.MISMATCH
+    assert "broker 1 has log.flush.scheduler.interval.ms=1000, so flush.ms=200" in said
+    monkeypatch.delenv("NEARDUP_KAFKA__FLUSH_MS")
+    assert run("topics", "create", "--update")[0] == Exit.OK
+
+
+def test_settings_that_the_brokers_refuse_are_told(settings: Settings) -> None:
+    wrong = TopicPlan("refused", 1, 1, {"flush.messages": "0"})
+    with Broker(settings.kafka_access("test")) as broker:
+        with pytest.raises(MismatchError, match=r"refuse the settings of refused: .*kafka.flush = false"):
+            broker.create([wrong])
+        with pytest.raises(MismatchError, match=r"refuse the settings of neardup\.photos\.joined"):
+            broker.alter("neardup.photos.joined", {"cleanup.policy": "sometimes"})
 
 
 @pytest.mark.usefixtures("topics")

@@ -17,12 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from stream.broker import Broker, TopicPlan, producer
+from stream.broker import Broker, producer
 from stream.kafka_access import KafkaAccess, KafkaSecurity
 from stream.local.files import tail
 from stream.local.flink_home import flink_environment, prepare_flink
 from stream.local.readiness import KafkaReady
 from stream.settings import Settings
+from stream.topic_plans import TopicPlan
 from stream.topic_reader import TopicReader
 from tests.support.secure_broker import SecureBroker, secure_broker
 from tests.support.stack import ROOT, eventually, stack_settings
@@ -67,7 +68,7 @@ def broker(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with secure_broker(settings, tmp_path_factory.mktemp("certificates")) as broker:
         with Broker(settings.kafka_access("test")) as admin:
             topics = [f"{kind}-{end}" for kind in KINDS for end in ("in", "out")]
-            admin.create([TopicPlan(topic, 1, {}) for topic in topics], 1)
+            admin.create([TopicPlan(topic, 1, 1, {}) for topic in topics])
         yield broker
 
 

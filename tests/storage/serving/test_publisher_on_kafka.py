@@ -17,10 +17,11 @@ from storage.memory import MemoryStore
 from storage.serving.outbox import Outbox
 from storage.serving.publisher import KafkaSender
 from storage.testing.contract import founds, put
-from stream.broker import Broker, topic_plans
+from stream.broker import Broker
 from stream.local.broker import broker_command, prepare_broker
 from stream.local.readiness import BrokerReady
 from stream.settings import Settings, load_settings
+from stream.topic_plans import topic_plans
 from tests.support.ports import free_ports
 
 pytestmark = pytest.mark.cluster
@@ -103,7 +104,7 @@ def test_waiting_killing_and_order(
         until(lambda: BrokerReady(deployment.kafka.host, deployment.kafka.port)() is None)
         write(3)
         with Broker(deployment.kafka_access("test")) as broker:
-            broker.create(topic_plans(deployment.signal()[1], deployment.kafka), 1)
+            broker.create(topic_plans(deployment.signal()[1], deployment.kafka))
         until(lambda: heard.number == 6)
         for _ in range(50):
             write(4)

@@ -24,8 +24,10 @@ def test_listens_on_loopback_at_the_settings_ports(settings: Settings) -> None:
     assert values["controller.quorum.bootstrap.servers"] == f"127.0.0.1:{controller}"
     assert values["auto.create.topics.enable"] == "false"
     assert values["message.max.bytes"] == str(settings.kafka.max_message_bytes)
-    # Flushing each message is `joined`'s alone, set when the topic is made.
-    assert not any(key.startswith("log.flush") for key in values)
+    # How often logs are flushed is set for each topic. This makes the broker look.
+    assert {key: value for key, value in values.items() if key.startswith("log.flush")} == {
+        "log.flush.scheduler.interval.ms": str(settings.kafka.flush_ms)
+    }
 
 
 def test_clients_are_told_the_host_not_the_address_that_is_bound(settings: Settings) -> None:
