@@ -6,10 +6,14 @@ share it.
 
 Words used throughout (`docs/glossary.md` has all of them):
 
-offset
-    The position of a record in `joined`, the one order of everything that happens. It starts at 0.
+position
+    The number of a record in the one order of everything that happens. It starts at 0 and never starts again. Fields
+    named `offset` hold positions, except where a module says that it reads or writes Kafka.
+log epoch
+    One topic `joined`, by Kafka's topic id, and its base: the position of its offset 0. A position is base + offset.
+    The first topic has base 0; a renewed one begins after the last position that was applied.
 place
-    The offset of the *first* record of an image version. It never changes. "Before" and "older" compare places.
+    The position of the *first* record of an image version. It never changes. "Before" and "older" compare places.
 head
     The image that names a cluster. It is also the cluster's first member.
 founding code
@@ -27,20 +31,27 @@ ImageId = NewType("ImageId", str)
 """An image id that was checked: 1 to 256 bytes of UTF-8 (see `core.notifications.image_id`)."""
 
 NO_OFFSET = -1
-"""The offset of a position before the first record."""
+"""The position before the first record."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogPosition:
-    """How far a store has applied the order.
+    """How far a store has applied the order, and which log epoch it follows.
 
-    `log_id` is Kafka's topic id ("" before the first record), `offset` is that of the last record applied (-1 before
-    the first), and `checksum` is the CRC-32C of that record's bytes.
+    `log_id` is Kafka's topic id ("" before the first record), `offset` is the position of the last record applied (-1
+    before the first), and `checksum` is the CRC-32C of that record's bytes. `base` is the position of the topic's
+    first offset, 0.
     """
 
     log_id: str = ""
     offset: int = NO_OFFSET
     checksum: int = 0
+    base: int = 0
+
+    @property
+    def began(self) -> bool:
+        """Whether a record of this log epoch was applied; else `checksum` is that of a record of an earlier one."""
+        return self.offset >= self.base
 
 
 class Candidate(NamedTuple):
@@ -85,7 +96,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """An answer of storage: memberships and clusters, all as of one offset and one revision.
+    """An answer of storage: memberships and clusters, all as of one position and one revision.
 
     `clusters` has an entry for the head of every membership. Unknown images are absent.
     """

@@ -123,8 +123,10 @@ class StorePosition:
 
     log_id: str
     offset: int
-    """-1: nothing was applied yet."""
+    """The position of the last record applied; -1: none."""
     checksum: int
+    base: int
+    """The position of the topic's offset 0."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StorePosition:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import final
 
 from core.errors import BadInputError, LogGapError, RefusedError, StaleError
-from core.types import NO_OFFSET, Decision, LogPosition
+from core.log_epochs import renewed
+from core.types import Decision, LogPosition
 from storage.interfaces import ClusterStore
 from storage.limits import MAX_TEXT_BYTES, check_decision
 from storage.records import StoreState
@@ -33,16 +35,20 @@ def check_basis(state: StoreState, log_id: str, decisions: Sequence[Decision], o
             position.offset,
             state.revision,
         )
-    if not 1 <= len(log_id.encode()) <= MAX_TEXT_BYTES:
-        raise RefusedError(f"a log id has 1 to {MAX_TEXT_BYTES} bytes: {log_id[:64]!r}")
+    _check_log_id(log_id)
     expected = position.offset + 1
-    if position.offset != NO_OFFSET and log_id != position.log_id:
+    if position.log_id and log_id != position.log_id:
         raise LogGapError(f"the decisions come from the log {log_id}, the store follows {position.log_id}", expected)
     for decision in decisions:
         if decision.offset != expected:
             raise LogGapError(f"the store expects offset {expected}, the decision has {decision.offset}", expected)
         check_decision(decision)
         expected += 1
+
+
+def _check_log_id(log_id: str) -> None:
+    if not 1 <= len(log_id.encode()) <= MAX_TEXT_BYTES:
+        raise RefusedError(f"a log id has 1 to {MAX_TEXT_BYTES} bytes: {log_id[:64]!r}")
 
 
 class StagedStore(ClusterStore):
@@ -77,6 +83,21 @@ class StagedStore(ClusterStore):
         for listener in self._listeners:
             listener(changes.state)
         return changes.state.position
+
+    @final
+    def renew(self, log_id: str, base: int) -> LogPosition:
+        """See `ClusterStore.renew`."""
+        with self._writer:
+            state, _ = self._current()
+            _check_log_id(log_id)
+            position = renewed(state.position, log_id, base)
+            if position == state.position:
+                return position
+            told = replace(state, position=position, revision=state.revision + 1)
+            self._commit(Changes(told))
+        for listener in self._listeners:
+            listener(told)
+        return position
 
     @final
     def set_published(self, number: int) -> None:

@@ -15,7 +15,8 @@ A text is UTF-8 after a u16 length. `?` marks a part that is there only if its f
                                                   i64 arrived, u8 cause, u8 flags, f64 score, text image id, text new
                                                   head, text old head?, text matched?, text model, text index version
     default      "state"                          i64 offset, u32 checksum, u64 revision, u64 images, u64 clusters,
-                                                  u64 history number, u64 duplicates, u64 superseded, text log id
+                                                  u64 history number, u64 duplicates, u64 superseded, text log id,
+                                                  i64 base (absent before format 2: 0)
                  "published"                      u64 history number
 
 An edge key starts with the length of the head's id. So the edges of a head are contiguous, and a page of a cluster is
@@ -36,6 +37,7 @@ from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, 
 
 __all__ = [
     "FORMAT_VERSION",
+    "OLDEST_FORMAT",
     "decode_cluster",
     "decode_cluster_front",
     "decode_edge",
@@ -57,8 +59,11 @@ __all__ = [
     "place_key",
 ]
 
-FORMAT_VERSION: Final = 1
-"""Incremented with every change of the bytes. A store with another version is refused."""
+FORMAT_VERSION: Final = 2
+"""Incremented with every change of the bytes."""
+
+OLDEST_FORMAT: Final = 1
+"""The oldest version that is read. Format 1 has no base beside the position, and no epoch."""
 
 _U64 = struct.Struct(">Q")
 _IMAGE = struct.Struct(">QqQ")
@@ -66,6 +71,7 @@ _VERDICT = struct.Struct(">qqqBBd")
 _CLUSTER = struct.Struct(">Qq")
 _HISTORY = struct.Struct(">QqqqqqBBd")
 _STATE = struct.Struct(">qIQQQQQQ")
+_BASE = struct.Struct(">q")
 
 _HAS_SCORE, _HAS_MATCHED, _HAS_OLD_HEAD, _TRUNCATED = 1, 2, 4, 8
 
@@ -335,7 +341,7 @@ def decode_history(key: bytes, value: bytes) -> HistoryEntry:
 def encode_state(state: StoreState) -> bytes:
     """The value of the store's state."""
     position = state.position
-    return _STATE.pack(
+    numbers = _STATE.pack(
         position.offset,
         position.checksum,
         state.revision,
@@ -344,7 +350,8 @@ def encode_state(state: StoreState) -> bytes:
         state.history_number,
         state.duplicates,
         state.superseded,
-    ) + _text(position.log_id)
+    )
+    return numbers + _text(position.log_id) + _BASE.pack(position.base)
 
 
 def decode_state(value: bytes) -> StoreState:
@@ -356,8 +363,9 @@ def decode_state(value: bytes) -> StoreState:
     cursor = Cursor("the state of the store", value)
     offset, checksum, revision, *counts = cursor.numbers(_STATE)
     log_id = cursor.text()
+    (base,) = cursor.numbers(_BASE) if cursor.left else (0,)
     cursor.end()
-    return StoreState(LogPosition(log_id, offset, checksum), revision, *counts)
+    return StoreState(LogPosition(log_id, offset, checksum, base), revision, *counts)
 
 
 def encode_number(number: int) -> bytes:

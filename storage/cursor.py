@@ -59,6 +59,11 @@ class Cursor:
         """Bytes after their length."""
         return self.raw(self.numbers(U32)[0])
 
+    @property
+    def left(self) -> int:
+        """How many bytes were not read yet."""
+        return len(self._data) - self._at
+
     def rest(self) -> bytes:
         """All bytes that are left."""
         return self.raw(len(self._data) - self._at)

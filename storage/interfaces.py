@@ -133,7 +133,7 @@ class ClusterStore(ABC):
         """Writes what the decisions say, all of it or nothing, and syncs.
 
         Args:
-            log_id: The log (Kafka's topic id) that the decisions come from. The first call fixes it.
+            log_id: The log (Kafka's topic id) that the decisions come from. The first call fixes it, until `renew`.
             decisions: Decisions with consecutive offsets from `offset` + 1. None at all: nothing happens.
             offset: The store's offset that the decisions rest on.
             revision: The revision that they rest on.
@@ -146,6 +146,23 @@ class ClusterStore(ABC):
             LogGapError: The offsets are not consecutive, or the log is another one.
             RefusedError: A decision is malformed (an id too long, a time out of range); the error carries its offset.
             ContradictionError: A decision does not fit what the store holds.
+            WriteError: The disk refuses the write.
+        """
+
+    @abstractmethod
+    def renew(self, log_id: str, base: int) -> LogPosition:
+        """Goes on with another log, whose offset 0 is the position `base`, and syncs. A repeated call does nothing.
+
+        Args:
+            log_id: The new log (Kafka's topic id).
+            base: One after the last position applied.
+
+        Returns:
+            The position, which is that of the last record applied, in the new log.
+
+        Raises:
+            MismatchError: The base is another one; the message has both values.
+            RefusedError: The log id is malformed.
             WriteError: The disk refuses the write.
         """
 

@@ -61,7 +61,7 @@ def stage(reader: Reader, state: StoreState, log_id: str, decisions: Sequence[De
         staged.add(decision)
     position = state.position
     if decisions:
-        position = LogPosition(log_id, decisions[-1].offset, decisions[-1].checksum)
+        position = LogPosition(log_id, decisions[-1].offset, decisions[-1].checksum, position.base)
     staged.changes.state = replace(state, position=position, **staged.counts)
     return staged.changes
 

@@ -1,6 +1,7 @@
-"""Bytes of the index log: the two kinds of payload in its frames.
+"""Bytes of the index log: the three kinds of payload in its frames.
 
-All numbers are little-endian. `search.index.frames` has the frames. Kind 1, the records of one call that were applied:
+All numbers are little-endian, and offsets are positions in the order. `search.index.frames` has the frames. Kind 1, the
+records of one call that were applied:
 
     first offset i64 | records n u32 | inserts m u32 | groups u16 | code bytes u16 | term bytes u8 | log id length u8
     log id | effects u8[n] | checksums u32[n] | versions u64[n] | id lengths u16[n] | ids
@@ -11,6 +12,10 @@ cannot be searched, or it only passed its offset (version 0, no id). Kind 2, the
 one:
 
     places i64[n] | hidden from i64
+
+Kind 3, another log from the next record on (see `core.log_epochs`):
+
+    base i64 | log id
 """
 
 from __future__ import annotations
@@ -32,6 +37,7 @@ __all__ = [
     "AppliedBatch",
     "Effect",
     "Hidden",
+    "Renewed",
     "decode_frame",
     "encode_frame",
 ]
@@ -40,6 +46,7 @@ MAX_LOG_ID_BYTES = 255
 """The longest id of a log, in bytes of UTF-8."""
 
 _BATCH = struct.Struct("<qIIHHBB")
+_BASE = struct.Struct("<q")
 
 
 _TERM_TYPES: dict[int, type[np.unsignedinteger[Any]]] = {1: np.uint8, 2: np.uint16, 4: np.uint32}
@@ -51,6 +58,7 @@ _Number = TypeVar("_Number", bound=np.generic)
 class _Kind(IntEnum):
     BATCH = 1
     HIDDEN = 2
+    RENEWED = 3
 
 
 class Effect(IntEnum):
@@ -92,17 +100,27 @@ class Hidden:
     hidden_from: int
 
 
-def encode_frame(content: AppliedBatch | Hidden) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """The records that follow are those of another log, whose offset 0 is the position `base`."""
+
+    log_id: str
+    base: int
+
+
+def encode_frame(content: AppliedBatch | Hidden | Renewed) -> bytes:
     """The bytes of one frame."""
     if isinstance(content, Hidden):
         numbers = (*content.places, content.hidden_from)
         kind, payload = _Kind.HIDDEN, struct.pack(f"<{len(numbers)}q", *numbers)
+    elif isinstance(content, Renewed):
+        kind, payload = _Kind.RENEWED, _BASE.pack(content.base) + content.log_id.encode()
     else:
         kind, payload = _Kind.BATCH, _encode_batch(content)
     return encode_parts(kind, payload)
 
 
-def decode_frame(frame: bytes) -> AppliedBatch | Hidden:
+def decode_frame(frame: bytes) -> AppliedBatch | Hidden | Renewed:
     """The content of an intact frame.
 
     Raises:
@@ -113,6 +131,8 @@ def decode_frame(frame: bytes) -> AppliedBatch | Hidden:
     try:
         if kind == _Kind.HIDDEN:
             return _decode_hidden(payload)
+        if kind == _Kind.RENEWED:
+            return Renewed(str(payload[_BASE.size :], "utf-8"), *_BASE.unpack_from(payload))
         if kind == _Kind.BATCH:
             return _decode_batch(payload)
     except (struct.error, ValueError, KeyError) as error:

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import RefusedError, UnavailableError
+from core.log_epochs import renewed
 from core.types import ImageId, LogPosition
 from search.index.answers import Answers
-from search.index.codec import AppliedBatch, Effect, Hidden, decode_frame, encode_frame
+from search.index.codec import AppliedBatch, Effect, Hidden, Renewed, decode_frame, encode_frame
 from search.index.columns import Kind
 from search.index.errors import IndexBrokenError, IndexDamagedError
 from search.index.folder import IndexFolder
@@ -37,7 +38,7 @@ from search.index.interface import (
     TermQuery,
 )
 from search.index.placements import Placement, PlacementsOfCall
-from search.index.planning import check_records, plan_batch
+from search.index.planning import check_log_id, check_records, plan_batch
 from search.index.segment_store import SegmentStore
 from search.index.settings import IndexSettings
 from search.index.state import State
@@ -177,6 +178,17 @@ class SegmentedIndex(TermIndex):
                 self._hide(list(hidden))
             return deleted
 
+    def renew(self, log_id: str, base: int) -> LogPosition:
+        """See `TermIndex`."""
+        check_log_id(log_id)
+        with self._writer:
+            self._check_open()
+            position = renewed(self._position, log_id, base)
+            if position != self._position:
+                told = Renewed(log_id, base)
+                self._write(encode_frame(told), lambda: self._apply_renewed(told))
+            return self._position
+
     def release(self, offset: int) -> None:
         """See `TermIndex`."""
         self._check_open()
@@ -246,6 +258,9 @@ class SegmentedIndex(TermIndex):
             self._broken = True
             raise
 
+    def _apply_renewed(self, told: Renewed) -> None:
+        self._position = renewed(self._position, told.log_id, told.base)
+
     def _apply_hidden(self, hidden: Hidden) -> None:
         self._images -= sum(self._hide_entry(place, hidden.hidden_from) for place in hidden.places)
 
@@ -265,7 +280,7 @@ class SegmentedIndex(TermIndex):
             placed.add(image_id, Placement(place, version, Kind(kind), source, entry))
         self._images += kinds.tolist().count(Kind.SEARCHABLE)
         last = batch.first_offset + len(batch.effects) - 1
-        self._position = LogPosition(batch.log_id, last, int(batch.checksums[-1]))
+        self._position = LogPosition(batch.log_id, last, int(batch.checksums[-1]), self._position.base)
 
     def _hide_entry(self, place: int, hidden_from: int) -> bool:
         state = self._store.state
@@ -284,6 +299,13 @@ class SegmentedIndex(TermIndex):
                 self._apply_hidden(content)
                 continue
             expected = self._position.offset + 1
+            if isinstance(content, Renewed):
+                if content.base != expected:
+                    raise IndexDamagedError(
+                        f"{where}: a log begins at position {content.base}, expected {expected}: build the index again"
+                    )
+                self._apply_renewed(content)
+                continue
             if content.first_offset != expected or content.log_id != (self._position.log_id or content.log_id):
                 raise IndexDamagedError(
                     f"{where}: the records start at offset {content.first_offset} of log {content.log_id!r}, "

@@ -2,8 +2,9 @@
 
 The laws:
 
-- Records have consecutive offsets of one log. An offset beyond the next one, or another log, is refused with
-  `LogGapError`. An offset that was applied before is searched again and never applied again.
+- Records have consecutive positions in the order (fields named `offset` hold them), and come from one log until
+  `renew`. A position beyond the next one, or another log, is refused with `LogGapError`. A position that was applied
+  before is searched again and never applied again.
 - The place of an image version is the offset of the first record of that version. A later record of the same version
   gets the same answer as the first one, with the first one's place.
 - A record whose version is below one placed before it is superseded: it gets no candidates. A higher version hides
@@ -259,7 +260,7 @@ class TermIndex(ABC):
         """Applies the records that are new and searches for all of them.
 
         Args:
-            log_id: The log of the records; the first records applied fix it for ever.
+            log_id: The log of the records; the first records applied fix it, until `renew`.
             records: Consecutive offsets, the first at most one after the last applied.
 
         Returns:
@@ -332,6 +333,23 @@ class TermIndex(ABC):
 
         Raises:
             BadInputError: As in `search`.
+        """
+
+    @abstractmethod
+    def renew(self, log_id: str, base: int) -> LogPosition:
+        """Goes on with another log, whose offset 0 is the position `base`. A repeated call does nothing.
+
+        Args:
+            log_id: The new log (Kafka's topic id).
+            base: One after the last position applied.
+
+        Returns:
+            The position, which is that of the last record applied, in the new log.
+
+        Raises:
+            MismatchError: The base is another one; the message has both values.
+            BadInputError: The log id is empty or too long.
+            UnavailableError: It could not be written; nothing changed.
         """
 
     @abstractmethod

@@ -31,7 +31,7 @@ __all__ = [
 
 MANIFEST_FORMAT = 2
 """The format that is written. Format 2 says that the logs may have frames of format 2, which a program that only knows
-format 1 would cut off as torn."""
+format 1 would cut off as torn, and that a position may have a base."""
 
 _READABLE = (1, MANIFEST_FORMAT)
 

@@ -12,7 +12,7 @@ from core.types import ImageId, LogPosition
 from search.index.codec import MAX_LOG_ID_BYTES, AppliedBatch, Effect
 from search.index.interface import NO_IMAGE, Insert, Record, Remove, Skip
 
-__all__ = ["RecordShape", "check_records", "plan_batch"]
+__all__ = ["RecordShape", "check_log_id", "check_records", "plan_batch"]
 
 _EFFECTS = {Insert: Effect.INSERTED, Skip: Effect.SKIPPED, Remove: Effect.REMOVED}
 
@@ -40,6 +40,16 @@ class RecordShape:
             raise BadInputError(f"offset {record.offset} has a term of more than {self.bits_per_group} bits")
 
 
+def check_log_id(log_id: str) -> None:
+    """Checks the id of a log.
+
+    Raises:
+        BadInputError: It is empty or too long.
+    """
+    if not 1 <= len(log_id.encode()) <= MAX_LOG_ID_BYTES:
+        raise BadInputError(f"a log id has 1 to {MAX_LOG_ID_BYTES} bytes")
+
+
 def check_records(log_id: str, records: Sequence[Record], position: LogPosition, shape: RecordShape) -> int:
     """Checks that records can be applied at a position; returns how many of the first ones were applied before.
 
@@ -48,8 +58,7 @@ def check_records(log_id: str, records: Sequence[Record], position: LogPosition,
             last record applied.
         BadInputError: Offsets are not consecutive, terms or a code have the wrong size, or there is no log id.
     """
-    if not 1 <= len(log_id.encode()) <= MAX_LOG_ID_BYTES:
-        raise BadInputError(f"a log id has 1 to {MAX_LOG_ID_BYTES} bytes")
+    check_log_id(log_id)
     if not records:
         return 0
     first, expected = records[0].offset, position.offset + 1

@@ -147,6 +147,20 @@ class SearchClient(RpcClient):
         """
         self._call(self._stub.Release, pb.ReleaseRequest(log_id=log_id, offset=offset), deadline_s)
 
+    def renew(self, log_id: str, base: int) -> int:
+        """Makes the index go on with another log, whose offset 0 is the position `base`.
+
+        Returns:
+            The last position applied.
+
+        Raises:
+            MismatchError: The log must begin one after the last position applied; the message has both values.
+            DeniedError: The caller class is not the stream, and the call has not the server's token.
+            UnavailableError: The server is down, too slow or cannot write.
+        """
+        response: pb.RenewResponse = self._call(self._stub.Renew, pb.RenewRequest(log_id=log_id, base=base))
+        return response.offset
+
     def _parts(self, entries: Sequence[pb.LogEntry]) -> Iterator[list[pb.LogEntry]]:
         part: list[pb.LogEntry] = []
         size = 0

@@ -18,7 +18,9 @@ DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
 @typing.final
 class LogEntry(google.protobuf.message.Message):
-    """Metadata of every call: `caller`, one of stream, replay, interactive (the default), shadow. Each class has a rate and
+    """Fields named `offset` are positions in the order: the base of the log epoch, plus Kafka's offset.
+
+    Metadata of every call: `caller`, one of stream, replay, interactive (the default), shadow. Each class has a rate and
     a bounded queue. A call over the limit gets RESOURCE_EXHAUSTED with `retry-after-ms`.
     """
 
@@ -313,6 +315,7 @@ class DescribeResponse(google.protobuf.message.Message):
     CODE_FINGERPRINT_FIELD_NUMBER: builtins.int
     CODE_BYTES_FIELD_NUMBER: builtins.int
     IMAGES_FIELD_NUMBER: builtins.int
+    BASE_FIELD_NUMBER: builtins.int
     log_id: builtins.str
     offset: builtins.int
     """last applied, -1 for none"""
@@ -323,6 +326,8 @@ class DescribeResponse(google.protobuf.message.Message):
     """of the score code settings; the model's must be equal"""
     code_bytes: builtins.int
     images: builtins.int
+    base: builtins.int
+    """the position of the log's offset 0"""
     def __init__(
         self,
         *,
@@ -334,8 +339,9 @@ class DescribeResponse(google.protobuf.message.Message):
         code_fingerprint: builtins.str = ...,
         code_bytes: builtins.int = ...,
         images: builtins.int = ...,
+        base: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["checksum", b"checksum", "code_bytes", b"code_bytes", "code_fingerprint", b"code_fingerprint", "images", b"images", "index_version", b"index_version", "log_id", b"log_id", "offset", b"offset", "terms_fingerprint", b"terms_fingerprint"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "code_bytes", b"code_bytes", "code_fingerprint", b"code_fingerprint", "images", b"images", "index_version", b"index_version", "log_id", b"log_id", "offset", b"offset", "terms_fingerprint", b"terms_fingerprint"]) -> None: ...
 
 global___DescribeResponse = DescribeResponse
 
@@ -750,3 +756,37 @@ class ReleaseResponse(google.protobuf.message.Message):
     ) -> None: ...
 
 global___ReleaseResponse = ReleaseResponse
+
+@typing.final
+class RenewRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LOG_ID_FIELD_NUMBER: builtins.int
+    BASE_FIELD_NUMBER: builtins.int
+    log_id: builtins.str
+    base: builtins.int
+    def __init__(
+        self,
+        *,
+        log_id: builtins.str = ...,
+        base: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "log_id", b"log_id"]) -> None: ...
+
+global___RenewRequest = RenewRequest
+
+@typing.final
+class RenewResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OFFSET_FIELD_NUMBER: builtins.int
+    offset: builtins.int
+    """the last position applied"""
+    def __init__(
+        self,
+        *,
+        offset: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["offset", b"offset"]) -> None: ...
+
+global___RenewResponse = RenewResponse

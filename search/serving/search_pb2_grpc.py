@@ -89,6 +89,11 @@ class TermSearchStub(object):
                 request_serializer=search_dot_serving_dot_search__pb2.ReleaseRequest.SerializeToString,
                 response_deserializer=search_dot_serving_dot_search__pb2.ReleaseResponse.FromString,
                 _registered_method=True)
+        self.Renew = channel.unary_unary(
+                '/neardup.search.v1.TermSearch/Renew',
+                request_serializer=search_dot_serving_dot_search__pb2.RenewRequest.SerializeToString,
+                response_deserializer=search_dot_serving_dot_search__pb2.RenewResponse.FromString,
+                _registered_method=True)
 
 
 class TermSearchServicer(object):
@@ -166,6 +171,14 @@ class TermSearchServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Renew(self, request, context):
+        """Goes on with another log, which begins one after the last position applied. A repeated call does nothing.
+        FAILED_PRECONDITION: the log begins elsewhere. Callers other than the stream need the metadata `token`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TermSearchServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -218,6 +231,11 @@ def add_TermSearchServicer_to_server(servicer, server):
                     servicer.Release,
                     request_deserializer=search_dot_serving_dot_search__pb2.ReleaseRequest.FromString,
                     response_serializer=search_dot_serving_dot_search__pb2.ReleaseResponse.SerializeToString,
+            ),
+            'Renew': grpc.unary_unary_rpc_method_handler(
+                    servicer.Renew,
+                    request_deserializer=search_dot_serving_dot_search__pb2.RenewRequest.FromString,
+                    response_serializer=search_dot_serving_dot_search__pb2.RenewResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -490,6 +508,33 @@ class TermSearch(object):
             '/neardup.search.v1.TermSearch/Release',
             search_dot_serving_dot_search__pb2.ReleaseRequest.SerializeToString,
             search_dot_serving_dot_search__pb2.ReleaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Renew(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.search.v1.TermSearch/Renew',
+            search_dot_serving_dot_search__pb2.RenewRequest.SerializeToString,
+            search_dot_serving_dot_search__pb2.RenewResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -85,6 +85,14 @@ class TermSearchStub:
     ]
     """Storage has passed an offset: no search as of it or an earlier place will come."""
 
+    Renew: grpc.UnaryUnaryMultiCallable[
+        search.serving.search_pb2.RenewRequest,
+        search.serving.search_pb2.RenewResponse,
+    ]
+    """Goes on with another log, which begins one after the last position applied. A repeated call does nothing.
+    FAILED_PRECONDITION: the log begins elsewhere. Callers other than the stream need the metadata `token`.
+    """
+
 class TermSearchAsyncStub:
     InsertAndSearch: grpc.aio.UnaryUnaryMultiCallable[
         search.serving.search_pb2.InsertAndSearchRequest,
@@ -149,6 +157,14 @@ class TermSearchAsyncStub:
         search.serving.search_pb2.ReleaseResponse,
     ]
     """Storage has passed an offset: no search as of it or an earlier place will come."""
+
+    Renew: grpc.aio.UnaryUnaryMultiCallable[
+        search.serving.search_pb2.RenewRequest,
+        search.serving.search_pb2.RenewResponse,
+    ]
+    """Goes on with another log, which begins one after the last position applied. A repeated call does nothing.
+    FAILED_PRECONDITION: the log begins elsewhere. Callers other than the stream need the metadata `token`.
+    """
 
 class TermSearchServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
@@ -234,5 +250,15 @@ class TermSearchServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[search.serving.search_pb2.ReleaseResponse, collections.abc.Awaitable[search.serving.search_pb2.ReleaseResponse]]:
         """Storage has passed an offset: no search as of it or an earlier place will come."""
+
+    @abc.abstractmethod
+    def Renew(
+        self,
+        request: search.serving.search_pb2.RenewRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[search.serving.search_pb2.RenewResponse, collections.abc.Awaitable[search.serving.search_pb2.RenewResponse]]:
+        """Goes on with another log, which begins one after the last position applied. A repeated call does nothing.
+        FAILED_PRECONDITION: the log begins elsewhere. Callers other than the stream need the metadata `token`.
+        """
 
 def add_TermSearchServicer_to_server(servicer: TermSearchServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -22,6 +23,8 @@ from search.serving.queries import term_queries
 from search.serving.request_parser import RequestParser
 
 __all__ = ["TermSearchService"]
+
+log = logging.getLogger(__name__)
 
 
 class TermSearchService(search_pb2_grpc.TermSearchServicer):
@@ -110,6 +113,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
                 code_fingerprint=self._parser.coder.fingerprint,
                 code_bytes=self._parser.coder.code_bytes,
                 images=self._index.images,
+                base=position.base,
             )
 
     def Search(  # noqa: N802 - the name that the proto gives
@@ -168,6 +172,17 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         with self._metrics.call("Release"), self._watched():
             self._admin.release(request.log_id, request.offset)
             return pb.ReleaseResponse()
+
+    def Renew(  # noqa: N802 - the name that the proto gives
+        self, request: pb.RenewRequest, context: grpc.ServicerContext
+    ) -> pb.RenewResponse:
+        """Goes on with another log."""
+        with self._items("Renew", 1, context) as caller, self._watched():
+            if caller is not Caller.STREAM:
+                self._guard.check_token(context)
+            position = self._index.renew(request.log_id, request.base)
+            log.warning("the index goes on with the log %s, from position %d on", position.log_id, position.base)
+            return pb.RenewResponse(offset=position.offset)
 
     @contextmanager
     def _items(self, method: str, items: int, context: grpc.ServicerContext) -> Iterator[Caller]:

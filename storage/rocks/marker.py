@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from core.checked_json import read_checked, write_checked
-from storage.codec import FORMAT_VERSION
+from storage.codec import FORMAT_VERSION, OLDEST_FORMAT
 from storage.errors import CorruptedError, IncompatibleError
 
 __all__ = ["check_marker", "write_marker"]
@@ -18,7 +18,7 @@ _NAME = "store.json"
 
 
 def check_marker(folder: Path, identity: str) -> bool:
-    """Whether the folder holds a complete store. A marker without a checksum (release 0.1) is written anew.
+    """Whether the folder holds a complete store. A marker of an earlier release is written anew.
 
     Raises:
         IncompatibleError: The store has another format, or another identity.
@@ -33,13 +33,14 @@ def check_marker(folder: Path, identity: str) -> bool:
         return False
     except (OSError, ValueError, KeyError) as error:
         raise CorruptedError(f"{file} is damaged: {error}") from error
-    if marker.format != FORMAT_VERSION:
+    if not OLDEST_FORMAT <= marker.format <= FORMAT_VERSION:
         raise IncompatibleError(
-            f"{file}: the store has format {marker.format}, this server reads format {FORMAT_VERSION}"
+            f"{file}: the store has format {marker.format}, this server reads {OLDEST_FORMAT} to {FORMAT_VERSION}"
         )
     if owner != identity:
         raise IncompatibleError(f"{file}: the store was made for {owner!r}, the settings say {identity!r}")
-    if not marker.checked:
+    if not marker.checked or marker.format != FORMAT_VERSION:
+        # Before anything else is written: an earlier release must refuse the store, not misread it.
         write_marker(folder, identity)
     return True
 

@@ -85,6 +85,29 @@ class StorageClient(RpcClient):
         answer: pb.DescribeResponse = self._call(self._stub.Describe, pb.DescribeRequest())
         return answer
 
+    def renew(self, log_id: str, base: int) -> int:
+        """Makes the store go on with another log, whose offset 0 is the position `base`.
+
+        Returns:
+            The last position applied.
+
+        Raises:
+            MismatchError: The log must begin one after the last position applied; the message has both values.
+            UnavailableError: The server is down, too slow or cannot write.
+        """
+        answer: pb.RenewResponse = self._call(self._stub.Renew, pb.RenewRequest(log_id=log_id, base=base))
+        return answer.offset
+
+    def earliest_arrival(self, images: int) -> int:
+        """The earliest arrival among the images applied last, in ms since the epoch; 0 if there is none.
+
+        Raises:
+            UnavailableError: The server is down or too slow.
+        """
+        request = pb.LastArrivalsRequest(images=images)
+        answer: pb.LastArrivalsResponse = self._call(self._stub.LastArrivals, request)
+        return answer.earliest_ms
+
     def verify(self) -> Iterator[VerifyProgress]:
         """Checks the whole store, with reports on the way; the last report is `done`. It has no deadline.
 

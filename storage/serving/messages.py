@@ -122,6 +122,7 @@ def lookup_message(lookup: Lookup) -> pb.LookUpResponse:
             pb.Cluster(head=one.head, count=one.count, founding_code=one.founding_code)
             for one in lookup.clusters.values()
         ],
+        base=position.base,
     )
 
 
@@ -134,7 +135,7 @@ def lookup_of(message: pb.LookUpResponse) -> Lookup:
     for each in message.clusters:
         head = ImageId(each.head)
         clusters[head] = Cluster(head, each.count, each.founding_code)
-    position = LogPosition(message.log_id, message.offset, message.checksum)
+    position = LogPosition(message.log_id, message.offset, message.checksum, message.base)
     return Lookup(position, message.revision, memberships, clusters)
 
 
@@ -149,6 +150,7 @@ def describe_message(state: StoreState, published: int) -> pb.DescribeResponse:
         clusters=state.clusters,
         history_number=state.history_number,
         published=published,
+        base=state.position.base,
     )
 
 
@@ -197,12 +199,13 @@ def page_message(page: EmbeddingsPage) -> pb.EmbeddingsPage:
             )
             for row in page.rows
         ],
+        base=position.base,
     )
 
 
 def page_of(message: pb.EmbeddingsPage) -> EmbeddingsPage:
     """A page of embeddings from its message, which carries position and images of the store's state."""
-    position = LogPosition(message.log_id, message.offset, message.checksum)
+    position = LogPosition(message.log_id, message.offset, message.checksum, message.base)
     rows = tuple(
         PlacedEmbedding(
             row.place, ImageId(row.image_id), row.version, row.search_vector, row.score_vector, row.unscored

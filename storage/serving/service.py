@@ -12,6 +12,7 @@ import grpc
 
 from core.errors import BadInputError, BusyError, UnavailableError
 from core.types import ImageId
+from storage.arrivals import earliest_arrival
 from storage.embeddings import embedding_pages
 from storage.errors import ContradictionError, StorageError
 from storage.interfaces import ClusterStore
@@ -94,6 +95,22 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
         """Position and counts."""
         with self._metrics.call("Describe"), for_callers(), self._store.snapshot() as view:
             return describe_message(view.state(), view.published())
+
+    def Renew(  # noqa: N802 - the name that the proto gives
+        self, request: pb.RenewRequest, context: grpc.ServicerContext
+    ) -> pb.RenewResponse:
+        """Goes on with another log."""
+        with self._metrics.call("Renew"), for_callers():
+            position = self._store.renew(request.log_id, request.base)
+            log.warning("the store goes on with the log %s, from position %d on", position.log_id, position.base)
+            return pb.RenewResponse(offset=position.offset)
+
+    def LastArrivals(  # noqa: N802 - the name that the proto gives
+        self, request: pb.LastArrivalsRequest, context: grpc.ServicerContext
+    ) -> pb.LastArrivalsResponse:
+        """When the images applied last had arrived."""
+        with self._metrics.call("LastArrivals"), for_callers(), self._store.snapshot() as view:
+            return pb.LastArrivalsResponse(earliest_ms=earliest_arrival(view, request.images))
 
     def Verify(  # noqa: N802 - the name that the proto gives
         self, request: pb.VerifyRequest, context: grpc.ServicerContext

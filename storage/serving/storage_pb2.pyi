@@ -14,6 +14,8 @@ DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
 @typing.final
 class LookUpRequest(google.protobuf.message.Message):
+    """Fields named `offset` are positions in the order: the base of the log epoch, plus Kafka's offset."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     IMAGE_IDS_FIELD_NUMBER: builtins.int
@@ -83,10 +85,12 @@ class LookUpResponse(google.protobuf.message.Message):
     REVISION_FIELD_NUMBER: builtins.int
     MEMBERSHIPS_FIELD_NUMBER: builtins.int
     CLUSTERS_FIELD_NUMBER: builtins.int
+    BASE_FIELD_NUMBER: builtins.int
     log_id: builtins.str
     offset: builtins.int
     checksum: builtins.int
     revision: builtins.int
+    base: builtins.int
     @property
     def memberships(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Membership]: ...
     @property
@@ -100,8 +104,9 @@ class LookUpResponse(google.protobuf.message.Message):
         revision: builtins.int = ...,
         memberships: collections.abc.Iterable[global___Membership] | None = ...,
         clusters: collections.abc.Iterable[global___Cluster] | None = ...,
+        base: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["checksum", b"checksum", "clusters", b"clusters", "log_id", b"log_id", "memberships", b"memberships", "offset", b"offset", "revision", b"revision"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "clusters", b"clusters", "log_id", b"log_id", "memberships", b"memberships", "offset", b"offset", "revision", b"revision"]) -> None: ...
 
 global___LookUpResponse = LookUpResponse
 
@@ -274,6 +279,7 @@ class DescribeResponse(google.protobuf.message.Message):
     CLUSTERS_FIELD_NUMBER: builtins.int
     HISTORY_NUMBER_FIELD_NUMBER: builtins.int
     PUBLISHED_FIELD_NUMBER: builtins.int
+    BASE_FIELD_NUMBER: builtins.int
     log_id: builtins.str
     offset: builtins.int
     checksum: builtins.int
@@ -284,6 +290,8 @@ class DescribeResponse(google.protobuf.message.Message):
     """last written"""
     published: builtins.int
     """last published to `assignments`"""
+    base: builtins.int
+    """the position of the log's offset 0"""
     def __init__(
         self,
         *,
@@ -295,10 +303,77 @@ class DescribeResponse(google.protobuf.message.Message):
         clusters: builtins.int = ...,
         history_number: builtins.int = ...,
         published: builtins.int = ...,
+        base: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["checksum", b"checksum", "clusters", b"clusters", "history_number", b"history_number", "images", b"images", "log_id", b"log_id", "offset", b"offset", "published", b"published", "revision", b"revision"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "clusters", b"clusters", "history_number", b"history_number", "images", b"images", "log_id", b"log_id", "offset", b"offset", "published", b"published", "revision", b"revision"]) -> None: ...
 
 global___DescribeResponse = DescribeResponse
+
+@typing.final
+class RenewRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LOG_ID_FIELD_NUMBER: builtins.int
+    BASE_FIELD_NUMBER: builtins.int
+    log_id: builtins.str
+    base: builtins.int
+    def __init__(
+        self,
+        *,
+        log_id: builtins.str = ...,
+        base: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "log_id", b"log_id"]) -> None: ...
+
+global___RenewRequest = RenewRequest
+
+@typing.final
+class RenewResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OFFSET_FIELD_NUMBER: builtins.int
+    offset: builtins.int
+    """the last position applied"""
+    def __init__(
+        self,
+        *,
+        offset: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["offset", b"offset"]) -> None: ...
+
+global___RenewResponse = RenewResponse
+
+@typing.final
+class LastArrivalsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGES_FIELD_NUMBER: builtins.int
+    images: builtins.int
+    """how many of the images applied last to look at"""
+    def __init__(
+        self,
+        *,
+        images: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["images", b"images"]) -> None: ...
+
+global___LastArrivalsRequest = LastArrivalsRequest
+
+@typing.final
+class LastArrivalsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EARLIEST_MS_FIELD_NUMBER: builtins.int
+    earliest_ms: builtins.int
+    """Kafka's timestamp of the earliest of them, in ms since the epoch; 0: there is none"""
+    def __init__(
+        self,
+        *,
+        earliest_ms: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["earliest_ms", b"earliest_ms"]) -> None: ...
+
+global___LastArrivalsResponse = LastArrivalsResponse
 
 @typing.final
 class VerifyRequest(google.protobuf.message.Message):
@@ -371,12 +446,14 @@ class EmbeddingsPage(google.protobuf.message.Message):
     CHECKSUM_FIELD_NUMBER: builtins.int
     IMAGES_FIELD_NUMBER: builtins.int
     ROWS_FIELD_NUMBER: builtins.int
+    BASE_FIELD_NUMBER: builtins.int
     log_id: builtins.str
     """the position of the store at the moment that all pages show"""
     offset: builtins.int
     checksum: builtins.int
     images: builtins.int
     """images in the store at that moment"""
+    base: builtins.int
     @property
     def rows(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PlacedEmbedding]: ...
     def __init__(
@@ -387,8 +464,9 @@ class EmbeddingsPage(google.protobuf.message.Message):
         checksum: builtins.int = ...,
         images: builtins.int = ...,
         rows: collections.abc.Iterable[global___PlacedEmbedding] | None = ...,
+        base: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["checksum", b"checksum", "images", b"images", "log_id", b"log_id", "offset", b"offset", "rows", b"rows"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "images", b"images", "log_id", b"log_id", "offset", b"offset", "rows", b"rows"]) -> None: ...
 
 global___EmbeddingsPage = EmbeddingsPage
 

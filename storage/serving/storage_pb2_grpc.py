@@ -54,6 +54,16 @@ class ClusterStorageStub(object):
                 request_serializer=storage_dot_serving_dot_storage__pb2.DescribeRequest.SerializeToString,
                 response_deserializer=storage_dot_serving_dot_storage__pb2.DescribeResponse.FromString,
                 _registered_method=True)
+        self.Renew = channel.unary_unary(
+                '/neardup.storage.v1.ClusterStorage/Renew',
+                request_serializer=storage_dot_serving_dot_storage__pb2.RenewRequest.SerializeToString,
+                response_deserializer=storage_dot_serving_dot_storage__pb2.RenewResponse.FromString,
+                _registered_method=True)
+        self.LastArrivals = channel.unary_unary(
+                '/neardup.storage.v1.ClusterStorage/LastArrivals',
+                request_serializer=storage_dot_serving_dot_storage__pb2.LastArrivalsRequest.SerializeToString,
+                response_deserializer=storage_dot_serving_dot_storage__pb2.LastArrivalsResponse.FromString,
+                _registered_method=True)
         self.Verify = channel.unary_stream(
                 '/neardup.storage.v1.ClusterStorage/Verify',
                 request_serializer=storage_dot_serving_dot_storage__pb2.VerifyRequest.SerializeToString,
@@ -91,6 +101,21 @@ class ClusterStorageServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Renew(self, request, context):
+        """Goes on with another log, which begins one after the last position applied. A repeated call does nothing.
+        FAILED_PRECONDITION: the log begins elsewhere.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LastArrivals(self, request, context):
+        """When the images applied last had arrived: what was joined after them arrived hardly earlier.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Verify(self, request, context):
         """Checks that heads and members agree, on a snapshot of the whole store. The last message has `done`.
         """
@@ -122,6 +147,16 @@ def add_ClusterStorageServicer_to_server(servicer, server):
                     servicer.Describe,
                     request_deserializer=storage_dot_serving_dot_storage__pb2.DescribeRequest.FromString,
                     response_serializer=storage_dot_serving_dot_storage__pb2.DescribeResponse.SerializeToString,
+            ),
+            'Renew': grpc.unary_unary_rpc_method_handler(
+                    servicer.Renew,
+                    request_deserializer=storage_dot_serving_dot_storage__pb2.RenewRequest.FromString,
+                    response_serializer=storage_dot_serving_dot_storage__pb2.RenewResponse.SerializeToString,
+            ),
+            'LastArrivals': grpc.unary_unary_rpc_method_handler(
+                    servicer.LastArrivals,
+                    request_deserializer=storage_dot_serving_dot_storage__pb2.LastArrivalsRequest.FromString,
+                    response_serializer=storage_dot_serving_dot_storage__pb2.LastArrivalsResponse.SerializeToString,
             ),
             'Verify': grpc.unary_stream_rpc_method_handler(
                     servicer.Verify,
@@ -215,6 +250,60 @@ class ClusterStorage(object):
             '/neardup.storage.v1.ClusterStorage/Describe',
             storage_dot_serving_dot_storage__pb2.DescribeRequest.SerializeToString,
             storage_dot_serving_dot_storage__pb2.DescribeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Renew(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.storage.v1.ClusterStorage/Renew',
+            storage_dot_serving_dot_storage__pb2.RenewRequest.SerializeToString,
+            storage_dot_serving_dot_storage__pb2.RenewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LastArrivals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.storage.v1.ClusterStorage/LastArrivals',
+            storage_dot_serving_dot_storage__pb2.LastArrivalsRequest.SerializeToString,
+            storage_dot_serving_dot_storage__pb2.LastArrivalsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,20 @@ class ClusterStorageStub:
         storage.serving.storage_pb2.DescribeResponse,
     ]
 
+    Renew: grpc.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.RenewRequest,
+        storage.serving.storage_pb2.RenewResponse,
+    ]
+    """Goes on with another log, which begins one after the last position applied. A repeated call does nothing.
+    FAILED_PRECONDITION: the log begins elsewhere.
+    """
+
+    LastArrivals: grpc.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.LastArrivalsRequest,
+        storage.serving.storage_pb2.LastArrivalsResponse,
+    ]
+    """When the images applied last had arrived: what was joined after them arrived hardly earlier."""
+
     Verify: grpc.UnaryStreamMultiCallable[
         storage.serving.storage_pb2.VerifyRequest,
         storage.serving.storage_pb2.VerifyProgress,
@@ -71,6 +85,20 @@ class ClusterStorageAsyncStub:
         storage.serving.storage_pb2.DescribeRequest,
         storage.serving.storage_pb2.DescribeResponse,
     ]
+
+    Renew: grpc.aio.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.RenewRequest,
+        storage.serving.storage_pb2.RenewResponse,
+    ]
+    """Goes on with another log, which begins one after the last position applied. A repeated call does nothing.
+    FAILED_PRECONDITION: the log begins elsewhere.
+    """
+
+    LastArrivals: grpc.aio.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.LastArrivalsRequest,
+        storage.serving.storage_pb2.LastArrivalsResponse,
+    ]
+    """When the images applied last had arrived: what was joined after them arrived hardly earlier."""
 
     Verify: grpc.aio.UnaryStreamMultiCallable[
         storage.serving.storage_pb2.VerifyRequest,
@@ -110,6 +138,24 @@ class ClusterStorageServicer(metaclass=abc.ABCMeta):
         request: storage.serving.storage_pb2.DescribeRequest,
         context: _ServicerContext,
     ) -> typing.Union[storage.serving.storage_pb2.DescribeResponse, collections.abc.Awaitable[storage.serving.storage_pb2.DescribeResponse]]: ...
+
+    @abc.abstractmethod
+    def Renew(
+        self,
+        request: storage.serving.storage_pb2.RenewRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[storage.serving.storage_pb2.RenewResponse, collections.abc.Awaitable[storage.serving.storage_pb2.RenewResponse]]:
+        """Goes on with another log, which begins one after the last position applied. A repeated call does nothing.
+        FAILED_PRECONDITION: the log begins elsewhere.
+        """
+
+    @abc.abstractmethod
+    def LastArrivals(
+        self,
+        request: storage.serving.storage_pb2.LastArrivalsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[storage.serving.storage_pb2.LastArrivalsResponse, collections.abc.Awaitable[storage.serving.storage_pb2.LastArrivalsResponse]]:
+        """When the images applied last had arrived: what was joined after them arrived hardly earlier."""
 
     @abc.abstractmethod
     def Verify(

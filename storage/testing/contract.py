@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.errors import BadInputError, LogGapError, RefusedError, StaleError, UnavailableError
+from core.errors import BadInputError, LogGapError, MismatchError, RefusedError, StaleError, UnavailableError
 from core.types import Cause, Cluster, Decision, ImageId, LogPosition, Membership, Move, Outcome, Versions
 from storage.errors import ContradictionError
 from storage.interfaces import ClusterStore
@@ -235,6 +235,32 @@ class StoreContract(ABC):
             store.apply("another", [founds(1, B)], 0, 0)
         assert caught.value.expected == 1
         assert store.state().images == 1
+
+    def test_a_renewed_log_goes_on_where_the_last_one_ended(self, store: ClusterStore) -> None:
+        put(store, founds(0, A), founds(1, B))
+        assert store.renew("second", 2) == LogPosition("second", 1, 1001, base=2)
+        revision = store.state().revision
+        assert store.renew("second", 2) == store.position()
+        assert store.state().revision == revision
+        with pytest.raises(LogGapError):
+            store.apply(LOG, [founds(2, C)], 1, revision)
+        store.apply("second", [founds(2, C)], 1, revision)
+        assert store.position() == LogPosition("second", 2, 1002, base=2)
+        assert store.state().images == 3
+
+    def test_a_log_is_renewed_again_before_its_first_record(self, store: ClusterStore) -> None:
+        put(store, founds(0, A))
+        store.renew("second", 1)
+        assert store.renew("third", 1) == LogPosition("third", 0, 1000, base=1)
+
+    @pytest.mark.parametrize("base", [0, 1, 3])
+    def test_a_log_that_begins_elsewhere_is_refused(self, store: ClusterStore, base: int) -> None:
+        put(store, founds(0, A), founds(1, B))
+        with pytest.raises(MismatchError, match=f"begins at 2, not at {base}"):
+            store.renew("second", base)
+        with pytest.raises(RefusedError):
+            store.renew("", 2)
+        assert store.position() == LogPosition(LOG, 1, 1001)
 
     @pytest.mark.parametrize(
         "bad",

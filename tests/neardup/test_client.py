@@ -39,7 +39,7 @@ STATS: dict[str, Any] = {
     "history_number": 1,
     "published": 1,
     "revision": 0,
-    "position": {"log_id": "log", "offset": 0, "checksum": 7},
+    "position": {"log_id": "log", "offset": 0, "checksum": 7, "base": 0},
 }
 
 Answer = Callable[[httpx.Request], httpx.Response]

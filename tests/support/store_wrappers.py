@@ -29,6 +29,10 @@ class DelegatingStore(ClusterStore):
         """See `ClusterStore.apply`."""
         return self.inner.apply(log_id, decisions, offset, revision)
 
+    def renew(self, log_id: str, base: int) -> LogPosition:
+        """See `ClusterStore.renew`."""
+        return self.inner.renew(log_id, base)
+
     def set_published(self, number: int) -> None:
         """See `ClusterStore.set_published`."""
         self.inner.set_published(number)

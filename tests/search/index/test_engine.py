@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.errors import BadInputError, LogGapError, RefusedError, UnavailableError
+from core.errors import BadInputError, LogGapError, MismatchError, RefusedError, UnavailableError
 from core.types import ImageId
 from search.index import segment_store
 from search.index.engine import SegmentedIndex
@@ -361,3 +361,40 @@ def test_readers_get_the_same_answers_while_the_writer_writes(
     stats = index.stats()
     assert (stats.entries - stats.tail) // 200 > 2 * stats.segments or seal_entries == 8192  # many became few
     index.close()
+
+
+def test_a_renewed_log_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
+    settings = index_settings(candidates=5, seal_entries=2)
+    index = SegmentedIndex(tmp_path / "index", settings, background=False)
+    index.insert_and_search(LOG, [insert(0, "a", 1, SAME), insert(1, "b", 1, OTHER), insert(2, "c", 1, OTHER)])
+    renewed = index.renew("second", 3)
+    assert renewed == replace(index.position, log_id="second", offset=2, base=3)
+    assert index.renew("second", 3) == renewed
+    with pytest.raises(LogGapError):
+        index.insert_and_search(LOG, [insert(3, "d", 1, SAME)])
+    (answer,) = index.insert_and_search("second", [insert(3, "d", 1, SAME)])
+    assert (answer.place, names(answer)) == (3, ["a"])
+    at = index.position
+    index.close()
+    for tidy in (False, True):  # from the log, then from the manifest too
+        index = SegmentedIndex(tmp_path / "index", settings, background=False)
+        assert index.position == at == replace(renewed, offset=3, checksum=at.checksum)
+        if tidy:
+            index.tidy()
+            index.insert_and_search("second", [insert(4, "e", 1, SAME), insert(5, "f", 1, SAME)])
+            index.tidy()
+            at = index.position
+        index.close()
+    index = SegmentedIndex(tmp_path / "index", settings, background=False)
+    assert index.position == at
+    index.close()
+
+
+@pytest.mark.parametrize("base", [0, 1, 3])
+def test_a_log_that_begins_elsewhere_is_refused(index: SegmentedIndex, base: int) -> None:
+    index.insert_and_search(LOG, [insert(0, "a", 1, SAME), insert(1, "b", 1, OTHER)])
+    with pytest.raises(MismatchError, match=f"begins at 2, not at {base}"):
+        index.renew("second", base)
+    with pytest.raises(BadInputError):
+        index.renew("", 2)
+    assert index.position.log_id == LOG

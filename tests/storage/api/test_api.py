@@ -184,7 +184,7 @@ def test_stats(client: TestClient, store: MemoryStore) -> None:
         "history_number": 2,
         "published": 1,
         "revision": 0,
-        "position": {"log_id": "topic-one", "offset": 2, "checksum": 1002},
+        "position": {"log_id": "topic-one", "offset": 2, "checksum": 1002, "base": 0},
     }
 
 
