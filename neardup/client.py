@@ -235,6 +235,8 @@ class ApiClient:
 
 def _part(text: str) -> str:
     """An id as one part of a path: slashes, percent signs and all else are escaped."""
+    if not text:
+        raise BadRequestError("an image id has at least one character, this one is empty")
     escaped = quote(text, safe="")
     # A part that is only dots would be a step in the path, and the HTTP client would remove it.
     return escaped.replace(".", "%2E") if escaped in (".", "..") else escaped

@@ -2,7 +2,7 @@
 
 | column | type | |
 | --- | --- | --- |
-| `image_id` | string | required |
+| `image_id` | string, or a dictionary of strings | required |
 | `search` | list or fixed-size list of float16 or float32 | required, as long as the signal's search embedding |
 | `score` | the same | required, as long as the signal's score embedding |
 | `image_version` | whole number, 0 to 2^53 - 1 | 1 where it is missing or null |
@@ -44,6 +44,11 @@ NO_PLACE = -1
 
 _HIGHEST = {"image_version": MAX_IMAGE_VERSION, "created_at": LATEST_TIME_MS, "place": 2**63 - 1}
 """The highest number of each column."""
+
+_COLUMNS = ("image_id", "search", "score", "image_version", "created_at", "place")
+"""All columns that are read."""
+
+_BEFORE_1970 = ": a notification has no times before 1970, so leave it null"
 
 _ELEMENT_TYPES: dict[Any, tuple[ElementType.ValueType, str]] = {
     pa.float16(): (FLOAT16, "<f2"),
@@ -104,6 +109,7 @@ class ImageFile:
             raise BadInputError(f"{path} is not a Parquet file: {error}") from error
         self.rows: int = self._file.metadata.num_rows
         schema = self._file.schema_arrow
+        self._check_names(schema)
         self._check_id(schema)
         self._vectors = (
             self._vector_column(schema, "search", search_dimension),
@@ -128,7 +134,10 @@ class ImageFile:
                 yield from self._rows(batch, first)
                 first += batch.num_rows
         except (OSError, pa.ArrowException) as error:
-            raise BadInputError(f"{self.path} is damaged after row {first}: {error}") from error
+            raise BadInputError(
+                f"{self.path} cannot be read after row {first}: {error}. The file is damaged, or a column "
+                "of fixed-size lists has null rows"
+            ) from error
 
     def last_place(self) -> int:
         """The highest place, of a file that was opened with places; `NO_PLACE` for a file without rows.
@@ -143,6 +152,12 @@ class ImageFile:
         highest = pc.max(column).as_py()
         return NO_PLACE if highest is None else int(highest)
 
+    def _check_names(self, schema: Any) -> None:
+        for name in _COLUMNS:
+            count = schema.names.count(name)
+            if count > 1:
+                raise BadInputError(f"{self.path} has {count} columns of the name {name}: keep one of them")
+
     def _check_places(self, schema: Any) -> None:
         kind = self._type(schema, "place")
         if not pa.types.is_integer(kind):
@@ -150,6 +165,8 @@ class ImageFile:
 
     def _check_id(self, schema: Any) -> None:
         kind = self._type(schema, "image_id")
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
         if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
             raise BadInputError(f"{self.path}: column image_id must hold strings, it holds {kind}")
 
@@ -189,8 +206,22 @@ class ImageFile:
         created = self._numbers(batch, "created_at", 0, first)
         search, score = (self._vector_rows(batch.column(column.name), column, first) for column in self._vectors)
         places = self._places(batch, first)
-        for row in zip(ids.to_pylist(), versions, created, search, score, places, strict=True):
+        for row in zip(self._texts(ids, first), versions, created, search, score, places, strict=True):
             yield ImageRow(*row)
+
+    def _texts(self, ids: Any, first: int) -> list[str]:
+        if pa.types.is_dictionary(ids.type):
+            ids = ids.dictionary_decode()
+        try:
+            texts: list[str] = ids.to_pylist()
+        except UnicodeDecodeError:
+            # Parquet's strings are not checked when they are read.
+            found = ids.cast(pa.large_binary() if pa.types.is_large_string(ids.type) else pa.binary()).to_pylist()
+            row = next(row for row, text in enumerate(found) if not _is_utf8(text))
+            raise BadInputError(
+                f"{self.path}: row {first + row}: column image_id holds {found[row][:80]!r}, which is not UTF-8"
+            ) from None
+        return texts
 
     def _vector_rows(self, lists: Any, column: _VectorColumn, first: int) -> Iterator[Vector]:
         self._refuse_nulls(lists, column.name, first)
@@ -227,6 +258,7 @@ class ImageFile:
             if not 0 <= number <= _HIGHEST[name]:
                 raise BadInputError(
                     f"{self.path}: row {first + row}: column {name} is {number}, not 0 to {_HIGHEST[name]}"
+                    f"{_BEFORE_1970 if name == 'created_at' and number < 0 else ''}"
                 )
         return numbers
 
@@ -234,3 +266,11 @@ class ImageFile:
         if column.null_count:
             row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
             raise BadInputError(f"{self.path}: row {first + row}: column {name} is null")
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -48,6 +48,10 @@ def notification(row: ImageRow, embedding: EmbeddingSpec, vector: Vector) -> byt
         raise BadInputError(f"image {row.image_id[:80]!r} cannot be sent: {error}") from error
 
 
+LOWEST_RATE = 1e-4
+"""Images per second: one in about three hours."""
+
+
 class SendSchedule:
     """Spaces items evenly at a rate. After a delay it catches up, so the average holds."""
 
@@ -60,10 +64,10 @@ class SendSchedule:
         """Starts now.
 
         Raises:
-            BadInputError: The rate is not above zero.
+            BadInputError: The rate is below `LOWEST_RATE`.
         """
-        if not per_second > 0:
-            raise BadInputError(f"a rate must be above 0 images per second, not {per_second:g}")
+        if not per_second >= LOWEST_RATE:
+            raise BadInputError(f"a rate must be at least {LOWEST_RATE:g} images per second, not {per_second:g}")
         self._interval_s = 1 / per_second
         self._clock = clock
         self._sleep = sleep

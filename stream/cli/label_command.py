@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -58,11 +59,12 @@ def label(
 ) -> None:
     """Label pairs of pictures as near-duplicates or different, by local features and geometry.
 
-    Pictures are files with the endings .jpg, .jpeg, .png, .webp, .bmp, .tif and .tiff, directly in the folder; other
-    files are ignored. All pairs of a folder are labelled (up to 100,000), or only those of --pairs, or only the
-    candidates of the term search (--embeddings). The image id of a picture is its file name without the ending. For
-    `neardup train --labels` it must equal the image_id of the labelled images. The file --out has the columns image_a,
-    image_b, label (1 near-duplicates, 0 different, empty if a picture cannot be read) and the features of the geometry.
+    Pictures are files with the endings .jpg, .jpeg, .png, .webp, .bmp, .tif and .tiff, directly in the folder;
+    other files are ignored. All pairs of a folder are labelled (up to 100,000), or only those of --pairs, or only
+    the candidates of the term search (--embeddings). The image id of a picture is its file name without the ending.
+    For `neardup train --labels` it must equal the image_id of the labelled images. The file --out has the columns
+    image_a, image_b, label (1 near-duplicates, 0 different, empty if a picture cannot be read or has too little
+    structure) and the features of the geometry.
 
     Examples:
 
@@ -153,6 +155,9 @@ def _label_two(first: Path, second: Path, tree: DecisionTree, as_json: bool) -> 
     if as_json:
         show_json(_verdict(found))
         return
+    if found.duplicate is None:
+        line(f"cannot tell: {found.problem}")
+        return
     mirrored = ", mirrored" if found.duplicate and found.verification.mirrored else ""
     line(f"{'near-duplicates' if found.duplicate else 'different'}{mirrored} (probability {found.probability:.3f})")
     for name, value in asdict(found.verification).items():
@@ -161,7 +166,12 @@ def _label_two(first: Path, second: Path, tree: DecisionTree, as_json: bool) -> 
 
 def _verdict(found: Label) -> dict[str, Any]:
     features = asdict(found.verification) if found.verification else None
-    return {"duplicate": found.duplicate, "probability": found.probability, "features": features}
+    return {
+        "duplicate": found.duplicate,
+        "probability": found.probability,
+        "problem": found.problem,
+        "features": features,
+    }
 
 
 def _chosen_pairs(
@@ -170,12 +180,16 @@ def _chosen_pairs(
     """The listed pairs, or the candidates of the term search, or all pairs of the folder; and the picture files."""
     from training.labelling.pair_list import all_pairs, listed_pairs, pictures_of, proposed_pairs
 
-    images = {} if folder is None else pictures_of(folder)
+    images = {} if folder is None else pictures_of(folder, _say_skipped)
     if listed is not None:
         return listed_pairs(listed, images)
     if embeddings is not None and terms is not None:
         return proposed_pairs(list(images), embeddings, terms), images
     return list(all_pairs(list(images))), images
+
+
+def _say_skipped(path: Path) -> None:
+    notes().print(f"skipped: the name of {os.fsencode(path.name)!r} is not UTF-8", markup=False)
 
 
 def _label_many(
@@ -200,7 +214,7 @@ def _label_many(
         return
     line(f"{out}: {counted(duplicates, 'pair')} of near-duplicates, {different:,} different")
     if unknown:
-        notes().print(f"{counted(unknown, 'pair')} without a label, because a picture cannot be read (column problem)")
+        notes().print(f"{counted(unknown, 'pair')} without a label (the column problem says why)")
 
 
 def _shown(labels: Iterable[Label], tick: Any) -> Iterator[Label]:

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from stream.cli.exits import Exit, exit_for, explain
 from stream.cli.logs import silence_libraries
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code, one of `Exit`.
     """
     try:
+        _open_standard_streams()
         silence_libraries()
         code = _run(argv)
         sys.stdout.flush()
@@ -38,6 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = exit_for(error)
         complain(explain(error), code)
     return int(code)
+
+
+def _open_standard_streams() -> None:
+    """Opens those that the caller closed (`>&-`), on nothing: so the command does its work without output."""
+    for name, mode in (("stdout", "w"), ("stderr", "w"), ("stdin", "r")):
+        if getattr(sys, name) is None:
+            # It stays open until the process ends, as the one that it stands for would.
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _run(argv: Sequence[str] | None) -> int:

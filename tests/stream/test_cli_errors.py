@@ -133,3 +133,18 @@ def test_a_level_that_is_none_is_refused(
     monkeypatch.setenv("NEARDUP_LOG", level)
     assert main(["topics", "list"]) == Exit.USAGE
     assert "NEARDUP_LOG" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+def test_a_command_works_although_its_streams_are_closed(closed: str) -> None:
+    command = f'"{sys.executable}" -c "from stream.cli.main import main; raise SystemExit(main())" --version {closed}'
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (Exit.OK, "")
+
+
+@pytest.mark.parametrize("command", ["head", "members"])
+def test_an_empty_id_is_refused_before_the_server_is_asked(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, ""]) == Exit.USAGE
+    assert "an image id has at least one character" in capsys.readouterr().err

@@ -174,3 +174,35 @@ def peak_bytes(folder: Path, rows: int) -> int:
 def test_memory_does_not_grow_with_the_row_group(tmp_path: Path) -> None:
     small, large = peak_bytes(tmp_path, 4_000), peak_bytes(tmp_path, 16_000)
     assert large < 1.5 * small
+
+
+def test_ids_may_be_a_dictionary_of_strings(tmp_path: Path) -> None:
+    rows = read(tmp_path, table(3, image_id=pa.array(["a", "b", "c"]).dictionary_encode()))
+    assert [row.image_id for row in rows] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_an_id_that_is_not_utf8_is_named_with_its_row(tmp_path: Path, large: bool) -> None:
+    kind = pa.LargeStringArray if large else pa.StringArray
+    offsets = np.array([0, 1, 3], np.int64 if large else np.int32)
+    ids = kind.from_buffers(2, pa.py_buffer(offsets.tobytes()), pa.py_buffer(b"a\xff\xfe"))
+    with pytest.raises(BadInputError, match=r"row 1: column image_id holds b'\\xff\\xfe', which is not UTF-8"):
+        read(tmp_path, table(image_id=ids))
+
+
+@pytest.mark.parametrize("name", ["image_id", "search", "score", "image_version"])
+def test_a_column_that_is_there_twice_is_named(tmp_path: Path, name: str) -> None:
+    once = table(image_version=pa.array([1, 2]))
+    with pytest.raises(BadInputError, match=f"has 2 columns of the name {name}"):
+        read(tmp_path, once.append_column(name, once.column(name)))
+
+
+def test_a_time_before_1970_is_named_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"row 1: column created_at is -5, .* so leave it null"):
+        read(tmp_path, table(created_at=pa.array([7, -5], pa.timestamp("ms"))))
+
+
+@pytest.mark.parametrize("version", [2**53, 2**64 - 1])
+def test_a_version_that_the_entrance_refuses_is_named(tmp_path: Path, version: int) -> None:
+    with pytest.raises(BadInputError, match=f"row 1: column image_version is {version}, not 0 to 9007199254740991"):
+        read(tmp_path, table(image_version=pa.array([1, version], pa.uint64())))

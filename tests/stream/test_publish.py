@@ -177,7 +177,7 @@ def test_pace_is_kept_and_caught_up() -> None:
     assert slept == [0.1, 0.1, 0.1]
 
 
-@pytest.mark.parametrize("rate", [0, -1, float("nan")])
+@pytest.mark.parametrize("rate", [0, -1, 1e-30, float("nan")])
 def test_a_rate_must_be_above_zero(rate: float) -> None:
     with pytest.raises(BadInputError, match="rate"):
         SendSchedule(rate)

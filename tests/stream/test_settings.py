@@ -139,3 +139,9 @@ def test_an_unknown_signal_is_refused_with_those_that_are_there() -> None:
     assert settings.signal()[0] == "photos"
     with pytest.raises(SettingsError, match="photos"):
         settings.signal("texts")
+
+
+def test_a_byte_order_mark_before_the_settings_is_skipped(tmp_path: Path) -> None:
+    file = tmp_path / "marked.toml"
+    file.write_bytes(b"\xef\xbb\xbf[kafka]\nport = 12345\n")
+    assert load_settings(file).kafka.port == 12345

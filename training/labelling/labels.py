@@ -1,7 +1,7 @@
 """Labels pairs of pictures by geometry, and writes the labels as the Parquet file that training reads.
 
 image_a, image_b   string: ids
-label              int8: 1 near-duplicates, 0 different; null if a picture could not be read
+label              int8: 1 near-duplicates, 0 different; null if a picture could not be read or has too little structure
 probability        float32: the share of duplicates in the leaf of the decision tree; null without a label
 problem            string: why there is no label; null with a label
 matches, ...       float32: the features of the verification (`training.labelling.verification.FEATURES`)
@@ -50,7 +50,7 @@ class Label:
     image_a: str
     image_b: str
     duplicate: bool | None
-    """None: a picture could not be read; `problem` says why."""
+    """None: a picture could not be read, or has too little structure to tell; `problem` says why."""
     probability: float | None = None
     verification: Verification | None = None
     problem: str | None = None
@@ -70,7 +70,7 @@ def label_pairs(
         tree: Decides.
         held: Pictures that are kept in memory with their features; the last used ones.
     """
-    from training.labelling.matching import Picture, read_picture, verify
+    from training.labelling.matching import Picture, read_picture, same_pixels, verify
 
     described: OrderedDict[str, Picture | str] = OrderedDict()
 
@@ -92,7 +92,18 @@ def label_pairs(
             yield Label(image_a, image_b, None, problem=first if isinstance(first, str) else str(second))
             continue
         found = verify(first, second)
+        if not (first.tells and second.tells):
+            yield _without_features(image_a, image_b, found, same=same_pixels(images[image_a], images[image_b]))
+            continue
         yield Label(image_a, image_b, tree.is_duplicate(found), tree.probability(found), found)
+
+
+def _without_features(image_a: str, image_b: str, found: Verification, *, same: bool) -> Label:
+    """Of a pair in which a picture has no structure: only equal pixels say anything."""
+    if same:
+        return Label(image_a, image_b, True, 1.0, found)
+    problem = "a picture has too few local features, such as one of a single colour: geometry cannot tell"
+    return Label(image_a, image_b, None, verification=found, problem=problem)
 
 
 def write_labels(

@@ -19,15 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInputError
+from training.labelling import MAX_PIXELS
 from training.labelling.verification import NO_MATCH, Verification, explain
 
-__all__ = ["Picture", "describe_picture", "read_grey", "read_picture", "verify"]
+__all__ = ["Picture", "describe_picture", "read_grey", "read_picture", "same_pixels", "verify"]
 
 WORKING_SIDE = 512
 """Larger pictures are scaled down to this longest side, in pixels."""
-
-MAX_PIXELS = 100_000_000
-"""Larger pictures are not read."""
 
 MAX_FILE_BYTES = 64 << 20
 
@@ -76,6 +74,11 @@ class Picture:
         """Width and height."""
         return self.grey.shape[1], self.grey.shape[0]
 
+    @property
+    def tells(self) -> bool:
+        """Whether it has enough local features to be matched; a flat or very blurred picture has not."""
+        return len(self.points.where) >= _MIN_MATCHES
+
 
 def read_picture(path: Path) -> Picture:
     """Reads a picture file and computes its local features.
@@ -102,17 +105,28 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     try:
         grey = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE) if len(content) else None
     except cv2.error as error:
+        if "CV_IO_MAX_IMAGE_PIXELS" in str(error):
+            raise BadInputError(f"the picture {path} has more pixels than the {MAX_PIXELS} that are read") from error
         raise BadInputError(f"the picture {path} cannot be decoded: {error.err or error}") from error
     if grey is None:
         raise BadInputError(f"{path} cannot be decoded as a picture ({size} bytes)")
     if grey.size > MAX_PIXELS:
-        raise BadInputError(f"the picture {path} has {grey.size} pixels, at most {MAX_PIXELS} are read")
+        raise BadInputError(f"the picture {path} has more pixels than the {MAX_PIXELS} that are read")
     return _scaled_down(grey)
 
 
 def describe_picture(grey: NDArray[np.uint8]) -> Picture:
     """Computes the local features of a picture and of its mirror image. `grey`: (height, width)."""
     return Picture(grey, _points(grey), _points(cv2.flip(grey, 1)))
+
+
+def same_pixels(first: Path, second: Path) -> bool:
+    """Whether two picture files, which `read_grey` can read, have equal bytes or equal pixels in all colours."""
+    contents = first.read_bytes(), second.read_bytes()
+    if contents[0] == contents[1]:
+        return True
+    one, other = (cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) for content in contents)
+    return one is not None and other is not None and bool(np.array_equal(one, other))
 
 
 def verify(first: Picture, second: Picture) -> Verification:

@@ -7,7 +7,7 @@ term search are, which needs the pictures' search embeddings.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -32,8 +32,12 @@ MAX_LISTED_PAIRS = 20_000_000
 Pair = tuple[str, str]
 
 
-def pictures_of(folder: Path) -> dict[str, Path]:
+def pictures_of(folder: Path, skipped: Callable[[Path], None] = lambda path: None) -> dict[str, Path]:
     """The pictures directly in a folder by image id (the file name without its ending), sorted.
+
+    Args:
+        folder: Where they are.
+        skipped: Called with each picture whose name is not UTF-8, and so is no image id.
 
     Raises:
         BadInputError: There is no such folder, it has no picture, or two pictures have one id.
@@ -44,6 +48,9 @@ def pictures_of(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in SUFFIXES or not path.is_file():
             continue
+        if not _is_text(path.stem):
+            skipped(path)
+            continue
         if path.stem in found:
             raise BadInputError(
                 f"{found[path.stem].name} and {path.name} in {folder} would have the same image id {path.stem}"
@@ -52,6 +59,15 @@ def pictures_of(folder: Path) -> dict[str, Path]:
     if not found:
         raise BadInputError(f"{folder} has no picture with one of the endings {', '.join(sorted(SUFFIXES))}")
     return found
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name is UTF-8; Python keeps other bytes as lone surrogates."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def all_pairs(images: Sequence[str]) -> Iterator[Pair]:

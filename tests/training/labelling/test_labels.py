@@ -5,11 +5,13 @@ from __future__ import annotations
 from itertools import combinations
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from core.errors import BadInputError
-from training.labelling.decision import read_tree
+from training.labelling.decision import BUILT_IN, read_tree
 from training.labelling.labels import SCHEMA, Label, label_pairs, write_labels
 from training.labelling.pair_list import pictures_of
 from training.labelling.verification import NO_MATCH
@@ -72,3 +74,30 @@ def test_a_file_that_breaks_off_does_not_appear(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="cannot be written"):
         write_labels([], tmp_path / "gone" / "labels.parquet")
+
+
+def flat(path: Path, colour: tuple[int, int, int], side: int = 64) -> Path:
+    assert cv2.imwrite(str(path), np.full((side, side, 3), colour, np.uint8))
+    return path
+
+
+def test_pictures_without_structure_are_equal_or_cannot_be_told(tmp_path: Path) -> None:
+    white, black = (255, 255, 255), (0, 0, 0)
+    files = {
+        "white": flat(tmp_path / "white.png", white),
+        "again": flat(tmp_path / "again.png", white),
+        "bitmap": flat(tmp_path / "bitmap.bmp", white),
+        "black": flat(tmp_path / "black.png", black),
+        # Both have the grey value 76.
+        "red": flat(tmp_path / "red.png", (0, 0, 254)),
+        "green": flat(tmp_path / "green.png", (0, 129, 0)),
+        "photo": DEMO / "clothing-0152ec2ee8.jpg",
+    }
+    pairs = [("white", "again"), ("white", "bitmap"), ("white", "black"), ("red", "green"), ("photo", "white")]
+    found = list(label_pairs([*pairs, ("photo", "photo")], files, read_tree(BUILT_IN)))
+    assert [one.duplicate for one in found] == [True, True, None, None, None, True]
+    assert [one.probability for one in found[:5]] == [1.0, 1.0, None, None, None]
+    assert all("too few local features" in (one.problem or "") for one in found[2:5])
+    out = tmp_path / "labels.parquet"
+    assert write_labels(found, out) == (3, 0, 3)
+    assert pq.read_table(out)["label"].to_pylist() == [1, 1, None, None, None, 1]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import struct
+import subprocess
+import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -71,8 +75,39 @@ def test_limits_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(BadInputError, match="No such file"):
         read_grey(tmp_path / "gone.jpg")
     monkeypatch.setattr(matching, "MAX_PIXELS", 100)
-    with pytest.raises(BadInputError, match="pixels, at most 100 are read"):
+    with pytest.raises(BadInputError, match="more pixels than the 100 that are read"):
         read_grey(ONE)
     monkeypatch.setattr(matching, "MAX_FILE_BYTES", 100)
     with pytest.raises(BadInputError, match="bytes, at most 100 are read"):
         read_grey(ONE)
+
+
+READ = """
+import resource, sys
+from pathlib import Path
+from core.errors import BadInputError
+from training.labelling.matching import read_grey
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    read_grey(Path(sys.argv[1]))
+except BadInputError as error:
+    print(error)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_a_small_file_of_a_huge_picture_is_refused_by_its_header(tmp_path: Path) -> None:
+    """900 million pixels in 875 kB; decoded they take 900 MB."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    side, packer = 30_000, zlib.compressobj(9)
+    rows = b"".join(packer.compress(bytes(side + 1)) for _ in range(side)) + packer.flush()
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+    path = tmp_path / "huge.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
+    done = subprocess.run([sys.executable, "-c", READ, path], capture_output=True, text=True, check=True)
+    message, grown_mb = done.stdout.splitlines()
+    assert message == f"the picture {path} has more pixels than the 100000000 that are read"
+    assert int(grown_mb) < 200

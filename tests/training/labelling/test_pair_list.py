@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -103,3 +104,12 @@ def test_lists_that_cannot_be_read(tmp_path: Path) -> None:
     for name in ("bad.parquet", "gone.csv", "gone.parquet"):
         with pytest.raises(BadInputError, match="cannot be read"):
             listed_pairs(tmp_path / name, {})
+
+
+def test_a_picture_whose_name_is_not_utf8_is_named_and_skipped(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9.png")
+    for name in ("one.png", odd, "two.png"):
+        (tmp_path / name).write_bytes(b"a picture")
+    skipped: list[Path] = []
+    assert list(pictures_of(tmp_path, skipped.append)) == ["one", "two"]
+    assert [path.name for path in skipped] == [odd]
