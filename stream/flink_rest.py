@@ -11,7 +11,7 @@ import httpx
 
 from core.errors import ServiceError, UnavailableError
 
-__all__ = ["FlinkRest", "JobState"]
+__all__ = ["FlinkRest", "JobState", "Restored", "snapshot_path"]
 
 TERMINAL = frozenset({"FAILED", "CANCELED", "FINISHED"})
 """States that a job never leaves."""
@@ -30,6 +30,19 @@ class JobState:
     def live(self) -> bool:
         """Whether it runs or will again."""
         return self.state not in TERMINAL
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The snapshot that a job started from, and when (ms) it last completed a checkpoint of its own; 0: never."""
+
+    snapshot: Path
+    completed_ms: int
+
+
+def snapshot_path(uri: str) -> Path:
+    """The folder that Flink names, such as `file:/data/chk-7`. Flink does not escape anything in it."""
+    return Path("/" + uri.removeprefix("file:").lstrip("/"))
 
 
 class FlinkRest:
@@ -80,6 +93,15 @@ class FlinkRest:
         """Flink's summary of a job's checkpoints."""
         return self._get(f"/jobs/{job_id}/checkpoints")
 
+    def restored(self, job_id: str) -> Restored | None:
+        """The snapshot that a job started from last; None if it started without one."""
+        latest = self.checkpoints(job_id)["latest"]
+        if not latest["restored"]:
+            return None
+        completed = latest["completed"]
+        since_ms = int(completed["latest_ack_timestamp"]) if completed else 0
+        return Restored(snapshot_path(latest["restored"]["external_path"]), since_ms)
+
     def cancel(self, job_id: str, timeout_s: float = 60.0) -> None:
         """Cancels a job and waits until it is gone."""
         self._send("PATCH", f"/jobs/{job_id}?mode=cancel")
@@ -102,7 +124,7 @@ class FlinkRest:
                     cause = operation.get("failure-cause", {}).get("stack-trace", "no reason given")
                     raise ServiceError(f"Flink took no savepoint: {cause.splitlines()[0]}")
                 self._await_end(job_id, timeout_s)
-                return Path(httpx.URL(operation["location"]).path)
+                return snapshot_path(operation["location"])
             time.sleep(0.2)
         raise UnavailableError(f"the savepoint of job {job_id} was not complete after {timeout_s:.0f} s")
 

@@ -12,6 +12,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from stream.job_lag import LagMeter
 from stream.job_plan import JobPlan
 from stream.local.flink_home import flink_environment, prepare_flink
 from stream.names import client_id, consumer_group, job_name
+from stream.restores import is_failed_restore
 from stream.settings import Settings
 from stream.snapshots import SnapshotFolders
 from stream.start_plan import Log, ReadPosition, only_partition, rewind_times, starting_offset
@@ -128,6 +130,21 @@ class JobControl:
         self.flink.cancel(state.job_id)
         return True
 
+    def resubmit_after_bad_restore(self, state: JobState) -> bool:
+        """Cancels the job if it failed twice to restore its snapshot, which is then not used again."""
+        failures = [each for each in self.flink.failures(state.job_id) if is_failed_restore(each[1])]
+        restored = self.flink.restored(state.job_id) if failures else None
+        if restored is None:
+            return False
+        times = [(state.job_id, time_ms) for time_ms, _ in failures if time_ms > restored.completed_ms]
+        if not self.snapshots.restores.note(restored.snapshot, times):
+            return False
+        log.warning(
+            "the snapshot %s cannot be restored: job %s starts from an older one", restored.snapshot, state.job_id
+        )
+        self.flink.cancel(state.job_id)
+        return True
+
     def _submit_unless_live(self) -> bool:
         live = self.state()
         if live is not None and live.live:
@@ -212,8 +229,12 @@ class JobControl:
         except subprocess.TimeoutExpired as error:
             raise UnavailableError(f"submitting the job took over {SUBMIT_TIMEOUT_S:.0f} s") from error
         if done.returncode != 0:
+            if plan.snapshot is not None and is_failed_restore(done.stdout + done.stderr):
+                self.snapshots.restores.note(plan.snapshot, [("submission", round(time.time() * 1000))])
             tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-30:])
             raise ServiceError(f"Flink did not take the job:\n{tail}")
+        if plan.snapshot is None:
+            self.snapshots.reject_all()
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:

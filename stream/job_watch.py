@@ -7,6 +7,7 @@ import signal as signals
 import threading
 import time
 from contextlib import closing
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -38,6 +39,11 @@ class JobMetrics:
         self.checkpoint_age = Gauge(
             "neardup_job_checkpoint_age_seconds", "Time since the last complete checkpoint.", registry=self.registry
         )
+        self.rejected = Counter(
+            "neardup_job_snapshots_rejected_total",
+            "Snapshots that could not be restored, or were given up because the job started without one.",
+            registry=self.registry,
+        )
         self.submissions = Counter("neardup_job_submissions", "Times the job was submitted.", registry=self.registry)
 
 
@@ -53,6 +59,7 @@ class Watch:
         self._page = page
         self._stop = stop
         self._logged = ""
+        self._rejected: set[Path] = set()
 
     def loop(self) -> None:
         """Watches until `stop` is set. After an error it looks less often."""
@@ -75,8 +82,11 @@ class Watch:
         running = state is not None and state.state == "RUNNING" and control.flink.running(state.job_id)
         self._metrics.up.set(running)
         self._page.ready = running or not control.wanted
+        rejected = control.snapshots.restores.rejected()
+        self._metrics.rejected.inc(len(rejected - self._rejected))
+        self._rejected = rejected
         if state is not None and live:
-            if control.resubmit_after_gap(state):
+            if control.resubmit_after_gap(state) or control.resubmit_after_bad_restore(state):
                 return
             self._show(state)
             control.snapshots.prune(state.job_id)

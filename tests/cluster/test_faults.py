@@ -12,7 +12,9 @@ from kafka import KafkaAdminClient
 
 from core.errors import MismatchError
 from stream.broker import Broker
+from stream.flink_rest import JobState
 from stream.job_control import JobControl
+from stream.publish import notification
 from stream.topic_plans import topic_plans
 from tests.support.faults import VICTIMS, check_calm, kill_while_flowing
 from tests.support.stack import Stack, eventually, running, sample_rows, stack_settings
@@ -66,6 +68,50 @@ def test_a_store_put_back_to_an_earlier_state_catches_up_by_itself(harmed: Stack
     assert job is not None
     assert again is not None
     assert again.job_id != job.job_id
+
+
+def test_damaged_files_of_all_checkpoints_cost_nothing(harmed: Stack) -> None:
+    """Incremental checkpoints share files. With these gone none can be restored, and waiting halves are read again."""
+    control = JobControl(harmed.settings, "photos")
+    signal, waiting = harmed.signal, sample_rows(60, skip=900)
+    harmed.send_raw(
+        signal.topic("search"),
+        [(row.image_id.encode(), notification(row, signal.search_embedding, row.search)) for row in waiting],
+    )
+    before = control.state()
+    assert before is not None
+    own = control.snapshots.checkpoints / before.job_id
+
+    def damaged() -> list[Path] | None:
+        return [file for file in (own / "shared").glob("*") if file.stat().st_size > 0] or None
+
+    # The checkpoint after the next one holds the halves.
+    first = _completed(control, before)
+    eventually(lambda: _completed(control, before) >= first + 2 or None, 60, lambda: "no checkpoint is completed")
+    for file in eventually(damaged, 60, lambda: f"{own} has no shared files"):
+        file.write_bytes(bytes(file.stat().st_size))
+    harmed.deployment.kill("taskmanager")
+    after = eventually(lambda: _other_job(control, before), 240, lambda: f"{before.job_id} is not replaced")
+    assert after.job_id != before.job_id
+    harmed.send_raw(
+        signal.topic("score"),
+        [(row.image_id.encode(), notification(row, signal.score_embedding, row.score)) for row in waiting],
+    )
+    harmed.await_heads([row.image_id for row in waiting])
+    assert harmed.problems() == []
+
+
+def _completed(control: JobControl, job: JobState) -> int:
+    """How many checkpoints a job has completed."""
+    return int(control.flink.checkpoints(job.job_id)["counts"]["completed"])
+
+
+def _other_job(control: JobControl, before: JobState) -> JobState | None:
+    """The job that runs in the place of another."""
+    state = control.state()
+    if state is None or state.job_id == before.job_id or not control.flink.running(state.job_id):
+        return None
+    return state
 
 
 def _photograph(image_id: str) -> str:

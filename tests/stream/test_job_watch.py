@@ -18,6 +18,7 @@ from stream.job_control import GAP, JobControl
 from stream.job_lag import LagMeter
 from stream.job_plan import JobPlan
 from stream.job_watch import JobMetrics, Watch
+from stream.restores import RestoreLog
 from tests.support.stack import stack_settings
 
 RUNNING = JobState("a", "neardup-photos", "RUNNING", 1)
@@ -71,6 +72,9 @@ class Control:
             self.done.append("cancel")
         return self.gap
 
+    def resubmit_after_bad_restore(self, state: JobState) -> bool:
+        return False
+
     @property
     def flink(self) -> Any:
         class Flink:
@@ -85,6 +89,8 @@ class Control:
     @property
     def snapshots(self) -> Any:
         class Snapshots:
+            restores = RestoreLog(Path("/nowhere/restores.json"))
+
             def prune(self, job_id: str) -> list[Path]:
                 return []
 
