@@ -73,6 +73,8 @@ class Reason(StrEnum):
     """A server refused the image (INVALID_ARGUMENT)."""
     FAULTED = "faulted"
     """A server failed on the image several times."""
+    LOST = "lost"
+    """Kafka deleted records before they were read. It stands for a range of offsets and has no payload."""
 
 
 @dataclass(frozen=True, slots=True)

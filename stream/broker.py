@@ -16,9 +16,11 @@ from kafka.errors import (
     InvalidConfigurationError,
     InvalidRequestError,
     KafkaError,
+    NoError,
     PolicyViolationError,
     TopicAlreadyExistsError,
 )
+from kafka.structs import OffsetAndMetadata
 
 from core.errors import MismatchError, UnavailableError
 from stream.kafka_access import KafkaAccess
@@ -205,6 +207,20 @@ class Broker:
                     if not error.retriable or time.monotonic() > until:
                         raise
                     time.sleep(0.1)
+
+    def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
+        """Sets the committed offsets of a group that has no members."""
+        wanted = {TopicPartition(topic, part): OffsetAndMetadata(at, "", None) for part, at in offsets.items()}
+        with _as_unavailable(self._bootstrap):
+            for error in self._admin.alter_group_offsets(group, wanted).values():
+                if error is not NoError:
+                    raise error(f"setting the offsets of group {group}")
+
+    def leader_epochs(self, topic: str) -> tuple[str, dict[int, int]]:
+        """Kafka's id of a topic, and the leader epoch of each partition, which rises with each new leader."""
+        described = self._described(topic)
+        epochs = {int(each["partition_index"]): int(each["leader_epoch"]) for each in described["partitions"]}
+        return str(described["topic_id"]), epochs
 
     def record(self, topic: str, offset: int, partition: int = 0) -> bytes | None:
         """The value of one record; None if it was deleted or not written yet."""

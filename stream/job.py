@@ -36,7 +36,7 @@ from operators.score import ScoreFunction
 from operators.search import SearchFunction
 from operators.step import ServerAddress
 from stream.hashing import vector_limits
-from stream.job_plan import JobPlan
+from stream.job_plan import STATE_FORMAT, JobPlan
 from stream.kafka_access import KafkaAccess
 from stream.names import client_id, consumer_group
 from stream.settings import BatchingSettings, ServerSettings, Settings
@@ -45,14 +45,6 @@ from stream.tables import WatermarkPolicy, embedding_stream, joined_stream
 from stream.wiring import keyed_by_first, side_output
 
 __all__ = ["STATE_FORMAT", "build_job"]
-
-STATE_FORMAT = 3
-"""The format of everything that the job keeps in Flink's state; a part of the uid of each operator and source.
-
-Raise it when the layout of a kept value changes. A job of another format then takes up nothing of an older snapshot:
-the sequence starts where the stores are, and the embedding topics are read again from one join timeout before their
-committed offsets. So no waiting half is lost, and the sequence ignores the images that are joined once more.
-"""
 
 
 def build_job(env: StreamExecutionEnvironment, settings: Settings, plan: JobPlan) -> None:
@@ -85,7 +77,10 @@ class _Pipeline:
 
 
 class _Joining(_Pipeline):
-    """Embedding topics to `joined`. Its uids change with `STATE_FORMAT` only: Flink finds state by them."""
+    """Embedding topics to `joined`. The uids of its operators change with `STATE_FORMAT` only: they find state.
+
+    Those of its sources are new in each job, which begins at marks that were checked (`stream.read_keeper`).
+    """
 
     def build(self) -> None:
         signal, settings = self.signal, self.settings
@@ -118,7 +113,7 @@ class _Joining(_Pipeline):
         join = self.settings.join
         stream = embedding_stream(
             self.tables,
-            uid=_uid(f"{side}-source"),
+            uid=_uid(f"{side}-source-{self.plan.reading}"),
             topic=topic,
             access=self.access(f"{side}-source"),
             group=consumer_group(self.plan.signal),

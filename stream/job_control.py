@@ -1,7 +1,8 @@
 """Starting and stopping one signal's Flink job.
 
 Index and storage keep the position of the sequence, so a job is disposable. Every submission reads `joined` from the
-first record that one of the two stores lacks, and resumes only decoding and joining from the newest snapshot.
+first record that one of the two stores lacks, and resumes only decoding and joining from the newest snapshot. It reads
+the embedding topics from marks that were checked (`stream.read_keeper`), never from the snapshot's offsets.
 Standalone Flink forgets its jobs when its job manager dies; `stream.job_watch` notices and submits again.
 """
 
@@ -10,11 +11,14 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from core.errors import MismatchError, ServiceError, UnavailableError
@@ -22,17 +26,21 @@ from core.types import LogPosition
 from scoring.serving.client import ScorerClient
 from search.serving.client import SearchClient
 from storage.serving.client import StorageClient
-from stream.broker import Broker, LogEnds
+from stream.broker import Broker
 from stream.data_folders import claim_topics
 from stream.flink_rest import FlinkRest, JobState
 from stream.job_lag import LagMeter
 from stream.job_plan import JobPlan
 from stream.local.flink_home import flink_environment, prepare_flink
+from stream.log_reads import KafkaLogs, Logs
+from stream.lost_records import send_lost_letters
 from stream.names import client_id, consumer_group, job_name
+from stream.read_keeper import Reading, ReadKeeper, RunningJob
+from stream.read_plan import JoinWait
 from stream.restores import is_failed_restore
 from stream.settings import Settings
 from stream.snapshots import SnapshotFolders
-from stream.start_plan import Log, ReadPosition, only_partition, rewind_times, starting_offset
+from stream.start_plan import Log, only_partition, starting_offset
 from stream.topic_check import require_topics
 from stream.topic_plans import topic_plans
 
@@ -43,8 +51,14 @@ log = logging.getLogger(__name__)
 SUBMIT_TIMEOUT_S = 180.0
 """Python, a JVM and the planner start for one submission: 10 to 20 s on two busy cores."""
 
+_START_S = 60.0
+"""A job may need so long before its sources read."""
+
 GAP = "LogGapError"
 """This word in a failure says that the stores are at another offset than the job expects: submit it again."""
+
+_OUT_OF_RANGE = re.compile("OffsetOutOfRange|LogTruncation|NoOffsetForPartition")
+"""In a failure: a source stands at an offset that the log does not have."""
 
 _CALL_S = 5.0
 
@@ -58,6 +72,14 @@ class JobControl:
         self._folder = settings.signal_dir(self.name, "job")
         self.snapshots = SnapshotFolders(self._folder)
         self.flink = FlinkRest(settings.flink.host, settings.flink.rest_port)
+        join = settings.join
+        self.reading = ReadKeeper(
+            self._folder / "read-marks",
+            tuple(self._signal.topic(side) for side in ("search", "score")),
+            JoinWait(
+                int(1000 * (join.timeout_s + join.out_of_orderness_s)), int(1000 * (join.idle_partition_s + _START_S))
+            ),
+        )
 
     @property
     def _stop_marker(self) -> Path:
@@ -68,8 +90,12 @@ class JobControl:
         """Whether the job is meant to run: it was not stopped by hand."""
         return not self._stop_marker.exists()
 
-    def start(self) -> JobState:
+    def start(self, *, accept_loss: bool = False) -> JobState:
         """Submits the job unless it is live, and lets the watch keep it running.
+
+        Args:
+            accept_loss: Goes on without records that Kafka deleted before they were read. They are counted, and named
+                in the log and in `dead-letter`.
 
         Raises:
             MismatchError: The stores do not fit the log, the model the index, or the data the topics.
@@ -77,7 +103,7 @@ class JobControl:
         """
         with self._exclusive():
             self._stop_marker.unlink(missing_ok=True)
-            self._submit_unless_live()
+            self._submit_unless_live(accept_loss=accept_loss)
         state = self.state()
         if state is None:
             raise UnavailableError("the job manager lost the job right after it was submitted")
@@ -102,10 +128,12 @@ class JobControl:
                 raise ServiceError(f"the job {job_name(self.name)} is not running")
             self._stop_marker.touch()
             try:
-                return self.flink.stop_with_savepoint(state.job_id, self.snapshots.savepoints)
+                savepoint = self.flink.stop_with_savepoint(state.job_id, self.snapshots.savepoints)
             except ServiceError:
                 self._stop_marker.unlink(missing_ok=True)
                 raise
+            self.reading.ended(state.job_id, savepoint)
+            return savepoint
 
     def state(self) -> JobState | None:
         """The job as Flink knows it; none when Flink does not."""
@@ -122,11 +150,19 @@ class JobControl:
         return LagMeter(lambda: Broker(access), self._storage(), self.name, self._signal)
 
     def resubmit_after_gap(self, state: JobState) -> bool:
-        """Cancels the job if its newest failure says that the stores are elsewhere; returns whether it did."""
+        """Cancels the job if its newest failure says that it stands at offsets that are not there.
+
+        Returns whether it did.
+        """
         failures = self.flink.failures(state.job_id)
-        if not failures or GAP not in failures[0][1]:
+        if not failures:
             return False
-        log.warning("the stores and job %s are not at the same offset: submitting it again", state.job_id)
+        if GAP in failures[0][1]:
+            log.warning("the stores and job %s are not at the same offset: submitting it again", state.job_id)
+        elif _OUT_OF_RANGE.search(failures[0][1]):
+            log.warning("a source of job %s is at an offset that its topic lacks: submitting it again", state.job_id)
+        else:
+            return False
         self.flink.cancel(state.job_id)
         return True
 
@@ -145,15 +181,58 @@ class JobControl:
         self.flink.cancel(state.job_id)
         return True
 
-    def _submit_unless_live(self) -> bool:
+    def resubmit_after_loss(self, logs: Logs, state: JobState) -> bool:
+        """Cancels the job if its topics are no longer those that it has read; returns whether it did."""
+
+        def ask() -> RunningJob:
+            latest = self.flink.checkpoints(state.job_id)["latest"]
+            completed, restored = latest.get("completed"), latest.get("restored")
+            return RunningJob(
+                state.job_id,
+                int(completed["id"]) if completed else 0,
+                int(restored["restore_timestamp"]) if restored else 0,
+            )
+
+        with self._exclusive():
+            found = self.reading.look(logs, ask)
+            if not found:
+                return False
+            log.warning("submitting job %s again: %s", state.job_id, "; ".join(found))
+            self.flink.cancel(state.job_id)
+            return True
+
+    def logs(self) -> Logs:
+        """A connection to the embedding topics; it is to be closed."""
+        access = self._settings.kafka_access(client_id(self.name, "job-runner"))
+        return KafkaLogs(access, consumer_group(self.name))
+
+    def _submit_unless_live(self, *, accept_loss: bool = False) -> bool:
         live = self.state()
         if live is not None and live.live:
             return False
         claim_topics(self._settings, self.name)
-        self._submit(self._plan())
+        plan = self._plan()
+        with closing(self.logs()) as logs:
+            reading = self._read_from(logs, plan.snapshot, accept_loss=accept_loss)
+            self.reading.begins(logs, reading.starts)
+            sides = {side: reading.starts[self._signal.topic(side)] for side in ("search", "score")}
+            job_id = self._submit(replace(plan, embedding_starts=sides))
+            self.reading.begun(logs, job_id, reading)
         return True
 
+    def _read_from(self, logs: Logs, snapshot: Path | None, *, accept_loss: bool) -> Reading:
+        reading = self.reading.plan(logs, snapshot, accept_loss=accept_loss)
+        for remark in reading.remarks:
+            log.warning("%s", remark)
+        if reading.losses:
+            access = self._settings.kafka_access(client_id(self.name, "job-runner"))
+            topic = self._signal.topic("dead_letter")
+            send_lost_letters(access, topic, reading.losses, self._settings.kafka.max_message_bytes)
+            self.reading.accept(logs, reading.losses)
+        return reading
+
     def _plan(self) -> JobPlan:
+        """The plan of a submission, but for where the embedding topics are read from."""
         settings, signal = self._settings, self._signal
         positions = self._store_positions()
         topic = signal.topic("joined")
@@ -164,8 +243,8 @@ class JobControl:
             start = starting_offset(
                 Log(topic, topic_id, ends.first, ends.end), positions, lambda offset: broker.checksum(topic, offset)
             )
-            starts = self._embedding_starts(broker)
-        return JobPlan(self.name, topic_id, start, starts, self.snapshots.newest(), self.snapshots.checkpoints)
+        snapshot = self.snapshots.newest()
+        return JobPlan(self.name, topic_id, start, {}, uuid.uuid4().hex, snapshot, self.snapshots.checkpoints)
 
     def _store_positions(self) -> dict[str, LogPosition]:
         """The positions of the stores, after a check that the parts fit together."""
@@ -187,31 +266,8 @@ class JobControl:
             "storage": LogPosition(storage.log_id, storage.offset, storage.checksum),
         }
 
-    def _embedding_starts(self, broker: Broker) -> dict[str, dict[int, int]]:
-        """First offsets of a job without a snapshot, whose join has lost the waiting halves: they are read again."""
-        topics = {side: self._signal.topic(side) for side in ("search", "score")}
-        ends = {side: broker.ends(topic) for side, topic in topics.items()}
-        positions = {}
-        for side, topic in topics.items():
-            for partition, offset in broker.committed(consumer_group(self.name), topic).items():
-                end = ends[side][partition].end
-                stamp = broker.timestamp(topic, partition, min(offset, end) - 1)
-                if stamp is not None:
-                    positions[side, partition] = ReadPosition(stamp, behind=offset < end)
-                elif offset < end:
-                    # Nothing of it was read, or the last record read is gone: it may hold back all the others.
-                    positions[side, partition] = ReadPosition(0, behind=True)
-        join = self._settings.join
-        wait_ms = int(1000 * (join.timeout_s + join.out_of_orderness_s))
-        times = rewind_times(positions, wait_ms, int(1000 * join.idle_partition_s))
-        starts = {}
-        for side, topic in topics.items():
-            here = {partition: time for (of, partition), time in times.items() if of == side}
-            rewound = broker.offsets_at(topic, here) if here else {}
-            starts[side] = {part: _within(rewound.get(part, each.first), each) for part, each in ends[side].items()}
-        return starts
-
-    def _submit(self, plan: JobPlan) -> None:
+    def _submit(self, plan: JobPlan) -> str:
+        """Hands the job to Flink; returns its id."""
         log.info(
             "submitting %s: joined from offset %d, snapshot %s", job_name(self.name), plan.joined_start, plan.snapshot
         )
@@ -235,6 +291,7 @@ class JobControl:
             raise ServiceError(f"Flink did not take the job:\n{tail}")
         if plan.snapshot is None:
             self.snapshots.reject_all()
+        return done.stdout.strip().splitlines()[-1]
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
@@ -255,7 +312,3 @@ class JobControl:
     def _storage(self) -> StorageClient:
         part = self._signal.storage
         return StorageClient(part.address, _CALL_S, part.max_message_bytes)
-
-
-def _within(offset: int, ends: LogEnds) -> int:
-    return min(max(offset, ends.first), ends.end)

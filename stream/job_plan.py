@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-__all__ = ["JobPlan"]
+__all__ = ["STATE_FORMAT", "JobPlan"]
+
+STATE_FORMAT = 3
+"""The format of everything that the job keeps in Flink's state; a part of the uid of each operator and source.
+
+Raise it when the layout of a kept value changes. A job of another format then takes up nothing of an older snapshot:
+the sequence starts where the stores are, and the embedding topics are read again from one join timeout before the
+newest marks. So no waiting half is lost, and the sequence ignores the images that are joined once more.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +26,9 @@ class JobPlan:
         signal: Its name.
         log_id: The topic id of `joined`.
         joined_start: The first offset of `joined` that the sequence reads.
-        embedding_starts: First offset per partition, for the topics `search` and `score`. The offsets of a snapshot
-            of the same state format override them.
+        embedding_starts: First offset per partition, for the topics `search` and `score`.
+        reading: Names this submission's reading of them, in the uids of the sources. No other submission has the same,
+            so a snapshot's offsets are never used.
         snapshot: The checkpoint or savepoint that decoding and joining resume from.
         checkpoints: Where this job's checkpoints go.
     """
@@ -28,6 +37,7 @@ class JobPlan:
     log_id: str
     joined_start: int
     embedding_starts: Mapping[str, Mapping[int, int]]
+    reading: str
     snapshot: Path | None
     checkpoints: Path
 
@@ -48,6 +58,7 @@ class JobPlan:
             log_id=values["log_id"],
             joined_start=int(values["joined_start"]),
             embedding_starts=starts,
+            reading=values["reading"],
             snapshot=Path(values["snapshot"]) if values["snapshot"] else None,
             checkpoints=Path(values["checkpoints"]),
         )

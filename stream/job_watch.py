@@ -16,6 +16,7 @@ from core.status_page import StatusPage
 from stream.flink_rest import JobState
 from stream.job_control import JobControl
 from stream.job_lag import LagMeter
+from stream.log_reads import Logs
 from stream.settings import Settings
 
 __all__ = ["JobMetrics", "Watch", "run"]
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 _WATCH_S = 1.0
 _RETRY_MAX_S = 5.0
 _MISMATCH_S = 10.0
+_UNREAD_S = 30.0
 
 
 class JobMetrics:
@@ -45,6 +47,28 @@ class JobMetrics:
             registry=self.registry,
         )
         self.submissions = Counter("neardup_job_submissions", "Times the job was submitted.", registry=self.registry)
+        self.failing = Gauge(
+            "neardup_job_watch_failing",
+            "1 if the last look at the job failed; the other metrics are then of the look before.",
+            registry=self.registry,
+        )
+        self.unread = Gauge(
+            "neardup_job_unread_age_share",
+            "Age of the oldest unread record of the topic, as a share of the topic's retention.",
+            ["topic"],
+            registry=self.registry,
+        )
+        self.lost = Gauge(
+            "neardup_job_lost_records",
+            "Records of the topic that Kafka deleted before they were read, and that were given up.",
+            ["topic"],
+            registry=self.registry,
+        )
+        self.rewinds = Gauge(
+            "neardup_job_rewinds",
+            "Submissions that found a topic cut, made anew, or emptied before it was read.",
+            registry=self.registry,
+        )
 
 
 class Watch:
@@ -60,6 +84,8 @@ class Watch:
         self._stop = stop
         self._logged = ""
         self._rejected: set[Path] = set()
+        self._logs: Logs | None = None
+        self._unread_at = -_UNREAD_S
 
     def loop(self) -> None:
         """Watches until `stop` is set. After an error it looks less often."""
@@ -68,12 +94,13 @@ class Watch:
             try:
                 self._once()
                 pause_s, self._logged = _WATCH_S, ""
-            except MismatchError as error:
-                self._log_once(error)
-                pause_s = _MISMATCH_S
+                self._metrics.failing.set(0)
             except NeardupError as error:
                 self._log_once(error)
-                pause_s = min(pause_s * 1.5, _RETRY_MAX_S)
+                self._metrics.failing.set(1)
+                self._disconnect()
+                pause_s = _MISMATCH_S if isinstance(error, MismatchError) else min(pause_s * 1.5, _RETRY_MAX_S)
+        self._disconnect()
 
     def _once(self) -> None:
         control = self._control
@@ -85,13 +112,40 @@ class Watch:
         rejected = control.snapshots.restores.rejected()
         self._metrics.rejected.inc(len(rejected - self._rejected))
         self._rejected = rejected
+        self._show_reading()
         if state is not None and live:
-            if control.resubmit_after_gap(state) or control.resubmit_after_bad_restore(state):
+            if (
+                control.resubmit_after_gap(state)
+                or control.resubmit_after_bad_restore(state)
+                or control.resubmit_after_loss(self._connected(), state)
+            ):
                 return
             self._show(state)
             control.snapshots.prune(state.job_id)
         elif control.keep():
             self._metrics.submissions.inc()
+
+    def _show_reading(self) -> None:
+        """What is known of the embedding topics whether the job runs or not."""
+        if time.monotonic() - self._unread_at < _UNREAD_S:
+            return
+        book = self._control.reading.book()
+        for topic, records in book.lost.items():
+            self._metrics.lost.labels(topic).set(records)
+        self._metrics.rewinds.set(book.rewinds)
+        for topic, share in self._control.reading.unread_shares(self._connected()).items():
+            self._metrics.unread.labels(topic).set(share)
+        self._unread_at = time.monotonic()
+
+    def _connected(self) -> Logs:
+        if self._logs is None:
+            self._logs = self._control.logs()
+        return self._logs
+
+    def _disconnect(self) -> None:
+        logs, self._logs = self._logs, None
+        if logs is not None:
+            logs.close()
 
     def _show(self, state: JobState) -> None:
         for topic, records in self._meter.read().items():

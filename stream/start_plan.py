@@ -97,12 +97,14 @@ def _check(name: str, position: LogPosition, log: Log, checksum_at: Callable[[in
 
 @dataclass(frozen=True, slots=True)
 class ReadPosition:
-    """How far a consumer group has read one partition."""
+    """How far the job has read one partition."""
 
     timestamp_ms: int
     """Kafka's timestamp of the last record that was read."""
     behind: bool
     """Whether records come after it."""
+    idle_ms: int = 0
+    """For how long the running job has stood here, at the end of the log."""
 
 
 def rewind_times(
@@ -113,14 +115,15 @@ def rewind_times(
     A half waits until the join's event time is `wait_ms` past it. Event time is that of the slowest partition, except
     those that are read to their end and idle. So no partition is rewound less than the slowest.
 
+    Flink calls a partition idle by the clock, not by its records: a job that catches up reads hours in seconds. So only
+    a partition that was seen at its end for longer than `idle_ms` counts as idle.
+
     Args:
         positions: By topic and partition, of both topics.
         wait_ms: The join's timeout, and how far its watermarks stay behind.
         idle_ms: A partition without records for so long is left out of the event time.
     """
-    newest_ms = max((each.timestamp_ms for each in positions.values()), default=0)
-    active = [
-        each.timestamp_ms for each in positions.values() if each.behind or each.timestamp_ms > newest_ms - idle_ms
-    ]
-    slowest_ms = min(active, default=0)
+    active = [each.timestamp_ms for each in positions.values() if each.behind or each.idle_ms <= idle_ms]
+    # If all are idle, event time is somewhere between them.
+    slowest_ms = min(active or [each.timestamp_ms for each in positions.values()], default=0)
     return {at: max(0, min(each.timestamp_ms, slowest_ms) - wait_ms) for at, each in positions.items()}

@@ -44,11 +44,11 @@ def embedding_stream(
 
     Args:
         tables: The table environment.
-        uid: Names the source in snapshots; the offsets of a snapshot are found by it.
+        uid: Names the source in snapshots. Another job needs another uid, else a snapshot's offsets are used.
         topic: The topic.
         access: How the source reaches Kafka.
         group: Offsets are committed under this name with each checkpoint.
-        starts: First offset of each partition, for a job without a snapshot.
+        starts: First offset of each partition.
         watermarks: How event time follows the records.
     """
     idle_ms = int(watermarks.idle_s * 1000)
@@ -107,9 +107,28 @@ def _stream(
     tables.get_config().set("table.exec.uid.format", f"{uid}-<type>-<transformation>")
     tables.execute_sql(create)
     stream = tables.to_data_stream(tables.sql_query(select))
+    _never_reset(stream)
     # Python operators cannot read the table's own row type.
     stream._j_data_stream.getTransformation().setOutputType(row_type.get_java_type_info())
     return stream
+
+
+def _never_reset(stream: DataStream) -> None:
+    """Makes the source fail at an offset that the log does not have.
+
+    The table connector has no option for it. With offsets given, it always sets `earliest`: the source would skip or
+    repeat records, and nobody would know.
+    """
+    found = 0
+    for each in stream._j_data_stream.getTransformation().getTransitivePredecessors():
+        if each.getClass().getSimpleName() == "SourceTransformation":
+            source = each.getSource()
+            properties = source.getClass().getDeclaredField("props")
+            properties.setAccessible(True)
+            properties.get(source).setProperty("auto.offset.reset", "none")
+            found += 1
+    if found != 1:
+        raise RuntimeError(f"the stream has {found} sources, not one")
 
 
 def _options(topic: str, access: KafkaAccess, group: str, starts: Mapping[int, int]) -> str:

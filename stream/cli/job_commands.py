@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,7 +21,18 @@ app = typer.Typer(no_args_is_help=True, help="Start, stop and watch the Flink jo
 
 
 @app.command()
-def start(context: typer.Context, signal: SignalName = None) -> None:
+def start(
+    context: typer.Context,
+    signal: SignalName = None,
+    accept_loss: Annotated[
+        bool,
+        typer.Option(
+            "--accept-loss",
+            help="Go on without records that Kafka deleted before they were read. They are counted, and named in "
+            "the log and in `dead-letter`.",
+        ),
+    ] = False,
+) -> None:
     """Submit the job unless it runs. It resumes from the newest complete savepoint or checkpoint.
 
     Example:
@@ -30,7 +41,7 @@ def start(context: typer.Context, signal: SignalName = None) -> None:
     """
     control = _control(of(context).running(), signal)
     notes().print("submitting, which takes about 15 s", style="dim")
-    line(job_text(control.start()))
+    line(job_text(control.start(accept_loss=accept_loss)))
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from stream.broker import Broker
 from stream.flink_rest import JobState
 from stream.job_control import JobControl
 from stream.publish import notification
-from stream.topic_plans import topic_plans
+from stream.topic_plans import TopicPlan, topic_plans
 from tests.support.faults import VICTIMS, check_calm, kill_while_flowing
 from tests.support.stack import Stack, eventually, running, sample_rows, stack_settings
 
@@ -114,6 +115,62 @@ def _other_job(control: JobControl, before: JobState) -> JobState | None:
     return state
 
 
+def test_new_images_at_offsets_that_a_power_cut_freed_are_all_read(harmed: Stack) -> None:
+    """The broker loses records that the job has read; others take their offsets, while the job runs."""
+    old, new = sample_rows(60, skip=840), sample_rows(150, skip=960)
+    heads = harmed.await_heads([row.image_id for row in harmed.publish(old)])
+    control = JobControl(harmed.settings, "photos")
+    before = control.state()
+    _await_marks(control, harmed)
+    harmed.deployment.stop("broker")
+    log = harmed.settings.data_dir / "kafka" / "log"
+    # What a clean stop leaves would tell the broker not to look at its files.
+    for name in (".kafka_cleanshutdown", "recovery-point-offset-checkpoint"):
+        (log / name).unlink(missing_ok=True)
+    for side in ("search", "score"):
+        for file in log.glob(f"{harmed.signal.topic(side)}-*/*.log"):
+            os.truncate(file, int(file.stat().st_size * 0.9))
+    harmed.deployment.start("broker")
+    harmed.deployment.wait_ready(["broker"], timeout_s=120)
+    harmed.await_heads([row.image_id for row in harmed.publish(new)])
+    assert set(harmed.heads(heads)) == set(heads)
+    assert harmed.problems() == []
+    again = control.state()
+    assert before is not None
+    assert again is not None
+    assert again.job_id != before.job_id
+    assert control.reading.book().rewinds > 0
+
+
+def test_topics_that_were_made_anew_while_the_job_was_stopped_are_read_from_their_beginning(harmed: Stack) -> None:
+    control = JobControl(harmed.settings, "photos")
+    control.stop()
+    plans = topic_plans(harmed.signal, harmed.settings.kafka)[:2]
+    _remake(harmed, plans)
+    rows = sample_rows(30, skip=1110)
+    harmed.publish(rows)
+    control.start()
+    harmed.await_heads([row.image_id for row in rows])
+
+
+def _await_marks(control: JobControl, stack: Stack) -> None:
+    """Waits until the runner has marked all that was published."""
+
+    def all_marked() -> bool | None:
+        marks = control.reading.book().newest
+        with Broker(stack.settings.kafka_access("test")) as broker:
+            return (
+                marks is not None
+                and all(
+                    mark.offset == broker.ends(topic)[part].end
+                    for topic, then in marks.topics.items()
+                    for part, mark in then.partitions.items()
+                )
+            ) or None
+
+    eventually(all_marked, 60, lambda: f"the newest marks are {control.reading.book().newest}")
+
+
 def _photograph(image_id: str) -> str:
     """The photograph that an image of the sample shows, from its id `clothing-NUMBER-eNN`."""
     return "-".join(image_id.split("-")[:2])
@@ -126,14 +183,19 @@ def test_a_log_that_was_made_anew_is_refused(harmed: Stack) -> None:
     assert stopped is not None
     assert not stopped.live
     joined = harmed.signal.topic("joined")
-    admin = KafkaAdminClient(bootstrap_servers=harmed.settings.kafka.servers)
-    admin.delete_topics([joined])
-    admin.close()
-    [plan] = [plan for plan in topic_plans(harmed.signal, harmed.settings.kafka) if plan.name == joined]
-    with Broker(harmed.settings.kafka_access("test")) as broker:
-        eventually(lambda: joined not in broker.topics() or None, 30, lambda: f"{joined} is still there")
-        assert broker.create([plan]) == [joined]
+    _remake(harmed, [plan for plan in topic_plans(harmed.signal, harmed.settings.kafka) if plan.name == joined])
     with pytest.raises(MismatchError, match="deleted and created again"):
         control.start()
     state = control.state()
     assert state is None or not state.live
+
+
+def _remake(stack: Stack, plans: list[TopicPlan]) -> None:
+    """Deletes topics and creates them again."""
+    names = [plan.name for plan in plans]
+    admin = KafkaAdminClient(bootstrap_servers=stack.settings.kafka.servers)
+    admin.delete_topics(names)
+    admin.close()
+    with Broker(stack.settings.kafka_access("test")) as broker:
+        eventually(lambda: not broker.topics() & set(names) or None, 30, lambda: f"{names} are still there")
+        assert broker.create(plans) == names

@@ -34,9 +34,9 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     os.environ.update(before)
 
 
-def build(settings: Settings, start: int) -> StreamExecutionEnvironment:
+def build(settings: Settings, start: int, reading: str = "r1") -> StreamExecutionEnvironment:
     starts = {"search": {0: 0, 1: 5}, "score": {0: 0, 1: 7}}
-    plan = JobPlan("photos", "topic-id", start, starts, None, Path("/checkpoints"))
+    plan = JobPlan("photos", "topic-id", start, starts, reading, None, Path("/checkpoints"))
     env = remote_environment({"pipeline.operator-chaining.enabled": "true"})
     build_job(env, settings, plan)
     return env
@@ -62,12 +62,14 @@ def test_no_two_python_operators_share_a_chain(settings: Settings) -> None:
 
 
 def test_uids_of_joining_stay_and_uids_of_the_sequence_carry_the_start(settings: Settings) -> None:
-    first, second = uids(build(settings, 0)), uids(build(settings, 123))
+    first, second = uids(build(settings, 0)), uids(build(settings, 123, "r2"))
     kept = first & second
     version = f"v{STATE_FORMAT}"
     assert {f"{name}-{version}" for name in ("join", "decode-search", "decode-score")} <= kept
-    for name in ("search-source", "joined-sink"):
-        assert any(uid.startswith(f"{name}-{version}") for uid in kept)
+    assert any(uid.startswith(f"joined-sink-{version}") for uid in kept)
+    # Sources begin where the plan says, never where a snapshot does.
+    assert not any(uid.startswith(("search-source", "score-source")) for uid in kept)
+    assert any(uid.startswith(f"search-source-r2-{version}") for uid in second)
     assert not any(uid.startswith("sequence") for uid in kept)
     assert {f"sequence-123-{name}-{version}" for name in ("search", "score", "assign")} <= second
     assert any(uid.startswith(f"sequence-123-source-{version}") for uid in second)
@@ -86,6 +88,18 @@ def test_nothing_that_is_kept_or_sent_is_pickled(settings: Settings) -> None:
     for node in nodes(build(settings, 0)):
         types = [node.getTypeSerializerOut(), *node.getTypeSerializersIn()]
         assert not [each for each in types if "Pickled" in str(each)], node.getOperatorName()
+
+
+def test_no_source_resets_its_offset_by_itself(settings: Settings) -> None:
+    policies = []
+    for each in build(settings, 0)._j_stream_execution_environment.getTransformations():
+        for above in each.getTransitivePredecessors():
+            if above.getClass().getSimpleName() == "SourceTransformation":
+                properties = above.getSource().getClass().getDeclaredField("props")
+                properties.setAccessible(True)
+                policies.append(properties.get(above.getSource()).getProperty("auto.offset.reset"))
+    assert policies
+    assert set(policies) == {"none"}
 
 
 def test_two_pipelines_with_no_edge_between(settings: Settings) -> None:

@@ -6,7 +6,7 @@ import logging
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -18,9 +18,12 @@ from stream.job_control import GAP, JobControl
 from stream.job_lag import LagMeter
 from stream.job_plan import JobPlan
 from stream.job_watch import JobMetrics, Watch
+from stream.mark_file import MarkBook
 from stream.restores import RestoreLog
+from tests.support.fake_logs import FakeLog, FakeLogs, FakeTopic
 from tests.support.stack import stack_settings
 
+SIDES: tuple[Literal["search", "score"], ...] = ("search", "score")
 RUNNING = JobState("a", "neardup-photos", "RUNNING", 1)
 FAILED = JobState("a", "neardup-photos", "FAILED", 1)
 
@@ -54,6 +57,8 @@ class Control:
     wanted: bool = True
     errors: list[Exception] = field(default_factory=list)
     gap: bool = False
+    loss: bool = False
+    kafka_down: bool = False
     done: list[str] = field(default_factory=list)
 
     def state(self) -> JobState | None:
@@ -66,6 +71,27 @@ class Control:
         if self.errors:
             raise self.errors.pop(0)
         return True
+
+    def resubmit_after_loss(self, logs: Any, state: JobState) -> bool:
+        if self.loss:
+            self.done.append("cancel")
+        return self.loss
+
+    def logs(self) -> Any:
+        if self.kafka_down:
+            raise UnavailableError("Kafka is down")
+        return FakeLogs({})
+
+    @property
+    def reading(self) -> Any:
+        class Reading:
+            def book(self) -> MarkBook:
+                return MarkBook((), {"search": 5}, 2)
+
+            def unread_shares(self, logs: Any) -> dict[str, float]:
+                return {"search": 0.5}
+
+        return Reading()
 
     def resubmit_after_gap(self, state: JobState) -> bool:
         if self.gap:
@@ -116,6 +142,26 @@ def test_a_running_job_is_ready_and_shows_its_lag() -> None:
     assert page.ready
     assert value(metrics, "neardup_job_running") == 1
     assert value(metrics, "neardup_job_lag_records", topic="joined") == 7
+    assert value(metrics, "neardup_job_unread_age_share", topic="search") == 0.5
+    assert value(metrics, "neardup_job_lost_records", topic="search") == 5
+    assert value(metrics, "neardup_job_rewinds") == 2
+    assert value(metrics, "neardup_job_watch_failing") == 0
+
+
+def test_a_look_that_fails_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    """The other gauges keep the values of the look before, so they cannot tell."""
+    control = Control([RUNNING], kafka_down=True)
+    metrics, _, _ = watch(control)
+    assert value(metrics, "neardup_job_watch_failing") == 1
+    control.kafka_down = False
+    metrics, _, _ = watch(control)
+    assert value(metrics, "neardup_job_watch_failing") == 0
+
+
+def test_a_job_whose_topics_have_lost_records_is_cancelled_and_submitted_again() -> None:
+    control = Control([RUNNING, FAILED], loss=True)
+    watch(control, rounds=2)
+    assert control.done == ["cancel", "start"]
 
 
 @pytest.mark.parametrize("state", [None, FAILED])
@@ -162,13 +208,17 @@ def test_stopping_waits_for_a_submission_that_is_under_way(tmp_path: Path) -> No
     control = JobControl(stack_settings(tmp_path), "photos")
     flink, submitting, go = FlinkBook(), threading.Event(), threading.Event()
 
-    def submit(plan: JobPlan) -> None:
+    def submit(plan: JobPlan) -> str:
         submitting.set()
         go.wait(30)
         flink.live = True
+        return "a"
 
     control.flink = cast(FlinkRest, flink)
-    control._plan = lambda: cast(JobPlan, None)  # type: ignore[method-assign]
+    plan = JobPlan("photos", "id", 0, {}, "reading", None, tmp_path)
+    control._plan = lambda: plan  # type: ignore[method-assign]
+    topics = {control._signal.topic(side): FakeTopic("id", {0: FakeLog()}) for side in SIDES}
+    control.logs = lambda: FakeLogs(topics)  # type: ignore[method-assign]
     control._submit = submit  # type: ignore[method-assign]
     keeping = threading.Thread(target=control.keep)
     keeping.start()

@@ -86,8 +86,22 @@ def test_no_partition_is_rewound_less_than_the_slowest_that_has_records_to_read(
 def test_a_partition_that_is_read_to_its_end_holds_the_others_back_until_it_is_idle() -> None:
     positions = {("search", 0): ReadPosition(100, behind=False), ("score", 0): ReadPosition(90, behind=False)}
     assert rewind_times(positions, 30, 20) == {("search", 0): 60, ("score", 0): 60}
-    positions["score", 0] = ReadPosition(50, behind=False)
+    positions["score", 0] = ReadPosition(50, behind=False, idle_ms=21)
     assert rewind_times(positions, 30, 20) == {("search", 0): 70, ("score", 0): 20}
+
+
+def test_old_records_alone_do_not_make_a_partition_idle() -> None:
+    """A job that catches up reads them within seconds; until the clock says idle, event time stands at 50."""
+    positions = {("search", 0): ReadPosition(100, behind=False), ("score", 0): ReadPosition(50, behind=False)}
+    assert rewind_times(positions, 30, 20) == {("search", 0): 20, ("score", 0): 20}
+
+
+def test_if_all_are_idle_the_slowest_counts() -> None:
+    positions = {
+        ("search", 0): ReadPosition(100, behind=False, idle_ms=99),
+        ("score", 0): ReadPosition(50, behind=False, idle_ms=99),
+    }
+    assert rewind_times(positions, 30, 20) == {("search", 0): 20, ("score", 0): 20}
 
 
 def test_no_time_before_the_epoch_is_asked_for() -> None:
