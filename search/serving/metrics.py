@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from core.call_metrics import CallMetrics
-from search.index.interface import SearchResult, TermIndex
+from core.recent_share import RecentShare
+from search.index.interface import NO_PLACE, Answer, Insert, Record, SearchResult, TermIndex
 from search.serving.admission import Caller
 from search.serving.index_collector import IndexCollector
 from search.tuning.drift import ChosenDensity
@@ -94,12 +96,25 @@ class SearchMetrics:
         for caller in Caller:
             self.admitted.labels(caller.value)
             self.rejected.labels(caller.value)
+        self._term_sets, self._last_place = RecentShare(), NO_PLACE
+        Gauge(
+            "neardup_search_recent_term_set_share",
+            "Share of the last 1,000 placed images that have the commonest set of terms; 0 before the first 100",
+            registry=registry,
+        ).set_function(self._term_sets.share)
         self.hidden = Counter("neardup_search_hidden_total", "Calls of Hide that succeeded", registry=registry)
         self.deleted = Counter("neardup_search_deleted_total", "Images hidden by Delete", registry=registry)
         registry.register(IndexCollector(index, chosen))
         ProcessCollector(registry=registry)
         for kind in ("record", "more", "free"):
             self.queries.labels(kind)
+
+    def placed(self, records: Sequence[Record], answers: Sequence[Answer]) -> None:
+        """Looks at the terms of images that got their place now; repeated records are left out."""
+        for record, answer in zip(records, answers, strict=True):
+            if isinstance(record, Insert) and answer.place > self._last_place:
+                self._last_place = answer.place
+                self._term_sets.add(blake2b(record.terms.tobytes(), digest_size=8).digest())
 
     def searched(self, kind: str, found: Iterable[SearchResult]) -> None:
         """Counts finished searches: `record`, `more` or `free`."""

@@ -69,6 +69,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
             with self._watched():
                 answers = self._index.insert_and_search(request.log_id, records)
             self._count(answers)
+            self._metrics.placed(records, answers)
             response = pb.InsertAndSearchResponse(index_version=index_version(self._parser.extractor.fingerprint))
             for answer in answers:
                 fill_answer(response.answers.add(), answer)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from core.call_metrics import CallMetrics
+from core.recent_share import RecentShare
 from core.types import Cause, Decision, Outcome
 from storage.records import StoreState
 
@@ -33,6 +34,7 @@ class StorageMetrics:
         """
         self._state = state
         self._published = published
+        self._heads = RecentShare()
         self._calls(registry)
         self._writes(registry)
         self._publisher(registry)
@@ -95,6 +97,11 @@ class StorageMetrics:
                 "History entries not yet published to Kafka",
                 lambda: max(0, self._state.history_number - self._published),
             ),
+            (
+                "recent_head_share",
+                "Share of the last 1,000 decided images that have the commonest head; 0 before the first 100",
+                self._heads.share,
+            ),
         ]
         for name, text, value in gauges:
             Gauge(f"neardup_storage_{name}", text, registry=registry).set_function(value)
@@ -119,5 +126,7 @@ class StorageMetrics:
             self.outcomes.labels(decision.outcome.value).inc()
             for move in decision.moves:
                 self.moves.labels(move.cause.value).inc()
+            if decision.outcome is Outcome.DECIDED and decision.moves:
+                self._heads.add(decision.moves[0].new_head)
             if decision.outcome is Outcome.DECIDED and decision.arrived_at_ms > 0:
                 self.verdict_seconds.observe(max(0, now_ms - decision.arrived_at_ms) / 1000)

@@ -167,6 +167,14 @@ def test_entries_beyond_one_message_go_in_several(server: RunningSearch) -> None
     assert caught.value.offset == 0
 
 
+def test_one_set_of_terms_that_many_images_have_is_seen(server: RunningSearch) -> None:
+    entries = [entry(n, f"i{n}", 0 if n % 4 == 0 else n) for n in range(200)]
+    for first in range(0, 200, 50):
+        server.client.insert_and_search(LOG, entries[first : first + 50])
+    server.client.insert_and_search(LOG, entries[:1])  # a repeat does not count
+    assert server.metrics()["neardup_search_recent_term_set_share"] == 0.25
+
+
 def test_metrics_count_what_was_done(server: RunningSearch) -> None:
     server.client.insert_and_search(LOG, [entry(0, "a", 1), entry(1, "b", 1), skip(2), entry(3, "b", 1, version=2)])
     server.client.insert_and_search(LOG, [entry(1, "b", 1), skip(2), entry(3, "b", 1, version=2), entry(4, "b", 1)])

@@ -350,3 +350,15 @@ def test_metrics(served: Served) -> None:
     assert value("neardup_storage_verdict_seconds_count") == 3
     assert value("neardup_storage_verdict_seconds_sum") == pytest.approx((3 * 1000 - 20 - 21 - 22) / 1000)
     assert value("neardup_storage_published_lag_entries") == 4
+
+
+def test_one_head_that_takes_many_images_is_seen(served: Served) -> None:
+    head = ImageId("head")
+    served.client.apply(LOG, [founds(0, head)], -1, 0)
+    for first in range(1, 201, 50):
+        batch = [
+            decided(n, image, Move(image, None, head, Cause.MATCHED, 0.9, head)) if n % 2 else founds(n, image)
+            for n, image in ((n, ImageId(f"i{n}")) for n in range(first, first + 50))
+        ]
+        served.client.apply(LOG, batch, first - 1, 0)
+    assert served.value("neardup_storage_recent_head_share") == pytest.approx(101 / 201)
