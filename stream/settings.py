@@ -252,8 +252,9 @@ class TermIndexSettings(_Section):
 
     sync: bool = True
     """Whether each batch waits for the disk. Without it a crash of the machine may lose batches."""
-    max_postings: Annotated[int, Field(ge=1024)] = 100_000_000
-    """The limit of one search: each posting list counts only its oldest `max_postings / groups` images."""
+    max_postings: Annotated[int, Field(ge=1024)] = 1_000_000
+    """The limit of one search: each posting list counts only its oldest `max_postings / groups` images. Part of the
+    index version in verdicts."""
     background_mb_per_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 16.0
     """MB of segments that sealing and merging may write per second; 0 sets no limit."""
 

@@ -28,6 +28,7 @@ from benchmarks.search import (
     photos,
     serving,
     space,
+    wave,
 )
 from benchmarks.search.bench import Bench
 from benchmarks.search.results import Results
@@ -44,6 +45,7 @@ PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "growth": growth.measure,
     "giant": giant.measure,
     "hot-id": hot_id.measure,
+    "wave": wave.measure,
     "costs": costs.measure,
 }
 """By name, in the order in which they run."""

@@ -92,7 +92,7 @@ def _timed(index: TermIndex, corpus: Corpus, *, giant: bool) -> dict[str, Any]:
         found = index.rank(query[None], 100)
         seconds.append(time.perf_counter() - started)
         postings += int(found.postings[0])
-        cut += bool(found.cut[0])
+        cut += bool(found.truncated[0])
         if time.monotonic() > until:
             break
     return {

@@ -9,6 +9,8 @@ Exact counters are never cleared. Each search counts from a higher base, and val
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -72,7 +74,12 @@ def fresh_base(counts: NDArray[np.uint16], base: int, groups: int) -> int:
 
 @borrowing
 def count_each(
-    numbers: NDArray[np.int32], size: int, counts: NDArray[np.uint16], base: int, met: NDArray[np.int32], distinct: int
+    numbers: NDArray[np.signedinteger[Any]],
+    size: int,
+    counts: NDArray[np.uint16],
+    base: int,
+    met: NDArray[np.int32],
+    distinct: int,
 ) -> int:
     """Counts numbers[:size] exactly and collects the distinct ones in `met` (which may be `numbers`); returns their
     number so far."""

@@ -13,6 +13,7 @@ from search.index.posting_lists import BLOCK, LONG, PARTIAL
 __all__ = [
     "Lists",
     "list_of",
+    "list_size",
     "narrow",
     "place_of",
     "prefetch_place",
@@ -124,6 +125,25 @@ def read_block(
         bit += width
         block[index] = number
     return at + ((bit + 7) >> 3), filled + gaps
+
+
+@borrowing
+def list_size(data: NDArray[np.uint8], start: int, end: int, size: int, most: int) -> int:
+    """How many postings a list has, from the headers of its blocks alone, up to the block that passes `most`."""
+    _, at, few = start_list(data, start, size)
+    if few:
+        return (end - start) // size
+    count = 1
+    while at < end and count <= most:
+        head = whole(data[at])
+        at += 1
+        gaps = BLOCK
+        if head & PARTIAL:
+            gaps = whole(data[at])
+            at += 1
+        at += (gaps * (head & (PARTIAL - 1)) + 7) >> 3
+        count += gaps
+    return count
 
 
 @inlined

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from search.index.compiled import compiled, inlined, whole
 
-__all__ = ["bitmap_of", "counts_of", "rank_at", "rank_of"]
+__all__ = ["bitmap_of", "counts_of", "rank_of", "word_counts_of", "word_rank_at"]
 
 _WORDS = 8
 
@@ -27,9 +27,13 @@ def bitmap_of(flags: NDArray[np.bool_]) -> NDArray[np.uint64]:
 
 def counts_of(bitmap: NDArray[np.uint64]) -> NDArray[np.uint32]:
     """The bits set before each 8 words."""
+    return word_counts_of(bitmap)[::_WORDS].astype(np.uint32)
+
+
+def word_counts_of(bitmap: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    """The bits set before each word: eight times the memory, for ranks at a third of the time."""
     ones = np.bitwise_count(bitmap)
-    running = np.concatenate((np.zeros(1, np.uint32), np.cumsum(ones, dtype=np.uint32)))
-    return running[:-1:_WORDS].astype(np.uint32)
+    return np.concatenate((np.zeros(1, np.uint32), np.cumsum(ones, dtype=np.uint32)))[:-1]
 
 
 def rank_of(bitmap: NDArray[np.uint64], counts: NDArray[np.uint32], entries: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -48,8 +52,15 @@ def _ones(word: np.uint64) -> int:
 
 
 @inlined
-def rank_at(bitmap: NDArray[np.uint64], counts: NDArray[np.uint32], entry: int) -> int:
-    """How many bits are set before an entry's own; for compiled code."""
+def word_rank_at(bitmap: NDArray[np.uint64], counts: NDArray[np.uint32], entry: int) -> int:
+    """How many bits are set before an entry's own, from the counts of each word; for compiled code."""
+    word = entry >> 6
+    return whole(counts[word]) + _ones(bitmap[word] & ((np.uint64(1) << np.uint64(entry & 63)) - np.uint64(1)))
+
+
+@inlined
+def _rank_at(bitmap: NDArray[np.uint64], counts: NDArray[np.uint32], entry: int) -> int:
+    """How many bits are set before an entry's own."""
     word = entry >> 6
     rank = whole(counts[word // _WORDS])
     for index in range(word // _WORDS * _WORDS, word):
@@ -64,6 +75,6 @@ def _rank(
     for row in range(entries.shape[0]):
         entry = entries[row]
         if (bitmap[entry >> 6] >> np.uint64(entry & 63)) & np.uint64(1):
-            ranks[row] = rank_at(bitmap, counts, entry)
+            ranks[row] = _rank_at(bitmap, counts, entry)
         else:
             ranks[row] = -1

@@ -24,8 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.types import ImageId
-from search.index.bounded import oldest_entries, weigh_lists
+from search.index.bounded import Room, best_counted, count_oldest, count_postings, weigh_lists
+from search.index.choosing import Best
 from search.index.columns import Columns, Kind
+from search.index.counting import fresh_base
 from search.index.errors import IndexDamagedError
 from search.index.gathering import take_rows
 from search.index.id_table import Bounds, IdColumn, IdTable, build_id_table, last_entries, open_id_table
@@ -33,7 +35,7 @@ from search.index.list_reading import Lists
 from search.index.packing import first_equal_rows, unpack_rows
 from search.index.planning import RecordShape
 from search.index.posting_lists import BLOCK, ListShape, PostingLists, invert
-from search.index.ranks import bitmap_of, counts_of, rank_of
+from search.index.ranks import bitmap_of, counts_of, rank_of, word_counts_of
 from search.index.rate_limiter import RateLimiter
 from search.index.section_file import SectionFile, write_sections
 from search.index.segment_search import Hits, QueryBatch, search_segment
@@ -44,6 +46,10 @@ __all__ = ["MAX_SEGMENT_ENTRIES", "Segment", "write_segment"]
 
 MAX_SEGMENT_ENTRIES = 2**31 - 1
 """Entry numbers have 32 bits, the highest of which stays free."""
+
+
+_BUCKETS = 4096
+"""Counters for the selection of the oldest entries of a list."""
 
 
 def write_segment(
@@ -159,7 +165,7 @@ class Segment(Source):
             self._shape.rest_bits, self._shape.rest_bytes, self._shape.number_bytes,
         )  # fmt: skip
         self._sharing = Sharing(
-            part["shares"].copy(), part["shares"], counts_of(part["shares"]),
+            part["shares"].copy(), part["shares"], word_counts_of(part["shares"]),
             part["shared_starts"], part["shared_entries"], self.hidden,
         )  # fmt: skip
         self.hides: dict[int, int] = {}
@@ -244,26 +250,52 @@ class Segment(Source):
             raise
         return hits
 
+    def count(self, terms: NDArray[np.uint32], most: int, counts: NDArray[np.int64]) -> None:
+        """Adds to `counts` (n, groups) how many postings each term has, exact up to `most`, else more than that."""
+        count_postings(terms, self._lists, most, counts)
+
     def weigh(self, terms: NDArray[np.uint32], most: int, weights: NDArray[np.int64]) -> None:
         """See `Source`."""
         most = min(most + 1, self.facts["longest"])
         weigh_lists(terms, self._lists, self._sharing, most, np.empty(most + BLOCK, np.int32), weights)
 
-    def oldest(self, terms: NDArray[np.uint32], as_of: int, remaining: NDArray[np.int64]) -> NDArray[np.int64]:
+    def oldest(self, batch: QueryBatch, remaining: NDArray[np.int64], scratch: Scratch) -> Hits:
         """See `Source`."""
+        groups, wanted = len(remaining), int(batch.wanted[0])
+        hits = Hits.empty(1, wanted)
         there = min(len(self), int(remaining.max()))
         if there < 0:
-            return np.empty(0, np.int64)
+            return hits
+        work = scratch.fit(len(self), wanted, groups)
         # Enough of these heads are visible, even if all hidden entries are among them.
         heads = min(self.facts["longest"], there + 1 + len(self.hides))
-        numbers, room = np.empty(heads + BLOCK, np.int32), np.empty(2 * there + 64, np.int64)
-        found = np.empty(there * len(terms), np.int64)
-        sight = Sight(int(self._bounds(np.array([as_of]))[0]), as_of, -1)
+        room = Room(
+            np.empty(heads + BLOCK, np.int32),
+            np.empty(2 * there + 64, np.int64),
+            np.empty(min(len(self), there * groups) + 1, np.int32),
+            np.empty(_BUCKETS, np.int64),
+            len(self.hides) == 0,
+        )
+        sight = Sight(int(self._bounds(batch.as_of)[0]), int(batch.as_of[0]), -1)
+        best = Best(hits.entries[0], hits.overlaps[0], wanted)
         capped = np.minimum(remaining, there)
         spare = remaining - capped
-        filled = oldest_entries(terms, sight, self._lists, self._sharing, numbers, room, capped, found)
+        try:
+            base = fresh_base(work.counts, scratch.base, groups)
+            distinct, read = count_oldest(
+                batch.terms[0], sight, self._lists, self._sharing, capped, room, work.counts, base
+            )
+            hits.sizes[0] = best_counted(
+                room.met, distinct, work.counts, base, int(batch.excluded[0]), int(batch.least[0]), best, work.pool,
+                work.levels,
+            )  # fmt: skip
+            scratch.base = base + groups
+        except BaseException:  # also an interrupt must not leave half-used counters to the next search
+            scratch.reset()
+            raise
+        hits.touched[0] = read
         remaining[:] = np.where(capped < 0, -1, capped + spare)
-        return found[:filled]
+        return hits
 
     def hide(self, entry: int, hidden_from: int) -> bool:
         """See `Source`."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from search.index.compiled import borrowing, compiled, inlined
+from search.index.compiled import borrowing, compiled, inlined, whole
 
-__all__ = ["fill_places", "keep_smallest", "key_of", "merge_ranks", "sort_keys", "sort_numbers"]
+__all__ = ["fill_places", "keep_lowest", "keep_smallest", "key_of", "merge_ranks", "sort_keys", "sort_numbers"]
 
 _BUCKETS = 4096
 _CROWDED = 24
@@ -50,6 +50,42 @@ def keep_smallest(keys: NDArray[np.int64], first: int, last: int, wanted: int) -
         else:
             break
     return first + wanted
+
+
+@borrowing
+def keep_lowest(numbers: NDArray[np.int64], size: int, wanted: int, bound: int, sizes: NDArray[np.int64]) -> None:
+    """Moves the lowest `wanted` of numbers[:size] (all different, from 0 to below `bound`) to the front.
+
+    By buckets of equal width, whose counters are `sizes`. With many numbers this is several times faster than
+    `keep_smallest`, whose branches the processor cannot predict.
+    """
+    if size <= wanted:
+        return
+    shift = 0
+    while bound >> shift >= sizes.shape[0]:
+        shift += 1
+    sizes[:] = 0
+    for index in range(size):
+        sizes[numbers[index] >> shift] += 1
+    bucket = 0
+    below = whole(0)
+    while below + sizes[bucket] < wanted:
+        below += sizes[bucket]
+        bucket += 1
+    end = (bucket + 1) << shift
+    kept = 0
+    for index in range(size):
+        number = numbers[index]
+        numbers[kept] = number
+        kept += number < end
+    start = bucket << shift
+    low = 0
+    for index in range(kept):
+        number = numbers[index]
+        numbers[index] = numbers[low]
+        numbers[low] = number
+        low += number < start
+    keep_smallest(numbers, below, kept, wanted - below)
 
 
 @compiled

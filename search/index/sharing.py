@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.index.compiled import borrowing, inlined, whole
-from search.index.ranks import rank_at
+from search.index.ranks import word_rank_at
 from search.index.selection import keep_smallest
 
 __all__ = ["Sharing", "Sight", "add_followers", "followers_of", "is_marked", "is_visible"]
@@ -25,7 +25,7 @@ class Sharing(NamedTuple):
     shares: NDArray[np.uint64]
     """Bitmap of the heads with followers."""
     counts: NDArray[np.uint32]
-    """The counts of this bitmap, see `search.index.ranks`."""
+    """The counts of each word of this bitmap, see `search.index.ranks`."""
     starts: NDArray[np.uint32]
     """(heads with followers + 1,) where the followers of each start."""
     followers: NDArray[np.uint32]
@@ -67,7 +67,7 @@ def followers_of(sharing: Sharing, head: int) -> tuple[int, int]:
     """Where the followers of a head start and end; both are equal if it has none."""
     if not is_marked(sharing.shares, head):
         return 0, 0
-    row = rank_at(sharing.shares, sharing.counts, head)
+    row = word_rank_at(sharing.shares, sharing.counts, head)
     return whole(sharing.starts[row]), whole(sharing.starts[row + 1])
 
 

@@ -110,14 +110,14 @@ class Source(ABC):
         """Adds to `weights` (n, groups) how many entries have each term; exact up to `most`, else more than that."""
 
     @abstractmethod
-    def oldest(self, terms: NDArray[np.uint32], as_of: int, remaining: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The oldest entries visible from a place that have each term of one query, group by group.
+    def oldest(self, batch: QueryBatch, remaining: NDArray[np.int64], scratch: Scratch) -> Hits:
+        """The best entries for a batch of one query, where each list counts only its oldest visible entries.
 
         Args:
-            terms: (groups,)
-            as_of: The place.
-            remaining: (groups,) in: the most entries to return for each group; out: how many are still allowed, -1 if
-                there were more.
+            batch: The query.
+            remaining: (groups,) in: how many entries of each group may count; out: how many still may, -1 if there
+                were more.
+            scratch: Working memory.
         """
 
     def hide(self, entry: int, hidden_from: int) -> bool:

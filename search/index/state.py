@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.types import ImageId
-from search.index.bounded import best_of
 from search.index.columns import Kind
 from search.index.gathering import take_rows
 from search.index.id_table import Bounds, IdColumn
@@ -64,13 +63,17 @@ class State:
     """All segments and tails, in order of age."""
     longest: int = field(init=False)
     """The most entries that one term can have in all segments together."""
+    unlisted: int = field(init=False)
+    """Entries of the segments without postings of their own: followers."""
 
     def __post_init__(self) -> None:
         """Computes what every search needs."""
         facts = [one.facts for one in self.segments]
-        longest = sum(one["longest"] + one["searchable"] - one["term_sets"] for one in facts)
+        unlisted = sum(one["searchable"] - one["term_sets"] for one in facts)
+        longest = sum(one["longest"] for one in facts) + unlisted
         object.__setattr__(self, "sources", (*self.segments, *self.tails))
         object.__setattr__(self, "longest", longest)
+        object.__setattr__(self, "unlisted", unlisted)
 
     @property
     def tail(self) -> Tail:
@@ -83,25 +86,24 @@ class State:
         over = self.too_long(queries.terms, most)
         truncated = np.zeros(len(over), np.bool_)
         if not over.any():
-            return self._rank_all(queries, scratch), truncated
-        rows = np.flatnonzero(~over)
+            return self._rank_all(queries, lambda source, batch: source.search(batch, scratch)), truncated
         best = Hits.empty(len(over), int(queries.wanted.max(initial=1)))
-        some = self._rank_all(queries.some(rows), scratch)
-        width = some.entries.shape[1]
-        best.entries[rows, :width], best.overlaps[rows, :width] = some.entries, some.overlaps
-        best.sizes[rows], best.touched[rows] = some.sizes, some.touched
-        for row in np.flatnonzero(over).tolist():
-            truncated[row] = self.rank_oldest(queries, row, most, best)
+        rows = np.flatnonzero(~over)
+        _fill(best, rows, self._rank_all(queries.some(rows), lambda source, batch: source.search(batch, scratch)))
+        for row in np.flatnonzero(over):
+            rows = np.array([row])
+            hits, truncated[row] = self._rank_oldest(queries.some(rows), most, scratch)
+            _fill(best, rows, hits)
         return best, truncated
 
-    def _rank_all(self, queries: Queries, scratch: Scratch) -> Hits:
+    def _rank_all(self, queries: Queries, search: Callable[[Source, QueryBatch], Hits]) -> Hits:
         best: Hits | None = None
         width = int(queries.wanted.max(initial=1))
         spare = np.empty(width, np.int64), np.empty(width, np.uint16)
         for number, source in enumerate(self.sources):
             if len(source.places) == 0:
                 continue
-            hits = source.search(self._batch(number, queries, best), scratch)
+            hits = search(source, self._batch(number, queries, best))
             references = hits.entries
             references |= number << 32
             if best is None:
@@ -115,27 +117,27 @@ class State:
 
     def too_long(self, terms: NDArray[np.uint32], most: int) -> NDArray[np.bool_]:
         """(n,) which queries (n, groups) may have a list of more than `most` entries."""
-        if self.longest + sum(map(len, self.tails)) <= most:
+        unlisted = self.unlisted + sum(map(len, self.tails))
+        if self.longest - self.unlisted + unlisted <= most:
             return np.zeros(len(terms), np.bool_)
-        weights = np.zeros(terms.shape, np.int64)
-        for source in self.sources:
-            source.weigh(terms, most, weights)
-        over: NDArray[np.bool_] = weights.max(axis=1, initial=0) > most
+        counts = np.zeros(terms.shape, np.int64)
+        for segment in self.segments:
+            segment.count(terms, most, counts)
+        highest = counts.max(axis=1, initial=0)
+        over: NDArray[np.bool_] = highest > most
+        unsure = np.flatnonzero(~over & (highest + unlisted > most))
+        if len(unsure):
+            weights = np.zeros((len(unsure), terms.shape[1]), np.int64)
+            for source in self.sources:
+                source.weigh(terms[unsure], most, weights)
+            over[unsure] = weights.max(axis=1, initial=0) > most
         return over
 
-    def rank_oldest(self, queries: Queries, row: int, most: int, best: Hits) -> bool:
+    def _rank_oldest(self, query: Queries, most: int, scratch: Scratch) -> tuple[Hits, bool]:
         """Answers one query from the oldest `most` entries of each of its lists; says whether there were more."""
-        remaining = np.full(queries.terms.shape[1], most, np.int64)
-        place, found = int(queries.as_of[row]), []
-        for number, source in enumerate(self.sources):
-            found.append(source.oldest(queries.terms[row], place, remaining) | (number << 32))
-        together = np.concatenate(found)
-        entries, overlaps = best_of(
-            together, int(queries.excluded[row]), int(queries.least[row]), int(queries.wanted[row])
-        )
-        best.entries[row, : len(entries)], best.overlaps[row, : len(entries)] = entries, overlaps
-        best.sizes[row], best.touched[row] = len(entries), len(together)
-        return bool((remaining < 0).any())
+        remaining = np.full(query.terms.shape[1], most, np.int64)
+        hits = self._rank_all(query, lambda source, batch: source.oldest(batch, remaining, scratch))
+        return hits, bool((remaining < 0).any())
 
     def place_of(self, place: int) -> tuple[int, int] | None:
         """The source and the entry at a place; None when there is none."""
@@ -244,6 +246,13 @@ class State:
         for number in np.flatnonzero(counts).tolist():
             rows = np.flatnonzero(numbers == number)
             yield self.sources[number], entries[rows], rows
+
+
+def _fill(best: Hits, rows: NDArray[np.int64], hits: Hits) -> None:
+    """Puts the hits of some queries into their rows."""
+    width = hits.entries.shape[1]
+    best.entries[rows, :width], best.overlaps[rows, :width] = hits.entries, hits.overlaps
+    best.sizes[rows], best.touched[rows] = hits.sizes, hits.touched
 
 
 def _places_of(source: Source, entries: NDArray[np.int64]) -> NDArray[np.int64]:

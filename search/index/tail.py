@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.types import ImageId
+from search.index.bounded import best_counted
+from search.index.choosing import Best
 from search.index.columns import Columns, Kind
-from search.index.compiled import compiled, whole
+from search.index.compiled import borrowing, compiled, whole
 from search.index.id_table import Bounds, IdColumn
 from search.index.packing import pack_rows
 from search.index.planning import RecordShape
@@ -187,18 +189,23 @@ class Tail(Source):
         for row, query in enumerate(terms):
             weights[row] += (room.terms[:, :size] == query[:, np.newaxis]).sum(axis=1)
 
-    def oldest(self, terms: NDArray[np.uint32], as_of: int, remaining: NDArray[np.int64]) -> NDArray[np.int64]:
+    def oldest(self, batch: QueryBatch, remaining: NDArray[np.int64], scratch: Scratch) -> Hits:
         """See `Source`."""
-        size, room = self._size, self._room
+        size, room, wanted = self._size, self._room, int(batch.wanted[0])
+        hits = Hits.empty(1, wanted)
+        as_of = int(batch.as_of[0])
         bound = int(np.searchsorted(room.places[:size], as_of))
         hidden = room.hidden[:bound]
         visible = (room.kinds[:bound] == Kind.SEARCHABLE) & ((hidden == 0) | (as_of < hidden))
-        found = [np.empty(0, np.int64)]
-        for group, most in enumerate(remaining.tolist()):
-            mine = np.flatnonzero(visible & (room.terms[group, :bound] == terms[group]))
-            found.append(mine[: max(most, 0)])
-            remaining[group] = -1 if most < len(mine) else most - len(mine)
-        return np.concatenate(found)
+        entries = np.flatnonzero(visible).astype(np.int32)
+        counts = np.zeros(bound, np.uint16)
+        hits.touched[0] = _count_oldest(batch.terms[0].astype(room.terms.dtype), room.terms, entries, remaining, counts)
+        work = scratch.fit(0, wanted, len(remaining))
+        best = Best(hits.entries[0], hits.overlaps[0], wanted)
+        hits.sizes[0] = best_counted(
+            entries, len(entries), counts, 0, int(batch.excluded[0]), int(batch.least[0]), best, work.pool, work.levels
+        )
+        return hits
 
     def columns(self) -> Columns:
         """All entries."""
@@ -264,3 +271,30 @@ def _scan(  # noqa: PLR0913 - compiled code takes arrays one by one
             overlaps[query, index] = groups - (keys[index] >> 32)
         sizes[query] = filled
         touched[query] += total
+
+
+@borrowing
+def _count_oldest(
+    query: NDArray[_Number],
+    terms: NDArray[_Number],
+    visible: NDArray[np.int32],
+    remaining: NDArray[np.int64],
+    counts: NDArray[np.uint16],
+) -> int:
+    """Counts for each of the visible entries (ascending) its terms that are the query's; see `Source.oldest`."""
+    read = 0
+    for group in range(query.shape[0]):
+        left = remaining[group]
+        if left < 0:
+            continue
+        term = query[group]
+        for index in range(visible.shape[0]):
+            entry = visible[index]
+            if terms[group, entry] == term:
+                left -= 1
+                if left < 0:
+                    break
+                counts[entry] += np.uint16(1)
+                read += 1
+        remaining[group] = left
+    return read

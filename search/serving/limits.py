@@ -41,6 +41,8 @@ class SearchLimits:
     candidates: int
     """k of the index."""
     code_bytes: int
+    max_postings: int
+    """The bound on the work of one search."""
 
     @property
     def max_items(self) -> int:

@@ -13,9 +13,9 @@ from search.tuning.drift import DensityDrift
 __all__ = ["fill_answer", "fill_candidates", "index_version", "stats_message", "stored_message"]
 
 
-def index_version(terms_fingerprint: str) -> str:
-    """The name of an index in verdicts: the first 12 digits of its terms' fingerprint."""
-    return terms_fingerprint[:12]
+def index_version(terms_fingerprint: str, max_postings: int) -> str:
+    """The name of an index in verdicts: the first 12 digits of its terms' fingerprint, and the bound on a search."""
+    return f"{terms_fingerprint[:12]}/{max_postings}"
 
 
 def fill_answer(message: pb.Answer, answer: Answer) -> None:

@@ -96,6 +96,7 @@ class SearchServerSettings:
             groups=self.terms.groups,
             candidates=self.terms.candidates,
             code_bytes=self.code.code_bytes,
+            max_postings=self.max_postings,
         )
 
     @property
@@ -251,7 +252,7 @@ def _log_start(
                 "offset": position.offset,
                 "images": index.images,
                 "index_bytes": index.disk_bytes,
-                "index_version": index_version(extractor.fingerprint),
+                "index_version": index_version(extractor.fingerprint, settings.max_postings),
                 "terms": settings.terms.describe(),
                 "terms_fingerprint": extractor.fingerprint,
                 "code": settings.code.describe(),

@@ -56,6 +56,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         self._metrics = metrics
         self._guard = guard
         self._limits = limits
+        self._index_version = index_version(parser.extractor.fingerprint, limits.max_postings)
         self._admin = admin
         self._on_broken = on_broken
 
@@ -70,7 +71,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
                 answers = self._index.insert_and_search(request.log_id, records)
             self._count(answers)
             self._metrics.placed(records, answers)
-            response = pb.InsertAndSearchResponse(index_version=index_version(self._parser.extractor.fingerprint))
+            response = pb.InsertAndSearchResponse(index_version=self._index_version)
             for answer in answers:
                 fill_answer(response.answers.add(), answer)
             return response
@@ -109,7 +110,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
                 log_id=position.log_id,
                 offset=position.offset,
                 checksum=position.checksum,
-                index_version=index_version(self._parser.extractor.fingerprint),
+                index_version=self._index_version,
                 terms_fingerprint=self._parser.extractor.fingerprint,
                 code_fingerprint=self._parser.coder.fingerprint,
                 code_bytes=self._parser.coder.code_bytes,
@@ -125,7 +126,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
             queries = term_queries(request.queries, self._parser, self._index, self._limits)
             found = self._index.search([query for query in queries if query is not None])
             self._metrics.searched("free", found)
-            response = pb.SearchResponse(index_version=index_version(self._parser.extractor.fingerprint))
+            response = pb.SearchResponse(index_version=self._index_version)
             answers = iter(found)
             for query in queries:
                 answer = response.answers.add(known=query is not None)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from search.index.choosing import Best, by_level, oldest_singles, take_level
 from search.index.counting import TABLE, tally
-from search.index.ranks import bitmap_of, counts_of
+from search.index.ranks import bitmap_of, word_counts_of
 from search.index.sharing import Sharing, Sight, followers_of
 
 N = 60
@@ -25,7 +25,7 @@ def sharing_of(leader: list[int], hidden: list[int]) -> Sharing:
     return Sharing(
         marks=bitmap_of(shares | (np.array(hidden) > 0)),
         shares=bitmap_of(shares),
-        counts=counts_of(bitmap_of(shares)),
+        counts=word_counts_of(bitmap_of(shares)),
         starts=np.concatenate(([0], np.cumsum(sizes))).astype(np.uint32),
         followers=followers[order].astype(np.uint32),
         hidden=np.array(hidden, np.int64),

@@ -71,19 +71,45 @@ def test_ranks_are_those_of_brute_force(tmp_path: Path, groups: int, bits: int, 
 
 
 @pytest.mark.parametrize("segment", [N, 700])
-def test_a_cut_search_sees_the_oldest_of_each_list(tmp_path: Path, segment: int) -> None:
+@pytest.mark.parametrize("most", [1, 30, 400, 700])
+def test_a_cut_search_sees_the_oldest_of_each_list(tmp_path: Path, segment: int, most: int) -> None:
     terms = skewed(16, 8)
-    most = 400
     index = built(tmp_path / "index", terms, 8, segment, max_postings=16 * most)
-    rows = np.random.RandomState(2).randint(0, N, 60)
-    ranked = index.rank(terms[rows], 50)
-    for at, row in enumerate(rows.tolist()):
-        same = terms == terms[row]
-        overlaps = (same & (np.cumsum(same, axis=0) <= most)).sum(axis=1)
-        order = np.argsort(-overlaps, kind="stable")
-        order = order[overlaps[order] > 0]
-        assert ranked.places[at, : ranked.sizes[at]].tolist() == order[:50].tolist()
-        assert ranked.truncated[at] == bool((same.sum(axis=0) > most).any())
-    assert ranked.truncated.any()
-    assert not ranked.truncated.all()
+    random = np.random.RandomState(2)
+    rows, hidden = random.randint(0, N, 60), np.zeros(N, np.bool_)
+    for turn in range(2):
+        ranked = index.rank(terms[rows], 50)
+        for at, row in enumerate(rows.tolist()):
+            same = (terms == terms[row]) & ~hidden[:, None]
+            overlaps = (same & (np.cumsum(same, axis=0) <= most)).sum(axis=1)
+            order = np.argsort(-overlaps, kind="stable")
+            order = order[overlaps[order] > 0]
+            assert ranked.places[at, : ranked.sizes[at]].tolist() == order[:50].tolist()
+            assert ranked.truncated[at] == bool((same.sum(axis=0) > most).any())
+        assert ranked.truncated.any()
+        assert most < 400 or not ranked.truncated.all()
+        if turn == 0:
+            hidden[random.randint(0, N, 600)] = True
+            for place in np.flatnonzero(hidden).tolist():
+                index.hide(place)
+    index.close()
+
+
+@pytest.mark.parametrize("segment", [N, 700])
+def test_a_wave_finds_its_oldest_images_and_cuts_no_others(tmp_path: Path, segment: int) -> None:
+    random, most = np.random.RandomState(3), 60
+    terms = np.tile(random.randint(0, 4096, 16), (N, 1)).astype(np.uint32)
+    terms[np.arange(N), random.randint(0, 16, N)] = random.randint(0, 4096, N)
+    ordinary = np.flatnonzero(np.arange(N) % 3 == 0)
+    terms[ordinary] = random.randint(0, 4096, (len(ordinary), 16))
+    index = built(tmp_path / "index", terms, 12, segment, max_postings=16 * most)
+    wave = np.flatnonzero(np.arange(N) % 3 != 0)
+    for row in wave[-20:].tolist():
+        found = index.rank(terms[None, row], 100)
+        assert found.truncated[0]
+        assert found.postings[0] <= 16 * most
+        assert set(wave[:50].tolist()) <= set(found.places[0].tolist())
+    found = index.rank(terms[ordinary[-20:]], 100)
+    assert not found.truncated.any()
+    assert found.places[:, 0].tolist() == ordinary[-20:].tolist()
     index.close()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.index.selection import fill_places, keep_smallest, sort_numbers
+from search.index.selection import fill_places, keep_lowest, keep_smallest, sort_numbers
 
 
 @pytest.mark.parametrize("crowded", [False, True])
@@ -31,6 +31,14 @@ def test_the_smallest_are_kept(numbers: set[int], wanted: int, random: object) -
     end = keep_smallest(keys, 1, len(mixed) + 1, wanted)
     assert sorted(keys[1:end].tolist()) == sorted(numbers)[:wanted]
     assert (keys[0], keys[-1]) == (-1, -2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sets(st.integers(0, 10**6), max_size=80), st.integers(0, 90), st.integers(1, 9))
+def test_the_lowest_are_moved_to_the_front(numbers: set[int], wanted: int, buckets: int) -> None:
+    mixed = np.array(list(numbers), np.int64)
+    keep_lowest(mixed, len(mixed), wanted, 10**6 + 1, np.empty(buckets, np.int64))
+    assert sorted(mixed[:wanted].tolist()) == sorted(numbers)[:wanted]
 
 
 def test_places_are_those_of_each_part() -> None:

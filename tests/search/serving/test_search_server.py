@@ -17,6 +17,7 @@ import pytest
 from core.errors import BusyError, FaultError, LogGapError, RefusedError, SettingsError, UnavailableError
 from core.rpc import Listen, RpcClient
 from search.hashing.score_codes import CodeSettings
+from search.index.settings import DEFAULT_MAX_POSTINGS
 from search.index.tail import Tail
 from search.serving import search_pb2 as pb
 from search.serving import search_pb2_grpc
@@ -46,7 +47,7 @@ def test_candidates_carry_overlaps_places_and_codes(server: RunningSearch) -> No
     assert [(answer.offset, answer.place, answer.superseded) for answer in response.answers] == [
         (place, place, False) for place in range(4)
     ]
-    assert response.index_version == index_version(server.settings.terms.fingerprint)
+    assert response.index_version == index_version(server.settings.terms.fingerprint, DEFAULT_MAX_POSTINGS)
     last = candidates(response.answers[3].candidates)
     assert last[0].image_id == "a"
     assert (last[0].overlap, last[0].place, last[0].score_code) == (16, 0, response.answers[0].score_code)
@@ -111,7 +112,7 @@ def test_describe_tells_position_and_fingerprints(server: RunningSearch) -> None
     assert described.terms_fingerprint == server.settings.terms.fingerprint
     assert described.code_fingerprint == server.settings.code.build().fingerprint
     assert described.code_bytes == 4
-    assert described.index_version == index_version(described.terms_fingerprint)
+    assert described.index_version == index_version(described.terms_fingerprint, DEFAULT_MAX_POSTINGS)
 
 
 def test_a_wrong_entry_is_refused_by_its_offset_and_nothing_is_done(server: RunningSearch) -> None:
