@@ -15,7 +15,7 @@ _sym_db = _symbol_database.Default()
 from search.serving import search_pb2 as search_dot_serving_dot_search__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19operators/in_flight.proto\x12\x14neardup.operators.v1\x1a\x1bsearch/serving/search.proto\" \n\rInFlightBatch\x12\x0f\n\x07records\x18\x01 \x03(\x0c\"\xd3\x01\n\x08InFlight\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x10\n\x08\x63hecksum\x18\x02 \x01(\x07\x12\x0e\n\x06record\x18\x03 \x01(\x0c\x12)\n\x06\x61nswer\x18\x04 \x01(\x0b\x32\x19.neardup.search.v1.Answer\x12\x15\n\rindex_version\x18\x05 \x01(\t\x12,\n\x06scores\x18\x06 \x01(\x0b\x32\x1c.neardup.operators.v1.Scores\x12\x10\n\x08unscored\x18\x07 \x01(\t\x12\x13\n\x0btraceparent\x18\x08 \x01(\x0c\"c\n\x06Scores\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63\x63\x65pt\x18\x02 \x01(\x02\x12\x13\n\x0bhead_accept\x18\x03 \x01(\x02\x12\r\n\x05\x61\x64opt\x18\x04 \x01(\x02\x12\x0e\n\x06values\x18\x05 \x01(\x0c\"\x90\x01\n\nBatchState\x12\x0e\n\x06oldest\x18\x01 \x01(\x03\x12\x0c\n\x04head\x18\x02 \x01(\x03\x12\x0e\n\x06\x66\x61ults\x18\x03 \x01(\x05\x12\x10\n\x08timeouts\x18\x04 \x01(\x05\x12\x0c\n\x04\x65nds\x18\x05 \x03(\x03\x12\x34\n\x08isolated\x18\x06 \x03(\x0b\x32\".neardup.operators.v1.IsolatedItem\"@\n\x0cIsolatedItem\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19operators/in_flight.proto\x12\x14neardup.operators.v1\x1a\x1bsearch/serving/search.proto\" \n\rInFlightBatch\x12\x0f\n\x07records\x18\x01 \x03(\x0c\"\xe9\x01\n\x08InFlight\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x10\n\x08\x63hecksum\x18\x02 \x01(\x07\x12\x0e\n\x06record\x18\x03 \x01(\x0c\x12)\n\x06\x61nswer\x18\x04 \x01(\x0b\x32\x19.neardup.search.v1.Answer\x12\x15\n\rindex_version\x18\x05 \x01(\t\x12,\n\x06scores\x18\x06 \x01(\x0b\x32\x1c.neardup.operators.v1.Scores\x12\x10\n\x08unscored\x18\x07 \x01(\t\x12\x14\n\x0ckafka_offset\x18\t \x01(\x03\x12\x13\n\x0btraceparent\x18\x08 \x01(\x0c\"c\n\x06Scores\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63\x63\x65pt\x18\x02 \x01(\x02\x12\x13\n\x0bhead_accept\x18\x03 \x01(\x02\x12\r\n\x05\x61\x64opt\x18\x04 \x01(\x02\x12\x0e\n\x06values\x18\x05 \x01(\x0c\"\x90\x01\n\nBatchState\x12\x0e\n\x06oldest\x18\x01 \x01(\x03\x12\x0c\n\x04head\x18\x02 \x01(\x03\x12\x0e\n\x06\x66\x61ults\x18\x03 \x01(\x05\x12\x10\n\x08timeouts\x18\x04 \x01(\x05\x12\x0c\n\x04\x65nds\x18\x05 \x03(\x03\x12\x34\n\x08isolated\x18\x06 \x03(\x0b\x32\".neardup.operators.v1.IsolatedItem\"@\n\x0cIsolatedItem\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -25,11 +25,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INFLIGHTBATCH']._serialized_start=80
   _globals['_INFLIGHTBATCH']._serialized_end=112
   _globals['_INFLIGHT']._serialized_start=115
-  _globals['_INFLIGHT']._serialized_end=326
-  _globals['_SCORES']._serialized_start=328
-  _globals['_SCORES']._serialized_end=427
-  _globals['_BATCHSTATE']._serialized_start=430
-  _globals['_BATCHSTATE']._serialized_end=574
-  _globals['_ISOLATEDITEM']._serialized_start=576
-  _globals['_ISOLATEDITEM']._serialized_end=640
+  _globals['_INFLIGHT']._serialized_end=348
+  _globals['_SCORES']._serialized_start=350
+  _globals['_SCORES']._serialized_end=449
+  _globals['_BATCHSTATE']._serialized_start=452
+  _globals['_BATCHSTATE']._serialized_end=596
+  _globals['_ISOLATEDITEM']._serialized_start=598
+  _globals['_ISOLATEDITEM']._serialized_end=662
 # @@protoc_insertion_point(module_scope)

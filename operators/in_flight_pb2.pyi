@@ -46,14 +46,18 @@ class InFlight(google.protobuf.message.Message):
     INDEX_VERSION_FIELD_NUMBER: builtins.int
     SCORES_FIELD_NUMBER: builtins.int
     UNSCORED_FIELD_NUMBER: builtins.int
+    KAFKA_OFFSET_FIELD_NUMBER: builtins.int
     TRACEPARENT_FIELD_NUMBER: builtins.int
     offset: builtins.int
+    """its position in the order"""
     checksum: builtins.int
     record: builtins.bytes
     """the JoinedRecord as it lies in `joined`"""
     index_version: builtins.str
     unscored: builtins.str
     """why search or scorer could not take it; empty if they could"""
+    kafka_offset: builtins.int
+    """where it lies in `joined`: its position, less the base of the log epoch"""
     traceparent: builtins.bytes
     """the W3C trace context; empty if there is none"""
     @property
@@ -74,10 +78,11 @@ class InFlight(google.protobuf.message.Message):
         index_version: builtins.str = ...,
         scores: global___Scores | None = ...,
         unscored: builtins.str = ...,
+        kafka_offset: builtins.int = ...,
         traceparent: builtins.bytes = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["answer", b"answer", "scores", b"scores"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["answer", b"answer", "checksum", b"checksum", "index_version", b"index_version", "offset", b"offset", "record", b"record", "scores", b"scores", "traceparent", b"traceparent", "unscored", b"unscored"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["answer", b"answer", "checksum", b"checksum", "index_version", b"index_version", "kafka_offset", b"kafka_offset", "offset", b"offset", "record", b"record", "scores", b"scores", "traceparent", b"traceparent", "unscored", b"unscored"]) -> None: ...
 
 global___InFlight = InFlight
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from crc32c import crc32c
@@ -25,10 +26,18 @@ from operators.unscored import hide, mark_unscored
 from search.serving.log_entries import log_entry, skip_entry
 from search.serving.search_pb2 import Answer, InsertAndSearchResponse, LogEntry
 
-__all__ = ["SearchFunction", "SearchStep"]
+__all__ = ["LogEpoch", "SearchFunction", "SearchStep"]
 
 SKIPPED = -1
 """The place in the answer to a record that the index skipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogEpoch:
+    """One topic `joined`: its id, and the position of its offset 0."""
+
+    log_id: str
+    base: int = 0
 
 
 class SearchStep(Step):
@@ -99,7 +108,7 @@ class SearchFunction(MicroBatchFunction):
         self,
         policy: BatchPolicy,
         search: ServerAddress,
-        log_id: str,
+        log: LogEpoch,
         joined_topic: str,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -108,21 +117,28 @@ class SearchFunction(MicroBatchFunction):
         Args:
             policy: How records are batched and failures met.
             search: The search server.
-            log_id: Topic id of `joined`.
+            log: The log epoch that the rows are of.
             joined_topic: Its name, for dead letters.
             sleep: Holds an element back; takes seconds.
         """
         super().__init__(policy, sleep)
         self._search = search
-        self._log_id = log_id
+        self._log = log
         self._joined_topic = joined_topic
 
     def open_step(self, context: RuntimeContext) -> Step:
         """Connects to the search server."""
-        return SearchStep(open_search(self._search), self._log_id, self._joined_topic, StepMetrics(context).unscored)
+        unscored = StepMetrics(context).unscored
+        return SearchStep(open_search(self._search), self._log.log_id, self._joined_topic, unscored)
 
     def items(self, value: Row) -> Sequence[bytes]:
-        """The record of a row; a tombstone counts as a record without bytes."""
+        """The record of a row, at its position; a tombstone counts as a record without bytes."""
         payload = bytes(value[0] or b"")
-        one = InFlight(offset=value[1], checksum=crc32c(payload), record=payload, traceparent=traceparent(value[2]))
+        one = InFlight(
+            offset=self._log.base + value[1],
+            kafka_offset=value[1],
+            checksum=crc32c(payload),
+            record=payload,
+            traceparent=traceparent(value[2]),
+        )
         return (one.SerializeToString(),)

@@ -43,6 +43,6 @@ def mark_unscored(one: InFlight, bad: BadRecord, joined_topic: str) -> tuple[Out
     one.ClearField("scores")
     image = image_of(one)
     # `joined` has one partition. Kafka's timestamp of the record is not kept; the later half's stands in for it.
-    source = Provenance(joined_topic, 0, one.offset, image.arrived_at_ms if image else 0)
+    source = Provenance(joined_topic, 0, one.kafka_offset, image.arrived_at_ms if image else 0)
     limit_bytes = None if image else PAYLOAD_LIMIT_BYTES
     return to_dead_letters(image.image_id if image else "", bad, source, one.record, one.traceparent, limit_bytes)

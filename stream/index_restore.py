@@ -28,7 +28,7 @@ def storage_position(settings: Settings, signal_name: str) -> LogPosition:
     try:
         with closing(StorageClient(signal.storage.address, _CALL_S, signal.storage.max_message_bytes)) as client:
             found = client.describe()
-            return LogPosition(found.log_id, found.offset, found.checksum)
+            return LogPosition(found.log_id, found.offset, found.checksum, found.base)
     except UnavailableError as error:
         folder = settings.signal_dir(name, "store")
         if not folder.is_dir():

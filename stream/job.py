@@ -33,7 +33,7 @@ from operators.rows import (
     SEQUENCE_KEY_TYPE,
 )
 from operators.score import ScoreFunction
-from operators.search import SearchFunction
+from operators.search import LogEpoch, SearchFunction
 from operators.step import ServerAddress
 from stream.hashing import vector_limits
 from stream.job_plan import STATE_FORMAT, JobPlan
@@ -129,7 +129,7 @@ class _Joining(_Pipeline):
 
 
 class _Sequence(_Pipeline):
-    """`joined` to storage, in one order. Its uids carry the first offset too, so no state of an earlier job is used."""
+    """`joined` to storage, in one order. Its uids carry base and first offset: no state of an earlier job is used."""
 
     def build(self) -> None:
         signal, plan, batching = self.signal, self.plan, self.settings.batching
@@ -143,9 +143,11 @@ class _Sequence(_Pipeline):
             topic=topic,
             access=self.access("sequence-source"),
             group=f"{consumer_group(plan.signal)}-sequence",
-            start=plan.joined_start,
+            start=plan.joined_start - plan.base,
         )
-        found = self._step("search", source, JOINED_ROW_TYPE, SearchFunction(batching, search, plan.log_id, topic))
+        found = self._step(
+            "search", source, JOINED_ROW_TYPE, SearchFunction(batching, search, LogEpoch(plan.log_id, plan.base), topic)
+        )
         # Search emits batches already: waiting again would gain nothing.
         policy = replace(batching, max_delay_ms=0, busy_delay_ms=0)
         scored = self._step("score", found, BYTES_TYPE, ScoreFunction(policy, scorer, search, topic))
@@ -166,7 +168,10 @@ class _Sequence(_Pipeline):
         return done.set_parallelism(1).set_max_parallelism(1)
 
     def _uid(self, name: str) -> str:
-        return _uid(f"sequence-{self.plan.joined_start}-{name}")
+        base, start = self.plan.base, self.plan.joined_start
+        # Two log epochs may both begin at offset 0, or one after the other at the same position.
+        epoch = f"{base}-{self.plan.log_id}-" if base else ""
+        return _uid(f"sequence-{epoch}{start - base}-{name}")
 
 
 def _uid(name: str) -> str:

@@ -24,6 +24,7 @@ from pathlib import Path
 from core.errors import MismatchError, ServiceError, UnavailableError
 from core.types import LogPosition
 from scoring.serving.client import ScorerClient
+from search.serving.admission import Caller
 from search.serving.client import SearchClient
 from storage.serving.client import StorageClient
 from stream.broker import Broker
@@ -33,14 +34,16 @@ from stream.job_lag import LagMeter
 from stream.job_plan import JobPlan
 from stream.local.flink_home import flink_environment, prepare_flink
 from stream.log_reads import KafkaLogs, Logs
+from stream.log_renewal import LogRenewal, renew_log
 from stream.lost_records import send_lost_letters
 from stream.names import client_id, consumer_group, job_name
 from stream.read_keeper import Reading, ReadKeeper, RunningJob
 from stream.read_plan import JoinWait
+from stream.renewal_mark import RenewalMark
 from stream.restores import is_failed_restore
 from stream.settings import Settings
 from stream.snapshots import SnapshotFolders
-from stream.start_plan import Log, only_partition, starting_offset
+from stream.start_plan import Log, base_of, only_partition, starting_position
 from stream.topic_check import require_topics
 from stream.topic_plans import topic_plans
 
@@ -135,6 +138,41 @@ class JobControl:
             self.reading.ended(state.job_id, savepoint)
             return savepoint
 
+    def cancel(self) -> None:
+        """Stops the job without a savepoint, for one that cannot take any. The watch leaves it stopped.
+
+        Raises:
+            ServiceError: The job does not run, or Flink does not end it.
+        """
+        with self._exclusive():
+            state = self.state()
+            if state is None or not state.live:
+                raise ServiceError(f"the job {job_name(self.name)} is not running")
+            self._stop_marker.touch()
+            self.flink.cancel(state.job_id)
+
+    def renew_log(self, dry_run: bool) -> LogRenewal:
+        """Makes both stores go on with the topic `joined` that is there now. The job must be stopped.
+
+        Raises:
+            ServiceError: The job runs, or a part does not answer.
+            MismatchError: The stores are not level, or follow the topic already.
+        """
+        with self._exclusive():
+            state = self.state()
+            if state is not None and state.live:
+                raise ServiceError(
+                    f"the job {job_name(self.name)} runs: stop it with `neardup job stop`, or with "
+                    "`neardup job stop --no-savepoint` if it cannot take a savepoint"
+                )
+            access = self._settings.kafka_access(client_id(self.name, "log-renew"))
+            with (
+                Broker(access) as broker,
+                closing(self._search(Caller.STREAM)) as search,
+                closing(self._storage()) as storage,
+            ):
+                return renew_log(self._signal.topic("joined"), broker, search, storage, self.snapshots, dry_run)
+
     def state(self) -> JobState | None:
         """The job as Flink knows it; none when Flink does not."""
         return self.flink.job(job_name(self.name))
@@ -221,7 +259,9 @@ class JobControl:
         return True
 
     def _read_from(self, logs: Logs, snapshot: Path | None, *, accept_loss: bool) -> Reading:
-        reading = self.reading.plan(logs, snapshot, accept_loss=accept_loss)
+        mark = RenewalMark.settle(self._folder, snapshot)
+        not_after_ms = None if mark is None else mark.read_again_ms
+        reading = self.reading.plan(logs, snapshot, accept_loss=accept_loss, not_after_ms=not_after_ms)
         for remark in reading.remarks:
             log.warning("%s", remark)
         if reading.losses:
@@ -240,11 +280,14 @@ class JobControl:
             require_topics(broker, topic_plans(signal, settings.kafka))
             topic_id = broker.topic_id(topic)
             ends = only_partition(topic, broker.ends(topic))
-            start = starting_offset(
-                Log(topic, topic_id, ends.first, ends.end), positions, lambda offset: broker.checksum(topic, offset)
+            base = base_of(topic_id, positions.values())
+            start = starting_position(
+                Log.at(topic, topic_id, (ends.first, ends.end), base),
+                positions,
+                lambda position: broker.checksum(topic, position - base),
             )
         snapshot = self.snapshots.newest()
-        return JobPlan(self.name, topic_id, start, {}, uuid.uuid4().hex, snapshot, self.snapshots.checkpoints)
+        return JobPlan(self.name, topic_id, base, start, {}, uuid.uuid4().hex, snapshot, self.snapshots.checkpoints)
 
     def _store_positions(self) -> dict[str, LogPosition]:
         """The positions of the stores, after a check that the parts fit together."""
@@ -262,14 +305,14 @@ class JobControl:
                 "serve a model trained for these codes, or rebuild the index"
             )
         return {
-            "the index": LogPosition(index.log_id, index.offset, index.checksum),
-            "storage": LogPosition(storage.log_id, storage.offset, storage.checksum),
+            "the index": LogPosition(index.log_id, index.offset, index.checksum, index.base),
+            "storage": LogPosition(storage.log_id, storage.offset, storage.checksum, storage.base),
         }
 
     def _submit(self, plan: JobPlan) -> str:
         """Hands the job to Flink; returns its id."""
         log.info(
-            "submitting %s: joined from offset %d, snapshot %s", job_name(self.name), plan.joined_start, plan.snapshot
+            "submitting %s: joined from position %d, snapshot %s", job_name(self.name), plan.joined_start, plan.snapshot
         )
         prepare_flink(self._settings)
         try:
@@ -301,9 +344,9 @@ class JobControl:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def _search(self) -> SearchClient:
+    def _search(self, caller: Caller = Caller.INTERACTIVE) -> SearchClient:
         part = self._signal.search
-        return SearchClient(part.address, _CALL_S, part.max_message_bytes)
+        return SearchClient(part.address, _CALL_S, part.max_message_bytes, caller)
 
     def _scorer(self) -> ScorerClient:
         part = self._signal.scorer

@@ -49,7 +49,8 @@ class LagMeter:
         except UnavailableError:
             self._disconnect()
             raise
-        behind[joined] = end - (self._storage.describe().offset + 1)
+        storage = self._storage.describe()
+        behind[joined] = storage.base + end - (storage.offset + 1)
         return behind
 
     def close(self) -> None:

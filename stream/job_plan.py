@@ -25,7 +25,8 @@ class JobPlan:
     Attributes:
         signal: Its name.
         log_id: The topic id of `joined`.
-        joined_start: The first offset of `joined` that the sequence reads.
+        base: The position of its offset 0.
+        joined_start: The first position that the sequence reads.
         embedding_starts: First offset per partition, for the topics `search` and `score`.
         reading: Names this submission's reading of them, in the uids of the sources. No other submission has the same,
             so a snapshot's offsets are never used.
@@ -35,6 +36,7 @@ class JobPlan:
 
     signal: str
     log_id: str
+    base: int
     joined_start: int
     embedding_starts: Mapping[str, Mapping[int, int]]
     reading: str
@@ -56,6 +58,7 @@ class JobPlan:
         return cls(
             signal=values["signal"],
             log_id=values["log_id"],
+            base=int(values["base"]),
             joined_start=int(values["joined_start"]),
             embedding_starts=starts,
             reading=values["reading"],

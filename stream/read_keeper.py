@@ -88,8 +88,14 @@ class ReadKeeper:
             self._file.replace(aside)
             return MarkBook()
 
-    def plan(self, logs: Logs, snapshot: Path | None, *, accept_loss: bool) -> Reading:
+    def plan(self, logs: Logs, snapshot: Path | None, *, accept_loss: bool, not_after_ms: int | None = None) -> Reading:
         """Where a job that resumes from a snapshot (or none) begins to read.
+
+        Args:
+            logs: The topics.
+            snapshot: What decoding and joining resume from.
+            accept_loss: Go on without records that were deleted before they were read.
+            not_after_ms: Images that arrived from this time on (ms since the epoch) are joined again.
 
         Raises:
             MismatchError: Records were deleted before they were read, and the loss is not accepted.
@@ -104,7 +110,7 @@ class ReadKeeper:
             write_book(self._file, book.with_set(marks))
         kept = covered is not None and covered.state_format == STATE_FORMAT
         now = {topic: logs.now(topic, _offsets(marks, topic)) for topic in self._topics}
-        plan = plan_reading(marks.topics, now, self._wait, join_kept=kept)
+        plan = plan_reading(marks.topics, now, self._wait, join_kept=kept, not_after_ms=not_after_ms)
         if not accept_loss:
             refuse_losses(plan.losses)
         starts: dict[str, dict[int, int]] = {}

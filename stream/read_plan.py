@@ -56,7 +56,12 @@ class ReadPlan:
 
 
 def plan_reading(
-    marks: Mapping[str, TopicMarks], now: Mapping[str, TopicNow], wait: JoinWait, *, join_kept: bool
+    marks: Mapping[str, TopicMarks],
+    now: Mapping[str, TopicNow],
+    wait: JoinWait,
+    *,
+    join_kept: bool,
+    not_after_ms: int | None = None,
 ) -> ReadPlan:
     """Decides for each partition that exists now.
 
@@ -65,6 +70,8 @@ def plan_reading(
         now: The logs, with the records that lie where the marked ones were.
         wait: How long halves wait.
         join_kept: Whether the join resumes from state that holds what was read before the marks.
+        not_after_ms: Images that arrived from this time on are joined again: a job without the join's state reads what
+            was marked from one join timeout before it at the latest. None: no such time.
     """
     offsets: dict[Partition, int] = {}
     times: dict[Partition, int] = {}
@@ -89,6 +96,8 @@ def plan_reading(
                 times[at] = max(0, mark.record.timestamp_ms - wait.wait_ms)
             elif standing is not Standing.RECREATED and at in rewound:
                 times[at] = rewound[at]
+    if not_after_ms is not None:
+        times = {at: min(time_ms, max(0, not_after_ms - wait.wait_ms)) for at, time_ms in times.items()}
     return ReadPlan(offsets, times, tuple(dict.fromkeys(remarks)), losses)
 
 

@@ -6,26 +6,39 @@ the halves that waited for their partner were read, unless a snapshot has them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from core.errors import MismatchError
-from core.types import NO_OFFSET, LogPosition
+from core.types import LogPosition
 
-__all__ = ["Log", "ReadPosition", "only_partition", "rewind_times", "starting_offset"]
+__all__ = ["Log", "ReadPosition", "base_of", "only_partition", "rewind_times", "starting_position"]
 
 _Partition = TypeVar("_Partition")
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """The log `joined` as the broker has it: its topic id, its first offset and the offset of the next record."""
+    """The log `joined`: its topic id, its base, and the positions of its first record and of the next one to come."""
 
     topic: str
     topic_id: str
     first: int
     end: int
+    base: int = 0
+    """The position of offset 0."""
+
+    @classmethod
+    def at(cls, topic: str, topic_id: str, offsets: tuple[int, int], base: int) -> Log:
+        """The log whose first and next record have these offsets in Kafka."""
+        first, end = offsets
+        return cls(topic, topic_id, base + first, base + end, base)
+
+
+def base_of(topic_id: str, stores: Iterable[LogPosition]) -> int:
+    """The position of the offset 0 of a topic, as the stores that follow it know it; 0 if none follows it."""
+    return max((each.base for each in stores if each.log_id == topic_id), default=0)
 
 
 def only_partition(topic: str, partitions: Mapping[int, _Partition]) -> _Partition:
@@ -42,13 +55,13 @@ def only_partition(topic: str, partitions: Mapping[int, _Partition]) -> _Partiti
     return partitions[0]
 
 
-def starting_offset(log: Log, stores: dict[str, LogPosition], checksum_at: Callable[[int], int | None]) -> int:
-    """The offset that the sequence reads first: the first that one of the stores has not applied.
+def starting_position(log: Log, stores: dict[str, LogPosition], checksum_at: Callable[[int], int | None]) -> int:
+    """The position that the sequence reads first: the first that one of the stores has not applied.
 
     Args:
         log: What the broker has.
         stores: Position of each store, by a name for messages.
-        checksum_at: CRC-32C of the record at an offset, None if it is not there.
+        checksum_at: CRC-32C of the record at a position, None if it is not there.
 
     Raises:
         MismatchError: A store followed another log, is ahead of this one, saw another record at its position, or needs
@@ -60,24 +73,31 @@ def starting_offset(log: Log, stores: dict[str, LogPosition], checksum_at: Calla
     start = stores[slowest].offset + 1
     if start < log.first:
         raise MismatchError(
-            f"{slowest} needs {log.topic} from offset {start}, but its oldest record is {log.first}: "
+            f"{slowest} needs {log.topic} from position {start}, but its oldest record is {log.first}: "
             f"restore or rebuild {slowest}"
         )
     return start
 
 
 def _check(name: str, position: LogPosition, log: Log, checksum_at: Callable[[int], int | None]) -> None:
-    if position.offset == NO_OFFSET:
+    if not position.log_id:
         return
     if position.log_id != log.topic_id:
         raise MismatchError(
             f"{name} followed the topic {position.log_id}, but {log.topic} is {log.topic_id} now: it was deleted and "
-            f"created again, or `topic_prefix` has changed. Restore the old topic, or start {name} with an empty folder"
+            f"created again, or `topic_prefix` has changed. Restore the old topic, or go on with this one: "
+            "`neardup log renew`"
         )
+    if position.base != log.base:
+        raise MismatchError(
+            f"{name} counts {log.topic} from position {position.base}, another store from {log.base}: rebuild the index"
+        )
+    if not position.began:
+        return
     if position.offset >= log.end:
         raise MismatchError(
-            f"{name} has applied {log.topic} up to offset {position.offset}, but the log ends at {log.end - 1}: "
-            f"it has lost records. Restore the topic, or restore {name} to an earlier state"
+            f"{name} has applied {log.topic} up to position {position.offset}, but the log ends at {log.end - 1}: "
+            "it has lost records. Restore the topic, or go on with a new one: `neardup log renew`"
         )
     if position.offset < log.first:
         # Retention has removed the record itself. What matters is whether the next one is still there.
@@ -85,12 +105,12 @@ def _check(name: str, position: LogPosition, log: Log, checksum_at: Callable[[in
     found = checksum_at(position.offset)
     if found is None:
         raise MismatchError(
-            f"{name} is at offset {position.offset} of {log.topic}, where there is no record (the log holds "
+            f"{name} is at position {position.offset} of {log.topic}, where there is no record (the log holds "
             f"{log.first} to {log.end - 1}): restore or rebuild {name}"
         )
     if found != position.checksum:
         raise MismatchError(
-            f"{name} saw a record with checksum {position.checksum:08x} at offset {position.offset} of {log.topic}, "
+            f"{name} saw a record with checksum {position.checksum:08x} at position {position.offset} of {log.topic}, "
             f"the log has {found:08x} there: it is not the log that {name} followed"
         )
 

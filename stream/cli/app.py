@@ -10,7 +10,15 @@ from typing import Annotated
 
 import typer
 
-from stream.cli import index_command, inspect_commands, job_commands, model_command, serve_commands, topics_commands
+from stream.cli import (
+    index_command,
+    inspect_commands,
+    job_commands,
+    log_command,
+    model_command,
+    serve_commands,
+    topics_commands,
+)
 from stream.cli.centres_command import centres
 from stream.cli.context import CommandContext
 from stream.cli.demo_command import demo
@@ -77,6 +85,7 @@ app.command(rich_help_panel=_SERVICE)(down)
 app.command(rich_help_panel=_SERVICE)(status)
 app.add_typer(topics_commands.app, name="topics", rich_help_panel=_SERVICE)
 app.add_typer(job_commands.app, name="job", rich_help_panel=_SERVICE)
+app.add_typer(log_command.app, name="log", rich_help_panel=_SERVICE)
 app.add_typer(serve_commands.app, name="serve", rich_help_panel=_SERVICE)
 app.add_typer(index_command.app, name="index", rich_help_panel=_SERVICE)
 

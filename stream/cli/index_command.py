@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -86,6 +86,10 @@ def build(
         ),
     ],
     signal: SignalName = None,
+    catch_up: Annotated[
+        bool,
+        typer.Option(help="Whether to apply the later records of `joined`; without them the job does it."),
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Build a new index beside the live one, with the current settings, then switch to it.
@@ -94,12 +98,16 @@ def build(
     `place`. Then it applies the later records of `joined` and switches. A running search server restarts on the new
     index within seconds, and the job continues where it was.
 
+    With --no-catch-up, the index stands where storage stands, whatever `joined` has: before `neardup log renew`.
+
     Use it after the index was lost or damaged, or to change the terms: change the settings, build, run `neardup up`.
     If the build is stopped, the live index stays as it is.
 
     Examples:
 
         neardup index build --from storage
+
+        neardup index build --from storage --no-catch-up
 
         neardup index build --from images-1.parquet --from images-2.parquet
     """
@@ -122,7 +130,7 @@ def build(
     with ExitStack() as parts:
         parts.enter_context(interruptible())
         access = settings.kafka_access(client_id(name, "index-build"))
-        joined = parts.enter_context(KafkaJoined(access, chosen.topic("joined")))
+        joined = parts.enter_context(KafkaJoined(access, chosen.topic("joined"))) if catch_up else None
         source = parts.enter_context(_source(settings, name, sources, joined))
         bars = parts.enter_context(progress_bar())
         built = build_index(IndexGenerations(server.folder), told, parser, source, joined, _Bars(bars))
@@ -194,24 +202,33 @@ def _client(settings: Settings, signal: str | None) -> Iterator[SearchClient]:
 
 
 @contextmanager
-def _source(settings: Settings, name: str, sources: list[str], joined: KafkaJoined) -> Iterator[ImageSource]:
-    from core.errors import BadInputError
+def _source(settings: Settings, name: str, sources: list[str], joined: KafkaJoined | None) -> Iterator[ImageSource]:
+    from core.errors import BadInputError, UnavailableError
     from storage.serving.client import StorageClient
     from stream.index_build.sources import FileSource, StoreSource
+    from stream.index_restore import storage_position
 
     _, chosen = settings.signal(name)
     if sources == [STORAGE]:
         server = chosen.storage
         with closing(StorageClient(server.address, CALL_S, server.max_message_bytes)) as storage:
-            yield StoreSource(storage.embeddings())
+            source = StoreSource(storage.embeddings())
+            if joined is not None:
+                joined.follow(source.position)
+            yield source
         return
     if STORAGE in sources:
         raise BadInputError("an index is built either from storage or from files, not from both")
+    if joined is None:
+        raise BadInputError("files say no more than their places: an index that is built from them must catch up")
+    # Without a store nothing was applied, so positions are Kafka's offsets.
+    with suppress(UnavailableError):
+        joined.follow(storage_position(settings, name))
     yield FileSource(
         [Path(each) for each in sources],
         chosen.search_embedding.dimension,
         chosen.score_embedding.dimension,
-        joined.topic_id,
+        joined.log(),
         joined.checksum,
     )
 

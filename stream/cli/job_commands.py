@@ -45,14 +45,29 @@ def start(
 
 
 @app.command()
-def stop(context: typer.Context, signal: SignalName = None) -> None:
+def stop(
+    context: typer.Context,
+    signal: SignalName = None,
+    savepoint: Annotated[
+        bool, typer.Option(help="Take a savepoint; a job whose topics are gone cannot, and stops only without one.")
+    ] = True,
+) -> None:
     """Stop the job with a savepoint, and leave it stopped until `job start`.
 
-    Example:
+    Without a savepoint, the next start resumes from the newest checkpoint.
+
+    Examples:
 
         neardup job stop
+
+        neardup job stop --no-savepoint
     """
-    line(f"stopped, savepoint {_control(of(context).running(), signal).stop()}")
+    control = _control(of(context).running(), signal)
+    if savepoint:
+        line(f"stopped, savepoint {control.stop()}")
+    else:
+        control.cancel()
+        line("stopped without a savepoint")
 
 
 @app.command()

@@ -54,7 +54,7 @@ def build_index(
     settings: IndexSettings,
     parser: RequestParser,
     source: ImageSource,
-    joined: OrderedLog,
+    joined: OrderedLog | None,
     watcher: Watcher,
 ) -> Built:
     """Builds a generation of an index and makes it the one that serves. Main thread only.
@@ -73,7 +73,8 @@ def build_index(
         BadInputError: The embeddings are not those of this signal, or not in order.
         UnavailableError: The order cannot be read, or the disk does not take the index.
     """
-    check_log(source.position, joined)
+    if joined is not None:
+        check_log(source.position, joined)
     with generations.building() as folder:
         unfindable = 0
         with IndexBuilder(folder, settings) as builder:
@@ -84,7 +85,8 @@ def build_index(
             builder.finish(source.position)
         index = open_term_index(folder, settings)
         try:
-            catch_up(index, joined, parser, watcher.order)
+            if joined is not None:
+                catch_up(index, joined, parser, watcher.order)
             position, images = index.position, index.images
         finally:
             index.close()

@@ -12,7 +12,7 @@ from core.types import LogPosition
 from search.index.interface import Record, TermIndex
 from search.serving.log_entries import log_entry, skip_entry
 from search.serving.request_parser import RequestParser
-from stream.start_plan import Log, starting_offset
+from stream.start_plan import Log, starting_position
 
 __all__ = ["OrderedLog", "catch_up", "check_log"]
 
@@ -21,18 +21,18 @@ ROUNDS = 5
 
 
 class OrderedLog(Protocol):
-    """The topic `joined`, read from outside of the job."""
+    """The topic `joined`, read from outside of the job, by position."""
 
     def log(self) -> Log:
-        """Its topic id, first available offset and next offset, as of now."""
+        """Its topic id, base, first and next position, as of now."""
         ...
 
-    def checksum(self, offset: int) -> int | None:
+    def checksum(self, position: int) -> int | None:
         """CRC-32C of a record; None when it is gone or not there yet."""
         ...
 
     def read(self, start: int, end: int) -> Iterator[Sequence[tuple[int, bytes]]]:
-        """The records from `start` to before `end`, in batches: offset and payload."""
+        """The records from `start` to before `end`, in batches: position and payload."""
         ...
 
 
@@ -42,7 +42,7 @@ def check_log(position: LogPosition, joined: OrderedLog) -> None:
     Raises:
         MismatchError: It is another order, or the records that follow are gone; the message has both values.
     """
-    starting_offset(joined.log(), {"the source of the build": position}, joined.checksum)
+    starting_position(joined.log(), {"the source of the build": position}, joined.checksum)
 
 
 def catch_up(

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 
 from core.errors import UnavailableError
+from core.types import LogPosition
 from stream.broker import Broker
 from stream.kafka_access import KafkaAccess
-from stream.start_plan import Log
+from stream.start_plan import Log, base_of
 from stream.topic_reader import TopicReader
 
 __all__ = ["KafkaJoined"]
@@ -27,6 +28,7 @@ class KafkaJoined:
             UnavailableError: The broker does not answer, or has no such topic.
         """
         self._topic = topic
+        self._base = 0
         self._broker = Broker(access)
         try:
             self.topic_id = self._broker.topic_id(topic)
@@ -47,11 +49,15 @@ class KafkaJoined:
     def log(self) -> Log:
         """See `OrderedLog`."""
         first, end = self._reader.ends()
-        return Log(self._topic, self.topic_id, first, end)
+        return Log.at(self._topic, self.topic_id, (first, end), self._base)
 
-    def checksum(self, offset: int) -> int | None:
+    def follow(self, store: LogPosition) -> None:
+        """Counts positions as a store does that follows this topic."""
+        self._base = base_of(self.topic_id, [store])
+
+    def checksum(self, position: int) -> int | None:
         """See `OrderedLog`."""
-        return self._broker.checksum(self._topic, offset)
+        return self._broker.checksum(self._topic, position - self._base)
 
     def read(self, start: int, end: int) -> Iterator[Sequence[tuple[int, bytes]]]:
         """See `OrderedLog`.
@@ -59,13 +65,14 @@ class KafkaJoined:
         Raises:
             UnavailableError: The broker gives no more records.
         """
-        self._reader.seek(start)
+        base = self._base
+        self._reader.seek(start - base)
         silent = 0
         while start < end:
-            records = [(each.offset, each.value) for each in self._reader.poll() if each.offset < end]
+            records = [(base + each.offset, each.value) for each in self._reader.poll() if base + each.offset < end]
             silent = 0 if records else silent + 1
             if silent == POLLS:
-                raise UnavailableError(f"{self._topic} gave no record at offset {start} for {POLLS} s")
+                raise UnavailableError(f"{self._topic} gave no record at position {start} for {POLLS} s")
             if records:
                 start = records[-1][0] + 1
                 yield records

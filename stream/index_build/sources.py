@@ -11,6 +11,7 @@ from core.errors import BadInputError, UnavailableError
 from core.types import NO_OFFSET, ImageId, LogPosition
 from storage.embeddings import EmbeddingsPage
 from stream.image_files import ImageFile
+from stream.start_plan import Log
 
 __all__ = ["FileSource", "ImageSource", "PlacedImage", "StoreSource"]
 
@@ -85,7 +86,7 @@ class FileSource:
         paths: Sequence[Path],
         search_dimension: int,
         score_dimension: int,
-        log_id: str,
+        log: Log,
         checksum_at: Callable[[int], int | None],
     ) -> None:
         """Opens the files and finds the last place.
@@ -94,8 +95,8 @@ class FileSource:
             paths: The files, in order of place.
             search_dimension: Numbers of a search embedding.
             score_dimension: Numbers of a score embedding.
-            log_id: The topic id of `joined`; places are its offsets.
-            checksum_at: Gives the CRC-32C of the record at an offset of it; None when it is gone.
+            log: The topic `joined`; places are positions in it.
+            checksum_at: Gives the CRC-32C of the record at a position; None when it is gone.
 
         Raises:
             BadInputError: A file cannot be read or lacks a column, or `joined` no longer has the last place.
@@ -104,11 +105,15 @@ class FileSource:
         self.images = sum(file.rows for file in self._files)
         last = max((file.last_place() for file in self._files), default=NO_OFFSET)
         checksum = 0 if last == NO_OFFSET else checksum_at(last)
+        if checksum is None and last + 1 == log.first:
+            checksum = 0  # retention has removed this very record, so it is never compared
         if checksum is None:
             raise BadInputError(
                 f"the files end at place {last}, and joined has no record there: the index could not continue from it"
             )
-        self.position = LogPosition("" if last == NO_OFFSET else log_id, last, checksum)
+        self.position = (
+            LogPosition("", last, 0) if last == NO_OFFSET else LogPosition(log.topic_id, last, checksum, log.base)
+        )
 
     def __iter__(self) -> Iterator[PlacedImage]:
         """Every image.

@@ -6,12 +6,13 @@ import os
 import random
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from kafka import KafkaAdminClient
 
-from core.errors import MismatchError
+from core.errors import MismatchError, ServiceError
 from stream.broker import Broker
 from stream.flink_rest import JobState
 from stream.job_control import JobControl
@@ -176,8 +177,13 @@ def _photograph(image_id: str) -> str:
     return "-".join(image_id.split("-")[:2])
 
 
-def test_a_log_that_was_made_anew_is_refused(harmed: Stack) -> None:
+def test_a_log_that_was_made_anew_is_refused_until_it_is_renewed(harmed: Stack) -> None:
+    """Images that come after the renewal join the clusters from before it, and none of those changes."""
     control = JobControl(harmed.settings, "photos")
+    originals = sample_rows(20, skip=900)
+    before = harmed.await_heads([row.image_id for row in harmed.publish(originals)])
+    with pytest.raises(ServiceError, match="stop it with `neardup job stop`"):
+        control.renew_log(dry_run=False)
     control.stop()
     stopped = control.state()
     assert stopped is not None
@@ -188,6 +194,20 @@ def test_a_log_that_was_made_anew_is_refused(harmed: Stack) -> None:
         control.start()
     state = control.state()
     assert state is None or not state.live
+
+    copies = [replace(row, image_id=f"again-{row.image_id}") for row in originals]
+    harmed.publish(copies)
+    with harmed.storage() as storage:
+        applied = storage.describe().offset
+    assert control.renew_log(dry_run=True).base == control.renew_log(dry_run=False).base == applied + 1
+    control.start()
+    heads = harmed.await_heads([row.image_id for row in copies])
+    assert heads == {f"again-{image_id}": head for image_id, head in before.items()}
+    assert harmed.heads(before) == before
+    assert harmed.problems() == []
+    with harmed.api() as api:
+        assert min(api.image(row.image_id).place for row in copies) > applied
+    eventually(lambda: not any(control.lag().values()) or None, 60, lambda: f"the lag is {control.lag()}")
 
 
 def _remake(stack: Stack, plans: list[TopicPlan]) -> None:

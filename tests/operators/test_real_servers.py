@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,20 +16,24 @@ from prometheus_client import CollectorRegistry
 from pyflink.common import Row
 
 from core.dead_letters import BadRecord, Reason, parse_dead_letter
+from core.errors import MismatchError
 from core.protos.joined_pb2 import JoinedRecord
 from core.rpc import Listen, RpcServer
 from core.types import ImageId
 from operators.assign import AssignFunction
 from operators.batcher import BatchPolicy
 from operators.score import ScoreFunction
-from operators.search import SearchFunction
+from operators.search import LogEpoch, SearchFunction
 from operators.step import ServerAddress
 from search.index.settings import DEFAULT_MAX_POSTINGS
+from search.serving.admission import Caller
+from search.serving.client import SearchClient
 from search.serving.search_pb2_grpc import add_TermSearchServicer_to_server
 from search.serving.server import build_service, open_index
 from storage.api.schemas import ImageOut
 from storage.memory import MemoryStore
 from storage.serving.assignments import message_of
+from storage.serving.client import StorageClient
 from storage.serving.metrics import StorageMetrics
 from storage.serving.service import StorageService
 from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
@@ -57,10 +61,19 @@ class Town:
         self.running = ExitStack()
         search, storage = self.address(0), self.address(2)
         unused = ServerAddress("127.0.0.1:1", 1.0, 1)
+        self._servers = search, unused, storage
+        self.steps: list[Harness] = []
+        self.submit(LogEpoch("log-1"))
+
+    def submit(self, log: LogEpoch) -> None:
+        """Makes the three functions anew, for a log epoch."""
+        for step in self.steps:
+            step.function.close()
+        (search, unused, storage), sleep = self._servers, self.clock.sleep_s
         self.steps = [
-            Harness(SearchFunction(POLICY, search, "log-1", "joined", self.clock.sleep_s), self.clock),
-            Harness(ScoreFunction(POLICY, unused, search, "joined", self.clock.sleep_s), self.clock),
-            Harness(AssignFunction(POLICY, search, unused, storage, "log-1", "joined", self.clock.sleep_s), self.clock),
+            Harness(SearchFunction(POLICY, search, log, "joined", sleep), self.clock),
+            Harness(ScoreFunction(POLICY, unused, search, "joined", sleep), self.clock),
+            Harness(AssignFunction(POLICY, search, unused, storage, log.log_id, "joined", sleep), self.clock),
         ]
 
     def address(self, at: int) -> ServerAddress:
@@ -214,3 +227,37 @@ def test_an_unreadable_record_passes_the_search_server(town: Town) -> None:
     town.send(1, record("a", 1))
     town.run_until(lambda: len(handed_on(town.steps[0].main)) == 2)
     assert [bool(one.unscored) for one in handed_on(town.steps[0].main)] == [True, False]
+
+
+def test_after_a_renewal_new_images_join_old_clusters_and_lost_records_come_back(town: Town) -> None:
+    """
+    log-1    a0 a1 a2 b0 b1   c0 lost: neither store had applied it
+    log-2    a2 again, c0 again, new copies of each
+    """
+    told = [("a0", 1), ("a1", 1), ("a2", 1), ("b0", 2), ("b1", 2)]
+    for offset, (name, seed) in enumerate(told):
+        town.send(offset, record(name, seed))
+    town.run_until(lambda: town.position() == 4)
+    before = {name: town.store.image(ImageId(name)) for name, _ in told}
+    with closing(SearchClient(town.address(0).address, 5.0, 1 << 20, Caller.STREAM)) as search:
+        assert search.renew("log-2", 5) == search.renew("log-2", 5) == 4
+    with closing(StorageClient(town.address(2).address, 5.0, 1 << 20)) as storage:
+        assert storage.earliest_arrival(100) == 1_700_000_000_000
+        assert storage.renew("log-2", 5) == storage.renew("log-2", 5) == 4
+        with pytest.raises(MismatchError, match="begins at 5, not at 0"):
+            storage.renew("log-3", 0)
+    town.stop()
+    town.start()
+    town.submit(LogEpoch("log-2", base=5))
+    again = [("a2", 1), ("c0", 3), ("a3", 1), ("b2", 2), ("c1", 3)]
+    for offset, (name, seed) in enumerate(again):
+        town.send(offset, record(name, seed))
+    town.send(5, b"garbage\xff")
+    town.run_until(lambda: town.position() == 10)
+    assert {name: town.store.image(ImageId(name)) for name, _ in told} == before
+    with town.store.snapshot() as view:
+        heads = {each.image_id: (each.head, each.place) for each in view.images() if each.place >= 5}
+    assert heads == {"c0": ("c0", 6), "a3": ("a0", 7), "b2": ("b0", 8), "c1": ("c0", 9)}
+    assert town.store.state().duplicates == 1
+    ((_, letter, _),) = (tuple(row) for row in town.dead_letters())
+    assert parse_dead_letter(letter).source.offset == 5  # as Kafka has it

@@ -55,7 +55,7 @@ def in_flight(offset: int, code: bytes = b"\x0f", candidates: list[bytes] | None
     )
     record = joined(f"image-{offset}", seed=offset)
     answer = Answer(offset=offset, place=offset, score_code=code, candidates=found)
-    one = InFlight(offset=offset, record=record, answer=answer, **fields)  # type: ignore[arg-type]
+    one = InFlight(offset=offset, kafka_offset=offset, record=record, answer=answer, **fields)  # type: ignore[arg-type]
     return batch(one.SerializeToString())
 
 

@@ -13,7 +13,7 @@ from core.dead_letters import BadRecord, DeadLetter, Provenance, Reason, parse_d
 from core.errors import FaultError, LogGapError
 from operators.batcher import BatchPolicy
 from operators.in_flight_pb2 import InFlight
-from operators.search import SearchFunction, SearchStep
+from operators.search import LogEpoch, SearchFunction, SearchStep
 from operators.step import ServerAddress
 from search.serving.search_pb2 import InsertAndSearchResponse, LogEntry
 from tests.support.events import joined
@@ -34,7 +34,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> FakeSearch:
 
 
 def harness() -> Harness:
-    return Harness(SearchFunction(POLICY, SERVER, "log-1", "joined", sleep=lambda seconds: None))
+    return Harness(SearchFunction(POLICY, SERVER, LogEpoch("log-1"), "joined", sleep=lambda seconds: None))
 
 
 def send(search: Harness, *payloads: bytes | None, first: int = 0) -> None:
@@ -189,7 +189,7 @@ def test_a_gap_fails_the_job(server: FakeSearch) -> None:
 
 
 def test_survives_a_pickle_round_trip(server: FakeSearch) -> None:
-    again = Harness(pickle.loads(pickle.dumps(SearchFunction(POLICY, SERVER, "log-1", "joined"))))
+    again = Harness(pickle.loads(pickle.dumps(SearchFunction(POLICY, SERVER, LogEpoch("log-1"), "joined"))))
     send(again, *[joined(f"image-{i}") for i in range(4)])
     assert len(found(again)) == 4
     again.function.close()

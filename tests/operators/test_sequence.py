@@ -19,7 +19,7 @@ from neardup.events_pb2 import FLOAT16
 from operators.assign import AssignFunction
 from operators.batcher import BatchPolicy
 from operators.score import ScoreFunction
-from operators.search import SearchFunction
+from operators.search import LogEpoch, SearchFunction
 from operators.step import ServerAddress
 from storage.verify import verify
 from tests.support.clock import FakeClock
@@ -70,7 +70,7 @@ class Sequence:
         self.clock = FakeClock()
         self.search, self.scorer, self.storage = search, scorer, storage
         self._makers: list[Callable[[], Any]] = [
-            lambda: SearchFunction(policy, SERVER, "log-1", "joined", self.clock.sleep_s),
+            lambda: SearchFunction(policy, SERVER, LogEpoch("log-1"), "joined", self.clock.sleep_s),
             lambda: ScoreFunction(policy, SERVER, SERVER, "joined", self.clock.sleep_s),
             lambda: AssignFunction(policy, SERVER, SERVER, SERVER, "log-1", "joined", self.clock.sleep_s),
         ]

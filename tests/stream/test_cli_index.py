@@ -110,6 +110,7 @@ class Described:
     offset = 10**6
     log_id = TOPIC_ID
     checksum = 1
+    base = 0
 
     def __init__(self, *_: object) -> None: ...
 

@@ -34,9 +34,12 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     os.environ.update(before)
 
 
-def build(settings: Settings, start: int, reading: str = "r1") -> StreamExecutionEnvironment:
+def build(
+    settings: Settings, start: int, reading: str = "r1", epoch: tuple[int, str] = (0, "topic-id")
+) -> StreamExecutionEnvironment:
     starts = {"search": {0: 0, 1: 5}, "score": {0: 0, 1: 7}}
-    plan = JobPlan("photos", "topic-id", start, starts, reading, None, Path("/checkpoints"))
+    base, log_id = epoch
+    plan = JobPlan("photos", log_id, base, start, starts, reading, None, Path("/checkpoints"))
     env = remote_environment({"pipeline.operator-chaining.enabled": "true"})
     build_job(env, settings, plan)
     return env
@@ -74,6 +77,17 @@ def test_uids_of_joining_stay_and_uids_of_the_sequence_carry_the_start(settings:
     assert {f"sequence-123-{name}-{version}" for name in ("search", "score", "assign")} <= second
     assert any(uid.startswith(f"sequence-123-source-{version}") for uid in second)
     assert "None" not in first | second
+
+
+def test_uids_of_log_epochs_that_begin_alike_differ(settings: Settings) -> None:
+    begun = [(100, (0, "old")), (100, (100, "new")), (100, (100, "newer")), (0, (0, "old"))]
+    found = [
+        {uid for uid in uids(build(settings, start, epoch=epoch)) if uid.startswith("sequence")}
+        for start, epoch in begun
+    ]
+    for number, one in enumerate(found):
+        assert one
+        assert all(one.isdisjoint(other) for other in found[:number])
 
 
 def test_no_uid_of_another_state_format_comes_back(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,7 @@ class Storage:
     """A storage server that has applied offset 6."""
 
     offset = 6
+    base = 0
     closed = False
 
     def describe(self) -> Any:
@@ -73,6 +74,13 @@ def meter(connections: Connections, tmp_path: Path, storage: Storage | None = No
 def test_a_partition_without_a_commit_counts_from_its_first_record(connections: Connections, tmp_path: Path) -> None:
     lag = meter(connections, tmp_path).read()
     assert sorted(lag.values()) == [3, 9, 9]  # joined: 7, 8, 9; embeddings: 17 to 19 and 2 to 7
+
+
+def test_the_lag_of_a_renewed_log_counts_from_its_base(connections: Connections, tmp_path: Path) -> None:
+    storage = Storage()
+    storage.base, storage.offset = 100, 103
+    lag = meter(connections, tmp_path, storage).read()
+    assert next(records for topic, records in lag.items() if topic.endswith("joined")) == 6
 
 
 def test_one_connection_serves_all_answers(connections: Connections, tmp_path: Path) -> None:

@@ -106,6 +106,17 @@ def test_without_a_snapshot_all_that_may_have_waited_is_read_again(world: World)
     assert starts(foreign)["search"] == 939
 
 
+def test_after_a_renewal_of_the_log_what_arrived_before_the_last_images_is_read_again(world: World) -> None:
+    last_ms = world.log().records[-1][1]
+
+    def renewed(not_after_ms: int) -> dict[str, int]:
+        return starts(world.keeper.plan(world.logs, None, accept_loss=False, not_after_ms=not_after_ms))
+
+    assert renewed(last_ms - 300 * MINUTE_MS) == {"search": 639, "score": 639}
+    assert renewed(last_ms + MINUTE_MS) == {"search": 939, "score": 939}
+    assert renewed(0) == {"search": 0, "score": 0}
+
+
 def test_new_records_at_freed_offsets_are_all_read(world: World) -> None:
     """1,000 records were read; 400 of them were lost, and 800 others took their offsets."""
     world.log().power_cut(600)

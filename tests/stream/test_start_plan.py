@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from core.errors import MismatchError
 from core.types import LogPosition
-from stream.start_plan import Log, ReadPosition, only_partition, rewind_times, starting_offset
+from stream.start_plan import Log, ReadPosition, base_of, only_partition, rewind_times, starting_position
 
 LOG = Log("joined", "id-1", first=10, end=50)
 CHECKSUMS = {offset: offset * 7 for offset in range(LOG.first, LOG.end)}
@@ -19,7 +19,7 @@ def at(offset: int, log_id: str = "id-1", checksum: int | None = None) -> LogPos
 
 
 def start(index: LogPosition, storage: LogPosition, log: Log = LOG) -> int:
-    return starting_offset(log, {"the index": index, "storage": storage}, CHECKSUMS.get)
+    return starting_position(log, {"the index": index, "storage": storage}, CHECKSUMS.get)
 
 
 def test_the_order_has_one_partition() -> None:
@@ -47,8 +47,8 @@ def test_the_record_at_a_position_may_be_gone_if_the_next_one_is_there() -> None
 
 
 def test_a_gap_in_the_log_is_refused() -> None:
-    with pytest.raises(MismatchError, match=r"storage is at offset 20 of joined, where there is no record"):
-        starting_offset(LOG, {"storage": at(20)}, lambda offset: None)
+    with pytest.raises(MismatchError, match=r"storage is at position 20 of joined, where there is no record"):
+        starting_position(LOG, {"storage": at(20)}, lambda offset: None)
 
 
 def test_an_emptied_log_of_another_topic_is_refused() -> None:
@@ -61,16 +61,47 @@ def test_an_emptied_log_of_another_topic_is_refused() -> None:
     [
         (at(20, log_id="id-0"), at(20), r"the index followed the topic id-0, but joined is id-1"),
         (at(20), at(20, log_id="id-0"), r"storage followed the topic id-0"),
-        (at(20), at(50), r"storage has applied joined up to offset 50, but the log ends at 49"),
-        (at(8), at(20), r"the index needs joined from offset 9, but its oldest record is 10"),
-        (at(50), at(50), r"the index has applied joined up to offset 50, but the log ends at 49"),
-        (at(20), at(21, checksum=5), r"storage saw a record with checksum 00000005 at offset 21"),
-        (LogPosition(), at(20), r"the index needs joined from offset 0, but its oldest record is 10"),
+        (at(20), at(50), r"storage has applied joined up to position 50, but the log ends at 49"),
+        (at(8), at(20), r"the index needs joined from position 9, but its oldest record is 10"),
+        (at(50), at(50), r"the index has applied joined up to position 50, but the log ends at 49"),
+        (at(20), at(21, checksum=5), r"storage saw a record with checksum 00000005 at position 21"),
+        (LogPosition(), at(20), r"the index needs joined from position 0, but its oldest record is 10"),
     ],
 )
 def test_contradictions_are_refused_with_both_values(index: LogPosition, storage: LogPosition, message: str) -> None:
     with pytest.raises(MismatchError, match=message):
         start(index, storage)
+
+
+#   old log   0 ... 29    epoch 1: base 30    new log, offsets 0 ... 9    positions 30 ... 39
+
+
+RENEWED = Log.at("joined", "id-2", (0, 10), base=30)
+NEW_CHECKSUMS = {position: position * 7 for position in range(30, 40)}
+
+
+def renewed(offset: int, base: int = 30) -> LogPosition:
+    return LogPosition("id-2", offset, offset * 7 if offset >= base else 999, base)
+
+
+@pytest.mark.parametrize(("index", "storage", "first"), [(29, 29, 30), (33, 29, 30), (33, 35, 34), (39, 39, 40)])
+def test_a_renewed_log_begins_at_its_base(index: int, storage: int, first: int) -> None:
+    stores = {"the index": renewed(index), "storage": renewed(storage)}
+    assert base_of("id-2", stores.values()) == 30
+    assert starting_position(RENEWED, stores, NEW_CHECKSUMS.get) == first
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        (at(29), "the index followed the topic id-1, but joined is id-2 now.*`neardup log renew`"),
+        (renewed(30, base=31), "the index counts joined from position 31, another store from 30"),
+        (LogPosition(), "the index needs joined from position 0, but its oldest record is 30"),
+    ],
+)
+def test_a_store_of_another_epoch_is_refused(index: LogPosition, message: str) -> None:
+    with pytest.raises(MismatchError, match=message):
+        starting_position(RENEWED, {"the index": index, "storage": renewed(29)}, NEW_CHECKSUMS.get)
 
 
 #            0        60       100  (time; timeout 30, idle after 20)

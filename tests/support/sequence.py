@@ -43,8 +43,8 @@ def servers(data: Path) -> Iterator[Stack]:
         end_processes(marked_processes(settings.data_dir), grace_s=5.0)
 
 
-def run_sequence(records: Sequence[bytes], log_id: str, stack: Stack, batch: int) -> None:
-    """Searches, scores and assigns records of `joined` from offset 0 on, in batches of one size."""
+def run_sequence(records: Sequence[bytes], log_id: str, stack: Stack, batch: int, base: int = 0) -> None:
+    """Searches, scores and assigns records of `joined` from the position `base` on, in batches of one size."""
     settings: Settings = stack.settings
     signal = settings.signals["photos"]
     topic = signal.topic("joined")
@@ -61,7 +61,9 @@ def run_sequence(records: Sequence[bytes], log_id: str, stack: Stack, batch: int
     try:
         for start in range(0, len(records), batch):
             items = [
-                InFlight(offset=start + index, checksum=crc32c(value), record=value).SerializeToString()
+                InFlight(
+                    offset=base + start + index, kafka_offset=start + index, checksum=crc32c(value), record=value
+                ).SerializeToString()
                 for index, value in enumerate(records[start : start + batch])
             ]
             found = [one.SerializeToString() for one in handed_on(search.call(items).outputs)]

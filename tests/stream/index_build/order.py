@@ -20,7 +20,7 @@ from search.serving.server import SearchServerSettings, open_index
 from storage.embeddings import EmbeddingsPage, PlacedEmbedding
 from storage.records import StoreState
 from stream.index_build.catch_up import _records
-from stream.start_plan import Log
+from stream.start_plan import Log, base_of
 from tests.search.serving.search_setup import image, server_settings
 
 TOPIC_ID = "topic-id-1"
@@ -34,17 +34,22 @@ class FakeJoined:
     topic_id: str = TOPIC_ID
     first: int = 0
     grows: list[bytes] = field(default_factory=list)
+    base: int = 0
+
+    def follow(self, store: LogPosition) -> None:
+        self.base = base_of(self.topic_id, [store])
 
     def log(self) -> Log:
-        return Log("joined", self.topic_id, self.first, len(self.records))
+        return Log.at("joined", self.topic_id, (self.first, len(self.records)), self.base)
 
-    def checksum(self, offset: int) -> int | None:
+    def checksum(self, position: int) -> int | None:
+        offset = position - self.base
         return crc32c(self.records[offset]) if self.first <= offset < len(self.records) else None
 
     def read(self, start: int, end: int) -> Iterator[Sequence[tuple[int, bytes]]]:
-        assert start >= self.first
+        assert start - self.base >= self.first
         for at in range(start, end, 7):
-            yield [(offset, self.records[offset]) for offset in range(at, min(at + 7, end))]
+            yield [(position, self.records[position - self.base]) for position in range(at, min(at + 7, end))]
         self.records += self.grows
         self.grows = []
 

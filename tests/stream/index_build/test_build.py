@@ -337,3 +337,32 @@ def test_all_parts_of_a_server_mean_the_generation_that_was_opened(
     assert found.watch(lambda: told.append(True)).look()
     assert told == [True]
     found.index.close()
+
+
+def test_an_index_is_built_at_storages_position_without_the_order(tmp_path: Path) -> None:
+    order = some_order(60, 6)
+    server = settings_in(tmp_path)
+    parser = parser_of(server)
+    told = index_settings(server, parser.extractor, parser.coder)
+    generations = IndexGenerations(server.folder)
+    built = build_index(generations, told, parser, StoreSource(pages(order[:30])), None, Watcher())
+    assert built.position.offset == 29
+
+
+def test_an_index_of_a_renewed_log_catches_up_by_position(tmp_path: Path) -> None:
+    """The store has applied 30 records of the first log and 10 of the second; 20 more are in the second."""
+    order = some_order(60, 6)
+    server, plain = settings_in(tmp_path / "renewed"), settings_in(tmp_path / "plain")
+    renewed = [
+        replace(page, state=replace(page.state, position=replace(page.state.position, log_id="second", base=30)))
+        for page in pages(order[:40])
+    ]
+    source = StoreSource(iter(renewed))
+    joined = FakeJoined(order[30:], topic_id="second")
+    joined.follow(source.position)
+    parser = parser_of(server)
+    told = index_settings(server, parser.extractor, parser.coder)
+    built = build_index(IndexGenerations(server.folder), told, parser, source, joined, Watcher())
+    assert (built.position.offset, built.position.base) == (59, 30)
+    same = build(plain, order[:40], FakeJoined(list(order)))
+    assert (built.images, built.unfindable) == (same.images, same.unfindable)

@@ -13,6 +13,7 @@ import pytest
 from core.errors import BadInputError, UnavailableError
 from core.types import LogPosition
 from stream.index_build.sources import FileSource, StoreSource
+from stream.start_plan import Log
 from tests.stream.index_build.order import TOPIC_ID, pages, some_order, stored
 
 CHECKSUMS = {2: 22, 7: 77}
@@ -32,7 +33,7 @@ def write(path: Path, places: list[int] | None, **columns: Any) -> Path:
 
 
 def source(*paths: Path) -> FileSource:
-    return FileSource(paths, 4, 3, TOPIC_ID, CHECKSUMS.get)
+    return FileSource(paths, 4, 3, Log("joined", TOPIC_ID, 0, 8), CHECKSUMS.get)
 
 
 def test_files_give_their_images_up_to_the_last_place(tmp_path: Path) -> None:
