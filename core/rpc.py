@@ -47,6 +47,7 @@ from core.errors import (
     StaleError,
     UnavailableError,
 )
+from core.intake import Intake
 from core.status_page import StatusPage
 from core.stream_watch import StreamWatch
 
@@ -81,6 +82,9 @@ class Listen:
     workers: int = 8
     max_calls: int | None = None
     """Calls at once; more are rejected with RESOURCE_EXHAUSTED. None: no limit, they wait for a worker."""
+    request_bytes: int | None = None
+    """What the requests of all unary calls may take together while they are received and handled. None: no limit beside
+    that of each."""
     stall_s: float = 300.0
     """How long the reader of a stream may leave one message before the stream is ended. A build of the index stops
     reading while it writes a segment."""
@@ -137,9 +141,10 @@ def _refuse(context: grpc.ServicerContext, error: BaseException) -> NoReturn:
 class _Edge(grpc.ServerInterceptor):  # type: ignore[misc, type-arg, unused-ignore]
     """Sends the instance id and maps errors, around every method of ours."""
 
-    def __init__(self, instance_id: str, watch: StreamWatch) -> None:
+    def __init__(self, instance_id: str, watch: StreamWatch, intake: Intake | None) -> None:
         self._metadata = ((INSTANCE_ID, instance_id),)
         self._watch = watch
+        self._intake = intake
 
     def intercept_service(
         self,
@@ -154,6 +159,11 @@ class _Edge(grpc.ServerInterceptor):  # type: ignore[misc, type-arg, unused-igno
                 self._stream(handler.unary_stream),  # type: ignore[arg-type, unused-ignore]
                 handler.request_deserializer,
                 handler.response_serializer,
+            )
+        if self._intake is not None:
+            # As a stream of one request, which is the same to the caller: it is received when it is asked for.
+            return grpc.stream_unary_rpc_method_handler(
+                self._received(self._intake, handler), None, handler.response_serializer
             )
         return grpc.unary_unary_rpc_method_handler(
             self._unary(handler.unary_unary),  # type: ignore[arg-type, unused-ignore]
@@ -172,6 +182,15 @@ class _Edge(grpc.ServerInterceptor):  # type: ignore[misc, type-arg, unused-igno
                 _refuse(context, error)
 
         return call
+
+    def _received(
+        self, intake: Intake, handler: grpc.RpcMethodHandler[Any, Any]
+    ) -> Callable[[Iterator[bytes], grpc.ServicerContext], Any]:
+        def handle(requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:
+            with intake.received(requests, context) as request:
+                return handler.unary_unary(handler.request_deserializer(request), context)  # type: ignore[misc]
+
+        return self._unary(handle)
 
     def _stream(
         self, method: Callable[[_Request, grpc.ServicerContext], Iterator[_Response]]
@@ -276,9 +295,12 @@ class RpcServer:
         self._name = name
         self._listen = listen
         self._watch = StreamWatch(listen.stall_s)
+        self._intake = None
+        if listen.request_bytes is not None:
+            self._intake = Intake(listen.request_bytes, listen.max_message_bytes)
         self._server = grpc.server(
             ThreadPoolExecutor(listen.workers, thread_name_prefix=name),
-            interceptors=[_Edge(self.instance_id, self._watch)],
+            interceptors=[_Edge(self.instance_id, self._watch, self._intake)],
             options=[*_message_limits(listen.max_message_bytes), *_KEEPALIVE, ("grpc.so_reuseport", 0)],
             maximum_concurrent_rpcs=listen.max_calls,
         )
@@ -303,6 +325,8 @@ class RpcServer:
             raise UnavailableError(f"{self._name} cannot listen on {address}: is another one running there?")
         self._page.start()
         self._watch.start()
+        if self._intake is not None:
+            self._intake.start()
         self._server.start()
         self._page.ready = True
         self.standard.serving = True
@@ -314,6 +338,8 @@ class RpcServer:
         self.standard.serving = False
         self._server.stop(grace_s).wait()
         self._watch.stop()
+        if self._intake is not None:
+            self._intake.stop()
         self._page.stop()
 
     def run_until_stopped(self, on_stop: Callable[[], None]) -> None:

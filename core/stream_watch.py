@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 __all__ = ["Cancellable", "StreamWatch"]
@@ -56,6 +57,17 @@ class StreamWatch:
             with self._lock:
                 self._sent_at.pop(call, None)
 
+    @contextmanager
+    def waiting(self, call: Cancellable) -> Iterator[None]:
+        """The call is cancelled when the block takes too long: it waits for what the caller sends."""
+        with self._lock:
+            self._sent_at[call] = self._clock()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._sent_at.pop(call, None)
+
     def end_stalled(self) -> None:
         """Cancels the calls whose readers have stalled."""
         with self._lock:
@@ -64,7 +76,7 @@ class StreamWatch:
             for call in stalled:
                 del self._sent_at[call]
         for call in stalled:
-            log.warning("a reader took no message of its stream for %.0f s: the stream is ended", self._stall_s)
+            log.warning("a caller took or sent no message for %.0f s: its call is ended", self._stall_s)
             call.cancel()
 
     def start(self) -> None:

@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 MAX_UNPACKED_BYTES = 2**29
 """The most bytes of unpacked codes that all calls hold together. A call of 33 MB unpacks to twice that."""
 
+MAX_REQUEST_BYTES = 2**29
+"""The most bytes of requests, received and parsed, that all calls hold together."""
+
 
 @dataclass(frozen=True, slots=True)
 class ScorerServerSettings:
@@ -195,7 +198,9 @@ def serve(settings: ScorerServerSettings) -> None:
     service = PairScorerService(models, engine, metrics, settings.max_request_pairs)
     _log_start(settings, policy, models, time.monotonic() - started)
     # Each waiting call holds a worker. With fewer workers, calls would wait outside the queue and its limit.
-    listen = replace(settings.listen, workers=max(settings.listen.workers, settings.max_calls))
+    listen = replace(
+        settings.listen, workers=max(settings.listen.workers, settings.max_calls), request_bytes=MAX_REQUEST_BYTES
+    )
     server = RpcServer(
         "scorer",
         listen,

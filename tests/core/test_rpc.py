@@ -58,8 +58,14 @@ class Client(RpcClient):
         return response
 
 
-def make_server(servicer: Scorer, port: int, page: int, registry: CollectorRegistry | None = None) -> RpcServer:
-    listen = Listen("127.0.0.1", port, page, 1 << 20, workers=2)
+def make_server(
+    servicer: Scorer,
+    port: int,
+    page: int,
+    registry: CollectorRegistry | None = None,
+    request_bytes: int | None = None,
+) -> RpcServer:
+    listen = Listen("127.0.0.1", port, page, 1 << 20, workers=2, request_bytes=request_bytes)
     return RpcServer(
         "scorer",
         listen,
@@ -269,3 +275,23 @@ def test_status_code_of_an_unknown_method_is_a_fault(server: RpcServer, client: 
     unknown = client.channel.unary_unary("/neardup.scorer.v1.PairScorer/Nothing")
     with pytest.raises(grpc.RpcError):
         unknown(b"")
+
+
+def test_with_a_budget_of_requests_calls_errors_and_limits_are_the_same(ports: list[int]) -> None:
+    servicer, port = Scorer(), ports[0]
+    server = make_server(servicer, *ports, request_bytes=1)
+    server.start()
+    client = Client(f"127.0.0.1:{port}", 10.0, 1 << 22)
+    try:
+        assert client.score(scorer_pb2.ScoreRequest()).model_version == "v1"
+        servicer.error = LogGapError("a gap", 7)
+        with pytest.raises(LogGapError) as raised:
+            client.score(scorer_pb2.ScoreRequest())
+        assert raised.value.expected == 7
+        servicer.error = None
+        with pytest.raises(NeardupError):
+            client.score(scorer_pb2.ScoreRequest(model_version="v" * (1 << 21)))
+        assert client.score(scorer_pb2.ScoreRequest(model_version="v" * (1 << 19))).model_version == "v1"
+    finally:
+        client.close()
+        server.stop(0.1)
