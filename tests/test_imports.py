@@ -48,7 +48,7 @@ PLACES = {
     "tensorflow": _TENSORFLOW,
     "keras": _TENSORFLOW,
     "rocksdict": ("storage.rocks",),
-    "kafka": ("stream", "storage.serving.publisher"),
+    "kafka": ("stream", "storage.serving.publisher", "storage.serving.topic_end"),
     "fastapi": ("storage.api",),
     "pytest": ("storage.testing",),
     "hypothesis": ("storage.testing",),

@@ -7,7 +7,9 @@
      "decided_at_ms": 0, "versions": {"model": "...", "index": "..."}, "truncated": false}
 
 Entries come in the order of their history numbers, from 1, without a gap. After a restart some may come again (at
-least once), so a consumer drops a number that it has seen.
+least once), so a consumer drops a number that it has seen. If the broker lost messages, later numbers may come before
+the missing ones; all of them then come again, in order. A consumer that takes each number only after the one before it
+misses none.
 """
 
 from __future__ import annotations

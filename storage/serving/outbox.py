@@ -3,6 +3,10 @@
 A loop reads the entries after the position, sends them in chunks, and stores the new position once a whole chunk is
 acknowledged. A write to the store wakes the loop. When sending fails, it warns once, waits, and resumes after the last
 acknowledged entry. No entry is skipped; a chunk may be sent twice.
+
+A broker may lose what it has acknowledged. So each new sender is asked how far the topic goes, and what is missing is
+sent again. If the topic was cut while a sender was in use, the new messages come before the missing ones; all of them
+are then sent again, in order.
 """
 
 from __future__ import annotations
@@ -19,13 +23,29 @@ from storage.interfaces import ClusterStore
 from storage.records import StoreState
 from storage.serving.assignments import Message, message_of
 
-__all__ = ["Outbox", "OutboxListener", "OutboxSettings", "Sender"]
+__all__ = ["Outbox", "OutboxListener", "OutboxSettings", "Sender", "TopicCutError"]
 
 log = logging.getLogger(__name__)
 
 
+class TopicCutError(UnavailableError):
+    """The topic has lost messages that were acknowledged; `kept` is the number of the last one before the gap."""
+
+    def __init__(self, message: str, kept: int | None) -> None:
+        super().__init__(message)
+        self.kept = kept
+
+
 class Sender(Protocol):
     """Sends messages."""
+
+    def last_number(self) -> int | None:
+        """The number of the topic's last message; 0: there never was one; None: it is not known.
+
+        Raises:
+            UnavailableError: The topic cannot be read. The sender must not be used again.
+        """
+        ...
 
     def send(self, messages: Sequence[Message], stopping: Callable[[], bool]) -> None:
         """Returns once all messages are acknowledged, in order.
@@ -36,6 +56,7 @@ class Sender(Protocol):
 
         Raises:
             UnavailableError: Not all are known to be acknowledged. The sender must not be used again.
+            TopicCutError: The same, and the topic has lost earlier messages.
         """
         ...
 
@@ -114,22 +135,44 @@ class Outbox:
         Raises:
             UnavailableError: Sending failed, or the store cannot be read. Try again later.
         """
+        if self._sender is None and self._store.state().history_number:
+            self._sender = self._open_sender()
+            self._with_sender(self._begin_where_the_topic_ends)
         messages = self._chunk()
         if not messages:
             self._store_position()
             return False
-        if self._sender is None:
-            self._sender = self._open_sender()
-        try:
-            self._sender.send(messages, self._stopped.is_set)
-        except UnavailableError:
-            sender, self._sender = self._sender, None
-            sender.close()
-            raise
+        self._with_sender(lambda sender: sender.send(messages, self._stopped.is_set))
         self._published = messages[-1].number
         self._listener.published(self._published)
         self._store_position()
         return True
+
+    def _with_sender(self, use: Callable[[Sender], None]) -> None:
+        """Uses the sender, and closes it if that fails."""
+        sender = self._sender
+        if sender is None:
+            raise UnavailableError("there is no connection")
+        try:
+            use(sender)
+        except UnavailableError as error:
+            self._sender = None
+            sender.close()
+            if isinstance(error, TopicCutError):
+                self._go_back(error.kept)
+            raise
+
+    def _begin_where_the_topic_ends(self, sender: Sender) -> None:
+        self._go_back(sender.last_number())
+
+    def _go_back(self, kept: int | None) -> None:
+        if kept is not None and kept < self._published:
+            log.warning(
+                "the topic ends at history entry %d, but %d were acknowledged: the rest is sent again",
+                kept,
+                self._published,
+            )
+            self._published = kept
 
     def _store_position(self) -> None:
         if self._stored < self._published:

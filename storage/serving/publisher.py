@@ -17,6 +17,8 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 
 from core.errors import UnavailableError
 from storage.serving.assignments import HEADERS, Message
+from storage.serving.outbox import TopicCutError
+from storage.serving.topic_end import read_end
 
 __all__ = ["KafkaSender", "quiet_client_log"]
 
@@ -43,7 +45,10 @@ class KafkaSender:
         Raises:
             UnavailableError: No broker answers at this address, or it refuses the client.
         """
+        self._connection = connection
         self._topic = topic
+        self._next: int | None = None
+        """The offset that the next message must get at least, in a topic of one partition."""
         self._where = f"Kafka at {connection['bootstrap_servers']}, topic {topic}"
         try:
             self._producer: Any = KafkaProducer(
@@ -72,10 +77,29 @@ class KafkaSender:
                 self._producer.send(self._topic, key=one.key, value=one.value, headers=HEADERS) for one in messages
             ]
             self._flush(stopping)
-            for acknowledgement in acknowledgements:
-                acknowledgement.get(timeout=0)
+            offsets = [int(each.get(timeout=0).offset) for each in acknowledgements]
+            self._check_order(min(offsets))
+            if self._next is not None:
+                self._next = max(offsets) + 1
         except (KafkaError, OSError) as error:
             raise UnavailableError(f"{self._where}: {_text(error)}") from error
+
+    def last_number(self) -> int | None:
+        """See `Sender.last_number`."""
+        try:
+            end = read_end(self._connection, self._topic, None, CONNECT_MS / 1000)
+        except (KafkaError, OSError) as error:
+            raise UnavailableError(f"{self._where}: {_text(error)}") from error
+        self._next = end.offset
+        return end.number
+
+    def _check_order(self, offset: int) -> None:
+        """Refuses an offset below one that was acknowledged: the topic has lost what was there."""
+        if self._next is not None and offset < self._next:
+            kept = read_end(self._connection, self._topic, offset, CONNECT_MS / 1000).number
+            raise TopicCutError(
+                f"{self._where}: offset {offset} was given again, {self._next - 1} was acknowledged before", kept
+            )
 
     def close(self) -> None:
         """See `Sender.close`."""

@@ -16,7 +16,7 @@ from core.types import Cause, ImageId, Move
 from storage.errors import WriteError
 from storage.memory import MemoryStore
 from storage.serving.assignments import Message, message_of
-from storage.serving.outbox import Outbox, OutboxSettings
+from storage.serving.outbox import Outbox, OutboxSettings, TopicCutError
 from storage.testing.contract import A, B, C, decided, fill, founds, joins, put
 from storage.testing.model import StoreModel, seeded_actions
 from tests.support.store_wrappers import DelegatingStore
@@ -33,6 +33,7 @@ class Topic:
         self.failures = iter(failures)
         self.arrived = threading.Condition()
         self.down = False
+        self.expired = False
 
     def open(self) -> TopicSender:
         if self.down:
@@ -63,6 +64,10 @@ class TopicSender:
         if taken is not None:
             self._broken = True
             raise UnavailableError("the broker went away")
+
+    def last_number(self) -> int | None:
+        numbers = self._topic.numbers
+        return None if self._topic.expired else numbers[-1] if numbers else 0
 
     def close(self) -> None:
         self._topic.closed += 1
@@ -128,6 +133,7 @@ def test_chunks_in_order_from_the_stored_position(store: MemoryStore) -> None:
     put(store, *[founds(n, ImageId(f"i{n}")) for n in range(8)])
     store.set_published(1)
     topic, heard = Topic(), Heard()
+    topic.expired = True
     outbox = Outbox(store, topic.open, heard, QUICK)
     while outbox.publish_available():
         pass
@@ -157,6 +163,52 @@ def test_after_a_failure_it_begins_after_the_last_acknowledged(store: MemoryStor
     assert topic.closed == 1
     assert outbox.publish_available()
     assert topic.numbers == [1, 2, 3, 4, 5, 4, 5, 6]
+
+
+def test_what_the_broker_lost_after_it_was_acknowledged_is_sent_again(store: MemoryStore) -> None:
+    put(store, *[founds(n, ImageId(f"i{n}")) for n in range(7)])
+    topic = Topic()
+    first = Outbox(store, topic.open, Heard(), QUICK)
+    while first.publish_available():
+        pass
+    del topic.records[4:]
+    again = Outbox(store, topic.open, Heard(), QUICK)
+    while again.publish_available():
+        pass
+    assert topic.numbers == [1, 2, 3, 4, 5, 6, 7]
+    assert store.published() == 7
+
+
+def test_a_topic_that_expired_is_not_filled_again(store: MemoryStore) -> None:
+    put(store, *[founds(n, ImageId(f"i{n}")) for n in range(4)])
+    store.set_published(4)
+    topic = Topic()
+    topic.expired = True
+    assert not Outbox(store, topic.open, Heard(), QUICK).publish_available()
+    assert topic.records == []
+
+
+def test_a_topic_that_was_cut_in_use_is_filled_from_the_gap(store: MemoryStore) -> None:
+    class Cut(TopicSender):
+        def send(self, messages: Sequence[Message], stopping: Callable[[], bool]) -> None:
+            super().send(messages, stopping)
+            if cuts:
+                kept = cuts.pop()
+                topic.records = [*topic.records[:kept], *messages]
+                raise TopicCutError("offset given again", kept)
+
+    topic, cuts = Topic(), list[int]()
+    put(store, *[founds(n, ImageId(f"i{n}")) for n in range(6)])
+    outbox = Outbox(store, lambda: Cut(topic), Heard(), QUICK)
+    while outbox.publish_available():
+        pass
+    put(store, founds(6, ImageId("i6")))
+    cuts.append(2)
+    with pytest.raises(UnavailableError, match="given again"):
+        outbox.publish_available()
+    while outbox.publish_available():
+        pass
+    assert topic.numbers == [1, 2, 7, 3, 4, 5, 6, 7]
 
 
 @settings(max_examples=40, deadline=None)

@@ -23,10 +23,13 @@ class Acknowledgement:
     def __init__(self, error: Exception | None) -> None:
         self._error = error
 
-    def get(self, timeout: float | None) -> None:
+    offset = 7
+
+    def get(self, timeout: float | None) -> Acknowledgement:
         assert timeout == 0
         if self._error is not None:
             raise self._error
+        return self
 
 
 class Producer:
