@@ -37,6 +37,12 @@ __all__ = [
 PAYLOAD_LIMIT_BYTES = 65_536
 """The bytes that a dead letter keeps of a record that was never valid."""
 
+_WHOLE_LIMIT_BYTES = 720_000
+"""A dead letter of so many bytes is 960 kB in base64, which every topic takes. A record of the order is smaller."""
+
+_DETAIL_LIMIT = 2_000
+"""The characters that are kept of a detail. Text of a server may be longer."""
+
 
 class Reason(StrEnum):
     """Why a record is in `dead-letter`. The values are labels of metrics and part of the promise: never rename one."""
@@ -117,13 +123,13 @@ def dead_letter(
         source: Where it is in Kafka.
         payload: Its bytes. None, a Kafka tombstone, counts as empty.
         limit_bytes: How many of them are kept. None keeps all: for records that passed validation. Their size is
-            bounded, and they must stay replayable.
+            bounded, and they must stay replayable. A longer one is cut and marked, so that every topic takes it.
     """
     whole = payload or b""
-    kept = whole if limit_bytes is None else whole[:limit_bytes]
+    kept = whole[: _WHOLE_LIMIT_BYTES if limit_bytes is None else limit_bytes]
     dead = {
         "reason": bad.reason.value,
-        "detail": bad.detail,
+        "detail": bad.detail[:_DETAIL_LIMIT],
         "topic": source.topic,
         "partition": source.partition,
         "offset": source.offset,

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
-from core.errors import BadInputError, MismatchError
+from core.errors import BadInputError, MismatchError, SettingsError
 from core.files import write_text
 from stream.settings import Settings, default_topic_prefix
 
-__all__ = ["claim_topics", "demo_settings", "runs", "wipe", "with_data"]
+__all__ = ["claim_topics", "demo_settings", "require_plain_path", "runs", "wipe", "with_data"]
 
 _MARK = "neardup-data"
 """A file that marks a folder as made by this program, so it may be wiped."""
+
+_STRANGE = re.compile(r"[^A-Za-z0-9/._~-]")
+"""What a path may not hold."""
 
 _TOPIC_PREFIX = "topic-prefix"
 """A file beside the job's snapshots with the `topic_prefix` that they were made with."""
@@ -46,6 +50,23 @@ def runs(settings: Settings) -> bool:
     except FileNotFoundError:
         # This system has no /proc.
         return True
+
+
+def require_plain_path(settings: Settings) -> None:
+    """Refuses a data folder whose path some part would read differently.
+
+    Flink takes `%` and spaces in two ways, class paths end at `:`, Kafka's list of folders at `,`, supervisord expands
+    `%`, and Java reads names by the locale. Snapshots and logs would land elsewhere.
+
+    Raises:
+        SettingsError: The path has another character than ASCII letters, digits and `/._~-`.
+    """
+    strange = sorted(set(_STRANGE.findall(str(settings.data_dir))))
+    if strange:
+        raise SettingsError(
+            f"the data folder {settings.data_dir} has {', '.join(map(ascii, strange))} in its path: the Java parts "
+            "need ASCII letters, digits and ._~- alone. Choose another folder for `data` in the settings"
+        )
 
 
 def claim_topics(settings: Settings, signal_name: str) -> None:

@@ -15,6 +15,7 @@ import subprocess
 import uuid
 from pathlib import Path
 
+from stream.data_folders import require_plain_path
 from stream.local.errors import DeploymentError
 from stream.local.files import write_if_new
 from stream.local.java import compiler_options, jar_folder, java_executable
@@ -98,8 +99,10 @@ def prepare_broker(settings: Settings) -> None:
 
     Raises:
         MissingPieceError: Java or the jars are missing.
+        SettingsError: A part would read the path of the data folder differently.
         DeploymentError: The log folder could not be formatted.
     """
+    require_plain_path(settings)
     folder = settings.data_dir / "kafka"
     log = folder / "log"
     properties = folder / "server.properties"

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from stream.data_folders import claim_topics
+from stream.data_folders import claim_topics, require_plain_path
 from stream.local.daemon import Daemon, ProcessInfo, write_files
 from stream.local.errors import DeploymentError, PartFailedError, PortTakenError
 from stream.local.files import tail
@@ -92,7 +92,9 @@ class Deployment:
             PartFailedError: A part does not become ready; the others are left running, for a look at them.
             DeploymentError: Another start or stop is under way, or supervisord does not start.
             MismatchError: The data folder belongs to other topics.
+            SettingsError: The path of the data folder has characters that a part reads differently.
         """
+        require_plain_path(self.settings)
         tell = progress or _silent
         with self._locked():
             # Embeddings, ids and secrets: for the owner alone, also below a folder that an earlier release made.

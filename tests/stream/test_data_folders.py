@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from core.errors import BadInputError, MismatchError
-from stream.data_folders import claim_topics, demo_settings, runs, wipe, with_data
+from core.errors import BadInputError, MismatchError, SettingsError
+from stream.data_folders import claim_topics, demo_settings, require_plain_path, runs, wipe, with_data
+from stream.local.broker import prepare_broker
+from stream.local.flink_home import prepare_flink
+from stream.local.supervisor import Deployment
 from stream.settings import Settings, load_settings
+from tests.support.stack import stack_settings
 
 
 @pytest.fixture
@@ -107,3 +112,17 @@ def test_data_of_an_earlier_release_keeps_a_prefix_of_its_own(tmp_path: Path) ->
     claim_topics(with_prefix(tmp_path, "texts."), "photos")
     with pytest.raises(MismatchError, match=r'topic_prefix = "texts\."'):
         claim_topics(with_prefix(tmp_path, None), "photos")
+
+
+@pytest.mark.parametrize("name", ["a space", "100%", "naïve", "a:b", "a,b", "a+b"])
+def test_a_folder_that_a_part_would_read_differently_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    settings = stack_settings(tmp_path / name)
+    for start in (Deployment(settings).up, partial(prepare_broker, settings), partial(prepare_flink, settings)):
+        with pytest.raises(SettingsError, match="the Java parts need ASCII letters") as refused:
+            start()
+        assert ascii(next(char for char in name if not (char.isascii() and char.isalnum()))) in str(refused.value)
+    assert not (tmp_path / name).exists()
+
+
+def test_plain_folders_are_taken(tmp_path: Path) -> None:
+    require_plain_path(stack_settings(tmp_path / "var_1.x-y~z"))

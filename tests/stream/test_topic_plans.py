@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
+from core.dead_letters import BadRecord, Provenance, Reason, dead_letter, parse_dead_letter
 from core.notifications import LARGEST_RECORD_BYTES, MAX_JOINED_BYTES
 from stream.settings import KafkaSettings
 from stream.topic_plans import TopicPlan, TopicState, changes, problems, topic_plans
@@ -90,9 +90,13 @@ def test_a_budget_that_no_partition_can_keep_is_refused() -> None:
 
 
 def test_every_topic_takes_the_largest_dead_letter() -> None:
-    bad = BadRecord(Reason.FAULTED, "d" * 10_000)
+    bad = BadRecord(Reason.FAULTED, "\u00e4" * 10_000)
     largest = dead_letter(bad, Provenance("t" * 249, 1023, 2**63, 2**63), bytes(MAX_JOINED_BYTES), None)
     assert len(largest) + 1024 < LARGEST_RECORD_BYTES
+    cut = dead_letter(bad, Provenance("t", 0, 0, 0), bytes(5_000_000), None)
+    assert len(cut) < LARGEST_RECORD_BYTES
+    assert parse_dead_letter(cut).truncated
+    assert not parse_dead_letter(largest).truncated
     with pytest.raises(ValueError, match="greater than or equal to 1048576"):
         KafkaSettings(max_message_bytes=LARGEST_RECORD_BYTES - 1)
 
