@@ -24,6 +24,7 @@ from kafka.structs import OffsetAndMetadata
 
 from core.errors import MismatchError, UnavailableError
 from stream.kafka_access import KafkaAccess
+from stream.kafka_codecs import read_all_codecs
 from stream.topic_plans import TopicPlan, TopicState
 
 __all__ = ["Broker", "LogEnds", "producer"]
@@ -70,14 +71,14 @@ class Broker:
         """
         self._bootstrap = access.bootstrap
         self._timeout_ms = timeout_ms
+        read_all_codecs()
         with _as_unavailable(access.bootstrap):
             self._admin = KafkaAdminClient(**access.python_options(), request_timeout_ms=timeout_ms)
             self._consumer = KafkaConsumer(
                 **access.python_options(),
                 enable_auto_commit=False,
+                isolation_level="read_committed",
                 request_timeout_ms=max(timeout_ms, 11_000),
-                fetch_max_bytes=64 << 20,
-                max_partition_fetch_bytes=16 << 20,
             )
 
     def __enter__(self) -> Broker:
@@ -231,6 +232,22 @@ class Broker:
         """CRC-32C of one record of a one-partition topic."""
         value = self.record(topic, offset)
         return None if value is None else crc32c(value)
+
+    def unread(self, topic: str, partition: int, offset: int) -> int:
+        """How many offsets lie between `offset` and the end; 0 if none of them is a record.
+
+        The markers of transactions, and what was sent in aborted ones, take offsets but are never read.
+        """
+        where = TopicPartition(topic, partition)
+        with _as_unavailable(self._bootstrap):
+            end = int(self._consumer.end_offsets([where], timeout_ms=self._timeout_ms)[where])
+            self._consumer.assign([where])
+            self._consumer.seek(where, offset)
+            until = time.monotonic() + self._timeout_ms / 1000
+            while self._consumer.position(where) < end and time.monotonic() < until:
+                if self._consumer.poll(timeout_ms=200, max_records=1).get(where):
+                    return end - offset
+        return 0 if self._consumer.position(where) >= end else end - offset
 
     def offsets_at(self, topic: str, times_ms: Mapping[int, int]) -> dict[int, int]:
         """The first offset at or after a time, by partition; the end offset where no record is that new."""

@@ -63,13 +63,11 @@ class _Pipeline:
         self.plan = plan
         _, self.signal = settings.signal(plan.signal)
 
-    def write(self, stream: DataStream, topic: str, role: str, parallelism: int, uid: str) -> None:
+    def write(self, stream: DataStream, topic: str, role: str, uid: str) -> None:
         """Sends rows of (key, value, traceparent) to a topic; `role` names the Kafka client."""
         content_type = "application/x-protobuf" if topic == self.signal.topic("joined") else "application/json"
         properties = sink_properties(self.access(role), self.settings.kafka.max_message_bytes)
-        write_records(
-            self.tables, stream, KafkaTarget(topic, content_type, properties), uid=uid, parallelism=parallelism
-        )
+        write_records(self.tables, stream, KafkaTarget(topic, content_type, properties), uid=uid)
 
     def access(self, role: str) -> KafkaAccess:
         """How a source or a sink reaches Kafka."""
@@ -101,13 +99,12 @@ class _Joining(_Pipeline):
             .name("join")
             .uid(_uid("join"))
         )
-        parallelism = settings.flink.parallelism
-        self.write(joined, signal.topic("joined"), "joined-sink", parallelism, _uid("joined-sink"))
+        self.write(joined, signal.topic("joined"), "joined-sink", _uid("joined-sink"))
         dead_letters = side_output(search, DEAD_LETTERS).union(
             side_output(score, DEAD_LETTERS), side_output(joined, DEAD_LETTERS)
         )
         uid = _uid("join-dead-letter-sink")
-        self.write(dead_letters, signal.topic("dead_letter"), "join-dead-letter-sink", parallelism, uid)
+        self.write(dead_letters, signal.topic("dead_letter"), "join-dead-letter-sink", uid)
 
     def _halves(self, side: Side, topic: str, limits: VectorLimits) -> DataStream:
         join = self.settings.join
@@ -158,7 +155,7 @@ class _Sequence(_Pipeline):
             side_output(scored, DEAD_LETTERS), side_output(assigned, DEAD_LETTERS)
         )
         uid = self._uid("dead-letter-sink")
-        self.write(dead_letters, signal.topic("dead_letter"), "sequence-dead-letter-sink", 1, uid)
+        self.write(dead_letters, signal.topic("dead_letter"), "sequence-dead-letter-sink", uid)
 
     def _step(
         self, name: str, stream: DataStream, value_type: TypeInformation, function: MicroBatchFunction

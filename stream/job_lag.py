@@ -33,6 +33,7 @@ class LagMeter:
         self._name = name
         self._signal = signal
         self._broker: Broker | None = None
+        self._records_at: set[tuple[str, int, int]] = set()
 
     def read(self) -> dict[str, int]:
         """Records behind, by topic: embeddings against the committed offsets, `joined` against storage.
@@ -64,8 +65,21 @@ class LagMeter:
             topic = self._signal.topic(side)
             committed = broker.committed(consumer_group(self._name), topic)
             ends = broker.ends(topic)
-            behind[topic] = sum(each.end - committed.get(part, each.first) for part, each in ends.items())
+            behind[topic] = sum(
+                self._unread(broker, topic, part, committed.get(part, each.first), each.end)
+                for part, each in ends.items()
+            )
         return behind
+
+    def _unread(self, broker: Broker, topic: str, partition: int, offset: int, end: int) -> int:
+        """Offsets that the job has not read. What follows its last record may be markers of transactions alone."""
+        if offset >= end or (topic, partition, offset) in self._records_at:
+            return max(0, end - offset)
+        unread = broker.unread(topic, partition, offset)
+        if unread:
+            self._records_at = {each for each in self._records_at if each[:2] != (topic, partition)}
+            self._records_at.add((topic, partition, offset))
+        return unread
 
     def _disconnect(self) -> None:
         broker, self._broker = self._broker, None

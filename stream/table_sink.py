@@ -46,9 +46,7 @@ def sink_properties(access: KafkaAccess, max_message_bytes: int) -> dict[str, st
     }
 
 
-def write_records(
-    tables: StreamTableEnvironment, stream: DataStream, target: KafkaTarget, *, uid: str, parallelism: int
-) -> None:
+def write_records(tables: StreamTableEnvironment, stream: DataStream, target: KafkaTarget, *, uid: str) -> None:
     """Adds a sink that writes at once and repeats after a failure: its readers ignore what they have seen.
 
     (Exactly-once would show records only at checkpoints, and leave gaps between offsets.)
@@ -58,7 +56,6 @@ def write_records(
         stream: Of `operators.rows.RECORD_TYPE`.
         target: Where they go.
         uid: Names the sink in snapshots.
-        parallelism: How many writers.
     """
     options = {
         "connector": "kafka",
@@ -68,7 +65,9 @@ def write_records(
         "value.format": "raw",
         "value.fields-include": "EXCEPT_KEY",
         "sink.delivery-guarantee": "at-least-once",
-        "sink.parallelism": str(parallelism),
+        # One writer and this partitioner: all records go to partition 0, also if someone adds partitions.
+        "sink.parallelism": "1",
+        "sink.partitioner": "fixed",
         **{f"properties.{key}": value for key, value in target.properties.items()},
     }
     tables.get_config().set("table.exec.uid.format", f"{uid}-<type>-<transformation>")

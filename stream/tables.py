@@ -12,7 +12,10 @@ from pyflink.table import StreamTableEnvironment
 from operators.rows import EMBEDDING_ROW_TYPE, JOINED_ROW_TYPE, SEQUENCE_KEY, SEQUENCE_KEY_TYPE
 from stream.kafka_access import KafkaAccess
 
-__all__ = ["WatermarkPolicy", "embedding_stream", "joined_stream", "sql_options"]
+__all__ = ["DISCOVERY_S", "WatermarkPolicy", "embedding_stream", "joined_stream", "sql_options"]
+
+DISCOVERY_S = 15
+"""Partitions that are added to an embedding topic are found after so long, and read from their beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,11 @@ def embedding_stream(
           headers MAP<STRING, BYTES> METADATA VIRTUAL,
           arrived TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL,
           WATERMARK FOR arrived AS arrived - INTERVAL '{watermarks.out_of_orderness_s:.3f}' SECOND
-        ) WITH ({_options(topic, access, group, starts)}, 'scan.watermark.idle-timeout' = '{idle_ms} ms')
+        ) WITH (
+          {_options(topic, access, group, starts)},
+          'scan.topic-partition-discovery.interval' = '{DISCOVERY_S} s',
+          'scan.watermark.idle-timeout' = '{idle_ms} ms'
+        )
         """,
         f"SELECT payload, topic, `partition`, `offset`, headers['traceparent'], arrived FROM `{uid}`",
         EMBEDDING_ROW_TYPE,
@@ -92,7 +99,7 @@ def joined_stream(
           payload BYTES,
           `offset` BIGINT METADATA VIRTUAL,
           headers MAP<STRING, BYTES> METADATA VIRTUAL
-        ) WITH ({_options(topic, access, group, {0: start})})
+        ) WITH ({_options(topic, access, group, {0: start})}, 'scan.topic-partition-discovery.interval' = '0 s')
         """,
         f"SELECT {SEQUENCE_KEY} AS sequence, ROW(payload, `offset`, headers['traceparent']) AS record FROM `{uid}`",
         Types.ROW([SEQUENCE_KEY_TYPE, JOINED_ROW_TYPE]),
@@ -140,6 +147,8 @@ def _options(topic: str, access: KafkaAccess, group: str, starts: Mapping[int, i
         "properties.bootstrap.servers": access.bootstrap,
         "properties.group.id": group,
         "properties.client.id.prefix": access.client_id,
+        # What a sender has taken back in an aborted transaction is no notification.
+        "properties.isolation.level": "read_committed",
         # Fetch what comes within 20 ms together: a request for each record costs the broker more than the record does.
         "properties.fetch.max.wait.ms": "20",
         "properties.fetch.min.bytes": "65536",

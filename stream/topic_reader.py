@@ -11,6 +11,7 @@ from kafka.errors import KafkaError
 
 from core.errors import UnavailableError
 from stream.kafka_access import KafkaAccess
+from stream.kafka_codecs import read_all_codecs
 
 __all__ = ["TopicReader", "TopicRecord"]
 
@@ -37,9 +38,11 @@ class TopicReader:
         self._where = TopicPartition(topic, 0)
         self._name = f"{topic} at {access.bootstrap}"
         self._timeout_ms = timeout_ms
+        read_all_codecs()
         try:
             self._consumer = KafkaConsumer(
                 **access.python_options(),
+                isolation_level="read_committed",
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 request_timeout_ms=max(timeout_ms, 11_000),
@@ -99,7 +102,8 @@ class TopicReader:
                 if record.offset >= end:
                     return
                 yield record
-                at = record.offset + 1
+            # The position passes the markers of transactions, which are no records.
+            at = self._consumer.position(self._where)
 
     def follow(self) -> Iterator[TopicRecord]:
         """Every record from the position on, without end."""

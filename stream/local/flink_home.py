@@ -1,6 +1,7 @@
 """A Flink home below the data folder: links to jars, configuration, folders. The installed wheel is not changed.
 
-    flink/lib          links: the wheel's jars, flink-python, the Kafka connector. The system class loader loads them.
+    flink/lib          links: the wheel's jars, flink-python, the Kafka connector, zstd. The system class loader loads
+                       them.
                        So a second job, or a restart after all slots were released, finds the Python bridge loaded.
     flink/plugins      links: the Prometheus reporter
     flink/conf         config.yaml, the log4j files, and how the processes start; rendered from settings at every start
@@ -20,6 +21,7 @@ import re
 import sys
 from pathlib import Path
 
+from stream.data_folders import require_plain_path
 from stream.local.errors import MissingPieceError
 from stream.local.files import link_tree, write_if_new
 from stream.local.flink_launch import Role, argument_file, write_argument_files
@@ -168,8 +170,10 @@ def prepare_flink(settings: Settings) -> None:
 
     Raises:
         MissingPieceError: PyFlink's distribution, the connector or Java is missing.
+        SettingsError: A part would read the path of the data folder differently.
         DeploymentError: Flink refuses the sizes.
     """
+    require_plain_path(settings)
     flink = settings.flink
     wheel = flink_distribution()
     folder = settings.data_dir / "flink"
@@ -214,8 +218,10 @@ def flink_distribution() -> Path:
 
 def _libraries(wheel: Path) -> dict[str, Path]:
     own = [*(wheel / "lib").glob("*.jar"), *(wheel / "opt").glob("flink-python-*.jar")]
-    names = {jar.name: jar for jar in (*own, *jar_folder("flink").glob("*.jar"))}
-    for needed in ("flink-dist-", "flink-python-", "flink-sql-connector-kafka-"):
+    # The connector does not carry zstd. A task that meets such a record without it fails for ever.
+    fetched = [*jar_folder("flink").glob("*.jar"), *jar_folder("kafka").glob("zstd-jni-*.jar")]
+    names = {jar.name: jar for jar in (*own, *fetched)}
+    for needed in ("flink-dist-", "flink-python-", "flink-sql-connector-kafka-", "zstd-jni-"):
         if not any(name.startswith(needed) for name in names):
             raise MissingPieceError(f"there is no {needed}*.jar for Flink: run `make setup`")
     return names

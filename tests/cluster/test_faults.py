@@ -7,6 +7,7 @@ import random
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from stream.broker import Broker
 from stream.flink_rest import JobState
 from stream.job_control import JobControl
 from stream.publish import notification
+from stream.topic_check import topic_problems
 from stream.topic_plans import TopicPlan, topic_plans
 from tests.support.faults import VICTIMS, check_calm, kill_while_flowing
 from tests.support.stack import Stack, eventually, running, sample_rows, stack_settings
@@ -75,7 +77,7 @@ def test_a_store_put_back_to_an_earlier_state_catches_up_by_itself(harmed: Stack
 def test_damaged_files_of_all_checkpoints_cost_nothing(harmed: Stack) -> None:
     """Incremental checkpoints share files. With these gone none can be restored, and waiting halves are read again."""
     control = JobControl(harmed.settings, "photos")
-    signal, waiting = harmed.signal, sample_rows(60, skip=900)
+    signal, waiting = harmed.signal, sample_rows(60, skip=1250)
     harmed.send_raw(
         signal.topic("search"),
         [(row.image_id.encode(), notification(row, signal.search_embedding, row.search)) for row in waiting],
@@ -175,6 +177,31 @@ def _await_marks(control: JobControl, stack: Stack) -> None:
 def _photograph(image_id: str) -> str:
     """The photograph that an image of the sample shows, from its id `clothing-NUMBER-eNN`."""
     return "-".join(image_id.split("-")[:2])
+
+
+def test_topics_that_change_while_images_flow(harmed: Stack) -> None:
+    """Every codec is read by the job and by our readers; partitions that are added are found, or not written to."""
+    signal = harmed.signal
+    search, joined = signal.topic("search"), signal.topic("joined")
+    topics = [plan.name for plan in topic_plans(signal, harmed.settings.kafka)]
+    rows = iter(sample_rows(80, skip=1160))
+    with Broker(harmed.settings.kafka_access("test")) as broker:
+        for codec in ("gzip", "snappy", "lz4", "zstd"):
+            for topic in topics:
+                broker.alter(topic, {"compression.type": codec})
+            seen = len(harmed.dead_letters())
+            harmed.send_raw(search, [(b"junk", codec.encode() * 100)])
+            harmed.await_heads([row.image_id for row in harmed.publish(islice(rows, 10))])
+            eventually(lambda seen=seen: len(harmed.dead_letters()) > seen or None, 30, lambda: "no dead letter")
+        admin = KafkaAdminClient(bootstrap_servers=harmed.settings.kafka.servers)
+        admin.create_partitions({search: 4, joined: 3})
+        admin.close()
+        harmed.await_heads([row.image_id for row in harmed.publish(rows)])
+        assert all(broker.ends(search)[partition].end > 0 for partition in range(4))
+        assert [broker.ends(joined)[partition].end for partition in (1, 2)] == [0, 0]
+        problems = topic_problems(broker, topic_plans(signal, harmed.settings.kafka))
+    assert [problem for problem in problems if f"{joined} has 3 partitions" in problem]
+    assert harmed.problems() == []
 
 
 def test_a_log_that_was_made_anew_is_refused_until_it_is_renewed(harmed: Stack) -> None:

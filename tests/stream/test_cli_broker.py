@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from kafka import KafkaProducer
 
 from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
 from core.errors import MismatchError
@@ -187,6 +188,47 @@ def test_the_last_records_of_a_topic(settings: Settings) -> None:
         assert reader.ends() == (0, 2_500)
         assert [int(record.value) for record in reader.last(1_700)] == list(range(800, 2_500))
         assert len(list(reader.last(9_999))) == 2_500
+
+
+@pytest.mark.usefixtures("topics")
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+def test_records_of_every_codec_are_read(settings: Settings, codec: str) -> None:
+    """The broker, whose codecs are Java's, compresses what it is sent."""
+    topic = f"compressed-{codec}"
+    values = [bytes(3_000_000), os.urandom(30_000), b"x"]
+    with Broker(settings.kafka_access("test")) as broker:
+        configs = {"compression.type": codec, "max.message.bytes": "4194304"}
+        broker.create([TopicPlan(topic, 1, 1, configs)])
+        sender = producer(settings.kafka_access("test"), 4 << 20)
+        for value in values:
+            sender.send(topic, value=value)
+        sender.close()
+        assert [broker.record(topic, offset) for offset in range(3)] == values
+    with TopicReader(settings.kafka_access("test"), topic) as reader:
+        assert [record.value for record in reader.last(10)] == values
+
+
+@pytest.mark.usefixtures("topics")
+def test_the_end_of_a_topic_may_be_a_marker(settings: Settings) -> None:
+    topic = "neardup.photos.embeddings.search"
+    access = settings.kafka_access("test")
+    sender = KafkaProducer(**access.python_options(), transactional_id="sender", acks="all")
+    sender.init_transactions()
+    with Broker(access) as broker, TopicReader(access, topic) as reader:
+        first = broker.ends(topic)[0].end
+        for value, end in ((b"taken back", sender.abort_transaction), (b"meant", sender.commit_transaction)):
+            sender.begin_transaction()
+            sender.send(topic, value=value, partition=0)
+            sender.flush()
+            end()
+        end_offset = broker.ends(topic)[0].end
+        assert end_offset == first + 4  # two records, each with a marker behind it
+        assert [record.value for record in reader.last(4)] == [b"meant"]
+        assert broker.unread(topic, 0, first) == 4
+        assert broker.unread(topic, 0, first + 2) == 2
+        assert broker.unread(topic, 0, first + 3) == 0
+        assert list(reader.last(1)) == []
+    sender.close()
 
 
 def test_what_cannot_be_published_is_refused(run: Run, tmp_path: Path) -> None:

@@ -20,6 +20,12 @@ class Kafka:
     def __init__(self) -> None:
         self.down = False
         self.closed = False
+        self.asked: list[tuple[str, int, int]] = []
+        self.markers_only = False
+
+    def unread(self, topic: str, partition: int, offset: int) -> int:
+        self.asked.append((topic, partition, offset))
+        return 0 if self.markers_only else self.ends(topic)[partition].end - offset
 
     def ends(self, topic: str) -> dict[int, LogEnds]:
         if self.down:
@@ -108,3 +114,18 @@ def test_close_closes_both(connections: Connections, tmp_path: Path) -> None:
     measured.close()
     assert connections.made[0].closed
     assert storage.closed
+
+
+def test_markers_behind_the_last_record_are_no_lag(connections: Connections, tmp_path: Path) -> None:
+    lags = meter(connections, tmp_path)
+    assert lags.read()["neardup.photos.embeddings.search"] == 9
+    [kafka] = connections.made
+    asked = len(kafka.asked)
+    assert lags.read()["neardup.photos.embeddings.search"] == 9
+    assert len(kafka.asked) == asked  # a record that was found once is not looked for again
+    other = meter(connections, tmp_path)
+    connections.made.clear()
+    other.read()
+    connections.made[-1].markers_only = True
+    other._records_at.clear()
+    assert other.read()["neardup.photos.embeddings.search"] == 0
