@@ -11,6 +11,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from core.disk_metrics import DiskCollector
 from core.errors import MismatchError, NeardupError
 from core.status_page import StatusPage
 from stream.flink_rest import JobState
@@ -19,7 +20,7 @@ from stream.job_lag import LagMeter
 from stream.log_reads import Logs
 from stream.settings import Settings
 
-__all__ = ["JobMetrics", "Watch", "run"]
+__all__ = ["JobMetrics", "Watch", "disk_folders", "run"]
 
 log = logging.getLogger(__name__)
 
@@ -162,6 +163,13 @@ class Watch:
         self._logged = text
 
 
+def disk_folders(settings: Settings, signal_name: str) -> dict[str, Path]:
+    """The folders whose disks the runner shows: of the parts without a metrics page of ours."""
+    data = settings.data_dir
+    folders = {"flink": data / "flink", "job": settings.signal_dir(signal_name, "job"), "log": data / "log"}
+    return folders | ({"kafka": data / "kafka"} if settings.kafka.own_broker else {})
+
+
 def run(settings: Settings, signal_name: str) -> None:
     """Keeps the job of a signal running until SIGTERM or SIGINT; the job itself runs on."""
     control = JobControl(settings, signal_name)
@@ -169,6 +177,7 @@ def run(settings: Settings, signal_name: str) -> None:
     for number in (signals.SIGTERM, signals.SIGINT):
         signals.signal(number, lambda *_: stop.set())
     metrics = JobMetrics()
+    metrics.registry.register(DiskCollector(disk_folders(settings, control.name)))
     _, signal = settings.signal(control.name)
     page = StatusPage(signal.job_bind_host, signal.job_metrics_port, metrics.registry)
     page.start()

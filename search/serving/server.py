@@ -14,6 +14,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from core.disk_metrics import DiskCollector
 from core.errors import SettingsError
 from core.rpc import Listen, RpcServer
 from search.hashing.score_codes import CodeSettings, ScoreCodes
@@ -35,6 +36,7 @@ from search.serving.messages import index_version
 from search.serving.metrics import SearchMetrics
 from search.serving.request_parser import RequestParser
 from search.serving.service import TermSearchService
+from search.serving.snapshot_collector import SnapshotCollector
 from search.tuning.drift import ChosenDensity
 
 __all__ = ["OpenIndex", "SearchServerSettings", "build_service", "open_index", "serve"]
@@ -208,6 +210,8 @@ def serve(settings: SearchServerSettings) -> None:
 
     try:
         registry = CollectorRegistry()
+        registry.register(DiskCollector({"index": settings.folder, "index-snapshots": settings.snapshots}))
+        registry.register(SnapshotCollector(settings.snapshots))
         service = build_service(settings, opened, extractor, coder, registry, stop_broken)
         _log_start(opened, settings, extractor, coder, time.monotonic() - started)
         server = RpcServer(

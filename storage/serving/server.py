@@ -15,6 +15,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from core.disk_metrics import DiskCollector
 from core.rpc import Listen, RpcServer
 from storage.api.app import create_app
 from storage.api.server import ApiServer
@@ -67,6 +68,7 @@ def serve(settings: StorageServerSettings) -> None:
         store = open_store(settings.store_class, settings.folder, settings.identity)
         parts.callback(store.close)
         registry = CollectorRegistry()
+        registry.register(DiskCollector({"store": settings.folder}))
         state, published = store.state(), store.published()
         metrics = StorageMetrics(registry, state, published)
         service = StorageService(store, metrics)

@@ -17,7 +17,7 @@ from stream.flink_rest import FlinkRest, JobState
 from stream.job_control import GAP, JobControl
 from stream.job_lag import LagMeter
 from stream.job_plan import JobPlan
-from stream.job_watch import JobMetrics, Watch
+from stream.job_watch import JobMetrics, Watch, disk_folders
 from stream.mark_file import MarkBook
 from stream.restores import RestoreLog
 from tests.support.fake_logs import FakeLog, FakeLogs, FakeTopic
@@ -245,3 +245,15 @@ class FlinkBook:
     def stop_with_savepoint(self, job_id: str, folder: Path) -> Path:
         self.live = False
         return folder / "savepoint-1"
+
+
+def test_the_runner_shows_the_disks_of_the_parts_without_a_page_of_ours(tmp_path: Path) -> None:
+    settings = stack_settings(tmp_path)
+    assert disk_folders(settings, "photos") == {
+        "flink": tmp_path / "flink",
+        "job": settings.signal_dir("photos", "job"),
+        "log": tmp_path / "log",
+        "kafka": tmp_path / "kafka",
+    }
+    others = stack_settings(tmp_path, kafka={"bootstrap": ["kafka.example:9092"]})
+    assert "kafka" not in disk_folders(others, "photos")
