@@ -18,6 +18,7 @@ from stream.flink_rest import JobState
 from stream.job_control import JobControl
 from stream.job_lag import LagMeter
 from stream.log_reads import Logs
+from stream.servers import owner_only
 from stream.settings import Settings
 
 __all__ = ["JobMetrics", "Watch", "disk_folders", "run"]
@@ -172,6 +173,7 @@ def disk_folders(settings: Settings, signal_name: str) -> dict[str, Path]:
 
 def run(settings: Settings, signal_name: str) -> None:
     """Keeps the job of a signal running until SIGTERM or SIGINT; the job itself runs on."""
+    owner_only()
     control = JobControl(settings, signal_name)
     stop = threading.Event()
     for number in (signals.SIGTERM, signals.SIGINT):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from core.rpc import Listen
@@ -12,7 +13,15 @@ from stream.settings import ServerSettings, Settings
 if TYPE_CHECKING:
     from search.serving.server import SearchServerSettings
 
-__all__ = ["listen", "search_server_settings", "serve_scorer", "serve_search", "serve_storage", "store_identity"]
+__all__ = [
+    "listen",
+    "owner_only",
+    "search_server_settings",
+    "serve_scorer",
+    "serve_search",
+    "serve_storage",
+    "store_identity",
+]
 
 
 def serve_search(settings: Settings, signal_name: str | None = None) -> None:
@@ -23,6 +32,7 @@ def serve_search(settings: Settings, signal_name: str | None = None) -> None:
         MismatchError: The index on disk was made with other settings.
         UnavailableError: A port is taken.
     """
+    owner_only()
     from search.serving.server import serve
 
     serve(search_server_settings(settings, signal_name))
@@ -61,6 +71,7 @@ def serve_scorer(settings: Settings, signal_name: str | None = None) -> None:
         MismatchError: The model was made for other codes.
         UnavailableError: A port is taken.
     """
+    owner_only()
     from scoring.serving.server import ScorerServerSettings, serve
 
     _, signal = settings.signal(signal_name)
@@ -82,6 +93,7 @@ def serve_storage(settings: Settings, signal_name: str | None = None) -> None:
         StorageError: The store is damaged, open elsewhere, or was made for another signal.
         UnavailableError: A port is taken.
     """
+    owner_only()
     from storage.serving.server import StorageServerSettings, serve
 
     name, signal = settings.signal(signal_name)
@@ -99,6 +111,11 @@ def serve_storage(settings: Settings, signal_name: str | None = None) -> None:
             store_class=signal.store_class,
         )
     )
+
+
+def owner_only() -> None:
+    """What this process writes from now on is for its owner alone, also where no supervisor sets this."""
+    os.umask(0o077)
 
 
 def store_identity(settings: Settings, signal_name: str) -> str:

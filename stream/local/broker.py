@@ -18,7 +18,7 @@ from pathlib import Path
 from stream.data_folders import require_plain_path
 from stream.local.errors import DeploymentError
 from stream.local.files import write_if_new
-from stream.local.java import compiler_options, jar_folder, java_executable
+from stream.local.java import compiler_options, crash_options, jar_folder, java_executable
 from stream.log_lines import java_part_option, log4j_pattern
 from stream.settings import JavaCompiler, Settings
 
@@ -121,6 +121,7 @@ def _java(folder: Path, compiler: JavaCompiler) -> tuple[str, ...]:
         "-XX:MaxGCPauseMillis=20",
         "-XX:+ExitOnOutOfMemoryError",
         *compiler_options(compiler),
+        *crash_options(folder.parent / "log", "broker"),
         "-Djava.awt.headless=true",
         f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}",
         java_part_option("broker"),

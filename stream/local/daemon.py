@@ -6,6 +6,7 @@ Layout below the data folder:
     run/start/NAME.sh         starts one part in the foreground, also by hand
     run/supervisord.pid run/supervisor.sock
     log/NAME.log              output of a part, rotated
+    log/NAME-crash.txt        the report of the last crash of a JVM
 """
 
 from __future__ import annotations
@@ -194,7 +195,7 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
         lines = ["#!/bin/bash", f"# Starts {part.name} in the foreground. Written at every start; edits are lost."]
         lines += [f"export {name}={shlex.quote(value)}" for name, value in sorted(part.environment.items())]
         lines += [f"export {MARK}={shlex.quote(str(self.data))}"]
-        # The log folder is the working folder, so the error file of a crashed JVM lies there.
+        # The log folder is the working folder, so what a part leaves in it is found, and moves with the data.
         lines += [f"cd {shlex.quote(str(self.logs))} || exit 1", f"exec {shlex.join(part.command)}"]
         return "\n".join(lines) + "\n"
 

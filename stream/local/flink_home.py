@@ -4,8 +4,10 @@
                        them.
                        So a second job, or a restart after all slots were released, finds the Python bridge loaded.
     flink/plugins      links: the Prometheus reporter
-    flink/conf         config.yaml, the log4j files, and how the processes start; rendered from settings at every start
-    flink/pid flink/log flink/tmp
+    flink/conf         config.yaml and the log4j files, rendered from settings at every start; the argument files,
+                       rendered when what they are made from has changed
+    flink/pid flink/log
+    flink/tmp/ROLE     working files of each process, such as the state of the join; emptied when the process starts
     flink/checkpoints flink/savepoints   of jobs without folders of their own
 
 `stream.local.flink_launch` starts the two processes. The client that submits jobs finds this home by environment
@@ -24,8 +26,8 @@ from pathlib import Path
 from stream.data_folders import require_plain_path
 from stream.local.errors import MissingPieceError
 from stream.local.files import link_tree, write_if_new
-from stream.local.flink_launch import Role, argument_file, write_argument_files
-from stream.local.java import compiler_options, jar_folder, java_executable
+from stream.local.flink_launch import ROLES, Role, argument_file, write_argument_files
+from stream.local.java import compiler_options, crash_options, jar_folder, java_executable
 from stream.log_lines import log4j_pattern
 from stream.settings import Settings
 
@@ -36,6 +38,13 @@ __all__ = [
     "flink_environment",
     "prepare_flink",
 ]
+
+_START = 'exec 9>>"$0.lock" && flock -n 9 && find "$0" -mindepth 1 -delete; exec "$@"'
+"""Empties the working folder, then becomes the process, which holds the lock while it lives.
+
+A killed process leaves its working files there, tens of MB at each start. While another one lives, which was left over
+or started by hand, nothing is removed.
+"""
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -61,7 +70,8 @@ def flink_command(settings: Settings, role: Role) -> tuple[str, ...]:
     Raises:
         MissingPieceError: Java is missing.
     """
-    return (java_executable(), f"@{argument_file(settings.data_dir / 'flink' / 'conf', role)}")
+    java = (java_executable(), f"@{argument_file(settings.data_dir / 'flink' / 'conf', role)}")
+    return ("/bin/bash", "-c", _START, str(_working_folder(settings, role)), *java)
 
 
 def flink_environment(settings: Settings) -> dict[str, str]:
@@ -83,6 +93,10 @@ def flink_environment(settings: Settings) -> dict[str, str]:
         # Python in the JVM finds the environment's packages by the first `python` on the path.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
     }
+
+
+def _working_folder(settings: Settings, role: Role) -> Path:
+    return settings.data_dir / "flink" / "tmp" / role
 
 
 def _snapshot_folders(settings: Settings) -> tuple[Path, Path]:
@@ -180,8 +194,10 @@ def prepare_flink(settings: Settings) -> None:
     libraries = _libraries(wheel)
     link_tree(folder / "lib", libraries)
     link_tree(folder / "plugins", _plugins(wheel))
-    for name in ("conf", "log", "pid", "tmp", "checkpoints", "savepoints"):
+    for name in ("conf", "log", "pid", "checkpoints", "savepoints"):
         (folder / name).mkdir(parents=True, exist_ok=True)
+    for role in ROLES:
+        _working_folder(settings, role).mkdir(parents=True, exist_ok=True)
     options = [
         *_java_options(wheel / "conf" / "config.yaml").split(),
         "-XX:+ExitOnOutOfMemoryError",
@@ -198,10 +214,14 @@ def prepare_flink(settings: Settings) -> None:
         "jobmanager": flink.jobmanager_metrics_port,
         "taskmanager": flink.taskmanager_metrics_port,
     }
-    # The port differs by process, and both read the same configuration file.
-    own: dict[Role, list[str]] = {role: [f"metrics.reporter.prom.port={port}"] for role, port in ports.items()}
+    # These differ by process, and both read the same configuration file.
+    own: dict[Role, list[str]] = {
+        role: [f"io.tmp.dirs={_working_folder(settings, role)}", f"metrics.reporter.prom.port={port}"]
+        for role, port in ports.items()
+    }
+    java_options = {role: [*options, *crash_options(settings.data_dir / "log", role)] for role in ROLES}
     jars = [folder / "lib" / name for name in libraries]
-    write_argument_files(conf, jars, wheel / "bin" / "bash-java-utils.jar", options, own)
+    write_argument_files(conf, jars, wheel / "bin" / "bash-java-utils.jar", java_options, own)
 
 
 def flink_distribution() -> Path:

@@ -38,7 +38,11 @@ def argument_file(conf: Path, role: Role) -> Path:
 
 
 def write_argument_files(
-    conf: Path, libraries: Sequence[Path], tools: Path, java_options: Sequence[str], own: Mapping[Role, Sequence[str]]
+    conf: Path,
+    libraries: Sequence[Path],
+    tools: Path,
+    java_options: Mapping[Role, Sequence[str]],
+    own: Mapping[Role, Sequence[str]],
 ) -> None:
     """Writes the argument files of both processes, unless nothing has changed.
 
@@ -46,8 +50,8 @@ def write_argument_files(
         conf: The configuration folder, with all its files.
         libraries: Flink's jars.
         tools: The distribution's jar with the memory calculation.
-        java_options: Of both processes, beside their sizes.
-        own: Flink options of one process alone (`name=value`).
+        java_options: Of each process, beside its sizes.
+        own: Flink options of each process alone (`name=value`).
 
     Raises:
         DeploymentError: Flink refuses the sizes; the message is Flink's.
@@ -66,7 +70,7 @@ def write_argument_files(
         log = conf / "log4j-console.properties"
         arguments = [
             *sizes.split(),
-            *java_options,
+            *java_options[role],
             f"-Dlog4j.configurationFile={log.as_uri()}",
             java_part_option(role),
             "-classpath",

@@ -30,6 +30,7 @@ def run(settings: Settings, name: str) -> NoReturn:
     if name not in parts:
         raise BadInputError(f"there is no part {name!r} to run; there are {', '.join(parts)}")
     part = parts[name]
+    os.umask(0o077)  # as the supervisor does: embeddings and ids are for the owner alone
     if part.prepare is not None:
         part.prepare()
     os.execvpe(part.command[0], part.command, {**os.environ, **part.environment})

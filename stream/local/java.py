@@ -9,7 +9,7 @@ from pathlib import Path
 from stream.local.errors import MissingPieceError
 from stream.settings import JavaCompiler
 
-__all__ = ["compiler_options", "jar_folder", "java_executable"]
+__all__ = ["compiler_options", "crash_options", "jar_folder", "java_executable"]
 
 _JARS = Path(__file__).resolve().parents[2] / "jvm" / "lib"
 
@@ -48,3 +48,15 @@ def compiler_options(compiler: JavaCompiler) -> tuple[str, ...]:
     for minutes only is better without it. `docs/decisions.md` has the figures.
     """
     return ("-XX:TieredStopAtLevel=1",) if compiler == "quick" else ()
+
+
+def crash_options(logs: Path, part: str) -> tuple[str, ...]:
+    """Options for the report of a crashed JVM: one file a part, which the next crash overwrites, and no core dump.
+
+    By default each crash leaves files under new names. A part that crashes at every start would fill the disk.
+    """
+    return (
+        f"-XX:ErrorFile={logs / part}-crash.txt",
+        f"-XX:ReplayDataFile={logs / part}-replay.txt",
+        "-XX:-CreateCoredumpOnCrash",
+    )

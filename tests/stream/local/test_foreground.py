@@ -32,12 +32,16 @@ def test_it_prepares_and_then_becomes_the_part(settings: Settings, monkeypatch: 
         became.append((file, arguments, environment))
         raise SystemExit
 
+    masks: list[int] = []
+    monkeypatch.setattr(os, "umask", masks.append)
     monkeypatch.setattr(os, "execvpe", become)
     with pytest.raises(SystemExit):
         foreground.run(settings, "taskmanager")
     ((file, arguments, environment),) = became
-    assert file == arguments[0] == java_executable()
-    assert Path(arguments[1].removeprefix("@")).is_file()
+    assert file == arguments[0] == "/bin/bash"
+    assert arguments[-2] == java_executable()
+    assert Path(arguments[-1].removeprefix("@")).is_file()
+    assert masks == [0o077]
     assert environment["FLINK_CONF_DIR"] == str(settings.data_dir / "flink" / "conf")
     assert environment["HOME"] == os.environ["HOME"]
 
