@@ -37,7 +37,7 @@ class BadInputError(NeardupError):
 
 
 class DeniedError(NeardupError):
-    """The call lacks the token of the settings (`api_token`); nothing was done."""
+    """The call lacks the key that it needs (`core.access`); nothing was done."""
 
 
 class ServiceError(NeardupError):

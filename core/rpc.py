@@ -8,12 +8,14 @@ Servicer methods raise errors of `core.errors`. An interceptor turns each into a
     StaleError                    ABORTED              `offset`, `revision`
     UnavailableError              RESOURCE_EXHAUSTED   `retry-after-ms`
     BusyError                     RESOURCE_EXHAUSTED   `retry-after-ms` and `busy`: a rate or a queue is full
-    DeniedError                   PERMISSION_DENIED
+    DeniedError                   PERMISSION_DENIED    the call lacks a right (`core.access`)
     MismatchError, NeardupError   FAILED_PRECONDITION
     anything else                 INTERNAL (logged with its traceback)
 
 Every answer and every error carries the `instance-id` of the server process as initial metadata. So a caller whose
 call broke off can tell a slow server from one that was restarted.
+
+Each method needs a right, which the caller's key gives (`core.access`). Health is open to everyone.
 
 Each server also has the standard services `grpc.health.v1.Health` (for "" and for each service by name) and
 `grpc.reflection.v1alpha.ServerReflection`.
@@ -25,15 +27,18 @@ import logging
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import ceil
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
 import grpc
 from prometheus_client import CollectorRegistry
 
+from core.access import ANONYMOUS, AUTHORIZATION, OPEN, Access, ClientTls, Credentials, Right, ServerTls, is_loopback
 from core.errors import (
     BadInputError,
     BusyError,
@@ -44,6 +49,7 @@ from core.errors import (
     MismatchError,
     NeardupError,
     RefusedError,
+    SettingsError,
     StaleError,
     UnavailableError,
 )
@@ -51,7 +57,7 @@ from core.intake import Intake
 from core.status_page import StatusPage
 from core.stream_watch import StreamWatch
 
-__all__ = ["CALLER", "TOKEN", "Listen", "RpcClient", "RpcServer", "StandardServices", "metadata_of"]
+__all__ = ["CALLER", "Listen", "RpcClient", "RpcServer", "StandardServices", "metadata_of"]
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +67,11 @@ INSTANCE_ID = "instance-id"
 CALLER = "caller"
 """Metadata of a call: the class of the caller (`search.serving.admission`)."""
 
-TOKEN = "token"  # noqa: S105 - the key, not the secret
-"""Metadata of a call: `api_token` of the settings, where the caller has it."""
-
 _STANDARD = "/grpc."
 """How the paths of the standard services' methods start."""
+
+_HEALTH = "/grpc.health."
+"""How the paths of the health service's methods start."""
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -88,6 +94,18 @@ class Listen:
     stall_s: float = 300.0
     """How long the reader of a stream may leave one message before the stream is ended. A build of the index stops
     reading while it writes a segment."""
+    access: Access = OPEN
+    tls: ServerTls | None = None
+
+    def __post_init__(self) -> None:
+        """Checks that nobody beyond this machine may call without a key or a certificate."""
+        proven = self.tls is not None and bool(self.tls.client_ca_file)
+        if self.access.anyone and not proven and not is_loopback(self.bind_host):
+            raise SettingsError(
+                f"port {self.port} listens on {self.bind_host}, where others than this machine reach it, and has no key"
+                " to tell its callers apart: run `neardup secrets make`, or name a file in access.parts_token_file, or"
+                " demand client certificates (tls.client_ca_file), or set bind_host to 127.0.0.1"
+            )
 
 
 _KEEPALIVE = (
@@ -139,12 +157,21 @@ def _refuse(context: grpc.ServicerContext, error: BaseException) -> NoReturn:
 
 
 class _Edge(grpc.ServerInterceptor):  # type: ignore[misc, type-arg, unused-ignore]
-    """Sends the instance id and maps errors, around every method of ours."""
+    """Checks the caller's right, sends the instance id and maps errors, around every method of ours."""
 
-    def __init__(self, instance_id: str, watch: StreamWatch, intake: Intake | None) -> None:
+    def __init__(
+        self,
+        instance_id: str,
+        watch: StreamWatch,
+        intake: Intake | None,
+        access: Access,
+        rights: Mapping[str, Right],
+    ) -> None:
         self._metadata = ((INSTANCE_ID, instance_id),)
         self._watch = watch
         self._intake = intake
+        self._access = access
+        self._rights = rights
 
     def intercept_service(
         self,
@@ -152,7 +179,16 @@ class _Edge(grpc.ServerInterceptor):  # type: ignore[misc, type-arg, unused-igno
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         handler = continuation(handler_call_details)
-        if handler is None or handler_call_details.method.startswith(_STANDARD):
+        method = str(handler_call_details.method)
+        if handler is None or method.startswith(_HEALTH):
+            return handler
+        standard = method.startswith(_STANDARD)
+        needed = Right.READ if standard else self._rights.get(method.rpartition("/")[2], Right.STREAM)
+        try:
+            self._access.check(needed, _sent(handler_call_details.invocation_metadata, AUTHORIZATION))
+        except DeniedError as error:
+            return _denied(error)
+        if standard:
             return handler
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
@@ -205,9 +241,22 @@ class _Edge(grpc.ServerInterceptor):  # type: ignore[misc, type-arg, unused-igno
         return call
 
 
+def _denied(error: DeniedError) -> grpc.RpcMethodHandler[Any, Any]:
+    """A handler that refuses the call. As a handler of streams it does not receive the request before."""
+
+    def refuse(_: Any, context: grpc.ServicerContext) -> NoReturn:
+        _refuse(context, error)
+
+    return grpc.stream_stream_rpc_method_handler(refuse)
+
+
 def metadata_of(context: grpc.ServicerContext, key: str) -> str | None:
     """The value that a caller sent under a key of the metadata; None when it sent none."""
-    for sent, value in context.invocation_metadata() or ():
+    return _sent(context.invocation_metadata(), key)
+
+
+def _sent(metadata: Iterable[tuple[str, str | bytes]] | None, key: str) -> str | None:
+    for sent, value in metadata or ():
         if sent == key:
             return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
     return None
@@ -281,7 +330,12 @@ class RpcServer:
     """A gRPC server with its metrics page, from start to graceful stop."""
 
     def __init__(
-        self, name: str, listen: Listen, register: Callable[[grpc.Server], None], registry: CollectorRegistry
+        self,
+        name: str,
+        listen: Listen,
+        register: Callable[[grpc.Server], None],
+        registry: CollectorRegistry,
+        rights: Mapping[str, Right] = MappingProxyType({}),
     ) -> None:
         """Prepares the server; `start` opens the ports.
 
@@ -290,6 +344,7 @@ class RpcServer:
             listen: Addresses and limits.
             register: Adds the servicer to the server that it is given, by the generated function.
             registry: The metrics of the page; `neardup_build_info` is added.
+            rights: What each method needs, by its name; a method that is not named is for the stream alone.
         """
         self.instance_id = uuid.uuid4().hex
         self._name = name
@@ -300,7 +355,7 @@ class RpcServer:
             self._intake = Intake(listen.request_bytes, listen.max_message_bytes)
         self._server = grpc.server(
             ThreadPoolExecutor(listen.workers, thread_name_prefix=name),
-            interceptors=[_Edge(self.instance_id, self._watch, self._intake)],
+            interceptors=[_Edge(self.instance_id, self._watch, self._intake, listen.access, rights)],
             options=[*_message_limits(listen.max_message_bytes), *_KEEPALIVE, ("grpc.so_reuseport", 0)],
             maximum_concurrent_rpcs=listen.max_calls,
         )
@@ -318,7 +373,7 @@ class RpcServer:
         """
         address = f"{self._listen.bind_host}:{self._listen.port}"
         try:
-            bound = self._server.add_insecure_port(address)
+            bound = self._open_port(address)
         except RuntimeError:
             bound = 0
         if bound == 0:
@@ -331,6 +386,11 @@ class RpcServer:
         self._page.ready = True
         self.standard.serving = True
         log.info("%s listens on %s, metrics on port %d", self._name, address, self._listen.metrics_port)
+
+    def _open_port(self, address: str) -> int:
+        if self._listen.tls is None:
+            return self._server.add_insecure_port(address)
+        return self._server.add_secure_port(address, _server_credentials(self._listen.tls))
 
     def stop(self, grace_s: float = 5.0) -> None:
         """Refuses new calls, gives running ones `grace_s` seconds to end, closes both ports."""
@@ -357,24 +417,36 @@ class RpcClient:
     """A channel to one server. Calls have a deadline and raise errors of `core.errors`."""
 
     def __init__(
-        self, address: str, deadline_s: float, max_message_bytes: int, metadata: Sequence[tuple[str, str]] = ()
+        self,
+        address: str,
+        deadline_s: float,
+        max_message_bytes: int,
+        credentials: Credentials = ANONYMOUS,
+        metadata: Sequence[tuple[str, str]] = (),
     ) -> None:
-        """Opens the channel; the server need not be up. `metadata` goes with every call."""
+        """Opens the channel; the server need not be up. `metadata` goes with every call.
+
+        Raises:
+            SettingsError: A file of the credentials cannot be read.
+        """
         self.address = address
-        self._metadata = tuple(metadata)
+        authorization = credentials.authorization()
+        self._metadata = (*metadata, *([(AUTHORIZATION, authorization)] if authorization else []))
         self.instance_id: str | None = None
         """The instance id of the server process that answered last."""
         self._deadline_s = deadline_s
-        self.channel = grpc.insecure_channel(
-            address,
-            options=[
-                *_message_limits(max_message_bytes),
-                *_KEEPALIVE,
-                ("grpc.enable_retries", 0),
-                ("grpc.initial_reconnect_backoff_ms", 50),
-                ("grpc.min_reconnect_backoff_ms", 50),
-                ("grpc.max_reconnect_backoff_ms", 500),
-            ],
+        options = [
+            *_message_limits(max_message_bytes),
+            *_KEEPALIVE,
+            ("grpc.enable_retries", 0),
+            ("grpc.initial_reconnect_backoff_ms", 50),
+            ("grpc.min_reconnect_backoff_ms", 50),
+            ("grpc.max_reconnect_backoff_ms", 500),
+        ]
+        self.channel = (
+            grpc.insecure_channel(address, options)
+            if credentials.tls is None
+            else grpc.secure_channel(address, _channel_credentials(credentials.tls), options)
         )
 
     def close(self) -> None:
@@ -403,6 +475,28 @@ class RpcClient:
                 self.instance_id = value
 
 
+def _server_credentials(tls: ServerTls) -> grpc.ServerCredentials:
+    ca = _pem("tls.client_ca_file", tls.client_ca_file)
+    pair = (_pem("tls.key_file", tls.key_file) or b"", _pem("tls.cert_file", tls.cert_file) or b"")
+    return grpc.ssl_server_credentials([pair], ca, require_client_auth=ca is not None)
+
+
+def _channel_credentials(tls: ClientTls) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(
+        _pem("tls.ca_file", tls.ca_file),
+        _pem("tls.client_key_file", tls.key_file),
+        _pem("tls.client_cert_file", tls.cert_file),
+    )
+
+
+def _pem(setting: str, file: str) -> bytes | None:
+    """The content of a PEM file; none without a file."""
+    try:
+        return Path(file).read_bytes() if file else None
+    except OSError as error:
+        raise SettingsError(f"{setting}: the file {file} cannot be read: {error.strerror}") from error
+
+
 def translate(error: Any, address: str) -> NeardupError:
     """The error of `core.errors` for an error that a call raised."""
     trailing = dict(error.trailing_metadata() or ())
@@ -423,7 +517,7 @@ def translate(error: Any, address: str) -> NeardupError:
             if wait_ms is not None and "busy" in trailing:
                 return BusyError(message, int(wait_ms) / 1000)
             return UnavailableError(message, int(wait_ms) / 1000 if wait_ms is not None else None)
-        case grpc.StatusCode.PERMISSION_DENIED:
+        case grpc.StatusCode.PERMISSION_DENIED | grpc.StatusCode.UNAUTHENTICATED:
             return DeniedError(message)
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineError(message)

@@ -58,6 +58,7 @@ find_python() {
 java_version() { "${JAVA_HOME:+$JAVA_HOME/bin/}java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1; }
 has_java() { [[ $(java_version || true) =~ ^(17|21)$ ]]; }
 has_maven() { command -v mvn >/dev/null; }
+has_openssl() { command -v openssl >/dev/null; }
 
 check_machine() {
     local packages=() problems=()
@@ -69,6 +70,10 @@ check_machine() {
     if ! has_java; then
         packages+=(openjdk-17-jre-headless)
         problems+=("Java 17 (found: $(java_version || true))" "    Debian: openjdk-17-jre-headless")
+    fi
+    if ! has_openssl; then
+        packages+=(openssl)
+        problems+=("openssl" "    Debian: openssl")
     fi
     if ! has_maven; then
         packages+=(maven)
@@ -84,6 +89,7 @@ check_machine() {
     find_python || fail "$python_problem"
     has_java || fail "there is no Java 17 yet; is another one first on the PATH, or in JAVA_HOME?"
     has_maven || fail "there is no Maven yet"
+    has_openssl || fail "there is no openssl yet"
 }
 
 # --- the environment ------------------------------------------------------------------------------------------------
@@ -140,13 +146,13 @@ await_kernels() {
 venv_digest=$(digest pyproject.toml constraints.txt)
 jars_digest=$(digest jvm/pom.xml)
 if made_from "$venv_stamp" "$venv_digest" && made_from "$jars_stamp" "$jars_digest" && .venv/bin/python -c pass \
-    && has_java; then
+    && has_java && has_openssl; then
     start_kernels
     [[ -z $kernels_job ]] || await_kernels
     exit 0
 fi
 
-say "[1/4] checking Python, Java and Maven"
+say "[1/4] checking Python, Java, Maven and openssl"
 check_machine
 say "      Python $("$python" -c 'import platform; print(platform.python_version())'), Java $(java_version)"
 say "[2/4] the Python environment .venv"

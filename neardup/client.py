@@ -17,6 +17,7 @@ that fail are retried with backoff (`RetryPolicy`), and `Retry-After` is honoure
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -67,6 +68,8 @@ class ApiClient:
         page_size: int = 1000,
         retry: RetryPolicy | None = None,
         http: httpx.Client | None = None,
+        key: str | None = None,
+        ca_file: str | None = None,
     ) -> None:
         """Prepares the connection; the service need not be up.
 
@@ -77,12 +80,15 @@ class ApiClient:
             retry: How often and when a failed call is made again; None: `RetryPolicy()`.
             http: A client with headers, proxies or certificates of the caller's, who also closes it. None: a plain one
                 that asks no proxy.
+            key: The service's key for reading. It is needed where the API listens beyond its own machine.
+            ca_file: A PEM file with the authorities that vouch for an `https` service; None: those of the system.
         """
         self.url = url.rstrip("/")
         self.page_size = page_size
         self._timeout_s = timeout_s
         self._retry = retry or RetryPolicy()
-        self._http = http or httpx.Client(trust_env=False)
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = http or httpx.Client(trust_env=False, verify=_trusted(ca_file))
         self._closes = http is None
 
     def __enter__(self) -> ApiClient:
@@ -198,7 +204,7 @@ class ApiClient:
         while True:
             tried += 1
             try:
-                response = self._http.get(self.url + path, params=query, timeout=self._timeout_s)
+                response = self._http.get(self.url + path, params=query, headers=self._headers, timeout=self._timeout_s)
             except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
                 raise NeardupClientError(f"{self.url!r} is no address of an HTTP API: {error}") from error
             except httpx.TransportError as error:
@@ -233,6 +239,11 @@ class ApiClient:
                 return NeardupClientError(f"the HTTP API at {self.url}: {status} {reason}", status)
 
 
+def _trusted(ca_file: str | None) -> ssl.SSLContext | bool:
+    """The authorities that a connection trusts; True: those of the system."""
+    return True if ca_file is None else ssl.create_default_context(cafile=ca_file)
+
+
 def _part(text: str) -> str:
     """An id as one part of a path: slashes, percent signs and all else are escaped."""
     if not text:
@@ -249,7 +260,7 @@ def _reason(response: httpx.Response) -> str:
     except ValueError:
         return response.text[:300] or response.reason_phrase
     if isinstance(body, dict):
-        for name in ("message", "detail", "error"):
+        for name in ("detail", "message", "error"):
             if isinstance(body.get(name), str):
                 return str(body[name])
     return str(body)[:300]

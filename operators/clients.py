@@ -69,14 +69,14 @@ class Storage(Client, Protocol):
 
 def open_search(server: ServerAddress) -> Search:
     """A client of the search server."""
-    return SearchClient(server.address, server.deadline_s, server.max_message_bytes, Caller.STREAM)
+    return SearchClient(server.address, server.deadline_s, server.max_message_bytes, Caller.STREAM, server.credentials)
 
 
 def open_scorer(server: ServerAddress) -> Scorer:
     """A client of the scorer."""
-    return ScorerClient(server.address, server.deadline_s, server.max_message_bytes)
+    return ScorerClient(server.address, server.deadline_s, server.max_message_bytes, server.credentials)
 
 
 def open_storage(server: ServerAddress) -> Storage:
     """A client of the storage server."""
-    return StorageClient(server.address, server.deadline_s, server.max_message_bytes)
+    return StorageClient(server.address, server.deadline_s, server.max_message_bytes, server.credentials)

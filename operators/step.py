@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from core.access import ANONYMOUS, Credentials
 from core.dead_letters import BadRecord
 from operators.batcher import InstanceIds
 from operators.in_flight_pb2 import InFlight
@@ -20,11 +21,12 @@ __all__ = ["Client", "ServerAddress", "Step", "StepResult"]
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """Where a server answers, how long a call to it may take, and how large a message may be."""
+    """Where a server answers, how long a call to it may take, how large a message may be, and who calls."""
 
     address: str
     deadline_s: float
     max_message_bytes: int
+    credentials: Credentials = ANONYMOUS
 
 
 class Client(Protocol):

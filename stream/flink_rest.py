@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from core.errors import ServiceError, UnavailableError
+from stream.flink_tls import FlinkTls
 
 __all__ = ["FlinkRest", "JobState", "Restored", "snapshot_path"]
 
@@ -49,17 +51,37 @@ class FlinkRest:
     """A client of one job manager."""
 
     def __init__(
-        self, host: str, port: int, timeout_s: float = 5.0, transport: httpx.BaseTransport | None = None
+        self,
+        host: str,
+        port: int,
+        tls: FlinkTls,
+        timeout_s: float = 5.0,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
         """Prepares the connection; the job manager need not be up."""
         self.address = f"{host}:{port}"
-        self._client = httpx.Client(
-            base_url=f"http://{self.address}", timeout=timeout_s, transport=transport, trust_env=False
+        self._tls = tls
+        self._timeout_s = timeout_s
+        self._transport = transport
+
+    @cached_property
+    def _client(self) -> httpx.Client:
+        """Opened at the first call: the certificate may not have been made before.
+
+        Raises:
+            SettingsError: The certificate is missing or damaged.
+        """
+        return httpx.Client(
+            base_url=f"https://{self.address}",
+            timeout=self._timeout_s,
+            transport=self._transport or httpx.HTTPTransport(verify=self._tls.context()),
+            trust_env=False,
         )
 
     def close(self) -> None:
         """Closes the connection."""
-        self._client.close()
+        if "_client" in self.__dict__:
+            self._client.close()
 
     def slots(self) -> tuple[int, int]:
         """Free and total task slots."""

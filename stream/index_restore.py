@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from contextlib import closing
 
+from core.access import Right
 from core.errors import MismatchError, UnavailableError
 from core.types import NO_OFFSET, LogPosition
 from search.index.interface import IndexStats
 from storage.opening import open_store
 from storage.serving.client import StorageClient
+from stream.access import credentials
 from stream.servers import store_identity
 from stream.settings import Settings
 
@@ -25,8 +27,9 @@ def storage_position(settings: Settings, signal_name: str) -> LogPosition:
         StorageError: The store on disk is damaged, or another process has it open.
     """
     name, signal = settings.signal(signal_name)
+    server, proof = signal.storage, credentials(settings, Right.READ)
     try:
-        with closing(StorageClient(signal.storage.address, _CALL_S, signal.storage.max_message_bytes)) as client:
+        with closing(StorageClient(server.address, _CALL_S, server.max_message_bytes, proof)) as client:
             found = client.describe()
             return LogPosition(found.log_id, found.offset, found.checksum, found.base)
     except UnavailableError as error:

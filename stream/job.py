@@ -16,6 +16,7 @@ from pyflink.common.typeinfo import TypeInformation
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import StreamTableEnvironment
 
+from core.access import Right
 from core.vector_limits import VectorLimits
 from operators.assign import AssignFunction
 from operators.decode import DecodeFunction
@@ -35,11 +36,12 @@ from operators.rows import (
 from operators.score import ScoreFunction
 from operators.search import LogEpoch, SearchFunction
 from operators.step import ServerAddress
+from stream.access import credentials
 from stream.hashing import vector_limits
 from stream.job_plan import STATE_FORMAT, JobPlan
 from stream.kafka_access import KafkaAccess
 from stream.names import client_id, consumer_group
-from stream.settings import BatchingSettings, ServerSettings, Settings
+from stream.settings import ServerSettings, Settings
 from stream.table_sink import KafkaTarget, sink_properties, write_records
 from stream.tables import WatermarkPolicy, embedding_stream, joined_stream
 from stream.wiring import keyed_by_first, side_output
@@ -132,7 +134,7 @@ class _Sequence(_Pipeline):
         signal, plan, batching = self.signal, self.plan, self.settings.batching
         topic = signal.topic("joined")
         search, scorer, storage = (
-            _address(server, batching) for server in (signal.search, signal.scorer, signal.storage)
+            _address(self.settings, server) for server in (signal.search, signal.scorer, signal.storage)
         )
         source = joined_stream(
             self.tables,
@@ -175,8 +177,9 @@ def _uid(name: str) -> str:
     return f"{name}-v{STATE_FORMAT}"
 
 
-def _address(server: ServerSettings, batching: BatchingSettings) -> ServerAddress:
-    return ServerAddress(server.address, batching.deadline_ms / 1000, server.max_message_bytes)
+def _address(settings: Settings, server: ServerSettings) -> ServerAddress:
+    deadline_s = settings.batching.deadline_ms / 1000
+    return ServerAddress(server.address, deadline_s, server.max_message_bytes, credentials(settings, Right.STREAM))
 
 
 def _ms(seconds: float) -> int:

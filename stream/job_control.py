@@ -21,15 +21,18 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from core.access import Credentials, Right
 from core.errors import MismatchError, ServiceError, UnavailableError
 from core.types import LogPosition
 from scoring.serving.client import ScorerClient
 from search.serving.admission import Caller
 from search.serving.client import SearchClient
 from storage.serving.client import StorageClient
+from stream.access import credentials
 from stream.broker import Broker
 from stream.data_folders import claim_topics
 from stream.flink_rest import FlinkRest, JobState
+from stream.flink_tls import flink_tls
 from stream.job_lag import LagMeter
 from stream.job_plan import JobPlan
 from stream.local.flink_home import flink_environment, prepare_flink
@@ -74,7 +77,7 @@ class JobControl:
         self.name, self._signal = settings.signal(signal_name)
         self._folder = settings.signal_dir(self.name, "job")
         self.snapshots = SnapshotFolders(self._folder)
-        self.flink = FlinkRest(settings.flink.host, settings.flink.rest_port)
+        self.flink = FlinkRest(settings.flink.host, settings.flink.rest_port, flink_tls(settings))
         join = settings.join
         self.reading = ReadKeeper(
             self._folder / "read-marks",
@@ -83,6 +86,10 @@ class JobControl:
                 int(1000 * (join.timeout_s + join.out_of_orderness_s)), int(1000 * (join.idle_partition_s + _START_S))
             ),
         )
+
+    @property
+    def _proof(self) -> Credentials:
+        return credentials(self._settings, Right.STREAM)
 
     @property
     def _stop_marker(self) -> Path:
@@ -346,12 +353,12 @@ class JobControl:
 
     def _search(self, caller: Caller = Caller.INTERACTIVE) -> SearchClient:
         part = self._signal.search
-        return SearchClient(part.address, _CALL_S, part.max_message_bytes, caller)
+        return SearchClient(part.address, _CALL_S, part.max_message_bytes, caller, self._proof)
 
     def _scorer(self) -> ScorerClient:
         part = self._signal.scorer
-        return ScorerClient(part.address, _CALL_S, part.max_message_bytes)
+        return ScorerClient(part.address, _CALL_S, part.max_message_bytes, credentials=self._proof)
 
     def _storage(self) -> StorageClient:
         part = self._signal.storage
-        return StorageClient(part.address, _CALL_S, part.max_message_bytes)
+        return StorageClient(part.address, _CALL_S, part.max_message_bytes, credentials=self._proof)

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from core.errors import NeardupError
-from neardup.client import ApiClient, RetryPolicy
+from neardup.client import RetryPolicy
 from neardup.errors import NeardupClientError
+from stream.access import api_client, api_url
 from stream.broker import Broker
 from stream.data_folders import runs
 from stream.flink_rest import JobState
@@ -84,7 +85,7 @@ def overview(settings: Settings) -> Overview:
         data=str(settings.data_dir),
         supervised=supervised,
         kafka=settings.kafka.servers,
-        flink=f"http://{settings.flink.host}:{settings.flink.rest_port}",
+        flink=f"https://{settings.flink.host}:{settings.flink.rest_port}",
         parts=tuple(parts),
         signals=tuple(_signal(settings, name, ready) for name in settings.signals),
     )
@@ -113,14 +114,14 @@ def _signal(settings: Settings, name: str, ready: Collection[str]) -> SignalOver
             return None
 
     def stats() -> dict[str, Any]:
-        with ApiClient(settings.signals[name].api.url, timeout_s=3.0, retry=RetryPolicy(retries=0)) as api:
+        with api_client(settings, name, timeout_s=3.0, retry=RetryPolicy(retries=0)) as api:
             return asdict(api.stats())
 
     kafka = ["broker"] if settings.kafka.own_broker else []
     problems += ask(lambda: _topic_problems(settings, name), *kafka) or []
     return SignalOverview(
         name=name,
-        http_api=settings.signals[name].api.url,
+        http_api=api_url(settings, name),
         stats=ask(stats, f"{name}-storage"),
         job=ask(control.state, "jobmanager"),
         job_wanted=control.wanted,

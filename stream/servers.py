@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from core.rpc import Listen
+from stream.access import api_access, grpc_access, server_tls
 from stream.hashing import chosen_density, code_identity, code_settings, term_settings
 from stream.names import client_id
 from stream.settings import ServerSettings, Settings
@@ -48,7 +49,7 @@ def search_server_settings(settings: Settings, signal_name: str | None = None) -
 
     name, signal = settings.signal(signal_name)
     return SearchServerSettings(
-        listen=listen(signal.search),
+        listen=listen(settings, signal.search),
         folder=settings.signal_dir(name, "index"),
         terms=term_settings(settings, signal),
         code=code_settings(settings, signal),
@@ -59,7 +60,6 @@ def search_server_settings(settings: Settings, signal_name: str | None = None) -
         background_bytes_per_s=signal.index.background_mb_per_s * 1e6,
         chosen=chosen_density(signal),
         admission=signal.search.admission,
-        token=settings.api_token,
     )
 
 
@@ -77,7 +77,7 @@ def serve_scorer(settings: Settings, signal_name: str | None = None) -> None:
     _, signal = settings.signal(signal_name)
     serve(
         ScorerServerSettings(
-            listen=listen(signal.scorer),
+            listen=listen(settings, signal.scorer),
             model=settings.path(signal.model),
             model_class=signal.model_class,
             codes=code_identity(settings, signal),
@@ -99,14 +99,14 @@ def serve_storage(settings: Settings, signal_name: str | None = None) -> None:
     name, signal = settings.signal(signal_name)
     serve(
         StorageServerSettings(
-            listen=listen(signal.storage),
+            listen=listen(settings, signal.storage),
             folder=settings.signal_dir(name, "store"),
             api_host=signal.api.bind_host,
             api_port=signal.api.port,
             max_page=signal.api.max_page,
             kafka=settings.kafka_access(client_id(name, "storage")).python_options(),
             assignments_topic=signal.topic("assignments"),
-            api_token=settings.api_token,
+            api_access=api_access(settings, signal.api),
             identity=store_identity(settings, name),
             store_class=signal.store_class,
         )
@@ -130,11 +130,17 @@ def store_identity(settings: Settings, signal_name: str) -> str:
     )
 
 
-def listen(server: ServerSettings) -> Listen:
-    """Where a server listens."""
+def listen(settings: Settings, server: ServerSettings) -> Listen:
+    """Where a server listens, and who may call it.
+
+    Raises:
+        SettingsError: It listens beyond loopback, and no key or certificate tells its callers apart.
+    """
     return Listen(
         bind_host=server.bind_host,
         port=server.port,
         metrics_port=server.metrics_port,
         max_message_bytes=server.max_message_bytes,
+        access=grpc_access(settings, server.bind_host),
+        tls=server_tls(settings),
     )

@@ -34,6 +34,7 @@ from core.notifications import LARGEST_RECORD_BYTES, EmbeddingSpec
 from operators.batcher import BatchPolicy
 from search.serving.admission import AdmissionPolicy
 from search.tuning.drift import ChosenDensity
+from stream.access_settings import AccessSettings, TlsSettings
 from stream.kafka_access import KafkaAccess, KafkaSecurity
 from stream.renamed_settings import renamed
 
@@ -400,7 +401,9 @@ class Settings(BaseSettings):
     batching: Part[BatchingSettings] = BatchingSettings()
     signals: dict[Name, Signal]
     api_token: Annotated[str, Field(repr=False)] = ""
-    """The token for writes to the search server that are not the stream's. Empty: such writes are refused."""
+    """The key for what people write. Empty: the one in the file that `access` names."""
+    access: AccessSettings = AccessSettings()
+    tls: Part[TlsSettings] = TlsSettings()
     base: Path = Field(default_factory=Path.cwd, exclude=True)
     """Relative paths start here."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from core.access import ANONYMOUS, Credentials
 from core.errors import BadInputError
 from core.rpc import RpcClient
 from scoring.serving import scorer_pb2 as pb
@@ -18,9 +19,11 @@ _OVERHEAD = 24
 class ScorerClient(RpcClient):
     """Calls `PairScorer`. All methods raise errors of `core.errors`."""
 
-    def __init__(self, address: str, deadline_s: float, max_message_bytes: int) -> None:
+    def __init__(
+        self, address: str, deadline_s: float, max_message_bytes: int, credentials: Credentials = ANONYMOUS
+    ) -> None:
         """Opens the channel; the server need not be up."""
-        super().__init__(address, deadline_s, max_message_bytes)
+        super().__init__(address, deadline_s, max_message_bytes, credentials)
         self._stub = PairScorerStub(self.channel)
         self._max_request_bytes = max_message_bytes - 1024
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
+from types import MappingProxyType
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
+from core.access import Right
 from core.byte_budget import ByteBudget
 from core.errors import BadInputError, BusyError, RefusedError, SettingsError
 from core.rpc import Listen, RpcServer
@@ -30,9 +32,12 @@ from scoring.serving.engine import ScorerEngine
 from scoring.serving.metrics import ScorerMetrics
 from scoring.serving.model_watch import ModelWatch
 
-__all__ = ["PairScorerService", "ScorerServerSettings", "serve"]
+__all__ = ["RIGHTS", "PairScorerService", "ScorerServerSettings", "serve"]
 
 log = logging.getLogger(__name__)
+
+RIGHTS: Mapping[str, Right] = MappingProxyType({"Score": Right.READ, "Describe": Right.READ})
+"""What each method needs."""
 
 MAX_UNPACKED_BYTES = 2**29
 """The most bytes of unpacked codes that all calls hold together. A call of 33 MB unpacks to twice that."""
@@ -206,6 +211,7 @@ def serve(settings: ScorerServerSettings) -> None:
         listen,
         lambda grpc_server: scorer_pb2_grpc.add_PairScorerServicer_to_server(service, grpc_server),
         registry,
+        RIGHTS,
     )
     watch = ModelWatch(models, metrics, settings.watch_s)
     try:

@@ -1,16 +1,16 @@
-"""What happens before a call reaches the index: its caller class, admission, and the check of its token."""
+"""What happens before a call reaches the index: its caller class, the right to it, and admission."""
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import grpc
 
-from core.errors import BusyError, DeniedError, UnavailableError
-from core.rpc import CALLER, TOKEN, metadata_of
+from core.access import AUTHORIZATION, Access, Right
+from core.errors import BusyError, UnavailableError
+from core.rpc import CALLER, metadata_of
 from search.serving.admission import Admission, Caller, caller_named
 from search.serving.metrics import SearchMetrics
 
@@ -20,11 +20,11 @@ __all__ = ["CallGuard"]
 class CallGuard:
     """Admits calls and counts them by caller class."""
 
-    def __init__(self, admission: Admission, metrics: SearchMetrics, token: str) -> None:
-        """Takes its parts. With an empty token, all calls that need one are denied."""
+    def __init__(self, admission: Admission, metrics: SearchMetrics, access: Access) -> None:
+        """Takes its parts."""
         self._admission = admission
         self._metrics = metrics
-        self._token = token
+        self._access = access
         for caller in Caller:
             metrics.waiting.labels(caller.value).set_function(partial(admission.waiting, caller))
 
@@ -38,10 +38,13 @@ class CallGuard:
 
         Raises:
             BadInputError: There is no such caller class.
+            DeniedError: It says that it is the stream, and has not the stream's right.
             BusyError: The call is rejected; the error says when to try again.
             UnavailableError: The client went away while the call waited.
         """
         caller = caller_named(metadata_of(context, CALLER) or Caller.INTERACTIVE)
+        if caller is Caller.STREAM:
+            self.check(context, Right.STREAM)
         with ExitStack() as admitted:
             try:
                 admitted.enter_context(self._admission.admit(caller, items, context.time_remaining()))
@@ -53,14 +56,10 @@ class CallGuard:
             self._metrics.admitted.labels(caller.value).inc(items)
             yield caller
 
-    def check_token(self, context: grpc.ServicerContext) -> None:
-        """Makes sure that a call may write by hand.
+    def check(self, context: grpc.ServicerContext, needed: Right) -> None:
+        """Makes sure that a call has a right.
 
         Raises:
-            DeniedError: The settings have no token, or the call has another one.
+            DeniedError: It has not.
         """
-        if not self._token:
-            raise DeniedError("writes are off: set api_token in the settings of the server")
-        given = metadata_of(context, TOKEN) or ""
-        if not hmac.compare_digest(given.encode(), self._token.encode()):
-            raise DeniedError("the call needs the api_token of the server's settings")
+        self._access.check(needed, metadata_of(context, AUTHORIZATION))

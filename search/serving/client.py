@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from core.access import ANONYMOUS, Credentials
 from core.errors import RefusedError
-from core.rpc import CALLER, TOKEN, RpcClient
+from core.rpc import CALLER, RpcClient
 from search.serving import search_pb2 as pb
 from search.serving.admission import Caller
 from search.serving.search_pb2_grpc import TermSearchStub
@@ -25,7 +26,7 @@ class SearchClient(RpcClient):
         deadline_s: float,
         max_message_bytes: int,
         caller: Caller = Caller.INTERACTIVE,
-        token: str = "",
+        credentials: Credentials = ANONYMOUS,
     ) -> None:
         """Opens the channel; the server need not be up.
 
@@ -34,10 +35,9 @@ class SearchClient(RpcClient):
             deadline_s: The deadline of one call.
             max_message_bytes: The same as the server's.
             caller: The caller class of its calls.
-            token: `api_token` of the settings, for calls that need it.
+            credentials: What it proves itself with. The class `stream` needs the token of our own parts.
         """
-        metadata = [(CALLER, caller.value), *([(TOKEN, token)] if token else [])]
-        super().__init__(address, deadline_s, max_message_bytes, metadata)
+        super().__init__(address, deadline_s, max_message_bytes, credentials, [(CALLER, caller.value)])
         self._stub = TermSearchStub(self.channel)
         self._max_request_bytes = max_message_bytes - 1024
 
@@ -76,7 +76,7 @@ class SearchClient(RpcClient):
 
         Raises:
             RefusedError: The place was not applied yet.
-            DeniedError: The caller is not the stream, and the call has not the server's token.
+            DeniedError: The caller is not the stream, and has not the write key.
             UnavailableError: The server is down, too slow or cannot write.
             FaultError: The server failed on this call.
         """
@@ -112,7 +112,7 @@ class SearchClient(RpcClient):
         """Hides images until a higher version of them comes; says for each whether it could be found before.
 
         Raises:
-            DeniedError: The call has not the server's token.
+            DeniedError: The caller has not the write key.
             UnavailableError: The server is down, too slow or cannot write.
         """
         response: pb.DeleteResponse = self._call(self._stub.Delete, pb.DeleteRequest(image_ids=image_ids))
@@ -132,7 +132,7 @@ class SearchClient(RpcClient):
 
         Raises:
             RefusedError: The name is taken, or is not valid.
-            DeniedError: The call has not the server's token.
+            DeniedError: The caller has not the write key.
             UnavailableError: The server is down, too slow or cannot write.
         """
         response: pb.SnapshotResponse = self._call(self._stub.Snapshot, pb.SnapshotRequest(name=name), deadline_s)

@@ -35,7 +35,7 @@ from search.serving.limits import SearchLimits
 from search.serving.messages import index_version
 from search.serving.metrics import SearchMetrics
 from search.serving.request_parser import RequestParser
-from search.serving.service import TermSearchService
+from search.serving.service import RIGHTS, TermSearchService
 from search.serving.snapshot_collector import SnapshotCollector
 from search.tuning.drift import ChosenDensity
 
@@ -71,8 +71,6 @@ class SearchServerSettings:
     """The density that the terms were chosen for."""
     admission: AdmissionPolicy = field(default_factory=AdmissionPolicy)
     """How much each caller class may ask for."""
-    token: str = field(default="", repr=False)
-    """The token that writes by hand need; empty: they are off."""
 
     def __post_init__(self) -> None:
         """Checks that the dimensions agree, and that at least one answer fits into a message."""
@@ -168,7 +166,7 @@ def build_service(
     """The methods of the server. The kernels are compiled and the metrics are registered when this returns.
 
     Args:
-        settings: Limits, rates and token.
+        settings: Limits, rates, and who may call.
         opened: The index that is served.
         extractor: Makes the terms.
         coder: Makes the score codes.
@@ -180,7 +178,7 @@ def build_service(
     parser = RequestParser(extractor, coder)
     parser.warm_up()
     warm_up()
-    guard = CallGuard(Admission(settings.admission), metrics, settings.token)
+    guard = CallGuard(Admission(settings.admission), metrics, settings.listen.access)
     admin = IndexAdmin(index, opened.folder, settings.snapshots, settings.chosen)
     return TermSearchService(index, parser, metrics, guard, settings.limits, admin, on_broken)
 
@@ -219,6 +217,7 @@ def serve(settings: SearchServerSettings) -> None:
             _listen(settings),
             lambda grpc_server: search_pb2_grpc.add_TermSearchServicer_to_server(service, grpc_server),
             registry,
+            RIGHTS,
         )
         with opened.watch(_stop_this):
             server.run_until_stopped(index.close)

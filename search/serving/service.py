@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 
 import grpc
 
+from core.access import Right
 from core.types import ImageId
 from search.index.errors import IndexBrokenError
 from search.index.interface import NO_PLACE, Answer, MoreQuery, TermIndex
@@ -22,7 +24,21 @@ from search.serving.metrics import SearchMetrics
 from search.serving.queries import term_queries
 from search.serving.request_parser import RequestParser
 
-__all__ = ["TermSearchService"]
+__all__ = ["RIGHTS", "TermSearchService"]
+
+RIGHTS: Mapping[str, Right] = MappingProxyType(
+    {
+        **dict.fromkeys(("Describe", "Search", "SearchMore", "Get", "Stats"), Right.READ),
+        # People may hide too, with the write key: `Hide` itself asks who calls.
+        "Hide": Right.READ,
+        "Delete": Right.WRITE,
+        "Snapshot": Right.WRITE,
+        "InsertAndSearch": Right.STREAM,
+        "Release": Right.STREAM,
+        "Renew": Right.STREAM,
+    }
+)
+"""What each method needs."""
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +62,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
             index: The index that is served.
             parser: Checks and hashes requests.
             metrics: Count calls and searches.
-            guard: Admits calls and checks tokens.
+            guard: Admits calls and checks rights.
             limits: What one call may ask for.
             admin: Statistics, snapshots, releases.
             on_broken: Called when the index must be opened again before it can do anything more.
@@ -95,7 +111,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         """Hides an inserted image from all later places."""
         with self._items("Hide", 1, context) as caller, self._watched():
             if caller is not Caller.STREAM:
-                self._guard.check_token(context)
+                self._guard.check(context, Right.WRITE)
             self._index.hide(request.place)
             self._metrics.hidden.inc()
             return pb.HideResponse()
@@ -147,7 +163,6 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
     ) -> pb.DeleteResponse:
         """Hides images by hand."""
         with self._items("Delete", len(request.image_ids), context), self._watched():
-            self._guard.check_token(context)
             deleted = self._index.delete([ImageId(image_id) for image_id in request.image_ids])
             self._metrics.deleted.inc(sum(deleted))
             return pb.DeleteResponse(deleted=deleted)
@@ -164,7 +179,6 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
     ) -> pb.SnapshotResponse:
         """A consistent copy beside the index."""
         with self._metrics.call("Snapshot"):
-            self._guard.check_token(context)
             return self._admin.snapshot(request.name)
 
     def Release(  # noqa: N802 - the name that the proto gives
@@ -179,9 +193,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         self, request: pb.RenewRequest, context: grpc.ServicerContext
     ) -> pb.RenewResponse:
         """Goes on with another log."""
-        with self._items("Renew", 1, context) as caller, self._watched():
-            if caller is not Caller.STREAM:
-                self._guard.check_token(context)
+        with self._items("Renew", 1, context), self._watched():
             position = self._index.renew(request.log_id, request.base)
             log.warning("the index goes on with the log %s, from position %d on", position.log_id, position.base)
             return pb.RenewResponse(offset=position.offset)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI, Response
+from fastapi.openapi.utils import get_openapi
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from storage.api.errors import answer_errors
+from core.access import OPEN, Access
+from storage.api.access import KeyCheck
+from storage.api.errors import PROBLEM_JSON, answer_errors
 from storage.api.paths import WholeIds
+from storage.api.requests import AnyRequest
 from storage.api.routes import routes
 from storage.api.schemas import Health, Problem
 from storage.interfaces import ClusterStore
@@ -15,21 +21,34 @@ __all__ = ["create_app"]
 
 _ABOUT = """Which images are near-duplicates of which. An image belongs to one cluster, named by its head.
 
-Ids in paths are percent-encoded, slashes included (`a/b` is `a%2Fb`)."""
+Ids in paths are percent-encoded, slashes included (`a/b` is `a%2Fb`). HEAD is answered wherever GET is.
+
+Where the API listens beyond its own machine, requests need a key: `Authorization: Bearer KEY`. Every error has the form
+of RFC 9457, `application/problem+json`."""
 
 
-def create_app(store: ClusterStore, max_page: int, registry: CollectorRegistry) -> FastAPI:
+def create_app(store: ClusterStore, max_page: int, registry: CollectorRegistry, access: Access = OPEN) -> FastAPI:
     """The application.
 
     Args:
         store: The store that answers.
         max_page: The largest `limit` of a page.
         registry: The metrics that `/metrics` shows.
+        access: Who may call.
     """
-    app = FastAPI(title="neardup", summary="Near-duplicate clusters of images", description=_ABOUT, version="1")
+    app = FastAPI(
+        title="neardup",
+        summary="Near-duplicate clusters of images",
+        description=_ABOUT,
+        version="1",
+        responses={"default": {"model": Problem, "description": "Any other error."}},
+        redoc_url=None,
+    )
     app.include_router(routes(store, max_page))
     answer_errors(app)
     app.add_middleware(WholeIds)
+    app.add_middleware(AnyRequest)
+    app.add_middleware(KeyCheck, access=access)
 
     @app.get("/healthz", tags=["server"])
     def healthz() -> Health:
@@ -51,4 +70,27 @@ def create_app(store: ClusterStore, max_page: int, registry: CollectorRegistry) 
         """Metrics for Prometheus."""
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
+    app.openapi = lambda: _described(app)  # type: ignore[method-assign]
     return app
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    """The description of the API, with the media type that errors have and the key that requests may carry."""
+    if app.openapi_schema is None:
+        described = get_openapi(
+            title=app.title,
+            version=app.version,
+            summary=app.summary,
+            description=app.description,
+            routes=app.routes,
+        )
+        described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        for path in described["paths"].values():
+            for operation in path.values():
+                # Without a key where the API listens on loopback.
+                operation["security"] = [{}, {"key": []}]
+                for status, response in operation["responses"].items():
+                    if not status.startswith("2") and "application/json" in response.get("content", {}):
+                        response["content"] = {PROBLEM_JSON: response["content"]["application/json"]}
+        app.openapi_schema = described
+    return app.openapi_schema

@@ -1,22 +1,32 @@
-"""Errors as answers of the HTTP API: a JSON object with a word for programs and a sentence for humans."""
+"""Errors as answers of the HTTP API: `application/problem+json` (RFC 9457), the same form for every error."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from http import HTTPStatus
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from core.errors import BadInputError, NeardupError, UnavailableError
 from storage.api.schemas import Problem
 from storage.errors import StorageError
 
-__all__ = ["UnknownError", "answer_errors"]
+__all__ = ["PROBLEM_JSON", "UnknownError", "answer_errors", "problem"]
 
 log = logging.getLogger(__name__)
 
+PROBLEM_JSON = "application/problem+json"
+"""The media type of every error."""
+
 RETRY_AFTER_S = 1
 """How long a caller is told to wait when the store cannot be read."""
+
+_WORDS = {404: "unknown-path", 405: "no-such-method"}
+"""What the framework's own errors are called."""
 
 
 class UnknownError(NeardupError):
@@ -28,26 +38,52 @@ class UnknownError(NeardupError):
 
 
 def answer_errors(app: FastAPI) -> None:
-    """Registers the answers to the errors that routes raise."""
+    """Registers the answers to the errors that routes and the framework raise."""
 
     @app.exception_handler(UnknownError)
     def unknown(request: Request, error: UnknownError) -> JSONResponse:
-        return _problem(404, error.word, error)
+        return problem(404, error.word, str(error))
 
     @app.exception_handler(BadInputError)
     def bad(request: Request, error: BadInputError) -> JSONResponse:
-        return _problem(400, "bad-input", error)
+        return problem(400, "bad-input", str(error))
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        faults = (f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
+        return problem(400, "bad-input", "; ".join(faults))
 
     @app.exception_handler(UnavailableError)
     def unavailable(request: Request, error: UnavailableError) -> JSONResponse:
-        return _problem(503, "unavailable", error, {"Retry-After": str(RETRY_AFTER_S)})
+        return problem(503, "unavailable", str(error), {"Retry-After": str(RETRY_AFTER_S)})
 
     @app.exception_handler(StorageError)
     def storage(request: Request, error: StorageError) -> JSONResponse:
         log.error("a request failed in the store", exc_info=error)
-        return _problem(503, "storage", error, {"Retry-After": str(RETRY_AFTER_S)})
+        return problem(503, "storage", str(error), {"Retry-After": str(RETRY_AFTER_S)})
+
+    @app.exception_handler(HTTPException)
+    def framework(request: Request, error: HTTPException) -> JSONResponse:
+        word = _WORDS.get(error.status_code, "refused")
+        detail = f"{request.method} {request.url.path}: {error.detail}"
+        return problem(error.status_code, word, detail, error.headers)
+
+    @app.exception_handler(Exception)
+    def fault(request: Request, error: Exception) -> JSONResponse:
+        # The framework raises it again, so that it is logged with its traceback.
+        return problem(500, "fault", "the server failed on this request; its log says why")
 
 
-def _problem(status: int, word: str, error: Exception, headers: dict[str, str] | None = None) -> JSONResponse:
-    content = Problem(error=word, message=str(error)).model_dump()
-    return JSONResponse(content, status, headers)
+def problem(status: int, word: str, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The answer to an error.
+
+    Args:
+        status: Of HTTP.
+        word: A fixed word for programs.
+        detail: A sentence for humans.
+        headers: Further headers.
+    """
+    said = Problem(
+        type=f"urn:neardup:problem:{word}", title=HTTPStatus(status).phrase, status=status, error=word, detail=detail
+    )
+    return JSONResponse(said.model_dump(), status, headers, media_type=PROBLEM_JSON)

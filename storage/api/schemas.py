@@ -36,10 +36,13 @@ class _Out(BaseModel):
 
 
 class Problem(_Out):
-    """Why there is no answer."""
+    """Why there is no answer, in the form of RFC 9457."""
 
-    error: str = Field(description="A fixed word for programs.", examples=["unknown-image"])
-    message: str = Field(description="A sentence for humans.")
+    type: str = Field(description="The kind of the problem, as a URI.", examples=["urn:neardup:problem:unknown-image"])
+    title: str = Field(description="What the status means.", examples=["Not Found"])
+    status: int = Field(description="The status of the answer.", examples=[404])
+    error: str = Field(description="The kind as a fixed word for programs.", examples=["unknown-image"])
+    detail: str = Field(description="A sentence for humans.")
 
 
 class ImageOut(_Out):

@@ -7,12 +7,17 @@ uvloop turns Nagle's algorithm off for every connection. Else an answer waits fo
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
+from functools import partial
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
-from core.errors import UnavailableError
+from core.access import ServerTls
+from core.errors import SettingsError, UnavailableError
+from storage.api.connections import DEFAULT_LIMITS, ConnectionLimits, GuardedConnection, OpenConnections
 
 __all__ = ["ApiServer", "listening_socket"]
 
@@ -38,17 +43,44 @@ def listening_socket(host: str, port: int) -> socket.socket:
         ) from error
 
 
+def _context(tls: ServerTls) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(tls.cert_file, tls.key_file)
+    except OSError as error:
+        raise SettingsError(
+            f"tls.cert_file {tls.cert_file} and tls.key_file {tls.key_file} cannot be used: {error}"
+        ) from error
+    return context
+
+
 class ApiServer:
     """One listening socket and its server."""
 
-    def __init__(self, app: FastAPI, host: str, port: int) -> None:
-        """Prepares the server; it listens only after `start`."""
+    def __init__(
+        self,
+        app: FastAPI,
+        host: str,
+        port: int,
+        tls: ServerTls | None = None,
+        limits: ConnectionLimits = DEFAULT_LIMITS,
+    ) -> None:
+        """Prepares the server; it listens only after `start`.
+
+        Raises:
+            SettingsError: The files of TLS cannot be used.
+        """
         self._address = (host, port)
+        http: Any = partial(GuardedConnection, limits, OpenConnections(limits.connections))
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
                 loop="uvloop",
-                http="httptools",
+                http=http,
+                ws="none",
+                timeout_keep_alive=limits.keep_alive_s,  # type: ignore[arg-type]
+                ssl_context_factory=None if tls is None else lambda *_: _context(tls),
                 log_level="warning",
                 access_log=False,
                 lifespan="off",

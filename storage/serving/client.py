@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 
+from core.access import ANONYMOUS, Credentials
 from core.errors import RefusedError, UnavailableError
 from core.rpc import RpcClient, translate
 from core.types import Cluster, Decision, ImageId, Lookup, Membership
@@ -29,9 +30,11 @@ _TRIES = 10
 class StorageClient(RpcClient):
     """Calls `ClusterStorage`. All methods raise errors of `core.errors`."""
 
-    def __init__(self, address: str, deadline_s: float, max_message_bytes: int) -> None:
+    def __init__(
+        self, address: str, deadline_s: float, max_message_bytes: int, credentials: Credentials = ANONYMOUS
+    ) -> None:
         """Opens the channel. The server need not be up."""
-        super().__init__(address, deadline_s, max_message_bytes)
+        super().__init__(address, deadline_s, max_message_bytes, credentials)
         self._stub = ClusterStorageStub(self.channel)
         self._max_request_bytes = max_message_bytes - 2048
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from core.access import OPEN, Access
 from core.disk_metrics import DiskCollector
 from core.rpc import Listen, RpcServer
 from storage.api.app import create_app
@@ -23,7 +24,7 @@ from storage.opening import open_store
 from storage.serving.metrics import StorageMetrics
 from storage.serving.outbox import Outbox
 from storage.serving.publisher import KafkaSender, quiet_client_log
-from storage.serving.service import StorageService
+from storage.serving.service import RIGHTS, StorageService
 from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
 
 __all__ = ["StorageServerSettings", "serve"]
@@ -45,8 +46,8 @@ class StorageServerSettings:
     kafka: Mapping[str, Any]
     """Where the brokers are and how to log in, as arguments of `KafkaProducer`; empty: nothing is published."""
     assignments_topic: str
-    api_token: str = ""
-    """The token for writes through the HTTP API, which has none so far."""
+    api_access: Access = OPEN
+    """Who may call the HTTP API."""
     identity: str = ""
     """What the store serves. A store that was created for something else is refused."""
     store_class: str = "rocksdb"
@@ -72,14 +73,16 @@ def serve(settings: StorageServerSettings) -> None:
         state, published = store.state(), store.published()
         metrics = StorageMetrics(registry, state, published)
         service = StorageService(store, metrics)
-        rpc = RpcServer("storage", settings.listen, partial(add_ClusterStorageServicer_to_server, service), registry)
+        register = partial(add_ClusterStorageServicer_to_server, service)
+        rpc = RpcServer("storage", settings.listen, register, registry, RIGHTS)
         if settings.kafka:
             quiet_client_log()
             open_sender = partial(KafkaSender, settings.kafka, settings.assignments_topic)
             outbox = Outbox(store, open_sender, metrics)
             outbox.start()
             parts.callback(outbox.stop)
-        api = ApiServer(create_app(store, settings.max_page, registry), settings.api_host, settings.api_port)
+        app = create_app(store, settings.max_page, registry, settings.api_access)
+        api = ApiServer(app, settings.api_host, settings.api_port, settings.listen.tls)
         api.start()
         parts.callback(api.stop)
         log.info(
@@ -90,7 +93,7 @@ def serve(settings: StorageServerSettings) -> None:
                     "instance_id": rpc.instance_id,
                     "folder": str(settings.folder),
                     "grpc": f"{settings.listen.bind_host}:{settings.listen.port}",
-                    "http": f"http://{settings.api_host}:{settings.api_port}",
+                    "http": f"{'https' if settings.listen.tls else 'http'}://{settings.api_host}:{settings.api_port}",
                     "images": state.images,
                     "clusters": state.clusters,
                     "offset": state.position.offset,

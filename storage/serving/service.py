@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 import grpc
 
+from core.access import Right
 from core.errors import BadInputError, BusyError, UnavailableError
 from core.types import ImageId
 from storage.arrivals import earliest_arrival
@@ -24,9 +26,17 @@ from storage.serving.messages import describe_message, lookup_message, page_mess
 from storage.serving.metrics import StorageMetrics
 from storage.verify import verify
 
-__all__ = ["RETRY_AFTER_S", "StorageService", "for_callers"]
+__all__ = ["RETRY_AFTER_S", "RIGHTS", "StorageService", "for_callers"]
 
 log = logging.getLogger(__name__)
+
+RIGHTS: Mapping[str, Right] = MappingProxyType(
+    {
+        **dict.fromkeys(("Apply", "Renew"), Right.STREAM),
+        **dict.fromkeys(("LookUp", "Describe", "LastArrivals", "Verify", "Embeddings"), Right.READ),
+    }
+)
+"""What each method needs."""
 
 RETRY_AFTER_S = 1.0
 """How long a caller is asked to wait when the store cannot write or read."""

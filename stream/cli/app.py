@@ -16,6 +16,7 @@ from stream.cli import (
     job_commands,
     log_command,
     model_command,
+    secrets_command,
     serve_commands,
     topics_commands,
 )
@@ -88,6 +89,7 @@ app.add_typer(job_commands.app, name="job", rich_help_panel=_SERVICE)
 app.add_typer(log_command.app, name="log", rich_help_panel=_SERVICE)
 app.add_typer(serve_commands.app, name="serve", rich_help_panel=_SERVICE)
 app.add_typer(index_command.app, name="index", rich_help_panel=_SERVICE)
+app.add_typer(secrets_command.app, name="secrets", rich_help_panel=_SERVICE)
 
 app.command(rich_help_panel=_IMAGES)(publish)
 app.command(rich_help_panel=_IMAGES)(head)

@@ -60,10 +60,10 @@ class CommandContext:
 
     def api(self, signal_name: str | None) -> ApiClient:
         """A client of a signal's HTTP API."""
-        from neardup.client import ApiClient
+        from stream.access import api_client
 
-        served = self.signal(signal_name)[1].api
-        return ApiClient(served.url, page_size=served.max_page)
+        settings = self.settings()
+        return api_client(settings, settings.signal(signal_name)[0])
 
     def signal(self, signal_name: str | None) -> tuple[str, Signal]:
         """A signal of the settings, with its name."""

@@ -111,7 +111,9 @@ def _show_quality(report: DemoReport) -> None:
 
 
 def _show_next(report: DemoReport, settings: Settings, *, kept: bool) -> None:
-    signal = settings.signal()[1]
+    from stream.access import api_url
+
+    url = api_url(settings, settings.default_signal)
     line("")
     if report.picture is not None:
         line(f"the largest cluster with pictures is drawn in {_from_here(report.picture)}")
@@ -123,9 +125,9 @@ def _show_next(report: DemoReport, settings: Settings, *, kept: bool) -> None:
     line(f"  neardup similar {head}")
     line("  neardup status")
     line("  neardup tail assignments --from-start")
-    line(f"  {signal.api.url}/v1/images/{head}/similar")
-    line(f"  {signal.api.url}/docs (the API's page)")
-    line(f"  http://{settings.flink.host}:{settings.flink.rest_port} (Flink)")
+    line(f"  {url}/v1/images/{head}/similar")
+    line(f"  {url}/docs (the API's page)")
+    line(f"  https://{settings.flink.host}:{settings.flink.rest_port} (Flink; for a browser see docs/operations.md)")
     line("and stop it with `make down`")
 
 

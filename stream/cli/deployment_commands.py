@@ -22,6 +22,7 @@ def up(context: typer.Context) -> None:
 
         neardup up
     """
+    from stream.access import api_url
     from stream.data_folders import demo_settings, runs
     from stream.local.errors import PartFailedError
     from stream.local.supervisor import Deployment
@@ -37,8 +38,10 @@ def up(context: typer.Context) -> None:
     except PartFailedError:
         notes().print("(the other parts are left running for a look at them: `neardup down` stops them)", style="dim")
         raise
-    for name, signal in settings.signals.items():
-        line(f"signal {name}: HTTP API {signal.api.url}, settings {settings.data_dir / 'run' / 'settings.toml'}")
+    for name in settings.signals:
+        line(
+            f"signal {name}: HTTP API {api_url(settings, name)}, settings {settings.data_dir / 'run' / 'settings.toml'}"
+        )
 
 
 def down(context: typer.Context) -> None:

@@ -18,6 +18,7 @@ from stream.cli.output import counted, line, notes, progress_bar, show_json, tab
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from core.access import Right
     from search.serving import search_pb2
     from search.serving.client import SearchClient
     from stream.index_build.joined import KafkaJoined
@@ -53,7 +54,9 @@ def stats(context: typer.Context, signal: SignalName = None, as_json: AsJson = F
 
         neardup index stats --json
     """
-    with _client(of(context).running(), signal) as search:
+    from core.access import Right
+
+    with _client(of(context).running(), signal, Right.READ) as search:
         found = search.stats()
     if as_json:
         show_json(_plain(found))
@@ -192,26 +195,31 @@ class _Bars:
 
 
 @contextmanager
-def _client(settings: Settings, signal: str | None) -> Iterator[SearchClient]:
+def _client(settings: Settings, signal: str | None, right: Right) -> Iterator[SearchClient]:
     from search.serving.client import SearchClient
+    from stream.access import credentials
 
     _, chosen = settings.signal(signal)
+    proof = credentials(settings, right)
     server = chosen.search
-    with closing(SearchClient(server.address, CALL_S, server.max_message_bytes, token=settings.api_token)) as client:
+    with closing(SearchClient(server.address, CALL_S, server.max_message_bytes, credentials=proof)) as client:
         yield client
 
 
 @contextmanager
 def _source(settings: Settings, name: str, sources: list[str], joined: KafkaJoined | None) -> Iterator[ImageSource]:
+    from core.access import Right
     from core.errors import BadInputError, UnavailableError
     from storage.serving.client import StorageClient
+    from stream.access import credentials
     from stream.index_build.sources import FileSource, StoreSource
     from stream.index_restore import storage_position
 
     _, chosen = settings.signal(name)
     if sources == [STORAGE]:
         server = chosen.storage
-        with closing(StorageClient(server.address, CALL_S, server.max_message_bytes)) as storage:
+        proof = credentials(settings, Right.READ)
+        with closing(StorageClient(server.address, CALL_S, server.max_message_bytes, proof)) as storage:
             source = StoreSource(storage.embeddings())
             if joined is not None:
                 joined.follow(source.position)
@@ -235,13 +243,14 @@ def _source(settings: Settings, name: str, sources: list[str], joined: KafkaJoin
 
 def _wait_for(settings: Settings, name: str, folder: Path) -> bool:
     """Whether a running server came back with the new index."""
+    from core.access import Right
     from core.errors import NeardupError
     from search.index.generations import IndexGenerations
 
     current = IndexGenerations(folder.parent).current()
     assert current is not None
     deadline = time.monotonic() + SWITCH_S
-    with _client(settings, name) as search:
+    with _client(settings, name, Right.READ) as search:
         try:
             described = search.describe()
         except NeardupError:

@@ -30,18 +30,20 @@ def snapshot(
 ) -> None:
     """Make a consistent copy of the running index, in signals/SIGNAL/index-snapshots/NAME.
 
-    Needs the api_token of the settings. Sealed segments are linked, so a copy takes seconds and little space. If the
+    Needs the write key. Sealed segments are linked, so a copy takes seconds and little space. If the
     snapshots lie on another volume, every byte is copied.
 
     Example:
 
         neardup index snapshot before-tuning
     """
+    from core.access import Right
     from search.serving.client import SearchClient
+    from stream.access import credentials
 
     settings = of(context).running()
-    server = settings.signal(signal)[1].search
-    with closing(SearchClient(server.address, COPY_S, server.max_message_bytes, token=settings.api_token)) as search:
+    server, proof = settings.signal(signal)[1].search, credentials(settings, Right.WRITE)
+    with closing(SearchClient(server.address, COPY_S, server.max_message_bytes, credentials=proof)) as search:
         made = search.snapshot(name, COPY_S)
     if as_json:
         show_json({"folder": made.folder, "log_id": made.log_id, "offset": made.offset, "bytes": made.bytes})

@@ -102,13 +102,16 @@ def _folder(context: typer.Context, signal: str | None) -> ModelFolder:
 
 
 def _parts(context: typer.Context, signal: str | None) -> tuple[ModelFolder, CodeIdentity, ScorerClient]:
+    from core.access import Right
     from scoring.serving.client import ScorerClient
+    from stream.access import credentials
     from stream.hashing import code_identity
 
     settings = of(context).running()
     chosen = settings.signal(signal)[1]
     server = chosen.scorer
-    client = ScorerClient(server.address, _DESCRIBE_S, server.max_message_bytes)
+    proof = credentials(settings, Right.READ)
+    client = ScorerClient(server.address, _DESCRIBE_S, server.max_message_bytes, proof)
     return _folder(context, signal), code_identity(settings, chosen), client
 
 

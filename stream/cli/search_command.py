@@ -41,10 +41,12 @@ def search(
 
         neardup search --embedding vector.npy --k 20 --json
     """
+    from core.access import Right
     from core.errors import BadInputError
     from search.serving import search_pb2 as pb
     from search.serving.admission import Caller
     from search.serving.client import SearchClient
+    from stream.access import credentials
     from stream.errors import NotIndexedError
 
     if (image_id is None) == (embedding is None):
@@ -53,8 +55,9 @@ def search(
     if embedding is not None:
         query = pb.SearchQuery(k=k, vector=_vector(embedding))
     assert query is not None
-    server = of(context).signal(signal)[1].search
-    with closing(SearchClient(server.address, CALL_S, server.max_message_bytes, Caller.INTERACTIVE)) as client:
+    settings = of(context).settings()
+    server, proof = settings.signal(signal)[1].search, credentials(settings, Right.READ)
+    with closing(SearchClient(server.address, CALL_S, server.max_message_bytes, Caller.INTERACTIVE, proof)) as client:
         answer = client.search([query]).answers[0]
     if not answer.known:
         raise NotIndexedError(f"the index has no image {image_id!r} that can be searched for")

@@ -26,12 +26,19 @@ def verify(context: typer.Context, signal: SignalName = None, as_json: AsJson = 
 
         neardup verify
     """
+    from core.access import Right
     from storage.serving.client import StorageClient
+    from stream.access import credentials
 
-    name, chosen = of(context).signal(signal)
+    settings = of(context).settings()
+    name, chosen = settings.signal(signal)
+    proof = credentials(settings, Right.READ)
     server = chosen.storage
     done = None
-    with closing(StorageClient(server.address, 10.0, server.max_message_bytes)) as storage, progress_bar() as bar:
+    with (
+        closing(StorageClient(server.address, 10.0, server.max_message_bytes, proof)) as storage,
+        progress_bar() as bar,
+    ):
         task = bar.add_task("checking", total=None, note="")
         for progress in storage.verify():
             bar.update(task, completed=progress.checked, total=progress.total)

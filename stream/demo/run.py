@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from core.access import Right
 from core.errors import BadInputError, NeardupError, UnavailableError
 from neardup.client import ApiClient
 from neardup.errors import NeardupClientError
 from storage.serving.client import StorageClient
+from stream.access import api_client, credentials
 from stream.data_folders import demo_settings, runs, wipe
 from stream.demo.picture import SheetMember, draw_cluster, most_pictures, picture_files
 from stream.demo.quality import quality
@@ -193,8 +195,8 @@ class _Demo:
             return api.stats().history_number
 
     def _verify(self) -> LawCheck:
-        server = self._signal.storage
-        with closing(StorageClient(server.address, 10.0, server.max_message_bytes)) as storage:
+        server, proof = self._signal.storage, credentials(self._settings, Right.READ)
+        with closing(StorageClient(server.address, 10.0, server.max_message_bytes, proof)) as storage:
             for progress in storage.verify():
                 if progress.done:
                     return LawCheck(
@@ -243,7 +245,7 @@ class _Demo:
         return end - first
 
     def _api(self) -> ApiClient:
-        return ApiClient(self._signal.api.url, page_size=self._signal.api.max_page)
+        return api_client(self._settings, self._settings.default_signal)
 
 
 def _show(bars: Bars, verdicts: Verdicts) -> None:

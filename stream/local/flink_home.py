@@ -24,6 +24,7 @@ import sys
 from pathlib import Path
 
 from stream.data_folders import require_plain_path
+from stream.flink_tls import flink_tls
 from stream.local.errors import MissingPieceError
 from stream.local.files import link_tree, write_if_new
 from stream.local.flink_launch import ROLES, Role, argument_file, write_argument_files
@@ -184,7 +185,7 @@ def prepare_flink(settings: Settings) -> None:
 
     Raises:
         MissingPieceError: PyFlink's distribution, the connector or Java is missing.
-        SettingsError: A part would read the path of the data folder differently.
+        SettingsError: There is no certificate, or a part would read the path of the data folder differently.
         DeploymentError: Flink refuses the sizes.
     """
     require_plain_path(settings)
@@ -203,10 +204,11 @@ def prepare_flink(settings: Settings) -> None:
         "-XX:+ExitOnOutOfMemoryError",
         *compiler_options(settings.java_compiler),
     ]
-    config = flink_config(settings, " ".join(options))
+    config = {**flink_config(settings, " ".join(options)), **flink_tls(settings).options()}
     conf = folder / "conf"
     text = "".join(f"{key}: {_scalar(value)}\n" for key, value in config.items())
-    write_if_new(conf / "config.yaml", text)
+    # It holds the password of the key.
+    write_if_new(conf / "config.yaml", text, mode=0o600)
     logs = _LOG4J.replace("PATTERN", log4j_pattern())
     write_if_new(conf / "log4j-console.properties", logs.replace("LEVEL", "INFO"))
     write_if_new(conf / "log4j-cli.properties", logs.replace("LEVEL", "WARN"))

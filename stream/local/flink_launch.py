@@ -60,7 +60,7 @@ def write_argument_files(
     # As in the distribution: flink-dist comes last.
     ordered = sorted(libraries, key=lambda jar: (jar.name.startswith("flink-dist-"), jar.name))
     classes = ":".join(map(str, ordered))
-    inputs = "\n".join([(conf / "config.yaml").read_text(encoding="utf-8"), classes, repr((java_options, own))])
+    inputs = "\n".join([_without_secrets(conf / "config.yaml"), classes, repr((java_options, own))])
     made_from = conf / "args-made-from"
     if made_from.is_file() and made_from.read_text(encoding="utf-8") == inputs:
         return
@@ -83,6 +83,11 @@ def write_argument_files(
         ]
         write_if_new(argument_file(conf, role), "".join(f"{_quoted(word)}\n" for word in arguments))
     write_if_new(made_from, inputs)
+
+
+def _without_secrets(config: Path) -> str:
+    lines = config.read_text(encoding="utf-8").splitlines()
+    return "\n".join(line for line in lines if "-password:" not in line)
 
 
 def _ask(conf: Path, classes: str, role: Role) -> subprocess.Popen[str]:

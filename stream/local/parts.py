@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from stream.flink_tls import flink_tls
 from stream.local.broker import broker_command, prepare_broker
 from stream.local.flink_home import flink_command, flink_environment, prepare_flink
 from stream.local.readiness import AlwaysReady, BrokerReady, Check, HttpReady, KafkaReady, TaskManagersReady
@@ -73,8 +74,8 @@ def part_checks(settings: Settings) -> dict[str, Check]:
     checks: dict[str, Check] = {
         # A broker that others run is no part, but containers and `status` check it.
         "broker": own if kafka.own_broker else others,
-        "jobmanager": HttpReady(flink.host, flink.rest_port, "/overview"),
-        "taskmanager": TaskManagersReady(flink.host, flink.rest_port, flink.slots),
+        "jobmanager": HttpReady(flink.host, flink.rest_port, "/overview", flink_tls(settings)),
+        "taskmanager": TaskManagersReady(flink.host, flink.rest_port, flink.slots, flink_tls(settings)),
     }
     for name, signal in settings.signals.items():
         for role, server in (("search", signal.search), ("scorer", signal.scorer), ("storage", signal.storage)):

@@ -12,6 +12,8 @@ import struct
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from core.errors import SettingsError
+from stream.flink_tls import FlinkTls
 from stream.kafka_access import KafkaAccess
 
 __all__ = ["AlwaysReady", "BrokerReady", "Check", "HttpReady", "KafkaReady", "TaskManagersReady"]
@@ -38,15 +40,16 @@ class AlwaysReady:
 
 @dataclass(frozen=True, slots=True)
 class HttpReady:
-    """A page must answer 200."""
+    """A page must answer 200; with `tls`, Flink's."""
 
     host: str
     port: int
     path: str
+    tls: FlinkTls | None = None
 
     def __call__(self) -> str | None:
         """Asks for the page."""
-        status, body = _get(self.host, self.port, self.path)
+        status, body = _get(self.host, self.port, self.path, self.tls)
         if status == 200:
             return None
         if status is None:
@@ -55,7 +58,7 @@ class HttpReady:
 
     @property
     def _url(self) -> str:
-        return f"http://{self.host}:{self.port}{self.path}"
+        return f"{'http' if self.tls is None else 'https'}://{self.host}:{self.port}{self.path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +68,11 @@ class TaskManagersReady:
     host: str
     port: int
     slots: int
+    tls: FlinkTls | None = None
 
     def __call__(self) -> str | None:
         """Asks the job manager."""
-        status, body = _get(self.host, self.port, "/overview")
+        status, body = _get(self.host, self.port, "/overview", self.tls)
         if status != 200:
             return f"the job manager does not answer: {body.strip()[:200]}"
         try:
@@ -143,9 +147,16 @@ def _exactly(link: socket.socket, size: int) -> bytes:
     return bytes(parts)
 
 
-def _get(host: str, port: int, path: str) -> tuple[int | None, str]:
+def _get(host: str, port: int, path: str, tls: FlinkTls | None) -> tuple[int | None, str]:
     """Status and text of a page; no status without an answer. Proxies are not used."""
-    link = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
+    try:
+        link = (
+            http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
+            if tls is None
+            else http.client.HTTPSConnection(host, port, timeout=_TIMEOUT_S, context=tls.context())
+        )
+    except SettingsError as error:
+        return None, str(error)
     try:
         link.request("GET", path)
         answer = link.getresponse()

@@ -20,13 +20,16 @@ from pathlib import Path
 
 import psutil
 
+from stream.access import make_keys
 from stream.data_folders import claim_topics, require_plain_path
+from stream.flink_tls import WARN_DAYS
+from stream.local.certificates import ensure_certificate
 from stream.local.daemon import Daemon, ProcessInfo, write_files
 from stream.local.errors import DeploymentError, PartFailedError, PortTakenError
 from stream.local.files import tail
 from stream.local.parts import Part, deployment_parts
 from stream.local.processes import end_processes, holder_of_port, marked_processes
-from stream.local.resolved import resolved_toml
+from stream.local.resolved import resolved_files
 from stream.local.status import PartStatus, State, part_status
 from stream.log_lines import FORMAT_VARIABLE, LEVEL_VARIABLE
 from stream.settings import SETTINGS_FILE_VARIABLE, Settings
@@ -102,13 +105,15 @@ class Deployment:
             for name in self.settings.signals:
                 claim_topics(self.settings, name)
             files = self._daemon.render(self.parts)
-            files[self.settings_file] = resolved_toml(self.settings)
+            files |= resolved_files(self.settings)
             changed = _changed(files)
             if self._daemon.alive() and changed:
                 self._stop_all(tell)
             if not self._daemon.alive():
                 self._end_leftovers(tell)
                 self._check_ports()
+                make_keys(self.settings)
+                ensure_certificate(self.settings, least_days=WARN_DAYS)
                 write_files(files)
                 self._prepare()
                 self._daemon.start(self._environment())

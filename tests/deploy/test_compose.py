@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tomllib
 from fnmatch import fnmatch
 from graphlib import TopologicalSorter
@@ -12,8 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
+from core.access import Right
+from core.errors import SettingsError
+from stream.access import api_access, credentials, make_keys
+from stream.data_folders import with_data
 from stream.local.foreground import main as foreground
 from stream.local.parts import deployment_parts, flink_parts, part_checks
+from stream.servers import listen
 from stream.settings import SETTINGS_FILE_VARIABLE, Settings
 
 Services = dict[str, dict[str, Any]]
@@ -40,7 +46,7 @@ def _stages(root: Path) -> dict[str, list[str]]:
 
 def test_every_part_has_its_container(services: Services, container_settings: Settings) -> None:
     assert {PART_OF[name] for name in OURS} == {part.name for part in deployment_parts(container_settings)}
-    assert set(services) == {*OURS, "prometheus", "neardup"}
+    assert set(services) == {*OURS, "secrets", "prometheus", "neardup"}
 
 
 def test_containers_run_what_the_supervisor_runs(services: Services, container_settings: Settings) -> None:
@@ -129,7 +135,6 @@ def test_every_host_is_a_service_that_listens_beyond_its_container(
 def test_ports_are_those_of_the_settings_and_on_loopback_only(services: Services, container_settings: Settings) -> None:
     published = {name: port for name, service in services.items() for port in service.get("ports", [])}
     assert published == {
-        "jobmanager": f"127.0.0.1:{container_settings.flink.rest_port}:{container_settings.flink.rest_port}",
         "storage": "127.0.0.1:{0}:{0}".format(container_settings.signals["photos"].api.port),
         "prometheus": "127.0.0.1:19090:9090",
     }
@@ -157,6 +162,80 @@ def test_what_is_mounted_exists_and_data_lies_where_the_settings_say(
     # Whoever writes, reads or picks a checkpoint sees the same folder under the same name.
     assert mounts["jobmanager"]["job"] == mounts["taskmanager"]["job"] == mounts["job"]["job"] == str(signal / "job")
     assert mounts["broker"]["kafka"] == str(container_settings.data_dir / "kafka")
+
+
+SECRETS = {
+    "secrets": {"parts", "read", "write", "flink"},
+    "neardup": {"parts", "read", "write", "flink"},
+    "jobmanager": {"flink"},
+    "taskmanager": {"parts", "flink"},
+    "job": {"parts", "flink"},
+    "search": {"parts", "read", "write"},
+    "scorer": {"parts", "read"},
+    "storage": {"parts", "read", "write"},
+}
+"""The keys that each service is given; Flink's own parts never hold a key with which people write."""
+
+
+def _secrets(service: dict[str, Any], folder: Path) -> dict[str, bool]:
+    """The secrets that a service is given, and whether it may change them."""
+    mounts = (volume.split(":") for volume in service["volumes"])
+    return {
+        Path(target).name: not options
+        for source, target, *options in mounts
+        if source == f"secret-{Path(target).name}" and Path(target).parent == folder
+    }
+
+
+def test_each_container_is_given_only_the_secrets_that_it_needs(
+    services: Services, container_settings: Settings
+) -> None:
+    folder = container_settings.data_dir / "secrets"
+    given = {name: _secrets(service, folder) for name, service in services.items()}
+    assert {name: set(found) for name, found in given.items() if found} == SECRETS
+    for name, found in given.items():
+        assert all(may_write == (name in {"secrets", "neardup"}) for may_write in found.values()), name
+        if found and name != "secrets":
+            assert "secrets" in services[name]["depends_on"]
+    assert services["secrets"]["command"] == ["neardup", "secrets", "make"]
+
+
+def test_servers_that_others_reach_start_with_the_keys_of_their_container_alone(
+    services: Services, container_settings: Settings, tmp_path: Path
+) -> None:
+    made = with_data(container_settings, tmp_path / "all")
+    make_keys(made)
+    for name in ("search", "scorer", "storage"):
+        here = with_data(container_settings, tmp_path / name)
+        signal = here.signals["photos"]
+        with pytest.raises(SettingsError, match="neardup secrets make"):
+            listen(here, getattr(signal, name))
+        for key in _secrets(services[name], Path("/data/secrets")).keys() - {"flink"}:
+            shutil.copytree(tmp_path / "all" / "secrets" / key, tmp_path / name / "secrets" / key)
+        assert listen(here, getattr(signal, name)).access.anyone == frozenset()
+    access = api_access(here, signal.api)
+    assert access.rights(credentials(made, Right.READ).authorization()) == {Right.READ}
+    assert access.rights(credentials(made, Right.WRITE).authorization()) == {Right.READ, Right.WRITE}
+
+
+def test_networks_join_those_that_call_each_other_and_separate_the_rest(services: Services, root: Path) -> None:
+    content = yaml.safe_load((root / "docker-compose.yml").read_text(encoding="utf-8"))
+    joined = {name: set(service.get("networks", [])) for name, service in services.items()}
+    servers = ("search", "scorer", "storage")
+    calls = [(caller, server) for caller in ("taskmanager", "job", "neardup", "prometheus") for server in servers]
+    calls += [(caller, "broker") for caller in ("topics", "jobmanager", "taskmanager", "job", "storage", "neardup")]
+    calls += [(caller, "jobmanager") for caller in ("taskmanager", "job", "neardup", "prometheus")]
+    calls += [("prometheus", "taskmanager"), ("prometheus", "job"), ("jobmanager", "taskmanager")]
+    assert [call for call in calls if not joined[call[0]] & joined[call[1]]] == []
+    # The broker knows no keys, so only those that read or write topics reach it.
+    assert {name for name in services if joined[name] & joined["broker"]} == {
+        *("broker", "topics", "jobmanager", "taskmanager", "job", "storage", "neardup")
+    }
+    assert not joined["secrets"]
+    assert services["secrets"]["network_mode"] == "none"
+    outside = {name for name, network in content["networks"].items() if not (network or {}).get("internal")}
+    published = {name for name, service in services.items() if service.get("ports")}
+    assert {name for name in services if joined[name] & outside} == published
 
 
 def test_nobody_is_root_and_volumes_belong_to_the_user(services: Services, root: Path) -> None:

@@ -106,6 +106,7 @@ def test_a_machine_without_java_and_maven_is_told_what_to_install(checkout: Path
     assert "Java 17" in done.stderr
     assert "openjdk-17-jre-headless" in done.stderr
     assert "Debian: maven" in done.stderr
+    assert "Debian: openssl" in done.stderr
     assert not (checkout / ".venv").exists()
 
 
@@ -151,12 +152,13 @@ def _digest(checkout: Path, *names: str) -> str:
 
 @pytest.fixture
 def run(made: Path) -> Callable[[], subprocess.CompletedProcess[str]]:
-    """Runs the script on a machine with Java and without Maven."""
+    """Runs the script on a machine with Java and openssl, and without Maven."""
     java = made / "java"
     java.write_text("#!/bin/sh\necho 'openjdk version \"17.0.1\"' >&2\n")
     java.chmod(0o755)
     environment = _bare_machine(made)
     (made / "tools" / "java").symlink_to(java)
+    (made / "tools" / "openssl").symlink_to(java)
 
     def run() -> subprocess.CompletedProcess[str]:
         return subprocess.run(

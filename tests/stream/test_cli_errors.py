@@ -14,6 +14,7 @@ from core import errors
 from core.errors import (
     BadInputError,
     BusyError,
+    DeadlineError,
     DeniedError,
     FaultError,
     LogGapError,
@@ -40,6 +41,7 @@ EXPECTED: dict[type[BaseException], Exit] = {
     ServiceUnavailableError: Exit.UNAVAILABLE,
     NeardupClientError: Exit.FAILED,
     UnavailableError: Exit.UNAVAILABLE,
+    DeadlineError: Exit.UNAVAILABLE,
     NotSoundError: Exit.NOT_SOUND,
     MismatchError: Exit.MISMATCH,
     LockedError: Exit.UNAVAILABLE,

@@ -12,6 +12,7 @@ import pytest
 
 from core.errors import ServiceError, UnavailableError
 from stream.flink_rest import FlinkRest, JobState
+from stream.flink_tls import FlinkTls
 
 Answers = Mapping[str, Any]
 
@@ -30,7 +31,7 @@ def rest(answers: Answers, asked: list[tuple[str, str, Any]] | None = None) -> F
         value = values[0] if len(values) == 1 else values.pop(0)
         return httpx.Response(value, text="broken") if isinstance(value, int) else httpx.Response(200, json=value)
 
-    return FlinkRest("127.0.0.1", 1, transport=httpx.MockTransport(answer))
+    return FlinkRest("127.0.0.1", 1, FlinkTls(Path("unused")), transport=httpx.MockTransport(answer))
 
 
 def job(job_id: str, name: str, state: str, started: int) -> dict[str, object]:
@@ -100,4 +101,4 @@ def test_nobody_there() -> None:
 
     refused: Callable[[httpx.Request], httpx.Response] = refuse
     with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1: refused"):
-        FlinkRest("127.0.0.1", 1, transport=httpx.MockTransport(refused)).jobs()
+        FlinkRest("127.0.0.1", 1, FlinkTls(Path("unused")), transport=httpx.MockTransport(refused)).jobs()

@@ -12,6 +12,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 
 from stream.job import STATE_FORMAT, build_job
 from stream.job_plan import JobPlan
+from stream.local.certificates import ensure_certificate
 from stream.local.flink_home import flink_environment, prepare_flink
 from stream.settings import Settings
 from stream.submit import remote_environment
@@ -26,6 +27,7 @@ PYTHON = ("decode", "join", "search", "score", "assign")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings with a Flink home, which this process' JVM is started from."""
     settings = stack_settings(tmp_path_factory.mktemp("job"))
+    ensure_certificate(settings)
     prepare_flink(settings)
     before = dict(os.environ)
     os.environ.update(flink_environment(settings))

@@ -19,6 +19,7 @@ import pytest
 
 from stream.broker import Broker, producer
 from stream.kafka_access import KafkaAccess, KafkaSecurity
+from stream.local.certificates import ensure_certificate
 from stream.local.files import tail
 from stream.local.flink_home import flink_environment, prepare_flink
 from stream.local.readiness import KafkaReady
@@ -106,6 +107,7 @@ def test_who_must_not_get_in_is_told_why(broker: SecureBroker, kind: str) -> Non
 
 
 def test_flink_gets_in(broker: SecureBroker, settings: Settings) -> None:
+    ensure_certificate(settings)
     prepare_flink(settings)
     for kind in KINDS:
         sender = producer(access(broker, kind), 1 << 20)

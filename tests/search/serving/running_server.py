@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 from prometheus_client import CollectorRegistry
 
+from core.access import Credentials
 from core.rpc import RpcServer
 from core.types import Candidate, ImageId
 from search.index.interface import TermIndex
@@ -17,6 +18,7 @@ from search.serving import search_pb2 as pb
 from search.serving import search_pb2_grpc
 from search.serving.client import SearchClient
 from search.serving.server import SearchServerSettings, build_service, open_index
+from search.serving.service import RIGHTS
 from tests.search.serving.search_setup import MAX_MESSAGE_BYTES
 
 
@@ -48,9 +50,15 @@ def run_search_server(settings: SearchServerSettings) -> Iterator[RunningSearch]
         settings.listen,
         lambda grpc_server: search_pb2_grpc.add_TermSearchServicer_to_server(service, grpc_server),
         registry,
+        RIGHTS,
     )
     server.start()
-    client = SearchClient(f"127.0.0.1:{settings.listen.port}", 30.0, MAX_MESSAGE_BYTES, token=settings.token)
+    client = SearchClient(
+        f"127.0.0.1:{settings.listen.port}",
+        30.0,
+        MAX_MESSAGE_BYTES,
+        credentials=Credentials(settings.listen.access.keys.write),
+    )
     try:
         yield RunningSearch(settings, opened.index, client, broken)
     finally:

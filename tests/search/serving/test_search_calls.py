@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.access import Credentials
 from core.errors import BusyError, DeniedError, MismatchError, RefusedError
 from neardup.events_pb2 import FLOAT16, FLOAT32
 from search.index.errors import IndexLockedError
@@ -177,15 +178,15 @@ def test_a_delete_in_the_order_hides_from_later_places_only(filled: RunningSearc
     assert "b5" in filled.client.search_more([pb.MoreQuery(place=7)]).answers[0].image_ids
 
 
-def test_writes_by_hand_need_the_token(filled: RunningSearch) -> None:
+def test_writes_by_hand_need_the_write_key(filled: RunningSearch) -> None:
     for token in ("", "wrong"):
-        stranger = SearchClient(filled.client.address, 30.0, MAX_MESSAGE_BYTES, token=token)
+        stranger = SearchClient(filled.client.address, 30.0, MAX_MESSAGE_BYTES, credentials=Credentials(token))
         for write in (
             lambda c=stranger: c.delete(["a0"]),
             lambda c=stranger: c.hide(0),
             lambda c=stranger: c.snapshot("one", 10.0),
         ):
-            with pytest.raises(DeniedError, match="api_token"):
+            with pytest.raises(DeniedError, match="write key"):
                 write()
         assert stranger.get(["a0"]).images[0].place == 0
         stranger.close()

@@ -61,7 +61,7 @@ def test_an_unknown_image(client: TestClient) -> None:
         answer = client.get(path)
         assert answer.status_code == 404
         assert answer.json()["error"] == "unknown-image"
-        assert "'nobody'" in answer.json()["message"]
+        assert "'nobody'" in answer.json()["detail"]
 
 
 def test_a_cluster(client: TestClient, store: MemoryStore) -> None:
@@ -96,8 +96,8 @@ def test_pages_make_the_same_whole(client: TestClient, store: MemoryStore, path:
 def test_bad_limits(client: TestClient, store: MemoryStore, limit: str) -> None:
     put(store, founds(0, A))
     answer = client.get("/v1/clusters/a/members", params={"limit": limit})
-    assert answer.status_code == 422
-    assert "limit" in str(answer.json()["detail"][0]["loc"])
+    assert (answer.status_code, answer.json()["error"]) == (400, "bad-input")
+    assert answer.json()["detail"].startswith("limit: ")
 
 
 def test_bad_tokens(client: TestClient, store: MemoryStore) -> None:
@@ -106,8 +106,8 @@ def test_bad_tokens(client: TestClient, store: MemoryStore) -> None:
     for token in ("x", "AAAA", "ä", other):
         answer = client.get("/v1/clusters/a/members", params={"page_token": token})
         assert (answer.status_code, answer.json()["error"]) == (400, "bad-input")
-        assert "page token" in answer.json()["message"]
-    assert client.get("/v1/clusters/a/members", params={"page_token": "x" * 201}).status_code == 422
+        assert "page token" in answer.json()["detail"]
+    assert client.get("/v1/clusters/a/members", params={"page_token": "x" * 201}).status_code == 400
 
 
 ODD = [*NAMES, "a/similar", "a/members", "/", "//", "/similar", "similar/", "a?b#c", "a+b", "%", "a/b/c", " ", "%41"]
@@ -214,7 +214,7 @@ def test_a_store_that_cannot_be_read_is_no_fault_of_the_caller(error: Exception)
         answer = client.get(path)
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "1"
-        assert str(error)[:20] in answer.json()["message"]
+        assert str(error)[:20] in answer.json()["detail"]
     assert client.get("/healthz").status_code == 200
 
 

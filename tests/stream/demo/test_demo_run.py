@@ -102,7 +102,7 @@ class World:
 
         return Reader()
 
-    def api(self, url: str, **_: Any) -> Any:
+    def api(self, settings: Settings, signal_name: str) -> Any:
         world = self
 
         class Api:
@@ -170,7 +170,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         "Deployment": world.deployment,
         "Publisher": world.publisher,
         "TopicReader": world.reader,
-        "ApiClient": world.api,
+        "api_client": world.api,
         "StorageClient": world.storage,
         "JobControl": world.control,
     }.items():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from stream.local.certificates import ensure_certificate
 from stream.local.flink_home import flink_config, flink_distribution, flink_environment, prepare_flink
 from stream.settings import Settings
 
@@ -17,6 +18,7 @@ def _listing(folder: Path) -> list[tuple[str, int, int]]:
 def test_home_links_what_must_share_one_class_loader(settings: Settings) -> None:
     wheel = flink_distribution()
     before = _listing(wheel / "lib") + _listing(wheel / "conf") + _listing(wheel / "plugins")
+    ensure_certificate(settings)
     prepare_flink(settings)
     prepare_flink(settings)
     home = settings.data_dir / "flink"
@@ -29,9 +31,10 @@ def test_home_links_what_must_share_one_class_loader(settings: Settings) -> None
 
 
 def test_configuration_reads_back_as_it_was_meant(settings: Settings) -> None:
+    tls = ensure_certificate(settings)
     prepare_flink(settings)
     read = yaml.safe_load((settings.data_dir / "flink" / "conf" / "config.yaml").read_text())
-    assert read == flink_config(settings, read["env.java.opts.all"])
+    assert read == {**flink_config(settings, read["env.java.opts.all"]), **tls.options()}
     assert "--add-opens=java.base/java.lang=ALL-UNNAMED" in read["env.java.opts.all"]
     assert read["rest.port"] == settings.flink.rest_port
     assert read["jobmanager.rpc.port"] == settings.flink.rpc_port

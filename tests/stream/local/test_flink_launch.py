@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from stream.local.certificates import ensure_certificate
 from stream.local.errors import DeploymentError
 from stream.local.flink_home import flink_command, prepare_flink
 from stream.local.flink_launch import ROLES, argument_file
@@ -23,6 +24,7 @@ def _words(settings: Settings, role: str) -> list[str]:
 
 
 def test_java_accepts_the_files_and_each_role_has_its_sizes_and_its_metrics_port(settings: Settings) -> None:
+    ensure_certificate(settings)
     prepare_flink(settings)
     ports = (settings.flink.jobmanager_metrics_port, settings.flink.taskmanager_metrics_port)
     for role, port in zip(ROLES, ports, strict=True):
@@ -42,6 +44,7 @@ def test_java_accepts_the_files_and_each_role_has_its_sizes_and_its_metrics_port
 def test_the_calculation_is_asked_again_when_the_sizes_change(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    ensure_certificate(settings)
     prepare_flink(settings)
     before = _words(settings, "jobmanager")
     with monkeypatch.context() as nothing_may_start:
@@ -53,6 +56,7 @@ def test_the_calculation_is_asked_again_when_the_sizes_change(
 
 
 def test_sizes_that_flink_refuses_are_refused_with_its_words(settings: Settings) -> None:
+    ensure_certificate(settings)
     flink = settings.flink.model_copy(update={"taskmanager_memory_mb": 300})
     with pytest.raises(DeploymentError, match="memory"):
         prepare_flink(settings.model_copy(update={"flink": flink}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import os
+import ssl
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from stream.local import foreground, parts
+from stream.local.certificates import ensure_certificate
 from stream.local.java import java_executable
 from stream.settings import SETTINGS_FILE_VARIABLE, Settings
 
@@ -24,6 +26,7 @@ def settings_file(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_it_prepares_and_then_becomes_the_part(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    ensure_certificate(settings)
     became: list[tuple[str, tuple[str, ...], dict[str, str]]] = []
 
     def become(file: str, arguments: tuple[str, ...], environment: dict[str, str]) -> None:
@@ -54,6 +57,9 @@ def test_every_process_can_be_checked(settings: Settings) -> None:
 @pytest.mark.usefixtures("settings_file")
 def test_the_exit_status_tells(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     assert foreground.main(["check", "jobmanager"]) == 1
+    assert "neardup secrets make" in capsys.readouterr().err
+    tls = ensure_certificate(settings)
+    assert foreground.main(["check", "jobmanager"]) == 1
     assert "refused" in capsys.readouterr().err
 
     class Page(http.server.BaseHTTPRequestHandler):
@@ -65,6 +71,11 @@ def test_the_exit_status_tells(settings: Settings, capsys: pytest.CaptureFixture
             pass
 
     with http.server.HTTPServer(("127.0.0.1", settings.flink.rest_port), Page) as server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tls.pem)
+        context.load_verify_locations(tls.pem)
+        context.verify_mode = ssl.CERT_REQUIRED
+        server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         assert foreground.main(["check", "jobmanager"]) == 0
         server.shutdown()

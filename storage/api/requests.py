@@ -1,0 +1,40 @@
+"""What holds for every request: HEAD is answered wherever GET is, and bodies have a limit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from storage.api.errors import problem
+from storage.api.paths import App, Scope
+
+__all__ = ["MAX_BODY_BYTES", "AnyRequest"]
+
+MAX_BODY_BYTES = 1 << 20
+"""The largest body that a request may announce."""
+
+
+class AnyRequest:
+    """Middleware that answers HEAD with the headers of GET, and refuses large bodies."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Passes the request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        if not announced.isdigit() or int(announced) > MAX_BODY_BYTES:
+            said = announced.decode("latin-1")[:32]
+            detail = f"the body has {said} bytes, at most {MAX_BODY_BYTES} are taken"
+            await problem(413, "too-large", detail, {"Connection": "close"})(scope, receive, send)
+            return
+        if scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def without_body(message: Any) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self._app({**scope, "method": "GET"}, receive, without_body)
