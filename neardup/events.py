@@ -117,8 +117,12 @@ def record_headers(traceparent: str | None = None) -> list[tuple[str, bytes]]:
 class Assignment:
     """One change of a head: a record of the topic `assignments`. Times are milliseconds since the epoch."""
 
+    epoch: int
+    """Higher for each store that is new or restored: then numbers begin again. 0 in records of release 0.1."""
+    store_id: str
+    """A random id of the store's epoch; "" in records of release 0.1."""
     history_number: int
-    """1, 2, 3, ... without a gap."""
+    """1, 2, 3, ... within an epoch. Order records by `order`."""
     image_id: str
     head: str
     """The image that names the cluster from now on."""
@@ -145,6 +149,11 @@ class Assignment:
     truncated: bool
     """The search reached the bound on its work: younger images were no candidates."""
 
+    @property
+    def order(self) -> tuple[int, int]:
+        """Epoch and number. A record that is not above all before it came again, or is one of a store that is gone."""
+        return self.epoch, self.history_number
+
     @classmethod
     def from_json(cls, value: bytes | str) -> Assignment:
         """Reads the value of a record. Unknown keys are ignored.
@@ -168,4 +177,5 @@ class Assignment:
         if "cut" in data:
             # Records of release 0.1 stay in the topic for a month, and call it so.
             data = {"truncated": data["cut"], **data}
-        return cls(**known_values(cls, data, history_number=int, versions=VerdictVersions.from_json))
+        data = {"epoch": 0, "store_id": "", **data}
+        return cls(**known_values(cls, data, epoch=int, history_number=int, versions=VerdictVersions.from_json))

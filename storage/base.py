@@ -13,7 +13,7 @@ from core.log_epochs import renewed
 from core.types import Decision, LogPosition
 from storage.interfaces import ClusterStore
 from storage.limits import MAX_TEXT_BYTES, check_decision
-from storage.records import StoreState
+from storage.records import StoreEpoch, StoreState
 from storage.staging import Changes, Reader, stage
 
 __all__ = ["StagedStore", "check_basis"]
@@ -70,6 +70,10 @@ class StagedStore(ClusterStore):
     def _commit_published(self, number: int) -> None:
         """Stores the number of the last published history entry."""
 
+    @abstractmethod
+    def _commit_epoch(self, epoch: StoreEpoch) -> None:
+        """Stores the epoch, and what is published: all before its first number. Syncs."""
+
     @final
     def apply(self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> LogPosition:
         """See `ClusterStore.apply`."""
@@ -110,6 +114,15 @@ class StagedStore(ClusterStore):
                     f" {state.history_number}"
                 )
             self._commit_published(number)
+
+    @final
+    def begin_epoch(self, epoch: StoreEpoch) -> None:
+        """See `ClusterStore.begin_epoch`."""
+        with self._writer:
+            last = self._current()[0].history_number
+            if not 1 <= epoch.first <= last + 1:
+                raise BadInputError(f"an epoch cannot begin at history number {epoch.first}, the last entry is {last}")
+            self._commit_epoch(epoch)
 
     @final
     def on_apply(self, listener: Callable[[StoreState], None]) -> None:

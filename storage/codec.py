@@ -18,6 +18,7 @@ A text is UTF-8 after a u16 length. `?` marks a part that is there only if its f
                                                   u64 history number, u64 duplicates, u64 superseded, text log id,
                                                   i64 base (absent before format 2: 0)
                  "published"                      u64 history number
+                 "epoch"                          i64 created, u64 first history number, text store id (from format 2)
 
 An edge key starts with the length of the head's id. So the edges of a head are contiguous, and a page of a cluster is
 one range. Decoding checks every length, number and text; what does not fit raises `CorruptedError`.
@@ -33,7 +34,7 @@ from core.types import Cause, Cluster, ImageId, LogPosition, Membership, Version
 from storage.cursor import U16, U32, Cursor
 from storage.errors import CorruptedError
 from storage.limits import id_bytes
-from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreState
+from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreEpoch, StoreState
 
 __all__ = [
     "FORMAT_VERSION",
@@ -42,6 +43,7 @@ __all__ = [
     "decode_cluster_front",
     "decode_edge",
     "decode_embedding",
+    "decode_epoch",
     "decode_history",
     "decode_image",
     "decode_membership",
@@ -51,6 +53,7 @@ __all__ = [
     "edge_prefix",
     "encode_cluster",
     "encode_embedding",
+    "encode_epoch",
     "encode_history",
     "encode_image",
     "encode_number",
@@ -72,6 +75,7 @@ _CLUSTER = struct.Struct(">Qq")
 _HISTORY = struct.Struct(">QqqqqqBBd")
 _STATE = struct.Struct(">qIQQQQQQ")
 _BASE = struct.Struct(">q")
+_EPOCH = struct.Struct(">qQ")
 
 _HAS_SCORE, _HAS_MATCHED, _HAS_OLD_HEAD, _TRUNCATED = 1, 2, 4, 8
 
@@ -366,6 +370,24 @@ def decode_state(value: bytes) -> StoreState:
     (base,) = cursor.numbers(_BASE) if cursor.left else (0,)
     cursor.end()
     return StoreState(LogPosition(log_id, offset, checksum, base), revision, *counts)
+
+
+def encode_epoch(epoch: StoreEpoch) -> bytes:
+    """The value of the store's epoch."""
+    return _EPOCH.pack(epoch.created_ms, epoch.first) + _text(epoch.store_id)
+
+
+def decode_epoch(value: bytes) -> StoreEpoch:
+    """The store's epoch.
+
+    Raises:
+        CorruptedError: The bytes are damaged.
+    """
+    cursor = Cursor("the epoch of the store", value)
+    created_ms, first = cursor.numbers(_EPOCH)
+    store_id = cursor.text()
+    cursor.end()
+    return StoreEpoch(created_ms, store_id, first)
 
 
 def encode_number(number: int) -> bytes:

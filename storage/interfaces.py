@@ -20,6 +20,7 @@ from storage.records import (
     HistoryEntry,
     ImageRecord,
     Page,
+    StoreEpoch,
     StoreState,
 )
 from storage.tokens import decode_token, encode_token
@@ -37,6 +38,10 @@ class StoreView(ABC):
     @abstractmethod
     def published(self) -> int:
         """The number of the last history entry that was published to Kafka; 0: none."""
+
+    @abstractmethod
+    def epoch(self) -> StoreEpoch | None:
+        """The epoch of its history numbers; None: none began yet, since the store is new or was restored."""
 
     @abstractmethod
     def image(self, image_id: ImageId) -> ImageRecord | None:
@@ -176,6 +181,15 @@ class ClusterStore(ABC):
         """
 
     @abstractmethod
+    def begin_epoch(self, epoch: StoreEpoch) -> None:
+        """Keeps a new epoch, and that history is published in it from its first number on, in one synced write.
+
+        Raises:
+            BadInputError: The first number is not between 1 and one after the last entry.
+            WriteError: The disk refuses the write.
+        """
+
+    @abstractmethod
     def on_apply(self, listener: Callable[[StoreState], None]) -> None:
         """Calls `listener` with the new state after each `apply` that wrote something.
 
@@ -204,6 +218,11 @@ class ClusterStore(ABC):
         """The number of the last history entry that was published to Kafka; 0: none."""
         with self.snapshot() as view:
             return view.published()
+
+    def epoch(self) -> StoreEpoch | None:
+        """The epoch of its history numbers; None: none began yet."""
+        with self.snapshot() as view:
+            return view.epoch()
 
     def image(self, image_id: ImageId) -> ImageRecord | None:
         """The last verdict on an image; None: unknown."""

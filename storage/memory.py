@@ -13,7 +13,7 @@ from core.errors import UnavailableError
 from core.types import ImageId
 from storage.base import StagedStore
 from storage.interfaces import StoreView
-from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreState
+from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreEpoch, StoreState
 from storage.staging import Changes, Reader
 
 __all__ = ["MemoryStore"]
@@ -25,6 +25,7 @@ class _Content(StoreView):
 
     current: StoreState = field(default_factory=StoreState)
     out: int = 0
+    lives_in: StoreEpoch | None = None
     image_of: dict[ImageId, ImageRecord] = field(default_factory=dict)
     cluster_of: dict[ImageId, ClusterRecord] = field(default_factory=dict)
     members_of: dict[ImageId, dict[int, ImageId]] = field(default_factory=dict)
@@ -36,6 +37,7 @@ class _Content(StoreView):
         return _Content(
             self.current,
             self.out,
+            self.lives_in,
             dict(self.image_of),
             dict(self.cluster_of),
             {head: dict(members) for head, members in self.members_of.items()},
@@ -48,6 +50,9 @@ class _Content(StoreView):
 
     def published(self) -> int:
         return self.out
+
+    def epoch(self) -> StoreEpoch | None:
+        return self.lives_in
 
     def image(self, image_id: ImageId) -> ImageRecord | None:
         return self.image_of.get(image_id)
@@ -139,3 +144,8 @@ class MemoryStore(StagedStore):
     def _commit_published(self, number: int) -> None:
         with self._lock:
             self._open().out = number
+
+    def _commit_epoch(self, epoch: StoreEpoch) -> None:
+        with self._lock:
+            content = self._open()
+            content.lives_in, content.out = epoch, epoch.first - 1

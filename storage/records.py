@@ -18,6 +18,7 @@ __all__ = [
     "HistoryEntry",
     "ImageRecord",
     "Page",
+    "StoreEpoch",
     "StoreState",
 ]
 
@@ -104,6 +105,21 @@ class HistoryEntry:
     versions: Versions
     truncated: bool = False
     """The search that caused the move reached `max_postings`."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreEpoch:
+    """Which life of a store a history number belongs to: numbers begin again with a new or a restored store.
+
+    Readers of `assignments` order by epoch, then number.
+    """
+
+    created_ms: int
+    """When the epoch began, raised above every epoch that was published before. Milliseconds since 1970."""
+    store_id: str
+    """A random id."""
+    first: int = 1
+    """The first history number that is published in it."""
 
 
 @dataclass(frozen=True, slots=True)

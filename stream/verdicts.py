@@ -39,7 +39,7 @@ def _rank(ranked: Sequence[int], share: float) -> int:
 
 @dataclass(slots=True)
 class Verdicts:
-    """Heads and waits, from changes in the order of their history numbers. A repeated change counts once."""
+    """Heads and waits, from changes in the order of their epochs and history numbers. A repeated change counts once."""
 
     heads: dict[str, str] = field(default_factory=dict)
     waits_ms: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -47,7 +47,9 @@ class Verdicts:
     `assignments`. The verdict was synced to disk before it was published, so this is an upper bound."""
     causes: Counter[str] = field(default_factory=Counter)
     history_number: int = 0
-    """The number of the newest change that was read."""
+    """The number of the newest change that was read, within its epoch."""
+    epoch: int = 0
+    """The epoch of that change."""
 
     def take(self, records: Iterable[TopicRecord]) -> None:
         """Reads records of `assignments`, in order.
@@ -69,12 +71,13 @@ class Verdicts:
         try:
             change = json.loads(record.value)
             number, image_id, head = int(change["history_number"]), str(change["image_id"]), str(change["head"])
+            epoch = int(change.get("epoch", 0))
             cause, version, arrived_at_ms = str(change["cause"]), int(change["version"]), int(change["arrived_at_ms"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInputError(f"record {record.offset} of the assignments has an unknown form: {error!r}") from error
-        if number <= self.history_number:
+        if (epoch, number) <= (self.epoch, self.history_number):
             return
-        self.history_number = number
+        self.epoch, self.history_number = epoch, number
         self.heads[image_id] = head
         self.causes[cause] += 1
         if cause != Cause.ADOPTED:

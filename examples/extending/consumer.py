@@ -13,11 +13,11 @@ from neardup.events import Assignment
 
 def newest_heads(values: Iterable[bytes]) -> dict[str, str]:
     heads: dict[str, str] = {}
-    seen = 0
+    seen = (0, 0)
     for value in values:
         change = Assignment.from_json(value)
-        if change.history_number > seen:  # records may come again after a restart
-            seen = change.history_number
+        if change.order > seen:  # records may come again after a restart
+            seen = change.order
             heads[change.image_id] = change.head
     return heads
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from core.checked_json import read_checked, write_checked
+from core.files import sync_folder, write_text
 from storage.codec import FORMAT_VERSION, OLDEST_FORMAT
 from storage.errors import CorruptedError, IncompatibleError
 
-__all__ = ["check_marker", "write_marker"]
+__all__ = ["check_marker", "forget_restored", "is_restored", "mark_restored", "write_marker"]
 
 _NAME = "store.json"
+_RESTORED = "restored"
 
 
 def check_marker(folder: Path, identity: str) -> bool:
@@ -48,6 +50,22 @@ def check_marker(folder: Path, identity: str) -> bool:
 def write_marker(folder: Path, identity: str) -> None:
     """Marks a new store as complete, durably."""
     write_checked(folder / _NAME, FORMAT_VERSION, {"identity": identity})
+
+
+def mark_restored(folder: Path) -> None:
+    """Marks a store that was copied back from a backup, durably: when it is opened next, its epoch ends."""
+    write_text(folder / _RESTORED, "")
+
+
+def is_restored(folder: Path) -> bool:
+    """Whether the store is marked as restored."""
+    return (folder / _RESTORED).exists()
+
+
+def forget_restored(folder: Path) -> None:
+    """Removes the mark, durably."""
+    (folder / _RESTORED).unlink()
+    sync_folder(folder)
 
 
 def _unchecked(content: dict[str, object]) -> dict[str, object]:

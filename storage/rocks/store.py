@@ -21,11 +21,11 @@ from storage import codec
 from storage.base import StagedStore
 from storage.errors import CorruptedError, DiskFullError, StorageError, WriteError
 from storage.interfaces import StoreView
-from storage.records import StoreState
+from storage.records import StoreEpoch, StoreState
 from storage.rocks.database import Database, Write
-from storage.rocks.marker import check_marker, write_marker
+from storage.rocks.marker import check_marker, forget_restored, is_restored, write_marker
 from storage.rocks.options import META, RocksOptions
-from storage.rocks.views import PUBLISHED, STATE, Lease, LiveReader, SnapshotView
+from storage.rocks.views import EPOCH, PUBLISHED, STATE, Lease, LiveReader, SnapshotView
 from storage.staging import Changes, Reader
 
 __all__ = ["RocksStore"]
@@ -65,6 +65,8 @@ class RocksStore(StagedStore):
         try:
             if not finished:
                 self._finish(identity)
+            elif is_restored(folder):
+                self._end_epoch()
             self._current()
         except StorageError:
             self.close()
@@ -102,6 +104,12 @@ class RocksStore(StagedStore):
         with _as_write_error(self._folder):
             write_marker(self._folder, identity)
 
+    def _end_epoch(self) -> None:
+        """A restored store publishes its history again, from the first entry on, in an epoch of its own."""
+        self._usable().write([(META, EPOCH, None), (META, PUBLISHED, None)])
+        with _as_write_error(self._folder):
+            forget_restored(self._folder)
+
     def _usable(self) -> Database:
         if self._closed:
             raise UnavailableError("the store is closed")
@@ -121,6 +129,10 @@ class RocksStore(StagedStore):
     def _commit_published(self, number: int) -> None:
         # Not synced: after a power cut the last entries are published again, which consumers must expect anyway.
         self._write([(META, PUBLISHED, codec.encode_number(number))], sync=False)
+
+    def _commit_epoch(self, epoch: StoreEpoch) -> None:
+        published = codec.encode_number(epoch.first - 1)
+        self._write([(META, EPOCH, codec.encode_epoch(epoch)), (META, PUBLISHED, published)], sync=True)
 
     def _write(self, writes: list[Write], sync: bool) -> None:
         try:

@@ -14,18 +14,22 @@ from core.types import Cluster, ImageId, Lookup, Membership
 from storage import codec
 from storage.errors import CorruptedError
 from storage.interfaces import StoreView
-from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreState
+from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreEpoch, StoreState
 from storage.rocks.database import Database, Moment
 from storage.rocks.options import META
 from storage.rocks.translate import NOT_FOUND, ours, translated
 
-__all__ = ["PUBLISHED", "STATE", "Lease", "LiveReader", "SnapshotView"]
+__all__ = ["EPOCH", "PUBLISHED", "STATE", "Lease", "LiveReader", "SnapshotView"]
 
 STATE = b"state"
 """The key of the state, in the family `default`."""
 
 PUBLISHED = b"published"
 """The key of the number of the last published history entry, in the family `default`."""
+
+
+EPOCH = b"epoch"
+"""The key of the store's epoch, in the family `default`."""
 
 
 class _PointReads(ABC):
@@ -45,6 +49,11 @@ class _PointReads(ABC):
         """See `StoreView.published`."""
         value = self._get(META, PUBLISHED)
         return 0 if value is None else codec.decode_number("what is published", value)
+
+    def epoch(self) -> StoreEpoch | None:
+        """See `StoreView.epoch`."""
+        value = self._get(META, EPOCH)
+        return None if value is None else codec.decode_epoch(value)
 
     def image(self, image_id: ImageId) -> ImageRecord | None:
         """See `StoreView.image`."""

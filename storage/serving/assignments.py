@@ -2,14 +2,16 @@
 
 `docs/schemas/assignment.json` describes it. An example:
 
-    {"history_number": 7, "image_id": "...", "head": "...", "old_head": null, "cause": "matched", "score": 0.93,
-     "matched": "...", "place": 41, "offset": 41, "version": 1, "created_at_ms": 0, "arrived_at_ms": 0,
-     "decided_at_ms": 0, "versions": {"model": "...", "index": "..."}, "truncated": false}
+    {"epoch": 1700000000000, "store_id": "5d1c...", "history_number": 7, "image_id": "...", "head": "...",
+     "old_head": null, "cause": "matched", "score": 0.93, "matched": "...", "place": 41, "offset": 41, "version": 1,
+     "created_at_ms": 0, "arrived_at_ms": 0, "decided_at_ms": 0, "versions": {"model": "...", "index": "..."},
+     "truncated": false}
 
-Entries come in the order of their history numbers, from 1, without a gap. After a restart some may come again (at
-least once), so a consumer drops a number that it has seen. If the broker lost messages, later numbers may come before
-the missing ones; all of them then come again, in order. A consumer that takes each number only after the one before it
-misses none.
+Numbers begin again with a store that is new or restored; then `epoch` is higher. So a consumer orders by epoch and
+number. Within an epoch, entries come in the order of their history numbers, without a gap. After a restart some may
+come again (at least once), so a consumer drops what is not above the last one that it has seen. If the broker lost
+messages, later numbers may come before the missing ones; all of them then come again, in order. A consumer that takes
+each number only after the one before it misses none.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from storage.records import HistoryEntry
+from storage.records import HistoryEntry, StoreEpoch
 from storage.scores import shortest
 
 __all__ = ["HEADERS", "Message", "message_of"]
@@ -41,9 +43,11 @@ class Message:
         return len(self.key) + len(self.value)
 
 
-def message_of(entry: HistoryEntry) -> Message:
-    """The record of a history entry; the same entry gives the same bytes."""
+def message_of(entry: HistoryEntry, epoch: StoreEpoch) -> Message:
+    """The record of a history entry; the same entry of the same epoch gives the same bytes."""
     content = {
+        "epoch": epoch.created_ms,
+        "store_id": epoch.store_id,
         "history_number": entry.number,
         "image_id": entry.image_id,
         "head": entry.new_head,

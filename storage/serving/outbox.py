@@ -7,21 +7,29 @@ acknowledged entry. No entry is skipped; a chunk may be sent twice.
 A broker may lose what it has acknowledged. So each new sender is asked how far the topic goes, and what is missing is
 sent again. If the topic was cut while a sender was in use, the new messages come before the missing ones; all of them
 are then sent again, in order.
+
+Numbers begin again with a new or a restored store. So each store publishes in an epoch of its own, which begins when
+the first sender is opened. A store that finds messages of a later epoch was put back: it begins another epoch, and
+publishes all of its history again.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import Protocol
 
 from core.errors import UnavailableError
+from storage.epochs import is_newer, new_epoch
 from storage.errors import StorageError
 from storage.interfaces import ClusterStore
-from storage.records import StoreState
+from storage.records import StoreEpoch, StoreState
 from storage.serving.assignments import Message, message_of
+from storage.serving.topic_end import LastMessage
 
 __all__ = ["Outbox", "OutboxListener", "OutboxSettings", "Sender", "TopicCutError"]
 
@@ -29,9 +37,9 @@ log = logging.getLogger(__name__)
 
 
 class TopicCutError(UnavailableError):
-    """The topic has lost messages that were acknowledged; `kept` is the number of the last one before the gap."""
+    """The topic has lost messages that were acknowledged; `kept` is the last one before the gap."""
 
-    def __init__(self, message: str, kept: int | None) -> None:
+    def __init__(self, message: str, kept: LastMessage | None) -> None:
         super().__init__(message)
         self.kept = kept
 
@@ -39,8 +47,8 @@ class TopicCutError(UnavailableError):
 class Sender(Protocol):
     """Sends messages."""
 
-    def last_number(self) -> int | None:
-        """The number of the topic's last message; 0: there never was one; None: it is not known.
+    def last(self) -> LastMessage | None:
+        """The topic's last message; None: it is not known.
 
         Raises:
             UnavailableError: The topic cannot be read. The sender must not be used again.
@@ -97,6 +105,7 @@ class Outbox:
         open_sender: Callable[[], Sender],
         listener: OutboxListener,
         settings: OutboxSettings | None = None,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 10**6,
     ) -> None:
         """Prepares the loop.
 
@@ -105,7 +114,9 @@ class Outbox:
             open_sender: Connects, or raises `UnavailableError`.
             listener: Is told of progress and failures.
             settings: Sizes and waits.
+            now_ms: Milliseconds since 1970.
         """
+        self._now_ms = now_ms
         self._store = store
         self._open_sender = open_sender
         self._listener = listener
@@ -114,6 +125,7 @@ class Outbox:
         self._stopped = threading.Event()
         self._sender: Sender | None = None
         self._failing = False
+        self._epoch = store.epoch()
         self._published = self._stored = store.published()
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         store.on_apply(self._wake)
@@ -163,10 +175,44 @@ class Outbox:
             raise
 
     def _begin_where_the_topic_ends(self, sender: Sender) -> None:
-        self._go_back(sender.last_number())
+        last, epoch = sender.last(), self._store.epoch()
+        theirs = None if last is None else last.epoch
+        if epoch is None:
+            published = self._published if theirs is None else 0
+            self._begin_epoch(new_epoch(self._now_ms(), theirs.created_ms if theirs else 0, token_hex(8), published))
+        elif last is not None and theirs is not None and self._was_put_back(epoch, theirs, last.number):
+            log.warning(
+                "the topic ends at entry %d of the epoch %d, the store was put back to an earlier state: all of its "
+                "history is published again",
+                last.number,
+                theirs.created_ms,
+            )
+            self._begin_epoch(new_epoch(self._now_ms(), theirs.created_ms, token_hex(8)))
+        self._go_back(last)
 
-    def _go_back(self, kept: int | None) -> None:
-        if kept is not None and kept < self._published:
+    def _was_put_back(self, epoch: StoreEpoch, theirs: StoreEpoch, number: int) -> bool:
+        """Whether another store has published since, or this one in a later state."""
+        if is_newer(theirs, epoch):
+            return True
+        same = theirs.created_ms == epoch.created_ms
+        return same and number > self._store.state().history_number
+
+    def _begin_epoch(self, epoch: StoreEpoch) -> None:
+        self._store.begin_epoch(epoch)
+        self._epoch = epoch
+        self._published = self._stored = epoch.first - 1
+
+    def _go_back(self, last: LastMessage | None) -> None:
+        epoch = self._epoch = self._store.epoch()
+        if last is None or epoch is None:
+            return
+        if last.epoch is None:
+            kept = min(last.number, epoch.first - 1)
+        elif last.epoch.created_ms < epoch.created_ms:
+            kept = epoch.first - 1
+        else:
+            kept = last.number
+        if kept < self._published:
             log.warning(
                 "the topic ends at history entry %d, but %d were acknowledged: the rest is sent again",
                 kept,
@@ -181,9 +227,11 @@ class Outbox:
 
     def _chunk(self) -> list[Message]:
         messages: list[Message] = []
-        size = 0
+        epoch, size = self._epoch, 0
+        if epoch is None:  # no sender was opened yet: there is no history
+            return messages
         for entry in self._store.history(self._published, self._settings.chunk_entries):
-            message = message_of(entry)
+            message = message_of(entry, epoch)
             messages.append(message)
             size += message.size
             if size >= self._settings.chunk_bytes:

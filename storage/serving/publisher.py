@@ -18,7 +18,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 from core.errors import UnavailableError
 from storage.serving.assignments import HEADERS, Message
 from storage.serving.outbox import TopicCutError
-from storage.serving.topic_end import read_end
+from storage.serving.topic_end import LastMessage, read_end
 
 __all__ = ["KafkaSender", "quiet_client_log"]
 
@@ -84,19 +84,19 @@ class KafkaSender:
         except (KafkaError, OSError) as error:
             raise UnavailableError(f"{self._where}: {_text(error)}") from error
 
-    def last_number(self) -> int | None:
-        """See `Sender.last_number`."""
+    def last(self) -> LastMessage | None:
+        """See `Sender.last`."""
         try:
             end = read_end(self._connection, self._topic, None, CONNECT_MS / 1000)
         except (KafkaError, OSError) as error:
             raise UnavailableError(f"{self._where}: {_text(error)}") from error
         self._next = end.offset
-        return end.number
+        return end.last
 
     def _check_order(self, offset: int) -> None:
         """Refuses an offset below one that was acknowledged: the topic has lost what was there."""
         if self._next is not None and offset < self._next:
-            kept = read_end(self._connection, self._topic, offset, CONNECT_MS / 1000).number
+            kept = read_end(self._connection, self._topic, offset, CONNECT_MS / 1000).last
             raise TopicCutError(
                 f"{self._where}: offset {offset} was given again, {self._next - 1} was acknowledged before", kept
             )

@@ -1,4 +1,4 @@
-"""How far the topic `assignments` goes: the number of its last message, or of the last one before an offset."""
+"""How far the topic `assignments` goes: epoch and number of its last message, or of the last one before an offset."""
 
 from __future__ import annotations
 
@@ -11,10 +11,23 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaTimeoutError
 
-__all__ = ["TopicEnd", "number_of", "read_end"]
+from storage.records import StoreEpoch
+
+__all__ = ["LastMessage", "TopicEnd", "last_message", "read_end"]
 
 _BACK = 8
 """So many offsets are searched for a message: a producer with transactions leaves offsets without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastMessage:
+    """The last message of the topic: its history number (0: none was ever sent), and the epoch that it is of.
+
+    Messages of release 0.1 have no epoch.
+    """
+
+    number: int
+    epoch: StoreEpoch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +36,21 @@ class TopicEnd:
 
     Attributes:
         offset: The offset that the next message gets; None if the topic has several partitions, so no one end.
-        number: The number of the last message. 0: none was ever sent. None: it is not known.
+        last: The last message; None: it is not known.
     """
 
     offset: int | None
-    number: int | None
+    last: LastMessage | None
 
 
-def number_of(value: bytes) -> int | None:
-    """The history number of a message; None if it is not one of ours."""
+def last_message(value: bytes) -> LastMessage | None:
+    """What a message says of itself; None if it is not one of ours."""
     try:
-        number = json.loads(value)["history_number"]
-    except (ValueError, KeyError, TypeError):
+        content = json.loads(value)
+        number, created_ms = int(content["history_number"]), int(content.get("epoch", 0))
+        return LastMessage(number, StoreEpoch(created_ms, str(content["store_id"])) if created_ms else None)
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    return number if isinstance(number, int) else None
 
 
 def read_end(connection: Mapping[str, Any], topic: str, before: int | None, timeout_s: float) -> TopicEnd:
@@ -61,18 +75,18 @@ def read_end(connection: Mapping[str, Any], topic: str, before: int | None, time
         first, end = consumer.beginning_offsets([where])[where], consumer.end_offsets([where])[where]
         at = end if before is None else min(before, end)
         if at == 0:
-            return TopicEnd(end, 0)
+            return TopicEnd(end, LastMessage(0))
         if first == at:
             return TopicEnd(end, None)
         consumer.assign([where])
         consumer.seek(where, max(first, at - _BACK))
-        number, until = None, time.monotonic() + timeout_s
+        last, until = None, time.monotonic() + timeout_s
         while consumer.position(where) < at:
             for record in consumer.poll(timeout_ms=100).get(where, []):
                 if record.offset < at:
-                    number = number_of(record.value or b"")
+                    last = last_message(record.value or b"")
             if time.monotonic() > until:
                 raise KafkaTimeoutError(f"no record within {timeout_s} s")
-        return TopicEnd(end, number)
+        return TopicEnd(end, last)
     finally:
         consumer.close(autocommit=False)

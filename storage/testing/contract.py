@@ -19,11 +19,13 @@ from core.errors import BadInputError, LogGapError, MismatchError, RefusedError,
 from core.types import Cause, Cluster, Decision, ImageId, LogPosition, Membership, Move, Outcome, Versions
 from storage.errors import ContradictionError
 from storage.interfaces import ClusterStore
-from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreState
+from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreEpoch, StoreState
 from storage.testing.model import LOG, Action, StoreModel, actions, seeded_actions
 from storage.verify import verify
 
 A, B, C, D = (ImageId(text) for text in "abcd")
+
+EPOCH = StoreEpoch(1_700_000_000_000, "5d1c0de5d1c0de00")
 
 
 def decided(offset: int, image: ImageId, *moves: Move, version: int = 1, **fields: Any) -> Decision:
@@ -408,6 +410,22 @@ class StoreContract(ABC):
         assert store.history(10, 10) == ()
         with store.snapshot() as view:
             assert [entry.number for entry in view.history_from(2)] == list(range(3, 11))
+
+    def test_an_epoch_begins_with_what_is_published_in_it(self, store: ClusterStore) -> None:
+        assert store.epoch() is None
+        put(store, founds(0, A), founds(1, B), founds(2, C))
+        store.set_published(2)
+        store.begin_epoch(EPOCH)
+        assert (store.epoch(), store.published()) == (EPOCH, 0)
+        store.set_published(3)
+        taken_over = replace(EPOCH, created_ms=EPOCH.created_ms + 1, first=4)
+        store.begin_epoch(taken_over)
+        with store.snapshot() as view:
+            assert (view.epoch(), view.published()) == (taken_over, 3)
+        for first in (0, 5):
+            with pytest.raises(BadInputError):
+                store.begin_epoch(replace(EPOCH, first=first))
+        assert store.epoch() == taken_over
 
     def test_published_only_grows_and_never_runs_ahead(self, store: ClusterStore) -> None:
         put(store, founds(0, A), founds(1, B))

@@ -16,6 +16,7 @@ from storage.api.app import create_app
 from storage.memory import MemoryStore
 from storage.records import HistoryEntry
 from storage.serving.assignments import message_of
+from storage.testing.contract import EPOCH
 from stream.settings import Topics
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +49,7 @@ def test_assignments() -> None:
         arrived_at_ms=0,
         versions=Versions(),
     )
-    assert first_cells("`assignments`") == set(json.loads(message_of(entry).value))
+    assert first_cells("`assignments`") == set(json.loads(message_of(entry, EPOCH).value))
     assert all(f"`{cause.value}`" in FORMATS for cause in Cause)
 
 

@@ -15,7 +15,7 @@ from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
 from core.types import Cause
 from storage.memory import MemoryStore
 from storage.serving.assignments import message_of
-from storage.testing.contract import fill
+from storage.testing.contract import EPOCH, fill
 from storage.testing.model import StoreModel, seeded_actions
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
@@ -53,7 +53,7 @@ def test_assignments_of_a_whole_store() -> None:
     entries = store.history(0, 10_000)
     assert {entry.cause for entry in entries} == set(Cause)
     for entry in entries:
-        check(ASSIGNMENT, json.loads(message_of(entry).value))
+        check(ASSIGNMENT, json.loads(message_of(entry, EPOCH).value))
 
 
 @given(

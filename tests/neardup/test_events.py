@@ -15,6 +15,7 @@ from core.types import Cause, ImageId, Versions
 from neardup.events import Assignment, ElementType, EmbeddingNotification, notification, record_headers, record_key
 from storage.records import HistoryEntry
 from storage.serving.assignments import message_of
+from storage.testing.contract import EPOCH
 
 SPEC = EmbeddingSpec("net", "2", 3)
 
@@ -91,19 +92,22 @@ ENTRY = HistoryEntry(
 
 
 def test_a_record_of_assignments_is_read_whole() -> None:
-    value = message_of(ENTRY).value
+    value = message_of(ENTRY, EPOCH).value
     assert asdict(Assignment.from_json(value)) == json.loads(value)
 
 
 @pytest.mark.parametrize("truncated", [True, False])
 def test_records_of_release_0_1_are_read(truncated: bool) -> None:
-    older = json.loads(message_of(ENTRY).value)
-    del older["truncated"]
-    assert Assignment.from_json(json.dumps({**older, "cut": truncated})).truncated is truncated
+    older = json.loads(message_of(ENTRY, EPOCH).value)
+    for name in ("truncated", "epoch", "store_id"):
+        del older[name]
+    read = Assignment.from_json(json.dumps({**older, "cut": truncated}))
+    assert read.truncated is truncated
+    assert read.order == (0, ENTRY.number) < Assignment.from_json(message_of(ENTRY, EPOCH).value).order
 
 
 def test_new_keys_do_no_harm() -> None:
-    value = message_of(ENTRY).value
+    value = message_of(ENTRY, EPOCH).value
     newer = json.dumps({**json.loads(value), "trigger": "replay"})
     assert Assignment.from_json(newer) == Assignment.from_json(value)
 
@@ -115,8 +119,8 @@ def test_new_keys_do_no_harm() -> None:
         (b"[]", "no record of assignments"),
         (b"\xff", "no record of assignments"),
         (b"{}", "'history_number' is missing"),
-        (json.dumps({**json.loads(message_of(ENTRY).value), "history_number": "x"}), "invalid literal"),
-        (json.dumps({**json.loads(message_of(ENTRY).value), "versions": None}), "no record of assignments"),
+        (json.dumps({**json.loads(message_of(ENTRY, EPOCH).value), "history_number": "x"}), "invalid literal"),
+        (json.dumps({**json.loads(message_of(ENTRY, EPOCH).value), "versions": None}), "no record of assignments"),
     ],
 )
 def test_other_values_are_refused(value: bytes | str, said: str) -> None:

@@ -37,6 +37,7 @@ from storage.serving.client import StorageClient
 from storage.serving.metrics import StorageMetrics
 from storage.serving.service import StorageService
 from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
+from storage.testing.contract import EPOCH
 from storage.verify import verify
 from tests.search.serving.search_setup import image, server_settings
 from tests.support.clock import FakeClock
@@ -218,7 +219,7 @@ def test_a_verdict_says_that_its_search_was_truncated(town: Town) -> None:
     found = [town.store.image(ImageId(name)) for name in ("copy-0", "copy-1", "copy-2", "copy-3", "other")]
     assert [one is not None and ImageOut.of(one).truncated for one in found] == cut
     assert [one is not None and one.head for one in found] == ["copy-0"] * 4 + ["other"]
-    assert [json.loads(message_of(entry).value)["truncated"] for entry in town.store.history(0, 9)] == cut
+    assert [json.loads(message_of(entry, EPOCH).value)["truncated"] for entry in town.store.history(0, 9)] == cut
 
 
 def test_an_unreadable_record_passes_the_search_server(town: Town) -> None:

@@ -14,7 +14,7 @@ from core.errors import BadInputError
 from core.types import Cause, Cluster, ImageId, LogPosition, Membership, Versions
 from storage import codec
 from storage.errors import CorruptedError
-from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreState
+from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreEpoch, StoreState
 
 ids = (
     st.text(st.characters(codec="utf-8"), min_size=1, max_size=256)
@@ -197,6 +197,7 @@ SAMPLES: dict[str, tuple[Decode, bytes, bytes]] = {
         b"",
         codec.encode_state(StoreState(LogPosition("log", 3, 4))),
     ),
+    "epoch": (lambda _, value: codec.decode_epoch(value), b"", codec.encode_epoch(StoreEpoch(5, "id", 2))),
     "number": (lambda _, value: codec.decode_number("history", value), b"", codec.encode_number(9)),
 }
 

@@ -49,6 +49,14 @@ def test_a_change_that_is_told_twice_counts_once() -> None:
     assert verdicts.history_number == 2
 
 
+def test_a_new_epoch_begins_its_numbers_again() -> None:
+    verdicts = Verdicts()
+    verdicts.take([change(1, "a", "a", epoch=5), change(2, "b", "a", epoch=5), change(1, "b", "b", epoch=6)])
+    verdicts.take([change(3, "a", "b", epoch=5)])
+    assert verdicts.heads == {"a": "a", "b": "b"}
+    assert (verdicts.epoch, verdicts.history_number) == (6, 1)
+
+
 def test_waits_count_from_the_second_half_and_once_per_version() -> None:
     """
     a v1  arrives 1000, verdict 1500              500

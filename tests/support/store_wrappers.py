@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 
 from core.types import Decision, ImageId, LogPosition, Lookup
 from storage.interfaces import ClusterStore, StoreView
-from storage.records import StoreState
+from storage.records import StoreEpoch, StoreState
 
 
 class DelegatingStore(ClusterStore):
@@ -36,6 +36,10 @@ class DelegatingStore(ClusterStore):
     def set_published(self, number: int) -> None:
         """See `ClusterStore.set_published`."""
         self.inner.set_published(number)
+
+    def begin_epoch(self, epoch: StoreEpoch) -> None:
+        """See `ClusterStore.begin_epoch`."""
+        self.inner.begin_epoch(epoch)
 
     def on_apply(self, listener: Callable[[StoreState], None]) -> None:
         """See `ClusterStore.on_apply`."""

@@ -17,8 +17,9 @@ from core.notifications import EmbeddingSpec, Half, decode
 from core.types import Cause, ImageId, Versions
 from examples.extending.consumer import newest_heads
 from examples.extending.producer import send
-from storage.records import HistoryEntry
+from storage.records import HistoryEntry, StoreEpoch
 from storage.serving.assignments import message_of
+from storage.testing.contract import EPOCH
 from tests.support.stack import PHOTOS
 
 FOLDER = Path(__file__).parents[3] / "examples" / "extending"
@@ -71,7 +72,7 @@ def test_the_producer_as_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
     check(made[0].sent, "my-first-image")
 
 
-def change(number: int, image_id: str, head: str) -> bytes:
+def change(number: int, image_id: str, head: str, epoch: StoreEpoch = EPOCH) -> bytes:
     return message_of(
         HistoryEntry(
             number=number,
@@ -88,7 +89,8 @@ def change(number: int, image_id: str, head: str) -> bytes:
             created_at_ms=0,
             arrived_at_ms=0,
             versions=Versions(),
-        )
+        ),
+        epoch,
     ).value
 
 
@@ -98,6 +100,11 @@ HEADS = {"a": "a", "b": "a", "c": "a"}
 
 def test_the_newest_head_of_each_image_is_kept() -> None:
     assert newest_heads(CHANGES) == HEADS
+
+
+def test_a_new_store_begins_its_numbers_again() -> None:
+    later = StoreEpoch(EPOCH.created_ms + 1, "another")
+    assert newest_heads([*CHANGES, change(1, "c", "c", later)]) == {**HEADS, "c": "c"}
 
 
 @pytest.mark.parametrize("start", range(4))

@@ -15,10 +15,10 @@ import pytest
 from core.errors import UnavailableError
 from storage.errors import CorruptedError, DiskFullError, IncompatibleError, LockedError, WriteError
 from storage.rocks.database import Database
-from storage.rocks.marker import check_marker, write_marker
+from storage.rocks.marker import check_marker, mark_restored, write_marker
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
-from storage.testing.contract import assert_holds, fill
+from storage.testing.contract import EPOCH, assert_holds, fill
 from storage.testing.model import StoreModel, seeded_actions
 from storage.verify import verify
 from tests.support.damage import damages
@@ -257,3 +257,19 @@ def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(WriteError, match=str(tmp_path)):
         RocksStore(tmp_path / "file" / "store", "photos", QUICK)
+
+
+def test_a_store_that_is_marked_as_restored_begins_another_epoch(closed: Path) -> None:
+    store = RocksStore(closed, "photos", QUICK)
+    store.begin_epoch(EPOCH)
+    store.set_published(7)
+    store.close()
+    store = RocksStore(closed, "photos", QUICK)
+    assert (store.epoch(), store.published()) == (EPOCH, 7)
+    store.close()
+    mark_restored(closed)
+    for _ in range(2):
+        store = RocksStore(closed, "photos", QUICK)
+        assert (store.epoch(), store.published()) == (None, 0)
+        store.close()
+    assert not (closed / "restored").exists()

@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -13,11 +14,14 @@ from hypothesis import strategies as st
 
 from core.errors import UnavailableError
 from core.types import Cause, ImageId, Move
+from neardup.events import Assignment
 from storage.errors import WriteError
+from storage.interfaces import ClusterStore
 from storage.memory import MemoryStore
 from storage.serving.assignments import Message, message_of
 from storage.serving.outbox import Outbox, OutboxSettings, TopicCutError
-from storage.testing.contract import A, B, C, decided, fill, founds, joins, put
+from storage.serving.topic_end import LastMessage, last_message
+from storage.testing.contract import EPOCH, A, B, C, D, decided, fill, founds, joins, put
 from storage.testing.model import StoreModel, seeded_actions
 from tests.support.store_wrappers import DelegatingStore
 
@@ -65,9 +69,10 @@ class TopicSender:
             self._broken = True
             raise UnavailableError("the broker went away")
 
-    def last_number(self) -> int | None:
-        numbers = self._topic.numbers
-        return None if self._topic.expired else numbers[-1] if numbers else 0
+    def last(self) -> LastMessage | None:
+        if self._topic.expired:
+            return None
+        return last_message(self._topic.records[-1].value) if self._topic.records else LastMessage(0)
 
     def close(self) -> None:
         self._topic.closed += 1
@@ -105,8 +110,10 @@ def test_an_entry_as_json(store: MemoryStore) -> None:
         founds(0, A),
         decided(1, ImageId("ä/\n"), Move(ImageId("ä/\n"), None, A, Cause.MATCHED, 0.9300000071525574, A)),
     )
-    first, second = [message_of(entry) for entry in store.history(0, 10)]
+    first, second = [message_of(entry, EPOCH) for entry in store.history(0, 10)]
     assert json.loads(second.value) == {
+        "epoch": EPOCH.created_ms,
+        "store_id": EPOCH.store_id,
         "history_number": 2,
         "image_id": "ä/\n",
         "head": "a",
@@ -195,7 +202,7 @@ def test_a_topic_that_was_cut_in_use_is_filled_from_the_gap(store: MemoryStore) 
             if cuts:
                 kept = cuts.pop()
                 topic.records = [*topic.records[:kept], *messages]
-                raise TopicCutError("offset given again", kept)
+                raise TopicCutError("offset given again", last_message(topic.records[kept - 1].value))
 
     topic, cuts = Topic(), list[int]()
     put(store, *[founds(n, ImageId(f"i{n}")) for n in range(6)])
@@ -331,3 +338,109 @@ def test_stopping_closes_the_sender(store: MemoryStore) -> None:
 
 def test_an_outbox_that_never_ran_stops(store: MemoryStore) -> None:
     Outbox(store, Topic().open, Heard()).stop()
+
+
+def published(store: ClusterStore, topic: Topic, now_ms: int = 1_000) -> Outbox:
+    """Publishes what there is; the outbox is new, as after a restart."""
+    outbox = Outbox(store, topic.open, Heard(), QUICK, lambda: now_ms)
+    while outbox.publish_available():
+        pass
+    return outbox
+
+
+def read_heads(topic: Topic) -> dict[str, str]:
+    """What a consumer of all messages has."""
+    heads, seen = {}, (0, 0)
+    for change in (Assignment.from_json(record.value) for record in topic.records):
+        if change.order > seen:
+            seen = change.order
+            heads[change.image_id] = change.head
+    return heads
+
+
+def test_a_new_store_replaces_what_one_before_it_published(store: MemoryStore) -> None:
+    """Its clock is behind, and it has fewer entries: its epoch is raised above that of the first store."""
+    topic = Topic()
+    put(store, founds(0, A), joins(1, B, A), founds(2, C))
+    published(store, topic, now_ms=5_000)
+    other = MemoryStore()
+    put(other, founds(0, A), founds(1, B))
+    published(other, topic, now_ms=10)
+    assert read_heads(topic) == {"a": "a", "b": "b", "c": "c"}
+    epochs = [store.epoch(), other.epoch()]
+    assert [epoch and epoch.created_ms for epoch in epochs] == [5_000, 5_001]
+
+
+def test_a_store_goes_on_in_its_epoch_after_a_restart(store: MemoryStore) -> None:
+    topic = Topic()
+    put(store, founds(0, A))
+    published(store, topic)
+    epoch = store.epoch()
+    put(store, founds(1, B))
+    published(store, topic, now_ms=9_000)
+    assert store.epoch() == epoch
+    assert topic.numbers == [1, 2]
+
+
+def test_a_store_of_the_last_release_does_not_publish_again(store: MemoryStore) -> None:
+    topic = Topic()
+    put(store, founds(0, A), founds(1, B))
+    topic.records = [Message(number, b"k", json.dumps({"history_number": number}).encode()) for number in (1, 2)]
+    store.set_published(2)
+    for _ in range(2):
+        published(store, topic)
+    assert topic.numbers == [1, 2]
+    put(store, founds(2, C))
+    published(store, topic)
+    published(store, topic)
+    assert topic.numbers == [1, 2, 3]
+    assert last_message(topic.records[-1].value) == LastMessage(
+        3, replace(EPOCH, created_ms=1_000, store_id=_id(store))
+    )
+
+
+def _id(store: ClusterStore) -> str:
+    epoch = store.epoch()
+    assert epoch is not None
+    return epoch.store_id
+
+
+def test_a_store_that_was_put_back_publishes_all_of_its_history_again() -> None:
+    """It knows nothing of being put back, but the topic has more of its entries than itself."""
+    topic, ahead, back = Topic(), MemoryStore(), MemoryStore()
+    put(ahead, founds(0, A), founds(1, B))
+    published(ahead, topic)
+    epoch = ahead.epoch()
+    assert epoch is not None
+    put(ahead, joins(2, C, A), joins(3, D, A))
+    published(ahead, topic)
+    put(back, founds(0, A), founds(1, B))
+    back.begin_epoch(epoch)
+    back.set_published(2)
+    published(back, topic, now_ms=10)
+    put(back, joins(2, C, B))
+    published(back, topic)
+    assert read_heads(topic) == {"a": "a", "b": "b", "c": "b", "d": "a"}
+    assert topic.numbers == [1, 2, 3, 4, 1, 2, 3]
+
+
+def test_a_store_that_was_overtaken_begins_another_epoch(store: MemoryStore) -> None:
+    topic, other = Topic(), MemoryStore()
+    put(store, founds(0, A))
+    published(store, topic)
+    put(other, founds(0, A), founds(1, B))
+    published(other, topic)
+    put(store, joins(1, B, A))
+    published(store, topic)
+    assert read_heads(topic) == {"a": "a", "b": "a"}
+
+
+def test_what_the_broker_lost_of_the_first_messages_of_an_epoch_is_sent_again(store: MemoryStore) -> None:
+    topic, other = Topic(), MemoryStore()
+    put(store, *[founds(n, ImageId(f"i{n}")) for n in range(9)])
+    published(store, topic)
+    put(other, founds(0, A), founds(1, B))
+    published(other, topic)
+    del topic.records[9:]
+    published(other, topic)
+    assert topic.numbers == [*range(1, 10), 1, 2]
