@@ -47,7 +47,7 @@ from stream.restores import is_failed_restore
 from stream.settings import Settings
 from stream.snapshots import SnapshotFolders
 from stream.start_plan import Log, base_of, only_partition, starting_position
-from stream.topic_check import require_topics
+from stream.topic_check import require_topics, topic_problems
 from stream.topic_plans import topic_plans
 
 __all__ = ["GAP", "JobControl"]
@@ -183,6 +183,11 @@ class JobControl:
     def state(self) -> JobState | None:
         """The job as Flink knows it; none when Flink does not."""
         return self.flink.job(job_name(self.name))
+
+    def topic_problems(self) -> list[str]:
+        """What of the topics endangers records, over a connection for this one answer."""
+        with Broker(self._settings.kafka_access(client_id(self.name, "job-runner"))) as broker:
+            return topic_problems(broker, topic_plans(self._signal, self._settings.kafka))
 
     def lag(self) -> dict[str, int]:
         """Records behind, by topic, over a connection for this one answer."""

@@ -66,6 +66,11 @@ class JobMetrics:
             ["topic"],
             registry=self.registry,
         )
+        self.topic_problems = Gauge(
+            "neardup_job_topic_problems",
+            "Departures of the topics from what they must be; a start of the job would be refused.",
+            registry=self.registry,
+        )
         self.rewinds = Gauge(
             "neardup_job_rewinds",
             "Submissions that found a topic cut, made anew, or emptied before it was read.",
@@ -137,6 +142,10 @@ class Watch:
         self._metrics.rewinds.set(book.rewinds)
         for topic, share in self._control.reading.unread_shares(self._connected()).items():
             self._metrics.unread.labels(topic).set(share)
+        problems = self._control.topic_problems()
+        self._metrics.topic_problems.set(len(problems))
+        if problems:
+            self._log_once("; ".join(problems))
         self._unread_at = time.monotonic()
 
     def _connected(self) -> Logs:
@@ -156,8 +165,8 @@ class Watch:
         since_ms = newest["latest_ack_timestamp"] if newest else state.started_ms
         self._metrics.checkpoint_age.set(max(0.0, time.time() - since_ms / 1000))
 
-    def _log_once(self, error: Exception) -> None:
-        """Logs an error that repeats every second only once."""
+    def _log_once(self, error: Exception | str) -> None:
+        """Logs a problem that repeats every second only once."""
         text = str(error)
         if text != self._logged:
             log.warning("%s", text)

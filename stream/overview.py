@@ -10,17 +10,13 @@ from core.errors import NeardupError
 from neardup.client import RetryPolicy
 from neardup.errors import NeardupClientError
 from stream.access import api_client, api_url
-from stream.broker import Broker
 from stream.data_folders import runs
 from stream.flink_rest import JobState
 from stream.job_control import JobControl
 from stream.local.parts import part_checks
 from stream.local.status import PartStatus
 from stream.local.supervisor import Deployment
-from stream.names import client_id
 from stream.settings import Settings
-from stream.topic_check import topic_problems
-from stream.topic_plans import topic_plans
 
 __all__ = ["Overview", "SignalOverview", "overview"]
 
@@ -118,7 +114,7 @@ def _signal(settings: Settings, name: str, ready: Collection[str]) -> SignalOver
             return asdict(api.stats())
 
     kafka = ["broker"] if settings.kafka.own_broker else []
-    problems += ask(lambda: _topic_problems(settings, name), *kafka) or []
+    problems += ask(control.topic_problems, *kafka) or []
     return SignalOverview(
         name=name,
         http_api=api_url(settings, name),
@@ -128,8 +124,3 @@ def _signal(settings: Settings, name: str, ready: Collection[str]) -> SignalOver
         lag=ask(control.lag, *kafka, f"{name}-storage"),
         problems=tuple(problems),
     )
-
-
-def _topic_problems(settings: Settings, name: str) -> list[str]:
-    with Broker(settings.kafka_access(client_id(name, "status"))) as broker:
-        return topic_problems(broker, topic_plans(settings.signals[name], settings.kafka))

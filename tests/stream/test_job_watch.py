@@ -60,6 +60,7 @@ class Control:
     loss: bool = False
     kafka_down: bool = False
     done: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     def state(self) -> JobState | None:
         return self.states[0] if len(self.states) == 1 else self.states.pop(0)
@@ -97,6 +98,9 @@ class Control:
         if self.gap:
             self.done.append("cancel")
         return self.gap
+
+    def topic_problems(self) -> list[str]:
+        return self.problems
 
     def resubmit_after_bad_restore(self, state: JobState) -> bool:
         return False
@@ -162,6 +166,12 @@ def test_a_job_whose_topics_have_lost_records_is_cancelled_and_submitted_again()
     control = Control([RUNNING, FAILED], loss=True)
     watch(control, rounds=2)
     assert control.done == ["cancel", "start"]
+
+
+def test_topics_that_were_changed_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    metrics, _, _ = watch(Control([RUNNING], problems=["joined has 3 partitions", "flush.ms has no effect"]))
+    assert value(metrics, "neardup_job_topic_problems") == 2
+    assert "joined has 3 partitions; flush.ms has no effect" in caplog.text
 
 
 @pytest.mark.parametrize("state", [None, FAILED])
