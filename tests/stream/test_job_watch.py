@@ -225,7 +225,7 @@ def test_stopping_waits_for_a_submission_that_is_under_way(tmp_path: Path) -> No
         return "a"
 
     control.flink = cast(FlinkRest, flink)
-    plan = JobPlan("photos", "id", 0, {}, "reading", None, tmp_path)
+    plan = JobPlan("photos", "id", 0, 0, {}, "reading", None, tmp_path)
     control._plan = lambda: plan  # type: ignore[method-assign]
     topics = {control._signal.topic(side): FakeTopic("id", {0: FakeLog()}) for side in SIDES}
     control.logs = lambda: FakeLogs(topics)  # type: ignore[method-assign]
