@@ -96,6 +96,10 @@ class Listen:
     reading while it writes a segment."""
     access: Access = OPEN
     tls: ServerTls | None = None
+    connections: int = 512
+    """Connections at once; more are closed. Those that have not finished their handshake count too."""
+    handshake_s: float = 10.0
+    """How long a new connection may take for TLS and for the first frame of HTTP/2."""
 
     def __post_init__(self) -> None:
         """Checks that nobody beyond this machine may call without a key or a certificate."""
@@ -114,6 +118,18 @@ _KEEPALIVE = (
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
 )
 """Both ends of a connection notice within 40 s that the other machine is gone, also during a long stream."""
+
+
+_IDLE_MS = 600_000
+"""A connection without a call for so long is closed; a client opens the next with its next call."""
+
+
+def _connection_limits(listen: Listen) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_allowed_incoming_connections", listen.connections),
+        ("grpc.server_handshake_timeout_ms", int(listen.handshake_s * 1000)),
+        ("grpc.max_connection_idle_ms", _IDLE_MS),
+    ]
 
 
 def _message_limits(max_message_bytes: int) -> list[tuple[str, int]]:
@@ -356,7 +372,12 @@ class RpcServer:
         self._server = grpc.server(
             ThreadPoolExecutor(listen.workers, thread_name_prefix=name),
             interceptors=[_Edge(self.instance_id, self._watch, self._intake, listen.access, rights)],
-            options=[*_message_limits(listen.max_message_bytes), *_KEEPALIVE, ("grpc.so_reuseport", 0)],
+            options=[
+                *_message_limits(listen.max_message_bytes),
+                *_KEEPALIVE,
+                *_connection_limits(listen),
+                ("grpc.so_reuseport", 0),
+            ],
             maximum_concurrent_rpcs=listen.max_calls,
         )
         registrar = _Registrar(self._server)

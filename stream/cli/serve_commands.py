@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from core.descriptors import raise_descriptor_limit
 from stream.cli.context import SignalName, of
 from stream.cli.logs import configure_server_logs
 
@@ -23,7 +24,7 @@ def search(context: typer.Context, signal: SignalName = None) -> None:
     from stream import servers
 
     settings = of(context).settings()
-    configure_server_logs(f"{settings.signal(signal)[0]}-search")
+    _begin(f"{settings.signal(signal)[0]}-search")
     servers.serve_search(settings, signal)
 
 
@@ -38,7 +39,7 @@ def scorer(context: typer.Context, signal: SignalName = None) -> None:
     from stream import servers
 
     settings = of(context).settings()
-    configure_server_logs(f"{settings.signal(signal)[0]}-scorer")
+    _begin(f"{settings.signal(signal)[0]}-scorer")
     servers.serve_scorer(settings, signal)
 
 
@@ -53,5 +54,10 @@ def storage(context: typer.Context, signal: SignalName = None) -> None:
     from stream import servers
 
     settings = of(context).settings()
-    configure_server_logs(f"{settings.signal(signal)[0]}-storage")
+    _begin(f"{settings.signal(signal)[0]}-storage")
     servers.serve_storage(settings, signal)
+
+
+def _begin(part: str) -> None:
+    configure_server_logs(part)
+    raise_descriptor_limit()
