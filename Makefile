@@ -5,10 +5,10 @@ BIN := .venv/bin
 JOBS ?= 2
 PURE_TESTS := $(addprefix tests/,clustering core fixtures neardup operators scoring search storage)
 
-.PHONY: help setup demo up down test test-tools coverage lint format protos soak chaos bench-scorer bench-quality bench-search bench-callers docs clean
+.PHONY: help setup demo up down test test-tools coverage lint format protos soak chaos bench-scorer bench-quality bench-search bench-callers bench-capacity docs clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## check the machine, create .venv, fetch the Java parts, compile; instant when repeated
 	@deploy/setup.sh
@@ -60,6 +60,9 @@ bench-search: setup ## benchmark: the term index against its goals and against p
 
 bench-callers: setup ## benchmark: the stream's latency during a flood of other callers
 	@$(BIN)/python -m benchmarks.callers
+
+bench-capacity: setup ## benchmark: bytes an image in each part, and a flood of junk beside images
+	@$(BIN)/python -m benchmarks.capacity
 
 chaos: setup ## long fault test: kill every part ten times while images flow
 	@$(BIN)/python -m benchmarks.chaos

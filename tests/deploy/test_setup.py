@@ -32,6 +32,7 @@ TARGETS = [
     "bench-quality",
     "bench-search",
     "bench-callers",
+    "bench-capacity",
     "chaos",
     "docs",
     "clean",
