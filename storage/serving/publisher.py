@@ -74,7 +74,9 @@ class KafkaSender:
         """See `Sender.send`."""
         try:
             acknowledgements = [
-                self._producer.send(self._topic, key=one.key, value=one.value, headers=HEADERS) for one in messages
+                # Partitions that someone adds must not get some of the messages: they are one order.
+                self._producer.send(self._topic, key=one.key, value=one.value, headers=HEADERS, partition=0)
+                for one in messages
             ]
             self._flush(stopping)
             offsets = [int(each.get(timeout=0).offset) for each in acknowledgements]

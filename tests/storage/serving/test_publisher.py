@@ -52,7 +52,10 @@ class Producer:
         self._sender = self
         Producer.made.append(self)
 
-    def send(self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> Acknowledgement:
+    def send(
+        self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]], partition: int
+    ) -> Acknowledgement:
+        assert partition == 0
         if Producer.send_error is not None:
             raise Producer.send_error
         self.records.append((topic, key, value))
