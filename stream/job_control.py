@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from search.serving.client import SearchClient
 from storage.serving.client import StorageClient
 from stream.access import credentials
 from stream.broker import Broker
+from stream.damaged_records import find_damage, send_again
 from stream.data_folders import claim_topics
 from stream.flink_rest import FlinkRest, JobState
 from stream.flink_tls import flink_tls
@@ -41,6 +42,7 @@ from stream.log_renewal import LogRenewal, renew_log
 from stream.lost_records import send_lost_letters
 from stream.names import client_id, consumer_group, job_name
 from stream.read_keeper import Reading, ReadKeeper, RunningJob
+from stream.read_marks import Loss
 from stream.read_plan import JoinWait
 from stream.renewal_mark import RenewalMark
 from stream.restores import is_failed_restore
@@ -118,6 +120,43 @@ class JobControl:
         if state is None:
             raise UnavailableError("the job manager lost the job right after it was submitted")
         return state
+
+    def damage(self) -> list[Loss]:
+        """What the job cannot read of the embedding topics, behind what it has read: damage on the broker's disk.
+
+        Raises:
+            UnavailableError: Kafka does not answer.
+        """
+        access = self._settings.kafka_access(client_id(self.name, "job-runner"))
+        with closing(self.logs()) as logs, Broker(access) as broker:
+            read = self.reading.positions(logs)
+            found = [
+                find_damage(access, topic, partition, max(read[topic].get(partition, 0), ends.first), ends.end)
+                for topic in read
+                for partition, ends in broker.ends(topic).items()
+            ]
+        return [each for each in found if each is not None]
+
+    def skip(self, damage: Sequence[Loss]) -> JobState:
+        """Submits the job again behind damaged records. They are counted as lost, and named in `dead-letter`.
+
+        Intact records before them that the job may not have read are sent to their topic again.
+        """
+        access, limit = (
+            self._settings.kafka_access(client_id(self.name, "job-runner")),
+            self._settings.kafka.max_message_bytes,
+        )
+        with self._exclusive(), closing(self.logs()) as logs:
+            state = self.state()
+            if state is not None and state.live:
+                self.flink.cancel(state.job_id)
+            read = self.reading.positions(logs)
+            for each in damage:
+                again = send_again(access, each, read[each.topic].get(each.partition, each.first), limit)
+                log.warning("%d records of %s partition %d were sent again", again, each.topic, each.partition)
+            send_lost_letters(access, self._signal.topic("dead_letter"), damage, limit)
+            self.reading.accept(logs, tuple(damage))
+        return self.start()
 
     def keep(self) -> bool:
         """Submits the job if it is wanted and not live; returns whether it did. Raises the errors of `start`."""

@@ -11,7 +11,7 @@ from typing import Protocol
 from crc32c import crc32c
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.errors import KafkaError
+from kafka.errors import CorruptRecordError, KafkaError
 
 from core.errors import UnavailableError
 from stream.broker import Broker
@@ -88,15 +88,9 @@ class KafkaLogs:
         self._group = group
         self._timeout_ms = timeout_ms
         self._broker = Broker(access, timeout_ms)
+        self._access = access
         try:
-            # Few bytes of each partition: one record is wanted, not what follows it.
-            self._consumer = KafkaConsumer(
-                **access.python_options(),
-                enable_auto_commit=False,
-                auto_offset_reset="none",
-                request_timeout_ms=max(timeout_ms, 11_000),
-                max_partition_fetch_bytes=_FETCH_BYTES,
-            )
+            self._consumer = self._new_consumer()
         except KafkaError as error:
             self._broker.close()
             raise self._unavailable(error) from error
@@ -109,18 +103,18 @@ class KafkaLogs:
         """See `Logs`."""
         identity, ends = self.identity(topic), self._broker.ends(topic)
         wanted = {part: at for part, at in offsets.items() if part in ends and ends[part].first < at <= ends[part].end}
-        before = {
-            part: [record for record in records if record.offset < wanted[part]]
-            for part, records in self._read(
-                topic, {part: (max(ends[part].first, at - _BACK), at) for part, at in wanted.items()}
-            ).items()
+        found = self._read(topic, {part: (max(ends[part].first, at - _BACK), at) for part, at in wanted.items()})
+        last = {
+            part: next((each for each in reversed(records or []) if each.offset < wanted[part]), None)
+            for part, records in found.items()
         }
         partitions = {
             part: PartitionNow(
                 each.first,
                 each.end,
                 identity.leader_epochs.get(part, -1),
-                _marked(before[part][-1]) if before.get(part) else None,
+                None if (record := last.get(part)) is None else _marked(record),
+                readable=found.get(part, []) is not None,
             )
             for part, each in ends.items()
         }
@@ -160,28 +154,48 @@ class KafkaLogs:
         with suppress(KafkaError):
             self._broker.close()
 
-    def _read(self, topic: str, ranges: Mapping[int, tuple[int, int]]) -> dict[int, list[ConsumerRecord]]:
-        """The records from an offset to another, by partition; more may follow them."""
+    def _new_consumer(self) -> KafkaConsumer:
+        # Few bytes of each partition: one record is wanted, not what follows it.
+        return KafkaConsumer(
+            **self._access.python_options(),
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            request_timeout_ms=max(self._timeout_ms, 11_000),
+            max_partition_fetch_bytes=_FETCH_BYTES,
+        )
+
+    def _read(self, topic: str, ranges: Mapping[int, tuple[int, int]]) -> dict[int, list[ConsumerRecord] | None]:
+        """The records from an offset to another, by partition; more may follow them. None: they are damaged."""
         if not ranges:
             return {}
+        try:
+            return dict(self._read_intact(topic, ranges))
+        except CorruptRecordError:
+            # A consumer that met a damaged batch is of no more use.
+            self._consumer.close(autocommit=False)
+            self._consumer = self._new_consumer()
+            if len(ranges) == 1:
+                return dict.fromkeys(ranges)
+            return {part: self._read(topic, {part: each})[part] for part, each in ranges.items()}
+        except KafkaError as error:
+            raise self._unavailable(error) from error
+
+    def _read_intact(self, topic: str, ranges: Mapping[int, tuple[int, int]]) -> dict[int, list[ConsumerRecord]]:
         left = {TopicPartition(topic, part): until for part, (_, until) in ranges.items()}
         found: dict[int, list[ConsumerRecord]] = {part: [] for part in ranges}
         deadline = time.monotonic() + self._timeout_ms / 1000
-        try:
-            self._consumer.assign(list(left))
-            for part, (start, _) in ranges.items():
-                self._consumer.seek(TopicPartition(topic, part), start)
-            while left:
-                for where, records in self._consumer.poll(timeout_ms=200).items():
-                    found[where.partition] += records
-                done = [where for where, until in left.items() if self._consumer.position(where) >= until]
-                for where in done:
-                    del left[where]
-                    self._consumer.pause(where)
-                if left and time.monotonic() > deadline:
-                    raise UnavailableError(f"{self._where}: no records of {topic} within {self._timeout_ms / 1000} s")
-        except KafkaError as error:
-            raise self._unavailable(error) from error
+        self._consumer.assign(list(left))
+        for part, (start, _) in ranges.items():
+            self._consumer.seek(TopicPartition(topic, part), start)
+        while left:
+            for where, records in self._consumer.poll(timeout_ms=200).items():
+                found[where.partition] += records
+            done = [where for where, until in left.items() if self._consumer.position(where) >= until]
+            for where in done:
+                del left[where]
+                self._consumer.pause(where)
+            if left and time.monotonic() > deadline:
+                raise UnavailableError(f"{self._where}: no records of {topic} within {self._timeout_ms / 1000} s")
         return found
 
     def _unavailable(self, error: Exception) -> UnavailableError:

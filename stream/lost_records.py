@@ -1,4 +1,4 @@
-"""Tells of records that Kafka deleted before the job read them, once a person has accepted the loss."""
+"""Tells of records that Kafka deleted or damaged before the job read them, once a person has accepted the loss."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _ACKNOWLEDGE_S = 30.0
 def lost_letter(loss: Loss, now_ms: int) -> bytes:
     """The dead letter of a loss. It has no payload: there is nothing to replay."""
     detail = (
-        f"{loss.records} records, offsets {loss.first} to {loss.end - 1}, were deleted before they were read; "
-        "the loss was accepted"
+        f"{loss.records} records, offsets {loss.first} to {loss.end - 1}, were deleted or damaged before they were "
+        "read; the loss was accepted"
     )
     return dead_letter(BadRecord(Reason.LOST, detail), Provenance(loss.topic, loss.partition, loss.first, now_ms), None)
 

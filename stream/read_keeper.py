@@ -143,6 +143,11 @@ class ReadKeeper:
         book = self.book().with_set(MarkSet(job_id, 0, STATE_FORMAT, self._now_ms(), topics))
         write_book(self._file, replace(book, rewinds=book.rewinds + bool(reading.remarks)))
 
+    def positions(self, logs: Logs) -> dict[str, dict[int, int]]:
+        """How far each partition was read, by topic."""
+        marks = self.book().newest or self._from_commits(logs)
+        return {topic: _offsets(marks, topic) for topic in self._topics}
+
     def look(self, logs: Logs, ask: Callable[[], RunningJob]) -> list[str]:
         """Checks the marks of a running job, and renews them at each checkpoint.
 

@@ -86,12 +86,21 @@ class MarkSet:
 
 @dataclass(frozen=True, slots=True)
 class PartitionNow:
-    """One partition as the broker has it: first and next offset, leader epoch, and the record at a mark's record."""
+    """One partition as the broker has it.
+
+    Attributes:
+        first: Its first offset.
+        end: The offset that the next record gets.
+        leader_epoch: Kafka's count of its leaders.
+        record: What lies where a mark's record was.
+        readable: Whether that can be read; damage on the broker's disk says nothing about the log's identity.
+    """
 
     first: int
     end: int
     leader_epoch: int = -1
     record: MarkedRecord | None = None
+    readable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +154,7 @@ def compare(topic_id: str, mark: ReadMark, now_id: str, now: PartitionNow) -> St
         return Standing.CUT
     if now.first > mark.offset:
         return Standing.EXPIRED
-    gone = mark.record is None or mark.record.offset < now.first
+    gone = mark.record is None or mark.record.offset < now.first or not now.readable
     return Standing.KEPT if gone or mark.record == now.record else Standing.CUT
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaTimeoutError
+from kafka.errors import CorruptRecordError, KafkaTimeoutError
 
 from storage.records import StoreEpoch
 
@@ -82,7 +82,11 @@ def read_end(connection: Mapping[str, Any], topic: str, before: int | None, time
         consumer.seek(where, max(first, at - _BACK))
         last, until = None, time.monotonic() + timeout_s
         while consumer.position(where) < at:
-            for record in consumer.poll(timeout_ms=100).get(where, []):
+            try:
+                records = consumer.poll(timeout_ms=100).get(where, [])
+            except CorruptRecordError:
+                return TopicEnd(end, None)  # damage on the broker's disk must not stop what comes
+            for record in records:
                 if record.offset < at:
                     last = last_message(record.value or b"")
             if time.monotonic() > until:

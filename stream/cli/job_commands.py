@@ -107,6 +107,35 @@ def run(context: typer.Context, signal: SignalName = None) -> None:
     watch(settings, name)
 
 
+@app.command("skip-damaged")
+def skip_damaged(
+    context: typer.Context,
+    signal: SignalName = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Skip what was found, and submit the job again.")] = False,
+) -> None:
+    """Find records of the embedding topics that are damaged on the broker's disk, and go on behind them.
+
+    Without --yes nothing is changed. Intact records before the damage are sent to their topic again. The damaged ones
+    are counted as lost, and named in the log and in `dead-letter`.
+
+    Examples:
+
+        neardup job skip-damaged
+
+        neardup job skip-damaged --yes
+    """
+    control = _control(of(context).running(), signal)
+    damage = control.damage()
+    for each in damage:
+        line(f"{each.topic} partition {each.partition}: offsets {each.first} to {each.end - 1} cannot be read")
+    if not damage:
+        line("all records that the job has not read are intact")
+    elif yes:
+        line(job_text(control.skip(damage)))
+    else:
+        line("`neardup job skip-damaged --yes` goes on behind them")
+
+
 def _control(settings: Settings, signal: str | None) -> JobControl:
     from stream.job_control import JobControl
 
