@@ -10,7 +10,7 @@ from typing import Protocol
 from clustering.packed import score_codes
 from clustering.rule import Match, matches
 from core.errors import BadInputError
-from core.types import Candidate, Decision, ImageId, Lookup, Thresholds, Versions
+from core.types import Candidate, DeadLetterRecord, Decision, ImageId, Lookup, Thresholds, Versions
 
 __all__ = ["Arrival", "Backend", "More", "MoreNeed", "PairNeed", "pair_need"]
 
@@ -49,6 +49,8 @@ class Arrival:
     arrived_at_ms: int
     truncated: bool = False
     """The search reached `max_postings`. It is the same on every page, because terms and place decide it."""
+    dead_letter: DeadLetterRecord | None = None
+    """Of a record with a reason in `unscored`."""
 
     def __post_init__(self) -> None:
         if self.unscored:

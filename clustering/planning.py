@@ -99,8 +99,8 @@ class _Planner:
     def decide(self, arrival: Arrival) -> tuple[Decision, bool]:
         """The decision on a record, staged for the records after it, and whether nothing was lacking for it."""
         if not arrival.image_id:
-            # The record names no image; the operator has written its dead letter.
-            return self._without_moves(arrival, Outcome.UNREADABLE, arrival.offset), True
+            unreadable = self._without_moves(arrival, Outcome.UNREADABLE, arrival.offset)
+            return replace(unreadable, dead_letter=arrival.dead_letter), True
         membership = self._staged.membership(arrival.image_id)
         if membership is None and arrival.image_id not in self._knowledge.asked:
             self.ids.add(arrival.image_id)
@@ -172,6 +172,7 @@ class _Planner:
             search_vector=arrival.search_vector,
             score_vector=arrival.score_vector,
             truncated=arrival.truncated,
+            dead_letter=arrival.dead_letter,
         )
 
     def _without_moves(self, arrival: Arrival, outcome: Outcome, place: int) -> Decision:

@@ -32,6 +32,7 @@ __all__ = [
     "Reason",
     "dead_letter",
     "parse_dead_letter",
+    "within",
 ]
 
 PAYLOAD_LIMIT_BYTES = 65_536
@@ -139,6 +140,23 @@ def dead_letter(
         "truncated": len(kept) < len(whole),
     }
     return json.dumps(dead, separators=(",", ":")).encode("ascii")
+
+
+def within(raw: bytes, limit_bytes: int) -> bytes:
+    """A dead letter of at most `limit_bytes`: the payload of a longer one is cut, and marked as truncated.
+
+    A topic that takes no message of the whole size would refuse it for ever.
+    """
+    excess = len(raw) - limit_bytes
+    if excess <= 0:
+        return raw
+    found = parse_dead_letter(raw)
+    # Four characters of base64 are three bytes. `true` is shorter than `false`, so nothing else grows.
+    keep = max(0, (len(base64.b64encode(found.payload)) - excess) // 4 * 3)
+    fields = json.loads(raw)
+    fields["payload"] = base64.b64encode(found.payload[:keep]).decode("ascii")
+    fields["truncated"] = keep < found.payload_bytes
+    return json.dumps(fields, separators=(",", ":")).encode("ascii")
 
 
 def parse_dead_letter(raw: bytes) -> DeadLetter:

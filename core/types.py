@@ -154,6 +154,14 @@ class Move:
     matched: ImageId | None = None
 
 
+class DeadLetterRecord(NamedTuple):
+    """A record for the topic `dead-letter`: key, value, and the header `traceparent` (empty: none)."""
+
+    key: bytes
+    value: bytes
+    traceparent: bytes = b""
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What one record of the order does to storage: all of it or nothing.
@@ -179,3 +187,6 @@ class Decision:
     decided_at_ms: int = 0
     truncated: bool = False
     """The search reached `max_postings`: younger images of long posting lists were no candidates."""
+    dead_letter: DeadLetterRecord | None = None
+    """The dead letter of a record that could not be read, searched or scored. It is stored with the decision and
+    published from there, so that neither is ever there without the other."""

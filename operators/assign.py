@@ -14,13 +14,14 @@ from operators.assign_backend import GrpcBackend
 from operators.batcher import BatchPolicy
 from operators.clients import Scorer, Search, Storage, open_scorer, open_search, open_storage
 from operators.commit_reporter import CommitReporter
+from operators.hiding import Hiding
 from operators.in_flight_pb2 import InFlight
 from operators.metrics import StepMetrics
 from operators.micro_batch import MicroBatchFunction
 from operators.responses import arrival
 from operators.scorer_probe import probe
 from operators.step import ServerAddress, Step, StepResult
-from operators.unscored import hide, mark_unscored
+from operators.unscored import dead_letter_of, mark_unscored
 
 __all__ = ["AssignFunction", "AssignStep"]
 
@@ -50,12 +51,12 @@ class AssignStep(Step):
             clock: Seconds since the epoch.
         """
         super().__init__([search, scorer, storage], blamed=[search, scorer])
-        self._search = search
         self._scorer = scorer
         self._joined_topic = joined_topic
         self._unscored = unscored
         self._clock = clock
-        self._reporter = CommitReporter(search, log_id)
+        self._hiding = Hiding(search, storage)
+        self._reporter = CommitReporter(search, log_id, self._hiding.catch_up)
         self._backend = GrpcBackend(search, scorer, storage, log_id, self._written)
 
     def call(self, items: Sequence[bytes]) -> StepResult:
@@ -65,11 +66,10 @@ class AssignStep(Step):
     def isolate(self, item: bytes, bad: BadRecord) -> StepResult:
         """The image becomes its own head, hidden from later ones."""
         one = InFlight.FromString(item)
-        hide(self._search, one.answer.place)
-        dead_letter = mark_unscored(one, bad, self._joined_topic)
+        mark_unscored(one, bad)
         self._assign([one])
         self._unscored(bad.reason)
-        return StepResult(1, [dead_letter])
+        return StepResult(1)
 
     def ping(self) -> None:
         """See `Step`; the scorer must also score."""
@@ -77,15 +77,16 @@ class AssignStep(Step):
         probe(self._scorer)
 
     def _assign(self, batch: Sequence[InFlight]) -> int:
-        return assign([arrival(one) for one in batch], self._backend, round(1000 * self._clock()))
+        arrivals = [arrival(one, dead_letter_of(one, self._joined_topic)) for one in batch]
+        return assign(arrivals, self._backend, round(1000 * self._clock()))
 
     def _written(self, decisions: Sequence[Decision]) -> None:
         if decisions:
-            self._reporter.committed(decisions[-1].offset)
+            self._reporter.committed(decisions[-1].offset, soon=not self._hiding.written(decisions))
 
 
 class AssignFunction(MicroBatchFunction):
-    """`InFlightBatch` bytes in, nothing out but dead letters: verdicts go to storage, which publishes them."""
+    """`InFlightBatch` bytes in, nothing out: verdicts and dead letters go to storage, which publishes them."""
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from scoring.serving.client import ScorerClient
 from search.serving import search_pb2
 from search.serving.admission import Caller
 from search.serving.client import SearchClient
+from storage.serving import storage_pb2
 from storage.serving.client import StorageClient
 
 __all__ = ["Scorer", "Search", "Storage", "open_scorer", "open_search", "open_storage"]
@@ -64,6 +65,10 @@ class Storage(Client, Protocol):
 
     def apply(self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> int:
         """Writes decisions, all or none; returns the new offset."""
+        ...
+
+    def unscored(self, after: int) -> storage_pb2.UnscoredResponse:
+        """Places of the images that records after an offset placed unscored."""
         ...
 
 

@@ -1,4 +1,7 @@
-"""Reports to the index how far storage has come. The index may then drop what only earlier searches can see."""
+"""Reports to the index how far storage has come. The index may then drop what only earlier searches can see.
+
+What storage holds as unscored is hidden first, so the offset that the index keeps also says how far that is done.
+"""
 
 from __future__ import annotations
 
@@ -29,22 +32,38 @@ class ReleaseTarget(Protocol):
 
 
 class CommitReporter:
-    """Reports at most every ten seconds. A failed report is logged; the next one replaces it."""
+    """Reports at once and then at most every ten seconds. A failed report is logged; the next one replaces it."""
 
-    def __init__(self, index: ReleaseTarget, log_id: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """Takes the target, the topic id of `joined`, and a clock in seconds."""
+    def __init__(
+        self,
+        index: ReleaseTarget,
+        log_id: str,
+        prepare: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Takes what it needs.
+
+        Args:
+            index: Receives the reports.
+            log_id: The topic id of `joined`.
+            prepare: Does what must be done before a report; False: it is not complete, so there is no report yet.
+            clock: Seconds.
+        """
         self._index = index
         self._log_id = log_id
+        self._prepare = prepare
         self._clock = clock
-        self._due = clock() + EVERY_S
+        self._due = clock()
 
-    def committed(self, offset: int) -> None:
-        """Storage has committed the order up to an offset."""
+    def committed(self, offset: int, soon: bool = False) -> None:
+        """Storage has committed the order up to an offset; `soon` makes the next report due."""
         now = self._clock()
         if now < self._due:
+            self._due = now if soon else self._due
             return
-        self._due = now + EVERY_S
+        self._due = now if soon else now + EVERY_S
         try:
-            self._index.release(self._log_id, offset, DEADLINE_S)
+            if self._prepare():
+                self._index.release(self._log_id, offset, DEADLINE_S)
         except NeardupError as error:
             log.info("the index was not told that storage has offset %d: %s", offset, error)

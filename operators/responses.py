@@ -13,7 +13,7 @@ from core.dead_letters import BadRecord
 from core.errors import BadInputError, FaultError
 from core.notifications import decode_joined
 from core.protos.joined_pb2 import JoinedImage, JoinedRecord
-from core.types import ImageId, Thresholds, Versions
+from core.types import DeadLetterRecord, ImageId, Thresholds, Versions
 from operators.in_flight_pb2 import InFlight
 from search.serving.search_pb2 import Candidates
 
@@ -51,8 +51,10 @@ def image_of(in_flight: InFlight) -> JoinedImage | None:
     return None if isinstance(decoded, BadRecord) else decoded
 
 
-def arrival(in_flight: InFlight) -> Arrival:
-    """A record as the cluster rule takes it. A record that cannot be read has no image id.
+def arrival(in_flight: InFlight, dead_letter: DeadLetterRecord | None = None) -> Arrival:
+    """A record, with its dead letter if it is unscored, as the cluster rule takes it.
+
+    A record that cannot be read has no image id.
 
     Raises:
         FaultError: Candidates and scores do not fit together.
@@ -79,6 +81,7 @@ def arrival(in_flight: InFlight) -> Arrival:
         created_at_ms=image.created_at_ms,
         arrived_at_ms=image.arrived_at_ms,
         truncated=not unscored and answer.candidates.truncated,
+        dead_letter=dead_letter,
     )
 
 

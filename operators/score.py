@@ -18,7 +18,7 @@ from operators.micro_batch import MicroBatchFunction
 from operators.rows import batches
 from operators.scorer_probe import probe
 from operators.step import ServerAddress, Step, StepResult
-from operators.unscored import hide, mark_unscored
+from operators.unscored import mark_unscored
 from scoring.serving.scorer_pb2 import PairBlock, ScoreResponse
 
 __all__ = ["ScoreFunction", "ScoreStep"]
@@ -27,19 +27,17 @@ __all__ = ["ScoreFunction", "ScoreStep"]
 class ScoreStep(Step):
     """Scores a batch."""
 
-    def __init__(self, scorer: Scorer, search: Search, joined_topic: str, unscored: Callable[[Reason], None]) -> None:
+    def __init__(self, scorer: Scorer, search: Search, unscored: Callable[[Reason], None]) -> None:
         """Takes the clients.
 
         Args:
             scorer: Of the scorer.
-            search: Of the search server, which hides what cannot be scored.
-            joined_topic: For dead letters.
+            search: Of the search server, whose codes the model must compare.
             unscored: Told the reason of each record that is passed on without scores.
         """
         super().__init__([scorer, search], blamed=[scorer])
         self._scorer = scorer
         self._search = search
-        self._joined_topic = joined_topic
         self._unscored = unscored
         self._trusted: tuple[str | None, str] | None = None
         """Scorer process and model version that are known to compare the index's codes."""
@@ -58,12 +56,11 @@ class ScoreStep(Step):
         return StepResult(len(items), batches(scored))
 
     def isolate(self, item: bytes, bad: BadRecord) -> StepResult:
-        """Hides the image from later searches and passes it on without scores."""
+        """Passes the image on without scores."""
         one = InFlight.FromString(item)
-        hide(self._search, one.answer.place)
-        dead_letter = mark_unscored(one, bad, self._joined_topic)
+        mark_unscored(one, bad)
         self._unscored(bad.reason)
-        return StepResult(1, [*batches([one.SerializeToString()]), dead_letter])
+        return StepResult(1, batches([one.SerializeToString()]))
 
     def ping(self) -> None:
         """See `Step`; the scorer must also score."""
@@ -132,14 +129,13 @@ def _scores(response: ScoreResponse, values: bytes) -> Scores:
 
 
 class ScoreFunction(MicroBatchFunction):
-    """`InFlightBatch` bytes in, rows (0, `InFlightBatch`) with scores out, dead letters aside."""
+    """`InFlightBatch` bytes in, rows (0, `InFlightBatch`) with scores out."""
 
     def __init__(
         self,
         policy: BatchPolicy,
         scorer: ServerAddress,
         search: ServerAddress,
-        joined_topic: str,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Keeps settings.
@@ -148,15 +144,13 @@ class ScoreFunction(MicroBatchFunction):
             policy: How records are batched and failures met.
             scorer: The scorer.
             search: The search server.
-            joined_topic: Name of `joined`, for dead letters.
             sleep: Holds an element back; takes seconds.
         """
         super().__init__(policy, sleep)
         self._scorer = scorer
         self._search = search
-        self._joined_topic = joined_topic
 
     def open_step(self, context: RuntimeContext) -> Step:
         """Connects to scorer and search server."""
         clients = open_scorer(self._scorer), open_search(self._search)
-        return ScoreStep(*clients, self._joined_topic, StepMetrics(context).unscored)
+        return ScoreStep(*clients, StepMetrics(context).unscored)

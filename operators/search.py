@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from crc32c import crc32c
 from pyflink.common import Row
@@ -22,7 +21,7 @@ from operators.metrics import StepMetrics
 from operators.micro_batch import MicroBatchFunction
 from operators.rows import batches
 from operators.step import ServerAddress, Step, StepResult
-from operators.unscored import hide, mark_unscored
+from operators.unscored import mark_unscored
 from search.serving.log_entries import log_entry, skip_entry
 from search.serving.search_pb2 import Answer, InsertAndSearchResponse, LogEntry
 
@@ -43,19 +42,17 @@ class LogEpoch:
 class SearchStep(Step):
     """Inserts and searches a batch."""
 
-    def __init__(self, search: Search, log_id: str, joined_topic: str, unscored: Callable[[Reason], None]) -> None:
+    def __init__(self, search: Search, log_id: str, unscored: Callable[[Reason], None]) -> None:
         """Takes the client.
 
         Args:
             search: Of the search server.
             log_id: Topic id of `joined`.
-            joined_topic: Its name, for dead letters.
             unscored: Told the reason of each record that is passed on without a search.
         """
         super().__init__([search])
         self._search = search
         self._log_id = log_id
-        self._joined_topic = joined_topic
         self._unscored = unscored
 
     def call(self, items: Sequence[bytes]) -> StepResult:
@@ -64,26 +61,24 @@ class SearchStep(Step):
         decoded = [decode_joined(one.record) for one in batch]
         entries = [log_entry(one.offset, one.record, image) for one, image in zip(batch, decoded, strict=True)]
         response = self._apply(entries)
-        dead_letters: list[Any] = []
         for one, image, answer in zip(batch, decoded, response.answers, strict=True):
             bad = image if isinstance(image, BadRecord) else None
             if bad is None and answer.place == SKIPPED and not answer.superseded:
                 bad = BadRecord(Reason.REFUSED, "the index has skipped this record before")
-            dead_letters += self._answered(one, answer, response.index_version, bad)
-        return StepResult(len(items), [*batches(one.SerializeToString() for one in batch), *dead_letters])
+            self._answered(one, answer, response.index_version, bad)
+        return StepResult(len(items), batches(one.SerializeToString() for one in batch))
 
     def isolate(self, item: bytes, bad: BadRecord) -> StepResult:
-        """Makes the index skip the record, or hides its image if it was inserted before the failures began."""
+        """Makes the index skip the record, unless it was inserted before the failures began: then assign hides it."""
         one = InFlight.FromString(item)
         position = self._search.describe()
         if position.log_id == self._log_id and position.offset >= one.offset:
-            hide(self._search, one.offset)
             answer, index_version = Answer(offset=one.offset, place=SKIPPED), position.index_version
         else:
             response = self._apply([skip_entry(one.offset, one.record, decode_joined(one.record), bad)])
             answer, index_version = response.answers[0], response.index_version
-        dead_letters = self._answered(one, answer, index_version, bad)
-        return StepResult(1, [*batches([one.SerializeToString()]), *dead_letters])
+        self._answered(one, answer, index_version, bad)
+        return StepResult(1, batches([one.SerializeToString()]))
 
     def _apply(self, entries: Sequence[LogEntry]) -> InsertAndSearchResponse:
         response = self._search.insert_and_search(self._log_id, entries)
@@ -91,25 +86,23 @@ class SearchStep(Step):
             raise FaultError(f"the search server answered {len(response.answers)} of {len(entries)} records")
         return response
 
-    def _answered(self, one: InFlight, answer: Answer, index_version: str, bad: BadRecord | None) -> Sequence[Any]:
-        """Adds the answer to the record; returns its dead letter if it is bad."""
+    def _answered(self, one: InFlight, answer: Answer, index_version: str, bad: BadRecord | None) -> None:
+        """Adds the answer to the record, and what is wrong with it."""
         one.answer.CopyFrom(answer)
         one.index_version = index_version
-        if bad is None:
-            return ()
-        self._unscored(bad.reason)
-        return (mark_unscored(one, bad, self._joined_topic),)
+        if bad is not None:
+            self._unscored(bad.reason)
+            mark_unscored(one, bad)
 
 
 class SearchFunction(MicroBatchFunction):
-    """Rows (payload, offset, traceparent) of `joined` in, rows (0, `InFlightBatch`) out, dead letters aside."""
+    """Rows (payload, offset, traceparent) of `joined` in, rows (0, `InFlightBatch`) out."""
 
     def __init__(
         self,
         policy: BatchPolicy,
         search: ServerAddress,
         log: LogEpoch,
-        joined_topic: str,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Keeps settings.
@@ -118,18 +111,15 @@ class SearchFunction(MicroBatchFunction):
             policy: How records are batched and failures met.
             search: The search server.
             log: The log epoch that the rows are of.
-            joined_topic: Its name, for dead letters.
             sleep: Holds an element back; takes seconds.
         """
         super().__init__(policy, sleep)
         self._search = search
         self._log = log
-        self._joined_topic = joined_topic
 
     def open_step(self, context: RuntimeContext) -> Step:
         """Connects to the search server."""
-        unscored = StepMetrics(context).unscored
-        return SearchStep(open_search(self._search), self._log.log_id, self._joined_topic, unscored)
+        return SearchStep(open_search(self._search), self._log.log_id, StepMetrics(context).unscored)
 
     def items(self, value: Row) -> Sequence[bytes]:
         """The record of a row, at its position; a tombstone counts as a record without bytes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import final
 
@@ -74,6 +74,10 @@ class StagedStore(ClusterStore):
     def _commit_epoch(self, epoch: StoreEpoch) -> None:
         """Stores the epoch, and what is published: all before its first number. Syncs."""
 
+    @abstractmethod
+    def _commit_sent(self, offsets: Collection[int]) -> None:
+        """Removes the dead letters of these offsets, which were published."""
+
     @final
     def apply(self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> LogPosition:
         """See `ClusterStore.apply`."""
@@ -123,6 +127,13 @@ class StagedStore(ClusterStore):
             if not 1 <= epoch.first <= last + 1:
                 raise BadInputError(f"an epoch cannot begin at history number {epoch.first}, the last entry is {last}")
             self._commit_epoch(epoch)
+
+    @final
+    def remove_dead_letters(self, offsets: Collection[int]) -> None:
+        """See `ClusterStore.remove_dead_letters`."""
+        with self._writer:
+            self._current()
+            self._commit_sent(offsets)
 
     @final
     def on_apply(self, listener: Callable[[StoreState], None]) -> None:

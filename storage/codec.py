@@ -1,7 +1,8 @@
 """The bytes of every key and value on disk. Numbers are big-endian and of fixed width, so byte order is scan order.
 
 A text is UTF-8 after a u16 length. `?` marks a part that is there only if its flag is set. Flags: 1 score, 2 matched,
-4 old head, 8 truncated (which has no part).
+4 old head, 8 truncated and 16 unscored (which have no part). Format 1 had neither flag 16 nor dead letters; there an
+image is unscored if its cause says so.
 
     family       key                              value
     images       id                               u64 version, i64 place, u64 edge sequence, text head,
@@ -14,6 +15,7 @@ A text is UTF-8 after a u16 length. `?` marks a part that is there only if its f
     history      u64 number                       u64 version, i64 place, i64 offset, i64 decided, i64 created,
                                                   i64 arrived, u8 cause, u8 flags, f64 score, text image id, text new
                                                   head, text old head?, text matched?, text model, text index version
+    dead_letters u64 offset                       u32 + key, u32 + value, u32 + traceparent
     default      "state"                          i64 offset, u32 checksum, u64 revision, u64 images, u64 clusters,
                                                   u64 history number, u64 duplicates, u64 superseded, text log id,
                                                   i64 base (absent before format 2: 0)
@@ -30,7 +32,7 @@ import struct
 from typing import Final
 
 from core.errors import BadInputError
-from core.types import Cause, Cluster, ImageId, LogPosition, Membership, Versions
+from core.types import Cause, Cluster, DeadLetterRecord, ImageId, LogPosition, Membership, Versions
 from storage.cursor import U16, U32, Cursor
 from storage.errors import CorruptedError
 from storage.limits import id_bytes
@@ -41,6 +43,7 @@ __all__ = [
     "OLDEST_FORMAT",
     "decode_cluster",
     "decode_cluster_front",
+    "decode_dead_letter",
     "decode_edge",
     "decode_embedding",
     "decode_epoch",
@@ -52,6 +55,7 @@ __all__ = [
     "edge_key",
     "edge_prefix",
     "encode_cluster",
+    "encode_dead_letter",
     "encode_embedding",
     "encode_epoch",
     "encode_history",
@@ -66,7 +70,7 @@ FORMAT_VERSION: Final = 2
 """Incremented with every change of the bytes."""
 
 OLDEST_FORMAT: Final = 1
-"""The oldest version that is read. Format 1 has no base beside the position, and no epoch."""
+"""The oldest version that is read. Format 1 has no base beside the position, no epoch and no dead letters."""
 
 _U64 = struct.Struct(">Q")
 _IMAGE = struct.Struct(">QqQ")
@@ -77,7 +81,7 @@ _STATE = struct.Struct(">qIQQQQQQ")
 _BASE = struct.Struct(">q")
 _EPOCH = struct.Struct(">qQ")
 
-_HAS_SCORE, _HAS_MATCHED, _HAS_OLD_HEAD, _TRUNCATED = 1, 2, 4, 8
+_HAS_SCORE, _HAS_MATCHED, _HAS_OLD_HEAD, _TRUNCATED, _UNSCORED = 1, 2, 4, 8, 16
 
 _CAUSES: Final = {Cause.FOUNDED: 1, Cause.MATCHED: 2, Cause.ADOPTED: 3, Cause.KEPT: 4, Cause.UNSCORED: 5}
 _CAUSE_OF: Final = {number: cause for cause, number in _CAUSES.items()}
@@ -136,7 +140,7 @@ def encode_image(image: ImageRecord) -> bytes:
                 image.created_at_ms,
                 image.arrived_at_ms,
                 _CAUSES[image.cause],
-                _flags(image.score, image.matched, image.truncated),
+                _flags(image.score, image.matched, image.truncated) | (_UNSCORED if image.unscored else 0),
                 image.score or 0.0,
             ),
             b"" if image.matched is None else _text(image.matched),
@@ -157,7 +161,7 @@ def decode_image(key: bytes, value: bytes) -> ImageRecord:
     version, place, edge_sequence = cursor.numbers(_IMAGE)
     head = cursor.id()
     decided, created, arrived, cause, flags, score = cursor.numbers(_VERDICT)
-    if flags & ~(_HAS_SCORE | _HAS_MATCHED | _TRUNCATED):
+    if flags & ~(_HAS_SCORE | _HAS_MATCHED | _TRUNCATED | _UNSCORED):
         raise cursor.damage(f"it has the flags {flags}")
     matched = cursor.id() if flags & _HAS_MATCHED else None
     versions = Versions(cursor.text(), cursor.text())
@@ -176,6 +180,7 @@ def decode_image(key: bytes, value: bytes) -> ImageRecord:
         versions=versions,
         edge_sequence=edge_sequence,
         truncated=bool(flags & _TRUNCATED),
+        unscored=bool(flags & _UNSCORED) or cause == _CAUSES[Cause.UNSCORED],
     )
 
 
@@ -340,6 +345,24 @@ def decode_history(key: bytes, value: bytes) -> HistoryEntry:
         versions=versions,
         truncated=bool(flags & _TRUNCATED),
     )
+
+
+def encode_dead_letter(record: DeadLetterRecord) -> bytes:
+    """The value of a dead letter that is not published yet."""
+    return b"".join(map(_blob, record))
+
+
+def decode_dead_letter(key: bytes, value: bytes) -> tuple[int, DeadLetterRecord]:
+    """The offset of a rejected record and its dead letter.
+
+    Raises:
+        CorruptedError: The bytes are damaged.
+    """
+    offset = decode_number("dead letters", key)
+    cursor = Cursor(f"the dead letter of offset {offset}", value)
+    record = DeadLetterRecord(cursor.blob(), cursor.blob(), cursor.blob())
+    cursor.end()
+    return offset, record
 
 
 def encode_state(state: StoreState) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from core.types import Cause, ImageId
+from core.types import ImageId
 from storage.interfaces import StoreView
 from storage.records import EmbeddingRecord, StoreState
 
@@ -60,5 +60,5 @@ def _row(view: StoreView, record: EmbeddingRecord) -> PlacedEmbedding:
         version=record.version,
         search_vector=record.search_vector,
         score_vector=record.score_vector,
-        unscored=image is not None and image.place == record.place and image.cause is Cause.UNSCORED,
+        unscored=image is not None and image.place == record.place and image.unscored,
     )

@@ -7,12 +7,12 @@ and leave it soon: it holds resources until the block ends. `storage.testing` ha
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 
 from core.errors import BadInputError
-from core.types import Cluster, Decision, ImageId, LogPosition, Lookup, Membership
+from core.types import Cluster, DeadLetterRecord, Decision, ImageId, LogPosition, Lookup, Membership
 from storage.records import (
     ClusterRecord,
     Edge,
@@ -78,6 +78,10 @@ class StoreView(ABC):
     @abstractmethod
     def history_from(self, after: int) -> Iterator[HistoryEntry]:
         """The history entries with numbers above `after`, in order."""
+
+    @abstractmethod
+    def dead_letters(self) -> Iterator[tuple[int, DeadLetterRecord]]:
+        """The dead letters that are not published yet, by the offset of the rejected record."""
 
     def history(self, after: int, limit: int) -> Sequence[HistoryEntry]:
         """At most `limit` entries with numbers above `after`, in order."""
@@ -186,6 +190,16 @@ class ClusterStore(ABC):
 
         Raises:
             BadInputError: The first number is not between 1 and one after the last entry.
+            WriteError: The disk refuses the write.
+        """
+
+    @abstractmethod
+    def remove_dead_letters(self, offsets: Collection[int]) -> None:
+        """Removes the dead letters of these offsets, because they were published to Kafka.
+
+        After a power cut some may be there again, and are published twice.
+
+        Raises:
             WriteError: The disk refuses the write.
         """
 

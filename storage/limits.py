@@ -19,6 +19,9 @@ MAX_CODE_BYTES = 2048
 MAX_VECTOR_BYTES = 65_536
 """Of one embedding: 16,384 elements of float32."""
 
+MAX_DEAD_LETTER_BYTES = 1_048_576
+"""Of a dead letter: a joined record with two of the longest vectors, in base64."""
+
 MAX_DECISIONS = 1024
 """In one call of `Apply`."""
 
@@ -65,6 +68,8 @@ def check_decision(decision: Decision) -> None:
         _check_size("score code", decision.score_code, MAX_CODE_BYTES)
         _check_size("search vector", decision.search_vector, MAX_VECTOR_BYTES)
         _check_size("score vector", decision.score_vector, MAX_VECTOR_BYTES)
+        for part in decision.dead_letter or ():
+            _check_size("dead letter", part, MAX_DEAD_LETTER_BYTES)
     except (BadInputError, UnicodeEncodeError) as error:
         raise RefusedError(f"the decision at offset {decision.offset} is malformed: {error}", decision.offset) from None
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.errors import UnavailableError
-from core.types import ImageId
+from core.types import DeadLetterRecord, ImageId
 from storage.base import StagedStore
 from storage.interfaces import StoreView
 from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreEpoch, StoreState
@@ -32,6 +32,7 @@ class _Content(StoreView):
     """Sequence -> member. Sequences only grow, so insertion order is their order."""
     embedding_at: dict[int, EmbeddingRecord] = field(default_factory=dict)
     entries: list[HistoryEntry] = field(default_factory=list)
+    dead_letter_of: dict[int, DeadLetterRecord] = field(default_factory=dict)
 
     def copy(self) -> _Content:
         return _Content(
@@ -43,6 +44,7 @@ class _Content(StoreView):
             {head: dict(members) for head, members in self.members_of.items()},
             dict(self.embedding_at),
             list(self.entries),
+            dict(self.dead_letter_of),
         )
 
     def state(self) -> StoreState:
@@ -83,6 +85,9 @@ class _Content(StoreView):
     def history_from(self, after: int) -> Iterator[HistoryEntry]:
         return iter(self.entries[bisect_right(self.entries, after, key=lambda entry: entry.number) :])
 
+    def dead_letters(self) -> Iterator[tuple[int, DeadLetterRecord]]:
+        return iter(sorted(self.dead_letter_of.items()))
+
     def take(self, changes: Changes) -> None:
         self.current = changes.state
         self.image_of.update(changes.images)
@@ -105,6 +110,7 @@ class _Content(StoreView):
             else:
                 self.embedding_at[place] = embedding
         self.entries.extend(changes.history)
+        self.dead_letter_of.update(changes.dead_letters)
 
 
 class MemoryStore(StagedStore):
@@ -149,3 +155,9 @@ class MemoryStore(StagedStore):
         with self._lock:
             content = self._open()
             content.lives_in, content.out = epoch, epoch.first - 1
+
+    def _commit_sent(self, offsets: Collection[int]) -> None:
+        with self._lock:
+            content = self._open()
+            for offset in offsets:
+                content.dead_letter_of.pop(offset, None)

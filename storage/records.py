@@ -43,6 +43,8 @@ class ImageRecord:
     edge_sequence: int
     truncated: bool = False
     """The search that led to the verdict reached `max_postings`."""
+    unscored: bool = False
+    """This version could not be searched or scored, so the index hides it, also after another image adopted it."""
 
 
 @dataclass(frozen=True, slots=True)

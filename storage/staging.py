@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NoReturn, Protocol
 
-from core.types import Cause, Decision, ImageId, LogPosition, Move, Outcome
+from core.types import Cause, DeadLetterRecord, Decision, ImageId, LogPosition, Move, Outcome
 from storage.errors import ContradictionError
 from storage.records import ClusterRecord, EmbeddingRecord, HistoryEntry, ImageRecord, StoreState
 
@@ -46,6 +46,8 @@ class Changes:
     edges: dict[tuple[ImageId, int], ImageId | None] = field(default_factory=dict)
     embeddings: dict[int, EmbeddingRecord | None] = field(default_factory=dict)
     history: list[HistoryEntry] = field(default_factory=list)
+    dead_letters: dict[int, DeadLetterRecord] = field(default_factory=dict)
+    """By the offset of the record of the order."""
 
 
 def stage(reader: Reader, state: StoreState, log_id: str, decisions: Sequence[Decision]) -> Changes:
@@ -81,6 +83,8 @@ class _Stage:
         }
 
     def add(self, decision: Decision) -> None:
+        if decision.dead_letter is not None:
+            self.changes.dead_letters[decision.offset] = decision.dead_letter
         if decision.outcome is Outcome.UNREADABLE:
             if decision.moves:
                 _contradict(decision, "it names no image and has moves")
@@ -211,7 +215,9 @@ def _moved(decision: Decision, move: Move, image: ImageRecord | None, sequence: 
     if image is None or own:
         version, place = decision.version, decision.place
         created_at_ms, arrived_at_ms = decision.created_at_ms, decision.arrived_at_ms
+        unscored = move.cause is Cause.UNSCORED
     else:
+        unscored = image.unscored
         version, place = image.version, image.place
         created_at_ms, arrived_at_ms = image.created_at_ms, image.arrived_at_ms
     return ImageRecord(
@@ -228,6 +234,7 @@ def _moved(decision: Decision, move: Move, image: ImageRecord | None, sequence: 
         versions=decision.versions,
         edge_sequence=sequence,
         truncated=decision.truncated,
+        unscored=unscored,
     )
 
 

@@ -2,7 +2,7 @@
 
     embeddings.search ─ decode ─┐
     embeddings.score  ─ decode ─┴ join ─> joined          (parallel; dead letters aside)
-    joined ─> search ─> score ─> assign                   (one sequence; dead letters aside)
+    joined ─> search ─> score ─> assign                   (one sequence; dead letters go with verdicts to storage)
 
 No edge connects them, so each restarts alone. Each Python operator starts a chain: two in one chain deadlock in thread
 mode.
@@ -144,20 +144,12 @@ class _Sequence(_Pipeline):
             group=f"{consumer_group(plan.signal)}-sequence",
             start=plan.joined_start - plan.base,
         )
-        found = self._step(
-            "search", source, JOINED_ROW_TYPE, SearchFunction(batching, search, LogEpoch(plan.log_id, plan.base), topic)
-        )
+        epoch = LogEpoch(plan.log_id, plan.base)
+        found = self._step("search", source, JOINED_ROW_TYPE, SearchFunction(batching, search, epoch))
         # Search emits batches already: waiting again would gain nothing.
         policy = replace(batching, max_delay_ms=0, busy_delay_ms=0)
-        scored = self._step("score", found, BYTES_TYPE, ScoreFunction(policy, scorer, search, topic))
-        assigned = self._step(
-            "assign", scored, BYTES_TYPE, AssignFunction(policy, search, scorer, storage, plan.log_id, topic)
-        )
-        dead_letters = side_output(found, DEAD_LETTERS).union(
-            side_output(scored, DEAD_LETTERS), side_output(assigned, DEAD_LETTERS)
-        )
-        uid = self._uid("dead-letter-sink")
-        self.write(dead_letters, signal.topic("dead_letter"), "sequence-dead-letter-sink", uid)
+        scored = self._step("score", found, BYTES_TYPE, ScoreFunction(policy, scorer, search))
+        self._step("assign", scored, BYTES_TYPE, AssignFunction(policy, search, scorer, storage, plan.log_id, topic))
 
     def _step(
         self, name: str, stream: DataStream, value_type: TypeInformation, function: MicroBatchFunction

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from core.errors import BadInputError
 from core.files import sync_folder
-from core.types import ImageId, LogPosition
+from core.types import NO_OFFSET, ImageId, LogPosition
 from search.index.columns import Columns, Kind
 from search.index.folder import HEADER, UNFINISHED, IndexFolder
 from search.index.hidden_file import write_hidden
@@ -114,8 +114,12 @@ class IndexBuilder:
         if self._waiting_entries >= self._segment_entries:
             self._seal()
 
-    def finish(self, position: LogPosition) -> None:
+    def finish(self, position: LogPosition, released: int = NO_OFFSET) -> None:
         """Makes the folder an index that has applied its log up to a position. The builder cannot be used afterwards.
+
+        Args:
+            position: The last record that the entries cover.
+            released: As in `TermIndex.release`.
 
         Raises:
             BadInputError: A place lies after the position, or an image came again with a version that is not higher.
@@ -123,7 +127,7 @@ class IndexBuilder:
         if position.offset < self._last_place:
             raise BadInputError(f"place {self._last_place} lies after the position, offset {position.offset}")
         self._seal()
-        manifest = replace(self._manifest, position=position)
+        manifest = replace(self._manifest, position=position, released=released)
         hides = [one.hides for one in self._segments]
         if any(hides):
             hidden, manifest = manifest.numbered("hidden")

@@ -195,6 +195,11 @@ class SegmentedIndex(TermIndex):
         self._store.release(offset)
         self._housekeeping.wake()
 
+    @property
+    def released(self) -> int:
+        """See `TermIndex`."""
+        return self._store.released
+
     def stats(self) -> IndexStats:
         """See `TermIndex`."""
         self._check_open()

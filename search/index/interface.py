@@ -359,6 +359,11 @@ class TermIndex(ABC):
         An offset at or below one released before changes nothing.
         """
 
+    @property
+    @abstractmethod
+    def released(self) -> int:
+        """The last offset that was released; an index that was opened again may have an earlier one."""
+
     @abstractmethod
     def stats(self) -> IndexStats:
         """The content and the density of the index."""

@@ -135,6 +135,11 @@ class SegmentStore:
         self._frozen.append(_Frozen(self.state.tail, next_log, position))
         self.state = State(self.state.segments, (*self.state.tails, Tail(self._settings.shape)))
 
+    @property
+    def released(self) -> int:
+        """See `TermIndex.released`."""
+        return self._released
+
     def release(self, offset: int) -> None:
         """See `TermIndex.release`."""
         self._released = max(self._released, offset)

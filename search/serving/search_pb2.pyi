@@ -316,6 +316,7 @@ class DescribeResponse(google.protobuf.message.Message):
     CODE_BYTES_FIELD_NUMBER: builtins.int
     IMAGES_FIELD_NUMBER: builtins.int
     BASE_FIELD_NUMBER: builtins.int
+    RELEASED_FIELD_NUMBER: builtins.int
     log_id: builtins.str
     offset: builtins.int
     """last applied, -1 for none"""
@@ -328,6 +329,8 @@ class DescribeResponse(google.protobuf.message.Message):
     images: builtins.int
     base: builtins.int
     """the position of the log's offset 0"""
+    released: builtins.int
+    """storage has passed this offset, and what it holds as unscored up to it is hidden"""
     def __init__(
         self,
         *,
@@ -340,8 +343,9 @@ class DescribeResponse(google.protobuf.message.Message):
         code_bytes: builtins.int = ...,
         images: builtins.int = ...,
         base: builtins.int = ...,
+        released: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "code_bytes", b"code_bytes", "code_fingerprint", b"code_fingerprint", "images", b"images", "index_version", b"index_version", "log_id", b"log_id", "offset", b"offset", "terms_fingerprint", b"terms_fingerprint"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "code_bytes", b"code_bytes", "code_fingerprint", b"code_fingerprint", "images", b"images", "index_version", b"index_version", "log_id", b"log_id", "offset", b"offset", "released", b"released", "terms_fingerprint", b"terms_fingerprint"]) -> None: ...
 
 global___DescribeResponse = DescribeResponse
 

@@ -132,6 +132,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
                 code_bytes=self._parser.coder.code_bytes,
                 images=self._index.images,
                 base=position.base,
+                released=self._index.released,
             )
 
     def Search(  # noqa: N802 - the name that the proto gives

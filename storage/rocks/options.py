@@ -25,7 +25,7 @@ __all__ = ["FAMILIES", "RocksOptions", "database_options", "family_options", "wr
 META = "default"
 """The family that every database has: the state of the store."""
 
-FAMILIES = ("images", "clusters", "edges", "embeddings", "history")
+FAMILIES = ("images", "clusters", "edges", "embeddings", "history", "dead_letters")
 """The other families, named by what they hold."""
 
 MIB = 1024 * 1024
@@ -60,7 +60,8 @@ def database_options(settings: RocksOptions, create: bool) -> Options:
     """
     options = Options(raw_mode=True)
     options.create_if_missing(create)
-    options.create_missing_column_families(create)
+    # A store of format 1 has no dead letters. RocksDB's manifest names the families, so none gets lost alone.
+    options.create_missing_column_families(True)
     options.set_paranoid_checks(True)
     options.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
     options.set_db_write_buffer_size(settings.total_write_buffer_mib * MIB)
@@ -90,7 +91,7 @@ def _family(name: str, settings: RocksOptions, cache: Cache) -> Options:
     options.set_block_based_table_factory(table)
     options.set_write_buffer_size(settings.write_buffer_mib * MIB)
     options.set_level_compaction_dynamic_level_bytes(True)
-    compressed = name in ("edges", "history")
+    compressed = name in ("edges", "history", "dead_letters")
     options.set_compression_type(DBCompressionType.lz4() if compressed else DBCompressionType.none())
     return options
 

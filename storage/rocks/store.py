@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -134,6 +134,9 @@ class RocksStore(StagedStore):
         published = codec.encode_number(epoch.first - 1)
         self._write([(META, EPOCH, codec.encode_epoch(epoch)), (META, PUBLISHED, published)], sync=True)
 
+    def _commit_sent(self, offsets: Collection[int]) -> None:
+        self._write([("dead_letters", codec.encode_number(offset), None) for offset in offsets], sync=False)
+
     def _write(self, writes: list[Write], sync: bool) -> None:
         try:
             self._usable().write(writes, sync)
@@ -178,6 +181,8 @@ def _writes(changes: Changes) -> list[Write]:
         writes.append(("embeddings", codec.place_key(place), value))
     for entry in changes.history:
         writes.append(("history", codec.encode_number(entry.number), codec.encode_history(entry)))
+    for offset, record in changes.dead_letters.items():
+        writes.append(("dead_letters", codec.encode_number(offset), codec.encode_dead_letter(record)))
     writes.append((META, STATE, codec.encode_state(changes.state)))
     return writes
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from rocksdict import Snapshot
 
 from core.errors import BadInputError, UnavailableError
-from core.types import Cluster, ImageId, Lookup, Membership
+from core.types import Cluster, DeadLetterRecord, ImageId, Lookup, Membership
 from storage import codec
 from storage.errors import CorruptedError
 from storage.interfaces import StoreView
@@ -181,6 +181,10 @@ class SnapshotView(_PointReads, StoreView):
         """See `StoreView.history_from`."""
         scan = self._scan("history", codec.encode_number(after + 1))
         return (codec.decode_history(key, value) for key, value in scan)
+
+    def dead_letters(self) -> Iterator[tuple[int, DeadLetterRecord]]:
+        """See `StoreView.dead_letters`."""
+        return (codec.decode_dead_letter(key, value) for key, value in self._scan("dead_letters"))
 
     def _get(self, family: str, key: bytes) -> bytes | None:
         with self._lease as moment:

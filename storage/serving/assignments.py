@@ -17,6 +17,7 @@ each number only after the one before it misses none.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage.records import HistoryEntry, StoreEpoch
@@ -24,7 +25,7 @@ from storage.scores import shortest
 
 __all__ = ["HEADERS", "Message", "message_of"]
 
-HEADERS = [("content-type", b"application/json"), ("schema-version", b"1")]
+HEADERS: Sequence[tuple[str, bytes]] = (("content-type", b"application/json"), ("schema-version", b"1"))
 """The Kafka headers of every record. The version is raised only if a field is removed or changes its meaning."""
 
 
@@ -33,9 +34,10 @@ class Message:
     """One record for Kafka."""
 
     number: int
-    """The number of the history entry."""
+    """The number of the history entry; of a dead letter, the offset of its record."""
     key: bytes
     value: bytes
+    headers: Sequence[tuple[str, bytes]] = HEADERS
 
     @property
     def size(self) -> int:

@@ -130,6 +130,17 @@ class StorageClient(RpcClient):
         for message in self._stream(self._stub.Embeddings(request)):
             yield page_of(message)
 
+    def unscored(self, after: int, deadline_s: float | None = None) -> pb.UnscoredResponse:
+        """Places of images that could not be searched or scored, placed by records after an offset.
+
+        An answer covers the offsets up to its `through`; unless it is `complete`, ask again after that.
+
+        Raises:
+            UnavailableError: The server is down, too slow or cannot read.
+        """
+        answer: pb.UnscoredResponse = self._call(self._stub.Unscored, pb.UnscoredRequest(after=after), deadline_s)
+        return answer
+
     def _stream(self, call: Any) -> Iterator[Any]:
         """The messages of a streaming call. The call is cancelled when the caller stops reading."""
         try:

@@ -6,6 +6,7 @@ from core.errors import RefusedError
 from core.types import (
     Cause,
     Cluster,
+    DeadLetterRecord,
     Decision,
     ImageId,
     LogPosition,
@@ -35,6 +36,7 @@ __all__ = [
 
 def decision_message(decision: Decision) -> pb.Decision:
     """A decision as a message."""
+    dead_letter = decision.dead_letter
     return pb.Decision(
         offset=decision.offset,
         checksum=decision.checksum,
@@ -62,6 +64,7 @@ def decision_message(decision: Decision) -> pb.Decision:
         arrived_at_ms=decision.arrived_at_ms,
         decided_at_ms=decision.decided_at_ms,
         truncated=decision.truncated,
+        dead_letter=None if dead_letter is None else pb.DeadLetterRecord(**dead_letter._asdict()),
     )
 
 
@@ -92,7 +95,12 @@ def read_decision(message: pb.Decision) -> Decision:
         arrived_at_ms=message.arrived_at_ms,
         decided_at_ms=message.decided_at_ms,
         truncated=message.truncated,
+        dead_letter=_read_dead_letter(message.dead_letter) if message.HasField("dead_letter") else None,
     )
+
+
+def _read_dead_letter(message: pb.DeadLetterRecord) -> DeadLetterRecord:
+    return DeadLetterRecord(message.key, message.value, message.traceparent)
 
 
 def _read_move(message: pb.Move) -> Move:

@@ -13,7 +13,7 @@ from storage.records import StoreState
 
 __all__ = ["METHODS", "StorageMetrics"]
 
-METHODS = ("LookUp", "Apply", "Describe", "Verify", "Embeddings")
+METHODS = ("LookUp", "Apply", "Describe", "Verify", "Embeddings", "Unscored")
 """The gRPC methods of the server."""
 
 _VERDICT_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
@@ -78,6 +78,9 @@ class StorageMetrics:
         self._sent = Counter(
             "neardup_storage_published_total", "History entries acknowledged by Kafka", registry=registry
         )
+        self._dead_letters_sent = Counter(
+            "neardup_storage_dead_letters_published_total", "Dead letters acknowledged by Kafka", registry=registry
+        )
         self._publish_failures = Counter(
             "neardup_storage_publish_failures_total",
             "Attempts to publish that failed; each is tried again",
@@ -114,6 +117,10 @@ class StorageMetrics:
         """Notes that Kafka acknowledged all entries up to `number`."""
         self._sent.inc(max(0, number - self._published))
         self._published = number
+
+    def dead_letters_published(self, count: int) -> None:
+        """Counts dead letters that Kafka acknowledged."""
+        self._dead_letters_sent.inc(count)
 
     def publish_failed(self) -> None:
         """Counts an attempt to publish that failed and will be tried again."""

@@ -16,7 +16,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
 
 from core.errors import UnavailableError
-from storage.serving.assignments import HEADERS, Message
+from storage.serving.assignments import Message
 from storage.serving.outbox import TopicCutError
 from storage.serving.topic_end import LastMessage, read_end
 
@@ -75,7 +75,7 @@ class KafkaSender:
         try:
             acknowledgements = [
                 # Partitions that someone adds must not get some of the messages: they are one order.
-                self._producer.send(self._topic, key=one.key, value=one.value, headers=HEADERS, partition=0)
+                self._producer.send(self._topic, key=one.key, value=one.value, headers=list(one.headers), partition=0)
                 for one in messages
             ]
             self._flush(stopping)

@@ -21,6 +21,7 @@ from core.rpc import Listen, RpcServer
 from storage.api.app import create_app
 from storage.api.server import ApiServer
 from storage.opening import open_store
+from storage.serving.dead_letter_outbox import DeadLetterOutbox
 from storage.serving.metrics import StorageMetrics
 from storage.serving.outbox import Outbox
 from storage.serving.publisher import KafkaSender, quiet_client_log
@@ -46,6 +47,9 @@ class StorageServerSettings:
     kafka: Mapping[str, Any]
     """Where the brokers are and how to log in, as arguments of `KafkaProducer`; empty: nothing is published."""
     assignments_topic: str
+    dead_letter_topic: str
+    max_message_bytes: int
+    """The largest message that Kafka takes."""
     api_access: Access = OPEN
     """Who may call the HTTP API."""
     identity: str = ""
@@ -81,6 +85,10 @@ def serve(settings: StorageServerSettings) -> None:
             outbox = Outbox(store, open_sender, metrics)
             outbox.start()
             parts.callback(outbox.stop)
+            open_dead_letters = partial(KafkaSender, settings.kafka, settings.dead_letter_topic)
+            dead_letters = DeadLetterOutbox(store, open_dead_letters, metrics, settings.max_message_bytes)
+            dead_letters.start()
+            parts.callback(dead_letters.stop)
         app = create_app(store, settings.max_page, registry, settings.api_access)
         api = ApiServer(app, settings.api_host, settings.api_port, settings.listen.tls)
         api.start()

@@ -24,6 +24,7 @@ from storage.serving import storage_pb2 as pb
 from storage.serving import storage_pb2_grpc
 from storage.serving.messages import describe_message, lookup_message, page_message, progress_message, read_decision
 from storage.serving.metrics import StorageMetrics
+from storage.unscored import unscored_after
 from storage.verify import verify
 
 __all__ = ["RETRY_AFTER_S", "RIGHTS", "StorageService", "for_callers"]
@@ -148,6 +149,14 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
                     yield page_message(page)
         finally:
             self._reading.release()
+
+    def Unscored(  # noqa: N802 - the name that the proto gives
+        self, request: pb.UnscoredRequest, context: grpc.ServicerContext
+    ) -> pb.UnscoredResponse:
+        """Places of unscored images, as far as one call looks."""
+        with self._metrics.call("Unscored"), for_callers(), self._store.snapshot() as view:
+            found = unscored_after(view, request.after)
+            return pb.UnscoredResponse(places=found.places, through=found.through, complete=found.complete)
 
     def _applied(self, state: StoreState) -> None:
         self._state = state

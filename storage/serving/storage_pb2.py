@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dstorage/serving/storage.proto\x12\x12neardup.storage.v1\"\"\n\rLookUpRequest\x12\x11\n\timage_ids\x18\x01 \x03(\t\"L\n\nMembership\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\r\n\x05place\x18\x03 \x01(\x03\x12\x0c\n\x04head\x18\x04 \x01(\t\"=\n\x07\x43luster\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\x12\x15\n\rfounding_code\x18\x03 \x01(\x0c\"\xc6\x01\n\x0eLookUpResponse\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x10\n\x08\x63hecksum\x18\x03 \x01(\x07\x12\x10\n\x08revision\x18\x04 \x01(\x04\x12\x33\n\x0bmemberships\x18\x05 \x03(\x0b\x32\x1e.neardup.storage.v1.Membership\x12-\n\x08\x63lusters\x18\x06 \x03(\x0b\x32\x1b.neardup.storage.v1.Cluster\x12\x0c\n\x04\x62\x61se\x18\x07 \x01(\x03\"\x9d\x01\n\x04Move\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x15\n\x08old_head\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x10\n\x08new_head\x18\x03 \x01(\t\x12\r\n\x05\x63\x61use\x18\x04 \x01(\t\x12\x12\n\x05score\x18\x05 \x01(\x02H\x01\x88\x01\x01\x12\x14\n\x07matched\x18\x06 \x01(\tH\x02\x88\x01\x01\x42\x0b\n\t_old_headB\x08\n\x06_scoreB\n\n\x08_matched\"\xdf\x02\n\x08\x44\x65\x63ision\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x10\n\x08\x63hecksum\x18\x02 \x01(\x07\x12\x0f\n\x07outcome\x18\x03 \x01(\t\x12\x10\n\x08image_id\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\x04\x12\r\n\x05place\x18\x06 \x01(\x03\x12\'\n\x05moves\x18\x07 \x03(\x0b\x32\x18.neardup.storage.v1.Move\x12\x12\n\nscore_code\x18\x08 \x01(\x0c\x12\x15\n\rsearch_vector\x18\t \x01(\x0c\x12\x14\n\x0cscore_vector\x18\n \x01(\x0c\x12\x15\n\rmodel_version\x18\x0b \x01(\t\x12\x15\n\rindex_version\x18\x0c \x01(\t\x12\x15\n\rcreated_at_ms\x18\r \x01(\x03\x12\x15\n\rarrived_at_ms\x18\x0e \x01(\x03\x12\x15\n\rdecided_at_ms\x18\x0f \x01(\x03\x12\x11\n\ttruncated\x18\x10 \x01(\x08\"q\n\x0c\x41pplyRequest\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x10\n\x08revision\x18\x03 \x01(\x04\x12/\n\tdecisions\x18\x04 \x03(\x0b\x32\x1c.neardup.storage.v1.Decision\"7\n\rApplyResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x16\n\x0ehistory_number\x18\x02 \x01(\x04\"\x11\n\x0f\x44\x65scribeRequest\"\xb1\x01\n\x10\x44\x65scribeResponse\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x10\n\x08\x63hecksum\x18\x03 \x01(\x07\x12\x10\n\x08revision\x18\x04 \x01(\x04\x12\x0e\n\x06images\x18\x05 \x01(\x04\x12\x10\n\x08\x63lusters\x18\x06 \x01(\x04\x12\x16\n\x0ehistory_number\x18\x07 \x01(\x04\x12\x11\n\tpublished\x18\x08 \x01(\x04\x12\x0c\n\x04\x62\x61se\x18\t \x01(\x03\",\n\x0cRenewRequest\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\x03\"\x1f\n\rRenewResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\"%\n\x13LastArrivalsRequest\x12\x0e\n\x06images\x18\x01 \x01(\r\"+\n\x14LastArrivalsResponse\x12\x13\n\x0b\x65\x61rliest_ms\x18\x01 \x01(\x03\"\x0f\n\rVerifyRequest\"\x89\x01\n\x0eVerifyProgress\x12\x0c\n\x04\x64one\x18\x01 \x01(\x08\x12\x0f\n\x07\x63hecked\x18\x02 \x01(\x04\x12\r\n\x05total\x18\x03 \x01(\x04\x12\x0e\n\x06images\x18\x04 \x01(\x04\x12\x10\n\x08\x63lusters\x18\x05 \x01(\x04\x12\x10\n\x08problems\x18\x06 \x03(\t\x12\x15\n\rproblem_count\x18\x07 \x01(\x04\"\'\n\x11\x45mbeddingsRequest\x12\x12\n\npage_bytes\x18\x01 \x01(\r\"\x93\x01\n\x0e\x45mbeddingsPage\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x10\n\x08\x63hecksum\x18\x03 \x01(\x07\x12\x0e\n\x06images\x18\x04 \x01(\x04\x12\x31\n\x04rows\x18\x05 \x03(\x0b\x32#.neardup.storage.v1.PlacedEmbedding\x12\x0c\n\x04\x62\x61se\x18\x06 \x01(\x03\"\x82\x01\n\x0fPlacedEmbedding\x12\r\n\x05place\x18\x01 \x01(\x03\x12\x10\n\x08image_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x15\n\rsearch_vector\x18\x04 \x01(\x0c\x12\x14\n\x0cscore_vector\x18\x05 \x01(\x0c\x12\x10\n\x08unscored\x18\x06 \x01(\x08\x32\xe5\x04\n\x0e\x43lusterStorage\x12O\n\x06LookUp\x12!.neardup.storage.v1.LookUpRequest\x1a\".neardup.storage.v1.LookUpResponse\x12L\n\x05\x41pply\x12 .neardup.storage.v1.ApplyRequest\x1a!.neardup.storage.v1.ApplyResponse\x12U\n\x08\x44\x65scribe\x12#.neardup.storage.v1.DescribeRequest\x1a$.neardup.storage.v1.DescribeResponse\x12L\n\x05Renew\x12 .neardup.storage.v1.RenewRequest\x1a!.neardup.storage.v1.RenewResponse\x12\x61\n\x0cLastArrivals\x12\'.neardup.storage.v1.LastArrivalsRequest\x1a(.neardup.storage.v1.LastArrivalsResponse\x12Q\n\x06Verify\x12!.neardup.storage.v1.VerifyRequest\x1a\".neardup.storage.v1.VerifyProgress0\x01\x12Y\n\nEmbeddings\x12%.neardup.storage.v1.EmbeddingsRequest\x1a\".neardup.storage.v1.EmbeddingsPage0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dstorage/serving/storage.proto\x12\x12neardup.storage.v1\"\"\n\rLookUpRequest\x12\x11\n\timage_ids\x18\x01 \x03(\t\"L\n\nMembership\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\r\n\x05place\x18\x03 \x01(\x03\x12\x0c\n\x04head\x18\x04 \x01(\t\"=\n\x07\x43luster\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\x12\x15\n\rfounding_code\x18\x03 \x01(\x0c\"\xc6\x01\n\x0eLookUpResponse\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x10\n\x08\x63hecksum\x18\x03 \x01(\x07\x12\x10\n\x08revision\x18\x04 \x01(\x04\x12\x33\n\x0bmemberships\x18\x05 \x03(\x0b\x32\x1e.neardup.storage.v1.Membership\x12-\n\x08\x63lusters\x18\x06 \x03(\x0b\x32\x1b.neardup.storage.v1.Cluster\x12\x0c\n\x04\x62\x61se\x18\x07 \x01(\x03\"\x9d\x01\n\x04Move\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x15\n\x08old_head\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x10\n\x08new_head\x18\x03 \x01(\t\x12\r\n\x05\x63\x61use\x18\x04 \x01(\t\x12\x12\n\x05score\x18\x05 \x01(\x02H\x01\x88\x01\x01\x12\x14\n\x07matched\x18\x06 \x01(\tH\x02\x88\x01\x01\x42\x0b\n\t_old_headB\x08\n\x06_scoreB\n\n\x08_matched\"\x9a\x03\n\x08\x44\x65\x63ision\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x10\n\x08\x63hecksum\x18\x02 \x01(\x07\x12\x0f\n\x07outcome\x18\x03 \x01(\t\x12\x10\n\x08image_id\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\x04\x12\r\n\x05place\x18\x06 \x01(\x03\x12\'\n\x05moves\x18\x07 \x03(\x0b\x32\x18.neardup.storage.v1.Move\x12\x12\n\nscore_code\x18\x08 \x01(\x0c\x12\x15\n\rsearch_vector\x18\t \x01(\x0c\x12\x14\n\x0cscore_vector\x18\n \x01(\x0c\x12\x15\n\rmodel_version\x18\x0b \x01(\t\x12\x15\n\rindex_version\x18\x0c \x01(\t\x12\x15\n\rcreated_at_ms\x18\r \x01(\x03\x12\x15\n\rarrived_at_ms\x18\x0e \x01(\x03\x12\x15\n\rdecided_at_ms\x18\x0f \x01(\x03\x12\x11\n\ttruncated\x18\x10 \x01(\x08\x12\x39\n\x0b\x64\x65\x61\x64_letter\x18\x11 \x01(\x0b\x32$.neardup.storage.v1.DeadLetterRecord\"C\n\x10\x44\x65\x61\x64LetterRecord\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x13\n\x0btraceparent\x18\x03 \x01(\x0c\"q\n\x0c\x41pplyRequest\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x10\n\x08revision\x18\x03 \x01(\x04\x12/\n\tdecisions\x18\x04 \x03(\x0b\x32\x1c.neardup.storage.v1.Decision\"7\n\rApplyResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x16\n\x0ehistory_number\x18\x02 \x01(\x04\"\x11\n\x0f\x44\x65scribeRequest\"\xb1\x01\n\x10\x44\x65scribeResponse\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x10\n\x08\x63hecksum\x18\x03 \x01(\x07\x12\x10\n\x08revision\x18\x04 \x01(\x04\x12\x0e\n\x06images\x18\x05 \x01(\x04\x12\x10\n\x08\x63lusters\x18\x06 \x01(\x04\x12\x16\n\x0ehistory_number\x18\x07 \x01(\x04\x12\x11\n\tpublished\x18\x08 \x01(\x04\x12\x0c\n\x04\x62\x61se\x18\t \x01(\x03\",\n\x0cRenewRequest\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\x03\"\x1f\n\rRenewResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\"%\n\x13LastArrivalsRequest\x12\x0e\n\x06images\x18\x01 \x01(\r\"+\n\x14LastArrivalsResponse\x12\x13\n\x0b\x65\x61rliest_ms\x18\x01 \x01(\x03\"\x0f\n\rVerifyRequest\"\x89\x01\n\x0eVerifyProgress\x12\x0c\n\x04\x64one\x18\x01 \x01(\x08\x12\x0f\n\x07\x63hecked\x18\x02 \x01(\x04\x12\r\n\x05total\x18\x03 \x01(\x04\x12\x0e\n\x06images\x18\x04 \x01(\x04\x12\x10\n\x08\x63lusters\x18\x05 \x01(\x04\x12\x10\n\x08problems\x18\x06 \x03(\t\x12\x15\n\rproblem_count\x18\x07 \x01(\x04\" \n\x0fUnscoredRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x03\"E\n\x10UnscoredResponse\x12\x0e\n\x06places\x18\x01 \x03(\x03\x12\x0f\n\x07through\x18\x02 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\"\'\n\x11\x45mbeddingsRequest\x12\x12\n\npage_bytes\x18\x01 \x01(\r\"\x93\x01\n\x0e\x45mbeddingsPage\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x10\n\x08\x63hecksum\x18\x03 \x01(\x07\x12\x0e\n\x06images\x18\x04 \x01(\x04\x12\x31\n\x04rows\x18\x05 \x03(\x0b\x32#.neardup.storage.v1.PlacedEmbedding\x12\x0c\n\x04\x62\x61se\x18\x06 \x01(\x03\"\x82\x01\n\x0fPlacedEmbedding\x12\r\n\x05place\x18\x01 \x01(\x03\x12\x10\n\x08image_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x15\n\rsearch_vector\x18\x04 \x01(\x0c\x12\x14\n\x0cscore_vector\x18\x05 \x01(\x0c\x12\x10\n\x08unscored\x18\x06 \x01(\x08\x32\xbc\x05\n\x0e\x43lusterStorage\x12O\n\x06LookUp\x12!.neardup.storage.v1.LookUpRequest\x1a\".neardup.storage.v1.LookUpResponse\x12L\n\x05\x41pply\x12 .neardup.storage.v1.ApplyRequest\x1a!.neardup.storage.v1.ApplyResponse\x12U\n\x08\x44\x65scribe\x12#.neardup.storage.v1.DescribeRequest\x1a$.neardup.storage.v1.DescribeResponse\x12L\n\x05Renew\x12 .neardup.storage.v1.RenewRequest\x1a!.neardup.storage.v1.RenewResponse\x12\x61\n\x0cLastArrivals\x12\'.neardup.storage.v1.LastArrivalsRequest\x1a(.neardup.storage.v1.LastArrivalsResponse\x12Q\n\x06Verify\x12!.neardup.storage.v1.VerifyRequest\x1a\".neardup.storage.v1.VerifyProgress0\x01\x12Y\n\nEmbeddings\x12%.neardup.storage.v1.EmbeddingsRequest\x1a\".neardup.storage.v1.EmbeddingsPage0\x01\x12U\n\x08Unscored\x12#.neardup.storage.v1.UnscoredRequest\x1a$.neardup.storage.v1.UnscoredResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,33 +32,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MOVE']._serialized_start=432
   _globals['_MOVE']._serialized_end=589
   _globals['_DECISION']._serialized_start=592
-  _globals['_DECISION']._serialized_end=943
-  _globals['_APPLYREQUEST']._serialized_start=945
-  _globals['_APPLYREQUEST']._serialized_end=1058
-  _globals['_APPLYRESPONSE']._serialized_start=1060
-  _globals['_APPLYRESPONSE']._serialized_end=1115
-  _globals['_DESCRIBEREQUEST']._serialized_start=1117
-  _globals['_DESCRIBEREQUEST']._serialized_end=1134
-  _globals['_DESCRIBERESPONSE']._serialized_start=1137
-  _globals['_DESCRIBERESPONSE']._serialized_end=1314
-  _globals['_RENEWREQUEST']._serialized_start=1316
-  _globals['_RENEWREQUEST']._serialized_end=1360
-  _globals['_RENEWRESPONSE']._serialized_start=1362
-  _globals['_RENEWRESPONSE']._serialized_end=1393
-  _globals['_LASTARRIVALSREQUEST']._serialized_start=1395
-  _globals['_LASTARRIVALSREQUEST']._serialized_end=1432
-  _globals['_LASTARRIVALSRESPONSE']._serialized_start=1434
-  _globals['_LASTARRIVALSRESPONSE']._serialized_end=1477
-  _globals['_VERIFYREQUEST']._serialized_start=1479
-  _globals['_VERIFYREQUEST']._serialized_end=1494
-  _globals['_VERIFYPROGRESS']._serialized_start=1497
-  _globals['_VERIFYPROGRESS']._serialized_end=1634
-  _globals['_EMBEDDINGSREQUEST']._serialized_start=1636
-  _globals['_EMBEDDINGSREQUEST']._serialized_end=1675
-  _globals['_EMBEDDINGSPAGE']._serialized_start=1678
-  _globals['_EMBEDDINGSPAGE']._serialized_end=1825
-  _globals['_PLACEDEMBEDDING']._serialized_start=1828
-  _globals['_PLACEDEMBEDDING']._serialized_end=1958
-  _globals['_CLUSTERSTORAGE']._serialized_start=1961
-  _globals['_CLUSTERSTORAGE']._serialized_end=2574
+  _globals['_DECISION']._serialized_end=1002
+  _globals['_DEADLETTERRECORD']._serialized_start=1004
+  _globals['_DEADLETTERRECORD']._serialized_end=1071
+  _globals['_APPLYREQUEST']._serialized_start=1073
+  _globals['_APPLYREQUEST']._serialized_end=1186
+  _globals['_APPLYRESPONSE']._serialized_start=1188
+  _globals['_APPLYRESPONSE']._serialized_end=1243
+  _globals['_DESCRIBEREQUEST']._serialized_start=1245
+  _globals['_DESCRIBEREQUEST']._serialized_end=1262
+  _globals['_DESCRIBERESPONSE']._serialized_start=1265
+  _globals['_DESCRIBERESPONSE']._serialized_end=1442
+  _globals['_RENEWREQUEST']._serialized_start=1444
+  _globals['_RENEWREQUEST']._serialized_end=1488
+  _globals['_RENEWRESPONSE']._serialized_start=1490
+  _globals['_RENEWRESPONSE']._serialized_end=1521
+  _globals['_LASTARRIVALSREQUEST']._serialized_start=1523
+  _globals['_LASTARRIVALSREQUEST']._serialized_end=1560
+  _globals['_LASTARRIVALSRESPONSE']._serialized_start=1562
+  _globals['_LASTARRIVALSRESPONSE']._serialized_end=1605
+  _globals['_VERIFYREQUEST']._serialized_start=1607
+  _globals['_VERIFYREQUEST']._serialized_end=1622
+  _globals['_VERIFYPROGRESS']._serialized_start=1625
+  _globals['_VERIFYPROGRESS']._serialized_end=1762
+  _globals['_UNSCOREDREQUEST']._serialized_start=1764
+  _globals['_UNSCOREDREQUEST']._serialized_end=1796
+  _globals['_UNSCOREDRESPONSE']._serialized_start=1798
+  _globals['_UNSCOREDRESPONSE']._serialized_end=1867
+  _globals['_EMBEDDINGSREQUEST']._serialized_start=1869
+  _globals['_EMBEDDINGSREQUEST']._serialized_end=1908
+  _globals['_EMBEDDINGSPAGE']._serialized_start=1911
+  _globals['_EMBEDDINGSPAGE']._serialized_end=2058
+  _globals['_PLACEDEMBEDDING']._serialized_start=2061
+  _globals['_PLACEDEMBEDDING']._serialized_end=2191
+  _globals['_CLUSTERSTORAGE']._serialized_start=2194
+  _globals['_CLUSTERSTORAGE']._serialized_end=2894
 # @@protoc_insertion_point(module_scope)

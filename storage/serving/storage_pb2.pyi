@@ -167,6 +167,7 @@ class Decision(google.protobuf.message.Message):
     ARRIVED_AT_MS_FIELD_NUMBER: builtins.int
     DECIDED_AT_MS_FIELD_NUMBER: builtins.int
     TRUNCATED_FIELD_NUMBER: builtins.int
+    DEAD_LETTER_FIELD_NUMBER: builtins.int
     offset: builtins.int
     checksum: builtins.int
     outcome: builtins.str
@@ -185,6 +186,10 @@ class Decision(google.protobuf.message.Message):
     """the search for the image reached max_postings"""
     @property
     def moves(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Move]: ...
+    @property
+    def dead_letter(self) -> global___DeadLetterRecord:
+        """of a record that could not be read, searched or scored"""
+
     def __init__(
         self,
         *,
@@ -204,10 +209,36 @@ class Decision(google.protobuf.message.Message):
         arrived_at_ms: builtins.int = ...,
         decided_at_ms: builtins.int = ...,
         truncated: builtins.bool = ...,
+        dead_letter: global___DeadLetterRecord | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["arrived_at_ms", b"arrived_at_ms", "checksum", b"checksum", "created_at_ms", b"created_at_ms", "decided_at_ms", b"decided_at_ms", "image_id", b"image_id", "index_version", b"index_version", "model_version", b"model_version", "moves", b"moves", "offset", b"offset", "outcome", b"outcome", "place", b"place", "score_code", b"score_code", "score_vector", b"score_vector", "search_vector", b"search_vector", "truncated", b"truncated", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["dead_letter", b"dead_letter"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["arrived_at_ms", b"arrived_at_ms", "checksum", b"checksum", "created_at_ms", b"created_at_ms", "dead_letter", b"dead_letter", "decided_at_ms", b"decided_at_ms", "image_id", b"image_id", "index_version", b"index_version", "model_version", b"model_version", "moves", b"moves", "offset", b"offset", "outcome", b"outcome", "place", b"place", "score_code", b"score_code", "score_vector", b"score_vector", "search_vector", b"search_vector", "truncated", b"truncated", "version", b"version"]) -> None: ...
 
 global___Decision = Decision
+
+@typing.final
+class DeadLetterRecord(google.protobuf.message.Message):
+    """A record for the topic `dead-letter`, stored with the decision and published from there."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    TRACEPARENT_FIELD_NUMBER: builtins.int
+    key: builtins.bytes
+    value: builtins.bytes
+    traceparent: builtins.bytes
+    """the W3C trace context; empty if there is none"""
+    def __init__(
+        self,
+        *,
+        key: builtins.bytes = ...,
+        value: builtins.bytes = ...,
+        traceparent: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["key", b"key", "traceparent", b"traceparent", "value", b"value"]) -> None: ...
+
+global___DeadLetterRecord = DeadLetterRecord
 
 @typing.final
 class ApplyRequest(google.protobuf.message.Message):
@@ -420,6 +451,48 @@ class VerifyProgress(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["checked", b"checked", "clusters", b"clusters", "done", b"done", "images", b"images", "problem_count", b"problem_count", "problems", b"problems", "total", b"total"]) -> None: ...
 
 global___VerifyProgress = VerifyProgress
+
+@typing.final
+class UnscoredRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: builtins.int
+    after: builtins.int
+    """only images that records after this offset placed"""
+    def __init__(
+        self,
+        *,
+        after: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["after", b"after"]) -> None: ...
+
+global___UnscoredRequest = UnscoredRequest
+
+@typing.final
+class UnscoredResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PLACES_FIELD_NUMBER: builtins.int
+    THROUGH_FIELD_NUMBER: builtins.int
+    COMPLETE_FIELD_NUMBER: builtins.int
+    through: builtins.int
+    """no other image up to this offset is unscored; ask again after it"""
+    complete: builtins.bool
+    """`through` is the offset of the store"""
+    @property
+    def places(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """ascending"""
+
+    def __init__(
+        self,
+        *,
+        places: collections.abc.Iterable[builtins.int] | None = ...,
+        through: builtins.int = ...,
+        complete: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["complete", b"complete", "places", b"places", "through", b"through"]) -> None: ...
+
+global___UnscoredResponse = UnscoredResponse
 
 @typing.final
 class EmbeddingsRequest(google.protobuf.message.Message):

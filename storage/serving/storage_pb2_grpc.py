@@ -74,6 +74,11 @@ class ClusterStorageStub(object):
                 request_serializer=storage_dot_serving_dot_storage__pb2.EmbeddingsRequest.SerializeToString,
                 response_deserializer=storage_dot_serving_dot_storage__pb2.EmbeddingsPage.FromString,
                 _registered_method=True)
+        self.Unscored = channel.unary_unary(
+                '/neardup.storage.v1.ClusterStorage/Unscored',
+                request_serializer=storage_dot_serving_dot_storage__pb2.UnscoredRequest.SerializeToString,
+                response_deserializer=storage_dot_serving_dot_storage__pb2.UnscoredResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterStorageServicer(object):
@@ -130,6 +135,13 @@ class ClusterStorageServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Unscored(self, request, context):
+        """Places of the images that could not be searched or scored: the index must hide them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterStorageServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -167,6 +179,11 @@ def add_ClusterStorageServicer_to_server(servicer, server):
                     servicer.Embeddings,
                     request_deserializer=storage_dot_serving_dot_storage__pb2.EmbeddingsRequest.FromString,
                     response_serializer=storage_dot_serving_dot_storage__pb2.EmbeddingsPage.SerializeToString,
+            ),
+            'Unscored': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unscored,
+                    request_deserializer=storage_dot_serving_dot_storage__pb2.UnscoredRequest.FromString,
+                    response_serializer=storage_dot_serving_dot_storage__pb2.UnscoredResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -358,6 +375,33 @@ class ClusterStorage(object):
             '/neardup.storage.v1.ClusterStorage/Embeddings',
             storage_dot_serving_dot_storage__pb2.EmbeddingsRequest.SerializeToString,
             storage_dot_serving_dot_storage__pb2.EmbeddingsPage.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unscored(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.storage.v1.ClusterStorage/Unscored',
+            storage_dot_serving_dot_storage__pb2.UnscoredRequest.SerializeToString,
+            storage_dot_serving_dot_storage__pb2.UnscoredResponse.FromString,
             options,
             channel_credentials,
             insecure,

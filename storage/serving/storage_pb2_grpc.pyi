@@ -65,6 +65,12 @@ class ClusterStorageStub:
     ]
     """All embeddings by place, of one moment. An index is rebuilt from them."""
 
+    Unscored: grpc.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.UnscoredRequest,
+        storage.serving.storage_pb2.UnscoredResponse,
+    ]
+    """Places of the images that could not be searched or scored: the index must hide them."""
+
 class ClusterStorageAsyncStub:
     LookUp: grpc.aio.UnaryUnaryMultiCallable[
         storage.serving.storage_pb2.LookUpRequest,
@@ -111,6 +117,12 @@ class ClusterStorageAsyncStub:
         storage.serving.storage_pb2.EmbeddingsPage,
     ]
     """All embeddings by place, of one moment. An index is rebuilt from them."""
+
+    Unscored: grpc.aio.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.UnscoredRequest,
+        storage.serving.storage_pb2.UnscoredResponse,
+    ]
+    """Places of the images that could not be searched or scored: the index must hide them."""
 
 class ClusterStorageServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
@@ -172,5 +184,13 @@ class ClusterStorageServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[storage.serving.storage_pb2.EmbeddingsPage], collections.abc.AsyncIterator[storage.serving.storage_pb2.EmbeddingsPage]]:
         """All embeddings by place, of one moment. An index is rebuilt from them."""
+
+    @abc.abstractmethod
+    def Unscored(
+        self,
+        request: storage.serving.storage_pb2.UnscoredRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[storage.serving.storage_pb2.UnscoredResponse, collections.abc.Awaitable[storage.serving.storage_pb2.UnscoredResponse]]:
+        """Places of the images that could not be searched or scored: the index must hide them."""
 
 def add_ClusterStorageServicer_to_server(servicer: ClusterStorageServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

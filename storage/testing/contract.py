@@ -16,7 +16,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import BadInputError, LogGapError, MismatchError, RefusedError, StaleError, UnavailableError
-from core.types import Cause, Cluster, Decision, ImageId, LogPosition, Membership, Move, Outcome, Versions
+from core.types import (
+    Cause,
+    Cluster,
+    DeadLetterRecord,
+    Decision,
+    ImageId,
+    LogPosition,
+    Membership,
+    Move,
+    Outcome,
+    Versions,
+)
 from storage.errors import ContradictionError
 from storage.interfaces import ClusterStore
 from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreEpoch, StoreState
@@ -57,6 +68,13 @@ def founds(offset: int, image: ImageId, old: ImageId | None = None, **fields: An
 def joins(offset: int, image: ImageId, head: ImageId, old: ImageId | None = None, **fields: Any) -> Decision:
     """The image joins a head that it matched."""
     return decided(offset, image, Move(image, old, head, Cause.MATCHED, 0.9, head), **fields)
+
+
+def is_unscored(store: ClusterStore, image_id: ImageId) -> bool:
+    """Whether the store says that an image could not be searched or scored."""
+    image = store.image(image_id)
+    assert image is not None
+    return image.unscored
 
 
 def ignored(offset: int, image: ImageId, outcome: Outcome, version: int = 1) -> Decision:
@@ -187,6 +205,27 @@ class StoreContract(ABC):
         unscored = decided(2, A, Move(A, A, A, Cause.UNSCORED), version=2, score_code=b"")
         put(store, founds(0, A), joins(1, B, A), unscored)
         assert store.cluster(A) == ClusterRecord(A, 2, b"\x00", 30)
+
+    def test_an_image_stays_unscored_until_a_new_version_is_scored(self, store: ClusterStore) -> None:
+        unscored = decided(0, A, Move(A, None, A, Cause.UNSCORED))
+        adopts = decided(2, C, Move(C, None, B, Cause.MATCHED, 0.9, B), Move(A, A, B, Cause.ADOPTED, 0.8, C))
+        put(store, unscored, founds(1, B), adopts)
+        assert {each: is_unscored(store, each) for each in (A, B, C)} == {A: True, B: False, C: False}
+        put(store, joins(3, A, B, old=B, version=2))
+        assert not is_unscored(store, A)
+
+    def test_dead_letters_are_there_with_their_decisions_until_they_are_removed(self, store: ClusterStore) -> None:
+        one, two = DeadLetterRecord(b"a", b"one", b"trace"), DeadLetterRecord(b"", b"two")
+        put(store, decided(0, A, Move(A, None, A, Cause.UNSCORED), dead_letter=one))
+        unreadable = Decision(1, 1001, Outcome.UNREADABLE, ImageId(""), 0, 1, dead_letter=two)
+        put(store, unreadable, founds(2, B))
+        with store.snapshot() as view:
+            assert list(view.dead_letters()) == [(0, one), (1, two)]
+        with pytest.raises(ContradictionError):
+            put(store, decided(3, C, Move(C, B, C, Cause.UNSCORED), dead_letter=one))
+        store.remove_dead_letters([0, 7])
+        with store.snapshot() as view:
+            assert list(view.dead_letters()) == [(1, two)]
 
     def test_a_singleton_that_founds_anew_takes_the_new_code(self, store: ClusterStore) -> None:
         put(store, founds(0, A), founds(1, A, old=A, version=2))

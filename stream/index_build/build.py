@@ -82,7 +82,7 @@ def build_index(
                 builder.add(rows.places, rows.image_ids, rows.versions, rows.terms, rows.codes, rows.findable)
                 unfindable += int((~rows.findable).sum())
                 watcher.embeddings(builder.entries, source.images)
-            builder.finish(source.position)
+            builder.finish(source.position, source.released)
         index = open_term_index(folder, settings)
         try:
             if joined is not None:

@@ -42,6 +42,11 @@ class ImageSource(Protocol):
         """The last record of the order that the images cover."""
         ...
 
+    @property
+    def released(self) -> int:
+        """Storage has passed this offset, and the images up to it say what is unscored."""
+        ...
+
     def __iter__(self) -> Iterator[PlacedImage]:
         """Every image, by ascending place."""
         ...
@@ -63,6 +68,7 @@ class StoreSource:
         self._rest = pages
         self.images = first.state.images
         self.position = first.state.position
+        self.released = self.position.offset
 
     def __iter__(self) -> Iterator[PlacedImage]:
         """Every image; can be iterated once."""
@@ -114,6 +120,7 @@ class FileSource:
         self.position = (
             LogPosition("", last, 0) if last == NO_OFFSET else LogPosition(log.topic_id, last, checksum, log.base)
         )
+        self.released = NO_OFFSET
 
     def __iter__(self) -> Iterator[PlacedImage]:
         """Every image.

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import pytest
 from crc32c import crc32c
 
-from core.dead_letters import Reason, parse_dead_letter
+from core.dead_letters import Provenance, Reason, parse_dead_letter
 from core.errors import FaultError, LogGapError, RefusedError, StaleError
 from core.notifications import decode_joined
 from core.protos.joined_pb2 import JoinedImage
-from core.types import Cause, ImageId, Move, Outcome
+from core.types import Cause, DeadLetterRecord, ImageId, Move, Outcome
 from operators.assign import AssignFunction
 from operators.batcher import BatchPolicy
 from operators.in_flight_pb2 import InFlight
@@ -38,6 +38,11 @@ class Servers:
         """What was written."""
         return [move for decision in self.storage.written for move in decision.moves]
 
+    def dead_letters(self) -> list[tuple[int, DeadLetterRecord]]:
+        """What storage has to publish."""
+        with self.storage.store.snapshot() as view:
+            return list(view.dead_letters())
+
     def in_flight(self, offset: int, payload: bytes) -> bytes:
         """What search and score hand on."""
         image = decode_joined(payload)
@@ -48,7 +53,7 @@ class Servers:
             offset=offset, checksum=entry.checksum, record=payload, answer=response.answers[0], index_version="terms-1"
         )
         if one.answer.score_code:
-            result = ScoreStep(self.scorer, self.search, "joined", lambda reason: None).call([one.SerializeToString()])
+            result = ScoreStep(self.scorer, self.search, lambda reason: None).call([one.SerializeToString()])
             return handed_on(result.outputs)[0].SerializeToString()
         return one.SerializeToString()
 
@@ -107,11 +112,59 @@ def test_an_unscored_image_becomes_its_own_head(servers: Servers) -> None:
     assign = harness()
     send(assign, servers, joined("a", seed=1))
     one = InFlight.FromString(servers.in_flight(1, joined("b", seed=1)))
-    one.unscored = "refused: no"
+    one.unscored, one.traceparent = "refused: no: not this one", b"00-ab-cd-01"
     assign.send(batch(one.SerializeToString()))
     assign.advance(10)
     assert head(servers, "b") == "b"
     assert [move.cause for move in servers.moves()] == [Cause.FOUNDED, Cause.UNSCORED]
+    assert set(servers.search.hidden) == {1}
+    ((offset, record),) = servers.dead_letters()
+    assert (offset, record.key, record.traceparent) == (1, b"b", b"00-ab-cd-01")
+    dead_letter = parse_dead_letter(record.value)
+    assert (dead_letter.reason, dead_letter.detail) == (Reason.REFUSED, "no: not this one")
+    assert dead_letter.source == Provenance("joined", 0, 1, 1_700_000_000_500)
+    assert dead_letter.payload == joined("b", seed=1)
+
+
+def test_an_image_is_hidden_after_storage_has_it_however_long_the_index_is_away(servers: Servers) -> None:
+    assign = harness()
+    one = InFlight.FromString(servers.in_flight(0, joined("a", seed=1)))
+    one.unscored = "faulted: no"
+    later = [servers.in_flight(offset, joined(f"image-{offset}", seed=offset)) for offset in range(1, 12)]
+    servers.search.down = True
+    assign.send(batch(one.SerializeToString()))
+    assign.advance(10)
+    assert head(servers, "a") == "a"
+    assert servers.search.hidden == []
+    servers.search.down = False
+    assign.send(batch(*later))
+    assign.advance(100)
+    assert set(servers.search.hidden) == {0}
+
+
+def test_what_an_earlier_job_left_to_hide_is_hidden(servers: Servers) -> None:
+    first = InFlight.FromString(servers.in_flight(0, joined("a", seed=1)))
+    first.unscored = "faulted: no"
+    servers.search.down = True
+    earlier, later = harness(), harness()
+    earlier.send(batch(first.SerializeToString()))
+    earlier.advance(10)
+    servers.search.down = False
+    assert (head(servers, "a"), servers.search.hidden) == ("a", [])
+    send(later, servers, joined("b", seed=2), first=1)
+    later.advance(10)
+    assert servers.search.hidden == [0]
+
+
+def test_a_record_that_was_committed_before_is_not_a_dead_letter_twice(servers: Servers) -> None:
+    one = InFlight.FromString(servers.in_flight(0, joined("a", seed=1)))
+    one.unscored = "faulted: no"
+    for expected in ([0], []):
+        assign = harness()
+        assign.send(batch(one.SerializeToString()))
+        assign.advance(10)
+        assert [offset for offset, _ in servers.dead_letters()] == expected
+        servers.storage.store.remove_dead_letters(expected)
 
 
 def test_a_record_that_cannot_be_read_advances_the_position_only(servers: Servers) -> None:
@@ -121,6 +174,8 @@ def test_a_record_that_cannot_be_read_advances_the_position_only(servers: Server
     assign.advance(10)
     assert servers.storage.store.position().offset == 1
     assert servers.storage.written[-1].outcome is Outcome.UNREADABLE
+    ((offset, record),) = servers.dead_letters()
+    assert (offset, record.key, parse_dead_letter(record.value).payload) == (1, b"", b"garbage\xff")
 
 
 @pytest.mark.parametrize("error", [FaultError("disk"), RefusedError("no", 0)])
@@ -178,10 +233,10 @@ def test_an_image_whose_pair_the_scorer_refuses_becomes_its_own_head(servers: Se
     assign.send(batch(one.SerializeToString()))
     assign.advance(1_000)
     assert head(servers, "b") == "b"
-    ((key, value, _),) = (tuple(row) for row in assign.side["dead-letters"])
-    assert key == b"b"
+    ((offset, (key, value, _)),) = servers.dead_letters()
+    assert (offset, key) == (1, b"b")
     assert parse_dead_letter(value).reason is Reason.REFUSED
-    assert servers.search.hidden == [1]
+    assert set(servers.search.hidden) == {1}
     assert [move.cause for move in servers.moves()] == [Cause.FOUNDED, Cause.UNSCORED]
 
 

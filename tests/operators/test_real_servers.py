@@ -19,7 +19,7 @@ from core.dead_letters import BadRecord, Reason, parse_dead_letter
 from core.errors import MismatchError
 from core.protos.joined_pb2 import JoinedRecord
 from core.rpc import Listen, RpcServer
-from core.types import ImageId
+from core.types import DeadLetterRecord, ImageId
 from operators.assign import AssignFunction
 from operators.batcher import BatchPolicy
 from operators.score import ScoreFunction
@@ -38,6 +38,7 @@ from storage.serving.metrics import StorageMetrics
 from storage.serving.service import StorageService
 from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
 from storage.testing.contract import EPOCH
+from storage.unscored import unscored_after
 from storage.verify import verify
 from tests.search.serving.search_setup import image, server_settings
 from tests.support.clock import FakeClock
@@ -72,8 +73,8 @@ class Town:
             step.function.close()
         (search, unused, storage), sleep = self._servers, self.clock.sleep_s
         self.steps = [
-            Harness(SearchFunction(POLICY, search, log, "joined", sleep), self.clock),
-            Harness(ScoreFunction(POLICY, unused, search, "joined", sleep), self.clock),
+            Harness(SearchFunction(POLICY, search, log, sleep), self.clock),
+            Harness(ScoreFunction(POLICY, unused, search, sleep), self.clock),
             Harness(AssignFunction(POLICY, search, unused, storage, log.log_id, "joined", sleep), self.clock),
         ]
 
@@ -114,8 +115,9 @@ class Town:
     def position(self) -> int:
         return self.store.position().offset
 
-    def dead_letters(self) -> list[Any]:
-        return [dead_letter for step in self.steps for dead_letter in step.side.get("dead-letters", [])]
+    def dead_letters(self) -> list[tuple[int, DeadLetterRecord]]:
+        with self.store.snapshot() as view:
+            return list(view.dead_letters())
 
     def _serve(self, register: Callable[[Any], None], at: int, registry: CollectorRegistry) -> None:
         listen = Listen("127.0.0.1", self._ports[at], self._ports[at + 1], 1 << 20)
@@ -188,12 +190,14 @@ def test_an_image_that_the_index_refuses_is_its_own_head(town: Town) -> None:
     town.run_until(lambda: town.position() == 2)
     heads = {each: town.store.image(ImageId(each)) for each in ("a", "b", "wrong")}
     assert {each: found and found.head for each, found in heads.items()} == {"a": "a", "b": "a", "wrong": "wrong"}
-    ((key, value, _),) = (tuple(row) for row in town.dead_letters())
-    assert key == b"wrong"
-    assert parse_dead_letter(value).reason is Reason.REFUSED
+    ((offset, dead_letter),) = town.dead_letters()
+    assert (offset, dead_letter.key) == (1, b"wrong")
+    assert parse_dead_letter(dead_letter.value).reason is Reason.REFUSED
+    with town.store.snapshot() as view:
+        assert unscored_after(view, -1).places == (1,)
 
 
-def test_an_image_inserted_before_the_failures_began_is_hidden(town: Town) -> None:
+def test_an_image_inserted_before_the_failures_began_goes_on_without_a_place(town: Town) -> None:
     town.send(0, record("a", 1))
     town.run_until(lambda: town.position() == 0)
     function = town.steps[0].function
@@ -204,7 +208,7 @@ def test_an_image_inserted_before_the_failures_began_is_hidden(town: Town) -> No
     town.run_until(lambda: town.position() == 1)
     found = town.store.image(ImageId("b"))
     assert found is not None
-    assert found.head == "b"
+    assert found.head == "a"  # its search began before assign had hidden anything
 
 
 def test_a_verdict_says_that_its_search_was_truncated(town: Town) -> None:

@@ -9,7 +9,7 @@ import pytest
 from crc32c import crc32c
 from pyflink.common import Row
 
-from core.dead_letters import BadRecord, DeadLetter, Provenance, Reason, parse_dead_letter
+from core.dead_letters import BadRecord, Reason
 from core.errors import FaultError, LogGapError
 from operators.batcher import BatchPolicy
 from operators.in_flight_pb2 import InFlight
@@ -34,7 +34,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> FakeSearch:
 
 
 def harness() -> Harness:
-    return Harness(SearchFunction(POLICY, SERVER, LogEpoch("log-1"), "joined", sleep=lambda seconds: None))
+    return Harness(SearchFunction(POLICY, SERVER, LogEpoch("log-1"), sleep=lambda seconds: None))
 
 
 def send(search: Harness, *payloads: bytes | None, first: int = 0) -> None:
@@ -44,10 +44,6 @@ def send(search: Harness, *payloads: bytes | None, first: int = 0) -> None:
 
 def found(search: Harness) -> list[InFlight]:
     return handed_on(search.main)
-
-
-def dead_letters(harness: Harness) -> list[tuple[bytes, DeadLetter]]:
-    return [(row[0], parse_dead_letter(row[1])) for row in harness.side.get("dead-letters", [])]
 
 
 def actions(entries: list[LogEntry]) -> list[tuple[int, Any]]:
@@ -68,7 +64,6 @@ def test_a_batch_is_one_call_and_comes_back_in_order(server: FakeSearch) -> None
     assert [one.answer.place for one in out] == [0, 1, 2, 3]
     assert {one.index_version for one in out} == {"terms-1"}
     assert {one.traceparent for one in out} == {TRACE}
-    assert dead_letters(search) == []
 
 
 def test_duplicates_in_one_batch_find_the_earlier_one(server: FakeSearch) -> None:
@@ -77,16 +72,12 @@ def test_duplicates_in_one_batch_find_the_earlier_one(server: FakeSearch) -> Non
     assert [list(one.answer.candidates.image_ids) for one in found(search)] == [[], ["a"], ["a", "b"], []]
 
 
-def test_an_unreadable_record_is_skipped_with_a_dead_letter(server: FakeSearch) -> None:
+def test_an_unreadable_record_is_skipped_and_goes_on_with_the_reason(server: FakeSearch) -> None:
     search = harness()
     send(search, joined("a"), b"garbage\xff", None, joined("b", seed=1))
     assert actions(server.calls[0]) == [(0, "insert"), (1, "skip"), (2, "skip"), (3, "insert")]
     assert [bool(one.unscored) for one in found(search)] == [False, True, True, False]
-    assert [(key, dead_letter.reason, dead_letter.source.offset) for key, dead_letter in dead_letters(search)] == [
-        (b"", Reason.UNPARSABLE, 1),
-        (b"", Reason.EMPTY_PAYLOAD, 2),
-    ]
-    assert dead_letters(search)[0][1].payload == b"garbage\xff"
+    assert [one.unscored.partition(":")[0] for one in found(search)] == ["", "unparsable", "empty_payload", ""]
     assert search.context.metric("unscored_total{reason=unparsable}") == 1
 
 
@@ -100,16 +91,11 @@ def test_a_refused_image_is_skipped_and_the_rest_goes_on(server: FakeSearch) -> 
     assert [one.unscored[:7] for one in found(search)] == ["", "refused", "", ""]
     skip = next(call for call in server.calls if actions(call) == [(1, "skip")])[0].skip
     assert (skip.image_id, skip.image_version, skip.reason) == ("image-1", 1, "refused")
-    ((key, dead_letter),) = dead_letters(search)
-    assert key == b"image-1"
-    assert search.side["dead-letters"][0][2] == TRACE
-    assert dead_letter.reason is Reason.REFUSED
-    assert dead_letter.source == Provenance("joined", 0, 1, 1_700_000_000_500)
-    assert dead_letter.payload == payloads[1]
+    assert (found(search)[1].record, found(search)[1].traceparent) == (payloads[1], TRACE)
     assert server.offset == 3
 
 
-def test_an_image_that_broke_the_search_after_it_was_inserted_is_hidden(server: FakeSearch) -> None:
+def test_an_image_that_broke_the_search_after_it_was_inserted_goes_on_unscored(server: FakeSearch) -> None:
     search = harness()
 
     def breaks(method: str) -> None:
@@ -120,47 +106,41 @@ def test_an_image_that_broke_the_search_after_it_was_inserted_is_hidden(server: 
     send(search, joined("a", seed=1))
     search.advance(1_000)
     assert server.offset == 0
-    assert server.hidden == [0]
+    assert server.hidden == []  # assign hides it, once storage has it as unscored
     (one,) = found(search)
     assert one.unscored.startswith("faulted")
     assert one.answer.place == -1
     assert one.index_version == "terms-1"
-    server.after = lambda method: None
-    send(search, joined("b", seed=1), first=1)
-    search.advance(100)
-    assert list(found(search)[1].answer.candidates.image_ids) == []
 
 
-def test_a_repeated_version_that_broke_the_search_has_nothing_to_hide(server: FakeSearch) -> None:
+def test_a_repeated_version_that_broke_the_search_is_not_sent_again(server: FakeSearch) -> None:
     server.log_id, server.offset = "log-1", 5
-    step = SearchStep(server, "log-1", "joined", lambda reason: None)
+    step = SearchStep(server, "log-1", lambda reason: None)
     record = InFlight(offset=5, record=joined("a"))
     result = step.isolate(record.SerializeToString(), BadRecord(Reason.FAULTED, "broken"))
     assert result.count == 1
     assert server.calls == []
 
 
-def test_a_record_that_the_index_skipped_before_keeps_its_dead_letter(server: FakeSearch) -> None:
+def test_a_record_that_the_index_skipped_before_stays_unscored(server: FakeSearch) -> None:
     search = harness()
     server.refuses = {0}
     send(search, joined("a"))
     search.advance(100)
-    again = harness()  # started again at the same offset: the first dead letter may never have been written
+    again = harness()  # started again at the same offset: storage may not have it
     server.refuses = set()
     send(again, joined("a"))
     again.advance(100)
     (one,) = found(again)
-    assert one.unscored
-    assert [dead_letter.reason for _, dead_letter in dead_letters(again)] == [Reason.REFUSED]
+    assert one.unscored.startswith("refused: ")
 
 
-def test_a_superseded_version_goes_on_without_a_dead_letter(server: FakeSearch) -> None:
+def test_a_superseded_version_goes_on_without_a_reason(server: FakeSearch) -> None:
     search = harness()
     send(search, joined("a", version=2), joined("a", version=1))
     search.advance(10)
     assert [one.answer.superseded for one in found(search)] == [False, True]
     assert [one.unscored for one in found(search)] == ["", ""]
-    assert dead_letters(search) == []
 
 
 def test_repeating_a_call_gives_the_same_answers(server: FakeSearch) -> None:
@@ -189,7 +169,7 @@ def test_a_gap_fails_the_job(server: FakeSearch) -> None:
 
 
 def test_survives_a_pickle_round_trip(server: FakeSearch) -> None:
-    again = Harness(pickle.loads(pickle.dumps(SearchFunction(POLICY, SERVER, LogEpoch("log-1"), "joined"))))
+    again = Harness(pickle.loads(pickle.dumps(SearchFunction(POLICY, SERVER, LogEpoch("log-1")))))
     send(again, *[joined(f"image-{i}") for i in range(4)])
     assert len(found(again)) == 4
     again.function.close()

@@ -14,7 +14,7 @@ from pyflink.common import Row
 from core.dead_letters import parse_dead_letter
 from core.errors import FaultError, UnavailableError
 from core.protos.joined_pb2 import JoinedImage, JoinedRecord
-from core.types import Cause
+from core.types import Cause, DeadLetterRecord
 from neardup.events_pb2 import FLOAT16
 from operators.assign import AssignFunction
 from operators.batcher import BatchPolicy
@@ -70,8 +70,8 @@ class Sequence:
         self.clock = FakeClock()
         self.search, self.scorer, self.storage = search, scorer, storage
         self._makers: list[Callable[[], Any]] = [
-            lambda: SearchFunction(policy, SERVER, LogEpoch("log-1"), "joined", self.clock.sleep_s),
-            lambda: ScoreFunction(policy, SERVER, SERVER, "joined", self.clock.sleep_s),
+            lambda: SearchFunction(policy, SERVER, LogEpoch("log-1"), self.clock.sleep_s),
+            lambda: ScoreFunction(policy, SERVER, SERVER, self.clock.sleep_s),
             lambda: AssignFunction(policy, SERVER, SERVER, SERVER, "log-1", "joined", self.clock.sleep_s),
         ]
         self.steps = [Harness(make(), self.clock) for make in self._makers]
@@ -109,8 +109,9 @@ class Sequence:
         with self.storage.store.snapshot() as view:
             return {image.image_id: (image.head, image.version) for image in view.images()}
 
-    def dead_letters(self) -> list[Any]:
-        return [dead_letter for step in self.steps for dead_letter in step.side.get("dead-letters", [])]
+    def dead_letters(self) -> list[tuple[int, DeadLetterRecord]]:
+        with self.storage.store.snapshot() as view:
+            return list(view.dead_letters())
 
 
 @pytest.fixture
@@ -207,7 +208,49 @@ def test_an_image_that_kills_the_scorer_costs_its_own_scores_and_nothing_else(
     unscored = [d.image_id for d in sequence.storage.written for move in d.moves if move.cause is Cause.UNSCORED]
     assert unscored == [bad.image_id]  # a later image may adopt it: searches that were under way had seen it already
     (dead_letter,) = sequence.dead_letters()
-    assert parse_dead_letter(dead_letter[1]).payload == records[11]
+    assert parse_dead_letter(dead_letter[1].value).payload == records[11]
+    assert problems(sequence) == ()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_hidden_is_what_storage_holds_as_unscored_after_kills_at_any_step(
+    build: Callable[[BatchPolicy], Sequence], seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any call may isolate an image, lose its answer or come to nothing, and the task is killed at any time."""
+    monkeypatch.setattr("operators.commit_reporter.EVERY_S", 0.0)
+    rng = random.Random(seed)
+    records = log(seed, 60)
+    sequence = build(BatchPolicy(max_items=rng.choice([1, 4]), max_faults=1, backoff_first_ms=2, backoff_max_ms=8))
+    disturb(sequence, rng)
+    sequence.scorer.before = lambda method: (_ for _ in ()).throw(FaultError("no")) if rng.random() < 0.3 else None
+    sent: list[int] = []
+    offset = 0
+    while offset < len(records):
+        sequence.send(offset, records[offset])
+        offset += 1
+        sequence.advance(rng.choice([0, 0, 1, 10]))
+        if rng.random() < 0.15:
+            sequence.restart()
+        if rng.random() < 0.1:
+            offset = sequence.start_again()
+        if rng.random() < 0.1:  # what was published, and what the kill of the publisher left
+            sent += [at for at, _ in sequence.dead_letters()]
+            sequence.storage.store.remove_dead_letters([at for at in sent if rng.random() < 0.5])
+    for server in sequence.servers:
+        server.before = server.after = lambda method: None
+    # Each further write makes a report due, and each report looks at seven history entries.
+    offset = sequence.start_again()
+    for at, payload in enumerate([*records[offset:], *log(seed + 100, 60)], offset):
+        sequence.send(at, payload)
+    sequence.advance(3_000)
+
+    with sequence.storage.store.snapshot() as view:
+        images = list(view.images())
+        unscored = {entry.offset for entry in view.history_from(0) if entry.cause is Cause.UNSCORED}
+    assert unscored
+    found = {(image.image_id, image.version) for image in images if not image.unscored}
+    assert sequence.search.in_sight() == found
+    assert {at for at, _ in sequence.dead_letters()} | set(sent) >= unscored
     assert problems(sequence) == ()
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import BadInputError
-from core.types import Cause, Cluster, ImageId, LogPosition, Membership, Versions
+from core.types import Cause, Cluster, DeadLetterRecord, ImageId, LogPosition, Membership, Versions
 from storage import codec
 from storage.errors import CorruptedError
 from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreEpoch, StoreState
@@ -29,8 +29,23 @@ causes = st.sampled_from(Cause)
 blobs = st.binary(max_size=70)
 
 images = st.builds(
-    ImageRecord, ids, u64, i64, ids, scores, st.none() | ids, causes, i64, i64, i64, versions, u64, st.booleans()
-)
+    ImageRecord,
+    ids,
+    u64,
+    i64,
+    ids,
+    scores,
+    st.none() | ids,
+    causes,
+    i64,
+    i64,
+    i64,
+    versions,
+    u64,
+    st.booleans(),
+    st.booleans(),
+).map(lambda image: replace(image, unscored=image.unscored or image.cause is Cause.UNSCORED))
+dead_letters = st.builds(DeadLetterRecord, blobs, blobs, blobs)
 clusters = st.builds(ClusterRecord, ids, u64, blobs, i64)
 embeddings = st.builds(EmbeddingRecord, i64, ids, u64, blobs, blobs, blobs)
 entries = st.builds(
@@ -68,6 +83,11 @@ def test_images_come_back(image: ImageRecord) -> None:
     assert codec.decode_image(codec.image_key(image.image_id), value) == image
     membership = Membership(image.image_id, image.version, image.place, image.head)
     assert codec.decode_membership(image.image_id, value) == membership
+
+
+@given(u64, dead_letters)
+def test_dead_letters_come_back(offset: int, record: DeadLetterRecord) -> None:
+    assert codec.decode_dead_letter(codec.encode_number(offset), codec.encode_dead_letter(record)) == (offset, record)
 
 
 @given(clusters)

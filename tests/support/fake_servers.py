@@ -17,6 +17,8 @@ from core.types import Decision, ImageId, Lookup
 from scoring.serving import scorer_pb2
 from search.serving import search_pb2
 from storage.memory import MemoryStore
+from storage.serving import storage_pb2
+from storage.unscored import unscored_after
 
 MIN_OVERLAP = 11
 """Of 16 terms."""
@@ -89,7 +91,12 @@ class FakeSearch(FakeServer):
     def describe(self) -> search_pb2.DescribeResponse:
         self.enter("describe")
         return search_pb2.DescribeResponse(
-            log_id=self.log_id, offset=self.offset, index_version="terms-1", code_fingerprint="codes-1", code_bytes=1
+            log_id=self.log_id,
+            offset=self.offset,
+            index_version="terms-1",
+            code_fingerprint="codes-1",
+            code_bytes=1,
+            released=max(self.released, default=-1),
         )
 
     def insert_and_search(
@@ -131,6 +138,10 @@ class FakeSearch(FakeServer):
     def release(self, log_id: str, offset: int, deadline_s: float | None = None) -> None:
         self.enter("release")
         self.released.append(offset)
+
+    def in_sight(self) -> set[tuple[str, int]]:
+        """Id and version of what a search from the next place can find."""
+        return {(entry.image_id, entry.version) for entry in self.entries if entry.hidden_from > self.offset + 1}
 
     def _apply(self, entry: search_pb2.LogEntry) -> None:
         self.offset = entry.offset
@@ -220,6 +231,12 @@ class FakeStorage(FakeServer):
 
     def describe(self) -> None:
         self.enter("describe")
+
+    def unscored(self, after: int) -> storage_pb2.UnscoredResponse:
+        self.enter("unscored")
+        with self.store.snapshot() as view:
+            found = unscored_after(view, after, max_entries=7)
+        return storage_pb2.UnscoredResponse(places=found.places, through=found.through, complete=found.complete)
 
     def look_up(self, ids: Collection[ImageId]) -> Lookup:
         self.enter("look_up")

@@ -48,8 +48,8 @@ def run_sequence(records: Sequence[bytes], log_id: str, stack: Stack, batch: int
     settings: Settings = stack.settings
     signal = settings.signals["photos"]
     topic = signal.topic("joined")
-    search = SearchStep(open_search(_address(signal.search)), log_id, topic, _ignore)
-    score = ScoreStep(open_scorer(_address(signal.scorer)), open_search(_address(signal.search)), topic, _ignore)
+    search = SearchStep(open_search(_address(signal.search)), log_id, _ignore)
+    score = ScoreStep(open_scorer(_address(signal.scorer)), open_search(_address(signal.search)), _ignore)
     assign = AssignStep(
         open_search(_address(signal.search)),
         open_scorer(_address(signal.scorer)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 
 from core.types import Decision, ImageId, LogPosition, Lookup
@@ -40,6 +40,10 @@ class DelegatingStore(ClusterStore):
     def begin_epoch(self, epoch: StoreEpoch) -> None:
         """See `ClusterStore.begin_epoch`."""
         self.inner.begin_epoch(epoch)
+
+    def remove_dead_letters(self, offsets: Collection[int]) -> None:
+        """See `ClusterStore.remove_dead_letters`."""
+        self.inner.remove_dead_letters(offsets)
 
     def on_apply(self, listener: Callable[[StoreState], None]) -> None:
         """See `ClusterStore.on_apply`."""

@@ -41,6 +41,8 @@ serve(
         max_page=100,
         kafka={"bootstrap_servers": "127.0.0.1:1"},
         assignments_topic="assignments",
+        dead_letter_topic="dead-letter",
+        max_message_bytes=1_048_576,
         identity=identity,
         store_class=store_class,
     )
