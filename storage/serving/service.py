@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 RIGHTS: Mapping[str, Right] = MappingProxyType(
     {
         **dict.fromkeys(("Apply", "Renew"), Right.STREAM),
-        **dict.fromkeys(("LookUp", "Describe", "LastArrivals", "Verify", "Embeddings"), Right.READ),
+        **dict.fromkeys(("LookUp", "Describe", "LastArrivals", "Verify", "Embeddings", "Unscored"), Right.READ),
     }
 )
 """What each method needs."""

@@ -50,7 +50,12 @@ class Servers:
         entry = LogEntry(offset=offset, checksum=crc32c(payload), insert=image)
         response = self.search.insert_and_search("log-1", [entry])
         one = InFlight(
-            offset=offset, checksum=entry.checksum, record=payload, answer=response.answers[0], index_version="terms-1"
+            offset=offset,
+            kafka_offset=offset,
+            checksum=entry.checksum,
+            record=payload,
+            answer=response.answers[0],
+            index_version="terms-1",
         )
         if one.answer.score_code:
             result = ScoreStep(self.scorer, self.search, lambda reason: None).call([one.SerializeToString()])
