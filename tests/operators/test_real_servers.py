@@ -264,5 +264,6 @@ def test_after_a_renewal_new_images_join_old_clusters_and_lost_records_come_back
         heads = {each.image_id: (each.head, each.place) for each in view.images() if each.place >= 5}
     assert heads == {"c0": ("c0", 6), "a3": ("a0", 7), "b2": ("b0", 8), "c1": ("c0", 9)}
     assert town.store.state().duplicates == 1
-    ((_, letter, _),) = (tuple(row) for row in town.dead_letters())
-    assert parse_dead_letter(letter).source.offset == 5  # as Kafka has it
+    ((position, dead_letter),) = town.dead_letters()
+    assert position == 10
+    assert parse_dead_letter(dead_letter.value).source.offset == 5  # as Kafka has it
