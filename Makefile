@@ -64,7 +64,7 @@ bench-callers: setup ## benchmark: the stream's latency during a flood of other 
 bench-capacity: setup ## benchmark: bytes an image in each part, and a flood of junk beside images
 	@$(BIN)/python -m benchmarks.capacity
 
-chaos: setup ## long fault test: kill every part ten times while images flow
+chaos: setup ## long fault test: 300 kills, hangs and power cuts while images flow
 	@$(BIN)/python -m benchmarks.chaos
 
 docs: setup ## build the documents as a site, strictly (build/docs/index.html)

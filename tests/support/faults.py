@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,8 +66,14 @@ def kill_while_flowing(
     return kills
 
 
-def check_calm(stack: Stack, folder: Path) -> int:
+def check_calm(stack: Stack, folder: Path, earlier: Sequence[bytes] = (), sent: Collection[str] = ()) -> int:
     """Checks a stack after its storms; returns how many images it holds.
+
+    Args:
+        stack: At rest.
+        folder: For the servers of the calm run.
+        earlier: Records of earlier topics `joined`, from position 0 on.
+        sent: Images that must be there.
 
     Raises:
         AssertionError: A published image has no head, law 2 is broken, the published changes are out of order or
@@ -75,8 +81,9 @@ def check_calm(stack: Stack, folder: Path) -> int:
     """
     with Broker(stack.settings.kafka_access("test")) as broker:
         log_id = broker.topic_id(stack.signal.topic("joined"))
-    order = stack.records(stack.signal.topic("joined"))
+    order = [*earlier, *stack.records(stack.signal.topic("joined"))]
     ids = {JoinedRecord.FromString(value).image.image_id for value in order}
+    assert ids >= set(sent)
     heads = stack.heads(ids)
     assert set(heads) == ids
     assert stack.problems() == []

@@ -1,0 +1,177 @@
+"""The faults, each a function of the world. Most return at once; what they broke comes back by itself, or it does not.
+
+Which kinds there are:
+
+    kill:PART        SIGKILL
+    pause:PART       SIGSTOP for some seconds: a part that hangs
+    supervisor       the supervisor is killed, then everything is started again
+    broker-power     the broker is killed, its files are cut to what is durable
+    power            all processes are killed, all files are cut to what is durable
+    checkpoint       the newest checkpoint is damaged, the task manager killed
+    isolation        the scorer fails on every image, while storage and task manager are killed
+    renewed-log      the topic `joined` is deleted and made anew, the job goes on with the next log epoch
+    gone-backlog     the job stops, retention removes what it has not read
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import psutil
+from kafka import KafkaAdminClient, TopicPartition
+
+from benchmarks.chaos.world import PARTS, RESEND_S, World
+from core.errors import MismatchError
+from stream.broker import Broker
+from stream.local.processes import marked_processes
+from stream.topic_plans import topic_plans
+from tests.support.power_cut import kill_everything
+from tests.support.stack import eventually, sample_rows
+
+__all__ = ["CALM_FAULTS", "FAULTS", "Fault"]
+
+Fault = Callable[[World], None]
+
+
+def _kill(part: str, world: World) -> None:
+    world.kill(part)
+
+
+def _pause(part: str, world: World) -> None:
+    world.send_signal(part, signal.SIGSTOP)
+    time.sleep(world.chance.uniform(1.0, 6.0))
+    world.send_signal(part, signal.SIGCONT)
+
+
+def _supervisor(world: World) -> None:
+    supervisor = _supervisor_process(world)
+    if supervisor is not None:
+        supervisor.kill()
+    time.sleep(world.chance.uniform(0.0, 3.0))
+    world.up()
+
+
+def _broker_power(world: World) -> None:
+    """The supervisor is held, so that it does not start the broker on files that are still whole."""
+    supervisor = _supervisor_process(world)
+    broker = next((each.pid for each in world.stack.deployment.status() if each.name == "broker"), None)
+    if supervisor is None or broker is None:
+        return
+    supervisor.send_signal(signal.SIGSTOP)
+    try:
+        process = psutil.Process(broker)
+        process.kill()
+        moment = time.monotonic()
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        world.durable.cut(world.data / "kafka")
+    finally:
+        supervisor.send_signal(signal.SIGCONT)
+    world.flow.send_again(moment - RESEND_S)
+
+
+def _power(world: World) -> None:
+    moment = time.monotonic()
+    kill_everything(world.data)
+    world.durable.cut()
+    world.flow.send_again(moment - RESEND_S)
+    world.up()
+
+
+def _checkpoint(world: World) -> None:
+    """Cuts a file of the newest checkpoint, or one that checkpoints share, to a half."""
+    newest = world.job.snapshots.newest()
+    if newest is None:
+        return
+    folder = newest.parent / "shared" if world.chance.random() < 0.5 else newest
+    files = sorted(file for file in folder.glob("*") if file.is_file() and file.stat().st_size > 0)
+    if files:
+        _cut_to_half(world.chance.choice(files))
+    world.kill(world.chance.choice(["taskmanager", "jobmanager"]))
+
+
+def _cut_to_half(file: Path) -> None:
+    try:
+        os.truncate(file, file.stat().st_size // 2)
+    except FileNotFoundError:
+        return  # a newer checkpoint has replaced it
+
+
+def _isolation(world: World) -> None:
+    world.switch.touch()
+    time.sleep(world.chance.uniform(0.5, 4.0))
+    world.kill("photos-storage")
+    time.sleep(world.chance.uniform(0.0, 2.0))
+    world.kill("taskmanager")
+    world.switch.unlink()
+
+
+def _renewed_log(world: World) -> None:
+    settings, signal_settings = world.stack.settings, world.stack.signal
+    joined = signal_settings.topic("joined")
+    world.job.stop()
+    world.order += world.stack.records(joined)
+    admin = KafkaAdminClient(bootstrap_servers=settings.kafka.servers)
+    admin.delete_topics([joined])
+    admin.close()
+    [plan] = [plan for plan in topic_plans(signal_settings, settings.kafka) if plan.name == joined]
+    with Broker(settings.kafka_access("chaos")) as broker:
+        eventually(lambda: joined not in broker.topics() or None, 60, lambda: f"{joined} is still there")
+        broker.create([plan], settings.kafka.replication)
+    try:
+        world.job.start()
+    except MismatchError:
+        pass
+    else:
+        raise AssertionError("the job followed a log that is not the one of the stores")
+    world.renew_log()
+    world.job.start()
+
+
+def _gone_backlog(world: World) -> None:
+    """Nothing flows here: what retention removes are these images alone, and the sender sends them again."""
+    rows = sample_rows(20)
+    world.job.stop()
+    world.stack.publish(rows)
+    admin = KafkaAdminClient(bootstrap_servers=world.stack.settings.kafka.servers)
+    with Broker(world.stack.settings.kafka_access("chaos")) as broker:
+        for side in ("search", "score"):
+            topic = world.stack.signal.topic(side)
+            ends = broker.ends(topic)
+            admin.delete_records({TopicPartition(topic, part): each.end for part, each in ends.items()})
+    admin.close()
+    try:
+        world.job.start()
+    except MismatchError:
+        pass
+    else:
+        raise AssertionError("the job started although what it had not read is gone")
+    world.job.start(accept_loss=True)
+    world.stack.publish(rows)
+
+
+def _supervisor_process(world: World) -> psutil.Process | None:
+    for process in marked_processes(world.data):
+        if "supervisor.supervisord" in process.cmdline():
+            return process
+    return None
+
+
+FAULTS: Mapping[str, tuple[int, Fault]] = {
+    **{f"kill:{part}": (20, partial(_kill, part)) for part in PARTS},
+    **{f"pause:{part}": (10, partial(_pause, part)) for part in PARTS},
+    "supervisor": (8, _supervisor),
+    "broker-power": (14, _broker_power),
+    "power": (14, _power),
+    "checkpoint": (28, _checkpoint),
+    "isolation": (14, _isolation),
+}
+"""For each kind: how often it strikes in a whole run, and what it does."""
+
+CALM_FAULTS: Mapping[str, tuple[int, Fault]] = {"renewed-log": (4, _renewed_log), "gone-backlog": (4, _gone_backlog)}
+"""Faults that strike once everything else has settled, because they stop the job by hand."""
