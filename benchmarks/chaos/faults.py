@@ -129,7 +129,7 @@ def _renewed_log(world: World) -> None:
         pass
     else:
         raise AssertionError("the job followed a log that is not the one of the stores")
-    world.renew_log()
+    assert world.job.renew_log(dry_run=False).base == len(world.order)
     world.job.start()
 
 

@@ -73,7 +73,3 @@ class World:
                 time.sleep(2)
             else:
                 return
-
-    def renew_log(self) -> None:
-        """Lets the stores follow the topic `joined` that is there now."""
-        raise NotImplementedError
