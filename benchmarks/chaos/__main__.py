@@ -1,4 +1,4 @@
-"""The long fault test: `make chaos`. Faults of every kind strike every part, at seeded random moments, under load.
+"""The long fault test: `make chaos`. Faults of every kind hit every part, at seeded random moments, under load.
 
 Images flow all the while, with a wave of one picture and ever new versions of one image among them. Clients hold idle
 connections and stalled reads. Afterwards it checks that nothing is lost and nothing depends on the faults:
@@ -39,7 +39,7 @@ _FOLDER = Path("var/chaos").absolute()
 
 
 def main() -> int:
-    """Lets the faults strike, checks, writes the figures; returns 0 when all checks passed."""
+    """Injects the faults, checks, writes the figures; returns 0 when all checks passed."""
     arguments = _arguments()
     shutil.rmtree(_FOLDER, ignore_errors=True)
     chance = random.Random(arguments.seed)
@@ -83,7 +83,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--faults", type=int, default=300, help="how many faults strike (default: 300)")
+    parser.add_argument("--faults", type=int, default=300, help="how many faults (default: 300)")
     parser.add_argument("--per-round", type=int, default=15, help="faults before all must be back (default: 15)")
     parser.add_argument("--rate", type=float, default=10.0, help="images per second (default: 10)")
     parser.add_argument("--seed", type=int, default=20261121, help="seed of the order and moments of the faults")

@@ -171,7 +171,7 @@ FAULTS: Mapping[str, tuple[int, Fault]] = {
     "checkpoint": (28, _checkpoint),
     "isolation": (14, _isolation),
 }
-"""For each kind: how often it strikes in a whole run, and what it does."""
+"""For each kind: its share of a whole run, and what it does."""
 
 CALM_FAULTS: Mapping[str, tuple[int, Fault]] = {"renewed-log": (4, _renewed_log), "gone-backlog": (4, _gone_backlog)}
-"""Faults that strike once everything else has settled, because they stop the job by hand."""
+"""Faults for when everything else has settled, because they stop the job by hand."""

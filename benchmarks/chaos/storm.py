@@ -18,7 +18,7 @@ _SETTLE_S = 420.0
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Faults that strike one after the other, and one that strikes when they are over."""
+    """Faults one after the other, and one for when they are over."""
 
     faults: tuple[str, ...]
     calm_fault: str | None
@@ -28,10 +28,10 @@ def rounds(count: int, per_round: int, chance: random.Random, only: Sequence[str
     """`count` faults in random order, each kind about as often as its weight says.
 
     Args:
-        count: How many strike in all.
-        per_round: How many strike before everything must come back.
+        count: How many faults in all.
+        per_round: How many faults before everything must come back.
         chance: Of the order.
-        only: The kinds that strike; all by default.
+        only: The kinds of faults; all by default.
     """
     names = _mixture({**FAULTS, **CALM_FAULTS}, count, only)
     wild = [name for name in names if name in FAULTS]
@@ -56,7 +56,7 @@ def _mixture(kinds: Mapping[str, tuple[int, Fault]], count: int, only: Sequence[
 
 
 def rage(world: World, plan: Iterable[Round], tell: Callable[[str], None]) -> dict[str, int]:
-    """Lets every fault strike; returns how often each kind did."""
+    """Injects every fault; returns how many of each kind."""
     struck: dict[str, int] = {}
     for number, each in enumerate(plan, 1):
         for name in each.faults:

@@ -12,7 +12,7 @@ from benchmarks.chaos.storm import rounds
 
 
 @pytest.mark.parametrize("count", [1, 7, 30, 300, 500])
-def test_as_many_faults_strike_as_were_asked_for(count: int) -> None:
+def test_there_are_as_many_faults_as_were_asked_for(count: int) -> None:
     plan = list(rounds(count, 15, random.Random(1)))
     assert sum(len(each.faults) + (each.calm_fault is not None) for each in plan) == count
     assert max(len(each.faults) for each in plan) <= 15
