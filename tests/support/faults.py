@@ -97,13 +97,18 @@ def check_calm(stack: Stack, folder: Path, earlier: Sequence[bytes] = (), sent: 
 
 
 def _published(stack: Stack) -> dict[str, str]:
-    """The head of each image after all published changes, which may come twice, but not out of order."""
-    seen = 0
-    heads = {}
+    """The head of each image after all published changes, which may come twice, but not out of order.
+
+    Numbers begin again with each epoch of the store, and what an earlier epoch said no longer counts.
+    """
+    epoch = seen = 0
+    heads: dict[str, str] = {}
     for change in stack.assignments():
+        if change["epoch"] > epoch:
+            epoch, seen, heads = change["epoch"], 0, {}
         number = change["history_number"]
         assert number <= seen + 1, f"change {number} follows {seen}"
-        if number == seen + 1:
+        if change["epoch"] == epoch and number == seen + 1:
             seen = number
             heads[change["image_id"]] = change["head"]
     return heads
