@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream.cli.output import notes
+from stream.cli.output import note
 
 if TYPE_CHECKING:
     from neardup.client import ApiClient
@@ -54,7 +54,7 @@ class CommandContext:
         settings = self.settings()
         demo = demo_settings(settings)
         if not runs(settings) and runs(demo):
-            notes().print(f"(the demo that was kept, in {demo.data_dir})", style="dim")
+            note(f"(the demo that was kept, in {demo.data_dir})", style="dim")
             return demo
         return settings
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stream.cli.context import AsJson, of
-from stream.cli.output import counted, line, notes, progress_bar, table
+from stream.cli.output import counted, line, note, progress_bar, table
 from stream.cli.part_progress import tell_part
 from stream.errors import NotSoundError
 
@@ -140,13 +140,13 @@ class _TerminalView:
     """Shows the demo's progress on standard error."""
 
     def stage(self, text: str) -> None:
-        notes().print(text, style="bold")
+        note(text, style="bold")
 
     def part(self, name: str, state: State, detail: str) -> None:
         tell_part(name, state, detail)
 
     def note(self, text: str) -> None:
-        notes().print(f"  {text}")
+        note(f"  {text}")
 
     @contextmanager
     def bars(self) -> Iterator[_TerminalBars]:

@@ -6,7 +6,7 @@ import typer
 
 from core.errors import BadInputError
 from stream.cli.context import of
-from stream.cli.output import line, notes
+from stream.cli.output import line, note
 from stream.cli.part_progress import tell_part
 
 __all__ = ["down", "up"]
@@ -36,7 +36,7 @@ def up(context: typer.Context) -> None:
     try:
         Deployment(settings).up(progress=tell_part)
     except PartFailedError:
-        notes().print("(the other parts are left running for a look at them: `neardup down` stops them)", style="dim")
+        note("(the other parts are left running for a look at them: `neardup down` stops them)", style="dim")
         raise
     for name in settings.signals:
         line(

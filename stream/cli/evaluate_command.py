@@ -10,7 +10,7 @@ import typer
 
 from core.errors import BadInputError
 from stream.cli.context import AsJson, SignalName, of
-from stream.cli.output import line, notes, progress_bar, show_json, table
+from stream.cli.output import line, note, progress_bar, show_json, table
 
 if TYPE_CHECKING:
     from scoring.card import ModelCard
@@ -86,7 +86,7 @@ def evaluate(
     loaded = models.load(model or models.served(), model_class(chosen.model_class))
     code_identity(settings, chosen).check(loaded.card)
     if split in ("", "train") and loaded.card.training_sha256 == data_sha256(folder):
-        notes().print(
+        note(
             f"{loaded.card.version} was trained on these images, so its results are too good: --split test counts only "
             "images that it never saw (with the same --splits-of as in training, if there was one)"
         )

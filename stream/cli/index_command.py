@@ -13,7 +13,7 @@ import typer
 
 from stream.cli.context import AsJson, SignalName, of
 from stream.cli.index_snapshot_commands import restore, snapshot, snapshots
-from stream.cli.output import counted, line, notes, progress_bar, show_json, table
+from stream.cli.output import counted, line, note, progress_bar, show_json, table
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -154,8 +154,8 @@ def build(
         return
     line(f"{built.folder}: {counted(built.images, 'image')} up to offset {built.position.offset}")
     if built.unfindable:
-        notes().print(f"{counted(built.unfindable, 'image')} cannot be found: search or scorer could not process them")
-    notes().print(f"built in {took_s:.1f} s; {_NOW[serves]}")
+        note(f"{counted(built.unfindable, 'image')} cannot be found: search or scorer could not process them")
+    note(f"built in {took_s:.1f} s; {_NOW[serves]}")
 
 
 _NOW = {

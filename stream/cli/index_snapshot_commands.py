@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from stream.cli.context import AsJson, SignalName, of
-from stream.cli.output import counted, line, notes, show_json, table
+from stream.cli.output import counted, line, note, show_json, table
 
 __all__ = ["restore", "snapshot", "snapshots"]
 
@@ -79,7 +79,7 @@ def snapshots(
         days = (now_ms - info.created_at_ms) / DAY_MS
         if remove_older_than is not None and days > remove_older_than:
             shutil.rmtree(info.folder)
-            notes().print(f"removed {info.folder}")
+            note(f"removed {info.folder}")
             continue
         rows.append((info.folder.name, round(days, 2), info.position.offset, info.bytes))
     if as_json:
@@ -128,4 +128,4 @@ def restore(
         show_json({"folder": str(restored), "images": stats.images, "offset": stats.position.offset})
         return
     line(f"{restored}: {counted(stats.images, 'image')} up to offset {stats.position.offset}")
-    notes().print("the search server will open it when it starts (`neardup up`)")
+    note("the search server will open it when it starts (`neardup up`)")

@@ -12,7 +12,7 @@ import typer
 
 from core.errors import BadInputError
 from stream.cli.context import AsJson, SignalName, of
-from stream.cli.output import line, notes, show_json, table
+from stream.cli.output import note, show_json, table, write_json_line
 from stream.cli.texts import time_text
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def dead_letters(
             return
         rows = [_dead_letter_row(record) for record in reader.last(limit)]
     if not rows:
-        notes().print(f"{topic} is empty")
+        note(f"{topic} is empty")
         return
     table(("when", "reason", "topic/partition/offset", "detail"), rows)
 
@@ -82,7 +82,7 @@ def assignments(
         reader.seek(reader.ends()[0 if from_start else 1])
         records: Iterator[TopicRecord] = reader.follow()
         for record in islice(records, limit):
-            line(record.value.decode("utf-8", errors="replace"), flush=True)
+            write_json_line(record.value.decode("utf-8", errors="replace"))
 
 
 def _dead_letter_json(record: TopicRecord) -> dict[str, object]:

@@ -8,7 +8,7 @@ import typer
 
 from stream.cli.context import AsJson, SignalName, of
 from stream.cli.logs import configure_server_logs
-from stream.cli.output import line, notes, show_json
+from stream.cli.output import line, note, show_json
 from stream.cli.texts import job_text
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def start(
         neardup job start
     """
     control = _control(of(context).running(), signal)
-    notes().print("submitting, which takes about 15 s", style="dim")
+    note("submitting, which takes about 15 s", style="dim")
     line(job_text(control.start(accept_loss=accept_loss)))
 
 

@@ -12,7 +12,7 @@ import typer
 
 from core.errors import BadInputError
 from stream.cli.context import AsJson, SignalName, of
-from stream.cli.output import counted, line, notes, progress_bar, show_json, table
+from stream.cli.output import counted, line, note, progress_bar, show_json, table
 
 if TYPE_CHECKING:
     from search.hashing.terms import TermSettings
@@ -189,7 +189,7 @@ def _chosen_pairs(
 
 
 def _say_skipped(path: Path) -> None:
-    notes().print(f"skipped: the name of {os.fsencode(path.name)!r} is not UTF-8", markup=False)
+    note(f"skipped: the name of {os.fsencode(path.name)!r} is not UTF-8")
 
 
 def _label_many(
@@ -214,7 +214,7 @@ def _label_many(
         return
     line(f"{out}: {counted(duplicates, 'pair')} of near-duplicates, {different:,} different")
     if unknown:
-        notes().print(f"{counted(unknown, 'pair')} without a label (the column problem says why)")
+        note(f"{counted(unknown, 'pair')} without a label (the column problem says why)")
 
 
 def _shown(labels: Iterable[Label], tick: Any) -> Iterator[Label]:

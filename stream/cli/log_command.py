@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from stream.cli.context import AsJson, SignalName, of
-from stream.cli.output import line, notes, show_json
+from stream.cli.output import line, note, show_json
 
 __all__ = ["app"]
 
@@ -52,7 +52,7 @@ def renew(
     since = datetime.fromtimestamp(renewal.read_again_ms / 1000, UTC).isoformat(timespec="seconds")
     would = "would go on" if dry_run else "go on"
     line(f"{renewal.topic}: the stores {would} with the topic {renewal.log_id}, from position {renewal.base} on")
-    notes().print(
+    note(
         f"embeddings are read again from one join timeout before {since}"
         + ("" if dry_run else "; now run `neardup job start`")
     )

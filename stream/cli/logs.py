@@ -9,6 +9,7 @@ from typing import Any
 
 from core.errors import SettingsError
 from stream.log_lines import LEVEL_VARIABLE, log_format
+from stream.printable import printable, printable_json
 
 __all__ = ["configure_server_logs", "silence_libraries"]
 
@@ -16,7 +17,7 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 class _TextLine(logging.Formatter):
-    """See `stream.log_lines`; line breaks of the message are escaped."""
+    """See `stream.log_lines`; line breaks and other control characters of the message are escaped."""
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
@@ -26,19 +27,25 @@ class _TextLine(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
-        record.message = record.message.replace("\r", "\\r").replace("\n", "\\n")
+        record.message = printable(record.message)
         return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name is logging's
+        return "\n".join(map(printable, super().formatException(ei).split("\n")))
 
 
 def _json_line(part: str) -> logging.Formatter:
     from pythonjsonlogger.json import JsonFormatter
 
     class JsonLine(JsonFormatter):
-        """See `stream.log_lines`."""
+        """See `stream.log_lines`; control characters are escaped as JSON does it."""
 
         converter = staticmethod(time.gmtime)
         default_time_format = _TextLine.default_time_format
         default_msec_format = _TextLine.default_msec_format
+
+        def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
+            return printable_json(super().jsonify_log_record(log_data))
 
         def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
             trace = log_data.get("exc_info")

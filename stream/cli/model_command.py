@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stream.cli.context import AsJson, SignalName, of
-from stream.cli.output import line, notes, show_json, table
+from stream.cli.output import line, note, show_json, table
 
 if TYPE_CHECKING:
     from scoring.code_identity import CodeIdentity
@@ -51,7 +51,7 @@ def list_versions(context: typer.Context, signal: SignalName = None, as_json: As
         show_json({"folder": str(folder.folder), "versions": [_json(one) for one in versions]})
         return
     if not versions:
-        notes().print(f"no model in {folder.folder}: `neardup train` makes one")
+        note(f"no model in {folder.folder}: `neardup train` makes one")
         return
     problems = ("problem",) if any(one.problem for one in versions) else ()
     table((*_COLUMNS, *problems), [_row(one)[: len(_COLUMNS) + len(problems)] for one in versions], right=_NUMBERS)

@@ -1,4 +1,8 @@
-"""Writing to the terminal: results to standard output, everything else to standard error."""
+"""Writing to the terminal: results to standard output, everything else to standard error.
+
+Text that comes from others (ids, names, messages) is never taken as markup, and never reaches the terminal with its
+control characters: everything that is written here passes `stream.printable`.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,24 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from stream.cli.exits import Exit
+from stream.printable import json_text, printable, printable_json
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-__all__ = ["complain", "counted", "line", "notes", "progress_bar", "show_json", "show_json_with_list", "table"]
+__all__ = [
+    "complain",
+    "counted",
+    "line",
+    "note",
+    "notes",
+    "progress_bar",
+    "show_json",
+    "show_json_with_list",
+    "table",
+    "write_json_line",
+]
 
 _PIPE_WIDTH = 10_000
 """The width of a table in a file or a pipe, wide enough for any id."""
@@ -21,23 +37,33 @@ _PIPE_WIDTH = 10_000
 
 def line(text: str, *, flush: bool = False) -> None:
     """One line of a result; `flush` writes it at once, also into a pipe."""
+    _write(printable(text), flush=flush)
+
+
+def _write(text: str, *, flush: bool = False) -> None:
+    """Text that is safe to show, and a line break."""
     sys.stdout.write(f"{text}\n")
     if flush:
         sys.stdout.flush()
 
 
 def show_json(value: Any, *, indent: int | None = 2) -> None:
-    """A result as JSON."""
-    line(json.dumps(value, ensure_ascii=False, indent=indent, default=str))
+    """A result as JSON, exact: every character comes back when it is read."""
+    _write(json_text(value, indent))
+
+
+def write_json_line(text: str) -> None:
+    """JSON of one line that somebody else wrote, at once, also into a pipe."""
+    _write(printable_json(text), flush=True)
 
 
 def show_json_with_list(about: dict[str, Any], name: str, items: Iterable[Any]) -> None:
     """A result as JSON whose last key is a list that may not fit into memory."""
-    opening = json.dumps(about, ensure_ascii=False, indent=2, default=str).removesuffix("\n}")
+    opening = json_text(about, 2).removesuffix("\n}")
     sys.stdout.write(f"{opening},\n  {json.dumps(name)}: [")
     separator = "\n"
     for item in items:
-        sys.stdout.write(f"{separator}    {json.dumps(item, ensure_ascii=False)}")
+        sys.stdout.write(f"{separator}    {json_text(item)}")
         separator = ",\n"
     sys.stdout.write("\n  ]\n}\n" if separator == ",\n" else "]\n}\n")
 
@@ -46,22 +72,28 @@ def notes() -> Console:
     """The console for progress and notes, which are not results."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def note(text: str, style: str = "") -> None:
+    """One line that is not a result, on standard error."""
+    notes().print(printable(text), style=style or None)
 
 
 def complain(text: str, code: Exit) -> None:
     """An error: the first line in red, further lines plain."""
+    # A message of several lines is ours; a line break in an id is harmless there.
     from rich.text import Text
 
     first, _, rest = text.partition("\n")
     console = notes()
     message = Text()
     message.append("error: ", style="bold red")
-    message.append(first, style="red")
+    message.append(printable(first), style="red")
     message.append(f" [{code.name.lower().replace('_', ' ')}, exit code {code.value}]", style="dim")
     console.print(message)
     if rest:
-        console.print(Text(rest))
+        console.print(Text("\n".join(map(printable, rest.split("\n")))))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
@@ -69,15 +101,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Se
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=_PIPE_WIDTH)
+        console = Console(highlight=False, markup=False, emoji=False, width=_PIPE_WIDTH)
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
         shown.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        shown.add_row(*("" if cell is None else str(cell) for cell in row))
+        shown.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
     console.print(shown)
 
 
@@ -86,10 +119,10 @@ def progress_bar() -> Progress:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=40),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         TimeElapsedColumn(),
         console=notes(),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stream.cli.output import notes
+from stream.printable import printable
 
 if TYPE_CHECKING:
     from stream.local.status import State
@@ -20,5 +21,5 @@ def tell_part(name: str, state: State, detail: str) -> None:
 
     text = Text(f"  {name:<24}")
     text.append(f"{state:<10}", style=_STYLES.get(state, ""))
-    text.append(detail)
+    text.append(printable(detail))
     notes().print(text)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from stream.cli.context import SignalName, of
-from stream.cli.output import counted, notes, progress_bar
+from stream.cli.output import counted, note, progress_bar
 
 __all__ = ["publish"]
 
@@ -47,7 +47,7 @@ def publish(
         task = bar.add_task("publishing", total=images.rows, note="")
         sent = send(images, publisher, rate=rate, on_sent=lambda count: bar.update(task, completed=count))
     took_s = time.monotonic() - started
-    notes().print(
+    note(
         f"{counted(sent, 'image')} sent to {' and '.join(publisher.topics)} in {took_s:.1f} s"
         f" ({sent / max(took_s, 1e-9):,.0f} per second)"
     )

@@ -11,7 +11,7 @@ import typer
 
 from core.errors import BadInputError
 from stream.cli.context import AsJson, SignalName, of
-from stream.cli.output import counted, line, notes, show_json, show_json_with_list
+from stream.cli.output import counted, line, note, show_json, show_json_with_list
 
 __all__ = ["head", "members", "similar"]
 
@@ -69,7 +69,7 @@ def members(
         _show_members(asdict(cluster), api.members(head, shown), as_json=as_json)
         left = cluster.count - (shown or cluster.count)
         if left > 0:
-            notes().print(f"({counted(left, 'more member')}: --all shows every one)", style="dim")
+            note(f"({counted(left, 'more member')}: --all shows every one)", style="dim")
 
 
 def similar(
@@ -96,7 +96,7 @@ def similar(
         about = {"image_id": first.image_id, "head": first.head, "count": first.count}
         _show_members(about, rest, as_json=as_json)
         if not as_json:
-            notes().print(f"({counted(first.count, 'member')}, head {first.head})", style="dim")
+            note(f"({counted(first.count, 'member')}, head {first.head})", style="dim")
 
 
 def _show_members(about: dict[str, Any], found: Iterable[str], *, as_json: bool) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from core.errors import UnavailableError
 from stream.cli.context import AsJson, of
-from stream.cli.output import line, notes, show_json, table
+from stream.cli.output import line, note, show_json, table
 from stream.cli.texts import duration_text, job_text
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _show(found: Overview) -> None:
     ]
     table(("part", "state", "pid", "up", ""), rows, right=("pid", "up"))
     if not found.supervised:
-        notes().print("(no supervisor runs here: each part was checked directly)", style="dim")
+        note("(no supervisor runs here: each part was checked directly)", style="dim")
     for signal in found.signals:
         _show_signal(signal, asked=not found.down)
     line("")

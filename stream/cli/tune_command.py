@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stream.cli.context import AsJson, CommandContext, SignalName, of
-from stream.cli.output import line, notes, progress_bar, show_json, table
+from stream.cli.output import line, note, progress_bar, show_json, table
 
 if TYPE_CHECKING:
     from search.tuning.choose import RatedChoice
@@ -97,7 +97,8 @@ def tune(
         show_json(_as_json(tuning, recall, folder, written))
         return
     _show(tuning, recall)
-    line(f"\nplots: {folder / 'curve.png'}, {folder / 'overlap.png'}")
+    line("")
+    line(f"plots: {folder / 'curve.png'}, {folder / 'overlap.png'}")
     if written is not None:
         line(f"written to {written}; now build the index again for these terms (neardup index build)")
 
@@ -128,13 +129,14 @@ def _write(context: CommandContext, name: str, tuning: Tuning) -> Path:
     )
     overriding = sorted(key for key in os.environ if key.upper().startswith(f"NEARDUP_SIGNALS__{name.upper()}__TERMS"))
     if overriding:
-        notes().print(f"these environment variables still override the file: {', '.join(overriding)}", style="yellow")
+        note(f"these environment variables still override the file: {', '.join(overriding)}", style="yellow")
     return path
 
 
 def _show(tuning: Tuning, recall: float) -> None:
     found = tuning.recommendation
-    line(f"{tuning.sample.images:,} images compared, {len(tuning.sample.copy_distance):,} pairs of copies asked for\n")
+    line(f"{tuning.sample.images:,} images compared, {len(tuning.sample.copy_distance):,} pairs of copies asked for")
+    line("")
     table(
         ("bits in a group", "strangers agree", "above chance", "copies agree"),
         (
