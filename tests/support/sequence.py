@@ -11,6 +11,7 @@ from pathlib import Path
 
 from crc32c import crc32c
 
+from core.access import Right
 from core.dead_letters import Reason
 from operators.assign import AssignStep
 from operators.clients import open_scorer, open_search, open_storage
@@ -18,6 +19,7 @@ from operators.in_flight_pb2 import InFlight
 from operators.score import ScoreStep
 from operators.search import SearchStep
 from operators.step import ServerAddress
+from stream.access import credentials
 from stream.local.parts import signal_parts
 from stream.local.processes import end_processes, marked_processes
 from stream.local.supervisor import Deployment
@@ -48,12 +50,14 @@ def run_sequence(records: Sequence[bytes], log_id: str, stack: Stack, batch: int
     settings: Settings = stack.settings
     signal = settings.signals["photos"]
     topic = signal.topic("joined")
-    search = SearchStep(open_search(_address(signal.search)), log_id, _ignore)
-    score = ScoreStep(open_scorer(_address(signal.scorer)), open_search(_address(signal.search)), _ignore)
+    search = SearchStep(open_search(_address(settings, signal.search)), log_id, _ignore)
+    score = ScoreStep(
+        open_scorer(_address(settings, signal.scorer)), open_search(_address(settings, signal.search)), _ignore
+    )
     assign = AssignStep(
-        open_search(_address(signal.search)),
-        open_scorer(_address(signal.scorer)),
-        open_storage(_address(signal.storage)),
+        open_search(_address(settings, signal.search)),
+        open_scorer(_address(settings, signal.scorer)),
+        open_storage(_address(settings, signal.storage)),
         log_id,
         topic,
         _ignore,
@@ -75,5 +79,5 @@ def run_sequence(records: Sequence[bytes], log_id: str, stack: Stack, batch: int
             step.close()
 
 
-def _address(server: ServerSettings) -> ServerAddress:
-    return ServerAddress(server.address, 30.0, server.max_message_bytes)
+def _address(settings: Settings, server: ServerSettings) -> ServerAddress:
+    return ServerAddress(server.address, 30.0, server.max_message_bytes, credentials(settings, Right.STREAM))
