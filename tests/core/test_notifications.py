@@ -55,6 +55,7 @@ def test_every_reason_of_decoding_has_an_example() -> None:
         Reason.TOO_MANY_VERSIONS,
         Reason.REFUSED,
         Reason.FAULTED,
+        Reason.LOST,
     }
     assert {bad.reason for bad in BAD} == set(Reason) - later
     assert len(set(Reason) - later) >= 12

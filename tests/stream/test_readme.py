@@ -77,7 +77,7 @@ def test_every_command_exists(command: str, capsys: pytest.CaptureFixture[str]) 
 
 def _command_words(words: list[str]) -> list[str]:
     """The words before the first option, and of these only those that name a command."""
-    groups = {"index", "topics", "job", "serve", "tail"}
+    groups = {"index", "topics", "job", "log", "secrets", "serve", "tail"}
     return words[:2] if words[0] in groups else words[:1]
 
 

@@ -221,7 +221,7 @@ def test_a_class_above_its_rate_is_rejected_and_the_stream_is_not(server: Runnin
 
 
 def test_an_unknown_class_of_callers_is_refused(server: RunningSearch) -> None:
-    robots = RpcClient(server.client.address, 30.0, MAX_MESSAGE_BYTES, [("caller", "robots")])
+    robots = RpcClient(server.client.address, 30.0, MAX_MESSAGE_BYTES, metadata=[("caller", "robots")])
     stub = search_pb2_grpc.TermSearchStub(robots.channel)
     with pytest.raises(RefusedError, match="no caller class 'robots'"):
         robots._call(stub.SearchMore, pb.SearchMoreRequest())
