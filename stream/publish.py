@@ -130,13 +130,13 @@ class Publisher:
         for topic, (embedding, vector) in zip(self.topics, halves, strict=True):
             self.send_raw(topic, key, notification(row, embedding, vector))
 
-    def send_raw(self, topic: str, key: bytes, value: bytes) -> None:
+    def send_raw(self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]] | None = None) -> None:
         """Sends one record unchecked; raises as `send`."""
         self._raise_failure()
         if not self._in_flight.acquire(timeout=_PATIENCE_S):
             raise UnavailableError(f"Kafka acknowledged nothing for {_PATIENCE_S:.0f} s")
         try:
-            future = self._producer.send(topic, value=value, key=key)
+            future = self._producer.send(topic, value=value, key=key, headers=headers)
         except KafkaError as error:
             self._in_flight.release()
             raise BadInputError(f"a record of {len(value)} bytes cannot be sent to {topic}: {error}") from error

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 
 from kafka import KafkaConsumer, TopicPartition
@@ -24,6 +24,7 @@ class TopicRecord:
     timestamp_ms: int
     key: bytes
     value: bytes
+    headers: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class TopicReader:
@@ -88,14 +89,23 @@ class TopicReader:
         except KafkaError as error:
             raise UnavailableError(f"{self._name}: {error or type(error).__name__}") from error
         return [
-            TopicRecord(each.offset, int(each.timestamp), bytes(each.key or b""), bytes(each.value or b""))
+            TopicRecord(
+                each.offset,
+                int(each.timestamp),
+                bytes(each.key or b""),
+                bytes(each.value or b""),
+                {name: bytes(value or b"") for name, value in each.headers},
+            )
             for each in found
         ]
 
     def last(self, count: int) -> Iterator[TopicRecord]:
         """The last records at this moment, at most `count`, oldest first."""
         first, end = self.ends()
-        at = max(first, end - count)
+        return self.between(max(first, end - count), end)
+
+    def between(self, at: int, end: int) -> Iterator[TopicRecord]:
+        """The records from an offset on that lie before another, in order."""
         self.seek(at)
         while at < end:
             for record in self.poll():

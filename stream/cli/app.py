@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from stream.cli import (
+    dead_letters_commands,
     index_command,
     inspect_commands,
     job_commands,
@@ -26,7 +27,6 @@ from stream.cli.demo_command import demo
 from stream.cli.deployment_commands import down, up
 from stream.cli.evaluate_command import evaluate
 from stream.cli.exits import Exit
-from stream.cli.inspect_commands import dead_letters
 from stream.cli.label_command import label, label_tree
 from stream.cli.publish_command import publish
 from stream.cli.read_commands import head, members, similar
@@ -98,7 +98,7 @@ app.command(rich_help_panel=_IMAGES)(similar)
 app.command(rich_help_panel=_IMAGES)(search)
 
 app.command(rich_help_panel=_LOOKING)(verify)
-app.command("dead-letters", rich_help_panel=_LOOKING)(dead_letters)
+app.add_typer(dead_letters_commands.app, name="dead-letters", rich_help_panel=_LOOKING)
 app.add_typer(inspect_commands.app, name="tail", rich_help_panel=_LOOKING)
 
 app.command(rich_help_panel=_MODEL)(train)

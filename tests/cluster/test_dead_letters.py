@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import pytest
 from kafka import KafkaProducer
 
 from core.dead_letters import DeadLetter, Reason
 from core.protos.joined_pb2 import JoinedImage, JoinedRecord
 from neardup.events_pb2 import FLOAT16
+from stream.cli.main import main
+from stream.local.resolved import resolved_toml
+from tests.cluster.test_waiting_halves import named, send_half
 from tests.support.stack import Stack, eventually
 
 pytestmark = pytest.mark.cluster
@@ -38,4 +44,37 @@ def test_an_image_that_the_index_refuses_is_its_own_head_and_a_dead_letter(stack
         sent.offset,
     )
     assert stack.heads(["refused-by-the-index"]) == {"refused-by-the-index": "refused-by-the-index"}
+    assert stack.problems() == []
+
+
+def test_after_an_outage_of_one_sender_a_replay_gives_every_image_a_head(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    search    30 halves ............ their dead letters are replayed
+    score     down for longer than the join waits ... 30 halves
+    """
+    rows = named("outage", 30)
+    payloads = {send_half(stack, row, "search") for row in rows}
+    sent = 0
+
+    def given_up() -> bool | None:
+        # Event time goes on only while records come.
+        nonlocal sent
+        sent += 1
+        stack.publish(named(f"tick-{sent}", 8))
+        time.sleep(1)
+        expired = {one.payload for one in stack.dead_letters() if one.reason is Reason.MISSING_SCORE_HALF}
+        return True if payloads <= expired else None
+
+    eventually(given_up, 90, lambda: f"halves still wait after {sent} rounds of other images")
+    assert stack.heads([row.image_id for row in rows]) == {}
+    settings, ids = tmp_path / "neardup.toml", tmp_path / "ids.txt"
+    settings.write_text(resolved_toml(stack.settings), encoding="utf-8")
+    ids.write_text("".join(f"{row.image_id}\n" for row in rows), encoding="utf-8")
+    monkeypatch.setenv("NEARDUP_SETTINGS", str(settings))
+    for row in rows:
+        send_half(stack, row, "score")
+    assert main(["dead-letters", "replay", "--ids-file", str(ids)]) == 0
+    assert len(stack.await_heads([row.image_id for row in rows])) == 30
     assert stack.problems() == []

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
 from core.errors import MismatchError
@@ -165,6 +165,54 @@ def test_dead_letters_are_shown_newest_last(run: Run, settings: Settings) -> Non
     told = [json.loads(line) for line in run("dead-letters", "--limit", "1000", "--json")[1].splitlines()]
     assert [dead["reason"] for dead in told[:-1]] == [reason.value for reason in Reason]
     assert "not_a_dead_letter" in told[-1]
+
+
+@pytest.mark.usefixtures("topics")
+def test_halves_are_replayed_once_with_key_bytes_and_trace(run: Run, settings: Settings, tmp_path: Path) -> None:
+    topic, name = "neardup.photos.embeddings.search", "neardup.photos.dead-letter"
+    sender = producer(settings.kafka_access("test"), 1 << 20)
+    for number in range(3):
+        bad = BadRecord(Reason.MISSING_SCORE_HALF, "no partner")
+        value = dead_letter(bad, Provenance(topic, 1, number, 5), b"half %d" % number, None)
+        sender.send(name, value=value, key=b"replayed-%d" % number, headers=[("traceparent", b"00-trace")])
+    sender.flush()
+    ids = tmp_path / "ids.txt"
+    ids.write_bytes(b"replayed-0\nreplayed-2\nnobody\n")
+
+    def replayed(*words: str) -> dict[str, int]:
+        code, out, _ = run("dead-letters", "replay", "--since", "1h", "--json", *words)
+        assert code == Exit.OK
+        counts: dict[str, int] = json.loads(out)["counts"]
+        return counts
+
+    def halves() -> list[tuple[bytes, bytes, dict[str, bytes]]]:
+        found = []
+        consumer = KafkaConsumer(bootstrap_servers=settings.kafka.servers, enable_auto_commit=False)
+        parts = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
+        consumer.assign(parts)
+        consumer.seek_to_beginning(*parts)
+        ends = consumer.end_offsets(parts)
+        while any(consumer.position(part) < end for part, end in ends.items()):
+            for records in consumer.poll(timeout_ms=1_000).values():
+                found += [(each.key, each.value, dict(each.headers)) for each in records]
+        consumer.close()
+        return sorted((each for each in found if each[0].startswith(b"replayed-")), key=lambda each: each[:2])
+
+    assert replayed("--ids-file", str(ids), "--dry-run")["sent"] == 2
+    assert halves() == []
+    assert replayed("--ids-file", str(ids))["sent"] == 2
+    trace = {"traceparent": b"00-trace"}
+    assert halves() == [(b"replayed-0", b"half 0", trace), (b"replayed-2", b"half 2", trace)]
+    again = replayed()
+    assert (again["sent"], again["settled"]) == (1, 2)
+    assert replayed()["sent"] == 0
+    assert len(halves()) == 3
+    assert replayed("--ids-file", str(ids), "--again")["sent"] == 2
+    assert len(halves()) == 5
+    code, _, err = run("dead-letters", "replay", "--reason", "bored")
+    assert code == Exit.USAGE
+    assert "missing_score_half" in err
+    assert "(replayed)" in run("dead-letters")[1]
 
 
 @pytest.mark.usefixtures("topics")

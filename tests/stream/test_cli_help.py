@@ -25,6 +25,8 @@ SLOW = (*HEAVY, "httpx", "kafka", "numpy", "pyarrow", "pydantic", "google.protob
 def commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every command below a group, with its words."""
     for name, command in (group or typer.main.get_command(app)).commands.items():
+        if getattr(command, "invoke_without_command", False):
+            yield (*path, name), command
         if hasattr(command, "commands"):
             yield from commands(command, (*path, name))
         else:

@@ -43,7 +43,7 @@ class FakeProducer:
     closed_after_s: float | None = None
     close_fails: bool = False
 
-    def send(self, topic: str, value: bytes, key: bytes) -> FakeFuture:
+    def send(self, topic: str, value: bytes, key: bytes, headers: list[tuple[str, bytes]] | None = None) -> FakeFuture:
         if self.refuse is not None:
             raise self.refuse("too large")
         self.sent.append((topic, key, value))

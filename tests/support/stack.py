@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from core.dead_letters import DeadLetter, parse_dead_letter
 from core.errors import ServiceError
+from core.settlements import parse_settlement
 from neardup.client import ApiClient
 from neardup.errors import NeardupClientError, NotFoundError
 from storage.serving.client import StorageClient
@@ -168,7 +169,7 @@ class Stack:
     def dead_letters(self, signal: str | None = None) -> list[DeadLetter]:
         """All dead letters of a signal."""
         topic = self.settings.signal(signal)[1].topic("dead_letter")
-        return [parse_dead_letter(value) for value in self.records(topic)]
+        return [parse_dead_letter(value) for value in self.records(topic) if parse_settlement(value) is None]
 
     def assignments(self, signal: str | None = None) -> list[dict[str, Any]]:
         """All published changes of a signal."""

@@ -1,0 +1,208 @@
+"""Sends halves that are dead letters to their topics again.
+
+A half goes back as it was: key, value, and the header `traceparent`. `plan` says what becomes of a record. `replay`
+reads, sends, and appends what was acknowledged to `dead-letter` (`core.settlements`), so the next run leaves it out. A
+run that is killed in between sends up to a thousand halves again. That is harmless: the join and the order ignore an
+image version that they have.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import islice
+from typing import Protocol
+
+from core.dead_letters import DeadLetter, Reason, parse_dead_letter
+from core.errors import BadInputError
+from core.settlements import Kind, Settled, Settlement, parse_settlement, ranges_of, settlement_bytes
+from stream.topic_reader import TopicRecord
+
+__all__ = ["EXPIRED", "Fate", "ReplayChoice", "ReplayReport", "ReplaySender", "plan", "replay", "settled_before"]
+
+EXPIRED = frozenset({Reason.MISSING_SEARCH_HALF, Reason.MISSING_SCORE_HALF, Reason.TOO_MANY_VERSIONS})
+"""The reasons of halves with which nothing is wrong."""
+
+OF_IMAGES = frozenset({Reason.REFUSED, Reason.FAULTED})
+"""The reasons of images that have their place already, so that only a new decision helps."""
+
+CHUNK = 1_000
+"""Records that are read, and their halves sent, before a settlement is appended."""
+
+CHUNK_BYTES = 16_777_216
+"""A chunk ends with the record that reaches this size."""
+
+NAMED = 20
+"""How many truncated dead letters a report names."""
+
+SETTLEMENT_HEADERS = [("content-type", b"application/json"), ("schema-version", b"1")]
+"""The Kafka headers of a settlement."""
+
+
+class Fate(StrEnum):
+    """What a replay does with a record of `dead-letter`."""
+
+    SENT = "sent"
+    SETTLED = "settled"
+    """An earlier replay sent it."""
+    LEFT_OUT = "left out"
+    """It is not among the chosen ones."""
+    NOT_NAMED = "not named"
+    """Something was wrong with it; it is sent only if its reason is named."""
+    WAITING = "waiting"
+    """Its image has a place, and waits for the replay of images."""
+    TRUNCATED = "truncated"
+    """Only its beginning was kept."""
+    NO_HALF = "no half"
+    """It came from another topic, or stands for lost records."""
+    NO_DEAD_LETTER = "no dead letter"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayChoice:
+    """Which dead letters are chosen."""
+
+    reasons: Collection[Reason] = ()
+    """Empty: those of `EXPIRED`."""
+    since_ms: int = 0
+    """Only dead letters that Kafka took at this time or later, in milliseconds since the epoch."""
+    image_ids: Collection[bytes] | None = None
+    """Only those of these images; None: of all."""
+    again: bool = False
+    """Also those that an earlier replay sent."""
+
+
+@dataclass(slots=True)
+class ReplayReport:
+    """What became of the records so far. `counts[Fate.SENT]` is what Kafka has acknowledged."""
+
+    counts: Counter[Fate] = field(default_factory=Counter)
+    reasons: Counter[tuple[Fate, Reason]] = field(default_factory=Counter)
+    truncated: list[str] = field(default_factory=list)
+    """The first `NAMED` of them: reason and where they lay."""
+
+    def add(self, fate: Fate, dead: DeadLetter | None) -> None:
+        """Counts one record."""
+        self.counts[fate] += 1
+        if dead is None:
+            return
+        self.reasons[fate, dead.reason] += 1
+        if fate is Fate.TRUNCATED and len(self.truncated) < NAMED:
+            source = dead.source
+            self.truncated.append(f"{dead.reason} {source.topic}/{source.partition}/{source.offset}")
+
+
+class ReplaySender(Protocol):
+    """Sends records, and says when all of them are acknowledged."""
+
+    def send_raw(self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]] | None = None) -> None:
+        """Sends one record; returns before it is acknowledged."""
+        ...
+
+    def flush(self) -> None:
+        """Returns when all records are acknowledged.
+
+        Raises:
+            UnavailableError: One was not.
+        """
+        ...
+
+
+def plan(
+    record: TopicRecord, choice: ReplayChoice, settled: Settled, half_topics: Collection[str]
+) -> tuple[Fate, DeadLetter | None]:
+    """What is to be done with a record of `dead-letter`, and the dead letter in it.
+
+    Args:
+        record: As it lies there.
+        choice: Which dead letters are chosen.
+        settled: What earlier replays sent.
+        half_topics: The topics that halves come from.
+    """
+    try:
+        dead = parse_dead_letter(record.value)
+    except BadInputError:
+        return Fate.NO_DEAD_LETTER, None
+    return _fate(record, dead, choice, settled, half_topics), dead
+
+
+def _fate(
+    record: TopicRecord, dead: DeadLetter, choice: ReplayChoice, settled: Settled, half_topics: Collection[str]
+) -> Fate:
+    if record.timestamp_ms < choice.since_ms or (choice.reasons and dead.reason not in choice.reasons):
+        return Fate.LEFT_OUT
+    if choice.image_ids is not None and record.key not in choice.image_ids:
+        return Fate.LEFT_OUT
+    if dead.reason in OF_IMAGES:
+        return Fate.WAITING
+    if dead.source.topic not in half_topics or dead.reason is Reason.LOST:
+        return Fate.NO_HALF
+    if not choice.reasons and dead.reason not in EXPIRED:
+        return Fate.NOT_NAMED
+    if record.offset in settled and not choice.again:
+        return Fate.SETTLED
+    return Fate.TRUNCATED if dead.truncated else Fate.SENT
+
+
+def settled_before(records: Iterable[TopicRecord]) -> Settled:
+    """What the settlements among some records name."""
+    settled = Settled()
+    for record in records:
+        settlement = parse_settlement(record.value)
+        if settlement is not None:
+            settled.add(settlement.ranges)
+    return settled
+
+
+def replay(
+    records: Iterator[TopicRecord],
+    planned: Callable[[TopicRecord], tuple[Fate, DeadLetter | None]],
+    sender: ReplaySender | None,
+    dead_letter_topic: str,
+    report: ReplayReport,
+    on_progress: Callable[[int], None] = lambda offset: None,
+) -> None:
+    """Sends what is planned to be sent, chunk by chunk, and counts into the report.
+
+    Args:
+        records: Of `dead-letter`, in order.
+        planned: `plan` for one record.
+        sender: None: nothing is sent.
+        dead_letter_topic: Where settlements go.
+        report: Is added to after each chunk, so that it is true also when an error ends the replay.
+        on_progress: Called with the last offset of each chunk.
+
+    Raises:
+        UnavailableError: Kafka did not take all of a chunk. What was counted before is safe.
+    """
+    while chunk := list(_chunk(records)):
+        fates = [(record, *planned(record)) for record in chunk]
+        halves = [(record, dead) for record, fate, dead in fates if fate is Fate.SENT and dead is not None]
+        if sender is not None and halves:
+            for record, half in halves:
+                sender.send_raw(half.source.topic, record.key, half.payload, _headers(record.headers))
+            sender.flush()
+            ranges = tuple(ranges_of(record.offset for record, _ in halves))
+            done = Settlement(Kind.REPLAYED, f"{len(halves)} sent to their topics", ranges)
+            sender.send_raw(dead_letter_topic, b"", settlement_bytes(done), SETTLEMENT_HEADERS)
+            sender.flush()
+        for _, fate, dead in fates:
+            report.add(fate, dead)
+        on_progress(chunk[-1].offset)
+
+
+def _chunk(records: Iterator[TopicRecord]) -> Iterator[TopicRecord]:
+    size = 0
+    for record in islice(records, CHUNK):
+        yield record
+        size += len(record.value)
+        if size >= CHUNK_BYTES:
+            return
+
+
+def _headers(of_dead_letter: Mapping[str, bytes]) -> list[tuple[str, bytes]] | None:
+    """Of the half: its trace context, which its dead letter carries on."""
+    trace = of_dead_letter.get("traceparent")
+    return [("traceparent", trace)] if trace else None
