@@ -123,7 +123,11 @@ class ImageFile:
         self._columns = [name for name in wanted if name in schema.names]
 
     def __iter__(self) -> Iterator[ImageRow]:
-        """Every row, in the file's order.
+        """Every row, in the file's order. Raises as `rows_from`."""
+        return self.rows_from(0)
+
+    def rows_from(self, start: int) -> Iterator[ImageRow]:
+        """The rows from number `start` on, in the file's order. What is wrong with earlier rows does not matter.
 
         Raises:
             BadInputError: A row has no id, or a vector that is missing or of another dimension; the message names it.
@@ -131,7 +135,8 @@ class ImageFile:
         first = 0
         try:
             for batch in self._file.iter_batches(_BATCH_ROWS, columns=self._columns):
-                yield from self._rows(batch, first)
+                passed = min(max(0, start - first), batch.num_rows)
+                yield from self._rows(batch.slice(passed), first + passed)
                 first += batch.num_rows
         except (OSError, pa.ArrowException) as error:
             raise BadInputError(

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 from kafka.errors import KafkaError
@@ -82,6 +81,28 @@ class SendSchedule:
         self._passed += 1
 
 
+_HALVES = 2
+"""Of an image."""
+
+
+class _Acknowledged:
+    """Counts the images from the first on of which both halves are acknowledged. The producer's thread calls it."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self._lock = threading.Lock()
+        self._halves: dict[int, int] = {}
+        """Acknowledged halves of images from number `images` on: of no more than are in flight."""
+
+    def half(self, image: int) -> None:
+        """One more half of the image with this number."""
+        with self._lock:
+            self._halves[image] = self._halves.get(image, 0) + 1
+            while self._halves.get(self.images) == _HALVES:
+                del self._halves[self.images]
+                self.images += 1
+
+
 class Publisher:
     """Sends images to one signal. Use it as a context manager; what was sent is safe after `flush`."""
 
@@ -104,6 +125,13 @@ class Publisher:
         self._producer = producer(access, settings.kafka.max_message_bytes)
         self._in_flight = threading.BoundedSemaphore(_IN_FLIGHT)
         self._failure: BaseException | None = None
+        self._sent = 0
+        self._acknowledged = _Acknowledged()
+
+    @property
+    def acknowledged(self) -> int:
+        """How many of the images that were sent, from the first on, Kafka has acknowledged."""
+        return self._acknowledged.images
 
     def __enter__(self) -> Publisher:
         return self
@@ -127,11 +155,23 @@ class Publisher:
         """
         key = events.record_key(row.image_id)
         halves = ((self._signal.search_embedding, row.search), (self._signal.score_embedding, row.score))
-        for topic, (embedding, vector) in zip(self.topics, halves, strict=True):
-            self.send_raw(topic, key, notification(row, embedding, vector))
+        values = [notification(row, embedding, vector) for embedding, vector in halves]
+        number, self._sent = self._sent, self._sent + 1
+        for topic, value in zip(self.topics, values, strict=True):
+            self._send(topic, key, value, None, lambda: self._acknowledged.half(number))
 
     def send_raw(self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]] | None = None) -> None:
-        """Sends one record unchecked; raises as `send`."""
+        """Sends one record unchecked, which counts as no image; raises as `send`."""
+        self._send(topic, key, value, headers, lambda: None)
+
+    def _send(
+        self,
+        topic: str,
+        key: bytes,
+        value: bytes,
+        headers: list[tuple[str, bytes]] | None,
+        on_acknowledged: Callable[[], None],
+    ) -> None:
         self._raise_failure()
         if not self._in_flight.acquire(timeout=_PATIENCE_S):
             raise UnavailableError(f"Kafka acknowledged nothing for {_PATIENCE_S:.0f} s")
@@ -140,7 +180,7 @@ class Publisher:
         except KafkaError as error:
             self._in_flight.release()
             raise BadInputError(f"a record of {len(value)} bytes cannot be sent to {topic}: {error}") from error
-        future.add_callback(self._delivered)
+        future.add_callback(lambda _: self._delivered(on_acknowledged))
         future.add_errback(self._lost)
 
     def flush(self) -> None:
@@ -155,7 +195,8 @@ class Publisher:
             raise UnavailableError(f"Kafka did not acknowledge all records: {error}") from error
         self._raise_failure()
 
-    def _delivered(self, _: Any) -> None:
+    def _delivered(self, on_acknowledged: Callable[[], None]) -> None:
+        on_acknowledged()
         self._in_flight.release()
 
     def _lost(self, error: BaseException) -> None:
@@ -180,23 +221,27 @@ def publish(
         rows: What to send; read as it is sent.
         publisher: Where to.
         rate: Images per second; None: as fast as the broker accepts them.
-        on_sent: Called after each image with the number sent so far.
+        on_sent: Called after each image with the number sent so far. `publisher.acknowledged` says what is safe.
 
     Returns:
         How many images were sent.
 
     Raises:
-        BadInputError: A row cannot be sent; the rows before it were.
+        BadInputError: A row cannot be read or sent; the rows before it are acknowledged.
         UnavailableError: Kafka did not accept all of them.
     """
     schedule = SendSchedule(rate) if rate is not None else None
     sent = 0
-    for row in rows:
-        if schedule is not None:
-            schedule.wait()
-        publisher.send(row)
-        sent += 1
-        if on_sent is not None:
-            on_sent(sent)
+    try:
+        for row in rows:
+            if schedule is not None:
+                schedule.wait()
+            publisher.send(row)
+            sent += 1
+            if on_sent is not None:
+                on_sent(sent)
+    except BadInputError:
+        publisher.flush()
+        raise
     publisher.flush()
     return sent

@@ -295,6 +295,8 @@ class TermIndex(ABC):
     def delete(self, image_ids: Sequence[ImageId]) -> list[bool]:
         """Hides the latest versions of images as `hide` does, all in one write.
 
+        The order does not know of it, so the same order gives other clusters without it.
+
         Returns:
             For each whether it could be found before; False for an id that was named earlier in the call.
 

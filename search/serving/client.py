@@ -111,6 +111,9 @@ class SearchClient(RpcClient):
     def delete(self, image_ids: Sequence[str]) -> list[bool]:
         """Hides images until a higher version of them comes; says for each whether it could be found before.
 
+        Only this index hides them. Storage keeps the image with its head and embeddings, so pages and reads still show
+        it, and an index built from storage finds it again.
+
         Raises:
             DeniedError: The caller has not the write key.
             UnavailableError: The server is down, too slow or cannot write.

@@ -144,7 +144,9 @@ class TermSearchServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Delete(self, request, context):
-        """Hides images by hand, until a higher version of them comes. Needs the metadata `token`.
+        """Hides images by hand, until a higher version of them comes. It is no record of the order: storage keeps the image,
+        its head and its embeddings, pages and reads still show it, an index built from storage finds it again, and another
+        service that reads the same order does not know of it. Needs the metadata `token`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

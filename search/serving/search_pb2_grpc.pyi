@@ -65,7 +65,10 @@ class TermSearchStub:
         search.serving.search_pb2.DeleteRequest,
         search.serving.search_pb2.DeleteResponse,
     ]
-    """Hides images by hand, until a higher version of them comes. Needs the metadata `token`."""
+    """Hides images by hand, until a higher version of them comes. It is no record of the order: storage keeps the image,
+    its head and its embeddings, pages and reads still show it, an index built from storage finds it again, and another
+    service that reads the same order does not know of it. Needs the metadata `token`.
+    """
 
     Stats: grpc.UnaryUnaryMultiCallable[
         search.serving.search_pb2.StatsRequest,
@@ -138,7 +141,10 @@ class TermSearchAsyncStub:
         search.serving.search_pb2.DeleteRequest,
         search.serving.search_pb2.DeleteResponse,
     ]
-    """Hides images by hand, until a higher version of them comes. Needs the metadata `token`."""
+    """Hides images by hand, until a higher version of them comes. It is no record of the order: storage keeps the image,
+    its head and its embeddings, pages and reads still show it, an index built from storage finds it again, and another
+    service that reads the same order does not know of it. Needs the metadata `token`.
+    """
 
     Stats: grpc.aio.UnaryUnaryMultiCallable[
         search.serving.search_pb2.StatsRequest,
@@ -225,7 +231,10 @@ class TermSearchServicer(metaclass=abc.ABCMeta):
         request: search.serving.search_pb2.DeleteRequest,
         context: _ServicerContext,
     ) -> typing.Union[search.serving.search_pb2.DeleteResponse, collections.abc.Awaitable[search.serving.search_pb2.DeleteResponse]]:
-        """Hides images by hand, until a higher version of them comes. Needs the metadata `token`."""
+        """Hides images by hand, until a higher version of them comes. It is no record of the order: storage keeps the image,
+        its head and its embeddings, pages and reads still show it, an index built from storage finds it again, and another
+        service that reads the same order does not know of it. Needs the metadata `token`.
+        """
 
     @abc.abstractmethod
     def Stats(

@@ -162,7 +162,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
     def Delete(  # noqa: N802 - the name that the proto gives
         self, request: pb.DeleteRequest, context: grpc.ServicerContext
     ) -> pb.DeleteResponse:
-        """Hides images by hand."""
+        """Hides images by hand, in this index alone: see the proto for what that does not do."""
         with self._items("Delete", len(request.image_ids), context), self._watched():
             deleted = self._index.delete([ImageId(image_id) for image_id in request.image_ids])
             self._metrics.deleted.inc(sum(deleted))

@@ -98,6 +98,7 @@ def replay_command(
         neardup dead-letters replay --reason missing_score_half --ids-file ids.txt
     """
     from stream.dead_letter_replay import Fate, ReplayChoice, ReplayReport, plan, replay, settled_before
+    from stream.interrupts import interruptible
     from stream.names import client_id
     from stream.publish import Publisher
     from stream.topic_reader import TopicReader
@@ -113,7 +114,12 @@ def replay_command(
     topic, report = chosen.topic("dead_letter"), ReplayReport()
     access = settings.kafka_access(client_id(name, "dead-letters"))
     half_topics = (chosen.topic("search"), chosen.topic("score"))
-    with TopicReader(access, topic) as reader, Publisher(settings, name) as publisher, progress_bar() as bar:
+    with (
+        interruptible(),
+        TopicReader(access, topic) as reader,
+        Publisher(settings, name) as publisher,
+        progress_bar() as bar,
+    ):
         first, end = reader.ends()
         reading = bar.add_task("reading what is settled", total=None, note="")
         settled = settled_before(reader.between(first, end))

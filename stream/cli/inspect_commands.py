@@ -34,13 +34,14 @@ def assignments(
 
         neardup tail assignments --from-start --limit 10 | jq .head
     """
+    from stream.interrupts import interruptible
     from stream.names import client_id
     from stream.topic_reader import TopicReader
 
     settings = of(context).settings()
     name, chosen = settings.signal(signal)
     topic = chosen.topic("assignments")
-    with TopicReader(settings.kafka_access(client_id(name, "tail")), topic) as reader:
+    with interruptible(), TopicReader(settings.kafka_access(client_id(name, "tail")), topic) as reader:
         reader.seek(reader.ends()[0 if from_start else 1])
         records: Iterator[TopicRecord] = reader.follow()
         for record in islice(records, limit):

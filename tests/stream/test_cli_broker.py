@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +30,7 @@ from stream.settings import Settings
 from stream.topic_check import require_topics
 from stream.topic_plans import TopicPlan, topic_plans
 from stream.topic_reader import TopicReader
-from tests.support.stack import stack_settings
+from tests.support.stack import eventually, stack_settings
 
 pytestmark = pytest.mark.cluster
 
@@ -167,6 +171,49 @@ def test_dead_letters_are_shown_newest_last(run: Run, settings: Settings) -> Non
     assert "not_a_dead_letter" in told[-1]
 
 
+def bad_file(folder: Path, broken: int, prefix: str = "broken") -> Path:
+    """300 images; the vector of one is too short."""
+    rng = np.random.default_rng(5)
+    search = [rng.standard_normal(1280).astype("<f4").tolist() for _ in range(300)]
+    search[broken] = [1.0, 2.0]
+    score = [rng.standard_normal(768).astype("<f4").tolist() for _ in range(300)]
+    columns = {
+        "image_id": [f"{prefix}-{row}" for row in range(300)],
+        "search": pa.array(search, pa.list_(pa.float32())),
+        "score": pa.array(score, pa.list_(pa.float32())),
+    }
+    pq.write_table(pa.table(columns), folder / "broken.parquet")
+    return folder / "broken.parquet"
+
+
+def keys(settings: Settings, prefix: bytes) -> set[bytes]:
+    """The keys of the search topic that begin so."""
+    topic = "neardup.photos.embeddings.search"
+    with Broker(settings.kafka_access("test")) as broker:
+        consumer = KafkaConsumer(bootstrap_servers=settings.kafka.servers, enable_auto_commit=False)
+        parts = {TopicPartition(topic, number): ends.end for number, ends in broker.ends(topic).items()}
+    consumer.assign(list(parts))
+    consumer.seek_to_beginning(*parts)
+    found: set[bytes] = set()
+    while any(consumer.position(part) < end for part, end in parts.items()):
+        for records in consumer.poll(timeout_ms=1_000).values():
+            found |= {each.key for each in records if each.key.startswith(prefix)}
+    consumer.close()
+    return found
+
+
+@pytest.mark.usefixtures("topics")
+def test_after_a_broken_row_publish_says_how_to_go_on(run: Run, settings: Settings, tmp_path: Path) -> None:
+    file = bad_file(tmp_path, 280)
+    code, _, err = run("publish", str(file))
+    assert code == Exit.USAGE
+    done = int(re.search(r"go on with --skip (\d+)", err)[1])  # type: ignore[index]
+    assert keys(settings, b"broken-") == {b"broken-%d" % row for row in range(done)}
+    assert run("publish", str(file), "--skip", "281")[0] == Exit.OK
+    assert run("publish", str(file), "--skip", str(done))[0] == Exit.USAGE  # the row is as broken as before
+    assert keys(settings, b"broken-") >= {b"broken-%d" % row for row in range(300) if row < done or row > 280}
+
+
 @pytest.mark.usefixtures("topics")
 def test_halves_are_replayed_once_with_key_bytes_and_trace(run: Run, settings: Settings, tmp_path: Path) -> None:
     topic, name = "neardup.photos.embeddings.search", "neardup.photos.dead-letter"
@@ -224,6 +271,37 @@ def test_assignments_are_followed_from_the_start(run: Run, settings: Settings) -
     code, out, _ = run("tail", "assignments", "--from-start", "--limit", "3")
     assert code == Exit.OK
     assert [json.loads(line)["history_number"] for line in out.splitlines()] == [0, 1, 2]
+
+
+@pytest.mark.usefixtures("topics")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_publish_and_tail_end_in_good_order_when_asked_to(
+    run: Run, settings: Settings, tmp_path: Path, number: signal.Signals
+) -> None:
+    def started(*words: str) -> subprocess.Popen[str]:
+        program = f"import sys; from stream.cli.main import main; sys.exit(main({list(words)!r}))"
+        return subprocess.Popen(
+            [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    sender = producer(settings.kafka_access("test"), 1 << 20)
+    sender.send("neardup.photos.assignments", value=b"{}", key=b"k")
+    sender.flush()
+    tail = started("tail", "assignments", "--from-start")
+    assert tail.stdout is not None
+    assert tail.stdout.readline().startswith("{")
+    file = bad_file(tmp_path, 299, number.name)
+    publishing = started("publish", str(file), "--rate", "5")
+    prefix = number.name.encode()
+    eventually(lambda: keys(settings, prefix) or None, 60, lambda: "publish has sent nothing")
+    for process in (tail, publishing):
+        process.send_signal(number)
+    assert tail.wait(30) == Exit.INTERRUPTED
+    said = publishing.communicate(timeout=30)[1]
+    assert publishing.returncode == Exit.INTERRUPTED
+    done = int(re.search(r"go on with --skip (\d+)", said)[1])  # type: ignore[index]
+    assert 0 < done < 299
+    assert keys(settings, prefix) >= {prefix + b"-%d" % row for row in range(done)}
 
 
 @pytest.mark.usefixtures("topics")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,13 +20,16 @@ from stream.settings import Settings, load_settings
 
 
 class FakeFuture:
-    """Acknowledged at once, or lost at once."""
+    """Acknowledged at once or later, or lost at once."""
 
-    def __init__(self, error: BaseException | None) -> None:
+    def __init__(self, error: BaseException | None, late: list[Callable[[], None]] | None) -> None:
         self._error = error
+        self._late = late
 
     def add_callback(self, called: Callable[[Any], None]) -> None:
-        if self._error is None:
+        if self._late is not None:
+            self._late.append(partial(called, None))
+        elif self._error is None:
             called(None)
 
     def add_errback(self, called: Callable[[BaseException], None]) -> None:
@@ -42,16 +46,21 @@ class FakeProducer:
     refuse: type[Exception] | None = None
     closed_after_s: float | None = None
     close_fails: bool = False
+    late: list[Callable[[], None]] | None = None
+    """Acknowledgements that wait to be called, in the order of the records, or for a flush; None: they come at once."""
+    flushed: bool = False
 
     def send(self, topic: str, value: bytes, key: bytes, headers: list[tuple[str, bytes]] | None = None) -> FakeFuture:
         if self.refuse is not None:
             raise self.refuse("too large")
         self.sent.append((topic, key, value))
         lost = self.lose_from is not None and len(self.sent) > self.lose_from
-        return FakeFuture(KafkaTimeoutError("nobody there") if lost else None)
+        return FakeFuture(KafkaTimeoutError("nobody there") if lost else None, self.late)
 
     def flush(self, timeout: float) -> None:
-        pass
+        self.flushed = True
+        for acknowledge in self.late or ():
+            acknowledge()
 
     def close(self, timeout: float) -> None:
         self.closed_after_s = timeout
@@ -116,6 +125,42 @@ def test_progress_counts_images(settings: Settings, producer: FakeProducer) -> N
     with Publisher(settings) as publisher:
         publish([row(str(n)) for n in range(3)], publisher, on_sent=counts.append)
     assert counts == [1, 2, 3]
+
+
+def test_only_images_whose_halves_are_both_acknowledged_count(settings: Settings, producer: FakeProducer) -> None:
+    producer.lose_from = 5  # of the third image the second half
+    with pytest.raises(UnavailableError), Publisher(settings) as publisher:
+        publish([row(str(n)) for n in range(4)], publisher)
+    assert publisher.acknowledged == 2
+
+
+def test_acknowledgements_that_come_in_any_order_count_from_the_first_image_on(
+    settings: Settings, producer: FakeProducer
+) -> None:
+    producer.late = []
+    with Publisher(settings) as publisher:
+        for number in range(3):
+            publisher.send(row(str(number)))
+        publisher.send_raw("neardup.photos.dead-letter", b"", b"no half")
+        counts = []
+        for half in (5, 2, 0, 6, 3, 1, 4):
+            producer.late[half]()
+            counts.append(publisher.acknowledged)
+    assert counts == [0, 0, 0, 0, 0, 2, 3]
+
+
+def test_the_rows_before_a_broken_one_are_acknowledged_when_it_is_told(
+    settings: Settings, producer: FakeProducer
+) -> None:
+    def rows() -> Iterator[ImageRow]:
+        yield from (row(str(n)) for n in range(7))
+        raise BadInputError("row 7 is broken")
+
+    producer.late = []
+    with pytest.raises(BadInputError, match="row 7"), Publisher(settings) as publisher:
+        publish(rows(), publisher)
+    assert producer.flushed
+    assert publisher.acknowledged == 7
 
 
 def test_a_lost_record_fails_the_whole(settings: Settings, producer: FakeProducer) -> None:
