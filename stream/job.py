@@ -112,7 +112,7 @@ class _Joining(_Pipeline):
         join = self.settings.join
         stream = embedding_stream(
             self.tables,
-            uid=_uid(f"{side}-source-{self.plan.reading}"),
+            uid=_uid(f"{side}-source-{self.plan.submission}"),
             topic=topic,
             access=self.access(f"{side}-source"),
             group=consumer_group(self.plan.signal),
@@ -128,7 +128,7 @@ class _Joining(_Pipeline):
 
 
 class _Sequence(_Pipeline):
-    """`joined` to storage, in one order. Its uids carry base and first offset: no state of an earlier job is used."""
+    """`joined` to storage, in one order. Its uids are those of one submission: no state of an earlier job is used."""
 
     def build(self) -> None:
         signal, plan, batching = self.signal, self.plan, self.settings.batching
@@ -159,10 +159,8 @@ class _Sequence(_Pipeline):
         return done.set_parallelism(1).set_max_parallelism(1)
 
     def _uid(self, name: str) -> str:
-        base, start = self.plan.base, self.plan.joined_start
-        # Two log epochs may both begin at offset 0, or one after the other at the same position.
-        epoch = f"{base}-{self.plan.log_id}-" if base else ""
-        return _uid(f"sequence-{epoch}{start - base}-{name}")
+        # Also of one that began at the same position: stores that were put back lead to the same start again.
+        return _uid(f"sequence-{self.plan.submission}-{name}")
 
 
 def _uid(name: str) -> str:

@@ -28,8 +28,8 @@ class JobPlan:
         base: The position of its offset 0.
         joined_start: The first position that the sequence reads.
         embedding_starts: First offset per partition, for the topics `search` and `score`.
-        reading: Names this submission's reading of them, in the uids of the sources. No other submission has the same,
-            so a snapshot's offsets are never used.
+        submission: Names this submission, in the uids of the sources and of the sequence. No other submission has the
+            same, so a snapshot gives them neither offsets nor state.
         snapshot: The checkpoint or savepoint that decoding and joining resume from.
         checkpoints: Where this job's checkpoints go.
     """
@@ -39,7 +39,7 @@ class JobPlan:
     base: int
     joined_start: int
     embedding_starts: Mapping[str, Mapping[int, int]]
-    reading: str
+    submission: str
     snapshot: Path | None
     checkpoints: Path
 
@@ -61,7 +61,7 @@ class JobPlan:
             base=int(values["base"]),
             joined_start=int(values["joined_start"]),
             embedding_starts=starts,
-            reading=values["reading"],
+            submission=values["submission"],
             snapshot=Path(values["snapshot"]) if values["snapshot"] else None,
             checkpoints=Path(values["checkpoints"]),
         )

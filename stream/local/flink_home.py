@@ -131,6 +131,8 @@ def flink_config(settings: Settings, java_options: str) -> dict[str, str | int |
         "taskmanager.bind-host": flink.bind_host,
         # Jobs come from the job runner, never through the web page.
         "web.submit.enable": False,
+        # Marks of what was read belong to the checkpoint that the job manager names: the answer must be of now.
+        "rest.cache.checkpoint-statistics.timeout": "1 ms",
         # Sizes
         "jobmanager.memory.process.size": f"{flink.jobmanager_memory_mb}m",
         "taskmanager.memory.process.size": f"{flink.taskmanager_memory_mb}m",

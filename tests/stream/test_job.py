@@ -37,11 +37,11 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 def build(
-    settings: Settings, start: int, reading: str = "r1", epoch: tuple[int, str] = (0, "topic-id")
+    settings: Settings, start: int, submission: str = "r1", epoch: tuple[int, str] = (0, "topic-id")
 ) -> StreamExecutionEnvironment:
     starts = {"search": {0: 0, 1: 5}, "score": {0: 0, 1: 7}}
     base, log_id = epoch
-    plan = JobPlan("photos", log_id, base, start, starts, reading, None, Path("/checkpoints"))
+    plan = JobPlan("photos", log_id, base, start, starts, submission, None, Path("/checkpoints"))
     env = remote_environment({"pipeline.operator-chaining.enabled": "true"})
     build_job(env, settings, plan)
     return env
@@ -66,7 +66,7 @@ def test_no_two_python_operators_share_a_chain(settings: Settings) -> None:
     assert len(names) == 9 + sum(name.startswith("DataStreamToTable") and "dead-letter-sink" in name for name in names)
 
 
-def test_uids_of_joining_stay_and_uids_of_the_sequence_carry_the_start(settings: Settings) -> None:
+def test_uids_of_joining_stay_and_uids_of_the_sequence_are_those_of_the_submission(settings: Settings) -> None:
     first, second = uids(build(settings, 0)), uids(build(settings, 123, "r2"))
     kept = first & second
     version = f"v{STATE_FORMAT}"
@@ -76,16 +76,17 @@ def test_uids_of_joining_stay_and_uids_of_the_sequence_carry_the_start(settings:
     assert not any(uid.startswith(("search-source", "score-source")) for uid in kept)
     assert any(uid.startswith(f"search-source-r2-{version}") for uid in second)
     assert not any(uid.startswith("sequence") for uid in kept)
-    assert {f"sequence-123-{name}-{version}" for name in ("search", "score", "assign")} <= second
-    assert any(uid.startswith(f"sequence-123-source-{version}") for uid in second)
+    assert {f"sequence-r2-{name}-{version}" for name in ("search", "score", "assign")} <= second
+    assert any(uid.startswith(f"sequence-r2-source-{version}") for uid in second)
     assert "None" not in first | second
 
 
-def test_uids_of_log_epochs_that_begin_alike_differ(settings: Settings) -> None:
-    begun = [(100, (0, "old")), (100, (100, "new")), (100, (100, "newer")), (0, (0, "old"))]
+def test_uids_of_submissions_that_begin_alike_differ(settings: Settings) -> None:
+    """In one log epoch or in two: a snapshot holds state of the sequence that no longer fits the stores."""
+    begun = [("a", (0, "old")), ("b", (0, "old")), ("c", (100, "new")), ("d", (100, "newer"))]
     found = [
-        {uid for uid in uids(build(settings, start, epoch=epoch)) if uid.startswith("sequence")}
-        for start, epoch in begun
+        {uid for uid in uids(build(settings, 100, submission, epoch)) if uid.startswith("sequence")}
+        for submission, epoch in begun
     ]
     for number, one in enumerate(found):
         assert one
