@@ -36,6 +36,7 @@ from stream.flink_rest import FlinkRest, JobState
 from stream.flink_tls import flink_tls
 from stream.job_lag import LagMeter
 from stream.job_plan import JobPlan
+from stream.kafka_access import KafkaAccess
 from stream.local.flink_home import flink_environment, prepare_flink
 from stream.log_reads import KafkaLogs, Logs
 from stream.log_renewal import LogRenewal, renew_log
@@ -90,6 +91,10 @@ class JobControl:
         )
 
     @property
+    def _access(self) -> KafkaAccess:
+        return self._settings.kafka_access(client_id(self.name, "job-runner"))
+
+    @property
     def _proof(self) -> Credentials:
         return credentials(self._settings, Right.STREAM)
 
@@ -113,9 +118,9 @@ class JobControl:
             MismatchError: The stores do not fit the log, the model the index, or the data the topics.
             ServiceError: A part does not answer, or Flink refuses the job.
         """
-        with self._exclusive():
+        with self._exclusive() as lock:
             self._stop_marker.unlink(missing_ok=True)
-            self._submit_unless_live(accept_loss=accept_loss)
+            self._submit_unless_live(lock, accept_loss=accept_loss)
         state = self.state()
         if state is None:
             raise UnavailableError("the job manager lost the job right after it was submitted")
@@ -127,7 +132,7 @@ class JobControl:
         Raises:
             UnavailableError: Kafka does not answer.
         """
-        access = self._settings.kafka_access(client_id(self.name, "job-runner"))
+        access = self._access
         with closing(self.logs()) as logs, Broker(access) as broker:
             read = self.reading.positions(logs)
             found = [
@@ -142,10 +147,7 @@ class JobControl:
 
         Intact records before them that the job may not have read are sent to their topic again.
         """
-        access, limit = (
-            self._settings.kafka_access(client_id(self.name, "job-runner")),
-            self._settings.kafka.max_message_bytes,
-        )
+        access, limit = self._access, self._settings.kafka.max_message_bytes
         with self._exclusive(), closing(self.logs()) as logs:
             state = self.state()
             if state is not None and state.live:
@@ -160,8 +162,8 @@ class JobControl:
 
     def keep(self) -> bool:
         """Submits the job if it is wanted and not live; returns whether it did. Raises the errors of `start`."""
-        with self._exclusive():
-            return self.wanted and self._submit_unless_live()
+        with self._exclusive() as lock:
+            return self.wanted and self._submit_unless_live(lock)
 
     def stop(self) -> Path:
         """Stops the job with a savepoint, which the next start resumes from. The watch leaves it stopped.
@@ -225,7 +227,7 @@ class JobControl:
 
     def topic_problems(self) -> list[str]:
         """What of the topics endangers records, over a connection for this one answer."""
-        with Broker(self._settings.kafka_access(client_id(self.name, "job-runner"))) as broker:
+        with Broker(self._access) as broker:
             return topic_problems(broker, topic_plans(self._signal, self._settings.kafka))
 
     def lag(self) -> dict[str, int]:
@@ -235,7 +237,7 @@ class JobControl:
 
     def lag_meter(self) -> LagMeter:
         """What tells how many records the job is behind; it is to be closed."""
-        access = self._settings.kafka_access(client_id(self.name, "job-runner"))
+        access = self._access
         return LagMeter(lambda: Broker(access), self._storage(), self.name, self._signal)
 
     def resubmit_after_gap(self, state: JobState) -> bool:
@@ -292,10 +294,9 @@ class JobControl:
 
     def logs(self) -> Logs:
         """A connection to the embedding topics; it is to be closed."""
-        access = self._settings.kafka_access(client_id(self.name, "job-runner"))
-        return KafkaLogs(access, consumer_group(self.name))
+        return KafkaLogs(self._access, consumer_group(self.name))
 
-    def _submit_unless_live(self, *, accept_loss: bool = False) -> bool:
+    def _submit_unless_live(self, lock: int, *, accept_loss: bool = False) -> bool:
         live = self.state()
         if live is not None and live.live:
             return False
@@ -305,7 +306,7 @@ class JobControl:
             reading = self._read_from(logs, plan.snapshot, accept_loss=accept_loss)
             self.reading.begins(logs, reading.starts)
             sides = {side: reading.starts[self._signal.topic(side)] for side in ("search", "score")}
-            job_id = self._submit(replace(plan, embedding_starts=sides))
+            job_id = self._submit(replace(plan, embedding_starts=sides), lock)
             self.reading.begun(logs, job_id, reading)
         return True
 
@@ -316,9 +317,8 @@ class JobControl:
         for remark in reading.remarks:
             log.warning("%s", remark)
         if reading.losses:
-            access = self._settings.kafka_access(client_id(self.name, "job-runner"))
             topic = self._signal.topic("dead_letter")
-            send_lost_letters(access, topic, reading.losses, self._settings.kafka.max_message_bytes)
+            send_lost_letters(self._access, topic, reading.losses, self._settings.kafka.max_message_bytes)
             self.reading.accept(logs, reading.losses)
         return reading
 
@@ -327,7 +327,7 @@ class JobControl:
         settings, signal = self._settings, self._signal
         positions = self._store_positions()
         topic = signal.topic("joined")
-        with Broker(settings.kafka_access(client_id(self.name, "job-runner"))) as broker:
+        with Broker(self._access) as broker:
             require_topics(broker, topic_plans(signal, settings.kafka))
             topic_id = broker.topic_id(topic)
             ends = only_partition(topic, broker.ends(topic))
@@ -360,8 +360,8 @@ class JobControl:
             "storage": LogPosition(storage.log_id, storage.offset, storage.checksum, storage.base),
         }
 
-    def _submit(self, plan: JobPlan) -> str:
-        """Hands the job to Flink; returns its id."""
+    def _submit(self, plan: JobPlan, lock: int) -> str:
+        """Hands the job to Flink; returns its id. `lock` is the descriptor of the file that `_exclusive` locks."""
         log.info(
             "submitting %s: joined from position %d, snapshot %s", job_name(self.name), plan.joined_start, plan.snapshot
         )
@@ -375,6 +375,8 @@ class JobControl:
                 text=True,
                 timeout=SUBMIT_TIMEOUT_S,
                 check=False,
+                # A submission that outlives this process keeps the lock, so that no second one begins beside it.
+                pass_fds=(lock,),
             )
         except subprocess.TimeoutExpired as error:
             raise UnavailableError(f"submitting the job took over {SUBMIT_TIMEOUT_S:.0f} s") from error
@@ -388,12 +390,12 @@ class JobControl:
         return done.stdout.strip().splitlines()[-1]
 
     @contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        """Only one process starts or stops the job at a time."""
+    def _exclusive(self) -> Iterator[int]:
+        """Only one process starts or stops the job at a time; gives the descriptor of the lock."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+            yield file.fileno()
 
     def _search(self, caller: Caller = Caller.INTERACTIVE) -> SearchClient:
         part = self._signal.search

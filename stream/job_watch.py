@@ -6,6 +6,7 @@ import logging
 import signal as signals
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -98,15 +99,17 @@ class Watch:
         """Watches until `stop` is set. After an error it looks less often."""
         pause_s = _WATCH_S
         while not self._stop.wait(pause_s):
-            try:
-                self._once()
+            # What cannot be shown must not keep the job from running, nor the other way round.
+            error = _attempt(self._once)
+            unshown = _attempt(self._show_reading)
+            problem = error or unshown
+            self._metrics.failing.set(problem is not None)
+            if problem is None:
                 pause_s, self._logged = _WATCH_S, ""
-                self._metrics.failing.set(0)
-            except NeardupError as error:
-                self._log_once(error)
-                self._metrics.failing.set(1)
-                self._disconnect()
-                pause_s = _MISMATCH_S if isinstance(error, MismatchError) else min(pause_s * 1.5, _RETRY_MAX_S)
+                continue
+            self._log_once(problem)
+            self._disconnect()
+            pause_s = _MISMATCH_S if isinstance(problem, MismatchError) else min(pause_s * 1.5, _RETRY_MAX_S)
         self._disconnect()
 
     def _once(self) -> None:
@@ -119,7 +122,6 @@ class Watch:
         rejected = control.snapshots.restores.rejected()
         self._metrics.rejected.inc(len(rejected - self._rejected))
         self._rejected = rejected
-        self._show_reading()
         if state is not None and live:
             if (
                 control.resubmit_after_gap(state)
@@ -171,6 +173,14 @@ class Watch:
         if text != self._logged:
             log.warning("%s", text)
         self._logged = text
+
+
+def _attempt(step: Callable[[], None]) -> NeardupError | None:
+    try:
+        step()
+    except NeardupError as error:
+        return error
+    return None
 
 
 def disk_folders(settings: Settings, signal_name: str) -> dict[str, Path]:

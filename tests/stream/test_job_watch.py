@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import subprocess
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -218,7 +220,7 @@ def test_stopping_waits_for_a_submission_that_is_under_way(tmp_path: Path) -> No
     control = JobControl(stack_settings(tmp_path), "photos")
     flink, submitting, go = FlinkBook(), threading.Event(), threading.Event()
 
-    def submit(plan: JobPlan) -> str:
+    def submit(plan: JobPlan, lock: int) -> str:
         submitting.set()
         go.wait(30)
         flink.live = True
@@ -241,6 +243,35 @@ def test_stopping_waits_for_a_submission_that_is_under_way(tmp_path: Path) -> No
     assert not flink.live
     assert not control.wanted
     assert not control.keep()
+
+
+def test_a_submission_that_outlives_its_runner_keeps_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the next runner would submit a second job beside it."""
+    control = JobControl(stack_settings(tmp_path), "photos")
+    left: list[subprocess.Popen[bytes]] = []
+
+    def run(*_: object, pass_fds: tuple[int, ...], **__: object) -> subprocess.CompletedProcess[str]:
+        left.append(subprocess.Popen(["sleep", "60"], pass_fds=pass_fds))
+        return subprocess.CompletedProcess((), 0, "job-1\n", "")
+
+    monkeypatch.setattr("stream.job_control.prepare_flink", lambda settings: None)
+    monkeypatch.setattr("stream.job_control.flink_environment", lambda settings: {})
+    monkeypatch.setattr("stream.job_control.subprocess.run", run)
+    with control._exclusive() as lock:
+        control._submit(JobPlan("photos", "id", 0, 0, {}, "submission", None, tmp_path), lock)
+    with (tmp_path / "signals" / "photos" / "job" / "lock").open("w") as file:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        left[0].kill()
+        left[0].wait()
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_marks_that_cannot_be_shown_do_not_keep_the_job_from_running() -> None:
+    control = Control([None], kafka_down=True)
+    metrics, _, _ = watch(control)
+    assert control.done == ["start"]
+    assert value(metrics, "neardup_job_watch_failing") == 1
 
 
 class FlinkBook:
