@@ -1,31 +1,25 @@
 """The file of read marks: `read-marks` in the folder of a signal's job.
 
-Two lines, UTF-8:
-
-    neardup-read-marks 1 CRC     the format, its version, and CRC-32C of the second line in eight hex digits
     {"sets": [...], "lost": {...}, "rewinds": 0}
 
 Sets are in the order in which they were taken. `lost` counts accepted losses by topic, `rewinds` how often a log was
-not the one that was read. The file is replaced as a whole, so a power cut leaves the old one or the new one.
+not the one that was read. The file has a format and a checksum (`core.checked_json`), and is replaced as a whole.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from crc32c import crc32c
-
+from core.checked_json import read_checked, write_checked
 from core.errors import BadInputError
-from core.files import write_bytes
 from stream.read_marks import MarkedRecord, MarkSet, ReadMark, TopicMarks
 
-__all__ = ["MarkBook", "decode_book", "encode_book", "read_book", "write_book"]
+__all__ = ["MarkBook", "read_book", "write_book"]
 
-_NAME, _VERSION = "neardup-read-marks", 1
+_FORMAT = 1
 
 KEPT_SETS = 20
 """Sets that are kept, for checkpoints that are older than the newest."""
@@ -76,39 +70,28 @@ def read_book(file: Path) -> MarkBook:
         BadInputError: The file is damaged, or of a newer version.
     """
     try:
-        return decode_book(file.read_bytes())
+        content = read_checked(file)
+        if not content.checked or content.format != _FORMAT:
+            raise BadInputError(f"read marks of format {content.format}, this release reads format {_FORMAT}")
+        values = content.body
+        return MarkBook(tuple(_set(each) for each in values["sets"]), dict(values["lost"]), int(values["rewinds"]))
     except FileNotFoundError:
         return MarkBook()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInputError(f"no file of read marks: {error}") from error
 
 
 def write_book(file: Path, book: MarkBook) -> None:
     """Replaces the file, durably. Its folder must exist."""
-    write_bytes(file, encode_book(book))
+    write_checked(file, _FORMAT, _with_text_keys(asdict(book)))
 
 
-def encode_book(book: MarkBook) -> bytes:
-    """The bytes of the file."""
-    line = json.dumps(asdict(book), separators=(",", ":"), sort_keys=True).encode("ascii")
-    return b"%s %d %08x\n%s\n" % (_NAME.encode(), _VERSION, crc32c(line), line)
-
-
-def decode_book(raw: bytes) -> MarkBook:
-    """The book that these bytes hold.
-
-    Raises:
-        BadInputError: They are damaged, or of another version.
-    """
-    head, _, rest = raw.partition(b"\n")
-    line = rest.rstrip(b"\n")
-    words = head.decode("ascii", "replace").split(" ")
-    if len(words) != 3 or words[0] != _NAME:
-        raise BadInputError("not a file of read marks")
-    if words[1] != str(_VERSION):
-        raise BadInputError(f"read marks of version {words[1]}, this release reads version {_VERSION}")
-    if words[2] != f"{crc32c(line):08x}":
-        raise BadInputError(f"read marks with checksum {crc32c(line):08x}, the file says {words[2]}")
-    values = json.loads(line)
-    return MarkBook(tuple(_set(each) for each in values["sets"]), dict(values["lost"]), int(values["rewinds"]))
+def _with_text_keys(values: dict[str, Any]) -> dict[str, Any]:
+    """With partitions as JSON has them, in their order: the checksum is of sorted keys."""
+    for marks in values["sets"]:
+        for topic in marks["topics"].values():
+            topic["partitions"] = {str(part): mark for part, mark in topic["partitions"].items()}
+    return values
 
 
 def _set(values: dict[str, Any]) -> MarkSet:

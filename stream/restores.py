@@ -6,16 +6,15 @@ here, and the job's runner takes the next older snapshot.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from core.files import write_text
+from core.checked_json import read_checked, write_checked
 
 __all__ = ["RestoreLog", "is_failed_restore"]
 
+_FORMAT = 1
 _TRIES = 2
 
 _SIGNS = (
@@ -76,12 +75,11 @@ class RestoreLog:
 
     def _read(self) -> dict[str, list[str]]:
         try:
-            found: Any = json.loads(self.file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return dict(read_checked(self.file).body["failures"])
+        except (OSError, ValueError, KeyError, TypeError):
             # Without the file each snapshot is tried again, and counted again.
             return {}
-        return found if isinstance(found, dict) else {}
 
     def _write(self, content: Mapping[str, list[str]]) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(self.file, json.dumps(content, indent=1))
+        write_checked(self.file, _FORMAT, {"failures": content})
