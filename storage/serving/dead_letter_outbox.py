@@ -7,22 +7,18 @@ repeat by the topic, partition and offset in it.
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Protocol
 
 from core.dead_letters import within
-from core.errors import NeardupError, UnavailableError
+from core.errors import UnavailableError
 from core.types import DeadLetterRecord
 from storage.interfaces import ClusterStore
-from storage.records import StoreState
 from storage.serving.assignments import HEADERS, Message
+from storage.serving.publish_loop import PublishLoop
 
 __all__ = ["DeadLetterListener", "DeadLetterOutbox", "DeadLetterSender"]
-
-log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 524_288
 """A chunk ends with the dead letter that reaches this size."""
@@ -85,24 +81,25 @@ class DeadLetterOutbox:
         self._open_sender = open_sender
         self._listener = listener
         self._limit_bytes = max_message_bytes - HEADROOM_BYTES
-        self._pause_s = pause_s
-        self._woken = threading.Event()
-        self._stopped = threading.Event()
         self._sender: DeadLetterSender | None = None
-        self._failing = False
-        self._thread = threading.Thread(target=self._run, name="dead-letter-outbox", daemon=True)
-        store.on_apply(self._wake)
+        self._loop = PublishLoop(
+            "dead-letter-outbox",
+            self.publish_available,
+            listener.publish_failed,
+            lambda: "waits with dead letters",
+            self._close_sender,
+            backoff_s=(pause_s, pause_s),
+            pause_s=pause_s,
+        )
+        store.on_apply(lambda state: self._loop.wake())
 
     def start(self) -> None:
         """Starts the loop."""
-        self._thread.start()
+        self._loop.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """Ends the loop after the current chunk, or after `timeout_s` seconds."""
-        self._stopped.set()
-        self._woken.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self._loop.stop(timeout_s)
 
     def publish_available(self) -> int:
         """Sends one chunk and removes it from the store; returns how many dead letters it had.
@@ -117,7 +114,7 @@ class DeadLetterOutbox:
         if self._sender is None:
             self._sender = self._open_sender()
         try:
-            self._sender.send([self._message(*one) for one in chunk], self._stopped.is_set)
+            self._sender.send([self._message(*one) for one in chunk], self._loop.stopping)
         except UnavailableError:
             sender, self._sender = self._sender, None
             sender.close()
@@ -130,37 +127,9 @@ class DeadLetterOutbox:
         headers = [*HEADERS, ("traceparent", record.traceparent)] if record.traceparent else HEADERS
         return Message(offset, record.key, within(record.value, self._limit_bytes - len(record.key)), headers)
 
-    def _run(self) -> None:
-        while not self._stopped.is_set():
-            self._woken.clear()
-            try:
-                while not self._stopped.is_set() and self.publish_available():
-                    pass
-            except Exception as error:  # noqa: BLE001 - the edge of the thread: publishing must continue
-                if not self._stopped.is_set():
-                    self._failed(error)
-                self._woken.set()
-            else:
-                self._recovered()
-            self._stopped.wait(self._pause_s)
-            self._woken.wait()
+    def _close_sender(self) -> None:
         if self._sender is not None:
             self._sender.close()
-
-    def _wake(self, state: StoreState) -> None:
-        self._woken.set()
-
-    def _failed(self, error: Exception) -> None:
-        self._listener.publish_failed()
-        if not self._failing:
-            self._failing = True
-            known = isinstance(error, NeardupError)
-            log.warning("publishing dead letters waits: %s", error, exc_info=None if known else error)
-
-    def _recovered(self) -> None:
-        if self._failing:
-            self._failing = False
-            log.info("publishing dead letters resumed")
 
 
 def _chunk(waiting: Iterator[tuple[int, DeadLetterRecord]]) -> Iterator[tuple[int, DeadLetterRecord]]:

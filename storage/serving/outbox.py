@@ -16,7 +16,6 @@ publishes all of its history again.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,10 +24,10 @@ from typing import Protocol
 
 from core.errors import UnavailableError
 from storage.epochs import is_newer, new_epoch
-from storage.errors import StorageError
 from storage.interfaces import ClusterStore
 from storage.records import StoreEpoch, StoreState
 from storage.serving.assignments import Message, message_of
+from storage.serving.publish_loop import PublishLoop
 from storage.serving.topic_end import LastMessage
 
 __all__ = ["Outbox", "OutboxListener", "OutboxSettings", "Sender", "TopicCutError"]
@@ -121,25 +120,26 @@ class Outbox:
         self._open_sender = open_sender
         self._listener = listener
         self._settings = settings or OutboxSettings()
-        self._woken = threading.Event()
-        self._stopped = threading.Event()
         self._sender: Sender | None = None
-        self._failing = False
         self._epoch = store.epoch()
         self._published = self._stored = store.published()
-        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+        self._loop = PublishLoop(
+            "outbox",
+            self.publish_available,
+            listener.publish_failed,
+            lambda: f"waits after history entry {self._published}",
+            self._close_sender,
+            backoff_s=(self._settings.backoff_first_s, self._settings.backoff_max_s),
+        )
         store.on_apply(self._wake)
 
     def start(self) -> None:
         """Starts the loop at the stored position."""
-        self._thread.start()
+        self._loop.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """Ends the loop after the current chunk, or after `timeout_s` seconds."""
-        self._stopped.set()
-        self._woken.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self._loop.stop(timeout_s)
 
     def publish_available(self) -> bool:
         """Sends one chunk of the entries after the position; False if there were none.
@@ -154,7 +154,7 @@ class Outbox:
         if not messages:
             self._store_position()
             return False
-        self._with_sender(lambda sender: sender.send(messages, self._stopped.is_set))
+        self._with_sender(lambda sender: sender.send(messages, self._loop.stopping))
         self._published = messages[-1].number
         self._listener.published(self._published)
         self._store_position()
@@ -238,38 +238,10 @@ class Outbox:
                 break
         return messages
 
-    def _run(self) -> None:
-        backoff_s = self._settings.backoff_first_s
-        while not self._stopped.is_set():
-            self._woken.clear()
-            try:
-                while not self._stopped.is_set() and self.publish_available():
-                    backoff_s = self._settings.backoff_first_s
-                    self._recovered()
-            except Exception as error:  # noqa: BLE001 - the edge of the thread: publishing must continue
-                if not self._stopped.is_set():
-                    self._failed(error)
-                    self._stopped.wait(backoff_s)
-                    backoff_s = min(2 * backoff_s, self._settings.backoff_max_s)
-                continue
-            self._woken.wait()
+    def _close_sender(self) -> None:
         if self._sender is not None:
             self._sender.close()
 
     def _wake(self, state: StoreState) -> None:
         if state.history_number > self._published:
-            self._woken.set()
-
-    def _failed(self, error: Exception) -> None:
-        self._listener.publish_failed()
-        if not self._failing:
-            self._failing = True
-            known = isinstance(error, (UnavailableError, StorageError))
-            log.warning(
-                "publishing waits after history entry %d: %s", self._published, error, exc_info=None if known else error
-            )
-
-    def _recovered(self) -> None:
-        if self._failing:
-            self._failing = False
-            log.info("publishing resumed, up to history entry %d", self._published)
+            self._loop.wake()

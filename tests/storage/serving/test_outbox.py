@@ -262,7 +262,7 @@ def test_while_the_broker_is_down_it_waits_and_says_so_once(
     put(store, founds(0, A))
     outbox = Outbox(store, topic.open, heard, QUICK)
     running.append(outbox)
-    with caplog.at_level(logging.INFO, logger="storage.serving.outbox"):
+    with caplog.at_level(logging.INFO, logger="storage.serving.publish_loop"):
         outbox.start()
         while heard.failures < 5:
             threading.Event().wait(0.001)
