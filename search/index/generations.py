@@ -138,6 +138,7 @@ class IndexGenerations:
         """
         before = self._readable()
         name = built.name.removesuffix(_BUILDING)
+        sync_folder(built)  # its names come before the name that others will find it by
         built.rename(self.path / name)
         sync_folder(self.path)
         self._switch(name, identity)

@@ -32,6 +32,9 @@ class LogChain:
                 "restore the folder from a copy, or delete it and build the index again"
             )
         self._logs = {number: FrameLog(folder / log_name(number), sync) for number in numbers}
+        if sync:
+            # A killed `rotate` may have left the name of the newest log in memory alone.
+            sync_folder(folder)
 
     @property
     def size(self) -> int:
