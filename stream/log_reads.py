@@ -185,6 +185,7 @@ class KafkaLogs:
         found: dict[int, list[ConsumerRecord]] = {part: [] for part in ranges}
         deadline = time.monotonic() + self._timeout_ms / 1000
         self._consumer.assign(list(left))
+        self._consumer.resume(*left)  # a partition that is assigned again stays paused
         for part, (start, _) in ranges.items():
             self._consumer.seek(TopicPartition(topic, part), start)
         while left:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stream.cli.context import AsJson, of
-from stream.cli.output import counted, line, note, progress_bar, table
+from stream.cli.output import counted, line, note, progress_bar, show_json, table
 from stream.cli.part_progress import tell_part
 from stream.errors import NotSoundError
 
@@ -52,7 +52,7 @@ def demo(
     with interruptible():
         report = run_demo(settings, DemoOptions(rate=rate, keep=keep, keep_data=keep_data), _TerminalView())
     if as_json:
-        line(report.to_json())
+        show_json(report.to_dict())
     else:
         _show(report, settings, kept=keep)
     if not report.law.sound:

@@ -154,10 +154,11 @@ def _show(tuning: Tuning, recall: float) -> None:
         right=_COLUMNS[1:],
     )
     line("")
-    line(_reason(tuning, recall))
+    for reason in _reasons(tuning, recall):
+        line(reason)
 
 
-def _reason(tuning: Tuning, recall: float) -> str:
+def _reasons(tuning: Tuning, recall: float) -> tuple[str, str]:
     found, images = tuning.recommendation, tuning.recommendation.chosen.prediction.images
     got = found.chosen.prediction.recall
     why = (
@@ -166,9 +167,9 @@ def _reason(tuning: Tuning, recall: float) -> str:
         else f"no affordable choice finds {recall:.0%} of the copies among {images:,} images; these do best: {got:.1%}"
     )
     return (
-        f"chosen: {why}\n"
+        f"chosen: {why}",
         f"checked on the sample itself: predicted {tuning.predicted_on_sample:.1%},"
-        f" counted {tuning.measured_on_sample:.1%}"
+        f" counted {tuning.measured_on_sample:.1%}",
     )
 
 
@@ -200,7 +201,7 @@ def _as_json(tuning: Tuning, recall: float, folder: Path, written: Path | None) 
         "frontier": [asdict(one) for one in found.frontier],
         "density": [asdict(each) for each in tuning.density],
         "recall_on_sample": {"predicted": tuning.predicted_on_sample, "counted": tuning.measured_on_sample},
-        "reason": _reason(tuning, recall),
+        "reason": "\n".join(_reasons(tuning, recall)),
         "pictures": [str(folder / "curve.png"), str(folder / "overlap.png")],
         "written": None if written is None else str(written),
     }

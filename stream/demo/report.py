@@ -76,8 +76,12 @@ class DemoReport:
     seconds: dict[str, float]
     """Seconds by stage."""
 
-    def to_json(self) -> str:
-        """The report as JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON has it."""
         values: dict[str, Any] = asdict(self)
         values["law"]["sound"] = self.law.sound
-        return json.dumps(values, indent=2, ensure_ascii=False)
+        return values
+
+    def to_json(self) -> str:
+        """The report as JSON."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)

@@ -54,7 +54,7 @@ for name, bootstrap, security in json.load(sys.stdin):
     rows = tables.to_data_stream(tables.sql_query(f"SELECT payload, payload, CAST(NULL AS BYTES) FROM `{name}`"))
     rows._j_data_stream.getTransformation().setOutputType(RECORD_TYPE.get_java_type_info())
     target = KafkaTarget(f"{name}-out", "text/plain", sink_properties(access, 1 << 20))
-    write_records(tables, rows, target, uid=f"{name}-sink", parallelism=1)
+    write_records(tables, rows, target, uid=f"{name}-sink")
 env.execute("copy")
 """
 
