@@ -27,7 +27,10 @@ from stream.kafka_access import KafkaAccess
 from stream.kafka_codecs import read_all_codecs
 from stream.topic_plans import TopicPlan, TopicState
 
-__all__ = ["Broker", "LogEnds", "producer"]
+__all__ = ["METADATA_MS", "Broker", "LogEnds", "producer"]
+
+METADATA_MS = 5_000
+"""So soon a connection that stays open sees new partitions. The client's default is five minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class Broker:
             self._consumer = KafkaConsumer(
                 **access.python_options(),
                 enable_auto_commit=False,
+                metadata_max_age_ms=METADATA_MS,
                 isolation_level="read_committed",
                 request_timeout_ms=max(timeout_ms, 11_000),
             )

@@ -14,7 +14,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import CorruptRecordError, KafkaError
 
 from core.errors import UnavailableError
-from stream.broker import Broker
+from stream.broker import METADATA_MS, Broker
 from stream.kafka_access import KafkaAccess
 from stream.read_marks import MarkedRecord, PartitionNow, TopicNow
 
@@ -160,6 +160,7 @@ class KafkaLogs:
             **self._access.python_options(),
             enable_auto_commit=False,
             auto_offset_reset="none",
+            metadata_max_age_ms=METADATA_MS,
             request_timeout_ms=max(self._timeout_ms, 11_000),
             max_partition_fetch_bytes=_FETCH_BYTES,
         )

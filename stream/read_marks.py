@@ -169,15 +169,12 @@ def problems(marks: Mapping[str, TopicMarks], now: Mapping[str, TopicNow]) -> li
 
 
 def standing_of(then: TopicMarks, partition: int, now: TopicNow) -> Standing | None:
-    """What became of one partition; None if it has no mark.
-
-    A topic that lost the partition itself was made anew.
-    """
+    """What became of one partition; None if it has no mark, or if the broker that answered does not know it yet."""
     mark = then.partitions.get(partition)
     if mark is None:
         return None
     if partition not in now.partitions:
-        return Standing.RECREATED
+        return Standing.RECREATED if then.topic_id != now.topic_id else None
     return compare(then.topic_id, mark, now.topic_id, now.partitions[partition])
 
 

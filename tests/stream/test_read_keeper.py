@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from core.errors import MismatchError
 from stream.mark_file import MarkBook
 from stream.read_keeper import SETTLE_S, Reading, ReadKeeper, RunningJob
+from stream.read_marks import PartitionNow, ReadMark, TopicMarks, TopicNow, problems
 from stream.read_plan import JoinWait
 from tests.support.fake_logs import FakeLog, FakeLogs, FakeTopic
 
@@ -269,3 +270,10 @@ def test_no_record_that_the_log_has_is_left_out(tmp_path_factory: pytest.TempPat
     start = world.submit("job-2", snapshot).starts["search"][0]
     known = set(read) if snapshot is not None else set()
     assert set(world.log().records[:start]) <= known
+
+
+def test_a_broker_that_does_not_know_a_new_partition_yet_says_nothing_about_the_log() -> None:
+    then = TopicMarks("id", {0: ReadMark(3), 1: ReadMark(2)})
+    older_answer = {0: PartitionNow(0, 3)}
+    assert problems({"search": then}, {"search": TopicNow("id", older_answer)}) == []
+    assert len(problems({"search": then}, {"search": TopicNow("other", older_answer)})) == 2
