@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.files import write_text
-from tests.support.power_cut import DurableFiles, has_compiler
+from tests.support.power_cut import PAGE_BYTES, DurableFiles, has_compiler
 
 pytestmark = pytest.mark.skipif(not has_compiler(), reason="the recorder needs a C compiler")
 
@@ -67,3 +68,33 @@ def test_a_cut_can_be_confined_to_one_folder(tmp_path: Path) -> None:
             (data / name / "file").write_bytes(b"bytes")
     assert durable.cut(data / "broker") == 1
     assert (data / "store" / "file").read_bytes() == b"bytes"
+
+
+def test_pages_after_the_last_sync_can_read_as_zeros(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    durable = DurableFiles(data, tmp_path / "scratch")
+    kept, written = b"k" * (PAGE_BYTES + 100), b"w" * (9 * PAGE_BYTES + 5)
+    code = f"""
+import os
+from pathlib import Path
+with Path({str(data / "log")!r}).open("wb") as log:
+    log.write({kept!r}); log.flush(); os.fsync(log.fileno())
+    log.write({written!r})
+"""
+    with durable.recorded():
+        subprocess.run([sys.executable, "-c", code], check=True)
+    log = data / "log"
+    whole, patterns = log.read_bytes(), set()
+    for seed in range(20):
+        log.write_bytes(whole)
+        assert durable.cut(zeroing=random.Random(seed)) == 1
+        content = log.read_bytes()
+        assert len(content) == len(whole)
+        assert content.startswith(kept)
+        starts = [len(kept), *range(2 * PAGE_BYTES, len(whole), PAGE_BYTES)]
+        pages = [content[one:other] for one, other in zip(starts, [*starts[1:], len(whole)], strict=True)]
+        assert all(page in (b"w" * len(page), bytes(len(page))) for page in pages)
+        patterns.add(tuple(page[0] == 0 for page in pages))
+    assert len(patterns) > 10  # other pages each time
+    assert all(any(pattern) for pattern in patterns)

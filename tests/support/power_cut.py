@@ -3,6 +3,8 @@
 What the processes made durable is noted by `sync_log.c`, which is compiled with the C compiler of the machine and
 loaded into each of them. Files that existed when the recording began count as durable.
 
+A disk may also have kept some pages of what was written after the last sync: `cut` can leave such files behind.
+
 Two effects of real power cuts are left out. A new or renamed file stays, even if its folder was not synced; journaling
 file systems write both with the file. A file that was overwritten in place keeps its new bytes.
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import shutil
 import struct
 import subprocess
@@ -22,10 +25,13 @@ import psutil
 
 from stream.local.processes import marked_processes
 
-__all__ = ["DurableFiles", "has_compiler", "kill_everything"]
+__all__ = ["PAGE_BYTES", "DurableFiles", "has_compiler", "kill_everything"]
 
 _GET_GENERATION = 0x80087601
 """`FS_IOC_GETVERSION` of Linux."""
+
+PAGE_BYTES = 4_096
+"""The page of the system's cache, which reaches the disk whole or not at all."""
 
 _Inode = tuple[int, int]
 """Number and generation: a reused number has another generation."""
@@ -75,20 +81,26 @@ class DurableFiles:
         """Takes everything that is there now as durable."""
         self._durable = {_inode(file): file.stat().st_size for file in self._files()}
 
-    def cut(self, below: Path | None = None) -> int:
+    def cut(self, below: Path | None = None, zeroing: random.Random | None = None) -> int:
         """Cuts files to what is durable, and returns how many lost bytes. No process may write to them.
 
         Args:
             below: Cut only the files below this folder.
+            zeroing: Files keep their length, as after a power cut that wrote the length before the bytes: of the pages
+                after what is durable, some are lost and read as zeros, at least one. This source chooses them.
         """
         self._read_log()
         lost = 0
         for file in self._files(below):
             size = file.stat().st_size
             durable = min(size, self._durable.get(_inode(file), 0))
-            if durable < size:
+            if durable == size:
+                continue
+            if zeroing is None:
                 os.truncate(file, durable)
-                lost += 1
+            else:
+                _zero_pages(file, durable, size, zeroing)
+            lost += 1
         return lost
 
     def _read_log(self) -> None:
@@ -115,6 +127,16 @@ def kill_everything(folder: Path) -> int:
             killed += 1
         psutil.wait_procs(processes, timeout=10)
     return killed
+
+
+def _zero_pages(file: Path, durable: int, size: int, choice: random.Random) -> None:
+    pages = range(durable // PAGE_BYTES, (size - 1) // PAGE_BYTES + 1)
+    lost = [page for page in pages if choice.random() < 0.5] or [choice.choice(pages)]
+    with file.open("r+b") as opened:
+        for page in lost:
+            start, end = max(durable, page * PAGE_BYTES), min(size, (page + 1) * PAGE_BYTES)
+            opened.seek(start)
+            opened.write(bytes(end - start))
 
 
 def _inode(file: Path) -> _Inode:
