@@ -39,6 +39,7 @@ import grpc
 from prometheus_client import CollectorRegistry
 
 from core.access import ANONYMOUS, AUTHORIZATION, OPEN, Access, ClientTls, Credentials, Right, ServerTls, is_loopback
+from core.certificates import CertificateCollector, authorities_end_s, chain_end_s
 from core.errors import (
     BadInputError,
     BusyError,
@@ -380,6 +381,8 @@ class RpcServer:
             ],
             maximum_concurrent_rpcs=listen.max_calls,
         )
+        if listen.tls is not None:
+            registry.register(CertificateCollector(_certificate_ends(listen.tls)))
         registrar = _Registrar(self._server)
         register(registrar)  # type: ignore[arg-type]
         self.standard = StandardServices(self._server, registrar.services)
@@ -500,6 +503,13 @@ def _server_credentials(tls: ServerTls) -> grpc.ServerCredentials:
     ca = _pem("tls.client_ca_file", tls.client_ca_file)
     pair = (_pem("tls.key_file", tls.key_file) or b"", _pem("tls.cert_file", tls.cert_file) or b"")
     return grpc.ssl_server_credentials([pair], ca, require_client_auth=ca is not None)
+
+
+def _certificate_ends(tls: ServerTls) -> dict[str, float]:
+    ends = {"tls.cert_file": chain_end_s(Path(tls.cert_file))}
+    if tls.client_ca_file:
+        ends["tls.client_ca_file"] = authorities_end_s(Path(tls.client_ca_file))
+    return ends
 
 
 def _channel_credentials(tls: ClientTls) -> grpc.ChannelCredentials:

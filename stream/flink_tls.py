@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.certificates import chain_end_s
 from core.errors import SettingsError
 from stream.settings import Settings
 
@@ -66,7 +67,8 @@ class FlinkTls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:
             context.load_verify_locations(self.pem)
-            context.load_cert_chain(self.pem)
+            # Without a password, an encrypted key would be asked for on the terminal.
+            context.load_cert_chain(self.pem, password="")
         except OSError as error:
             raise SettingsError(
                 f"Flink's certificate {self.pem} cannot be used: {error}; `neardup secrets make` makes a missing one,"
@@ -74,17 +76,13 @@ class FlinkTls:
             ) from error
         return context
 
-    def expires_s(self) -> int:
-        """When the certificate ends, in seconds since the epoch.
+    def days_left(self, now_s: float) -> float:
+        """How many days the certificate is still valid.
 
         Raises:
-            SettingsError: As `context`.
+            SettingsError: It cannot be read, or is no certificate.
         """
-        return ssl.cert_time_to_seconds(str(self._certificate()["notAfter"]))
-
-    def days_left(self, now_s: float) -> float:
-        """How many days the certificate is still valid. Raises the errors of `context`."""
-        return (self.expires_s() - now_s) / _DAY_S
+        return (chain_end_s(self.pem) - now_s) / _DAY_S
 
     def hosts(self) -> frozenset[str]:
         """The names and addresses that the certificate is for. Raises the errors of `context`."""
@@ -120,8 +118,13 @@ class FlinkTls:
         return options
 
     def _certificate(self) -> Mapping[str, Any]:
-        (found,) = self.context().get_ca_certs()
-        return dict(found)
+        found = self.context().get_ca_certs()
+        if len(found) != 1:
+            raise SettingsError(
+                f"{self.pem} holds {len(found)} authorities, not Flink's one certificate, which signs itself:"
+                " `neardup secrets renew` makes a new one"
+            )
+        return dict(found[0])
 
 
 def _plain(host: str) -> str:

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from core.disk_metrics import DiskCollector
 from core.errors import MismatchError, NeardupError
 from core.status_page import StatusPage
+from stream.certificate_files import runner_certificates
 from stream.flink_rest import JobState
 from stream.job_control import JobControl
 from stream.job_lag import LagMeter
@@ -199,6 +200,7 @@ def run(settings: Settings, signal_name: str) -> None:
         signals.signal(number, lambda *_: stop.set())
     metrics = JobMetrics()
     metrics.registry.register(DiskCollector(disk_folders(settings, control.name)))
+    metrics.registry.register(runner_certificates(settings))
     _, signal = settings.signal(control.name)
     page = StatusPage(signal.job_bind_host, signal.job_metrics_port, metrics.registry)
     page.start()

@@ -1,4 +1,4 @@
-"""The state of a deployment: parts, counts, jobs, lag."""
+"""The state of a deployment: parts, counts, jobs, lag, certificates."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from core.errors import NeardupError
 from neardup.client import RetryPolicy
 from neardup.errors import NeardupClientError
 from stream.access import api_client, api_url
+from stream.certificate_files import CertificateFile, certificate_files
 from stream.data_folders import runs
 from stream.flink_rest import JobState
 from stream.job_control import JobControl
@@ -52,6 +53,7 @@ class Overview:
     flink: str
     parts: tuple[PartStatus, ...]
     signals: tuple[SignalOverview, ...]
+    certificates: tuple[CertificateFile, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -84,6 +86,7 @@ def overview(settings: Settings) -> Overview:
         flink=f"https://{settings.flink.host}:{settings.flink.rest_port}",
         parts=tuple(parts),
         signals=tuple(_signal(settings, name, ready) for name in settings.signals),
+        certificates=tuple(certificate_files(settings)),
     )
 
 

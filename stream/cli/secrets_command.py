@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import time
-from datetime import UTC, datetime
 
 import typer
 
+from core.errors import MismatchError
 from stream.cli.context import of
 from stream.cli.output import line, table
 
@@ -35,28 +34,36 @@ def make(context: typer.Context) -> None:
 
 @app.command()
 def renew(context: typer.Context) -> None:
-    """Make a new certificate for Flink. Its processes use it from their next start.
+    """Make a new certificate for Flink. Its processes read it at their start, so it is refused while they run.
 
     Example:
 
         neardup down && neardup secrets renew && neardup up
     """
-    from stream.local.certificates import VALID_DAYS, ensure_certificate
+    from stream.data_folders import runs
+    from stream.local.certificates import VALID_DAYS, renew_certificate
+    from stream.local.parts import part_checks
 
-    tls = ensure_certificate(of(context).settings(), least_days=math.inf)
-    line(f"made {tls.pem}, valid for {VALID_DAYS} days: run `neardup down` and `neardup up`, so that all parts use it")
+    settings = of(context).settings()
+    if runs(settings) or part_checks(settings)["jobmanager"]() is None:
+        raise MismatchError(
+            "Flink runs, and would no longer accept its callers: run `neardup down` first"
+            " (containers: `docker compose down`)"
+        )
+    tls = renew_certificate(settings)
+    line(f"made {tls.pem}, valid for {VALID_DAYS} days: `neardup up` starts all parts with it")
 
 
 @app.command("list")
 def list_(context: typer.Context) -> None:
-    """Show the files of the keys, and when the certificate ends.
+    """Show the files of the keys, and when each certificate ends.
 
     Example:
 
         neardup secrets list
     """
     from stream.access import key_file
-    from stream.flink_tls import flink_tls
+    from stream.certificate_files import certificate_files
 
     settings = of(context).settings()
     files = (
@@ -65,9 +72,5 @@ def list_(context: typer.Context) -> None:
         ("writing", key_file(settings, "write")),
     )
     rows = [(use, str(file), "" if file.is_file() else "missing") for use, file in files]
-    tls = flink_tls(settings)
-    ends = "missing"
-    if tls.there:
-        until = datetime.fromtimestamp(tls.expires_s(), UTC)
-        ends = f"until {until:%Y-%m-%d}, {tls.days_left(time.time()):.0f} days"
-    table(("for", "file", ""), [*rows, ("Flink", str(tls.pem), ends)])
+    rows += [(each.name, str(each.file), each.validity(time.time())) for each in certificate_files(settings)]
+    table(("for", "file", ""), rows)

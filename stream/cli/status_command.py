@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -18,7 +19,7 @@ __all__ = ["status"]
 
 
 def status(context: typer.Context, as_json: AsJson = False) -> None:
-    """Show the state of everything: parts, counts, jobs, lag.
+    """Show the state of everything: parts, counts, jobs, lag, and certificates that end within 30 days.
 
     The exit code is 0 if all is well, and 4 if a part is not ready or a job does not run that should.
 
@@ -58,6 +59,11 @@ def _show(found: Overview) -> None:
         note("(no supervisor runs here: each part was checked directly)", style="dim")
     for signal in found.signals:
         _show_signal(signal, asked=not found.down)
+    # Before the first start there is none.
+    for certificate in () if found.down else found.certificates:
+        if warning := certificate.warning(time.time()):
+            line("")
+            line(f"warning: {warning}")
     line("")
     line(f"Kafka {found.kafka}   Flink {found.flink}   data {found.data}")
 
@@ -117,4 +123,8 @@ def _as_json(found: Overview, default_signal: str) -> dict[str, Any]:
             for part in found.parts
         ],
         "signals": signals,
+        "certificates": [
+            {"name": each.name, "file": str(each.file), "days_left": each.days_left(time.time())}
+            for each in found.certificates
+        ],
     }

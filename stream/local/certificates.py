@@ -14,7 +14,7 @@ from stream.flink_tls import FlinkTls, flink_tls
 from stream.local.errors import DeploymentError, MissingPieceError
 from stream.settings import Settings
 
-__all__ = ["VALID_DAYS", "certificate_hosts", "ensure_certificate", "make_certificate"]
+__all__ = ["VALID_DAYS", "certificate_hosts", "ensure_certificate", "make_certificate", "renew_certificate"]
 
 VALID_DAYS = 825
 """How long a certificate is valid; `neardup up` makes a new one before it ends."""
@@ -52,13 +52,39 @@ def ensure_certificate(settings: Settings, least_days: float = 0.0) -> FlinkTls:
 
     Raises:
         MissingPieceError: There is no `openssl`.
-        DeploymentError: `openssl` fails.
+        DeploymentError: `openssl` fails, or the PKCS #12 file is damaged.
         SettingsError: The certificate is damaged.
     """
-    tls, hosts = flink_tls(settings), certificate_hosts(settings)
-    if not tls.there or not tls.hosts().issuperset(hosts) or tls.days_left(time.time()) < least_days:
-        make_certificate(tls, hosts)
+    tls = flink_tls(settings)
+    if (
+        not tls.there
+        or not tls.hosts().issuperset(certificate_hosts(settings))
+        or tls.days_left(time.time()) < least_days
+    ):
+        return renew_certificate(settings)
+    _check_store(tls)
     return tls
+
+
+def renew_certificate(settings: Settings) -> FlinkTls:
+    """Makes a new certificate, whatever there is. Raises the errors of `make_certificate`."""
+    tls = flink_tls(settings)
+    make_certificate(tls, certificate_hosts(settings))
+    return tls
+
+
+def _check_store(tls: FlinkTls) -> None:
+    """Makes sure that Java can open its file, and finds the same certificate there. Java's own error is a trace."""
+    words = ("-in", tls.store.name, "-passin", f"file:{tls.password_file.name}", "-nokeys")
+    try:
+        shown = _openssl(tls.folder, "pkcs12", *words)
+    except DeploymentError as error:
+        raise DeploymentError(f"{tls.store} is damaged: `neardup secrets renew` makes a new one\n{error}") from error
+    certificate = shown[shown.find("-----BEGIN") :].strip()
+    if not certificate or certificate not in tls.pem.read_text(encoding="utf-8"):
+        raise DeploymentError(
+            f"{tls.store} and {tls.pem} hold different certificates: `neardup secrets renew` makes new ones"
+        )
 
 
 def make_certificate(tls: FlinkTls, hosts: tuple[str, ...]) -> None:
@@ -95,10 +121,11 @@ def _name(host: str) -> str:
         return f"DNS:{host}"
 
 
-def _openssl(folder: Path, *words: str) -> None:
+def _openssl(folder: Path, *words: str) -> str:
     try:
         done = subprocess.run(("openssl", *words), cwd=folder, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
         raise MissingPieceError("there is no openssl: install it (Debian: openssl)") from error
     if done.returncode != 0:
         raise DeploymentError(f"openssl {words[0]} failed:\n{done.stderr.strip()}")
+    return done.stdout

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import stream.overview
+from stream.certificate_files import CertificateFile
 from stream.cli.exits import Exit
 from stream.cli.main import main
 from stream.flink_rest import JobState
@@ -101,3 +104,20 @@ def test_json_names_the_address_of_the_api(monkeypatch: pytest.MonkeyPatch, caps
     assert told["signals"]["photos"]["job"] == {"id": "0123abcd", "state": "RUNNING"}
     assert told["signals"]["photos"]["lag"] == {"embeddings.search": 0, "joined": 7}
     assert told["signals"]["photos"]["stats"]["images"] == 1234
+
+
+def test_certificates_that_end_soon_are_a_warning_and_change_no_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soon = CertificateFile("flink", Path("/c.pem"), time.time() + 12.5 * 86_400)
+    late = CertificateFile("tls.cert_file", Path("/d.pem"), time.time() + 99.5 * 86_400)
+    found = replace(WELL, certificates=(soon, late))
+    code, out, _ = shown(monkeypatch, capsys, found)
+    assert code == Exit.OK
+    assert "warning: certificate flink: until" in out
+    assert "12 days" in out
+    assert "tls.cert_file" not in out
+    listed = json.loads(shown(monkeypatch, capsys, found, "--json")[1])["certificates"]
+    assert [(each["name"], int(each["days_left"])) for each in listed] == [("flink", 12), ("tls.cert_file", 99)]
+    # Before the first start there is none, which needs no warning.
+    assert "certificate" not in shown(monkeypatch, capsys, replace(DOWN, certificates=(soon,)))[1]
