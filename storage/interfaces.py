@@ -197,8 +197,6 @@ class ClusterStore(ABC):
     def remove_dead_letters(self, offsets: Collection[int]) -> None:
         """Removes the dead letters of these offsets, because they were published to Kafka.
 
-        After a power cut some may be there again, and are published twice.
-
         Raises:
             WriteError: The disk refuses the write.
         """

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rocksdict import Rdict, RdictIter, Snapshot, WriteBatch
 
+from storage.rocks.log_check import cut_torn_ends
 from storage.rocks.options import FAMILIES, META, RocksOptions, database_options, family_options, write_options
 from storage.rocks.translate import ours, translated
 
@@ -47,6 +48,7 @@ class Database:
         self._folder = folder
         self._settings = settings
         self._writing = threading.Lock()
+        cut_torn_ends(folder)
         with translated(folder):
             self._db = Rdict(str(folder), database_options(settings, create), family_options(settings))
             self._families = {META: self._db} | {name: self._db.get_column_family(name) for name in FAMILIES}
@@ -60,8 +62,10 @@ class Database:
             raise ours(error, self._folder) from error
         return value
 
-    def write(self, writes: Iterable[Write], sync: bool = True) -> None:
-        """Writes all or nothing. It is synced on return, unless `sync` or the settings say otherwise.
+    def write(self, writes: Iterable[Write]) -> None:
+        """Writes all or nothing. It is synced on return, unless the settings say otherwise.
+
+        So a power cut can only damage the last write: `storage.rocks.log_check` rests on that.
 
         Raises:
             WriteError: The disk refused it. Only after the database is reopened it is known whether it was written.
@@ -73,7 +77,7 @@ class Database:
             else:
                 batch.put(key, value, self._handles[family])
         with self._writing, translated(self._folder):
-            self._db.write(batch, write_options(sync and self._settings.sync))
+            self._db.write(batch, write_options(self._settings.sync))
 
     def moment(self) -> Moment:
         """All families as of now.

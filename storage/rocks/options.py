@@ -55,8 +55,8 @@ class RocksOptions:
 def database_options(settings: RocksOptions, create: bool) -> Options:
     """The options of the whole database.
 
-    Recovery tolerates a torn record at the end of a log: a write that was never acknowledged. It refuses damage before
-    the end, instead of dropping the records after it.
+    Recovery tolerates that a log ends within a record: a write that was never acknowledged. It refuses damage before
+    the end, instead of dropping the records after it. `storage.rocks.log_check` comes first.
     """
     options = Options(raw_mode=True)
     options.create_if_missing(create)

@@ -124,22 +124,21 @@ class RocksStore(StagedStore):
         return reader.state(), reader
 
     def _commit(self, changes: Changes) -> None:
-        self._write(_writes(changes), sync=True)
+        self._write(_writes(changes))
 
     def _commit_published(self, number: int) -> None:
-        # Not synced: after a power cut the last entries are published again, which consumers must expect anyway.
-        self._write([(META, PUBLISHED, codec.encode_number(number))], sync=False)
+        self._write([(META, PUBLISHED, codec.encode_number(number))])
 
     def _commit_epoch(self, epoch: StoreEpoch) -> None:
         published = codec.encode_number(epoch.first - 1)
-        self._write([(META, EPOCH, codec.encode_epoch(epoch)), (META, PUBLISHED, published)], sync=True)
+        self._write([(META, EPOCH, codec.encode_epoch(epoch)), (META, PUBLISHED, published)])
 
     def _commit_sent(self, offsets: Collection[int]) -> None:
-        self._write([("dead_letters", codec.encode_number(offset), None) for offset in offsets], sync=False)
+        self._write([("dead_letters", codec.encode_number(offset), None) for offset in offsets])
 
-    def _write(self, writes: list[Write], sync: bool) -> None:
+    def _write(self, writes: list[Write]) -> None:
         try:
-            self._usable().write(writes, sync)
+            self._usable().write(writes)
         except StorageError:
             self._broken = True
             raise

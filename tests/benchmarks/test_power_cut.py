@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from core.files import write_text
-from tests.support.power_cut import PAGE_BYTES, DurableFiles, has_compiler
+from tests.support.damage import PAGE_BYTES
+from tests.support.power_cut import DurableFiles, has_compiler
 
 pytestmark = pytest.mark.skipif(not has_compiler(), reason="the recorder needs a C compiler")
 

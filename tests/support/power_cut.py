@@ -24,14 +24,12 @@ from pathlib import Path
 import psutil
 
 from stream.local.processes import marked_processes
+from tests.support.damage import zero_pages
 
-__all__ = ["PAGE_BYTES", "DurableFiles", "has_compiler", "kill_everything"]
+__all__ = ["DurableFiles", "has_compiler", "kill_everything"]
 
 _GET_GENERATION = 0x80087601
 """`FS_IOC_GETVERSION` of Linux."""
-
-PAGE_BYTES = 4_096
-"""The page of the system's cache, which reaches the disk whole or not at all."""
 
 _Inode = tuple[int, int]
 """Number and generation: a reused number has another generation."""
@@ -99,7 +97,7 @@ class DurableFiles:
             if zeroing is None:
                 os.truncate(file, durable)
             else:
-                _zero_pages(file, durable, size, zeroing)
+                zero_pages(file, durable, zeroing)
             lost += 1
         return lost
 
@@ -127,16 +125,6 @@ def kill_everything(folder: Path) -> int:
             killed += 1
         psutil.wait_procs(processes, timeout=10)
     return killed
-
-
-def _zero_pages(file: Path, durable: int, size: int, choice: random.Random) -> None:
-    pages = range(durable // PAGE_BYTES, (size - 1) // PAGE_BYTES + 1)
-    lost = [page for page in pages if choice.random() < 0.5] or [choice.choice(pages)]
-    with file.open("r+b") as opened:
-        for page in lost:
-            start, end = max(durable, page * PAGE_BYTES), min(size, (page + 1) * PAGE_BYTES)
-            opened.seek(start)
-            opened.write(bytes(end - start))
 
 
 def _inode(file: Path) -> _Inode:

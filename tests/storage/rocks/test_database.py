@@ -138,9 +138,9 @@ class Breaking:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def write(self, writes: Any, sync: bool = True) -> None:
+    def write(self, writes: Any) -> None:
         if self._after:
-            self._inner.write(writes, sync)
+            self._inner.write(writes)
         raise WriteError("the disk said no")
 
 
