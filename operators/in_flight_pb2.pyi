@@ -126,11 +126,14 @@ class BatchState(google.protobuf.message.Message):
     TIMEOUTS_FIELD_NUMBER: builtins.int
     ENDS_FIELD_NUMBER: builtins.int
     ISOLATED_FIELD_NUMBER: builtins.int
+    TAIL_FIELD_NUMBER: builtins.int
     oldest: builtins.int
     """where the oldest stored element begins"""
     head: builtins.int
     faults: builtins.int
     timeouts: builtins.int
+    tail: builtins.int
+    """where the newest stored element ends"""
     @property
     def ends(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]: ...
     @property
@@ -144,8 +147,11 @@ class BatchState(google.protobuf.message.Message):
         timeouts: builtins.int = ...,
         ends: collections.abc.Iterable[builtins.int] | None = ...,
         isolated: collections.abc.Iterable[global___IsolatedItem] | None = ...,
+        tail: builtins.int | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["ends", b"ends", "faults", b"faults", "head", b"head", "isolated", b"isolated", "oldest", b"oldest", "timeouts", b"timeouts"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_tail", b"_tail", "tail", b"tail"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_tail", b"_tail", "ends", b"ends", "faults", b"faults", "head", b"head", "isolated", b"isolated", "oldest", b"oldest", "tail", b"tail", "timeouts", b"timeouts"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_tail", b"_tail"]) -> typing.Literal["tail"] | None: ...
 
 global___BatchState = BatchState
 

@@ -75,14 +75,9 @@ def decode_state(data: bytes) -> PairingState:
     """The state of its bytes.
 
     Raises:
-        BadInputError: They have another format.
-        StateDamagedError: They are damaged.
+        StateDamagedError: They are damaged, or have another format. State of another format has other uids, so Flink
+            gives it to no operator of this version.
     """
-    if data[:1] and data[0] < FORMAT:  # those had no checksum
-        raise BadInputError(
-            f"the join's state has format {data[0]}, this version reads format {FORMAT}: remove the job's snapshots, "
-            "and the job reads the waiting halves again"
-        )
     try:
         return _decode(unseal(data, _STATE))
     except (struct.error, BadInputError) as error:

@@ -2,8 +2,8 @@
 
 What comes in one element is one *chunk*: an `InFlightBatch` in map state, under the sequence number of its first
 record. Chunks are read one by one, never scanned: a scan would walk over all that was removed before. A `BatchState`
-lies beside them. It names the oldest chunk only; the others are found by asking for each next one. Both have a
-checksum (`operators.sealed_state`).
+lies beside them. It names the oldest chunk, and where the newest one ends; the others are found by asking for each next
+one. Both have a checksum (`operators.sealed_state`), and the chunks must lead to the end that is named.
 
 A checkpoint may come between two elements or timers, never within one. So a record that is settled while its own
 element is processed is never written to the state, and `flush` writes the rest at the end. Keyed state can only be read
@@ -13,16 +13,21 @@ while Flink works on a key, so nothing is read before the first element or timer
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
+from google.protobuf.message import DecodeError
 from pyflink.datastream.state import MapState, ValueState
 
 from core.dead_letters import BadRecord, Reason
 from operators.batcher import Attempt, Batcher, BatchPolicy, Progress
 from operators.in_flight_pb2 import BatchState, InFlightBatch, IsolatedItem
-from operators.rows import records
-from operators.sealed_state import seal, unseal
+from operators.sealed_state import StateDamagedError, seal, unseal
 
 __all__ = ["PendingItems"]
+
+_PROGRESS = "the progress of a batch"
+
+_Message = TypeVar("_Message", BatchState, InFlightBatch)
 
 
 class PendingItems:
@@ -35,20 +40,23 @@ class PendingItems:
             policy: How records are batched.
             chunks: From the sequence number of its first record to a sealed `InFlightBatch`.
             saved: A sealed `BatchState`, or nothing.
+            now_ms: Milliseconds since the epoch; what is pending is due then.
 
         Raises:
-            StateDamagedError: One is not what was written.
-            now_ms: Milliseconds since the epoch; what is pending is due then.
+            StateDamagedError: One is missing, or is not what was written.
         """
         self._policy = policy
         self._chunks = chunks
         self._saved = saved
         self._recent: dict[int, Sequence[bytes]] = {}
         self._unstored: dict[int, Sequence[bytes]] = {}
-        self._written: bytes | None = saved.value() or b""
-        state = BatchState.FromString(unseal(self._written, "the progress of a batch") if self._written else b"")
+        written = saved.value()
+        if written is None and not chunks.is_empty():
+            raise StateDamagedError(_PROGRESS, "it is missing, and there are chunks of waiting records")
+        self._written: bytes | None = written or b""
+        state = BatchState() if written is None else _parsed(BatchState, written, _PROGRESS)
         self._oldest = state.oldest
-        self.batcher = Batcher(policy, _progress(state, tail=self._end_of_chunks()), now_ms)
+        self.batcher = Batcher(policy, _progress(state, self._end_of_chunks()), now_ms)
 
     def add(self, items: Sequence[bytes], now_ms: int) -> None:
         """Takes what came in one element: at least one record."""
@@ -105,24 +113,38 @@ class PendingItems:
     def _chunk(self, first: int) -> Sequence[bytes]:
         chunk = self._unstored.get(first) or self._recent.get(first)
         if chunk is None:
-            chunk = self._recent[first] = _stored(self._chunks.get(first))
+            chunk = self._recent[first] = _stored(self._chunks.get(first), first)
         return chunk
 
     def _end_of_chunks(self) -> int:
         end = self._oldest
         while (chunk := self._chunks.get(end)) is not None:
-            end += len(_stored(chunk))
+            end += len(_stored(chunk, end))
         return end
 
 
-def _stored(chunk: bytes) -> list[bytes]:
-    return records(unseal(chunk, "a chunk of waiting records"))
+def _stored(chunk: bytes | None, first: int) -> list[bytes]:
+    what = f"the chunk of waiting records that begins at {first}"
+    if chunk is None:
+        raise StateDamagedError(what, "it is missing")
+    stored = list(_parsed(InFlightBatch, chunk, what).records)
+    if not stored:
+        raise StateDamagedError(what, "it is empty")
+    return stored
+
+
+def _parsed(kind: type[_Message], sealed: bytes, what: str) -> _Message:
+    try:
+        return kind.FromString(unseal(sealed, what))
+    except DecodeError as error:
+        raise StateDamagedError(what, str(error)) from error
 
 
 def _state(oldest: int, progress: Progress) -> BatchState:
     return BatchState(
         oldest=oldest,
         head=progress.head,
+        tail=progress.tail,
         faults=progress.faults,
         timeouts=progress.timeouts,
         ends=progress.ends,
@@ -133,6 +155,19 @@ def _state(oldest: int, progress: Progress) -> BatchState:
     )
 
 
-def _progress(state: BatchState, tail: int) -> Progress:
-    isolated = {each.sequence: BadRecord(Reason(each.reason), each.detail) for each in state.isolated}
+def _progress(state: BatchState, end: int) -> Progress:
+    """What was saved, after a check against where the chunks end.
+
+    Raises:
+        StateDamagedError: They do not fit together, or the reason of an item is unknown.
+    """
+    tail = state.tail if state.HasField("tail") else end  # earlier versions did not save it
+    if not state.oldest <= state.head <= tail or tail != end:
+        raise StateDamagedError(
+            _PROGRESS, f"records {state.head} to {tail} wait, but the chunks hold {state.oldest} to {end}"
+        )
+    try:
+        isolated = {each.sequence: BadRecord(Reason(each.reason), each.detail) for each in state.isolated}
+    except ValueError as error:
+        raise StateDamagedError(_PROGRESS, str(error)) from error
     return Progress(state.head, tail, state.faults, state.timeouts, tuple(state.ends), isolated)

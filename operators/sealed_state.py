@@ -23,8 +23,8 @@ class StateDamagedError(NeardupError):
 
     def __init__(self, what: str, reason: str) -> None:
         super().__init__(
-            f"{what} is damaged: {reason}. The job goes on from an older checkpoint, or, after `neardup job stop` and "
-            "the removal of the job's snapshots, reads the waiting records again"
+            f"{what} is damaged: {reason}. The runner starts the job from an older snapshot, in the end from none; "
+            "then the job reads the waiting records again"
         )
 
 

@@ -46,7 +46,7 @@ from stream.read_keeper import Reading, ReadKeeper, RunningJob
 from stream.read_marks import Loss
 from stream.read_plan import JoinWait
 from stream.renewal_mark import RenewalMark
-from stream.restores import is_failed_restore
+from stream.restores import fails_again, is_failed_restore
 from stream.settings import Settings
 from stream.snapshots import SnapshotFolders
 from stream.start_plan import Log, base_of, only_partition, starting_position
@@ -258,17 +258,26 @@ class JobControl:
         return True
 
     def resubmit_after_bad_restore(self, state: JobState) -> bool:
-        """Cancels the job if it failed twice to restore its snapshot, which is then not used again."""
+        """Cancels the job if it failed twice on the state of its snapshot, which is then not used again.
+
+        If it completed checkpoints between the failures, no snapshot is used again.
+        """
         failures = [each for each in self.flink.failures(state.job_id) if is_failed_restore(each[1])]
         restored = self.flink.restored(state.job_id) if failures else None
         if restored is None:
             return False
         times = [(state.job_id, time_ms) for time_ms, _ in failures if time_ms > restored.completed_ms]
-        if not self.snapshots.restores.note(restored.snapshot, times):
+        if self.snapshots.restores.note(restored.snapshot, times):
+            log.warning(
+                "the snapshot %s cannot be restored: job %s starts from an older one", restored.snapshot, state.job_id
+            )
+        elif fails_again([time_ms for time_ms, _ in failures]):
+            log.warning(
+                "the state of job %s is damaged, and so are its checkpoints: it starts without a snapshot", state.job_id
+            )
+            self.snapshots.reject_all()
+        else:
             return False
-        log.warning(
-            "the snapshot %s cannot be restored: job %s starts from an older one", restored.snapshot, state.job_id
-        )
         self.flink.cancel(state.job_id)
         return True
 

@@ -6,16 +6,19 @@ here, and the job's runner takes the next older snapshot.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from core.checked_json import read_checked, write_checked
 
-__all__ = ["RestoreLog", "is_failed_restore"]
+__all__ = ["RestoreLog", "fails_again", "is_failed_restore"]
 
 _FORMAT = 1
 _TRIES = 2
+
+_SOON_MS = 600_000
 
 _SIGNS = (
     "Could not restore",
@@ -39,6 +42,15 @@ _DISK_FULL = "No space left on device"
 def is_failed_restore(failure: str) -> bool:
     """Whether a failure's stack trace says that a state could not be restored."""
     return any(sign in failure for sign in _SIGNS) and _DISK_FULL not in failure
+
+
+def fails_again(times_ms: Sequence[int]) -> bool:
+    """Whether a job failed on its state twice within ten minutes.
+
+    State is read when it is needed. So a job may complete checkpoints, which carry the damage on, before it reads what
+    is damaged. Each restart then begins at another snapshot, and none of them fails twice.
+    """
+    return any(after - before <= _SOON_MS for before, after in pairwise(sorted(times_ms)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,18 +67,18 @@ def test_a_changed_byte_is_refused_and_says_what_to_do(state: PairingState, data
     sealed = bytearray(encode_state(state))
     at = data.draw(st.integers(0, len(sealed) - 1))
     sealed[at] ^= data.draw(st.integers(1, 255))
-    with pytest.raises((StateDamagedError, BadInputError), match="snapshots"):
+    with pytest.raises(StateDamagedError, match="from an older snapshot"):
         decode_state(bytes(sealed))
 
 
 def test_another_format_is_refused_with_both_numbers() -> None:
-    with pytest.raises(BadInputError, match="format 2, this version reads format 3"):
-        decode_state(b"\x02" + encode_state(STATE)[1:])
+    with pytest.raises(StateDamagedError, match="format 2, this version reads format 3"):
+        decode_state(seal(b"\x02" + encode_state(STATE)[1:-4]))
 
 
 @given(st.binary(max_size=120))
 def test_other_bytes_raise_nothing_else(data: bytes) -> None:
-    for sealed in (b"\x03" + data, seal(b"\x03" + data)):
+    for sealed in (data, b"\x03" + data, seal(b"\x03" + data)):
         try:
             decode_state(sealed)
         except StateDamagedError:

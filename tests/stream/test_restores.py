@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stream.restores import is_failed_restore
+from stream.restores import fails_again, is_failed_restore
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,10 @@ def test_failures_of_the_state(failure: str) -> None:
 )
 def test_other_failures(failure: str) -> None:
     assert not is_failed_restore(failure)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "again"), [([], False), ([5], False), ([40, 5], False), ([40, 29], False), ([40, 31, 5], True)]
+)
+def test_a_job_fails_again_when_two_failures_lie_within_ten_minutes(minutes: list[int], again: bool) -> None:
+    assert fails_again([60_000 * each for each in minutes]) == again

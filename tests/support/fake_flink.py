@@ -2,7 +2,7 @@
 
 Strict where Flink is: state can only be touched while a key is set, only bytes can be stored, a function must never
 return None, and functions are pickled before they are opened if the test asks for it. Map state has no scans: none of
-ours may need one.
+ours may need one. It can only tell whether it is empty.
 """
 
 from __future__ import annotations
@@ -78,6 +78,9 @@ class FakeMapState:
 
     def get(self, key: Any) -> Any:
         return self._map().get(key)
+
+    def is_empty(self) -> bool:
+        return not self._map()
 
     def put(self, key: Any, value: Any) -> None:
         assert isinstance(value, bytes)
