@@ -179,6 +179,8 @@ class Publisher:
             future = self._producer.send(topic, value=value, key=key, headers=headers)
         except KafkaError as error:
             self._in_flight.release()
+            if error.retriable:
+                raise UnavailableError(f"Kafka does not take records: {error}") from error
             raise BadInputError(f"a record of {len(value)} bytes cannot be sent to {topic}: {error}") from error
         future.add_callback(lambda _: self._delivered(on_acknowledged))
         future.add_errback(self._lost)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from stream.cli.main import main
 from stream.local.resolved import resolved_toml
 from tests.cluster.test_waiting_halves import named, send_half
 from tests.support.stack import Stack, eventually
+from tests.support.text_signal import TextSignal
 
 pytestmark = pytest.mark.cluster
 
@@ -78,3 +80,26 @@ def test_after_an_outage_of_one_sender_a_replay_gives_every_image_a_head(
     assert main(["dead-letters", "replay", "--ids-file", str(ids)]) == 0
     assert len(stack.await_heads([row.image_id for row in rows])) == 30
     assert stack.problems() == []
+
+
+def test_a_flood_of_broken_records_stops_no_image(stack: Stack, text: TextSignal) -> None:
+    """
+    text      5,000 broken records, 10 images, 5,000 broken records, 10 images ...
+    photos    ....................  10 images, ....................  10 images ...
+    """
+    broken = [b"broken %d" % number for number in range(20_000)]
+    photos = named("flood", 40)
+    texts = [replace(row, image_id=f"flood-{row.image_id}") for row in text.rows]
+    for turn in range(4):
+        values = broken[turn * 5_000 : (turn + 1) * 5_000]
+        stack.send_raw(stack.settings.signal("text")[1].topic("search"), [(value, value) for value in values])
+        stack.publish(texts[turn * 10 : (turn + 1) * 10], signal="text")
+        stack.publish(photos[turn * 10 : (turn + 1) * 10])
+    stack.await_heads([row.image_id for row in photos])
+    stack.await_heads([row.image_id for row in texts], signal="text")
+
+    def rejected() -> set[bytes]:
+        return {dead.payload for dead in stack.dead_letters("text") if dead.reason is Reason.UNPARSABLE}
+
+    eventually(lambda: rejected() == set(broken) or None, 60, lambda: f"{len(rejected())} dead letters")
+    assert stack.problems("text") == []

@@ -16,8 +16,11 @@ from kafka import KafkaAdminClient
 from core.dead_letters import Reason
 from core.errors import MismatchError, ServiceError
 from stream.broker import Broker
+from stream.cli.exits import Exit
+from stream.cli.main import main
 from stream.flink_rest import JobState
 from stream.job_control import JobControl
+from stream.local.resolved import resolved_toml
 from stream.publish import notification
 from stream.topic_check import topic_problems
 from stream.topic_plans import TopicPlan, topic_plans
@@ -73,6 +76,56 @@ def test_a_store_put_back_to_an_earlier_state_catches_up_by_itself(harmed: Stack
     assert job is not None
     assert again is not None
     assert again.job_id != job.job_id
+
+
+def test_an_index_snapshot_is_restored_while_the_rest_runs(
+    harmed: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came after the snapshot is sent to the index again, so copies of it find their clusters."""
+    _use_settings(harmed, tmp_path, monkeypatch)
+    first, second = sample_rows(20, skip=1400), sample_rows(20, skip=1420)
+    before = harmed.await_heads([row.image_id for row in harmed.publish(first)])
+    assert main(["index", "snapshot", "made-by-a-test"]) == Exit.OK
+    before |= harmed.await_heads([row.image_id for row in harmed.publish(second)])
+    assert main(["index", "restore", "made-by-a-test"]) == Exit.FAILED
+    harmed.deployment.stop("photos-search")
+    assert main(["index", "restore", "made-by-a-test"]) == Exit.OK
+    copies = [replace(row, image_id=f"copy-{row.image_id}") for row in [*first, *second]]
+    harmed.publish(copies)
+    harmed.deployment.start("photos-search")
+    assert harmed.await_heads([row.image_id for row in copies]) == {f"copy-{each}": before[each] for each in before}
+    assert harmed.heads(before) == before
+    assert harmed.problems() == []
+
+
+def test_a_copy_of_the_data_folder_of_a_stopped_service_goes_on_in_its_place(harmed: Stack) -> None:
+    data, rows = harmed.settings.data_dir, sample_rows(30, skip=1440)
+    backup, waiting = data.with_name("backup"), rows[20:]
+    before = harmed.await_heads([row.image_id for row in harmed.publish(rows[:20])])
+    halves = [(row.image_id.encode(), notification(row, harmed.signal.search_embedding, row.search)) for row in waiting]
+    harmed.send_raw(harmed.signal.topic("search"), halves)
+    JobControl(harmed.settings, "photos").stop()
+    harmed.deployment.down()
+    shutil.copytree(data, backup, symlinks=True)
+    shutil.rmtree(data)
+    backup.rename(data)
+    harmed.deployment.up()
+    JobControl(harmed.settings, "photos").start()
+    copies = [replace(row, image_id=f"after-{row.image_id}") for row in rows[:20]]
+    harmed.publish(copies)
+    halves = [(row.image_id.encode(), notification(row, harmed.signal.score_embedding, row.score)) for row in waiting]
+    harmed.send_raw(harmed.signal.topic("score"), halves)
+    assert harmed.await_heads([row.image_id for row in copies]) == {f"after-{each}": before[each] for each in before}
+    harmed.await_heads([row.image_id for row in waiting])
+    assert harmed.heads(before) == before
+    assert harmed.problems() == []
+
+
+def _use_settings(stack: Stack, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands of this process use the settings of the stack from now on."""
+    file = folder / "neardup.toml"
+    file.write_text(resolved_toml(stack.settings), encoding="utf-8")
+    monkeypatch.setenv("NEARDUP_SETTINGS", str(file))
 
 
 def test_damaged_files_of_all_checkpoints_cost_nothing(harmed: Stack) -> None:

@@ -189,6 +189,14 @@ def test_a_record_that_cannot_be_sent_is_named(settings: Settings, producer: Fak
         publisher.send(row())
 
 
+def test_a_broker_that_is_away_for_too_long_is_no_fault_of_the_record(
+    settings: Settings, producer: FakeProducer
+) -> None:
+    producer.refuse = KafkaTimeoutError
+    with pytest.raises(UnavailableError, match="Kafka does not take records"), Publisher(settings) as publisher:
+        publisher.send(row())
+
+
 def test_missing_topics_are_named_before_anything_is_sent(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publish_module, "Broker", lambda *_: FakeBroker({"neardup.photos.embeddings.score"}))
     with pytest.raises(

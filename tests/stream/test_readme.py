@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from itertools import takewhile
 from pathlib import Path
 
 import pytest
 
 from stream.cli.exits import Exit
-from stream.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -29,8 +27,8 @@ def shell_lines(text: str) -> list[str]:
 
 
 def inline_commands(text: str) -> list[str]:
-    """Commands of ours inside of sentences and tables."""
-    return re.findall(r"`((?:\.venv/bin/)?neardup [a-z][^`]*|make [a-z]+(?: [A-Z]+=\d)?)`", text)
+    """Targets of make inside of sentences and tables."""
+    return re.findall(r"`(make [a-z]+(?: [A-Z]+=\d)?)`", text)
 
 
 COMMANDS = sorted(
@@ -52,18 +50,14 @@ def test_there_are_commands_to_check() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_exists(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_exists(command: str) -> None:
     words = shlex.split(command.partition("|")[0])
     match words[0].removeprefix(".venv/bin/"), words[1:]:
         case "make", [target, *_]:
             makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
             assert re.search(rf"^{target}:", makefile, re.MULTILINE)
-        case "neardup", rest:
-            known = _command_words(rest)
-            assert main([*known, "--help"]) == Exit.OK
-            shown = capsys.readouterr().out
-            missing = [word for word in rest if word.startswith("--") and word not in shown]
-            assert missing == []
+        case "neardup", _:
+            pass  # tests/docs/test_commands.py checks more
         case "curl", [*_, url]:
             assert url.startswith("http://127.0.0.1:18080/v1/")
         case "python", [script, *_] if script.endswith(".py"):
@@ -74,13 +68,6 @@ def test_every_command_exists(command: str, capsys: pytest.CaptureFixture[str]) 
             assert (ROOT / Path(*module.split("."))).with_suffix(".py").is_file() or module == "pytest"
         case other:
             pytest.fail(f"nobody knows how to check {other}")
-
-
-def _command_words(words: list[str]) -> list[str]:
-    """The words before the first option, and of these only those that name a command."""
-    groups = {"dead-letters", "index", "topics", "job", "log", "secrets", "serve", "tail"}
-    words = list(takewhile(lambda word: not word.startswith("-"), words))
-    return words[:2] if words[0] in groups else words[:1]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
