@@ -136,7 +136,7 @@ class ImageFile:
         try:
             for batch in self._file.iter_batches(_BATCH_ROWS, columns=self._columns):
                 passed = min(max(0, start - first), batch.num_rows)
-                yield from self._rows(batch.slice(passed), first + passed)
+                yield from self._rows_before_a_bad_one(batch.slice(passed), first + passed)
                 first += batch.num_rows
         except (OSError, pa.ArrowException) as error:
             raise BadInputError(
@@ -203,6 +203,16 @@ class ImageFile:
             found = ", ".join(schema.names) or "none"
             raise BadInputError(f"{self.path} has no column {name}; its columns are {found}")
         return schema.field(name).type
+
+    def _rows_before_a_bad_one(self, batch: Any, first: int) -> Iterator[ImageRow]:
+        """The rows of a batch, read together; if one of them is bad, one by one."""
+        try:
+            rows = list(self._rows(batch, first))
+        except BadInputError:
+            for number in range(batch.num_rows):
+                yield from self._rows(batch.slice(number, 1), first + number)
+            raise
+        yield from rows
 
     def _rows(self, batch: Any, first: int) -> Iterator[ImageRow]:
         ids = batch.column("image_id")

@@ -121,13 +121,16 @@ def test_what_is_wrong_is_named(tmp_path: Path, name: str) -> None:
         read(tmp_path, table(**columns))
 
 
-def test_rows_before_a_bad_one_are_given_batch_by_batch(tmp_path: Path) -> None:
-    lists = [[1.0] * SEARCH] * 700 + [[1.0]]
-    pq.write_table(table(701, search=pa.array(lists, pa.list_(pa.float32()))), tmp_path / "late.parquet")
-    rows = iter(ImageFile(tmp_path / "late.parquet", SEARCH, SCORE))
-    assert len(list(islice(rows, 256))) == 256
+def test_every_row_before_a_bad_one_is_given(tmp_path: Path) -> None:
+    """The first bad row is told, also where a later row of its batch is bad in an earlier column."""
+    ids = pa.array([f"image-{row}" if row != 702 else None for row in range(710)])
+    lists = [[1.0] * SEARCH if row != 700 else [1.0] for row in range(710)]
+    content = table(710, image_id=ids, search=pa.array(lists, pa.list_(pa.float32())))
+    pq.write_table(content, tmp_path / "late.parquet")
+    rows = ImageFile(tmp_path / "late.parquet", SEARCH, SCORE).rows_from(30)
+    assert [row.image_id for row in islice(rows, 670)] == [f"image-{row}" for row in range(30, 700)]
     with pytest.raises(BadInputError, match="row 700"):
-        list(rows)
+        next(rows)
 
 
 def test_no_file_and_no_parquet(tmp_path: Path) -> None:
