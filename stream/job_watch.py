@@ -176,10 +176,11 @@ class Watch:
         self._logged = text
 
 
-def _attempt(step: Callable[[], None]) -> NeardupError | None:
+def _attempt(step: Callable[[], None]) -> NeardupError | OSError | None:
+    """What kept a step from being done. An OSError comes from the runner's own files, on a full disk for example."""
     try:
         step()
-    except NeardupError as error:
+    except (NeardupError, OSError) as error:
         return error
     return None
 

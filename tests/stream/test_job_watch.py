@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import subprocess
@@ -161,6 +162,17 @@ def test_a_look_that_fails_says_so(caplog: pytest.LogCaptureFixture) -> None:
     assert value(metrics, "neardup_job_watch_failing") == 1
     control.kafka_down = False
     metrics, _, _ = watch(control)
+    assert value(metrics, "neardup_job_watch_failing") == 0
+
+
+def test_a_full_disk_does_not_end_the_watch(caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise its metrics are gone while the disk is full, and each start of the runner is a look at all topics."""
+    control = Control([None], errors=[OSError(errno.ENOSPC, "No space left on device")])
+    metrics, _, _ = watch(control)
+    assert value(metrics, "neardup_job_watch_failing") == 1
+    assert "No space left on device" in caplog.text
+    metrics, _, _ = watch(control)
+    assert control.done == ["start", "start"]
     assert value(metrics, "neardup_job_watch_failing") == 0
 
 
