@@ -211,11 +211,13 @@ def test_an_image_inserted_before_the_failures_began_goes_on_without_a_place(tow
     assert found.head == "a"  # its search began before assign had hidden anything
 
 
-def test_a_verdict_says_that_its_search_was_truncated(town: Town) -> None:
+def test_a_verdict_says_that_its_search_was_truncated_and_at_which_bound(town: Town) -> None:
+    town.send(0, record("copy-0", 1))
+    town.run_until(lambda: town.position() == 0)
     town.stop()
     town.max_postings = 16  # the oldest image of each of the 16 lists
     town.start()
-    for offset in range(4):
+    for offset in range(1, 4):
         town.send(offset, record(f"copy-{offset}", 1))
     town.send(4, record("other", 2))
     town.run_until(lambda: town.position() == 4)
@@ -223,7 +225,11 @@ def test_a_verdict_says_that_its_search_was_truncated(town: Town) -> None:
     found = [town.store.image(ImageId(name)) for name in ("copy-0", "copy-1", "copy-2", "copy-3", "other")]
     assert [one is not None and ImageOut.of(one).truncated for one in found] == cut
     assert [one is not None and one.head for one in found] == ["copy-0"] * 4 + ["other"]
-    assert [json.loads(message_of(entry, EPOCH).value)["truncated"] for entry in town.store.history(0, 9)] == cut
+    published = [json.loads(message_of(entry, EPOCH).value) for entry in town.store.history(0, 9)]
+    assert [each["truncated"] for each in published] == cut
+    bounds = [str(DEFAULT_MAX_POSTINGS), *["16"] * 4]
+    assert [one is not None and ImageOut.of(one).versions.index.partition("/")[2] for one in found] == bounds
+    assert [each["versions"]["index"].partition("/")[2] for each in published] == bounds
 
 
 def test_an_unreadable_record_passes_the_search_server(town: Town) -> None:
