@@ -6,16 +6,24 @@ Which kinds there are:
     pause:PART       SIGSTOP for some seconds: a part that hangs
     supervisor       the supervisor is killed, then everything is started again
     broker-power     the broker is killed, its files are cut to what is durable
-    power            all processes are killed, all files are cut to what is durable
+    power            all processes are killed, all files are cut to what is durable, or lose pages after that
     checkpoint       the newest checkpoint is damaged, the task manager killed
-    isolation        the scorer fails on every image, while storage and task manager are killed
+    isolation        some images cannot be scored, while storage hangs or the task manager is killed
+    submission       the job is cancelled, and the runner killed while it submits the next one
+    marks            one bit of the file of read marks is turned
+    junk             2,000 notifications that cannot be read
     renewed-log      the topic `joined` is deleted and made anew, the job goes on with the next log epoch
     gone-backlog     the job stops, retention removes what it has not read
+    remade-topic     an embedding topic is deleted and made anew, while the job runs
+    restored-index   an earlier snapshot takes the place of the index
+    rebuilt-index    the folder of the index is lost, and built again from storage
 """
 
 from __future__ import annotations
 
 import os
+import random
+import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -26,7 +34,7 @@ import psutil
 from kafka import KafkaAdminClient, TopicPartition
 
 from benchmarks.chaos.world import PARTS, RESEND_S, World
-from core.errors import MismatchError
+from core.errors import MismatchError, ServiceError
 from stream.broker import Broker
 from stream.local.processes import marked_processes
 from stream.topic_plans import topic_plans
@@ -69,7 +77,7 @@ def _broker_power(world: World) -> None:
         moment = time.monotonic()
         while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)
-        world.durable.cut(world.data / "kafka")
+        world.durable.cut(world.data / "kafka", _zeroing(world))
     finally:
         supervisor.send_signal(signal.SIGCONT)
     world.flow.send_again(moment - RESEND_S)
@@ -78,9 +86,14 @@ def _broker_power(world: World) -> None:
 def _power(world: World) -> None:
     moment = time.monotonic()
     kill_everything(world.data)
-    world.durable.cut()
+    world.durable.cut(zeroing=_zeroing(world))
     world.flow.send_again(moment - RESEND_S)
     world.up()
+
+
+def _zeroing(world: World) -> random.Random | None:
+    """Every other power cut leaves pages of zeros."""
+    return world.chance if world.chance.random() < 0.5 else None
 
 
 def _checkpoint(world: World) -> None:
@@ -103,34 +116,96 @@ def _cut_to_half(file: Path) -> None:
 
 
 def _isolation(world: World) -> None:
+    """Some images cannot be scored for a while. If storage cannot note that either, they are tried again."""
     world.switch.touch()
-    time.sleep(world.chance.uniform(0.5, 4.0))
-    world.kill("photos-storage")
-    time.sleep(world.chance.uniform(0.0, 2.0))
-    world.kill("taskmanager")
+    storage_hangs = world.chance.random() < 0.5
+    if storage_hangs:
+        world.send_signal("photos-storage", signal.SIGSTOP)
+    time.sleep(world.chance.uniform(5.0, 25.0))
+    if world.chance.random() < 0.7:
+        world.kill("taskmanager")
     world.switch.unlink()
+    if storage_hangs:
+        world.send_signal("photos-storage", signal.SIGCONT)
+
+
+def _submission(world: World) -> None:
+    """The runner is killed somewhere in a submission, which goes on without it."""
+    state = world.job.state()
+    if state is not None and state.live:
+        world.job.flink.cancel(state.job_id)
+    time.sleep(world.chance.uniform(1.0, 20.0))
+    world.kill("photos-job")
+
+
+def _marks(world: World) -> None:
+    """The disk returns the file of read marks with one other byte."""
+    file = world.stack.settings.signal_dir("photos", "job") / "read-marks"
+    content = bytearray(file.read_bytes()) if file.exists() else bytearray()
+    if content:
+        content[world.chance.randrange(len(content))] ^= 1 << world.chance.randrange(8)
+        file.write_bytes(content)
+    world.kill(world.chance.choice(["photos-job", "taskmanager"]))
+
+
+def _junk(world: World) -> None:
+    """Notifications that cannot be read, at once."""
+    junk = [(world.chance.randbytes(8), world.chance.randbytes(world.chance.randrange(200))) for _ in range(1000)]
+    try:
+        for side in ("search", "score"):
+            world.stack.send_raw(world.stack.signal.topic(side), junk)
+    except ServiceError:
+        return  # Kafka is down
 
 
 def _renewed_log(world: World) -> None:
-    settings, signal_settings = world.stack.settings, world.stack.signal
-    joined = signal_settings.topic("joined")
+    joined = world.stack.signal.topic("joined")
     world.job.stop()
-    world.order += world.stack.records(joined)
-    admin = KafkaAdminClient(bootstrap_servers=settings.kafka.servers)
-    admin.delete_topics([joined])
-    admin.close()
-    [plan] = [plan for plan in topic_plans(signal_settings, settings.kafka) if plan.name == joined]
-    with Broker(settings.kafka_access("chaos")) as broker:
-        eventually(lambda: joined not in broker.topics() or None, 60, lambda: f"{joined} is still there")
-        broker.create([plan], settings.kafka.replication)
+    world.logs.append(world.stack.records(joined))
+    _remake(world, joined)
     try:
         world.job.start()
     except MismatchError:
         pass
     else:
         raise AssertionError("the job followed a log that is not the one of the stores")
-    assert world.job.renew_log(dry_run=False).base == len(world.order)
+    assert world.job.renew_log(dry_run=False).base == sum(len(log) for log in world.logs)
     world.job.start()
+
+
+def _remake(world: World, topic: str) -> None:
+    settings = world.stack.settings
+    admin = KafkaAdminClient(bootstrap_servers=settings.kafka.servers)
+    admin.delete_topics([topic])
+    admin.close()
+    [plan] = [plan for plan in topic_plans(world.stack.signal, settings.kafka) if plan.name == topic]
+    with Broker(settings.kafka_access("chaos")) as broker:
+        eventually(lambda: topic not in broker.topics() or None, 60, lambda: f"{topic} is still there")
+        broker.create([plan], settings.kafka.replication)
+
+
+def _remade_topic(world: World) -> None:
+    _remake(world, world.stack.signal.topic(world.chance.choice(["search", "score"])))
+
+
+def _restored_index(world: World) -> None:
+    """What came after the snapshot is read again from `joined`."""
+    world.note_unscored()
+    name = f"chaos-{time.time_ns()}"
+    world.neardup("index", "snapshot", name)
+    time.sleep(world.chance.uniform(1.0, 10.0))
+    world.stack.deployment.down()
+    world.neardup("index", "restore", name)
+    world.up()
+
+
+def _rebuilt_index(world: World) -> None:
+    """The whole folder is gone, so the server begins with an empty index, until another is built."""
+    world.note_unscored()
+    shutil.rmtree(world.stack.settings.signal_dir("photos", "index"))
+    world.kill("photos-search")
+    time.sleep(world.chance.uniform(0.0, 10.0))
+    world.neardup("index", "build", "--from", "storage")
 
 
 def _gone_backlog(world: World) -> None:
@@ -169,9 +244,18 @@ FAULTS: Mapping[str, tuple[int, Fault]] = {
     "broker-power": (14, _broker_power),
     "power": (14, _power),
     "checkpoint": (28, _checkpoint),
-    "isolation": (14, _isolation),
+    "isolation": (20, _isolation),
+    "submission": (14, _submission),
+    "marks": (6, _marks),
+    "junk": (4, _junk),
 }
 """For each kind: its share of a whole run, and what it does."""
 
-CALM_FAULTS: Mapping[str, tuple[int, Fault]] = {"renewed-log": (4, _renewed_log), "gone-backlog": (4, _gone_backlog)}
-"""Faults for when everything else has settled, because they stop the job by hand."""
+CALM_FAULTS: Mapping[str, tuple[int, Fault]] = {
+    "renewed-log": (4, _renewed_log),
+    "gone-backlog": (4, _gone_backlog),
+    "remade-topic": (4, _remade_topic),
+    "restored-index": (4, _restored_index),
+    "rebuilt-index": (3, _rebuilt_index),
+}
+"""Faults for when everything else has settled, because they stop parts by hand."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from core.errors import ServiceError
@@ -15,19 +15,19 @@ __all__ = ["idle_connections", "stalled_readers"]
 
 _PER_PORT = 300
 _READERS = 3
+_HALF_A_REQUEST = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
 
 
 @contextmanager
 def idle_connections(settings: Settings) -> Iterator[None]:
-    """Keeps half-finished requests open at the HTTP API and at every status page, and opens those anew that end."""
+    """Keeps half-finished requests open at the HTTP API and every status page, and silent connections at every server.
+
+    Those that end are opened anew.
+    """
     _, signal = settings.signal()
-    ports = [
-        signal.api.port,
-        signal.search.metrics_port,
-        signal.scorer.metrics_port,
-        signal.storage.metrics_port,
-        signal.job_metrics_port,
-    ]
+    servers = (signal.search, signal.scorer, signal.storage)
+    pages = [signal.api.port, *(server.metrics_port for server in servers), signal.job_metrics_port]
+    ports = {**dict.fromkeys(pages, _HALF_A_REQUEST), **dict.fromkeys((server.port for server in servers), b"")}
     stop = threading.Event()
     thread = threading.Thread(target=_keep_open, args=(ports, stop), daemon=True)
     thread.start()
@@ -38,22 +38,22 @@ def idle_connections(settings: Settings) -> Iterator[None]:
         thread.join()
 
 
-def _keep_open(ports: list[int], stop: threading.Event) -> None:
+def _keep_open(ports: Mapping[int, bytes], stop: threading.Event) -> None:
     held: dict[int, list[socket.socket]] = {port: [] for port in ports}
     while not stop.wait(1.0):
         for port, sockets in held.items():
             held[port] = [each for each in sockets if _alive(each)]
             with suppress(OSError):
                 for _ in range(min(20, _PER_PORT - len(held[port]))):
-                    held[port].append(_half_a_request(port))
+                    held[port].append(_begun(port, ports[port]))
     for sockets in held.values():
         for each in sockets:
             each.close()
 
 
-def _half_a_request(port: int) -> socket.socket:
+def _begun(port: int, words: bytes) -> socket.socket:
     made = socket.create_connection(("127.0.0.1", port), timeout=1.0)
-    made.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+    made.sendall(words)
     made.setblocking(False)
     return made
 

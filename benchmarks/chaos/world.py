@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,7 @@ from stream.local.errors import DeploymentError
 from tests.support.flow import Flow
 from tests.support.power_cut import DurableFiles
 from tests.support.stack import Stack
+from tests.support.unscored import last_seen_by, unscored_places
 
 __all__ = ["JVM_PARTS", "PARTS", "World"]
 
@@ -36,8 +39,10 @@ class World:
     chance: random.Random
     switch: Path
     """While this file exists, the scorer fails on every batch."""
-    order: list[bytes] = field(default_factory=list)
+    logs: list[list[bytes]] = field(default_factory=list)
     """The records of earlier topics `joined`, which are gone."""
+    seen: dict[int, int] = field(default_factory=dict)
+    """The last position that finds each unscored image, by its place, as indexes that were replaced had it."""
 
     @property
     def data(self) -> Path:
@@ -48,6 +53,12 @@ class World:
     def job(self) -> JobControl:
         """Starts and stops the job."""
         return JobControl(self.stack.settings, "photos")
+
+    def note_unscored(self) -> None:
+        """Remembers what a replaced index would forget. Call it when all is at rest."""
+        logs = [*self.logs, self.stack.records(self.stack.signal.topic("joined"))]
+        places = [place for place in unscored_places(self.stack, logs) if place not in self.seen]
+        self.seen |= last_seen_by(self.stack, places, f"chaos-{time.time_ns()}")
 
     def kill(self, part: str) -> None:
         """Kills a part; one that is down already stays down."""
@@ -61,6 +72,17 @@ class World:
         for status in self.stack.deployment.status():
             if status.name == part and status.pid:
                 os.kill(status.pid, number)
+
+    def neardup(self, *words: str) -> None:
+        """Runs a command, as an operator would.
+
+        Raises:
+            AssertionError: It failed; the message has what it printed.
+        """
+        neardup = Path(sys.executable).with_name("neardup")
+        program = [neardup, "--settings", self.stack.deployment.settings_file, *words]
+        done = subprocess.run(program, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"neardup {' '.join(words)}: {done.stdout}{done.stderr}"
 
     def up(self) -> None:
         """Starts what does not run, and tries again: a machine that just came back is slow."""

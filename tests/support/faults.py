@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from stream.broker import Broker
 from stream.image_files import ImageRow
 from tests.support.sequence import run_sequence, servers
 from tests.support.stack import Stack, eventually
+from tests.support.unscored import last_seen_by, unscored_places
 
 VICTIMS = ("photos-search", "photos-scorer", "photos-storage", "taskmanager", "broker", "jobmanager")
 """The parts that are killed; the job runner only watches."""
@@ -66,22 +67,40 @@ def kill_while_flowing(
     return kills
 
 
-def check_calm(stack: Stack, folder: Path, earlier: Sequence[bytes] = (), sent: Collection[str] = ()) -> int:
-    """Checks a stack after its storms; returns how many images it holds.
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a stack holds after its storms."""
+
+    images: int
+    unscored: int
+
+
+def check_calm(
+    stack: Stack,
+    folder: Path,
+    earlier: Sequence[Sequence[bytes]] = (),
+    sent: Collection[str] = (),
+    seen: Mapping[int, int] | None = None,
+) -> Held:
+    """Checks a stack after its storms.
 
     Args:
         stack: At rest.
         folder: For the servers of the calm run.
-        earlier: Records of earlier topics `joined`, from position 0 on.
+        earlier: Records of earlier topics `joined`, the oldest first.
         sent: Images that must be there.
+        seen: The last position that finds each unscored image, by its place, as far as it is known from before the
+            index was replaced.
 
     Raises:
         AssertionError: A published image has no head, law 2 is broken, the published changes are out of order or
-            incomplete, or heads differ from those of a run without kills on the same order of `joined`.
+            incomplete, an unscored image has no dead letter or can be found, or heads differ from those of a run
+            without kills on the same order of `joined`, in which the same images are unscored.
     """
     with Broker(stack.settings.kafka_access("test")) as broker:
         log_id = broker.topic_id(stack.signal.topic("joined"))
-    order = [*earlier, *stack.records(stack.signal.topic("joined"))]
+    logs = [*earlier, stack.records(stack.signal.topic("joined"))]
+    order = [record for log in logs for record in log]
     ids = {JoinedRecord.FromString(value).image.image_id for value in order}
     assert ids >= set(sent)
     heads = stack.heads(ids)
@@ -90,10 +109,14 @@ def check_calm(stack: Stack, folder: Path, earlier: Sequence[bytes] = (), sent: 
     eventually(
         lambda: _published(stack) == heads or None, 30, lambda: "the published changes do not lead to the store's heads"
     )
+    unscored = unscored_places(stack, logs)
+    unseen = last_seen_by(stack, unscored, "calm-check")
     with servers(folder) as calm:
-        run_sequence(order, log_id, calm, batch=64)
+        run_sequence(
+            order, log_id, calm, batch=64, unscored={place: place for place in unscored} | unseen | (seen or {})
+        )
         assert calm.heads(ids) == heads
-    return len(ids)
+    return Held(len(ids), len(unscored))
 
 
 def _published(stack: Stack) -> dict[str, str]:

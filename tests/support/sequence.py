@@ -5,20 +5,20 @@ What a job leaves behind after crashes must equal what this leaves behind (law 9
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from crc32c import crc32c
 
 from core.access import Right
-from core.dead_letters import Reason
+from core.dead_letters import BadRecord, Reason
 from operators.assign import AssignStep
 from operators.clients import open_scorer, open_search, open_storage
 from operators.in_flight_pb2 import InFlight
 from operators.score import ScoreStep
 from operators.search import SearchStep
-from operators.step import ServerAddress
+from operators.step import ServerAddress, StepResult
 from stream.access import credentials
 from stream.local.parts import signal_parts
 from stream.local.processes import end_processes, marked_processes
@@ -45,38 +45,85 @@ def servers(data: Path) -> Iterator[Stack]:
         end_processes(marked_processes(settings.data_dir), grace_s=5.0)
 
 
-def run_sequence(records: Sequence[bytes], log_id: str, stack: Stack, batch: int, base: int = 0) -> None:
-    """Searches, scores and assigns records of `joined` from the position `base` on, in batches of one size."""
-    settings: Settings = stack.settings
-    signal = settings.signals["photos"]
-    topic = signal.topic("joined")
-    search = SearchStep(open_search(_address(settings, signal.search)), log_id, _ignore)
-    score = ScoreStep(
-        open_scorer(_address(settings, signal.scorer)), open_search(_address(settings, signal.search)), _ignore
-    )
-    assign = AssignStep(
-        open_search(_address(settings, signal.search)),
-        open_scorer(_address(settings, signal.scorer)),
-        open_storage(_address(settings, signal.storage)),
-        log_id,
-        topic,
-        _ignore,
-    )
+def run_sequence(
+    records: Sequence[bytes],
+    log_id: str,
+    stack: Stack,
+    batch: int,
+    base: int = 0,
+    unscored: Mapping[int, int] | None = None,
+) -> None:
+    """Searches, scores and assigns records of `joined` from the position `base` on, in batches of one size.
+
+    Args:
+        records: Their values.
+        log_id: Topic id of `joined`.
+        stack: The servers.
+        batch: Records in a call.
+        base: The position of the first record.
+        unscored: For each position that is written without scores: the last position whose search finds its image.
+    """
+    sequence = _Sequence(records, log_id, stack, batch, base)
     try:
-        for start in range(0, len(records), batch):
-            items = [
-                InFlight(
-                    offset=base + start + index, kafka_offset=start + index, checksum=crc32c(value), record=value
-                ).SerializeToString()
-                for index, value in enumerate(records[start : start + batch])
-            ]
-            found = [one.SerializeToString() for one in handed_on(search.call(items).outputs)]
-            scored = [one.SerializeToString() for one in handed_on(score.call(found).outputs)]
-            while scored:
-                scored = scored[assign.call(scored).count :]
+        for position, last in sorted((unscored or {}).items()):
+            sequence.assign_to(position - base)
+            sequence.search_to(last + 1 - base)
+            sequence.assign_unscored()
+        sequence.assign_to(len(records))
     finally:
-        for step in (search, score, assign):
+        sequence.close()
+
+
+class _Sequence:
+    """The three steps, of which search may run ahead."""
+
+    def __init__(self, records: Sequence[bytes], log_id: str, stack: Stack, batch: int, base: int) -> None:
+        settings: Settings = stack.settings
+        signal = settings.signals["photos"]
+        search, scorer, storage = (_address(settings, each) for each in (signal.search, signal.scorer, signal.storage))
+        self._search = SearchStep(open_search(search), log_id, _ignore)
+        self._score = ScoreStep(open_scorer(scorer), open_search(search), _ignore)
+        clients = open_search(search), open_scorer(scorer), open_storage(storage)
+        self._assign = AssignStep(*clients, log_id, signal.topic("joined"), _ignore)
+        self._batch = batch
+        self._items = [
+            InFlight(offset=base + index, kafka_offset=index, checksum=crc32c(value), record=value).SerializeToString()
+            for index, value in enumerate(records)
+        ]
+        self._found: list[bytes] = []
+        self._assigned = 0
+
+    def search_to(self, end: int) -> None:
+        """Searches for all records before the index `end`."""
+        while len(self._found) < end:
+            start = len(self._found)
+            self._found += _handed_on(self._search.call(self._items[start : min(end, start + self._batch)]))
+
+    def assign_to(self, end: int) -> None:
+        """Scores and assigns all records before the index `end`."""
+        while self._assigned < end:
+            stop = min(end, self._assigned + self._batch)
+            self.search_to(stop)
+            self._write(_handed_on(self._score.call(self._found[self._assigned : stop])))
+
+    def assign_unscored(self) -> None:
+        """Assigns the next record without its scores."""
+        faulted = BadRecord(Reason.FAULTED, "as in the run before")
+        self._write(_handed_on(self._score.isolate(self._found[self._assigned], faulted)))
+
+    def close(self) -> None:
+        """Closes the clients."""
+        for step in (self._search, self._score, self._assign):
             step.close()
+
+    def _write(self, scored: list[bytes]) -> None:
+        self._assigned += len(scored)
+        while scored:
+            scored = scored[self._assign.call(scored).count :]
+
+
+def _handed_on(result: StepResult) -> list[bytes]:
+    return [one.SerializeToString() for one in handed_on(result.outputs)]
 
 
 def _address(settings: Settings, server: ServerSettings) -> ServerAddress:
