@@ -181,7 +181,7 @@ def _remake(world: World, topic: str) -> None:
     [plan] = [plan for plan in topic_plans(world.stack.signal, settings.kafka) if plan.name == topic]
     with Broker(settings.kafka_access("chaos")) as broker:
         eventually(lambda: topic not in broker.topics() or None, 60, lambda: f"{topic} is still there")
-        broker.create([plan], settings.kafka.replication)
+        broker.create([plan])
 
 
 def _remade_topic(world: World) -> None:

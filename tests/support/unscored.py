@@ -55,9 +55,8 @@ def last_seen_by(stack: Stack, places: Collection[int], name: str) -> dict[int, 
         name: Of the copy.
     """
     server = search_server_settings(stack.settings, stack.signal_name)
-    client = SearchClient(
-        stack.signal.search.address, 60.0, server.max_message_bytes, credentials(stack.settings, Right.WRITE)
-    )
+    part = stack.signal.search
+    client = SearchClient(part.address, 60.0, part.max_message_bytes, credentials(stack.settings, Right.WRITE))
     try:
         client.snapshot(name, 600.0)
     finally:
