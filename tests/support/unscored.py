@@ -56,7 +56,8 @@ def last_seen_by(stack: Stack, places: Collection[int], name: str) -> dict[int, 
     """
     server = search_server_settings(stack.settings, stack.signal_name)
     part = stack.signal.search
-    client = SearchClient(part.address, 60.0, part.max_message_bytes, credentials(stack.settings, Right.WRITE))
+    proof = credentials(stack.settings, Right.WRITE)
+    client = SearchClient(part.address, 60.0, part.max_message_bytes, credentials=proof)
     try:
         client.snapshot(name, 600.0)
     finally:
