@@ -8,7 +8,7 @@ Which kinds there are:
     broker-power     the broker is killed, its files are cut to what is durable
     power            all processes are killed, all files are cut to what is durable, or lose pages after that
     checkpoint       the newest checkpoint is damaged, the task manager killed
-    isolation        some images cannot be scored, while storage hangs or the task manager is killed
+    isolation        some images cannot be scored: they are written so, or storage hangs and the task manager is killed
     submission       the job is cancelled, and the runner killed while it submits the next one
     marks            one bit of the file of read marks is turned
     junk             2,000 notifications that cannot be read
@@ -40,6 +40,7 @@ from stream.local.processes import marked_processes
 from stream.topic_plans import topic_plans
 from tests.support.power_cut import kill_everything
 from tests.support.stack import eventually, sample_rows
+from tests.support.unscored import unscored_images
 
 __all__ = ["CALM_FAULTS", "FAULTS", "Fault"]
 
@@ -116,17 +117,39 @@ def _cut_to_half(file: Path) -> None:
 
 
 def _isolation(world: World) -> None:
-    """Some images cannot be scored for a while. If storage cannot note that either, they are tried again."""
+    """Some images cannot be scored for a while: until one was written unscored, or until the job dies before that."""
     world.switch.touch()
-    storage_hangs = world.chance.random() < 0.5
-    if storage_hangs:
-        world.send_signal("photos-storage", signal.SIGSTOP)
-    time.sleep(world.chance.uniform(5.0, 25.0))
-    if world.chance.random() < 0.7:
+    hanging = world.chance.choice([None, None, "photos-storage", "photos-search"])
+    if hanging is not None:
+        world.send_signal(hanging, signal.SIGSTOP)
+        time.sleep(world.chance.uniform(5.0, 20.0))
         world.kill("taskmanager")
+        world.send_signal(hanging, signal.SIGCONT)
+    else:
+        _await_unscored(world)
+        world.kill(world.chance.choice(["taskmanager", "photos-search", "photos-storage"]))
     world.switch.unlink()
-    if storage_hangs:
-        world.send_signal("photos-storage", signal.SIGCONT)
+
+
+def _await_unscored(world: World) -> None:
+    """Returns when one more image was written unscored, or after a minute, if too much else is broken."""
+    before, until = _unscored(world), time.monotonic() + 60.0
+    while time.monotonic() < until:
+        now = _unscored(world)
+        if before is None:
+            before = now
+        elif now is not None and now > before:
+            return
+        time.sleep(0.5)
+
+
+def _unscored(world: World) -> int | None:
+    """How many images storage has written unscored; None while it does not answer."""
+    with world.stack.storage() as storage:
+        try:
+            return len(unscored_images(storage))
+        except ServiceError:
+            return None
 
 
 def _submission(world: World) -> None:

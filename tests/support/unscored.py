@@ -15,7 +15,7 @@ from stream.access import credentials
 from stream.servers import search_server_settings
 from tests.support.stack import Stack
 
-__all__ = ["last_seen_by", "unscored_places"]
+__all__ = ["last_seen_by", "unscored_images", "unscored_places"]
 
 
 def unscored_places(stack: Stack, logs: Sequence[Sequence[bytes]]) -> list[int]:
@@ -40,7 +40,7 @@ def unscored_places(stack: Stack, logs: Sequence[Sequence[bytes]]) -> list[int]:
         assert found, f"the dead letter of offset {offset} is not a record of `joined`"
         places.update(found)
     with stack.storage() as storage:
-        assert set(_unscored(storage)) <= places
+        assert set(unscored_images(storage)) <= places
     return sorted(places)
 
 
@@ -77,7 +77,8 @@ def last_seen_by(stack: Stack, places: Collection[int], name: str) -> dict[int, 
         index.close()
 
 
-def _unscored(storage: StorageClient) -> list[int]:
+def unscored_images(storage: StorageClient) -> list[int]:
+    """Where storage says that an unscored image was placed, ascending."""
     places: list[int] = []
     after, complete = -1, False
     while not complete:
