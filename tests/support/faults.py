@@ -113,7 +113,7 @@ def check_calm(
     unseen = last_seen_by(stack, unscored, "calm-check")
     with servers(folder) as calm:
         run_sequence(
-            order, log_id, calm, batch=64, unscored={place: place for place in unscored} | unseen | (seen or {})
+            order, log_id, calm, batch=64, unscored={place: place for place in unscored} | unseen | dict(seen or {})
         )
         assert calm.heads(ids) == heads
     return Held(len(ids), len(unscored))
