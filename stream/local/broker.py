@@ -11,6 +11,7 @@ Layout below the data folder:
 from __future__ import annotations
 
 import base64
+import re
 import subprocess
 import uuid
 from pathlib import Path
@@ -25,6 +26,8 @@ from stream.settings import JavaCompiler, Settings
 __all__ = ["broker_command", "prepare_broker", "server_properties"]
 
 _FORMAT_TIMEOUT_S = 120.0
+
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{21}")
 
 _LOG4J = """\
 status = error
@@ -131,10 +134,16 @@ def _java(folder: Path, compiler: JavaCompiler) -> tuple[str, ...]:
 
 
 def _cluster_id(file: Path) -> str:
-    """The cluster id: read, or created and kept."""
-    if not file.is_file():
-        write_if_new(file, _new_id() + "\n")
-    return file.read_text(encoding="utf-8").strip()
+    """The cluster id: read, or created and kept.
+
+    Only a log that is not formatted asks for it, so nothing depends on it yet. A power cut may have left a file without
+    an id.
+    """
+    known = file.read_bytes().decode("ascii", errors="replace").strip() if file.is_file() else ""
+    if not _ID.fullmatch(known):
+        known = _new_id()
+        write_if_new(file, known + "\n")
+    return known
 
 
 def _new_id() -> str:

@@ -13,15 +13,18 @@ __all__ = ["link_tree", "tail", "write_if_new"]
 
 
 def write_if_new(path: Path, text: str, *, mode: int = 0o644) -> bool:
-    """Replaces a file in one step, so no reader sees a part of it.
+    """Replaces a file in one step, durably, so no reader sees a part of it.
+
+    Files that are written one after another are on disk in this order: one that says what others were made from must
+    not outlive them in a power cut.
 
     Returns:
         Whether the content was new. A file with the same content is not touched.
     """
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
+    if path.is_file() and path.read_bytes() == text.encode("utf-8"):
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, text, mode=mode, sync=False)
+    write_text(path, text, mode=mode)
     return True
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+import pytest
 
 from stream.local.files import link_tree, tail, write_if_new
 
@@ -16,6 +19,28 @@ def test_text_is_written_once(tmp_path: Path) -> None:
     assert write_if_new(file, "two")
     assert file.read_text() == "two"
     assert [path.name for path in file.parent.iterdir()] == ["file"]
+
+
+def test_files_are_on_disk_in_the_order_in_which_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    folder = tmp_path / "conf"
+    for name in ("arguments", "made-from"):
+        write_if_new(folder / name, "text")
+    assert [name.split(".")[1] if name.startswith(".") else name for name in synced] == [
+        "arguments",
+        "conf",
+        "made-from",
+        "conf",
+    ]
 
 
 def test_text_can_be_kept_from_others(tmp_path: Path) -> None:

@@ -58,6 +58,22 @@ def test_a_log_is_formatted_once_and_keeps_its_identity(settings: Settings, monk
     assert len(formatted) == 2
 
 
+@pytest.mark.parametrize("left", [b"", bytes(23), b"AAAA", b"\xff" * 23])
+def test_an_identity_that_a_power_cut_has_emptied_is_made_anew(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, left: bytes
+) -> None:
+    formatted: list[str] = []
+    monkeypatch.setattr(broker, "_format", lambda java, properties, cluster_id: formatted.append(cluster_id))
+    monkeypatch.setattr(broker, "_java", lambda folder, compiler: ("java",))
+    file = settings.data_dir / "kafka" / "cluster-id"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(left)
+    for _ in range(2):
+        broker.prepare_broker(settings)
+    assert formatted == [file.read_text().strip()] * 2
+    assert len(formatted[0]) == 22
+
+
 def test_log_lines_have_the_form_that_the_environment_asks_for(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
