@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -106,8 +107,12 @@ class SegmentStore:
         self._logs.append(frame)
 
     def close(self) -> None:
-        """Closes the logs; mapped files are closed when the last reader drops them."""
+        """Keeps what was released, and closes the logs; mapped files are closed when the last reader drops them."""
         self._logs.close()
+        if self._released > self.manifest.released:
+            # A storage that is put back to an earlier state is recognised by it.
+            with suppress(OSError):
+                write_manifest(self._path, replace(self.manifest, released=self._released), self._settings.sync)
 
     @property
     def is_full(self) -> bool:

@@ -174,6 +174,18 @@ def test_what_is_released_is_merged_away(tmp_path: Path) -> None:
     index.close()
 
 
+def test_what_is_released_is_known_after_a_clean_stop(tmp_path: Path) -> None:
+    """A storage that is put back meanwhile must not pass for one that the index fits."""
+    index = SegmentedIndex(tmp_path / "index", SETTINGS, background=False)
+    index.insert_and_search(LOG, [insert(place, f"i{place}") for place in range(5)])
+    index.release(3)
+    index.close()
+    again = SegmentedIndex(tmp_path / "index", SETTINGS, background=False)
+    assert again.released == 3
+    assert again.get([ImageId("i4")])[0] is not None
+    again.close()
+
+
 def test_removes_whose_images_came_again_are_rewritten_no_more_than_once(tmp_path: Path) -> None:
     """They keep id, version and place, so that nothing more can be dropped of them."""
     settings = index_settings(seal_entries=10, merge_fan=4)
