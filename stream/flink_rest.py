@@ -101,6 +101,10 @@ class FlinkRest:
         named = [job for job in self.jobs() if job.name == name]
         return next((job for job in named if job.live), named[0] if named else None)
 
+    def live(self, name: str) -> list[JobState]:
+        """The live jobs of this name, newest first. There is at most one, unless a submission was broken off."""
+        return [job for job in self.jobs() if job.name == name and job.live]
+
     def failures(self, job_id: str) -> list[tuple[int, str]]:
         """Time (ms) and text of the newest failures of a job, newest first."""
         history = self._get(f"/jobs/{job_id}/exceptions?maxExceptions=5")["exceptionHistory"]["entries"]

@@ -13,6 +13,7 @@ from storage.serving.client import StorageClient
 from stream.access import credentials
 from stream.servers import store_identity
 from stream.settings import Settings
+from stream.start_plan import check_released
 
 __all__ = ["check_beside", "storage_position"]
 
@@ -46,17 +47,10 @@ def storage_position(settings: Settings, signal_name: str) -> LogPosition:
 def check_beside(storage: LogPosition, snapshot: IndexStats) -> None:
     """Makes sure that storage is not behind what the snapshot has forgotten.
 
-    An index drops what only searches up to its released offset could see. A storage behind that offset would ask for
-    such searches again.
-
     Raises:
         MismatchError: It is behind, or it followed another log.
     """
-    if snapshot.released > storage.offset:
-        raise MismatchError(
-            f"the snapshot has released the order up to offset {snapshot.released}, but storage stands at "
-            f"{storage.offset}: take an older snapshot, or build the index with `neardup index build --from storage`"
-        )
+    check_released("the snapshot", snapshot.released, storage)
     position = snapshot.position
     if NO_OFFSET not in (position.offset, storage.offset) and position.log_id != storage.log_id:
         raise MismatchError(

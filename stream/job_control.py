@@ -11,18 +11,18 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import re
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from core.access import Credentials, Right
 from core.errors import MismatchError, ServiceError, UnavailableError
+from core.files import sync_folder, write_text
 from core.types import LogPosition
 from scoring.serving.client import ScorerClient
 from search.serving.admission import Caller
@@ -34,6 +34,7 @@ from stream.damaged_records import find_damage, send_again
 from stream.data_folders import claim_topics
 from stream.flink_rest import FlinkRest, JobState
 from stream.flink_tls import flink_tls
+from stream.job_health import JobHealth
 from stream.job_lag import LagMeter
 from stream.job_plan import JobPlan
 from stream.kafka_access import KafkaAccess
@@ -42,18 +43,18 @@ from stream.log_reads import KafkaLogs, Logs
 from stream.log_renewal import LogRenewal, renew_log
 from stream.lost_records import send_lost_letters
 from stream.names import client_id, consumer_group, job_name
-from stream.read_keeper import Reading, ReadKeeper, RunningJob
+from stream.read_keeper import Reading, ReadKeeper
 from stream.read_marks import Loss
 from stream.read_plan import JoinWait
 from stream.renewal_mark import RenewalMark
-from stream.restores import fails_again, is_failed_restore
+from stream.restores import is_failed_restore
 from stream.settings import Settings
 from stream.snapshots import SnapshotFolders
-from stream.start_plan import Log, base_of, only_partition, starting_position
+from stream.start_plan import Log, base_of, check_released, only_partition, starting_position
 from stream.topic_check import require_topics, topic_problems
 from stream.topic_plans import topic_plans
 
-__all__ = ["GAP", "JobControl"]
+__all__ = ["JobControl"]
 
 log = logging.getLogger(__name__)
 
@@ -62,12 +63,6 @@ SUBMIT_TIMEOUT_S = 180.0
 
 _START_S = 60.0
 """A job may need so long before its sources read."""
-
-GAP = "LogGapError"
-"""This word in a failure says that the stores are at another offset than the job expects: submit it again."""
-
-_OUT_OF_RANGE = re.compile("OffsetOutOfRange|LogTruncation|NoOffsetForPartition")
-"""In a failure: a source stands at an offset that the log does not have."""
 
 _CALL_S = 5.0
 
@@ -85,6 +80,7 @@ class JobControl:
         self.reading = ReadKeeper(
             self._folder / "read-marks",
             tuple(self._signal.topic(side) for side in ("search", "score")),
+            self._signal.topic("joined"),
             JoinWait(
                 int(1000 * (join.timeout_s + join.out_of_orderness_s)), int(1000 * (join.idle_partition_s + _START_S))
             ),
@@ -120,6 +116,7 @@ class JobControl:
         """
         with self._exclusive() as lock:
             self._stop_marker.unlink(missing_ok=True)
+            sync_folder(self._folder)
             self._submit_unless_live(lock, accept_loss=accept_loss)
         state = self.state()
         if state is None:
@@ -149,9 +146,7 @@ class JobControl:
         """
         access, limit = self._access, self._settings.kafka.max_message_bytes
         with self._exclusive(), closing(self.logs()) as logs:
-            state = self.state()
-            if state is not None and state.live:
-                self.flink.cancel(state.job_id)
+            self._cancel(self._live())
             read = self.reading.positions(logs)
             for each in damage:
                 again = send_again(access, each, read[each.topic].get(each.partition, each.first), limit)
@@ -168,36 +163,32 @@ class JobControl:
     def stop(self) -> Path:
         """Stops the job with a savepoint, which the next start resumes from. The watch leaves it stopped.
 
-        Waits for a submission that is under way.
+        Waits for a submission that is under way. The job counts as stopped once the savepoint is complete. So if this
+        is broken off before, by whatever, the watch keeps the job running.
 
         Raises:
             ServiceError: The job does not run, or Flink took no savepoint; it goes on as before.
         """
         with self._exclusive():
-            state = self.state()
-            if state is None or not state.live:
-                raise ServiceError(f"the job {job_name(self.name)} is not running")
-            self._stop_marker.touch()
-            try:
-                savepoint = self.flink.stop_with_savepoint(state.job_id, self.snapshots.savepoints)
-            except ServiceError:
-                self._stop_marker.unlink(missing_ok=True)
-                raise
-            self.reading.ended(state.job_id, savepoint)
+            job, *surplus = self._require_live()
+            self._cancel(surplus)
+            savepoint = self.flink.stop_with_savepoint(job.job_id, self.snapshots.savepoints)
+            write_text(self._stop_marker, "")
+            self.reading.ended(job.job_id, savepoint)
             return savepoint
 
     def cancel(self) -> None:
         """Stops the job without a savepoint, for one that cannot take any. The watch leaves it stopped.
 
+        If this is broken off, the watch goes on with it.
+
         Raises:
             ServiceError: The job does not run, or Flink does not end it.
         """
         with self._exclusive():
-            state = self.state()
-            if state is None or not state.live:
-                raise ServiceError(f"the job {job_name(self.name)} is not running")
-            self._stop_marker.touch()
-            self.flink.cancel(state.job_id)
+            live = self._require_live()
+            write_text(self._stop_marker, "")
+            self._cancel(live)
 
     def renew_log(self, dry_run: bool) -> LogRenewal:
         """Makes both stores go on with the topic `joined` that is there now. The job must be stopped.
@@ -240,83 +231,62 @@ class JobControl:
         access = self._access
         return LagMeter(lambda: Broker(access), self._storage(), self.name, self._signal)
 
-    def resubmit_after_gap(self, state: JobState) -> bool:
-        """Cancels the job if its newest failure says that it stands at offsets that are not there.
+    def tend(self, connect: Callable[[], Logs]) -> bool:
+        """Cancels the live job if it must be submitted again or was stopped; else removes snapshots it does not need.
 
-        Returns whether it did.
+        Nobody else starts or stops the job meanwhile. Flink is asked again: what the caller saw may be over.
+
+        Args:
+            connect: Gives a connection to the embedding topics.
+
+        Returns:
+            Whether a job was cancelled.
+
+        Raises:
+            ServiceError: Flink or Kafka does not answer.
         """
-        failures = self.flink.failures(state.job_id)
-        if not failures:
-            return False
-        if GAP in failures[0][1]:
-            log.warning("the stores and job %s are not at the same offset: submitting it again", state.job_id)
-        elif _OUT_OF_RANGE.search(failures[0][1]):
-            log.warning("a source of job %s is at an offset that its topic lacks: submitting it again", state.job_id)
-        else:
-            return False
-        self.flink.cancel(state.job_id)
-        return True
-
-    def resubmit_after_bad_restore(self, state: JobState) -> bool:
-        """Cancels the job if it failed twice on the state of its snapshot, which is then not used again.
-
-        If it completed checkpoints between the failures, no snapshot is used again.
-        """
-        failures = [each for each in self.flink.failures(state.job_id) if is_failed_restore(each[1])]
-        restored = self.flink.restored(state.job_id) if failures else None
-        if restored is None:
-            return False
-        times = [(state.job_id, time_ms) for time_ms, _ in failures if time_ms > restored.completed_ms]
-        if self.snapshots.restores.note(restored.snapshot, times):
-            log.warning(
-                "the snapshot %s cannot be restored: job %s starts from an older one", restored.snapshot, state.job_id
-            )
-        elif fails_again([time_ms for time_ms, _ in failures]):
-            log.warning(
-                "the state of job %s is damaged, and so are its checkpoints: it starts without a snapshot", state.job_id
-            )
-            self.snapshots.reject_all()
-        else:
-            return False
-        self.flink.cancel(state.job_id)
-        return True
-
-    def resubmit_after_loss(self, logs: Logs, state: JobState) -> bool:
-        """Cancels the job if its topics are no longer those that it has read; returns whether it did."""
-
-        def ask() -> RunningJob:
-            latest = self.flink.checkpoints(state.job_id)["latest"]
-            completed, restored = latest.get("completed"), latest.get("restored")
-            return RunningJob(
-                state.job_id,
-                int(completed["id"]) if completed else 0,
-                int(restored["restore_timestamp"]) if restored else 0,
-            )
-
         with self._exclusive():
-            found = self.reading.look(logs, ask)
-            if not found:
+            live = self._live()
+            if not live:
                 return False
-            log.warning("submitting job %s again: %s", state.job_id, "; ".join(found))
-            self.flink.cancel(state.job_id)
+            if not self.wanted:
+                log.warning("cancelling job %s: it was stopped by hand", live[0].job_id)
+            elif faults := JobHealth(self.flink, self.snapshots, self.reading).faults(live[0], connect):
+                log.warning("submitting job %s again: %s", live[0].job_id, "; ".join(faults))
+            else:
+                self.snapshots.prune(live[0].job_id)
+                return False
+            self._cancel(live)
             return True
 
     def logs(self) -> Logs:
         """A connection to the embedding topics; it is to be closed."""
         return KafkaLogs(self._access, consumer_group(self.name))
 
+    def _live(self) -> list[JobState]:
+        return self.flink.live(job_name(self.name))
+
+    def _require_live(self) -> list[JobState]:
+        live = self._live()
+        if not live:
+            raise ServiceError(f"the job {job_name(self.name)} is not running")
+        return live
+
+    def _cancel(self, jobs: Iterable[JobState]) -> None:
+        for each in jobs:
+            self.flink.cancel(each.job_id)
+
     def _submit_unless_live(self, lock: int, *, accept_loss: bool = False) -> bool:
-        live = self.state()
-        if live is not None and live.live:
+        if self._live():
             return False
         claim_topics(self._settings, self.name)
         plan = self._plan()
         with closing(self.logs()) as logs:
             reading = self._read_from(logs, plan.snapshot, accept_loss=accept_loss)
-            self.reading.begins(logs, reading.starts)
+            self.reading.begins(logs, plan.submission, plan.log_id, reading)
             sides = {side: reading.starts[self._signal.topic(side)] for side in ("search", "score")}
-            job_id = self._submit(replace(plan, embedding_starts=sides), lock)
-            self.reading.begun(logs, job_id, reading)
+            self._submit(replace(plan, embedding_starts=sides), lock)
+            self.reading.begun(plan.submission, reading)
         return True
 
     def _read_from(self, logs: Logs, snapshot: Path | None, *, accept_loss: bool) -> Reading:
@@ -364,13 +334,15 @@ class JobControl:
                 f"{model.model_version} compares {model.code_fingerprint[:12]} of {model.code_bytes} bytes: "
                 "serve a model trained for these codes, or rebuild the index"
             )
+        stored = LogPosition(storage.log_id, storage.offset, storage.checksum, storage.base)
+        check_released("the index", index.released, stored)
         return {
             "the index": LogPosition(index.log_id, index.offset, index.checksum, index.base),
-            "storage": LogPosition(storage.log_id, storage.offset, storage.checksum, storage.base),
+            "storage": stored,
         }
 
-    def _submit(self, plan: JobPlan, lock: int) -> str:
-        """Hands the job to Flink; returns its id. `lock` is the descriptor of the file that `_exclusive` locks."""
+    def _submit(self, plan: JobPlan, lock: int) -> None:
+        """Hands the job to Flink. `lock` is the descriptor of the file that `_exclusive` locks."""
         log.info(
             "submitting %s: joined from position %d, snapshot %s", job_name(self.name), plan.joined_start, plan.snapshot
         )
@@ -396,7 +368,6 @@ class JobControl:
             raise ServiceError(f"Flink did not take the job:\n{tail}")
         if plan.snapshot is None:
             self.snapshots.reject_all()
-        return done.stdout.strip().splitlines()[-1]
 
     @contextmanager
     def _exclusive(self) -> Iterator[int]:

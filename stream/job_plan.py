@@ -28,8 +28,9 @@ class JobPlan:
         base: The position of its offset 0.
         joined_start: The first position that the sequence reads.
         embedding_starts: First offset per partition, for the topics `search` and `score`.
-        submission: Names this submission, in the uids of the sources and of the sequence. No other submission has the
-            same, so a snapshot gives them neither offsets nor state.
+        submission: Names this submission, 32 hexadecimal digits. It is the id of the job, and a part of the uids of the
+            sources and of the sequence. No other submission has the same, so a snapshot gives them neither offsets nor
+            state.
         snapshot: The checkpoint or savepoint that decoding and joining resume from.
         checkpoints: Where this job's checkpoints go.
     """

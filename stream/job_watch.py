@@ -81,7 +81,10 @@ class JobMetrics:
 
 
 class Watch:
-    """Looks at one job every second, and submits it when Flink does not run it."""
+    """Looks at one job every second, and submits it when Flink does not run it.
+
+    No error ends it. A disk that is full or broken, or an answer that nobody expected, may be gone at the next look.
+    """
 
     def __init__(
         self, control: JobControl, meter: LagMeter, metrics: JobMetrics, page: StatusPage, stop: threading.Event
@@ -109,7 +112,7 @@ class Watch:
                 pause_s, self._logged = _WATCH_S, ""
                 continue
             self._log_once(problem)
-            self._disconnect()
+            _attempt(self._disconnect)
             pause_s = _MISMATCH_S if isinstance(problem, MismatchError) else min(pause_s * 1.5, _RETRY_MAX_S)
         self._disconnect()
 
@@ -124,14 +127,8 @@ class Watch:
         self._metrics.rejected.inc(len(rejected - self._rejected))
         self._rejected = rejected
         if state is not None and live:
-            if (
-                control.resubmit_after_gap(state)
-                or control.resubmit_after_bad_restore(state)
-                or control.resubmit_after_loss(self._connected(), state)
-            ):
-                return
-            self._show(state)
-            control.snapshots.prune(state.job_id)
+            if not control.tend(self._connected):
+                self._show(state)
         elif control.keep():
             self._metrics.submissions.inc()
 
@@ -170,17 +167,17 @@ class Watch:
 
     def _log_once(self, error: Exception | str) -> None:
         """Logs a problem that repeats every second only once."""
-        text = str(error)
+        unexpected = None if isinstance(error, NeardupError | str) else error
+        text = str(error) if unexpected is None else f"{type(error).__name__}: {error}"
         if text != self._logged:
-            log.warning("%s", text)
+            log.warning("%s", text, exc_info=unexpected)
         self._logged = text
 
 
-def _attempt(step: Callable[[], None]) -> NeardupError | OSError | None:
-    """What kept a step from being done. An OSError comes from the runner's own files, on a full disk for example."""
+def _attempt(step: Callable[[], None]) -> Exception | None:
     try:
         step()
-    except (NeardupError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - the edge of the process
         return error
     return None
 

@@ -1,9 +1,11 @@
 """The file of read marks: `read-marks` in the folder of a signal's job.
 
-    {"sets": [...], "lost": {...}, "rewinds": 0}
+    {"sets": [...], "pending": {...}, "lost": {...}, "rewinds": 0}
 
-Sets are in the order in which they were taken. `lost` counts accepted losses by topic, `rewinds` how often a log was
-not the one that was read. The file has a format and a checksum (`core.checked_json`), and is replaced as a whole.
+Sets are in the order in which they were taken: the newest ones, and some older ones (`stream.late_halves`). `pending`
+is the set of a job that is about to be submitted; it becomes the newest set once Flink is known to have the job. `lost`
+counts accepted losses by topic, `rewinds` how often a log was not the one that was read. The file has a format and a
+checksum (`core.checked_json`), and is replaced as a whole.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any
 
 from core.checked_json import read_checked, write_checked
 from core.errors import BadInputError
+from stream.late_halves import thinned
 from stream.read_marks import MarkedRecord, MarkSet, ReadMark, TopicMarks
 
 __all__ = ["MarkBook", "read_book", "write_book"]
@@ -22,7 +25,7 @@ __all__ = ["MarkBook", "read_book", "write_book"]
 _FORMAT = 1
 
 KEPT_SETS = 20
-"""Sets that are kept, for checkpoints that are older than the newest."""
+"""So many of the newest sets are all kept, for checkpoints that are older than the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class MarkBook:
     sets: tuple[MarkSet, ...] = ()
     lost: Mapping[str, int] = field(default_factory=dict)
     rewinds: int = 0
+    pending: MarkSet | None = None
 
     @property
     def newest(self) -> MarkSet | None:
@@ -39,8 +43,15 @@ class MarkBook:
         return self.sets[-1] if self.sets else None
 
     def with_set(self, marks: MarkSet) -> MarkBook:
-        """With one set more; the oldest is dropped if there are too many."""
-        return replace(self, sets=(*self.sets, marks)[-KEPT_SETS:])
+        """With one set more; older ones are thinned out."""
+        sets = (*self.sets, marks)
+        return replace(self, sets=(*thinned(sets[:-KEPT_SETS]), *sets[-KEPT_SETS:]))
+
+    def begun(self, job_id: str) -> MarkBook:
+        """With the pending set as the newest one, if it is of this job."""
+        if self.pending is None or self.pending.job_id != job_id:
+            return self
+        return replace(self.with_set(self.pending), pending=None)
 
     def with_newest(self, marks: MarkSet) -> MarkBook:
         """With another newest set."""
@@ -74,7 +85,13 @@ def read_book(file: Path) -> MarkBook:
         if not content.checked or content.format != _FORMAT:
             raise BadInputError(f"read marks of format {content.format}, this release reads format {_FORMAT}")
         values = content.body
-        return MarkBook(tuple(_set(each) for each in values["sets"]), dict(values["lost"]), int(values["rewinds"]))
+        pending = values.get("pending")
+        return MarkBook(
+            tuple(_set(each) for each in values["sets"]),
+            dict(values["lost"]),
+            int(values["rewinds"]),
+            None if pending is None else _set(pending),
+        )
     except FileNotFoundError:
         return MarkBook()
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -88,7 +105,7 @@ def write_book(file: Path, book: MarkBook) -> None:
 
 def _with_text_keys(values: dict[str, Any]) -> dict[str, Any]:
     """With partitions as JSON has them, in their order: the checksum is of sorted keys."""
-    for marks in values["sets"]:
+    for marks in (*values["sets"], *filter(None, [values["pending"]])):
         for topic in marks["topics"].values():
             topic["partitions"] = {str(part): mark for part, mark in topic["partitions"].items()}
     return values

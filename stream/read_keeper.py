@@ -5,11 +5,16 @@ records since. They begin at marks that were checked, at or before the snapshot'
 
 While a job runs, the broker may lose records too. A running consumer notices that by itself: the broker's leader epoch
 rises, the consumer asks where the epoch before ended, and fails if it has read more. Flink then restores the sources
-from its own checkpoint, which knows no epochs. So three things make `look` report the job for a new submission:
+from its own checkpoint, which knows no epochs. So these things make `look` report the job for a new submission:
 
 - a mark does not hold;
 - Flink restored the job after a leader changed, from a checkpoint that no mark covers;
-- (in `stream.job_control`) a source fails because its offset is out of range.
+- nothing is known of where the job began;
+- another job runs beside it: both commit to the same group, so commits no longer say what this one has read;
+- the topic of the order is another one than at the submission.
+
+The marks that a job begins at are written before it is submitted, under the id that it will have. So they are there
+even if the runner dies in the submission.
 
 Marks are not renewed for a while after a leader changed: until then the running consumer may stand at offsets that the
 log has lost.
@@ -28,7 +33,7 @@ from stream.job_plan import STATE_FORMAT
 from stream.log_reads import Logs, TopicIdentity
 from stream.mark_file import MarkBook, read_book, write_book
 from stream.read_marks import Loss, MarkSet, ReadMark, TopicMarks, problems
-from stream.read_plan import JoinWait, accepted, plan_reading, refuse_losses
+from stream.read_plan import JoinWait, ReadPlan, accepted, plan_reading, refuse_losses
 
 __all__ = ["ReadKeeper", "Reading", "RunningJob"]
 
@@ -55,24 +60,28 @@ class RunningJob:
     job_id: str
     checkpoint: int
     restored_ms: int
+    others: tuple[str, ...] = ()
+    """Ids of further live jobs of the same name."""
 
 
 class ReadKeeper:
     """The marks of one signal's job, in one file."""
 
     def __init__(
-        self, file: Path, topics: tuple[str, ...], wait: JoinWait, clock: Callable[[], float] = time.time
+        self, file: Path, topics: tuple[str, ...], order: str, wait: JoinWait, clock: Callable[[], float] = time.time
     ) -> None:
         """Reads nothing yet.
 
         Args:
             file: Where the marks are kept.
             topics: The embedding topics.
+            order: The topic that the joined images are written to.
             wait: How long halves wait in the join.
             clock: Seconds since the epoch.
         """
         self._file = file
         self._topics = topics
+        self._order = order
         self._wait = wait
         self._clock = clock
         self._seen: dict[str, TopicIdentity] = {}
@@ -102,6 +111,9 @@ class ReadKeeper:
             UnavailableError: Kafka does not answer.
         """
         book = self.book()
+        if snapshot is not None and (begun := book.begun(snapshot.parent.name)) != book:
+            write_book(self._file, begun)  # its job has made a checkpoint, so it did begin
+            book = begun
         covered = book.fitting(snapshot)
         marks = covered or book.newest
         if marks is None:
@@ -110,16 +122,16 @@ class ReadKeeper:
             write_book(self._file, book.with_set(marks))
         kept = covered is not None and covered.state_format == STATE_FORMAT
         now = {topic: logs.now(topic, _offsets(marks, topic)) for topic in self._topics}
-        plan = plan_reading(marks.topics, now, self._wait, join_kept=kept, not_after_ms=not_after_ms)
+        sets = (*book.sets[: book.sets.index(marks)], marks) if marks in book.sets else (marks,)
+        plan = plan_reading(sets, now, self._wait, join_kept=kept, not_after_ms=not_after_ms)
         if not accept_loss:
             refuse_losses(plan.losses)
         starts: dict[str, dict[int, int]] = {}
         for topic, found in now.items():
             rewound = logs.offsets_at(topic, {part: at for (of, part), at in plan.times.items() if of == topic})
-            known = {part: at for (of, part), at in plan.offsets.items() if of == topic}
             ends = found.partitions
             starts[topic] = {
-                part: min(max(at, ends[part].first), ends[part].end) for part, at in {**known, **rewound}.items()
+                part: min(max(_start(plan, topic, part, rewound), ends[part].first), ends[part].end) for part in ends
             }
         return Reading(starts, tuple(plan.remarks), tuple(plan.losses))
 
@@ -130,17 +142,28 @@ class ReadKeeper:
         for loss in losses:
             lost[loss.topic] = lost.get(loss.topic, 0) + loss.records
         sets = tuple(accepted(marks, losses) for marks in book.sets or (self._from_commits(logs),))
-        write_book(self._file, replace(book, sets=sets, lost=lost))
+        pending = None if book.pending is None else accepted(book.pending, losses)
+        write_book(self._file, replace(book, sets=sets, pending=pending, lost=lost))
 
-    def begins(self, logs: Logs, starts: Mapping[str, Mapping[int, int]]) -> None:
-        """Must be called before a job is submitted: what it commits is told from what an earlier one had committed."""
-        for topic, offsets in starts.items():
+    def begins(self, logs: Logs, job_id: str, log_id: str, reading: Reading) -> None:
+        """Must be called before a job is submitted: keeps the marks that it will begin at.
+
+        Args:
+            logs: The topics. The group's commits are set to the start, so that those of the job are told from those of
+                an earlier one.
+            job_id: The id that Flink will give the job.
+            log_id: Kafka's id of the topic that it will write the order to.
+            reading: Where it will begin.
+        """
+        topics = {topic: self._marks(logs, topic, offsets) for topic, offsets in reading.starts.items()}
+        pending = MarkSet(job_id, 0, STATE_FORMAT, self._now_ms(), topics, log_id=log_id)
+        write_book(self._file, replace(self.book(), pending=pending))
+        for topic, offsets in reading.starts.items():
             logs.commit(topic, offsets)
 
-    def begun(self, logs: Logs, job_id: str, reading: Reading) -> None:
-        """Keeps the marks that a new job began at."""
-        topics = {topic: self._marks(logs, topic, offsets) for topic, offsets in reading.starts.items()}
-        book = self.book().with_set(MarkSet(job_id, 0, STATE_FORMAT, self._now_ms(), topics))
+    def begun(self, job_id: str, reading: Reading) -> None:
+        """Notes that Flink has taken a job. Without this note `look` finds out."""
+        book = self.book().begun(job_id)
         write_book(self._file, replace(book, rewinds=book.rewinds + bool(reading.remarks)))
 
     def positions(self, logs: Logs) -> dict[str, dict[int, int]]:
@@ -164,16 +187,21 @@ class ReadKeeper:
         """
         committed = {topic: logs.committed(topic) for topic in self._topics}
         seen = {topic: logs.identity(topic) for topic in self._topics}
-        job, book = ask(), self.book()
+        order_id = logs.identity(self._order).topic_id
+        job = ask()
+        book = self.book().begun(job.job_id)
         changed, self._seen = seen != self._seen, seen
         if changed:
             self._changed_s = self._clock()
         current = book.newest
+        if job.others:
+            return [f"beside job {job.job_id} run {', '.join(job.others)}: only one may write the order"]
         if current is None or current.job_id != job.job_id:
-            # A job of an earlier release, or the mark of its start was lost.
-            if job.checkpoint:
-                self._renew(logs, book, MarkSet(job.job_id, 0, STATE_FORMAT, self._now_ms()), job, committed)
-            return []
+            return [f"it is not known where job {job.job_id} began to read"]
+        if current.log_id not in ("", order_id):
+            return [
+                f"{self._order} was the topic {current.log_id} and is {order_id} now: it was deleted and created again"
+            ]
         led = _led_by(current, seen)
         if job.restored_ms != current.restored_ms:
             if not led:
@@ -192,7 +220,7 @@ class ReadKeeper:
 
     def ended(self, job_id: str, savepoint: Path) -> None:
         """Notes the savepoint that ended a job: it covers all marks of the job."""
-        book = self.book()
+        book = self.book().begun(job_id)
         if book.newest is not None and book.newest.job_id == job_id:
             write_book(self._file, book.with_set(replace(book.newest, savepoint=savepoint.name)))
 
@@ -216,8 +244,10 @@ class ReadKeeper:
             # A commit can be lost with the broker's page cache; then the mark of before is still right.
             offsets |= {part: max(at, offsets.get(part, 0)) for part, at in committed[topic].items()}
             topics[topic] = self._marks(logs, topic, offsets, old, self._now_ms() - current.taken_ms)
-        marks = MarkSet(job.job_id, job.checkpoint, STATE_FORMAT, self._now_ms(), topics, job.restored_ms)
-        write_book(self._file, book.with_set(marks))
+        now_ms = self._now_ms()
+        write_book(
+            self._file, book.with_set(replace(current, checkpoint=job.checkpoint, taken_ms=now_ms, topics=topics))
+        )
 
     def _marks(
         self, logs: Logs, topic: str, offsets: Mapping[int, int], old: TopicMarks | None = None, passed_ms: int = 0
@@ -250,6 +280,11 @@ class ReadKeeper:
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
+
+
+def _start(plan: ReadPlan, topic: str, part: int, rewound: Mapping[int, int]) -> int:
+    at = topic, part
+    return min(rewound[part], plan.settled.get(at, rewound[part])) if part in rewound else plan.offsets[at]
 
 
 def _offsets(marks: MarkSet, topic: str) -> dict[int, int]:

@@ -72,6 +72,7 @@ class MarkSet:
         taken_ms: When.
         restored_ms: When Flink itself had last restored the job; None if that is not known yet.
         savepoint: The name of the savepoint that ended the job, "" while it goes on.
+        log_id: Kafka's id of the topic that the job writes the order to; "" if that is not known.
         topics: By topic name.
     """
 
@@ -82,6 +83,7 @@ class MarkSet:
     topics: Mapping[str, TopicMarks] = field(default_factory=dict)
     restored_ms: int | None = None
     savepoint: str = ""
+    log_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from core.errors import MismatchError
+from stream.late_halves import settled_offsets
 from stream.read_marks import Loss, MarkSet, ReadMark, Standing, TopicMarks, TopicNow, describe, standing_of
 from stream.start_plan import ReadPosition, rewind_times
 
@@ -45,18 +46,20 @@ class ReadPlan:
     Attributes:
         offsets: First offset of each partition, where it is known.
         times: Of the others: the time in ms from which they are read.
+        settled: The offset from which they are read if that is before this time: halves from there on may wait.
         remarks: What a person should know: each log that is not the one that was read.
         losses: Records that are gone unread.
     """
 
     offsets: Mapping[Partition, int] = field(default_factory=dict)
     times: Mapping[Partition, int] = field(default_factory=dict)
+    settled: Mapping[Partition, int] = field(default_factory=dict)
     remarks: Sequence[str] = ()
     losses: Sequence[Loss] = ()
 
 
 def plan_reading(
-    marks: Mapping[str, TopicMarks],
+    sets: Sequence[MarkSet],
     now: Mapping[str, TopicNow],
     wait: JoinWait,
     *,
@@ -66,7 +69,8 @@ def plan_reading(
     """Decides for each partition that exists now.
 
     Args:
-        marks: What was read, by topic. A partition without a mark is read from its first offset.
+        sets: Marks in the order in which they were taken. The last ones say what was read; a partition without a mark
+            is read from its first offset. The others say when.
         now: The logs, with the records that lie where the marked ones were.
         wait: How long halves wait.
         join_kept: Whether the join resumes from state that holds what was read before the marks.
@@ -77,7 +81,10 @@ def plan_reading(
     times: dict[Partition, int] = {}
     remarks: list[str] = []
     losses: list[Loss] = []
+    marks = sets[-1].topics
     rewound = rewind_times(_positions(marks, now), wait.wait_ms, wait.idle_ms)
+    late = settled_offsets(sets, max(rewound.values(), default=0))
+    settled: dict[Partition, int] = {}
     for topic, log in now.items():
         then = marks.get(topic, TopicMarks(log.topic_id, {}))
         for partition, ends in log.partitions.items():
@@ -95,10 +102,10 @@ def plan_reading(
             elif standing is Standing.CUT and mark.record is not None and join_kept:
                 times[at] = max(0, mark.record.timestamp_ms - wait.wait_ms)
             elif standing is not Standing.RECREATED and at in rewound:
-                times[at] = rewound[at]
+                times[at], settled[at] = rewound[at], late[at]
     if not_after_ms is not None:
         times = {at: min(time_ms, max(0, not_after_ms - wait.wait_ms)) for at, time_ms in times.items()}
-    return ReadPlan(offsets, times, tuple(dict.fromkeys(remarks)), losses)
+    return ReadPlan(offsets, times, settled, tuple(dict.fromkeys(remarks)), losses)
 
 
 def _positions(marks: Mapping[str, TopicMarks], now: Mapping[str, TopicNow]) -> dict[Partition, ReadPosition]:

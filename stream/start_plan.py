@@ -13,7 +13,15 @@ from typing import TypeVar
 from core.errors import MismatchError
 from core.types import LogPosition
 
-__all__ = ["Log", "ReadPosition", "base_of", "only_partition", "rewind_times", "starting_position"]
+__all__ = [
+    "Log",
+    "ReadPosition",
+    "base_of",
+    "check_released",
+    "only_partition",
+    "rewind_times",
+    "starting_position",
+]
 
 _Partition = TypeVar("_Partition")
 
@@ -77,6 +85,30 @@ def starting_position(log: Log, stores: dict[str, LogPosition], checksum_at: Cal
             f"restore or rebuild {slowest}"
         )
     return start
+
+
+def check_released(index: str, released: int, storage: LogPosition) -> None:
+    """Makes sure that storage is not behind what an index has forgotten.
+
+    An index drops what only searches up to its released position could see, and has hidden what storage held as
+    unscored up to it. A storage behind that position would decide these images again, on other candidates than before,
+    and might give a score to one that stays hidden. An index that is behind storage, or ahead of it with no such
+    release, answers as it did before.
+
+    Args:
+        index: A name for the message.
+        released: The index's released position.
+        storage: Storage's position.
+
+    Raises:
+        MismatchError: Storage is behind.
+    """
+    if released > storage.offset:
+        raise MismatchError(
+            f"{index} has released the order up to position {released}, but storage stands at {storage.offset}: "
+            "storage was put back to an earlier state. Put back a snapshot of the index that is as old "
+            "(`neardup index restore`), or build the index with `neardup index build --from storage`"
+        )
 
 
 def _check(name: str, position: LogPosition, log: Log, checksum_at: Callable[[int], int | None]) -> None:

@@ -2,7 +2,7 @@
 
 It is a process of its own because it starts a JVM and the planner, which need Flink's environment variables from the
 beginning. Lines: the settings as JSON, the folder that relative paths start from, the plan as JSON.
-Prints the job's id.
+The id of the job is that of the plan, so whoever submits knows it before Flink does.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ from stream.job_plan import JobPlan
 from stream.names import job_name
 from stream.settings import Settings
 
+_JOB_ID = "$internal.pipeline.job-id"
+"""Flink gives each job a random id unless this option has 32 hexadecimal digits."""
 
-def submit(settings: Settings, plan: JobPlan) -> str:
-    """Builds and submits; returns the job's id."""
+
+def submit(settings: Settings, plan: JobPlan) -> None:
+    """Builds and submits."""
     plan.checkpoints.mkdir(parents=True, exist_ok=True)
     options = {
         "execution.target": "remote",
@@ -31,6 +34,7 @@ def submit(settings: Settings, plan: JobPlan) -> str:
         # Python operators start chains of their own, so the Java ones beside them may share theirs.
         "pipeline.operator-chaining.enabled": "true",
         "pipeline.name": job_name(plan.signal),
+        _JOB_ID: plan.submission,
     }
     if plan.snapshot is not None:
         options["execution.state-recovery.path"] = plan.snapshot.as_uri()
@@ -38,7 +42,7 @@ def submit(settings: Settings, plan: JobPlan) -> str:
         options["execution.state-recovery.ignore-unclaimed-state"] = "true"
     env = remote_environment(options)
     build_job(env, settings, plan)
-    return str(env.execute_async(job_name(plan.signal)).get_job_id())
+    env.execute_async(job_name(plan.signal))
 
 
 def remote_environment(options: Mapping[str, str]) -> StreamExecutionEnvironment:
@@ -58,7 +62,7 @@ def main() -> None:
     """Reads the three lines and submits."""
     settings, base, plan = (sys.stdin.readline() for _ in range(3))
     values = {**json.loads(settings), "base": Path(base.rstrip("\n"))}
-    print(submit(Settings(**values), JobPlan.from_json(plan)))  # noqa: T201 - this is the process's answer
+    submit(Settings(**values), JobPlan.from_json(plan))
 
 
 if __name__ == "__main__":

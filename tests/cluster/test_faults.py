@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -15,11 +16,13 @@ from kafka import KafkaAdminClient
 
 from core.dead_letters import Reason
 from core.errors import MismatchError, ServiceError
+from search.serving.client import SearchClient
 from stream.broker import Broker
 from stream.cli.exits import Exit
 from stream.cli.main import main
 from stream.flink_rest import JobState
 from stream.job_control import JobControl
+from stream.local.processes import marked_processes
 from stream.local.resolved import resolved_toml
 from stream.publish import notification
 from stream.topic_check import topic_problems
@@ -49,8 +52,10 @@ def test_kills_lose_nothing_and_change_nothing(harmed: Stack, tmp_path: Path) ->
     assert harmed.dead_letters() == []
 
 
-def test_a_store_put_back_to_an_earlier_state_catches_up_by_itself(harmed: Stack) -> None:
-    """The running job sends records after a gap, storage refuses them, and the job is submitted again from the gap."""
+def test_a_store_put_back_to_an_earlier_state_goes_on_once_the_index_is_built_from_it(
+    harmed: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The running job sends records after a gap, and storage refuses them. No job starts on the index as it is."""
     store, copy = harmed.settings.signal_dir("photos", "store"), harmed.settings.data_dir / "copy-of-storage"
     before, after, more = sample_rows(40, skip=700), sample_rows(40, skip=740), sample_rows(60, skip=780)
     # The last images are no copies of `after`: a copy could move a singleton among them.
@@ -61,7 +66,15 @@ def test_a_store_put_back_to_an_earlier_state_catches_up_by_itself(harmed: Stack
     shutil.copytree(store, copy)
     harmed.deployment.start("photos-storage")
     expected = harmed.await_heads([row.image_id for row in harmed.publish(after)])
+    with harmed.storage() as storage:
+        applied = storage.describe().offset
+    others = iter(sample_rows(60, skip=1340))
 
+    def released() -> bool | None:
+        harmed.publish(islice(others, 2))
+        return _released(harmed) >= applied or None
+
+    eventually(released, 60, lambda: f"the index has released up to {_released(harmed)}, not {applied}")
     harmed.deployment.stop("photos-storage")
     shutil.rmtree(store)
     copy.rename(store)
@@ -69,7 +82,18 @@ def test_a_store_put_back_to_an_earlier_state_catches_up_by_itself(harmed: Stack
     assert harmed.heads(row.image_id for row in after) == {}
     control = JobControl(harmed.settings, "photos")
     job = control.state()
-    harmed.await_heads([row.image_id for row in harmed.publish(last)])
+    harmed.publish(last)
+
+    def refused() -> bool | None:
+        with pytest.raises(MismatchError, match=r"released the order up to position .*--from storage"):
+            control.start()
+        return True
+
+    eventually(lambda: not control.flink.live("neardup-photos") or None, 60, lambda: "the job is not cancelled")
+    eventually(refused, 30, lambda: "a part does not answer")
+    _use_settings(harmed, tmp_path, monkeypatch)
+    assert main(["index", "build", "--from", "storage"]) == 0
+    harmed.await_heads([row.image_id for row in last])
     assert harmed.heads(row.image_id for row in after) == expected
     assert harmed.problems() == []
     again = control.state()
@@ -126,6 +150,13 @@ def _use_settings(stack: Stack, folder: Path, monkeypatch: pytest.MonkeyPatch) -
     file = folder / "neardup.toml"
     file.write_text(resolved_toml(stack.settings), encoding="utf-8")
     monkeypatch.setenv("NEARDUP_SETTINGS", str(file))
+
+
+def _released(stack: Stack) -> int:
+    """The position that the index has released."""
+    part = stack.signal.search
+    with closing(SearchClient(part.address, 5.0, part.max_message_bytes)) as search:
+        return int(search.describe().released)
 
 
 def test_damaged_files_of_all_checkpoints_cost_nothing(harmed: Stack) -> None:
@@ -197,6 +228,30 @@ def test_new_images_at_offsets_that_a_power_cut_freed_are_all_read(harmed: Stack
     assert again is not None
     assert again.job_id != before.job_id
     assert control.reading.book().rewinds > 0
+
+
+def test_a_runner_that_is_killed_in_a_submission_leaves_one_job(harmed: Stack) -> None:
+    """The submission outlives it, and the next runner knows the job by the id that it was to have."""
+    control = JobControl(harmed.settings, "photos")
+    before = control.state()
+    assert before is not None
+    control.flink.cancel(before.job_id)
+    eventually(lambda: _submissions(harmed) or None, 60, lambda: "no submission begins")
+    harmed.deployment.kill("photos-job")
+    after = eventually(lambda: _other_job(control, before), 120, lambda: f"{before.job_id} is not replaced")
+    rows = sample_rows(10, skip=1140)
+    harmed.await_heads([row.image_id for row in harmed.publish(rows)])
+    assert [job.job_id for job in control.flink.live(after.name)] == [after.job_id]
+    marks = control.reading.book().begun(after.job_id).newest
+    assert marks is not None
+    assert marks.job_id == after.job_id
+
+
+def _submissions(stack: Stack) -> list[int]:
+    """The processes that hand a job to Flink."""
+    return [
+        process.pid for process in marked_processes(stack.settings.data_dir) if "stream.submit" in process.cmdline()
+    ]
 
 
 def test_topics_that_were_made_anew_while_the_job_was_stopped_are_read_from_their_beginning(harmed: Stack) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
-import subprocess
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -16,14 +15,14 @@ from prometheus_client import CollectorRegistry
 
 from core.errors import MismatchError, UnavailableError
 from core.status_page import StatusPage
-from stream.flink_rest import FlinkRest, JobState
-from stream.job_control import GAP, JobControl
+from stream.flink_rest import JobState
+from stream.job_control import JobControl
 from stream.job_lag import LagMeter
-from stream.job_plan import JobPlan
 from stream.job_watch import JobMetrics, Watch, disk_folders
+from stream.log_reads import Logs
 from stream.mark_file import MarkBook
 from stream.restores import RestoreLog
-from tests.support.fake_logs import FakeLog, FakeLogs, FakeTopic
+from tests.support.fake_logs import FakeLogs
 from tests.support.stack import stack_settings
 
 SIDES: tuple[Literal["search", "score"], ...] = ("search", "score")
@@ -59,8 +58,8 @@ class Control:
     states: list[JobState | None]
     wanted: bool = True
     errors: list[Exception] = field(default_factory=list)
-    gap: bool = False
-    loss: bool = False
+    faulty: bool = False
+    unread_error: Exception | None = None
     kafka_down: bool = False
     done: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -76,10 +75,13 @@ class Control:
             raise self.errors.pop(0)
         return True
 
-    def resubmit_after_loss(self, logs: Any, state: JobState) -> bool:
-        if self.loss:
+    def tend(self, connect: Callable[[], Logs]) -> bool:
+        if self.errors:
+            raise self.errors.pop(0)
+        connect()
+        if self.faulty:
             self.done.append("cancel")
-        return self.loss
+        return self.faulty
 
     def logs(self) -> Any:
         if self.kafka_down:
@@ -88,25 +90,21 @@ class Control:
 
     @property
     def reading(self) -> Any:
+        error = self.unread_error
+
         class Reading:
             def book(self) -> MarkBook:
                 return MarkBook((), {"search": 5}, 2)
 
             def unread_shares(self, logs: Any) -> dict[str, float]:
+                if error is not None:
+                    raise error
                 return {"search": 0.5}
 
         return Reading()
 
-    def resubmit_after_gap(self, state: JobState) -> bool:
-        if self.gap:
-            self.done.append("cancel")
-        return self.gap
-
     def topic_problems(self) -> list[str]:
         return self.problems
-
-    def resubmit_after_bad_restore(self, state: JobState) -> bool:
-        return False
 
     @property
     def flink(self) -> Any:
@@ -123,9 +121,6 @@ class Control:
     def snapshots(self) -> Any:
         class Snapshots:
             restores = RestoreLog(Path("/nowhere/restores.json"))
-
-            def prune(self, job_id: str) -> list[Path]:
-                return []
 
         return Snapshots()
 
@@ -176,8 +171,8 @@ def test_a_full_disk_does_not_end_the_watch(caplog: pytest.LogCaptureFixture) ->
     assert value(metrics, "neardup_job_watch_failing") == 0
 
 
-def test_a_job_whose_topics_have_lost_records_is_cancelled_and_submitted_again() -> None:
-    control = Control([RUNNING, FAILED], loss=True)
+def test_a_job_that_cannot_go_on_is_cancelled_and_submitted_again() -> None:
+    control = Control([RUNNING, FAILED], faulty=True)
     watch(control, rounds=2)
     assert control.done == ["cancel", "start"]
 
@@ -204,11 +199,23 @@ def test_a_job_that_was_stopped_by_hand_is_left_alone() -> None:
     assert page.ready
 
 
-def test_a_job_whose_stores_stand_elsewhere_is_cancelled_and_submitted_again() -> None:
-    control = Control([RUNNING, FAILED], gap=True)
-    watch(control, rounds=2)
-    assert control.done == ["cancel", "start"]
-    assert GAP == "LogGapError"
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyError("latest"), RuntimeError("?")])
+def test_no_error_ends_the_runner(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    control = Control([RUNNING], errors=[error] * 3)
+    metrics, _, stop = watch(control, rounds=3)
+    assert value(metrics, "neardup_job_watch_failing") == 1
+    assert stop.pauses[1] < stop.pauses[3]
+    [told] = [record for record in caplog.records if type(error).__name__ in record.getMessage()]
+    assert told.exc_info is not None
+    metrics, _, _ = watch(control, rounds=1)
+    assert value(metrics, "neardup_job_watch_failing") == 0
+
+
+def test_an_error_while_the_reading_is_shown_does_not_keep_the_job_from_running() -> None:
+    control = Control([None], unread_error=OSError(5, "Input/output error"))
+    metrics, _, _ = watch(control, rounds=2)
+    assert control.done == ["start", "start"]
+    assert value(metrics, "neardup_job_watch_failing") == 1
 
 
 def test_parts_that_are_down_are_waited_for_ever_longer() -> None:
@@ -227,77 +234,11 @@ def test_parts_that_do_not_fit_together_are_asked_rarely(caplog: pytest.LogCaptu
     assert [record.getMessage() for record in caplog.records].count("1 is not 2") == 1
 
 
-def test_stopping_waits_for_a_submission_that_is_under_way(tmp_path: Path) -> None:
-    """Else a job would appear after its operator was told that none runs."""
-    control = JobControl(stack_settings(tmp_path), "photos")
-    flink, submitting, go = FlinkBook(), threading.Event(), threading.Event()
-
-    def submit(plan: JobPlan, lock: int) -> str:
-        submitting.set()
-        go.wait(30)
-        flink.live = True
-        return "a"
-
-    control.flink = cast(FlinkRest, flink)
-    plan = JobPlan("photos", "id", 0, 0, {}, "reading", None, tmp_path)
-    control._plan = lambda: plan  # type: ignore[method-assign]
-    topics = {control._signal.topic(side): FakeTopic("id", {0: FakeLog()}) for side in SIDES}
-    control.logs = lambda: FakeLogs(topics)  # type: ignore[method-assign]
-    control._submit = submit  # type: ignore[method-assign]
-    keeping = threading.Thread(target=control.keep)
-    keeping.start()
-    assert submitting.wait(30)
-    stopping = threading.Thread(target=control.stop)
-    stopping.start()
-    go.set()
-    keeping.join(30)
-    stopping.join(30)
-    assert not flink.live
-    assert not control.wanted
-    assert not control.keep()
-
-
-def test_a_submission_that_outlives_its_runner_keeps_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the next runner would submit a second job beside it."""
-    control = JobControl(stack_settings(tmp_path), "photos")
-    left: list[subprocess.Popen[bytes]] = []
-
-    def run(*_: object, pass_fds: tuple[int, ...], **__: object) -> subprocess.CompletedProcess[str]:
-        left.append(subprocess.Popen(["sleep", "60"], pass_fds=pass_fds))
-        return subprocess.CompletedProcess((), 0, "job-1\n", "")
-
-    monkeypatch.setattr("stream.job_control.prepare_flink", lambda settings: None)
-    monkeypatch.setattr("stream.job_control.flink_environment", lambda settings: {})
-    monkeypatch.setattr("stream.job_control.subprocess.run", run)
-    with control._exclusive() as lock:
-        control._submit(JobPlan("photos", "id", 0, 0, {}, "submission", None, tmp_path), lock)
-    with (tmp_path / "signals" / "photos" / "job" / "lock").open("w") as file:
-        with pytest.raises(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        left[0].kill()
-        left[0].wait()
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
 def test_marks_that_cannot_be_shown_do_not_keep_the_job_from_running() -> None:
     control = Control([None], kafka_down=True)
     metrics, _, _ = watch(control)
     assert control.done == ["start"]
     assert value(metrics, "neardup_job_watch_failing") == 1
-
-
-class FlinkBook:
-    """A job manager that knows of at most one job."""
-
-    def __init__(self) -> None:
-        self.live = False
-
-    def job(self, name: str) -> JobState | None:
-        return RUNNING if self.live else None
-
-    def stop_with_savepoint(self, job_id: str, folder: Path) -> Path:
-        self.live = False
-        return folder / "savepoint-1"
 
 
 def test_the_runner_shows_the_disks_of_the_parts_without_a_page_of_ours(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from core.checked_json import write_checked
 from core.errors import BadInputError
+from stream.late_halves import HISTORY_SETS
 from stream.mark_file import KEPT_SETS, MarkBook, read_book, write_book
 from stream.read_marks import MarkedRecord, MarkSet, ReadMark, TopicMarks
 from tests.support.damage import damages
@@ -57,13 +58,18 @@ def test_another_version_is_named(tmp_path: Path) -> None:
         read_book(file)
 
 
-def test_old_sets_are_dropped() -> None:
+def test_the_newest_sets_are_all_kept_and_older_ones_become_sparse() -> None:
     book = MarkBook()
     for number in range(50):
         book = book.with_set(MarkSet("job", number, 2, 0))
-    assert [each.checkpoint for each in book.sets] == list(range(50 - KEPT_SETS, 50))
+    kept = [each.checkpoint for each in book.sets]
+    assert kept[-KEPT_SETS:] == list(range(50 - KEPT_SETS, 50))
+    assert kept == sorted(kept)
+    assert len(kept) <= KEPT_SETS + HISTORY_SETS
     covering = book.fitting(Path("job/chk-40"))
     assert covering is not None
     assert covering.checkpoint == 40
-    assert book.fitting(Path("job/chk-3")) is None
+    older = book.fitting(Path("job/chk-3"))
+    assert older is not None
+    assert older.checkpoint <= 3
     assert book.fitting(Path("other/chk-40")) is None

@@ -13,16 +13,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.dead_letters import Provenance
 from core.errors import MismatchError
+from operators.pairing import ArrivedHalf, JoinPolicy, Side
 from stream.mark_file import MarkBook
 from stream.read_keeper import SETTLE_S, Reading, ReadKeeper, RunningJob
-from stream.read_marks import PartitionNow, ReadMark, TopicMarks, TopicNow, problems
+from stream.read_marks import Loss, PartitionNow, ReadMark, TopicMarks, TopicNow, problems
 from stream.read_plan import JoinWait
 from tests.support.fake_logs import FakeLog, FakeLogs, FakeTopic
 
 MINUTE_MS = 60_000
 HOUR = 60
 TOPICS = ("search", "score")
+ORDER = "joined"
 
 
 class World:
@@ -30,14 +33,14 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.now_s = 1_000_000.0
-        self.logs = FakeLogs({name: FakeTopic(f"{name}-1", {0: FakeLog()}) for name in TOPICS})
+        self.logs = FakeLogs({name: FakeTopic(f"{name}-1", {0: FakeLog()}) for name in (*TOPICS, ORDER)})
         self.file = folder / "read-marks"
         self.keeper = self.new_keeper()
         self.job = RunningJob("job-1", 0, 0)
 
     def new_keeper(self) -> ReadKeeper:
         """A runner that was started anew."""
-        return ReadKeeper(self.file, TOPICS, JoinWait(HOUR * MINUTE_MS, MINUTE_MS), lambda: self.now_s)
+        return ReadKeeper(self.file, TOPICS, ORDER, JoinWait(HOUR * MINUTE_MS, MINUTE_MS), lambda: self.now_s)
 
     def log(self, topic: str = "search") -> FakeLog:
         return self.logs.topics[topic].partitions[0]
@@ -47,14 +50,18 @@ class World:
             last_ms = self.log(topic).records[-1][1] if self.log(topic).records else 10**9
             self.log(topic).append(count, last_ms + MINUTE_MS, tag)
 
-    def submit(self, job_id: str = "job-1", snapshot: Path | None = None, accept_loss: bool = False) -> Reading:
+    def submit(
+        self, job_id: str = "job-1", snapshot: Path | None = None, *, accept_loss: bool = False, noted: bool = True
+    ) -> Reading:
+        """Without `noted`, the runner dies once Flink has the job."""
         reading = self.keeper.plan(self.logs, snapshot, accept_loss=accept_loss)
         if reading.losses:
             self.keeper.accept(self.logs, reading.losses)
-        self.keeper.begins(self.logs, reading.starts)
-        self.keeper.begun(self.logs, job_id, reading)
+        self.keeper.begins(self.logs, job_id, self.logs.identity(ORDER).topic_id, reading)
         self.job = RunningJob(job_id, 0, 0)
-        assert self.look() == []
+        if noted:
+            self.keeper.begun(job_id, reading)
+            assert self.look() == []
         return reading
 
     def checkpoint(self, offset: int | None = None) -> list[str]:
@@ -74,8 +81,11 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     made = World(tmp_path)
-    made.append(1_000)
-    made.submit()
+    made.submit("job-0")
+    for count in (900, *[20] * 5):
+        made.append(count)
+        assert made.checkpoint() == []
+    made.submit("job-1", made.snapshot())
     assert made.checkpoint() == []
     return made
 
@@ -105,6 +115,29 @@ def test_without_a_snapshot_all_that_may_have_waited_is_read_again(world: World)
     # The same for a snapshot that no mark is known of, such as one of an earlier release.
     foreign = world.keeper.plan(world.logs, Path("other/chk-7"), accept_loss=False)
     assert starts(foreign)["search"] == 939
+
+
+#   minutes    0         40   50        100       139
+#   search     ------------------------|---------|
+#   score      ---------|-----x------------------|     read up to 40 first, as its broker was away; then x came late
+
+
+def test_a_half_that_came_late_is_read_again_as_long_as_it_may_wait(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.append(100)
+    world.submit()
+    world.logs.commits = {"search": {0: 100}, "score": {0: 40}}
+    world.job = replace(world.job, checkpoint=1)
+    assert world.look() == []
+    event_time_ms = world.log("search").records[99][1]
+    world.append(40)
+    assert world.checkpoint() == []
+
+    late = ArrivedHalf(Side.SCORE, 1, Provenance("score", 0, 50, world.log("score").records[50][1]), b"")
+    logic = JoinPolicy(HOUR * MINUTE_MS).build()
+    logic.on_half(late, event_time_ms)
+    assert logic.on_time(world.log("search").records[139][1]) == ()  # it waits
+    assert starts(world.keeper.plan(world.logs, None, accept_loss=False))["score"] <= 50
 
 
 def test_after_a_renewal_of_the_log_what_arrived_before_the_last_images_is_read_again(world: World) -> None:
@@ -199,7 +232,7 @@ def test_commits_of_an_earlier_release_are_read_on_by_time(tmp_path: Path) -> No
     old.logs.commits = {topic: {0: 500} for topic in TOPICS}
     for _ in range(3):  # a submission that fails changes the commits, and must not go back further each time
         reading = old.keeper.plan(old.logs, Path("x/chk-9"), accept_loss=False)
-        old.keeper.begins(old.logs, reading.starts)
+        old.keeper.begins(old.logs, "failed", "joined-1", reading)
         assert starts(reading) == {"search": 439, "score": 439}
 
 
@@ -237,6 +270,74 @@ def test_the_age_of_what_is_unread_is_a_share_of_the_retention(world: World) -> 
     world.now_s = world.log().records[1_000][1] / 1000 + 800 * 60
     shares = world.keeper.unread_shares(world.logs)
     assert shares == {"search": pytest.approx(0.8), "score": 0.0}
+
+
+def test_a_job_whose_begin_is_not_known_is_submitted_again(world: World) -> None:
+    """One of an earlier release, or one that another runner submitted: its commits may be of a log that was cut."""
+    world.job = RunningJob("stranger", 0, 0)
+    assert world.checkpoint() == ["it is not known where job stranger began to read"]
+    newest = world.keeper.book().newest
+    assert newest is not None
+    assert newest.job_id == "job-1"
+    # What it committed is not believed; its state is not trusted to hold what was read before the marks.
+    assert starts(world.submit("job-2", Path("stranger/chk-1"))) == {"search": 939, "score": 939}
+
+
+def test_marks_that_were_damaged_while_the_job_runs_make_it_begin_anew(world: World) -> None:
+    world.file.write_bytes(b"{}")
+    assert world.checkpoint() == ["it is not known where job job-1 began to read"]
+
+
+def test_a_runner_that_dies_in_the_submission_leaves_the_marks_of_the_job(world: World) -> None:
+    world.append(50)
+    world.submit("job-2", world.snapshot(), noted=False)
+    world.keeper = world.new_keeper()
+    assert world.look() == []
+    assert world.checkpoint() == []
+    newest = world.keeper.book().newest
+    assert newest is not None
+    assert (newest.job_id, newest.topics["search"].partitions[0].offset) == ("job-2", 1_050)
+
+
+def test_a_loss_that_is_accepted_holds_for_a_job_that_no_runner_has_seen(world: World) -> None:
+    world.submit("job-2", world.snapshot(), noted=False)
+    world.append(50)
+    world.keeper.accept(world.logs, (Loss("search", 0, 1_000, 1_010),))
+    assert starts(world.submit("job-3", Path("job-2/chk-9"))) == {"search": 1_010, "score": 1_000}
+
+
+def test_a_job_that_no_runner_has_ever_seen_is_continued_from_its_begin(world: World) -> None:
+    world.append(50)
+    world.submit("job-2", world.snapshot(), noted=False)
+    world.append(10)
+    assert starts(world.submit("job-3", Path("job-2/chk-9"))) == {"search": 1_000, "score": 1_000}
+    assert [marks.job_id for marks in world.keeper.book().sets][-2:] == ["job-2", "job-3"]
+
+
+def test_a_submission_that_flink_never_got_changes_nothing(world: World) -> None:
+    before = world.keeper.book().sets
+    for number in range(3):
+        reading = world.submit(f"lost-{number}", noted=False)
+        assert starts(reading) == {"search": 939, "score": 939}
+    assert world.keeper.book().sets == before
+
+
+def test_two_jobs_at_once_are_both_told_and_their_commits_are_not_believed(world: World) -> None:
+    world.append(50)
+    world.job = replace(world.job, others=("surplus",))
+    assert world.checkpoint() == ["beside job job-1 run surplus: only one may write the order"]
+    assert starts(world.submit("job-2", world.snapshot(1))) == {"search": 1_000, "score": 1_000}
+
+
+def test_an_order_that_was_made_anew_while_the_job_runs_is_told(world: World) -> None:
+    world.logs.topics[ORDER] = FakeTopic("joined-2", {0: FakeLog()})
+    assert world.look() == ["joined was the topic joined-1 and is joined-2 now: it was deleted and created again"]
+    world.append(5)
+    assert world.checkpoint() != []
+    # A job that the order was renewed for goes on.
+    world.submit("job-2", world.snapshot(1))
+    assert world.checkpoint() == []
+    assert world.checkpoint() == []
 
 
 @settings(max_examples=150, deadline=None)

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from core.errors import MismatchError
 from core.types import LogPosition
-from stream.start_plan import Log, ReadPosition, base_of, only_partition, rewind_times, starting_position
+from stream.start_plan import (
+    Log,
+    ReadPosition,
+    base_of,
+    check_released,
+    only_partition,
+    rewind_times,
+    starting_position,
+)
 
 LOG = Log("joined", "id-1", first=10, end=50)
 CHECKSUMS = {offset: offset * 7 for offset in range(LOG.first, LOG.end)}
@@ -71,6 +79,16 @@ def test_an_emptied_log_of_another_topic_is_refused() -> None:
 def test_contradictions_are_refused_with_both_values(index: LogPosition, storage: LogPosition, message: str) -> None:
     with pytest.raises(MismatchError, match=message):
         start(index, storage)
+
+
+@given(st.integers(-1, 49), st.integers(-1, 49))
+def test_storage_is_never_behind_what_the_index_has_released(released: int, stored: int) -> None:
+    storage = LogPosition() if stored < 0 else at(stored)
+    if released <= stored:
+        check_released("the index", released, storage)
+    else:
+        with pytest.raises(MismatchError, match=rf"released the order up to position {released}.* at {stored}: .*"):
+            check_released("the index", released, storage)
 
 
 #   old log   0 ... 29    epoch 1: base 30    new log, offsets 0 ... 9    positions 30 ... 39
