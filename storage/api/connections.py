@@ -3,6 +3,7 @@
 The store opens files in the same process. So a caller that opens connections and says nothing must not use up the file
 descriptors. Each connection has a deadline at every moment:
 
+    opened, with TLS                   the handshake must be done within `request_s` (`storage.api.handshakes`)
     opened, or a request has begun     the whole request must arrive within `request_s`
     the request is complete            the answer must be made and taken within `answer_s`
     the answer is sent                 the next request must begin within `keep_alive_s`
@@ -14,14 +15,15 @@ busy, the new one is answered 503.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from storage.api.errors import PROBLEM_JSON, problem
 
-__all__ = ["DEFAULT_LIMITS", "ConnectionLimits", "GuardedConnection", "OpenConnections"]
+__all__ = ["DEFAULT_LIMITS", "ConnectionLimits", "GuardedConnection", "OpenConnection", "OpenConnections"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +41,25 @@ class ConnectionLimits:
 DEFAULT_LIMITS = ConnectionLimits()
 
 
+class OpenConnection(Protocol):
+    """What is counted."""
+
+    def abort(self) -> None:
+        """Ends it at once."""
+
+
 class OpenConnections:
     """The connections of one server, those that have waited longest for a request first."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._idle: dict[GuardedConnection, None] = {}
-        self._busy: set[GuardedConnection] = set()
+        self._idle: dict[OpenConnection, None] = {}
+        self._busy: set[OpenConnection] = set()
 
     def __len__(self) -> int:
         return len(self._idle) + len(self._busy)
 
-    def admit(self, connection: GuardedConnection) -> bool:
+    def admit(self, connection: OpenConnection) -> bool:
         """Takes a new connection in, in place of an idle one if need be; False: all are busy."""
         if len(self) >= self._most:
             oldest = next(iter(self._idle), None)
@@ -61,18 +70,18 @@ class OpenConnections:
         self._idle[connection] = None
         return True
 
-    def begin(self, connection: GuardedConnection) -> None:
+    def begin(self, connection: OpenConnection) -> None:
         """The connection has sent a complete request."""
         if self._idle.pop(connection, 0) is None:
             self._busy.add(connection)
 
-    def end(self, connection: GuardedConnection) -> None:
+    def end(self, connection: OpenConnection) -> None:
         """Its request is answered: it waits for the next."""
         if connection in self._busy:
             self._busy.remove(connection)
             self._idle[connection] = None
 
-    def forget(self, connection: GuardedConnection) -> None:
+    def forget(self, connection: OpenConnection) -> None:
         """The connection is gone."""
         self._idle.pop(connection, None)
         self._busy.discard(connection)
@@ -89,9 +98,12 @@ class GuardedConnection(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._receiving = True
         self._head_bytes = 0
+        self.before: Callable[[], None] = lambda: None
+        """Called first when the connection is made; what it has been until then ends its own count."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Takes the connection in, or answers 503."""
+        self.before()
         super().connection_made(transport)
         if self._others.admit(self):
             self._wait(self._limits.request_s)

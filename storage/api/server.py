@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from core.access import ServerTls
 from core.errors import SettingsError, UnavailableError
 from storage.api.connections import DEFAULT_LIMITS, ConnectionLimits, GuardedConnection, OpenConnections
+from storage.api.handshakes import Handshake
 
 __all__ = ["ApiServer", "listening_socket"]
 
@@ -47,7 +48,8 @@ def _context(tls: ServerTls) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(tls.cert_file, tls.key_file)
+        # Without a password, an encrypted key would be asked for on the terminal.
+        context.load_cert_chain(tls.cert_file, tls.key_file, password="")
     except OSError as error:
         raise SettingsError(
             f"tls.cert_file {tls.cert_file} and tls.key_file {tls.key_file} cannot be used: {error}"
@@ -72,7 +74,12 @@ class ApiServer:
             SettingsError: The files of TLS cannot be used.
         """
         self._address = (host, port)
-        http: Any = partial(GuardedConnection, limits, OpenConnections(limits.connections))
+        others = OpenConnections(limits.connections)
+        guarded = partial(GuardedConnection, limits, others)
+        http: Any = guarded
+        if tls is not None:
+            context = _context(tls)
+            http = lambda **arguments: Handshake(context, limits, others, guarded(**arguments))  # noqa: E731
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -80,7 +87,6 @@ class ApiServer:
                 http=http,
                 ws="none",
                 timeout_keep_alive=limits.keep_alive_s,  # type: ignore[arg-type]
-                ssl_context_factory=None if tls is None else lambda *_: _context(tls),
                 log_level="warning",
                 access_log=False,
                 lifespan="off",

@@ -81,7 +81,7 @@ def test_a_head_without_end_is_refused() -> None:
 def test_silent_callers_cost_no_thread_and_keep_nobody_out() -> None:
     with serving(PageLimits(connections=8, exchange_s=LONG)) as (_, port), ExitStack() as links:
         before = threading.active_count()
-        silent = [links.enter_context(connect(port)) for _ in range(100)]
+        silent = [links.enter_context(connect(port, b"GET /met" if n % 2 else b"")) for n in range(2_000)]
         assert httpx.get(f"http://127.0.0.1:{port}/healthz").text == "alive\n"
         assert threading.active_count() <= before + 1
         # The oldest made room for the newest.
