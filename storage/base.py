@@ -13,7 +13,7 @@ from core.log_epochs import renewed
 from core.types import Decision, LogPosition
 from storage.interfaces import ClusterStore
 from storage.limits import MAX_TEXT_BYTES, check_decision
-from storage.records import StoreEpoch, StoreState
+from storage.records import PublishedMark, StoreEpoch, StoreState
 from storage.staging import Changes, Reader, stage
 
 __all__ = ["StagedStore", "check_basis"]
@@ -67,12 +67,12 @@ class StagedStore(ClusterStore):
         """Stores all of the changes or nothing, and syncs."""
 
     @abstractmethod
-    def _commit_published(self, number: int) -> None:
-        """Stores the number of the last published history entry."""
+    def _commit_published(self, number: int, mark: PublishedMark | None) -> None:
+        """Stores the number of the last published history entry and its mark. Syncs."""
 
     @abstractmethod
     def _commit_epoch(self, epoch: StoreEpoch) -> None:
-        """Stores the epoch, and what is published: all before its first number. Syncs."""
+        """Stores the epoch, and what is published: all before its first number, without a mark. Syncs."""
 
     @abstractmethod
     def _commit_sent(self, offsets: Collection[int]) -> None:
@@ -108,16 +108,13 @@ class StagedStore(ClusterStore):
         return position
 
     @final
-    def set_published(self, number: int) -> None:
+    def set_published(self, number: int, mark: PublishedMark | None = None) -> None:
         """See `ClusterStore.set_published`."""
         with self._writer:
-            state, before = self._current()[0], self.published()
-            if not before <= number <= state.history_number:
-                raise BadInputError(
-                    f"history number {number} cannot be published: {before} was published before, the last entry is"
-                    f" {state.history_number}"
-                )
-            self._commit_published(number)
+            last = self._current()[0].history_number
+            if not 0 <= number <= last:
+                raise BadInputError(f"history number {number} cannot be published, the last entry is {last}")
+            self._commit_published(number, mark)
 
     @final
     def begin_epoch(self, epoch: StoreEpoch) -> None:

@@ -20,6 +20,8 @@ image is unscored if its cause says so.
                                                   u64 history number, u64 duplicates, u64 superseded, text log id,
                                                   i64 base (absent before format 2: 0)
                  "published"                      u64 history number
+                 "published-mark"                 u64 number, u64 offset, u64 run offset, u64 base number, i64 base
+                                                  offset, text topic id (from format 2; may be missing)
                  "epoch"                          i64 created, u64 first history number, text store id (from format 2)
 
 An edge key starts with the length of the head's id. So the edges of a head are contiguous, and a page of a cluster is
@@ -36,7 +38,16 @@ from core.types import Cause, Cluster, DeadLetterRecord, ImageId, LogPosition, M
 from storage.cursor import U16, U32, Cursor
 from storage.errors import CorruptedError
 from storage.limits import id_bytes
-from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreEpoch, StoreState
+from storage.records import (
+    ClusterRecord,
+    Edge,
+    EmbeddingRecord,
+    HistoryEntry,
+    ImageRecord,
+    PublishedMark,
+    StoreEpoch,
+    StoreState,
+)
 
 __all__ = [
     "FORMAT_VERSION",
@@ -49,6 +60,7 @@ __all__ = [
     "decode_epoch",
     "decode_history",
     "decode_image",
+    "decode_mark",
     "decode_membership",
     "decode_number",
     "decode_state",
@@ -60,6 +72,7 @@ __all__ = [
     "encode_epoch",
     "encode_history",
     "encode_image",
+    "encode_mark",
     "encode_number",
     "encode_state",
     "image_key",
@@ -80,6 +93,7 @@ _HISTORY = struct.Struct(">QqqqqqBBd")
 _STATE = struct.Struct(">qIQQQQQQ")
 _BASE = struct.Struct(">q")
 _EPOCH = struct.Struct(">qQ")
+_MARK = struct.Struct(">QQQQq")
 
 _HAS_SCORE, _HAS_MATCHED, _HAS_OLD_HEAD, _TRUNCATED, _UNSCORED = 1, 2, 4, 8, 16
 
@@ -411,6 +425,25 @@ def decode_epoch(value: bytes) -> StoreEpoch:
     store_id = cursor.text()
     cursor.end()
     return StoreEpoch(created_ms, store_id, first)
+
+
+def encode_mark(mark: PublishedMark) -> bytes:
+    """The value of the mark of what is published."""
+    numbers = _MARK.pack(mark.number, mark.offset, mark.run_offset, mark.base_number, mark.base_offset)
+    return numbers + _text(mark.topic_id)
+
+
+def decode_mark(value: bytes) -> PublishedMark:
+    """The mark of what is published.
+
+    Raises:
+        CorruptedError: The bytes are damaged.
+    """
+    cursor = Cursor("the mark of what is published", value)
+    number, offset, run_offset, base_number, base_offset = cursor.numbers(_MARK)
+    topic_id = cursor.text()
+    cursor.end()
+    return PublishedMark(topic_id, number, offset, run_offset, base_number, base_offset)
 
 
 def encode_number(number: int) -> bytes:

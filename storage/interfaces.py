@@ -20,6 +20,7 @@ from storage.records import (
     HistoryEntry,
     ImageRecord,
     Page,
+    PublishedMark,
     StoreEpoch,
     StoreState,
 )
@@ -38,6 +39,10 @@ class StoreView(ABC):
     @abstractmethod
     def published(self) -> int:
         """The number of the last history entry that was published to Kafka; 0: none."""
+
+    @abstractmethod
+    def published_mark(self) -> PublishedMark | None:
+        """Where the message of that entry lies; None: it is not known."""
 
     @abstractmethod
     def epoch(self) -> StoreEpoch | None:
@@ -80,8 +85,8 @@ class StoreView(ABC):
         """The history entries with numbers above `after`, in order."""
 
     @abstractmethod
-    def dead_letters(self) -> Iterator[tuple[int, DeadLetterRecord]]:
-        """The dead letters that are not published yet, by the offset of the rejected record."""
+    def dead_letters(self, after: int = -1) -> Iterator[tuple[int, DeadLetterRecord]]:
+        """The dead letters that were not removed yet, by the offset of the rejected record, above `after`."""
 
     def history(self, after: int, limit: int) -> Sequence[HistoryEntry]:
         """At most `limit` entries with numbers above `after`, in order."""
@@ -176,11 +181,15 @@ class ClusterStore(ABC):
         """
 
     @abstractmethod
-    def set_published(self, number: int) -> None:
-        """Stores that all history entries up to `number` were published to Kafka.
+    def set_published(self, number: int, mark: PublishedMark | None = None) -> None:
+        """Stores that all history entries up to `number` were published to Kafka, and syncs.
+
+        Args:
+            number: It may be below the stored one: the topic lost messages.
+            mark: Where the message of this entry lies; None: it is not known.
 
         Raises:
-            BadInputError: The number is below the stored one, or above that of the last entry.
+            BadInputError: The number is negative, or above that of the last entry.
             WriteError: The disk refuses the write.
         """
 
@@ -230,6 +239,11 @@ class ClusterStore(ABC):
         """The number of the last history entry that was published to Kafka; 0: none."""
         with self.snapshot() as view:
             return view.published()
+
+    def published_mark(self) -> PublishedMark | None:
+        """Where the message of that entry lies; None: it is not known."""
+        with self.snapshot() as view:
+            return view.published_mark()
 
     def epoch(self) -> StoreEpoch | None:
         """The epoch of its history numbers; None: none began yet."""

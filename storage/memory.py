@@ -13,7 +13,16 @@ from core.errors import UnavailableError
 from core.types import DeadLetterRecord, ImageId
 from storage.base import StagedStore
 from storage.interfaces import StoreView
-from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreEpoch, StoreState
+from storage.records import (
+    ClusterRecord,
+    Edge,
+    EmbeddingRecord,
+    HistoryEntry,
+    ImageRecord,
+    PublishedMark,
+    StoreEpoch,
+    StoreState,
+)
 from storage.staging import Changes, Reader
 
 __all__ = ["MemoryStore"]
@@ -25,6 +34,7 @@ class _Content(StoreView):
 
     current: StoreState = field(default_factory=StoreState)
     out: int = 0
+    lies_at: PublishedMark | None = None
     lives_in: StoreEpoch | None = None
     image_of: dict[ImageId, ImageRecord] = field(default_factory=dict)
     cluster_of: dict[ImageId, ClusterRecord] = field(default_factory=dict)
@@ -38,6 +48,7 @@ class _Content(StoreView):
         return _Content(
             self.current,
             self.out,
+            self.lies_at,
             self.lives_in,
             dict(self.image_of),
             dict(self.cluster_of),
@@ -52,6 +63,9 @@ class _Content(StoreView):
 
     def published(self) -> int:
         return self.out
+
+    def published_mark(self) -> PublishedMark | None:
+        return self.lies_at
 
     def epoch(self) -> StoreEpoch | None:
         return self.lives_in
@@ -85,8 +99,8 @@ class _Content(StoreView):
     def history_from(self, after: int) -> Iterator[HistoryEntry]:
         return iter(self.entries[bisect_right(self.entries, after, key=lambda entry: entry.number) :])
 
-    def dead_letters(self) -> Iterator[tuple[int, DeadLetterRecord]]:
-        return iter(sorted(self.dead_letter_of.items()))
+    def dead_letters(self, after: int = -1) -> Iterator[tuple[int, DeadLetterRecord]]:
+        return iter(sorted(item for item in self.dead_letter_of.items() if item[0] > after))
 
     def take(self, changes: Changes) -> None:
         self.current = changes.state
@@ -147,14 +161,15 @@ class MemoryStore(StagedStore):
         with self._lock:
             self._open().take(changes)
 
-    def _commit_published(self, number: int) -> None:
+    def _commit_published(self, number: int, mark: PublishedMark | None) -> None:
         with self._lock:
-            self._open().out = number
+            content = self._open()
+            content.out, content.lies_at = number, mark
 
     def _commit_epoch(self, epoch: StoreEpoch) -> None:
         with self._lock:
             content = self._open()
-            content.lives_in, content.out = epoch, epoch.first - 1
+            content.lives_in, content.out, content.lies_at = epoch, epoch.first - 1, None
 
     def _commit_sent(self, offsets: Collection[int]) -> None:
         with self._lock:

@@ -18,6 +18,7 @@ __all__ = [
     "HistoryEntry",
     "ImageRecord",
     "Page",
+    "PublishedMark",
     "StoreEpoch",
     "StoreState",
 ]
@@ -122,6 +123,25 @@ class StoreEpoch:
     """A random id."""
     first: int = 1
     """The first history number that is published in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedMark:
+    """The last acknowledged message of `assignments`, and where it lies, so that a loss shows.
+
+    From `run_offset` on, the messages are in order: each number comes only after the one before it. What lies between
+    the base and `run_offset` may not be: for example, a topic that lost its end got later numbers first.
+    """
+
+    topic_id: str
+    """Kafka's id of the topic; empty if the broker does not tell."""
+    number: int
+    offset: int
+    run_offset: int
+    base_number: int = 0
+    """All entries up to this number lie in the topic up to `base_offset`."""
+    base_offset: int = -1
+    """The offset of the message of `base_number`; -1: none."""
 
 
 @dataclass(frozen=True, slots=True)

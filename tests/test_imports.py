@@ -48,7 +48,7 @@ PLACES = {
     "tensorflow": _TENSORFLOW,
     "keras": _TENSORFLOW,
     "rocksdict": ("storage.rocks",),
-    "kafka": ("stream", "storage.serving.publisher", "storage.serving.topic_end"),
+    "kafka": ("stream", "storage.serving.publisher", "storage.serving.topic_view"),
     "fastapi": ("storage.api",),
     "pytest": ("storage.testing",),
     "hypothesis": ("storage.testing",),

@@ -21,11 +21,11 @@ from storage import codec
 from storage.base import StagedStore
 from storage.errors import CorruptedError, DiskFullError, StorageError, WriteError
 from storage.interfaces import StoreView
-from storage.records import StoreEpoch, StoreState
+from storage.records import PublishedMark, StoreEpoch, StoreState
 from storage.rocks.database import Database, Write
 from storage.rocks.marker import check_marker, forget_restored, is_restored, write_marker
 from storage.rocks.options import META, RocksOptions
-from storage.rocks.views import EPOCH, PUBLISHED, STATE, Lease, LiveReader, SnapshotView
+from storage.rocks.views import EPOCH, MARK, PUBLISHED, STATE, Lease, LiveReader, SnapshotView
 from storage.staging import Changes, Reader
 
 __all__ = ["RocksStore"]
@@ -126,12 +126,13 @@ class RocksStore(StagedStore):
     def _commit(self, changes: Changes) -> None:
         self._write(_writes(changes))
 
-    def _commit_published(self, number: int) -> None:
-        self._write([(META, PUBLISHED, codec.encode_number(number))])
+    def _commit_published(self, number: int, mark: PublishedMark | None) -> None:
+        where = None if mark is None else codec.encode_mark(mark)
+        self._write([(META, PUBLISHED, codec.encode_number(number)), (META, MARK, where)])
 
     def _commit_epoch(self, epoch: StoreEpoch) -> None:
         published = codec.encode_number(epoch.first - 1)
-        self._write([(META, EPOCH, codec.encode_epoch(epoch)), (META, PUBLISHED, published)])
+        self._write([(META, EPOCH, codec.encode_epoch(epoch)), (META, PUBLISHED, published), (META, MARK, None)])
 
     def _commit_sent(self, offsets: Collection[int]) -> None:
         self._write([("dead_letters", codec.encode_number(offset), None) for offset in offsets])

@@ -14,12 +14,21 @@ from core.types import Cluster, DeadLetterRecord, ImageId, Lookup, Membership
 from storage import codec
 from storage.errors import CorruptedError
 from storage.interfaces import StoreView
-from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreEpoch, StoreState
+from storage.records import (
+    ClusterRecord,
+    Edge,
+    EmbeddingRecord,
+    HistoryEntry,
+    ImageRecord,
+    PublishedMark,
+    StoreEpoch,
+    StoreState,
+)
 from storage.rocks.database import Database, Moment
 from storage.rocks.options import META
 from storage.rocks.translate import NOT_FOUND, ours, translated
 
-__all__ = ["EPOCH", "PUBLISHED", "STATE", "Lease", "LiveReader", "SnapshotView"]
+__all__ = ["EPOCH", "MARK", "PUBLISHED", "STATE", "Lease", "LiveReader", "SnapshotView"]
 
 STATE = b"state"
 """The key of the state, in the family `default`."""
@@ -27,6 +36,9 @@ STATE = b"state"
 PUBLISHED = b"published"
 """The key of the number of the last published history entry, in the family `default`."""
 
+
+MARK = b"published-mark"
+"""The key of where the message of that entry lies, in the family `default`."""
 
 EPOCH = b"epoch"
 """The key of the store's epoch, in the family `default`."""
@@ -49,6 +61,13 @@ class _PointReads(ABC):
         """See `StoreView.published`."""
         value = self._get(META, PUBLISHED)
         return 0 if value is None else codec.decode_number("what is published", value)
+
+    def published_mark(self) -> PublishedMark | None:
+        """See `StoreView.published_mark`."""
+        value = self._get(META, MARK)
+        mark = None if value is None else codec.decode_mark(value)
+        # An earlier release moves the number on, and knows no mark.
+        return mark if mark is not None and mark.number == self.published() else None
 
     def epoch(self) -> StoreEpoch | None:
         """See `StoreView.epoch`."""
@@ -182,9 +201,10 @@ class SnapshotView(_PointReads, StoreView):
         scan = self._scan("history", codec.encode_number(after + 1))
         return (codec.decode_history(key, value) for key, value in scan)
 
-    def dead_letters(self) -> Iterator[tuple[int, DeadLetterRecord]]:
+    def dead_letters(self, after: int = -1) -> Iterator[tuple[int, DeadLetterRecord]]:
         """See `StoreView.dead_letters`."""
-        return (codec.decode_dead_letter(key, value) for key, value in self._scan("dead_letters"))
+        scan = self._scan("dead_letters", codec.encode_number(after + 1))
+        return (codec.decode_dead_letter(key, value) for key, value in scan)
 
     def _get(self, family: str, key: bytes) -> bytes | None:
         with self._lease as moment:

@@ -1,30 +1,44 @@
 """Publishes the dead letters that were stored with the decisions on their records, at least once.
 
-A dead letter is written together with the decision, in one write, and removed once Kafka has acknowledged it. So a
-record that could not be scored never has a verdict without a dead letter. One may be published twice; readers know a
-repeat by the topic, partition and offset in it.
+A dead letter is written together with the decision, in one write. So a record that could not be scored never has a
+verdict without a dead letter. One may be published twice; readers know a repeat by the topic, partition and offset in
+it.
+
+A broker may lose what it has acknowledged, if a power cut comes before the system has written it to disk. So a dead
+letter stays in the store until that time is over and the topic still has it. Else it is sent again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+from crc32c import crc32c
 
 from core.dead_letters import within
 from core.errors import UnavailableError
 from core.types import DeadLetterRecord
 from storage.interfaces import ClusterStore
 from storage.serving.assignments import HEADERS, Message
-from storage.serving.publish_loop import PublishLoop
+from storage.serving.outbox import Sender
+from storage.serving.publish_loop import LoopTimes, PublishLoop
 
-__all__ = ["DeadLetterListener", "DeadLetterOutbox", "DeadLetterSender"]
+__all__ = ["DeadLetterListener", "DeadLetterOutbox"]
+
+log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 524_288
 """A chunk ends with the dead letter that reaches this size."""
 
 CHUNK = 100
 """Dead letters of one chunk, at most."""
+
+HOLD_S = 60.0
+"""A dead letter is removed so long after it was acknowledged. Linux writes a page to disk after 35 s at most."""
 
 PAUSE_S = 0.5
 """Between two looks into a store that is written to, and between two attempts."""
@@ -33,16 +47,18 @@ HEADROOM_BYTES = 1_024
 """What Kafka's record needs beside key and value."""
 
 
-class DeadLetterSender(Protocol):
-    """Sends messages. `storage.serving.publisher.KafkaSender` is one."""
+_T = TypeVar("_T")
 
-    def send(self, messages: Sequence[Message], stopping: Callable[[], bool]) -> None:
-        """As `storage.serving.outbox.Sender.send`."""
-        ...
 
-    def close(self) -> None:
-        """Closes the connection without waiting."""
-        ...
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A dead letter that was acknowledged."""
+
+    offset: int
+    """Of its message."""
+    checksum: int
+    """CRC-32C of its value."""
+    since: float
 
 
 class DeadLetterListener(Protocol):
@@ -63,10 +79,11 @@ class DeadLetterOutbox:
     def __init__(
         self,
         store: ClusterStore,
-        open_sender: Callable[[], DeadLetterSender],
+        open_sender: Callable[[], Sender],
         listener: DeadLetterListener,
         max_message_bytes: int,
         pause_s: float = PAUSE_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepares the loop.
 
@@ -76,20 +93,23 @@ class DeadLetterOutbox:
             listener: Is told of progress and failures.
             max_message_bytes: The largest message that the topic takes. The payload of a larger dead letter is cut.
             pause_s: Between two looks, and between two attempts.
+            clock: Seconds that only grow.
         """
         self._store = store
         self._open_sender = open_sender
         self._listener = listener
         self._limit_bytes = max_message_bytes - HEADROOM_BYTES
-        self._sender: DeadLetterSender | None = None
+        self._clock = clock
+        self._sender: Sender | None = None
+        self._held: dict[int, _Held] = {}
+        """What was acknowledged and is still in the store, by the offset of the rejected record."""
         self._loop = PublishLoop(
             "dead-letter-outbox",
             self.publish_available,
             listener.publish_failed,
             lambda: "waits with dead letters",
             self._close_sender,
-            backoff_s=(pause_s, pause_s),
-            pause_s=pause_s,
+            LoopTimes(pause_s, pause_s, pause_s),
         )
         store.on_apply(lambda state: self._loop.wake())
 
@@ -102,26 +122,53 @@ class DeadLetterOutbox:
         self._loop.stop(timeout_s)
 
     def publish_available(self) -> int:
-        """Sends one chunk and removes it from the store; returns how many dead letters it had.
+        """Sends one chunk, and removes what was sent long enough ago; returns how many dead letters it has sent.
 
         Raises:
             UnavailableError: Sending failed, or the store cannot be read or written. Try again later.
         """
+        self._confirm()
         with self._store.snapshot() as view:
-            chunk = list(_chunk(view.dead_letters()))
+            chunk = list(_chunk(view.dead_letters(max(self._held, default=-1))))
         if not chunk:
             return 0
+        messages = [self._message(*one) for one in chunk]
+        at = self._with_sender(lambda sender: sender.send(messages, self._loop.stopping))
+        now = self._clock()
+        for message, offset in zip(messages, at, strict=True):
+            self._held[message.number] = _Held(offset, crc32c(message.value), now)
+        self._listener.dead_letters_published(len(chunk))
+        return len(chunk)
+
+    def _confirm(self) -> None:
+        """Removes the dead letters that the broker has had for long enough, if the topic has the last of them."""
+        until = self._clock() - HOLD_S
+        due = {number: held for number, held in self._held.items() if held.since <= until}
+        if not due:
+            return
+        last = max(due.values(), key=lambda held: held.offset)
+        if not self._with_sender(lambda sender: _has(sender, last)):
+            log.warning(
+                "the topic of dead letters has lost what was acknowledged at offset %d: %d dead letters are sent again",
+                last.offset,
+                len(self._held),
+            )
+            self._held = {}
+            return
+        self._store.remove_dead_letters(list(due))
+        for number in due:
+            del self._held[number]
+
+    def _with_sender(self, use: Callable[[Sender], _T]) -> _T:
+        """Uses the sender, and closes it if that fails."""
         if self._sender is None:
             self._sender = self._open_sender()
         try:
-            self._sender.send([self._message(*one) for one in chunk], self._loop.stopping)
+            return use(self._sender)
         except UnavailableError:
             sender, self._sender = self._sender, None
             sender.close()
             raise
-        self._store.remove_dead_letters([offset for offset, _ in chunk])
-        self._listener.dead_letters_published(len(chunk))
-        return len(chunk)
 
     def _message(self, offset: int, record: DeadLetterRecord) -> Message:
         headers = [*HEADERS, ("traceparent", record.traceparent)] if record.traceparent else HEADERS
@@ -139,3 +186,14 @@ def _chunk(waiting: Iterator[tuple[int, DeadLetterRecord]]) -> Iterator[tuple[in
         size += len(record.key) + len(record.value)
         if size >= CHUNK_BYTES:
             return
+
+
+def _has(sender: Sender, held: _Held) -> bool:
+    """Whether the topic has a message where it was acknowledged, and so all before it. An expired one counts."""
+    with sender.look() as topic:
+        if held.offset < topic.first:
+            return True
+        if held.offset >= topic.end:
+            return False
+        found = topic.records(held.offset, held.offset + 1)
+        return found is None or [(offset, crc32c(value)) for offset, value in found] == [(held.offset, held.checksum)]

@@ -1,12 +1,12 @@
 """The outbox: publishes the history entries in order, at least once, from a stored position.
 
-A loop reads the entries after the position, sends them in chunks, and stores the new position once a whole chunk is
-acknowledged. A write to the store wakes the loop. When sending fails, it warns once, waits, and resumes after the last
-acknowledged entry. No entry is skipped; a chunk may be sent twice.
+A loop reads the entries after the position, sends them in chunks, and stores the new position now and then, once a
+whole chunk is acknowledged. A write to the store wakes the loop. When sending fails, it warns once, waits, and resumes
+after the last acknowledged entry. No entry is skipped; a chunk may be sent twice.
 
-A broker may lose what it has acknowledged. So each new sender is asked how far the topic goes, and what is missing is
-sent again. If the topic was cut while a sender was in use, the new messages come before the missing ones; all of them
-are then sent again, in order.
+A broker may lose what it has acknowledged. So the store also keeps where the last acknowledged message lies. With each
+new sender, and now and then while nothing is sent, the topic must have that message there. If it has not, all after
+what is provably there is sent again, in order (`storage.serving.topic_loss`).
 
 Numbers begin again with a new or a restored store. So each store publishes in an epoch of its own, which begins when
 the first sender is opened. A store that finds messages of a later epoch was put back: it begins another epoch, and
@@ -16,54 +16,48 @@ publishes all of its history again.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Protocol
 
-from core.errors import UnavailableError
+from core.errors import NeardupError, UnavailableError
 from storage.epochs import is_newer, new_epoch
 from storage.interfaces import ClusterStore
-from storage.records import StoreEpoch, StoreState
+from storage.records import PublishedMark, StoreEpoch, StoreState
 from storage.serving.assignments import Message, message_of
-from storage.serving.publish_loop import PublishLoop
-from storage.serving.topic_end import LastMessage
+from storage.serving.publish_loop import LoopTimes, PublishLoop
+from storage.serving.topic_loss import NOTHING_KEPT, Kept, LastMessage, TopicView, find_kept, last_in
 
-__all__ = ["Outbox", "OutboxListener", "OutboxSettings", "Sender", "TopicCutError"]
+__all__ = ["Outbox", "OutboxListener", "OutboxSettings", "Sender"]
 
 log = logging.getLogger(__name__)
-
-
-class TopicCutError(UnavailableError):
-    """The topic has lost messages that were acknowledged; `kept` is the last one before the gap."""
-
-    def __init__(self, message: str, kept: LastMessage | None) -> None:
-        super().__init__(message)
-        self.kept = kept
 
 
 class Sender(Protocol):
     """Sends messages."""
 
-    def last(self) -> LastMessage | None:
-        """The topic's last message; None: it is not known.
+    def look(self) -> AbstractContextManager[TopicView]:
+        """The topic as it is now.
 
         Raises:
             UnavailableError: The topic cannot be read. The sender must not be used again.
         """
         ...
 
-    def send(self, messages: Sequence[Message], stopping: Callable[[], bool]) -> None:
-        """Returns once all messages are acknowledged, in order.
+    def send(self, messages: Sequence[Message], stopping: Callable[[], bool]) -> Sequence[int]:
+        """Returns the offset of each message, once all are acknowledged, in order.
 
         Args:
             messages: Sent in this order.
             stopping: Asked now and then. Once it is true, the sender may give up with an `UnavailableError`.
 
         Raises:
-            UnavailableError: Not all are known to be acknowledged. The sender must not be used again.
-            TopicCutError: The same, and the topic has lost earlier messages.
+            UnavailableError: Not all are known to be acknowledged, or the topic has lost earlier messages. The sender
+                must not be used again.
         """
         ...
 
@@ -93,6 +87,10 @@ class OutboxSettings:
     """A chunk ends with the entry that reaches this size. It must fit into one request of the sender."""
     backoff_first_s: float = 0.1
     backoff_max_s: float = 1.0
+    store_every_s: float = 1.0
+    """The position is stored so often at most, because each time is a sync of the disk."""
+    look_every_s: float = 30.0
+    """While nothing is sent, the topic is looked at so often: an idle connection does not show a loss."""
 
 
 class Outbox:
@@ -105,6 +103,7 @@ class Outbox:
         listener: OutboxListener,
         settings: OutboxSettings | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 10**6,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepares the loop.
 
@@ -114,8 +113,10 @@ class Outbox:
             listener: Is told of progress and failures.
             settings: Sizes and waits.
             now_ms: Milliseconds since 1970.
+            clock: Seconds that only grow.
         """
         self._now_ms = now_ms
+        self._clock = clock
         self._store = store
         self._open_sender = open_sender
         self._listener = listener
@@ -123,13 +124,18 @@ class Outbox:
         self._sender: Sender | None = None
         self._epoch = store.epoch()
         self._published = self._stored = store.published()
+        self._mark = store.published_mark()
+        self._run = _Run()
+        self._stored_at = self._looked_at = -math.inf
         self._loop = PublishLoop(
             "outbox",
             self.publish_available,
             listener.publish_failed,
             lambda: f"waits after history entry {self._published}",
-            self._close_sender,
-            backoff_s=(self._settings.backoff_first_s, self._settings.backoff_max_s),
+            self._end,
+            LoopTimes(
+                self._settings.backoff_first_s, self._settings.backoff_max_s, idle_s=self._settings.store_every_s
+            ),
         )
         store.on_apply(self._wake)
 
@@ -149,13 +155,15 @@ class Outbox:
         """
         if self._sender is None and self._store.state().history_number:
             self._sender = self._open_sender()
-            self._with_sender(self._begin_where_the_topic_ends)
+            self._with_sender(self._look)
         messages = self._chunk()
+        if not messages and self._sender is not None and self._is_due(self._looked_at, self._settings.look_every_s):
+            self._with_sender(self._look)
+            messages = self._chunk()
         if not messages:
             self._store_position()
             return False
-        self._with_sender(lambda sender: sender.send(messages, self._loop.stopping))
-        self._published = messages[-1].number
+        self._with_sender(lambda sender: self._send(sender, messages))
         self._listener.published(self._published)
         self._store_position()
         return True
@@ -167,15 +175,36 @@ class Outbox:
             raise UnavailableError("there is no connection")
         try:
             use(sender)
-        except UnavailableError as error:
+        except NeardupError:
             self._sender = None
             sender.close()
-            if isinstance(error, TopicCutError):
-                self._go_back(error.kept)
             raise
 
-    def _begin_where_the_topic_ends(self, sender: Sender) -> None:
-        last, epoch = sender.last(), self._store.epoch()
+    def _send(self, sender: Sender, messages: Sequence[Message]) -> None:
+        offsets = sender.send(messages, self._loop.stopping)
+        self._published = messages[-1].number
+        self._mark = self._run.mark(self._published, offsets)
+
+    def _look(self, sender: Sender) -> None:
+        """Compares the topic with what was acknowledged, and goes back if it lost something."""
+        with sender.look() as topic:
+            last = last_in(topic)
+            self._check_epoch(last)
+            epoch, mark = self._epoch, self._mark
+            kept = None if mark is None or epoch is None else find_kept(topic, mark, epoch)
+            if mark is not None and kept == Kept(mark.number, mark.offset) and topic.end == mark.offset + 1:
+                self._run = _Run.of(mark)
+            else:
+                self._run = _Run(topic.topic_id, kept or NOTHING_KEPT)
+            if mark is None:
+                self._go_back(_without_mark(last, epoch))
+            elif kept is not None:
+                self._go_back(kept)
+        self._looked_at = self._clock()
+
+    def _check_epoch(self, last: LastMessage | None) -> None:
+        """Begins an epoch if there is none, or if the store was put back or overtaken."""
+        epoch = self._epoch = self._store.epoch()
         theirs = None if last is None else last.epoch
         if epoch is None:
             published = self._published if theirs is None else 0
@@ -188,7 +217,6 @@ class Outbox:
                 theirs.created_ms,
             )
             self._begin_epoch(new_epoch(self._now_ms(), theirs.created_ms, token_hex(8)))
-        self._go_back(last)
 
     def _was_put_back(self, epoch: StoreEpoch, theirs: StoreEpoch, number: int) -> bool:
         """Whether another store has published since, or this one in a later state."""
@@ -201,29 +229,30 @@ class Outbox:
         self._store.begin_epoch(epoch)
         self._epoch = epoch
         self._published = self._stored = epoch.first - 1
+        self._mark = None
 
-    def _go_back(self, last: LastMessage | None) -> None:
-        epoch = self._epoch = self._store.epoch()
-        if last is None or epoch is None:
+    def _go_back(self, kept: Kept | None) -> None:
+        """Publishes again what comes after an entry. It is stored first: a restart must not trust the old mark."""
+        if kept is None or kept.number >= self._published:
             return
-        if last.epoch is None:
-            kept = min(last.number, epoch.first - 1)
-        elif last.epoch.created_ms < epoch.created_ms:
-            kept = epoch.first - 1
-        else:
-            kept = last.number
-        if kept < self._published:
-            log.warning(
-                "the topic ends at history entry %d, but %d were acknowledged: the rest is sent again",
-                kept,
-                self._published,
-            )
-            self._published = kept
+        log.warning(
+            "the topic has history entries up to %d, but %d were acknowledged: the rest is sent again",
+            kept.number,
+            self._published,
+        )
+        self._published = kept.number
+        self._mark = None if kept.offset < 0 else self._run.mark(kept.number, [kept.offset])
+        self._run = _Run(self._run.topic_id, kept)
+        self._store.set_published(self._published, self._mark)
+        self._stored = self._published
 
     def _store_position(self) -> None:
-        if self._stored < self._published:
-            self._store.set_published(self._published)
-            self._stored = self._published
+        if self._stored != self._published and self._is_due(self._stored_at, self._settings.store_every_s):
+            self._store.set_published(self._published, self._mark)
+            self._stored, self._stored_at = self._published, self._clock()
+
+    def _is_due(self, last: float, every_s: float) -> bool:
+        return self._clock() >= last + every_s
 
     def _chunk(self) -> list[Message]:
         messages: list[Message] = []
@@ -238,10 +267,43 @@ class Outbox:
                 break
         return messages
 
-    def _close_sender(self) -> None:
+    def _end(self) -> None:
+        self._stored_at = -math.inf
+        with suppress(NeardupError):  # what is not stored is sent again
+            self._store_position()
         if self._sender is not None:
             self._sender.close()
 
     def _wake(self, state: StoreState) -> None:
         if state.history_number > self._published:
             self._loop.wake()
+
+
+@dataclass(slots=True)
+class _Run:
+    """The messages that were sent in order since the topic was looked at, and what lies before them."""
+
+    topic_id: str = ""
+    base: Kept = NOTHING_KEPT
+    first: int | None = None
+    """The offset of the first of them; None: none was sent yet."""
+
+    @classmethod
+    def of(cls, mark: PublishedMark) -> _Run:
+        """The run that a mark is of, which goes on."""
+        return cls(mark.topic_id, Kept(mark.base_number, mark.base_offset), mark.run_offset)
+
+    def mark(self, number: int, offsets: Sequence[int]) -> PublishedMark:
+        """The mark of the last entry of a chunk with these offsets."""
+        if self.first is None:
+            self.first = offsets[0]
+        return PublishedMark(self.topic_id, number, offsets[-1], self.first, self.base.number, self.base.offset)
+
+
+def _without_mark(last: LastMessage | None, epoch: StoreEpoch | None) -> Kept | None:
+    """What the last message of the topic says of an epoch: all that is known of what an earlier release sent."""
+    if last is None or epoch is None:
+        return None
+    if last.epoch is None:
+        return Kept(min(last.number, epoch.first - 1), -1)
+    return Kept(epoch.first - 1 if last.epoch.created_ms < epoch.created_ms else last.number, -1)

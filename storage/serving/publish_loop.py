@@ -8,16 +8,30 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from core.errors import NeardupError
 
-__all__ = ["PublishLoop"]
+__all__ = ["LoopTimes", "PublishLoop"]
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class LoopTimes:
+    """When a loop looks again. Seconds."""
+
+    backoff_first_s: float
+    """The pause after a failure; it doubles with each further one."""
+    backoff_max_s: float
+    pause_s: float = 0.0
+    """The least time between two looks."""
+    idle_s: float = 1.0
+    """The longest time between two looks."""
+
+
 class PublishLoop:
-    """Calls `publish` whenever it is woken, until it says that nothing is left."""
+    """Calls `publish` whenever it is woken, and now and then, until it says that nothing is left."""
 
     def __init__(
         self,
@@ -26,9 +40,7 @@ class PublishLoop:
         failed: Callable[[], None],
         waits: Callable[[], str],
         ended: Callable[[], None],
-        *,
-        backoff_s: tuple[float, float],
-        pause_s: float = 0.0,
+        times: LoopTimes,
     ) -> None:
         """Prepares the thread.
 
@@ -38,16 +50,14 @@ class PublishLoop:
             failed: Told of each failure.
             waits: Says what waits while publishing fails.
             ended: Called at the end of the thread.
-            backoff_s: The first pause after a failure, and the longest.
-            pause_s: The least time between two looks.
+            times: When it looks again.
         """
         self.name = name
         self._publish = publish
         self._failed = failed
         self._waits = waits
         self._ended = ended
-        self._backoff_s = backoff_s
-        self._pause_s = pause_s
+        self._times = times
         self._woken = threading.Event()
         self._stopped = threading.Event()
         self._failing = False
@@ -73,23 +83,23 @@ class PublishLoop:
         self._woken.set()
 
     def _run(self) -> None:
-        first_s, longest_s = self._backoff_s
-        backoff_s = first_s
+        times = self._times
+        backoff_s = times.backoff_first_s
         while not self._stopped.is_set():
             self._woken.clear()
             try:
                 while not self._stopped.is_set() and self._publish():
-                    backoff_s = first_s
+                    backoff_s = times.backoff_first_s
                     self._recovered()
             except Exception as error:  # noqa: BLE001 - the edge of the thread: publishing must continue
                 if not self._stopped.is_set():
                     self._report(error)
                     self._stopped.wait(backoff_s)
-                    backoff_s = min(2 * backoff_s, longest_s)
+                    backoff_s = min(2 * backoff_s, times.backoff_max_s)
                 continue
             self._recovered()
-            self._stopped.wait(self._pause_s)
-            self._woken.wait()
+            self._stopped.wait(times.pause_s)
+            self._woken.wait(times.idle_s)
         self._ended()
 
     def _report(self, error: Exception) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kafka import KafkaProducer
@@ -17,8 +17,8 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 
 from core.errors import UnavailableError
 from storage.serving.assignments import Message
-from storage.serving.outbox import TopicCutError
-from storage.serving.topic_end import LastMessage, read_end
+from storage.serving.topic_loss import TopicView
+from storage.serving.topic_view import opened_topic
 
 __all__ = ["KafkaSender", "quiet_client_log"]
 
@@ -47,8 +47,8 @@ class KafkaSender:
         """
         self._connection = connection
         self._topic = topic
-        self._next: int | None = None
-        """The offset that the next message must get at least, in a topic of one partition."""
+        self._next = 0
+        """The offset that the next message must get at least."""
         self._where = f"Kafka at {connection['bootstrap_servers']}, topic {topic}"
         try:
             self._producer: Any = KafkaProducer(
@@ -70,9 +70,9 @@ class KafkaSender:
         except (KafkaError, OSError) as error:
             raise UnavailableError(f"{self._where}: {_text(error)}") from error
 
-    def send(self, messages: Sequence[Message], stopping: Callable[[], bool]) -> None:
+    def send(self, messages: Sequence[Message], stopping: Callable[[], bool]) -> Sequence[int]:
         """See `Sender.send`."""
-        try:
+        with self._as_unavailable():
             acknowledgements = [
                 # Partitions that someone adds must not get some of the messages: they are one order.
                 self._producer.send(self._topic, key=one.key, value=one.value, headers=list(one.headers), partition=0)
@@ -80,28 +80,27 @@ class KafkaSender:
             ]
             self._flush(stopping)
             offsets = [int(each.get(timeout=0).offset) for each in acknowledgements]
-            self._check_order(min(offsets))
-            if self._next is not None:
-                self._next = max(offsets) + 1
-        except (KafkaError, OSError) as error:
-            raise UnavailableError(f"{self._where}: {_text(error)}") from error
-
-    def last(self) -> LastMessage | None:
-        """See `Sender.last`."""
-        try:
-            end = read_end(self._connection, self._topic, None, CONNECT_MS / 1000)
-        except (KafkaError, OSError) as error:
-            raise UnavailableError(f"{self._where}: {_text(error)}") from error
-        self._next = end.offset
-        return end.last
-
-    def _check_order(self, offset: int) -> None:
-        """Refuses an offset below one that was acknowledged: the topic has lost what was there."""
-        if self._next is not None and offset < self._next:
-            kept = read_end(self._connection, self._topic, offset, CONNECT_MS / 1000).last
-            raise TopicCutError(
-                f"{self._where}: offset {offset} was given again, {self._next - 1} was acknowledged before", kept
+        if min(offsets) < self._next:
+            raise UnavailableError(
+                f"{self._where}: offset {min(offsets)} was given again, {self._next - 1} was acknowledged before: the "
+                "topic has lost messages"
             )
+        self._next = max(offsets) + 1
+        return offsets
+
+    @contextlib.contextmanager
+    def look(self) -> Iterator[TopicView]:
+        """See `Sender.look`."""
+        with self._as_unavailable(), opened_topic(self._connection, self._topic, CONNECT_MS / 1000) as topic:
+            self._next = topic.end
+            yield topic
+
+    @contextlib.contextmanager
+    def _as_unavailable(self) -> Iterator[None]:
+        try:
+            yield
+        except (KafkaError, OSError) as error:
+            raise UnavailableError(f"{self._where}: {_text(error)}") from error
 
     def close(self) -> None:
         """See `Sender.close`."""

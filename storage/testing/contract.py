@@ -30,7 +30,16 @@ from core.types import (
 )
 from storage.errors import ContradictionError
 from storage.interfaces import ClusterStore
-from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreEpoch, StoreState
+from storage.records import (
+    ClusterRecord,
+    Edge,
+    EmbeddingRecord,
+    HistoryEntry,
+    ImageRecord,
+    PublishedMark,
+    StoreEpoch,
+    StoreState,
+)
 from storage.testing.model import LOG, Action, StoreModel, actions, seeded_actions
 from storage.verify import verify
 
@@ -221,6 +230,7 @@ class StoreContract(ABC):
         put(store, unreadable, founds(2, B))
         with store.snapshot() as view:
             assert list(view.dead_letters()) == [(0, one), (1, two)]
+            assert list(view.dead_letters(after=0)) == [(1, two)]
         with pytest.raises(ContradictionError):
             put(store, decided(3, C, Move(C, B, C, Cause.UNSCORED), dead_letter=one))
         store.remove_dead_letters([0, 7])
@@ -466,14 +476,28 @@ class StoreContract(ABC):
                 store.begin_epoch(replace(EPOCH, first=first))
         assert store.epoch() == taken_over
 
-    def test_published_only_grows_and_never_runs_ahead(self, store: ClusterStore) -> None:
+    def test_published_never_runs_ahead(self, store: ClusterStore) -> None:
         put(store, founds(0, A), founds(1, B))
         store.set_published(2)
-        assert store.published() == 2
-        for number in (1, 3):
+        for number in (-1, 3):
             with pytest.raises(BadInputError):
                 store.set_published(number)
         assert store.published() == 2
+        store.set_published(1)  # the topic lost a message
+        assert store.published() == 1
+
+    def test_the_mark_of_what_is_published(self, store: ClusterStore) -> None:
+        assert store.published_mark() is None
+        put(store, founds(0, A), founds(1, B))
+        mark = PublishedMark("topic", 2, 70, 60, 1, -1)
+        store.set_published(2, mark)
+        with store.snapshot() as view:
+            assert (view.published(), view.published_mark()) == (2, mark)
+        store.set_published(2)
+        assert store.published_mark() is None
+        store.set_published(2, mark)
+        store.begin_epoch(EPOCH)
+        assert store.published_mark() is None
 
     def test_listeners_hear_of_every_write(self, store: ClusterStore) -> None:
         heard: list[int] = []

@@ -14,7 +14,16 @@ from core.errors import BadInputError
 from core.types import Cause, Cluster, DeadLetterRecord, ImageId, LogPosition, Membership, Versions
 from storage import codec
 from storage.errors import CorruptedError
-from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreEpoch, StoreState
+from storage.records import (
+    ClusterRecord,
+    Edge,
+    EmbeddingRecord,
+    HistoryEntry,
+    ImageRecord,
+    PublishedMark,
+    StoreEpoch,
+    StoreState,
+)
 
 ids = (
     st.text(st.characters(codec="utf-8"), min_size=1, max_size=256)
@@ -218,6 +227,7 @@ SAMPLES: dict[str, tuple[Decode, bytes, bytes]] = {
         codec.encode_state(StoreState(LogPosition("log", 3, 4))),
     ),
     "epoch": (lambda _, value: codec.decode_epoch(value), b"", codec.encode_epoch(StoreEpoch(5, "id", 2))),
+    "mark": (lambda _, value: codec.decode_mark(value), b"", codec.encode_mark(PublishedMark("id", 9, 8, 7, 6, -1))),
     "number": (lambda _, value: codec.decode_number("history", value), b"", codec.encode_number(9)),
 }
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 
 from core.types import Decision, ImageId, LogPosition, Lookup
 from storage.interfaces import ClusterStore, StoreView
-from storage.records import StoreEpoch, StoreState
+from storage.records import PublishedMark, StoreEpoch, StoreState
 
 
 class DelegatingStore(ClusterStore):
@@ -33,9 +33,9 @@ class DelegatingStore(ClusterStore):
         """See `ClusterStore.renew`."""
         return self.inner.renew(log_id, base)
 
-    def set_published(self, number: int) -> None:
+    def set_published(self, number: int, mark: PublishedMark | None = None) -> None:
         """See `ClusterStore.set_published`."""
-        self.inner.set_published(number)
+        self.inner.set_published(number, mark)
 
     def begin_epoch(self, epoch: StoreEpoch) -> None:
         """See `ClusterStore.begin_epoch`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -12,29 +11,10 @@ from core.errors import UnavailableError
 from core.types import Cause, DeadLetterRecord, Decision, ImageId, Move, Outcome
 from storage.memory import MemoryStore
 from storage.serving.assignments import Message
-from storage.serving.dead_letter_outbox import HEADROOM_BYTES, DeadLetterOutbox
+from storage.serving.dead_letter_outbox import HEADROOM_BYTES, HOLD_S, DeadLetterOutbox
+from tests.support.fake_topic import FakeTopic
 
 LIMIT_BYTES = 100_000
-
-
-class Topic:
-    """A sender that keeps what it was given, and fails when told to."""
-
-    def __init__(self) -> None:
-        self.messages: list[Message] = []
-        self.fails = False
-        self.opened = 0
-
-    def open(self) -> Topic:
-        self.opened += 1
-        return self
-
-    def send(self, messages: Sequence[Message], stopping: Callable[[], bool]) -> None:
-        if self.fails:
-            raise UnavailableError("broker is down")
-        self.messages += messages
-
-    def close(self) -> None: ...
 
 
 class Listener:
@@ -84,51 +64,76 @@ def waiting(store: MemoryStore) -> list[int]:
 
 
 def test_each_is_sent_with_key_and_headers_and_removed(store: MemoryStore) -> None:
-    topic, listener = Topic(), Listener()
-    outbox = DeadLetterOutbox(store, topic.open, listener, LIMIT_BYTES)
+    topic, listener, now = FakeTopic(), Listener(), [0.0]
+    outbox = DeadLetterOutbox(store, topic.open, listener, LIMIT_BYTES, clock=lambda: now[0])
     assert waiting(store) == [0, 1, 2]
     assert outbox.publish_available() == 3
     assert outbox.publish_available() == 0
-    assert [(one.key, parse_dead_letter(one.value).source.offset) for one in topic.messages] == [
+    assert waiting(store) == [0, 1, 2]
+    now[0] = HOLD_S
+    assert outbox.publish_available() == 0
+    assert [(one.key, parse_dead_letter(one.value).source.offset) for one in topic.records] == [
         (b"image-0", 0),
         (b"image-1", 1),
         (b"", 2),
     ]
-    assert [dict(one.headers).get("traceparent") for one in topic.messages] == [None, b"trace", None]
-    assert {dict(one.headers)["content-type"] for one in topic.messages} == {b"application/json"}
+    assert [dict(one.headers).get("traceparent") for one in topic.records] == [None, b"trace", None]
+    assert {dict(one.headers)["content-type"] for one in topic.records} == {b"application/json"}
     assert waiting(store) == []
     assert listener.count == 3
 
 
 def test_nothing_is_removed_before_it_is_acknowledged(store: MemoryStore) -> None:
-    topic = Topic()
-    topic.fails = True
+    topic = FakeTopic([0])
     outbox = DeadLetterOutbox(store, topic.open, Listener(), LIMIT_BYTES)
     with pytest.raises(UnavailableError):
         outbox.publish_available()
     assert waiting(store) == [0, 1, 2]
-    topic.fails = False
     assert outbox.publish_available() == 3
     assert topic.opened == 2
 
 
-def test_a_kill_between_acknowledgement_and_removal_sends_again(
-    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    topic = Topic()
-    with monkeypatch.context() as patched:
-        patched.setattr(store, "remove_dead_letters", lambda offsets: (_ for _ in ()).throw(UnavailableError("killed")))
-        with pytest.raises(UnavailableError):
-            DeadLetterOutbox(store, topic.open, Listener(), LIMIT_BYTES).publish_available()
-    DeadLetterOutbox(store, topic.open, Listener(), LIMIT_BYTES).publish_available()
-    assert [one.number for one in topic.messages] == [0, 1, 2, 0, 1, 2]
+def test_a_kill_before_the_removal_sends_again(store: MemoryStore) -> None:
+    topic = FakeTopic()
+    for _ in range(2):
+        DeadLetterOutbox(store, topic.open, Listener(), LIMIT_BYTES).publish_available()
+    assert topic.numbers == [0, 1, 2, 0, 1, 2]
+
+
+@pytest.mark.parametrize("kept", [0, 2])
+def test_what_the_broker_lost_is_sent_again(store: MemoryStore, kept: int) -> None:
+    """Others write to the topic too: their dead letters may get the offsets."""
+    topic, now = FakeTopic(), [0.0]
+    outbox = DeadLetterOutbox(store, topic.open, Listener(), LIMIT_BYTES, clock=lambda: now[0])
+    assert outbox.publish_available() == 3
+    topic.lose(kept)
+    topic.records += [Message(90 + n, b"", b"of another part") for n in range(3)]
+    now[0] = HOLD_S
+    assert outbox.publish_available() == 3
+    assert topic.numbers[-3:] == [0, 1, 2]
+    assert waiting(store) == [0, 1, 2]
+    now[0] = 2 * HOLD_S
+    assert outbox.publish_available() == 0
+    assert waiting(store) == []
+
+
+def test_what_has_expired_or_is_damaged_there_is_removed(store: MemoryStore) -> None:
+    for trouble in ("expired", "damaged"):
+        topic, now = FakeTopic(), [0.0]
+        outbox = DeadLetterOutbox(store, topic.open, Listener(), LIMIT_BYTES, clock=lambda now=now: now[0])  # type: ignore[misc]
+        assert outbox.publish_available() == 3 - 2 * (trouble == "damaged")
+        topic.first, topic.damaged = (3, False) if trouble == "expired" else (0, True)
+        now[0] = HOLD_S
+        assert outbox.publish_available() == 0
+        assert waiting(store) == []
+        store.apply("log", [unscored(store.position().offset + 1)], store.position().offset, 0)
 
 
 def test_one_that_the_topic_does_not_take_is_cut_and_marked() -> None:
-    store, topic = MemoryStore(), Topic()
+    store, topic = MemoryStore(), FakeTopic()
     store.apply("log", [unscored(0, bytes(200_000))], -1, 0)
     DeadLetterOutbox(store, topic.open, Listener(), LIMIT_BYTES).publish_available()
-    (message,) = topic.messages
+    (message,) = topic.records
     assert LIMIT_BYTES - 2 * HEADROOM_BYTES < len(message.value) <= LIMIT_BYTES - HEADROOM_BYTES
     found = parse_dead_letter(message.value)
     assert found.truncated
@@ -136,14 +141,12 @@ def test_one_that_the_topic_does_not_take_is_cut_and_marked() -> None:
 
 
 def test_the_loop_goes_on_after_a_failure(store: MemoryStore) -> None:
-    topic, listener = Topic(), Listener()
-    topic.fails = True
+    topic, listener = FakeTopic([0]), Listener()
     outbox = DeadLetterOutbox(store, topic.open, listener, LIMIT_BYTES, pause_s=0.01)
     outbox.start()
     try:
         while not listener.failures:
             pass
-        topic.fails = False
         while listener.count < 3:
             pass
         store.apply("log", [unscored(3)], 2, 0)
@@ -151,4 +154,4 @@ def test_the_loop_goes_on_after_a_failure(store: MemoryStore) -> None:
             pass
     finally:
         outbox.stop()
-    assert [json.loads(one.value)["offset"] for one in topic.messages] == [0, 1, 2, 3]
+    assert [json.loads(one.value)["offset"] for one in topic.records] == [0, 1, 2, 3]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -18,64 +20,16 @@ from neardup.events import Assignment
 from storage.errors import WriteError
 from storage.interfaces import ClusterStore
 from storage.memory import MemoryStore
+from storage.records import PublishedMark
 from storage.serving.assignments import Message, message_of
-from storage.serving.outbox import Outbox, OutboxSettings, TopicCutError
-from storage.serving.topic_end import LastMessage, last_message
+from storage.serving.outbox import Outbox, OutboxSettings
+from storage.serving.topic_loss import LastMessage, message_in
 from storage.testing.contract import EPOCH, A, B, C, D, decided, fill, founds, joins, put
 from storage.testing.model import StoreModel, seeded_actions
+from tests.support.fake_topic import FakeSender, FakeTopic
 from tests.support.store_wrappers import DelegatingStore
 
-QUICK = OutboxSettings(chunk_entries=3, backoff_first_s=0.001, backoff_max_s=0.002)
-
-
-class Topic:
-    """Takes messages until it is told to fail: senders break off after some of a chunk."""
-
-    def __init__(self, failures: Sequence[int | None] = ()) -> None:
-        self.records: list[Message] = []
-        self.opened = self.closed = 0
-        self.failures = iter(failures)
-        self.arrived = threading.Condition()
-        self.down = False
-        self.expired = False
-
-    def open(self) -> TopicSender:
-        if self.down:
-            raise UnavailableError("nobody there")
-        self.opened += 1
-        return TopicSender(self)
-
-    def wait_for(self, condition: Callable[[], bool]) -> None:
-        with self.arrived:
-            assert self.arrived.wait_for(condition, 5), [one.number for one in self.records]
-
-    @property
-    def numbers(self) -> list[int]:
-        return [one.number for one in self.records]
-
-
-class TopicSender:
-    def __init__(self, topic: Topic) -> None:
-        self._topic = topic
-        self._broken = False
-
-    def send(self, messages: Sequence[Message], stopping: Callable[[], bool]) -> None:
-        assert not self._broken, "a sender that failed is of no more use"
-        taken = next(self._topic.failures, None)
-        with self._topic.arrived:
-            self._topic.records += messages if taken is None else messages[:taken]
-            self._topic.arrived.notify_all()
-        if taken is not None:
-            self._broken = True
-            raise UnavailableError("the broker went away")
-
-    def last(self) -> LastMessage | None:
-        if self._topic.expired:
-            return None
-        return last_message(self._topic.records[-1].value) if self._topic.records else LastMessage(0)
-
-    def close(self) -> None:
-        self._topic.closed += 1
+QUICK = OutboxSettings(chunk_entries=3, backoff_first_s=0.001, backoff_max_s=0.002, store_every_s=0.0)
 
 
 class Heard:
@@ -139,8 +93,8 @@ def test_an_entry_as_json(store: MemoryStore) -> None:
 def test_chunks_in_order_from_the_stored_position(store: MemoryStore) -> None:
     put(store, *[founds(n, ImageId(f"i{n}")) for n in range(8)])
     store.set_published(1)
-    topic, heard = Topic(), Heard()
-    topic.expired = True
+    topic, heard = FakeTopic(), Heard()
+    topic.partitions = 2  # so its end says nothing
     outbox = Outbox(store, topic.open, heard, QUICK)
     while outbox.publish_available():
         pass
@@ -153,7 +107,7 @@ def test_chunks_in_order_from_the_stored_position(store: MemoryStore) -> None:
 def test_a_chunk_is_bounded_in_bytes(store: MemoryStore) -> None:
     put(store, *[founds(n, ImageId(f"{n}" * 200)) for n in range(6)])
     heard = Heard()
-    outbox = Outbox(store, Topic().open, heard, OutboxSettings(chunk_entries=100, chunk_bytes=1_500))
+    outbox = Outbox(store, FakeTopic().open, heard, OutboxSettings(chunk_entries=100, chunk_bytes=1_500))
     while outbox.publish_available():
         pass
     assert heard.numbers == [2, 4, 6]
@@ -161,7 +115,7 @@ def test_a_chunk_is_bounded_in_bytes(store: MemoryStore) -> None:
 
 def test_after_a_failure_it_begins_after_the_last_acknowledged(store: MemoryStore) -> None:
     put(store, *[founds(n, ImageId(f"i{n}")) for n in range(6)])
-    topic = Topic([None, 2])
+    topic = FakeTopic([None, 2])
     outbox = Outbox(store, topic.open, Heard(), QUICK)
     assert outbox.publish_available()
     with pytest.raises(UnavailableError):
@@ -174,7 +128,7 @@ def test_after_a_failure_it_begins_after_the_last_acknowledged(store: MemoryStor
 
 def test_what_the_broker_lost_after_it_was_acknowledged_is_sent_again(store: MemoryStore) -> None:
     put(store, *[founds(n, ImageId(f"i{n}")) for n in range(7)])
-    topic = Topic()
+    topic = FakeTopic()
     first = Outbox(store, topic.open, Heard(), QUICK)
     while first.publish_available():
         pass
@@ -188,34 +142,179 @@ def test_what_the_broker_lost_after_it_was_acknowledged_is_sent_again(store: Mem
 
 def test_a_topic_that_expired_is_not_filled_again(store: MemoryStore) -> None:
     put(store, *[founds(n, ImageId(f"i{n}")) for n in range(4)])
-    store.set_published(4)
-    topic = Topic()
-    topic.expired = True
-    assert not Outbox(store, topic.open, Heard(), QUICK).publish_available()
-    assert topic.records == []
+    topic = FakeTopic()
+    published(store, topic)
+    topic.first = 4
+    published(store, topic)
+    store.set_published(4)  # as an earlier release does, without a mark
+    published(store, topic)
+    assert topic.numbers == [1, 2, 3, 4]
 
 
 def test_a_topic_that_was_cut_in_use_is_filled_from_the_gap(store: MemoryStore) -> None:
-    class Cut(TopicSender):
-        def send(self, messages: Sequence[Message], stopping: Callable[[], bool]) -> None:
-            super().send(messages, stopping)
-            if cuts:
-                kept = cuts.pop()
-                topic.records = [*topic.records[:kept], *messages]
-                raise TopicCutError("offset given again", last_message(topic.records[kept - 1].value))
-
-    topic, cuts = Topic(), list[int]()
+    topic = FakeTopic()
     put(store, *[founds(n, ImageId(f"i{n}")) for n in range(6)])
-    outbox = Outbox(store, lambda: Cut(topic), Heard(), QUICK)
-    while outbox.publish_available():
-        pass
+    outbox = published(store, topic)
     put(store, founds(6, ImageId("i6")))
-    cuts.append(2)
+    topic.lose(2)
     with pytest.raises(UnavailableError, match="given again"):
         outbox.publish_available()
     while outbox.publish_available():
         pass
     assert topic.numbers == [1, 2, 7, 3, 4, 5, 6, 7]
+
+
+def test_a_cut_that_a_kill_hid_is_found(store: MemoryStore) -> None:
+    """The topic ends with the highest number, and yet numbers before it are missing."""
+    topic = FakeTopic()
+    put(store, *[founds(n, ImageId(f"i{n}")) for n in range(6)])
+    outbox = published(store, topic)
+    put(store, founds(6, ImageId("i6")))
+    topic.lose(2)
+    with pytest.raises(UnavailableError, match="given again"):
+        outbox.publish_available()
+    assert topic.numbers == [1, 2, 7]
+    published(store, topic)  # it was killed before it could look
+    assert topic.numbers == [1, 2, 7, 3, 4, 5, 6, 7]
+
+
+def test_numbers_that_came_too_early_do_not_count_after_another_loss(store: MemoryStore) -> None:
+    topic, times = FakeTopic(), OutboxSettings(chunk_entries=3)
+    put(store, *[founds(n, ImageId(f"i{n}")) for n in range(6)])
+    outbox = Outbox(store, topic.open, Heard(), times, clock=lambda: 0.0)
+    while outbox.publish_available():
+        pass
+    assert store.published() == 3  # the last position was not stored yet
+    topic.lose(4)
+    put(store, founds(6, ImageId("i6")))
+    with pytest.raises(UnavailableError, match="given again"):
+        outbox.publish_available()
+    published(store, topic)
+    assert topic.numbers == [1, 2, 3, 4, 7, 4, 5, 6, 7]
+    topic.lose(5)
+    published(store, topic)
+    assert topic.numbers == [1, 2, 3, 4, 7, 4, 5, 6, 7]
+
+
+def test_a_loss_shows_while_nothing_is_sent(store: MemoryStore) -> None:
+    now = [0.0]
+    topic = FakeTopic()
+    put(store, *[founds(n, ImageId(f"i{n}")) for n in range(6)])
+    outbox = Outbox(store, topic.open, Heard(), QUICK, clock=lambda: now[0])
+    while outbox.publish_available():
+        pass
+    topic.lose(4)
+    assert not outbox.publish_available()
+    now[0] = QUICK.look_every_s
+    while outbox.publish_available():
+        pass
+    assert topic.numbers == [1, 2, 3, 4, 5, 6]
+    assert topic.opened == 1
+
+
+def test_a_topic_that_was_made_anew_gets_all_of_the_history(store: MemoryStore) -> None:
+    topic = FakeTopic()
+    put(store, *[founds(n, ImageId(f"i{n}")) for n in range(5)])
+    published(store, topic)
+    topic.make_anew()
+    # Another tool filled it, so that offset and number fit.
+    topic.records = [message_of(entry, store.epoch() or EPOCH) for entry in store.history(0, 5)]
+    published(store, topic)
+    assert topic.numbers == [1, 2, 3, 4, 5, 1, 2, 3, 4, 5]
+
+
+def test_damage_on_the_brokers_disk_does_not_stop_it(store: MemoryStore) -> None:
+    topic = FakeTopic()
+    put(store, founds(0, A), founds(1, B))
+    published(store, topic)
+    topic.damaged = True
+    put(store, founds(2, C))
+    published(store, topic)
+    assert topic.numbers == [1, 2, 3]
+
+
+def test_the_position_is_stored_now_and_then_and_at_the_end(store: MemoryStore) -> None:
+    """Each time costs a sync."""
+    now = [0.0]
+    put(store, *[founds(n, ImageId(f"i{n}")) for n in range(9)])
+    outbox = Outbox(store, FakeTopic().open, Heard(), OutboxSettings(chunk_entries=3), clock=lambda: now[0])
+    assert outbox.publish_available()
+    assert store.published() == 3
+    assert outbox.publish_available()
+    assert store.published() == 3
+    now[0] = 1.0
+    assert outbox.publish_available()
+    assert store.published() == 9
+    put(store, founds(9, ImageId("i9")))
+    outbox.start()
+    outbox.stop()
+    assert store.published() == 10
+
+
+class KilledError(Exception):
+    """The process ends here."""
+
+
+class Mortal(DelegatingStore):
+    """A store whose process is killed before some of its writes of the position."""
+
+    def __init__(self, inner: MemoryStore, dies: Callable[[], bool]) -> None:
+        super().__init__(inner)
+        self.dies = dies
+
+    def set_published(self, number: int, mark: PublishedMark | None = None) -> None:
+        if self.dies():
+            raise KilledError
+        super().set_published(number, mark)
+
+
+@settings(max_examples=60, deadline=None)
+@given(choice=st.randoms(use_true_random=False))
+def test_whatever_the_broker_loses_a_reader_gets_every_entry(choice: random.Random) -> None:
+    """Losses of any length, with and without a kill, a failure or an attempt between two of them.
+
+    A reader takes each number only after the one before it. It misses none, however often the topic lost its end.
+    """
+    store, topic, written = MemoryStore(), FakeTopic(), 0
+    topic.failures = iter(lambda: choice.choice([None, None, None, 0, 1, 2]), "never")
+    mortal, now = Mortal(store, lambda: choice.random() < 0.1), [0.0]
+
+    def start() -> Outbox:
+        times = OutboxSettings(chunk_entries=choice.randint(1, 4), store_every_s=3.0, look_every_s=10.0)
+        return Outbox(mortal, topic.open, Heard(), times, lambda: 1_000, lambda: now[0])
+
+    outbox = start()
+    for _ in range(60):
+        now[0] += choice.random() * 2
+        match choice.randrange(8):
+            case 0 | 1:
+                put(store, *[founds(written + n, ImageId(f"i{written + n}")) for n in range(choice.randint(1, 5))])
+                written = store.state().history_number
+            case 2:
+                topic.lose(choice.randint(0, len(topic.records)))
+            case 3:
+                outbox = start()
+            case _:
+                with suppress(UnavailableError):
+                    try:
+                        outbox.publish_available()
+                    except KilledError:
+                        outbox = start()
+    topic.failures, mortal.dies = iter(()), lambda: False
+    now[0] += 100
+    for _ in range(3):
+        with suppress(UnavailableError):
+            while outbox.publish_available():
+                pass
+    assert followed(topic) == written
+
+
+def followed(topic: FakeTopic) -> int:
+    """How far a reader gets that takes each number only after the one before it."""
+    seen = 0
+    for number in topic.numbers:
+        seen += number == seen + 1
+    return seen
 
 
 @settings(max_examples=40, deadline=None)
@@ -226,12 +325,12 @@ def test_a_topic_that_was_cut_in_use_is_filled_from_the_gap(store: MemoryStore) 
 )
 def test_at_least_once_and_in_order(failures: list[int | None], restarts: set[int], chunk: int) -> None:
     """Whoever leaves out numbers already seen gets every entry once, in order, over failures and restarts."""
-    store, topic = MemoryStore(), Topic(failures)
+    store, topic = MemoryStore(), FakeTopic(failures)
     fill(store, StoreModel(), seeded_actions(3, 20), batch=5)
-    outbox = Outbox(store, topic.open, Heard(), OutboxSettings(chunk_entries=chunk))
+    outbox = Outbox(store, topic.open, Heard(), OutboxSettings(chunk_entries=chunk, store_every_s=0.0))
     for step in range(200):
         if step in restarts:
-            outbox = Outbox(store, topic.open, Heard(), OutboxSettings(chunk_entries=chunk))
+            outbox = Outbox(store, topic.open, Heard(), OutboxSettings(chunk_entries=chunk, store_every_s=0.0))
         try:
             if not outbox.publish_available():
                 break
@@ -245,7 +344,7 @@ def test_at_least_once_and_in_order(failures: list[int | None], restarts: set[in
 
 
 def test_a_write_wakes_it(store: MemoryStore, running: list[Outbox]) -> None:
-    topic = Topic()
+    topic = FakeTopic()
     outbox = Outbox(store, topic.open, Heard())
     running.append(outbox)
     outbox.start()
@@ -257,7 +356,7 @@ def test_a_write_wakes_it(store: MemoryStore, running: list[Outbox]) -> None:
 def test_while_the_broker_is_down_it_waits_and_says_so_once(
     store: MemoryStore, running: list[Outbox], caplog: pytest.LogCaptureFixture
 ) -> None:
-    topic, heard = Topic(), Heard()
+    topic, heard = FakeTopic(), Heard()
     topic.down = True
     put(store, founds(0, A))
     outbox = Outbox(store, topic.open, heard, QUICK)
@@ -282,10 +381,10 @@ def test_while_the_broker_is_down_it_waits_and_says_so_once(
 def test_even_a_bug_does_not_end_it(
     store: MemoryStore, running: list[Outbox], caplog: pytest.LogCaptureFixture
 ) -> None:
-    topic, heard = Topic(), Heard()
+    topic, heard = FakeTopic(), Heard()
     broken = [True]
 
-    def open_sender() -> TopicSender:
+    def open_sender() -> FakeSender:
         if broken[0]:
             raise ZeroDivisionError
         return topic.open()
@@ -308,15 +407,15 @@ class Full(DelegatingStore):
         super().__init__(inner)
         self.failures = failures
 
-    def set_published(self, number: int) -> None:
+    def set_published(self, number: int, mark: PublishedMark | None = None) -> None:
         if self.failures:
             self.failures -= 1
             raise WriteError("full")
-        super().set_published(number)
+        super().set_published(number, mark)
 
 
 def test_a_position_that_could_not_be_kept_is_kept_later(store: MemoryStore, running: list[Outbox]) -> None:
-    topic = Topic()
+    topic = FakeTopic()
     put(store, founds(0, A), founds(1, B), founds(2, C))
     outbox = Outbox(Full(store, 3), topic.open, Heard(), QUICK)
     running.append(outbox)
@@ -327,7 +426,7 @@ def test_a_position_that_could_not_be_kept_is_kept_later(store: MemoryStore, run
 
 
 def test_stopping_closes_the_sender(store: MemoryStore) -> None:
-    topic = Topic()
+    topic = FakeTopic()
     put(store, founds(0, A))
     outbox = Outbox(store, topic.open, Heard())
     outbox.start()
@@ -337,10 +436,10 @@ def test_stopping_closes_the_sender(store: MemoryStore) -> None:
 
 
 def test_an_outbox_that_never_ran_stops(store: MemoryStore) -> None:
-    Outbox(store, Topic().open, Heard()).stop()
+    Outbox(store, FakeTopic().open, Heard()).stop()
 
 
-def published(store: ClusterStore, topic: Topic, now_ms: int = 1_000) -> Outbox:
+def published(store: ClusterStore, topic: FakeTopic, now_ms: int = 1_000) -> Outbox:
     """Publishes what there is; the outbox is new, as after a restart."""
     outbox = Outbox(store, topic.open, Heard(), QUICK, lambda: now_ms)
     while outbox.publish_available():
@@ -348,7 +447,7 @@ def published(store: ClusterStore, topic: Topic, now_ms: int = 1_000) -> Outbox:
     return outbox
 
 
-def read_heads(topic: Topic) -> dict[str, str]:
+def read_heads(topic: FakeTopic) -> dict[str, str]:
     """What a consumer of all messages has."""
     heads, seen = {}, (0, 0)
     for change in (Assignment.from_json(record.value) for record in topic.records):
@@ -360,7 +459,7 @@ def read_heads(topic: Topic) -> dict[str, str]:
 
 def test_a_new_store_replaces_what_one_before_it_published(store: MemoryStore) -> None:
     """Its clock is behind, and it has fewer entries: its epoch is raised above that of the first store."""
-    topic = Topic()
+    topic = FakeTopic()
     put(store, founds(0, A), joins(1, B, A), founds(2, C))
     published(store, topic, now_ms=5_000)
     other = MemoryStore()
@@ -372,7 +471,7 @@ def test_a_new_store_replaces_what_one_before_it_published(store: MemoryStore) -
 
 
 def test_a_store_goes_on_in_its_epoch_after_a_restart(store: MemoryStore) -> None:
-    topic = Topic()
+    topic = FakeTopic()
     put(store, founds(0, A))
     published(store, topic)
     epoch = store.epoch()
@@ -383,7 +482,7 @@ def test_a_store_goes_on_in_its_epoch_after_a_restart(store: MemoryStore) -> Non
 
 
 def test_a_store_of_the_last_release_does_not_publish_again(store: MemoryStore) -> None:
-    topic = Topic()
+    topic = FakeTopic()
     put(store, founds(0, A), founds(1, B))
     topic.records = [Message(number, b"k", json.dumps({"history_number": number}).encode()) for number in (1, 2)]
     store.set_published(2)
@@ -394,9 +493,7 @@ def test_a_store_of_the_last_release_does_not_publish_again(store: MemoryStore) 
     published(store, topic)
     published(store, topic)
     assert topic.numbers == [1, 2, 3]
-    assert last_message(topic.records[-1].value) == LastMessage(
-        3, replace(EPOCH, created_ms=1_000, store_id=_id(store))
-    )
+    assert message_in(topic.records[-1].value) == LastMessage(3, replace(EPOCH, created_ms=1_000, store_id=_id(store)))
 
 
 def _id(store: ClusterStore) -> str:
@@ -407,7 +504,7 @@ def _id(store: ClusterStore) -> str:
 
 def test_a_store_that_was_put_back_publishes_all_of_its_history_again() -> None:
     """It knows nothing of being put back, but the topic has more of its entries than itself."""
-    topic, ahead, back = Topic(), MemoryStore(), MemoryStore()
+    topic, ahead, back = FakeTopic(), MemoryStore(), MemoryStore()
     put(ahead, founds(0, A), founds(1, B))
     published(ahead, topic)
     epoch = ahead.epoch()
@@ -425,7 +522,7 @@ def test_a_store_that_was_put_back_publishes_all_of_its_history_again() -> None:
 
 
 def test_a_store_that_was_overtaken_begins_another_epoch(store: MemoryStore) -> None:
-    topic, other = Topic(), MemoryStore()
+    topic, other = FakeTopic(), MemoryStore()
     put(store, founds(0, A))
     published(store, topic)
     put(other, founds(0, A), founds(1, B))
@@ -436,7 +533,7 @@ def test_a_store_that_was_overtaken_begins_another_epoch(store: MemoryStore) -> 
 
 
 def test_what_the_broker_lost_of_the_first_messages_of_an_epoch_is_sent_again(store: MemoryStore) -> None:
-    topic, other = Topic(), MemoryStore()
+    topic, other = FakeTopic(), MemoryStore()
     put(store, *[founds(n, ImageId(f"i{n}")) for n in range(9)])
     published(store, topic)
     put(other, founds(0, A), founds(1, B))

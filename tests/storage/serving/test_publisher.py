@@ -20,10 +20,9 @@ MESSAGES = [Message(n, f"k{n}".encode(), f"v{n}".encode()) for n in range(1, 4)]
 
 
 class Acknowledgement:
-    def __init__(self, error: Exception | None) -> None:
+    def __init__(self, error: Exception | None, offset: int) -> None:
         self._error = error
-
-    offset = 7
+        self.offset = offset
 
     def get(self, timeout: float | None) -> Acknowledgement:
         assert timeout == 0
@@ -40,6 +39,8 @@ class Producer:
     send_error: Exception | None
     batch_error: Exception | None
     slow_flushes: int
+    first: int
+    """The offset of the first record of each producer."""
 
     def __init__(self, **config: Any) -> None:
         if Producer.refuse is not None:
@@ -60,7 +61,7 @@ class Producer:
             raise Producer.send_error
         self.records.append((topic, key, value))
         self.headers.append(headers)
-        return Acknowledgement(Producer.batch_error)
+        return Acknowledgement(Producer.batch_error, Producer.first + len(self.records) - 1)
 
     def flush(self, timeout: float) -> None:
         self.flushes += 1
@@ -80,6 +81,7 @@ def _producer(monkeypatch: pytest.MonkeyPatch) -> None:
     Producer.made = []
     Producer.refuse = Producer.send_error = Producer.batch_error = None
     Producer.slow_flushes = 0
+    Producer.first = 7
     monkeypatch.setattr(publisher, "KafkaProducer", Producer)
 
 
@@ -88,7 +90,7 @@ def never() -> bool:
 
 
 def test_messages_go_out_in_order() -> None:
-    KafkaSender(BROKER, "assignments").send(MESSAGES, never)
+    assert KafkaSender(BROKER, "assignments").send(MESSAGES, never) == [7, 8, 9]
     (made,) = Producer.made
     assert made.records == [("assignments", one.key, one.value) for one in MESSAGES]
     assert made.headers == [[("content-type", b"application/json"), ("schema-version", b"1")]] * len(MESSAGES)
@@ -148,6 +150,14 @@ def test_a_server_that_stops_waits_no_longer() -> None:
     with pytest.raises(UnavailableError):
         KafkaSender(BROKER, "assignments").send(MESSAGES, stop_after(2))
     assert Producer.made[0].flushes == 3
+
+
+def test_an_offset_that_is_given_again_shows_a_loss() -> None:
+    sender = KafkaSender(BROKER, "assignments")
+    sender.send(MESSAGES, never)
+    Producer.first = 2
+    with pytest.raises(UnavailableError, match="offset 5 was given again, 9 was acknowledged before"):
+        sender.send(MESSAGES, never)
 
 
 def test_closing_gives_up_what_is_left() -> None:
