@@ -9,26 +9,30 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from core.errors import UnavailableError
-from core.types import NO_OFFSET
+from core.types import Cause
 from storage import codec
 from storage.base import StagedStore
 from storage.errors import CorruptedError, DiskFullError, StorageError, WriteError
 from storage.interfaces import StoreView
 from storage.records import PublishedMark, StoreEpoch, StoreState
 from storage.rocks.database import Database, Write
-from storage.rocks.marker import check_marker, forget_restored, is_restored, write_marker
+from storage.rocks.marker import check_marker, write_marker
 from storage.rocks.options import META, RocksOptions
 from storage.rocks.views import EPOCH, MARK, PUBLISHED, STATE, Lease, LiveReader, SnapshotView
 from storage.staging import Changes, Reader
 
 __all__ = ["RocksStore"]
+
+log = logging.getLogger(__name__)
 
 PROBE_BYTES = 16 * 1024 * 1024
 """The space that a database needs for its log and its manifest before it is reopened after a refused write."""
@@ -60,13 +64,13 @@ class RocksStore(StagedStore):
         self._closed = False
         with _as_write_error(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            finished = check_marker(folder, identity)
-        self._database: Database | None = self._open(create=not finished)
+            found = check_marker(folder, identity)
+        self._database: Database | None = self._open(create=not found)
         try:
-            if not finished:
+            if not found:
                 self._finish(identity)
-            elif is_restored(folder):
-                self._end_epoch()
+            elif found != codec.FORMAT_VERSION:
+                self._upgrade(identity)
             self._current()
         except StorageError:
             self.close()
@@ -98,17 +102,29 @@ class RocksStore(StagedStore):
         """Completes a new store. After a crash before the marker is written the store is still new."""
         database = self._usable()
         value = database.get(META, STATE)
-        if value is not None and codec.decode_state(value).position.offset != NO_OFFSET:
+        if value is not None and codec.decode_state(value) != StoreState():
             raise CorruptedError(f"the store in {self._folder} holds records, but store.json is missing")
         database.write([(META, STATE, codec.encode_state(StoreState()))])
         with _as_write_error(self._folder):
             write_marker(self._folder, identity)
 
-    def _end_epoch(self) -> None:
-        """A restored store publishes its history again, from the first entry on, in an epoch of its own."""
-        self._usable().write([(META, EPOCH, None), (META, PUBLISHED, None)])
+    def _upgrade(self, identity: str) -> None:
+        """Raises a store of format 1. After a crash before the marker is written it is raised again.
+
+        In format 1 only an image's last cause said that it is unscored, so one that was adopted since counted as
+        scored. Its own history entry still says it.
+        """
+        log.info("the store in %s has an older format: reading its history once", self._folder)
+        with self.snapshot() as view:
+            for entry in view.history_from(0):
+                if entry.cause is not Cause.UNSCORED:
+                    continue
+                image = view.image(entry.image_id)
+                if image is not None and image.place == entry.place and image.cause is Cause.ADOPTED:
+                    mended = codec.encode_image(replace(image, unscored=True))
+                    self._write([("images", codec.image_key(image.image_id), mended)])
         with _as_write_error(self._folder):
-            forget_restored(self._folder)
+            write_marker(self._folder, identity)
 
     def _usable(self) -> Database:
         if self._closed:

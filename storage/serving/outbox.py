@@ -208,6 +208,13 @@ class Outbox:
         theirs = None if last is None else last.epoch
         if epoch is None:
             published = self._published if theirs is None else 0
+            if last is not None and theirs is not None:
+                log.warning(
+                    "the topic ends at entry %d of the epoch %d of another store: this store is new, or it replaces a "
+                    "store that was lost; all of its history is published in an epoch of its own",
+                    last.number,
+                    theirs.created_ms,
+                )
             self._begin_epoch(new_epoch(self._now_ms(), theirs.created_ms if theirs else 0, token_hex(8), published))
         elif last is not None and theirs is not None and self._was_put_back(epoch, theirs, last.number):
             log.warning(

@@ -8,17 +8,20 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from core.errors import UnavailableError
+from core.types import Cause, Move
+from storage import codec
 from storage.errors import CorruptedError, DiskFullError, IncompatibleError, LockedError, WriteError
 from storage.rocks.database import Database
-from storage.rocks.marker import check_marker, mark_restored, write_marker
+from storage.rocks.marker import check_marker, write_marker
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
-from storage.testing.contract import EPOCH, assert_holds, fill
+from storage.testing.contract import A, B, C, D, assert_holds, decided, fill, founds, put
 from storage.testing.model import StoreModel, seeded_actions
 from storage.verify import verify
 from tests.support.damage import damages
@@ -259,17 +262,39 @@ def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:
         RocksStore(tmp_path / "file" / "store", "photos", QUICK)
 
 
-def test_a_store_that_is_marked_as_restored_begins_another_epoch(closed: Path) -> None:
-    store = RocksStore(closed, "photos", QUICK)
-    store.begin_epoch(EPOCH)
-    store.set_published(7)
+def test_an_unscored_image_of_the_first_format_stays_unscored_after_it_was_adopted(tmp_path: Path) -> None:
+    """That format kept no flag; the image's last cause is `adopted`."""
+    folder = tmp_path / "store"
+    store = RocksStore(folder, "photos", QUICK)
+    bad, good = Move(A, None, A, Cause.UNSCORED), Move(C, None, C, Cause.FOUNDED)
+    adopted = [Move(each, each, B, Cause.ADOPTED, 0.95, D) for each in (A, C)]
+    put(store, decided(0, A, bad), founds(1, B), decided(2, C, good))
+    put(store, decided(3, D, Move(D, None, B, Cause.MATCHED, 0.9, B), *adopted))
+    for each in (A, C):
+        image = store.image(each)
+        assert image is not None
+        assert (image.cause, image.unscored) == (Cause.ADOPTED, each == A)
+        value = codec.encode_image(replace(image, unscored=False))
+        store._usable().write([("images", codec.image_key(each), value)])
     store.close()
-    store = RocksStore(closed, "photos", QUICK)
-    assert (store.epoch(), store.published()) == (EPOCH, 7)
-    store.close()
-    mark_restored(closed)
+    (folder / "store.json").write_text('{"format": 1, "identity": "photos"}')
     for _ in range(2):
-        store = RocksStore(closed, "photos", QUICK)
-        assert (store.epoch(), store.published()) == (None, 0)
+        store = RocksStore(folder, "photos", QUICK)
+        with store.snapshot() as view:
+            assert {image.image_id: image.unscored for image in view.images()} == {
+                A: True,
+                B: False,
+                C: False,
+                D: False,
+            }
         store.close()
-    assert not (closed / "restored").exists()
+
+
+def test_a_store_that_was_renewed_is_no_new_store(tmp_path: Path) -> None:
+    """It holds no record yet, but it follows a log."""
+    store = RocksStore(tmp_path / "store", "photos", QUICK)
+    store.renew("topic-one", 0)
+    store.close()
+    (tmp_path / "store" / "store.json").unlink()
+    with pytest.raises(CorruptedError, match=r"store\.json is missing"):
+        RocksStore(tmp_path / "store", "photos", QUICK)
