@@ -216,7 +216,7 @@ class Outbox:
                     theirs.created_ms,
                 )
             self._begin_epoch(new_epoch(self._now_ms(), theirs.created_ms if theirs else 0, token_hex(8), published))
-        elif last is not None and theirs is not None and self._was_put_back(epoch, theirs, last.number):
+        elif last is not None and theirs is not None and self._was_put_back(epoch, theirs, last):
             log.warning(
                 "the topic ends at entry %d of the epoch %d, the store was put back to an earlier state: all of its "
                 "history is published again",
@@ -225,12 +225,15 @@ class Outbox:
             )
             self._begin_epoch(new_epoch(self._now_ms(), theirs.created_ms, token_hex(8)))
 
-    def _was_put_back(self, epoch: StoreEpoch, theirs: StoreEpoch, number: int) -> bool:
+    def _was_put_back(self, epoch: StoreEpoch, theirs: StoreEpoch, last: LastMessage) -> bool:
         """Whether another store has published since, or this one in a later state."""
         if is_newer(theirs, epoch):
             return True
-        same = theirs.created_ms == epoch.created_ms
-        return same and number > self._store.state().history_number
+        if theirs.created_ms != epoch.created_ms:
+            return False
+        # The store may have gone on since it was put back, so the number alone does not tell.
+        mine = self._store.history(last.number - 1, 1)
+        return not mine or (mine[0].image_id, mine[0].new_head) != last.change
 
     def _begin_epoch(self, epoch: StoreEpoch) -> None:
         self._store.begin_epoch(epoch)

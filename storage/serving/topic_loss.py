@@ -60,6 +60,8 @@ class LastMessage:
 
     number: int
     epoch: StoreEpoch | None = None
+    change: tuple[str, str] = ("", "")
+    """The image, and the head that it got."""
 
     def is_of(self, epoch: StoreEpoch) -> bool:
         """Whether it was published in an epoch."""
@@ -83,7 +85,8 @@ def message_in(value: bytes) -> LastMessage | None:
     try:
         content = json.loads(value)
         number, created_ms = int(content["history_number"]), int(content.get("epoch", 0))
-        return LastMessage(number, StoreEpoch(created_ms, str(content["store_id"])) if created_ms else None)
+        epoch = StoreEpoch(created_ms, str(content["store_id"])) if created_ms else None
+        return LastMessage(number, epoch, (str(content.get("image_id", "")), str(content.get("head", ""))))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 

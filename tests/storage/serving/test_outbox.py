@@ -493,7 +493,8 @@ def test_a_store_of_the_last_release_does_not_publish_again(store: MemoryStore) 
     published(store, topic)
     published(store, topic)
     assert topic.numbers == [1, 2, 3]
-    assert message_in(topic.records[-1].value) == LastMessage(3, replace(EPOCH, created_ms=1_000, store_id=_id(store)))
+    epoch = replace(EPOCH, created_ms=1_000, store_id=_id(store))
+    assert message_in(topic.records[-1].value) == LastMessage(3, epoch, ("c", "c"))
 
 
 def _id(store: ClusterStore) -> str:
@@ -519,6 +520,24 @@ def test_a_store_that_was_put_back_publishes_all_of_its_history_again() -> None:
     published(back, topic)
     assert read_heads(topic) == {"a": "a", "b": "b", "c": "b", "d": "a"}
     assert topic.numbers == [1, 2, 3, 4, 1, 2, 3]
+
+
+@pytest.mark.parametrize("same", [False, True])
+def test_a_store_that_was_put_back_and_went_on_before_it_looked(same: bool) -> None:
+    """It has more entries than the topic by then, but other ones under the same numbers."""
+    topic, ahead, back = FakeTopic(), MemoryStore(), MemoryStore()
+    put(ahead, founds(0, A), founds(1, B))
+    published(ahead, topic)
+    put(back, founds(0, A), founds(1, B))
+    back.begin_epoch(ahead.epoch() or EPOCH)
+    back.set_published(2, ahead.published_mark())
+    put(ahead, joins(2, C, A), joins(3, D, A))
+    published(ahead, topic)
+    head = A if same else B
+    put(back, joins(2, C, head), joins(3, D, head), founds(4, ImageId("e")))
+    published(back, topic, now_ms=10)
+    assert read_heads(topic) == {"a": "a", "b": "b", "c": head, "d": head, "e": "e"}
+    assert (back.epoch() == ahead.epoch()) == same
 
 
 def test_a_store_that_was_overtaken_begins_another_epoch(store: MemoryStore) -> None:
