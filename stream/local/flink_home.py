@@ -4,6 +4,7 @@
                        them.
                        So a second job, or a restart after all slots were released, finds the Python bridge loaded.
     flink/plugins      links: the Prometheus reporter
+    flink/classes      the class that keeps its pages on one address (`stream.local.metrics_host`)
     flink/conf         config.yaml and the log4j files, rendered from settings at every start; the argument files,
                        rendered when what they are made from has changed
     flink/pid flink/log
@@ -29,6 +30,7 @@ from stream.local.errors import MissingPieceError
 from stream.local.files import link_tree, write_if_new
 from stream.local.flink_launch import ROLES, Role, argument_file, write_argument_files
 from stream.local.java import compiler_options, crash_options, jar_folder, java_executable
+from stream.local.metrics_host import compile_provider, provider_options
 from stream.log_lines import log4j_pattern
 from stream.settings import Settings
 
@@ -223,9 +225,12 @@ def prepare_flink(settings: Settings) -> None:
         role: [f"io.tmp.dirs={_working_folder(settings, role)}", f"metrics.reporter.prom.port={port}"]
         for role, port in ports.items()
     }
-    java_options = {role: [*options, *crash_options(settings.data_dir / "log", role)] for role in ROLES}
+    page = provider_options(flink.bind_host)
+    java_options = {role: [*options, *page, *crash_options(settings.data_dir / "log", role)] for role in ROLES}
     jars = [folder / "lib" / name for name in libraries]
-    write_argument_files(conf, jars, wheel / "bin" / "bash-java-utils.jar", java_options, own)
+    classes = folder / "classes"
+    compile_provider(classes, jars)
+    write_argument_files(conf, [classes, *jars], wheel / "bin" / "bash-java-utils.jar", java_options, own)
 
 
 def flink_distribution() -> Path:

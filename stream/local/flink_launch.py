@@ -48,7 +48,7 @@ def write_argument_files(
 
     Args:
         conf: The configuration folder, with all its files.
-        libraries: Flink's jars.
+        libraries: Flink's jars, and folders of classes.
         tools: The distribution's jar with the memory calculation.
         java_options: Of each process, beside its sizes.
         own: Flink options of each process alone (`name=value`).

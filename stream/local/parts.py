@@ -120,8 +120,7 @@ def flink_parts(settings: Settings) -> tuple[Part, ...]:
             listeners=(
                 Listener("flink.rest_port", flink.bind_host, flink.rest_port),
                 Listener("flink.rpc_port", flink.bind_host, flink.rpc_port),
-                # Flink's reporter has no setting for the address: it listens on all interfaces.
-                Listener("flink.jobmanager_metrics_port", "0.0.0.0", flink.jobmanager_metrics_port),  # noqa: S104
+                Listener("flink.jobmanager_metrics_port", flink.bind_host, flink.jobmanager_metrics_port),
             ),
         ),
         Part(
@@ -131,9 +130,7 @@ def flink_parts(settings: Settings) -> tuple[Part, ...]:
             ready=checks["taskmanager"],
             environment=environment,
             prepare=prepare_home,
-            listeners=(
-                Listener("flink.taskmanager_metrics_port", "0.0.0.0", flink.taskmanager_metrics_port),  # noqa: S104
-            ),
+            listeners=(Listener("flink.taskmanager_metrics_port", flink.bind_host, flink.taskmanager_metrics_port),),
         ),
     )
 

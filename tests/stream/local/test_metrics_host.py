@@ -1,0 +1,109 @@
+"""The metrics pages of Flink's processes, asked of a real job manager: on which address, and under silent callers."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from stream.local.certificates import ensure_certificate
+from stream.local.errors import DeploymentError, MissingPieceError
+from stream.local.files import tail
+from stream.local.flink_home import flink_command, flink_environment, prepare_flink
+from stream.local.metrics_host import compile_provider
+from stream.local.processes import end_processes
+from stream.local.readiness import HttpReady
+from stream.settings import Settings, load_settings
+from tests.support.ports import free_ports
+from tests.support.stack import eventually
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    folder = tmp_path_factory.mktemp("flink")
+    names = ("rest_port", "rpc_port", "jobmanager_metrics_port", "taskmanager_metrics_port")
+    ports = zip(names, free_ports(len(names)), strict=True)
+    file = folder / "neardup.toml"
+    file.write_text('data = "data"\n' + "".join(f"flink.{name} = {port}\n" for name, port in ports))
+    return load_settings(file)
+
+
+@pytest.fixture(scope="module")
+def job_manager(settings: Settings) -> Iterator[psutil.Process]:
+    # A look at the ports before Flink's REST interface has opened its own would see too few.
+    rest = HttpReady("127.0.0.1", settings.flink.rest_port, "/overview", ensure_certificate(settings))
+    prepare_flink(settings)
+    log = settings.data_dir / "jobmanager.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            flink_command(settings, "jobmanager"),
+            env={**os.environ, **flink_environment(settings)},
+            stdout=output,
+            stderr=output,
+        )
+    found = psutil.Process(process.pid)
+    try:
+        eventually(lambda: rest() is None or None, 120, lambda: tail(log))
+        yield found
+    finally:
+        end_processes([found], grace_s=0.0)
+        process.wait()
+
+
+def _shows_metrics(settings: Settings) -> bool:
+    url = f"http://127.0.0.1:{settings.flink.jobmanager_metrics_port}/metrics"
+    try:
+        return "flink_jobmanager_Status_JVM" in httpx.get(url, trust_env=False, timeout=30).text
+    except httpx.TransportError:
+        return False
+
+
+def test_every_port_of_the_job_manager_is_on_loopback(settings: Settings, job_manager: psutil.Process) -> None:
+    listening = [link.laddr for link in job_manager.net_connections() if link.status == psutil.CONN_LISTEN]
+    assert {settings.flink.rest_port, settings.flink.jobmanager_metrics_port} <= {each.port for each in listening}
+    assert {each.ip.removeprefix("::ffff:") for each in listening} == {"127.0.0.1"}
+
+
+def test_two_thousand_callers_that_say_nothing_or_half_a_request_do_not_end_the_pages(
+    settings: Settings, job_manager: psutil.Process
+) -> None:
+    flink = settings.flink
+    with ExitStack() as links:
+        for port in (flink.jobmanager_metrics_port, flink.rest_port):
+            for number in range(2_000):
+                link = links.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+                if number % 2:
+                    link.sendall(b"GET /met")
+        eventually(lambda: _shows_metrics(settings) or None, 120, lambda: "the page does not answer")
+        assert job_manager.is_running()
+
+
+def test_the_class_is_compiled_once_and_again_when_its_source_changes(
+    settings: Settings, job_manager: psutil.Process, tmp_path: Path
+) -> None:
+    jars = list((settings.data_dir / "flink" / "lib").iterdir())
+    compiled = tmp_path / "BoundHttpServers.class"
+    compile_provider(tmp_path, jars)
+    content = compiled.read_bytes()
+    compiled.write_bytes(b"kept")
+    compile_provider(tmp_path, jars)
+    assert compiled.read_bytes() == b"kept"
+    (tmp_path / "BoundHttpServers.java").write_text("an older source")
+    compile_provider(tmp_path, jars)
+    assert compiled.read_bytes() == content
+
+
+def test_what_is_missing_is_said(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(MissingPieceError, match="make setup"):
+        compile_provider(tmp_path, [tmp_path / "other.jar"])
+    empty = tmp_path / "flink-table-runtime-0.jar"
+    empty.touch()
+    with pytest.raises(DeploymentError, match=r"BoundHttpServers\.java cannot be compiled"):
+        compile_provider(tmp_path, [empty])
