@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -28,6 +29,7 @@ from stream.publish import notification
 from stream.topic_check import topic_problems
 from stream.topic_plans import TopicPlan, topic_plans
 from tests.support.faults import VICTIMS, check_calm, kill_while_flowing
+from tests.support.full_disk import full_disk
 from tests.support.stack import Stack, eventually, running, sample_rows, stack_settings
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -157,6 +159,24 @@ def _released(stack: Stack) -> int:
     part = stack.signal.search
     with closing(SearchClient(part.address, 5.0, part.max_message_bytes)) as search:
         return int(search.describe().released)
+
+
+def test_full_disks_of_broker_and_task_manager_make_images_wait(harmed: Stack) -> None:
+    """The broker ends and is started again and again, checkpoints fail; with space again, all images are placed."""
+    rows = sample_rows(60, skip=1500)
+    harmed.await_heads([row.image_id for row in harmed.publish(rows[:20])])
+    broker = _pid(harmed, "broker")
+    waiting = threading.Thread(target=harmed.publish, args=(rows[20:],))
+    with full_disk(harmed.deployment, ["broker", "taskmanager"]):
+        waiting.start()
+        eventually(lambda: _pid(harmed, "broker") not in (None, broker) or None, 60, lambda: "the broker goes on")
+    waiting.join()
+    harmed.await_heads([row.image_id for row in rows])
+    assert harmed.problems() == []
+
+
+def _pid(stack: Stack, part: str) -> int | None:
+    return next(status.pid for status in stack.deployment.status() if status.name == part)
 
 
 def test_damaged_files_of_all_checkpoints_cost_nothing(harmed: Stack) -> None:
