@@ -77,7 +77,7 @@ def test_messages_that_the_runbook_quotes_are_those_of_the_code(root: Path) -> N
     text = (root / "docs" / "runbook.md").read_text(encoding="utf-8")
     # Commands and settings have quotation marks of their own.
     prose = re.sub(r'^    .*|`[^`\n]*"[^`\n]*`', "", text, flags=re.MULTILINE)
-    quoted = re.findall(r'"([a-z][^"]+)"', prose)
+    quoted = [" ".join(words.split()) for words in re.findall(r'"([a-z][^"]+)"', prose)]
     assert len(quoted) > 3
     sources = "".join(path.read_text(encoding="utf-8") for path in (root / "stream").glob("*.py"))
     sources = re.sub(r'"\s+f?"', "", sources)  # a message may be written as several strings
