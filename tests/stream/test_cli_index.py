@@ -134,7 +134,7 @@ def test_a_snapshot_is_listed_restored_and_removed(
         assert "stop it first" in capsys.readouterr().err
     monkeypatch.setattr(Described, "offset", 19)
     assert main(["index", "restore", "one"]) != Exit.OK
-    assert "up to offset 20, but storage stands at 19" in capsys.readouterr().err
+    assert "up to position 20, but storage stands at 19" in capsys.readouterr().err
     monkeypatch.setattr(Described, "offset", 20)
     assert main(["index", "restore", "one", "--json"]) == Exit.OK
     assert said(capsys)["offset"] == 39
