@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -69,6 +70,31 @@ def test_every_port_of_the_job_manager_is_on_loopback(settings: Settings, job_ma
     listening = [link.laddr for link in job_manager.net_connections() if link.status == psutil.CONN_LISTEN]
     assert {settings.flink.rest_port, settings.flink.jobmanager_metrics_port} <= {each.port for each in listening}
     assert {each.ip.removeprefix("::ffff:") for each in listening} == {"127.0.0.1"}
+
+
+def test_ports_that_run_what_they_are_sent_refuse_callers_without_the_certificate(
+    settings: Settings, job_manager: psutil.Process
+) -> None:
+    """The REST interface, RPC between Flink's processes, and the server of blobs."""
+    metrics = settings.flink.jobmanager_metrics_port
+    listening = {link.laddr.port for link in job_manager.net_connections() if link.status == psutil.CONN_LISTEN}
+    assert len(listening - {metrics}) >= 3
+    assert {_answer_without_certificate(port) for port in listening - {metrics}} == {b""}
+
+
+def _answer_without_certificate(port: int) -> bytes:
+    """What a server with TLS answers to a caller that trusts it and shows no certificate."""
+    anyone = ssl.create_default_context()
+    anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
+    # In TLS 1.3 the refusal comes with the first read.
+    with (
+        suppress(ssl.SSLError, ConnectionError),
+        socket.create_connection(("127.0.0.1", port), timeout=30) as plain,
+        anyone.wrap_socket(plain) as secured,
+    ):
+        secured.sendall(b"GET /overview HTTP/1.1\r\nHost: x\r\n\r\n")
+        return secured.recv(100)
+    return b""
 
 
 def test_two_thousand_callers_that_say_nothing_or_half_a_request_do_not_end_the_pages(
