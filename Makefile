@@ -5,7 +5,7 @@ BIN := .venv/bin
 JOBS ?= 2
 PURE_TESTS := $(addprefix tests/,clustering core fixtures neardup operators scoring search storage)
 
-.PHONY: help setup demo up down test test-tools coverage lint format protos soak chaos bench-scorer bench-quality bench-search bench-callers bench-capacity docs clean
+.PHONY: help setup demo up down test test-tools coverage lint format protos soak chaos bench-scorer bench-quality bench-search bench-callers bench-large-calls bench-capacity docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ bench-search: setup ## benchmark: the term index against its goals and against p
 
 bench-callers: setup ## benchmark: the stream's latency during a flood of other callers
 	@$(BIN)/python -m benchmarks.callers
+
+bench-large-calls: setup ## benchmark: memory of each server under 64 calls of the largest size
+	@$(BIN)/python -m benchmarks.large_calls
 
 bench-capacity: setup ## benchmark: bytes an image in each part, and a flood of junk beside images
 	@$(BIN)/python -m benchmarks.capacity

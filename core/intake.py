@@ -3,6 +3,8 @@
 gRPC receives and parses the whole request of each call that has a worker. So many large requests may fill the memory
 before any limit of the server is asked. Here a call takes a slot first, then its request is received. There are as many
 slots as requests of the largest size fit into the budget. A call with a small request returns its slot at once.
+
+The stream's calls, those of all others, and questions after the health have slots of their own: none keeps another out.
 """
 
 from __future__ import annotations
@@ -12,10 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from core.errors import BusyError
+from core.errors import BadInputError, BusyError
 from core.stream_watch import Cancellable, StreamWatch
 
-__all__ = ["Intake", "ReceivingCall"]
+__all__ = ["Intake", "Intakes", "ReceivingCall"]
 
 _COPIES = 2
 """A request is held as it was received, and parsed."""
@@ -58,6 +60,7 @@ class Intake:
 
         Raises:
             BusyError: Other calls held all slots for too long; the error says when to try again.
+            BadInputError: The caller sent none.
         """
         remaining_s = call.time_remaining()
         wait_s = self._wait_s if remaining_s is None else max(0.0, min(self._wait_s, remaining_s))
@@ -68,7 +71,9 @@ class Intake:
         held = True
         try:
             with self._watch.waiting(call):
-                request = next(requests)
+                request = next(requests, None)
+            if request is None:
+                raise BadInputError("the call ended before its request")
             if len(request) <= self._small:
                 self._free.release()
                 held = False
@@ -84,3 +89,23 @@ class Intake:
     def stop(self) -> None:
         """Ends its thread."""
         self._watch.stop()
+
+
+class Intakes:
+    """Those of one server."""
+
+    def __init__(self, budget_bytes: int, max_message_bytes: int) -> None:
+        """`budget_bytes` is what the large requests of the stream may take, and as much again those of all others."""
+        self.stream = Intake(budget_bytes, max_message_bytes)
+        self.others = Intake(budget_bytes, max_message_bytes)
+        self.health = Intake(max_message_bytes, max_message_bytes)
+
+    def start(self) -> None:
+        """Starts to end calls whose requests do not come."""
+        for each in (self.stream, self.others, self.health):
+            each.start()
+
+    def stop(self) -> None:
+        """Ends its threads."""
+        for each in (self.stream, self.others, self.health):
+            each.stop()

@@ -29,6 +29,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -54,7 +55,7 @@ from core.errors import (
     StaleError,
     UnavailableError,
 )
-from core.intake import Intake
+from core.intake import Intake, Intakes
 from core.status_page import StatusPage
 from core.stream_watch import StreamWatch
 
@@ -75,7 +76,6 @@ _HEALTH = "/grpc.health."
 """How the paths of the health service's methods start."""
 
 _Request = TypeVar("_Request")
-_Response = TypeVar("_Response")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +89,9 @@ class Listen:
     workers: int = 8
     max_calls: int | None = None
     """Calls at once; more are rejected with RESOURCE_EXHAUSTED. None: no limit, they wait for a worker."""
-    request_bytes: int | None = None
-    """What the requests of all unary calls may take together while they are received and handled. None: no limit beside
-    that of each."""
+    request_bytes: int = 2**28
+    """What the large requests of the stream may take together while they are received and handled; as much again those
+    of all others. One of each always gets in (`core.intake`)."""
     stall_s: float = 300.0
     """How long the reader of a stream may leave one message before the stream is ended. A build of the index stops
     reading while it writes a segment."""
@@ -130,6 +130,8 @@ def _connection_limits(listen: Listen) -> list[tuple[str, int]]:
         ("grpc.max_allowed_incoming_connections", listen.connections),
         ("grpc.server_handshake_timeout_ms", int(listen.handshake_s * 1000)),
         ("grpc.max_connection_idle_ms", _IDLE_MS),
+        # Else the window of each stream grows, and holds megabytes that no call has asked for.
+        ("grpc.http2.bdp_probe", 0),
     ]
 
 
@@ -180,13 +182,13 @@ class _Edge(grpc.ServerInterceptor):  # type: ignore[misc, type-arg, unused-igno
         self,
         instance_id: str,
         watch: StreamWatch,
-        intake: Intake | None,
+        intakes: Intakes,
         access: Access,
         rights: Mapping[str, Right],
     ) -> None:
         self._metadata = ((INSTANCE_ID, instance_id),)
         self._watch = watch
-        self._intake = intake
+        self._intakes = intakes
         self._access = access
         self._rights = rights
 
@@ -197,65 +199,75 @@ class _Edge(grpc.ServerInterceptor):  # type: ignore[misc, type-arg, unused-igno
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         handler = continuation(handler_call_details)
         method = str(handler_call_details.method)
-        if handler is None or method.startswith(_HEALTH):
-            return handler
+        if handler is None:
+            return None
+        if method.startswith(_HEALTH):
+            return _receiving(handler, self._intakes.health, _health_edge, self._watch)
         standard = method.startswith(_STANDARD)
         needed = Right.READ if standard else self._rights.get(method.rpartition("/")[2], Right.STREAM)
+        metadata = handler_call_details.invocation_metadata
         try:
-            self._access.check(needed, _sent(handler_call_details.invocation_metadata, AUTHORIZATION))
+            self._access.check(needed, _sent(metadata, AUTHORIZATION))
         except DeniedError as error:
             return _denied(error)
         if standard:
             return handler
-        if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                self._stream(handler.unary_stream),  # type: ignore[arg-type, unused-ignore]
-                handler.request_deserializer,
-                handler.response_serializer,
-            )
-        if self._intake is not None:
-            # As a stream of one request, which is the same to the caller: it is received when it is asked for.
-            return grpc.stream_unary_rpc_method_handler(
-                self._received(self._intake, handler), None, handler.response_serializer
-            )
-        return grpc.unary_unary_rpc_method_handler(
-            self._unary(handler.unary_unary),  # type: ignore[arg-type, unused-ignore]
-            handler.request_deserializer,
-            handler.response_serializer,
-        )
+        intake = self._intakes.stream if self._of_stream(needed, metadata) else self._intakes.others
+        return _receiving(handler, intake, self._edge, self._watch)
 
-    def _unary(
-        self, method: Callable[[_Request, grpc.ServicerContext], _Response]
-    ) -> Callable[[_Request, grpc.ServicerContext], _Response]:
-        def call(request: _Request, context: grpc.ServicerContext) -> _Response:
-            context.send_initial_metadata(self._metadata)
-            try:
-                return method(request, context)
-            except Exception as error:  # noqa: BLE001 - the edge: every error becomes a status code
-                _refuse(context, error)
+    def _of_stream(self, needed: Right, metadata: Iterable[tuple[str, str | bytes]] | None) -> bool:
+        """Whether the call is the stream's: only the stream may make it, or the caller says and proves that it is."""
+        if needed is Right.STREAM:
+            return True
+        if _sent(metadata, CALLER) != Right.STREAM:
+            return False
+        try:
+            self._access.check(Right.STREAM, _sent(metadata, AUTHORIZATION))
+        except DeniedError:
+            return False
+        return True
 
-        return call
+    @contextmanager
+    def _edge(self, context: grpc.ServicerContext) -> Iterator[None]:
+        context.send_initial_metadata(self._metadata)
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - the edge: every error becomes a status code
+            _refuse(context, error)
 
-    def _received(
-        self, intake: Intake, handler: grpc.RpcMethodHandler[Any, Any]
-    ) -> Callable[[Iterator[bytes], grpc.ServicerContext], Any]:
-        def handle(requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:
-            with intake.received(requests, context) as request:
-                return handler.unary_unary(handler.request_deserializer(request), context)  # type: ignore[misc]
 
-        return self._unary(handle)
+@contextmanager
+def _health_edge(context: grpc.ServicerContext) -> Iterator[None]:
+    """The health service ends its calls by itself."""
+    try:
+        yield
+    except NeardupError as error:
+        _refuse(context, error)
 
-    def _stream(
-        self, method: Callable[[_Request, grpc.ServicerContext], Iterator[_Response]]
-    ) -> Callable[[_Request, grpc.ServicerContext], Iterator[_Response]]:
-        def call(request: _Request, context: grpc.ServicerContext) -> Iterator[_Response]:
-            context.send_initial_metadata(self._metadata)
-            try:
-                yield from self._watch.watched(context, method(request, context))
-            except Exception as error:  # noqa: BLE001 - the edge: every error becomes a status code
-                _refuse(context, error)
 
-        return call
+def _receiving(
+    handler: grpc.RpcMethodHandler[Any, Any],
+    intake: Intake,
+    edge: Callable[[grpc.ServicerContext], AbstractContextManager[None]],
+    watch: StreamWatch,
+) -> grpc.RpcMethodHandler[Any, Any]:
+    """The same handler as one of a stream of one request, which is the same to the caller.
+
+    So the request is received when it is asked for. A stream of answers keeps the slot of a large request to its end.
+    """
+
+    def unary(requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:
+        with edge(context), intake.received(requests, context) as request:
+            return handler.unary_unary(handler.request_deserializer(request), context)  # type: ignore[misc]
+
+    def stream(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
+        with edge(context), intake.received(requests, context) as request:
+            answers = handler.unary_stream(handler.request_deserializer(request), context)  # type: ignore[misc]
+            yield from watch.watched(context, answers)
+
+    if handler.response_streaming:
+        return grpc.stream_stream_rpc_method_handler(stream, None, handler.response_serializer)
+    return grpc.stream_unary_rpc_method_handler(unary, None, handler.response_serializer)
 
 
 def _denied(error: DeniedError) -> grpc.RpcMethodHandler[Any, Any]:
@@ -367,12 +379,10 @@ class RpcServer:
         self._name = name
         self._listen = listen
         self._watch = StreamWatch(listen.stall_s)
-        self._intake = None
-        if listen.request_bytes is not None:
-            self._intake = Intake(listen.request_bytes, listen.max_message_bytes)
+        self._intakes = Intakes(listen.request_bytes, listen.max_message_bytes)
         self._server = grpc.server(
             ThreadPoolExecutor(listen.workers, thread_name_prefix=name),
-            interceptors=[_Edge(self.instance_id, self._watch, self._intake, listen.access, rights)],
+            interceptors=[_Edge(self.instance_id, self._watch, self._intakes, listen.access, rights)],
             options=[
                 *_message_limits(listen.max_message_bytes),
                 *_KEEPALIVE,
@@ -404,8 +414,7 @@ class RpcServer:
             raise UnavailableError(f"{self._name} cannot listen on {address}: is another one running there?")
         self._page.start()
         self._watch.start()
-        if self._intake is not None:
-            self._intake.start()
+        self._intakes.start()
         self._server.start()
         self._page.ready = True
         self.standard.serving = True
@@ -422,8 +431,7 @@ class RpcServer:
         self.standard.serving = False
         self._server.stop(grace_s).wait()
         self._watch.stop()
-        if self._intake is not None:
-            self._intake.stop()
+        self._intakes.stop()
         self._page.stop()
 
     def run_until_stopped(self, on_stop: Callable[[], None]) -> None:

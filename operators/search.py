@@ -80,6 +80,11 @@ class SearchStep(Step):
         self._answered(one, answer, index_version, bad)
         return StepResult(1, batches([one.SerializeToString()]))
 
+    def ping(self) -> None:
+        """See `Step`; the search server must also be able to write, or images would be skipped while its disk hangs."""
+        super().ping()
+        self._search.insert_and_search(self._log_id, ())
+
     def _apply(self, entries: Sequence[LogEntry]) -> InsertAndSearchResponse:
         response = self._search.insert_and_search(self._log_id, entries)
         if [answer.offset for answer in response.answers] != [entry.offset for entry in entries]:

@@ -42,9 +42,6 @@ RIGHTS: Mapping[str, Right] = MappingProxyType({"Score": Right.READ, "Describe":
 MAX_UNPACKED_BYTES = 2**29
 """The most bytes of unpacked codes that all calls hold together. A call of 33 MB unpacks to twice that."""
 
-MAX_REQUEST_BYTES = 2**29
-"""The most bytes of requests, received and parsed, that all calls hold together."""
-
 
 @dataclass(frozen=True, slots=True)
 class ScorerServerSettings:
@@ -203,9 +200,7 @@ def serve(settings: ScorerServerSettings) -> None:
     service = PairScorerService(models, engine, metrics, settings.max_request_pairs)
     _log_start(settings, policy, models, time.monotonic() - started)
     # Each waiting call holds a worker. With fewer workers, calls would wait outside the queue and its limit.
-    listen = replace(
-        settings.listen, workers=max(settings.listen.workers, settings.max_calls), request_bytes=MAX_REQUEST_BYTES
-    )
+    listen = replace(settings.listen, workers=max(settings.listen.workers, settings.max_calls))
     server = RpcServer(
         "scorer",
         listen,

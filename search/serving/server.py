@@ -43,8 +43,8 @@ __all__ = ["OpenIndex", "SearchServerSettings", "build_service", "open_index", "
 
 log = logging.getLogger(__name__)
 
-_STREAM_WORKERS = 8
-"""Threads that only the stream can use; the job makes at most three calls at once."""
+_STREAM_CALLS = 8
+"""Calls of the stream at once; the job makes at most three."""
 
 _CALLS_IN_TRANSIT = 64
 """How many calls over the limit get an error with a retry time; gRPC itself rejects any more."""
@@ -233,9 +233,9 @@ def _stop_this() -> None:
 
 
 def _listen(settings: SearchServerSettings) -> Listen:
-    """With a thread for every call that may run or wait, and some more for the stream alone."""
-    most = settings.admission.most_calls + _STREAM_WORKERS
-    return replace(settings.listen, workers=max(settings.listen.workers, most), max_calls=most + _CALLS_IN_TRANSIT)
+    """With a thread for every call, so that calls that wait for their turn leave one to the stream."""
+    most = settings.admission.most_calls + _STREAM_CALLS + _CALLS_IN_TRANSIT
+    return replace(settings.listen, workers=max(settings.listen.workers, most), max_calls=most)
 
 
 def _log_start(

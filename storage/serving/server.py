@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,9 @@ from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_serve
 __all__ = ["StorageServerSettings", "serve"]
 
 log = logging.getLogger(__name__)
+
+_WORKERS = 32
+"""Threads for calls. Those that wait until large requests of others are handled hold one each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,8 @@ def serve(settings: StorageServerSettings) -> None:
         metrics = StorageMetrics(registry, state, published)
         service = StorageService(store, metrics)
         register = partial(add_ClusterStorageServicer_to_server, service)
-        rpc = RpcServer("storage", settings.listen, register, registry, RIGHTS)
+        listen = replace(settings.listen, workers=max(settings.listen.workers, _WORKERS))
+        rpc = RpcServer("storage", listen, register, registry, RIGHTS)
         if settings.kafka:
             quiet_client_log()
             open_sender = partial(KafkaSender, settings.kafka, settings.assignments_topic)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -15,6 +16,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from prometheus_client import CollectorRegistry, Counter
 
+from core.access import Right
 from core.build_info import installed_version
 from core.errors import (
     BadInputError,
@@ -28,7 +30,7 @@ from core.errors import (
     StaleError,
     UnavailableError,
 )
-from core.rpc import Listen, RpcClient, RpcServer, StandardServices
+from core.rpc import CALLER, Listen, RpcClient, RpcServer, StandardServices
 from scoring.serving import scorer_pb2, scorer_pb2_grpc
 from tests.support.ports import free_ports
 
@@ -63,14 +65,17 @@ def make_server(
     port: int,
     page: int,
     registry: CollectorRegistry | None = None,
-    request_bytes: int | None = None,
+    request_bytes: int = 1 << 22,
+    rights: Mapping[str, Right] = MappingProxyType({}),
+    workers: int = 2,
 ) -> RpcServer:
-    listen = Listen("127.0.0.1", port, page, 1 << 20, workers=2, request_bytes=request_bytes)
+    listen = Listen("127.0.0.1", port, page, 1 << 20, workers, request_bytes=request_bytes)
     return RpcServer(
         "scorer",
         listen,
         lambda server: scorer_pb2_grpc.add_PairScorerServicer_to_server(servicer, server),
         registry or CollectorRegistry(),
+        rights,
     )
 
 
@@ -295,3 +300,38 @@ def test_with_a_budget_of_requests_calls_errors_and_limits_are_the_same(ports: l
     finally:
         client.close()
         server.stop(0.1)
+
+
+def test_others_with_large_requests_keep_out_neither_the_stream_nor_questions_after_health(ports: list[int]) -> None:
+    servicer, large = Scorer(), scorer_pb2.ScoreRequest(model_version="v" * (1 << 18))
+    server = make_server(servicer, *ports, request_bytes=1, rights={"Score": Right.READ}, workers=4)
+    server.start()
+    servicer.hold = Event()
+    address = f"127.0.0.1:{ports[0]}"
+    others, stream = Client(address, 10.0, 1 << 20), Client(address, 10.0, 1 << 20, metadata=[(CALLER, "stream")])
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            held = pool.submit(others.score, large)
+            assert servicer.entered.wait(5)
+            with pytest.raises(BusyError, match="1 calls with large requests"):
+                others.score(scorer_pb2.ScoreRequest(), deadline_s=0.5)
+            servicer.entered.clear()
+            of_stream = pool.submit(stream.score, large)
+            assert servicer.entered.wait(5)
+            check = health_pb2_grpc.HealthStub(others.channel).Check
+            assert check(health_pb2.HealthCheckRequest(), timeout=5.0).status == STATES.SERVING
+            servicer.hold.set()
+            assert held.result().model_version == of_stream.result().model_version == "v1"
+        assert others.score(large).model_version == "v1"
+    finally:
+        servicer.hold.set()
+        others.close()
+        stream.close()
+        server.stop(0.1)
+
+
+def test_a_call_without_a_request_is_refused(server: RpcServer, client: Client) -> None:
+    score = client.channel.stream_unary(f"/{SERVICE}/Score")
+    with pytest.raises(grpc.RpcError) as caught:
+        score(iter(()), timeout=5.0)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT

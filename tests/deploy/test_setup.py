@@ -32,6 +32,7 @@ TARGETS = [
     "bench-quality",
     "bench-search",
     "bench-callers",
+    "bench-large-calls",
     "bench-capacity",
     "chaos",
     "docs",

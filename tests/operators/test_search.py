@@ -10,7 +10,7 @@ from crc32c import crc32c
 from pyflink.common import Row
 
 from core.dead_letters import BadRecord, Reason
-from core.errors import FaultError, LogGapError
+from core.errors import DeadlineError, FaultError, LogGapError
 from operators.batcher import BatchPolicy
 from operators.in_flight_pb2 import InFlight
 from operators.search import LogEpoch, SearchFunction, SearchStep
@@ -111,6 +111,53 @@ def test_an_image_that_broke_the_search_after_it_was_inserted_goes_on_unscored(s
     assert one.unscored.startswith("faulted")
     assert one.answer.place == -1
     assert one.index_version == "terms-1"
+
+
+@pytest.mark.parametrize("inserted", [False, True])
+def test_an_image_that_alone_misses_every_deadline_goes_on_unscored(server: FakeSearch, inserted: bool) -> None:
+    """The server answers other calls. Either the insert takes too long, or the search after it does."""
+
+    def too_slow(method: str) -> None:
+        if method == "insert_and_search" and any(
+            entry.insert.image_id == "slow" for entry in server.calls[-1] if entry.WhichOneof("action") == "insert"
+        ):
+            raise DeadlineError("too slow")
+
+    search = harness()
+    inserts = server._apply
+    server.after = too_slow
+    if not inserted:
+
+        def apply(entry: LogEntry) -> None:
+            too_slow("insert_and_search")
+            inserts(entry)
+
+        server._apply = apply  # type: ignore[method-assign]
+    send(search, joined("a", seed=1), joined("slow", seed=1), joined("b", seed=1))
+    search.advance(120 * POLICY.backoff_max_ms)
+    a, slow, b = found(search)
+    assert (a.unscored, b.unscored) == ("", "")
+    assert slow.unscored.startswith(f"{Reason.FAULTED}: ")
+    assert f"({POLICY.max_misses} times)" in slow.unscored
+    assert slow.answer.place == -1
+    assert server.offset == 2
+    assert ("slow" in {entry.image_id for entry in server.entries}) == inserted  # then assign hides it
+
+
+def test_images_wait_for_a_search_server_that_lives_but_writes_nothing(server: FakeSearch) -> None:
+    search = harness()
+
+    def hangs(method: str) -> None:
+        if method == "insert_and_search":
+            raise DeadlineError("the disk hangs")
+
+    server.before = hangs
+    send(search, joined("a", seed=1))
+    search.advance(500 * POLICY.backoff_max_ms)
+    assert found(search) == []
+    server.before = lambda method: None
+    search.advance(2 * POLICY.backoff_max_ms)
+    assert [one.unscored for one in found(search)] == [""]
 
 
 def test_a_repeated_version_that_broke_the_search_is_not_sent_again(server: FakeSearch) -> None:

@@ -103,6 +103,8 @@ class FakeSearch(FakeServer):
         self, log_id: str, entries: Sequence[search_pb2.LogEntry]
     ) -> search_pb2.InsertAndSearchResponse:
         self.enter("insert_and_search")
+        if not entries:
+            return search_pb2.InsertAndSearchResponse(index_version="terms-1")
         self.calls.append(list(entries))
         if entries[0].offset > self.offset + 1 or (self.log_id and log_id != self.log_id):
             raise LogGapError(f"expected offset {self.offset + 1}", self.offset + 1)

@@ -297,3 +297,9 @@ def test_the_first_generation_is_named_and_a_home_of_an_earlier_release_is_refus
         )
     with pytest.raises(IndexLockedError):
         open_index(server.settings, server.settings.terms.build(), server.settings.code.build())
+
+
+def test_a_call_without_records_changes_nothing(server: RunningSearch) -> None:
+    before = server.client.describe()
+    assert list(server.client.insert_and_search(LOG, ()).answers) == []
+    assert server.client.describe() == before
