@@ -30,10 +30,15 @@ _SIGNS = (
     "Could not read checkpoint metadata",
     "Cannot find checkpoint or savepoint",
     "Failed to load checkpoint",
+    "loadCheckpointMetadata",
+    "JobInitializationException",
     "StateDamagedError",
     "RocksDBException",
 )
-"""Words in the stack traces of tasks and jobs that cannot take up their state."""
+"""Words in the stack traces of tasks and jobs that cannot take up their state.
+
+A job that cannot be initialised counts too: metadata that are cut in the middle end in a bare EOFException there.
+"""
 
 _DISK_FULL = "No space left on device"
 """Then the snapshot is not to blame."""

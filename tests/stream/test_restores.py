@@ -13,6 +13,7 @@ from stream.restores import fails_again, is_failed_restore
         "java.lang.Exception: Exception while creating StreamOperatorStateContext.\n\tat org.apache",
         "Caused by: java.io.IOException: Could not restore keyed state backend for KeyedProcessOperator",
         "Caused by: java.lang.IllegalStateException: Failed to rollback to checkpoint/savepoint file:/x/chk-3",
+        "JobInitializationException: Could not start the JobMaster.\nCaused by: java.io.EOFException\n\tat java.base",
         "pemja.core.PythonException: <class 'operators.sealed_state.StateDamagedError'>: the pairing state is damaged",
     ],
 )
