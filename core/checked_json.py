@@ -41,7 +41,7 @@ class CheckedJson:
 def write_checked(path: Path, format_version: int, body: Mapping[str, Any], *, sync: bool = True) -> None:
     """Replaces a file atomically. With `sync` it survives a power cut once this returns."""
     content = {"format": format_version, "crc32c": _checksum(format_version, body), "body": body}
-    write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n", sync=sync)
+    write_text(path, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n", sync=sync)
 
 
 def read_checked(path: Path) -> CheckedJson:

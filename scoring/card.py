@@ -1,12 +1,11 @@
 """The model card: a JSON file beside the model that says what it compares, what its scores mean, how it was made.
 
-A card is written once and never changed. It is checked when it is read. A model with a damaged card is refused: its
-thresholds and codes would be a guess.
+A card is written once and never changed. It has a checksum (`core.checked_json`). A model with a damaged card is
+refused: its thresholds and codes would be a guess.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from core.checked_json import read_checked, write_checked
 from core.errors import BadInputError
 from core.types import Thresholds
 from scoring.features import PairInputs
@@ -23,8 +23,11 @@ __all__ = ["CARD_FILE", "CARD_FORMAT", "ModelCard", "read_card", "write_card"]
 CARD_FILE = "metadata.json"
 """The card's name in the folder of a version."""
 
-CARD_FORMAT = 2
+CARD_FORMAT = 3
 """Increased when a reader of the old format would misunderstand the new one."""
+
+_UNCHECKED_FORMAT = 2
+"""The same fields, without a checksum. It is still read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +92,7 @@ class ModelCard:
 
 def write_card(card: ModelCard, folder: Path) -> None:
     """Writes a card into the folder of its version."""
-    values = {"format": CARD_FORMAT, **asdict(card)}
-    text = json.dumps(values, indent=2, sort_keys=True, allow_nan=False)
-    (folder / CARD_FILE).write_text(text + "\n", encoding="utf-8")
+    write_checked(folder / CARD_FILE, CARD_FORMAT, asdict(card))
 
 
 def read_card(folder: Path) -> ModelCard:
@@ -102,23 +103,23 @@ def read_card(folder: Path) -> ModelCard:
     """
     path = folder / CARD_FILE
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        content = read_checked(path)
     except FileNotFoundError as error:
         raise BadInputError(f"the model {folder.name} has no {CARD_FILE}: {path}") from error
     except (OSError, ValueError) as error:
         raise BadInputError(f"the model card {path} cannot be read: {error}") from error
-    card = _card(values, path)
+    if content.format != (CARD_FORMAT if content.checked else _UNCHECKED_FORMAT):
+        raise BadInputError(
+            f"the model card {path} has format {content.format}, this release reads {_UNCHECKED_FORMAT} and "
+            f"{CARD_FORMAT}"
+        )
+    card = _card({name: value for name, value in content.body.items() if name != "format"}, path)
     if card.version != folder.name:
         raise BadInputError(f"the model card {path} has the version {card.version!r}, its folder {folder.name!r}")
     return card
 
 
-def _card(values: Any, path: Path) -> ModelCard:
-    if not isinstance(values, dict):
-        raise BadInputError(f"the model card {path} is not a JSON object")
-    found = values.pop("format", None)
-    if found != CARD_FORMAT:
-        raise BadInputError(f"the model card {path} has format {found}, this release reads {CARD_FORMAT}")
+def _card(values: dict[str, Any], path: Path) -> ModelCard:
     try:
         limits = {name: float(value) for name, value in values.pop("thresholds").items()}
         hidden = tuple(int(units) for units in values.pop("hidden"))

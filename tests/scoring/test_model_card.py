@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.checked_json import read_checked, write_checked
 from core.errors import BadInputError
 from core.types import Thresholds
 from scoring.card import CARD_FILE, ModelCard, read_card, write_card
@@ -66,17 +67,43 @@ def test_a_missing_card_is_named(folder: Path) -> None:
 
 
 def change(folder: Path, **values: Any) -> None:
-    stored = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
-    stored.update(values)
-    stored = {name: value for name, value in stored.items() if value is not None}
-    (folder / CARD_FILE).write_text(json.dumps(stored), encoding="utf-8")
+    """Writes the card with other values, and the checksum that fits them."""
+    stored = read_checked(folder / CARD_FILE)
+    body = {name: value for name, value in {**stored.body, **values}.items() if value is not None}
+    write_checked(folder / CARD_FILE, stored.format, body)
+
+
+def test_a_card_without_a_checksum_is_of_the_format_before(folder: Path) -> None:
+    write_card(full_card(), folder)
+    body = read_checked(folder / CARD_FILE).body
+    (folder / CARD_FILE).write_text(json.dumps({"format": 2, **body}), encoding="utf-8")
+    assert read_card(folder) == full_card()
+    for found in (1, 3):
+        (folder / CARD_FILE).write_text(json.dumps({"format": found, **body}), encoding="utf-8")
+        with pytest.raises(BadInputError, match=f"has format {found}, this release reads 2 and 3"):
+            read_card(folder)
+    write_checked(folder / CARD_FILE, 4, body)
+    with pytest.raises(BadInputError, match="has format 4, this release reads 2 and 3"):
+        read_card(folder)
+
+
+def test_no_turned_bit_gives_another_card(folder: Path) -> None:
+    write_card(full_card(), folder)
+    content = (folder / CARD_FILE).read_bytes()
+    for at in range(8 * len(content)):
+        turned = bytearray(content)
+        turned[at // 8] ^= 1 << at % 8
+        (folder / CARD_FILE).write_bytes(turned)
+        try:
+            found = read_card(folder)
+        except BadInputError:
+            continue
+        assert found == full_card()  # of a space became another one
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"format": 1}, "has format 1, this release reads 2"),
-        ({"format": None}, "has format None"),
         ({"bits": None}, "damaged: KeyError 'bits'"),
         ({"bits": "64"}, "bits is '64', not int"),
         ({"bits": True}, "bits is True, not int"),

@@ -133,8 +133,7 @@ def test_list_use_and_rollback_as_commands(settings: Path, capsys: pytest.Captur
     folder = ModelFolder(settings.parent / "model")
     served = folder.served()
     shutil.copytree(folder.path(served), folder.path("copy"))
-    text = (folder.path("copy") / "metadata.json").read_text().replace(f'"{served}"', '"copy"')
-    (folder.path("copy") / "metadata.json").write_text(text)
+    write_card(replace(folder.card(served), version="copy"), folder.path("copy"))
 
     assert main(["--settings", str(settings), "model", "list", "--json"]) == Exit.OK
     listed = json.loads(capsys.readouterr().out)["versions"]
