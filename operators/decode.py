@@ -48,8 +48,9 @@ class DecodeFunction(ProcessFunction):  # type: ignore[misc]
         trace = traceparent(value[4])
         admitted = admit(payload, self._limits)
         if isinstance(admitted, BadRecord):
-            self._metrics.bad(admitted.reason)
             limit_bytes = None if admitted.reason in KEPT_WHOLE else PAYLOAD_LIMIT_BYTES
+            truncated = limit_bytes is not None and len(payload) > limit_bytes
+            self._metrics.bad(admitted.reason, truncated=truncated)
             return [to_dead_letters("", admitted, source, payload, trace, limit_bytes)]
         half = admitted.half
         self._metrics.decoded(admitted.band)

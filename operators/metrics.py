@@ -8,6 +8,7 @@ decode, per embedding:
     norms_total{band}               of these, by their norm: usual, or below (low) or above (high) the middle 98 % of
                                     what `neardup centres` measured
     bad_total{reason}               notifications that became dead letters
+    truncated_total                 of these, those whose dead letter has only the beginning of their bytes
 join:
     joined_total, duplicate_total   images whose halves met; redelivered halves
     waiting_total, late_total       halves that had to wait; that waited longer than `join.alert_after_s`
@@ -95,15 +96,18 @@ class DecodeMetrics:
         self._decoded = group.counter("decoded_total")
         self._norms = _labelled(group, "norms_total", "band", NormBand)
         self._bad = _labelled(group, "bad_total", "reason", Reason)
+        self._truncated = group.counter("truncated_total")
 
     def decoded(self, band: NormBand) -> None:
         """A notification passed all checks; its norm lies in a band."""
         self._decoded.inc()
         self._norms[band].inc()
 
-    def bad(self, reason: Reason) -> None:
-        """A notification became a dead letter."""
+    def bad(self, reason: Reason, *, truncated: bool) -> None:
+        """A notification became a dead letter, which has all of its bytes or is truncated."""
         self._bad[reason].inc()
+        if truncated:
+            self._truncated.inc()
 
 
 class JoinMetrics:

@@ -64,8 +64,8 @@ class _Held:
 class DeadLetterListener(Protocol):
     """Is told of progress and failures: metrics."""
 
-    def dead_letters_published(self, count: int) -> None:
-        """So many more are acknowledged."""
+    def dead_letters_published(self, count: int, truncated: int) -> None:
+        """So many more are acknowledged; of so many the topic took only the beginning of the record."""
         ...
 
     def publish_failed(self) -> None:
@@ -137,7 +137,8 @@ class DeadLetterOutbox:
         now = self._clock()
         for message, offset in zip(messages, at, strict=True):
             self._held[message.number] = _Held(offset, crc32c(message.value), now)
-        self._listener.dead_letters_published(len(chunk))
+        truncated = sum(message.value != record.value for message, (_, record) in zip(messages, chunk, strict=True))
+        self._listener.dead_letters_published(len(chunk), truncated)
         return len(chunk)
 
     def _confirm(self) -> None:

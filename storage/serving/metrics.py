@@ -81,6 +81,11 @@ class StorageMetrics:
         self._dead_letters_sent = Counter(
             "neardup_storage_dead_letters_published_total", "Dead letters acknowledged by Kafka", registry=registry
         )
+        self._dead_letters_truncated = Counter(
+            "neardup_storage_dead_letters_truncated_total",
+            "Of these, those that were too large for the topic, so they have only the beginning of their record",
+            registry=registry,
+        )
         self._publish_failures = Counter(
             "neardup_storage_publish_failures_total",
             "Attempts to publish that failed; each is tried again",
@@ -118,9 +123,10 @@ class StorageMetrics:
         self._sent.inc(max(0, number - self._published))
         self._published = number
 
-    def dead_letters_published(self, count: int) -> None:
-        """Counts dead letters that Kafka acknowledged."""
+    def dead_letters_published(self, count: int, truncated: int) -> None:
+        """Counts dead letters that Kafka acknowledged, and those of them that had to be truncated."""
         self._dead_letters_sent.inc(count)
+        self._dead_letters_truncated.inc(truncated)
 
     def publish_failed(self) -> None:
         """Counts an attempt to publish that failed and will be tried again."""

@@ -73,6 +73,7 @@ def test_a_bad_notification_goes_to_the_dead_letters_with_its_place(bad: BadPayl
     assert bad.payload.startswith(dead_letter.payload)
     assert dead_letter.truncated == (len(dead_letter.payload) < len(bad.payload))
     assert decode.context.metric(f"bad_total{{reason={bad.reason}}}") == 1
+    assert decode.context.metric("truncated_total") == dead_letter.truncated
 
 
 def test_at_least_twelve_kinds_of_bad_records_are_told_apart() -> None:

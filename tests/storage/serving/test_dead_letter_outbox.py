@@ -19,10 +19,11 @@ LIMIT_BYTES = 100_000
 
 class Listener:
     def __init__(self) -> None:
-        self.count = self.failures = 0
+        self.count = self.truncated = self.failures = 0
 
-    def dead_letters_published(self, count: int) -> None:
+    def dead_letters_published(self, count: int, truncated: int) -> None:
         self.count += count
+        self.truncated += truncated
 
     def publish_failed(self) -> None:
         self.failures += 1
@@ -132,8 +133,11 @@ def test_what_has_expired_or_is_damaged_there_is_removed(store: MemoryStore) -> 
 def test_one_that_the_topic_does_not_take_is_cut_and_marked() -> None:
     store, topic = MemoryStore(), FakeTopic()
     store.apply("log", [unscored(0, bytes(200_000))], -1, 0)
-    DeadLetterOutbox(store, topic.open, Listener(), LIMIT_BYTES).publish_available()
-    (message,) = topic.records
+    store.apply("log", [unscored(1)], 0, 0)
+    listener = Listener()
+    DeadLetterOutbox(store, topic.open, listener, LIMIT_BYTES).publish_available()
+    assert (listener.count, listener.truncated) == (2, 1)
+    message, _ = topic.records
     assert LIMIT_BYTES - 2 * HEADROOM_BYTES < len(message.value) <= LIMIT_BYTES - HEADROOM_BYTES
     found = parse_dead_letter(message.value)
     assert found.truncated
