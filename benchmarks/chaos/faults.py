@@ -27,6 +27,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from kafka import KafkaAdminClient, TopicPartition
 from benchmarks.chaos.world import PARTS, RESEND_S, World
 from core.errors import MismatchError, ServiceError
 from stream.broker import Broker
+from stream.image_files import ImageRow
 from stream.local.processes import marked_processes
 from stream.topic_plans import topic_plans
 from tests.support.power_cut import kill_everything
@@ -216,7 +218,7 @@ def _restored_index(world: World) -> None:
     world.note_unscored()
     name = f"chaos-{time.time_ns()}"
     world.neardup("index", "snapshot", name)
-    time.sleep(world.chance.uniform(1.0, 10.0))
+    world.stack.await_heads([row.image_id for row in world.stack.publish(_new_rows())])
     world.stack.deployment.down()
     world.neardup("index", "restore", name)
     world.up()
@@ -232,8 +234,8 @@ def _rebuilt_index(world: World) -> None:
 
 
 def _gone_backlog(world: World) -> None:
-    """Nothing flows here: what retention removes are these images alone, and the sender sends them again."""
-    rows = sample_rows(20)
+    """What retention removes are these images, and the sender sends them again."""
+    rows = _new_rows()
     world.job.stop()
     world.stack.publish(rows)
     admin = KafkaAdminClient(bootstrap_servers=world.stack.settings.kafka.servers)
@@ -251,6 +253,10 @@ def _gone_backlog(world: World) -> None:
         raise AssertionError("the job started although what it had not read is gone")
     world.job.start(accept_loss=True)
     world.stack.publish(rows)
+
+
+def _new_rows() -> list[ImageRow]:
+    return [replace(row, image_id=f"{row.image_id}@{time.time_ns()}") for row in sample_rows(20)]
 
 
 def _supervisor_process(world: World) -> psutil.Process | None:
@@ -281,4 +287,4 @@ CALM_FAULTS: Mapping[str, tuple[int, Fault]] = {
     "restored-index": (4, _restored_index),
     "rebuilt-index": (3, _rebuilt_index),
 }
-"""Faults for when everything else has settled, because they stop parts by hand."""
+"""Faults for when everything else has settled and nothing flows, because they stop parts by hand."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from benchmarks.chaos.faults import CALM_FAULTS, FAULTS, Fault
@@ -60,22 +61,22 @@ def rage(world: World, plan: Iterable[Round], tell: Callable[[str], None]) -> di
     struck: dict[str, int] = {}
     for number, each in enumerate(plan, 1):
         for name in each.faults:
-            time.sleep(world.chance.uniform(0.2, 4.0))
+            time.sleep(world.chance.uniform(0.1, 3.0))
             tell(name)
             FAULTS[name][1](world)
             struck[name] = struck.get(name, 0) + 1
-        seconds = settle(world)
-        tell(f"round {number}: {len(each.faults)} faults, all back and caught up after {seconds:.0f} s")
-        if each.calm_fault is not None:
-            tell(each.calm_fault)
-            CALM_FAULTS[each.calm_fault][1](world)
-            struck[each.calm_fault] = struck.get(each.calm_fault, 0) + 1
-            tell(f"settled after {settle(world):.0f} s")
+        with settled(world) as seconds:
+            tell(f"round {number}: {len(each.faults)} faults, all back and caught up after {seconds:.0f} s")
+            if each.calm_fault is not None:
+                tell(each.calm_fault)
+                CALM_FAULTS[each.calm_fault][1](world)
+                struck[each.calm_fault] = struck.get(each.calm_fault, 0) + 1
     return struck
 
 
-def settle(world: World) -> float:
-    """Waits until every part is ready and every image sent so far is placed; returns the seconds."""
+@contextmanager
+def settled(world: World) -> Iterator[float]:
+    """Inside, every part is ready, every image sent so far is placed, and none is sent; gives the seconds it took."""
     started = time.monotonic()
     world.up()
     world.stack.deployment.wait_ready(timeout_s=_SETTLE_S)
@@ -91,5 +92,5 @@ def settle(world: World) -> float:
             return None if missing else True
 
         eventually(placed, _SETTLE_S, lambda: f"{len(missing)} images have no head, such as {sorted(missing)[:5]}")
-    assert world.stack.problems() == []
-    return time.monotonic() - started
+        assert world.stack.problems() == []
+        yield time.monotonic() - started
