@@ -71,7 +71,8 @@ def rage(world: World, plan: Iterable[Round], tell: Callable[[str], None]) -> di
                 tell(each.calm_fault)
                 CALM_FAULTS[each.calm_fault][1](world)
                 struck[each.calm_fault] = struck.get(each.calm_fault, 0) + 1
-    return struck
+    with settled(world):
+        return struck
 
 
 @contextmanager
