@@ -14,8 +14,8 @@ from `s` on.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from stream.read_marks import MarkSet, ReadMark
 
@@ -34,7 +34,8 @@ def thinned(older: Sequence[MarkSet]) -> tuple[MarkSet, ...]:
     kept: list[MarkSet] = []
     for each in older:
         while kept and _goes_back(kept[-1], each):
-            kept.pop()
+            # A checkpoint that holds what was read until then may be restored yet.
+            each = replace(each, reached_ms=max(each.reached_ms, _newest_ms(kept.pop())))
         kept.append(each)
     return tuple(kept if len(kept) <= HISTORY_SETS else kept[::2])
 
@@ -46,8 +47,7 @@ def settled_offsets(sets: Sequence[MarkSet], expired_ms: int) -> dict[tuple[str,
         sets: In the order in which they were taken. The last one says how far the join has read.
         expired_ms: One timeout before the event time of the last one, or earlier.
     """
-    newest_ms = -math.inf
-    since = 0
+    newest_ms = since = 0
     for number, each in enumerate(sets):
         newest_ms = max(newest_ms, _newest_ms(each))
         if newest_ms > expired_ms:
@@ -61,17 +61,17 @@ def settled_offsets(sets: Sequence[MarkSet], expired_ms: int) -> dict[tuple[str,
     return lowest
 
 
-def _newest_ms(marks: MarkSet) -> float:
+def _newest_ms(marks: MarkSet) -> int:
     """The time of the newest record that was read: event time was no later."""
 
-    def time_ms(mark: ReadMark) -> float:
+    def time_ms(mark: ReadMark) -> int:
         if mark.record is not None:
             return mark.record.timestamp_ms
         # Of a record that has expired it is only known that it was there before the mark.
-        return marks.taken_ms if mark.offset else -math.inf
+        return marks.taken_ms if mark.offset else 0
 
     times = [time_ms(mark) for then in marks.topics.values() for mark in then.partitions.values()]
-    return max(times, default=-math.inf)
+    return max([marks.reached_ms, *times])
 
 
 def _offset(marks: MarkSet, topic: str, partition: int, topic_id: str) -> int:

@@ -55,7 +55,7 @@ def test_a_real_stream_that_nobody_reads_is_ended_and_lets_go() -> None:
         finally:
             let_go.set()
 
-    handlers = {"Read": grpc.unary_stream_rpc_method_handler(read)}
+    handlers = {"Read": grpc.unary_stream_rpc_method_handler(read, request_deserializer=bytes)}
     port, page = free_ports(2)
     server = RpcServer(
         "test",

@@ -105,6 +105,18 @@ def test_reading_that_went_back_since_counts() -> None:
     assert settled_offsets(sets, 60) == {("search", 0): 30}
 
 
+def test_a_job_that_went_back_may_return_to_what_it_had_reached() -> None:
+    """A half of the first marks waits from the time 20 on, if the job returns to the checkpoint of the second ones."""
+    sets = [
+        marks(1, time_ms=10),
+        marks(5, time_ms=20),
+        marks(1, time_ms=10),
+        marks(2, time_ms=12),
+        marks(5, time_ms=20),
+    ]
+    assert settled_offsets(sets, 15) == settled_offsets(thinned(sets), 15) == {("search", 0): 1}
+
+
 def test_partitions_that_are_new_and_topics_made_anew_are_read_from_their_beginning() -> None:
     assert settled_offsets([marks(40), marks(50, 5, time_ms=9)], 5) == {("search", 0): 40, ("search", 1): 0}
     assert settled_offsets([marks(40), marks(50, time_ms=9, topic_id="other")], 5) == {("search", 0): 0}
