@@ -31,6 +31,7 @@ class Flow:
         self._lock = threading.Lock()
         self._again: list[ImageRow] = []
         self._sent: list[tuple[float, ImageRow]] = []
+        self._cuts = 0
         self._stopped = threading.Event()
         self._sending = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="flow", daemon=True)
@@ -67,8 +68,12 @@ class Flow:
             return {row.image_id for _, row in self._sent}
 
     def send_again(self, since: float) -> int:
-        """Sends again what was acknowledged at or after a moment of `time.monotonic`; returns how many images."""
+        """Sends again what was acknowledged at or after a moment of `time.monotonic`; returns how many images.
+
+        So is what is being sent now: some of it may have been acknowledged before the power was cut.
+        """
         with self._lock:
+            self._cuts += 1
             rows = [row for moment, row in self._sent if moment >= since]
             self._again += rows
         return len(rows)
@@ -100,6 +105,8 @@ class Flow:
         return [next(self._rows) for _ in range(_CONFIRM_EVERY)]
 
     def _send(self, batch: Sequence[ImageRow]) -> None:
+        with self._lock:
+            cuts = self._cuts
         with Publisher(self._stack.settings) as publisher:
             for row in batch:
                 publisher.send(row)
@@ -108,6 +115,8 @@ class Flow:
         moment = time.monotonic()
         with self._lock:
             self._sent += [(moment, row) for row in batch]
+            if self._cuts != cuts:
+                self._again += batch
 
 
 def ordinary_and_abuse(rows: Sequence[ImageRow], seed: int) -> Iterator[ImageRow]:
