@@ -136,7 +136,8 @@ def test_a_copy_of_the_data_folder_of_a_stopped_service_goes_on_in_its_place(har
     shutil.rmtree(data)
     backup.rename(data)
     harmed.deployment.up()
-    JobControl(harmed.settings, "photos").start()
+    # Parts that have just started may not answer at once on a busy machine.
+    eventually(JobControl(harmed.settings, "photos").start, 60, lambda: "the job does not start")
     copies = [replace(row, image_id=f"after-{row.image_id}") for row in rows[:20]]
     harmed.publish(copies)
     halves = [(row.image_id.encode(), notification(row, harmed.signal.score_embedding, row.score)) for row in waiting]
