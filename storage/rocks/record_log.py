@@ -86,7 +86,10 @@ def read_log(data: bytes) -> LogContent:
             return LogContent(tuple(records), end, at)
         at = fragment.end
         if fragment.kind in (_WHOLE, _FIRST):
-            begun = bytes(fragment.payload[: _BATCH.size])
+            begun = b""
+        if begun is not None and fragment.kind <= _LAST:
+            # The first fragment takes what is left of its block, which may be nothing.
+            begun += bytes(fragment.payload[: _BATCH.size - len(begun)])
         if begun is not None and fragment.kind in (_WHOLE, _LAST):
             records.append(LogRecord(at, *_BATCH.unpack(begun.ljust(_BATCH.size, b"\0"))))
             begun, end = None, at
@@ -111,8 +114,12 @@ def begins_later(data: bytes, damaged_at: int, expected: int | None) -> int | No
             continue
         if expected is None:
             return at
-        if len(fragment.payload) >= _BATCH.size:
-            sequence, _ = _BATCH.unpack_from(fragment.payload)
+        begun = bytes(fragment.payload[: _BATCH.size])
+        if fragment.kind == _FIRST and len(begun) < _BATCH.size:
+            following = _fragment(view, _after_padding(fragment.end))
+            begun += b"" if following is None else bytes(following.payload[: _BATCH.size])
+        if len(begun) >= _BATCH.size:
+            sequence, _ = _BATCH.unpack_from(begun)
             if expected < sequence < expected + _AHEAD:
                 return at
     return None

@@ -63,11 +63,17 @@ def offset_of(folder: Path) -> int:
         store.close()
 
 
-def small_records(folder: Path, count: int) -> Path:
-    """A database that was killed after some small writes; its log. 512 records of 64 bytes fill a block."""
+def small_records(folder: Path, count: int, more: int = 0) -> Path:
+    """A database that was killed after some small writes; its log. 512 records of 64 bytes fill a block.
+
+    Args:
+        folder: For the database.
+        count: How many writes.
+        more: Bytes that the first record is longer.
+    """
     database = Database(folder / "open", QUICK, create=True)
     for number in range(count):
-        database.write([(META, b"key", b"%039d" % number)])
+        database.write([(META, b"key", b"%0*d" % (39 if number else 39 + more, number))])
     shutil.copytree(folder / "open", folder / "db")
     database.close()
     return log_of(folder)
@@ -127,6 +133,25 @@ def test_a_whole_block_of_zeros_is_not_skipped(tmp_path: Path) -> None:
     assert len(data) > 3 * BLOCK_BYTES
     log.write_bytes(data[:BLOCK_BYTES] + bytes(BLOCK_BYTES) + data[2 * BLOCK_BYTES :])
     with pytest.raises(CorruptedError, match="intact again from byte"):
+        cut_torn_ends(tmp_path / "db")
+
+
+@pytest.mark.parametrize("left", range(24))
+def test_a_record_may_begin_with_little_or_nothing_at_the_end_of_a_block(tmp_path: Path, left: int) -> None:
+    """Then its number lies in the next block."""
+    log_file = small_records(tmp_path, 600, more=64 - left)
+    content = read_log(log_file.read_bytes())
+    assert [record.sequence for record in content.records] == list(
+        range(content.records[0].sequence, content.records[0].sequence + 600)
+    )
+    assert content.damaged_at is None
+    cut_torn_ends(tmp_path / "db")
+    ends = [record.end for record in content.records]
+    behind = next(number for number, end in enumerate(ends) if end > BLOCK_BYTES)
+    data = bytearray(log_file.read_bytes())
+    data[ends[behind - 2] : ends[behind - 1]] = bytes(ends[behind - 1] - ends[behind - 2])
+    log_file.write_bytes(data)
+    with pytest.raises(CorruptedError, match="intact again"):
         cut_torn_ends(tmp_path / "db")
 
 
