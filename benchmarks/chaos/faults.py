@@ -27,6 +27,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -156,9 +157,10 @@ def _unscored(world: World) -> int | None:
 
 def _submission(world: World) -> None:
     """The runner is killed somewhere in a submission, which goes on without it."""
-    state = world.job.state()
-    if state is not None and state.live:
-        world.job.flink.cancel(state.job_id)
+    with suppress(ServiceError):  # without a job manager there is no job, and soon a submission
+        state = world.job.state()
+        if state is not None and state.live:
+            world.job.flink.cancel(state.job_id)
     time.sleep(world.chance.uniform(1.0, 20.0))
     world.kill("photos-job")
 

@@ -80,7 +80,7 @@ class World:
             AssertionError: It failed; the message has what it printed.
         """
         neardup = Path(sys.executable).with_name("neardup")
-        program = [neardup, "--settings", self.stack.deployment.settings_file, *words]
+        program = [str(neardup), "--settings", str(self.stack.deployment.settings_file), *words]
         done = subprocess.run(program, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"neardup {' '.join(words)}: {done.stdout}{done.stderr}"
 
