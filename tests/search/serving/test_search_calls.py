@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.access import Credentials
+from core.access import Access, Credentials, Keys, Right
 from core.errors import BusyError, DeniedError, MismatchError, RefusedError
 from neardup.events_pb2 import FLOAT16, FLOAT32
 from search.index.errors import IndexLockedError
@@ -201,6 +202,36 @@ def test_the_stream_hides_without_a_token_and_is_let_in_like_its_other_calls(fil
     assert filled.client.get(["a0"]).images[0].hidden
     admitted = 'neardup_search_admitted_items_total{caller="stream"}'
     assert filled.metrics()[admitted] == before[admitted] + 1
+
+
+@pytest.mark.parametrize("anyone", [frozenset[Right](), frozenset({Right.READ})], ids=["nobody", "readers"])
+def test_whoever_says_that_it_is_the_stream_needs_the_token_of_the_parts(
+    tmp_path: Path, anyone: frozenset[Right]
+) -> None:
+    port, page = free_ports(2)
+    base = server_settings(tmp_path / "index", port, page)
+    settings = replace(base, listen=replace(base.listen, access=Access(Keys("token", "read", "write"), anyone)))
+    with run_search_server(settings) as server:
+
+        def client(key: str, caller: Caller) -> SearchClient:
+            return SearchClient(server.client.address, 30.0, MAX_MESSAGE_BYTES, caller, Credentials(key))
+
+        def found(caller: SearchClient) -> int:
+            return len(caller.search([pb.SearchQuery(vector=like(1))]).answers[0].candidates.image_ids)
+
+        with closing(client("token", Caller.STREAM)) as stream:
+            stream.insert_and_search(LOG, [entry(0, "a", 1)])
+            assert found(stream) == 1
+        for key in ("read", "write", "wrong", ""):
+            with closing(client(key, Caller.STREAM)) as stranger, pytest.raises(DeniedError):
+                found(stranger)
+        # The right to read is there: only the claim to be the stream is denied.
+        with closing(client("read", Caller.STREAM)) as reader, pytest.raises(DeniedError, match="secrets/parts/token"):
+            found(reader)
+        with closing(client("read", Caller.INTERACTIVE)) as reader:
+            assert found(reader) == 1
+        admitted = server.metrics()
+    assert admitted['neardup_search_admitted_items_total{caller="stream"}'] == 2
 
 
 def test_stats_tell_size_position_and_drift(filled: RunningSearch) -> None:
