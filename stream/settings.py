@@ -291,11 +291,6 @@ class ApiSettings(_Section):
     port: Port = 18080
     max_page: Annotated[int, Field(ge=1, le=10_000)] = 1000
 
-    @property
-    def url(self) -> str:
-        """Where a client reaches the API."""
-        return f"http://{self.host}:{self.port}"
-
 
 _SERVER_PORTS: dict[str, Any] = {
     "search": {"port": 17001, "metrics_port": 17101},

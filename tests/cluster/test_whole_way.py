@@ -11,6 +11,7 @@ import pytest
 
 from core.dead_letters import DeadLetter, Reason
 from neardup.events_pb2 import FLOAT16, FLOAT32, EmbeddingNotification
+from stream.access import api_url
 from stream.cli.main import main
 from stream.local.resolved import resolved_toml
 from tests.support.stack import Stack, eventually, sample_rows
@@ -166,7 +167,7 @@ def test_the_command_line_answers(
     assert image in run("similar", head, "--json")["members"]
     assert run("verify", "--json")["problem_count"] == 0
     status = run("status", "--json")
-    assert stack.signal.api.url in json.dumps(status)
+    assert api_url(stack.settings, stack.signal_name) in json.dumps(status)
     assert main(["head", "nobody-knows-it"]) == 3
 
 

@@ -134,7 +134,8 @@ def test_the_answer_that_it_shows_is_of_the_form_that_the_api_gives() -> None:
 
 
 def test_the_address_of_the_api_is_the_default() -> None:
+    from stream.access import api_url
     from stream.settings import load_settings
 
-    url = load_settings(ROOT / "neardup.toml").signals["photos"].api.url
+    url = api_url(load_settings(ROOT / "neardup.toml"), "photos")
     assert set(re.findall(r"http://127\.0\.0\.1:\d+", TEXT)) == {url}

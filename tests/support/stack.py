@@ -16,6 +16,7 @@ from core.settlements import parse_settlement
 from neardup.client import ApiClient
 from neardup.errors import NeardupClientError, NotFoundError
 from storage.serving.client import StorageClient
+from stream.access import api_client
 from stream.image_files import ImageFile, ImageRow
 from stream.local.processes import end_processes, marked_processes
 from stream.local.supervisor import Deployment
@@ -112,7 +113,7 @@ class Stack:
     @contextmanager
     def api(self, signal: str | None = None) -> Iterator[ApiClient]:
         """A client of the HTTP API."""
-        with ApiClient(self.settings.signal(signal)[1].api.url) as client:
+        with api_client(self.settings, self.settings.signal(signal)[0]) as client:
             yield client
 
     @contextmanager
