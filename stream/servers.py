@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from core.descriptors import reserve_descriptors
 from core.rpc import Listen
+from core.status_page import PageLimits
 from stream.access import api_access, grpc_access, server_tls
 from stream.hashing import chosen_density, code_identity, code_settings, term_settings
 from stream.names import client_id
@@ -29,14 +31,16 @@ def serve_search(settings: Settings, signal_name: str | None = None) -> None:
     """Runs the term search server of a signal until SIGTERM.
 
     Raises:
-        SettingsError: There is no such signal, or its term settings do not hold together.
+        SettingsError: There is no such signal, its term settings do not hold together, or too few files may be open.
         MismatchError: The index on disk was made with other settings.
         UnavailableError: A port is taken.
     """
     owner_only()
     from search.serving.server import serve
 
-    serve(search_server_settings(settings, signal_name))
+    told = search_server_settings(settings, signal_name)
+    _reserve(told.listen)
+    serve(told)
 
 
 def search_server_settings(settings: Settings, signal_name: str | None = None) -> SearchServerSettings:
@@ -67,7 +71,7 @@ def serve_scorer(settings: Settings, signal_name: str | None = None) -> None:
     """Runs the scorer of a signal until SIGTERM.
 
     Raises:
-        SettingsError: There is no such signal.
+        SettingsError: There is no such signal, or too few files may be open.
         MismatchError: The model was made for other codes.
         UnavailableError: A port is taken.
     """
@@ -75,9 +79,11 @@ def serve_scorer(settings: Settings, signal_name: str | None = None) -> None:
     from scoring.serving.server import ScorerServerSettings, serve
 
     _, signal = settings.signal(signal_name)
+    place = listen(settings, signal.scorer)
+    _reserve(place)
     serve(
         ScorerServerSettings(
-            listen=listen(settings, signal.scorer),
+            listen=place,
             model=settings.path(signal.model),
             model_class=signal.model_class,
             codes=code_identity(settings, signal),
@@ -89,17 +95,20 @@ def serve_storage(settings: Settings, signal_name: str | None = None) -> None:
     """Runs the storage server of a signal with its HTTP API until SIGTERM.
 
     Raises:
-        SettingsError: There is no such signal.
+        SettingsError: There is no such signal, or too few files may be open.
         StorageError: The store is damaged, open elsewhere, or was made for another signal.
         UnavailableError: A port is taken.
     """
     owner_only()
+    from storage.api.connections import DEFAULT_LIMITS
     from storage.serving.server import StorageServerSettings, serve
 
     name, signal = settings.signal(signal_name)
+    place = listen(settings, signal.storage)
+    _reserve(place, DEFAULT_LIMITS.connections)
     serve(
         StorageServerSettings(
-            listen=listen(settings, signal.storage),
+            listen=place,
             folder=settings.signal_dir(name, "store"),
             api_host=signal.api.bind_host,
             api_port=signal.api.port,
@@ -118,6 +127,11 @@ def serve_storage(settings: Settings, signal_name: str | None = None) -> None:
 def owner_only() -> None:
     """What this process writes from now on is for its owner alone, also where no supervisor sets this."""
     os.umask(0o077)
+
+
+def _reserve(place: Listen, others: int = 0) -> None:
+    """Makes sure that callers of the gRPC port, of the page and `others` leave room for the files of a server."""
+    reserve_descriptors(place.connections + PageLimits().connections + others)
 
 
 def store_identity(settings: Settings, signal_name: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import typer
 
-from core.descriptors import raise_descriptor_limit
 from stream.cli.context import SignalName, of
 from stream.cli.logs import configure_server_logs
 
@@ -24,7 +23,7 @@ def search(context: typer.Context, signal: SignalName = None) -> None:
     from stream import servers
 
     settings = of(context).settings()
-    _begin(f"{settings.signal(signal)[0]}-search")
+    configure_server_logs(f"{settings.signal(signal)[0]}-search")
     servers.serve_search(settings, signal)
 
 
@@ -39,7 +38,7 @@ def scorer(context: typer.Context, signal: SignalName = None) -> None:
     from stream import servers
 
     settings = of(context).settings()
-    _begin(f"{settings.signal(signal)[0]}-scorer")
+    configure_server_logs(f"{settings.signal(signal)[0]}-scorer")
     servers.serve_scorer(settings, signal)
 
 
@@ -54,10 +53,5 @@ def storage(context: typer.Context, signal: SignalName = None) -> None:
     from stream import servers
 
     settings = of(context).settings()
-    _begin(f"{settings.signal(signal)[0]}-storage")
+    configure_server_logs(f"{settings.signal(signal)[0]}-storage")
     servers.serve_storage(settings, signal)
-
-
-def _begin(part: str) -> None:
-    configure_server_logs(part)
-    raise_descriptor_limit()

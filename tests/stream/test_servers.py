@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from storage.serving import server
 from stream import servers
+from stream.cli.exits import Exit
 from stream.servers import serve_storage
 from stream.settings import load_settings
-from tests.support.stack import stack_settings
+from tests.support.stack import ROOT, stack_settings
 
 
 @pytest.fixture(autouse=True)
@@ -44,3 +47,37 @@ def test_what_a_server_writes_is_for_its_owner_alone(
     monkeypatch.setattr(importlib.import_module(module), "serve", lambda _: done.append("served"))
     getattr(servers, f"serve_{role}")(stack_settings(tmp_path))
     assert done == [0o077, "served"]
+
+
+@pytest.mark.parametrize(
+    ("role", "module", "connections"),
+    [
+        ("search", "search.serving.server", 512 + 64),
+        ("scorer", "scoring.serving.server", 512 + 64),
+        ("storage", "storage.serving.server", 512 + 64 + 512),
+    ],
+)
+def test_room_for_all_connections_is_made_sure_of_before_a_server_opens_anything(
+    role: str, module: str, connections: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: list[object]
+) -> None:
+    monkeypatch.setattr(importlib.import_module(module), "serve", lambda _: done.append("served"))
+    monkeypatch.setattr(servers, "reserve_descriptors", done.append)
+    getattr(servers, f"serve_{role}")(stack_settings(tmp_path))
+    assert done == [0o077, connections, "served"]
+
+
+SERVE = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+from stream.cli.main import main
+raise SystemExit(main(["serve", "storage"]))
+"""
+
+
+def test_a_server_that_may_open_too_few_files_says_so_and_opens_no_store(tmp_path: Path) -> None:
+    environment = os.environ | {"NEARDUP_DATA": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    command = (sys.executable, "-c", SERVE)
+    told = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert told.returncode == Exit.USAGE, told.stderr
+    assert "may have 1,024 files and sockets open and needs 1,600" in told.stderr
+    assert not (tmp_path / "signals").exists()
