@@ -183,9 +183,13 @@ def _attempt(step: Callable[[], None]) -> Exception | None:
 
 
 def disk_folders(settings: Settings, signal_name: str) -> dict[str, Path]:
-    """The folders whose disks the runner shows: of the parts without a metrics page of ours."""
+    """The folders whose disks the runner shows: of the parts without a metrics page of ours.
+
+    `taskmanager` exists in containers only: there `flink` is the runner's own, and the task manager's volume lies here.
+    """
     data = settings.data_dir
-    folders = {"flink": data / "flink", "job": settings.signal_dir(signal_name, "job"), "log": data / "log"}
+    folders = {name: data / name for name in ("flink", "log", "taskmanager")}
+    folders["job"] = settings.signal_dir(signal_name, "job")
     return folders | ({"kafka": data / "kafka"} if settings.kafka.own_broker else {})
 
 

@@ -17,6 +17,7 @@ from core.access import Right
 from core.errors import SettingsError
 from stream.access import api_access, credentials, make_keys
 from stream.data_folders import with_data
+from stream.job_watch import disk_folders
 from stream.local.foreground import main as foreground
 from stream.local.parts import deployment_parts, flink_parts, part_checks
 from stream.servers import listen
@@ -162,6 +163,23 @@ def test_what_is_mounted_exists_and_data_lies_where_the_settings_say(
     # Whoever writes, reads or picks a checkpoint sees the same folder under the same name.
     assert mounts["jobmanager"]["job"] == mounts["taskmanager"]["job"] == mounts["job"]["job"] == str(signal / "job")
     assert mounts["broker"]["kafka"] == str(container_settings.data_dir / "kafka")
+
+
+def test_the_runner_sees_every_disk_that_no_other_part_shows(services: Services, container_settings: Settings) -> None:
+    mounts = {name: [volume.split(":") for volume in service["volumes"]] for name, service in services.items()}
+    shown = {str(folder) for folder in disk_folders(container_settings, "photos").values()}
+    seen = {source: options for source, target, *options in mounts["job"] if target in shown}
+    filled = {
+        source
+        for name in ("broker", "jobmanager", "taskmanager")
+        for source, _, *options in mounts[name]
+        if not source.startswith(".") and "ro" not in options
+    }
+    assert filled == {"kafka", "taskmanager", "job"} == set(seen)
+    # The runner writes what it submits, and nothing of the others.
+    assert {source for source, options in seen.items() if "ro" not in options} == {"job"}
+    in_memory = {mount.split(":")[0] for mount in services["job"]["tmpfs"]}
+    assert not in_memory & {target for source, target, *_ in mounts["job"] if source in seen}
 
 
 SECRETS = {

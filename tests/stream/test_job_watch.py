@@ -245,6 +245,7 @@ def test_the_runner_shows_the_disks_of_the_parts_without_a_page_of_ours(tmp_path
     settings = stack_settings(tmp_path)
     assert disk_folders(settings, "photos") == {
         "flink": tmp_path / "flink",
+        "taskmanager": tmp_path / "taskmanager",
         "job": settings.signal_dir("photos", "job"),
         "log": tmp_path / "log",
         "kafka": tmp_path / "kafka",
