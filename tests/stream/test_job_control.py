@@ -11,7 +11,8 @@ from typing import Literal, cast
 
 import pytest
 
-from core.errors import ServiceError, UnavailableError
+from core.dead_letters import DeadLetter, Reason, parse_dead_letter
+from core.errors import MismatchError, ServiceError, UnavailableError
 from stream.flink_rest import FlinkRest, Restored
 from stream.job_control import JobControl
 from stream.job_health import GAP
@@ -254,6 +255,53 @@ def test_a_disk_that_is_full_submits_nothing(world: World, monkeypatch: pytest.M
         assert world.live == []
     runner.keep()
     assert len(world.live) == 1
+
+
+def test_an_accepted_loss_is_in_dead_letter_before_the_job_is_submitted(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Sender:
+        """A producer that keeps what it is given."""
+
+        def __init__(self) -> None:
+            self.sent: list[tuple[str, DeadLetter]] = []
+
+        def send(self, topic: str, value: bytes) -> Sender:
+            assert world.live == []
+            self.sent.append((topic, parse_dead_letter(value)))
+            return self
+
+        def get(self, timeout: float) -> None: ...
+
+        def flush(self, timeout: float) -> None: ...
+
+        def close(self, timeout: float) -> None: ...
+
+    sender = Sender()
+    monkeypatch.setattr("stream.lost_records.producer", lambda *_: sender)
+    runner = world.runner()
+    runner.keep()
+    topic = runner._signal.topic("search")
+    expired = world.logs.topics[topic].partitions[0]
+    expired.append(6_000, 10**9)
+    expired.first = 5_000
+    world.flink.cancel("job-1")
+    with pytest.raises(MismatchError, match="neardup job start --accept-loss"):
+        runner.start()
+    assert (sender.sent, world.live) == ([], [])
+
+    runner.start(accept_loss=True)
+    assert len(world.live) == 1
+    ((where, letter),) = sender.sent
+    assert where == runner._signal.topic("dead_letter")
+    assert letter.reason is Reason.LOST
+    assert (letter.source.topic, letter.source.partition, letter.source.offset) == (topic, 0, 0)
+    assert letter.detail.startswith("5000 records, offsets 0 to 4999")
+    assert f"accepted: 5000 records of {topic} partition 0 are lost, offsets 0 to 4999" in caplog.messages
+    # It is told once.
+    world.flink.cancel(world.live[0])
+    runner.start()
+    assert len(sender.sent) == 1
 
 
 def test_stopping_waits_for_a_submission_that_is_under_way(world: World) -> None:
