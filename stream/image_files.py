@@ -139,10 +139,7 @@ class ImageFile:
                 yield from self._rows_before_a_bad_one(batch.slice(passed), first + passed)
                 first += batch.num_rows
         except (OSError, pa.ArrowException) as error:
-            raise BadInputError(
-                f"{self.path} cannot be read after row {first}: {error}. The file is damaged, or a column "
-                "of fixed-size lists has null rows"
-            ) from error
+            raise BadInputError(self._unreadable(first, error)) from error
 
     def last_place(self) -> int:
         """The highest place, of a file that was opened with places; `NO_PLACE` for a file without rows.
@@ -156,6 +153,31 @@ class ImageFile:
             raise BadInputError(f"{self.path}: column place cannot be read: {error}") from error
         highest = pc.max(column).as_py()
         return NO_PLACE if highest is None else int(highest)
+
+    def _unreadable(self, first: int, error: Exception) -> str:
+        """What Arrow cannot read at row `first` or later. It refuses null rows of fixed-size lists by itself."""
+        schema = self._file.schema_arrow
+        lists = [each.name for each in self._vectors if pa.types.is_fixed_size_list(schema.field(each.name).type)]
+        found = {name: row for name in lists if (row := self._null_or_damaged(name, first)) is not None}
+        if not found:
+            return f"{self.path} cannot be read after row {first}: {error}. The file is damaged"
+        name = min(found, key=lambda name: found[name])
+        return (
+            f"{self.path}: row {found[name]}: column {name} is null or damaged ({error}): fill the row, or leave it out"
+        )
+
+    def _null_or_damaged(self, name: str, first: int) -> int | None:
+        """The first row of a column that cannot be read, in the row group of row `first` or later."""
+        row = group = 0
+        while row + (rows := self._file.metadata.row_group(group).num_rows) <= first:
+            row, group = row + rows, group + 1
+        groups = range(group, self._file.num_row_groups)
+        try:
+            for _ in self._file.iter_batches(1, row_groups=groups, columns=[name]):
+                row += 1
+        except (OSError, pa.ArrowException):
+            return row
+        return None
 
     def _check_names(self, schema: Any) -> None:
         for name in _COLUMNS:
