@@ -19,10 +19,19 @@ from dataclasses import replace
 
 from stream.read_marks import MarkSet, ReadMark
 
-__all__ = ["HISTORY_SETS", "settled_offsets", "thinned"]
+__all__ = ["HISTORY_SETS", "following", "settled_offsets", "thinned"]
 
 HISTORY_SETS = 24
 """Older sets that are kept. They are the sparser, the older they are."""
+
+
+def following(before: MarkSet | None, marks: MarkSet) -> MarkSet:
+    """The next marks. Where reading went back, they say how far it had come: its checkpoints may be restored yet.
+
+    So the newest times of all sets ascend, and a set can be left out.
+    """
+    reached_ms = 0 if before is None else _newest_ms(before)
+    return replace(marks, reached_ms=reached_ms) if reached_ms > _newest_ms(marks) else marks
 
 
 def thinned(older: Sequence[MarkSet]) -> tuple[MarkSet, ...]:
@@ -34,8 +43,7 @@ def thinned(older: Sequence[MarkSet]) -> tuple[MarkSet, ...]:
     kept: list[MarkSet] = []
     for each in older:
         while kept and _goes_back(kept[-1], each):
-            # A checkpoint that holds what was read until then may be restored yet.
-            each = replace(each, reached_ms=max(each.reached_ms, _newest_ms(kept.pop())))
+            kept.pop()
         kept.append(each)
     return tuple(kept if len(kept) <= HISTORY_SETS else kept[::2])
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from core.checked_json import read_checked, write_checked
 from core.errors import BadInputError
-from stream.late_halves import thinned
+from stream.late_halves import following, thinned
 from stream.read_marks import MarkedRecord, MarkSet, ReadMark, TopicMarks
 
 __all__ = ["MarkBook", "read_book", "write_book"]
@@ -44,7 +44,7 @@ class MarkBook:
 
     def with_set(self, marks: MarkSet) -> MarkBook:
         """With one set more; older ones are thinned out."""
-        sets = (*self.sets, marks)
+        sets = (*self.sets, following(self.newest, marks))
         return replace(self, sets=(*thinned(sets[:-KEPT_SETS]), *sets[-KEPT_SETS:]))
 
     def begun(self, job_id: str) -> MarkBook:
@@ -55,7 +55,8 @@ class MarkBook:
 
     def with_newest(self, marks: MarkSet) -> MarkBook:
         """With another newest set."""
-        return replace(self, sets=(*self.sets[:-1], marks))
+        before = self.sets[-2] if len(self.sets) > 1 else None
+        return replace(self, sets=(*self.sets[:-1], following(before, marks)))
 
     def fitting(self, snapshot: Path | None) -> MarkSet | None:
         """The newest marks that a snapshot's join state covers; None if none is known to.

@@ -47,7 +47,7 @@ def unscored_places(stack: Stack, logs: Sequence[Sequence[bytes]]) -> list[int]:
 def last_seen_by(stack: Stack, places: Collection[int], name: str) -> dict[int, int]:
     """For each place: the last position of the order whose search could still find what was placed there.
 
-    Places that hold nothing, because their record was superseded, are left out.
+    Places that no search ever found are left out: their record was superseded, or the index was built from storage.
 
     Args:
         stack: Its index is copied.
@@ -68,10 +68,11 @@ def last_seen_by(stack: Stack, places: Collection[int], name: str) -> dict[int, 
         state, seen = index._store.state, {}
         for place in places:
             at = state.place_of(place)
-            if at is not None:
-                last = state.sources[at[0]].last_seen_by(at[1])
-                assert last is not None, f"the unscored image at place {place} can be found"
-                seen[place] = last
+            if at is None or not state.sources[at[0]].is_searchable(at[1]):
+                continue
+            last = state.sources[at[0]].last_seen_by(at[1])
+            assert last is not None, f"the unscored image at place {place} can be found"
+            seen[place] = last
         return seen
     finally:
         index.close()
