@@ -12,7 +12,6 @@ what the flood gets done meanwhile.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import sys
 import tempfile
@@ -20,13 +19,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import command_line, machine, revision
+from benchmarks.machine import measured_with, write_results
 from benchmarks.search.results import table
 from benchmarks.search.timing import percentiles_ms
 from core.errors import BusyError, UnavailableError
@@ -186,23 +184,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ["", *columns],
         [[name, *(found[column] for column in columns)] for name, found in results.items()],
     )
-    _write(options, results)
+    write_results(
+        load_settings().data_dir / "bench" / "callers.json",
+        {
+            **measured_with("benchmarks.callers"),
+            "images": options.images,
+            "seconds": options.seconds,
+            "phases": results,
+        },
+    )
     return 0
-
-
-def _write(options: argparse.Namespace, results: dict[str, Any]) -> None:
-    file = load_settings().data_dir / "bench" / "callers.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    content = {
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "revision": revision(),
-        "machine": machine().to_dict(),
-        "command": command_line("benchmarks.callers"),
-        "images": options.images,
-        "seconds": options.seconds,
-        "phases": results,
-    }
-    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,19 +12,17 @@ last it builds an index from the store, which shows the size of sealed segments.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.machine import command_line, machine, revision
+from benchmarks.machine import measured_with, write_results
 from benchmarks.soak import say
 from benchmarks.synthetic import SyntheticSettings, Universe, write_images
 from core.errors import NeardupError, UnavailableError
@@ -109,10 +107,7 @@ class CapacityRun:
         store = used_bytes(self._settings.signal_dir(self._name, "store"))
         result["bytes_per_image"]["store"] = round(store / (self._load.images + self._load.beside), 1)
         return {
-            "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "revision": revision(),
-            "command": command_line("benchmarks.capacity"),
-            "machine": machine().to_dict(),
+            **measured_with("benchmarks.capacity"),
             "load": asdict(self._load),
             **result,
         }
@@ -259,8 +254,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_results(out, result)
     print(capacity_table(result["bytes_per_image"]))
     flood = result["flood"]
     print(f"\nflood: {flood['image_latency']}, {flood['bytes_per_dead_letter']:,.0f} bytes a dead letter")

@@ -22,14 +22,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 
-from benchmarks.machine import command_line, machine, revision
+from benchmarks.machine import measured_with, write_results
 from benchmarks.search.results import table
 from core.errors import UnavailableError
 from core.rpc import Listen, RpcClient
@@ -229,18 +228,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for name, found in results.items()
         ],
     )
-    file = load_settings().data_dir / "bench" / "large_calls.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    content = {
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "revision": revision(),
-        "machine": machine().to_dict(),
-        "command": command_line("benchmarks.large_calls"),
-        "calls": options.calls,
-        "budget_mib": options.budget_mib,
-        "servers": results,
-    }
-    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_results(
+        load_settings().data_dir / "bench" / "large_calls.json",
+        {
+            **measured_with("benchmarks.large_calls"),
+            "calls": options.calls,
+            "budget_mib": options.budget_mib,
+            "servers": results,
+        },
+    )
     return 0
 
 

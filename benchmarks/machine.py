@@ -1,12 +1,15 @@
-"""The machine and revision of a measurement, and the memory of the parts."""
+"""What a measurement was made with (machine, command, revision), its file, and the memory of the parts."""
 
 from __future__ import annotations
 
+import json
 import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import psutil
 
 from stream.local.supervisor import Deployment
 
-__all__ = ["Machine", "command_line", "machine", "resident_mb", "revision"]
+__all__ = ["Machine", "command_line", "machine", "measured_with", "resident_mb", "revision", "write_results"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,22 @@ def revision() -> str:
     except (OSError, subprocess.CalledProcessError):
         return ""
     return commit.stdout.strip() + ("*" if changed.stdout.strip() else "")
+
+
+def measured_with(module: str) -> dict[str, Any]:
+    """When, at which revision, with which command and on which machine a benchmark runs, for its results."""
+    return {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "revision": revision(),
+        "command": command_line(module),
+        "machine": machine().to_dict(),
+    }
+
+
+def write_results(file: Path, results: Mapping[str, Any]) -> None:
+    """Writes the results of a benchmark as JSON, in a folder that need not exist."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 def resident_mb(deployment: Deployment) -> dict[str, int]:

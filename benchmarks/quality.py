@@ -18,8 +18,6 @@ as var/bench/quality.png.
 from __future__ import annotations
 
 import argparse
-import json
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.machine import command_line, machine, revision
+from benchmarks.machine import measured_with, write_results
 from benchmarks.picture_quality import picture_quality
 from benchmarks.rival_scorers import cosine_scorer, hamming_scorer, row_codes
 from core.types import Thresholds
@@ -128,12 +126,8 @@ class _Report:
 
     def __init__(self, folder: Path, terms: dict[str, Any]) -> None:
         self._path = folder / "quality.json"
-        folder.mkdir(parents=True, exist_ok=True)
         self._report: dict[str, Any] = {
-            "command": command_line("benchmarks.quality"),
-            "machine": machine().to_dict(),
-            "revision": revision(),
-            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            **measured_with("benchmarks.quality"),
             "terms": terms,
             "test_split": {},
             "pictures": {},
@@ -143,7 +137,7 @@ class _Report:
         """Adds the results of one method."""
         print(f"{part:<12}{name:<20}", "  ".join(f"{key} {value:.3f}" for key, value in found.items()), flush=True)
         self._report[part][name] = found
-        self._path.write_text(json.dumps(self._report, indent=2) + "\n", encoding="utf-8")
+        write_results(self._path, self._report)
 
 
 if __name__ == "__main__":

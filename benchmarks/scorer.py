@@ -17,20 +17,17 @@ has the median of the rounds, the lowest and the highest value; the rows can be 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from benchmarks.machine import command_line, machine, revision
+from benchmarks.machine import measured_with, write_results
 from benchmarks.scorer_load import closed_loop, open_loop
 from benchmarks.scorer_models import (
     bare_products,
@@ -245,16 +242,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     with TemporaryDirectory() as folder:
         lines = measure(arguments, Path(folder))
     say(lines)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    result: dict[str, Any] = {
-        "command": command_line("benchmarks.scorer"),
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine().to_dict(),
-        "revision": revision(),
-        "rounds": arguments.rounds,
-        "measurements": [asdict(one) for one in lines],
-    }
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_results(
+        arguments.out,
+        {
+            **measured_with("benchmarks.scorer"),
+            "rounds": arguments.rounds,
+            "measurements": [asdict(one) for one in lines],
+        },
+    )
     return 0 if all(one.met is not False for one in lines) else 1
 
 

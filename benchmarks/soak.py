@@ -12,7 +12,6 @@ write. Reads the memory of every part when the parts are up, after the preload, 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections import defaultdict
@@ -24,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import command_line, machine, resident_mb, revision
+from benchmarks.machine import measured_with, resident_mb, write_results
 from benchmarks.synthetic import SyntheticSettings, Universe, write_images
 from core.errors import NeardupError, UnavailableError
 from storage.serving.client import StorageClient
@@ -117,10 +116,7 @@ class Soak:
                 say("stopping all parts")
                 self._deployment.down()
         return {
-            "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "revision": revision(),
-            "command": command_line("benchmarks.soak"),
-            "machine": machine().to_dict(),
+            **measured_with("benchmarks.soak"),
             "synthetic": asdict(self._synthetic),
             "checkpoint_interval_s": self._settings.flink.checkpoint_interval_s,
             "phases": [asdict(result) for result in results],
@@ -262,8 +258,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_results(out, result)
     print(report(result))
     say(f"written to {out}")
     return 0 if result["law_2"]["sound"] else 5

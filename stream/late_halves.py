@@ -55,12 +55,8 @@ def settled_offsets(sets: Sequence[MarkSet], expired_ms: int) -> dict[tuple[str,
         sets: In the order in which they were taken. The last one says how far the join has read.
         expired_ms: One timeout before the event time of the last one, or earlier.
     """
-    newest_ms = since = 0
-    for number, each in enumerate(sets):
-        newest_ms = max(newest_ms, _newest_ms(each))
-        if newest_ms > expired_ms:
-            break
-        since = number
+    later = (number for number, each in enumerate(sets) if _newest_ms(each) > expired_ms)
+    since = max(0, next(later, len(sets)) - 1)
     lowest: dict[tuple[str, int], int] = {}
     for topic, then in sets[-1].topics.items() if sets else ():
         for partition in then.partitions:

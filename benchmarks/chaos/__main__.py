@@ -15,7 +15,6 @@ connections and stalled reads. Afterwards it checks that nothing is lost and not
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import shutil
@@ -28,7 +27,7 @@ from benchmarks.chaos.faults import CALM_FAULTS, FAULTS
 from benchmarks.chaos.loads import idle_connections, stalled_readers
 from benchmarks.chaos.storm import rage, rounds
 from benchmarks.chaos.world import World
-from benchmarks.machine import command_line, machine, revision
+from benchmarks.machine import measured_with, write_results
 from tests.support.faults import check_calm
 from tests.support.faulty_model import SWITCH_VARIABLE
 from tests.support.flow import Flow, ordinary_and_abuse
@@ -64,9 +63,7 @@ def main() -> int:
         flow.stop()
         held = check_calm(stack, _FOLDER / "calm", world.logs, flow.ids, world.seen)
     result = {
-        "command": command_line("benchmarks.chaos"),
-        "revision": revision(),
-        "machine": machine().to_dict(),
+        **measured_with("benchmarks.chaos"),
         "seed": arguments.seed,
         "seconds": round(time.monotonic() - started, 1),
         "images": held.images,
@@ -75,8 +72,7 @@ def main() -> int:
         "by_kind": dict(sorted(struck.items())),
         "held": True,
     }
-    _RESULT.parent.mkdir(parents=True, exist_ok=True)
-    _RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    write_results(_RESULT, result)
     print(f"\n{result['faults']} faults, {held.images} images: nothing is lost, heads equal those of a calm run")
     for name, times in sorted(struck.items()):
         print(f"  {times:4} {name}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.machine import command_line, machine, revision
+from benchmarks.machine import command_line, machine, measured_with, revision, write_results
 
 
 def test_the_machine_is_described_in_plain_values() -> None:
@@ -22,6 +22,14 @@ def test_the_machine_is_described_in_plain_values() -> None:
 def test_the_command_can_be_pasted_into_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["soak.py", "--out", "my results/soak.json"])
     assert command_line("benchmarks.soak") == "python -m benchmarks.soak --out 'my results/soak.json'"
+
+
+def test_results_say_what_they_were_measured_with(tmp_path: Path) -> None:
+    write_results(tmp_path / "bench" / "soak.json", {**measured_with("benchmarks.soak"), "p99_ms": 3})
+    read = json.loads((tmp_path / "bench" / "soak.json").read_text("utf-8"))
+    assert read.keys() == {"measured_at", "revision", "command", "machine", "p99_ms"}
+    assert read["machine"] == machine().to_dict()
+    assert read["p99_ms"] == 3
 
 
 def test_a_changed_checkout_has_a_star_and_no_checkout_has_no_revision(

@@ -1,155 +1,24 @@
-"""The micro-batching base on fake Flink, with a step whose server does what the test says."""
+"""The micro-batching base: what is batched, waited for, isolated and repeated, whatever its server does."""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
-from pyflink.datastream import RuntimeContext
 
-from core.dead_letters import BadRecord
 from core.errors import (
     FaultError,
     LogGapError,
     MismatchError,
-    RefusedError,
     ServiceError,
     StaleError,
     UnavailableError,
 )
 from operators.batcher import BatchPolicy
-from operators.in_flight_pb2 import BatchState, IsolatedItem
-from operators.micro_batch import MicroBatchFunction
-from operators.outputs import DEAD_LETTERS
 from operators.rows import records
-from operators.sealed_state import StateDamagedError, seal, unseal
-from operators.step import Step, StepResult
+from operators.sealed_state import unseal
+from tests.operators.micro_batch_bench import POLICY, Bench, EchoFunction, Server, item, items
 from tests.support.clock import FakeClock
-from tests.support.fake_flink import Harness
-
-POLICY = BatchPolicy(
-    max_items=4, max_delay_ms=5, throttle_ms=20, backoff_first_ms=50, backoff_max_ms=200, max_faults=3, max_bytes=100
-)
-
-
-@dataclass
-class Server:
-    """A server under the test's control, and its client."""
-
-    calls: list[list[bytes]] = field(default_factory=list)
-    isolated: list[tuple[bytes, str]] = field(default_factory=list)
-    pings: int = 0
-    down: bool = False
-    poison: set[bytes] = field(default_factory=set)
-    kills: set[bytes] = field(default_factory=set)
-    refuses: set[bytes] = field(default_factory=set)
-    names_refused: bool = True
-    settles: int = 1_000
-    instances: int = 1
-    known_instance: str | None = None
-    error: Exception | None = None
-    isolate_error: Exception | None = None
-    closed: int = 0
-
-    @property
-    def instance_id(self) -> str | None:
-        return self.known_instance
-
-    def _answers(self) -> None:
-        if self.down:
-            raise UnavailableError("connection refused")
-        self.known_instance = f"instance-{self.instances}"
-
-    def describe(self) -> None:
-        self.pings += 1
-        self._answers()
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-class EchoStep(Step):
-    """Gives back what it gets."""
-
-    def __init__(self, server: Server) -> None:
-        super().__init__([server])
-        self.server = server
-
-    def call(self, items: Sequence[bytes]) -> StepResult:
-        server = self.server
-        server.calls.append(list(items))
-        server._answers()
-        if server.error is not None:
-            raise server.error
-        if server.kills & set(items):
-            server.instances += 1
-            raise UnavailableError("connection reset")
-        if server.poison & set(items):
-            raise FaultError("broken")
-        for item in items:
-            if item in server.refuses:
-                raise RefusedError("no", self.offset(item) if server.names_refused else None)
-        count = min(len(items), server.settles)
-        return StepResult(count, items[:count])
-
-    def isolate(self, item: bytes, bad: BadRecord) -> StepResult:
-        self.server._answers()
-        if self.server.isolate_error is not None:
-            raise self.server.isolate_error
-        self.server.isolated.append((item, bad.reason))
-        return StepResult(1, [item.upper(), (DEAD_LETTERS, (item, bad.detail))])
-
-    def offset(self, item: bytes) -> int:
-        return 1_000 + int(item[1:])
-
-
-class EchoFunction(MicroBatchFunction):
-    """The function of that step."""
-
-    def __init__(self, policy: BatchPolicy, server: Server, clock: FakeClock) -> None:
-        super().__init__(policy, clock.sleep_s)
-        self.server = server
-
-    def open_step(self, context: RuntimeContext) -> Step:
-        return EchoStep(self.server)
-
-    def items(self, value: Any) -> Sequence[bytes]:
-        return value.split(b" ")
-
-
-class Bench:
-    """A harness with its server and clock."""
-
-    def __init__(self, policy: BatchPolicy = POLICY) -> None:
-        self.policy = policy
-        self.clock = FakeClock()
-        self.server = Server()
-        self.harness = Harness(EchoFunction(policy, self.server, self.clock), self.clock)
-
-    def send(self, *numbers: int) -> None:
-        for number in numbers:
-            self.harness.send(item(number))
-
-    def restart(self) -> None:
-        out = self.harness.main
-        self.harness = self.harness.restart(EchoFunction(self.policy, self.server, self.clock))
-        self.harness.main = out
-
-    @property
-    def out(self) -> list[Any]:
-        return self.harness.main
-
-
-def item(number: int) -> bytes:
-    return b"i%d" % number
-
-
-def items(*numbers: int) -> list[bytes]:
-    return [item(number) for number in numbers]
-
 
 # --- batches
 
@@ -470,87 +339,6 @@ def test_a_restart_from_a_checkpoint_repeats_what_came_after_it() -> None:
     assert bench.out == items(0, 1, 2)
     bench.harness.advance(5)
     assert bench.out == items(0, 1, 2, 3)
-
-
-@pytest.mark.parametrize("kind", ["maps", "values"])
-def test_changed_state_fails_the_task_by_name(kind: str) -> None:
-    bench = Bench()
-    bench.server.down = True
-    bench.harness.send(b"i0 i1")
-    backend = bench.harness.backend
-    stored = backend.values if kind == "values" else next(each for each in backend.maps.values() if each)
-    for key, value in stored.items():
-        stored[key] = bytes([value[0] ^ 1]) + value[1:]
-    bench.restart()
-    with pytest.raises(StateDamagedError, match="is damaged"):
-        bench.harness.send(b"i2")
-
-
-@pytest.mark.parametrize("missing", [0, 2, 3])
-def test_a_missing_chunk_fails_the_task_by_name(missing: int) -> None:
-    """The oldest, one in the middle, the newest. Without a check, what lies behind the gap would be lost in silence."""
-    bench = Bench()
-    bench.server.down = True
-    bench.send(0, 1, 2, 3)
-    chunks = next(each for each in bench.harness.backend.maps.values() if each)
-    del chunks[missing]
-    bench.restart()
-    with pytest.raises(StateDamagedError, match=f"records 0 to 4 wait, but the chunks hold 0 to {missing}"):
-        bench.harness.send(item(4))
-
-
-def test_chunks_without_their_progress_fail_the_task_by_name() -> None:
-    bench = Bench()
-    bench.server.down = True
-    bench.send(0, 1)
-    bench.harness.backend.values.clear()
-    bench.restart()
-    with pytest.raises(StateDamagedError, match="it is missing, and there are chunks"):
-        bench.harness.advance(1_000)
-
-
-@pytest.mark.parametrize(
-    ("progress", "message"),
-    [
-        (BatchState(tail=2, isolated=[IsolatedItem(sequence=1, reason="of tomorrow")]), "of tomorrow"),
-        (BatchState(head=3, tail=2), "records 3 to 2 wait"),
-        (BatchState(oldest=1, head=0, tail=2), "records 0 to 2 wait, but the chunks hold 1 to 2"),
-    ],
-)
-def test_progress_that_makes_no_sense_fails_the_task_by_name(progress: BatchState, message: str) -> None:
-    bench = Bench()
-    bench.server.down = True
-    bench.send(0, 1)
-    (name,) = bench.harness.backend.values
-    bench.harness.backend.values[name] = seal(progress.SerializeToString())
-    bench.restart()
-    with pytest.raises(StateDamagedError, match=message):
-        bench.send(2)
-
-
-@pytest.mark.parametrize("chunk", [b"", b"\xff\xff"])
-def test_a_chunk_that_holds_no_records_fails_the_task_by_name(chunk: bytes) -> None:
-    bench = Bench()
-    bench.server.down = True
-    bench.send(0)
-    next(each for each in bench.harness.backend.maps.values() if each)[0] = seal(chunk)
-    bench.restart()
-    with pytest.raises(StateDamagedError, match="the chunk of waiting records that begins at 0 is damaged"):
-        bench.send(1)
-
-
-def test_progress_of_a_version_that_saved_no_end_is_read() -> None:
-    bench = Bench()
-    bench.server.down = True
-    bench.send(0, 1)
-    (name,) = bench.harness.backend.values
-    saved = BatchState.FromString(unseal(bench.harness.backend.values[name], "it"))
-    saved.ClearField("tail")
-    bench.harness.backend.values[name] = seal(saved.SerializeToString())
-    bench.restart()
-    bench.server.down = False
-    bench.harness.advance(1_000)
-    assert bench.out == items(0, 1)
 
 
 def test_halving_goes_on_after_a_restart() -> None:

@@ -61,6 +61,13 @@ class World:
             raise Killed
         self.flink.run(plan.submission)
 
+    def die_in_a_submission(self) -> None:
+        """A runner is killed after it sent the job, and before Flink took it."""
+        self.die = True
+        with pytest.raises(Killed):
+            self.runner().keep()
+        self.die = False
+
     def arrive(self) -> None:
         """Flink takes what was on its way."""
         for job_id in self.in_flight:
@@ -86,11 +93,8 @@ def world(tmp_path: Path) -> World:
 
 def test_a_runner_that_is_killed_in_a_submission_leaves_one_job(world: World) -> None:
     """Flink takes the job after all, before the next runner looks: it is kept."""
-    world.die = True
-    with pytest.raises(Killed):
-        world.runner().keep()
+    world.die_in_a_submission()
     world.arrive()
-    world.die = False
     runner = world.runner()
     for _ in range(3):
         world.look(runner)
@@ -99,10 +103,7 @@ def test_a_runner_that_is_killed_in_a_submission_leaves_one_job(world: World) ->
 
 def test_a_submission_that_arrives_after_the_next_one_leaves_one_job(world: World) -> None:
     """Two jobs at once: both commit to one group, so neither is believed."""
-    world.die = True
-    with pytest.raises(Killed):
-        world.runner().keep()
-    world.die = False
+    world.die_in_a_submission()
     runner = world.runner()
     world.look(runner)
     assert world.live == ["job-2"]
@@ -114,10 +115,7 @@ def test_a_submission_that_arrives_after_the_next_one_leaves_one_job(world: Worl
 
 
 def test_a_submission_that_arrives_after_the_job_was_stopped_is_cancelled(world: World) -> None:
-    world.die = True
-    with pytest.raises(Killed):
-        world.runner().keep()
-    world.die = False
+    world.die_in_a_submission()
     runner = world.runner()
     world.look(runner)
     runner.stop()
