@@ -40,9 +40,8 @@ from core.errors import MismatchError, ServiceError
 from stream.broker import Broker
 from stream.image_files import ImageRow
 from stream.local.processes import marked_processes
-from stream.topic_plans import topic_plans
 from tests.support.power_cut import kill_everything
-from tests.support.stack import eventually, sample_rows
+from tests.support.stack import sample_rows
 from tests.support.unscored import unscored_images
 
 __all__ = ["CALM_FAULTS", "FAULTS", "Fault"]
@@ -189,7 +188,7 @@ def _renewed_log(world: World) -> None:
     joined = world.stack.signal.topic("joined")
     world.job.stop()
     world.logs.append(world.stack.records(joined))
-    _remake(world, joined)
+    world.stack.remake(joined)
     try:
         world.job.start()
     except MismatchError:
@@ -200,19 +199,8 @@ def _renewed_log(world: World) -> None:
     world.job.start()
 
 
-def _remake(world: World, topic: str) -> None:
-    settings = world.stack.settings
-    admin = KafkaAdminClient(bootstrap_servers=settings.kafka.servers)
-    admin.delete_topics([topic])
-    admin.close()
-    [plan] = [plan for plan in topic_plans(world.stack.signal, settings.kafka) if plan.name == topic]
-    with Broker(settings.kafka_access("chaos")) as broker:
-        eventually(lambda: topic not in broker.topics() or None, 60, lambda: f"{topic} is still there")
-        broker.create([plan])
-
-
 def _remade_topic(world: World) -> None:
-    _remake(world, world.stack.signal.topic(world.chance.choice(["search", "score"])))
+    world.stack.remake(world.stack.signal.topic(world.chance.choice(["search", "score"])))
 
 
 def _restored_index(world: World) -> None:

@@ -15,17 +15,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from crc32c import crc32c
 
 from core.dead_letters import within
-from core.errors import UnavailableError
 from core.types import DeadLetterRecord
 from storage.interfaces import ClusterStore
 from storage.serving.assignments import HEADERS, Message
-from storage.serving.outbox import Sender
 from storage.serving.publish_loop import LoopTimes, PublishLoop
+from storage.serving.sender import Connection, Sender
+from storage.serving.topic_loss import lies_there
 
 __all__ = ["DeadLetterListener", "DeadLetterOutbox"]
 
@@ -45,9 +45,6 @@ PAUSE_S = 0.5
 
 HEADROOM_BYTES = 1_024
 """What Kafka's record needs beside key and value."""
-
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +93,10 @@ class DeadLetterOutbox:
             clock: Seconds that only grow.
         """
         self._store = store
-        self._open_sender = open_sender
+        self._connection = Connection(open_sender)
         self._listener = listener
         self._limit_bytes = max_message_bytes - HEADROOM_BYTES
         self._clock = clock
-        self._sender: Sender | None = None
         self._held: dict[int, _Held] = {}
         """What was acknowledged and is still in the store, by the offset of the rejected record."""
         self._loop = PublishLoop(
@@ -108,7 +104,7 @@ class DeadLetterOutbox:
             self.publish_available,
             listener.publish_failed,
             lambda: "waits with dead letters",
-            self._close_sender,
+            self._connection.close,
             LoopTimes(pause_s, pause_s, pause_s),
         )
         store.on_apply(lambda state: self._loop.wake())
@@ -133,7 +129,7 @@ class DeadLetterOutbox:
         if not chunk:
             return 0
         messages = [self._message(*one) for one in chunk]
-        at = self._with_sender(lambda sender: sender.send(messages, self._loop.stopping))
+        at = self._connection.use(lambda sender: sender.send(messages, self._loop.stopping))
         now = self._clock()
         for message, offset in zip(messages, at, strict=True):
             self._held[message.number] = _Held(offset, crc32c(message.value), now)
@@ -148,7 +144,7 @@ class DeadLetterOutbox:
         if not due:
             return
         last = max(due.values(), key=lambda held: held.offset)
-        if not self._with_sender(lambda sender: _has(sender, last)):
+        if not self._connection.use(lambda sender: _has(sender, last)):
             log.warning(
                 "the topic of dead letters has lost what was acknowledged at offset %d: %d dead letters are sent again",
                 last.offset,
@@ -160,24 +156,9 @@ class DeadLetterOutbox:
         for number in due:
             del self._held[number]
 
-    def _with_sender(self, use: Callable[[Sender], _T]) -> _T:
-        """Uses the sender, and closes it if that fails."""
-        if self._sender is None:
-            self._sender = self._open_sender()
-        try:
-            return use(self._sender)
-        except UnavailableError:
-            sender, self._sender = self._sender, None
-            sender.close()
-            raise
-
     def _message(self, offset: int, record: DeadLetterRecord) -> Message:
         headers = [*HEADERS, ("traceparent", record.traceparent)] if record.traceparent else HEADERS
         return Message(offset, record.key, within(record.value, self._limit_bytes - len(record.key)), headers)
-
-    def _close_sender(self) -> None:
-        if self._sender is not None:
-            self._sender.close()
 
 
 def _chunk(waiting: Iterator[tuple[int, DeadLetterRecord]]) -> Iterator[tuple[int, DeadLetterRecord]]:
@@ -190,11 +171,5 @@ def _chunk(waiting: Iterator[tuple[int, DeadLetterRecord]]) -> Iterator[tuple[in
 
 
 def _has(sender: Sender, held: _Held) -> bool:
-    """Whether the topic has a message where it was acknowledged, and so all before it. An expired one counts."""
     with sender.look() as topic:
-        if held.offset < topic.first:
-            return True
-        if held.offset >= topic.end:
-            return False
-        found = topic.records(held.offset, held.offset + 1)
-        return found is None or [(offset, crc32c(value)) for offset, value in found] == [(held.offset, held.checksum)]
+        return lies_there(topic, held.offset, lambda value: crc32c(value) == held.checksum)

@@ -19,51 +19,23 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Protocol
 
-from core.errors import NeardupError, UnavailableError
+from core.errors import NeardupError
 from storage.epochs import is_newer, new_epoch
 from storage.interfaces import ClusterStore
 from storage.records import PublishedMark, StoreEpoch, StoreState
 from storage.serving.assignments import Message, message_of
 from storage.serving.publish_loop import LoopTimes, PublishLoop
-from storage.serving.topic_loss import NOTHING_KEPT, Kept, LastMessage, TopicView, find_kept, last_in
+from storage.serving.sender import Connection, Sender
+from storage.serving.topic_loss import NOTHING_KEPT, Kept, LastMessage, find_kept, last_in
 
-__all__ = ["Outbox", "OutboxListener", "OutboxSettings", "Sender"]
+__all__ = ["Outbox", "OutboxListener", "OutboxSettings"]
 
 log = logging.getLogger(__name__)
-
-
-class Sender(Protocol):
-    """Sends messages."""
-
-    def look(self) -> AbstractContextManager[TopicView]:
-        """The topic as it is now.
-
-        Raises:
-            UnavailableError: The topic cannot be read. The sender must not be used again.
-        """
-        ...
-
-    def send(self, messages: Sequence[Message], stopping: Callable[[], bool]) -> Sequence[int]:
-        """Returns the offset of each message, once all are acknowledged, in order.
-
-        Args:
-            messages: Sent in this order.
-            stopping: Asked now and then. Once it is true, the sender may give up with an `UnavailableError`.
-
-        Raises:
-            UnavailableError: Not all are known to be acknowledged, or the topic has lost earlier messages. The sender
-                must not be used again.
-        """
-        ...
-
-    def close(self) -> None:
-        """Closes the connection without waiting."""
-        ...
 
 
 class OutboxListener(Protocol):
@@ -118,10 +90,9 @@ class Outbox:
         self._now_ms = now_ms
         self._clock = clock
         self._store = store
-        self._open_sender = open_sender
+        self._connection = Connection(open_sender)
         self._listener = listener
         self._settings = settings or OutboxSettings()
-        self._sender: Sender | None = None
         self._epoch = store.epoch()
         self._published = self._stored = store.published()
         self._mark = store.published_mark()
@@ -153,32 +124,19 @@ class Outbox:
         Raises:
             UnavailableError: Sending failed, or the store cannot be read. Try again later.
         """
-        if self._sender is None and self._store.state().history_number:
-            self._sender = self._open_sender()
-            self._with_sender(self._look)
+        if not self._connection.is_open and self._store.state().history_number:
+            self._connection.use(self._look)
         messages = self._chunk()
-        if not messages and self._sender is not None and self._is_due(self._looked_at, self._settings.look_every_s):
-            self._with_sender(self._look)
+        if not messages and self._connection.is_open and self._is_due(self._looked_at, self._settings.look_every_s):
+            self._connection.use(self._look)
             messages = self._chunk()
         if not messages:
             self._store_position()
             return False
-        self._with_sender(lambda sender: self._send(sender, messages))
+        self._connection.use(lambda sender: self._send(sender, messages))
         self._listener.published(self._published)
         self._store_position()
         return True
-
-    def _with_sender(self, use: Callable[[Sender], None]) -> None:
-        """Uses the sender, and closes it if that fails."""
-        sender = self._sender
-        if sender is None:
-            raise UnavailableError("there is no connection")
-        try:
-            use(sender)
-        except NeardupError:
-            self._sender = None
-            sender.close()
-            raise
 
     def _send(self, sender: Sender, messages: Sequence[Message]) -> None:
         offsets = sender.send(messages, self._loop.stopping)
@@ -281,8 +239,7 @@ class Outbox:
         self._stored_at = -math.inf
         with suppress(NeardupError):  # what is not stored is sent again
             self._store_position()
-        if self._sender is not None:
-            self._sender.close()
+        self._connection.close()
 
     def _wake(self, state: StoreState) -> None:
         if state.history_number > self._published:

@@ -8,13 +8,13 @@ log loses its end, and never a part before a message that is still there.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from storage.records import PublishedMark, StoreEpoch
 
-__all__ = ["NOTHING_KEPT", "Kept", "LastMessage", "TopicView", "find_kept", "last_in", "message_in"]
+__all__ = ["NOTHING_KEPT", "Kept", "LastMessage", "TopicView", "find_kept", "last_in", "lies_there", "message_in"]
 
 _BACK = 8
 """So many offsets are searched for a message: a producer with transactions leaves offsets without one."""
@@ -111,7 +111,7 @@ def find_kept(topic: TopicView, mark: PublishedMark, epoch: StoreEpoch) -> Kept 
     """
     if mark.topic_id and topic.topic_id and topic.topic_id != mark.topic_id:
         return NOTHING_KEPT
-    if _lies_there(topic, mark.number, mark.offset, epoch):
+    if _has_entry(topic, mark.number, mark.offset, epoch):
         return Kept(mark.number, mark.offset)
     end, size = min(mark.offset, topic.end), _WINDOW
     lowest = max(topic.first, mark.run_offset)
@@ -126,19 +126,32 @@ def find_kept(topic: TopicView, mark: PublishedMark, epoch: StoreEpoch) -> Kept 
             if message is not None and message.is_of(epoch) and message.number <= mark.number:
                 return Kept(message.number, offset)
         end, size = start, 2 * size
-    if mark.base_offset >= 0 and _lies_there(topic, mark.base_number, mark.base_offset, epoch):
+    if mark.base_offset >= 0 and _has_entry(topic, mark.base_number, mark.base_offset, epoch):
         return Kept(mark.base_number, mark.base_offset)
     return NOTHING_KEPT
 
 
-def _lies_there(topic: TopicView, number: int, offset: int, epoch: StoreEpoch) -> bool:
-    """Whether a message lies where it was acknowledged. One that retention removed, or that is damaged, counts."""
+def lies_there(topic: TopicView, offset: int, is_it: Callable[[bytes], bool]) -> bool:
+    """Whether a message lies where it was acknowledged, and so do all before it.
+
+    One that retention removed, or that is damaged, counts.
+
+    Args:
+        topic: As it is now.
+        offset: Where it was acknowledged.
+        is_it: Whether a value is that of the message.
+    """
     if offset < topic.first:
         return True
     if offset >= topic.end:
         return False
     found = topic.records(offset, offset + 1)
-    if found is None:
-        return True
-    message = message_in(found[0][1]) if found else None
-    return message is not None and message.number == number and message.is_of(epoch)
+    return found is None or any(is_it(value) for _, value in found)
+
+
+def _has_entry(topic: TopicView, number: int, offset: int, epoch: StoreEpoch) -> bool:
+    def is_it(value: bytes) -> bool:
+        message = message_in(value)
+        return message is not None and message.number == number and message.is_of(epoch)
+
+    return lies_there(topic, offset, is_it)

@@ -27,7 +27,7 @@ from stream.local.processes import marked_processes
 from stream.local.resolved import resolved_toml
 from stream.publish import notification
 from stream.topic_check import topic_problems
-from stream.topic_plans import TopicPlan, topic_plans
+from stream.topic_plans import topic_plans
 from tests.support.faults import VICTIMS, check_calm, kill_while_flowing
 from tests.support.full_disk import full_disk
 from tests.support.stack import Stack, eventually, running, sample_rows, stack_settings
@@ -278,8 +278,7 @@ def _submissions(stack: Stack) -> list[int]:
 def test_topics_that_were_made_anew_while_the_job_was_stopped_are_read_from_their_beginning(harmed: Stack) -> None:
     control = JobControl(harmed.settings, "photos")
     control.stop()
-    plans = topic_plans(harmed.signal, harmed.settings.kafka)[:2]
-    _remake(harmed, plans)
+    harmed.remake(harmed.signal.topic("search"), harmed.signal.topic("score"))
     rows = sample_rows(30, skip=1110)
     harmed.publish(rows)
     control.start()
@@ -344,7 +343,7 @@ def test_a_log_that_was_made_anew_is_refused_until_it_is_renewed(harmed: Stack) 
     with pytest.raises(ServiceError, match="stop it with `neardup job stop`"):
         control.renew_log(dry_run=False)
     joined = harmed.signal.topic("joined")
-    _remake(harmed, [plan for plan in topic_plans(harmed.signal, harmed.settings.kafka) if plan.name == joined])
+    harmed.remake(joined)
     # The job runs on in the new topic until its runner sees that.
     eventually(lambda: not control.flink.live("neardup-photos") or None, 60, lambda: "the job is not cancelled")
     with pytest.raises(MismatchError, match="deleted and created again"):
@@ -364,17 +363,6 @@ def test_a_log_that_was_made_anew_is_refused_until_it_is_renewed(harmed: Stack) 
     with harmed.api() as api:
         assert min(api.image(row.image_id).place for row in copies) > applied
     eventually(lambda: not any(control.lag().values()) or None, 60, lambda: f"the lag is {control.lag()}")
-
-
-def _remake(stack: Stack, plans: list[TopicPlan]) -> None:
-    """Deletes topics and creates them again."""
-    names = [plan.name for plan in plans]
-    admin = KafkaAdminClient(bootstrap_servers=stack.settings.kafka.servers)
-    admin.delete_topics(names)
-    admin.close()
-    with Broker(stack.settings.kafka_access("test")) as broker:
-        eventually(lambda: not broker.topics() & set(names) or None, 30, lambda: f"{names} are still there")
-        assert broker.create(plans) == names
 
 
 def test_records_that_are_damaged_on_the_brokers_disk_are_skipped_by_hand(harmed: Stack) -> None:

@@ -10,6 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kafka import KafkaAdminClient
+
 from core.dead_letters import DeadLetter, parse_dead_letter
 from core.errors import ServiceError
 from core.settlements import parse_settlement
@@ -17,11 +19,13 @@ from neardup.client import ApiClient
 from neardup.errors import NeardupClientError, NotFoundError
 from storage.serving.client import StorageClient
 from stream.access import api_client
+from stream.broker import Broker
 from stream.image_files import ImageFile, ImageRow
 from stream.local.processes import end_processes, marked_processes
 from stream.local.supervisor import Deployment
 from stream.publish import Publisher
 from stream.settings import Settings
+from stream.topic_plans import topic_plans
 from stream.topic_reader import TopicReader
 from tests.support.ports import free_ports
 
@@ -161,6 +165,16 @@ class Stack:
                 return int(storage.describe().images)
 
         eventually(lambda: held() >= count or None, timeout_s, lambda: f"storage holds {held()} of {count} images")
+
+    def remake(self, *topics: str) -> None:
+        """Deletes topics and creates them again."""
+        admin = KafkaAdminClient(bootstrap_servers=self.settings.kafka.servers)
+        admin.delete_topics(list(topics))
+        admin.close()
+        plans = [plan for plan in topic_plans(self.signal, self.settings.kafka) if plan.name in topics]
+        with Broker(self.settings.kafka_access("test")) as broker:
+            eventually(lambda: not broker.topics() & set(topics) or None, 60, lambda: f"{topics} are still there")
+            assert broker.create(plans) == [plan.name for plan in plans]
 
     def records(self, topic: str) -> list[bytes]:
         """The values of all records of a one-partition topic."""
