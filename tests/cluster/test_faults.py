@@ -23,6 +23,7 @@ from stream.cli.exits import Exit
 from stream.cli.main import main
 from stream.flink_rest import JobState
 from stream.job_control import JobControl
+from stream.local.broker import prepare_broker
 from stream.local.processes import marked_processes
 from stream.local.resolved import resolved_toml
 from stream.publish import notification
@@ -363,6 +364,39 @@ def test_a_log_that_was_made_anew_is_refused_until_it_is_renewed(harmed: Stack) 
     with harmed.api() as api:
         assert min(api.image(row.image_id).place for row in copies) > applied
     eventually(lambda: not any(control.lag().values()) or None, 60, lambda: f"the lag is {control.lag()}")
+
+
+def test_another_kafka_cluster_takes_over_with_a_renewal(harmed: Stack) -> None:
+    """It is empty: images of it join the clusters from before, and `assignments` tells the whole history again."""
+    control = JobControl(harmed.settings, "photos")
+    originals = sample_rows(20, skip=940)
+    before = harmed.await_heads([row.image_id for row in harmed.publish(originals)])
+    control.stop()
+    harmed.deployment.stop("broker")
+    kafka = harmed.settings.data_dir / "kafka"
+    kafka.rename(kafka.with_name("kafka-before"))
+    prepare_broker(harmed.settings)
+    harmed.deployment.start("broker")
+    with Broker(harmed.settings.kafka_access("test")) as broker:
+        broker.create(topic_plans(harmed.signal, harmed.settings.kafka))
+    with pytest.raises(MismatchError, match="deleted and created again"):
+        control.start()
+    copies = [replace(row, image_id=f"moved-{row.image_id}") for row in originals]
+    harmed.publish(copies)
+    control.renew_log(dry_run=False)
+    control.start()
+    heads = harmed.await_heads([row.image_id for row in copies])
+    assert heads == {f"moved-{image_id}": head for image_id, head in before.items()}
+    assert harmed.heads(before) == before
+    with harmed.storage() as storage:
+        last = int(storage.describe().history_number)
+    everything = list(range(1, last + 1))
+    eventually(
+        lambda: [entry["history_number"] for entry in harmed.assignments()] == everything or None,
+        60,
+        lambda: f"{len(harmed.assignments())} of {last} changes are published",
+    )
+    assert harmed.problems() == []
 
 
 def test_records_that_are_damaged_on_the_brokers_disk_are_skipped_by_hand(harmed: Stack) -> None:
