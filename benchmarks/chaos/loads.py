@@ -86,7 +86,8 @@ def stalled_readers(stack: Stack) -> Iterator[None]:
 
 
 def _stall(stack: Stack, stop: threading.Event) -> None:
-    while not stop.wait(1.0):
+    # Between two readings others get their turn.
+    while not stop.wait(5.0):
         with suppress(ServiceError), stack.storage() as storage:
             for _ in storage.embeddings():
                 stop.wait(60.0)

@@ -220,7 +220,7 @@ def _source(settings: Settings, name: str, sources: list[str], joined: KafkaJoin
         server = chosen.storage
         proof = credentials(settings, Right.READ)
         with closing(StorageClient(server.address, CALL_S, server.max_message_bytes, proof)) as storage:
-            source = StoreSource(storage.embeddings())
+            source = StoreSource.in_turn(storage.embeddings, note)
             if joined is not None:
                 joined.follow(source.position)
             yield source

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from core.errors import BadInputError, UnavailableError
+from core.errors import BadInputError, BusyError, UnavailableError
 from core.types import NO_OFFSET, ImageId, LogPosition
 from storage.embeddings import EmbeddingsPage
 from stream.image_files import ImageFile
 from stream.start_plan import Log
 
 __all__ = ["FileSource", "ImageSource", "PlacedImage", "StoreSource"]
+
+_PATIENCE_S = 600.0
+"""How long a build waits for its turn. The server ends a reading that stalls much earlier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,39 @@ class StoreSource:
         self.images = first.state.images
         self.position = first.state.position
         self.released = self.position.offset
+
+    @classmethod
+    def in_turn(
+        cls,
+        read: Callable[[], Iterator[EmbeddingsPage]],
+        tell: Callable[[str], None],
+        patience_s: float = _PATIENCE_S,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> StoreSource:
+        """Waits while another caller reads the embeddings, because one reading runs at a time.
+
+        Args:
+            read: Asks for all embeddings.
+            tell: Told once why it waits.
+            patience_s: How long it waits at most.
+            sleep: Waits; takes seconds.
+
+        Raises:
+            BusyError: Others read for so long.
+            UnavailableError: The server is down, or the call failed.
+        """
+        waited_s = 0.0
+        while True:
+            try:
+                return cls(read())
+            except BusyError as error:
+                wait_s = error.retry_after_s or 1.0
+                if waited_s >= patience_s:
+                    raise
+                if not waited_s:
+                    tell(f"waiting for at most {patience_s:.0f} s: {error}")
+                sleep(wait_s)
+                waited_s += wait_s
 
     def __iter__(self) -> Iterator[PlacedImage]:
         """Every image; can be iterated once."""

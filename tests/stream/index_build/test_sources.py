@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.errors import BadInputError, UnavailableError
+from core.errors import BadInputError, BusyError, UnavailableError
 from core.types import LogPosition
+from storage.embeddings import EmbeddingsPage
 from stream.index_build.sources import FileSource, StoreSource
 from stream.start_plan import Log
 from tests.stream.index_build.order import TOPIC_ID, pages, some_order, stored
@@ -84,3 +86,23 @@ def test_the_store_gives_all_pages_once(tmp_path: Path) -> None:
     assert [image.findable for image in images] == [not row.unscored for row in rows]
     with pytest.raises(UnavailableError, match="sent no embeddings"):
         StoreSource(iter(()))
+
+
+def test_a_build_waits_for_its_turn_to_read_the_store() -> None:
+    answers: list[Exception | None] = [BusyError("another reading of all embeddings is running", 1.0)] * 3 + [None]
+    told: list[str] = []
+    slept: list[float] = []
+
+    def read() -> Iterator[EmbeddingsPage]:
+        refused = answers.pop(0)
+        if refused is not None:
+            raise refused
+        yield from pages(some_order(20, 1))
+
+    assert StoreSource.in_turn(read, told.append, sleep=slept.append).position.offset == 19
+    assert slept == [1.0] * 3
+    assert told == ["waiting for at most 600 s: another reading of all embeddings is running"]
+    answers.extend([BusyError("another reading", 2.0)] * 4)
+    with pytest.raises(BusyError):
+        StoreSource.in_turn(read, told.append, patience_s=5.0, sleep=slept.append)
+    assert slept[3:] == [2.0] * 3
