@@ -2,7 +2,7 @@
 
 In this order, the job's snapshots are given up, the mark for the next job is written, storage is told, the index is.
 A kill between them is mended by a second call: it finds the stores level, tells the one that was not told, and gives
-the other the same epoch again.
+the other the same epoch again. A mark that was damaged since is written anew.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class LogRenewal:
     base: int
     """The position of its offset 0: one after the last position applied."""
     read_again_ms: int
-    """The embedding topics are read again from one join timeout before this time, in ms since the epoch."""
+    """The embedding topics are read again from one join timeout before this time, in ms since the epoch; 0: whole."""
 
 
 def next_base(log: Log, stores: Mapping[str, LogPosition]) -> int:
@@ -97,6 +97,12 @@ def renew_log(
         "the index": LogPosition(index.log_id, index.offset, index.checksum, index.base),
         "storage": LogPosition(store.log_id, store.offset, store.checksum, store.base),
     }
+    if RenewalMark.is_damaged(snapshots.root) and all(position.log_id == topic_id for position in stores.values()):
+        # When the renewal was is not known, so everything is read again: repeats are ignored.
+        renewal = LogRenewal(topic, topic_id, store.base, 0)
+        if not dry_run:
+            RenewalMark(renewal.read_again_ms).write(snapshots.root)
+        return renewal
     base = next_base(Log(topic, topic_id, ends.first, ends.end), stores)
     renewal = LogRenewal(topic, topic_id, base, storage.earliest_arrival(READ_BACK_IMAGES))
     if not dry_run:

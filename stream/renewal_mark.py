@@ -37,14 +37,26 @@ class RenewalMark:
         Raises:
             ServiceError: The mark cannot be read.
         """
+        if snapshot is None:
+            return cls._read(folder)
+        (folder / _NAME).unlink(missing_ok=True)
+        return None
+
+    @classmethod
+    def is_damaged(cls, folder: Path) -> bool:
+        """Whether there is a mark that cannot be read. Another renewal then writes it anew."""
+        try:
+            cls._read(folder)
+        except ServiceError:
+            return True
+        return False
+
+    @classmethod
+    def _read(cls, folder: Path) -> RenewalMark | None:
         file = folder / _NAME
         try:
-            mark = cls(int(read_checked(file).body["read_again_ms"]))
+            return cls(int(read_checked(file).body["read_again_ms"]))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ServiceError(f"{file} cannot be read ({error}): run `neardup log renew` again") from error
-        if snapshot is None:
-            return mark
-        file.unlink()
-        return None

@@ -21,6 +21,7 @@ Which kinds there are:
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -36,7 +37,7 @@ import psutil
 from kafka import KafkaAdminClient, TopicPartition
 
 from benchmarks.chaos.world import PARTS, RESEND_S, World
-from core.errors import MismatchError, ServiceError
+from core.errors import ServiceError
 from stream.broker import Broker
 from stream.image_files import ImageRow
 from stream.local.processes import marked_processes
@@ -186,17 +187,13 @@ def _junk(world: World) -> None:
 
 def _renewed_log(world: World) -> None:
     joined = world.stack.signal.topic("joined")
-    world.job.stop()
+    world.neardup("job", "stop")
     world.logs.append(world.stack.records(joined))
     world.stack.remake(joined)
-    try:
-        world.job.start()
-    except MismatchError:
-        pass
-    else:
-        raise AssertionError("the job followed a log that is not the one of the stores")
-    assert world.job.renew_log(dry_run=False).base == sum(len(log) for log in world.logs)
-    world.job.start()
+    world.neardup("job", "start", refused=True)
+    renewal = json.loads(world.neardup("log", "renew", "--json"))
+    assert renewal["base"] == sum(len(log) for log in world.logs)
+    world.neardup("job", "start")
 
 
 def _remade_topic(world: World) -> None:
@@ -226,7 +223,7 @@ def _rebuilt_index(world: World) -> None:
 def _gone_backlog(world: World) -> None:
     """What retention removes are these images, and the sender sends them again."""
     rows = _new_rows()
-    world.job.stop()
+    world.neardup("job", "stop")
     world.stack.publish(rows)
     admin = KafkaAdminClient(bootstrap_servers=world.stack.settings.kafka.servers)
     with Broker(world.stack.settings.kafka_access("chaos")) as broker:
@@ -235,13 +232,8 @@ def _gone_backlog(world: World) -> None:
             ends = broker.ends(topic)
             admin.delete_records({TopicPartition(topic, part): each.end for part, each in ends.items()})
     admin.close()
-    try:
-        world.job.start()
-    except MismatchError:
-        pass
-    else:
-        raise AssertionError("the job started although what it had not read is gone")
-    world.job.start(accept_loss=True)
+    world.neardup("job", "start", refused=True)
+    world.neardup("job", "start", "--accept-loss")
     world.stack.publish(rows)
 
 

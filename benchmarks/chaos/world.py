@@ -73,16 +73,24 @@ class World:
             if status.name == part and status.pid:
                 os.kill(status.pid, number)
 
-    def neardup(self, *words: str) -> None:
-        """Runs a command, as an operator would.
+    def neardup(self, *words: str, refused: bool = False) -> str:
+        """Runs a command, as an operator would: what it syncs is recorded, unlike what this process writes.
+
+        Args:
+            words: The command.
+            refused: Whether it must fail.
+
+        Returns:
+            What it printed to standard output.
 
         Raises:
-            AssertionError: It failed; the message has what it printed.
+            AssertionError: It failed, or did not fail; the message has what it printed.
         """
         neardup = Path(sys.executable).with_name("neardup")
         program = [str(neardup), "--settings", str(self.stack.deployment.settings_file), *words]
         done = subprocess.run(program, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"neardup {' '.join(words)}: {done.stdout}{done.stderr}"
+        assert (done.returncode != 0) == refused, f"neardup {' '.join(words)}: {done.stdout}{done.stderr}"
+        return done.stdout
 
     def up(self) -> None:
         """Starts what does not run, and tries again: a machine that just came back is slow."""

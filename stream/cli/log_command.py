@@ -49,10 +49,10 @@ def renew(
     if as_json:
         show_json({"signal": name, "dry_run": dry_run, **asdict(renewal)})
         return
-    since = datetime.fromtimestamp(renewal.read_again_ms / 1000, UTC).isoformat(timespec="seconds")
+    since = "everything that Kafka holds of the embeddings is read again"
+    if renewal.read_again_ms:
+        time = datetime.fromtimestamp(renewal.read_again_ms / 1000, UTC).isoformat(timespec="seconds")
+        since = f"embeddings are read again from one join timeout before {time}"
     would = "would go on" if dry_run else "go on"
     line(f"{renewal.topic}: the stores {would} with the topic {renewal.log_id}, from position {renewal.base} on")
-    note(
-        f"embeddings are read again from one join timeout before {since}"
-        + ("" if dry_run else "; now run `neardup job start`")
-    )
+    note(since + ("" if dry_run else "; now run `neardup job start`"))

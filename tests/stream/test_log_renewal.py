@@ -158,3 +158,19 @@ def test_a_topic_of_several_partitions_is_refused(parts: Parts) -> None:
     with pytest.raises(MismatchError, match="2 partitions"):
         parts.renew()
     assert parts.storage.position == OLD
+
+
+def test_a_mark_that_was_damaged_is_written_anew_and_everything_is_read_again(parts: Parts) -> None:
+    assert parts.renew() == 42
+    savepoint = parts.snapshots.savepoints / "savepoint-2"
+    savepoint.mkdir()
+    (savepoint / "_metadata").write_bytes(struct.pack(">iiq", 0x4960672D, 4, 9) + b"state")
+    (parts.root / "renewed.json").write_bytes(bytes(93))
+    assert parts.renew(dry_run=True) == 42
+    assert RenewalMark.is_damaged(parts.root)
+    assert parts.renew() == 42
+    assert parts.mark == RenewalMark(0)
+    # What the join remembers since the renewal is no harm.
+    assert parts.snapshots.newest() == savepoint
+    with pytest.raises(MismatchError, match="nothing to renew"):
+        parts.renew()

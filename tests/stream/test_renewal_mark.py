@@ -32,3 +32,11 @@ def test_a_damaged_mark_is_refused(tmp_path: Path) -> None:
     (tmp_path / "renewed.json").write_bytes(b"")
     with pytest.raises(ServiceError, match="run `neardup log renew` again"):
         RenewalMark.settle(tmp_path, None)
+    assert RenewalMark.is_damaged(tmp_path)
+
+
+def test_a_damaged_mark_ends_with_a_snapshot_too(tmp_path: Path) -> None:
+    (tmp_path / "renewed.json").write_bytes(bytes(93))
+    assert RenewalMark.settle(tmp_path, Path("chk-1")) is None
+    assert not RenewalMark.is_damaged(tmp_path)
+    assert RenewalMark.settle(tmp_path, None) is None
