@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from crc32c import crc32c
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
@@ -28,6 +28,8 @@ from stream.kafka_codecs import read_all_codecs
 from stream.topic_plans import TopicPlan, TopicState
 
 __all__ = ["METADATA_MS", "Broker", "LogEnds", "producer"]
+
+T = TypeVar("T")
 
 METADATA_MS = 5_000
 """So soon a connection that stays open sees new partitions. The client's default is five minutes."""
@@ -201,14 +203,19 @@ class Broker:
         }
 
     def _group_offsets(self, group: str) -> Mapping[TopicPartition, Any]:
+        found: Mapping[str, Mapping[TopicPartition, Any]] = self._of_group(
+            lambda: self._admin.list_group_offsets([group])
+        )
+        return found.get(group, {})
+
+    def _of_group(self, ask: Callable[[], T]) -> T:
+        """Asks about a group; a new cluster creates its offsets topic at the first question and cannot answer it."""
         until = time.monotonic() + self._timeout_ms / 1000
         with _as_unavailable(self._bootstrap):
             while True:
                 try:
-                    found: Mapping[str, Mapping[TopicPartition, Any]] = self._admin.list_group_offsets([group])
-                    return found.get(group, {})
+                    return ask()
                 except KafkaError as error:
-                    # A broker creates its offsets topic at the first request for one.
                     if not error.retriable or time.monotonic() > until:
                         raise
                     time.sleep(0.1)
@@ -216,10 +223,13 @@ class Broker:
     def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
         """Sets the committed offsets of a group that has no members."""
         wanted = {TopicPartition(topic, part): OffsetAndMetadata(at, "", None) for part, at in offsets.items()}
-        with _as_unavailable(self._bootstrap):
+
+        def alter() -> None:
             for error in self._admin.alter_group_offsets(group, wanted).values():
                 if error is not NoError:
                     raise error(f"setting the offsets of group {group}")
+
+        self._of_group(alter)
 
     def leader_epochs(self, topic: str) -> tuple[str, dict[int, int]]:
         """Kafka's id of a topic, and the leader epoch of each partition, which rises with each new leader."""

@@ -33,6 +33,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.now_s = 1_000_000.0
+        self.last_ms = dict.fromkeys(TOPICS, 10**9)
         self.logs = FakeLogs({name: FakeTopic(f"{name}-1", {0: FakeLog()}) for name in (*TOPICS, ORDER)})
         self.file = folder / "read-marks"
         self.keeper = self.new_keeper()
@@ -46,9 +47,11 @@ class World:
         return self.logs.topics[topic].partitions[0]
 
     def append(self, count: int, tag: str = "old") -> None:
+        """Kafka's clock never runs back, also after a power cut that empties the log."""
         for topic in TOPICS:
-            last_ms = self.log(topic).records[-1][1] if self.log(topic).records else 10**9
-            self.log(topic).append(count, last_ms + MINUTE_MS, tag)
+            if count:
+                self.log(topic).append(count, self.last_ms[topic] + MINUTE_MS, tag)
+                self.last_ms[topic] = self.log(topic).records[-1][1]
 
     def submit(
         self, job_id: str = "job-1", snapshot: Path | None = None, *, accept_loss: bool = False, noted: bool = True
