@@ -98,7 +98,7 @@ def renew_log(
         "storage": LogPosition(store.log_id, store.offset, store.checksum, store.base),
     }
     if RenewalMark.is_damaged(snapshots.root) and all(position.log_id == topic_id for position in stores.values()):
-        # When the renewal was is not known, so everything is read again: repeats are ignored.
+        # The mark alone had the time, so everything is read again: repeats are ignored.
         renewal = LogRenewal(topic, topic_id, store.base, 0)
         if not dry_run:
             RenewalMark(renewal.read_again_ms).write(snapshots.root)

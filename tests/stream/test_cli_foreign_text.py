@@ -5,27 +5,22 @@ from __future__ import annotations
 import io
 import json
 import logging
-import time
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
-from prometheus_client import CollectorRegistry
 
 from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
 from core.types import Cause, Decision, ImageId, Move, Outcome
 from search.serving import search_pb2
-from storage.api.app import create_app
-from storage.api.server import ApiServer
 from storage.memory import MemoryStore
 from stream.cli import output
 from stream.cli.logs import configure_server_logs
 from stream.cli.main import main
 from stream.printable import printable
 from stream.topic_reader import TopicRecord
-from tests.support.ports import free_ports
+from tests.support.served_api import served_api
 
 NASTY = [
     "http://x/p?value[/model/2013/a.jpg]",
@@ -53,19 +48,11 @@ def decision(offset: int, image: str) -> Decision:
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    store, (port,) = MemoryStore(), free_ports(1)
+    store = MemoryStore()
     store.apply("log", [decision(offset, image) for offset, image in enumerate(NASTY)], -1, 0)
-    server = ApiServer(create_app(store, 1000, CollectorRegistry()), "127.0.0.1", port)
-    server.start()
-    while True:
-        try:
-            httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False)
-            break
-        except httpx.ConnectError:
-            time.sleep(0.01)
-    monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__API__PORT", str(port))
-    yield
-    server.stop()
+    with served_api(store) as port:
+        monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__API__PORT", str(port))
+        yield
 
 
 class Topic:

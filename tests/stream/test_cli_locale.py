@@ -6,40 +6,27 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
-from prometheus_client import CollectorRegistry
 
 from core.types import Cause, Decision, ImageId, Move, Outcome
-from storage.api.app import create_app
-from storage.api.server import ApiServer
 from storage.memory import MemoryStore
 from stream.cli.exits import Exit
-from tests.support.ports import free_ports
+from tests.support.served_api import served_api
 
 IMAGE = "größe-写真-🖼"
 
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    store, (port,) = MemoryStore(), free_ports(1)
+    store = MemoryStore()
     move = Move(ImageId(IMAGE), None, ImageId(IMAGE), Cause.FOUNDED)
     codes = (b"\x01" * 16, b"\x00\x3c", b"\x00\x3c")
     store.apply("log", [Decision(0, 0, Outcome.DECIDED, ImageId(IMAGE), 1, 0, (move,), *codes)], -1, 0)
-    server = ApiServer(create_app(store, 1000, CollectorRegistry()), "127.0.0.1", port)
-    server.start()
-    while True:
-        try:
-            httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False)
-            break
-        except httpx.ConnectError:
-            time.sleep(0.01)
-    yield port
-    server.stop()
+    with served_api(store) as port:
+        yield port
 
 
 def neardup(port: int, locale: dict[str, str], *words: str) -> tuple[int, str, str]:
