@@ -20,20 +20,80 @@ class JoinedRecord(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     IMAGE_FIELD_NUMBER: builtins.int
+    DELETE_FIELD_NUMBER: builtins.int
+    REPLAY_FIELD_NUMBER: builtins.int
     @property
-    def image(self) -> global___JoinedImage:
-        """Deletes, replays and manifest entries take the next numbers."""
+    def image(self) -> global___JoinedImage: ...
+    @property
+    def delete(self) -> global___JoinedDelete: ...
+    @property
+    def replay(self) -> global___JoinedReplay:
+        """Manifest entries take the next number."""
 
     def __init__(
         self,
         *,
         image: global___JoinedImage | None = ...,
+        delete: global___JoinedDelete | None = ...,
+        replay: global___JoinedReplay | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["body", b"body", "image", b"image"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["body", b"body", "image", b"image"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["body", b"body"]) -> typing.Literal["image"] | None: ...
+    def HasField(self, field_name: typing.Literal["body", b"body", "delete", b"delete", "image", b"image", "replay", b"replay"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["body", b"body", "delete", b"delete", "image", b"image", "replay", b"replay"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["body", b"body"]) -> typing.Literal["image", "delete", "replay"] | None: ...
 
 global___JoinedRecord = JoinedRecord
+
+@typing.final
+class Origin(google.protobuf.message.Message):
+    """Where the request for a record lies."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TOPIC_ID_FIELD_NUMBER: builtins.int
+    PARTITION_FIELD_NUMBER: builtins.int
+    OFFSET_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    topic_id: builtins.str
+    """of the topic `replay`; empty for a record that was written into the order at once"""
+    partition: builtins.int
+    offset: builtins.int
+    request_id: builtins.str
+    """names the request that the record belongs to, with all its other records"""
+    def __init__(
+        self,
+        *,
+        topic_id: builtins.str = ...,
+        partition: builtins.int = ...,
+        offset: builtins.int = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["offset", b"offset", "partition", b"partition", "request_id", b"request_id", "topic_id", b"topic_id"]) -> None: ...
+
+global___Origin = Origin
+
+@typing.final
+class HalfOrigin(google.protobuf.message.Message):
+    """Where and when one half of an image arrived."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PARTITION_FIELD_NUMBER: builtins.int
+    OFFSET_FIELD_NUMBER: builtins.int
+    ARRIVED_AT_MS_FIELD_NUMBER: builtins.int
+    partition: builtins.int
+    offset: builtins.int
+    arrived_at_ms: builtins.int
+    """Kafka's timestamp"""
+    def __init__(
+        self,
+        *,
+        partition: builtins.int = ...,
+        offset: builtins.int = ...,
+        arrived_at_ms: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["arrived_at_ms", b"arrived_at_ms", "offset", b"offset", "partition", b"partition"]) -> None: ...
+
+global___HalfOrigin = HalfOrigin
 
 @typing.final
 class JoinedImage(google.protobuf.message.Message):
@@ -50,6 +110,8 @@ class JoinedImage(google.protobuf.message.Message):
     CREATED_AT_MS_FIELD_NUMBER: builtins.int
     ARRIVED_AT_MS_FIELD_NUMBER: builtins.int
     TRACE_FIELD_NUMBER: builtins.int
+    SEARCH_ORIGIN_FIELD_NUMBER: builtins.int
+    SCORE_ORIGIN_FIELD_NUMBER: builtins.int
     image_id: builtins.str
     image_version: builtins.int
     search_type: neardup.events_pb2.ElementType.ValueType
@@ -60,6 +122,10 @@ class JoinedImage(google.protobuf.message.Message):
     arrived_at_ms: builtins.int
     """Kafka's timestamp of the later half"""
     trace: builtins.bool
+    @property
+    def search_origin(self) -> global___HalfOrigin: ...
+    @property
+    def score_origin(self) -> global___HalfOrigin: ...
     def __init__(
         self,
         *,
@@ -72,7 +138,96 @@ class JoinedImage(google.protobuf.message.Message):
         created_at_ms: builtins.int = ...,
         arrived_at_ms: builtins.int = ...,
         trace: builtins.bool = ...,
+        search_origin: global___HalfOrigin | None = ...,
+        score_origin: global___HalfOrigin | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["arrived_at_ms", b"arrived_at_ms", "created_at_ms", b"created_at_ms", "image_id", b"image_id", "image_version", b"image_version", "score_type", b"score_type", "score_vector", b"score_vector", "search_type", b"search_type", "search_vector", b"search_vector", "trace", b"trace"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["score_origin", b"score_origin", "search_origin", b"search_origin"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["arrived_at_ms", b"arrived_at_ms", "created_at_ms", b"created_at_ms", "image_id", b"image_id", "image_version", b"image_version", "score_origin", b"score_origin", "score_type", b"score_type", "score_vector", b"score_vector", "search_origin", b"search_origin", "search_type", b"search_type", "search_vector", b"search_vector", "trace", b"trace"]) -> None: ...
 
 global___JoinedImage = JoinedImage
+
+@typing.final
+class JoinedDelete(google.protobuf.message.Message):
+    """An image is deleted: no search at a later position finds it, and nobody reads it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORIGIN_FIELD_NUMBER: builtins.int
+    IMAGE_ID_FIELD_NUMBER: builtins.int
+    IMAGE_VERSION_FIELD_NUMBER: builtins.int
+    REQUESTED_AT_MS_FIELD_NUMBER: builtins.int
+    AUTHOR_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    TRACE_FIELD_NUMBER: builtins.int
+    image_id: builtins.str
+    image_version: builtins.int
+    """versions up to it are deleted; absent: the version that was placed last"""
+    requested_at_ms: builtins.int
+    author: builtins.str
+    reason: builtins.str
+    trace: builtins.bool
+    @property
+    def origin(self) -> global___Origin: ...
+    def __init__(
+        self,
+        *,
+        origin: global___Origin | None = ...,
+        image_id: builtins.str = ...,
+        image_version: builtins.int | None = ...,
+        requested_at_ms: builtins.int = ...,
+        author: builtins.str = ...,
+        reason: builtins.str = ...,
+        trace: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_image_version", b"_image_version", "image_version", b"image_version", "origin", b"origin"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_image_version", b"_image_version", "author", b"author", "image_id", b"image_id", "image_version", b"image_version", "origin", b"origin", "reason", b"reason", "requested_at_ms", b"requested_at_ms", "trace", b"trace"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_image_version", b"_image_version"]) -> typing.Literal["image_version"] | None: ...
+
+global___JoinedDelete = JoinedDelete
+
+@typing.final
+class JoinedReplay(google.protobuf.message.Message):
+    """An image is decided again, as of the position of this record. It names no version: the one placed last counts."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORIGIN_FIELD_NUMBER: builtins.int
+    IMAGE_ID_FIELD_NUMBER: builtins.int
+    FORCE_FIELD_NUMBER: builtins.int
+    DRY_RUN_FIELD_NUMBER: builtins.int
+    MODEL_VERSION_FIELD_NUMBER: builtins.int
+    WATCH_FIELD_NUMBER: builtins.int
+    REQUESTED_AT_MS_FIELD_NUMBER: builtins.int
+    IMAGE_FIELD_NUMBER: builtins.int
+    image_id: builtins.str
+    force: builtins.bool
+    """also if model and index are those of the last verdict"""
+    dry_run: builtins.bool
+    """decide, write nothing but a trace"""
+    model_version: builtins.str
+    """of a dry run; empty: the version that serves"""
+    watch: builtins.bool
+    """a trace from each step"""
+    requested_at_ms: builtins.int
+    @property
+    def origin(self) -> global___Origin: ...
+    @property
+    def image(self) -> global___JoinedImage:
+        """what storage holds; the index inserts it here if it cannot find the image"""
+
+    def __init__(
+        self,
+        *,
+        origin: global___Origin | None = ...,
+        image_id: builtins.str = ...,
+        force: builtins.bool = ...,
+        dry_run: builtins.bool = ...,
+        model_version: builtins.str = ...,
+        watch: builtins.bool = ...,
+        requested_at_ms: builtins.int = ...,
+        image: global___JoinedImage | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["image", b"image", "origin", b"origin"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["dry_run", b"dry_run", "force", b"force", "image", b"image", "image_id", b"image_id", "model_version", b"model_version", "origin", b"origin", "requested_at_ms", b"requested_at_ms", "watch", b"watch"]) -> None: ...
+
+global___JoinedReplay = JoinedReplay

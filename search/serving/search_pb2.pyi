@@ -31,6 +31,7 @@ class LogEntry(google.protobuf.message.Message):
     INSERT_FIELD_NUMBER: builtins.int
     SKIP_FIELD_NUMBER: builtins.int
     REMOVE_FIELD_NUMBER: builtins.int
+    REPLAY_FIELD_NUMBER: builtins.int
     offset: builtins.int
     checksum: builtins.int
     """CRC-32C of the record's bytes"""
@@ -44,6 +45,10 @@ class LogEntry(google.protobuf.message.Message):
     def remove(self) -> global___Remove:
         """the record deletes an image"""
 
+    @property
+    def replay(self) -> global___Replay:
+        """the image is searched for again, as of this position"""
+
     def __init__(
         self,
         *,
@@ -52,10 +57,11 @@ class LogEntry(google.protobuf.message.Message):
         insert: core.protos.joined_pb2.JoinedImage | None = ...,
         skip: global___Skip | None = ...,
         remove: global___Remove | None = ...,
+        replay: global___Replay | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["action", b"action", "insert", b"insert", "remove", b"remove", "skip", b"skip"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["action", b"action", "checksum", b"checksum", "insert", b"insert", "offset", b"offset", "remove", b"remove", "skip", b"skip"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["action", b"action"]) -> typing.Literal["insert", "skip", "remove"] | None: ...
+    def HasField(self, field_name: typing.Literal["action", b"action", "insert", b"insert", "remove", b"remove", "replay", b"replay", "skip", b"skip"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["action", b"action", "checksum", b"checksum", "insert", b"insert", "offset", b"offset", "remove", b"remove", "replay", b"replay", "skip", b"skip"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["action", b"action"]) -> typing.Literal["insert", "skip", "remove", "replay"] | None: ...
 
 global___LogEntry = LogEntry
 
@@ -67,16 +73,40 @@ class Remove(google.protobuf.message.Message):
     IMAGE_VERSION_FIELD_NUMBER: builtins.int
     image_id: builtins.str
     image_version: builtins.int
-    """of the delete; one at or below the version placed last deletes nothing"""
+    """versions up to it are deleted; absent: the version placed last"""
     def __init__(
         self,
         *,
         image_id: builtins.str = ...,
-        image_version: builtins.int = ...,
+        image_version: builtins.int | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["image_id", b"image_id", "image_version", b"image_version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_image_version", b"_image_version", "image_version", b"image_version"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_image_version", b"_image_version", "image_id", b"image_id", "image_version", b"image_version"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_image_version", b"_image_version"]) -> typing.Literal["image_version"] | None: ...
 
 global___Remove = Remove
+
+@typing.final
+class Replay(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_ID_FIELD_NUMBER: builtins.int
+    IMAGE_FIELD_NUMBER: builtins.int
+    image_id: builtins.str
+    @property
+    def image(self) -> core.protos.joined_pb2.JoinedImage:
+        """inserted here if the index cannot find the image; may be absent"""
+
+    def __init__(
+        self,
+        *,
+        image_id: builtins.str = ...,
+        image: core.protos.joined_pb2.JoinedImage | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["image", b"image"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["image", b"image", "image_id", b"image_id"]) -> None: ...
+
+global___Replay = Replay
 
 @typing.final
 class Skip(google.protobuf.message.Message):
@@ -150,6 +180,8 @@ class Answer(google.protobuf.message.Message):
     SCORE_CODE_FIELD_NUMBER: builtins.int
     CANDIDATES_FIELD_NUMBER: builtins.int
     SUPERSEDED_FIELD_NUMBER: builtins.int
+    IMAGE_VERSION_FIELD_NUMBER: builtins.int
+    DELETED_FIELD_NUMBER: builtins.int
     offset: builtins.int
     place: builtins.int
     """of this image version; below `offset` when it was placed before; -1 when skipped"""
@@ -157,6 +189,10 @@ class Answer(google.protobuf.message.Message):
     """empty when skipped"""
     superseded: builtins.bool
     """a higher version was placed before"""
+    image_version: builtins.int
+    """of a replay and a delete: the version that it found"""
+    deleted: builtins.bool
+    """the version was deleted before; of a delete: it deleted something"""
     @property
     def candidates(self) -> global___Candidates:
         """empty for a superseded version"""
@@ -169,9 +205,11 @@ class Answer(google.protobuf.message.Message):
         score_code: builtins.bytes = ...,
         candidates: global___Candidates | None = ...,
         superseded: builtins.bool = ...,
+        image_version: builtins.int = ...,
+        deleted: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["candidates", b"candidates"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["candidates", b"candidates", "offset", b"offset", "place", b"place", "score_code", b"score_code", "superseded", b"superseded"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["candidates", b"candidates", "deleted", b"deleted", "image_version", b"image_version", "offset", b"offset", "place", b"place", "score_code", b"score_code", "superseded", b"superseded"]) -> None: ...
 
 global___Answer = Answer
 
@@ -239,16 +277,22 @@ class MoreQuery(google.protobuf.message.Message):
 
     PLACE_FIELD_NUMBER: builtins.int
     AFTER_FIELD_NUMBER: builtins.int
+    AS_OF_FIELD_NUMBER: builtins.int
     place: builtins.int
     after: builtins.int
     """how many candidates to skip"""
+    as_of: builtins.int
+    """the position as of which to search; absent: the place"""
     def __init__(
         self,
         *,
         place: builtins.int = ...,
         after: builtins.int = ...,
+        as_of: builtins.int | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["after", b"after", "place", b"place"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_as_of", b"_as_of", "as_of", b"as_of"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_as_of", b"_as_of", "after", b"after", "as_of", b"as_of", "place", b"place"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_as_of", b"_as_of"]) -> typing.Literal["as_of"] | None: ...
 
 global___MoreQuery = MoreQuery
 
