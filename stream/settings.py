@@ -306,6 +306,7 @@ class Topics(_Section):
     search: str = "embeddings.search"
     score: str = "embeddings.score"
     joined: str = "joined"
+    replay: str = "replay"
     assignments: str = "assignments"
     dead_letter: str = "dead-letter"
 
@@ -353,7 +354,7 @@ class Signal(_Section):
                 filled[part] = {**ports, **values[part]}
         return filled
 
-    def topic(self, name: Literal["search", "score", "joined", "assignments", "dead_letter"]) -> str:
+    def topic(self, name: Literal["search", "score", "joined", "replay", "assignments", "dead_letter"]) -> str:
         """The full name of one of the signal's topics."""
         return self.topic_prefix + str(getattr(self.topics, name))
 

@@ -1,6 +1,6 @@
 """The topics of a signal as they must be, and how far a topic is from it. Pure.
 
-What a power cut may take is decided here. `joined`, `assignments` and `dead-letter` are flushed record by record. The
+What a power cut may take is decided here. The topics whose partitions are orders are flushed record by record. The
 embedding topics are flushed every `flush_ms` unless three brokers hold a copy of each record. Brokers that take no
 `flush.*` must hold three copies of everything.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from core.replay_requests import LANES
 from stream.settings import KafkaSettings, Signal
 
 __all__ = ["MEND", "TopicPlan", "TopicState", "changes", "problems", "topic_plans"]
@@ -37,14 +38,14 @@ class TopicPlan:
         partitions: How many it is made with.
         replication: How many brokers hold each record.
         configs: Its settings, by Kafka's names.
-        one_order: It has exactly one partition, because its records are one order.
+        ordered: It has exactly so many partitions, because the records of each are an order that must not be split.
     """
 
     name: str
     partitions: int
     replication: int
     configs: Mapping[str, str]
-    one_order: bool = False
+    ordered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class TopicState:
 
 
 def topic_plans(signal: Signal, kafka: KafkaSettings) -> list[TopicPlan]:
-    """The five topics of a signal.
+    """The six topics of a signal.
 
     The broker stamps arrivals itself (LogAppendTime), so timers and latencies use one clock, and no sender's clock
     can expire halves. Dead letters wait for a replay and never expire. Only the embedding topics have a size limit.
@@ -72,17 +73,19 @@ def topic_plans(signal: Signal, kafka: KafkaSettings) -> list[TopicPlan]:
     if kafka.flush:
         order["flush.messages"] = "1"
     month = {"retention.ms": str(30 * _DAY_MS)}
+    week = {"retention.ms": str(7 * _DAY_MS)}
     forever = {"retention.ms": str(_FOREVER)}
 
-    def one(name: str, configs: Mapping[str, str]) -> TopicPlan:
-        return TopicPlan(name, 1, kafka.replication, configs, one_order=True)
+    def ordered(name: str, configs: Mapping[str, str], partitions: int = 1) -> TopicPlan:
+        return TopicPlan(name, partitions, kafka.replication, configs, ordered=True)
 
     return [
         TopicPlan(signal.topic("search"), kafka.partitions, kafka.replication, embeddings),
         TopicPlan(signal.topic("score"), kafka.partitions, kafka.replication, embeddings),
-        one(signal.topic("joined"), {**order, **month}),
-        one(signal.topic("assignments"), {**order, **month}),
-        one(signal.topic("dead_letter"), {**order, **forever}),
+        ordered(signal.topic("joined"), {**order, **month}),
+        ordered(signal.topic("replay"), {**order, **week}, len(LANES)),
+        ordered(signal.topic("assignments"), {**order, **month}),
+        ordered(signal.topic("dead_letter"), {**order, **forever}),
     ]
 
 
@@ -123,10 +126,11 @@ def problems(plan: TopicPlan, state: TopicState) -> list[str]:
     A topic that keeps more, longer or safer than planned is no problem.
     """
     found = []
-    if plan.one_order and state.partitions != 1:
+    if plan.ordered and state.partitions != plan.partitions:
+        order = "its records are one order and need one" if plan.partitions == 1 else f"it needs {plan.partitions}"
         found.append(
-            f"{plan.name} has {state.partitions} partitions, but its records are one order and need one: delete it "
-            "while it is empty, then run `neardup topics create`"
+            f"{plan.name} has {state.partitions} partitions, but {order}: delete it while it is empty, then run "
+            "`neardup topics create`"
         )
     if state.replication < plan.replication:
         found.append(

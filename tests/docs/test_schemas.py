@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
-from core.types import Cause
+from core.replay_requests import ReplayRequest, encode_request
+from core.types import Cause, ImageId
 from storage.memory import MemoryStore
 from storage.serving.assignments import message_of
 from storage.testing.contract import EPOCH, fill
@@ -65,6 +66,11 @@ def test_assignments_of_a_whole_store() -> None:
 def test_dead_letters(reason: Reason, detail: str, payload: bytes | None, limit: int | None) -> None:
     source = Provenance("embeddings.search", 1, 7, 1_700_000_000_000)
     check(DEAD_LETTER, json.loads(dead_letter(BadRecord(reason, detail), source, payload, limit)))
+
+
+def test_replay_requests() -> None:
+    request = ReplayRequest("r-1", ImageId("a"), bulk=True, requested_at_ms=5, author="ann")
+    check(schema("replay-request"), json.loads(encode_request(request)))
 
 
 def test_all_words_are_named() -> None:

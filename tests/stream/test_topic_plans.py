@@ -31,7 +31,7 @@ def plans(tmp_path: Path) -> Callable[[KafkaSettings], dict[str, TopicPlan]]:
 
 Plans = Callable[[KafkaSettings], dict[str, TopicPlan]]
 
-ORDERS = ("joined", "assignments", "dead-letter")
+ORDERS = ("joined", "replay", "assignments", "dead-letter")
 EMBEDDINGS = ("embeddings.search", "embeddings.score")
 
 
@@ -41,7 +41,7 @@ def as_planned(plan: TopicPlan) -> TopicState:
 
 def test_one_copy_is_flushed(plans: Plans) -> None:
     made = plans(KafkaSettings(flush_ms=400))
-    assert [made[name].configs["flush.messages"] for name in ORDERS] == ["1"] * 3
+    assert [made[name].configs["flush.messages"] for name in ORDERS] == ["1"] * 4
     assert [made[name].configs["flush.ms"] for name in EMBEDDINGS] == ["400"] * 2
     assert not any("min.insync.replicas" in plan.configs for plan in made.values())
 
