@@ -14,9 +14,9 @@ from math import inf
 
 from google.protobuf.message import DecodeError
 
-from core.dead_letters import BadRecord, Reason
+from core.dead_letters import BadRecord, Provenance, Reason
 from core.errors import BadInputError, SettingsError
-from core.protos.joined_pb2 import JoinedImage, JoinedRecord
+from core.protos.joined_pb2 import HalfOrigin, JoinedDelete, JoinedImage, JoinedRecord, JoinedReplay
 from core.types import ImageId
 from core.vectors import vector_problem
 from neardup.events_pb2 import ElementType, EmbeddingNotification
@@ -28,9 +28,12 @@ __all__ = [
     "MAX_IMAGE_VERSION",
     "MAX_JOINED_BYTES",
     "MAX_PAYLOAD_BYTES",
+    "MAX_WORDS_BYTES",
+    "RECORD_KINDS",
     "BadRecord",
     "EmbeddingSpec",
     "Half",
+    "JoinedContent",
     "Reason",
     "decode",
     "decode_joined",
@@ -55,6 +58,15 @@ MAX_JOINED_BYTES = 2 * MAX_PAYLOAD_BYTES
 
 LARGEST_RECORD_BYTES = 1_048_576
 """The least size that every topic must take: a dead letter carries the largest record of the order in base64."""
+
+MAX_WORDS_BYTES = 1024
+"""The longest author, reason or request id of a delete or a replay, in bytes of UTF-8."""
+
+RECORD_KINDS = ("image", "delete", "replay")
+"""The kinds of records of the order that this version knows, named as in `JoinedRecord`."""
+
+JoinedContent = JoinedImage | JoinedDelete | JoinedReplay
+"""What a record of the order says."""
 
 LATEST_TIME_MS = 253_402_300_799_999
 """The end of the year 9999 in milliseconds since the epoch; later times have no ISO 8601 form."""
@@ -150,15 +162,17 @@ def decode(payload: bytes | None, expected: EmbeddingSpec) -> Half | BadRecord:
     )
 
 
-def joined_record(search_half: Half, score_half: Half, arrived_at_ms: int) -> bytes:
-    """The record of the order for an image whose two halves are there; equal halves give equal bytes.
+def joined_record(search_half: Half, score_half: Half, search_source: Provenance, score_source: Provenance) -> bytes:
+    """The record of the order for an image whose two halves are there; equal arguments give equal bytes.
 
-    Its creation time is the earliest that a half gives. It is traced if either half asks for it.
+    Its creation time is the earliest that a half gives, its arrival that of the later half. It is traced if either half
+    asks for it.
 
     Args:
         search_half: The embedding for term search.
         score_half: The embedding for the classifier.
-        arrived_at_ms: Kafka's timestamp of the later half.
+        search_source: Where the first lies in Kafka.
+        score_source: Where the second lies.
 
     Raises:
         BadInputError: The halves belong to different images or versions.
@@ -175,13 +189,19 @@ def joined_record(search_half: Half, score_half: Half, arrived_at_ms: int) -> by
         score_type=score_half.element_type,
         score_vector=score_half.vector,
         created_at_ms=min(times, default=0),
-        arrived_at_ms=arrived_at_ms,
+        arrived_at_ms=max(search_source.timestamp_ms, score_source.timestamp_ms),
         trace=search_half.trace or score_half.trace,
+        search_origin=_half_origin(search_source),
+        score_origin=_half_origin(score_source),
     )
     return JoinedRecord(image=image).SerializeToString(deterministic=True)
 
 
-def decode_joined(payload: bytes | None) -> JoinedImage | BadRecord:
+def _half_origin(source: Provenance) -> HalfOrigin:
+    return HalfOrigin(partition=source.partition, offset=source.offset, arrived_at_ms=source.timestamp_ms)
+
+
+def decode_joined(payload: bytes | None) -> JoinedContent | BadRecord:
     """Decodes one record of the order and checks all of it but the vectors, which the search server checks."""
     data = payload or b""
     size_problem = _size_problem(data, MAX_JOINED_BYTES)
@@ -191,15 +211,59 @@ def decode_joined(payload: bytes | None) -> JoinedImage | BadRecord:
         record = JoinedRecord.FromString(data)
     except DecodeError as error:
         return BadRecord(Reason.UNPARSABLE, f"not a JoinedRecord: {_shown(str(error))}")
-    if record.WhichOneof("body") != "image":
-        return BadRecord(Reason.UNKNOWN_RECORD, "the record's body is none that this version knows")
-    image = record.image
-    problem = (
+    content: JoinedContent
+    match record.WhichOneof("body"):
+        case "image":
+            content, problem = record.image, _image_problem(record.image)
+        case "delete":
+            content, problem = record.delete, _delete_problem(record.delete)
+        case "replay":
+            content, problem = record.replay, _replay_problem(record.replay)
+        case _:
+            return BadRecord(Reason.UNKNOWN_RECORD, "the record's body is none that this version knows")
+    return content if problem is None else problem
+
+
+def _image_problem(image: JoinedImage) -> BadRecord | None:
+    return (
         _id_problem(image.image_id)
         or _time_problem("created_at_ms", image.created_at_ms)
         or _time_problem("arrived_at_ms", image.arrived_at_ms)
     )
-    return image if problem is None else problem
+
+
+def _delete_problem(delete: JoinedDelete) -> BadRecord | None:
+    return (
+        _id_problem(delete.image_id)
+        or _time_problem("requested_at_ms", delete.requested_at_ms)
+        or _words_problem("author", delete.author)
+        or _words_problem("reason", delete.reason)
+        or _words_problem("request id", delete.origin.request_id)
+    )
+
+
+def _replay_problem(replay: JoinedReplay) -> BadRecord | None:
+    """A replay may come with its image, which is then what storage had of it."""
+    problem = (
+        _id_problem(replay.image_id)
+        or _time_problem("requested_at_ms", replay.requested_at_ms)
+        or _words_problem("topic id", replay.origin.topic_id)
+        or _words_problem("request id", replay.origin.request_id)
+        or _words_problem("model version", replay.model_version)
+    )
+    if problem is None and replay.HasField("image"):
+        problem = _image_problem(replay.image)
+        if problem is None and replay.image.image_id != replay.image_id:
+            detail = f"it replays {_shown(replay.image_id)} and carries the image {_shown(replay.image.image_id)}"
+            problem = BadRecord(Reason.UNPARSABLE, detail)
+    return problem
+
+
+def _words_problem(name: str, text: str) -> BadRecord | None:
+    length = len(text.encode("utf-8"))
+    if length > MAX_WORDS_BYTES:
+        return BadRecord(Reason.UNPARSABLE, f"the {name} has {length} bytes, the limit is {MAX_WORDS_BYTES}")
+    return None
 
 
 def _shown(value: str) -> str:

@@ -33,6 +33,9 @@ ImageId = NewType("ImageId", str)
 NO_OFFSET = -1
 """The position before the first record."""
 
+NO_HEAD = ImageId("")
+"""Where a deleted image moves to."""
+
 
 @dataclass(frozen=True, slots=True)
 class LogPosition:
@@ -92,19 +95,65 @@ class Cluster:
     count: int
     """The number of members, the head included; 1 is a singleton."""
     founding_code: bytes
+    head_deleted: bool = False
+    """The head was deleted. It still names the cluster, but `count` leaves it out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """What is left of a deleted image. It goes when a version above `version` begins a new life."""
+
+    image_id: ImageId
+    version: int
+    """Versions up to this one are ignored."""
+    position: int
+    """Of the record that deleted it."""
+    deleted_at_ms: int
+    """When the delete was asked for, in milliseconds since the epoch."""
+    author: str = ""
+    reason: str = ""
+
+
+class LastVerdict(NamedTuple):
+    """What storage holds of the last verdict on an image, beside its head: a replay compares with it."""
+
+    cause: Cause
+    score: float | None
+    matched: ImageId | None
+    versions: Versions
+
+
+class RequestSource(NamedTuple):
+    """One partition of the topic `replay`, by Kafka's topic id. Its requests are applied in their order."""
+
+    topic_id: str
+    partition: int
+
+
+class RequestPosition(NamedTuple):
+    """Where one request lies in the topic `replay`."""
+
+    source: RequestSource
+    offset: int
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
     """An answer of storage: memberships and clusters, all as of one position and one revision.
 
-    `clusters` has an entry for the head of every membership. Unknown images are absent.
+    `clusters` has an entry for the head of every membership, and for each deleted image that still names a cluster.
+    Unknown images are absent; deleted ones have a tombstone and no membership. `verdicts` has the images whose verdicts
+    were asked for.
     """
 
     position: LogPosition
     revision: int
     memberships: Mapping[ImageId, Membership] = field(default_factory=dict)
     clusters: Mapping[ImageId, Cluster] = field(default_factory=dict)
+    tombstones: Mapping[ImageId, Tombstone] = field(default_factory=dict)
+    verdicts: Mapping[ImageId, LastVerdict] = field(default_factory=dict)
+    requests: Mapping[RequestSource, int] = field(default_factory=dict)
+    """The offset of the last request that was applied, of each partition of `replay`."""
 
 
 class Outcome(StrEnum):
@@ -112,11 +161,15 @@ class Outcome(StrEnum):
 
     DECIDED = "decided"
     DUPLICATE = "duplicate"
-    """The same image version was placed before. The record is ignored and counted."""
+    """The same image version was placed, or the same request was applied, before. The record is ignored and counted."""
     SUPERSEDED = "superseded"
-    """A higher version was placed before. The record is ignored and counted."""
+    """A higher version was placed, or this one was deleted, before. The record is ignored and counted."""
     UNREADABLE = "unreadable"
     """The record names no image, so its id is empty here. It is in `dead-letter`; only the position advances."""
+    DELETED = "deleted"
+    """The record deletes the image; without moves there was nothing to delete."""
+    REPLAYED = "replayed"
+    """The record asks for the image again; without moves nothing has changed."""
 
 
 class Cause(StrEnum):
@@ -132,6 +185,8 @@ class Cause(StrEnum):
     """It is a new version of a head that has members, so it stays the head."""
     UNSCORED = "unscored"
     """It could not be searched or scored. It is its own head, and a dead letter holds the reason."""
+    DELETED = "deleted"
+    """It was deleted: it has no head any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +199,10 @@ class Versions:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One image moves from one head to another. `old_head` is None for a new image; both heads may be equal."""
+    """One image moves from one head to another. Both may be equal.
+
+    `old_head` is None for a new image, `new_head` is `NO_HEAD` for a deleted one.
+    """
 
     image_id: ImageId
     old_head: ImageId | None
@@ -167,8 +225,9 @@ class Decision:
     """What one record of the order does to storage: all of it or nothing.
 
     `moves[0]` is the image's own move; the moves of the singletons that it adopts follow. An ignored record has no
-    moves and no vectors, it only advances the position. Vectors are the little-endian bytes of the notification. Times
-    are milliseconds since the epoch.
+    moves and no vectors, it only advances the position. A replay has only the moves that change something, and vectors
+    only if it changes the place. Vectors are the little-endian bytes of the notification. Times are milliseconds since
+    the epoch.
     """
 
     offset: int
@@ -190,3 +249,7 @@ class Decision:
     dead_letter: DeadLetterRecord | None = None
     """The dead letter of a record that could not be read, searched or scored. It is stored with the decision and
     published from there, so that neither is ever there without the other."""
+    tombstone: Tombstone | None = None
+    """What a delete leaves behind."""
+    request: RequestPosition | None = None
+    """The request that a replay answers; storage keeps that it was applied."""

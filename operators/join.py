@@ -93,7 +93,8 @@ class JoinFunction(KeyedCoProcessFunction):  # type: ignore[misc]
         search_half, score_half = (half for half in halves if isinstance(half, Half))
         wait_ms = abs(pair.search.source.timestamp_ms - pair.score.source.timestamp_ms)
         self._metrics.joined(wait_ms / 1000)
-        return [record(image_id.encode(), joined_record(search_half, score_half, pair.arrived_at_ms), pair.traceparent)]
+        joined = joined_record(search_half, score_half, pair.search.source, pair.score.source)
+        return [record(image_id.encode(), joined, pair.traceparent)]
 
     def _decoded(self, half: ArrivedHalf) -> Half | BadRecord:
         return decode(half.payload, self._specs[half.side])

@@ -9,7 +9,6 @@ import numpy as np
 
 from clustering.assignment import Arrival
 from clustering.packed import PackedCandidates
-from core.dead_letters import BadRecord
 from core.errors import BadInputError, FaultError
 from core.notifications import decode_joined
 from core.protos.joined_pb2 import JoinedImage, JoinedRecord
@@ -48,7 +47,7 @@ def image_of(in_flight: InFlight) -> JoinedImage | None:
     if not in_flight.unscored:
         return JoinedRecord.FromString(in_flight.record).image  # was checked by search
     decoded = decode_joined(in_flight.record)
-    return None if isinstance(decoded, BadRecord) else decoded
+    return decoded if isinstance(decoded, JoinedImage) else None
 
 
 def arrival(in_flight: InFlight, dead_letter: DeadLetterRecord | None = None) -> Arrival:

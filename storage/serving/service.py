@@ -12,7 +12,7 @@ from types import MappingProxyType
 import grpc
 
 from core.access import Right
-from core.errors import BadInputError, BusyError, UnavailableError
+from core.errors import BadInputError, BusyError, MismatchError, UnavailableError
 from core.types import ImageId
 from storage.arrivals import earliest_arrival
 from storage.embeddings import embedding_pages
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 RIGHTS: Mapping[str, Right] = MappingProxyType(
     {
         **dict.fromkeys(("Apply", "Renew"), Right.STREAM),
+        "RequireKinds": Right.WRITE,
         **dict.fromkeys(("LookUp", "Describe", "LastArrivals", "Verify", "Embeddings", "Unscored"), Right.READ),
     }
 )
@@ -115,6 +116,13 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
             position = self._store.renew(request.log_id, request.base)
             log.warning("the store goes on with the log %s, from position %d on", position.log_id, position.base)
             return pb.RenewResponse(offset=position.offset)
+
+    def RequireKinds(  # noqa: N802 - the name that the proto gives
+        self, request: pb.RequireKindsRequest, context: grpc.ServicerContext
+    ) -> pb.RequireKindsResponse:
+        """Makes sure that the job knows these kinds of records, now and later."""
+        with self._metrics.call("RequireKinds"), for_callers():
+            raise MismatchError(f"the job that wrote last does not know the kinds {', '.join(request.kinds)}")
 
     def LastArrivals(  # noqa: N802 - the name that the proto gives
         self, request: pb.LastArrivalsRequest, context: grpc.ServicerContext

@@ -19,14 +19,20 @@ class LookUpRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     IMAGE_IDS_FIELD_NUMBER: builtins.int
+    VERDICTS_OF_FIELD_NUMBER: builtins.int
     @property
     def image_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @property
+    def verdicts_of(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """those whose last verdicts are wanted too"""
+
     def __init__(
         self,
         *,
         image_ids: collections.abc.Iterable[builtins.str] | None = ...,
+        verdicts_of: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["image_ids", b"image_ids"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["image_ids", b"image_ids", "verdicts_of", b"verdicts_of"]) -> None: ...
 
 global___LookUpRequest = LookUpRequest
 
@@ -61,19 +67,117 @@ class Cluster(google.protobuf.message.Message):
     HEAD_FIELD_NUMBER: builtins.int
     COUNT_FIELD_NUMBER: builtins.int
     FOUNDING_CODE_FIELD_NUMBER: builtins.int
+    HEAD_DELETED_FIELD_NUMBER: builtins.int
     head: builtins.str
     count: builtins.int
     founding_code: builtins.bytes
+    head_deleted: builtins.bool
+    """the head names the cluster, but is no member any more"""
     def __init__(
         self,
         *,
         head: builtins.str = ...,
         count: builtins.int = ...,
         founding_code: builtins.bytes = ...,
+        head_deleted: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["count", b"count", "founding_code", b"founding_code", "head", b"head"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["count", b"count", "founding_code", b"founding_code", "head", b"head", "head_deleted", b"head_deleted"]) -> None: ...
 
 global___Cluster = Cluster
+
+@typing.final
+class Tombstone(google.protobuf.message.Message):
+    """What is left of a deleted image."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_ID_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    DELETED_AT_MS_FIELD_NUMBER: builtins.int
+    AUTHOR_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    image_id: builtins.str
+    version: builtins.int
+    """versions up to it are ignored"""
+    position: builtins.int
+    """of the record that deleted it"""
+    deleted_at_ms: builtins.int
+    author: builtins.str
+    reason: builtins.str
+    def __init__(
+        self,
+        *,
+        image_id: builtins.str = ...,
+        version: builtins.int = ...,
+        position: builtins.int = ...,
+        deleted_at_ms: builtins.int = ...,
+        author: builtins.str = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["author", b"author", "deleted_at_ms", b"deleted_at_ms", "image_id", b"image_id", "position", b"position", "reason", b"reason", "version", b"version"]) -> None: ...
+
+global___Tombstone = Tombstone
+
+@typing.final
+class LastVerdict(google.protobuf.message.Message):
+    """The last verdict on an image, beside its head."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_ID_FIELD_NUMBER: builtins.int
+    CAUSE_FIELD_NUMBER: builtins.int
+    SCORE_FIELD_NUMBER: builtins.int
+    MATCHED_FIELD_NUMBER: builtins.int
+    MODEL_VERSION_FIELD_NUMBER: builtins.int
+    INDEX_VERSION_FIELD_NUMBER: builtins.int
+    image_id: builtins.str
+    cause: builtins.str
+    score: builtins.float
+    matched: builtins.str
+    model_version: builtins.str
+    index_version: builtins.str
+    def __init__(
+        self,
+        *,
+        image_id: builtins.str = ...,
+        cause: builtins.str = ...,
+        score: builtins.float | None = ...,
+        matched: builtins.str | None = ...,
+        model_version: builtins.str = ...,
+        index_version: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_matched", b"_matched", "_score", b"_score", "matched", b"matched", "score", b"score"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_matched", b"_matched", "_score", b"_score", "cause", b"cause", "image_id", b"image_id", "index_version", b"index_version", "matched", b"matched", "model_version", b"model_version", "score", b"score"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_matched", b"_matched"]) -> typing.Literal["matched"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_score", b"_score"]) -> typing.Literal["score"] | None: ...
+
+global___LastVerdict = LastVerdict
+
+@typing.final
+class AppliedRequest(google.protobuf.message.Message):
+    """How far one partition of the topic `replay` is applied."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TOPIC_ID_FIELD_NUMBER: builtins.int
+    PARTITION_FIELD_NUMBER: builtins.int
+    OFFSET_FIELD_NUMBER: builtins.int
+    topic_id: builtins.str
+    partition: builtins.int
+    offset: builtins.int
+    def __init__(
+        self,
+        *,
+        topic_id: builtins.str = ...,
+        partition: builtins.int = ...,
+        offset: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["offset", b"offset", "partition", b"partition", "topic_id", b"topic_id"]) -> None: ...
+
+global___AppliedRequest = AppliedRequest
 
 @typing.final
 class LookUpResponse(google.protobuf.message.Message):
@@ -86,6 +190,9 @@ class LookUpResponse(google.protobuf.message.Message):
     MEMBERSHIPS_FIELD_NUMBER: builtins.int
     CLUSTERS_FIELD_NUMBER: builtins.int
     BASE_FIELD_NUMBER: builtins.int
+    TOMBSTONES_FIELD_NUMBER: builtins.int
+    VERDICTS_FIELD_NUMBER: builtins.int
+    REQUESTS_FIELD_NUMBER: builtins.int
     log_id: builtins.str
     offset: builtins.int
     checksum: builtins.int
@@ -95,6 +202,14 @@ class LookUpResponse(google.protobuf.message.Message):
     def memberships(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Membership]: ...
     @property
     def clusters(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Cluster]: ...
+    @property
+    def tombstones(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Tombstone]:
+        """of those image_ids that were deleted"""
+
+    @property
+    def verdicts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LastVerdict]: ...
+    @property
+    def requests(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___AppliedRequest]: ...
     def __init__(
         self,
         *,
@@ -105,8 +220,11 @@ class LookUpResponse(google.protobuf.message.Message):
         memberships: collections.abc.Iterable[global___Membership] | None = ...,
         clusters: collections.abc.Iterable[global___Cluster] | None = ...,
         base: builtins.int = ...,
+        tombstones: collections.abc.Iterable[global___Tombstone] | None = ...,
+        verdicts: collections.abc.Iterable[global___LastVerdict] | None = ...,
+        requests: collections.abc.Iterable[global___AppliedRequest] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "clusters", b"clusters", "log_id", b"log_id", "memberships", b"memberships", "offset", b"offset", "revision", b"revision"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "clusters", b"clusters", "log_id", b"log_id", "memberships", b"memberships", "offset", b"offset", "requests", b"requests", "revision", b"revision", "tombstones", b"tombstones", "verdicts", b"verdicts"]) -> None: ...
 
 global___LookUpResponse = LookUpResponse
 
@@ -123,6 +241,7 @@ class Move(google.protobuf.message.Message):
     image_id: builtins.str
     old_head: builtins.str
     new_head: builtins.str
+    """empty: the image is deleted"""
     cause: builtins.str
     score: builtins.float
     matched: builtins.str
@@ -168,6 +287,8 @@ class Decision(google.protobuf.message.Message):
     DECIDED_AT_MS_FIELD_NUMBER: builtins.int
     TRUNCATED_FIELD_NUMBER: builtins.int
     DEAD_LETTER_FIELD_NUMBER: builtins.int
+    TOMBSTONE_FIELD_NUMBER: builtins.int
+    REQUEST_FIELD_NUMBER: builtins.int
     offset: builtins.int
     checksum: builtins.int
     outcome: builtins.str
@@ -190,6 +311,14 @@ class Decision(google.protobuf.message.Message):
     def dead_letter(self) -> global___DeadLetterRecord:
         """of a record that could not be read, searched or scored"""
 
+    @property
+    def tombstone(self) -> global___Tombstone:
+        """of a delete"""
+
+    @property
+    def request(self) -> global___AppliedRequest:
+        """of a replay: the request that it answers"""
+
     def __init__(
         self,
         *,
@@ -210,9 +339,11 @@ class Decision(google.protobuf.message.Message):
         decided_at_ms: builtins.int = ...,
         truncated: builtins.bool = ...,
         dead_letter: global___DeadLetterRecord | None = ...,
+        tombstone: global___Tombstone | None = ...,
+        request: global___AppliedRequest | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["dead_letter", b"dead_letter"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["arrived_at_ms", b"arrived_at_ms", "checksum", b"checksum", "created_at_ms", b"created_at_ms", "dead_letter", b"dead_letter", "decided_at_ms", b"decided_at_ms", "image_id", b"image_id", "index_version", b"index_version", "model_version", b"model_version", "moves", b"moves", "offset", b"offset", "outcome", b"outcome", "place", b"place", "score_code", b"score_code", "score_vector", b"score_vector", "search_vector", b"search_vector", "truncated", b"truncated", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["dead_letter", b"dead_letter", "request", b"request", "tombstone", b"tombstone"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["arrived_at_ms", b"arrived_at_ms", "checksum", b"checksum", "created_at_ms", b"created_at_ms", "dead_letter", b"dead_letter", "decided_at_ms", b"decided_at_ms", "image_id", b"image_id", "index_version", b"index_version", "model_version", b"model_version", "moves", b"moves", "offset", b"offset", "outcome", b"outcome", "place", b"place", "request", b"request", "score_code", b"score_code", "score_vector", b"score_vector", "search_vector", b"search_vector", "tombstone", b"tombstone", "truncated", b"truncated", "version", b"version"]) -> None: ...
 
 global___Decision = Decision
 
@@ -248,6 +379,7 @@ class ApplyRequest(google.protobuf.message.Message):
     OFFSET_FIELD_NUMBER: builtins.int
     REVISION_FIELD_NUMBER: builtins.int
     DECISIONS_FIELD_NUMBER: builtins.int
+    KINDS_FIELD_NUMBER: builtins.int
     log_id: builtins.str
     offset: builtins.int
     """the offset of the store that the decisions rest on"""
@@ -255,7 +387,11 @@ class ApplyRequest(google.protobuf.message.Message):
     """and its revision"""
     @property
     def decisions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Decision]:
-        """consecutive offsets from offset + 1"""
+        """consecutive offsets from offset + 1; none: the kinds alone are kept"""
+
+    @property
+    def kinds(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """the kinds of records that the caller knows, as `JoinedRecord` names them"""
 
     def __init__(
         self,
@@ -264,8 +400,9 @@ class ApplyRequest(google.protobuf.message.Message):
         offset: builtins.int = ...,
         revision: builtins.int = ...,
         decisions: collections.abc.Iterable[global___Decision] | None = ...,
+        kinds: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["decisions", b"decisions", "log_id", b"log_id", "offset", b"offset", "revision", b"revision"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["decisions", b"decisions", "kinds", b"kinds", "log_id", b"log_id", "offset", b"offset", "revision", b"revision"]) -> None: ...
 
 global___ApplyRequest = ApplyRequest
 
@@ -311,6 +448,9 @@ class DescribeResponse(google.protobuf.message.Message):
     HISTORY_NUMBER_FIELD_NUMBER: builtins.int
     PUBLISHED_FIELD_NUMBER: builtins.int
     BASE_FIELD_NUMBER: builtins.int
+    KINDS_FIELD_NUMBER: builtins.int
+    REQUIRED_FIELD_NUMBER: builtins.int
+    REQUESTS_FIELD_NUMBER: builtins.int
     log_id: builtins.str
     offset: builtins.int
     checksum: builtins.int
@@ -323,6 +463,16 @@ class DescribeResponse(google.protobuf.message.Message):
     """last published to `assignments`"""
     base: builtins.int
     """the position of the log's offset 0"""
+    @property
+    def kinds(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """the kinds of records that the job knows which wrote last"""
+
+    @property
+    def required(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """those that a job must know"""
+
+    @property
+    def requests(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___AppliedRequest]: ...
     def __init__(
         self,
         *,
@@ -335,10 +485,39 @@ class DescribeResponse(google.protobuf.message.Message):
         history_number: builtins.int = ...,
         published: builtins.int = ...,
         base: builtins.int = ...,
+        kinds: collections.abc.Iterable[builtins.str] | None = ...,
+        required: collections.abc.Iterable[builtins.str] | None = ...,
+        requests: collections.abc.Iterable[global___AppliedRequest] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "clusters", b"clusters", "history_number", b"history_number", "images", b"images", "log_id", b"log_id", "offset", b"offset", "published", b"published", "revision", b"revision"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "clusters", b"clusters", "history_number", b"history_number", "images", b"images", "kinds", b"kinds", "log_id", b"log_id", "offset", b"offset", "published", b"published", "requests", b"requests", "required", b"required", "revision", b"revision"]) -> None: ...
 
 global___DescribeResponse = DescribeResponse
+
+@typing.final
+class RequireKindsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KINDS_FIELD_NUMBER: builtins.int
+    @property
+    def kinds(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        kinds: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["kinds", b"kinds"]) -> None: ...
+
+global___RequireKindsRequest = RequireKindsRequest
+
+@typing.final
+class RequireKindsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___RequireKindsResponse = RequireKindsResponse
 
 @typing.final
 class RenewRequest(google.protobuf.message.Message):
@@ -520,6 +699,7 @@ class EmbeddingsPage(google.protobuf.message.Message):
     IMAGES_FIELD_NUMBER: builtins.int
     ROWS_FIELD_NUMBER: builtins.int
     BASE_FIELD_NUMBER: builtins.int
+    TOMBSTONES_FIELD_NUMBER: builtins.int
     log_id: builtins.str
     """the position of the store at the moment that all pages show"""
     offset: builtins.int
@@ -529,6 +709,10 @@ class EmbeddingsPage(google.protobuf.message.Message):
     base: builtins.int
     @property
     def rows(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PlacedEmbedding]: ...
+    @property
+    def tombstones(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Tombstone]:
+        """all of them come before the first rows"""
+
     def __init__(
         self,
         *,
@@ -538,8 +722,9 @@ class EmbeddingsPage(google.protobuf.message.Message):
         images: builtins.int = ...,
         rows: collections.abc.Iterable[global___PlacedEmbedding] | None = ...,
         base: builtins.int = ...,
+        tombstones: collections.abc.Iterable[global___Tombstone] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "images", b"images", "log_id", b"log_id", "offset", b"offset", "rows", b"rows"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "images", b"images", "log_id", b"log_id", "offset", b"offset", "rows", b"rows", "tombstones", b"tombstones"]) -> None: ...
 
 global___EmbeddingsPage = EmbeddingsPage
 

@@ -69,6 +69,11 @@ class ClusterStorageStub(object):
                 request_serializer=storage_dot_serving_dot_storage__pb2.VerifyRequest.SerializeToString,
                 response_deserializer=storage_dot_serving_dot_storage__pb2.VerifyProgress.FromString,
                 _registered_method=True)
+        self.RequireKinds = channel.unary_unary(
+                '/neardup.storage.v1.ClusterStorage/RequireKinds',
+                request_serializer=storage_dot_serving_dot_storage__pb2.RequireKindsRequest.SerializeToString,
+                response_deserializer=storage_dot_serving_dot_storage__pb2.RequireKindsResponse.FromString,
+                _registered_method=True)
         self.Embeddings = channel.unary_stream(
                 '/neardup.storage.v1.ClusterStorage/Embeddings',
                 request_serializer=storage_dot_serving_dot_storage__pb2.EmbeddingsRequest.SerializeToString,
@@ -94,7 +99,7 @@ class ClusterStorageServicer(object):
         """All or nothing. ABORTED: the store has another offset or revision; the trailing metadata `offset` and `revision`
         hold them. OUT_OF_RANGE: the offsets leave a gap, or belong to another log (metadata `expected`).
         RESOURCE_EXHAUSTED: the store cannot write at present (disk full), wait. FAILED_PRECONDITION: the decisions
-        contradict the store (a bug; nothing was written).
+        contradict the store (a bug; nothing was written), or the caller does not know a kind of record that is required.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,8 +133,16 @@ class ClusterStorageServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RequireKinds(self, request, context):
+        """Writers of deletes and replays call it before their first record. From then on, `Apply` refuses a job that does not
+        know these kinds. FAILED_PRECONDITION: the job that wrote last does not know them; nothing was changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Embeddings(self, request, context):
-        """All embeddings by place, of one moment. An index is rebuilt from them.
+        """All embeddings by place, and all tombstones, of one moment. An index is rebuilt from them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,6 +187,11 @@ def add_ClusterStorageServicer_to_server(servicer, server):
                     servicer.Verify,
                     request_deserializer=storage_dot_serving_dot_storage__pb2.VerifyRequest.FromString,
                     response_serializer=storage_dot_serving_dot_storage__pb2.VerifyProgress.SerializeToString,
+            ),
+            'RequireKinds': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequireKinds,
+                    request_deserializer=storage_dot_serving_dot_storage__pb2.RequireKindsRequest.FromString,
+                    response_serializer=storage_dot_serving_dot_storage__pb2.RequireKindsResponse.SerializeToString,
             ),
             'Embeddings': grpc.unary_stream_rpc_method_handler(
                     servicer.Embeddings,
@@ -348,6 +366,33 @@ class ClusterStorage(object):
             '/neardup.storage.v1.ClusterStorage/Verify',
             storage_dot_serving_dot_storage__pb2.VerifyRequest.SerializeToString,
             storage_dot_serving_dot_storage__pb2.VerifyProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequireKinds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.storage.v1.ClusterStorage/RequireKinds',
+            storage_dot_serving_dot_storage__pb2.RequireKindsRequest.SerializeToString,
+            storage_dot_serving_dot_storage__pb2.RequireKindsResponse.FromString,
             options,
             channel_credentials,
             insecure,

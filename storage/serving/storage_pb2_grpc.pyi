@@ -31,7 +31,7 @@ class ClusterStorageStub:
     """All or nothing. ABORTED: the store has another offset or revision; the trailing metadata `offset` and `revision`
     hold them. OUT_OF_RANGE: the offsets leave a gap, or belong to another log (metadata `expected`).
     RESOURCE_EXHAUSTED: the store cannot write at present (disk full), wait. FAILED_PRECONDITION: the decisions
-    contradict the store (a bug; nothing was written).
+    contradict the store (a bug; nothing was written), or the caller does not know a kind of record that is required.
     """
 
     Describe: grpc.UnaryUnaryMultiCallable[
@@ -59,11 +59,19 @@ class ClusterStorageStub:
     ]
     """Checks that heads and members agree, on a snapshot of the whole store. The last message has `done`."""
 
+    RequireKinds: grpc.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.RequireKindsRequest,
+        storage.serving.storage_pb2.RequireKindsResponse,
+    ]
+    """Writers of deletes and replays call it before their first record. From then on, `Apply` refuses a job that does not
+    know these kinds. FAILED_PRECONDITION: the job that wrote last does not know them; nothing was changed.
+    """
+
     Embeddings: grpc.UnaryStreamMultiCallable[
         storage.serving.storage_pb2.EmbeddingsRequest,
         storage.serving.storage_pb2.EmbeddingsPage,
     ]
-    """All embeddings by place, of one moment. An index is rebuilt from them."""
+    """All embeddings by place, and all tombstones, of one moment. An index is rebuilt from them."""
 
     Unscored: grpc.UnaryUnaryMultiCallable[
         storage.serving.storage_pb2.UnscoredRequest,
@@ -84,7 +92,7 @@ class ClusterStorageAsyncStub:
     """All or nothing. ABORTED: the store has another offset or revision; the trailing metadata `offset` and `revision`
     hold them. OUT_OF_RANGE: the offsets leave a gap, or belong to another log (metadata `expected`).
     RESOURCE_EXHAUSTED: the store cannot write at present (disk full), wait. FAILED_PRECONDITION: the decisions
-    contradict the store (a bug; nothing was written).
+    contradict the store (a bug; nothing was written), or the caller does not know a kind of record that is required.
     """
 
     Describe: grpc.aio.UnaryUnaryMultiCallable[
@@ -112,11 +120,19 @@ class ClusterStorageAsyncStub:
     ]
     """Checks that heads and members agree, on a snapshot of the whole store. The last message has `done`."""
 
+    RequireKinds: grpc.aio.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.RequireKindsRequest,
+        storage.serving.storage_pb2.RequireKindsResponse,
+    ]
+    """Writers of deletes and replays call it before their first record. From then on, `Apply` refuses a job that does not
+    know these kinds. FAILED_PRECONDITION: the job that wrote last does not know them; nothing was changed.
+    """
+
     Embeddings: grpc.aio.UnaryStreamMultiCallable[
         storage.serving.storage_pb2.EmbeddingsRequest,
         storage.serving.storage_pb2.EmbeddingsPage,
     ]
-    """All embeddings by place, of one moment. An index is rebuilt from them."""
+    """All embeddings by place, and all tombstones, of one moment. An index is rebuilt from them."""
 
     Unscored: grpc.aio.UnaryUnaryMultiCallable[
         storage.serving.storage_pb2.UnscoredRequest,
@@ -141,7 +157,7 @@ class ClusterStorageServicer(metaclass=abc.ABCMeta):
         """All or nothing. ABORTED: the store has another offset or revision; the trailing metadata `offset` and `revision`
         hold them. OUT_OF_RANGE: the offsets leave a gap, or belong to another log (metadata `expected`).
         RESOURCE_EXHAUSTED: the store cannot write at present (disk full), wait. FAILED_PRECONDITION: the decisions
-        contradict the store (a bug; nothing was written).
+        contradict the store (a bug; nothing was written), or the caller does not know a kind of record that is required.
         """
 
     @abc.abstractmethod
@@ -178,12 +194,22 @@ class ClusterStorageServicer(metaclass=abc.ABCMeta):
         """Checks that heads and members agree, on a snapshot of the whole store. The last message has `done`."""
 
     @abc.abstractmethod
+    def RequireKinds(
+        self,
+        request: storage.serving.storage_pb2.RequireKindsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[storage.serving.storage_pb2.RequireKindsResponse, collections.abc.Awaitable[storage.serving.storage_pb2.RequireKindsResponse]]:
+        """Writers of deletes and replays call it before their first record. From then on, `Apply` refuses a job that does not
+        know these kinds. FAILED_PRECONDITION: the job that wrote last does not know them; nothing was changed.
+        """
+
+    @abc.abstractmethod
     def Embeddings(
         self,
         request: storage.serving.storage_pb2.EmbeddingsRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[storage.serving.storage_pb2.EmbeddingsPage], collections.abc.AsyncIterator[storage.serving.storage_pb2.EmbeddingsPage]]:
-        """All embeddings by place, of one moment. An index is rebuilt from them."""
+        """All embeddings by place, and all tombstones, of one moment. An index is rebuilt from them."""
 
     @abc.abstractmethod
     def Unscored(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.dead_letters import BadRecord, Reason
+from core.dead_letters import BadRecord, Provenance, Reason
 from core.errors import BadInputError
 from core.notifications import (
     LATEST_TIME_MS,
     MAX_PAYLOAD_BYTES,
+    MAX_WORDS_BYTES,
+    RECORD_KINDS,
     EmbeddingSpec,
     Half,
     decode,
@@ -19,7 +23,7 @@ from core.notifications import (
     image_id,
     joined_record,
 )
-from core.protos.joined_pb2 import JoinedImage, JoinedRecord
+from core.protos.joined_pb2 import HalfOrigin, JoinedDelete, JoinedImage, JoinedRecord, JoinedReplay, Origin
 from neardup.events_pb2 import FLOAT16, FLOAT32
 from tests.support.events import (
     SCORE_SPEC,
@@ -31,6 +35,8 @@ from tests.support.events import (
     notification,
     vector_bytes,
 )
+
+FIRST, SECOND = Provenance("search", 1, 20, 900), Provenance("score", 2, 30, 800)
 
 BAD = bad_payloads(SEARCH_SPEC, MAX_PAYLOAD_BYTES)
 
@@ -161,7 +167,7 @@ def test_joined_record_carries_both_halves() -> None:
     search = half(SEARCH_SPEC, "a", 3, created_at_ms=500, trace=True)
     score = half(SCORE_SPEC, "a", 3, created_at_ms=400)
 
-    image = decode_joined(joined_record(search, score, arrived_at_ms=900))
+    image = decode_joined(joined_record(search, score, FIRST, SECOND))
 
     assert image == JoinedImage(
         image_id="a",
@@ -173,6 +179,8 @@ def test_joined_record_carries_both_halves() -> None:
         created_at_ms=400,
         arrived_at_ms=900,
         trace=True,
+        search_origin=HalfOrigin(partition=1, offset=20, arrived_at_ms=900),
+        score_origin=HalfOrigin(partition=2, offset=30, arrived_at_ms=800),
     )
 
 
@@ -180,7 +188,7 @@ def test_joined_record_carries_both_halves() -> None:
 def test_creation_is_the_earliest_time_that_a_half_tells(one: int, other: int, created: int) -> None:
     search, score = half(SEARCH_SPEC, created_at_ms=one), half(SCORE_SPEC, created_at_ms=other)
 
-    image = decode_joined(joined_record(search, score, 10))
+    image = decode_joined(joined_record(search, score, FIRST, SECOND))
 
     assert isinstance(image, JoinedImage)
     assert image.created_at_ms == created
@@ -193,7 +201,7 @@ def test_joined_record_is_the_same_bytes_each_time() -> None:
 @pytest.mark.parametrize(("image", "version"), [("b", 1), ("a", 2)])
 def test_halves_of_different_image_versions_are_not_joined(image: str, version: int) -> None:
     with pytest.raises(BadInputError, match="cannot be joined"):
-        joined_record(half(SEARCH_SPEC, "a", 1), half(SCORE_SPEC, image, version), 0)
+        joined_record(half(SEARCH_SPEC, "a", 1), half(SCORE_SPEC, image, version), FIRST, SECOND)
 
 
 def _joined_with(**fields: object) -> bytes:
@@ -204,16 +212,48 @@ def _joined_with(**fields: object) -> bytes:
     return JoinedRecord(image=image).SerializeToString()
 
 
+def _deletes(**fields: Any) -> bytes:
+    return JoinedRecord(delete=JoinedDelete(**{"image_id": "a", **fields})).SerializeToString()
+
+
+def _replays(**fields: Any) -> bytes:
+    return JoinedRecord(replay=JoinedReplay(**{"image_id": "a", **fields})).SerializeToString()
+
+
+def test_the_kinds_are_those_of_the_record() -> None:
+    assert tuple(field.name for field in JoinedRecord.DESCRIPTOR.fields) == RECORD_KINDS
+
+
+def test_deletes_and_replays_are_read() -> None:
+    origin = Origin(topic_id="topic", partition=0, offset=7, request_id="request")
+    delete = JoinedDelete(image_id="a", image_version=3, author="me", reason="takedown", requested_at_ms=5)
+    image = decode_joined(joined("a"))
+    assert isinstance(image, JoinedImage)
+    replay = JoinedReplay(origin=origin, image_id="a", force=True, requested_at_ms=5, image=image)
+    assert decode_joined(JoinedRecord(delete=delete).SerializeToString()) == delete
+    assert decode_joined(JoinedRecord(replay=replay).SerializeToString()) == replay
+
+
 @pytest.mark.parametrize(
     ("payload", "reason"),
     [
         (b"", Reason.EMPTY_PAYLOAD),
         (b"\xff\xff", Reason.UNPARSABLE),
-        (b"\x12\x00", Reason.UNKNOWN_RECORD),
+        (b"\x22\x00", Reason.UNKNOWN_RECORD),
         (joined() + b"\x12\x80\x80\x40" + bytes(1_048_576), Reason.OVERSIZED_PAYLOAD),
         (_joined_with(image_id=""), Reason.MISSING_ID),
         (_joined_with(created_at_ms=-5), Reason.NEGATIVE_TIME),
         (_joined_with(arrived_at_ms=LATEST_TIME_MS + 1), Reason.TIME_TOO_LATE),
+        (_deletes(image_id=""), Reason.MISSING_ID),
+        (_deletes(requested_at_ms=-1), Reason.NEGATIVE_TIME),
+        (_deletes(author="a" * (MAX_WORDS_BYTES + 1)), Reason.UNPARSABLE),
+        (_deletes(reason="a" * (MAX_WORDS_BYTES + 1)), Reason.UNPARSABLE),
+        (_replays(image_id="a" * 257), Reason.ID_TOO_LONG),
+        (_replays(requested_at_ms=LATEST_TIME_MS + 1), Reason.TIME_TOO_LATE),
+        (_replays(model_version="a" * (MAX_WORDS_BYTES + 1)), Reason.UNPARSABLE),
+        (_replays(origin=Origin(topic_id="a" * (MAX_WORDS_BYTES + 1))), Reason.UNPARSABLE),
+        (_replays(image=JoinedImage(image_id="another")), Reason.UNPARSABLE),
+        (_replays(image=JoinedImage(image_id="a", created_at_ms=-1)), Reason.NEGATIVE_TIME),
     ],
 )
 def test_bad_joined_record_has_its_reason(payload: bytes, reason: Reason) -> None:

@@ -53,7 +53,8 @@ def joined(image_id: str = "image-1", version: int = 1, seed: int = 0, arrived_a
     return joined_record(
         half(SEARCH_SPEC, image_id, version, vector=vector_bytes(SEARCH_SPEC, 2 * seed)),
         half(SCORE_SPEC, image_id, version, vector=vector_bytes(SCORE_SPEC, 2 * seed + 1)),
-        arrived_at_ms,
+        Provenance("embeddings.search", 0, 2 * seed, arrived_at_ms - 500),
+        Provenance("embeddings.score", 0, 2 * seed + 1, arrived_at_ms),
     )
 
 
