@@ -13,11 +13,13 @@ from jsonschema import Draft202012Validator
 
 from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
 from core.replay_requests import ReplayRequest, encode_request
-from core.types import Cause, ImageId
+from core.traces import Adoption, LossReason, Trace, TraceKind, TraceReason, Why, trace_json
+from core.types import Cause, ImageId, Outcome
 from storage.memory import MemoryStore
 from storage.serving.assignments import message_of
 from storage.testing.contract import EPOCH, fill
 from storage.testing.model import StoreModel, seeded_actions
+from tests.support.traces import sample_trace
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 
@@ -27,7 +29,7 @@ def schema(name: str) -> dict[str, Any]:
     return loaded
 
 
-ASSIGNMENT, DEAD_LETTER = schema("assignment"), schema("dead-letter")
+ASSIGNMENT, DEAD_LETTER, TRACE = schema("assignment"), schema("dead-letter"), schema("trace")
 
 
 def check(described: dict[str, Any], record: dict[str, Any]) -> None:
@@ -35,8 +37,10 @@ def check(described: dict[str, Any], record: dict[str, Any]) -> None:
     Draft202012Validator(described).validate(record)
     assert list(record) == list(described["properties"])
     for name, inner in described["properties"].items():
-        if inner["type"] == "object":
+        if "properties" in inner and record[name] is not None:
             check(inner, record[name])
+        for item in record[name] if "properties" in inner.get("items", {}) else ():
+            check(inner["items"], item)
 
 
 @pytest.mark.parametrize("path", sorted(SCHEMAS.glob("*.json")), ids=lambda path: path.name)
@@ -71,6 +75,25 @@ def test_dead_letters(reason: Reason, detail: str, payload: bytes | None, limit:
 def test_replay_requests() -> None:
     request = ReplayRequest("r-1", ImageId("a"), bulk=True, requested_at_ms=5, author="ann")
     check(schema("replay-request"), json.loads(encode_request(request)))
+
+
+@pytest.mark.parametrize("kind", TraceKind)
+def test_traces(kind: TraceKind) -> None:
+    check(TRACE, json.loads(trace_json(sample_trace(kind=kind))))
+    bare = Trace(kind=kind, image_id="", version=0, position=0, place=-1, outcome=None, cause=None, reason="flag")
+    check(TRACE, json.loads(trace_json(bare)))
+
+
+def test_all_words_of_traces_are_named() -> None:
+    fields = TRACE["properties"]
+    candidate = fields["candidates"]["items"]["properties"]
+    assert fields["kind"]["examples"] == list(TraceKind)
+    assert fields["reason"]["examples"] == list(TraceReason)
+    assert fields["choice"]["properties"]["why"]["examples"] == list(Why)
+    assert candidate["lost"]["examples"] == list(LossReason)
+    assert candidate["adoption"]["examples"] == list(Adoption)
+    assert set(Outcome) <= set(fields["outcome"]["examples"])
+    assert set(Cause) <= set(fields["cause"]["examples"])
 
 
 def test_all_words_are_named() -> None:
