@@ -9,6 +9,7 @@ Time is milliseconds and comes in as an argument. One life of a batch:
         fault, or the server's instance id  |
         changed since an unavailable call   +-> counted; `max_faults` of them halve the batch, or isolate its only item
         refused                             +-> the named item is isolated at once; unnamed: the batch is halved
+        held                                +-> tried again after the time that the step names: nothing has failed
 
 Halving keeps the order: the first half is tried, then the second. Each is halved again when it fails in its turn. Items
 behind the halved batch wait until it is settled. An isolated item is tried alone, in its place in the order, by another
@@ -126,6 +127,7 @@ class Batcher:
         self._failures = 0
         self._unanswered: tuple[Attempt, InstanceIds, bool] | None = None
         self._due_ms: int | None = now_ms if self.pending else None
+        self._held = False
         self._delay_ms = policy.max_delay_ms
 
     @property
@@ -174,7 +176,8 @@ class Batcher:
         """Whether a batch should be tried now."""
         if self._due_ms is None:
             return False
-        return now_ms >= self._due_ms or (not self.failing and self.pending >= self._policy.max_items)
+        waits = self.failing or self._held
+        return now_ms >= self._due_ms or (not waits and self.pending >= self._policy.max_items)
 
     def attempt(self) -> Attempt:
         """What to try in one call: pending items from the head on. At least one must be pending."""
@@ -193,7 +196,15 @@ class Batcher:
             self._ends.pop()
         self._faults = self._timeouts = self._failures = 0
         self._unanswered = None
+        self._held = False
         self._due_ms = now_ms if self.pending else None
+
+    def held(self, now_ms: int, wait_ms: int) -> None:
+        """The servers answered, but nothing may go yet: the next try comes after this time."""
+        self._faults = self._timeouts = self._failures = 0
+        self._unanswered = None
+        self._held = True
+        self._due_ms = now_ms + wait_ms
 
     def refused(self, attempt: Attempt, sequence: int | None, detail: str, now_ms: int) -> None:
         """The server refuses the item `sequence`, or one that it could not name."""

@@ -162,6 +162,9 @@ class MicroBatchFunction(KeyedProcessFunction):  # type: ignore[misc]
             if failing:
                 log.info("%s: a call succeeded again, %d items pending", self._name, pending.batcher.pending)
             now_ms = clock()
+            if not result.count:
+                pending.batcher.held(now_ms, result.wait_ms)
+                return ()
             pending.settle(attempt, result.count, now_ms, now_ms - started_ms)
             self._settled(attempt, result.count)
             return result.outputs
@@ -172,7 +175,7 @@ class MicroBatchFunction(KeyedProcessFunction):  # type: ignore[misc]
 
     def _call(self, attempt: Attempt, items: Sequence[bytes]) -> StepResult:
         result = self._step.call(items) if attempt.reason is None else self._step.isolate(items[0], attempt.reason)
-        if not 0 < result.count <= len(items):
+        if not result.count <= len(items) or (result.count <= 0 and not result.wait_ms):
             raise FaultError(f"{result.count} of {len(items)} items were settled")
         return result
 

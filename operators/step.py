@@ -52,6 +52,8 @@ class StepResult:
 
     count: int
     outputs: Sequence[Any] = ()
+    wait_ms: int = 0
+    """With a `count` of 0: nothing may go yet, and the step is to be asked again after so long."""
 
 
 class Step(ABC):

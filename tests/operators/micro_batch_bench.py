@@ -37,6 +37,8 @@ class Server:
     refuses: set[bytes] = field(default_factory=set)
     names_refused: bool = True
     settles: int = 1_000
+    hold_for_ms: int = 0
+    """How long it asks to wait where it settles nothing."""
     instances: int = 1
     known_instance: str | None = None
     error: Exception | None = None
@@ -82,7 +84,7 @@ class EchoStep(Step):
             if item in server.refuses:
                 raise RefusedError("no", self.offset(item) if server.names_refused else None)
         count = min(len(items), server.settles)
-        return StepResult(count, items[:count])
+        return StepResult(count, items[:count], server.hold_for_ms)
 
     def isolate(self, item: bytes, bad: BadRecord) -> StepResult:
         self.server._answers()

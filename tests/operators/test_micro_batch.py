@@ -48,6 +48,31 @@ def test_a_small_batch_goes_after_its_delay() -> None:
     assert bench.harness.timers("processing") == []
 
 
+def test_a_step_that_holds_its_batch_is_asked_again_after_its_time_alone() -> None:
+    bench = Bench()
+    bench.server.settles, bench.server.hold_for_ms = 0, 30
+    bench.send(0, 1, 2, 3)
+    assert len(bench.server.calls) == 1
+    bench.send(4, 5, 6, 7, 8)  # a full batch is no reason to ask before
+    bench.harness.advance(29)
+    assert len(bench.server.calls) == 1
+    assert bench.server.pings == 0
+    bench.server.settles = 3
+    bench.harness.advance(1)
+    assert bench.out == items(*range(9))
+    assert bench.harness.timers("processing") == []
+
+
+def test_what_a_step_holds_survives_a_restart() -> None:
+    bench = Bench()
+    bench.server.settles, bench.server.hold_for_ms = 0, 30
+    bench.send(0, 1, 2, 3)
+    bench.restart()
+    bench.server.settles = 1_000
+    bench.harness.advance(30)
+    assert bench.out == items(0, 1, 2, 3)
+
+
 def test_a_batch_ends_at_its_bytes_and_the_rest_follows() -> None:
     bench = Bench(BatchPolicy(max_items=4, max_delay_ms=5, max_bytes=5))
     bench.send(0, 1, 2, 3)  # 2 bytes each
