@@ -1,0 +1,70 @@
+"""Credits of replays: never too many ahead, never stuck, whatever is broken and however often the task restarts."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.replay_requests import Lane
+from operators.replay_credits import LIMITS, ReplayCredits
+
+
+def test_both_lanes_together_have_one_batch() -> None:
+    assert sum(LIMITS.values()) == 64
+    assert set(LIMITS) == set(Lane)
+
+
+@given(
+    broken=st.lists(st.booleans(), min_size=1, max_size=60),
+    limit=st.integers(1, 6),
+    seed=st.integers(0, 2**32),
+    restarts=st.floats(0, 0.5),
+)
+def test_all_go_in_their_order_and_few_are_ahead(broken: list[bool], limit: int, seed: int, restarts: float) -> None:
+    dice = random.Random(seed)
+    credits = ReplayCredits(limit)
+    order: list[int] = []  # what lies in the order, repeats too
+    taken = applied_to = 0  # of the requests; of the order
+    applied = -1
+    extra = 0  # restarts since nothing was ahead
+    for _ in range(10_000):
+        if taken == len(broken) and applied_to == len(order):
+            break
+        if dice.random() < restarts:
+            credits = ReplayCredits(limit)
+            extra += 1
+        if applied_to == len(order):
+            extra = 0
+        if taken < len(broken):
+            room = credits.room(applied, taken)
+            batch = range(taken, min(len(broken), taken + room))
+            good = [offset for offset in batch if not broken[offset]]
+            credits.admitted(good)
+            order += good
+            taken += len(batch)
+            assert len(set(order[applied_to:])) <= limit + extra
+        steps = dice.randrange(limit + 1)
+        for offset in order[applied_to : applied_to + steps]:
+            applied = max(applied, offset)
+        applied_to = min(len(order), applied_to + steps)
+    assert order == [offset for offset, bad in enumerate(broken) if not bad]
+
+
+def test_after_a_restart_what_is_not_applied_counts() -> None:
+    credits = ReplayCredits(4)
+    assert credits.room(applied=7, first=10) == 2
+    credits.admitted([10, 11])
+    assert credits.room(applied=7, first=12) == 0
+    assert credits.room(applied=9, first=12) == 2
+    assert credits.room(applied=11, first=12) == 4
+
+
+@pytest.mark.parametrize("broken", [3, 4, 400])
+def test_records_that_were_none_never_hold_up_the_rest(broken: int) -> None:
+    credits = ReplayCredits(4)
+    assert credits.room(applied=-1, first=broken) == 1
+    credits.admitted([broken])
+    assert credits.room(applied=broken, first=broken + 1) == 4
