@@ -5,7 +5,16 @@ from __future__ import annotations
 from core.errors import BadInputError, RefusedError
 from core.types import Decision, ImageId, Move, Outcome
 
-__all__ = ["MAX_DECISIONS", "MAX_ID_BYTES", "MAX_LOOK_UP", "MAX_TEXT_BYTES", "check_decision", "id_bytes"]
+__all__ = [
+    "MAX_DECISIONS",
+    "MAX_ID_BYTES",
+    "MAX_LOOK_UP",
+    "MAX_NAMED",
+    "MAX_NAMED_WITH_VECTORS",
+    "MAX_TEXT_BYTES",
+    "check_decision",
+    "id_bytes",
+]
 
 MAX_ID_BYTES = 256
 """Of an image id, in UTF-8."""
@@ -27,6 +36,12 @@ MAX_DECISIONS = 1024
 
 MAX_LOOK_UP = 8192
 """Images in one call of `LookUp`. With long ids and codes the answer still fits into the default message size."""
+
+MAX_NAMED = 1024
+"""Images in one call of `Named`, and in one message of `Select`."""
+
+MAX_NAMED_WITH_VECTORS = 64
+"""Images in one call of `Named` with their embeddings: 8 MB of the longest ones."""
 
 MAX_U64 = 2**64 - 1
 MAX_I64 = 2**63 - 1

@@ -52,15 +52,13 @@ class ImageSelection:
 
 @dataclass(frozen=True, slots=True)
 class SelectedImage:
-    """The last verdict on an image, and its embeddings; None: they are not stored."""
+    """The last verdict on an image."""
 
     image: ImageRecord
-    embedding: EmbeddingRecord | None
-
-    @property
-    def replayable(self) -> bool:
-        """Whether both vectors are there, so that the index can take the image again."""
-        return self.embedding is not None and bool(self.embedding.search_vector and self.embedding.score_vector)
+    replayable: bool
+    """Both vectors are stored, so that the index can take the image again."""
+    embedding: EmbeddingRecord | None = None
+    """Where it was asked for and is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +70,12 @@ class SelectedPage:
     total: int
 
 
-def named_images(view: StoreView, ids: Iterable[ImageId]) -> Iterator[SelectedImage]:
-    """The known images among some, each once, in the order in which they are named."""
+def named_images(view: StoreView, ids: Iterable[ImageId], *, vectors: bool = False) -> Iterator[SelectedImage]:
+    """The known images among some, each once, in the order in which they are named; with `vectors` their embeddings."""
     for image_id in dict.fromkeys(ids):
         image = view.image(image_id)
         if image is not None:
-            yield _selected(view, image)
+            yield _selected(view, image, vectors)
 
 
 def selected_pages(view: StoreView, selection: ImageSelection, page_images: int) -> Iterator[SelectedPage]:
@@ -98,7 +96,7 @@ def selected_pages(view: StoreView, selection: ImageSelection, page_images: int)
     for image in images:
         looked_at, waits = looked_at + 1, waits + 1
         if selection.holds(image):
-            found.append(_selected(view, image))
+            found.append(_selected(view, image, vectors=False))
         if len(found) == page_images or waits == LOOKED_AT:
             yield SelectedPage(tuple(found), looked_at, total)
             found, waits = [], 0
@@ -112,5 +110,7 @@ def _members(view: StoreView, head: ImageId) -> Iterator[ImageRecord]:
             yield image
 
 
-def _selected(view: StoreView, image: ImageRecord) -> SelectedImage:
-    return SelectedImage(image, view.embedding(image.place))
+def _selected(view: StoreView, image: ImageRecord, vectors: bool) -> SelectedImage:
+    found = view.embedding(image.place)
+    replayable = found is not None and bool(found.search_vector and found.score_vector)
+    return SelectedImage(image, replayable, found if vectors else None)

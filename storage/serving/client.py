@@ -12,9 +12,11 @@ from core.errors import RefusedError, UnavailableError
 from core.rpc import RpcClient, translate
 from core.types import Cluster, Decision, ImageId, Lookup, Membership
 from storage.embeddings import EmbeddingsPage
-from storage.limits import MAX_DECISIONS, MAX_LOOK_UP
+from storage.limits import MAX_DECISIONS, MAX_LOOK_UP, MAX_NAMED, MAX_NAMED_WITH_VECTORS
+from storage.selecting import ImageSelection, SelectedImage, SelectedPage
 from storage.serving import storage_pb2 as pb
 from storage.serving.messages import decision_message, lookup_of, page_of, progress_of
+from storage.serving.selection_messages import selected_of, selected_page_of, selection_message
 from storage.serving.storage_pb2_grpc import ClusterStorageStub
 from storage.verify import VerifyProgress
 
@@ -140,6 +142,42 @@ class StorageClient(RpcClient):
         """
         answer: pb.UnscoredResponse = self._call(self._stub.Unscored, pb.UnscoredRequest(after=after), deadline_s)
         return answer
+
+    def select(self, selection: ImageSelection) -> Iterator[SelectedPage]:
+        """The last verdicts on the images of a selection, of one moment, page by page. It has no deadline.
+
+        Raises:
+            UnavailableError: The server is down or cannot read.
+        """
+        for message in self._stream(self._stub.Select(selection_message(selection))):
+            yield selected_page_of(message)
+
+    def named(self, ids: Collection[ImageId], *, vectors: bool = False) -> list[SelectedImage]:
+        """The last verdicts on the known images among `ids`, in their order; with `vectors` their embeddings.
+
+        Each call of many shows one moment, so two images may be of two moments.
+
+        Raises:
+            UnavailableError: The server is down, too slow or cannot read.
+            FaultError: The server failed on this call.
+        """
+        asked = list(dict.fromkeys(ids))
+        limit = MAX_NAMED_WITH_VECTORS if vectors else MAX_NAMED
+        found: list[SelectedImage] = []
+        for at in range(0, len(asked), limit):
+            request = pb.NamedRequest(image_ids=asked[at : at + limit], vectors=vectors)
+            answer: pb.NamedResponse = self._call(self._stub.Named, request)
+            found += map(selected_of, answer.images)
+        return found
+
+    def require_kinds(self, kinds: Collection[str]) -> None:
+        """Makes sure that every job that writes from now on knows these kinds of records; before the first of them.
+
+        Raises:
+            MismatchError: The job that wrote last does not know them.
+            UnavailableError: The server is down, too slow or cannot write.
+        """
+        self._call(self._stub.RequireKinds, pb.RequireKindsRequest(kinds=sorted(kinds)))
 
     def _stream(self, call: Any) -> Iterator[Any]:
         """The messages of a streaming call. The call is cancelled when the caller stops reading."""

@@ -18,12 +18,14 @@ from storage.arrivals import earliest_arrival
 from storage.embeddings import embedding_pages
 from storage.errors import ContradictionError, StorageError
 from storage.interfaces import ClusterStore
-from storage.limits import MAX_DECISIONS, MAX_LOOK_UP
+from storage.limits import MAX_DECISIONS, MAX_LOOK_UP, MAX_NAMED, MAX_NAMED_WITH_VECTORS
 from storage.records import StoreState
+from storage.selecting import named_images, selected_pages
 from storage.serving import storage_pb2 as pb
 from storage.serving import storage_pb2_grpc
 from storage.serving.messages import describe_message, lookup_message, page_message, progress_message, read_decision
 from storage.serving.metrics import StorageMetrics
+from storage.serving.selection_messages import read_selection, selected_page_message, verdict_message
 from storage.unscored import unscored_after
 from storage.verify import verify
 
@@ -35,7 +37,9 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
     {
         **dict.fromkeys(("Apply", "Renew"), Right.STREAM),
         "RequireKinds": Right.WRITE,
-        **dict.fromkeys(("LookUp", "Describe", "LastArrivals", "Verify", "Embeddings", "Unscored"), Right.READ),
+        **dict.fromkeys(
+            ("LookUp", "Describe", "LastArrivals", "Verify", "Embeddings", "Unscored", "Select", "Named"), Right.READ
+        ),
     }
 )
 """What each method needs."""
@@ -165,6 +169,29 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
         with self._metrics.call("Unscored"), for_callers(), self._store.snapshot() as view:
             found = unscored_after(view, request.after)
             return pb.UnscoredResponse(places=found.places, through=found.through, complete=found.complete)
+
+    def Select(  # noqa: N802 - the name that the proto gives
+        self, request: pb.SelectRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.SelectResponse]:
+        """The last verdicts on the images of a selection."""
+        try:
+            selection = read_selection(request)
+        except ValueError as error:
+            raise BadInputError(str(error)) from None
+        with self._metrics.call("Select"), for_callers(), self._store.snapshot() as view:
+            for page in selected_pages(view, selection, MAX_NAMED):
+                yield selected_page_message(page)
+
+    def Named(  # noqa: N802 - the name that the proto gives
+        self, request: pb.NamedRequest, context: grpc.ServicerContext
+    ) -> pb.NamedResponse:
+        """The last verdicts on some images."""
+        asked, limit = len(request.image_ids), MAX_NAMED_WITH_VECTORS if request.vectors else MAX_NAMED
+        if asked > limit:
+            raise BadInputError(f"a call takes at most {limit} images, not {asked}")
+        with self._metrics.call("Named"), for_callers(), self._store.snapshot() as view:
+            found = named_images(view, map(ImageId, request.image_ids), vectors=request.vectors)
+            return pb.NamedResponse(images=[verdict_message(each) for each in found])
 
     def _applied(self, state: StoreState) -> None:
         self._state = state

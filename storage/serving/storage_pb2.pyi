@@ -759,3 +759,179 @@ class PlacedEmbedding(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["image_id", b"image_id", "place", b"place", "score_vector", b"score_vector", "search_vector", b"search_vector", "unscored", b"unscored", "version", b"version"]) -> None: ...
 
 global___PlacedEmbedding = PlacedEmbedding
+
+@typing.final
+class SelectRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: builtins.int
+    SINCE_MS_FIELD_NUMBER: builtins.int
+    UNTIL_MS_FIELD_NUMBER: builtins.int
+    CAUSES_FIELD_NUMBER: builtins.int
+    head: builtins.str
+    """members of this cluster"""
+    since_ms: builtins.int
+    """decided at this time or later, in ms since the epoch"""
+    until_ms: builtins.int
+    """decided before this time"""
+    @property
+    def causes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """the last verdict has one of them; none: any"""
+
+    def __init__(
+        self,
+        *,
+        head: builtins.str | None = ...,
+        since_ms: builtins.int | None = ...,
+        until_ms: builtins.int | None = ...,
+        causes: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_head", b"_head", "_since_ms", b"_since_ms", "_until_ms", b"_until_ms", "head", b"head", "since_ms", b"since_ms", "until_ms", b"until_ms"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_head", b"_head", "_since_ms", b"_since_ms", "_until_ms", b"_until_ms", "causes", b"causes", "head", b"head", "since_ms", b"since_ms", "until_ms", b"until_ms"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_head", b"_head"]) -> typing.Literal["head"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_since_ms", b"_since_ms"]) -> typing.Literal["since_ms"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_until_ms", b"_until_ms"]) -> typing.Literal["until_ms"] | None: ...
+
+global___SelectRequest = SelectRequest
+
+@typing.final
+class SelectResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGES_FIELD_NUMBER: builtins.int
+    LOOKED_AT_FIELD_NUMBER: builtins.int
+    TOTAL_FIELD_NUMBER: builtins.int
+    looked_at: builtins.int
+    """of the images of the store, or of the cluster"""
+    total: builtins.int
+    """how many they are"""
+    @property
+    def images(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___StoredVerdict]: ...
+    def __init__(
+        self,
+        *,
+        images: collections.abc.Iterable[global___StoredVerdict] | None = ...,
+        looked_at: builtins.int = ...,
+        total: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["images", b"images", "looked_at", b"looked_at", "total", b"total"]) -> None: ...
+
+global___SelectResponse = SelectResponse
+
+@typing.final
+class NamedRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_IDS_FIELD_NUMBER: builtins.int
+    VECTORS_FIELD_NUMBER: builtins.int
+    vectors: builtins.bool
+    """with their embeddings"""
+    @property
+    def image_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        image_ids: collections.abc.Iterable[builtins.str] | None = ...,
+        vectors: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["image_ids", b"image_ids", "vectors", b"vectors"]) -> None: ...
+
+global___NamedRequest = NamedRequest
+
+@typing.final
+class NamedResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGES_FIELD_NUMBER: builtins.int
+    @property
+    def images(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___StoredVerdict]: ...
+    def __init__(
+        self,
+        *,
+        images: collections.abc.Iterable[global___StoredVerdict] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["images", b"images"]) -> None: ...
+
+global___NamedResponse = NamedResponse
+
+@typing.final
+class StoredVerdict(google.protobuf.message.Message):
+    """The last verdict on an image, and its embeddings where they were asked for."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_ID_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    PLACE_FIELD_NUMBER: builtins.int
+    HEAD_FIELD_NUMBER: builtins.int
+    CAUSE_FIELD_NUMBER: builtins.int
+    SCORE_FIELD_NUMBER: builtins.int
+    MATCHED_FIELD_NUMBER: builtins.int
+    MODEL_VERSION_FIELD_NUMBER: builtins.int
+    INDEX_VERSION_FIELD_NUMBER: builtins.int
+    DECIDED_AT_MS_FIELD_NUMBER: builtins.int
+    CREATED_AT_MS_FIELD_NUMBER: builtins.int
+    ARRIVED_AT_MS_FIELD_NUMBER: builtins.int
+    TRUNCATED_FIELD_NUMBER: builtins.int
+    UNSCORED_FIELD_NUMBER: builtins.int
+    REPLAYABLE_FIELD_NUMBER: builtins.int
+    SCORE_CODE_FIELD_NUMBER: builtins.int
+    SEARCH_VECTOR_FIELD_NUMBER: builtins.int
+    SCORE_VECTOR_FIELD_NUMBER: builtins.int
+    EDGE_SEQUENCE_FIELD_NUMBER: builtins.int
+    image_id: builtins.str
+    version: builtins.int
+    place: builtins.int
+    head: builtins.str
+    cause: builtins.str
+    score: builtins.float
+    matched: builtins.str
+    model_version: builtins.str
+    index_version: builtins.str
+    decided_at_ms: builtins.int
+    created_at_ms: builtins.int
+    arrived_at_ms: builtins.int
+    truncated: builtins.bool
+    unscored: builtins.bool
+    replayable: builtins.bool
+    """both embeddings are stored"""
+    score_code: builtins.bytes
+    """these three only with `vectors`"""
+    search_vector: builtins.bytes
+    score_vector: builtins.bytes
+    edge_sequence: builtins.int
+    """by which it joined its cluster"""
+    def __init__(
+        self,
+        *,
+        image_id: builtins.str = ...,
+        version: builtins.int = ...,
+        place: builtins.int = ...,
+        head: builtins.str = ...,
+        cause: builtins.str = ...,
+        score: builtins.float | None = ...,
+        matched: builtins.str | None = ...,
+        model_version: builtins.str = ...,
+        index_version: builtins.str = ...,
+        decided_at_ms: builtins.int = ...,
+        created_at_ms: builtins.int = ...,
+        arrived_at_ms: builtins.int = ...,
+        truncated: builtins.bool = ...,
+        unscored: builtins.bool = ...,
+        replayable: builtins.bool = ...,
+        score_code: builtins.bytes = ...,
+        search_vector: builtins.bytes = ...,
+        score_vector: builtins.bytes = ...,
+        edge_sequence: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_matched", b"_matched", "_score", b"_score", "matched", b"matched", "score", b"score"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_matched", b"_matched", "_score", b"_score", "arrived_at_ms", b"arrived_at_ms", "cause", b"cause", "created_at_ms", b"created_at_ms", "decided_at_ms", b"decided_at_ms", "edge_sequence", b"edge_sequence", "head", b"head", "image_id", b"image_id", "index_version", b"index_version", "matched", b"matched", "model_version", b"model_version", "place", b"place", "replayable", b"replayable", "score", b"score", "score_code", b"score_code", "score_vector", b"score_vector", "search_vector", b"search_vector", "truncated", b"truncated", "unscored", b"unscored", "version", b"version"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_matched", b"_matched"]) -> typing.Literal["matched"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_score", b"_score"]) -> typing.Literal["score"] | None: ...
+
+global___StoredVerdict = StoredVerdict

@@ -84,6 +84,16 @@ class ClusterStorageStub(object):
                 request_serializer=storage_dot_serving_dot_storage__pb2.UnscoredRequest.SerializeToString,
                 response_deserializer=storage_dot_serving_dot_storage__pb2.UnscoredResponse.FromString,
                 _registered_method=True)
+        self.Select = channel.unary_stream(
+                '/neardup.storage.v1.ClusterStorage/Select',
+                request_serializer=storage_dot_serving_dot_storage__pb2.SelectRequest.SerializeToString,
+                response_deserializer=storage_dot_serving_dot_storage__pb2.SelectResponse.FromString,
+                _registered_method=True)
+        self.Named = channel.unary_unary(
+                '/neardup.storage.v1.ClusterStorage/Named',
+                request_serializer=storage_dot_serving_dot_storage__pb2.NamedRequest.SerializeToString,
+                response_deserializer=storage_dot_serving_dot_storage__pb2.NamedResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterStorageServicer(object):
@@ -155,6 +165,20 @@ class ClusterStorageServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Select(self, request, context):
+        """The last verdicts on the images of a cluster, a time or a cause, of one moment.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Named(self, request, context):
+        """The last verdicts on the known images among some, in the order in which they are named, of one moment.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterStorageServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -202,6 +226,16 @@ def add_ClusterStorageServicer_to_server(servicer, server):
                     servicer.Unscored,
                     request_deserializer=storage_dot_serving_dot_storage__pb2.UnscoredRequest.FromString,
                     response_serializer=storage_dot_serving_dot_storage__pb2.UnscoredResponse.SerializeToString,
+            ),
+            'Select': grpc.unary_stream_rpc_method_handler(
+                    servicer.Select,
+                    request_deserializer=storage_dot_serving_dot_storage__pb2.SelectRequest.FromString,
+                    response_serializer=storage_dot_serving_dot_storage__pb2.SelectResponse.SerializeToString,
+            ),
+            'Named': grpc.unary_unary_rpc_method_handler(
+                    servicer.Named,
+                    request_deserializer=storage_dot_serving_dot_storage__pb2.NamedRequest.FromString,
+                    response_serializer=storage_dot_serving_dot_storage__pb2.NamedResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -447,6 +481,60 @@ class ClusterStorage(object):
             '/neardup.storage.v1.ClusterStorage/Unscored',
             storage_dot_serving_dot_storage__pb2.UnscoredRequest.SerializeToString,
             storage_dot_serving_dot_storage__pb2.UnscoredResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Select(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/neardup.storage.v1.ClusterStorage/Select',
+            storage_dot_serving_dot_storage__pb2.SelectRequest.SerializeToString,
+            storage_dot_serving_dot_storage__pb2.SelectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Named(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.storage.v1.ClusterStorage/Named',
+            storage_dot_serving_dot_storage__pb2.NamedRequest.SerializeToString,
+            storage_dot_serving_dot_storage__pb2.NamedResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -79,6 +79,18 @@ class ClusterStorageStub:
     ]
     """Places of the images that could not be searched or scored: the index must hide them."""
 
+    Select: grpc.UnaryStreamMultiCallable[
+        storage.serving.storage_pb2.SelectRequest,
+        storage.serving.storage_pb2.SelectResponse,
+    ]
+    """The last verdicts on the images of a cluster, a time or a cause, of one moment."""
+
+    Named: grpc.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.NamedRequest,
+        storage.serving.storage_pb2.NamedResponse,
+    ]
+    """The last verdicts on the known images among some, in the order in which they are named, of one moment."""
+
 class ClusterStorageAsyncStub:
     LookUp: grpc.aio.UnaryUnaryMultiCallable[
         storage.serving.storage_pb2.LookUpRequest,
@@ -139,6 +151,18 @@ class ClusterStorageAsyncStub:
         storage.serving.storage_pb2.UnscoredResponse,
     ]
     """Places of the images that could not be searched or scored: the index must hide them."""
+
+    Select: grpc.aio.UnaryStreamMultiCallable[
+        storage.serving.storage_pb2.SelectRequest,
+        storage.serving.storage_pb2.SelectResponse,
+    ]
+    """The last verdicts on the images of a cluster, a time or a cause, of one moment."""
+
+    Named: grpc.aio.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.NamedRequest,
+        storage.serving.storage_pb2.NamedResponse,
+    ]
+    """The last verdicts on the known images among some, in the order in which they are named, of one moment."""
 
 class ClusterStorageServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
@@ -218,5 +242,21 @@ class ClusterStorageServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[storage.serving.storage_pb2.UnscoredResponse, collections.abc.Awaitable[storage.serving.storage_pb2.UnscoredResponse]]:
         """Places of the images that could not be searched or scored: the index must hide them."""
+
+    @abc.abstractmethod
+    def Select(
+        self,
+        request: storage.serving.storage_pb2.SelectRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[storage.serving.storage_pb2.SelectResponse], collections.abc.AsyncIterator[storage.serving.storage_pb2.SelectResponse]]:
+        """The last verdicts on the images of a cluster, a time or a cause, of one moment."""
+
+    @abc.abstractmethod
+    def Named(
+        self,
+        request: storage.serving.storage_pb2.NamedRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[storage.serving.storage_pb2.NamedResponse, collections.abc.Awaitable[storage.serving.storage_pb2.NamedResponse]]:
+        """The last verdicts on the known images among some, in the order in which they are named, of one moment."""
 
 def add_ClusterStorageServicer_to_server(servicer: ClusterStorageServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import BadInputError
-from core.types import Cause, ImageId
+from core.types import Cause, Decision, ImageId, Move, Outcome
 from storage import selecting
 from storage.memory import MemoryStore
 from storage.selecting import ImageSelection, named_images, selected_pages
@@ -59,16 +57,25 @@ def test_named_images_come_once_and_unknown_ones_are_left_out() -> None:
         known = [image.image_id for image in view.images()][:3]
         found = list(named_images(view, [known[2], ImageId("nobody"), known[0], known[2]]))
         assert [each.image.image_id for each in found] == [known[2], known[0]]
-        assert [each.embedding for each in found] == [view.embedding(each.image.place) for each in found]
+        assert [each.embedding for each in found] == [None, None]
+        whole = list(named_images(view, [known[2], known[0]], vectors=True))
+        assert [each.embedding for each in whole] == [view.embedding(each.image.place) for each in found]
 
 
 def test_an_image_without_one_of_its_vectors_cannot_be_replayed() -> None:
     with STORE.snapshot() as view:
-        images = [next(named_images(view, [image.image_id])) for image in view.images()]
-    whole = next(each for each in images if each.replayable)
-    assert whole.embedding is not None
-    assert not replace(whole, embedding=None).replayable
-    assert not replace(whole, embedding=replace(whole.embedding, score_vector=b"")).replayable
+        whole = next(
+            each for each in named_images(view, (image.image_id for image in view.images())) if each.replayable
+        )
+    for vectors in ({"score_vector": b""}, {"search_vector": b""}):
+        store = MemoryStore()
+        image = whole.image
+        moves = (Move(image.image_id, None, image.image_id, Cause.FOUNDED),)
+        both = {"search_vector": b"12", "score_vector": b"34"} | vectors
+        decision = Decision(0, 1, Outcome.DECIDED, image.image_id, 1, 0, moves, b"c", **both)
+        store.apply("log", [decision], -1, 0)
+        with store.snapshot() as view:
+            assert [each.replayable for each in named_images(view, [image.image_id])] == [False]
 
 
 def test_a_time_that_ends_before_it_begins_is_refused() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +27,9 @@ from core.errors import (
 from core.rpc import Listen, RpcServer
 from core.types import Cause, Cluster, Decision, ImageId, LogPosition, Lookup, Membership, Move, Outcome
 from storage.errors import ContradictionError, CorruptedError, DiskFullError, StorageError
+from storage.limits import MAX_NAMED
 from storage.memory import MemoryStore
+from storage.selecting import ImageSelection, named_images, selected_pages
 from storage.serving import client as client_module
 from storage.serving import storage_pb2 as pb
 from storage.serving.client import StorageClient
@@ -34,7 +37,7 @@ from storage.serving.messages import decision_message, lookup_message, lookup_of
 from storage.serving.metrics import StorageMetrics
 from storage.serving.service import StorageService
 from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
-from storage.testing.contract import A, B, C, D, assert_holds, decided, founds, ignored, joins
+from storage.testing.contract import A, B, C, D, assert_holds, decided, fill, founds, ignored, joins
 from storage.testing.model import LOG, StoreModel, actions, seeded_actions
 from tests.support.ports import free_ports
 from tests.support.store_wrappers import CountingStore
@@ -362,3 +365,44 @@ def test_one_head_that_takes_many_images_is_seen(served: Served) -> None:
         ]
         served.client.apply(LOG, batch, first - 1, 0)
     assert served.value("neardup_storage_recent_head_share") == pytest.approx(101 / 201)
+
+
+def test_a_selection_and_named_images_come_out_as_the_store_has_them(served: Served) -> None:
+    fill(served.store, StoreModel(), seeded_actions(6, 300, ids=60), 50)
+    with served.store.snapshot() as view:
+        images = list(view.images())
+        wanted = ImageSelection(
+            since_ms=images[3].decided_at_ms, until_ms=images[0].decided_at_ms + 10**9, causes=frozenset(Cause)
+        )
+        for selection in (wanted, ImageSelection(), ImageSelection(head=images[0].head), ImageSelection(head=D)):
+            pages = list(selected_pages(view, selection, MAX_NAMED))
+            assert list(served.client.select(selection)) == pages
+        ids = [image.image_id for image in reversed(images)]
+        assert served.client.named([*ids, ImageId("nobody"), ids[0]]) == list(named_images(view, ids))
+        assert len(ids) > 50
+        assert served.client.named(ids, vectors=True) == list(named_images(view, ids, vectors=True))
+
+
+def test_more_images_than_a_call_takes_are_asked_for_in_several(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(served.store, StoreModel(), seeded_actions(6, 300, ids=60), 50)
+    monkeypatch.setattr(client_module, "MAX_NAMED", 7)
+    with served.store.snapshot() as view:
+        ids = [image.image_id for image in view.images()]
+    assert [each.image.image_id for each in served.client.named(ids)] == ids
+    assert served.value("neardup_storage_call_seconds_count", method="Named") == -(-len(ids) // 7)
+
+
+@pytest.mark.parametrize("vectors", [False, True])
+def test_too_many_images_in_one_call_are_refused(served: Served, vectors: bool) -> None:
+    stub = served.client._stub
+    limit = 64 if vectors else 1024
+    with pytest.raises(grpc.RpcError, match=f"at most {limit} images, not {limit + 1}"):
+        stub.Named(pb.NamedRequest(image_ids=["a"] * (limit + 1), vectors=vectors))
+
+
+@pytest.mark.parametrize("request_", [pb.SelectRequest(causes=["luck"]), pb.SelectRequest(since_ms=2, until_ms=1)])
+def test_a_selection_that_means_nothing_is_refused(served: Served, request_: pb.SelectRequest) -> None:
+    with pytest.raises(grpc.RpcError, match="luck|ends"):
+        list(served.client._stub.Select(request_))
