@@ -404,5 +404,5 @@ def test_too_many_images_in_one_call_are_refused(served: Served, vectors: bool) 
 
 @pytest.mark.parametrize("request_", [pb.SelectRequest(causes=["luck"]), pb.SelectRequest(since_ms=2, until_ms=1)])
 def test_a_selection_that_means_nothing_is_refused(served: Served, request_: pb.SelectRequest) -> None:
-    with pytest.raises(grpc.RpcError, match="luck|ends"):
+    with pytest.raises(grpc.RpcError, match=r"luck|ends"):
         list(served.client._stub.Select(request_))
