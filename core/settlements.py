@@ -5,9 +5,11 @@ A settlement is one JSON object, UTF-8:
     settlement      one of `Kind`
     detail          what was done, for people
     ranges          which: pairs of the first and the last offset in this topic, ascending
+    author, reason  of an acknowledgement: who gave it, and why nothing more is to be done
 
 It names dead letters by their offsets in the same topic, which has one partition. So a run that settles a million of
-them appends one short record for each thousand, and a reader keeps a few ranges and no list of records.
+them appends one short record for each thousand, and a reader keeps a few ranges and no list of records. A reader passes
+by a kind that it does not know.
 """
 
 from __future__ import annotations
@@ -23,12 +25,16 @@ __all__ = ["Kind", "Settled", "Settlement", "parse_settlement", "ranges_of", "se
 Range = tuple[int, int]
 """The first and the last offset."""
 
+_MARK = b'"settlement"'
+
 
 class Kind(StrEnum):
     """How dead letters were settled. The values are part of the promise: never rename one."""
 
     REPLAYED = "replayed"
-    """They were sent to their topic again."""
+    """They were sent to their topic again, or their images are decided again."""
+    ACKNOWLEDGED = "acknowledged"
+    """A person says that nothing more is to be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +44,32 @@ class Settlement:
     kind: Kind
     detail: str
     ranges: tuple[Range, ...]
+    author: str = ""
+    reason: str = ""
 
 
 def settlement_bytes(settlement: Settlement) -> bytes:
     """A settlement as JSON bytes."""
-    content = {"settlement": settlement.kind.value, "detail": settlement.detail, "ranges": settlement.ranges}
+    content: dict[str, object] = {
+        "settlement": settlement.kind.value,
+        "detail": settlement.detail,
+        "ranges": settlement.ranges,
+    }
+    if settlement.kind is Kind.ACKNOWLEDGED:
+        content |= {"author": settlement.author, "reason": settlement.reason}
     return json.dumps(content, separators=(",", ":")).encode("ascii")
 
 
 def parse_settlement(raw: bytes) -> Settlement | None:
     """Reads a settlement back; None for any other record."""
+    if _MARK not in raw:  # a dead letter may be large, and its base64 never has this
+        return None
     try:
         fields = json.loads(raw)
         ranges = tuple((_number(first), _number(last)) for first, last in fields["ranges"])
-        return Settlement(Kind(fields["settlement"]), str(fields["detail"]), ranges)
-    except (ValueError, KeyError, TypeError, RecursionError):
+        kind, by, why = Kind(fields["settlement"]), fields.get("author", ""), fields.get("reason", "")
+        return Settlement(kind, str(fields["detail"]), ranges, str(by), str(why))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -74,6 +74,18 @@ class TopicReader:
             raise UnavailableError(f"{self._name}: {error or type(error).__name__}") from error
         return first, end
 
+    def offset_at(self, time_ms: int) -> int:
+        """The first record that the broker wrote at this time (ms since the epoch) or later; the end if there is none.
+
+        Raises:
+            UnavailableError: The topic cannot be read.
+        """
+        try:
+            found = self._consumer.offsets_for_times({self._where: time_ms}, timeout_ms=self._timeout_ms)[self._where]
+        except KafkaError as error:
+            raise UnavailableError(f"{self._name}: {error or type(error).__name__}") from error
+        return self.ends()[1] if found is None else int(found.offset)
+
     def seek(self, offset: int) -> None:
         """Sets the position to an offset."""
         self._consumer.seek(self._where, offset)

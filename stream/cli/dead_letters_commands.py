@@ -1,32 +1,42 @@
-"""`neardup dead-letters`: the rejected records, and the replay of halves among them."""
+"""`neardup dead-letters`: the rejected records, what is in them, and which of them need something still."""
 
 from __future__ import annotations
 
 import base64
 import json
-import re
-import time
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core.errors import BadInputError
 from stream.cli.context import AsJson, SignalName, of
-from stream.cli.output import counted, note, progress_bar, show_json, table
+from stream.cli.dead_letters_actions import replay_command, settle_command
+from stream.cli.dead_letters_choice import (
+    DeadLetterTopic,
+    IdsFile,
+    Images,
+    Reasons,
+    Since,
+    Until,
+    choice_of,
+    opened,
+)
+from stream.cli.nested import show_nested
+from stream.cli.output import line, note, show_json, table
 from stream.cli.texts import time_text
 
 if TYPE_CHECKING:
-    from core.dead_letters import Reason
-    from stream.dead_letter_replay import ReplayReport
+    from core.settlements import Settlement
+    from stream.dead_letters.groups import DeadLetterGroup, DeadLetterState, ListedDeadLetter
     from stream.topic_reader import TopicRecord
 
-__all__ = ["app", "since_ms"]
+__all__ = ["app"]
 
 app = typer.Typer(invoke_without_command=True)
 
 _SHOWN_DEFAULT = 20
+_LISTED_DEFAULT = 10
 
 
 @app.callback()
@@ -38,6 +48,8 @@ def dead_letters(
 ) -> None:
     """Show the newest rejected records: the reason, and where each came from. JSON shows the full records, one a line.
 
+    `list` groups those that are open by reason, `stats` counts them, `show` decodes one, `replay` and `settle` settle.
+
     Examples:
 
         neardup dead-letters --limit 5
@@ -46,169 +58,225 @@ def dead_letters(
     """
     if context.invoked_subcommand is not None:
         return
-    from stream.names import client_id
-    from stream.topic_reader import TopicReader
-
-    settings = of(context).settings()
-    name, chosen = settings.signal(signal)
-    topic = chosen.topic("dead_letter")
-    with TopicReader(settings.kafka_access(client_id(name, "dead-letters")), topic) as reader:
+    with opened(of(context), signal) as topic:
+        records = topic.reader.last(limit)
         if as_json:
-            for record in reader.last(limit):
+            for record in records:
                 show_json(_dead_letter_json(record), indent=None)
             return
-        rows = [_dead_letter_row(record) for record in reader.last(limit)]
+        rows = [_dead_letter_row(record) for record in records]
     if not rows:
-        note(f"{topic} is empty")
+        note(f"{topic.name} is empty")
         return
     table(("when", "reason", "topic/partition/offset", "detail"), rows)
 
 
-@app.command("replay")
-def replay_command(
+app.command("replay")(replay_command)
+app.command("settle")(settle_command)
+
+
+class Listed(StrEnum):
+    """Which dead letters `list` shows."""
+
+    OPEN = "open"
+    SETTLED = "settled"
+    ALL = "all"
+
+    def shows(self, state: DeadLetterState) -> bool:
+        """Whether it shows those in a state."""
+        return self is Listed.ALL or (self is Listed.OPEN) == (state.value == Listed.OPEN.value)
+
+
+@app.command("list")
+def list_command(
     context: typer.Context,
-    reason: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="REASON",
-            help="Only halves with this reason; may be given several times. Without it, those that waited in vain.",
-        ),
-    ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="Only those rejected since then: 90m, 2h, 7d, or an ISO time (UTC)."),
-    ] = None,
-    ids_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Only those of the images in this file, one id a line.")
-    ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Also those that an earlier replay has sent.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing; show what would be sent.")] = False,
+    reason: Reasons = None,
+    since: Since = None,
+    until: Until = None,
+    image: Images = None,
+    ids_file: IdsFile = None,
+    state: Annotated[Listed, typer.Option(help="Those that need something still, those that are settled, or all.")] = (
+        Listed.OPEN
+    ),
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Show the newest N of each reason.")] = _LISTED_DEFAULT,
     signal: SignalName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send rejected halves to their topics again, as they were: after an outage of one sender, or a mended setting.
-
-    Images that a server refused or failed on are counted as waiting: they have their place, and need a new decision.
-    What was sent is noted in the topic, so another run leaves it out. A half that arrives twice is ignored.
+    """List dead letters by reason: how many, the newest of each, and what is in them.
 
     Examples:
 
-        neardup dead-letters replay --since 3h --dry-run
+        neardup dead-letters list
 
-        neardup dead-letters replay --reason missing_score_half --ids-file ids.txt
+        neardup dead-letters list --reason refused --reason faulted --since 1d --limit 50
+
+        neardup dead-letters list --state all --json | jq '.reasons[] | {reason, open}'
     """
-    from stream.dead_letter_replay import Fate, ReplayChoice, ReplayReport, plan, replay, settled_before
-    from stream.interrupts import interruptible
-    from stream.names import client_id
-    from stream.publish import Publisher
-    from stream.topic_reader import TopicReader
+    from stream.dead_letters.groups import group
 
-    choice = ReplayChoice(
-        [_reason(each) for each in reason or ()],
-        0 if since is None else since_ms(since, time.time()),
-        None if ids_file is None else _ids(ids_file),
-        again,
-    )
-    settings = of(context).settings()
-    name, chosen = settings.signal(signal)
-    topic, report = chosen.topic("dead_letter"), ReplayReport()
-    access = settings.kafka_access(client_id(name, "dead-letters"))
-    half_topics = (chosen.topic("search"), chosen.topic("score"))
-    with (
-        interruptible(),
-        TopicReader(access, topic) as reader,
-        Publisher(settings, name) as publisher,
-        progress_bar() as bar,
-    ):
-        first, end = reader.ends()
-        reading = bar.add_task("reading what is settled", total=None, note="")
-        settled = settled_before(reader.between(first, end))
-        bar.update(reading, total=1, completed=1)
-        task = bar.add_task("looking" if dry_run else "sending", total=end - first, note="")
-
-        def progress(offset: int) -> None:
-            bar.update(task, completed=offset + 1 - first, note=f"{report.counts[Fate.SENT]:,} sent")
-
-        try:
-            replay(
-                reader.between(first, end),
-                lambda record: plan(record, choice, settled, half_topics),
-                None if dry_run else publisher,
-                topic,
-                report,
-                progress,
-            )
-        except BaseException:
-            if not dry_run:
-                sent = counted(report.counts[Fate.SENT], "half", "halves")
-                note(f"{sent} sent and noted; the same command goes on from there")
-            raise
-    _show(report, as_json=as_json, dry_run=dry_run)
-
-
-def since_ms(text: str, now_s: float) -> int:
-    """A point in time, in milliseconds since the epoch: `90m`, `2h` and `7d` ago, or ISO 8601 (UTC without a zone).
-
-    Raises:
-        BadInputError: It is neither.
-    """
-    ago = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
-    if ago is not None:
-        return int(1000 * (now_s - int(ago[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[ago[2]]))
-    try:
-        when = datetime.fromisoformat(text)
-        return int(1000 * (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())
-    except (ValueError, OverflowError):
-        form = "90m, 2h, 7d or an ISO time such as 2025-01-31T12:00"
-        raise BadInputError(f"--since takes {form}, not {text!r}") from None
-
-
-def _reason(text: str) -> Reason:
-    from core.dead_letters import Reason
-
-    try:
-        return Reason(text)
-    except ValueError:
-        raise BadInputError(f"there is no reason {text!r}: choose from {', '.join(sorted(Reason))}") from None
-
-
-def _ids(path: Path) -> frozenset[bytes]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BadInputError(f"{path} cannot be read: {error.strerror}") from error
-    return frozenset(line for line in content.replace(b"\r\n", b"\n").split(b"\n") if line)
-
-
-def _show(report: ReplayReport, *, as_json: bool, dry_run: bool) -> None:
-    from stream.dead_letter_replay import Fate
-
+    choice = choice_of(reason, since, until, image, ids_file)
+    with opened(of(context), signal, choice.since_ms) as topic:
+        found = group(topic.records(), choice, topic.settlements(), state.shows, limit)
+    shown = {each: kept for each, kept in sorted(found.groups.items()) if kept.newest}
     if as_json:
-        counts = {fate.value: report.counts[fate] for fate in Fate}
-        reasons = {f"{fate} {reason}": number for (fate, reason), number in sorted(report.reasons.items())}
-        show_json({"dry_run": dry_run, "counts": counts, "reasons": reasons, "truncated": report.truncated})
+        groups = [
+            {**_counts(each.value, kept), "dead_letters": [_listed_json(one, topic) for one in kept.newest]}
+            for each, kept in shown.items()
+        ]
+        show_json({"reasons": groups})
         return
-    meanings = {
-        Fate.SENT: "would be sent" if dry_run else "sent, and acknowledged",
-        Fate.SETTLED: "sent by an earlier replay (--again sends them once more)",
-        Fate.WAITING: "images that wait for a new decision: nothing was done",
-        Fate.TRUNCATED: "truncated, so they cannot be sent: send these images again",
-        Fate.NOT_NAMED: "rejected for what they are: mend the cause, then name the reason with --reason",
-        Fate.NO_HALF: "no halves",
+    if not shown:
+        note(f"no dead letter of {topic.name} is {'chosen' if state is Listed.ALL else state.value}")
+    for each, kept in shown.items():
+        _show_group(each.value, kept, topic)
+
+
+@app.command("show")
+def show_command(
+    context: typer.Context,
+    offset: Annotated[int, typer.Argument(metavar="OFFSET", min=0, help="Where it lies, as `list` shows it.")],
+    signal: SignalName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one dead letter: where it came from, what is in it as far as it can be decoded, and how it was settled.
+
+    Examples:
+
+        neardup dead-letters show 17
+
+        neardup dead-letters show 17 --json | jq .payload.fields
+    """
+    from core.dead_letters import parse_dead_letter
+    from core.settlements import parse_settlement
+    from stream.dead_letters.choice import Settlements
+    from stream.dead_letters.groups import listed
+
+    with opened(of(context), signal) as topic:
+        record = next(iter(topic.between(offset, offset + 1)), None)
+        if record is None:
+            raise BadInputError(f"{topic.name} has offsets {topic.first} to {topic.end - 1}, and no record at {offset}")
+        parse_dead_letter(record.value)
+        settled, how = Settlements(), []
+        for later in topic.between(offset + 1, topic.end):
+            settlement = parse_settlement(later.value)
+            if settlement is not None and any(first <= offset <= last for first, last in settlement.ranges):
+                settled.add(settlement)
+                how.append({"when": time_text(later.timestamp_ms), **_settlement_json(settlement)})
+    shown = {**_listed_json(listed(record, settled), topic), "settlements": how}
+    if as_json:
+        show_json(shown)
+    else:
+        show_nested(shown)
+
+
+@app.command("stats")
+def stats_command(
+    context: typer.Context,
+    since: Since = None,
+    until: Until = None,
+    signal: SignalName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count dead letters by reason: open, replayed, acknowledged, and since when the oldest open one waits.
+
+    Examples:
+
+        neardup dead-letters stats
+
+        neardup dead-letters stats --since 1d --json | jq .open
+    """
+    from stream.dead_letters.groups import DeadLetterState, group
+
+    choice = choice_of(None, since, until, None, None)
+    with opened(of(context), signal, choice.since_ms) as topic:
+        found = group(topic.records(), choice, topic.settlements())
+    totals = {state.value: found.total(state) for state in DeadLetterState}
+    counts = [_counts(reason.value, kept) for reason, kept in sorted(found.groups.items())]
+    if as_json:
+        others = {"settlements": found.settlements, "unreadable": found.unreadable}
+        show_json({**totals, **others, "reasons": counts})
+        return
+    if not counts:
+        note(f"{topic.name} has no dead letter")
+        return
+    columns = ("reason", *totals, "oldest_open", "newest")
+    rows = [*([each[name] for name in columns] for each in counts), ["all", *totals.values()]]
+    table([name.replace("_", " ") for name in columns], rows, right=tuple(totals))
+    if found.unreadable:
+        note(f"({found.unreadable:,} records of {topic.name} are no dead letters)", style="dim")
+
+
+def _counts(reason: str, kept: DeadLetterGroup) -> dict[str, Any]:
+    from stream.dead_letters.groups import DeadLetterState
+
+    return {
+        "reason": reason,
+        **{state.value: kept.counts[state] for state in DeadLetterState},
+        "oldest_open": None if kept.oldest_open_ms is None else time_text(kept.oldest_open_ms),
+        "newest": time_text(kept.newest_ms),
     }
+
+
+def _show_group(reason: str, kept: DeadLetterGroup, topic: DeadLetterTopic) -> None:
+    counts = _counts(reason, kept)
+    line(f"{reason}: {counts['open']:,} open, {counts['replayed']:,} replayed, {counts['acknowledged']:,} acknowledged")
     rows = [
-        (reason, report.reasons[fate, reason], meaning)
-        for fate, meaning in meanings.items()
-        for reason in sorted({each for other, each in report.reasons if other is fate})
+        (
+            one.record.offset,
+            time_text(one.record.timestamp_ms),
+            one.state.value,
+            one.record.key.decode("utf-8", errors="backslashreplace"),
+            f"{one.dead.source.topic}/{one.dead.source.partition}/{one.dead.source.offset}",
+            _brief(one, topic),
+            one.dead.detail,
+        )
+        for one in reversed(kept.newest)
     ]
-    if not rows:
-        note("no dead letter is chosen")
-        return
-    table(("reason", "count", "what became of them"), rows, right=("count",))
-    for named in report.truncated:
-        note(f"truncated: {named}")
-    if len(report.truncated) < report.counts[Fate.TRUNCATED]:
-        note(f"and {report.counts[Fate.TRUNCATED] - len(report.truncated)} more are truncated")
+    table(("offset", "when", "state", "image", "topic/partition/offset", "payload", "detail"), rows, right=("offset",))
+    line("")
+
+
+def _brief(one: ListedDeadLetter, topic: DeadLetterTopic) -> str:
+    """A payload in a few words."""
+    decoded = topic.payload(one.dead)
+    fields = decoded["fields"]
+    inner = next((each for each in fields.values() if isinstance(each, dict) and "image_id" in each), fields)
+    words = [f"version {inner['image_version']}"] if "image_version" in inner else []
+    words += [
+        f"{name} {each['elements']}" for name, each in inner.items() if isinstance(each, dict) and "elements" in each
+    ]
+    words += ["truncated" if one.dead.truncated else f"ends early ({decoded['problem']})"] if decoded["problem"] else []
+    return f"{decoded['form']}: {', '.join(words)}" if words else decoded["form"]
+
+
+def _listed_json(one: ListedDeadLetter, topic: DeadLetterTopic) -> dict[str, Any]:
+    record, dead = one.record, one.dead
+    return {
+        "offset": record.offset,
+        "when": time_text(record.timestamp_ms),
+        "state": one.state.value,
+        "image_id": record.key.decode("utf-8", errors="backslashreplace"),
+        "reason": dead.reason.value,
+        "detail": dead.detail,
+        "source": {
+            "topic": dead.source.topic,
+            "partition": dead.source.partition,
+            "offset": dead.source.offset,
+            "timestamp_ms": dead.source.timestamp_ms,
+        },
+        "payload_bytes": dead.payload_bytes,
+        "truncated": dead.truncated,
+        "payload": topic.payload(dead),
+    }
+
+
+def _settlement_json(settlement: Settlement) -> dict[str, Any]:
+    return {
+        "kind": settlement.kind.value,
+        "detail": settlement.detail,
+        "author": settlement.author or None,
+        "reason": settlement.reason or None,
+    }
 
 
 def _dead_letter_json(record: TopicRecord) -> dict[str, object]:
@@ -226,7 +294,8 @@ def _dead_letter_row(record: TopicRecord) -> tuple[object, ...]:
     when = time_text(record.timestamp_ms)
     settlement = parse_settlement(record.value)
     if settlement is not None:
-        return when, f"({settlement.kind.value})", f"offset {record.offset} of this topic", settlement.detail
+        why = f": {settlement.author}: {settlement.reason}" if settlement.author else ""
+        return when, f"({settlement.kind.value})", f"offset {record.offset} of this topic", settlement.detail + why
     try:
         dead = parse_dead_letter(record.value)
     except BadInputError as error:

@@ -29,6 +29,18 @@ def test_a_settlement_comes_back(named: set[int]) -> None:
     assert parse_settlement(settlement_bytes(settlement)) == settlement
 
 
+@given(offsets, st.text(), st.text())
+def test_an_acknowledgement_has_author_and_reason(named: set[int], author: str, reason: str) -> None:
+    ranges = tuple(ranges_of(sorted(named)))
+    settlement = Settlement(Kind.ACKNOWLEDGED, "é", ranges, author, reason)
+    assert parse_settlement(settlement_bytes(settlement)) == settlement
+
+
+def test_a_replay_is_written_as_the_last_release_wrote_it() -> None:
+    raw = settlement_bytes(Settlement(Kind.REPLAYED, "2 sent", ((4, 5),)))
+    assert raw == b'{"settlement":"replayed","detail":"2 sent","ranges":[[4,5]]}'
+
+
 def test_dead_letters_and_settlements_are_told_apart() -> None:
     letter = dead_letter(BadRecord(Reason.FAULTED, "no"), Provenance("joined", 0, 1, 2), b"x")
     assert parse_settlement(letter) is None

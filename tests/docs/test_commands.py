@@ -18,7 +18,7 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").r
 
 PROGRAM = get_command(app)
 
-NUMBERS = {"COUNT": "1000", "DAYS": "30", "ROWS": "200"}
+NUMBERS = {"COUNT": "1000", "DAYS": "30", "OFFSET": "17", "ROWS": "200"}
 """What stands for a number in a document."""
 
 

@@ -67,8 +67,9 @@ class Topic:
 
     def last(self, count: int) -> Iterator[TopicRecord]:
         for offset, text in enumerate(NASTY):
+            key = text.encode()
             source = Provenance(f"topic {text}", 0, offset, 5)
-            yield TopicRecord(offset, 5, b"", dead_letter(BadRecord(Reason.UNKNOWN_EMBEDDING, text), source, b"x"))
+            yield TopicRecord(offset, 5, key, dead_letter(BadRecord(Reason.UNKNOWN_EMBEDDING, text), source, b"x"))
 
     def follow(self) -> Iterator[TopicRecord]:
         for offset, text in enumerate(NASTY):
@@ -78,6 +79,9 @@ class Topic:
 
     def ends(self) -> tuple[int, int]:
         return 0, len(NASTY)
+
+    def between(self, at: int, end: int) -> Iterator[TopicRecord]:
+        return (each for each in self.last(end) if at <= each.offset < end)
 
 
 class Index:
@@ -142,6 +146,16 @@ def test_records_of_topics(
         return
     name = "image_id" if "tail" in words else "detail"
     assert [json.loads(line)[name] for line in said.splitlines()] == NASTY
+
+
+@pytest.mark.parametrize("words", [["list"], ["list", "--json"], ["show", "4"], ["show", "4", "--json"], ["stats"]])
+def test_dead_letters(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("stream.topic_reader.TopicReader", Topic)
+    assert main(["dead-letters", *words]) == 0
+    said = capsys.readouterr().out
+    assert harmless(said)
+    if words[-1] == "list":
+        assert all(printable(text) in said for text in NASTY)
 
 
 def test_candidates(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,6 +57,7 @@ def test_every_command_shows_its_help(path: tuple[str, ...], capsys: pytest.Capt
 
 def test_reads_have_json() -> None:
     reads = [("head",), ("members",), ("similar",), ("status",), ("verify",), ("dead-letters",)]
+    reads += [("dead-letters", word) for word in ("list", "show", "stats")]
     reads += [("topics", "list"), ("job", "status"), ("model", "list")]
     without = [path for path in reads if "as_json" not in {each.name for each in COMMANDS[path].params}]
     assert without == []

@@ -9,18 +9,19 @@ image version that they have.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
-from typing import Protocol
 
 from core.dead_letters import DeadLetter, Reason, parse_dead_letter
 from core.errors import BadInputError
-from core.settlements import Kind, Settled, Settlement, parse_settlement, ranges_of, settlement_bytes
+from core.settlements import Kind, Settlement, ranges_of
+from stream.dead_letters.choice import DeadLetterChoice
+from stream.dead_letters.settling import SettlementSender, appender
 from stream.topic_reader import TopicRecord
 
-__all__ = ["EXPIRED", "Fate", "ReplayChoice", "ReplayReport", "ReplaySender", "plan", "replay", "settled_before"]
+__all__ = ["EXPIRED", "Fate", "ReplayReport", "plan", "replay"]
 
 EXPIRED = frozenset({Reason.MISSING_SEARCH_HALF, Reason.MISSING_SCORE_HALF, Reason.TOO_MANY_VERSIONS})
 """The reasons of halves with which nothing is wrong."""
@@ -37,16 +38,13 @@ CHUNK_BYTES = 16_777_216
 NAMED = 20
 """How many truncated dead letters a report names."""
 
-SETTLEMENT_HEADERS = [("content-type", b"application/json"), ("schema-version", b"1")]
-"""The Kafka headers of a settlement."""
-
 
 class Fate(StrEnum):
     """What a replay does with a record of `dead-letter`."""
 
     SENT = "sent"
     SETTLED = "settled"
-    """An earlier replay sent it."""
+    """An earlier replay sent it, or a person has settled it."""
     LEFT_OUT = "left out"
     """It is not among the chosen ones."""
     NOT_NAMED = "not named"
@@ -58,20 +56,6 @@ class Fate(StrEnum):
     NO_HALF = "no half"
     """It came from another topic, or stands for lost records."""
     NO_DEAD_LETTER = "no dead letter"
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayChoice:
-    """Which dead letters are chosen."""
-
-    reasons: Collection[Reason] = ()
-    """Empty: those of `EXPIRED`."""
-    since_ms: int = 0
-    """Only dead letters that Kafka took at this time or later, in milliseconds since the epoch."""
-    image_ids: Collection[bytes] | None = None
-    """Only those of these images; None: of all."""
-    again: bool = False
-    """Also those that an earlier replay sent."""
 
 
 @dataclass(slots=True)
@@ -94,31 +78,15 @@ class ReplayReport:
             self.truncated.append(f"{dead.reason} {source.topic}/{source.partition}/{source.offset}")
 
 
-class ReplaySender(Protocol):
-    """Sends records, and says when all of them are acknowledged."""
-
-    def send_raw(self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]] | None = None) -> None:
-        """Sends one record; returns before it is acknowledged."""
-        ...
-
-    def flush(self) -> None:
-        """Returns when all records are acknowledged.
-
-        Raises:
-            UnavailableError: One was not.
-        """
-        ...
-
-
 def plan(
-    record: TopicRecord, choice: ReplayChoice, settled: Settled, half_topics: Collection[str]
+    record: TopicRecord, choice: DeadLetterChoice, settled: Container[int], half_topics: Collection[str]
 ) -> tuple[Fate, DeadLetter | None]:
     """What is to be done with a record of `dead-letter`, and the dead letter in it.
 
     Args:
         record: As it lies there.
         choice: Which dead letters are chosen.
-        settled: What earlier replays sent.
+        settled: The offsets of those that are not sent again.
         half_topics: The topics that halves come from.
     """
     try:
@@ -129,37 +97,29 @@ def plan(
 
 
 def _fate(
-    record: TopicRecord, dead: DeadLetter, choice: ReplayChoice, settled: Settled, half_topics: Collection[str]
+    record: TopicRecord,
+    dead: DeadLetter,
+    choice: DeadLetterChoice,
+    settled: Container[int],
+    half_topics: Collection[str],
 ) -> Fate:
-    if record.timestamp_ms < choice.since_ms or (choice.reasons and dead.reason not in choice.reasons):
-        return Fate.LEFT_OUT
-    if choice.image_ids is not None and record.key not in choice.image_ids:
+    if not choice.takes(record, dead):
         return Fate.LEFT_OUT
     if dead.reason in OF_IMAGES:
-        return Fate.WAITING
+        return Fate.SETTLED if record.offset in settled else Fate.WAITING
     if dead.source.topic not in half_topics or dead.reason is Reason.LOST:
         return Fate.NO_HALF
     if not choice.reasons and dead.reason not in EXPIRED:
         return Fate.NOT_NAMED
-    if record.offset in settled and not choice.again:
+    if record.offset in settled:
         return Fate.SETTLED
     return Fate.TRUNCATED if dead.truncated else Fate.SENT
-
-
-def settled_before(records: Iterable[TopicRecord]) -> Settled:
-    """What the settlements among some records name."""
-    settled = Settled()
-    for record in records:
-        settlement = parse_settlement(record.value)
-        if settlement is not None:
-            settled.add(settlement.ranges)
-    return settled
 
 
 def replay(
     records: Iterator[TopicRecord],
     planned: Callable[[TopicRecord], tuple[Fate, DeadLetter | None]],
-    sender: ReplaySender | None,
+    sender: SettlementSender | None,
     dead_letter_topic: str,
     report: ReplayReport,
     on_progress: Callable[[int], None] = lambda offset: None,
@@ -186,8 +146,7 @@ def replay(
             sender.flush()
             ranges = tuple(ranges_of(record.offset for record, _ in halves))
             done = Settlement(Kind.REPLAYED, f"{len(halves)} sent to their topics", ranges)
-            sender.send_raw(dead_letter_topic, b"", settlement_bytes(done), SETTLEMENT_HEADERS)
-            sender.flush()
+            appender(sender, dead_letter_topic)(done)
         for _, fate, dead in fates:
             report.add(fate, dead)
         on_progress(chunk[-1].offset)

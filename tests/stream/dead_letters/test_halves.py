@@ -10,9 +10,10 @@ import pytest
 from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
 from core.errors import BadInputError, UnavailableError
 from core.settlements import Settled
-from stream import dead_letter_replay
-from stream.cli.dead_letters_commands import since_ms
-from stream.dead_letter_replay import Fate, ReplayChoice, ReplayReport, plan, replay, settled_before
+from stream.cli.choices import since_ms
+from stream.dead_letters import halves
+from stream.dead_letters.choice import DeadLetterChoice, settled_in
+from stream.dead_letters.halves import Fate, ReplayReport, plan, replay
 from stream.topic_reader import TopicRecord
 
 SEARCH, SCORE, DEAD = "embeddings.search", "embeddings.score", "dead-letter"
@@ -52,10 +53,13 @@ class Log:
             raise UnavailableError("the broker is down")
 
 
-def run(log: Log, choice: ReplayChoice | None = None, dry_run: bool = False) -> ReplayReport:
+def run(log: Log, choice: DeadLetterChoice | None = None, dry_run: bool = False, again: bool = False) -> ReplayReport:
     report, records = ReplayReport(), list(log.records)
     planned = partial(
-        plan, choice=choice or ReplayChoice(), settled=settled_before(records), half_topics=(SEARCH, SCORE)
+        plan,
+        choice=choice or DeadLetterChoice(),
+        settled=() if again else settled_in(records),
+        half_topics=(SEARCH, SCORE),
     )
     replay(iter(records), planned, None if dry_run else log, DEAD, report)
     return report
@@ -72,7 +76,7 @@ def test_an_expired_half_goes_back_as_it_was_and_only_once() -> None:
     ]
     assert run(log).counts == {Fate.SETTLED: 2, Fate.NO_DEAD_LETTER: 1}
     assert len(log.sent) == 2
-    assert run(log, ReplayChoice(again=True)).counts[Fate.SENT] == 2
+    assert run(log, again=True).counts[Fate.SENT] == 2
 
 
 @pytest.mark.parametrize(
@@ -91,51 +95,51 @@ def test_an_expired_half_goes_back_as_it_was_and_only_once() -> None:
     ],
 )
 def test_what_is_done_without_a_choice(one: TopicRecord, fate: Fate) -> None:
-    assert plan(one, ReplayChoice(), Settled(), (SEARCH, SCORE))[0] is fate
+    assert plan(one, DeadLetterChoice(), Settled(), (SEARCH, SCORE))[0] is fate
 
 
 @pytest.mark.parametrize(
     ("choice", "fate"),
     [
-        (ReplayChoice([Reason.UNUSUAL_NORM]), Fate.SENT),
-        (ReplayChoice([Reason.MISSING_SCORE_HALF]), Fate.LEFT_OUT),
-        (ReplayChoice([Reason.UNUSUAL_NORM], since_ms=1003), Fate.SENT),
-        (ReplayChoice([Reason.UNUSUAL_NORM], since_ms=1004), Fate.LEFT_OUT),
-        (ReplayChoice([Reason.UNUSUAL_NORM], image_ids={b"image-3"}), Fate.SENT),
-        (ReplayChoice([Reason.UNUSUAL_NORM], image_ids={b"image-30"}), Fate.LEFT_OUT),
+        (DeadLetterChoice([Reason.UNUSUAL_NORM]), Fate.SENT),
+        (DeadLetterChoice([Reason.MISSING_SCORE_HALF]), Fate.LEFT_OUT),
+        (DeadLetterChoice([Reason.UNUSUAL_NORM], since_ms=1003), Fate.SENT),
+        (DeadLetterChoice([Reason.UNUSUAL_NORM], since_ms=1004), Fate.LEFT_OUT),
+        (DeadLetterChoice([Reason.UNUSUAL_NORM], image_ids={b"image-3"}), Fate.SENT),
+        (DeadLetterChoice([Reason.UNUSUAL_NORM], image_ids={b"image-30"}), Fate.LEFT_OUT),
     ],
 )
-def test_what_is_chosen(choice: ReplayChoice, fate: Fate) -> None:
+def test_what_is_chosen(choice: DeadLetterChoice, fate: Fate) -> None:
     assert plan(record(3, Reason.UNUSUAL_NORM), choice, Settled(), (SEARCH, SCORE))[0] is fate
 
 
 def test_truncated_ones_are_named_and_never_sent() -> None:
     log = Log([record(offset, payload=b"x" * 99, limit=9) for offset in range(30)])
     report = run(log)
-    assert (report.counts[Fate.TRUNCATED], len(report.truncated)) == (30, dead_letter_replay.NAMED)
+    assert (report.counts[Fate.TRUNCATED], len(report.truncated)) == (30, halves.NAMED)
     assert report.truncated[0] == f"missing_score_half {SEARCH}/1/0"
     assert log.sent == []
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_crashes_lose_no_half_and_count_only_what_is_acknowledged(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letter_replay, "CHUNK", 4)
-    halves = [record(n, payload=b"%d" % n) for n in range(40)]
-    log = Log(list(halves), random.Random(seed))
+    monkeypatch.setattr(halves, "CHUNK", 4)
+    letters = [record(n, payload=b"%d" % n) for n in range(40)]
+    log = Log(list(letters), random.Random(seed))
     crashes = 0
     while True:
         report, records = ReplayReport(), list(log.records)
-        planned = partial(plan, choice=ReplayChoice(), settled=settled_before(records), half_topics=(SEARCH, SCORE))
+        planned = partial(plan, choice=DeadLetterChoice(), settled=settled_in(records), half_topics=(SEARCH, SCORE))
         before = len(log.sent)
         try:
             replay(iter(records), planned, log, DEAD, report)
         except UnavailableError:
             crashes += 1
         assert len(log.sent) - before >= report.counts[Fate.SENT]
-        if report.counts[Fate.SETTLED] == len(halves):
+        if report.counts[Fate.SETTLED] == len(letters):
             break
     assert {value for _, _, value, _ in log.sent} == {b"%d" % n for n in range(40)}
-    assert len(log.sent) <= len(halves) + 4 * crashes
+    assert len(log.sent) <= len(letters) + 4 * crashes
 
 
 @pytest.mark.parametrize(

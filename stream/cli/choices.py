@@ -1,0 +1,64 @@
+"""Words of the command line that choose records: times, reasons, ids."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.errors import BadInputError
+
+if TYPE_CHECKING:
+    from core.dead_letters import Reason
+
+__all__ = ["ids_of", "reason_of", "since_ms"]
+
+
+def since_ms(text: str, now_s: float, option: str = "--since") -> int:
+    """A point in time, in milliseconds since the epoch: `90m`, `2h` and `7d` ago, or ISO 8601 (UTC without a zone).
+
+    Args:
+        text: What the user gave.
+        now_s: Seconds since the epoch.
+        option: The option that it is the value of.
+
+    Raises:
+        BadInputError: It is neither.
+    """
+    ago = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
+    if ago is not None:
+        return int(1000 * (now_s - int(ago[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[ago[2]]))
+    try:
+        when = datetime.fromisoformat(text)
+        return int(1000 * (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError):
+        form = "90m, 2h, 7d or an ISO time such as 2025-01-31T12:00"
+        raise BadInputError(f"{option} takes {form}, not {text!r}") from None
+
+
+def reason_of(text: str) -> Reason:
+    """The reason of dead letters that a word names.
+
+    Raises:
+        BadInputError: There is no such reason.
+    """
+    from core.dead_letters import Reason
+
+    try:
+        return Reason(text)
+    except ValueError:
+        raise BadInputError(f"there is no reason {text!r}: choose from {', '.join(sorted(Reason))}") from None
+
+
+def ids_of(path: Path) -> frozenset[bytes]:
+    """The image ids in a file, one a line.
+
+    Raises:
+        BadInputError: It cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be read: {error.strerror}") from error
+    return frozenset(line for line in content.replace(b"\r\n", b"\n").split(b"\n") if line)

@@ -1,0 +1,203 @@
+"""`neardup dead-letters replay` and `settle`: halves are sent again, and what needs nothing more is acknowledged."""
+
+from __future__ import annotations
+
+import getpass
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from core.errors import BadInputError
+from stream.cli.context import AsJson, SignalName, of
+from stream.cli.dead_letters_choice import IdsFile, Images, Reasons, Since, Until, choice_of, opened
+from stream.cli.output import counted, note, progress_bar, show_json, table
+
+if TYPE_CHECKING:
+    from stream.dead_letters.halves import ReplayReport
+    from stream.dead_letters.settling import SettlingReport
+
+__all__ = ["replay_command", "settle_command"]
+
+
+def replay_command(
+    context: typer.Context,
+    reason: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="REASON",
+            help="Only halves with this reason; may be given several times. Without it, those that waited in vain.",
+        ),
+    ] = None,
+    since: Since = None,
+    ids_file: IdsFile = None,
+    again: Annotated[bool, typer.Option("--again", help="Also those that were settled before.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing; show what would be sent.")] = False,
+    signal: SignalName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send rejected halves to their topics again, as they were: after an outage of one sender, or a mended setting.
+
+    Images that a server refused or failed on are counted as waiting: they have their place, and need a new decision.
+    What was sent is noted in the topic, so another run leaves it out. A half that arrives twice is ignored.
+
+    Examples:
+
+        neardup dead-letters replay --since 3h --dry-run
+
+        neardup dead-letters replay --reason missing_score_half --ids-file ids.txt
+    """
+    from stream.dead_letters.halves import Fate, ReplayReport, plan, replay
+    from stream.publish import Publisher
+
+    choice, report = choice_of(reason, since, None, None, ids_file), ReplayReport()
+    command, settings = of(context), of(context).settings()
+    with (
+        opened(command, signal, choice.since_ms) as topic,
+        Publisher(settings, topic.signal_name) as publisher,
+        progress_bar() as bar,
+    ):
+        reading = bar.add_task("reading what is settled", total=None, note="")
+        settled = frozenset[int]() if again else topic.settlements()
+        bar.update(reading, total=1, completed=1)
+        task = bar.add_task("looking" if dry_run else "sending", total=topic.end - topic.first, note="")
+
+        def progress(offset: int) -> None:
+            bar.update(task, completed=offset + 1 - topic.first, note=f"{report.counts[Fate.SENT]:,} sent")
+
+        try:
+            replay(
+                topic.records(),
+                lambda record: plan(record, choice, settled, topic.half_topics),
+                None if dry_run else publisher,
+                topic.name,
+                report,
+                progress,
+            )
+        except BaseException:
+            if not dry_run:
+                sent = counted(report.counts[Fate.SENT], "half", "halves")
+                note(f"{sent} sent and noted; the same command goes on from there")
+            raise
+    _show(report, as_json=as_json, dry_run=dry_run)
+
+
+def settle_command(
+    context: typer.Context,
+    because: Annotated[
+        str, typer.Option("--because", metavar="TEXT", help="Why nothing more is to be done. It is kept.")
+    ],
+    offsets: Annotated[
+        list[int] | None,
+        typer.Argument(metavar="OFFSET...", min=0, help="Where they lie in the topic, as `list` shows it."),
+    ] = None,
+    reason: Reasons = None,
+    since: Since = None,
+    until: Until = None,
+    image: Images = None,
+    ids_file: IdsFile = None,
+    everything: Annotated[bool, typer.Option("--all", help="All open dead letters.")] = False,
+    author: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who settles; without it the name of the user.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; show what would be settled.")] = False,
+    signal: SignalName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Acknowledge dead letters about which nothing more is to be done: lists, counts and alerts then leave them out.
+
+    They stay in the topic. The acknowledgement is a record behind them, with author and reason.
+
+    Examples:
+
+        neardup dead-letters settle 17 18 --because "a test of the new sender"
+
+        neardup dead-letters settle --reason unparsable --since 3h --because "sender mended, images sent again"
+    """
+    from stream.dead_letters.settling import Acknowledgement, SettlingReport, acknowledge, appender, checked_offsets
+    from stream.publish import Publisher
+
+    choice = choice_of(reason, since, until, image, ids_file)
+    if everything == bool(offsets or reason or since or until or image or ids_file):
+        raise BadInputError("say which dead letters: offsets, or options that choose some, or --all alone")
+    by, report = Acknowledgement(author or _user(), because), SettlingReport()
+    command, settings = of(context), of(context).settings()
+    with opened(command, signal, choice.since_ms) as topic, Publisher(settings, topic.signal_name) as publisher:
+        if offsets:
+            wanted = frozenset(offsets)
+            choice = replace(choice, offsets=wanted)
+            checked_offsets(topic.between(min(wanted), max(wanted) + 1), wanted)
+        settled = topic.settlements()
+        try:
+            acknowledge(
+                topic.between(min(offsets), max(offsets) + 1) if offsets else topic.records(),
+                choice,
+                settled,
+                by,
+                None if dry_run else appender(publisher, topic.name),
+                report,
+            )
+        except BaseException:
+            if not dry_run:
+                note(f"{report.settled:,} settled; the same command goes on from there")
+            raise
+    _show_settled(report, as_json=as_json, dry_run=dry_run)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError) as error:
+        raise BadInputError("this user has no name: give --author") from error
+
+
+def _show_settled(report: SettlingReport, *, as_json: bool, dry_run: bool) -> None:
+    if as_json:
+        reasons = {reason.value: number for reason, number in sorted(report.reasons.items())}
+        show_json(
+            {
+                "dry_run": dry_run,
+                "settled": report.settled,
+                "settled_before": report.settled_before,
+                "reasons": reasons,
+            }
+        )
+        return
+    if report.settled:
+        rows = [(reason.value, number) for reason, number in sorted(report.reasons.items())]
+        table(("reason", "would be settled" if dry_run else "settled"), rows, right=("would be settled", "settled"))
+    else:
+        note("no open dead letter is chosen")
+    if report.settled_before:
+        note(f"({report.settled_before:,} were settled before)", style="dim")
+
+
+def _show(report: ReplayReport, *, as_json: bool, dry_run: bool) -> None:
+    from stream.dead_letters.halves import Fate
+
+    if as_json:
+        counts = {fate.value: report.counts[fate] for fate in Fate}
+        reasons = {f"{fate} {reason}": number for (fate, reason), number in sorted(report.reasons.items())}
+        show_json({"dry_run": dry_run, "counts": counts, "reasons": reasons, "truncated": report.truncated})
+        return
+    meanings = {
+        Fate.SENT: "would be sent" if dry_run else "sent, and acknowledged",
+        Fate.SETTLED: "settled before, by a replay or by hand (--again sends them all the same)",
+        Fate.WAITING: "images that wait for a new decision: nothing was done",
+        Fate.TRUNCATED: "truncated, so they cannot be sent: send these images again",
+        Fate.NOT_NAMED: "rejected for what they are: mend the cause, then name the reason with --reason",
+        Fate.NO_HALF: "no halves",
+    }
+    rows = [
+        (reason, report.reasons[fate, reason], meaning)
+        for fate, meaning in meanings.items()
+        for reason in sorted({each for other, each in report.reasons if other is fate})
+    ]
+    if not rows:
+        note("no dead letter is chosen")
+        return
+    table(("reason", "count", "what became of them"), rows, right=("count",))
+    for named in report.truncated:
+        note(f"truncated: {named}")
+    if len(report.truncated) < report.counts[Fate.TRUNCATED]:
+        note(f"and {report.counts[Fate.TRUNCATED] - len(report.truncated)} more are truncated")

@@ -1,0 +1,1 @@
+"""Which dead letters are there, what is in them, and how are they replayed or settled?"""
