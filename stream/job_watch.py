@@ -6,22 +6,26 @@ import logging
 import signal as signals
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from core.dead_letters import Reason
 from core.disk_metrics import DiskCollector
 from core.errors import MismatchError, NeardupError
 from core.status_page import StatusPage
 from stream.certificate_files import runner_certificates
+from stream.dead_letters.ledger import DeadLetterFollower
 from stream.flink_rest import JobState
 from stream.job_control import JobControl
 from stream.job_lag import LagMeter
 from stream.log_reads import Logs
+from stream.names import client_id
 from stream.servers import owner_only
 from stream.settings import Settings
+from stream.topic_reader import TopicReader
 
 __all__ = ["JobMetrics", "Watch", "disk_folders", "run"]
 
@@ -78,6 +82,17 @@ class JobMetrics:
             "Submissions that found a topic cut, made anew, or emptied before it was read.",
             registry=self.registry,
         )
+        self.dead_letters = Gauge(
+            "neardup_job_dead_letters_open",
+            "Dead letters that were neither replayed nor acknowledged.",
+            ["reason"],
+            registry=self.registry,
+        )
+
+    def show_dead_letters(self, counts: Mapping[Reason, int]) -> None:
+        """Shows how many of each reason are open."""
+        for reason, number in counts.items():
+            self.dead_letters.labels(reason.value).set(number)
 
 
 class Watch:
@@ -206,6 +221,8 @@ def run(settings: Settings, signal_name: str) -> None:
     _, signal = settings.signal(control.name)
     page = StatusPage(signal.job_bind_host, signal.job_metrics_port, metrics.registry)
     page.start()
+    access, dead_letters = settings.kafka_access(client_id(control.name, "dead-letters")), signal.topic("dead_letter")
+    DeadLetterFollower(lambda: TopicReader(access, dead_letters), metrics.show_dead_letters, stop).start()
     try:
         with closing(control.lag_meter()) as meter:
             Watch(control, meter, metrics, page, stop).loop()
