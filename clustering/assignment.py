@@ -7,19 +7,21 @@ meanwhile are dropped, and the rest is decided again on a fresh look-up. Scores 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from clustering.arrivals import Arrival, Backend, More, MoreNeed, PairNeed, pair_need
-from clustering.planning import Knowledge, Plan, plan
+from clustering.planning import Judgement, Knowledge, Plan, plan
 from clustering.rule import ClusterRule, judge
 from core.errors import BadInputError, FaultError, LogGapError, StaleError, UnavailableError
-from core.types import Lookup
+from core.types import Decision, Lookup
 
 __all__ = [
     "Arrival",
     "Backend",
+    "Committed",
+    "Judgement",
     "Knowledge",
     "More",
     "MoreNeed",
@@ -33,9 +35,17 @@ __all__ = [
 STALE_TRIES = 20
 """How many writes of one batch may be stale before the batch waits."""
 
+Committed = Callable[[Arrival, Decision | None, Judgement | None], None]
+"""Told of a record that is committed: the decision, None if an earlier call wrote it; what a rule judged it on."""
+
 
 def assign(
-    arrivals: Sequence[Arrival], backend: Backend, now_ms: int, rounds: int = 5, rule: ClusterRule = judge
+    arrivals: Sequence[Arrival],
+    backend: Backend,
+    now_ms: int,
+    rounds: int = 5,
+    rule: ClusterRule = judge,
+    committed: Committed | None = None,
 ) -> int:
     """Decides and writes a batch, or the front of it.
 
@@ -46,6 +56,7 @@ def assign(
         rounds: After so many rounds of fetching, the batch ends before the first image that still lacks something.
             The first image of the batch is fetched for until it is complete.
         rule: Decides which head an image joins.
+        committed: Told of each record that is committed, in order, before this returns.
 
     Returns:
         How many arrivals, from the front, are committed, now or before. At least 1 unless there are none.
@@ -62,15 +73,19 @@ def assign(
     batch = _Batch(arrivals, backend, now_ms, rule)
     for _ in range(STALE_TRIES):
         pending, planned, lookup = batch.decide(rounds)
-        committed = len(arrivals) - len(pending)
-        if not pending:
-            return committed
-        try:
-            backend.apply(planned.decisions, lookup.position.offset, lookup.revision)
-        except StaleError:
-            batch.known.lookup = None
-            continue
-        return committed + len(planned.decisions)
+        if pending:
+            try:
+                backend.apply(planned.decisions, lookup.position.offset, lookup.revision)
+            except StaleError:
+                batch.known.lookup = None
+                continue
+        before = len(arrivals) - len(pending)
+        if committed is not None:
+            for arrival in arrivals[:before]:
+                committed(arrival, None, None)
+            for arrival, decision in zip(pending, planned.decisions, strict=False):
+                committed(arrival, decision, planned.judgements.get(decision.offset))
+        return before + len(planned.decisions)
     raise UnavailableError(f"storage changed {STALE_TRIES} times while offset {arrivals[0].offset} and on were decided")
 
 

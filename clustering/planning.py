@@ -16,12 +16,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from clustering.arrivals import Arrival, More, MoreNeed, PairNeed, pair_need
-from clustering.rule import ClusterRule, Match, Placed, Subject, Verdict, judge, matches, unscored_move
+from clustering.rule import ClusterRule, Match, PairScore, Placed, Subject, Verdict, judge, matches, unscored_move
 from clustering.staging import StagedLookup
 from core.errors import MismatchError
 from core.types import Candidate, Cluster, Decision, ImageId, Lookup, Move, Outcome, Thresholds
 
-__all__ = ["MAX_EXTRA_PAGES", "Knowledge", "Plan", "plan"]
+__all__ = ["MAX_EXTRA_PAGES", "Judgement", "Knowledge", "Plan", "plan"]
 
 MAX_EXTRA_PAGES = 4
 """How many further pages of candidates an image may ask for."""
@@ -40,6 +40,19 @@ class Knowledge:
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the rule saw when it decided an image."""
+
+    subject: Subject
+    placed: Sequence[Placed]
+    """The matches, best first, with their clusters."""
+    pages: Sequence[More]
+    """The further pages of candidates that it asked for."""
+    score: PairScore
+    """The scores that were known; None where the rule did not ask for one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The decisions up to the first image that lacks something, and all that the batch is known to lack."""
 
@@ -48,6 +61,8 @@ class Plan:
     """Images to look up."""
     pairs: tuple[PairNeed, ...]
     more: tuple[MoreNeed, ...]
+    judgements: Mapping[int, Judgement] = field(default_factory=dict, compare=False)
+    """By position, of the decisions that a rule made."""
 
 
 def plan(arrivals: Sequence[Arrival], knowledge: Knowledge, now_ms: int, rule: ClusterRule = judge) -> Plan:
@@ -73,7 +88,7 @@ def plan(arrivals: Sequence[Arrival], knowledge: Knowledge, now_ms: int, rule: C
         certain = certain and complete
         if certain:
             decisions.append(decision)
-    return Plan(tuple(decisions), frozenset(planner.ids), tuple(planner.pairs), tuple(planner.more))
+    return Plan(tuple(decisions), frozenset(planner.ids), tuple(planner.pairs), tuple(planner.more), planner.judgements)
 
 
 def _ids(arrival: Arrival) -> set[ImageId]:
@@ -95,6 +110,7 @@ class _Planner:
         self.ids: set[ImageId] = set()
         self.pairs: dict[PairNeed, None] = {}
         self.more: dict[MoreNeed, None] = {}
+        self.judgements: dict[int, Judgement] = {}
 
     def decide(self, arrival: Arrival) -> tuple[Decision, bool]:
         """The decision on a record, staged for the records after it, and whether nothing was lacking for it."""
@@ -127,11 +143,12 @@ class _Planner:
         """The verdict on as many pages as it needs, and whether all ids, pages and scores of pages were known."""
         scores = _Scores(arrival, self._knowledge.scores, self.pairs)
         found = arrival.matches
-        after, exhausted, pages = len(arrival.candidates), arrival.exhausted, 0
+        after, exhausted, pages = len(arrival.candidates), arrival.exhausted, list[More]()
         while True:
             placed, all_known = self._placed(arrival, found, subject)
             verdict = self._rule(subject, placed, scores)
-            if not all_known or not verdict.refused or exhausted or pages == MAX_EXTRA_PAGES:
+            if not all_known or not verdict.refused or exhausted or len(pages) == MAX_EXTRA_PAGES:
+                self.judgements[arrival.offset] = Judgement(subject, placed, pages, scores.known)
                 return verdict, all_known
             need = MoreNeed(arrival.place, after)
             page = self._knowledge.more.get(need)
@@ -142,7 +159,8 @@ class _Planner:
             if scored is None:
                 return verdict, False
             found = matches(arrival.image_id, [*found, *scored], subject.thresholds.accept)
-            after, exhausted, pages = after + len(page.candidates), page.exhausted, pages + 1
+            after, exhausted = after + len(page.candidates), page.exhausted
+            pages.append(page)
 
     def _placed(self, arrival: Arrival, found: Sequence[Match], subject: Subject) -> tuple[list[Placed], bool]:
         """The matches with their clusters, which the image has left, and whether all of them were looked up."""
@@ -199,17 +217,20 @@ class _Scores:
         self._lacking = lacking
 
     def __call__(self, one: bytes, other: bytes) -> float | None:
+        """The score of two codes, noted if it is lacking."""
+        score = self.known(one, other)
+        if score is None:
+            self._lacking[pair_need(self._arrival.versions.model, one, other)] = None
+        return score
+
+    def known(self, one: bytes, other: bytes) -> float | None:
         """The score of two codes: it came with a candidate of the image, or it was fetched."""
         code = self._arrival.score_code
         if code in (one, other):
             own = self._arrival.known_scores.get(other if one == code else one)
             if own is not None:
                 return own
-        need = pair_need(self._arrival.versions.model, one, other)
-        score = self._known.get(need)
-        if score is None:
-            self._lacking[need] = None
-        return score
+        return self._known.get(pair_need(self._arrival.versions.model, one, other))
 
     def of_page(self, candidates: Sequence[Candidate]) -> list[Match] | None:
         """The candidates of a further page with their scores; None while a score is lacking."""

@@ -1,0 +1,183 @@
+"""Why an image has its head, and for every other candidate why it lost. Pure, beside `plan`.
+
+`plan` keeps what the rule saw (`Judgement`); nothing is computed for an image that nobody asks about. The words are
+those of `core.traces`. They are right for the rule that `clustering.rule` states. Of another rule the head, the match
+that decided and the adopted images are right; the reasons are those that the scores suggest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from clustering.arrivals import Arrival
+from clustering.planning import Judgement
+from clustering.rule import Match, Placed
+from core.traces import Adoption, Choice, LossReason, TracedAdoption, TracedCandidate, Why
+from core.types import Cause, Cluster, Decision, ImageId, Move
+
+__all__ = ["Explanation", "explain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why an image has its head."""
+
+    choice: Choice | None
+    """None: nothing was decided."""
+    candidates: tuple[TracedCandidate, ...] = ()
+    """Matches first, best first, then the others by score."""
+    adopted: tuple[TracedAdoption, ...] = ()
+    pages: int = 0
+    """Further pages of candidates that were asked for."""
+    exhausted: bool = True
+    """There are no candidates after these."""
+
+
+def explain(arrival: Arrival, decision: Decision, judgement: Judgement | None) -> Explanation:
+    """Explains one decision.
+
+    Args:
+        arrival: The record, with its candidates.
+        decision: What `plan` decided on it.
+        judgement: Of the same plan; None if no rule was asked.
+    """
+    if not decision.moves:
+        return Explanation(None, tuple(_unjudged(arrival)), exhausted=arrival.exhausted)
+    own, adopted = decision.moves[0], decision.moves[1:]
+    if judgement is None:
+        why = Why.UNSCORED if own.cause is Cause.UNSCORED else Why.NO_CANDIDATES
+        return Explanation(Choice(own.new_head, own.old_head, None, None, None, why), exhausted=arrival.exhausted)
+    judged = _Judged(judgement, own, {move.image_id: move for move in adopted})
+    others = _others(arrival, judgement)
+    return Explanation(
+        choice=Choice(
+            head=own.new_head,
+            old_head=own.old_head,
+            matched=own.matched,
+            score=own.score,
+            head_score=judged.score_of_choice(),
+            why=_why(own, judgement.placed, others),
+        ),
+        candidates=(*map(judged.candidate, judgement.placed), *others),
+        adopted=tuple(TracedAdoption(move.image_id, move.score) for move in adopted),
+        pages=len(judgement.pages),
+        exhausted=judgement.pages[-1].exhausted if judgement.pages else arrival.exhausted,
+    )
+
+
+class _Judged:
+    """The matches of one image after its verdict."""
+
+    def __init__(self, judgement: Judgement, own: Move, adopted: dict[ImageId, Move]) -> None:
+        self._judgement = judgement
+        self._own = own
+        self._adopted = adopted
+        self._chosen = self._chosen_cluster()
+
+    def score_of_choice(self) -> float | None:
+        """The score of the image against the head that it joined; None if it is its own head."""
+        subject = self._judgement.subject
+        if self._own.cause is not Cause.MATCHED:
+            return None
+        return self._score(subject.score_code, self._chosen.founding_code)
+
+    def candidate(self, placed: Placed) -> TracedCandidate:
+        """A match, with what became of it."""
+        candidate, score = placed.match
+        adoption, adopt_score = self._adoption(placed)
+        head_score = self._head_score(placed)
+        return TracedCandidate(
+            image_id=candidate.image_id,
+            place=candidate.place,
+            overlap=candidate.overlap,
+            score=score,
+            head=placed.cluster.head,
+            head_score=head_score,
+            lost=self._lost(placed, head_score),
+            adoption=adoption,
+            adopt_score=adopt_score,
+        )
+
+    def _chosen_cluster(self) -> Cluster:
+        subject, own = self._judgement.subject, self._own
+        if own.cause is Cause.KEPT and subject.home is not None:
+            return subject.home
+        joined = next((one.cluster for one in self._judgement.placed if one.cluster.head == own.new_head), None)
+        return joined or Cluster(own.new_head, 1, subject.score_code)
+
+    def _head_score(self, placed: Placed) -> float | None:
+        founding = placed.cluster.founding_code
+        if founding == placed.match.candidate.score_code:
+            return placed.match.score
+        return self._score(self._judgement.subject.score_code, founding)
+
+    def _lost(self, placed: Placed, head_score: float | None) -> LossReason | None:
+        own = self._own
+        if own.cause is Cause.KEPT:
+            return LossReason.KEPT
+        if placed.match.candidate.image_id == own.matched:
+            return None
+        if not placed.cluster.founding_code:
+            return LossReason.HEAD_UNCODED
+        if head_score is not None and head_score < self._judgement.subject.thresholds.head_accept:
+            return LossReason.HEAD_REFUSED
+        return LossReason.SAME_HEAD if placed.cluster.head == own.new_head else LossReason.WORSE
+
+    def _adoption(self, placed: Placed) -> tuple[Adoption | None, float | None]:
+        single, cluster = placed.match.candidate.image_id, placed.cluster
+        moved = self._adopted.get(single)
+        if moved is not None:
+            return Adoption.ADOPTED, moved.score
+        if cluster.head != single or cluster.count != 1 or single == self._chosen.head:
+            return None, None
+        if not cluster.founding_code or not self._chosen.founding_code:
+            return Adoption.UNCODED, None
+        return Adoption.BELOW_ADOPT, self._score(cluster.founding_code, self._chosen.founding_code)
+
+    def _score(self, one: bytes, other: bytes) -> float | None:
+        return self._judgement.score(one, other) if one and other else None
+
+
+def _why(own: Move, placed: Sequence[Placed], others: Iterable[TracedCandidate]) -> Why:
+    if own.cause is Cause.KEPT:
+        return Why.KEPT
+    if own.cause is Cause.MATCHED:
+        return Why.MATCHED
+    if placed:
+        return Why.ALL_REFUSED
+    return Why.NO_MATCH if any(other.lost is LossReason.BELOW_ACCEPT for other in others) else Why.NO_CANDIDATES
+
+
+def _others(arrival: Arrival, judgement: Judgement) -> list[TracedCandidate]:
+    """The candidates that are no matches."""
+    matched = {placed.match.candidate.image_id for placed in judgement.placed}
+    paged = (candidate for page in judgement.pages for candidate in page.candidates)
+    scored = [Match(candidate, score) for candidate, score in zip(arrival.candidates, arrival.scores, strict=True)]
+    code = arrival.score_code
+    scored += [Match(each, score) for each in paged if (score := judgement.score(code, each.score_code)) is not None]
+    return _listed(arrival, (each for each in scored if each.candidate.image_id not in matched))
+
+
+def _unjudged(arrival: Arrival) -> list[TracedCandidate]:
+    """The candidates of an image that was not decided, such as a duplicate."""
+    if arrival.unscored:
+        return []
+    return _listed(arrival, map(Match, arrival.candidates, arrival.scores))
+
+
+def _listed(arrival: Arrival, scored: Iterable[Match]) -> list[TracedCandidate]:
+    ranked = sorted(scored, key=lambda match: (-match.score, -match.candidate.overlap, match.candidate.place))
+    accept = arrival.thresholds.accept if arrival.thresholds else 0.0
+    return [
+        TracedCandidate(
+            one.image_id, one.place, one.overlap, score, lost=_lost_alone(arrival, one.image_id, score, accept)
+        )
+        for one, score in ranked
+    ]
+
+
+def _lost_alone(arrival: Arrival, image_id: ImageId, score: float, accept: float) -> LossReason | None:
+    if image_id == arrival.image_id:
+        return LossReason.ITSELF
+    return LossReason.BELOW_ACCEPT if score < accept else None
