@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,19 +10,19 @@ from numpy.typing import NDArray
 from core.errors import BadInputError, RefusedError
 from core.types import ImageId
 from search.index.columns import Kind
+from search.index.drafts import Draft, draft_of
 from search.index.interface import (
-    NO_PLACE,
     Answer,
     Insert,
     MoreQuery,
     Ranked,
     Record,
+    Replay,
     SearchResult,
-    Skip,
     Stored,
     TermQuery,
 )
-from search.index.placements import ANY_VERSION, FindLast, Placement, meet
+from search.index.placements import ANY_VERSION, FindLast, Placement
 from search.index.segment_search import Hits
 from search.index.settings import IndexSettings
 from search.index.source import Scratch
@@ -33,20 +32,6 @@ __all__ = ["MAX_WANTED", "Answers"]
 
 MAX_WANTED = 1_000_000
 """The most candidates that one search ranks, with those that it skips."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Draft:
-    """The answer to a record, before codes and candidates are looked up."""
-
-    place: int
-    code: bytes = b""
-    """The score code, if `carried` is None."""
-    carried: Placement | None = None
-    """The placement whose code must be looked up."""
-    searched: Placement | None = None
-    """The placement to search for; None: the answer has no candidates."""
-    superseded: bool = False
 
 
 class Answers:
@@ -70,16 +55,16 @@ class Answers:
             last: Finds the placements of their images, including those of the records themselves.
             fresh: Records from this offset on were applied just now, so their terms and codes need no look-up.
         """
-        drafts = [self._draft(record, last, record.offset >= fresh) for record in records]
+        drafts = [draft_of(state, record, last, record.offset >= fresh) for record in records]
         carried = [draft.carried for draft in drafts if draft.carried is not None]
         codes = iter(state.codes(np.array([_reference(one) for one in carried], np.int64)) if carried else ())
-        asked = [(record, own) for record, draft in zip(records, drafts, strict=True) if (own := draft.searched)]
+        asked = [(record, draft) for record, draft in zip(records, drafts, strict=True) if draft.searched]
         found = iter(
             self._as_of(
                 state,
-                [own for _, own in asked],
+                [draft.as_of for _, draft in asked],
                 self._terms(state, asked, fresh),
-                [last(record.image_id, own.place, ANY_VERSION) for record, own in asked],
+                [last(record.image_id, draft.as_of, ANY_VERSION) for record, draft in asked],
                 [0] * len(asked),
             )
         )
@@ -90,23 +75,30 @@ class Answers:
                 draft.code if draft.carried is None else next(codes).tobytes(),
                 self.nothing() if draft.searched is None else next(found),
                 draft.superseded,
+                draft.version,
+                draft.deleted,
             )
             for record, draft in zip(records, drafts, strict=True)
         ]
 
-    def more(self, state: State, queries: Sequence[MoreQuery]) -> list[SearchResult]:
-        """See `TermIndex.search_more`."""
+    def more(self, state: State, queries: Sequence[MoreQuery], askable: range) -> list[SearchResult]:
+        """See `TermIndex.search_more`; searches as of `askable` places alone can still be answered."""
         references = state.find(np.array([query.place for query in queries], np.int64))
-        own = []
-        for query, reference in zip(queries, references.tolist(), strict=True):
+        as_of = [query.place if query.as_of is None else query.as_of for query in queries]
+        for query, place, reference in zip(queries, as_of, references.tolist(), strict=True):
+            if place not in askable or place < query.place:
+                raise RefusedError(
+                    f"cannot search as of place {place} for the image at place {query.place}: the places from "
+                    f"{max(askable.start, query.place)} to {askable.stop - 1} are applied and not released",
+                    query.place,
+                )
             source, entry = reference >> 32, reference & 0xFFFFFFFF
             if reference < 0 or not state.sources[source].is_searchable(entry):
                 raise RefusedError(f"no image that can be searched for lies at place {query.place}", query.place)
             if query.after < 0:
                 raise RefusedError(f"cannot pass over {query.after} candidates", query.place)
-            own.append(Placement(query.place, 0, Kind.SEARCHABLE, source, entry))
-        older = state.last(state.ids(references), [one.place for one in own])
-        return self._as_of(state, own, state.terms(references), older, [query.after for query in queries])
+        older = state.last(state.ids(references), as_of)
+        return self._as_of(state, as_of, state.terms(references), older, [query.after for query in queries])
 
     def free(self, state: State, queries: Sequence[TermQuery], now: int) -> list[SearchResult]:
         """See `TermIndex.search`."""
@@ -172,57 +164,40 @@ class Answers:
     def _stored(self, state: State, image_id: ImageId, latest: Placement) -> Stored:
         searchable = latest.kind is Kind.SEARCHABLE
         hidden = not searchable or state.sources[latest.source].last_seen_by(latest.entry) is not None
-        return Stored(image_id, latest.version, latest.place, _code(state, latest), hidden)
+        return Stored(image_id, latest.version, latest.place, _code(state, latest), hidden, latest.kind is Kind.REMOVED)
 
     @staticmethod
-    def _terms(state: State, asked: Sequence[tuple[Record, Placement]], fresh: int) -> NDArray[np.uint32]:
+    def _terms(state: State, asked: Sequence[tuple[Record, Draft]], fresh: int) -> NDArray[np.uint32]:
         """The terms (n, groups) to search for."""
         carried = [
-            record.terms for record, own in asked if isinstance(record, Insert) and fresh <= record.offset == own.place
+            image.terms
+            for record, draft in asked
+            if (image := _image_of(record)) and draft.searched and fresh <= record.offset == draft.searched.place
         ]
         if len(carried) == len(asked):
             return np.array(carried, np.uint32)
-        return state.terms(np.array([_reference(own) for _, own in asked], np.int64))
-
-    @staticmethod
-    def _draft(record: Record, last: FindLast, fresh: bool) -> _Draft:
-        if isinstance(record, Skip):
-            return _Draft(NO_PLACE)
-        met = meet(last, record.image_id, record.version, record.offset)
-        own = met.placement
-        if own is None:
-            if not met.superseded:
-                return _Draft(NO_PLACE)
-            return _Draft(record.offset, record.code if isinstance(record, Insert) else b"", superseded=True)
-        if own.kind is Kind.SKIPPED and not met.superseded:
-            return _Draft(NO_PLACE)
-        if not isinstance(record, Insert) or own.kind is not Kind.SEARCHABLE:
-            return _Draft(own.place, superseded=met.superseded)
-        searched = None if met.superseded else own
-        if fresh and own.place == record.offset:
-            return _Draft(own.place, record.code, None, searched, met.superseded)
-        return _Draft(own.place, b"", own, searched, met.superseded)
+        return state.terms(np.array([_reference(draft.searched) for _, draft in asked if draft.searched], np.int64))
 
     def _as_of(
         self,
         state: State,
-        own: Sequence[Placement],
+        as_of: Sequence[int],
         terms: NDArray[np.uint32],
         older: Sequence[Placement | None],
         afters: Sequence[int],
     ) -> list[SearchResult]:
-        """Searches for the images at some places, with these terms (n, groups), as of the places.
+        """Searches for images with these terms (n, groups), as of places.
 
-        `older` are the placements before them of the same images, which are not found.
+        `older` are the last placements of the same images before the places; they are not found.
         """
-        if not own:
+        if not as_of:
             return []
-        k = [self._settings.candidates] * len(own)
+        k = [self._settings.candidates] * len(as_of)
         queries = Queries(
             terms,
-            np.array([one.place for one in own], np.int64),
+            np.array(as_of, np.int64),
             np.array([_excluded(one) for one in older], np.int64),
-            np.full(len(own), self._settings.min_overlap, np.int64),
+            np.full(len(as_of), self._settings.min_overlap, np.int64),
             _wanted(state, afters, k),
         )
         return self._found(state, queries, afters, k)
@@ -270,6 +245,12 @@ class Answers:
             raise BadInputError(f"min_overlap must lie in 1 to the {settings.groups} groups, not {min_overlap}")
         if as_of is not None and as_of < 0:
             raise BadInputError(f"as_of is a place, not {as_of}")
+
+
+def _image_of(record: Record) -> Insert | None:
+    """The image that a record carries."""
+    image = record.image if isinstance(record, Replay) else record
+    return image if isinstance(image, Insert) else None
 
 
 def _reference(placement: Placement) -> int:

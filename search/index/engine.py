@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ from search.index.interface import (
     TermQuery,
 )
 from search.index.placements import Placement, PlacementsOfCall
-from search.index.planning import check_log_id, check_records, plan_batch
+from search.index.planning import LatestVersion, check_log_id, check_records, plan_batch
 from search.index.segment_store import SegmentStore
 from search.index.settings import IndexSettings
 from search.index.state import State
@@ -126,7 +127,8 @@ class SegmentedIndex(TermIndex):
     def search_more(self, queries: Sequence[MoreQuery]) -> list[SearchResult]:
         """See `TermIndex`."""
         self._check_open()
-        return self._answers.more(self._store.state, queries)
+        askable = range(self._store.released + 1, self._position.offset + 1)
+        return self._answers.more(self._store.state, queries, askable)
 
     def search(self, queries: Sequence[TermQuery]) -> list[SearchResult]:
         """See `TermIndex`."""
@@ -237,13 +239,20 @@ class SegmentedIndex(TermIndex):
 
     def _insert(self, log_id: str, new: Sequence[Record], placed: PlacementsOfCall) -> None:
         """Applies new records. `placed` gets their placements."""
-        batch = plan_batch(log_id, new, placed.newest_version, self._settings.shape)
+        batch = plan_batch(log_id, new, partial(self._latest, placed), self._settings.shape)
         # This can run out of memory, so it comes before the write.
         self._store.state.tail.reserve(len(batch.effects))
         self._write(encode_frame(batch), lambda: self._apply_batch(batch, placed))
         if len(self._store.state.tail) >= self._settings.seal_entries:
             self._store.rotate(self._position)
             self._housekeeping.wake()
+
+    def _latest(self, placed: PlacementsOfCall, image_id: ImageId) -> LatestVersion | None:
+        """The version of an image that was placed last."""
+        last = placed.newest(image_id)
+        if last is None:
+            return None
+        return LatestVersion(last.version, self._in_sight(last.source, last.entry), last.kind is Kind.REMOVED)
 
     def _in_sight(self, number: int, entry: int) -> bool:
         """Whether a search from the next place can find an entry of a source."""

@@ -76,7 +76,7 @@ class IdTable:
 
 
 class Bounds(NamedTuple):
-    """Which entries of an id are asked for; row i belongs to id i. Versions ascend with the entries of an id."""
+    """Which entries of an id are asked for; row i belongs to id i. Versions never descend with the entries of an id."""
 
     below: NDArray[np.int64]
     """(n,) entries below these."""
@@ -113,7 +113,7 @@ def last_entries(
     Args:
         table: The table.
         column: The ids of all entries.
-        versions: (entries,) ascending among the entries of an id.
+        versions: (entries,) never descending among the entries of an id.
         asked: The ids to look for.
         bounds: For each of them.
     """

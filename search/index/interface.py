@@ -7,10 +7,15 @@ The laws:
   before is searched again and never applied again.
 - The place of an image version is the offset of the first record of that version. A later record of the same version
   gets the same answer as the first one, with the first one's place.
+- A delete (`Remove`) places a version that cannot be found: the one placed last, or a higher one. Later records of that
+  version are answered as deleted, those of lower versions as superseded. A higher version is a new life of the image.
+- A `Replay` searches for the version placed last before it, as of its own offset, if a search as of that offset can
+  find it. Else the replay may carry the image: then that version is placed anew, and the replay's offset becomes its
+  place. What was deleted is not placed again.
 - A record whose version is below one placed before it is superseded: it gets no candidates. A higher version hides
   the image's earlier entry from all later places; searches as of earlier places still see it.
-- A search as of a place sees exactly the entries before that place which are not hidden from it, without the image
-  itself. So its answer never changes. It is exact: highest overlap first, then oldest place first.
+- A search as of a place, or of the offset of a replay, sees exactly the entries before it which are not hidden from it,
+  without the image itself. So its answer never changes. It is exact: highest overlap first, then oldest place first.
 - All records of one call are inserted before the first is searched for.
 - `max_postings` may limit the postings of one query. A search that reaches it is marked
   (`SearchResult.truncated`), and is exact over the oldest postings of each of its lists.
@@ -44,6 +49,7 @@ __all__ = [
     "Ranked",
     "Record",
     "Remove",
+    "Replay",
     "SearchResult",
     "Skip",
     "Stored",
@@ -89,16 +95,33 @@ class Skip:
 class Remove:
     """A record that deletes an image: it places a version that cannot be found, which hides the one before it.
 
-    Its answer has no candidates. A version at or below the one placed last deletes nothing.
+    Its answer has no candidates. It deletes nothing if a higher version was placed before, or if its version is deleted
+    already.
     """
 
     offset: int
     checksum: int
     image_id: ImageId
-    version: int
+    version: int | None
+    """The highest version to delete; None: the one placed last before this record."""
 
 
-Record = Insert | Skip | Remove
+@dataclass(frozen=True, slots=True, eq=False)
+class Replay:
+    """A record that searches for an image again, as of its own offset.
+
+    The version is the one placed last before the record. Nothing is placed if a search as of the record finds it.
+    """
+
+    offset: int
+    checksum: int
+    image_id: ImageId
+    image: Insert | None = None
+    """At the same offset: placed there if the version cannot be found and is this one, or if there is none. A deleted
+    version is never placed again."""
+
+
+Record = Insert | Skip | Remove | Replay
 """One record of the log."""
 
 
@@ -108,6 +131,8 @@ class MoreQuery:
 
     place: int
     after: int
+    as_of: int | None = None
+    """The offset of a replay of the image, as of which to search; None: the place."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -174,12 +199,17 @@ class Answer:
 
     offset: int
     place: int
-    """The place of this image version; below `offset` when it was placed before; `NO_PLACE` when it was skipped."""
+    """The place of this image version; below `offset` when it was placed before; that of the delete when it is deleted;
+    `NO_PLACE` when it was skipped, and of a replay that found nothing."""
     code: bytes
-    """The score code of the version; b"" when skipped."""
+    """The score code of the version; b"" when skipped or deleted."""
     result: SearchResult
     superseded: bool = False
     """A higher version was placed before this record."""
+    version: int = 0
+    """Of a replay and a delete: the version placed last before it, or by the replay; 0 if there is none."""
+    deleted: bool = False
+    """The version was deleted before. Of a delete: it took effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +223,8 @@ class Stored:
     """Its score code; b"" when the version cannot be searched (skipped, removed) or was dropped since."""
     hidden: bool
     """A search from the next place cannot find it."""
+    deleted: bool = False
+    """It was deleted, by the record at `place`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,10 +306,11 @@ class TermIndex(ABC):
 
     @abstractmethod
     def search_more(self, queries: Sequence[MoreQuery]) -> list[SearchResult]:
-        """The next candidates of images that were inserted before, as of their places.
+        """The next candidates of images that were inserted before, as of their places or of their replays.
 
         Raises:
-            RefusedError: There is no image at a place; `offset` names it.
+            RefusedError: There is no image at a place, or what it asks as of was not applied yet or is released;
+                `offset` names the place.
         """
 
     @abstractmethod

@@ -1,8 +1,8 @@
 """What the index knows of a record's image: which versions were placed, and where. Pure.
 
-Versions of one image are placed in ascending order only, so places and versions ascend together. Whatever is asked
-about an image is then answered by its last placement within two bounds, which is found without looking at the others:
-an image may have millions of versions.
+Versions of one image never descend with their places. A delete may have the version of the placement before it, as may
+a replay that places a version anew. Whatever is asked about an image is then answered by its last placement within two
+bounds, which is found without looking at the others: an image may have millions of versions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ANY_VERSION = 2**64 - 1
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """One placed version of an image. Versions of one image are placed in ascending order only."""
+    """One placed version of an image. Versions of one image never descend with their places."""
 
     place: int
     version: int
@@ -83,17 +83,12 @@ class PlacementsOfCall:
         self._added: dict[ImageId, list[Placement]] = {}
 
     def newest(self, image_id: ImageId) -> Placement | None:
-        """The placement of the highest version."""
+        """The last placement, which has the highest version."""
         added = self._added.get(image_id)
         return added[-1] if added else self._before[image_id]
 
-    def newest_version(self, image_id: ImageId) -> int | None:
-        """The highest version; None for an image that was never placed."""
-        newest = self.newest(image_id)
-        return None if newest is None else newest.version
-
     def add(self, image_id: ImageId, placement: Placement) -> None:
-        """Adds a placement of a higher version, at a later place."""
+        """Adds a placement at a later place, of a version that is not lower."""
         self._added.setdefault(image_id, []).append(placement)
 
     def last(self, image_id: ImageId, before: int, version: int) -> Placement | None:

@@ -10,11 +10,19 @@ import numpy as np
 from core.errors import BadInputError, LogGapError
 from core.types import ImageId, LogPosition
 from search.index.codec import MAX_LOG_ID_BYTES, AppliedBatch, Effect
-from search.index.interface import NO_IMAGE, Insert, Record, Remove, Skip
+from search.index.interface import NO_IMAGE, Insert, Record, Remove, Replay
 
-__all__ = ["RecordShape", "check_log_id", "check_records", "plan_batch"]
+__all__ = ["LatestVersion", "RecordShape", "check_log_id", "check_records", "plan_batch"]
 
-_EFFECTS = {Insert: Effect.INSERTED, Skip: Effect.SKIPPED, Remove: Effect.REMOVED}
+
+@dataclass(frozen=True, slots=True)
+class LatestVersion:
+    """The version of an image that was placed last."""
+
+    version: int
+    findable: bool
+    """A search from the next place can find it."""
+    deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +73,9 @@ def check_records(log_id: str, records: Sequence[Record], position: LogPosition,
     for index, record in enumerate(records):
         if record.offset != first + index:
             raise BadInputError(f"offset {record.offset} follows {first + index - 1}: offsets must be consecutive")
-        if isinstance(record, Insert):
-            shape.check(record)
+        image = record.image if isinstance(record, Replay) else record
+        if isinstance(image, Insert):
+            shape.check(image)
     if first < 0:
         raise BadInputError(f"offsets start at 0, not {first}")
     if position.log_id and log_id != position.log_id:
@@ -89,34 +98,69 @@ def _check_last(records: Sequence[Record], applied: int, position: LogPosition) 
 
 
 def plan_batch(
-    log_id: str, records: Sequence[Record], latest_version: Callable[[ImageId], int | None], shape: RecordShape
+    log_id: str, records: Sequence[Record], latest: Callable[[ImageId], LatestVersion | None], shape: RecordShape
 ) -> AppliedBatch:
     """The effects of new records, in order; each sees the effects of those before it.
 
     Args:
         log_id: The log of the records.
         records: The next records of the log, at least one.
-        latest_version: Gives the highest version of an image placed so far; None for an unknown image.
+        latest: Gives the version of an image that was placed last so far; None for an unknown image.
         shape: The sizes of every insert.
     """
-    placed_here: dict[ImageId, int] = {}
-    effects = []
+    placed_here: dict[ImageId, LatestVersion] = {}
+    effects, versions, inserts = [], [], []
     for record in records:
-        latest = placed_here.get(record.image_id, latest_version(record.image_id))
-        if record.image_id == NO_IMAGE or (latest is not None and record.version <= latest):
-            effects.append(Effect.PASSED)
+        before = placed_here[record.image_id] if record.image_id in placed_here else latest(record.image_id)
+        effect, version = _effect(record, before)
+        effects.append(effect)
+        versions.append(version)
+        if effect is Effect.PASSED:
             continue
-        placed_here[record.image_id] = record.version
-        effects.append(_EFFECTS[type(record)])
-    rows = list(zip(records, effects, strict=True))
-    inserts = [record for record, effect in rows if effect is Effect.INSERTED and isinstance(record, Insert)]
+        placed_here[record.image_id] = LatestVersion(version, effect is Effect.INSERTED, effect is Effect.REMOVED)
+        image = record.image if isinstance(record, Replay) else record
+        if effect is Effect.INSERTED and isinstance(image, Insert):
+            inserts.append(image)
+    rows = zip(records, effects, strict=True)
     return AppliedBatch(
         log_id=log_id,
         first_offset=records[0].offset,
         effects=np.array(effects, np.uint8),
         checksums=np.array([record.checksum for record in records], np.uint32),
-        versions=np.array([0 if effect is Effect.PASSED else record.version for record, effect in rows], np.uint64),
+        versions=np.array(versions, np.uint64),
         image_ids=tuple(NO_IMAGE if effect is Effect.PASSED else record.image_id for record, effect in rows),
         terms=np.array([insert.terms for insert in inserts], np.uint32).reshape(-1, shape.groups),
         codes=np.frombuffer(b"".join(insert.code for insert in inserts), np.uint8).reshape(-1, shape.code_bytes),
     )
+
+
+def _effect(record: Record, before: LatestVersion | None) -> tuple[Effect, int]:
+    """What a record does, and the version that it places (0: none), after `before` was placed last."""
+    if record.image_id == NO_IMAGE:
+        return Effect.PASSED, 0
+    match record:
+        case Remove():
+            return _effect_of_delete(record.version, before)
+        case Replay():
+            return _effect_of_replay(record.image, before)
+        case _:
+            if before is not None and record.version <= before.version:
+                return Effect.PASSED, 0
+            return (Effect.INSERTED if isinstance(record, Insert) else Effect.SKIPPED), record.version
+
+
+def _effect_of_delete(version: int | None, before: LatestVersion | None) -> tuple[Effect, int]:
+    if before is None:
+        return (Effect.PASSED, 0) if version is None else (Effect.REMOVED, version)
+    told = before.version if version is None else version
+    if told < before.version or (told == before.version and before.deleted):
+        return Effect.PASSED, 0
+    return Effect.REMOVED, told
+
+
+def _effect_of_replay(image: Insert | None, before: LatestVersion | None) -> tuple[Effect, int]:
+    if image is None:
+        return Effect.PASSED, 0
+    if before is not None and (before.findable or before.deleted or before.version != image.version):
+        return Effect.PASSED, 0
+    return Effect.INSERTED, image.version

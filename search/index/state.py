@@ -169,7 +169,7 @@ class State:
         column, places = IdColumn.of(image_ids), np.array(before, np.int64)
         most = np.array([ANY_VERSION] * len(image_ids) if versions is None else versions, np.uint64)
         missing = len(found)
-        # From the youngest source on: an older one holds lower versions alone.
+        # From the youngest source on: an older one holds no higher version.
         for number in range(len(self.sources) - 1, -1, -1):
             source = self.sources[number]
             if missing == 0:
@@ -186,6 +186,12 @@ class State:
     def last_of(self, image_id: ImageId, before: int, version: int) -> Placement | None:
         """See `search.index.placements.FindLast`."""
         return self.last([image_id], [before], [version])[0]
+
+    def is_visible(self, placement: Placement, as_of: int) -> bool:
+        """Whether a search as of a place after it can find a placement."""
+        source = self.sources[placement.source]
+        last = source.last_seen_by(placement.entry)
+        return source.is_searchable(placement.entry) and (last is None or as_of <= last)
 
     def place_rows(self, references: NDArray[np.int64], sizes: NDArray[np.int64], k: int) -> NDArray[np.int64]:
         """The places (n, k) of rows of references, filled up to `sizes`; zeros after that."""

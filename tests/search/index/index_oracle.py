@@ -11,7 +11,18 @@ from numpy.typing import NDArray
 
 from core.types import Candidate, ImageId
 from search.index.folder import Identity
-from search.index.interface import NO_PLACE, Answer, Insert, Record, Remove, SearchResult, Skip, Stored, TermQuery
+from search.index.interface import (
+    NO_PLACE,
+    Answer,
+    Insert,
+    Record,
+    Remove,
+    Replay,
+    SearchResult,
+    Skip,
+    Stored,
+    TermQuery,
+)
 from search.index.settings import IndexSettings
 
 LOG = "log-1"
@@ -43,21 +54,36 @@ def insert(offset: int, image_id: str, version: int = 1, terms: Sequence[int] = 
     return Insert(offset, offset + 1, ImageId(image_id), version, np.array(terms, np.uint32), code)
 
 
+def replay(offset: int, image_id: str, version: int | None = None, terms: Sequence[int] = (0, 0, 0, 0)) -> Replay:
+    """A replay, which carries the image if a version is given."""
+    image = None if version is None else insert(offset, image_id, version, terms)
+    return Replay(offset, offset + 1, ImageId(image_id), image)
+
+
+def delete(offset: int, image_id: str, version: int | None = None) -> Remove:
+    return Remove(offset, offset + 1, ImageId(image_id), version)
+
+
 @dataclass(frozen=True)
 class Plain:
     """An answer with plain values, to compare."""
 
     offset: int
     place: int
-    code: bytes
-    superseded: bool
-    candidates: tuple[Candidate, ...]
-    exhausted: bool
+    code: bytes = b""
+    superseded: bool = False
+    candidates: tuple[Candidate, ...] = ()
+    exhausted: bool = True
+    version: int = 0
+    deleted: bool = False
 
 
 def plain(answer: Answer) -> Plain:
     found = answer.result
-    return Plain(answer.offset, answer.place, answer.code, answer.superseded, found.candidates(), found.exhausted)
+    return Plain(
+        answer.offset, answer.place, answer.code, answer.superseded, found.candidates(), found.exhausted,
+        answer.version, answer.deleted,
+    )  # fmt: skip
 
 
 def code_of(record: Record) -> bytes:
@@ -66,6 +92,36 @@ def code_of(record: Record) -> bytes:
 
 def plain_found(found: SearchResult) -> tuple[tuple[Candidate, ...], bool]:
     return found.candidates(), found.exhausted
+
+
+@dataclass(frozen=True)
+class Deleted(Remove):
+    """A delete that took effect."""
+
+    version: int
+
+
+Placed = Insert | Skip | Deleted
+
+
+def _placing(record: Record, older: Placed | None, hidden: bool) -> Placed | None:
+    """What a record places after `older`, which a search as of the record does not find if it is hidden."""
+    last = -1 if older is None else older.version
+    gone = isinstance(older, Deleted)
+    match record:
+        case Remove():
+            version = last if record.version is None else record.version
+            if version < max(last, 0) or (version == last and gone):
+                return None
+            return Deleted(record.offset, record.checksum, record.image_id, version)
+        case Replay():
+            image = record.image
+            found = isinstance(older, Insert) and not hidden
+            if image is None or found or gone or (older is not None and image.version != last):
+                return None
+            return image
+        case _:
+            return record if record.version > last else None
 
 
 @dataclass
@@ -87,56 +143,84 @@ class Oracle:
     def hide(self, place: int) -> None:
         self.hides.append((place, self.position))
 
-    def placed(self) -> list[Record]:
-        """The records that placed a version."""
+    def placed(self) -> list[Placed]:
+        """What placed a version: a replay as the image that it carries, a delete with the version that it deletes."""
         return self._history()[0]
 
-    def _history(self) -> tuple[list[Record], dict[int, int]]:
+    def _history(self) -> tuple[list[Placed], dict[int, int]]:
         """The records that placed a version, and for each hidden place the last place that sees it."""
         state = (len(self.log), len(self.hides))
         if self._known is None or self._known[0] != state:
             self._known = (state, self._work_out())
         return self._known[1]
 
-    def _work_out(self) -> tuple[list[Record], dict[int, int]]:
-        placed: list[Record] = []
-        latest: dict[ImageId, Record] = {}
+    def _work_out(self) -> tuple[list[Placed], dict[int, int]]:
+        placed: list[Placed] = []
+        latest: dict[ImageId, Placed] = {}
         seen_by: dict[int, int] = {}
-        for record in self.log:
-            older = latest.get(record.image_id)
-            if record.image_id and (older is None or record.version > older.version):
-                latest[record.image_id] = record
-                placed.append(record)
-                if older is not None:
-                    seen_by[older.offset] = record.offset
         for place, hidden_from in self.hides:
             seen_by[place] = min(hidden_from, seen_by.get(place, hidden_from))
+        for record in self.log:
+            older = latest.get(record.image_id)
+            hidden = older is not None and seen_by.get(older.offset, record.offset) < record.offset
+            new = _placing(record, older, hidden) if record.image_id else None
+            if new is not None:
+                latest[record.image_id] = new
+                placed.append(new)
+                if older is not None:
+                    seen_by[older.offset] = min(record.offset, seen_by.get(older.offset, record.offset))
         return placed, seen_by
 
     def answer(self, record: Record) -> Plain:
         """What the index must say to a record that was applied, now or at any later time."""
         before = [p for p in self.placed() if p.image_id == record.image_id and p.offset <= record.offset]
-        own = next((p for p in before if p.version == record.version), None)
-        superseded = any(p.version > record.version for p in before)
-        if isinstance(record, Skip):
-            return Plain(record.offset, NO_PLACE, b"", False, (), True)
-        carries = isinstance(record, Insert)
-        if superseded:
-            place, code = (record.offset, getattr(record, "code", b"")) if own is None else (own.offset, code_of(own))
-            return Plain(record.offset, place, code if carries else b"", True, (), True)
+        match record:
+            case Skip():
+                return Plain(record.offset, NO_PLACE)
+            case Remove():
+                return self._answer_to_delete(record, before)
+            case Replay():
+                return self._answer_to_replay(record, before)
+            case _:
+                return self._answer_to_insert(record, before)
+
+    def _answer_to_insert(self, record: Insert, before: list[Placed]) -> Plain:
+        own = next((p for p in reversed(before) if p.version == record.version), None)
+        if any(p.version > record.version for p in before):
+            place, code = (record.offset, record.code) if own is None else (own.offset, code_of(own))
+            return Plain(record.offset, place, code, superseded=True)
         assert own is not None
         if isinstance(own, Skip):
-            return Plain(record.offset, NO_PLACE, b"", False, (), True)
-        if not carries or isinstance(own, Remove):
-            return Plain(record.offset, own.offset, b"", False, (), True)
-        candidates, exhausted = self.more(own.offset, 0)
-        return Plain(record.offset, own.offset, code_of(own), False, candidates, exhausted)
+            return Plain(record.offset, NO_PLACE)
+        if isinstance(own, Remove):
+            return Plain(record.offset, own.offset, deleted=True)
+        return Plain(record.offset, own.offset, own.code, False, *self.more(own.offset, 0))
 
-    def more(self, place: int, after: int) -> tuple[tuple[Candidate, ...], bool]:
-        """The k candidates behind the first `after` ones, as of a place."""
+    @staticmethod
+    def _answer_to_delete(record: Remove, before: list[Placed]) -> Plain:
+        older = [p for p in before if p.offset < record.offset]
+        version = older[-1].version if older else 0
+        place = before[-1].offset if before and isinstance(before[-1], Remove) else NO_PLACE
+        superseded = record.version is not None and record.version < version
+        return Plain(record.offset, place, b"", superseded, version=version, deleted=place == record.offset)
+
+    def _answer_to_replay(self, record: Replay, before: list[Placed]) -> Plain:
+        own = before[-1] if before else None
+        if own is None:
+            return Plain(record.offset, NO_PLACE)
+        if isinstance(own, Remove):
+            return Plain(record.offset, own.offset, version=own.version, deleted=True)
+        if isinstance(own, Skip) or not (own.offset == record.offset or self.visible(own, record.offset)):
+            return Plain(record.offset, NO_PLACE, version=own.version)
+        candidates, exhausted = self.more(own.offset, 0, record.offset)
+        return Plain(record.offset, own.offset, own.code, False, candidates, exhausted, own.version)
+
+    def more(self, place: int, after: int, as_of: int | None = None) -> tuple[tuple[Candidate, ...], bool]:
+        """The k candidates behind the first `after` ones, as of a place or of a replay."""
         own = next(p for p in self.placed() if p.offset == place)
         assert isinstance(own, Insert)
-        everyone = self.ranked(own.terms, place, self.settings.min_overlap, own.image_id)
+        at = place if as_of is None else as_of
+        everyone = self.ranked(own.terms, at, self.settings.min_overlap, own.image_id)
         last = after + self.settings.candidates
         return tuple(everyone[after:last]), len(everyone) <= last
 
@@ -169,9 +253,9 @@ class Oracle:
             return None
         last = mine[-1]
         hidden = not isinstance(last, Insert) or not self.visible(last, self.position + 1)
-        return Stored(image_id, last.version, last.offset, code_of(last), hidden)
+        return Stored(image_id, last.version, last.offset, code_of(last), hidden, isinstance(last, Remove))
 
-    def visible(self, other: Record, place: int) -> bool:
+    def visible(self, other: Placed, place: int) -> bool:
         """Whether a search as of a place sees a placed record."""
         last = self._history()[1].get(other.offset, place)
         return other.offset < place <= last

@@ -21,9 +21,9 @@ import numpy as np
 
 from core.types import ImageId
 from search.index.engine import SegmentedIndex
-from search.index.interface import Record, Remove, Skip
+from search.index.interface import Record, Skip
 from search.index.opening import warm_up
-from tests.search.index.index_oracle import LOG, index_settings, insert
+from tests.search.index.index_oracle import LOG, delete, index_settings, insert, replay
 
 SETTINGS = index_settings(candidates=6, sync=True, seal_entries=50, merge_fan=2)
 
@@ -37,7 +37,9 @@ def record(offset: int) -> Record:
     if kind == 0:
         return Skip(offset, offset + 1, ImageId(image_id), version)
     if kind == 1:
-        return Remove(offset, offset + 1, ImageId(image_id), version)
+        return delete(offset, image_id, version if offset % 2 else None)
+    if kind <= 4:
+        return replay(offset, image_id, version if kind == 2 else None, random.randint(0, 4, 4).tolist())
     return insert(offset, image_id, version, random.randint(0, 4, 4).tolist())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +16,38 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from core.errors import BadInputError, LogGapError, RefusedError
 from core.types import ImageId
 from search.index.engine import SegmentedIndex
-from search.index.interface import NO_IMAGE, Insert, MoreQuery, Record, Remove, Skip, TermQuery
-from tests.search.index.index_oracle import LOG, Oracle, index_settings, insert, plain, plain_found
+from search.index.interface import NO_IMAGE, NO_PLACE, Insert, MoreQuery, Record, Replay, Skip, TermQuery
+from tests.search.index.index_oracle import (
+    LOG,
+    Oracle,
+    Plain,
+    delete,
+    index_settings,
+    insert,
+    plain,
+    plain_found,
+    replay,
+)
 
 IDS = st.sampled_from(["a", "b", "é/ f", "g" * 256]) | st.integers(0, 40).map("i{}".format)
 MAX_VERSION = 2**64 - 1
 VERSIONS = st.just(1) | st.integers(0, 3) | st.just(MAX_VERSION)
 TERMS = st.lists(st.integers(0, 3), min_size=4, max_size=4)
-CONTENT = st.tuples(st.sampled_from(["insert"] * 8 + ["skip", "remove", "unreadable"]), IDS, VERSIONS, TERMS)
+KINDS = ["skip", "delete", "delete last", "replay", "bare replay"]
+CONTENT = st.tuples(st.sampled_from(["insert"] * 8 + KINDS + ["unreadable"]), IDS, VERSIONS, TERMS)
+OF_ONE_IMAGE = st.tuples(st.sampled_from(["insert", *KINDS]), st.just("a"), st.integers(0, 2), TERMS)
+
+Content = tuple[str, str, int, list[int]]
 
 
-def record(offset: int, content: tuple[str, str, int, list[int]]) -> Record:
+def record(offset: int, content: Content) -> Record:
     kind, image_id, version, terms = content
     if kind == "insert":
         return insert(offset, image_id, version, terms)
-    if kind == "remove":
-        return Remove(offset, offset + 1, ImageId(image_id), version)
+    if kind in ("delete", "delete last"):
+        return delete(offset, image_id, version if kind == "delete" else None)
+    if kind in ("replay", "bare replay"):
+        return replay(offset, image_id, version if kind == "replay" else None, terms)
     return Skip(offset, offset + 1, ImageId(image_id if kind == "skip" else ""), version)
 
 
@@ -61,8 +78,11 @@ class IndexBesideOracle(RuleBasedStateMachine):
         """Records of a stretch of the log whose searches are not released."""
         return [one for one in self.oracle.log[first : last + 1] if one.offset > self.released]
 
-    @rule(contents=st.lists(CONTENT, min_size=1, max_size=20), back=st.integers(0, 8))
-    def apply(self, contents: list[tuple[str, str, int, list[int]]], back: int) -> None:
+    @rule(
+        contents=st.lists(CONTENT, min_size=1, max_size=20) | st.lists(OF_ONE_IMAGE, min_size=1, max_size=6),
+        back=st.integers(0, 8),
+    )
+    def apply(self, contents: list[Content], back: int) -> None:
         """A batch that may begin with records that were applied before."""
         first = max(0, self.oracle.position + 1 - back)
         old = self.oracle.log[first:]
@@ -80,21 +100,38 @@ class IndexBesideOracle(RuleBasedStateMachine):
             batch = self.oracle.log[first : data.draw(st.integers(first, self.oracle.position)) + 1]
             self.compare(batch, [plain(answer) for answer in self.index.insert_and_search(LOG, batch)])
 
-    def compare(self, batch: list[Record], answers: list[object]) -> None:
+    def compare(self, batch: list[Record], answers: list[Plain]) -> None:
         for one, answer in zip(batch, answers, strict=True):
             expected = self.oracle.answer(one)
-            if expected.place > self.released or not expected.code:
+            as_of = one.offset if isinstance(one, Replay) else expected.place
+            if as_of > self.released or not expected.code:
                 assert answer == expected
-            else:  # its code and candidates may be gone, its place never
-                assert (answer.place, answer.superseded) == (expected.place, expected.superseded)  # type: ignore[attr-defined]
+                continue
+            # Its code and candidates may be gone. So may what a replay found, but not what it placed.
+            assert (answer.superseded, answer.version, answer.deleted) == (expected.superseded, expected.version, False)
+            if not isinstance(one, Replay) or expected.place == one.offset or answer.place != NO_PLACE:
+                assert answer.place == expected.place
 
     @rule(data=st.data())
     def more(self, data: st.DataObject) -> None:
-        places = [one.offset for one in self.oracle.placed() if isinstance(one, Insert) and one.offset > self.released]
-        if places:
-            asked = data.draw(st.lists(st.tuples(st.sampled_from(places), st.integers(0, 9)), max_size=4))
-            found = self.index.search_more([MoreQuery(place, after) for place, after in asked])
-            assert [plain_found(one) for one in found] == [self.oracle.more(place, after) for place, after in asked]
+        images = [one for one in self.oracle.placed() if isinstance(one, Insert)]
+        askable = range(self.released + 1, self.oracle.position + 1)
+        queries = [MoreQuery(one.offset, 0) for one in images if one.offset in askable]
+        queries += [MoreQuery(one.offset, 0, at) for one in images for at in askable if self.oracle.visible(one, at)]
+        if queries:
+            asked = data.draw(st.lists(st.tuples(st.sampled_from(queries), st.integers(0, 9)), max_size=4))
+            found = self.index.search_more([replace(query, after=after) for query, after in asked])
+            assert [plain_found(one) for one in found] == [
+                self.oracle.more(query.place, after, query.as_of) for query, after in asked
+            ]
+
+    @rule(back=st.integers(0, 3))
+    def what_is_released_is_not_asked_for(self, back: int) -> None:
+        asked = self.released - back
+        images = [one.offset for one in self.oracle.placed() if isinstance(one, Insert) and one.offset <= asked]
+        for query in [MoreQuery(place, 0, asked) for place in images[-1:]] + [MoreQuery(place, 0) for place in images]:
+            with pytest.raises(RefusedError, match="as of place"):
+                self.index.search_more([query])
 
     @rule(data=st.data())
     def search(self, data: st.DataObject) -> None:
@@ -162,7 +199,8 @@ class IndexBesideOracle(RuleBasedStateMachine):
         """Many images are deleted and come again, with a higher version each time; then there is much to forget."""
         latest = {one.image_id: one.version for one in self.oracle.placed()}
         ids = [image_id for image_id, version in latest.items() if version <= MAX_VERSION - 2][::every]
-        removes = [("remove", image_id, latest[image_id] + 1, [0] * 4) for image_id in ids]
+        kinds = ["delete", "delete last"]
+        removes = [(kinds[row % 2], image_id, latest[image_id] + 1, [0] * 4) for row, image_id in enumerate(ids)]
         inserts = [("insert", image_id, latest[image_id] + 2, [row % 4, 1, 2, 3]) for row, image_id in enumerate(ids)]
         self.apply([*removes, *inserts], 0)
         if released:

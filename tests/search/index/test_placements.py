@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from hypothesis import given
@@ -53,8 +54,27 @@ def test_the_timeline_of_one_image() -> None:
     assert meet(partial(among, []), IMAGE, 1, 99) == Met(None, False)
 
 
+def test_a_delete_and_a_new_place_have_the_version_of_the_placement_before() -> None:
+    #   place    10        20       30        40
+    #   version   3         3        4         4
+    #          skipped  replayed  inserted  deleted
+    kinds = [Kind.SKIPPED, Kind.SEARCHABLE, Kind.SEARCHABLE, Kind.REMOVED]
+    timeline = [replace(placed(10 * row, 3 + row // 3), kind=kind) for row, kind in enumerate(kinds, 1)]
+    expected = {
+        # version, offset: what the record meets
+        (3, 10): Met(timeline[0], False),
+        (3, 20): Met(timeline[1], False),
+        (3, 30): Met(timeline[1], True),
+        (4, 39): Met(timeline[2], False),
+        (4, 40): Met(timeline[3], False),
+        (5, 41): Met(None, False),
+    }
+    for (version, offset), met in expected.items():
+        assert meet(partial(among, timeline), IMAGE, version, offset) == met, (version, offset)
+
+
 @given(
-    st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), max_size=8),
+    st.lists(st.tuples(st.integers(1, 5), st.integers(0, 5)), max_size=8),
     st.integers(0, 8),
     st.integers(0, 50),
     st.integers(0, 50),
@@ -71,5 +91,4 @@ def test_a_call_finds_what_was_there_and_what_it_adds(
     for one in timeline[known:]:
         call.add(IMAGE, one)
     assert call.newest(IMAGE) == (timeline[-1] if timeline else None)
-    assert call.newest_version(IMAGE) == (timeline[-1].version if timeline else None)
     assert call.last(IMAGE, before, version) == among(timeline, IMAGE, before, version)
