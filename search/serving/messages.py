@@ -24,6 +24,8 @@ def fill_answer(message: pb.Answer, answer: Answer) -> None:
     message.place = answer.place
     message.score_code = answer.code
     message.superseded = answer.superseded
+    message.image_version = answer.version
+    message.deleted = answer.deleted
     fill_candidates(message.candidates, answer.result)
 
 
@@ -46,6 +48,7 @@ def stored_message(stored: Stored) -> pb.StoredImage:
         place=stored.place,
         score_code=stored.code,
         hidden=stored.hidden,
+        deleted=stored.deleted,
     )
 
 

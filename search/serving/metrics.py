@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from core.call_metrics import CallMetrics
 from core.recent_share import RecentShare
-from search.index.interface import NO_PLACE, Answer, Insert, Record, SearchResult, TermIndex
+from search.index.interface import NO_PLACE, Answer, Insert, Record, Remove, Replay, SearchResult, TermIndex
 from search.serving.admission import Caller
 from search.serving.index_collector import IndexCollector
 from search.tuning.drift import ChosenDensity
@@ -27,6 +27,7 @@ METHODS = (
     "Stats",
     "Snapshot",
     "Release",
+    "Renew",
 )
 """The methods of the server."""
 
@@ -51,7 +52,7 @@ class SearchMetrics:
         )
         self.queries = Counter(
             "neardup_search_queries_total",
-            "Searches by kind: of a record, for more candidates, or free",
+            "Searches by kind: of a new record, of a replay, for more candidates, or free",
             ["kind"],
             registry=registry,
         )
@@ -73,7 +74,21 @@ class SearchMetrics:
             registry=registry,
         )
         self.superseded = Counter(
-            "neardup_search_superseded_total", "Records of a version below one placed before", registry=registry
+            "neardup_search_superseded_total",
+            "Records of a version below one placed before, or of a deleted one",
+            registry=registry,
+        )
+        self.replays = Counter(
+            "neardup_search_replays_total",
+            "Replays by what they met: a version that was found, one that they placed, none, or a deleted one",
+            ["outcome"],
+            registry=registry,
+        )
+        self.deletes = Counter(
+            "neardup_search_deletes_total",
+            "Deletes of the order by whether they took effect",
+            ["outcome"],
+            registry=registry,
         )
         self.admitted = Counter(
             "neardup_search_admitted_items_total",
@@ -106,18 +121,35 @@ class SearchMetrics:
         self.deleted = Counter("neardup_search_deleted_total", "Images hidden by Delete", registry=registry)
         registry.register(IndexCollector(index, chosen))
         ProcessCollector(registry=registry)
-        for kind in ("record", "more", "free"):
+        for kind in ("record", "replay", "more", "free"):
             self.queries.labels(kind)
+        for outcome in ("found", "placed", "missing", "deleted"):
+            self.replays.labels(outcome)
+        for outcome in ("deleted", "nothing"):
+            self.deletes.labels(outcome)
 
-    def placed(self, records: Sequence[Record], answers: Sequence[Answer]) -> None:
-        """Looks at the terms of images that got their place now; repeated records are left out."""
+    def answered(self, records: Sequence[Record], answers: Sequence[Answer]) -> None:
+        """Counts records of the order and their searches, and looks at the terms of images that got their place now."""
         for record, answer in zip(records, answers, strict=True):
-            if isinstance(record, Insert) and answer.place > self._last_place:
+            match record:
+                case Remove():
+                    self.deletes.labels("deleted" if answer.deleted else "nothing").inc()
+                    continue
+                case Replay():
+                    self.replays.labels(_outcome(answer)).inc()
+                    image, kind = record.image, "replay"
+                case _:
+                    self.skipped.inc(answer.place == NO_PLACE)
+                    self.superseded.inc(answer.superseded or answer.deleted)
+                    image, kind = (record if isinstance(record, Insert) else None), "record"
+            if answer.code and not answer.superseded:
+                self.searched(kind, [answer.result])
+            if image is not None and self._last_place < answer.place == record.offset:
                 self._last_place = answer.place
-                self._term_sets.add(blake2b(record.terms.tobytes(), digest_size=8).digest())
+                self._term_sets.add(blake2b(image.terms.tobytes(), digest_size=8).digest())
 
     def searched(self, kind: str, found: Iterable[SearchResult]) -> None:
-        """Counts finished searches: `record`, `more` or `free`."""
+        """Counts finished searches: `record`, `replay`, `more` or `free`."""
         results = list(found)
         self.queries.labels(kind).inc(len(results))
         self.postings.inc(sum(one.postings for one in results))
@@ -125,3 +157,12 @@ class SearchMetrics:
         self.truncated.inc(sum(one.truncated for one in results))
         for one in results:
             self.query_postings.observe(one.postings)
+
+
+def _outcome(answer: Answer) -> str:
+    """What a replay met."""
+    if answer.deleted:
+        return "deleted"
+    if answer.place == NO_PLACE:
+        return "missing"
+    return "placed" if answer.place == answer.offset else "found"

@@ -1,20 +1,25 @@
-"""Free searches: from queries on the wire to queries of the index, within the limits of a call."""
+"""From queries on the wire to queries of the index; free searches within the limits of a call."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from core.types import ImageId
-from search.index.interface import NO_IMAGE, TermIndex, TermQuery
+from search.index.interface import NO_IMAGE, MoreQuery, TermIndex, TermQuery
+from search.serving import search_pb2 as pb
 from search.serving.limits import SearchLimits
 from search.serving.request_parser import RequestParser
-from search.serving.search_pb2 import SearchQuery
 
-__all__ = ["term_queries"]
+__all__ = ["more_query", "term_queries"]
+
+
+def more_query(query: pb.MoreQuery) -> MoreQuery:
+    """The query for further candidates."""
+    return MoreQuery(query.place, query.after, query.as_of if query.HasField("as_of") else None)
 
 
 def term_queries(
-    queries: Sequence[SearchQuery], parser: RequestParser, index: TermIndex, limits: SearchLimits
+    queries: Sequence[pb.SearchQuery], parser: RequestParser, index: TermIndex, limits: SearchLimits
 ) -> list[TermQuery | None]:
     """One query of the index for each query; None where no image of that id can be searched for.
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInputError, RefusedError
 from core.notifications import MAX_ID_BYTES
+from core.protos.joined_pb2 import JoinedImage
 from core.types import ImageId
 from core.vectors import vector_problem, vector_values
 from search.hashing.score_codes import ScoreCodes
 from search.hashing.terms import TermExtractor
-from search.index.interface import Insert, Record, Remove, Skip
+from search.index.interface import Insert, Record, Remove, Replay, Skip
 from search.serving.search_pb2 import LogEntry, Vector
 
 __all__ = ["RequestParser"]
@@ -34,14 +34,13 @@ class RequestParser:
         Raises:
             RefusedError: An entry is wrong; `offset` names the first one.
         """
-        inserts = [entry for entry in entries if self._check(entry)]
-        search = self._vectors(inserts, lambda entry: (entry.insert.search_type, entry.insert.search_vector))
-        score = self._vectors(inserts, lambda entry: (entry.insert.score_type, entry.insert.score_vector))
+        images = {entry.offset: image for entry in entries if (image := self._checked(entry)) is not None}
         hashed: dict[int, tuple[NDArray[np.uint32], bytes]] = {}
-        if inserts:
-            terms = self.extractor.terms(search)
-            codes = self.coder.codes(score, search)
-            hashed = {entry.offset: (terms[row], codes[row].tobytes()) for row, entry in enumerate(inserts)}
+        if images:
+            search = [vector_values(image.search_type, image.search_vector) for image in images.values()]
+            score = [vector_values(image.score_type, image.score_vector) for image in images.values()]
+            terms, codes = self.extractor.terms(search), self.coder.codes(score, search)
+            hashed = {offset: (terms[row], codes[row].tobytes()) for row, offset in enumerate(images)}
         return [_record(entry, hashed) for entry in entries]
 
     def warm_up(self) -> None:
@@ -66,8 +65,8 @@ class RequestParser:
             return np.empty((0, self.extractor.settings.groups), np.uint32)
         return self.extractor.terms([vector_values(vector.element_type, vector.data) for vector in vectors])
 
-    def _check(self, entry: LogEntry) -> bool:
-        """Whether the entry is an insert.
+    def _checked(self, entry: LogEntry) -> JoinedImage | None:
+        """The image that an entry carries.
 
         Raises:
             RefusedError: The entry is not valid.
@@ -75,28 +74,32 @@ class RequestParser:
         match entry.WhichOneof("action"):
             case "skip":
                 _check_id(entry, entry.skip.image_id, at_least=0)
-                return False
+                return None
             case "remove":
                 _check_id(entry, entry.remove.image_id)
-                return False
+                return None
+            case "replay":
+                _check_id(entry, entry.replay.image_id)
+                return self._checked_replay(entry) if entry.replay.HasField("image") else None
             case "insert":
-                image = entry.insert
-                _check_id(entry, image.image_id)
-                problem = vector_problem(
-                    "search_vector", image.search_type, image.search_vector, self.extractor.settings.dimension
-                ) or vector_problem("score_vector", image.score_type, image.score_vector, self.coder.dimension)
-                if problem is not None:
-                    raise _refused(entry, problem.detail)
-                return True
+                _check_id(entry, entry.insert.image_id)
+                return self._checked_image(entry, entry.insert)
             case _:
-                raise _refused(entry, "the entry has no action: it must insert, skip or remove")
+                raise _refused(entry, "the entry has no action: it must insert, skip, remove or replay")
 
-    @staticmethod
-    def _vectors(
-        inserts: Sequence[LogEntry], field: Callable[[LogEntry], tuple[int, bytes]]
-    ) -> list[NDArray[np.floating[Any]]]:
-        parts = (field(entry) for entry in inserts)
-        return [vector_values(kind, vector) for kind, vector in parts]
+    def _checked_replay(self, entry: LogEntry) -> JoinedImage:
+        replayed, carried = entry.replay.image_id, entry.replay.image.image_id
+        if replayed != carried:
+            raise _refused(entry, f"it replays {replayed!a} and carries {carried[:MAX_ID_BYTES]!a}")
+        return self._checked_image(entry, entry.replay.image)
+
+    def _checked_image(self, entry: LogEntry, image: JoinedImage) -> JoinedImage:
+        problem = vector_problem(
+            "search_vector", image.search_type, image.search_vector, self.extractor.settings.dimension
+        ) or vector_problem("score_vector", image.score_type, image.score_vector, self.coder.dimension)
+        if problem is not None:
+            raise _refused(entry, problem.detail)
+        return image
 
 
 def _check_id(entry: LogEntry, image_id: str, at_least: int = 1) -> None:
@@ -108,11 +111,22 @@ def _refused(entry: LogEntry, message: str) -> RefusedError:
     return RefusedError(f"offset {entry.offset}: {message}", entry.offset)
 
 
-def _record(entry: LogEntry, hashed: dict[int, tuple[NDArray[np.uint32], bytes]]) -> Record:
-    if entry.WhichOneof("action") == "skip":
-        return Skip(entry.offset, entry.checksum, ImageId(entry.skip.image_id), entry.skip.image_version)
-    if entry.WhichOneof("action") == "remove":
-        return Remove(entry.offset, entry.checksum, ImageId(entry.remove.image_id), entry.remove.image_version)
+def _record(entry: LogEntry, hashed: Mapping[int, tuple[NDArray[np.uint32], bytes]]) -> Record:
+    match entry.WhichOneof("action"):
+        case "skip":
+            return Skip(entry.offset, entry.checksum, ImageId(entry.skip.image_id), entry.skip.image_version)
+        case "remove":
+            remove = entry.remove
+            version = remove.image_version if remove.HasField("image_version") else None
+            return Remove(entry.offset, entry.checksum, ImageId(remove.image_id), version)
+        case "replay":
+            replay = entry.replay
+            image = _insert(entry, replay.image, hashed) if replay.HasField("image") else None
+            return Replay(entry.offset, entry.checksum, ImageId(replay.image_id), image)
+        case _:
+            return _insert(entry, entry.insert, hashed)
+
+
+def _insert(entry: LogEntry, image: JoinedImage, hashed: Mapping[int, tuple[NDArray[np.uint32], bytes]]) -> Insert:
     terms, code = hashed[entry.offset]
-    image = entry.insert
     return Insert(entry.offset, entry.checksum, ImageId(image.image_id), image.image_version, terms, code)

@@ -16,7 +16,7 @@ from core.protos import joined_pb2 as core_dot_protos_dot_joined__pb2
 from neardup import events_pb2 as neardup_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsearch/serving/search.proto\x12\x11neardup.search.v1\x1a\x18\x63ore/protos/joined.proto\x1a\x14neardup/events.proto\"\xeb\x01\n\x08LogEntry\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x10\n\x08\x63hecksum\x18\x02 \x01(\x07\x12\x30\n\x06insert\x18\x03 \x01(\x0b\x32\x1e.neardup.events.v1.JoinedImageH\x00\x12\'\n\x04skip\x18\x04 \x01(\x0b\x32\x17.neardup.search.v1.SkipH\x00\x12+\n\x06remove\x18\x05 \x01(\x0b\x32\x19.neardup.search.v1.RemoveH\x00\x12+\n\x06replay\x18\x06 \x01(\x0b\x32\x19.neardup.search.v1.ReplayH\x00\x42\x08\n\x06\x61\x63tion\"H\n\x06Remove\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x1a\n\rimage_version\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\x10\n\x0e_image_version\"I\n\x06Replay\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12-\n\x05image\x18\x02 \x01(\x0b\x32\x1e.neardup.events.v1.JoinedImage\"?\n\x04Skip\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x15\n\rimage_version\x18\x02 \x01(\x04\x12\x0e\n\x06reason\x18\x03 \x01(\t\"V\n\x16InsertAndSearchRequest\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12,\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x1b.neardup.search.v1.LogEntry\"\\\n\x17InsertAndSearchResponse\x12*\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x19.neardup.search.v1.Answer\x12\x15\n\rindex_version\x18\x02 \x01(\t\"\xaa\x01\n\x06\x41nswer\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\r\n\x05place\x18\x02 \x01(\x03\x12\x12\n\nscore_code\x18\x03 \x01(\x0c\x12\x31\n\ncandidates\x18\x04 \x01(\x0b\x32\x1d.neardup.search.v1.Candidates\x12\x12\n\nsuperseded\x18\x05 \x01(\x08\x12\x15\n\rimage_version\x18\x06 \x01(\x04\x12\x0f\n\x07\x64\x65leted\x18\x07 \x01(\x08\"\x8e\x01\n\nCandidates\x12\x11\n\timage_ids\x18\x01 \x03(\t\x12\x10\n\x08overlaps\x18\x02 \x01(\x0c\x12\x0e\n\x06places\x18\x03 \x01(\x0c\x12\x13\n\x0bscore_codes\x18\x04 \x01(\x0c\x12\x11\n\texhausted\x18\x05 \x01(\x08\x12\x11\n\ttruncated\x18\x06 \x01(\x08\x12\x10\n\x08postings\x18\x07 \x01(\x04\"B\n\x11SearchMoreRequest\x12-\n\x07queries\x18\x01 \x03(\x0b\x32\x1c.neardup.search.v1.MoreQuery\"G\n\tMoreQuery\x12\r\n\x05place\x18\x01 \x01(\x03\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\r\x12\x12\n\x05\x61s_of\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x08\n\x06_as_of\"D\n\x12SearchMoreResponse\x12.\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x1d.neardup.search.v1.Candidates\"\x1c\n\x0bHideRequest\x12\r\n\x05place\x18\x01 \x01(\x03\"\x0e\n\x0cHideResponse\"\x11\n\x0f\x44\x65scribeRequest\"\xd4\x01\n\x10\x44\x65scribeResponse\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x10\n\x08\x63hecksum\x18\x03 \x01(\x07\x12\x15\n\rindex_version\x18\x04 \x01(\t\x12\x19\n\x11terms_fingerprint\x18\x05 \x01(\t\x12\x18\n\x10\x63ode_fingerprint\x18\x06 \x01(\t\x12\x12\n\ncode_bytes\x18\x07 \x01(\r\x12\x0e\n\x06images\x18\x08 \x01(\x04\x12\x0c\n\x04\x62\x61se\x18\t \x01(\x03\x12\x10\n\x08released\x18\n \x01(\x03\"@\n\rSearchRequest\x12/\n\x07queries\x18\x01 \x03(\x0b\x32\x1e.neardup.search.v1.SearchQuery\"\xa3\x01\n\x0bSearchQuery\x12\x12\n\x08image_id\x18\x01 \x01(\tH\x00\x12+\n\x06vector\x18\x02 \x01(\x0b\x32\x19.neardup.search.v1.VectorH\x00\x12\t\n\x01k\x18\x03 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x04 \x01(\r\x12\x13\n\x0bmin_overlap\x18\x05 \x01(\r\x12\x12\n\x05\x61s_of\x18\x06 \x01(\x03H\x01\x88\x01\x01\x42\x06\n\x04whatB\x08\n\x06_as_of\"L\n\x06Vector\x12\x34\n\x0c\x65lement_type\x18\x01 \x01(\x0e\x32\x1e.neardup.events.v1.ElementType\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"Y\n\x0eSearchResponse\x12\x30\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x1f.neardup.search.v1.SearchAnswer\x12\x15\n\rindex_version\x18\x02 \x01(\t\"P\n\x0cSearchAnswer\x12\r\n\x05known\x18\x01 \x01(\x08\x12\x31\n\ncandidates\x18\x02 \x01(\x0b\x32\x1d.neardup.search.v1.Candidates\"\x1f\n\nGetRequest\x12\x11\n\timage_ids\x18\x01 \x03(\t\"=\n\x0bGetResponse\x12.\n\x06images\x18\x01 \x03(\x0b\x32\x1e.neardup.search.v1.StoredImage\"i\n\x0bStoredImage\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x15\n\rimage_version\x18\x02 \x01(\x04\x12\r\n\x05place\x18\x03 \x01(\x03\x12\x12\n\nscore_code\x18\x04 \x01(\x0c\x12\x0e\n\x06hidden\x18\x05 \x01(\x08\"\"\n\rDeleteRequest\x12\x11\n\timage_ids\x18\x01 \x03(\t\"!\n\x0e\x44\x65leteResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x03(\x08\"\x0e\n\x0cStatsRequest\"\xba\x03\n\rStatsResponse\x12\x0e\n\x06\x66older\x18\x01 \x01(\t\x12\x0e\n\x06log_id\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x10\n\x08released\x18\x04 \x01(\x03\x12\x0e\n\x06images\x18\x05 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x06 \x01(\x04\x12\x10\n\x08segments\x18\x07 \x01(\r\x12\x0c\n\x04tail\x18\x08 \x01(\x04\x12\x0f\n\x07merging\x18\t \x01(\x08\x12:\n\x05\x62ytes\x18\n \x03(\x0b\x32+.neardup.search.v1.StatsResponse.BytesEntry\x12\x11\n\tterm_sets\x18\x0b \x01(\x04\x12\x10\n\x08postings\x18\x0c \x01(\x04\x12\x15\n\rposting_lists\x18\r \x01(\x04\x12\x19\n\x11\x65xpected_postings\x18\x0e \x01(\x01\x12\x0f\n\x07queries\x18\x0f \x01(\x04\x12\x16\n\x0equery_postings\x18\x10 \x01(\x04\x12+\n\x07\x64\x65nsity\x18\x11 \x01(\x0b\x32\x1a.neardup.search.v1.Density\x1a,\n\nBytesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"5\n\x07\x44\x65nsity\x12\r\n\x05\x64rift\x18\x01 \x01(\t\x12\r\n\x05ratio\x18\x02 \x01(\x01\x12\x0c\n\x04size\x18\x03 \x01(\x01\"\x1f\n\x0fSnapshotRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Q\n\x10SnapshotResponse\x12\x0e\n\x06\x66older\x18\x01 \x01(\t\x12\x0e\n\x06log_id\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\"0\n\x0eReleaseRequest\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\"\x11\n\x0fReleaseResponse\",\n\x0cRenewRequest\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\x03\"\x1f\n\rRenewResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x32\x92\x07\n\nTermSearch\x12h\n\x0fInsertAndSearch\x12).neardup.search.v1.InsertAndSearchRequest\x1a*.neardup.search.v1.InsertAndSearchResponse\x12Y\n\nSearchMore\x12$.neardup.search.v1.SearchMoreRequest\x1a%.neardup.search.v1.SearchMoreResponse\x12G\n\x04Hide\x12\x1e.neardup.search.v1.HideRequest\x1a\x1f.neardup.search.v1.HideResponse\x12S\n\x08\x44\x65scribe\x12\".neardup.search.v1.DescribeRequest\x1a#.neardup.search.v1.DescribeResponse\x12M\n\x06Search\x12 .neardup.search.v1.SearchRequest\x1a!.neardup.search.v1.SearchResponse\x12\x44\n\x03Get\x12\x1d.neardup.search.v1.GetRequest\x1a\x1e.neardup.search.v1.GetResponse\x12M\n\x06\x44\x65lete\x12 .neardup.search.v1.DeleteRequest\x1a!.neardup.search.v1.DeleteResponse\x12J\n\x05Stats\x12\x1f.neardup.search.v1.StatsRequest\x1a .neardup.search.v1.StatsResponse\x12S\n\x08Snapshot\x12\".neardup.search.v1.SnapshotRequest\x1a#.neardup.search.v1.SnapshotResponse\x12P\n\x07Release\x12!.neardup.search.v1.ReleaseRequest\x1a\".neardup.search.v1.ReleaseResponse\x12J\n\x05Renew\x12\x1f.neardup.search.v1.RenewRequest\x1a .neardup.search.v1.RenewResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsearch/serving/search.proto\x12\x11neardup.search.v1\x1a\x18\x63ore/protos/joined.proto\x1a\x14neardup/events.proto\"\xeb\x01\n\x08LogEntry\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x10\n\x08\x63hecksum\x18\x02 \x01(\x07\x12\x30\n\x06insert\x18\x03 \x01(\x0b\x32\x1e.neardup.events.v1.JoinedImageH\x00\x12\'\n\x04skip\x18\x04 \x01(\x0b\x32\x17.neardup.search.v1.SkipH\x00\x12+\n\x06remove\x18\x05 \x01(\x0b\x32\x19.neardup.search.v1.RemoveH\x00\x12+\n\x06replay\x18\x06 \x01(\x0b\x32\x19.neardup.search.v1.ReplayH\x00\x42\x08\n\x06\x61\x63tion\"H\n\x06Remove\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x1a\n\rimage_version\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\x10\n\x0e_image_version\"I\n\x06Replay\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12-\n\x05image\x18\x02 \x01(\x0b\x32\x1e.neardup.events.v1.JoinedImage\"?\n\x04Skip\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x15\n\rimage_version\x18\x02 \x01(\x04\x12\x0e\n\x06reason\x18\x03 \x01(\t\"V\n\x16InsertAndSearchRequest\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12,\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x1b.neardup.search.v1.LogEntry\"\\\n\x17InsertAndSearchResponse\x12*\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x19.neardup.search.v1.Answer\x12\x15\n\rindex_version\x18\x02 \x01(\t\"\xaa\x01\n\x06\x41nswer\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\r\n\x05place\x18\x02 \x01(\x03\x12\x12\n\nscore_code\x18\x03 \x01(\x0c\x12\x31\n\ncandidates\x18\x04 \x01(\x0b\x32\x1d.neardup.search.v1.Candidates\x12\x12\n\nsuperseded\x18\x05 \x01(\x08\x12\x15\n\rimage_version\x18\x06 \x01(\x04\x12\x0f\n\x07\x64\x65leted\x18\x07 \x01(\x08\"\x8e\x01\n\nCandidates\x12\x11\n\timage_ids\x18\x01 \x03(\t\x12\x10\n\x08overlaps\x18\x02 \x01(\x0c\x12\x0e\n\x06places\x18\x03 \x01(\x0c\x12\x13\n\x0bscore_codes\x18\x04 \x01(\x0c\x12\x11\n\texhausted\x18\x05 \x01(\x08\x12\x11\n\ttruncated\x18\x06 \x01(\x08\x12\x10\n\x08postings\x18\x07 \x01(\x04\"B\n\x11SearchMoreRequest\x12-\n\x07queries\x18\x01 \x03(\x0b\x32\x1c.neardup.search.v1.MoreQuery\"G\n\tMoreQuery\x12\r\n\x05place\x18\x01 \x01(\x03\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\r\x12\x12\n\x05\x61s_of\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x08\n\x06_as_of\"D\n\x12SearchMoreResponse\x12.\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x1d.neardup.search.v1.Candidates\"\x1c\n\x0bHideRequest\x12\r\n\x05place\x18\x01 \x01(\x03\"\x0e\n\x0cHideResponse\"\x11\n\x0f\x44\x65scribeRequest\"\xe3\x01\n\x10\x44\x65scribeResponse\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x10\n\x08\x63hecksum\x18\x03 \x01(\x07\x12\x15\n\rindex_version\x18\x04 \x01(\t\x12\x19\n\x11terms_fingerprint\x18\x05 \x01(\t\x12\x18\n\x10\x63ode_fingerprint\x18\x06 \x01(\t\x12\x12\n\ncode_bytes\x18\x07 \x01(\r\x12\x0e\n\x06images\x18\x08 \x01(\x04\x12\x0c\n\x04\x62\x61se\x18\t \x01(\x03\x12\x10\n\x08released\x18\n \x01(\x03\x12\r\n\x05kinds\x18\x0b \x03(\t\"@\n\rSearchRequest\x12/\n\x07queries\x18\x01 \x03(\x0b\x32\x1e.neardup.search.v1.SearchQuery\"\xa3\x01\n\x0bSearchQuery\x12\x12\n\x08image_id\x18\x01 \x01(\tH\x00\x12+\n\x06vector\x18\x02 \x01(\x0b\x32\x19.neardup.search.v1.VectorH\x00\x12\t\n\x01k\x18\x03 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x04 \x01(\r\x12\x13\n\x0bmin_overlap\x18\x05 \x01(\r\x12\x12\n\x05\x61s_of\x18\x06 \x01(\x03H\x01\x88\x01\x01\x42\x06\n\x04whatB\x08\n\x06_as_of\"L\n\x06Vector\x12\x34\n\x0c\x65lement_type\x18\x01 \x01(\x0e\x32\x1e.neardup.events.v1.ElementType\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"Y\n\x0eSearchResponse\x12\x30\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x1f.neardup.search.v1.SearchAnswer\x12\x15\n\rindex_version\x18\x02 \x01(\t\"P\n\x0cSearchAnswer\x12\r\n\x05known\x18\x01 \x01(\x08\x12\x31\n\ncandidates\x18\x02 \x01(\x0b\x32\x1d.neardup.search.v1.Candidates\"\x1f\n\nGetRequest\x12\x11\n\timage_ids\x18\x01 \x03(\t\"=\n\x0bGetResponse\x12.\n\x06images\x18\x01 \x03(\x0b\x32\x1e.neardup.search.v1.StoredImage\"z\n\x0bStoredImage\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x15\n\rimage_version\x18\x02 \x01(\x04\x12\r\n\x05place\x18\x03 \x01(\x03\x12\x12\n\nscore_code\x18\x04 \x01(\x0c\x12\x0e\n\x06hidden\x18\x05 \x01(\x08\x12\x0f\n\x07\x64\x65leted\x18\x06 \x01(\x08\"\"\n\rDeleteRequest\x12\x11\n\timage_ids\x18\x01 \x03(\t\"!\n\x0e\x44\x65leteResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x03(\x08\"\x0e\n\x0cStatsRequest\"\xba\x03\n\rStatsResponse\x12\x0e\n\x06\x66older\x18\x01 \x01(\t\x12\x0e\n\x06log_id\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x10\n\x08released\x18\x04 \x01(\x03\x12\x0e\n\x06images\x18\x05 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x06 \x01(\x04\x12\x10\n\x08segments\x18\x07 \x01(\r\x12\x0c\n\x04tail\x18\x08 \x01(\x04\x12\x0f\n\x07merging\x18\t \x01(\x08\x12:\n\x05\x62ytes\x18\n \x03(\x0b\x32+.neardup.search.v1.StatsResponse.BytesEntry\x12\x11\n\tterm_sets\x18\x0b \x01(\x04\x12\x10\n\x08postings\x18\x0c \x01(\x04\x12\x15\n\rposting_lists\x18\r \x01(\x04\x12\x19\n\x11\x65xpected_postings\x18\x0e \x01(\x01\x12\x0f\n\x07queries\x18\x0f \x01(\x04\x12\x16\n\x0equery_postings\x18\x10 \x01(\x04\x12+\n\x07\x64\x65nsity\x18\x11 \x01(\x0b\x32\x1a.neardup.search.v1.Density\x1a,\n\nBytesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"5\n\x07\x44\x65nsity\x12\r\n\x05\x64rift\x18\x01 \x01(\t\x12\r\n\x05ratio\x18\x02 \x01(\x01\x12\x0c\n\x04size\x18\x03 \x01(\x01\"\x1f\n\x0fSnapshotRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Q\n\x10SnapshotResponse\x12\x0e\n\x06\x66older\x18\x01 \x01(\t\x12\x0e\n\x06log_id\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\"0\n\x0eReleaseRequest\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\"\x11\n\x0fReleaseResponse\",\n\x0cRenewRequest\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\x03\"\x1f\n\rRenewResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x32\x92\x07\n\nTermSearch\x12h\n\x0fInsertAndSearch\x12).neardup.search.v1.InsertAndSearchRequest\x1a*.neardup.search.v1.InsertAndSearchResponse\x12Y\n\nSearchMore\x12$.neardup.search.v1.SearchMoreRequest\x1a%.neardup.search.v1.SearchMoreResponse\x12G\n\x04Hide\x12\x1e.neardup.search.v1.HideRequest\x1a\x1f.neardup.search.v1.HideResponse\x12S\n\x08\x44\x65scribe\x12\".neardup.search.v1.DescribeRequest\x1a#.neardup.search.v1.DescribeResponse\x12M\n\x06Search\x12 .neardup.search.v1.SearchRequest\x1a!.neardup.search.v1.SearchResponse\x12\x44\n\x03Get\x12\x1d.neardup.search.v1.GetRequest\x1a\x1e.neardup.search.v1.GetResponse\x12M\n\x06\x44\x65lete\x12 .neardup.search.v1.DeleteRequest\x1a!.neardup.search.v1.DeleteResponse\x12J\n\x05Stats\x12\x1f.neardup.search.v1.StatsRequest\x1a .neardup.search.v1.StatsResponse\x12S\n\x08Snapshot\x12\".neardup.search.v1.SnapshotRequest\x1a#.neardup.search.v1.SnapshotResponse\x12P\n\x07Release\x12!.neardup.search.v1.ReleaseRequest\x1a\".neardup.search.v1.ReleaseResponse\x12J\n\x05Renew\x12\x1f.neardup.search.v1.RenewRequest\x1a .neardup.search.v1.RenewResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,47 +54,47 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DESCRIBEREQUEST']._serialized_start=1307
   _globals['_DESCRIBEREQUEST']._serialized_end=1324
   _globals['_DESCRIBERESPONSE']._serialized_start=1327
-  _globals['_DESCRIBERESPONSE']._serialized_end=1539
-  _globals['_SEARCHREQUEST']._serialized_start=1541
-  _globals['_SEARCHREQUEST']._serialized_end=1605
-  _globals['_SEARCHQUERY']._serialized_start=1608
-  _globals['_SEARCHQUERY']._serialized_end=1771
-  _globals['_VECTOR']._serialized_start=1773
-  _globals['_VECTOR']._serialized_end=1849
-  _globals['_SEARCHRESPONSE']._serialized_start=1851
-  _globals['_SEARCHRESPONSE']._serialized_end=1940
-  _globals['_SEARCHANSWER']._serialized_start=1942
-  _globals['_SEARCHANSWER']._serialized_end=2022
-  _globals['_GETREQUEST']._serialized_start=2024
-  _globals['_GETREQUEST']._serialized_end=2055
-  _globals['_GETRESPONSE']._serialized_start=2057
-  _globals['_GETRESPONSE']._serialized_end=2118
-  _globals['_STOREDIMAGE']._serialized_start=2120
-  _globals['_STOREDIMAGE']._serialized_end=2225
-  _globals['_DELETEREQUEST']._serialized_start=2227
-  _globals['_DELETEREQUEST']._serialized_end=2261
-  _globals['_DELETERESPONSE']._serialized_start=2263
-  _globals['_DELETERESPONSE']._serialized_end=2296
-  _globals['_STATSREQUEST']._serialized_start=2298
-  _globals['_STATSREQUEST']._serialized_end=2312
-  _globals['_STATSRESPONSE']._serialized_start=2315
-  _globals['_STATSRESPONSE']._serialized_end=2757
-  _globals['_STATSRESPONSE_BYTESENTRY']._serialized_start=2713
-  _globals['_STATSRESPONSE_BYTESENTRY']._serialized_end=2757
-  _globals['_DENSITY']._serialized_start=2759
-  _globals['_DENSITY']._serialized_end=2812
-  _globals['_SNAPSHOTREQUEST']._serialized_start=2814
-  _globals['_SNAPSHOTREQUEST']._serialized_end=2845
-  _globals['_SNAPSHOTRESPONSE']._serialized_start=2847
-  _globals['_SNAPSHOTRESPONSE']._serialized_end=2928
-  _globals['_RELEASEREQUEST']._serialized_start=2930
-  _globals['_RELEASEREQUEST']._serialized_end=2978
-  _globals['_RELEASERESPONSE']._serialized_start=2980
-  _globals['_RELEASERESPONSE']._serialized_end=2997
-  _globals['_RENEWREQUEST']._serialized_start=2999
-  _globals['_RENEWREQUEST']._serialized_end=3043
-  _globals['_RENEWRESPONSE']._serialized_start=3045
-  _globals['_RENEWRESPONSE']._serialized_end=3076
-  _globals['_TERMSEARCH']._serialized_start=3079
-  _globals['_TERMSEARCH']._serialized_end=3993
+  _globals['_DESCRIBERESPONSE']._serialized_end=1554
+  _globals['_SEARCHREQUEST']._serialized_start=1556
+  _globals['_SEARCHREQUEST']._serialized_end=1620
+  _globals['_SEARCHQUERY']._serialized_start=1623
+  _globals['_SEARCHQUERY']._serialized_end=1786
+  _globals['_VECTOR']._serialized_start=1788
+  _globals['_VECTOR']._serialized_end=1864
+  _globals['_SEARCHRESPONSE']._serialized_start=1866
+  _globals['_SEARCHRESPONSE']._serialized_end=1955
+  _globals['_SEARCHANSWER']._serialized_start=1957
+  _globals['_SEARCHANSWER']._serialized_end=2037
+  _globals['_GETREQUEST']._serialized_start=2039
+  _globals['_GETREQUEST']._serialized_end=2070
+  _globals['_GETRESPONSE']._serialized_start=2072
+  _globals['_GETRESPONSE']._serialized_end=2133
+  _globals['_STOREDIMAGE']._serialized_start=2135
+  _globals['_STOREDIMAGE']._serialized_end=2257
+  _globals['_DELETEREQUEST']._serialized_start=2259
+  _globals['_DELETEREQUEST']._serialized_end=2293
+  _globals['_DELETERESPONSE']._serialized_start=2295
+  _globals['_DELETERESPONSE']._serialized_end=2328
+  _globals['_STATSREQUEST']._serialized_start=2330
+  _globals['_STATSREQUEST']._serialized_end=2344
+  _globals['_STATSRESPONSE']._serialized_start=2347
+  _globals['_STATSRESPONSE']._serialized_end=2789
+  _globals['_STATSRESPONSE_BYTESENTRY']._serialized_start=2745
+  _globals['_STATSRESPONSE_BYTESENTRY']._serialized_end=2789
+  _globals['_DENSITY']._serialized_start=2791
+  _globals['_DENSITY']._serialized_end=2844
+  _globals['_SNAPSHOTREQUEST']._serialized_start=2846
+  _globals['_SNAPSHOTREQUEST']._serialized_end=2877
+  _globals['_SNAPSHOTRESPONSE']._serialized_start=2879
+  _globals['_SNAPSHOTRESPONSE']._serialized_end=2960
+  _globals['_RELEASEREQUEST']._serialized_start=2962
+  _globals['_RELEASEREQUEST']._serialized_end=3010
+  _globals['_RELEASERESPONSE']._serialized_start=3012
+  _globals['_RELEASERESPONSE']._serialized_end=3029
+  _globals['_RENEWREQUEST']._serialized_start=3031
+  _globals['_RENEWREQUEST']._serialized_end=3075
+  _globals['_RENEWRESPONSE']._serialized_start=3077
+  _globals['_RENEWRESPONSE']._serialized_end=3108
+  _globals['_TERMSEARCH']._serialized_start=3111
+  _globals['_TERMSEARCH']._serialized_end=4025
 # @@protoc_insertion_point(module_scope)

@@ -184,15 +184,17 @@ class Answer(google.protobuf.message.Message):
     DELETED_FIELD_NUMBER: builtins.int
     offset: builtins.int
     place: builtins.int
-    """of this image version; below `offset` when it was placed before; -1 when skipped"""
+    """Of this image version; below `offset` when it was placed before; of a deleted version that of the delete; -1 when
+    skipped, and of a replay that found nothing. If it is a replay's `offset`, the replay has placed the image.
+    """
     score_code: builtins.bytes
-    """empty when skipped"""
+    """empty when skipped or deleted"""
     superseded: builtins.bool
     """a higher version was placed before"""
     image_version: builtins.int
-    """of a replay and a delete: the version that it found"""
+    """of a replay and a delete: the version placed last before it, or by the replay; or 0"""
     deleted: builtins.bool
-    """the version was deleted before; of a delete: it deleted something"""
+    """the version was deleted before; of a delete: it took effect"""
     @property
     def candidates(self) -> global___Candidates:
         """empty for a superseded version"""
@@ -282,7 +284,7 @@ class MoreQuery(google.protobuf.message.Message):
     after: builtins.int
     """how many candidates to skip"""
     as_of: builtins.int
-    """the position as of which to search; absent: the place"""
+    """the position of a replay, as of which to search; absent: the place"""
     def __init__(
         self,
         *,
@@ -361,6 +363,7 @@ class DescribeResponse(google.protobuf.message.Message):
     IMAGES_FIELD_NUMBER: builtins.int
     BASE_FIELD_NUMBER: builtins.int
     RELEASED_FIELD_NUMBER: builtins.int
+    KINDS_FIELD_NUMBER: builtins.int
     log_id: builtins.str
     offset: builtins.int
     """last applied, -1 for none"""
@@ -375,6 +378,10 @@ class DescribeResponse(google.protobuf.message.Message):
     """the position of the log's offset 0"""
     released: builtins.int
     """storage has passed this offset, and what it holds as unscored up to it is hidden"""
+    @property
+    def kinds(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """the kinds of records that the server takes, as `JoinedRecord` names them"""
+
     def __init__(
         self,
         *,
@@ -388,8 +395,9 @@ class DescribeResponse(google.protobuf.message.Message):
         images: builtins.int = ...,
         base: builtins.int = ...,
         released: builtins.int = ...,
+        kinds: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "code_bytes", b"code_bytes", "code_fingerprint", b"code_fingerprint", "images", b"images", "index_version", b"index_version", "log_id", b"log_id", "offset", b"offset", "released", b"released", "terms_fingerprint", b"terms_fingerprint"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "code_bytes", b"code_bytes", "code_fingerprint", b"code_fingerprint", "images", b"images", "index_version", b"index_version", "kinds", b"kinds", "log_id", b"log_id", "offset", b"offset", "released", b"released", "terms_fingerprint", b"terms_fingerprint"]) -> None: ...
 
 global___DescribeResponse = DescribeResponse
 
@@ -555,6 +563,7 @@ class StoredImage(google.protobuf.message.Message):
     PLACE_FIELD_NUMBER: builtins.int
     SCORE_CODE_FIELD_NUMBER: builtins.int
     HIDDEN_FIELD_NUMBER: builtins.int
+    DELETED_FIELD_NUMBER: builtins.int
     image_id: builtins.str
     image_version: builtins.int
     """the one placed last"""
@@ -563,6 +572,8 @@ class StoredImage(google.protobuf.message.Message):
     """empty when the version cannot be searched"""
     hidden: builtins.bool
     """a search from the next place cannot find it"""
+    deleted: builtins.bool
+    """by the record at `place`"""
     def __init__(
         self,
         *,
@@ -571,8 +582,9 @@ class StoredImage(google.protobuf.message.Message):
         place: builtins.int = ...,
         score_code: builtins.bytes = ...,
         hidden: builtins.bool = ...,
+        deleted: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["hidden", b"hidden", "image_id", b"image_id", "image_version", b"image_version", "place", b"place", "score_code", b"score_code"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["deleted", b"deleted", "hidden", b"hidden", "image_id", b"image_id", "image_version", b"image_version", "place", b"place", "score_code", b"score_code"]) -> None: ...
 
 global___StoredImage = StoredImage
 

@@ -109,7 +109,8 @@ class TermSearchServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SearchMore(self, request, context):
-        """The next candidates of images already inserted, as of their places.
+        """The next candidates of images already inserted, as of their places or of replays. INVALID_ARGUMENT: there is no
+        image at a place, or what is asked as of was not applied yet or is released; `bad-offset` names the place.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,7 +145,7 @@ class TermSearchServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Delete(self, request, context):
-        """Hides images by hand, until a higher version of them comes. It is no record of the order: storage keeps the image,
+        """Hides images by hand, until a higher version or a replay of them comes. It is no record of the order: storage keeps the image,
         its head and its embeddings, pages and reads still show it, an index built from storage finds it again, and another
         service that reads the same order does not know of it. Needs the metadata `token`.
         """

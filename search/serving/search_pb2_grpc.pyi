@@ -34,7 +34,9 @@ class TermSearchStub:
         search.serving.search_pb2.SearchMoreRequest,
         search.serving.search_pb2.SearchMoreResponse,
     ]
-    """The next candidates of images already inserted, as of their places."""
+    """The next candidates of images already inserted, as of their places or of replays. INVALID_ARGUMENT: there is no
+    image at a place, or what is asked as of was not applied yet or is released; `bad-offset` names the place.
+    """
 
     Hide: grpc.UnaryUnaryMultiCallable[
         search.serving.search_pb2.HideRequest,
@@ -65,7 +67,7 @@ class TermSearchStub:
         search.serving.search_pb2.DeleteRequest,
         search.serving.search_pb2.DeleteResponse,
     ]
-    """Hides images by hand, until a higher version of them comes. It is no record of the order: storage keeps the image,
+    """Hides images by hand, until a higher version or a replay of them comes. It is no record of the order: storage keeps the image,
     its head and its embeddings, pages and reads still show it, an index built from storage finds it again, and another
     service that reads the same order does not know of it. Needs the metadata `token`.
     """
@@ -110,7 +112,9 @@ class TermSearchAsyncStub:
         search.serving.search_pb2.SearchMoreRequest,
         search.serving.search_pb2.SearchMoreResponse,
     ]
-    """The next candidates of images already inserted, as of their places."""
+    """The next candidates of images already inserted, as of their places or of replays. INVALID_ARGUMENT: there is no
+    image at a place, or what is asked as of was not applied yet or is released; `bad-offset` names the place.
+    """
 
     Hide: grpc.aio.UnaryUnaryMultiCallable[
         search.serving.search_pb2.HideRequest,
@@ -141,7 +145,7 @@ class TermSearchAsyncStub:
         search.serving.search_pb2.DeleteRequest,
         search.serving.search_pb2.DeleteResponse,
     ]
-    """Hides images by hand, until a higher version of them comes. It is no record of the order: storage keeps the image,
+    """Hides images by hand, until a higher version or a replay of them comes. It is no record of the order: storage keeps the image,
     its head and its embeddings, pages and reads still show it, an index built from storage finds it again, and another
     service that reads the same order does not know of it. Needs the metadata `token`.
     """
@@ -190,7 +194,9 @@ class TermSearchServicer(metaclass=abc.ABCMeta):
         request: search.serving.search_pb2.SearchMoreRequest,
         context: _ServicerContext,
     ) -> typing.Union[search.serving.search_pb2.SearchMoreResponse, collections.abc.Awaitable[search.serving.search_pb2.SearchMoreResponse]]:
-        """The next candidates of images already inserted, as of their places."""
+        """The next candidates of images already inserted, as of their places or of replays. INVALID_ARGUMENT: there is no
+        image at a place, or what is asked as of was not applied yet or is released; `bad-offset` names the place.
+        """
 
     @abc.abstractmethod
     def Hide(
@@ -231,7 +237,7 @@ class TermSearchServicer(metaclass=abc.ABCMeta):
         request: search.serving.search_pb2.DeleteRequest,
         context: _ServicerContext,
     ) -> typing.Union[search.serving.search_pb2.DeleteResponse, collections.abc.Awaitable[search.serving.search_pb2.DeleteResponse]]:
-        """Hides images by hand, until a higher version of them comes. It is no record of the order: storage keeps the image,
+        """Hides images by hand, until a higher version or a replay of them comes. It is no record of the order: storage keeps the image,
         its head and its embeddings, pages and reads still show it, an index built from storage finds it again, and another
         service that reads the same order does not know of it. Needs the metadata `token`.
         """

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
 import grpc
 
 from core.access import Right
+from core.notifications import RECORD_KINDS
 from core.types import ImageId
 from search.index.errors import IndexBrokenError
-from search.index.interface import NO_PLACE, Answer, MoreQuery, TermIndex
+from search.index.interface import TermIndex
 from search.serving import search_pb2 as pb
 from search.serving import search_pb2_grpc
 from search.serving.admission import Caller
@@ -21,7 +22,7 @@ from search.serving.index_admin import IndexAdmin
 from search.serving.limits import SearchLimits
 from search.serving.messages import fill_answer, fill_candidates, index_version, stored_message
 from search.serving.metrics import SearchMetrics
-from search.serving.queries import term_queries
+from search.serving.queries import more_query, term_queries
 from search.serving.request_parser import RequestParser
 
 __all__ = ["RIGHTS", "TermSearchService"]
@@ -85,8 +86,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
             self._metrics.batch.observe(len(records))
             with self._watched():
                 answers = self._index.insert_and_search(request.log_id, records)
-            self._count(answers)
-            self._metrics.placed(records, answers)
+            self._metrics.answered(records, answers)
             response = pb.InsertAndSearchResponse(index_version=self._index_version)
             for answer in answers:
                 fill_answer(response.answers.add(), answer)
@@ -98,7 +98,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         """The next candidates of images already inserted."""
         with self._items("SearchMore", len(request.queries), context):
             self._limits.check_more(request.queries)
-            found = self._index.search_more([MoreQuery(query.place, query.after) for query in request.queries])
+            found = self._index.search_more([more_query(query) for query in request.queries])
             self._metrics.searched("more", found)
             response = pb.SearchMoreResponse()
             for one in found:
@@ -133,6 +133,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
                 images=self._index.images,
                 base=position.base,
                 released=self._index.released,
+                kinds=RECORD_KINDS,
             )
 
     def Search(  # noqa: N802 - the name that the proto gives
@@ -215,11 +216,3 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         except IndexBrokenError:
             self._on_broken()
             raise
-
-    def _count(self, answers: Sequence[Answer]) -> None:
-        self._metrics.searched(
-            "record",
-            [answer.result for answer in answers if answer.place != NO_PLACE and not answer.superseded],
-        )
-        self._metrics.skipped.inc(sum(answer.place == NO_PLACE for answer in answers))
-        self._metrics.superseded.inc(sum(answer.superseded for answer in answers))

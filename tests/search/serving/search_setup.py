@@ -74,9 +74,13 @@ def skip(offset: int, image_id: str = "", version: int = 0) -> pb.LogEntry:
     )
 
 
-def remove(offset: int, image_id: str, version: int) -> pb.LogEntry:
+def remove(offset: int, image_id: str, version: int | None = None) -> pb.LogEntry:
     removed = pb.Remove(image_id=image_id, image_version=version)
     return pb.LogEntry(offset=offset, checksum=offset + 7, remove=removed)
+
+
+def replay(offset: int, image_id: str, carried: JoinedImage | None = None) -> pb.LogEntry:
+    return pb.LogEntry(offset=offset, checksum=offset + 7, replay=pb.Replay(image_id=image_id, image=carried))
 
 
 def open_when_gone(hold: Path, *args: Any) -> TermIndex:

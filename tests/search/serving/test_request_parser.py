@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 
 from core.errors import RefusedError
-from search.index.interface import Insert, Skip
+from core.protos.joined_pb2 import JoinedImage
+from search.index.interface import Insert, Remove, Replay, Skip
 from search.serving import search_pb2 as pb
 from search.serving.request_parser import RequestParser
 from tests.search.serving.search_setup import (
     SCORE_DIMENSION,
     SEARCH_DIMENSION,
     entry,
+    image,
+    remove,
+    replay,
     server_settings,
     skip,
     vector,
@@ -36,6 +40,22 @@ def test_vectors_of_both_types_become_terms_and_codes() -> None:
         search = vector(SEARCH_DIMENSION, seed).astype(dtype)
         assert np.array_equal(record.terms, terms.terms(search[None])[0])
         assert record.code == codes.codes(vector(SCORE_DIMENSION, seed).astype(dtype)[None], [])[0].tobytes()
+
+
+def test_a_replay_carries_its_image_or_none_and_a_delete_its_version_or_none() -> None:
+    records = PARSER.records(
+        [replay(0, "a", image("a", 1, version=3)), replay(1, "a"), remove(2, "b"), remove(3, "b", 0), entry(4, "a", 1)]
+    )
+    full, bare, last, lowest, same = records
+    assert isinstance(full, Replay)
+    assert isinstance(full.image, Insert)
+    assert (full.offset, full.checksum, full.image.offset, full.image.version) == (0, 7, 0, 3)
+    assert isinstance(same, Insert)
+    assert full.image.code == same.code
+    assert np.array_equal(full.image.terms, same.terms)
+    assert isinstance(bare, Replay)
+    assert bare.image is None
+    assert (last, lowest) == (Remove(2, 9, "b", None), Remove(3, 10, "b", 0))  # type: ignore[arg-type]
 
 
 def test_no_entry_and_only_skips_are_fine() -> None:
@@ -67,7 +87,7 @@ def set_vector(name: str, values: list[float]) -> Callable[[pb.LogEntry], None]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda bad: bad.ClearField("insert"), "must insert, skip or remove"),
+        (lambda bad: bad.ClearField("insert"), "must insert, skip, remove or replay"),
         (lambda bad: setattr(bad.insert, "image_id", ""), "1 to 256"),
         (lambda bad: setattr(bad.insert, "image_id", "é" * 129), "1 to 256"),
         (lambda bad: setattr(bad.insert, "search_type", 0), "element type of search_vector is 0"),
@@ -86,6 +106,16 @@ def set_vector(name: str, values: list[float]) -> Callable[[pb.LogEntry], None]:
         (set_vector("search_vector", [0.0, -0.0]), "all 24 numbers of search_vector are zero"),
         (set_vector("score_vector", [0.0]), "all 12 numbers of score_vector are zero"),
         (lambda bad: bad.skip.CopyFrom(pb.Skip(image_id="x" * 257)), "256"),
+        (lambda bad: bad.remove.CopyFrom(pb.Remove()), "1 to 256"),
+        (lambda bad: bad.replay.CopyFrom(pb.Replay()), "1 to 256"),
+        (
+            lambda bad: bad.replay.CopyFrom(pb.Replay(image_id="a", image=image("b", 1))),
+            "it replays 'a' and carries 'b'",
+        ),
+        (
+            lambda bad: bad.replay.CopyFrom(pb.Replay(image_id="a", image=JoinedImage(image_id="a"))),
+            "element type of search_vector is 0",
+        ),
     ],
 )
 def test_a_wrong_entry_is_refused_by_its_offset(change: Callable[[pb.LogEntry], None], message: str) -> None:
