@@ -31,6 +31,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from core.errors import SettingsError
 from core.notifications import LARGEST_RECORD_BYTES, EmbeddingSpec
+from core.trace_policy import TracePolicy
 from operators.batcher import BatchPolicy
 from search.serving.admission import AdmissionPolicy
 from search.tuning.drift import ChosenDensity
@@ -52,6 +53,7 @@ __all__ = [
     "TermIndexSettings",
     "Terms",
     "Topics",
+    "TraceSettings",
     "default_topic_prefix",
     "load_settings",
 ]
@@ -224,6 +226,22 @@ class BatchingSettings(BatchPolicy):
             raise SettingsError(f"deadline_ms must be at least 1, is {self.deadline_ms}")
 
 
+@dataclass(frozen=True, slots=True)
+class TraceSettings(TracePolicy):
+    """Which images are traced, and how much of that the topic `debug` keeps."""
+
+    topic_max_bytes: int = 1_073_741_824
+    """The size of the topic; 0: no limit. The oldest traces go first."""
+
+    def __post_init__(self) -> None:
+        """Checks the policy too."""
+        TracePolicy.__post_init__(self)
+        if self.topic_max_bytes and self.topic_max_bytes < _MIN_PARTITION_BYTES:
+            raise SettingsError(
+                f"topic_max_bytes must be 0 or at least {_MIN_PARTITION_BYTES}, is {self.topic_max_bytes}"
+            )
+
+
 class Terms(_Section):
     """How a search embedding becomes terms, and how many candidates an image gets."""
 
@@ -309,6 +327,7 @@ class Topics(_Section):
     replay: str = "replay"
     assignments: str = "assignments"
     dead_letter: str = "dead-letter"
+    debug: str = "debug"
 
 
 class Signal(_Section):
@@ -327,6 +346,7 @@ class Signal(_Section):
     topic_prefix: str = ""
     """The prefix of each topic's name. Default: `neardup.NAME.`."""
     topics: Topics = Topics()
+    traces: Part[TraceSettings] = TraceSettings()
     terms: Terms = Terms()
     density: Part[ChosenDensity] = ChosenDensity()
     code: CodeBits = CodeBits()
@@ -354,7 +374,7 @@ class Signal(_Section):
                 filled[part] = {**ports, **values[part]}
         return filled
 
-    def topic(self, name: Literal["search", "score", "joined", "replay", "assignments", "dead_letter"]) -> str:
+    def topic(self, name: Literal["search", "score", "joined", "replay", "assignments", "dead_letter", "debug"]) -> str:
         """The full name of one of the signal's topics."""
         return self.topic_prefix + str(getattr(self.topics, name))
 

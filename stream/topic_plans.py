@@ -1,7 +1,7 @@
 """The topics of a signal as they must be, and how far a topic is from it. Pure.
 
-What a power cut may take is decided here. The topics whose partitions are orders are flushed record by record. The
-embedding topics are flushed every `flush_ms` unless three brokers hold a copy of each record. Brokers that take no
+What a power cut may take is decided here. The topics whose partitions are orders are flushed record by record.
+Embeddings and traces are flushed every `flush_ms` unless three brokers hold a copy of each record. Brokers that take no
 `flush.*` must hold three copies of everything.
 """
 
@@ -58,21 +58,22 @@ class TopicState:
 
 
 def topic_plans(signal: Signal, kafka: KafkaSettings) -> list[TopicPlan]:
-    """The six topics of a signal.
+    """The seven topics of a signal.
 
     The broker stamps arrivals itself (LogAppendTime), so timers and latencies use one clock, and no sender's clock
-    can expire halves. Dead letters wait for a replay and never expire. Only the embedding topics have a size limit.
+    can expire halves. Dead letters wait for a replay and never expire. Only embeddings and traces have a size limit.
     """
     embeddings = {
         **_common(kafka),
-        **_embedding_flush(kafka),
-        **_size_limit(kafka),
+        **_timed_flush(kafka),
+        **_size_limit(kafka.embeddings_max_bytes, 2 * kafka.partitions),  # both topics have as many
         "retention.ms": str(round(kafka.embeddings_retention_days * _DAY_MS)),
     }
     order = {**_common(kafka), "retention.bytes": str(_FOREVER)}
     if kafka.flush:
         order["flush.messages"] = "1"
     month = {"retention.ms": str(30 * _DAY_MS)}
+    traces = {**_common(kafka), **_timed_flush(kafka), **_size_limit(signal.traces.topic_max_bytes, 1)}
     week = {"retention.ms": str(7 * _DAY_MS)}
     forever = {"retention.ms": str(_FOREVER)}
 
@@ -86,6 +87,7 @@ def topic_plans(signal: Signal, kafka: KafkaSettings) -> list[TopicPlan]:
         ordered(signal.topic("replay"), {**order, **week}, len(LANES)),
         ordered(signal.topic("assignments"), {**order, **month}),
         ordered(signal.topic("dead_letter"), {**order, **forever}),
+        TopicPlan(signal.topic("debug"), 1, kafka.replication, {**traces, **week}),
     ]
 
 
@@ -101,16 +103,16 @@ def _common(kafka: KafkaSettings) -> dict[str, str]:
     return configs
 
 
-def _embedding_flush(kafka: KafkaSettings) -> dict[str, str]:
+def _timed_flush(kafka: KafkaSettings) -> dict[str, str]:
     flushed = kafka.flush and kafka.replication < _SAFE_COPIES
     return {"flush.ms": str(kafka.flush_ms)} if flushed else {}
 
 
-def _size_limit(kafka: KafkaSettings) -> dict[str, str]:
-    if not kafka.embeddings_max_bytes:
+def _size_limit(max_bytes: int, partitions: int) -> dict[str, str]:
+    """Kafka's limit is that of one partition."""
+    if not max_bytes:
         return {"retention.bytes": str(_FOREVER)}
-    # Kafka's limit is that of one partition. Both topics have as many.
-    each = kafka.embeddings_max_bytes // (2 * kafka.partitions)
+    each = max_bytes // partitions
     segment = min(_MAX_SEGMENT_BYTES, max(_MIN_SEGMENT_BYTES, each // _SEGMENTS_IN_BUDGET))
     return {"retention.bytes": str(each), "segment.bytes": str(segment)}
 

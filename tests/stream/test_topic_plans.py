@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from core.dead_letters import BadRecord, Provenance, Reason, dead_letter, parse_dead_letter
+from core.errors import SettingsError
 from core.notifications import LARGEST_RECORD_BYTES, MAX_JOINED_BYTES
-from stream.settings import KafkaSettings
+from stream.settings import KafkaSettings, TraceSettings
 from stream.topic_plans import TopicPlan, TopicState, changes, problems, topic_plans
 from tests.support.stack import stack_settings
 
@@ -71,6 +72,16 @@ def test_brokers_that_take_no_flush_need_three_copies(replication: int) -> None:
 def test_our_own_broker_has_one_copy() -> None:
     with pytest.raises(ValueError, match="our own broker is one"):
         KafkaSettings(replication=2)
+
+
+def test_traces_have_a_budget_and_need_no_order(plans: Plans) -> None:
+    debug = plans(KafkaSettings())["debug"]
+    assert (debug.partitions, debug.ordered) == (1, False)
+    assert int(debug.configs["retention.bytes"]) == 1 << 30
+    assert int(debug.configs["retention.ms"]) == 7 * DAY_MS
+    assert "flush.messages" not in debug.configs
+    with pytest.raises(SettingsError, match="topic_max_bytes must be 0 or at least 33554432, is 1000"):
+        TraceSettings(topic_max_bytes=1000)
 
 
 def test_only_the_embedding_topics_have_a_budget_and_an_end(plans: Plans) -> None:
