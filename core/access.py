@@ -5,6 +5,7 @@
     write     deletes, snapshots and other writes of people          the write key
     stream    the job's calls: inserts, verdicts, releases; the      the token of our own parts
               caller class `stream`
+    require   that every later job knows a kind of record            the write key, the token of our own parts
 
 A caller sends its key as `authorization: Bearer KEY`, in HTTP headers and in gRPC metadata. On loopback everyone may
 read. A server that listens elsewhere demands a key of everyone, or a client certificate, and refuses to start without.
@@ -46,6 +47,7 @@ class Right(StrEnum):
     READ = "read"
     WRITE = "write"
     STREAM = "stream"
+    REQUIRE = "require"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Access:
     """Who may do what on one listening address."""
 
     keys: Keys = Keys()
-    anyone: frozenset[Right] = frozenset({Right.READ, Right.STREAM})
+    anyone: frozenset[Right] = frozenset({Right.READ, Right.STREAM, Right.REQUIRE})
     """The rights of a caller without a key. The default suits a server on loopback that has no keys."""
 
     def rights(self, authorization: str | None) -> frozenset[Right]:
@@ -77,9 +79,9 @@ class Access:
     def _of_key(self, authorization: str | None) -> frozenset[Right]:
         key = _bearer(authorization)
         known = (
-            (self.keys.parts, {Right.READ, Right.STREAM}),
+            (self.keys.parts, {Right.READ, Right.STREAM, Right.REQUIRE}),
             (self.keys.read, {Right.READ}),
-            (self.keys.write, {Right.READ, Right.WRITE}),
+            (self.keys.write, {Right.READ, Right.WRITE, Right.REQUIRE}),
         )
         return frozenset[Right]().union(*(has for one, has in known if one and hmac.compare_digest(one.encode(), key)))
 
@@ -101,6 +103,7 @@ _KEY_OF = {
     Right.READ: "a key (secrets/read/key in the data folder of the service)",
     Right.WRITE: "the write key (secrets/write/key in the data folder of the service, or api_token of its settings)",
     Right.STREAM: "the token of the service's own parts (secrets/parts/token in its data folder)",
+    Right.REQUIRE: "the write key (secrets/write/key in its data folder), or the token of the service's own parts",
 }
 
 

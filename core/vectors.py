@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.dead_letters import BadRecord, Reason
-from neardup.events_pb2 import FLOAT16, FLOAT32
+from neardup.events_pb2 import FLOAT16, FLOAT32, ElementType
 
-__all__ = ["unit_rows", "vector_problem", "vector_values"]
+__all__ = ["stored_type", "unit_rows", "vector_problem", "vector_values"]
 
 _DTYPES: dict[int, np.dtype[Any]] = {FLOAT16: np.dtype("<f2"), FLOAT32: np.dtype("<f4")}
 
@@ -49,6 +49,11 @@ def vector_problem(name: str, element_type: int, data: bytes, dimension: int | N
             Reason.WRONG_VECTOR_LENGTH, f"{name} has {len(data)} bytes, not a multiple of {dtype.itemsize}"
         )
     return _value_problem(name, np.frombuffer(data, dtype))
+
+
+def stored_type(data: bytes, dimension: int) -> ElementType.ValueType:
+    """The element type of an embedding whose bytes were stored without it: their number tells."""
+    return FLOAT16 if len(data) == 2 * dimension else FLOAT32
 
 
 def vector_values(element_type: int, data: bytes) -> NDArray[np.float32]:

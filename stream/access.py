@@ -71,15 +71,15 @@ def grpc_access(settings: Settings, bind_host: str) -> Access:
     """Who may call a gRPC server that listens on this address.
 
     Without a key everyone on this machine may read. The stream's right is open only where there is no token of the
-    parts. With client certificates, whoever shows one has both rights.
+    parts. With client certificates, whoever shows one has these rights.
     """
     keys = _keys(settings)
     anyone: frozenset[Right] = frozenset()
     if settings.tls.client_ca_file:
-        anyone = frozenset({Right.READ, Right.STREAM})
+        anyone = frozenset({Right.READ, Right.STREAM, Right.REQUIRE})
     elif is_loopback(bind_host) or not keys.parts:
         # Beyond loopback, the server refuses to start with this.
-        anyone = frozenset({Right.READ} if keys.parts else {Right.READ, Right.STREAM})
+        anyone = frozenset({Right.READ} if keys.parts else {Right.READ, Right.STREAM, Right.REQUIRE})
     return Access(keys, anyone)
 
 
@@ -113,6 +113,7 @@ def credentials(settings: Settings, right: Right) -> Credentials:
         Right.READ: ("read", "parts"),
         Right.WRITE: ("write",),
         Right.STREAM: ("parts",),
+        Right.REQUIRE: ("write", "parts"),
     }
     for name in wanted[right]:
         if _present(settings, name):

@@ -1,7 +1,8 @@
-"""The job of one signal: two pipelines that meet in Kafka, in the topic `joined`.
+"""The job of one signal: three pipelines that meet in Kafka, in the topic `joined`.
 
     embeddings.search ─ decode ─┐
     embeddings.score  ─ decode ─┴ join ─> joined          (parallel; dead letters aside)
+    replay ─> admit ─> joined                             (a lane for named images, one for selections)
     joined ─> search ─> score ─> assign                   (one sequence; dead letters go with verdicts to storage)
 
 No edge connects them, so each restarts alone. Each Python operator starts a chain: two in one chain deadlock in thread
@@ -17,13 +18,16 @@ from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import StreamTableEnvironment
 
 from core.access import Right
+from core.replay_requests import LANES, Lane
 from core.vector_limits import VectorLimits
+from operators.admit import AdmitFunction, ReplayLane
 from operators.assign import AssignFunction
 from operators.decode import DecodeFunction
 from operators.join import JoinFunction
 from operators.micro_batch import MicroBatchFunction
 from operators.outputs import DEAD_LETTERS
 from operators.pairing import JoinPolicy, Side
+from operators.replay_credits import LIMITS
 from operators.rows import (
     BYTES_TYPE,
     IMAGE_KEY_TYPE,
@@ -43,7 +47,7 @@ from stream.kafka_access import KafkaAccess
 from stream.names import client_id, consumer_group
 from stream.settings import ServerSettings, Settings
 from stream.table_sink import KafkaTarget, sink_properties, write_records
-from stream.tables import WatermarkPolicy, embedding_stream, joined_stream
+from stream.tables import WatermarkPolicy, embedding_stream, joined_stream, replay_stream
 from stream.wiring import keyed_by_first, side_output
 
 __all__ = ["STATE_FORMAT", "build_job"]
@@ -53,11 +57,13 @@ def build_job(env: StreamExecutionEnvironment, settings: Settings, plan: JobPlan
     """Wires the job of one signal into an environment."""
     tables = StreamTableEnvironment.create(env)
     _Joining(tables, settings, plan).build()
+    for lane in LANES:
+        _Replaying(tables, settings, plan, lane).build()
     _Sequence(tables, settings, plan).build()
 
 
 class _Pipeline:
-    """What both pipelines share."""
+    """What all pipelines share."""
 
     def __init__(self, tables: StreamTableEnvironment, settings: Settings, plan: JobPlan) -> None:
         self.tables = tables
@@ -125,6 +131,49 @@ class _Joining(_Pipeline):
             .name(f"decode {side}")
             .uid(_uid(f"decode-{side}"))
         )
+
+
+class _Replaying(_Pipeline):
+    """One lane of `replay` to `joined`. Its uids are those of one submission: storage keeps the position."""
+
+    def __init__(self, tables: StreamTableEnvironment, settings: Settings, plan: JobPlan, lane: Lane) -> None:
+        super().__init__(tables, settings, plan)
+        self._lane = lane
+
+    def build(self) -> None:
+        signal, plan, lane = self.signal, self.plan, self._lane
+        topic = signal.topic("replay")
+        source = replay_stream(
+            self.tables,
+            uid=self._uid("source"),
+            topic=topic,
+            access=self.access(f"replay-{lane.name.lower()}-source"),
+            group=f"{consumer_group(plan.signal)}-replay",
+            starts=plan.replay_starts,
+            partition=lane,
+        )
+        policy = replace(self.settings.batching, max_items=LIMITS[lane])
+        specs = signal.search_embedding, signal.score_embedding
+        function = AdmitFunction(
+            policy,
+            _address(self.settings, signal.storage),
+            ReplayLane(lane, topic, plan.replay_id, *specs),
+        )
+        admitted = (
+            keyed_by_first(source, SEQUENCE_KEY_TYPE, JOINED_ROW_TYPE)
+            .process(function, RECORD_TYPE)
+            .start_new_chain()
+            .name(f"admit {lane.name.lower()}")
+            .uid(self._uid("admit"))
+        )
+        admitted.set_parallelism(1).set_max_parallelism(1)
+        self.write(admitted, signal.topic("joined"), f"replay-{lane.name.lower()}-sink", self._uid("joined-sink"))
+        dead_letters = side_output(admitted, DEAD_LETTERS)
+        uid = self._uid("dead-letter-sink")
+        self.write(dead_letters, signal.topic("dead_letter"), f"replay-{lane.name.lower()}-dead-letter-sink", uid)
+
+    def _uid(self, name: str) -> str:
+        return _uid(f"replay-{self.plan.submission}-{self._lane.name.lower()}-{name}")
 
 
 class _Sequence(_Pipeline):

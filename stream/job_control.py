@@ -28,6 +28,7 @@ from scoring.serving.client import ScorerClient
 from search.serving.admission import Caller
 from search.serving.client import SearchClient
 from storage.serving.client import StorageClient
+from storage.serving.storage_pb2 import AppliedRequest
 from stream.access import credentials
 from stream.broker import Broker
 from stream.damaged_records import find_damage, send_again
@@ -50,7 +51,7 @@ from stream.renewal_mark import RenewalMark
 from stream.restores import is_failed_restore
 from stream.settings import Settings
 from stream.snapshots import SnapshotFolders
-from stream.start_plan import Log, base_of, check_released, only_partition, starting_position
+from stream.start_plan import Log, base_of, check_released, only_partition, replay_starts, starting_position
 from stream.topic_check import require_topics, topic_problems
 from stream.topic_plans import topic_plans
 
@@ -304,8 +305,8 @@ class JobControl:
     def _plan(self) -> JobPlan:
         """The plan of a submission, but for where the embedding topics are read from."""
         settings, signal = self._settings, self._signal
-        positions = self._store_positions()
-        topic = signal.topic("joined")
+        positions, requests = self._store_positions()
+        topic, replay = signal.topic("joined"), signal.topic("replay")
         with Broker(self._access) as broker:
             require_topics(broker, topic_plans(signal, settings.kafka))
             topic_id = broker.topic_id(topic)
@@ -316,11 +317,25 @@ class JobControl:
                 positions,
                 lambda position: broker.checksum(topic, position - base),
             )
+            replay_id = broker.topic_id(replay)
+            lanes = {lane: (each.first, each.end) for lane, each in broker.ends(replay).items()}
+        replayed = {each.partition: each.offset for each in requests if each.topic_id == replay_id}
         snapshot = self.snapshots.newest()
-        return JobPlan(self.name, topic_id, base, start, {}, uuid.uuid4().hex, snapshot, self.snapshots.checkpoints)
+        return JobPlan(
+            signal=self.name,
+            log_id=topic_id,
+            base=base,
+            joined_start=start,
+            embedding_starts={},
+            replay_id=replay_id,
+            replay_starts=replay_starts(replayed, lanes),
+            submission=uuid.uuid4().hex,
+            snapshot=snapshot,
+            checkpoints=self.snapshots.checkpoints,
+        )
 
-    def _store_positions(self) -> dict[str, LogPosition]:
-        """The positions of the stores, after a check that the parts fit together."""
+    def _store_positions(self) -> tuple[dict[str, LogPosition], Sequence[AppliedRequest]]:
+        """The positions of the stores and the replays applied, after a check that the parts fit together."""
         with (
             closing(self._search()) as search_client,
             closing(self._scorer()) as scorer_client,
@@ -336,10 +351,8 @@ class JobControl:
             )
         stored = LogPosition(storage.log_id, storage.offset, storage.checksum, storage.base)
         check_released("the index", index.released, stored)
-        return {
-            "the index": LogPosition(index.log_id, index.offset, index.checksum, index.base),
-            "storage": stored,
-        }
+        at_index = LogPosition(index.log_id, index.offset, index.checksum, index.base)
+        return {"the index": at_index, "storage": stored}, storage.requests
 
     def _submit(self, plan: JobPlan, lock: int) -> None:
         """Hands the job to Flink. `lock` is the descriptor of the file that `_exclusive` locks."""

@@ -28,6 +28,8 @@ class JobPlan:
         base: The position of its offset 0.
         joined_start: The first position that the sequence reads.
         embedding_starts: First offset per partition, for the topics `search` and `score`.
+        replay_id: The topic id of `replay`.
+        replay_starts: The first offset of each of its partitions.
         submission: Names this submission, 32 hexadecimal digits. It is the id of the job, and a part of the uids of the
             sources and of the sequence. No other submission has the same, so a snapshot gives them neither offsets nor
             state.
@@ -40,6 +42,8 @@ class JobPlan:
     base: int
     joined_start: int
     embedding_starts: Mapping[str, Mapping[int, int]]
+    replay_id: str
+    replay_starts: Mapping[int, int]
     submission: str
     snapshot: Path | None
     checkpoints: Path
@@ -62,6 +66,8 @@ class JobPlan:
             base=int(values["base"]),
             joined_start=int(values["joined_start"]),
             embedding_starts=starts,
+            replay_id=values["replay_id"],
+            replay_starts={int(partition): int(offset) for partition, offset in values["replay_starts"].items()},
             submission=values["submission"],
             snapshot=Path(values["snapshot"]) if values["snapshot"] else None,
             checkpoints=Path(values["checkpoints"]),

@@ -19,6 +19,7 @@ __all__ = [
     "base_of",
     "check_released",
     "only_partition",
+    "replay_starts",
     "rewind_times",
     "starting_position",
 ]
@@ -61,6 +62,16 @@ def only_partition(topic: str, partitions: Mapping[int, _Partition]) -> _Partiti
             "is empty, then run `neardup topics create`"
         )
     return partitions[0]
+
+
+def replay_starts(applied: Mapping[int, int], ends: Mapping[int, tuple[int, int]]) -> dict[int, int]:
+    """Where each lane of the topic `replay` is read first: after the last request that storage has applied.
+
+    Args:
+        applied: The offset of that request, by partition, as far as there is one.
+        ends: The first offset of each partition that is left, and the offset that the next record will get.
+    """
+    return {lane: min(max(applied.get(lane, -1) + 1, first), end) for lane, (first, end) in ends.items()}
 
 
 def starting_position(log: Log, stores: dict[str, LogPosition], checksum_at: Callable[[int], int | None]) -> int:

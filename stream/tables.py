@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from pyflink.common.typeinfo import TypeInformation, Types
 from pyflink.datastream import DataStream
@@ -12,7 +13,7 @@ from pyflink.table import StreamTableEnvironment
 from operators.rows import EMBEDDING_ROW_TYPE, JOINED_ROW_TYPE, SEQUENCE_KEY, SEQUENCE_KEY_TYPE
 from stream.kafka_access import KafkaAccess
 
-__all__ = ["DISCOVERY_S", "WatermarkPolicy", "embedding_stream", "joined_stream", "sql_options"]
+__all__ = ["DISCOVERY_S", "WatermarkPolicy", "embedding_stream", "joined_stream", "replay_stream", "sql_options"]
 
 DISCOVERY_S = 15
 """Partitions that are added to an embedding topic are found after so long, and read from their beginning."""
@@ -91,17 +92,50 @@ def joined_stream(
         group: For the broker's lists only; the stores keep the position.
         start: The first offset.
     """
+    return _ordered_stream(tables, uid, _options(topic, access, group, {0: start}), 0)
+
+
+def replay_stream(
+    tables: StreamTableEnvironment,
+    *,
+    uid: str,
+    topic: str,
+    access: KafkaAccess,
+    group: str,
+    starts: Mapping[int, int],
+    partition: int,
+) -> DataStream:
+    """Rows (0, (payload, offset, traceparent)) of one partition of `replay`. It waits for records longer than others.
+
+    The source reads the others too and leaves them out, because the connector cannot be given a single partition.
+
+    Args:
+        tables: The table environment.
+        uid: Names the source in snapshots. Another start needs another uid, else a snapshot's offset is used.
+        topic: The topic.
+        access: How the source reaches Kafka.
+        group: For the broker's lists only; storage keeps the position.
+        starts: The first offset of each partition.
+        partition: The one whose records are wanted.
+    """
+    seldom = {"properties.fetch.max.wait.ms": "500", "properties.fetch.min.bytes": "1"}
+    return _ordered_stream(tables, uid, _options(topic, access, group, starts, seldom), partition)
+
+
+def _ordered_stream(tables: StreamTableEnvironment, uid: str, options: str, partition: int) -> DataStream:
     return _stream(
         tables,
         uid,
         f"""
         CREATE TEMPORARY TABLE `{uid}` (
           payload BYTES,
+          `partition` INT METADATA VIRTUAL,
           `offset` BIGINT METADATA VIRTUAL,
           headers MAP<STRING, BYTES> METADATA VIRTUAL
-        ) WITH ({_options(topic, access, group, {0: start})}, 'scan.topic-partition-discovery.interval' = '0 s')
+        ) WITH ({options}, 'scan.topic-partition-discovery.interval' = '0 s')
         """,
-        f"SELECT {SEQUENCE_KEY} AS sequence, ROW(payload, `offset`, headers['traceparent']) AS record FROM `{uid}`",
+        f"SELECT {SEQUENCE_KEY} AS sequence, ROW(payload, `offset`, headers['traceparent']) AS record FROM `{uid}` "
+        f"WHERE `partition` = {partition}",
         Types.ROW([SEQUENCE_KEY_TYPE, JOINED_ROW_TYPE]),
     )
 
@@ -138,7 +172,13 @@ def _never_reset(stream: DataStream) -> None:
         raise RuntimeError(f"the stream has {found} sources, not one")
 
 
-def _options(topic: str, access: KafkaAccess, group: str, starts: Mapping[int, int]) -> str:
+def _options(
+    topic: str,
+    access: KafkaAccess,
+    group: str,
+    starts: Mapping[int, int],
+    others: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     offsets = ";".join(f"partition:{partition},offset:{offset}" for partition, offset in sorted(starts.items()))
     options = {
         "connector": "kafka",
@@ -155,6 +195,7 @@ def _options(topic: str, access: KafkaAccess, group: str, starts: Mapping[int, i
         "scan.startup.mode": "specific-offsets",
         "scan.startup.specific-offsets": offsets,
         **{f"properties.{key}": value for key, value in access.java_properties().items()},
+        **others,
     }
     return sql_options(options)
 

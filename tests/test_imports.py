@@ -73,6 +73,7 @@ PURE_OPERATORS = (
     "operators.batcher",
     "operators.pairing",
     "operators.pairing_codec",
+    "operators.replay_credits",
     "operators.responses",
     "operators.in_flight_pb2",
 )

@@ -20,7 +20,7 @@ from storage.serving.selection_messages import selected_of, selected_page_of, se
 from storage.serving.storage_pb2_grpc import ClusterStorageStub
 from storage.verify import VerifyProgress
 
-__all__ = ["StorageClient"]
+__all__ = ["SelectedImage", "StorageClient"]
 
 _OVERHEAD = 16
 """The bytes that a decision takes in a message beside its own."""

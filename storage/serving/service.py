@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 RIGHTS: Mapping[str, Right] = MappingProxyType(
     {
         **dict.fromkeys(("Apply", "Renew"), Right.STREAM),
-        "RequireKinds": Right.WRITE,
+        "RequireKinds": Right.REQUIRE,
         **dict.fromkeys(
             ("LookUp", "Describe", "LastArrivals", "Verify", "Embeddings", "Unscored", "Select", "Named"), Right.READ
         ),

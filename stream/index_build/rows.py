@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from core.dead_letters import Reason
 from core.errors import BadInputError
 from core.types import ImageId
-from core.vectors import vector_problem, vector_values
-from neardup.events_pb2 import FLOAT16, FLOAT32
+from core.vectors import stored_type, vector_problem, vector_values
 from search.hashing.score_codes import ScoreCodes
 from search.hashing.terms import TermExtractor
 from stream.index_build.sources import PlacedImage
@@ -80,8 +79,7 @@ def _rows(batch: Sequence[PlacedImage], extractor: TermExtractor, coder: ScoreCo
 
 def _vector(image: PlacedImage, name: str, data: bytes, dimension: int) -> NDArray[np.floating[Any]] | None:
     """The numbers of a vector; None when the stream would reject it."""
-    # Storage keeps the bytes without their type; their number tells it.
-    element_type = FLOAT16 if len(data) == 2 * dimension else FLOAT32
+    element_type = stored_type(data, dimension)
     problem = vector_problem(name, element_type, data, dimension)
     if problem is None:
         return vector_values(element_type, data)

@@ -11,7 +11,7 @@ from core.errors import DeniedError, SettingsError
 from core.rpc import Listen
 
 KEYS = Keys(parts="parts-key", read="read-key", write="write-key")
-READ, WRITE, STREAM = Right.READ, Right.WRITE, Right.STREAM
+READ, WRITE, STREAM, REQUIRE = Right.READ, Right.WRITE, Right.STREAM, Right.REQUIRE
 
 
 @pytest.mark.parametrize(
@@ -25,8 +25,8 @@ READ, WRITE, STREAM = Right.READ, Right.WRITE, Right.STREAM
         ("Basic read-key", set()),
         ("Bearer read-key", {READ}),
         ("bearer  read-key ", {READ}),
-        ("Bearer write-key", {READ, WRITE}),
-        ("Bearer parts-key", {READ, STREAM}),
+        ("Bearer write-key", {READ, WRITE, REQUIRE}),
+        ("Bearer parts-key", {READ, STREAM, REQUIRE}),
         ("Bearer reäd-key", set()),
     ],
 )

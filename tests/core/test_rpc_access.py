@@ -63,7 +63,12 @@ def ask(address: str, credentials: Credentials) -> str:
 
 @pytest.mark.parametrize(
     ("right", "may"),
-    [(Right.READ, {"parts", "read", "write"}), (Right.WRITE, {"write"}), (Right.STREAM, {"parts"})],
+    [
+        (Right.READ, {"parts", "read", "write"}),
+        (Right.WRITE, {"write"}),
+        (Right.STREAM, {"parts"}),
+        (Right.REQUIRE, {"parts", "write"}),
+    ],
 )
 def test_a_call_needs_a_key_with_its_right(right: Right, may: set[str]) -> None:
     with served(Access(Keys("parts", "read", "write"), frozenset()), right) as address:

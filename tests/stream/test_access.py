@@ -28,7 +28,7 @@ from tests.support.secure_broker import make_certificates
 
 ROOT = Path(__file__).parents[2]
 
-READ, STREAM = Right.READ, Right.STREAM
+READ, STREAM, REQUIRE = Right.READ, Right.STREAM, Right.REQUIRE
 
 TLS = """
 [tls]
@@ -112,13 +112,13 @@ def folder(tmp_path: Path, certificates: Path) -> Path:
 
 def test_on_loopback_the_token_of_the_parts_closes_the_streams_right(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
-    assert grpc_access(settings, "127.0.0.1").rights(None) == {READ, STREAM}
+    assert grpc_access(settings, "127.0.0.1").rights(None) == {READ, STREAM, REQUIRE}
     make_keys(settings)
     for host in ("127.0.0.1", "localhost", "::1"):
         access = grpc_access(settings, host)
         assert access.rights(None) == access.rights("Bearer wrong") == {READ}
-        assert access.rights(credentials(settings, STREAM).authorization()) == {READ, STREAM}
-        assert access.rights(credentials(settings, Right.WRITE).authorization()) == {READ, Right.WRITE}
+        assert access.rights(credentials(settings, STREAM).authorization()) == {READ, STREAM, REQUIRE}
+        assert access.rights(credentials(settings, Right.WRITE).authorization()) == {READ, Right.WRITE, REQUIRE}
 
 
 def test_beyond_loopback_a_server_has_keys_or_does_not_start(tmp_path: Path) -> None:
@@ -131,13 +131,13 @@ def test_beyond_loopback_a_server_has_keys_or_does_not_start(tmp_path: Path) -> 
     assert access == grpc_access(settings, "0.0.0.0")
     assert access.rights(None) == access.rights("Bearer wrong") == frozenset()
     assert access.rights(credentials(settings, READ).authorization()) == {READ}
-    assert access.rights(credentials(settings, STREAM).authorization()) == {READ, STREAM}
+    assert access.rights(credentials(settings, STREAM).authorization()) == {READ, STREAM, REQUIRE}
 
 
 def test_a_certificate_that_clients_must_show_stands_for_the_keys(folder: Path) -> None:
     settings = settings_in(folder, TLS + MUTUAL)
     server = settings.signals["text"].search.model_copy(update={"bind_host": "0.0.0.0"})
-    assert listen(settings, server).access.rights(None) == {READ, STREAM}
+    assert listen(settings, server).access.rights(None) == {READ, STREAM, REQUIRE}
 
 
 def test_without_tls_in_the_settings_there_is_none(tmp_path: Path) -> None:

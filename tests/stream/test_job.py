@@ -20,7 +20,7 @@ from tests.support.stack import stack_settings
 
 pytestmark = [pytest.mark.cluster]
 
-PYTHON = ("decode", "join", "search", "score", "assign")
+PYTHON = ("decode", "join", "admit", "search", "score", "assign")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,9 @@ def build(
 ) -> StreamExecutionEnvironment:
     starts = {"search": {0: 0, 1: 5}, "score": {0: 0, 1: 7}}
     base, log_id = epoch
-    plan = JobPlan("photos", log_id, base, start, starts, submission, None, Path("/checkpoints"))
+    plan = JobPlan(
+        "photos", log_id, base, start, starts, "replay-id", {0: 3, 1: 9}, submission, None, Path("/checkpoints")
+    )
     env = remote_environment({"pipeline.operator-chaining.enabled": "true"})
     build_job(env, settings, plan)
     return env
@@ -62,8 +64,8 @@ def test_no_two_python_operators_share_a_chain(settings: Settings) -> None:
     for name in names:
         chain = [part.strip(" []()") for part in name.split("->")]
         assert sum(part.split()[0] in PYTHON for part in chain) <= 1, name
-    # Two decoders, join, search, score, assign and three sources: nothing that we did not ask for.
-    assert len(names) == 9 + sum(name.startswith("DataStreamToTable") and "dead-letter-sink" in name for name in names)
+    # Two decoders, join, two of admit, search, score, assign and five sources: nothing that we did not ask for.
+    assert len(names) == 13 + sum(name.startswith("DataStreamToTable") and "dead-letter-sink" in name for name in names)
 
 
 def test_uids_of_joining_stay_and_uids_of_the_sequence_are_those_of_the_submission(settings: Settings) -> None:
@@ -75,7 +77,7 @@ def test_uids_of_joining_stay_and_uids_of_the_sequence_are_those_of_the_submissi
     # Sources begin where the plan says, never where a snapshot does.
     assert not any(uid.startswith(("search-source", "score-source")) for uid in kept)
     assert any(uid.startswith(f"search-source-r2-{version}") for uid in second)
-    assert not any(uid.startswith("sequence") for uid in kept)
+    assert not any(uid.startswith(("sequence", "replay")) for uid in kept)
     assert {f"sequence-r2-{name}-{version}" for name in ("search", "score", "assign")} <= second
     assert any(uid.startswith(f"sequence-r2-source-{version}") for uid in second)
     assert "None" not in first | second
@@ -119,7 +121,7 @@ def test_no_source_resets_its_offset_by_itself(settings: Settings) -> None:
     assert set(policies) == {"none"}
 
 
-def test_two_pipelines_with_no_edge_between(settings: Settings) -> None:
+def test_pipelines_with_no_edge_between(settings: Settings) -> None:
     all_nodes = nodes(build(settings, 0))
     parent = {node.getId(): node.getId() for node in all_nodes}
 
@@ -131,4 +133,4 @@ def test_two_pipelines_with_no_edge_between(settings: Settings) -> None:
     for node in all_nodes:
         for edge in node.getOutEdges().toArray():
             parent[root(edge.getSourceId())] = root(edge.getTargetId())
-    assert len({root(node) for node in parent}) == 2
+    assert len({root(node) for node in parent}) == 4  # joining, two lanes of replays, the sequence

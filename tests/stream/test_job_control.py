@@ -53,7 +53,7 @@ class World:
         return control
 
     def _plan(self) -> JobPlan:
-        return JobPlan("photos", "joined-1", 0, 0, {}, f"job-{next(self.numbers)}", None, self.folder)
+        return JobPlan("photos", "joined-1", 0, 0, {}, "replay-1", {}, f"job-{next(self.numbers)}", None, self.folder)
 
     def _submit(self, plan: JobPlan, lock: int) -> None:
         if self.die:
@@ -338,7 +338,7 @@ def test_a_submission_that_outlives_its_runner_keeps_the_lock(tmp_path: Path, mo
     monkeypatch.setattr("stream.job_control.flink_environment", lambda settings: {})
     monkeypatch.setattr("stream.job_control.subprocess.run", run)
     with control._exclusive() as lock:
-        control._submit(JobPlan("photos", "id", 0, 0, {}, "submission", None, tmp_path), lock)
+        control._submit(JobPlan("photos", "id", 0, 0, {}, "replay-1", {}, "submission", None, tmp_path), lock)
     with (tmp_path / "signals" / "photos" / "job" / "lock").open("w") as file:
         with pytest.raises(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

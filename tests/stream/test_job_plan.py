@@ -12,5 +12,7 @@ from stream.job_plan import JobPlan
 @pytest.mark.parametrize("snapshot", [None, Path("/somewhere/chk-3")])
 def test_round_trip(snapshot: Path | None) -> None:
     starts = {"search": {0: 5, 1: 9}, "score": {0: 0}}
-    plan = JobPlan("photos", "topic-id", 10, 17, starts, "r1", snapshot, Path("/checkpoints"))
+    plan = JobPlan(
+        "photos", "topic-id", 10, 17, starts, "replay-id", {0: 4, 1: 6}, "r1", snapshot, Path("/checkpoints")
+    )
     assert JobPlan.from_json(plan.to_json()) == plan

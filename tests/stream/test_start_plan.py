@@ -14,6 +14,7 @@ from stream.start_plan import (
     base_of,
     check_released,
     only_partition,
+    replay_starts,
     rewind_times,
     starting_position,
 )
@@ -156,3 +157,21 @@ def test_if_all_are_idle_the_slowest_counts() -> None:
 def test_no_time_before_the_epoch_is_asked_for() -> None:
     assert rewind_times({("search", 0): ReadPosition(5, behind=True)}, 30, 20) == {("search", 0): 0}
     assert rewind_times({}, 30, 20) == {}
+
+
+@pytest.mark.parametrize(
+    ("applied", "ends", "start"),
+    [
+        (None, (0, 0), 0),
+        (None, (0, 9), 0),
+        (4, (0, 9), 5),
+        (4, (7, 9), 7),  # retention passed what was not read
+        (8, (0, 9), 9),
+        (20, (0, 9), 9),  # the topic lost its end
+    ],
+)
+def test_each_lane_of_replays_goes_on_after_what_is_applied(
+    applied: int | None, ends: tuple[int, int], start: int
+) -> None:
+    known = {} if applied is None else {1: applied}
+    assert replay_starts(known, {0: (2, 5), 1: ends}) == {0: 2, 1: start}
