@@ -14,7 +14,7 @@ join:
     waiting_total, late_total       halves that had to wait; that waited longer than `join.alert_after_s`
     unpaired_total{reason}          halves that became dead letters without their partner
     join_wait_seconds{le}           between the two halves of an image
-search, score, assign, each:
+search, score, assign, admit, each:
     items_total, batches_total      items settled, in so many calls
     call_seconds{le}                of one call for one batch, failed or not
     failures_total{kind}            calls that failed: unavailable, fault, refused, other
