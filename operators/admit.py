@@ -33,9 +33,9 @@ from operators.waiting_replay_pb2 import WaitingReplay
 from storage.serving import storage_pb2
 from storage.serving.client import SelectedImage, StorageClient
 
-__all__ = ["HOLD_MS", "AdmitFunction", "AdmitStep", "ReplayLane", "ReplayStorage", "replay_record"]
+__all__ = ["ASK_AGAIN_MS", "AdmitFunction", "AdmitStep", "ReplayLane", "ReplayStorage", "replay_record"]
 
-HOLD_MS = 10
+ASK_AGAIN_MS = 10
 """How soon storage is asked again when there are no credits."""
 
 KINDS = ("replay",)
@@ -95,7 +95,7 @@ class AdmitStep(Step):
         room = self._credits.room(applied, waiting[0].offset)
         taken = waiting[done : done + room]
         if not done and not taken:
-            return StepResult(0, wait_ms=HOLD_MS)
+            return StepResult(0, wait_ms=ASK_AGAIN_MS)
         return StepResult(done + len(taken), self._admit(taken) if taken else ())
 
     def isolate(self, item: bytes, bad: BadRecord) -> StepResult:

@@ -19,7 +19,7 @@ from core.protos.joined_pb2 import JoinedReplay
 from core.replay_requests import Lane, ReplayRequest, encode_request
 from core.types import Cause, Decision, ImageId, Move, Outcome
 from neardup.events_pb2 import FLOAT16, FLOAT32
-from operators.admit import HOLD_MS, AdmitFunction, AdmitStep, ReplayLane
+from operators.admit import ASK_AGAIN_MS, AdmitFunction, AdmitStep, ReplayLane
 from operators.batcher import BatchPolicy
 from operators.outputs import DEAD_LETTERS
 from operators.replay_credits import LIMITS
@@ -161,10 +161,10 @@ def test_no_more_go_than_there_are_credits_and_the_rest_follows() -> None:
     bench.harness.advance(1_000)
     assert bench.offsets == list(range(LIMIT))
     bench.storage.applied = 4
-    bench.harness.advance(HOLD_MS)
+    bench.harness.advance(ASK_AGAIN_MS)
     assert bench.offsets == list(range(LIMIT + 5))
     bench.storage.applied = LIMIT + 4
-    bench.harness.advance(HOLD_MS)
+    bench.harness.advance(ASK_AGAIN_MS)
     assert bench.offsets == list(range(2 * LIMIT + 3))
     assert bench.harness.timers("processing") == []
     assert bench.storage.required == [{"replay"}]
@@ -250,7 +250,7 @@ def test_restarts_and_outages_lose_and_repeat_nothing(seed: int) -> None:
             bench.restart()
             restarts += 1
         bench.storage.down = dice.random() < 0.2
-        bench.harness.advance(dice.choice([1, 5, HOLD_MS, 100]))
+        bench.harness.advance(dice.choice([1, 5, ASK_AGAIN_MS, 100]))
         assert len(bench.offsets) - applied <= LIMIT + restarts
         if dice.random() < 0.5:
             applied = min(len(bench.offsets), applied + dice.randrange(LIMIT))
