@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import final
 
-from core.errors import BadInputError, LogGapError, RefusedError, StaleError
+from core.errors import BadInputError, LogGapError, MismatchError, RefusedError, StaleError
 from core.log_epochs import renewed
 from core.types import Decision, LogPosition
 from storage.interfaces import ClusterStore
@@ -46,6 +46,14 @@ def check_basis(state: StoreState, log_id: str, decisions: Sequence[Decision], o
         expected += 1
 
 
+def _check_kinds(needed: frozenset[str], known: frozenset[str], why: str) -> None:
+    if not needed <= known:
+        raise MismatchError(
+            f"{why} {', '.join(sorted(needed))}, and the job knows {', '.join(sorted(known)) or 'none of them'}: "
+            f"run a job of this release or a later one"
+        )
+
+
 def _check_log_id(log_id: str) -> None:
     if not 1 <= len(log_id.encode()) <= MAX_TEXT_BYTES:
         raise RefusedError(f"a log id has 1 to {MAX_TEXT_BYTES} bytes: {log_id[:64]!r}")
@@ -79,14 +87,19 @@ class StagedStore(ClusterStore):
         """Removes the dead letters of these offsets, which were published."""
 
     @final
-    def apply(self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> LogPosition:
+    def apply(
+        self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int, kinds: Collection[str] = ()
+    ) -> LogPosition:
         """See `ClusterStore.apply`."""
+        known = frozenset(kinds)
         with self._writer:
             state, reader = self._current()
+            _check_kinds(state.required, known, "the order may hold records of the kinds")
             check_basis(state, log_id, decisions, offset, revision)
-            if not decisions:
+            if not decisions and known == state.kinds:
                 return state.position
             changes = stage(reader, state, log_id, decisions)
+            changes.state = replace(changes.state, kinds=known)
             self._commit(changes)
         for listener in self._listeners:
             listener(changes.state)
@@ -106,6 +119,20 @@ class StagedStore(ClusterStore):
         for listener in self._listeners:
             listener(told)
         return position
+
+    @final
+    def require_kinds(self, kinds: Collection[str]) -> None:
+        """See `ClusterStore.require_kinds`."""
+        with self._writer:
+            state, _ = self._current()
+            _check_kinds(frozenset(kinds), state.kinds, "somebody wants to write records of the kinds")
+            required = state.required.union(kinds)
+            if required == state.required:
+                return
+            told = replace(state, required=required, revision=state.revision + 1)
+            self._commit(Changes(told))
+        for listener in self._listeners:
+            listener(told)
 
     @final
     def set_published(self, number: int, mark: PublishedMark | None = None) -> None:

@@ -2,23 +2,28 @@
 
 A text is UTF-8 after a u16 length. `?` marks a part that is there only if its flag is set. Flags: 1 score, 2 matched,
 4 old head, 8 truncated and 16 unscored (which have no part). Format 1 had neither flag 16 nor dead letters; there an
-image is unscored if its cause says so.
+image is unscored if its cause says so. Before format 3 there were no tombstones, and nothing was deleted.
 
     family       key                              value
     images       id                               u64 version, i64 place, u64 edge sequence, text head,
                                                   i64 decided, i64 created, i64 arrived, u8 cause, u8 flags, f64 score,
                                                   text matched?, text model version, text index version
-    clusters     id of the head                   u64 count, i64 founded, founding code
+    clusters     id of the head                   u64 count (its highest bit: the head is deleted), i64 founded,
+                                                  founding code
     edges        text head, u64 sequence          id of the member
     embeddings   place (i64, sign bit flipped)    u64 version, text id, u32 + score code, u32 + search vector,
                                                   u32 + score vector
     history      u64 number                       u64 version, i64 place, i64 offset, i64 decided, i64 created,
                                                   i64 arrived, u8 cause, u8 flags, f64 score, text image id, text new
-                                                  head, text old head?, text matched?, text model, text index version
+                                                  head (not of a deleted image), text old head?, text matched?, text
+                                                  model version, text index version
+    tombstones   id                               u64 version, i64 position, i64 deleted, text author, text reason
     dead_letters u64 offset                       u32 + key, u32 + value, u32 + traceparent
     default      "state"                          i64 offset, u32 checksum, u64 revision, u64 images, u64 clusters,
                                                   u64 history number, u64 duplicates, u64 superseded, text log id,
-                                                  i64 base (absent before format 2: 0)
+                                                  i64 base (absent before format 2: 0), and from format 3: u64
+                                                  deleted, u64 replayed, u64 tombstones, u16 + requests (text topic
+                                                  id, u32 partition, u64 offset), u16 + kinds, u16 + required kinds
                  "published"                      u64 history number
                  "published-mark"                 u64 number, u64 offset, u64 run offset, u64 base number, i64 base
                                                   offset, text topic id (from format 2; may be missing)
@@ -31,10 +36,22 @@ one range. Decoding checks every length, number and text; what does not fit rais
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import Final
 
 from core.errors import BadInputError
-from core.types import Cause, Cluster, DeadLetterRecord, ImageId, LogPosition, Membership, Versions
+from core.types import (
+    NO_HEAD,
+    Cause,
+    Cluster,
+    DeadLetterRecord,
+    ImageId,
+    LogPosition,
+    Membership,
+    RequestSource,
+    Tombstone,
+    Versions,
+)
 from storage.cursor import U16, U32, Cursor
 from storage.errors import CorruptedError
 from storage.limits import id_bytes
@@ -64,6 +81,7 @@ __all__ = [
     "decode_membership",
     "decode_number",
     "decode_state",
+    "decode_tombstone",
     "edge_key",
     "edge_prefix",
     "encode_cluster",
@@ -75,11 +93,12 @@ __all__ = [
     "encode_mark",
     "encode_number",
     "encode_state",
+    "encode_tombstone",
     "image_key",
     "place_key",
 ]
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 """Incremented with every change of the bytes."""
 
 OLDEST_FORMAT: Final = 1
@@ -94,13 +113,26 @@ _STATE = struct.Struct(">qIQQQQQQ")
 _BASE = struct.Struct(">q")
 _EPOCH = struct.Struct(">qQ")
 _MARK = struct.Struct(">QQQQq")
+_TOMBSTONE = struct.Struct(">Qqq")
+_COUNTS = struct.Struct(">QQQ")
+_REQUEST = struct.Struct(">IQ")
 
 _HAS_SCORE, _HAS_MATCHED, _HAS_OLD_HEAD, _TRUNCATED, _UNSCORED = 1, 2, 4, 8, 16
 
-_CAUSES: Final = {Cause.FOUNDED: 1, Cause.MATCHED: 2, Cause.ADOPTED: 3, Cause.KEPT: 4, Cause.UNSCORED: 5}
+_CAUSES: Final = {
+    Cause.FOUNDED: 1,
+    Cause.MATCHED: 2,
+    Cause.ADOPTED: 3,
+    Cause.KEPT: 4,
+    Cause.UNSCORED: 5,
+    Cause.DELETED: 6,
+}
 _CAUSE_OF: Final = {number: cause for cause, number in _CAUSES.items()}
 
 _SIGN = 1 << 63
+
+_HEAD_DELETED = 1 << 63
+"""In the count of a cluster."""
 
 
 def _text(text: str) -> bytes:
@@ -217,7 +249,8 @@ def decode_membership(image_id: ImageId, value: bytes) -> Membership:
 
 def encode_cluster(cluster: ClusterRecord) -> bytes:
     """The value of a cluster."""
-    return _CLUSTER.pack(cluster.count, cluster.founded_at_ms) + cluster.founding_code
+    flag = _HEAD_DELETED if cluster.head_deleted else 0
+    return _CLUSTER.pack(cluster.count | flag, cluster.founded_at_ms) + cluster.founding_code
 
 
 def decode_cluster(key: bytes, value: bytes) -> ClusterRecord:
@@ -229,7 +262,7 @@ def decode_cluster(key: bytes, value: bytes) -> ClusterRecord:
     head = _id_of_key("clusters", key)
     cursor = Cursor(f"the cluster {head!r}", value)
     count, founded = cursor.numbers(_CLUSTER)
-    return ClusterRecord(head, count, cursor.rest(), founded)
+    return ClusterRecord(head, count & ~_HEAD_DELETED, cursor.rest(), founded, bool(count & _HEAD_DELETED))
 
 
 def decode_cluster_front(head: ImageId, value: bytes) -> Cluster:
@@ -242,7 +275,7 @@ def decode_cluster_front(head: ImageId, value: bytes) -> Cluster:
         count, _founded = _CLUSTER.unpack_from(value)
     except struct.error:
         raise CorruptedError(f"the cluster {head!r} is damaged: it has no count") from None
-    return Cluster(head, count, value[_CLUSTER.size :])
+    return Cluster(head, count & ~_HEAD_DELETED, value[_CLUSTER.size :], bool(count & _HEAD_DELETED))
 
 
 def edge_prefix(head: ImageId) -> bytes:
@@ -317,7 +350,7 @@ def encode_history(entry: HistoryEntry) -> bytes:
                 entry.score or 0.0,
             ),
             _text(entry.image_id),
-            _text(entry.new_head),
+            b"" if entry.cause is Cause.DELETED else _text(entry.new_head),
             b"" if entry.old_head is None else _text(entry.old_head),
             b"" if entry.matched is None else _text(entry.matched),
             _text(entry.versions.model),
@@ -337,7 +370,8 @@ def decode_history(key: bytes, value: bytes) -> HistoryEntry:
     version, place, offset, decided, created, arrived, cause, flags, score = cursor.numbers(_HISTORY)
     if flags & ~(_HAS_SCORE | _HAS_MATCHED | _HAS_OLD_HEAD | _TRUNCATED):
         raise cursor.damage(f"it has the flags {flags}")
-    image_id, new_head = cursor.id(), cursor.id()
+    image_id = cursor.id()
+    new_head = NO_HEAD if cause == _CAUSES[Cause.DELETED] else cursor.id()
     old_head = cursor.id() if flags & _HAS_OLD_HEAD else None
     matched = cursor.id() if flags & _HAS_MATCHED else None
     versions = Versions(cursor.text(), cursor.text())
@@ -359,6 +393,26 @@ def decode_history(key: bytes, value: bytes) -> HistoryEntry:
         versions=versions,
         truncated=bool(flags & _TRUNCATED),
     )
+
+
+def encode_tombstone(tombstone: Tombstone) -> bytes:
+    """The value of what is left of a deleted image."""
+    numbers = _TOMBSTONE.pack(tombstone.version, tombstone.position, tombstone.deleted_at_ms)
+    return numbers + _text(tombstone.author) + _text(tombstone.reason)
+
+
+def decode_tombstone(key: bytes, value: bytes) -> Tombstone:
+    """What is left of a deleted image, from its key and value.
+
+    Raises:
+        CorruptedError: The bytes are damaged.
+    """
+    image_id = _id_of_key("tombstones", key)
+    cursor = Cursor(f"the tombstone of {image_id!r}", value)
+    version, position, deleted_at_ms = cursor.numbers(_TOMBSTONE)
+    tombstone = Tombstone(image_id, version, position, deleted_at_ms, cursor.text(), cursor.text())
+    cursor.end()
+    return tombstone
 
 
 def encode_dead_letter(record: DeadLetterRecord) -> bytes:
@@ -392,7 +446,14 @@ def encode_state(state: StoreState) -> bytes:
         state.duplicates,
         state.superseded,
     )
-    return numbers + _text(position.log_id) + _BASE.pack(position.base)
+    counts = _COUNTS.pack(state.deleted, state.replayed, state.tombstones)
+    requests = [
+        _text(source.topic_id) + _REQUEST.pack(source.partition, offset)
+        for source, offset in sorted(state.requests.items())
+    ]
+    lists = [requests, *([_text(kind) for kind in sorted(kinds)] for kinds in (state.kinds, state.required))]
+    rest = [U16.pack(len(each)) + b"".join(each) for each in lists]
+    return b"".join((numbers, _text(position.log_id), _BASE.pack(position.base), counts, *rest))
 
 
 def decode_state(value: bytes) -> StoreState:
@@ -402,11 +463,32 @@ def decode_state(value: bytes) -> StoreState:
         CorruptedError: The bytes are damaged.
     """
     cursor = Cursor("the state of the store", value)
-    offset, checksum, revision, *counts = cursor.numbers(_STATE)
+    offset, checksum, revision, images, clusters, number, duplicates, superseded = cursor.numbers(_STATE)
     log_id = cursor.text()
     (base,) = cursor.numbers(_BASE) if cursor.left else (0,)
+    position = LogPosition(log_id, offset, checksum, base)
+    state = StoreState(position, revision, images, clusters, number, duplicates, superseded)
+    if not cursor.left:
+        return state
+    deleted, replayed, tombstones = cursor.numbers(_COUNTS)
+    requests = dict(_request(cursor) for _ in range(cursor.numbers(U16)[0]))
+    kinds, required = (frozenset(cursor.text() for _ in range(cursor.numbers(U16)[0])) for _ in range(2))
     cursor.end()
-    return StoreState(LogPosition(log_id, offset, checksum, base), revision, *counts)
+    return replace(
+        state,
+        deleted=deleted,
+        replayed=replayed,
+        tombstones=tombstones,
+        requests=requests,
+        kinds=kinds,
+        required=required,
+    )
+
+
+def _request(cursor: Cursor) -> tuple[RequestSource, int]:
+    topic_id = cursor.text()
+    partition, offset = cursor.numbers(_REQUEST)
+    return RequestSource(topic_id, partition), offset
 
 
 def encode_epoch(epoch: StoreEpoch) -> bytes:

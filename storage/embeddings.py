@@ -1,18 +1,21 @@
-"""Reads all embeddings of a store, by place. An index is rebuilt from them."""
+"""Reads all embeddings of a store, by place, and all tombstones. An index is rebuilt from them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
-from core.types import ImageId
+from core.types import ImageId, Tombstone
 from storage.interfaces import StoreView
 from storage.records import EmbeddingRecord, StoreState
 
 __all__ = ["EmbeddingsPage", "PlacedEmbedding", "embedding_pages"]
 
+T = TypeVar("T")
+
 _ROW_BYTES = 64
-"""The bytes of one row in a page, beside its id and vectors, at most."""
+"""The bytes of one row or tombstone in a page, beside its texts and vectors, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +37,44 @@ class EmbeddingsPage:
 
     state: StoreState
     rows: tuple[PlacedEmbedding, ...]
+    tombstones: tuple[Tombstone, ...] = ()
+    """In the order of their ids. All of them come before the first rows."""
 
 
 def embedding_pages(view: StoreView, page_bytes: int) -> Iterator[EmbeddingsPage]:
-    """All embeddings, by place, in pages of about `page_bytes` bytes. There is always a page, even an empty one."""
+    """All tombstones, then all embeddings by place, in pages of about `page_bytes` bytes. There is always a page."""
     state = view.state()
-    rows: list[PlacedEmbedding] = []
+    for tombstones in _parts(view.tombstones(), _tombstone_bytes, page_bytes):
+        yield EmbeddingsPage(state, (), tombstones)
+    empty = True
+    for rows in _parts((_row(view, record) for record in view.embeddings()), _row_bytes, page_bytes):
+        empty = False
+        yield EmbeddingsPage(state, rows)
+    if empty:
+        yield EmbeddingsPage(state, ())
+
+
+def _parts(items: Iterable[T], size_of: Callable[[T], int], most_bytes: int) -> Iterator[tuple[T, ...]]:
+    part: list[T] = []
     size = 0
-    for record in view.embeddings():
-        row = _row(view, record)
-        row_bytes = len(row.search_vector) + len(row.score_vector) + len(row.image_id.encode()) + _ROW_BYTES
-        if rows and size + row_bytes > page_bytes:
-            yield EmbeddingsPage(state, tuple(rows))
-            rows, size = [], 0
-        rows.append(row)
-        size += row_bytes
-    yield EmbeddingsPage(state, tuple(rows))
+    for item in items:
+        item_bytes = size_of(item)
+        if part and size + item_bytes > most_bytes:
+            yield tuple(part)
+            part, size = [], 0
+        part.append(item)
+        size += item_bytes
+    if part:
+        yield tuple(part)
+
+
+def _row_bytes(row: PlacedEmbedding) -> int:
+    return len(row.search_vector) + len(row.score_vector) + len(row.image_id.encode()) + _ROW_BYTES
+
+
+def _tombstone_bytes(tombstone: Tombstone) -> int:
+    texts = tombstone.image_id, tombstone.author, tombstone.reason
+    return sum(len(text.encode()) for text in texts) + _ROW_BYTES
 
 
 def _row(view: StoreView, record: EmbeddingRecord) -> PlacedEmbedding:

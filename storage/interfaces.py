@@ -12,7 +12,17 @@ from contextlib import AbstractContextManager
 from itertools import islice
 
 from core.errors import BadInputError
-from core.types import Cluster, DeadLetterRecord, Decision, ImageId, LogPosition, Lookup, Membership
+from core.types import (
+    Cluster,
+    DeadLetterRecord,
+    Decision,
+    ImageId,
+    LastVerdict,
+    LogPosition,
+    Lookup,
+    Membership,
+    Tombstone,
+)
 from storage.records import (
     ClusterRecord,
     Edge,
@@ -57,6 +67,14 @@ class StoreView(ABC):
         """A cluster by its head; None: no image of that id is a head."""
 
     @abstractmethod
+    def tombstone(self, image_id: ImageId) -> Tombstone | None:
+        """What is left of a deleted image; None: it was not deleted, or a higher version came since."""
+
+    @abstractmethod
+    def tombstones(self) -> Iterator[Tombstone]:
+        """All tombstones, in the order of their ids' bytes."""
+
+    @abstractmethod
     def embedding(self, place: int) -> EmbeddingRecord | None:
         """The embeddings of the image version with this place, if that is the image's latest."""
 
@@ -93,7 +111,7 @@ class StoreView(ABC):
         return tuple(islice(self.history_from(after), limit))
 
     def members(self, head: ImageId, limit: int, token: str | None = None) -> Page[ImageId]:
-        """A page of a cluster's members in the order in which they joined, the head first.
+        """A page of a cluster's members in the order in which they joined, the head first, unless it came back.
 
         Args:
             head: The cluster; an unknown one has no members.
@@ -110,21 +128,48 @@ class StoreView(ABC):
         items = tuple(edge.member for edge in edges[:limit])
         return Page(items, encode_token(head, edges[limit - 1].sequence) if len(edges) > limit else None)
 
-    def look_up(self, ids: Iterable[ImageId]) -> Lookup:
-        """Memberships of the known images among `ids`, the clusters of their heads, position and revision."""
+    def look_up(self, ids: Iterable[ImageId], verdicts_of: Collection[ImageId] = ()) -> Lookup:
+        """What the cluster rule needs to know of images: see `core.types.Lookup`.
+
+        Args:
+            ids: The images.
+            verdicts_of: Those whose last verdicts are wanted too.
+        """
         state = self.state()
         memberships: dict[ImageId, Membership] = {}
         clusters: dict[ImageId, Cluster] = {}
+        tombstones: dict[ImageId, Tombstone] = {}
         for image_id in dict.fromkeys(ids):
             image = self.image(image_id)
-            if image is None:
+            head = image_id
+            if image is not None:
+                memberships[image_id] = Membership(image_id, image.version, image.place, image.head)
+                head = image.head
+            elif (tombstone := self.tombstone(image_id)) is not None:
+                tombstones[image_id] = tombstone
+            else:
                 continue
-            memberships[image_id] = Membership(image_id, image.version, image.place, image.head)
-            if image.head not in clusters:
-                cluster = self.cluster(image.head)
-                if cluster is not None:  # law 2 says that it is there; `verify` reports it where it is not
-                    clusters[image.head] = Cluster(cluster.head, cluster.count, cluster.founding_code)
-        return Lookup(state.position, state.revision, memberships, clusters)
+            cluster = None if head in clusters else self.cluster(head)
+            if cluster is not None:  # law 2 says that it is there; `verify` reports it where it is not
+                clusters[head] = Cluster(head, cluster.count, cluster.founding_code, cluster.head_deleted)
+        return Lookup(
+            state.position,
+            state.revision,
+            memberships,
+            clusters,
+            tombstones,
+            self.verdicts(verdicts_of),
+            state.requests,
+        )
+
+    def verdicts(self, ids: Iterable[ImageId]) -> dict[ImageId, LastVerdict]:
+        """The last verdicts on the known images among `ids`."""
+        found = {image_id: self.image(image_id) for image_id in ids}
+        return {
+            image_id: LastVerdict(image.cause, image.score, image.matched, image.versions)
+            for image_id, image in found.items()
+            if image is not None
+        }
 
 
 class ClusterStore(ABC):
@@ -143,19 +188,23 @@ class ClusterStore(ABC):
         """
 
     @abstractmethod
-    def apply(self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> LogPosition:
-        """Writes what the decisions say, all of it or nothing, and syncs.
+    def apply(
+        self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int, kinds: Collection[str] = ()
+    ) -> LogPosition:
+        """Writes what the decisions say, all of it or nothing, and syncs. It keeps the kinds.
 
         Args:
             log_id: The log (Kafka's topic id) that the decisions come from. The first call fixes it, until `renew`.
-            decisions: Decisions with consecutive offsets from `offset` + 1. None at all: nothing happens.
+            decisions: Decisions with consecutive offsets from `offset` + 1. Without any, only the kinds are kept.
             offset: The store's offset that the decisions rest on.
             revision: The revision that they rest on.
+            kinds: The kinds of records of the order that the job knows.
 
         Returns:
             The position after the last decision.
 
         Raises:
+            MismatchError: A kind of record is required that the job does not know; nothing is written.
             StaleError: The store has another offset or revision; the error carries them.
             LogGapError: The offsets are not consecutive, or the log is another one.
             RefusedError: A decision is malformed (an id too long, a time out of range); the error carries its offset.
@@ -177,6 +226,15 @@ class ClusterStore(ABC):
         Raises:
             MismatchError: The base is another one; the message has both values.
             RefusedError: The log id is malformed.
+            WriteError: The disk refuses the write.
+        """
+
+    @abstractmethod
+    def require_kinds(self, kinds: Collection[str]) -> None:
+        """From now on refuses jobs that do not know these kinds of records, and syncs. A repeated call does nothing.
+
+        Raises:
+            MismatchError: The job that wrote last does not know them; nothing is written.
             WriteError: The disk refuses the write.
         """
 
@@ -221,10 +279,10 @@ class ClusterStore(ABC):
     def close(self) -> None:
         """Closes the store; a second call does nothing."""
 
-    def look_up(self, ids: Iterable[ImageId]) -> Lookup:
-        """Memberships and clusters of `ids`, all of one moment; unknown images are absent."""
+    def look_up(self, ids: Iterable[ImageId], verdicts_of: Collection[ImageId] = ()) -> Lookup:
+        """Memberships and clusters of `ids`, all of one moment; see `StoreView.look_up`."""
         with self.snapshot() as view:
-            return view.look_up(ids)
+            return view.look_up(ids, verdicts_of)
 
     def position(self) -> LogPosition:
         """How far the store has applied the order."""
@@ -254,6 +312,11 @@ class ClusterStore(ABC):
         """The last verdict on an image; None: unknown."""
         with self.snapshot() as view:
             return view.image(image_id)
+
+    def tombstone(self, image_id: ImageId) -> Tombstone | None:
+        """What is left of a deleted image; None: it was not deleted, or a higher version came since."""
+        with self.snapshot() as view:
+            return view.tombstone(image_id)
 
     def cluster(self, head: ImageId) -> ClusterRecord | None:
         """A cluster by its head; None: no image of that id is a head."""

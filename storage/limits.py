@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.errors import BadInputError, RefusedError
-from core.types import Decision, ImageId, Move, Outcome
+from core.types import NO_HEAD, Cause, Decision, ImageId, Move, Outcome, Tombstone
 
 __all__ = [
     "MAX_DECISIONS",
@@ -20,7 +20,7 @@ MAX_ID_BYTES = 256
 """Of an image id, in UTF-8."""
 
 MAX_TEXT_BYTES = 1024
-"""Of the name of a model or index version, and of a log id."""
+"""Of the name of a model or index version, of a log id, and of the author and the reason of a delete."""
 
 MAX_CODE_BYTES = 2048
 """Of a score code: 16,384 bits."""
@@ -85,18 +85,34 @@ def check_decision(decision: Decision) -> None:
         _check_size("score vector", decision.score_vector, MAX_VECTOR_BYTES)
         for part in decision.dead_letter or ():
             _check_size("dead letter", part, MAX_DEAD_LETTER_BYTES)
+        if decision.tombstone is not None:
+            _check_tombstone(decision.tombstone)
+        if decision.request is not None:
+            _check_size("topic id", decision.request.source.topic_id.encode(), MAX_TEXT_BYTES)
+            _check_range("partition", decision.request.source.partition, 0, 2**31 - 1)
+            _check_range("request", decision.request.offset, 0, MAX_I64)
     except (BadInputError, UnicodeEncodeError) as error:
         raise RefusedError(f"the decision at offset {decision.offset} is malformed: {error}", decision.offset) from None
 
 
 def _check_move(move: Move) -> None:
     id_bytes(move.image_id)
-    id_bytes(move.new_head)
+    if move.new_head != NO_HEAD or move.cause is not Cause.DELETED:
+        id_bytes(move.new_head)
     for optional in (move.old_head, move.matched):
         if optional is not None:
             id_bytes(optional)
     if move.score is not None and move.score != move.score:
         raise BadInputError(f"the score of {move.image_id!r} is not a number")
+
+
+def _check_tombstone(tombstone: Tombstone) -> None:
+    id_bytes(tombstone.image_id)
+    _check_range("version", tombstone.version, 0, MAX_U64)
+    _check_range("position", tombstone.position, 0, MAX_I64)
+    _check_range("deleted_at_ms", tombstone.deleted_at_ms, 0, MAX_I64)
+    _check_size("author", tombstone.author.encode(), MAX_TEXT_BYTES)
+    _check_size("reason", tombstone.reason.encode(), MAX_TEXT_BYTES)
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:

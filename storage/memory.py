@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from core.errors import UnavailableError
-from core.types import DeadLetterRecord, ImageId
+from core.types import DeadLetterRecord, ImageId, Tombstone
 from storage.base import StagedStore
 from storage.interfaces import StoreView
 from storage.records import (
@@ -27,6 +28,9 @@ from storage.staging import Changes, Reader
 
 __all__ = ["MemoryStore"]
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 
 @dataclass(slots=True)
 class _Content(StoreView):
@@ -41,6 +45,7 @@ class _Content(StoreView):
     members_of: dict[ImageId, dict[int, ImageId]] = field(default_factory=dict)
     """Sequence -> member. Sequences only grow, so insertion order is their order."""
     embedding_at: dict[int, EmbeddingRecord] = field(default_factory=dict)
+    tombstone_of: dict[ImageId, Tombstone] = field(default_factory=dict)
     entries: list[HistoryEntry] = field(default_factory=list)
     dead_letter_of: dict[int, DeadLetterRecord] = field(default_factory=dict)
 
@@ -54,6 +59,7 @@ class _Content(StoreView):
             dict(self.cluster_of),
             {head: dict(members) for head, members in self.members_of.items()},
             dict(self.embedding_at),
+            dict(self.tombstone_of),
             list(self.entries),
             dict(self.dead_letter_of),
         )
@@ -75,6 +81,12 @@ class _Content(StoreView):
 
     def cluster(self, head: ImageId) -> ClusterRecord | None:
         return self.cluster_of.get(head)
+
+    def tombstone(self, image_id: ImageId) -> Tombstone | None:
+        return self.tombstone_of.get(image_id)
+
+    def tombstones(self) -> Iterator[Tombstone]:
+        return (self.tombstone_of[key] for key in sorted(self.tombstone_of, key=str.encode))
 
     def embedding(self, place: int) -> EmbeddingRecord | None:
         return self.embedding_at.get(place)
@@ -104,12 +116,10 @@ class _Content(StoreView):
 
     def take(self, changes: Changes) -> None:
         self.current = changes.state
-        self.image_of.update(changes.images)
-        for head, cluster in changes.clusters.items():
-            if cluster is None:
-                self.cluster_of.pop(head, None)
-            else:
-                self.cluster_of[head] = cluster
+        _update(self.image_of, changes.images)
+        _update(self.cluster_of, changes.clusters)
+        _update(self.embedding_at, changes.embeddings)
+        _update(self.tombstone_of, changes.tombstones)
         for (head, sequence), member in changes.edges.items():
             members = self.members_of.setdefault(head, {})
             if member is None:
@@ -118,13 +128,16 @@ class _Content(StoreView):
                 members[sequence] = member
             if not members:
                 del self.members_of[head]
-        for place, embedding in changes.embeddings.items():
-            if embedding is None:
-                self.embedding_at.pop(place, None)
-            else:
-                self.embedding_at[place] = embedding
         self.entries.extend(changes.history)
         self.dead_letter_of.update(changes.dead_letters)
+
+
+def _update(content: dict[K, V], changes: Mapping[K, V | None]) -> None:
+    for key, value in changes.items():
+        if value is None:
+            content.pop(key, None)
+        else:
+            content[key] = value
 
 
 class MemoryStore(StagedStore):

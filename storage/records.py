@@ -6,10 +6,11 @@ cluster. The members of a cluster are listed by it, so the head, which founded t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from core.types import Cause, ImageId, LogPosition, Versions
+from core.types import Cause, ImageId, LogPosition, RequestSource, Versions
 
 __all__ = [
     "ClusterRecord",
@@ -54,9 +55,11 @@ class ClusterRecord:
 
     head: ImageId
     count: int
-    """The number of members, the head included."""
+    """The number of members, the head included, unless it was deleted."""
     founding_code: bytes
     founded_at_ms: int
+    head_deleted: bool = False
+    """The head was deleted, and others are still members. It names the cluster, and is no member any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,8 @@ class HistoryEntry:
     """One move of one image. Numbers start at 1 and have no gaps.
 
     `offset` is the record of the order that caused the move. Place, version, creation and arrival are those of the
-    image that moved. For an adopted image they are older than the record that moved it.
+    image that moved. For an adopted image they are older than the record that moved it. A deleted image has the new
+    head `NO_HEAD`.
     """
 
     number: int
@@ -157,6 +161,16 @@ class StoreState:
     """The number of the last history entry; 0 before the first."""
     duplicates: int = 0
     superseded: int = 0
+    deleted: int = 0
+    """How many images were deleted, those that came back included."""
+    replayed: int = 0
+    tombstones: int = 0
+    requests: Mapping[RequestSource, int] = field(default_factory=dict)
+    """The offset of the last request applied, of each partition of `replay`."""
+    kinds: frozenset[str] = frozenset()
+    """The kinds of records of the order that the job knows which wrote last."""
+    required: frozenset[str] = frozenset()
+    """The kinds that a job must know. A writer requires a kind before its first record of it."""
 
 
 @dataclass(frozen=True, slots=True)

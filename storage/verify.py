@@ -1,5 +1,7 @@
 """Checks a whole store: heads and members agree, counts are right, nothing dangles, history has no gap.
 
+A deleted image has a tombstone and nothing else. If it is a head that others still belong to, its cluster is flagged.
+
 It reads one view record by record, so it needs the same memory for a thousand images and for a billion, and the store
 can be written meanwhile.
 """
@@ -10,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from core.types import Tombstone
 from storage.errors import CorruptedError
 from storage.interfaces import StoreView
 from storage.records import ClusterRecord, Edge, EmbeddingRecord, ImageRecord, StoreState
@@ -44,6 +47,7 @@ class _Findings:
     checked: int = 0
     images: int = 0
     clusters: int = 0
+    tombstones: int = 0
     problem_count: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -55,7 +59,7 @@ class _Findings:
 
     def progress(self, done: bool = False) -> VerifyProgress:
         state = self.state
-        total = 3 * state.images + state.clusters + state.history_number
+        total = 3 * state.images + state.clusters + state.history_number + state.tombstones
         problems = tuple(self.problems) if done else ()
         return VerifyProgress(done, self.checked, total, self.images, self.clusters, problems, self.problem_count)
 
@@ -70,7 +74,7 @@ def verify(view: StoreView, report_every: int = REPORT_EVERY) -> Iterator[Verify
     A record that cannot be read is a problem and ends its own pass (images, clusters, ...). The other passes continue.
     """
     found = _Findings(view.state())
-    for check in (_images, _clusters, _edges, _embeddings, _history):
+    for check in (_images, _clusters, _edges, _embeddings, _tombstones, _history):
         try:
             for problems in check(view, found):
                 found.report(problems)
@@ -112,7 +116,10 @@ def _clusters(view: StoreView, found: _Findings) -> Iterator[Problems]:
 
 def _cluster_problems(view: StoreView, cluster: ClusterRecord) -> Problems:
     image = view.image(cluster.head)
-    if image is None:
+    if cluster.head_deleted:
+        if image is not None or view.tombstone(cluster.head) is None:
+            yield f"cluster {cluster.head!r}: it says that its head was deleted, which was not"
+    elif image is None:
         yield f"cluster {cluster.head!r}: its head is unknown"
     elif image.head != cluster.head:
         yield f"cluster {cluster.head!r}: its head has another head, {image.head!r}"
@@ -155,6 +162,21 @@ def _embedding_problems(view: StoreView, embedding: EmbeddingRecord) -> Problems
         yield f"embeddings at place {embedding.place}: {embedding.image_id!r} has no such place or version"
 
 
+def _tombstones(view: StoreView, found: _Findings) -> Iterator[Problems]:
+    for tombstone in view.tombstones():
+        found.tombstones += 1
+        yield _tombstone_problems(view, tombstone)
+
+
+def _tombstone_problems(view: StoreView, tombstone: Tombstone) -> Problems:
+    name = tombstone.image_id
+    if view.image(name) is not None:
+        yield f"tombstone of {name!r}: the image is there"
+    cluster = view.cluster(name)
+    if cluster is not None and not cluster.head_deleted:
+        yield f"tombstone of {name!r}: its cluster does not say that its head was deleted"
+
+
 def _history(view: StoreView, found: _Findings) -> Iterator[Problems]:
     last = 0
     for entry in view.history_from(0):
@@ -170,5 +192,7 @@ def _count_problems(view: StoreView, found: _Findings) -> Problems:
         yield f"{found.images} images, the store counts {state.images}"
     if found.clusters != state.clusters:
         yield f"{found.clusters} clusters, the store counts {state.clusters}"
+    if found.tombstones != state.tombstones:
+        yield f"{found.tombstones} tombstones, the store counts {state.tombstones}"
     if view.published() > state.history_number:
         yield f"history is published up to {view.published()}, its last entry is {state.history_number}"

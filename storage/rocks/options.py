@@ -1,8 +1,8 @@
 """The settings of a RocksDB store, and their conversion to the options of the library.
 
-One database has one column family per kind of record (`storage.codec` has their bytes). Point look-ups go to images
-and clusters, so these have Bloom filters. Embeddings are keyed by place, so they are written in key order, and
-compaction hardly ever rewrites them. Vectors do not compress, so they are stored uncompressed.
+One database has one column family per kind of record (`storage.codec` has their bytes). Point look-ups go to images,
+clusters and tombstones, so these have Bloom filters. Embeddings are keyed by place, so they are written in key order,
+and compaction hardly ever rewrites them. Vectors do not compress, so they are stored uncompressed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["FAMILIES", "RocksOptions", "database_options", "family_options", "wr
 META = "default"
 """The family that every database has: the state of the store."""
 
-FAMILIES = ("images", "clusters", "edges", "embeddings", "history", "dead_letters")
+FAMILIES = ("images", "clusters", "edges", "embeddings", "history", "dead_letters", "tombstones")
 """The other families, named by what they hold."""
 
 MIB = 1024 * 1024
@@ -60,7 +60,8 @@ def database_options(settings: RocksOptions, create: bool) -> Options:
     """
     options = Options(raw_mode=True)
     options.create_if_missing(create)
-    # A store of format 1 has no dead letters. RocksDB's manifest names the families, so none gets lost alone.
+    # A store of format 1 has no dead letters, one of format 2 no tombstones. RocksDB's manifest names the families, so
+    # none gets lost alone.
     options.create_missing_column_families(True)
     options.set_paranoid_checks(True)
     options.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
@@ -85,7 +86,7 @@ def _family(name: str, settings: RocksOptions, cache: Cache) -> Options:
     table.set_format_version(5)
     table.set_cache_index_and_filter_blocks(True)
     table.set_pin_l0_filter_and_index_blocks_in_cache(True)
-    if name in ("images", "clusters"):
+    if name in ("images", "clusters", "tombstones"):
         table.set_bloom_filter(10, False)
     options = Options(raw_mode=True)
     options.set_block_based_table_factory(table)

@@ -70,7 +70,7 @@ class RocksStore(StagedStore):
             if not found:
                 self._finish(identity)
             elif found != codec.FORMAT_VERSION:
-                self._upgrade(identity)
+                self._upgrade(identity, found)
             self._current()
         except StorageError:
             self.close()
@@ -108,11 +108,18 @@ class RocksStore(StagedStore):
         with _as_write_error(self._folder):
             write_marker(self._folder, identity)
 
-    def _upgrade(self, identity: str) -> None:
-        """Raises a store of format 1. After a crash before the marker is written it is raised again.
+    def _upgrade(self, identity: str, found: int) -> None:
+        """Raises a store of an older format. After a crash before the marker is written it is raised again."""
+        if found == codec.OLDEST_FORMAT:
+            self._mend_unscored()
+        with _as_write_error(self._folder):
+            write_marker(self._folder, identity)
 
-        In format 1 only an image's last cause said that it is unscored, so one that was adopted since counted as
-        scored. Its own history entry still says it.
+    def _mend_unscored(self) -> None:
+        """Flags unscored images in a store of format 1.
+
+        There only an image's last cause said that it is unscored, so one that was adopted since counted as scored. Its
+        own history entry still says it.
         """
         log.info("the store in %s has an older format: reading its history once", self._folder)
         with self.snapshot() as view:
@@ -123,8 +130,6 @@ class RocksStore(StagedStore):
                 if image is not None and image.place == entry.place and image.cause is Cause.ADOPTED:
                     mended = codec.encode_image(replace(image, unscored=True))
                     self._write([("images", codec.image_key(image.image_id), mended)])
-        with _as_write_error(self._folder):
-            write_marker(self._folder, identity)
 
     def _usable(self) -> Database:
         if self._closed:
@@ -184,11 +189,14 @@ class RocksStore(StagedStore):
 
 def _writes(changes: Changes) -> list[Write]:
     """Every change as family, key and value."""
-    writes: list[Write] = [
-        ("images", codec.image_key(image_id), codec.encode_image(image)) for image_id, image in changes.images.items()
-    ]
+    writes: list[Write] = []
+    for image_id, image in changes.images.items():
+        writes.append(("images", codec.image_key(image_id), None if image is None else codec.encode_image(image)))
     for head, cluster in changes.clusters.items():
         writes.append(("clusters", codec.image_key(head), None if cluster is None else codec.encode_cluster(cluster)))
+    for image_id, tombstone in changes.tombstones.items():
+        value = None if tombstone is None else codec.encode_tombstone(tombstone)
+        writes.append(("tombstones", codec.image_key(image_id), value))
     for (head, sequence), member in changes.edges.items():
         value = None if member is None else codec.image_key(member)
         writes.append(("edges", codec.edge_key(head, sequence), value))

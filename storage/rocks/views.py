@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from rocksdict import Snapshot
 
 from core.errors import BadInputError, UnavailableError
-from core.types import Cluster, DeadLetterRecord, ImageId, Lookup, Membership
+from core.types import Cluster, DeadLetterRecord, ImageId, Lookup, Membership, Tombstone
 from storage import codec
 from storage.errors import CorruptedError
 from storage.interfaces import StoreView
@@ -86,6 +86,12 @@ class _PointReads(ABC):
         value = None if key is None else self._get("clusters", key)
         return None if key is None or value is None else codec.decode_cluster(key, value)
 
+    def tombstone(self, image_id: ImageId) -> Tombstone | None:
+        """See `StoreView.tombstone`."""
+        key = _key_or_none(image_id)
+        value = None if key is None else self._get("tombstones", key)
+        return None if key is None or value is None else codec.decode_tombstone(key, value)
+
     def embedding(self, place: int) -> EmbeddingRecord | None:
         """See `StoreView.embedding`."""
         key = codec.place_key(place)
@@ -154,24 +160,31 @@ class SnapshotView(_PointReads, StoreView):
         self._owners: dict[str, object] = {}
         """The scan that moved the cursor of a family last."""
 
-    def look_up(self, ids: Iterable[ImageId]) -> Lookup:
+    def look_up(self, ids: Iterable[ImageId], verdicts_of: Collection[ImageId] = ()) -> Lookup:
         """See `StoreView.look_up`. It reads thousands of records, so only what it needs of each is decoded."""
         state = self.state()
         memberships: dict[ImageId, Membership] = {}
         clusters: dict[ImageId, Cluster] = {}
+        tombstones: dict[ImageId, Tombstone] = {}
         with self._lease as moment:
-            images, heads = moment.snapshots["images"], moment.snapshots["clusters"]
+            images, heads, graves = (moment.snapshots[each] for each in ("images", "clusters", "tombstones"))
             for image_id in dict.fromkeys(ids):
-                value = self._read(images, image_id.encode(errors="surrogatepass"))
-                if value is None:
+                key = image_id.encode(errors="surrogatepass")
+                value = self._read(images, key)
+                head = image_id
+                if value is not None:
+                    memberships[image_id] = membership = codec.decode_membership(image_id, value)
+                    head = membership.head
+                elif state.tombstones and (value := self._read(graves, key)) is not None:
+                    tombstones[image_id] = codec.decode_tombstone(key, value)
+                else:
                     continue
-                memberships[image_id] = membership = codec.decode_membership(image_id, value)
-                if membership.head not in clusters:
-                    found = self._read(heads, membership.head.encode())
-                    if found is not None:
-                        clusters[membership.head] = codec.decode_cluster_front(membership.head, found)
-            del images, heads, moment
-        return Lookup(state.position, state.revision, memberships, clusters)
+                found = None if head in clusters else self._read(heads, head.encode())
+                if found is not None:
+                    clusters[head] = codec.decode_cluster_front(head, found)
+            del images, heads, graves, moment
+        verdicts = self.verdicts(verdicts_of)
+        return Lookup(state.position, state.revision, memberships, clusters, tombstones, verdicts, state.requests)
 
     def images(self) -> Iterator[ImageRecord]:
         """See `StoreView.images`."""
@@ -180,6 +193,10 @@ class SnapshotView(_PointReads, StoreView):
     def clusters(self) -> Iterator[ClusterRecord]:
         """See `StoreView.clusters`."""
         return (codec.decode_cluster(key, value) for key, value in self._scan("clusters"))
+
+    def tombstones(self) -> Iterator[Tombstone]:
+        """See `StoreView.tombstones`."""
+        return (codec.decode_tombstone(key, value) for key, value in self._scan("tombstones"))
 
     def edges(self) -> Iterator[Edge]:
         """See `StoreView.edges`."""

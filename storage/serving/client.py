@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -10,7 +11,7 @@ import grpc
 from core.access import ANONYMOUS, Credentials
 from core.errors import RefusedError, UnavailableError
 from core.rpc import RpcClient, translate
-from core.types import Cluster, Decision, ImageId, Lookup, Membership
+from core.types import Cluster, Decision, ImageId, Lookup, Membership, Tombstone
 from storage.embeddings import EmbeddingsPage
 from storage.limits import MAX_DECISIONS, MAX_LOOK_UP, MAX_NAMED, MAX_NAMED_WITH_VECTORS
 from storage.selecting import ImageSelection, SelectedImage, SelectedPage
@@ -40,22 +41,29 @@ class StorageClient(RpcClient):
         self._stub = ClusterStorageStub(self.channel)
         self._max_request_bytes = max_message_bytes - 2048
 
-    def look_up(self, ids: Collection[ImageId]) -> Lookup:
+    def look_up(self, ids: Collection[ImageId], verdicts_of: Collection[ImageId] = ()) -> Lookup:
         """Memberships of the known images among `ids` and the clusters of their heads, all of one moment.
+
+        Args:
+            ids: The images.
+            verdicts_of: Those whose last verdicts are wanted too, at most 4,096.
 
         Raises:
             UnavailableError: The server is down, too slow or cannot read, or the store changes all the time.
             FaultError: The server failed on this call.
         """
         asked = list(dict.fromkeys(ids))
-        parts = [asked[at : at + MAX_LOOK_UP] for at in range(0, len(asked), MAX_LOOK_UP)] or [[]]
+        size = MAX_LOOK_UP - len(verdicts_of)
+        parts = [asked[at : at + size] for at in range(0, len(asked), size)] or [[]]
         for _ in range(_TRIES):
-            found = self._look_up_parts(parts)
+            found = self._look_up_parts(parts, verdicts_of)
             if found is not None:
                 return found
         raise UnavailableError(f"{self.address}: the store changed during a look-up of {len(asked)} images")
 
-    def apply(self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> int:
+    def apply(
+        self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int, kinds: Collection[str] = ()
+    ) -> int:
         """Writes decisions, and syncs. Returns the new offset of the store.
 
         All of them are written or nothing, as long as they fit into one message. Else they are sent in several
@@ -66,17 +74,19 @@ class StorageClient(RpcClient):
             decisions: Decisions with consecutive offsets from `offset` + 1.
             offset: The store's offset that they rest on.
             revision: The revision that they rest on.
+            kinds: The kinds of records of the order that the caller knows.
 
         Raises:
             StaleError: The store has another offset or revision; look up again.
             LogGapError: The offsets leave a gap, or the log is another one.
             RefusedError: A decision is malformed; `offset` names it.
-            MismatchError: A decision contradicts the store: a bug.
+            MismatchError: A decision contradicts the store: a bug. Or the caller does not know a kind of record that is
+                required.
             UnavailableError: The server is down, too slow or cannot write.
             FaultError: The server failed on this call.
         """
         for part in self._parts(decisions):
-            request = pb.ApplyRequest(log_id=log_id, offset=offset, revision=revision, decisions=part)
+            request = pb.ApplyRequest(log_id=log_id, offset=offset, revision=revision, decisions=part, kinds=kinds)
             answer: pb.ApplyResponse = self._call(self._stub.Apply, request)
             offset = answer.offset
         return offset
@@ -89,6 +99,16 @@ class StorageClient(RpcClient):
         """
         answer: pb.DescribeResponse = self._call(self._stub.Describe, pb.DescribeRequest())
         return answer
+
+    def require_kinds(self, kinds: Collection[str]) -> None:
+        """Makes sure that the job knows these kinds of records of the order, now and later.
+
+        Raises:
+            MismatchError: The job that wrote last does not know them.
+            DeniedError: The caller has not the write key.
+            UnavailableError: The server is down, too slow or cannot write.
+        """
+        self._call(self._stub.RequireKinds, pb.RequireKindsRequest(kinds=kinds))
 
     def renew(self, log_id: str, base: int) -> int:
         """Makes the store go on with another log, whose offset 0 is the position `base`.
@@ -188,20 +208,23 @@ class StorageClient(RpcClient):
         finally:
             call.cancel()
 
-    def _look_up_parts(self, parts: Sequence[Sequence[ImageId]]) -> Lookup | None:
+    def _look_up_parts(self, parts: Sequence[Sequence[ImageId]], verdicts_of: Collection[ImageId]) -> Lookup | None:
         """The parts as one answer; None if they are of different moments."""
         memberships: dict[ImageId, Membership] = {}
         clusters: dict[ImageId, Cluster] = {}
-        moment = None
+        tombstones: dict[ImageId, Tombstone] = {}
+        first: Lookup | None = None
         for part in parts:
-            answer = lookup_of(self._call(self._stub.LookUp, pb.LookUpRequest(image_ids=part)))
-            if moment is not None and moment != (answer.position, answer.revision):
+            request = pb.LookUpRequest(image_ids=part, verdicts_of=() if first else verdicts_of)
+            answer = lookup_of(self._call(self._stub.LookUp, request))
+            first = first or answer
+            if (answer.position, answer.revision) != (first.position, first.revision):
                 return None
-            moment = (answer.position, answer.revision)
             memberships.update(answer.memberships)
             clusters.update(answer.clusters)
-        assert moment is not None
-        return Lookup(*moment, memberships, clusters)
+            tombstones.update(answer.tombstones)
+        assert first is not None
+        return replace(first, memberships=memberships, clusters=clusters, tombstones=tombstones)
 
     def _parts(self, decisions: Sequence[Decision]) -> Iterator[list[pb.Decision]]:
         part: list[pb.Decision] = []

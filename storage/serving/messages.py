@@ -9,11 +9,15 @@ from core.types import (
     DeadLetterRecord,
     Decision,
     ImageId,
+    LastVerdict,
     LogPosition,
     Lookup,
     Membership,
     Move,
     Outcome,
+    RequestPosition,
+    RequestSource,
+    Tombstone,
     Versions,
 )
 from storage.embeddings import EmbeddingsPage, PlacedEmbedding
@@ -65,6 +69,8 @@ def decision_message(decision: Decision) -> pb.Decision:
         decided_at_ms=decision.decided_at_ms,
         truncated=decision.truncated,
         dead_letter=None if dead_letter is None else pb.DeadLetterRecord(**dead_letter._asdict()),
+        tombstone=None if decision.tombstone is None else _tombstone_message(decision.tombstone),
+        request=None if decision.request is None else _request_message(*decision.request),
     )
 
 
@@ -96,7 +102,39 @@ def read_decision(message: pb.Decision) -> Decision:
         decided_at_ms=message.decided_at_ms,
         truncated=message.truncated,
         dead_letter=_read_dead_letter(message.dead_letter) if message.HasField("dead_letter") else None,
+        tombstone=_tombstone_of(message.tombstone) if message.HasField("tombstone") else None,
+        request=_request_of(message.request) if message.HasField("request") else None,
     )
+
+
+def _tombstone_message(tombstone: Tombstone) -> pb.Tombstone:
+    return pb.Tombstone(
+        image_id=tombstone.image_id,
+        version=tombstone.version,
+        position=tombstone.position,
+        deleted_at_ms=tombstone.deleted_at_ms,
+        author=tombstone.author,
+        reason=tombstone.reason,
+    )
+
+
+def _tombstone_of(message: pb.Tombstone) -> Tombstone:
+    return Tombstone(
+        ImageId(message.image_id),
+        message.version,
+        message.position,
+        message.deleted_at_ms,
+        message.author,
+        message.reason,
+    )
+
+
+def _request_message(source: RequestSource, offset: int) -> pb.AppliedRequest:
+    return pb.AppliedRequest(topic_id=source.topic_id, partition=source.partition, offset=offset)
+
+
+def _request_of(message: pb.AppliedRequest) -> RequestPosition:
+    return RequestPosition(RequestSource(message.topic_id, message.partition), message.offset)
 
 
 def _read_dead_letter(message: pb.DeadLetterRecord) -> DeadLetterRecord:
@@ -127,10 +165,23 @@ def lookup_message(lookup: Lookup) -> pb.LookUpResponse:
             for one in lookup.memberships.values()
         ],
         clusters=[
-            pb.Cluster(head=one.head, count=one.count, founding_code=one.founding_code)
+            pb.Cluster(head=one.head, count=one.count, founding_code=one.founding_code, head_deleted=one.head_deleted)
             for one in lookup.clusters.values()
         ],
         base=position.base,
+        tombstones=[_tombstone_message(one) for one in lookup.tombstones.values()],
+        verdicts=[
+            pb.LastVerdict(
+                image_id=image_id,
+                cause=one.cause,
+                score=one.score,
+                matched=one.matched,
+                model_version=one.versions.model,
+                index_version=one.versions.index,
+            )
+            for image_id, one in lookup.verdicts.items()
+        ],
+        requests=[_request_message(source, offset) for source, offset in lookup.requests.items()],
     )
 
 
@@ -142,9 +193,21 @@ def lookup_of(message: pb.LookUpResponse) -> Lookup:
         memberships[image_id] = Membership(image_id, one.version, one.place, ImageId(one.head))
     for each in message.clusters:
         head = ImageId(each.head)
-        clusters[head] = Cluster(head, each.count, each.founding_code)
+        clusters[head] = Cluster(head, each.count, each.founding_code, each.head_deleted)
+    tombstones = {one.image_id: one for one in map(_tombstone_of, message.tombstones)}
+    verdicts = {ImageId(one.image_id): _last_verdict(one) for one in message.verdicts}
+    requests = dict(map(_request_of, message.requests))
     position = LogPosition(message.log_id, message.offset, message.checksum, message.base)
-    return Lookup(position, message.revision, memberships, clusters)
+    return Lookup(position, message.revision, memberships, clusters, tombstones, verdicts, requests)
+
+
+def _last_verdict(message: pb.LastVerdict) -> LastVerdict:
+    return LastVerdict(
+        Cause(message.cause),
+        message.score if message.HasField("score") else None,
+        ImageId(message.matched) if message.HasField("matched") else None,
+        Versions(message.model_version, message.index_version),
+    )
 
 
 def describe_message(state: StoreState, published: int) -> pb.DescribeResponse:
@@ -159,6 +222,9 @@ def describe_message(state: StoreState, published: int) -> pb.DescribeResponse:
         history_number=state.history_number,
         published=published,
         base=state.position.base,
+        kinds=sorted(state.kinds),
+        required=sorted(state.required),
+        requests=[_request_message(source, offset) for source, offset in state.requests.items()],
     )
 
 
@@ -208,6 +274,7 @@ def page_message(page: EmbeddingsPage) -> pb.EmbeddingsPage:
             for row in page.rows
         ],
         base=position.base,
+        tombstones=[_tombstone_message(tombstone) for tombstone in page.tombstones],
     )
 
 
@@ -220,4 +287,5 @@ def page_of(message: pb.EmbeddingsPage) -> EmbeddingsPage:
         )
         for row in message.rows
     )
-    return EmbeddingsPage(StoreState(position, images=message.images), rows)
+    tombstones = tuple(map(_tombstone_of, message.tombstones))
+    return EmbeddingsPage(StoreState(position, images=message.images), rows, tombstones)

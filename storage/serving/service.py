@@ -12,7 +12,7 @@ from types import MappingProxyType
 import grpc
 
 from core.access import Right
-from core.errors import BadInputError, BusyError, MismatchError, UnavailableError
+from core.errors import BadInputError, BusyError, UnavailableError
 from core.types import ImageId
 from storage.arrivals import earliest_arrival
 from storage.embeddings import embedding_pages
@@ -87,11 +87,12 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
     ) -> pb.LookUpResponse:
         """Memberships and clusters, of one moment."""
         with self._metrics.call("LookUp"), for_callers():
-            asked = len(request.image_ids)
+            asked = len(request.image_ids) + len(request.verdicts_of)
             if asked > MAX_LOOK_UP:
                 raise BadInputError(f"a look-up takes at most {MAX_LOOK_UP} images, not {asked}")
             self._metrics.looked_up.observe(asked)
-            return lookup_message(self._store.look_up(ImageId(image_id) for image_id in request.image_ids))
+            ids, verdicts_of = map(ImageId, request.image_ids), list(map(ImageId, request.verdicts_of))
+            return lookup_message(self._store.look_up(ids, verdicts_of))
 
     def Apply(  # noqa: N802 - the name that the proto gives
         self, request: pb.ApplyRequest, context: grpc.ServicerContext
@@ -101,7 +102,7 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
             if len(request.decisions) > MAX_DECISIONS:
                 raise BadInputError(f"a write takes at most {MAX_DECISIONS} decisions, not {len(request.decisions)}")
             decisions = [read_decision(message) for message in request.decisions]
-            position = self._store.apply(request.log_id, decisions, request.offset, request.revision)
+            position = self._store.apply(request.log_id, decisions, request.offset, request.revision, request.kinds)
             self._metrics.written(decisions, self._now_ms())
             return pb.ApplyResponse(offset=position.offset, history_number=self._state.history_number)
 
@@ -126,7 +127,8 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
     ) -> pb.RequireKindsResponse:
         """Makes sure that the job knows these kinds of records, now and later."""
         with self._metrics.call("RequireKinds"), for_callers():
-            raise MismatchError(f"the job that wrote last does not know the kinds {', '.join(request.kinds)}")
+            self._store.require_kinds(request.kinds)
+            return pb.RequireKindsResponse()
 
     def LastArrivals(  # noqa: N802 - the name that the proto gives
         self, request: pb.LastArrivalsRequest, context: grpc.ServicerContext

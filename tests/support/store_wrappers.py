@@ -21,13 +21,19 @@ class DelegatingStore(ClusterStore):
         """See `ClusterStore.snapshot`."""
         return self.inner.snapshot()
 
-    def look_up(self, ids: Iterable[ImageId]) -> Lookup:
+    def look_up(self, ids: Iterable[ImageId], verdicts_of: Collection[ImageId] = ()) -> Lookup:
         """See `ClusterStore.look_up`."""
-        return self.inner.look_up(ids)
+        return self.inner.look_up(ids, verdicts_of)
 
-    def apply(self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> LogPosition:
+    def apply(
+        self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int, kinds: Collection[str] = ()
+    ) -> LogPosition:
         """See `ClusterStore.apply`."""
-        return self.inner.apply(log_id, decisions, offset, revision)
+        return self.inner.apply(log_id, decisions, offset, revision, kinds)
+
+    def require_kinds(self, kinds: Collection[str]) -> None:
+        """See `ClusterStore.require_kinds`."""
+        self.inner.require_kinds(kinds)
 
     def renew(self, log_id: str, base: int) -> LogPosition:
         """See `ClusterStore.renew`."""
@@ -62,14 +68,16 @@ class CountingStore(DelegatingStore):
         self.calls: Counter[str] = Counter()
         self.decisions = 0
 
-    def look_up(self, ids: Iterable[ImageId]) -> Lookup:
+    def look_up(self, ids: Iterable[ImageId], verdicts_of: Collection[ImageId] = ()) -> Lookup:
         """Counted, then passed on."""
         self.calls["look_up"] += 1
-        return super().look_up(ids)
+        return super().look_up(ids, verdicts_of)
 
-    def apply(self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> LogPosition:
+    def apply(
+        self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int, kinds: Collection[str] = ()
+    ) -> LogPosition:
         """Counted, then passed on."""
         self.calls["apply"] += 1
-        position = super().apply(log_id, decisions, offset, revision)
+        position = super().apply(log_id, decisions, offset, revision, kinds)
         self.decisions += len(decisions)
         return position

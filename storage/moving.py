@@ -1,0 +1,247 @@
+"""From moves to writes: what each move of a decision changes, on top of the decisions before it.
+
+Each move says which image goes from which head to which. The writes follow from it:
+
+    the new head is the image itself    the cluster is created, with the decision's score code as founding code
+    the new head is another image       the edge is written there, the count grows by one
+    the old head is another image       the edge there is deleted, the count shrinks by one
+    the image leaves as a singleton     its edge and its cluster are deleted
+    the head stays the same             the edge stays; a singleton that founds anew takes the new founding code,
+                                        a head with members (cause `kept` or `unscored`) keeps the old one
+    there is no new head (`deleted`)    image, edge and embeddings are deleted; the cluster of a head with members
+                                        stays, flagged, and its count leaves the head out
+    a deleted head comes back           the flag goes, the founding code stays
+    a flagged cluster gets empty        it is deleted
+
+A move that does not fit what the store holds is a contradiction; then nothing of the batch is written. Every move gets
+a history entry. Entries are numbered from 1 without a gap, and an edge carries the number of the move that made it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import NoReturn, Protocol
+
+from core.types import NO_HEAD, Cause, DeadLetterRecord, Decision, ImageId, Move, Tombstone
+from storage.errors import ContradictionError
+from storage.records import ClusterRecord, EmbeddingRecord, HistoryEntry, ImageRecord, StoreState
+
+__all__ = ["Changes", "Reader", "StagedMoves", "contradict"]
+
+
+class Reader(Protocol):
+    """What staging reads of the store."""
+
+    def image(self, image_id: ImageId) -> ImageRecord | None: ...
+
+    def cluster(self, head: ImageId) -> ClusterRecord | None: ...
+
+    def embedding(self, place: int) -> EmbeddingRecord | None: ...
+
+    def tombstone(self, image_id: ImageId) -> Tombstone | None: ...
+
+
+@dataclass(slots=True)
+class Changes:
+    """What to write, all of it or nothing. None deletes."""
+
+    state: StoreState
+    images: dict[ImageId, ImageRecord | None] = field(default_factory=dict)
+    clusters: dict[ImageId, ClusterRecord | None] = field(default_factory=dict)
+    edges: dict[tuple[ImageId, int], ImageId | None] = field(default_factory=dict)
+    embeddings: dict[int, EmbeddingRecord | None] = field(default_factory=dict)
+    tombstones: dict[ImageId, Tombstone | None] = field(default_factory=dict)
+    history: list[HistoryEntry] = field(default_factory=list)
+    dead_letters: dict[int, DeadLetterRecord] = field(default_factory=dict)
+    """By the offset of the record of the order."""
+
+
+class StagedMoves:
+    """The changes of the moves so far; later moves see what earlier ones changed."""
+
+    def __init__(self, reader: Reader, state: StoreState) -> None:
+        """Takes the store's content and its state, which `changes` begins with."""
+        self._reader = reader
+        self.changes = Changes(state)
+
+    def count(self, **more: int) -> None:
+        """Adds to counts of the state."""
+        state = self.changes.state
+        self.changes.state = replace(state, **{name: getattr(state, name) + by for name, by in more.items()})
+
+    def move(self, decision: Decision, move: Move, own: bool) -> None:
+        """Stages one move.
+
+        Raises:
+            ContradictionError: It does not fit what the store holds.
+        """
+        image = self.image(move.image_id)
+        self._check(decision, move, image, own)
+        self.count(history_number=1)
+        number = self.changes.state.history_number
+        if image is not None and move.new_head == NO_HEAD:
+            self._delete(image)
+            self.changes.history.append(_entry(number, decision, move, image))
+            return
+        if image is not None and image.head == move.new_head:
+            sequence = image.edge_sequence
+            self._stay(decision, move)
+        else:
+            sequence = number
+            if image is not None:
+                self._leave(image)
+            self._join(decision, move, sequence)
+        moved = _moved(decision, move, image, sequence, own)
+        self.changes.images[move.image_id] = moved
+        self.changes.history.append(_entry(number, decision, move, moved))
+        if image is None:
+            self.count(images=1)
+
+    def image(self, image_id: ImageId) -> ImageRecord | None:
+        """An image; None: unknown or deleted."""
+        changed = self.changes.images
+        return changed[image_id] if image_id in changed else self._reader.image(image_id)
+
+    def embedding(self, place: int) -> EmbeddingRecord | None:
+        """The embeddings at a place."""
+        changed = self.changes.embeddings
+        return changed[place] if place in changed else self._reader.embedding(place)
+
+    def tombstone(self, image_id: ImageId) -> Tombstone | None:
+        """What is left of a deleted image."""
+        changed = self.changes.tombstones
+        return changed[image_id] if image_id in changed else self._reader.tombstone(image_id)
+
+    def _check(self, decision: Decision, move: Move, image: ImageRecord | None, own: bool) -> None:
+        current = None if image is None else image.head
+        if move.old_head != current:
+            contradict(decision, f"{move.image_id!r} leaves {move.old_head!r}, but its head is {current!r}")
+        led = self._cluster(move.image_id) if current in (None, move.image_id) else None
+        leads = led is not None and (led.head_deleted or led.count > 1)
+        itself, gone = move.new_head == move.image_id, move.new_head == NO_HEAD
+        if leads and not itself and not gone:
+            members = 0 if led is None else led.count
+            contradict(decision, f"{move.image_id!r} leaves, but it is a head of {members} members")
+        if not itself and not gone and self._cluster(move.new_head) is None:
+            contradict(decision, f"{move.new_head!r} is no head")
+        fits = {
+            Cause.FOUNDED: own and itself and not leads,
+            Cause.UNSCORED: own and itself,
+            Cause.KEPT: own and itself and leads,
+            Cause.MATCHED: own and not itself and not gone,
+            Cause.ADOPTED: not own and not itself and not gone and led is not None,
+            Cause.DELETED: own and gone and image is not None,
+        }
+        if not fits[move.cause]:
+            contradict(
+                decision,
+                f"{move.cause} does not fit the move of {move.image_id!r} ({_led(led)}) to {move.new_head!r}",
+            )
+
+    def _stay(self, decision: Decision, move: Move) -> None:
+        """The head stays the same; a singleton that founds its cluster anew takes the new founding code."""
+        cluster = self._cluster(move.new_head)
+        if move.new_head == move.image_id and cluster is not None and cluster.count == 1:
+            self.changes.clusters[move.image_id] = _founded(decision)
+
+    def _delete(self, image: ImageRecord) -> None:
+        self._leave(image)
+        self.changes.images[image.image_id] = None
+        self.changes.embeddings[image.place] = None
+        self.count(images=-1)
+
+    def _leave(self, image: ImageRecord) -> None:
+        self.changes.edges[image.head, image.edge_sequence] = None
+        cluster = self._cluster(image.head)
+        if cluster is None:
+            raise ContradictionError(f"{image.image_id!r} has the head {image.head!r}, which has no cluster")
+        if cluster.count == 1:
+            self.changes.clusters[image.head] = None
+            self.count(clusters=-1)
+        else:
+            flagged = cluster.head_deleted or image.head == image.image_id
+            self.changes.clusters[image.head] = replace(cluster, count=cluster.count - 1, head_deleted=flagged)
+
+    def _join(self, decision: Decision, move: Move, sequence: int) -> None:
+        self.changes.edges[move.new_head, sequence] = move.image_id
+        cluster = self._cluster(move.new_head)
+        if cluster is None:
+            self.changes.clusters[move.new_head] = _founded(decision)
+            self.count(clusters=1)
+        else:
+            flagged = cluster.head_deleted and move.new_head != move.image_id
+            self.changes.clusters[move.new_head] = replace(cluster, count=cluster.count + 1, head_deleted=flagged)
+
+    def _cluster(self, head: ImageId) -> ClusterRecord | None:
+        return self.changes.clusters[head] if head in self.changes.clusters else self._reader.cluster(head)
+
+
+def contradict(decision: Decision, why: str) -> NoReturn:
+    """Says how a decision does not fit the store.
+
+    Raises:
+        ContradictionError: Always.
+    """
+    raise ContradictionError(f"the decision on {decision.image_id!r} at offset {decision.offset} does not fit: {why}")
+
+
+def _led(cluster: ClusterRecord | None) -> str:
+    if cluster is None:
+        return "no head"
+    return f"a deleted head of {cluster.count}" if cluster.head_deleted else f"a head of {cluster.count}"
+
+
+def _founded(decision: Decision) -> ClusterRecord:
+    return ClusterRecord(decision.image_id, 1, decision.score_code, decision.decided_at_ms)
+
+
+def _moved(decision: Decision, move: Move, image: ImageRecord | None, sequence: int, own: bool) -> ImageRecord:
+    """The image after its move. Its own decision brings a version and a place; an adoption changes the verdict alone.
+
+    A version that is decided again keeps its times.
+    """
+    if image is None or own:
+        version, place, unscored = decision.version, decision.place, move.cause is Cause.UNSCORED
+    else:
+        version, place, unscored = image.version, image.place, image.unscored
+    if image is None or image.version != version:
+        created_at_ms, arrived_at_ms = decision.created_at_ms, decision.arrived_at_ms
+    else:
+        created_at_ms, arrived_at_ms = image.created_at_ms, image.arrived_at_ms
+    return ImageRecord(
+        image_id=move.image_id,
+        version=version,
+        place=place,
+        head=move.new_head,
+        score=move.score,
+        matched=move.matched,
+        cause=move.cause,
+        decided_at_ms=decision.decided_at_ms,
+        created_at_ms=created_at_ms,
+        arrived_at_ms=arrived_at_ms,
+        versions=decision.versions,
+        edge_sequence=sequence,
+        truncated=decision.truncated,
+        unscored=unscored,
+    )
+
+
+def _entry(number: int, decision: Decision, move: Move, moved: ImageRecord) -> HistoryEntry:
+    """The history entry of a move, after which the image is as `moved` says; of a deleted image, before which."""
+    return HistoryEntry(
+        number=number,
+        image_id=move.image_id,
+        old_head=move.old_head,
+        new_head=move.new_head,
+        cause=move.cause,
+        score=move.score,
+        matched=move.matched,
+        place=moved.place,
+        offset=decision.offset,
+        version=moved.version,
+        decided_at_ms=decision.decided_at_ms,
+        created_at_ms=moved.created_at_ms,
+        arrived_at_ms=moved.arrived_at_ms,
+        versions=decision.versions,
+        truncated=decision.truncated,
+    )
