@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import NoReturn, Protocol
 
-from core.types import NO_HEAD, Cause, DeadLetterRecord, Decision, ImageId, Move, Tombstone
+from core.types import NO_HEAD, Cause, DeadLetterRecord, Decision, ImageId, Move, Outcome, Tombstone
 from storage.errors import ContradictionError
 from storage.records import ClusterRecord, EmbeddingRecord, HistoryEntry, ImageRecord, StoreState
 
@@ -130,7 +130,7 @@ class StagedMoves:
             Cause.KEPT: own and itself and leads,
             Cause.MATCHED: own and not itself and not gone,
             Cause.ADOPTED: not own and not itself and not gone and led is not None,
-            Cause.DELETED: own and gone and image is not None,
+            Cause.DELETED: own and gone and image is not None and decision.outcome is Outcome.DELETED,
         }
         if not fits[move.cause]:
             contradict(

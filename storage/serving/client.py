@@ -100,16 +100,6 @@ class StorageClient(RpcClient):
         answer: pb.DescribeResponse = self._call(self._stub.Describe, pb.DescribeRequest())
         return answer
 
-    def require_kinds(self, kinds: Collection[str]) -> None:
-        """Makes sure that the job knows these kinds of records of the order, now and later.
-
-        Raises:
-            MismatchError: The job that wrote last does not know them.
-            DeniedError: The caller has not the write key.
-            UnavailableError: The server is down, too slow or cannot write.
-        """
-        self._call(self._stub.RequireKinds, pb.RequireKindsRequest(kinds=kinds))
-
     def renew(self, log_id: str, base: int) -> int:
         """Makes the store go on with another log, whose offset 0 is the position `base`.
 
@@ -195,6 +185,7 @@ class StorageClient(RpcClient):
 
         Raises:
             MismatchError: The job that wrote last does not know them.
+            DeniedError: The caller has not the write key.
             UnavailableError: The server is down, too slow or cannot write.
         """
         self._call(self._stub.RequireKinds, pb.RequireKindsRequest(kinds=sorted(kinds)))

@@ -1,15 +1,11 @@
-"""The tests that every store must pass: the author of a store subclasses `StoreContract` and says how one is made.
-
-The helpers of these tests are here too: short ways to make decisions, and the comparison with the model.
-"""
+"""The tests that every store must pass: the author of a store subclasses `StoreContract` and says how one is made."""
 
 from __future__ import annotations
 
 import threading
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +13,7 @@ from hypothesis import strategies as st
 
 from core.errors import BadInputError, LogGapError, MismatchError, RefusedError, StaleError, UnavailableError
 from core.types import (
+    NO_HEAD,
     Cause,
     Cluster,
     DeadLetterRecord,
@@ -26,6 +23,7 @@ from core.types import (
     Membership,
     Move,
     Outcome,
+    Tombstone,
     Versions,
 )
 from storage.errors import ContradictionError
@@ -37,101 +35,30 @@ from storage.records import (
     HistoryEntry,
     ImageRecord,
     PublishedMark,
-    StoreEpoch,
     StoreState,
 )
+from storage.testing.decisions import (
+    EPOCH,
+    A,
+    B,
+    C,
+    D,
+    assert_holds,
+    decided,
+    deletes,
+    fill,
+    founds,
+    ignored,
+    is_unscored,
+    joins,
+    put,
+    replays,
+)
+from storage.testing.life import LifeContract
 from storage.testing.model import LOG, Action, StoreModel, actions, seeded_actions
-from storage.verify import verify
-
-A, B, C, D = (ImageId(text) for text in "abcd")
-
-EPOCH = StoreEpoch(1_700_000_000_000, "5d1c0de5d1c0de00")
 
 
-def decided(offset: int, image: ImageId, *moves: Move, version: int = 1, **fields: Any) -> Decision:
-    """A decision whose code is its offset."""
-    base = Decision(
-        offset=offset,
-        checksum=1000 + offset,
-        outcome=Outcome.DECIDED,
-        image_id=image,
-        version=version,
-        place=offset,
-        moves=moves,
-        score_code=bytes([offset % 256]),
-        search_vector=b"search",
-        score_vector=b"score",
-        versions=Versions("m1", "i1"),
-        created_at_ms=10 + offset,
-        arrived_at_ms=20 + offset,
-        decided_at_ms=30 + offset,
-    )
-    return replace(base, **fields)
-
-
-def founds(offset: int, image: ImageId, old: ImageId | None = None, **fields: Any) -> Decision:
-    """The image becomes its own head."""
-    return decided(offset, image, Move(image, old, image, Cause.FOUNDED), **fields)
-
-
-def joins(offset: int, image: ImageId, head: ImageId, old: ImageId | None = None, **fields: Any) -> Decision:
-    """The image joins a head that it matched."""
-    return decided(offset, image, Move(image, old, head, Cause.MATCHED, 0.9, head), **fields)
-
-
-def is_unscored(store: ClusterStore, image_id: ImageId) -> bool:
-    """Whether the store says that an image could not be searched or scored."""
-    image = store.image(image_id)
-    assert image is not None
-    return image.unscored
-
-
-def ignored(offset: int, image: ImageId, outcome: Outcome, version: int = 1) -> Decision:
-    """Only the position advances."""
-    return Decision(offset, 1000 + offset, outcome, image, version, 0)
-
-
-def put(store: ClusterStore, *decisions: Decision) -> LogPosition:
-    """Applies decisions to where the store is."""
-    state = store.state()
-    return store.apply(LOG, decisions, state.position.offset, state.revision)
-
-
-def fill(store: ClusterStore, model: StoreModel, steps: Sequence[Action], batch: int) -> None:
-    """Lets the model decide and the store apply, in batches."""
-    for start in range(0, len(steps), batch):
-        put(store, *[model.decide(action) for action in steps[start : start + batch]])
-
-
-def assert_holds(store: ClusterStore, model: StoreModel) -> None:
-    """The store holds what the model says: the whole of it, and it is sound."""
-    with store.snapshot() as view:
-        state = view.state()
-        assert state.position.offset == model.offset
-        assert {image.image_id: image.head for image in view.images()} == model.head
-        assert {image.image_id: (image.version, image.place) for image in view.images()} == {
-            image: (model.version[image], model.place[image]) for image in model.head
-        }
-        assert {cluster.head: cluster.founding_code for cluster in view.clusters()} == model.code
-        assert {cluster.head: cluster.count for cluster in view.clusters()} == {
-            head: len(members) for head, members in model.members.items()
-        }
-        listed: dict[ImageId, list[ImageId]] = {}
-        for edge in view.edges():
-            listed.setdefault(edge.head, []).append(edge.member)
-        assert listed == model.members
-        moves = [(e.image_id, e.old_head, e.new_head, e.cause) for e in view.history_from(0)]
-        assert moves == model.history
-        assert (state.images, state.clusters) == (len(model.head), len(model.members))
-        assert (state.duplicates, state.superseded) == (model.duplicates, model.superseded)
-        assert state.history_number == len(model.history)
-        assert {each.place: each.image_id for each in view.embeddings()} == {
-            place: image for image, place in model.place.items()
-        }
-        assert [progress.problems for progress in verify(view)][-1] == ()
-
-
-class StoreContract(ABC):
+class StoreContract(LifeContract):
     """What a store must do. A subclass whose name begins with `Test` is found by pytest and runs all of it."""
 
     @abstractmethod
@@ -326,6 +253,10 @@ class StoreContract(ABC):
             pytest.param(founds(4, D, search_vector=b"x" * 65_537), id="vector"),
             pytest.param(founds(4, D, versions=Versions("m" * 1025)), id="model version"),
             pytest.param(decided(4, D, Move(D, None, A, Cause.MATCHED, float("nan"), A)), id="score"),
+            pytest.param(founds(4, D, tombstone=Tombstone(D, 2**64, 4, 0)), id="deleted version"),
+            pytest.param(deletes(4, D, tombstone=Tombstone(D, 1, 4, 0, "x" * 1025)), id="author"),
+            pytest.param(replays(4, D, request=-1), id="request"),
+            pytest.param(decided(4, D, Move(D, None, NO_HEAD, Cause.FOUNDED)), id="no head"),
         ],
     )
     def test_malformed_decisions_are_refused_whole(self, store: ClusterStore, bad: Decision) -> None:
@@ -379,6 +310,18 @@ class StoreContract(ABC):
                 replace(ignored(4, ImageId(""), Outcome.UNREADABLE), moves=(Move(A, A, A, Cause.KEPT),)),
                 id="unreadable with moves",
             ),
+            pytest.param(deletes(4, B, C), id="deleted from another head"),
+            pytest.param(deletes(4, B), id="deleted and stays"),
+            pytest.param(deletes(4, B, A, version=0), id="deleted below its version"),
+            pytest.param(deletes(4, D, D), id="unknown image deleted from a head"),
+            pytest.param(deletes(4, B, A, tombstone=None), id="deleted without a tombstone"),
+            pytest.param(deletes(4, B, A, tombstone=Tombstone(C, 1, 4, 0)), id="tombstone of another image"),
+            pytest.param(founds(4, D, tombstone=Tombstone(D, 1, 4, 0)), id="tombstone of a new image"),
+            pytest.param(decided(4, C, Move(C, C, NO_HEAD, Cause.DELETED), version=2), id="deleted as decided"),
+            pytest.param(replays(4, B, Move(B, A, B, Cause.FOUNDED), version=2, place=1), id="replay of no version"),
+            pytest.param(replays(4, B, Move(B, A, B, Cause.FOUNDED), place=2), id="replay at another image's place"),
+            pytest.param(replays(4, A, Move(B, A, A, Cause.ADOPTED)), id="replay adopts a member"),
+            pytest.param(replays(4, A, Move(A, A, A, Cause.FOUNDED), place=0), id="replayed head founds"),
             pytest.param(replace(ignored(4, A, Outcome.DUPLICATE), moves=(Move(A, A, A, Cause.KEPT),)), id="moves"),
         ],
     )

@@ -8,16 +8,33 @@ from __future__ import annotations
 
 import copy
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import strategies as st
 
-from core.types import Cause, Decision, ImageId, Move, Outcome, Versions
+from core.types import (
+    NO_HEAD,
+    Cause,
+    Decision,
+    ImageId,
+    Move,
+    Outcome,
+    RequestPosition,
+    RequestSource,
+    Tombstone,
+    Versions,
+)
 
 LOG = "topic-one"
 """The log id of all decisions made here."""
 
-KINDS = ("found", "join", "join", "join", "adopt", "again", "again", "repeat", "older", "unscored")
+KINDS = (
+    *("found", "join", "join", "join", "adopt", "again", "again", "repeat", "older", "unscored"),
+    *("delete", "delete", "replay", "replay"),
+)
+
+REPLAYS = RequestSource("replay-topic", 0)
+"""Where all requests of the model lie."""
 
 NAMES = ("a", "b", "a/b", "ä", "日本", "x" * 256, "a b", "%2F", "..", "similar", "\x00", "🙂" * 64)
 """Ids that a careless codec or path would confuse; numbered ids follow."""
@@ -69,8 +86,13 @@ class StoreModel:
     members: dict[ImageId, list[ImageId]] = field(default_factory=dict)
     """By head, in the order in which they joined."""
     history: list[tuple[ImageId, ImageId | None, ImageId, Cause]] = field(default_factory=list)
+    graves: dict[ImageId, int] = field(default_factory=dict)
+    """The version up to which an image was deleted."""
     duplicates: int = 0
     superseded: int = 0
+    deleted: int = 0
+    replayed: int = 0
+    requests: int = 0
 
     def copy(self) -> StoreModel:
         """An independent copy."""
@@ -80,33 +102,30 @@ class StoreModel:
         """A valid decision for the next offset. The model then has its effect."""
         self.offset += 1
         image = name(action.who)
-        known = image in self.head
+        if action.kind == "delete":
+            return self._deleted(action, image)
+        if action.kind == "replay":
+            return self._replayed(action, image)
         ignore = {"repeat": Outcome.DUPLICATE, "older": Outcome.SUPERSEDED}.get(action.kind)
-        if ignore and known:
-            return self._ignored(image, ignore)
-        moves = [self._own_move(action, image)]
-        decision_version = self.version.get(image, 0) + 1 + action.bits % 3
-        code = action.bits.to_bytes(2, "big") * 8
-        if moves[0].cause is Cause.UNSCORED:
-            code = b""
-        self.version[image], self.place[image] = decision_version, self.offset
-        self._do(moves[0], code)
-        if action.kind == "adopt":
-            singletons = sorted(head for head, members in self.members.items() if len(members) == 1)
-            for candidate in [head for head in singletons if head not in (image, moves[0].new_head)][
-                : 1 + action.bits % 2
-            ]:
-                moves.append(Move(candidate, candidate, moves[0].new_head, Cause.ADOPTED, 0.75, image))
-                self._do(moves[-1], code)
+        if ignore and image in self.head:
+            return self._ignored(image, ignore, self.version[image], self.place[image])
+        if ignore and image in self.graves:
+            return self._ignored(image, Outcome.SUPERSEDED, self.graves[image] + 1, self.offset)
+        version = max(self.version.get(image, 0), self.graves.pop(image, 0)) + 1 + action.bits % 3
+        move = self._own_move(action, image)
+        code = b"" if move.cause is Cause.UNSCORED else action.bits.to_bytes(2, "big") * 8
+        self.version[image], self.place[image] = version, self.offset
+        decision = replace(self._decision(action, Outcome.DECIDED, image), version=version, score_code=code)
+        return replace(decision, moves=self._do_all(action, move, code))
+
+    def _decision(self, action: Action, outcome: Outcome, image: ImageId) -> Decision:
         return Decision(
             offset=self.offset,
             checksum=(self.offset * 2654435761) % 2**32,
-            outcome=Outcome.DECIDED,
+            outcome=outcome,
             image_id=image,
-            version=decision_version,
+            version=0,
             place=self.offset,
-            moves=tuple(moves),
-            score_code=code,
             search_vector=action.bits.to_bytes(2, "little") * 6,
             score_vector=action.bits.to_bytes(2, "little") * 4,
             versions=Versions(f"model-{action.bits % 2}", "index-1"),
@@ -116,21 +135,63 @@ class StoreModel:
             truncated=action.bits % 5 == 0,
         )
 
-    def _ignored(self, image: ImageId, outcome: Outcome) -> Decision:
-        version = self.version[image]
+    def _do_all(self, action: Action, own: Move, code: bytes) -> tuple[Move, ...]:
+        moves = [own]
+        self._do(own, code)
+        if action.kind == "adopt":
+            singletons = sorted(head for head, members in self.members.items() if members == [head])
+            for candidate in [head for head in singletons if head not in (own.image_id, own.new_head)][
+                : 1 + action.bits % 2
+            ]:
+                moves.append(Move(candidate, candidate, own.new_head, Cause.ADOPTED, 0.75, own.image_id))
+                self._do(moves[-1], code)
+        return tuple(moves)
+
+    def _deleted(self, action: Action, image: ImageId) -> Decision:
+        """A delete of what is there, or of versions to come; of what was deleted before it does nothing."""
+        decision = self._decision(action, Outcome.DELETED, image)
+        if image not in self.head and (image in self.graves or action.bits % 2):
+            return decision
+        version = self.version.get(image, 0) + action.bits % 3
+        tombstone = Tombstone(image, version, self.offset, self.offset, "author", f"reason {action.bits}")
+        moves: tuple[Move, ...] = ()
+        if image in self.head:
+            moves = (Move(image, self.head[image], NO_HEAD, Cause.DELETED),)
+            self._leave(image)
+            del self.head[image], self.version[image], self.place[image]
+            self.history.append((image, moves[0].old_head, NO_HEAD, Cause.DELETED))
+            self.deleted += 1
+        self.graves[image] = version
+        return replace(decision, tombstone=tombstone, moves=moves, version=version)
+
+    def _replayed(self, action: Action, image: ImageId) -> Decision:
+        """The image is decided again, at its place or, for every third one, at a new one."""
+        self.replayed += 1
+        self.requests += 1 + action.bits % 3
+        decision = self._decision(action, Outcome.REPLAYED, image)
+        decision = replace(decision, request=RequestPosition(REPLAYS, self.requests))
+        if image not in self.head or action.bits % 4 == 0:
+            return decision
+        if action.bits % 3 == 0:
+            self.place[image] = self.offset
+        code = action.bits.to_bytes(2, "big") * 8
+        moves = self._do_all(action, self._own_move(action, image), code)
+        return replace(decision, version=self.version[image], place=self.place[image], moves=moves, score_code=code)
+
+    def _ignored(self, image: ImageId, outcome: Outcome, version: int, place: int) -> Decision:
         if outcome is Outcome.DUPLICATE:
             self.duplicates += 1
         else:
             self.superseded += 1
             version -= 1
         checksum = (self.offset * 2654435761) % 2**32
-        return Decision(self.offset, checksum, outcome, image, version, self.place[image])
+        return Decision(self.offset, checksum, outcome, image, version, place)
 
     def _own_move(self, action: Action, image: ImageId) -> Move:
         old = self.head.get(image)
         if action.kind == "unscored":
             return Move(image, old, image, Cause.UNSCORED)
-        if len(self.members.get(image, ())) > 1:
+        if self.members.get(image, [image]) != [image]:
             return Move(image, old, image, Cause.KEPT)
         heads = sorted(head for head in self.members if head != image)
         if action.kind == "found" or not heads:
@@ -144,10 +205,16 @@ class StoreModel:
         self.history.append((image, move.old_head, new, move.cause))
         if move.old_head != new:
             if move.old_head is not None:
-                self.members[move.old_head].remove(image)
-                if not self.members[move.old_head]:
-                    del self.members[move.old_head], self.code[move.old_head]
+                self._leave(image)
+            if new not in self.members:
+                self.code[new] = code
             self.members.setdefault(new, []).append(image)
-        self.head[image] = new
-        if image == new and self.members[new] == [image]:
+        elif self.members[new] == [image]:
             self.code[new] = code
+        self.head[image] = new
+
+    def _leave(self, image: ImageId) -> None:
+        head = self.head[image]
+        self.members[head].remove(image)
+        if not self.members[head]:
+            del self.members[head], self.code[head]

@@ -16,7 +16,7 @@ from storage.api.app import create_app
 from storage.memory import MemoryStore
 from storage.records import HistoryEntry
 from storage.serving.assignments import message_of
-from storage.testing.contract import EPOCH
+from storage.testing.decisions import EPOCH
 from stream.settings import Topics
 
 ROOT = Path(__file__).parents[2]

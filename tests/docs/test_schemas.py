@@ -17,7 +17,7 @@ from core.traces import Adoption, LossReason, Trace, TraceKind, TraceReason, Why
 from core.types import Cause, ImageId, Outcome
 from storage.memory import MemoryStore
 from storage.serving.assignments import message_of
-from storage.testing.contract import EPOCH, fill
+from storage.testing.decisions import EPOCH, fill
 from storage.testing.model import StoreModel, seeded_actions
 from tests.support.traces import sample_trace
 
@@ -56,7 +56,7 @@ def test_assignments_of_a_whole_store() -> None:
     store = MemoryStore()
     fill(store, StoreModel(), seeded_actions(3, 400, ids=60), 50)
     entries = store.history(0, 10_000)
-    assert {entry.cause for entry in entries} == set(Cause) - {Cause.DELETED}
+    assert {entry.cause for entry in entries} == set(Cause)
     for entry in entries:
         check(ASSIGNMENT, json.loads(message_of(entry, EPOCH).value))
 

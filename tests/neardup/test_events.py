@@ -15,7 +15,7 @@ from core.types import Cause, ImageId, Versions
 from neardup.events import Assignment, ElementType, EmbeddingNotification, notification, record_headers, record_key
 from storage.records import HistoryEntry
 from storage.serving.assignments import message_of
-from storage.testing.contract import EPOCH
+from storage.testing.decisions import EPOCH
 
 SPEC = EmbeddingSpec("net", "2", 3)
 

@@ -37,7 +37,7 @@ from storage.serving.client import StorageClient
 from storage.serving.metrics import StorageMetrics
 from storage.serving.service import StorageService
 from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
-from storage.testing.contract import EPOCH
+from storage.testing.decisions import EPOCH
 from storage.unscored import unscored_after
 from storage.verify import verify
 from tests.search.serving.search_setup import image, server_settings

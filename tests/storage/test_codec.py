@@ -11,7 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import BadInputError
-from core.types import Cause, Cluster, DeadLetterRecord, ImageId, LogPosition, Membership, Versions
+from core.types import (
+    NO_HEAD,
+    Cause,
+    Cluster,
+    DeadLetterRecord,
+    ImageId,
+    LogPosition,
+    Membership,
+    RequestSource,
+    Tombstone,
+    Versions,
+)
 from storage import codec
 from storage.errors import CorruptedError
 from storage.records import (
@@ -55,7 +66,7 @@ images = st.builds(
     st.booleans(),
 ).map(lambda image: replace(image, unscored=image.unscored or image.cause is Cause.UNSCORED))
 dead_letters = st.builds(DeadLetterRecord, blobs, blobs, blobs)
-clusters = st.builds(ClusterRecord, ids, u64, blobs, i64)
+clusters = st.builds(ClusterRecord, ids, st.integers(0, 2**63 - 1), blobs, i64, st.booleans())
 embeddings = st.builds(EmbeddingRecord, i64, ids, u64, blobs, blobs, blobs)
 entries = st.builds(
     HistoryEntry,
@@ -74,16 +85,37 @@ entries = st.builds(
     i64,
     versions,
     st.booleans(),
-)
+).map(lambda entry: replace(entry, new_head=NO_HEAD) if entry.cause is Cause.DELETED else entry)
+kinds = st.frozensets(st.text(max_size=20), max_size=3)
+requests = st.dictionaries(st.builds(RequestSource, st.text(max_size=30), st.integers(0, 2**31 - 1)), u64, max_size=3)
+positions = st.builds(LogPosition, st.text(max_size=30), i64, u32, i64)
+numbers = st.tuples(*[u64] * 6)
 states = st.builds(
-    StoreState, st.builds(LogPosition, st.text(max_size=30), i64, u32, i64), u64, u64, u64, u64, u64, u64
+    lambda position, numbers, counts, requests, kinds, required: StoreState(
+        position, *numbers, *counts, requests, kinds, required
+    ),
+    positions,
+    numbers,
+    st.tuples(*[u64] * 3),
+    requests,
+    kinds,
+    kinds,
 )
+tombstones = st.builds(Tombstone, ids, u64, i64, i64, st.text(max_size=30), st.text(max_size=30))
 
 
-@given(states)
-def test_a_state_of_format_1_has_base_0(state: StoreState) -> None:
-    position = replace(state.position, base=0)
-    assert codec.decode_state(codec.encode_state(state)[:-8]) == replace(state, position=position)
+@given(positions, numbers)
+def test_a_state_of_an_older_format_has_fewer_parts(position: LogPosition, numbers: tuple[int, ...]) -> None:
+    state = StoreState(position, *numbers)  # type: ignore[arg-type]
+    of_format_2 = codec.encode_state(state)[: -(3 * 8 + 3 * 2)]
+    assert codec.decode_state(of_format_2) == state
+    assert codec.decode_state(of_format_2[:-8]) == replace(state, position=replace(position, base=0))
+
+
+@given(tombstones)
+def test_tombstones_come_back(tombstone: Tombstone) -> None:
+    key, value = codec.image_key(tombstone.image_id), codec.encode_tombstone(tombstone)
+    assert codec.decode_tombstone(key, value) == tombstone
 
 
 @given(images)
@@ -103,7 +135,7 @@ def test_dead_letters_come_back(offset: int, record: DeadLetterRecord) -> None:
 def test_clusters_come_back(cluster: ClusterRecord) -> None:
     value = codec.encode_cluster(cluster)
     assert codec.decode_cluster(codec.image_key(cluster.head), value) == cluster
-    front = Cluster(cluster.head, cluster.count, cluster.founding_code)
+    front = Cluster(cluster.head, cluster.count, cluster.founding_code, cluster.head_deleted)
     assert codec.decode_cluster_front(cluster.head, value) == front
 
 
@@ -224,20 +256,28 @@ SAMPLES: dict[str, tuple[Decode, bytes, bytes]] = {
     "state": (
         lambda _, value: codec.decode_state(value),
         b"",
-        codec.encode_state(StoreState(LogPosition("log", 3, 4))),
+        codec.encode_state(
+            StoreState(
+                LogPosition("log", 3, 4), requests={RequestSource("topic", 1): 7}, kinds=frozenset({"image", "delete"})
+            )
+        ),
     ),
+    "tombstone": (codec.decode_tombstone, b"a", codec.encode_tombstone(Tombstone(ImageId("a"), 1, 2, 3, "me", "why"))),
     "epoch": (lambda _, value: codec.decode_epoch(value), b"", codec.encode_epoch(StoreEpoch(5, "id", 2))),
     "mark": (lambda _, value: codec.decode_mark(value), b"", codec.encode_mark(PublishedMark("id", 9, 8, 7, 6, -1))),
     "number": (lambda _, value: codec.decode_number("history", value), b"", codec.encode_number(9)),
 }
 
 
+OLD_STATE_BYTES = 8 + 4 + 6 * 8 + 2 + len("log")
+
+
 @pytest.mark.parametrize("name", SAMPLES)
 def test_cut_values_are_damaged(name: str) -> None:
     decode, key, value = SAMPLES[name]
     decode(key, value)
-    # A state that ends before its base is one of format 1.
-    whole = {len(value) - 8} if name == "state" else set()
+    # A state that ends before its base is one of format 1, one that ends behind it of format 2.
+    whole = {OLD_STATE_BYTES, OLD_STATE_BYTES + 8} if name == "state" else set()
     for length in set(range(len(value))) - whole:
         with pytest.raises(CorruptedError):
             decode(key, value[:length])
@@ -269,5 +309,7 @@ def test_keys_that_are_no_ids_are_damaged(key: bytes) -> None:
         codec.decode_image(key, SAMPLES["image"][2])
     with pytest.raises(CorruptedError, match="not an id"):
         codec.decode_cluster(key, SAMPLES["cluster"][2])
+    with pytest.raises(CorruptedError, match="not an id"):
+        codec.decode_tombstone(key, SAMPLES["tombstone"][2])
     with pytest.raises(CorruptedError, match="not an id"):
         codec.decode_edge(codec.edge_key(ImageId("h"), 1), key)

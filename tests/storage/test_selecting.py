@@ -11,7 +11,7 @@ from core.types import Cause, Decision, ImageId, Move, Outcome
 from storage import selecting
 from storage.memory import MemoryStore
 from storage.selecting import ImageSelection, named_images, selected_pages
-from storage.testing.contract import fill
+from storage.testing.decisions import fill
 from storage.testing.model import StoreModel, name, seeded_actions
 
 STORE = MemoryStore()

@@ -19,7 +19,7 @@ from storage.interfaces import StoreView
 from storage.memory import MemoryStore
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
-from storage.testing.contract import assert_holds
+from storage.testing.decisions import assert_holds
 from storage.testing.model import LOG, Action, StoreModel, actions, name
 
 

@@ -11,7 +11,7 @@ import pytest
 from core.types import ImageId
 from storage.errors import CorruptedError
 from storage.memory import MemoryStore
-from storage.testing.contract import A, B, C, D, fill, founds, joins, put
+from storage.testing.decisions import A, B, C, D, deletes, fill, founds, joins, put
 from storage.testing.model import StoreModel, seeded_actions
 from storage.verify import VerifyProgress, verify
 
@@ -23,6 +23,13 @@ def store_of_four() -> MemoryStore:
     return store
 
 
+def store_of_deleted() -> MemoryStore:
+    """A is deleted and names the cluster of B and C; D is deleted."""
+    store = store_of_four()
+    put(store, deletes(4, A, A), deletes(5, D, D))
+    return store
+
+
 def last(store: MemoryStore) -> VerifyProgress:
     with store.snapshot() as view:
         return list(verify(view))[-1]
@@ -31,6 +38,39 @@ def last(store: MemoryStore) -> VerifyProgress:
 def test_a_sound_store() -> None:
     progress = last(store_of_four())
     assert progress == VerifyProgress(True, 18, 18, 4, 2, (), 0)
+
+
+def test_a_store_with_deleted_images() -> None:
+    assert last(store_of_deleted()) == VerifyProgress(True, 15, 15, 2, 1, (), 0)
+
+
+DELETED_DAMAGES: dict[str, tuple[Callable[[Any], object], str]] = {
+    "flagged head is there": (
+        lambda c: c.image_of.update({A: replace(c.image_of[B], image_id=A)}),
+        "cluster 'a': it says that its head was deleted, which was not",
+    ),
+    "flag without tombstone": (
+        lambda c: c.tombstone_of.pop(A),
+        "cluster 'a': it says that its head was deleted, which was not",
+    ),
+    "flag lost": (
+        lambda c: cluster(c, A, head_deleted=False),
+        "tombstone of 'a': its cluster does not say that its head was deleted",
+    ),
+    "tombstone of an image": (
+        lambda c: c.tombstone_of.update({B: replace(c.tombstone_of[A], image_id=B)}),
+        "tombstone of 'b': the image is there",
+    ),
+    "lost tombstone": (lambda c: c.tombstone_of.pop(D), "1 tombstones, the store counts 2"),
+}
+
+
+@pytest.mark.parametrize("name", DELETED_DAMAGES)
+def test_every_damage_to_what_is_deleted_is_told(name: str) -> None:
+    store = store_of_deleted()
+    damage, problem = DELETED_DAMAGES[name]
+    damage(store._content)
+    assert problem in last(store).problems
 
 
 def test_an_empty_store() -> None:

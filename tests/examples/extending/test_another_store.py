@@ -9,7 +9,7 @@ import pytest
 from examples.extending.another_store import LoggedStore
 from storage.interfaces import ClusterStore
 from storage.testing import StoreContract
-from storage.testing.contract import A, B, founds, joins, put
+from storage.testing.decisions import A, B, founds, joins, put
 
 
 class TestLoggedStore(StoreContract):

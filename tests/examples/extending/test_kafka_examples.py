@@ -19,7 +19,7 @@ from examples.extending.consumer import newest_heads
 from examples.extending.producer import send
 from storage.records import HistoryEntry, StoreEpoch
 from storage.serving.assignments import message_of
-from storage.testing.contract import EPOCH
+from storage.testing.decisions import EPOCH
 from tests.support.stack import PHOTOS
 
 FOLDER = Path(__file__).parents[3] / "examples" / "extending"

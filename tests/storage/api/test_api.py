@@ -18,7 +18,7 @@ from storage.api.schemas import iso
 from storage.errors import CorruptedError
 from storage.interfaces import StoreView
 from storage.memory import MemoryStore
-from storage.testing.contract import A, B, C, D, decided, founds, ignored, joins, put
+from storage.testing.decisions import A, B, C, D, decided, founds, ignored, joins, put
 from storage.testing.model import NAMES
 from tests.support.store_wrappers import DelegatingStore
 

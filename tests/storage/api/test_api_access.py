@@ -13,7 +13,7 @@ from storage.api.app import create_app
 from storage.api.requests import MAX_BODY_BYTES
 from storage.interfaces import StoreView
 from storage.memory import MemoryStore
-from storage.testing.contract import A, founds, put
+from storage.testing.decisions import A, founds, put
 from tests.support.store_wrappers import DelegatingStore
 
 KEYS = Keys("parts-token", "read-key", "write-key")

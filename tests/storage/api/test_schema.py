@@ -9,7 +9,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from storage.api.app import create_app
 from storage.memory import MemoryStore
-from storage.testing.contract import A, B, founds, joins, put
+from storage.testing.decisions import A, B, founds, joins, put
 
 
 def _filled() -> MemoryStore:

@@ -26,7 +26,7 @@ from storage.rocks.database import Database
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
 from storage.rocks.translate import translated
-from storage.testing.contract import A, B, assert_holds, fill, founds, put
+from storage.testing.decisions import A, B, assert_holds, fill, founds, put
 from storage.testing.model import LOG, StoreModel, seeded_actions
 
 QUICK = RocksOptions(sync=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from storage.rocks.store import RocksStore
-from storage.testing.contract import assert_holds
+from storage.testing.decisions import assert_holds
 from storage.testing.model import StoreModel, seeded_actions
 from tests.support.store_writer import SMALL
 

@@ -19,7 +19,7 @@ from storage.rocks.log_check import cut_torn_ends
 from storage.rocks.options import META, RocksOptions
 from storage.rocks.record_log import BLOCK_BYTES, SECTOR_BYTES, read_log
 from storage.rocks.store import RocksStore
-from storage.testing.contract import assert_holds, fill
+from storage.testing.decisions import assert_holds, fill
 from storage.testing.model import StoreModel, seeded_actions
 from storage.verify import verify
 from tests.support.damage import zero_pages

@@ -21,7 +21,7 @@ from storage.rocks.database import Database
 from storage.rocks.marker import check_marker, write_marker
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
-from storage.testing.contract import A, B, C, D, assert_holds, decided, fill, founds, put
+from storage.testing.decisions import A, B, C, D, assert_holds, decided, fill, founds, put
 from storage.testing.model import StoreModel, seeded_actions
 from storage.verify import verify
 from tests.support.damage import damages

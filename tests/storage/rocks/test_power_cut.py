@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from storage.rocks.store import RocksStore
-from storage.testing.contract import assert_holds
+from storage.testing.decisions import assert_holds
 from storage.testing.model import StoreModel, seeded_actions
 from tests.support.power_cut import DurableFiles, has_compiler
 from tests.support.store_writer import SMALL

@@ -24,7 +24,7 @@ from storage.records import PublishedMark
 from storage.serving.assignments import Message, message_of
 from storage.serving.outbox import Outbox, OutboxSettings
 from storage.serving.topic_loss import LastMessage, message_in
-from storage.testing.contract import EPOCH, A, B, C, D, decided, fill, founds, joins, put
+from storage.testing.decisions import EPOCH, A, B, C, D, decided, fill, founds, joins, put
 from storage.testing.model import StoreModel, seeded_actions
 from tests.support.fake_topic import FakeSender, FakeTopic
 from tests.support.store_wrappers import DelegatingStore

@@ -17,7 +17,7 @@ from core.types import ImageId
 from storage.memory import MemoryStore
 from storage.serving.outbox import Outbox
 from storage.serving.publisher import KafkaSender
-from storage.testing.contract import founds, put
+from storage.testing.decisions import founds, put
 from stream.broker import Broker
 from stream.local.broker import broker_command, prepare_broker
 from stream.local.readiness import BrokerReady

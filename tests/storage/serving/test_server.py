@@ -17,7 +17,7 @@ import pytest
 
 from core.errors import UnavailableError
 from storage.serving.client import StorageClient
-from storage.testing.contract import A, B, C, founds, joins
+from storage.testing.decisions import A, B, C, founds, joins
 from storage.testing.model import LOG
 from tests.support.ports import free_ports
 

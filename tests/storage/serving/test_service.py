@@ -37,7 +37,7 @@ from storage.serving.messages import decision_message, lookup_message, lookup_of
 from storage.serving.metrics import StorageMetrics
 from storage.serving.service import StorageService
 from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
-from storage.testing.contract import A, B, C, D, assert_holds, decided, fill, founds, ignored, joins
+from storage.testing.decisions import A, B, C, D, assert_holds, decided, fill, founds, ignored, joins
 from storage.testing.model import LOG, StoreModel, actions, seeded_actions
 from tests.support.ports import free_ports
 from tests.support.store_wrappers import CountingStore
