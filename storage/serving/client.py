@@ -53,7 +53,7 @@ class StorageClient(RpcClient):
             FaultError: The server failed on this call.
         """
         asked = list(dict.fromkeys(ids))
-        size = MAX_LOOK_UP - len(verdicts_of)
+        size = max(1, MAX_LOOK_UP - len(verdicts_of))
         parts = [asked[at : at + size] for at in range(0, len(asked), size)] or [[]]
         for _ in range(_TRIES):
             found = self._look_up_parts(parts, verdicts_of)

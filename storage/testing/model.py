@@ -30,7 +30,7 @@ LOG = "topic-one"
 
 KINDS = (
     *("found", "join", "join", "join", "adopt", "again", "again", "repeat", "older", "unscored"),
-    *("delete", "delete", "replay", "replay"),
+    *("again", "join", "delete", "replay"),
 )
 
 REPLAYS = RequestSource("replay-topic", 0)

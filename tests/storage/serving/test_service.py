@@ -24,8 +24,23 @@ from core.errors import (
     StaleError,
     UnavailableError,
 )
+from core.notifications import RECORD_KINDS
 from core.rpc import Listen, RpcServer
-from core.types import Cause, Cluster, Decision, ImageId, LogPosition, Lookup, Membership, Move, Outcome
+from core.types import (
+    Cause,
+    Cluster,
+    Decision,
+    ImageId,
+    LastVerdict,
+    LogPosition,
+    Lookup,
+    Membership,
+    Move,
+    Outcome,
+    RequestSource,
+    Tombstone,
+    Versions,
+)
 from storage.errors import ContradictionError, CorruptedError, DiskFullError, StorageError
 from storage.limits import MAX_NAMED
 from storage.memory import MemoryStore
@@ -37,8 +52,8 @@ from storage.serving.messages import decision_message, lookup_message, lookup_of
 from storage.serving.metrics import StorageMetrics
 from storage.serving.service import StorageService
 from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
-from storage.testing.decisions import A, B, C, D, assert_holds, decided, fill, founds, ignored, joins
-from storage.testing.model import LOG, StoreModel, actions, seeded_actions
+from storage.testing.decisions import A, B, C, D, assert_holds, decided, deletes, fill, founds, ignored, joins, replays
+from storage.testing.model import LOG, REPLAYS, StoreModel, actions, seeded_actions
 from tests.support.ports import free_ports
 from tests.support.store_wrappers import CountingStore
 
@@ -99,7 +114,13 @@ def test_look_ups_come_out_as_they_went_in() -> None:
         LogPosition("log", 7, 2**32 - 1),
         3,
         {A: Membership(A, 2**64 - 1, 5, B)},
-        {B: Cluster(B, 2, b"\x00\xff")},
+        {B: Cluster(B, 2, b"\x00\xff", head_deleted=True)},
+        {C: Tombstone(C, 4, 6, 1_000, "me", "takedown")},
+        {
+            A: LastVerdict(Cause.MATCHED, 0.5, B, Versions("m", "i")),
+            D: LastVerdict(Cause.FOUNDED, None, None, Versions()),
+        },
+        {RequestSource("topic", 1): 8},
     )
     assert lookup_of(pb.LookUpResponse.FromString(lookup_message(lookup).SerializeToString())) == lookup
 
@@ -110,6 +131,26 @@ def test_words_that_nobody_knows_are_refused() -> None:
     with pytest.raises(RefusedError, match="whim") as caught:
         read_decision(message)
     assert caught.value.offset == 3
+
+
+def test_deletes_replays_and_kinds_cross_the_wire(served: Served) -> None:
+    client = served.client
+    with pytest.raises(MismatchError, match="delete"):
+        client.require_kinds(["delete"])
+    assert client.apply(LOG, [founds(0, A), joins(1, B, A)], -1, 0, RECORD_KINDS) == 1
+    client.require_kinds(["delete", "replay"])
+    described = client.describe()
+    assert (set(described.kinds), list(described.required)) == (set(RECORD_KINDS), ["delete", "replay"])
+    with pytest.raises(MismatchError, match="delete"):
+        client.apply(LOG, [founds(2, C)], 1, 1)
+    assert client.apply(LOG, [deletes(2, A, A), replays(3, B, request=5)], 1, 1, RECORD_KINDS) == 3
+    lookup = client.look_up([A, B], verdicts_of=[B])
+    assert lookup == served.store.look_up([A, B], verdicts_of=[B])
+    assert (lookup.tombstones.keys(), lookup.verdicts.keys()) == ({A}, {B})
+    assert [(each.topic_id, each.offset) for each in client.describe().requests] == [(REPLAYS.topic_id, 5)]
+    pages = list(client.embeddings())
+    assert [each.image_id for page in pages for each in page.tombstones] == [A]
+    assert [each.image_id for page in pages for each in page.rows] == [B]
 
 
 def test_the_way_of_a_batch(served: Served) -> None:
@@ -207,9 +248,9 @@ def test_a_large_look_up_goes_in_several_and_is_of_one_moment(served: Served, mo
     served.client.apply(LOG, [founds(n, each) for n, each in enumerate(ids)], -1, 0)
     inner, writes = served.store.inner.look_up, iter([founds(10, A), founds(11, B)])
 
-    def write_between(asked: Any) -> Lookup:
+    def write_between(asked: Any, verdicts_of: Any) -> Lookup:
         """Another writer comes in between, twice."""
-        found = inner(asked)
+        found = inner(asked, verdicts_of)
         for decision in writes:
             served.store.inner.apply(LOG, [decision], decision.offset - 1, 0)
             break
@@ -227,7 +268,7 @@ def test_a_store_that_never_stands_still_cannot_be_looked_up_in_parts(
     monkeypatch.setattr(client_module, "MAX_LOOK_UP", 1)
     offset = -1
 
-    def always_write(asked: Any) -> Lookup:
+    def always_write(asked: Any, verdicts_of: Any) -> Lookup:
         nonlocal offset
         offset += 1
         return Lookup(LogPosition(LOG, offset, 0), 0)
