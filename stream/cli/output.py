@@ -7,6 +7,7 @@ control characters: everything that is written here passes `stream.printable`.
 from __future__ import annotations
 
 import json
+import select
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from stream.printable import json_text, printable, printable_json
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
+    from rich.tree import Tree
 
 __all__ = [
     "complain",
@@ -25,8 +27,10 @@ __all__ = [
     "note",
     "notes",
     "progress_bar",
+    "reader_gone",
     "show_json",
     "show_json_with_list",
+    "show_tree",
     "table",
     "write_json_line",
 ]
@@ -99,19 +103,41 @@ def complain(text: str, code: Exit) -> None:
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
     """A result as a table; the columns named in `right` hold numbers."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, emoji=False, width=_PIPE_WIDTH)
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
         shown.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         shown.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
-    console.print(shown)
+    _results().print(shown)
+
+
+def show_tree(shown: Tree) -> None:
+    """A result as a tree. Its texts must be safe to show."""
+    _results().print(shown)
+    sys.stdout.flush()
+
+
+def reader_gone() -> bool:
+    """Whether the program that reads the output through a pipe has ended."""
+    try:
+        watched = select.poll()
+        watched.register(sys.stdout.fileno(), 0)
+        return any(event & select.POLLERR for _, event in watched.poll(0))
+    except (OSError, ValueError):  # it is no file, or closed
+        return False
+
+
+def _results() -> Console:
+    """The console for results."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    if console.is_terminal:
+        return console
+    return Console(highlight=False, markup=False, emoji=False, width=_PIPE_WIDTH)
 
 
 def progress_bar() -> Progress:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from stream.times import time_text
 
 if TYPE_CHECKING:
     from stream.flink_rest import JobState
 
 __all__ = ["duration_text", "job_text", "time_text"]
-
-
-def time_text(time_ms: int) -> str:
-    """Milliseconds since the epoch as ISO 8601, UTC."""
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def duration_text(seconds: float) -> str:

@@ -1,0 +1,1 @@
+"""How are traces chosen, found in their topic, and shown?"""
