@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.errors import NeardupError
 
-__all__ = ["NotIndexedError", "NotSoundError"]
+__all__ = ["NotIndexedError", "NotSoundError", "NotTracedError"]
 
 
 class NotIndexedError(NeardupError):
@@ -13,3 +13,7 @@ class NotIndexedError(NeardupError):
 
 class NotSoundError(NeardupError):
     """A check found what must not be; the message counts it."""
+
+
+class NotTracedError(NeardupError):
+    """The topic of traces has none of the image."""

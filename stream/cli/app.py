@@ -12,6 +12,7 @@ import typer
 
 from stream.cli import (
     dead_letters_commands,
+    debug_command,
     index_command,
     inspect_commands,
     job_commands,
@@ -99,6 +100,7 @@ app.command(rich_help_panel=_IMAGES)(search)
 
 app.command(rich_help_panel=_LOOKING)(verify)
 app.add_typer(dead_letters_commands.app, name="dead-letters", rich_help_panel=_LOOKING)
+app.add_typer(debug_command.app, name="debug", rich_help_panel=_LOOKING)
 app.add_typer(inspect_commands.app, name="tail", rich_help_panel=_LOOKING)
 
 app.command(rich_help_panel=_MODEL)(train)
