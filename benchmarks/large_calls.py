@@ -76,7 +76,11 @@ def serve_storage(folder: str, budget_bytes: int) -> None:
     """Runs a storage server with an empty store."""
     from storage.serving.server import StorageServerSettings, serve
 
-    serve(StorageServerSettings(_listen(budget_bytes), Path(folder), "127.0.0.1", METRICS_PORT + 1, 100, {}, "", "", 1))
+    serve(
+        StorageServerSettings(
+            _listen(budget_bytes), Path(folder), "127.0.0.1", METRICS_PORT + 1, 100, {}, "", "", "", 1
+        )
+    )
 
 
 def search_call() -> tuple[str, bytes]:

@@ -1,4 +1,4 @@
-"""The HTTP API of a store: it reads, over any `ClusterStore`."""
+"""The HTTP API of a store: it reads over any `ClusterStore`, and writes deletes into the order."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from core.access import OPEN, Access
 from storage.api.access import KeyCheck
+from storage.api.deletes import DeleteWriter, delete_routes
 from storage.api.errors import PROBLEM_JSON, answer_errors
 from storage.api.paths import WholeIds
 from storage.api.requests import AnyRequest
@@ -23,11 +24,18 @@ _ABOUT = """Which images are near-duplicates of which. An image belongs to one c
 
 Ids in paths are percent-encoded, slashes included (`a/b` is `a%2Fb`). HEAD is answered wherever GET is.
 
-Where the API listens beyond its own machine, requests need a key: `Authorization: Bearer KEY`. Every error has the form
+Where the API listens beyond its own machine, requests need a key: `Authorization: Bearer KEY`. Deletes need the write
+key everywhere. Every error has the form
 of RFC 9457, `application/problem+json`."""
 
 
-def create_app(store: ClusterStore, max_page: int, registry: CollectorRegistry, access: Access = OPEN) -> FastAPI:
+def create_app(
+    store: ClusterStore,
+    max_page: int,
+    registry: CollectorRegistry,
+    access: Access = OPEN,
+    deletes: DeleteWriter | None = None,
+) -> FastAPI:
     """The application.
 
     Args:
@@ -35,6 +43,7 @@ def create_app(store: ClusterStore, max_page: int, registry: CollectorRegistry, 
         max_page: The largest `limit` of a page.
         registry: The metrics that `/metrics` shows.
         access: Who may call.
+        deletes: Writes deletes into the order; None: this server has no Kafka.
     """
     app = FastAPI(
         title="neardup",
@@ -45,6 +54,7 @@ def create_app(store: ClusterStore, max_page: int, registry: CollectorRegistry, 
         redoc_url=None,
     )
     app.include_router(routes(store, max_page))
+    app.include_router(delete_routes(store, deletes))
     answer_errors(app)
     app.add_middleware(WholeIds)
     app.add_middleware(AnyRequest)

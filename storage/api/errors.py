@@ -10,8 +10,9 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
-from core.errors import BadInputError, NeardupError, UnavailableError
+from core.errors import BadInputError, MismatchError, NeardupError, UnavailableError
 from storage.api.schemas import Problem
 from storage.errors import StorageError
 
@@ -53,6 +54,10 @@ def answer_errors(app: FastAPI) -> None:
         faults = (f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
         return problem(400, "bad-input", "; ".join(faults))
 
+    @app.exception_handler(MismatchError)
+    def mismatch(request: Request, error: MismatchError) -> JSONResponse:
+        return problem(409, "mismatch", str(error))
+
     @app.exception_handler(UnavailableError)
     def unavailable(request: Request, error: UnavailableError) -> JSONResponse:
         return problem(503, "unavailable", str(error), {"Retry-After": str(RETRY_AFTER_S)})
@@ -66,12 +71,22 @@ def answer_errors(app: FastAPI) -> None:
     def framework(request: Request, error: HTTPException) -> JSONResponse:
         word = _WORDS.get(error.status_code, "refused")
         detail = f"{request.method} {request.url.path}: {error.detail}"
-        return problem(error.status_code, word, detail, error.headers)
+        allowed = {"Allow": _allowed(request)} if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else {}
+        return problem(error.status_code, word, detail, {**(error.headers or {}), **allowed})
 
     @app.exception_handler(Exception)
     def fault(request: Request, error: Exception) -> JSONResponse:
         # The framework raises it again, so that it is logged with its traceback.
         return problem(500, "fault", "the server failed on this request; its log says why")
+
+
+def _allowed(request: Request) -> str:
+    """The methods of a path. The framework names only those of the first route that has it."""
+    methods: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    return ", ".join(sorted(methods))
 
 
 def problem(status: int, word: str, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:

@@ -12,6 +12,7 @@ from storage.scores import shortest
 
 __all__ = [
     "ClusterOut",
+    "DeleteOut",
     "Health",
     "ImageOut",
     "MembersOut",
@@ -109,6 +110,14 @@ class SimilarOut(_Out):
     count: int = Field(description="Members of the whole cluster, the head and the image included.")
     members: list[str]
     next_page_token: str | None = Field(description="The token of the next page; null on the last.")
+
+
+class DeleteOut(_Out):
+    """A delete that was written into the order."""
+
+    image_id: str
+    request: str = Field(description="Names the request.")
+    position: int = Field(description="Once the store has applied the order up to here, the image is deleted.")
 
 
 class StatsOut(_Out):

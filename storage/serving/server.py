@@ -23,6 +23,7 @@ from storage.api.server import ApiServer
 from storage.opening import open_store
 from storage.serving.dead_letter_outbox import DeadLetterOutbox
 from storage.serving.metrics import StorageMetrics
+from storage.serving.order_writer import OrderWriter
 from storage.serving.outbox import Outbox
 from storage.serving.publisher import KafkaSender, quiet_client_log
 from storage.serving.service import RIGHTS, StorageService
@@ -50,6 +51,8 @@ class StorageServerSettings:
     kafka: Mapping[str, Any]
     """Where the brokers are and how to log in, as arguments of `KafkaProducer`; empty: nothing is published."""
     assignments_topic: str
+    joined_topic: str
+    """Where deletes are written."""
     dead_letter_topic: str
     max_message_bytes: int
     """The largest message that Kafka takes."""
@@ -93,7 +96,11 @@ def serve(settings: StorageServerSettings) -> None:
             dead_letters = DeadLetterOutbox(store, open_dead_letters, metrics, settings.max_message_bytes)
             dead_letters.start()
             parts.callback(dead_letters.stop)
-        app = create_app(store, settings.max_page, registry, settings.api_access)
+        deletes = None
+        if settings.kafka:
+            deletes = OrderWriter(partial(KafkaSender, settings.kafka, settings.joined_topic), store.require_kinds)
+            parts.callback(deletes.close)
+        app = create_app(store, settings.max_page, registry, settings.api_access, deletes)
         api = ApiServer(app, settings.api_host, settings.api_port, settings.listen.tls)
         api.start()
         parts.callback(api.stop)

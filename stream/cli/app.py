@@ -24,6 +24,7 @@ from stream.cli import (
 )
 from stream.cli.centres_command import centres
 from stream.cli.context import CommandContext
+from stream.cli.delete_command import delete
 from stream.cli.demo_command import demo
 from stream.cli.deployment_commands import down, up
 from stream.cli.evaluate_command import evaluate
@@ -93,6 +94,7 @@ app.add_typer(index_command.app, name="index", rich_help_panel=_SERVICE)
 app.add_typer(secrets_command.app, name="secrets", rich_help_panel=_SERVICE)
 
 app.command(rich_help_panel=_IMAGES)(publish)
+app.command(rich_help_panel=_IMAGES)(delete)
 app.command(rich_help_panel=_IMAGES)(head)
 app.command(rich_help_panel=_IMAGES)(members)
 app.command(rich_help_panel=_IMAGES)(similar)

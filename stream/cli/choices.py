@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from core.errors import BadInputError
 
 if TYPE_CHECKING:
     from core.dead_letters import Reason
+    from core.types import ImageId
 
-__all__ = ["ids_of", "reason_of", "since_ms"]
+__all__ = ["IdsFile", "chosen_ids", "ids_of", "reason_of", "since_ms"]
+
+IdsFile = Annotated[Path | None, typer.Option(metavar="FILE", help="The images in this file, one id a line.")]
+"""The option of commands that take many images."""
 
 
 def since_ms(text: str, now_s: float, option: str = "--since") -> int:
@@ -62,3 +69,27 @@ def ids_of(path: Path) -> frozenset[bytes]:
     except OSError as error:
         raise BadInputError(f"{path} cannot be read: {error.strerror}") from error
     return frozenset(line for line in content.replace(b"\r\n", b"\n").split(b"\n") if line)
+
+
+def chosen_ids(named: Sequence[str], file: Path | None) -> list[ImageId]:
+    """The named images, then those of the file, each once.
+
+    Raises:
+        BadInputError: The file cannot be read, or an id is none; the message names the line.
+    """
+    from core.notifications import image_id
+
+    found = [image_id(each) for each in named]
+    if file is not None:
+        try:
+            lines = file.read_bytes().replace(b"\r\n", b"\n").split(b"\n")
+        except OSError as error:
+            raise BadInputError(f"{file} cannot be read: {error.strerror}") from error
+        for number, line in enumerate(lines, 1):
+            if not line:
+                continue
+            try:
+                found.append(image_id(line.decode()))
+            except (UnicodeDecodeError, BadInputError) as error:
+                raise BadInputError(f"{file}, line {number}: {error}") from None
+    return list(dict.fromkeys(found))

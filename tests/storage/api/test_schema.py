@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import schemathesis
 from hypothesis import HealthCheck, settings
 from prometheus_client import CollectorRegistry
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from core.access import Access, Right
+from core.delete_requests import DeleteRequest
 from storage.api.app import create_app
 from storage.memory import MemoryStore
 from storage.testing.decisions import A, B, founds, joins, put
@@ -18,7 +22,16 @@ def _filled() -> MemoryStore:
     return store
 
 
-schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(_filled(), 100, CollectorRegistry()))
+class _Order:
+    """Takes every delete."""
+
+    def delete(self, requests: Sequence[DeleteRequest]) -> Sequence[int]:
+        return range(len(requests))
+
+
+KEYS = Access(anyone=frozenset(Right))
+APP = create_app(_filled(), 100, CollectorRegistry(), KEYS, _Order())
+schema = schemathesis.openapi.from_asgi("/openapi.json", APP)
 
 
 @schema.parametrize()

@@ -41,6 +41,7 @@ serve(
         max_page=100,
         kafka={"bootstrap_servers": "127.0.0.1:1"},
         assignments_topic="assignments",
+        joined_topic="joined",
         dead_letter_topic="dead-letter",
         max_message_bytes=1_048_576,
         identity=identity,

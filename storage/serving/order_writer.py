@@ -1,0 +1,59 @@
+"""Writes records of people into the order: once every job must know their kind, and acknowledged by all replicas."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Sequence
+
+from core.delete_requests import DELETE_KIND, DeleteRequest, delete_record
+from storage.serving.assignments import Message
+from storage.serving.sender import Connection, Sender
+
+__all__ = ["OrderWriter"]
+
+HEADERS = (("content-type", b"application/x-protobuf"), ("schema-version", b"1"))
+"""The Kafka headers of a record of the order."""
+
+
+class OrderWriter:
+    """Sends to the topic `joined`. Thread-safe."""
+
+    def __init__(self, open_sender: Callable[[], Sender], require_kinds: Callable[[Collection[str]], None]) -> None:
+        """Connects when the first record is sent.
+
+        Args:
+            open_sender: Connects to the topic, or raises `UnavailableError`.
+            require_kinds: Storage's; raises `MismatchError` if the job that wrote last does not know a kind.
+        """
+        self._connection = Connection(open_sender)
+        self._require_kinds = require_kinds
+        self._required: set[str] = set()
+        self._lock = threading.Lock()
+
+    def delete(self, requests: Sequence[DeleteRequest]) -> Sequence[int]:
+        """Returns the offset of each record in Kafka, once all are acknowledged.
+
+        Raises:
+            MismatchError: The job does not know deletes; nothing was sent.
+            UnavailableError: Storage does not answer, or not all records are known to be acknowledged. Sending them
+                again does no harm.
+        """
+        messages = [Message(0, each.image_id.encode(), delete_record(each), HEADERS) for each in requests]
+        return self._send(DELETE_KIND, messages)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        with self._lock:
+            self._connection.close()
+
+    def _send(self, kind: str, messages: Sequence[Message]) -> Sequence[int]:
+        with self._lock:
+            if kind not in self._required:
+                self._require_kinds((kind,))
+                self._required.add(kind)
+            # Nothing to send: the producer is not asked.
+            return self._connection.use(lambda sender: sender.send(messages, _never)) if messages else ()
+
+
+def _never() -> bool:
+    return False

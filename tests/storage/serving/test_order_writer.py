@@ -1,0 +1,94 @@
+"""Writing into the order: every job must know the kind first, and a failed connection is opened anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import pytest
+
+from core.delete_requests import DeleteRequest, delete_record
+from core.errors import MismatchError, UnavailableError
+from core.types import ImageId
+from storage.serving.assignments import Message
+from storage.serving.order_writer import OrderWriter
+from storage.serving.topic_loss import TopicView
+
+
+@dataclass
+class FakeOrderTopic:
+    """The topic, and how often it was connected to."""
+
+    records: list[tuple[bytes, bytes]] = field(default_factory=list)
+    opened: int = 0
+    closed: int = 0
+    broken: bool = False
+
+    def open(self) -> FakeOrderTopic:
+        self.opened += 1
+        return self
+
+    def look(self) -> AbstractContextManager[TopicView]:
+        raise NotImplementedError
+
+    def send(self, messages: Sequence[Message], stopping: Callable[[], bool]) -> Sequence[int]:
+        assert not stopping()
+        if self.broken:
+            raise UnavailableError("no broker")
+        first = len(self.records)
+        self.records += [(one.key, one.value) for one in messages]
+        assert all(dict(one.headers)["content-type"] == b"application/x-protobuf" for one in messages)
+        return range(first, len(self.records))
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def requests(*ids: str) -> list[DeleteRequest]:
+    return [DeleteRequest(ImageId(each), "r") for each in ids]
+
+
+def test_records_are_sent_once_their_kind_is_required() -> None:
+    topic, required = FakeOrderTopic(), []
+
+    def require(kinds: Collection[str]) -> None:
+        assert not topic.records
+        required.append(set(kinds))
+
+    writer = OrderWriter(topic.open, require)
+    assert list(writer.delete(requests("a", "b"))) == [0, 1]
+    assert list(writer.delete(requests("ä"))) == [2]
+    assert topic.records == [(each.image_id.encode(), delete_record(each)) for each in requests("a", "b", "ä")]
+    assert (required, topic.opened) == ([{"delete"}], 1)
+    writer.close()
+    assert topic.closed == 1
+
+
+def test_a_job_that_does_not_know_the_kind_gets_nothing() -> None:
+    topic = FakeOrderTopic()
+
+    def refuse(kinds: Collection[str]) -> None:
+        raise MismatchError("unknown kind")
+
+    writer = OrderWriter(topic.open, refuse)
+    for _ in range(2):
+        with pytest.raises(MismatchError):
+            writer.delete(requests("a"))
+    assert (topic.records, topic.opened) == ([], 0)
+
+
+def test_after_a_failure_the_connection_is_opened_anew() -> None:
+    topic = FakeOrderTopic(broken=True)
+    writer = OrderWriter(topic.open, lambda kinds: None)
+    with pytest.raises(UnavailableError):
+        writer.delete(requests("a"))
+    topic.broken = False
+    assert list(writer.delete(requests("a"))) == [0]
+    assert (topic.opened, topic.closed) == (2, 1)
+
+
+def test_nothing_to_send_connects_to_nothing() -> None:
+    topic = FakeOrderTopic()
+    assert OrderWriter(topic.open, lambda kinds: None).delete([]) == ()
+    assert topic.opened == 0
