@@ -74,8 +74,8 @@ def check_log(storage: DeleteStorage, topic: str, topic_id: str) -> int:
     position = storage.look_up(()).position
     if position.log_id not in ("", topic_id):
         raise MismatchError(
-            f"storage follows the topic {position.log_id}, but {topic} is {topic_id} now: nothing that is written there "
-            "would be applied. See `neardup log renew`"
+            f"storage follows the topic {position.log_id}, but {topic} is {topic_id} now, of which it applies "
+            "nothing: see `neardup log renew`"
         )
     return position.base
 

@@ -29,6 +29,9 @@ RETRY_AFTER_S = 1
 _WORDS = {404: "unknown-path", 405: "no-such-method"}
 """What the framework's own errors are called."""
 
+_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
+"""Those that routes may have."""
+
 
 class UnknownError(NeardupError):
     """There is no such image or cluster."""
@@ -82,11 +85,11 @@ def answer_errors(app: FastAPI) -> None:
 
 def _allowed(request: Request) -> str:
     """The methods of a path. The framework names only those of the first route that has it."""
-    methods: set[str] = set()
-    for route in request.app.routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            methods |= route.methods or set()
-    return ", ".join(sorted(methods))
+    asked = {method: {**request.scope, "method": method} for method in _METHODS}
+    routes = request.app.routes
+    return ", ".join(
+        method for method, scope in asked.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)
+    )
 
 
 def problem(status: int, word: str, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:

@@ -1,0 +1,95 @@
+"""A store in memory behind its real gRPC service, for commands that ask it and write into the order.
+
+The order is a list. Deletes that are sent to it are applied at once, as a job would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from core.notifications import RECORD_KINDS, decode_joined
+from core.protos.joined_pb2 import JoinedDelete
+from core.rpc import Listen, RpcServer
+from core.types import ImageId
+from storage.memory import MemoryStore
+from storage.serving.assignments import Message
+from storage.serving.metrics import StorageMetrics
+from storage.serving.service import StorageService
+from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
+from storage.testing.decisions import deletes
+from tests.support.ports import free_ports
+
+__all__ = ["TOPIC_ID", "ServedStore", "served_store"]
+
+TOPIC_ID = "joined-id"
+"""Of the order."""
+
+
+@dataclass
+class ServedStore:
+    """The store, its port, and what was sent into the order."""
+
+    store: MemoryStore
+    port: int
+    order: list[Message] = field(default_factory=list)
+
+    def sender(self, connection: Any, topic: str) -> OrderSender:
+        """Stands in for `KafkaSender`."""
+        return OrderSender(self, topic)
+
+    def apply_delete(self, record: bytes) -> None:
+        """What the job does with a delete."""
+        delete = decode_joined(record)
+        assert isinstance(delete, JoinedDelete)
+        image_id, position = ImageId(delete.image_id), self.store.position()
+        image = self.store.image(image_id)
+        named = delete.HasField("image_version")
+        decision = deletes(position.offset + 1, image_id, image and image.head, version=delete.image_version or 1)
+        if image is None and not named:  # there is nothing to delete
+            decision = replace(decision, tombstone=None)
+        self.store.apply(TOPIC_ID, [decision], position.offset, self.store.state().revision, RECORD_KINDS)
+
+
+@dataclass
+class OrderSender:
+    """Sends to the list."""
+
+    world: ServedStore
+    topic: str
+
+    def send(self, messages: Sequence[Message], stopping: Callable[[], bool]) -> Sequence[int]:
+        base = self.world.store.position().base
+        offsets = []
+        for message in messages:
+            self.world.order.append(message)
+            self.world.apply_delete(message.value)
+            offsets.append(self.world.store.position().offset - base)
+        return offsets
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+@contextmanager
+def served_store() -> Iterator[ServedStore]:
+    """Serves an empty store until the block ends. The job that wrote last knows all kinds of records."""
+    store, (port, page) = MemoryStore(), free_ports(2)
+    registry = CollectorRegistry()
+    service = StorageService(store, StorageMetrics(registry, store.state(), 0))
+    server = RpcServer(
+        "storage",
+        Listen("127.0.0.1", port, page, 1 << 22),
+        partial(add_ClusterStorageServicer_to_server, service),
+        registry,
+    )
+    server.start()
+    try:
+        yield ServedStore(store, port)
+    finally:
+        server.stop(0)
