@@ -83,9 +83,12 @@ class IndexBuilder:
         versions: NDArray[np.uint64],
         terms: NDArray[np.uint32],
         codes: NDArray[np.uint8],
-        searchable: NDArray[np.bool_] | None = None,
+        kinds: NDArray[np.uint8] | None = None,
     ) -> None:
-        """Appends placed image versions. An image may come again with a higher version.
+        """Appends placed image versions.
+
+        An image may come again with a higher version. A delete may have the version before it, and so may a version
+        that was skipped when it was placed first.
 
         Args:
             places: (n,) ascending; gaps are allowed.
@@ -93,18 +96,17 @@ class IndexBuilder:
             versions: (n,)
             terms: (searchable versions, groups)
             codes: (searchable versions, code bytes)
-            searchable: (n,) which versions have terms and a code; None: all. The others cannot be found.
+            kinds: (n,) see `Kind`; None: all are searchable. Only these have terms and a code and can be found.
 
         Raises:
             BadInputError: Shapes do not fit the settings or each other, or places do not ascend.
         """
         n = len(places)
-        findable = np.ones(n, np.bool_) if searchable is None else searchable
-        self._check(places, len(image_ids), versions, terms, codes, findable)
+        kinds = np.full(n, Kind.SEARCHABLE, np.uint8) if kinds is None else kinds
+        self._check(places, len(image_ids), versions, terms, codes, kinds == Kind.SEARCHABLE)
         if n == 0:
             return
         self._last_place = int(places[-1])
-        kinds = np.where(findable, Kind.SEARCHABLE, Kind.SKIPPED).astype(np.uint8)
         rows = pack_rows(np.ascontiguousarray(terms, np.uint32), self._settings.bits_per_group)
         columns = Columns(
             places.astype(np.int64), versions.astype(np.uint64), kinds, IdColumn.of(image_ids), rows, [codes.copy()]
@@ -186,7 +188,8 @@ class IndexBuilder:
 
 
 def _hide(old: Segment, older: int, new: Segment, newer: int) -> None:
-    if int(new.versions[newer]) <= int(old.versions[older]):
+    again = new.kinds[newer] == Kind.REMOVED or old.kinds[older] == Kind.SKIPPED
+    if int(new.versions[newer]) < int(old.versions[older]) + (not again):
         raise BadInputError(
             f"image {new.ids[newer]!r} has version {int(new.versions[newer])} at place {int(new.places[newer])}, "
             f"after version {int(old.versions[older])} at place {int(old.places[older])}: versions must rise"

@@ -185,7 +185,11 @@ class Answer(google.protobuf.message.Message):
     offset: builtins.int
     place: builtins.int
     """Of this image version; below `offset` when it was placed before; of a deleted version that of the delete; -1 when
-    skipped, and of a replay that found nothing. If it is a replay's `offset`, the replay has placed the image.
+    skipped, and of a replay that found nothing.
+    If it is a replay's `offset`, the replay has placed the image there. Storage must then decide it and take the place,
+    also if it has applied the request before: else later images find an image that storage holds elsewhere.
+    If a replay gives an older place of an image that storage holds as unscored, `Hide` of that place may be under way.
+    The image stays unscored then, and can be replayed again.
     """
     score_code: builtins.bytes
     """empty when skipped or deleted"""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from core.access import Right
     from search.serving import search_pb2
     from search.serving.client import SearchClient
+    from stream.index_build.decided import Decided
     from stream.index_build.joined import KafkaJoined
     from stream.index_build.sources import ImageSource
     from stream.settings import Settings
@@ -39,6 +40,9 @@ SWITCH_S = 60.0
 
 STORAGE = "storage"
 """The value of --from that means the storage server instead of a file."""
+
+JOINED = "joined"
+"""The value of --from that means the order alone."""
 
 BACKGROUND = 10
 """The nice value of a build; the stream has priority."""
@@ -85,7 +89,9 @@ def build(
     sources: Annotated[
         list[str],
         typer.Option(
-            "--from", metavar="storage|FILE", help="Where the embeddings are; repeat the option for several files."
+            "--from",
+            metavar="storage|joined|FILE",
+            help="Where the embeddings are; repeat the option for several files.",
         ),
     ],
     signal: SignalName = None,
@@ -98,8 +104,9 @@ def build(
     """Build a new index beside the live one, with the current settings, then switch to it.
 
     Reads the embeddings of all images from `storage`, or from Parquet files with the columns of `neardup publish` and
-    `place`. Then it applies the later records of `joined` and switches. A running search server restarts on the new
-    index within seconds, and the job continues where it was.
+    `place`. Then it applies the later records of `joined` and switches. With `joined` it applies all records of the
+    order, which must still be there from the first one on. A running search server restarts on the new index within
+    seconds, and the job continues where it was. Deleted images stay deleted; files need the storage server for that.
 
     With --no-catch-up, the index stands where storage stands, whatever `joined` has: before `neardup log renew`.
 
@@ -113,6 +120,8 @@ def build(
         neardup index build --from storage --no-catch-up
 
         neardup index build --from images-1.parquet --from images-2.parquet
+
+        neardup index build --from joined
     """
     from search.index.generations import IndexGenerations
     from search.serving.request_parser import RequestParser
@@ -134,9 +143,9 @@ def build(
         parts.enter_context(interruptible())
         access = settings.kafka_access(client_id(name, "index-build"))
         joined = parts.enter_context(KafkaJoined(access, chosen.topic("joined"))) if catch_up else None
-        source = parts.enter_context(_source(settings, name, sources, joined))
+        source, decided = parts.enter_context(_source(settings, name, sources, joined))
         bars = parts.enter_context(progress_bar())
-        built = build_index(IndexGenerations(server.folder), told, parser, source, joined, _Bars(bars))
+        built = build_index(IndexGenerations(server.folder), told, parser, source, joined, _Bars(bars), decided)
     took_s = time.monotonic() - started
     serves = _wait_for(settings, name, built.folder)
     if as_json:
@@ -207,38 +216,48 @@ def _client(settings: Settings, signal: str | None, right: Right) -> Iterator[Se
 
 
 @contextmanager
-def _source(settings: Settings, name: str, sources: list[str], joined: KafkaJoined | None) -> Iterator[ImageSource]:
+def _source(
+    settings: Settings, name: str, sources: list[str], joined: KafkaJoined | None
+) -> Iterator[tuple[ImageSource, Decided | None]]:
+    """The embeddings, and what storage has decided after them where that matters."""
     from core.access import Right
     from core.errors import BadInputError, UnavailableError
     from storage.serving.client import StorageClient
     from stream.access import credentials
-    from stream.index_build.sources import FileSource, StoreSource
+    from stream.index_build.decided import StoreDecisions
+    from stream.index_build.sources import FileSource, OrderSource, StoreSource, tombstones_of
+    from stream.index_build.turns import in_turn
     from stream.index_restore import storage_position
 
     _, chosen = settings.signal(name)
-    if sources == [STORAGE]:
-        server = chosen.storage
-        proof = credentials(settings, Right.READ)
-        with closing(StorageClient(server.address, CALL_S, server.max_message_bytes, proof)) as storage:
-            source = StoreSource.in_turn(storage.embeddings, note)
+    if len(sources) > 1 and {STORAGE, JOINED} & set(sources):
+        raise BadInputError("an index is built from storage, from joined or from files, not from several of them")
+    server, proof = chosen.storage, credentials(settings, Right.READ)
+    with closing(StorageClient(server.address, CALL_S, server.max_message_bytes, proof)) as storage:
+        if sources == [STORAGE]:
+            source = in_turn(lambda: StoreSource(storage.embeddings()), note)
             if joined is not None:
                 joined.follow(source.position)
-            yield source
-        return
-    if STORAGE in sources:
-        raise BadInputError("an index is built either from storage or from files, not from both")
-    if joined is None:
-        raise BadInputError("files say no more than their places: an index that is built from them must catch up")
-    # Without a store nothing was applied, so positions are Kafka's offsets.
-    with suppress(UnavailableError):
-        joined.follow(storage_position(settings, name))
-    yield FileSource(
-        [Path(each) for each in sources],
-        chosen.search_embedding.dimension,
-        chosen.score_embedding.dimension,
-        joined.log(),
-        joined.checksum,
-    )
+            yield source, None
+            return
+        if joined is None:
+            raise BadInputError("only storage says how far its images reach: an index from others must catch up")
+        # Without a store nothing was applied, so positions are Kafka's offsets.
+        with suppress(UnavailableError):
+            joined.follow(storage_position(settings, name))
+        decided, deleted = None, []
+        try:
+            if storage.describe().log_id == joined.topic_id:
+                decided = StoreDecisions(storage)
+                deleted = in_turn(lambda: tombstones_of(storage.embeddings()), note)
+        except UnavailableError as error:
+            note(f"the storage server does not say what was deleted or could not be scored: {error}")
+        if sources == [JOINED]:
+            yield OrderSource(), decided
+            return
+        paths = [Path(each) for each in sources]
+        dimensions = chosen.search_embedding.dimension, chosen.score_embedding.dimension
+        yield FileSource(paths, *dimensions, joined.log(), joined.checksum, deleted), decided
 
 
 def _wait_for(settings: Settings, name: str, folder: Path) -> bool:

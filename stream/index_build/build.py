@@ -13,11 +13,13 @@ from typing import Protocol
 
 from core.types import LogPosition
 from search.index.builder import IndexBuilder
+from search.index.columns import Kind
 from search.index.generations import IndexGenerations
 from search.index.opening import open_term_index
 from search.index.settings import IndexSettings
 from search.serving.request_parser import RequestParser
 from stream.index_build.catch_up import OrderedLog, catch_up, check_log
+from stream.index_build.decided import Decided
 from stream.index_build.rows import index_rows
 from stream.index_build.sources import ImageSource
 from stream.interrupts import undisturbed
@@ -56,6 +58,7 @@ def build_index(
     source: ImageSource,
     joined: OrderedLog | None,
     watcher: Watcher,
+    decided: Decided | None = None,
 ) -> Built:
     """Builds a generation of an index and makes it the one that serves. Main thread only.
 
@@ -66,6 +69,7 @@ def build_index(
         source: The embeddings.
         joined: The order, for the records after the embeddings.
         watcher: Is told the progress.
+        decided: What storage has decided on records of the order after the embeddings; None: nothing, or not known.
 
     Raises:
         IndexLockedError: Another process is building.
@@ -79,14 +83,14 @@ def build_index(
         unfindable = 0
         with IndexBuilder(folder, settings) as builder:
             for rows in index_rows(source, parser.extractor, parser.coder):
-                builder.add(rows.places, rows.image_ids, rows.versions, rows.terms, rows.codes, rows.findable)
-                unfindable += int((~rows.findable).sum())
+                builder.add(rows.places, rows.image_ids, rows.versions, rows.terms, rows.codes, rows.kinds)
+                unfindable += int((rows.kinds == Kind.SKIPPED).sum())
                 watcher.embeddings(builder.entries, source.images)
             builder.finish(source.position, source.released)
         index = open_term_index(folder, settings)
         try:
             if joined is not None:
-                catch_up(index, joined, parser, watcher.order)
+                catch_up(index, joined, parser, decided, watcher.order)
             position, images = index.position, index.images
         finally:
             index.close()

@@ -12,6 +12,7 @@ from core.types import LogPosition
 from search.index.interface import Record, TermIndex
 from search.serving.log_entries import log_entry, skip_entry
 from search.serving.request_parser import RequestParser
+from stream.index_build.decided import Decided, drop_needless_images
 from stream.start_plan import Log, starting_position
 
 __all__ = ["OrderedLog", "catch_up", "check_log"]
@@ -46,7 +47,11 @@ def check_log(position: LogPosition, joined: OrderedLog) -> None:
 
 
 def catch_up(
-    index: TermIndex, joined: OrderedLog, parser: RequestParser, on_progress: Callable[[int, int], None] | None = None
+    index: TermIndex,
+    joined: OrderedLog,
+    parser: RequestParser,
+    decided: Decided | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Applies the records after the index's position, up to the end of the order or close to it.
 
@@ -54,6 +59,7 @@ def catch_up(
         index: The index.
         joined: The order.
         parser: Checks and hashes the records.
+        decided: What storage has decided on them; None: nothing, or not known.
         on_progress: Called with the number of records applied and the number to apply.
 
     Raises:
@@ -68,16 +74,39 @@ def catch_up(
             return
         total = done + log.end - start
         for records in joined.read(start, log.end):
-            index.insert_and_search(log.topic_id, _records(records, parser))
+            _apply(index, log.topic_id, records, parser, decided)
             done += len(records)
             if on_progress is not None:
                 on_progress(done, total)
 
 
-def _records(payloads: Sequence[tuple[int, bytes]], parser: RequestParser) -> list[Record]:
+def _apply(
+    index: TermIndex,
+    log_id: str,
+    payloads: Sequence[tuple[int, bytes]],
+    parser: RequestParser,
+    decided: Decided | None,
+) -> None:
+    """Applies records; an unscored image is hidden as soon as it is placed."""
+    records = _records(payloads, parser, decided)
+    places = [] if decided is None else decided.unscored(records[-1].offset)
+    done, first = 0, records[0].offset
+    for place in places:
+        upto = max(done, place + 1 - first)
+        index.insert_and_search(log_id, records[done:upto])
+        index.hide(place)
+        done = upto
+    index.insert_and_search(log_id, records[done:])
+
+
+def _records(
+    payloads: Sequence[tuple[int, bytes]], parser: RequestParser, decided: Decided | None = None
+) -> list[Record]:
     """The records for the index; a refused record is skipped, as in the job."""
     decoded = {offset: decode_joined(payload) for offset, payload in payloads}
     entries = {offset: log_entry(offset, payload, decoded[offset]) for offset, payload in payloads}
+    if decided is not None:
+        drop_needless_images(entries.values(), decided)
     raw = dict(payloads)
     while True:
         try:

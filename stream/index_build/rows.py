@@ -16,6 +16,7 @@ from core.types import ImageId
 from core.vectors import stored_type, vector_problem, vector_values
 from search.hashing.score_codes import ScoreCodes
 from search.hashing.terms import TermExtractor
+from search.index.columns import Kind
 from stream.index_build.sources import PlacedImage
 
 __all__ = ["IndexRows", "index_rows"]
@@ -34,12 +35,12 @@ class IndexRows:
     """n of them."""
     versions: NDArray[np.uint64]
     """(n,)"""
-    findable: NDArray[np.bool_]
-    """(n,) which versions have terms and a code; the others only have a place."""
+    kinds: NDArray[np.uint8]
+    """(n,) see `search.index.columns.Kind`; only searchable versions have terms and a code."""
     terms: NDArray[np.uint32]
-    """(findable versions, groups)"""
+    """(searchable versions, groups)"""
     codes: NDArray[np.uint8]
-    """(findable versions, code bytes)"""
+    """(searchable versions, code bytes)"""
 
 
 def index_rows(images: Iterable[PlacedImage], extractor: TermExtractor, coder: ScoreCodes) -> Iterator[IndexRows]:
@@ -54,24 +55,25 @@ def index_rows(images: Iterable[PlacedImage], extractor: TermExtractor, coder: S
 
 
 def _rows(batch: Sequence[PlacedImage], extractor: TermExtractor, coder: ScoreCodes) -> IndexRows:
-    findable = np.zeros(len(batch), np.bool_)
+    kinds = np.array([image.kind for image in batch], np.uint8)
     search, score = [], []
     for row, image in enumerate(batch):
-        if not image.findable:
+        if image.kind is not Kind.SEARCHABLE:
             continue
         seen = _vector(image, "search_vector", image.search_vector, extractor.settings.dimension)
         scored = _vector(image, "score_vector", image.score_vector, coder.dimension)
-        if seen is not None and scored is not None:
-            findable[row] = True
-            search.append(seen)
-            score.append(scored)
+        if seen is None or scored is None:
+            kinds[row] = Kind.SKIPPED
+            continue
+        search.append(seen)
+        score.append(scored)
     nothing = np.empty((0, extractor.settings.groups), np.uint32), np.empty((0, coder.code_bytes), np.uint8)
     terms, codes = (extractor.terms(search), coder.codes(score, search)) if search else nothing
     return IndexRows(
         places=np.array([image.place for image in batch], np.int64),
         image_ids=[image.image_id for image in batch],
         versions=np.array([image.version for image in batch], np.uint64),
-        findable=findable,
+        kinds=kinds,
         terms=terms,
         codes=codes,
     )

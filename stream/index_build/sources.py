@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from heapq import merge
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Protocol
 
-from core.errors import BadInputError, BusyError, UnavailableError
-from core.types import NO_OFFSET, ImageId, LogPosition
-from storage.embeddings import EmbeddingsPage
+from core.errors import BadInputError, UnavailableError
+from core.types import NO_OFFSET, ImageId, LogPosition, Tombstone
+from search.index.columns import Kind
+from storage.embeddings import EmbeddingsPage, PlacedEmbedding
 from stream.image_files import ImageFile
 from stream.start_plan import Log
 
-__all__ = ["FileSource", "ImageSource", "PlacedImage", "StoreSource"]
-
-_PATIENCE_S = 600.0
-"""How long a build waits for its turn. The server ends a reading that stalls much earlier."""
+__all__ = ["FileSource", "ImageSource", "OrderSource", "PlacedImage", "StoreSource", "tombstones_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedImage:
-    """One placed version of an image. Vectors are the little-endian bytes of float16 or float32 numbers."""
+    """One placed version of an image, or a delete. Vectors are little-endian bytes of float16 or float32 numbers."""
 
     place: int
     image_id: ImageId
     version: int
     search_vector: bytes
     score_vector: bytes
-    findable: bool = True
-    """False if search or scorer could not process it: the version has a place and cannot be found."""
+    kind: Kind = Kind.SEARCHABLE
+    """`SKIPPED` if search or scorer could not process it: the version has a place and cannot be found. `REMOVED` for a
+    delete, which has no vectors."""
 
 
 class ImageSource(Protocol):
@@ -52,7 +52,7 @@ class ImageSource(Protocol):
         ...
 
     def __iter__(self) -> Iterator[PlacedImage]:
-        """Every image, by ascending place."""
+        """Every image and every delete that is still remembered, by ascending place."""
         ...
 
 
@@ -68,57 +68,37 @@ class StoreSource:
         first = next(pages, None)
         if first is None:
             raise UnavailableError("the storage server sent no embeddings")
-        self._first = first
-        self._rest = pages
+        self._pages = chain([first], pages)
         self.images = first.state.images
         self.position = first.state.position
         self.released = self.position.offset
 
-    @classmethod
-    def in_turn(
-        cls,
-        read: Callable[[], Iterator[EmbeddingsPage]],
-        tell: Callable[[str], None],
-        patience_s: float = _PATIENCE_S,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> StoreSource:
-        """Waits while another caller reads the embeddings, because one reading runs at a time.
+    def __iter__(self) -> Iterator[PlacedImage]:
+        """Every image and delete; can be iterated once."""
+        deletes: list[PlacedImage] = []
+        for page in self._pages:
+            deletes += map(_delete, page.tombstones)
+            if page.rows:
+                rows = chain(page.rows, chain.from_iterable(each.rows for each in self._pages))
+                return _by_place(deletes, map(_image, rows))
+        return _by_place(deletes, ())
 
-        Args:
-            read: Asks for all embeddings.
-            tell: Told once why it waits.
-            patience_s: How long it waits at most.
-            sleep: Waits; takes seconds.
 
-        Raises:
-            BusyError: Others read for so long.
-            UnavailableError: The server is down, or the call failed.
-        """
-        waited_s = 0.0
-        while True:
-            try:
-                return cls(read())
-            except BusyError as error:
-                wait_s = error.retry_after_s or 1.0
-                if waited_s >= patience_s:
-                    raise
-                if not waited_s:
-                    tell(f"waiting for at most {patience_s:.0f} s: {error}")
-                sleep(wait_s)
-                waited_s += wait_s
+def tombstones_of(pages: Iterable[EmbeddingsPage]) -> list[Tombstone]:
+    """All tombstones of a store; reads no further than to the first embedding."""
+    return [one for page in takewhile(lambda page: not page.rows, pages) for one in page.tombstones]
+
+
+class OrderSource:
+    """No embeddings: all images come from the order."""
+
+    images = 0
+    position = LogPosition()
+    released = NO_OFFSET
 
     def __iter__(self) -> Iterator[PlacedImage]:
-        """Every image; can be iterated once."""
-        yield from self._of(self._first)
-        for page in self._rest:
-            yield from self._of(page)
-
-    @staticmethod
-    def _of(page: EmbeddingsPage) -> Iterator[PlacedImage]:
-        for row in page.rows:
-            yield PlacedImage(
-                row.place, row.image_id, row.version, row.search_vector, row.score_vector, not row.unscored
-            )
+        """Nothing."""
+        return iter(())
 
 
 class FileSource:
@@ -131,6 +111,7 @@ class FileSource:
         score_dimension: int,
         log: Log,
         checksum_at: Callable[[int], int | None],
+        tombstones: Iterable[Tombstone] = (),
     ) -> None:
         """Opens the files and finds the last place.
 
@@ -140,6 +121,7 @@ class FileSource:
             score_dimension: Numbers of a score embedding.
             log: The topic `joined`; places are positions in it.
             checksum_at: Gives the CRC-32C of the record at a position; None when it is gone.
+            tombstones: The deletes that storage remembers. Those after the last place are left to the order.
 
         Raises:
             BadInputError: A file cannot be read or lacks a column, or `joined` no longer has the last place.
@@ -158,13 +140,17 @@ class FileSource:
             LogPosition("", last, 0) if last == NO_OFFSET else LogPosition(log.topic_id, last, checksum, log.base)
         )
         self.released = NO_OFFSET
+        self._deletes = [_delete(one) for one in tombstones if one.position <= last]
 
     def __iter__(self) -> Iterator[PlacedImage]:
-        """Every image.
+        """Every image and delete.
 
         Raises:
             BadInputError: The places do not ascend.
         """
+        return _by_place(self._deletes, self._rows())
+
+    def _rows(self) -> Iterator[PlacedImage]:
         last = NO_OFFSET
         for file in self._files:
             for row in file:
@@ -174,3 +160,21 @@ class FileSource:
                     )
                 last = row.place
                 yield PlacedImage(row.place, ImageId(row.image_id), row.version, row.search.data, row.score.data)
+
+
+def _image(row: PlacedEmbedding) -> PlacedImage:
+    kind = Kind.SKIPPED if row.unscored else Kind.SEARCHABLE
+    return PlacedImage(row.place, row.image_id, row.version, row.search_vector, row.score_vector, kind)
+
+
+def _delete(tombstone: Tombstone) -> PlacedImage:
+    return PlacedImage(tombstone.position, tombstone.image_id, tombstone.version, b"", b"", Kind.REMOVED)
+
+
+def _by_place(deletes: Iterable[PlacedImage], images: Iterable[PlacedImage]) -> Iterator[PlacedImage]:
+    """All of them by place; the deletes come in any order and fit into memory."""
+    return merge(sorted(deletes, key=_place), images, key=_place)
+
+
+def _place(image: PlacedImage) -> int:
+    return image.place

@@ -12,6 +12,7 @@ import pytest
 
 from core.errors import UnavailableError
 from storage.opening import open_store
+from storage.serving.storage_pb2 import UnscoredResponse
 from stream.cli.exits import Exit
 from stream.cli.main import main
 from stream.index_restore import storage_position
@@ -170,12 +171,20 @@ class Joined(FakeJoined):
 
 
 class Storage:
-    """In the place of `StorageClient`: a store that has the first fifty records."""
+    """In the place of `StorageClient`: a store that has the first fifty records, and could not score the last twin."""
+
+    log_id = TOPIC_ID
 
     def __init__(self, *_: object) -> None: ...
 
     def embeddings(self) -> Any:
         return pages(ORDER[:50])
+
+    def describe(self) -> Storage:
+        return self
+
+    def unscored(self, after: int) -> UnscoredResponse:
+        return UnscoredResponse(places=[len(ORDER) - 1], through=len(ORDER), complete=True)
 
     def close(self) -> None: ...
 
@@ -203,6 +212,28 @@ def test_build_from_storage_makes_the_generation_that_serves_next(
 
 
 @pytest.mark.usefixtures("faked")
+def test_build_from_joined_asks_storage_what_the_order_does_not_say(
+    settings_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["index", "build", "--from", "storage", "--json"]) == Exit.OK
+    all_images = said(capsys)["images"]
+    assert main(["index", "build", "--from", "joined", "--json"]) == Exit.OK
+    assert said(capsys)["images"] == all_images - 1
+    monkeypatch.setattr(Storage, "log_id", "of another order")
+    assert main(["index", "build", "--from", "joined", "--json"]) == Exit.OK
+    assert said(capsys)["images"] == all_images
+
+    def down(storage: Storage) -> Storage:
+        raise UnavailableError("nobody answers")
+
+    monkeypatch.setattr(Storage, "describe", down)
+    assert main(["index", "build", "--from", "joined"]) == Exit.OK
+    told = capsys.readouterr()
+    assert f"{all_images} images up to offset {len(ORDER) - 1}" in told.out
+    assert "does not say what was deleted or could not be scored: nobody answers" in told.err
+
+
+@pytest.mark.usefixtures("faked")
 def test_build_says_when_the_running_server_does_not_serve_it(
     server: RunningSearch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,7 +246,10 @@ def test_build_says_when_the_running_server_does_not_serve_it(
 @pytest.mark.usefixtures("faked")
 def test_sources_that_make_no_sense_are_refused(settings_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["index", "build", "--from", "storage", "--from", "a.parquet"]) == Exit.USAGE
-    assert "not from both" in capsys.readouterr().err
+    assert "not from several" in capsys.readouterr().err
+    assert main(["index", "build", "--from", "joined", "--from", "storage"]) == Exit.USAGE
+    assert main(["index", "build", "--from", "joined", "--no-catch-up"]) == Exit.USAGE
+    assert "must catch up" in capsys.readouterr().err
     assert main(["index", "build", "--from", str(settings_file)]) == Exit.USAGE
     assert "not a Parquet file" in capsys.readouterr().err
     assert main(["index", "build"]) == Exit.USAGE

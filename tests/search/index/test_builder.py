@@ -15,29 +15,34 @@ import pytest
 from core.errors import BadInputError, MismatchError
 from core.types import ImageId, LogPosition
 from search.index.builder import IndexBuilder
+from search.index.columns import Kind
 from search.index.engine import SegmentedIndex
 from search.index.errors import IndexDamagedError
 from search.index.interface import Insert, Record, Skip
-from tests.search.index.index_oracle import LOG, Oracle, index_settings, insert, plain
+from tests.search.index.index_oracle import LOG, Deleted, Oracle, delete, index_settings, insert, plain, replay
 
 SETTINGS = index_settings(candidates=5, seal_entries=20)
 
 
 def log_of(count: int) -> list[Record]:
-    """Versions of few images, some of them skipped."""
+    """Versions of few images, some of them skipped or deleted, some replayed."""
     random = np.random.RandomState(8)
     records: list[Record] = []
     for offset in range(count):
         image_id, version = f"i{random.randint(0, count // 3)}", int(random.randint(0, 9))
         terms = random.randint(0, 4, 4).tolist()
-        skip = random.randint(0, 10) == 0
-        records.append(
-            Skip(offset, offset + 1, ImageId(image_id), version) if skip else insert(offset, image_id, version, terms)
-        )
+        kinds = [
+            Skip(offset, offset + 1, ImageId(image_id), version),
+            delete(offset, image_id, version if offset % 2 else None),
+            *[replay(offset, image_id, one, terms) for one in range(9)],
+        ]
+        kind = random.randint(0, 2 * len(kinds))
+        records.append(kinds[kind] if kind < len(kinds) else insert(offset, image_id, version, terms))
     return records
 
 
-def add(builder: IndexBuilder, records: Sequence[Record]) -> None:
+def add(builder: IndexBuilder, records: Sequence[Insert | Skip | Deleted]) -> None:
+    kinds = {Insert: Kind.SEARCHABLE, Skip: Kind.SKIPPED, Deleted: Kind.REMOVED}
     inserts = [one for one in records if isinstance(one, Insert)]
     builder.add(
         np.array([one.offset for one in records], np.int64),
@@ -45,7 +50,7 @@ def add(builder: IndexBuilder, records: Sequence[Record]) -> None:
         np.array([one.version for one in records], np.uint64),
         np.array([one.terms for one in inserts], np.uint32).reshape(-1, 4),
         np.array([list(one.code) for one in inserts], np.uint8).reshape(-1, 2),
-        np.array([isinstance(one, Insert) for one in records]),
+        np.array([kinds[type(one)] for one in records], np.uint8),
     )
 
 
@@ -141,6 +146,10 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
             builder.finish(LogPosition(LOG, 2, 0))
         add(builder, [insert(7, "a", 2)])
         with pytest.raises(BadInputError, match="'a' has version 2 at place 7, after version 2 at place 3"):
+            builder.finish(LogPosition(LOG, 7, 0))
+    with IndexBuilder(tmp_path / "deletes", SETTINGS) as builder:
+        add(builder, [insert(1, "a", 2), Deleted(2, 3, ImageId("a"), 2), Deleted(5, 6, ImageId("a"), 1)])
+        with pytest.raises(BadInputError, match="'a' has version 1 at place 5, after version 2 at place 2"):
             builder.finish(LogPosition(LOG, 7, 0))
     with IndexBuilder(tmp_path / "index", SETTINGS) as builder:
         builder.finish(LogPosition())

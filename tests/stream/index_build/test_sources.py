@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.errors import BadInputError, BusyError, UnavailableError
-from core.types import LogPosition
+from core.errors import BadInputError, UnavailableError
+from core.types import ImageId, LogPosition, Tombstone
+from search.index.columns import Kind
 from storage.embeddings import EmbeddingsPage
-from stream.index_build.sources import FileSource, StoreSource
+from stream.index_build.sources import FileSource, PlacedImage, StoreSource, tombstones_of
 from stream.start_plan import Log
-from tests.stream.index_build.order import TOPIC_ID, pages, some_order, stored
+from tests.stream.index_build.order import TOPIC_ID, pages, record, some_order, stored
 
 CHECKSUMS = {2: 22, 7: 77}
 
@@ -83,26 +85,44 @@ def test_the_store_gives_all_pages_once(tmp_path: Path) -> None:
     assert [(image.place, image.image_id, image.version) for image in images] == [
         (row.place, row.image_id, row.version) for row in rows
     ]
-    assert [image.findable for image in images] == [not row.unscored for row in rows]
+    assert [image.kind for image in images] == [Kind.SKIPPED if row.unscored else Kind.SEARCHABLE for row in rows]
     with pytest.raises(UnavailableError, match="sent no embeddings"):
         StoreSource(iter(()))
 
 
-def test_a_build_waits_for_its_turn_to_read_the_store() -> None:
-    answers: list[Exception | None] = [BusyError("another reading of all embeddings is running", 1.0)] * 3 + [None]
-    told: list[str] = []
-    slept: list[float] = []
+GONE = [Tombstone(ImageId(name), 7, position, 1) for name, position in (("x", 9), ("y", 1), ("z", 5))]
 
-    def read() -> Iterator[EmbeddingsPage]:
-        refused = answers.pop(0)
-        if refused is not None:
-            raise refused
-        yield from pages(some_order(20, 1))
 
-    assert StoreSource.in_turn(read, told.append, sleep=slept.append).position.offset == 19
-    assert slept == [1.0] * 3
-    assert told == ["waiting for at most 600 s: another reading of all embeddings is running"]
-    answers.extend([BusyError("another reading", 2.0)] * 4)
-    with pytest.raises(BusyError):
-        StoreSource.in_turn(read, told.append, patience_s=5.0, sleep=slept.append)
-    assert slept[3:] == [2.0] * 3
+def told(images: Iterable[PlacedImage]) -> list[tuple[int, str, Kind]]:
+    return [(image.place, image.image_id, image.kind) for image in images]
+
+
+def test_files_come_with_the_deletes_that_storage_knows_up_to_their_last_place(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", [0, 2, 7])
+    files = FileSource([path], 4, 3, Log("joined", TOPIC_ID, 0, 8), CHECKSUMS.get, GONE)
+    expected = [
+        (0, "i0", Kind.SEARCHABLE),
+        (1, "y", Kind.REMOVED),
+        (2, "i1", Kind.SEARCHABLE),
+        (5, "z", Kind.REMOVED),
+        (7, "i2", Kind.SEARCHABLE),
+    ]
+    assert told(files) == expected == told(files)
+
+
+def test_the_store_gives_its_deletes_among_its_images(tmp_path: Path) -> None:
+    some = list(pages([record("a", 1), b"gone", record("c", 1)], size=1))
+    state = replace(some[0].state, position=LogPosition(TOPIC_ID, 9, 0))
+    some = [EmbeddingsPage(state, (), tuple(GONE[:2])), EmbeddingsPage(state, (), tuple(GONE[2:])), *some]
+    assert told(StoreSource(iter(some))) == [
+        (0, "a", Kind.SEARCHABLE),
+        (1, "y", Kind.REMOVED),
+        (2, "c", Kind.SEARCHABLE),
+        (5, "z", Kind.REMOVED),
+        (9, "x", Kind.REMOVED),
+    ]
+    unread = iter(some)
+    assert tombstones_of(unread) == GONE
+    assert next(unread) is some[3]  # it stopped at the first rows
+    nothing = EmbeddingsPage(replace(state, images=0), ())
+    assert [place for place, _, _ in told(StoreSource(iter([*some[:2], nothing])))] == [1, 5, 9]

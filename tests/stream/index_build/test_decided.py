@@ -1,0 +1,68 @@
+"""What storage has decided, as a build asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import cast
+
+from core.types import ImageId, LogPosition, Lookup, Membership
+from search.serving import search_pb2 as pb
+from storage.serving.client import StorageClient
+from storage.serving.storage_pb2 import UnscoredResponse
+from stream.index_build.decided import StoreDecisions, drop_needless_images
+from tests.search.serving.search_setup import entry, image, replay
+
+
+class Storage:
+    """A storage server that stands at `position`, and names two unscored places a call."""
+
+    def __init__(self, reports: list[tuple[int, int]], position: int) -> None:
+        self.reports = reports
+        """Positions, each with the place that became unscored there."""
+        self.position = position
+        self.asked: list[int] = []
+
+    def unscored(self, after: int) -> UnscoredResponse:
+        self.asked.append(after)
+        found = [one for one in self.reports if after < one[0] <= self.position]
+        complete = len(found) <= 2
+        through = self.position if complete else found[1][0]
+        return UnscoredResponse(places=[place for _, place in found[:2]], through=through, complete=complete)
+
+    def look_up(self, ids: Collection[ImageId]) -> Lookup:
+        places = {ImageId("moved"): 4, ImageId("old"): 2, ImageId("later"): 9}
+        memberships = {one: Membership(one, 1, places[one], one) for one in ids if one in places}
+        return Lookup(LogPosition("log", self.position), 0, memberships)
+
+
+def decisions(storage: Storage) -> StoreDecisions:
+    return StoreDecisions(cast(StorageClient, storage))
+
+
+def test_unscored_places_are_given_once_in_order_and_up_to_a_position() -> None:
+    storage = Storage([(3, 3), (5, 5), (8, 2), (9, 9), (30, 30)], 20)
+    found = decisions(storage)
+    assert found.unscored(4) == [3]
+    assert found.unscored(7) == [2, 5]  # the image at place 2 became unscored by a replay at 8
+    assert found.unscored(9) == [9]
+    assert found.unscored(20) == []
+    storage.position = 40
+    assert found.unscored(29) == []
+    assert found.unscored(30) == [30]
+    assert storage.asked == sorted(storage.asked)
+
+
+def test_a_replay_keeps_its_image_only_if_storage_has_it_at_that_place() -> None:
+    entries = [
+        entry(1, "old", 1),
+        replay(4, "moved", image("moved", 1)),
+        replay(5, "old", image("old", 1)),
+        replay(6, "later", image("later", 1)),
+        replay(7, "deleted", image("deleted", 1)),
+        replay(8, "old"),
+        replay(21, "old", image("old", 1)),
+    ]
+    before = [pb.LogEntry.FromString(one.SerializeToString()) for one in entries]
+    drop_needless_images(entries, decisions(Storage([], 20)))
+    assert [one.replay.HasField("image") for one in entries] == [False, True, False, False, True, False, True]
+    assert entries[:2] == before[:2]
