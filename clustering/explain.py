@@ -7,24 +7,24 @@ that decided and the adopted images are right; the reasons are those that the sc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from clustering.arrivals import Arrival
 from clustering.planning import Judgement
 from clustering.rule import Match, Placed
 from core.traces import Adoption, Choice, LossReason, TracedAdoption, TracedCandidate, Why
-from core.types import Cause, Cluster, Decision, ImageId, Move
+from core.types import Cause, Cluster, Decision, ImageId, LastVerdict, Move
 
-__all__ = ["Explanation", "explain"]
+__all__ = ["Explanation", "explain", "explain_recorded"]
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why an image has its head."""
+    """Why an image has its head, or would have it."""
 
     choice: Choice | None
-    """None: nothing was decided."""
+    """None: no rule was asked, as for a duplicate."""
     candidates: tuple[TracedCandidate, ...] = ()
     """Matches first, best first, then the others by score."""
     adopted: tuple[TracedAdoption, ...] = ()
@@ -40,14 +40,11 @@ def explain(arrival: Arrival, decision: Decision, judgement: Judgement | None) -
     Args:
         arrival: The record, with its candidates.
         decision: What `plan` decided on it.
-        judgement: Of the same plan; None if no rule was asked.
+        judgement: Of the same plan; None if no rule was asked. What it says is explained, written or not.
     """
-    if not decision.moves:
-        return Explanation(None, tuple(_unjudged(arrival)), exhausted=arrival.exhausted)
-    own, adopted = decision.moves[0], decision.moves[1:]
     if judgement is None:
-        why = Why.UNSCORED if own.cause is Cause.UNSCORED else Why.NO_CANDIDATES
-        return Explanation(Choice(own.new_head, own.old_head, None, None, None, why), exhausted=arrival.exhausted)
+        return Explanation(_unscored(decision), tuple(_unjudged(arrival)), exhausted=arrival.exhausted)
+    own, *adopted = judgement.verdict.moves
     judged = _Judged(judgement, own, {move.image_id: move for move in adopted})
     others = _others(arrival, judgement)
     return Explanation(
@@ -64,6 +61,32 @@ def explain(arrival: Arrival, decision: Decision, judgement: Judgement | None) -
         pages=len(judgement.pages),
         exhausted=judgement.pages[-1].exhausted if judgement.pages else arrival.exhausted,
     )
+
+
+def explain_recorded(arrival: Arrival, head: ImageId, last: LastVerdict) -> Explanation:
+    """What a recorded verdict still tells, with the candidates that a repeated search has found.
+
+    Args:
+        arrival: The record.
+        head: The head that the image has now.
+        last: The verdict.
+    """
+    listed = [
+        replace(one, lost=None if one.image_id == last.matched else one.lost or LossReason.UNKNOWN)
+        for one in _unjudged(arrival)
+    ]
+    matches = any(one.lost is LossReason.UNKNOWN for one in listed)
+    why = _RECORDED.get(last.cause) or (Why.ALL_REFUSED if matches else Why.NO_MATCH if listed else Why.NO_CANDIDATES)
+    choice = Choice(head, None, last.matched, last.score, None, why)
+    return Explanation(choice, tuple(listed), exhausted=arrival.exhausted)
+
+
+_RECORDED: Mapping[Cause, Why] = {
+    Cause.MATCHED: Why.MATCHED,
+    Cause.ADOPTED: Why.ADOPTED,
+    Cause.KEPT: Why.KEPT,
+    Cause.UNSCORED: Why.UNSCORED,
+}
 
 
 class _Judged:
@@ -147,6 +170,14 @@ def _why(own: Move, placed: Sequence[Placed], others: Iterable[TracedCandidate])
     if placed:
         return Why.ALL_REFUSED
     return Why.NO_MATCH if any(other.lost is LossReason.BELOW_ACCEPT for other in others) else Why.NO_CANDIDATES
+
+
+def _unscored(decision: Decision) -> Choice | None:
+    """The head of an image that no rule was asked about; None if it got none."""
+    own = decision.moves[0] if decision.moves else None
+    if own is None or own.cause is not Cause.UNSCORED:
+        return None
+    return Choice(own.new_head, own.old_head, None, None, None, Why.UNSCORED)
 
 
 def _others(arrival: Arrival, judgement: Judgement) -> list[TracedCandidate]:

@@ -41,8 +41,9 @@ class Knowledge:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the rule saw when it decided an image."""
+    """What the rule saw when it decided an image, and what it said."""
 
+    verdict: Verdict
     subject: Subject
     placed: Sequence[Placed]
     """The matches, best first, with their clusters."""
@@ -148,7 +149,7 @@ class _Planner:
             placed, all_known = self._placed(arrival, found, subject)
             verdict = self._rule(subject, placed, scores)
             if not all_known or not verdict.refused or exhausted or len(pages) == MAX_EXTRA_PAGES:
-                self.judgements[arrival.offset] = Judgement(subject, placed, pages, scores.known)
+                self.judgements[arrival.offset] = Judgement(verdict, subject, placed, pages, scores.known)
                 return verdict, all_known
             need = MoreNeed(arrival.place, after)
             page = self._knowledge.more.get(need)

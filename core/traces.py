@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from crc32c import crc32c
+from pydantic import PlainSerializer, TypeAdapter, ValidationError
 
 from core.errors import BadInputError
+from core.scores import shortest
 from core.types import Thresholds
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "fitted",
     "parse_trace",
     "trace_json",
+    "traced_terms",
 ]
 
 TRACE_FORMAT = 1
@@ -47,6 +50,9 @@ TRACE_FORMAT = 1
 
 LIMIT_BYTES = 262_144
 """The largest trace."""
+
+Score = Annotated[float, PlainSerializer(shortest, return_type=float)]
+"""A score, written with the fewest digits that are the same float32."""
 
 
 class TraceKind(StrEnum):
@@ -83,6 +89,7 @@ class Why(StrEnum):
     ALL_REFUSED = "all_refused"
     KEPT = "kept"
     UNSCORED = "unscored"
+    ADOPTED = "adopted"
 
     @property
     def text(self) -> str:
@@ -97,6 +104,7 @@ _WHY = {
     Why.ALL_REFUSED: "the heads of all its matches score below `head_accept` against it",
     Why.KEPT: "it is a head that has members, so it stays their head",
     Why.UNSCORED: "it could not be searched or scored",
+    Why.ADOPTED: "it was a singleton, and moved to the head that a later image joined",
 }
 
 
@@ -110,6 +118,7 @@ class LossReason(StrEnum):
     SAME_HEAD = "same_head"
     WORSE = "worse"
     KEPT = "kept"
+    UNKNOWN = "unknown"
 
     @property
     def text(self) -> str:
@@ -125,6 +134,7 @@ _LOSSES = {
     LossReason.SAME_HEAD: "a better match has the same head",
     LossReason.WORSE: "the head of a better match accepted the image first",
     LossReason.KEPT: "the image stays the head of its members, whatever matches it",
+    LossReason.UNKNOWN: "it is a match, but the verdict was written in an earlier try, which told no reasons",
 }
 
 
@@ -181,16 +191,16 @@ class TracedCandidate:
     image_id: str
     place: int
     overlap: int
-    score: float | None
+    score: Score | None
     head: str | None = None
     """Of its cluster, when the image was decided."""
-    head_score: float | None = None
+    head_score: Score | None = None
     """Of the image against the founding code of that head."""
     lost: str | None = None
     """A `LossReason`; None: it gave the image its head."""
     adoption: str | None = None
     """An `Adoption`; None: it was no singleton, no match, or is the chosen head."""
-    adopt_score: float | None = None
+    adopt_score: Score | None = None
     """Of the singleton against the chosen head."""
 
 
@@ -201,8 +211,8 @@ class Choice:
     head: str
     old_head: str | None
     matched: str | None
-    score: float | None
-    head_score: float | None
+    score: Score | None
+    head_score: Score | None
     why: str
 
 
@@ -211,7 +221,7 @@ class TracedAdoption:
     """A singleton that moved to the chosen head, and its score against it."""
 
     image_id: str
-    score: float | None
+    score: Score | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +298,11 @@ class Trace:
     """None: nothing was written."""
     versions: TracedVersions = TracedVersions()
     steps: tuple[TracedStep, ...] = ()
+
+
+def traced_terms(values: bytes) -> TracedTerms | None:
+    """Count and fingerprint of terms, little-endian u32 each; None for none."""
+    return TracedTerms(len(values) // 4, f"{crc32c(values):08x}") if values else None
 
 
 _TRACE = TypeAdapter(Trace)

@@ -72,7 +72,7 @@ def notification(
         model_version: The version of the network that made it.
         image_version: Raised when the image changes; the same for both embeddings; 0 to 2^53 - 1.
         created_at_ms: When the image was made, in milliseconds since the epoch; 0: not known.
-        trace: Reserved: it has no effect yet.
+        trace: Asks for a trace: what the verdict rests on, in the topic `debug`.
 
     Raises:
         ValueError: The id is empty or too long, the version or a number is out of range, or the vector has no numbers

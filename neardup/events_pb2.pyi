@@ -62,7 +62,7 @@ class EmbeddingNotification(google.protobuf.message.Message):
     vector: builtins.bytes
     created_at_ms: builtins.int
     trace: builtins.bool
-    """reserved, without effect yet"""
+    """asks for a trace in the topic `debug`"""
     def __init__(
         self,
         *,

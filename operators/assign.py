@@ -20,7 +20,10 @@ from operators.metrics import StepMetrics
 from operators.micro_batch import MicroBatchFunction
 from operators.responses import arrival
 from operators.scorer_probe import probe
+from operators.search import LogEpoch
 from operators.step import ServerAddress, Step, StepResult
+from operators.tracer import Tracer, Tracing
+from operators.tracing import BatchTracer
 from operators.unscored import dead_letter_of, mark_unscored
 
 __all__ = ["AssignFunction", "AssignStep"]
@@ -34,9 +37,9 @@ class AssignStep(Step):
         search: Search,
         scorer: Scorer,
         storage: Storage,
-        log_id: str,
-        joined_topic: str,
+        log: LogEpoch,
         unscored: Callable[[Reason], None],
+        tracer: Tracer | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Takes the clients.
@@ -45,40 +48,50 @@ class AssignStep(Step):
             search: Of the search server.
             scorer: Of the scorer.
             storage: Of the storage server. Its failures are waited out and never count against an image.
-            log_id: Topic id of `joined`.
-            joined_topic: Its name, for dead letters.
+            log: The log epoch that the records are of.
             unscored: Told the reason of each record that is written without its scores.
+            tracer: What traces say.
             clock: Seconds since the epoch.
         """
         super().__init__([search, scorer, storage], blamed=[search, scorer])
         self._scorer = scorer
-        self._joined_topic = joined_topic
+        self._log = log
         self._unscored = unscored
+        self._tracer = tracer or Tracer()
         self._clock = clock
         self._hiding = Hiding(search, storage)
-        self._reporter = CommitReporter(search, log_id, self._hiding.catch_up)
-        self._backend = GrpcBackend(search, scorer, storage, log_id, self._written)
+        self._reporter = CommitReporter(search, log.log_id, self._hiding.catch_up)
+        self._backend = GrpcBackend(search, scorer, storage, log.log_id, self._written)
 
     def call(self, items: Sequence[bytes]) -> StepResult:
         """Decides on the records, in order, and writes what is decided."""
-        return StepResult(self._assign([InFlight.FromString(item) for item in items]))
+        return self._assign([InFlight.FromString(item) for item in items])
 
     def isolate(self, item: bytes, bad: BadRecord) -> StepResult:
         """The image becomes its own head, hidden from later ones."""
         one = InFlight.FromString(item)
         mark_unscored(one, bad)
-        self._assign([one])
+        result = self._assign([one])
         self._unscored(bad.reason)
-        return StepResult(1)
+        return result
 
     def ping(self) -> None:
         """See `Step`; the scorer must also score."""
         super().ping()
         probe(self._scorer)
 
-    def _assign(self, batch: Sequence[InFlight]) -> int:
-        arrivals = [arrival(one, dead_letter_of(one, self._joined_topic)) for one in batch]
-        return assign(arrivals, self._backend, round(1000 * self._clock()))
+    def _assign(self, batch: Sequence[InFlight]) -> StepResult:
+        arrivals = [arrival(one, dead_letter_of(one, self._log.topic)) for one in batch]
+        tracer = BatchTracer(batch, self.timing, self._backend.numbers, self._tracer.stamp)
+        count = assign(arrivals, self._backend, round(1000 * self._clock()), committed=tracer.committed)
+        first = batch[0].offset
+        return StepResult(
+            count,
+            [
+                self._tracer.output(trace, batch[trace.position - first].traceparent)
+                for trace in tracer.traces(self._backend.verdicts)
+            ],
+        )
 
     def _written(self, decisions: Sequence[Decision]) -> None:
         if decisions:
@@ -86,7 +99,7 @@ class AssignStep(Step):
 
 
 class AssignFunction(MicroBatchFunction):
-    """`InFlightBatch` bytes in, nothing out: verdicts and dead letters go to storage, which publishes them."""
+    """`InFlightBatch` bytes in, traces aside: verdicts and dead letters go to storage, which publishes them."""
 
     def __init__(
         self,
@@ -94,8 +107,8 @@ class AssignFunction(MicroBatchFunction):
         search: ServerAddress,
         scorer: ServerAddress,
         storage: ServerAddress,
-        log_id: str,
-        joined_topic: str,
+        log: LogEpoch,
+        tracing: Tracing | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Keeps settings.
@@ -105,23 +118,24 @@ class AssignFunction(MicroBatchFunction):
             search: The search server.
             scorer: The scorer.
             storage: The storage server.
-            log_id: Topic id of `joined`.
-            joined_topic: Its name, for dead letters.
+            log: The log epoch that the records are of.
+            tracing: What traces say.
             sleep: Holds an element back; takes seconds.
         """
         super().__init__(policy, sleep)
         self._servers = (search, scorer, storage)
-        self._log_id = log_id
-        self._joined_topic = joined_topic
+        self._log = log
+        self._tracing = tracing
 
     def open_step(self, context: RuntimeContext) -> Step:
         """Connects to the three servers."""
         search, scorer, storage = self._servers
+        metrics = StepMetrics(context)
         return AssignStep(
             open_search(search),
             open_scorer(scorer),
             open_storage(storage),
-            self._log_id,
-            self._joined_topic,
-            StepMetrics(context).unscored,
+            self._log,
+            metrics.unscored,
+            Tracer(self._tracing, metrics.traced),
         )

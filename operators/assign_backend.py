@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from clustering.assignment import More, MoreNeed, PairNeed
 from core.errors import DeadlineError, FaultError, RefusedError, UnavailableError
+from core.traces import HistoryRange
 from core.types import Decision, ImageId, Lookup
 from operators.clients import Scorer, Search, Storage
 from operators.responses import candidates, scores
@@ -44,6 +45,7 @@ class GrpcBackend:
         self._storage = storage
         self._log_id = log_id
         self._written = written
+        self._last: Sequence[Decision] = ()
 
     def look_up(self, ids: Collection[ImageId]) -> Lookup:
         """Memberships and clusters of these images."""
@@ -80,7 +82,23 @@ class GrpcBackend:
         """Writes the decisions, all or none."""
         with _wait_out("storage"):
             self._storage.apply(self._log_id, decisions, offset, revision)
+        self._last = decisions
         self._written(decisions)
+
+    def numbers(self, decision: Decision) -> HistoryRange | None:
+        """The history numbers of a decision of the last write; None if it moved nothing."""
+        later = 0
+        for each in reversed(self._last):
+            if each.offset == decision.offset:
+                break
+            later += len(each.moves)
+        last = self._storage.history_number - later
+        return HistoryRange(last - len(decision.moves) + 1, last) if decision.moves else None
+
+    def verdicts(self, ids: Collection[ImageId]) -> Lookup:
+        """What storage holds of images, with their last verdicts."""
+        with _wait_out("storage"):
+            return self._storage.look_up(ids, ids)
 
 
 @contextmanager

@@ -59,8 +59,13 @@ class Scorer(Client, Protocol):
 class Storage(Client, Protocol):
     """What assign asks of the storage server."""
 
-    def look_up(self, ids: Collection[ImageId]) -> Lookup:
-        """Memberships and clusters of images, as of one moment."""
+    @property
+    def history_number(self) -> int:
+        """Of the last change that `apply` wrote."""
+        ...
+
+    def look_up(self, ids: Collection[ImageId], verdicts_of: Collection[ImageId] = ()) -> Lookup:
+        """Memberships and clusters of images, and the last verdicts on some, as of one moment."""
         ...
 
     def apply(self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> int:

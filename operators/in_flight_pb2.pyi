@@ -48,6 +48,9 @@ class InFlight(google.protobuf.message.Message):
     UNSCORED_FIELD_NUMBER: builtins.int
     KAFKA_OFFSET_FIELD_NUMBER: builtins.int
     TRACEPARENT_FIELD_NUMBER: builtins.int
+    TRACED_FIELD_NUMBER: builtins.int
+    SEARCH_TIME_FIELD_NUMBER: builtins.int
+    SCORE_TIME_FIELD_NUMBER: builtins.int
     offset: builtins.int
     """its position in the order"""
     checksum: builtins.int
@@ -60,6 +63,8 @@ class InFlight(google.protobuf.message.Message):
     """where it lies in `joined`: its position, less the base of the log epoch"""
     traceparent: builtins.bytes
     """the W3C trace context; empty if there is none"""
+    traced: builtins.str
+    """why it is traced; empty: it is not, unless it ends badly"""
     @property
     def answer(self) -> search.serving.search_pb2.Answer:
         """set by search"""
@@ -68,6 +73,10 @@ class InFlight(google.protobuf.message.Message):
     def scores(self) -> global___Scores:
         """set by score"""
 
+    @property
+    def search_time(self) -> global___StepTime: ...
+    @property
+    def score_time(self) -> global___StepTime: ...
     def __init__(
         self,
         *,
@@ -80,11 +89,37 @@ class InFlight(google.protobuf.message.Message):
         unscored: builtins.str = ...,
         kafka_offset: builtins.int = ...,
         traceparent: builtins.bytes = ...,
+        traced: builtins.str = ...,
+        search_time: global___StepTime | None = ...,
+        score_time: global___StepTime | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["answer", b"answer", "scores", b"scores"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["answer", b"answer", "checksum", b"checksum", "index_version", b"index_version", "kafka_offset", b"kafka_offset", "offset", b"offset", "record", b"record", "scores", b"scores", "traceparent", b"traceparent", "unscored", b"unscored"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["answer", b"answer", "score_time", b"score_time", "scores", b"scores", "search_time", b"search_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["answer", b"answer", "checksum", b"checksum", "index_version", b"index_version", "kafka_offset", b"kafka_offset", "offset", b"offset", "record", b"record", "score_time", b"score_time", "scores", b"scores", "search_time", b"search_time", "traced", b"traced", "traceparent", b"traceparent", "unscored", b"unscored"]) -> None: ...
 
 global___InFlight = InFlight
+
+@typing.final
+class StepTime(google.protobuf.message.Message):
+    """When a step got a record and settled it, in milliseconds since the epoch, and how many calls it made for it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENTERED_MS_FIELD_NUMBER: builtins.int
+    LEFT_MS_FIELD_NUMBER: builtins.int
+    TRIES_FIELD_NUMBER: builtins.int
+    entered_ms: builtins.int
+    left_ms: builtins.int
+    tries: builtins.int
+    def __init__(
+        self,
+        *,
+        entered_ms: builtins.int = ...,
+        left_ms: builtins.int = ...,
+        tries: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["entered_ms", b"entered_ms", "left_ms", b"left_ms", "tries", b"tries"]) -> None: ...
+
+global___StepTime = StepTime
 
 @typing.final
 class Scores(google.protobuf.message.Message):

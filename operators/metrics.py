@@ -20,6 +20,8 @@ search, score, assign, admit, each:
     failures_total{kind}            calls that failed: unavailable, fault, refused, other
     isolated_total{reason}          items that were handled alone
     unscored_total{reason}          records that were passed on without a search or a score
+    traced_total{reason}            traces that were made; search and score make those of watched replays
+    traced_bytes_total              their bytes
     batch_items, pending_items      items of the last batch; items that are pending
     waiting                         1 while the step waits for a server
 
@@ -41,6 +43,7 @@ from pyflink.datastream import RuntimeContext
 from pyflink.metrics import Counter, MetricGroup
 
 from core.dead_letters import Reason
+from core.traces import TraceReason
 from core.vector_limits import NormBand
 
 __all__ = ["BatchMetrics", "DecodeMetrics", "FailureKind", "Histogram", "JoinMetrics", "StepMetrics"]
@@ -183,10 +186,18 @@ class BatchMetrics:
 
 
 class StepMetrics:
-    """Of records that are passed on without a search or a score."""
+    """Of records that are passed on without a search or a score, and of traces."""
 
     def __init__(self, context: RuntimeContext) -> None:
-        self._unscored = _labelled(_group(context), "unscored_total", "reason", Reason)
+        group = _group(context)
+        self._unscored = _labelled(group, "unscored_total", "reason", Reason)
+        self._traced = _labelled(group, "traced_total", "reason", TraceReason)
+        self._traced_bytes = group.counter("traced_bytes_total")
+
+    def traced(self, reason: str, size: int) -> None:
+        """A trace of so many bytes was made."""
+        self._traced[reason].inc()
+        self._traced_bytes.inc(size)
 
     def unscored(self, reason: Reason) -> None:
         """A record is passed on without a search or a score."""

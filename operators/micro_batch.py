@@ -25,6 +25,7 @@ from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 
 from core.errors import DeadlineError, FaultError, LogGapError, RefusedError, ServiceError, UnavailableError
 from operators.batcher import Attempt, BatchPolicy
+from operators.item_times import ItemTimes
 from operators.metrics import BatchMetrics, FailureKind
 from operators.pending import PendingItems
 from operators.rows import records
@@ -68,6 +69,7 @@ class MicroBatchFunction(KeyedProcessFunction):  # type: ignore[misc]
         self._saved = runtime_context.get_state(ValueStateDescriptor("progress", StateBytes()))
         self._metrics = BatchMetrics(runtime_context)
         self._pending: PendingItems | None = None
+        self._times = ItemTimes()
         self._armed_ms: int | None = None
         self._step = self.open_step(runtime_context)
 
@@ -84,7 +86,8 @@ class MicroBatchFunction(KeyedProcessFunction):  # type: ignore[misc]
         items = self.items(value)
         if pending.batcher.throttle_ms:
             self._sleep(len(items) * pending.batcher.throttle_ms / 1000)
-        pending.add(items, timers.current_processing_time())
+        now_ms = timers.current_processing_time()
+        self._times.entered(pending.add(items, now_ms), now_ms)
         return self._run(pending, timers)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Sequence[Any]:
@@ -98,6 +101,8 @@ class MicroBatchFunction(KeyedProcessFunction):  # type: ignore[misc]
         if self._pending is None:
             now_ms = timers.current_processing_time()
             self._pending = PendingItems(self._policy, self._chunks, self._saved, now_ms)
+            if self._pending.batcher.pending:
+                self._times.entered(self._pending.batcher.head, now_ms)
         return self._pending
 
     def _run(self, pending: PendingItems, timers: TimerService) -> Sequence[Any]:
@@ -139,6 +144,7 @@ class MicroBatchFunction(KeyedProcessFunction):  # type: ignore[misc]
         failing = pending.batcher.failing
         instances = self._step.instance_ids()
         started_ms, started_s = clock(), time.perf_counter()
+        self._step.timing = self._times.timing(attempt.first, attempt.end, clock)
         try:
             result = self._call(attempt, items)
         except LogGapError as error:
@@ -166,6 +172,7 @@ class MicroBatchFunction(KeyedProcessFunction):  # type: ignore[misc]
                 pending.batcher.held(now_ms, result.wait_ms)
                 return ()
             pending.settle(attempt, result.count, now_ms, now_ms - started_ms)
+            self._times.settled(pending.batcher.head)
             self._settled(attempt, result.count)
             return result.outputs
         finally:
@@ -187,6 +194,7 @@ class MicroBatchFunction(KeyedProcessFunction):  # type: ignore[misc]
 
     def _failed(self, kind: FailureKind, error: ServiceError, attempt: Attempt, failing: bool) -> None:
         self._metrics.failed(kind)
+        self._times.failed(attempt.end)
         if not failing:  # once per outage, not once per try
             log.warning("%s: a call with %d items failed (%s): %s", self._name, len(attempt), kind, error)
 

@@ -8,10 +8,14 @@ from pyflink.datastream import OutputTag
 from core.dead_letters import PAYLOAD_LIMIT_BYTES, BadRecord, Provenance, dead_letter
 from operators.rows import RECORD_TYPE, record
 
-__all__ = ["DEAD_LETTERS", "to_dead_letters"]
+__all__ = ["DEAD_LETTERS", "TRACES", "to_dead_letters"]
 
 DEAD_LETTERS = OutputTag("dead-letters", RECORD_TYPE)
 """Rows of (key, value, traceparent) for the topic `dead-letter`."""
+
+
+TRACES = OutputTag("traces", RECORD_TYPE)
+"""Rows of (key, value, traceparent) for the topic `debug`."""
 
 
 def to_dead_letters(

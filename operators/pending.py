@@ -58,9 +58,11 @@ class PendingItems:
         self._oldest = state.oldest
         self.batcher = Batcher(policy, _progress(state, self._end_of_chunks()), now_ms)
 
-    def add(self, items: Sequence[bytes], now_ms: int) -> None:
-        """Takes what came in one element: at least one record."""
-        self._unstored[self.batcher.add(now_ms, len(items))] = items
+    def add(self, items: Sequence[bytes], now_ms: int) -> int:
+        """Takes what came in one element: at least one record. Returns the sequence number of the first."""
+        first = self.batcher.add(now_ms, len(items))
+        self._unstored[first] = items
+        return first
 
     def read(self, attempt: Attempt) -> list[bytes]:
         """The records of an attempt, at least one, as many as fit into a batch's bytes."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from pyflink.datastream import RuntimeContext
 
 from core.dead_letters import BadRecord, Reason
 from core.errors import FaultError, MismatchError, RefusedError
+from core.traces import TraceReason
 from operators.assign_backend import MAX_PAIRS
 from operators.batcher import BatchPolicy
 from operators.clients import Scorer, Search, open_scorer, open_search
@@ -18,6 +20,7 @@ from operators.micro_batch import MicroBatchFunction
 from operators.rows import batches
 from operators.scorer_probe import probe
 from operators.step import ServerAddress, Step, StepResult
+from operators.tracer import Tracer, Tracing
 from operators.unscored import mark_unscored
 from scoring.serving.scorer_pb2 import PairBlock, ScoreResponse
 
@@ -27,18 +30,22 @@ __all__ = ["ScoreFunction", "ScoreStep"]
 class ScoreStep(Step):
     """Scores a batch."""
 
-    def __init__(self, scorer: Scorer, search: Search, unscored: Callable[[Reason], None]) -> None:
+    def __init__(
+        self, scorer: Scorer, search: Search, unscored: Callable[[Reason], None], tracer: Tracer | None = None
+    ) -> None:
         """Takes the clients.
 
         Args:
             scorer: Of the scorer.
             search: Of the search server, whose codes the model must compare.
             unscored: Told the reason of each record that is passed on without scores.
+            tracer: For watched replays.
         """
         super().__init__([scorer, search], blamed=[scorer])
         self._scorer = scorer
         self._search = search
         self._unscored = unscored
+        self._tracer = tracer or Tracer()
         self._trusted: tuple[str | None, str] | None = None
         """Scorer process and model version that are known to compare the index's codes."""
 
@@ -53,19 +60,27 @@ class ScoreStep(Step):
             for row, values in zip(part, response.scores, strict=True):
                 # Concatenated protobuf messages parse as one merged message: the answer is not serialised again.
                 scored[row] += InFlight(scores=_scores(response, values)).SerializeToString()
-        return StepResult(len(items), batches(scored))
+        return StepResult(len(items), self._outputs(batch, scored))
 
     def isolate(self, item: bytes, bad: BadRecord) -> StepResult:
         """Passes the image on without scores."""
         one = InFlight.FromString(item)
         mark_unscored(one, bad)
         self._unscored(bad.reason)
-        return StepResult(1, batches([one.SerializeToString()]))
+        return StepResult(1, self._outputs([one], [one.SerializeToString()]))
 
     def ping(self) -> None:
         """See `Step`; the scorer must also score."""
         super().ping()
         probe(self._scorer)
+
+    def _outputs(self, batch: Sequence[InFlight], scored: list[bytes]) -> list[Any]:
+        """The records with their times, and traces of watched replays."""
+        for row, times in enumerate(self.timing.until_now()[: len(scored)]):
+            scored[row] += InFlight(score_time=times).SerializeToString()
+        replays = [row for row, one in enumerate(batch) if one.traced == TraceReason.REPLAY]
+        watched = [each for row in replays for each in self._tracer.watched("score", InFlight.FromString(scored[row]))]
+        return [*watched, *batches(scored)]
 
     def _score(self, blocks: Sequence[PairBlock]) -> ScoreResponse:
         try:
@@ -136,6 +151,7 @@ class ScoreFunction(MicroBatchFunction):
         policy: BatchPolicy,
         scorer: ServerAddress,
         search: ServerAddress,
+        tracing: Tracing | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Keeps settings.
@@ -144,13 +160,16 @@ class ScoreFunction(MicroBatchFunction):
             policy: How records are batched and failures met.
             scorer: The scorer.
             search: The search server.
+            tracing: What traces of watched replays say.
             sleep: Holds an element back; takes seconds.
         """
         super().__init__(policy, sleep)
         self._scorer = scorer
         self._search = search
+        self._tracing = tracing
 
     def open_step(self, context: RuntimeContext) -> Step:
         """Connects to scorer and search server."""
         clients = open_scorer(self._scorer), open_search(self._search)
-        return ScoreStep(*clients, StepMetrics(context).unscored)
+        metrics = StepMetrics(context)
+        return ScoreStep(*clients, metrics.unscored, Tracer(self._tracing, metrics.traced))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from crc32c import crc32c
 from pyflink.common import Row
@@ -12,7 +13,7 @@ from pyflink.datastream import RuntimeContext
 
 from core.dead_letters import BadRecord, Reason
 from core.errors import FaultError
-from core.notifications import decode_joined
+from core.notifications import JoinedContent, decode_joined
 from core.tracing import traceparent
 from operators.batcher import BatchPolicy
 from operators.clients import Search, open_search
@@ -21,6 +22,8 @@ from operators.metrics import StepMetrics
 from operators.micro_batch import MicroBatchFunction
 from operators.rows import batches
 from operators.step import ServerAddress, Step, StepResult
+from operators.tracer import Tracer, Tracing
+from operators.tracing import trace_reason
 from operators.unscored import mark_unscored
 from search.serving.log_entries import log_entry, skip_entry
 from search.serving.search_pb2 import Answer, InsertAndSearchResponse, LogEntry
@@ -33,40 +36,46 @@ SKIPPED = -1
 
 @dataclass(frozen=True, slots=True)
 class LogEpoch:
-    """One topic `joined`: its id, and the position of its offset 0."""
+    """One topic `joined`: its id, the position of its offset 0, its name."""
 
     log_id: str
     base: int = 0
+    topic: str = "joined"
+    """The topic's name, for dead letters."""
 
 
 class SearchStep(Step):
     """Inserts and searches a batch."""
 
-    def __init__(self, search: Search, log_id: str, unscored: Callable[[Reason], None]) -> None:
+    def __init__(
+        self, search: Search, log_id: str, unscored: Callable[[Reason], None], tracer: Tracer | None = None
+    ) -> None:
         """Takes the client.
 
         Args:
             search: Of the search server.
             log_id: Topic id of `joined`.
             unscored: Told the reason of each record that is passed on without a search.
+            tracer: Which records are traced.
         """
         super().__init__([search])
         self._search = search
         self._log_id = log_id
         self._unscored = unscored
+        self._tracer = tracer or Tracer()
 
     def call(self, items: Sequence[bytes]) -> StepResult:
         """Inserts the records and searches for each; a record that cannot be read is skipped."""
         batch = [InFlight.FromString(item) for item in items]
         decoded = [decode_joined(one.record) for one in batch]
-        entries = [log_entry(one.offset, one.record, image) for one, image in zip(batch, decoded, strict=True)]
+        entries = [self._entry(one, content) for one, content in zip(batch, decoded, strict=True)]
         response = self._apply(entries)
         for one, image, answer in zip(batch, decoded, response.answers, strict=True):
             bad = image if isinstance(image, BadRecord) else None
             if bad is None and answer.place == SKIPPED and not answer.superseded:
                 bad = BadRecord(Reason.REFUSED, "the index has skipped this record before")
             self._answered(one, answer, response.index_version, bad)
-        return StepResult(len(items), batches(one.SerializeToString() for one in batch))
+        return StepResult(len(items), self._outputs(batch))
 
     def isolate(self, item: bytes, bad: BadRecord) -> StepResult:
         """Makes the index skip the record, unless it was inserted before the failures began: then assign hides it."""
@@ -78,12 +87,26 @@ class SearchStep(Step):
             response = self._apply([skip_entry(one.offset, one.record, decode_joined(one.record), bad)])
             answer, index_version = response.answers[0], response.index_version
         self._answered(one, answer, index_version, bad)
-        return StepResult(1, batches([one.SerializeToString()]))
+        return StepResult(1, self._outputs([one]))
 
     def ping(self) -> None:
         """See `Step`; the search server must also be able to write, or images would be skipped while its disk hangs."""
         super().ping()
         self._search.insert_and_search(self._log_id, ())
+
+    def _entry(self, one: InFlight, content: JoinedContent | BadRecord) -> LogEntry:
+        """What the index gets of a record; notes in the record why it is traced."""
+        entry = log_entry(one.offset, one.record, content)
+        reason = trace_reason(content, one.traceparent, self._tracer.policy)
+        if reason is not None:
+            one.traced, entry.trace = reason, True
+        return entry
+
+    def _outputs(self, batch: Sequence[InFlight]) -> list[Any]:
+        for one, times in zip(batch, self.timing.until_now(), strict=False):
+            one.search_time.MergeFrom(times)
+        watched = [output for one in batch for output in self._tracer.watched("search", one)]
+        return [*watched, *batches(one.SerializeToString() for one in batch)]
 
     def _apply(self, entries: Sequence[LogEntry]) -> InsertAndSearchResponse:
         response = self._search.insert_and_search(self._log_id, entries)
@@ -108,6 +131,7 @@ class SearchFunction(MicroBatchFunction):
         policy: BatchPolicy,
         search: ServerAddress,
         log: LogEpoch,
+        tracing: Tracing | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Keeps settings.
@@ -116,15 +140,19 @@ class SearchFunction(MicroBatchFunction):
             policy: How records are batched and failures met.
             search: The search server.
             log: The log epoch that the rows are of.
+            tracing: Which records are traced.
             sleep: Holds an element back; takes seconds.
         """
         super().__init__(policy, sleep)
         self._search = search
         self._log = log
+        self._tracing = tracing
 
     def open_step(self, context: RuntimeContext) -> Step:
         """Connects to the search server."""
-        return SearchStep(open_search(self._search), self._log.log_id, StepMetrics(context).unscored)
+        metrics = StepMetrics(context)
+        tracer = Tracer(self._tracing, metrics.traced)
+        return SearchStep(open_search(self._search), self._log.log_id, metrics.unscored, tracer)
 
     def items(self, value: Row) -> Sequence[bytes]:
         """The record of a row, at its position; a tombstone counts as a record without bytes."""

@@ -15,6 +15,7 @@ from core.access import ANONYMOUS, Credentials
 from core.dead_letters import BadRecord
 from operators.batcher import InstanceIds
 from operators.in_flight_pb2 import InFlight
+from operators.item_times import Timing
 
 __all__ = ["Client", "ServerAddress", "Step", "StepResult"]
 
@@ -62,6 +63,9 @@ class Step(ABC):
     Every method that calls a server may raise `core.errors.ServiceError`. A call is repeated after a failure or a
     restart, so its effects must be those of one.
     """
+
+    timing: Timing = Timing()
+    """Of the items of the next call."""
 
     def __init__(self, clients: Sequence[Client], blamed: Sequence[Client] | None = None) -> None:
         """Names the servers that it calls.

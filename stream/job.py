@@ -4,6 +4,7 @@
     embeddings.score  ─ decode ─┴ join ─> joined          (parallel; dead letters aside)
     replay ─> admit ─> joined                             (a lane for named images, one for selections)
     joined ─> search ─> score ─> assign                   (one sequence; dead letters go with verdicts to storage)
+                 └───────┴─────────┴─> debug              (traces, aside)
 
 No edge connects them, so each restarts alone. Each Python operator starts a chain: two in one chain deadlock in thread
 mode.
@@ -25,7 +26,7 @@ from operators.assign import AssignFunction
 from operators.decode import DecodeFunction
 from operators.join import JoinFunction
 from operators.micro_batch import MicroBatchFunction
-from operators.outputs import DEAD_LETTERS
+from operators.outputs import DEAD_LETTERS, TRACES
 from operators.pairing import JoinPolicy, Side
 from operators.replay_credits import LIMITS
 from operators.rows import (
@@ -40,6 +41,7 @@ from operators.rows import (
 from operators.score import ScoreFunction
 from operators.search import LogEpoch, SearchFunction
 from operators.step import ServerAddress
+from operators.tracer import Tracing
 from stream.access import credentials
 from stream.hashing import vector_limits
 from stream.job_plan import STATE_FORMAT, JobPlan
@@ -48,6 +50,7 @@ from stream.names import client_id, consumer_group
 from stream.settings import ServerSettings, Settings
 from stream.table_sink import KafkaTarget, sink_properties, write_records
 from stream.tables import WatermarkPolicy, embedding_stream, joined_stream, replay_stream
+from stream.trace_stamp import trace_stamp
 from stream.wiring import keyed_by_first, side_output
 
 __all__ = ["STATE_FORMAT", "build_job"]
@@ -193,12 +196,16 @@ class _Sequence(_Pipeline):
             group=f"{consumer_group(plan.signal)}-sequence",
             start=plan.joined_start - plan.base,
         )
-        epoch = LogEpoch(plan.log_id, plan.base)
-        found = self._step("search", source, JOINED_ROW_TYPE, SearchFunction(batching, search, epoch))
+        epoch = LogEpoch(plan.log_id, plan.base, topic)
+        tracing = Tracing(signal.traces, trace_stamp(signal))
+        found = self._step("search", source, JOINED_ROW_TYPE, SearchFunction(batching, search, epoch, tracing))
         # Search emits batches already: waiting again would gain nothing.
         policy = replace(batching, max_delay_ms=0, busy_delay_ms=0)
-        scored = self._step("score", found, BYTES_TYPE, ScoreFunction(policy, scorer, search))
-        self._step("assign", scored, BYTES_TYPE, AssignFunction(policy, search, scorer, storage, plan.log_id, topic))
+        scored = self._step("score", found, BYTES_TYPE, ScoreFunction(policy, scorer, search, tracing))
+        assign = AssignFunction(policy, search, scorer, storage, epoch, tracing)
+        assigned = self._step("assign", scored, BYTES_TYPE, assign)
+        traces = side_output(found, TRACES).union(side_output(scored, TRACES), side_output(assigned, TRACES))
+        self.write(traces, signal.topic("debug"), "debug-sink", self._uid("debug-sink"))
 
     def _step(
         self, name: str, stream: DataStream, value_type: TypeInformation, function: MicroBatchFunction

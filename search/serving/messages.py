@@ -5,12 +5,21 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import numpy as np
+from numpy.typing import NDArray
 
-from search.index.interface import Answer, IndexStats, SearchResult, Stored
+from search.index.interface import Answer, IndexStats, Insert, Record, Replay, SearchResult, Stored, TermIndex
 from search.serving import search_pb2 as pb
 from search.tuning.drift import DensityDrift
 
-__all__ = ["fill_answer", "fill_candidates", "index_version", "stats_message", "stored_message"]
+__all__ = [
+    "fill_answer",
+    "fill_candidates",
+    "fill_terms",
+    "index_version",
+    "stats_message",
+    "stored_message",
+    "terms_of",
+]
 
 
 def index_version(terms_fingerprint: str, max_postings: int) -> str:
@@ -38,6 +47,23 @@ def fill_candidates(message: pb.Candidates, found: SearchResult) -> None:
     message.exhausted = found.exhausted
     message.truncated = found.truncated
     message.postings = found.postings
+
+
+def terms_of(record: Record, index: TermIndex) -> NDArray[np.uint32] | None:
+    """What was searched for: the terms of a record's image, or those that the index has of a replayed one."""
+    match record:
+        case Insert():
+            return record.terms
+        case Replay():
+            return index.terms([record.image_id])[0] if record.image is None else record.image.terms
+        case _:
+            return None
+
+
+def fill_terms(message: pb.Terms, terms: NDArray[np.uint32] | None) -> None:
+    """Fills in the terms of one search; nothing for None."""
+    if terms is not None:
+        message.values = terms.astype("<u4", copy=False).tobytes()
 
 
 def stored_message(stored: Stored) -> pb.StoredImage:

@@ -32,9 +32,12 @@ class LogEntry(google.protobuf.message.Message):
     SKIP_FIELD_NUMBER: builtins.int
     REMOVE_FIELD_NUMBER: builtins.int
     REPLAY_FIELD_NUMBER: builtins.int
+    TRACE_FIELD_NUMBER: builtins.int
     offset: builtins.int
     checksum: builtins.int
     """CRC-32C of the record's bytes"""
+    trace: builtins.bool
+    """the answer tells the terms"""
     @property
     def insert(self) -> core.protos.joined_pb2.JoinedImage: ...
     @property
@@ -58,9 +61,10 @@ class LogEntry(google.protobuf.message.Message):
         skip: global___Skip | None = ...,
         remove: global___Remove | None = ...,
         replay: global___Replay | None = ...,
+        trace: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["action", b"action", "insert", b"insert", "remove", b"remove", "replay", b"replay", "skip", b"skip"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["action", b"action", "checksum", b"checksum", "insert", b"insert", "offset", b"offset", "remove", b"remove", "replay", b"replay", "skip", b"skip"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["action", b"action", "checksum", b"checksum", "insert", b"insert", "offset", b"offset", "remove", b"remove", "replay", b"replay", "skip", b"skip", "trace", b"trace"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["action", b"action"]) -> typing.Literal["insert", "skip", "remove", "replay"] | None: ...
 
 global___LogEntry = LogEntry
@@ -182,6 +186,7 @@ class Answer(google.protobuf.message.Message):
     SUPERSEDED_FIELD_NUMBER: builtins.int
     IMAGE_VERSION_FIELD_NUMBER: builtins.int
     DELETED_FIELD_NUMBER: builtins.int
+    TERMS_FIELD_NUMBER: builtins.int
     offset: builtins.int
     place: builtins.int
     """Of this image version; below `offset` when it was placed before; of a deleted version that of the delete; -1 when
@@ -203,6 +208,10 @@ class Answer(google.protobuf.message.Message):
     def candidates(self) -> global___Candidates:
         """empty for a superseded version"""
 
+    @property
+    def terms(self) -> global___Terms:
+        """of an entry with `trace` that was searched for"""
+
     def __init__(
         self,
         *,
@@ -213,11 +222,30 @@ class Answer(google.protobuf.message.Message):
         superseded: builtins.bool = ...,
         image_version: builtins.int = ...,
         deleted: builtins.bool = ...,
+        terms: global___Terms | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["candidates", b"candidates"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["candidates", b"candidates", "deleted", b"deleted", "image_version", b"image_version", "offset", b"offset", "place", b"place", "score_code", b"score_code", "superseded", b"superseded"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["candidates", b"candidates", "terms", b"terms"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["candidates", b"candidates", "deleted", b"deleted", "image_version", b"image_version", "offset", b"offset", "place", b"place", "score_code", b"score_code", "superseded", b"superseded", "terms", b"terms"]) -> None: ...
 
 global___Answer = Answer
+
+@typing.final
+class Terms(google.protobuf.message.Message):
+    """What a search looked for."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: builtins.int
+    values: builtins.bytes
+    """little-endian u32 each, by group"""
+    def __init__(
+        self,
+        *,
+        values: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["values", b"values"]) -> None: ...
+
+global___Terms = Terms
 
 @typing.final
 class Candidates(google.protobuf.message.Message):
@@ -431,6 +459,7 @@ class SearchQuery(google.protobuf.message.Message):
     AFTER_FIELD_NUMBER: builtins.int
     MIN_OVERLAP_FIELD_NUMBER: builtins.int
     AS_OF_FIELD_NUMBER: builtins.int
+    WITH_TERMS_FIELD_NUMBER: builtins.int
     image_id: builtins.str
     """a stored image; it is not among its own candidates"""
     k: builtins.int
@@ -441,6 +470,8 @@ class SearchQuery(google.protobuf.message.Message):
     """terms that a candidate must share; 0: the setting of the index"""
     as_of: builtins.int
     """the place as of which to search; absent: after the last record applied"""
+    with_terms: builtins.bool
+    """the answer tells the terms"""
     @property
     def vector(self) -> global___Vector:
         """a search embedding"""
@@ -454,9 +485,10 @@ class SearchQuery(google.protobuf.message.Message):
         after: builtins.int = ...,
         min_overlap: builtins.int = ...,
         as_of: builtins.int | None = ...,
+        with_terms: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_as_of", b"_as_of", "as_of", b"as_of", "image_id", b"image_id", "vector", b"vector", "what", b"what"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_as_of", b"_as_of", "after", b"after", "as_of", b"as_of", "image_id", b"image_id", "k", b"k", "min_overlap", b"min_overlap", "vector", b"vector", "what", b"what"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_as_of", b"_as_of", "after", b"after", "as_of", b"as_of", "image_id", b"image_id", "k", b"k", "min_overlap", b"min_overlap", "vector", b"vector", "what", b"what", "with_terms", b"with_terms"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_as_of", b"_as_of"]) -> typing.Literal["as_of"] | None: ...
     @typing.overload
@@ -509,18 +541,24 @@ class SearchAnswer(google.protobuf.message.Message):
 
     KNOWN_FIELD_NUMBER: builtins.int
     CANDIDATES_FIELD_NUMBER: builtins.int
+    TERMS_FIELD_NUMBER: builtins.int
     known: builtins.bool
     """false: no image of that id can be searched for"""
     @property
     def candidates(self) -> global___Candidates: ...
+    @property
+    def terms(self) -> global___Terms:
+        """of a query with `with_terms`"""
+
     def __init__(
         self,
         *,
         known: builtins.bool = ...,
         candidates: global___Candidates | None = ...,
+        terms: global___Terms | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["candidates", b"candidates"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["candidates", b"candidates", "known", b"known"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["candidates", b"candidates", "terms", b"terms"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["candidates", b"candidates", "known", b"known", "terms", b"terms"]) -> None: ...
 
 global___SearchAnswer = SearchAnswer
 

@@ -20,7 +20,14 @@ from search.serving.admission import Caller
 from search.serving.call_guard import CallGuard
 from search.serving.index_admin import IndexAdmin
 from search.serving.limits import SearchLimits
-from search.serving.messages import fill_answer, fill_candidates, index_version, stored_message
+from search.serving.messages import (
+    fill_answer,
+    fill_candidates,
+    fill_terms,
+    index_version,
+    stored_message,
+    terms_of,
+)
 from search.serving.metrics import SearchMetrics
 from search.serving.queries import more_query, term_queries
 from search.serving.request_parser import RequestParser
@@ -88,8 +95,11 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
                 answers = self._index.insert_and_search(request.log_id, records)
             self._metrics.answered(records, answers)
             response = pb.InsertAndSearchResponse(index_version=self._index_version)
-            for answer in answers:
-                fill_answer(response.answers.add(), answer)
+            for entry, record, answer in zip(request.entries, records, answers, strict=True):
+                message = response.answers.add()
+                fill_answer(message, answer)
+                if entry.trace:
+                    fill_terms(message.terms, terms_of(record, self._index))
             return response
 
     def SearchMore(  # noqa: N802 - the name that the proto gives
@@ -146,10 +156,12 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
             self._metrics.searched("free", found)
             response = pb.SearchResponse(index_version=self._index_version)
             answers = iter(found)
-            for query in queries:
+            for asked, query in zip(request.queries, queries, strict=True):
                 answer = response.answers.add(known=query is not None)
                 if query is not None:
                     fill_candidates(answer.candidates, next(answers))
+                    if asked.with_terms:
+                        fill_terms(answer.terms, query.terms)
             return response
 
     def Get(  # noqa: N802 - the name that the proto gives

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.scores import shortest
 from core.types import ImageId, LogPosition, Versions
 from storage.records import ClusterRecord, ImageRecord, Page, StoreState
-from storage.scores import shortest
 
 __all__ = [
     "ClusterOut",

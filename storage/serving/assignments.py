@@ -20,8 +20,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from core.scores import shortest
 from storage.records import HistoryEntry, StoreEpoch
-from storage.scores import shortest
 
 __all__ = ["HEADERS", "Message", "message_of"]
 

@@ -40,6 +40,8 @@ class StorageClient(RpcClient):
         super().__init__(address, deadline_s, max_message_bytes, credentials)
         self._stub = ClusterStorageStub(self.channel)
         self._max_request_bytes = max_message_bytes - 2048
+        self.history_number = 0
+        """Of the last change that `apply` wrote."""
 
     def look_up(self, ids: Collection[ImageId], verdicts_of: Collection[ImageId] = ()) -> Lookup:
         """Memberships of the known images among `ids` and the clusters of their heads, all of one moment.
@@ -88,7 +90,7 @@ class StorageClient(RpcClient):
         for part in self._parts(decisions):
             request = pb.ApplyRequest(log_id=log_id, offset=offset, revision=revision, decisions=part, kinds=kinds)
             answer: pb.ApplyResponse = self._call(self._stub.Apply, request)
-            offset = answer.offset
+            offset, self.history_number = answer.offset, answer.history_number
         return offset
 
     def describe(self) -> pb.DescribeResponse:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import BadInputError
+from core.scores import shortest
 from core.traces import (
     LIMIT_BYTES,
+    Choice,
     LossReason,
     Trace,
     TracedAdoption,
@@ -20,11 +23,12 @@ from core.traces import (
     fitted,
     parse_trace,
     trace_json,
+    traced_terms,
 )
 from tests.support.traces import sample_trace
 
 IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=80)
-SCORES = st.none() | st.floats(0, 1, width=32)
+SCORES = st.none() | st.floats(0, 1, width=32).map(shortest)
 CANDIDATES = st.builds(
     TracedCandidate, image_id=IDS, place=st.integers(0, 2**62), overlap=st.integers(0, 1024), score=SCORES
 )
@@ -103,6 +107,22 @@ def test_what_is_no_trace_is_refused(changes: dict[str, object], message: str) -
 def test_other_bytes_are_refused(raw: bytes) -> None:
     with pytest.raises(BadInputError, match="not a trace"):
         parse_trace(raw)
+
+
+def test_scores_are_written_with_the_fewest_digits() -> None:
+    score = float(np.float32(0.93))
+    raw = trace_json(sample_trace(choice=Choice("a", None, "b", score, score, Why.MATCHED)))
+    assert b'"score":0.93,"head_score":0.93,' in raw
+
+
+def test_terms_are_told_by_count_and_fingerprint() -> None:
+    one, other = np.arange(128, dtype="<u4"), np.arange(1, 129, dtype="<u4")
+    told = traced_terms(one.tobytes())
+    assert told is not None
+    assert told.count == 128
+    assert told == traced_terms(one.copy().tobytes())
+    assert told != traced_terms(other.tobytes())
+    assert traced_terms(b"") is None
 
 
 def test_each_reason_has_a_sentence() -> None:

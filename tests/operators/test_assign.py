@@ -17,6 +17,7 @@ from operators.assign import AssignFunction
 from operators.batcher import BatchPolicy
 from operators.in_flight_pb2 import InFlight
 from operators.score import ScoreStep
+from operators.search import LogEpoch
 from operators.step import ServerAddress
 from search.serving.search_pb2 import LogEntry
 from tests.support.events import joined
@@ -26,6 +27,7 @@ from tests.support.in_flight import batch, handed_on
 
 POLICY = BatchPolicy(max_items=4, max_faults=2)
 SERVER = ServerAddress("127.0.0.1:1", 1.0, 1_000_000)
+LOG = LogEpoch("log-1")
 
 
 @dataclass
@@ -73,7 +75,7 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> Servers:
 
 
 def harness() -> Harness:
-    function = AssignFunction(POLICY, SERVER, SERVER, SERVER, "log-1", "joined", sleep=lambda seconds: None)
+    function = AssignFunction(POLICY, SERVER, SERVER, SERVER, LOG, sleep=lambda seconds: None)
     return Harness(function)
 
 
@@ -254,7 +256,7 @@ def test_a_gap_fails_the_job(servers: Servers) -> None:
 
 
 def test_survives_a_pickle_round_trip(servers: Servers) -> None:
-    again = Harness(pickle.loads(pickle.dumps(AssignFunction(POLICY, SERVER, SERVER, SERVER, "log-1", "joined"))))
+    again = Harness(pickle.loads(pickle.dumps(AssignFunction(POLICY, SERVER, SERVER, SERVER, LOG))))
     send(again, servers, joined("a"))
     again.advance(10)
     assert head(servers, "a") == "a"

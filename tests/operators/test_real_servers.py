@@ -73,9 +73,9 @@ class Town:
             step.function.close()
         (search, unused, storage), sleep = self._servers, self.clock.sleep_s
         self.steps = [
-            Harness(SearchFunction(POLICY, search, log, sleep), self.clock),
-            Harness(ScoreFunction(POLICY, unused, search, sleep), self.clock),
-            Harness(AssignFunction(POLICY, search, unused, storage, log.log_id, "joined", sleep), self.clock),
+            Harness(SearchFunction(POLICY, search, log, sleep=sleep), self.clock),
+            Harness(ScoreFunction(POLICY, unused, search, sleep=sleep), self.clock),
+            Harness(AssignFunction(POLICY, search, unused, storage, log, sleep=sleep), self.clock),
         ]
 
     def address(self, at: int) -> ServerAddress:

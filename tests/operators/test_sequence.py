@@ -70,9 +70,9 @@ class Sequence:
         self.clock = FakeClock()
         self.search, self.scorer, self.storage = search, scorer, storage
         self._makers: list[Callable[[], Any]] = [
-            lambda: SearchFunction(policy, SERVER, LogEpoch("log-1"), self.clock.sleep_s),
-            lambda: ScoreFunction(policy, SERVER, SERVER, self.clock.sleep_s),
-            lambda: AssignFunction(policy, SERVER, SERVER, SERVER, "log-1", "joined", self.clock.sleep_s),
+            lambda: SearchFunction(policy, SERVER, LogEpoch("log-1"), sleep=self.clock.sleep_s),
+            lambda: ScoreFunction(policy, SERVER, SERVER, sleep=self.clock.sleep_s),
+            lambda: AssignFunction(policy, SERVER, SERVER, SERVER, LogEpoch("log-1"), sleep=self.clock.sleep_s),
         ]
         self.steps = [Harness(make(), self.clock) for make in self._makers]
 

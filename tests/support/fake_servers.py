@@ -170,9 +170,12 @@ class FakeSearch(FakeServer):
         if place is None or place < 0 or skip:
             return search_pb2.Answer(offset=entry.offset, place=-1)
         own = next(each for each in self.entries if each.place == place)
-        return search_pb2.Answer(
+        answer = search_pb2.Answer(
             offset=entry.offset, place=place, score_code=own.code, candidates=self._candidates(own, 0)
         )
+        if entry.trace:
+            answer.terms.values = own.terms.astype("<u4").tobytes()
+        return answer
 
     def _candidates(self, own: Entry, after: int) -> search_pb2.Candidates:
         visible = [e for e in self.entries if e.place < own.place < e.hidden_from and e.image_id != own.image_id]
@@ -230,6 +233,7 @@ class FakeStorage(FakeServer):
 
     store: MemoryStore = field(default_factory=MemoryStore)
     written: list[Decision] = field(default_factory=list)
+    history_number: int = 0
 
     def describe(self) -> None:
         self.enter("describe")
@@ -240,13 +244,14 @@ class FakeStorage(FakeServer):
             found = unscored_after(view, after, max_entries=7)
         return storage_pb2.UnscoredResponse(places=found.places, through=found.through, complete=found.complete)
 
-    def look_up(self, ids: Collection[ImageId]) -> Lookup:
+    def look_up(self, ids: Collection[ImageId], verdicts_of: Collection[ImageId] = ()) -> Lookup:
         self.enter("look_up")
-        return self.store.look_up(ids)
+        return self.store.look_up(ids, verdicts_of)
 
     def apply(self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> int:
         self.enter("apply")
         position = self.store.apply(log_id, decisions, offset, revision)
         self.written += decisions
+        self.history_number = self.store.state().history_number
         self.after("apply")
         return position.offset

@@ -17,7 +17,7 @@ from operators.assign import AssignStep
 from operators.clients import open_scorer, open_search, open_storage
 from operators.in_flight_pb2 import InFlight
 from operators.score import ScoreStep
-from operators.search import SearchStep
+from operators.search import LogEpoch, SearchStep
 from operators.step import ServerAddress, StepResult
 from stream.access import credentials
 from stream.local.parts import signal_parts
@@ -84,7 +84,7 @@ class _Sequence:
         self._search = SearchStep(open_search(search), log_id, _ignore)
         self._score = ScoreStep(open_scorer(scorer), open_search(search), _ignore)
         clients = open_search(search), open_scorer(scorer), open_storage(storage)
-        self._assign = AssignStep(*clients, log_id, signal.topic("joined"), _ignore)
+        self._assign = AssignStep(*clients, LogEpoch(log_id, topic=signal.topic("joined")), _ignore)
         self._batch = batch
         self._items = [
             InFlight(offset=base + index, kafka_offset=index, checksum=crc32c(value), record=value).SerializeToString()

@@ -1,0 +1,295 @@
+"""Traces of the sequence: who gets one, what it says, and that none is missing after failures and restarts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from pyflink.common import Row
+
+from core.errors import UnavailableError
+from core.protos.joined_pb2 import JoinedDelete, JoinedRecord, JoinedReplay, Origin
+from core.trace_policy import TracePolicy
+from core.traces import Trace, TracedHalf, TraceReason, Why, parse_trace
+from core.types import Cause, Outcome
+from operators.assign import AssignFunction
+from operators.batcher import BatchPolicy
+from operators.in_flight_pb2 import InFlight, Scores
+from operators.outputs import TRACES
+from operators.score import ScoreFunction
+from operators.search import LogEpoch, SearchFunction
+from operators.step import ServerAddress
+from operators.tracer import Tracing
+from operators.tracing import TraceStamp, step_trace, trace_reason
+from search.serving.search_pb2 import Answer, Candidates, Terms
+from tests.support.clock import FakeClock
+from tests.support.events import joined
+from tests.support.fake_flink import Harness
+from tests.support.fake_servers import FakeScorer, FakeSearch, FakeStorage
+
+SERVER = ServerAddress("127.0.0.1:1", 1.0, 1_000_000)
+LOG = LogEpoch("log-1")
+SAMPLED = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+STAMP = TraceStamp("settings-1", "0.2.0")
+POLICY = BatchPolicy(max_items=64, max_faults=2)
+
+
+class TracedSequence:
+    """The three functions on fake Flink, and the traces that they have put out."""
+
+    def __init__(self, policy: TracePolicy) -> None:
+        self.clock = FakeClock()
+        self.search, self.scorer, self.storage = FakeSearch(k=3), FakeScorer(), FakeStorage()
+        tracing = Tracing(policy, STAMP)
+        self._makers = [
+            lambda: SearchFunction(POLICY, SERVER, LOG, tracing, self.clock.sleep_s),
+            lambda: ScoreFunction(POLICY, SERVER, SERVER, tracing, self.clock.sleep_s),
+            lambda: AssignFunction(POLICY, SERVER, SERVER, SERVER, LOG, tracing, self.clock.sleep_s),
+        ]
+        self.rows: list[Row] = []
+
+    def open(self) -> None:
+        """Once the clients can be opened."""
+        self.steps = [Harness(make(), self.clock) for make in self._makers]
+
+    def send(self, *payloads: bytes, first: int = 0, traceparent: bytes | None = None) -> None:
+        for offset, payload in enumerate(payloads, first):
+            self.steps[0].send(Row(payload, offset, traceparent))
+        self.advance(20)
+
+    def advance(self, ms: int) -> None:
+        for _ in range(ms):
+            for step, following in zip(self.steps, [*self.steps[1:], None], strict=True):
+                step.advance(0)
+                rows, step.main = step.main, []
+                for row in rows:
+                    assert following is not None
+                    following.send(row[1])
+                self.rows += step.side.pop(TRACES.tag_id, [])
+            self.clock.advance(1)
+
+    def crash(self, offset: int) -> None:
+        """All state is that of the last checkpoint, before anything came in: the source reads from there again."""
+        self.steps = [step.restart(make()) for step, make in zip(self.steps, self._makers, strict=True)]
+        assert offset == 0
+        self.rows.clear()
+
+    def traces(self) -> list[Trace]:
+        traces = [parse_trace(row[1]) for row in self.rows]
+        assert [row[0] for row in self.rows] == [trace.image_id.encode() for trace in traces]
+        return traces
+
+
+@pytest.fixture
+def build(monkeypatch: pytest.MonkeyPatch) -> Callable[[TracePolicy], TracedSequence]:
+    """Makes a sequence whose functions find its servers when they open their clients."""
+
+    def connected(policy: TracePolicy) -> TracedSequence:
+        sequence = TracedSequence(policy)
+        servers = {"search": sequence.search, "scorer": sequence.scorer, "storage": sequence.storage}
+        for module in ("search", "score", "assign"):
+            for name, server in servers.items():
+                target = f"operators.{module}.open_{name}"
+                monkeypatch.setattr(target, lambda address, server=server: server, raising=False)
+        sequence.open()
+        return sequence
+
+    return connected
+
+
+Build = Callable[[TracePolicy], TracedSequence]
+
+
+def flagged(image_id: str, seed: int) -> bytes:
+    """A joined record whose producer asks for a trace."""
+    record = JoinedRecord.FromString(joined(image_id, seed=seed))
+    record.image.trace = True
+    return record.SerializeToString(deterministic=True)
+
+
+def test_nobody_is_traced_who_does_not_ask(build: Build) -> None:
+    sequence = build(TracePolicy())
+    sequence.send(joined("a", seed=1), joined("b", seed=1))
+    assert sequence.storage.store.position().offset == 1
+    assert sequence.rows == []
+
+
+def test_a_flag_brings_everything_that_the_verdict_rests_on(build: Build) -> None:
+    sequence = build(TracePolicy())
+    sequence.send(joined("a", seed=1), flagged("b", 1))
+    (trace,) = sequence.traces()
+    assert (trace.image_id, trace.kind, trace.reason, trace.position, trace.place) == ("b", "image", "flag", 1, 1)
+    assert (trace.outcome, trace.cause, trace.version) == (Outcome.DECIDED, Cause.MATCHED, 1)
+    assert trace.halves == (
+        TracedHalf("search", 0, 2, 1_700_000_000_000),
+        TracedHalf("score", 0, 3, 1_700_000_000_500),
+    )
+    assert trace.join_wait_ms == 500
+    assert trace.terms is not None
+    assert trace.terms.count == 16
+    assert trace.search is not None
+    assert (trace.search.found, trace.search.pages, trace.search.exhausted) == (1, 0, True)
+    assert trace.thresholds is not None
+    assert trace.thresholds.accept == 0.7
+    assert trace.choice is not None
+    assert (trace.choice.head, trace.choice.matched, trace.choice.why) == ("a", "a", Why.MATCHED)
+    (candidate,) = trace.candidates
+    assert (candidate.image_id, candidate.score, candidate.head, candidate.lost) == ("a", 1.0, "a", None)
+    assert trace.writes is not None
+    assert (trace.writes.first, trace.writes.last) == (2, 2)
+    assert (trace.versions.model, trace.versions.index) == ("model-1", "terms-1")
+    assert (trace.versions.settings, trace.versions.code) == ("settings-1", "0.2.0")
+    assert not trace.repeated
+
+
+def test_the_history_numbers_are_those_that_storage_wrote(build: Build) -> None:
+    sequence = build(TracePolicy(share=1.0))
+    sequence.send(*[joined(f"image-{number}", seed=number // 3) for number in range(12)])
+    with sequence.storage.store.snapshot() as view:
+        entries = {entry.number: entry for entry in view.history(0, 100)}
+    traces = sequence.traces()
+    assert len(traces) == 12
+    for trace in traces:
+        assert trace.writes is not None
+        numbers = range(trace.writes.first, trace.writes.last + 1)
+        assert entries[numbers[0]].image_id == trace.image_id
+        assert {entries[number].offset for number in numbers} == {trace.position}
+    assert sum(trace.writes.last - trace.writes.first + 1 for trace in traces if trace.writes) == len(entries)
+
+
+def test_the_steps_say_when_a_record_came_and_how_often_it_was_tried(build: Build) -> None:
+    sequence = build(TracePolicy(share=1.0))
+    fails = iter([True])
+
+    def before(method: str) -> None:
+        if method == "score" and next(fails, False):
+            raise UnavailableError("not yet")
+
+    sequence.scorer.before = before
+    began = sequence.clock()
+    sequence.send(joined("a", seed=1))
+    sequence.advance(3_000)
+    (trace,) = sequence.traces()
+    assert [step.name for step in trace.steps] == ["search", "score", "assign"]
+    assert [step.tries for step in trace.steps] == [1, 2, 1]
+    times = [time for step in trace.steps for time in (step.entered_ms, step.left_ms)]
+    assert times == sorted(times)
+    assert times[0] == began
+    assert trace.steps[1].left_ms - trace.steps[1].entered_ms >= POLICY.backoff_first_ms
+
+
+@pytest.mark.parametrize(("traceparent", "count"), [(SAMPLED, 1), (SAMPLED[:-1] + b"0", 0), (None, 0), (b"rubbish", 0)])
+def test_the_header_asks(build: Build, traceparent: bytes | None, count: int) -> None:
+    sequence = build(TracePolicy())
+    sequence.send(joined("a", seed=1), traceparent=traceparent)
+    assert [trace.reason for trace in sequence.traces()] == [TraceReason.HEADER] * count
+    assert [row[2] for row in sequence.rows] == [traceparent] * count
+
+
+def test_an_image_that_ends_badly_is_traced_unasked(build: Build) -> None:
+    sequence = build(TracePolicy())
+    sequence.search.refuses = {1}
+    sequence.send(joined("a", seed=1), joined("b", seed=1), b"\xff\xff")
+    traces = sequence.traces()
+    assert [(trace.image_id, trace.position, trace.reason) for trace in traces] == [
+        ("b", 1, TraceReason.UNSCORED),
+        ("", 2, TraceReason.UNSCORED),
+    ]
+    assert traces[0].choice is not None
+    assert (traces[0].choice.head, traces[0].choice.why, traces[0].cause) == ("b", Why.UNSCORED, Cause.UNSCORED)
+    assert traces[0].unscored == "refused: its vector is bad"
+    assert traces[0].candidates == ()
+    assert (traces[1].outcome, traces[1].choice, traces[1].cause) == (Outcome.UNREADABLE, None, None)
+
+
+def test_a_duplicate_is_traced_without_a_choice(build: Build) -> None:
+    sequence = build(TracePolicy(share=1.0))
+    sequence.send(joined("a", seed=1), joined("a", seed=1))
+    _, second = sequence.traces()
+    assert (second.outcome, second.choice, second.writes, second.place) == (Outcome.DUPLICATE, None, None, 0)
+
+
+def test_a_write_whose_answer_is_lost_is_traced_from_what_storage_recorded(build: Build) -> None:
+    sequence = build(TracePolicy(share=1.0))
+    fails = iter([False, True])
+
+    def after(method: str) -> None:
+        if method == "apply" and next(fails, False):
+            raise UnavailableError("the answer is lost")
+
+    sequence.storage.after = after
+    sequence.send(joined("a", seed=1))
+    sequence.send(joined("b", seed=1), first=1)
+    sequence.advance(3_000)
+    first, second = sequence.traces()
+    assert not first.repeated
+    assert second.repeated
+    assert second.choice is not None
+    assert (second.choice.head, second.choice.matched, second.choice.why) == ("a", "a", Why.MATCHED)
+    assert (second.outcome, second.cause, second.place) == (Outcome.DECIDED, Cause.MATCHED, 1)
+    assert [one.lost for one in second.candidates] == [None]
+    assert second.writes is None
+
+
+def test_after_a_crash_every_trace_since_the_checkpoint_comes_again(build: Build) -> None:
+    sequence = build(TracePolicy(share=1.0))
+    records = [joined(f"image-{number}", seed=number // 2) for number in range(6)]
+    sequence.send(*records)
+    before = {trace.position: trace for trace in sequence.traces()}
+    sequence.crash(0)
+    sequence.send(*records)
+    sequence.send(joined("later", seed=0), first=6)
+    after = {trace.position: trace for trace in sequence.traces()}
+    assert after.keys() == {*before, 6}
+    for position, trace in before.items():
+        again = after[position]
+        assert again.repeated
+        assert again.choice is not None
+        assert trace.choice is not None
+        assert (again.choice.head, again.choice.matched, again.choice.score, again.choice.why) == (
+            trace.choice.head,
+            trace.choice.matched,
+            trace.choice.score,
+            trace.choice.why,
+        )
+        assert [(one.image_id, one.score) for one in again.candidates] == [
+            (one.image_id, one.score) for one in trace.candidates
+        ]
+    assert not after[6].repeated
+
+
+def test_deletes_and_replays_ask_in_their_own_way() -> None:
+    replay, delete = JoinedReplay(image_id="a"), JoinedDelete(image_id="a")
+    assert trace_reason(replay, b"", TracePolicy()) is TraceReason.REPLAY
+    assert trace_reason(delete, b"", TracePolicy(share=1.0)) is None
+    assert trace_reason(JoinedDelete(image_id="a", trace=True), b"", TracePolicy()) is TraceReason.FLAG
+
+
+@pytest.mark.parametrize("watch", [True, False])
+def test_a_watched_replay_leaves_a_trace_at_each_step(watch: bool) -> None:
+    replay = JoinedReplay(image_id="a", watch=watch, dry_run=True, origin=Origin(request_id="r-1"))
+    one = InFlight(
+        offset=9,
+        record=JoinedRecord(replay=replay).SerializeToString(),
+        traced="replay",
+        answer=Answer(
+            place=3,
+            score_code=b"c",
+            image_version=4,
+            terms=Terms(values=b"abcdefgh"),
+            candidates=Candidates(
+                image_ids=["b"], overlaps=b"\x02\x00", places=bytes(8), score_codes=b"d", exhausted=True
+            ),
+        ),
+    )
+    found = step_trace("search", one, STAMP)
+    one.scores.CopyFrom(Scores(model_version="model-1", values=b"\x00\x00\x00\x3f"))
+    scored = step_trace("score", one, STAMP)
+    if not watch:
+        assert found is scored is None
+        return
+    assert found is not None
+    assert scored is not None
+    assert (found.kind, found.place, found.version, found.request_id, found.dry_run) == ("step", 3, 4, "r-1", True)
+    assert [one.score for one in (*found.candidates, *scored.candidates)] == [None, 0.5]
+    assert found.outcome is found.choice is None
