@@ -23,6 +23,7 @@ from pathlib import Path
 from core.access import Credentials, Right
 from core.errors import MismatchError, ServiceError, UnavailableError
 from core.files import sync_folder, write_text
+from core.notifications import RECORD_KINDS
 from core.types import LogPosition
 from scoring.serving.client import ScorerClient
 from search.serving.admission import Caller
@@ -51,7 +52,15 @@ from stream.renewal_mark import RenewalMark
 from stream.restores import is_failed_restore
 from stream.settings import Settings
 from stream.snapshots import SnapshotFolders
-from stream.start_plan import Log, base_of, check_released, only_partition, replay_starts, starting_position
+from stream.start_plan import (
+    Log,
+    base_of,
+    check_kinds,
+    check_released,
+    only_partition,
+    replay_starts,
+    starting_position,
+)
 from stream.topic_check import require_topics, topic_problems
 from stream.topic_plans import topic_plans
 
@@ -343,6 +352,7 @@ class JobControl:
         ):
             index, model = search_client.describe(), scorer_client.describe()
             storage = storage_client.describe()
+        check_kinds("the search server", index.kinds, RECORD_KINDS)
         if (index.code_fingerprint, index.code_bytes) != (model.code_fingerprint, model.code_bytes):
             raise MismatchError(
                 f"the index keeps score codes {index.code_fingerprint[:12]} of {index.code_bytes} bytes, the model "

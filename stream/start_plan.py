@@ -6,7 +6,7 @@ the halves that waited for their partner were read, unless a snapshot has them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ __all__ = [
     "Log",
     "ReadPosition",
     "base_of",
+    "check_kinds",
     "check_released",
     "only_partition",
     "replay_starts",
@@ -96,6 +97,27 @@ def starting_position(log: Log, stores: dict[str, LogPosition], checksum_at: Cal
             f"restore or rebuild {slowest}"
         )
     return start
+
+
+def check_kinds(server: str, taken: Collection[str], sent: Collection[str]) -> None:
+    """Makes sure that a server takes every kind of record that the job sends to it.
+
+    A server of an older release would refuse the others one by one: an image that should be deleted would stay.
+
+    Args:
+        server: Its name, for the message.
+        taken: The kinds that it names.
+        sent: The kinds that the job sends.
+
+    Raises:
+        MismatchError: It does not take one of them; the message has both.
+    """
+    unknown = [kind for kind in sent if kind not in taken]
+    if unknown:
+        raise MismatchError(
+            f"{server} does not take the kinds of records {', '.join(unknown)} that the job sends (it names "
+            f"{', '.join(taken) or 'none'}): it is of an older release. Run `neardup down`, then `neardup up`"
+        )
 
 
 def check_released(index: str, released: int, storage: LogPosition) -> None:

@@ -12,6 +12,7 @@ from stream.start_plan import (
     Log,
     ReadPosition,
     base_of,
+    check_kinds,
     check_released,
     only_partition,
     replay_starts,
@@ -101,6 +102,17 @@ NEW_CHECKSUMS = {position: position * 7 for position in range(30, 40)}
 
 def renewed(offset: int, base: int = 30) -> LogPosition:
     return LogPosition("id-2", offset, offset * 7 if offset >= base else 999, base)
+
+
+def test_a_server_takes_every_kind_of_record_that_is_sent_to_it() -> None:
+    check_kinds("the search server", ["image", "delete", "member"], ["image", "delete"])
+    refused: list[tuple[list[str], str]] = [
+        ([], r"image, delete .*\(it names none\)"),
+        (["image"], r"delete .*\(it names image\)"),
+    ]
+    for taken, message in refused:
+        with pytest.raises(MismatchError, match=f"the search server does not take the kinds of records {message}"):
+            check_kinds("the search server", taken, ["image", "delete"])
 
 
 @pytest.mark.parametrize(("index", "storage", "first"), [(29, 29, 30), (33, 29, 30), (33, 35, 34), (39, 39, 40)])
