@@ -17,6 +17,7 @@ image is unscored if its cause says so. Before format 3 there were no tombstones
                                                   i64 arrived, u8 cause, u8 flags, f64 score, text image id, text new
                                                   head (not of a deleted image), text old head?, text matched?, text
                                                   model version, text index version
+    history_of   text image id, u64 number        nothing: it makes the history entries of an image known
     tombstones   id                               u64 version, i64 position, i64 deleted, text author, text reason
     dead_letters u64 offset                       u32 + key, u32 + value, u32 + traceparent
     default      "state"                          i64 offset, u32 checksum, u64 revision, u64 images, u64 clusters,

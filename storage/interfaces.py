@@ -102,6 +102,23 @@ class StoreView(ABC):
     def history_from(self, after: int) -> Iterator[HistoryEntry]:
         """The history entries with numbers above `after`, in order."""
 
+    def history_entry(self, number: int) -> HistoryEntry | None:
+        """One history entry; None: there is none of that number."""
+        entry = next(self.history_from(number - 1), None)
+        return entry if entry is not None and entry.number == number else None
+
+    def history_numbers_of(self, image_id: ImageId, after: int) -> Iterator[int]:
+        """The numbers above `after` of one image's history entries, in order.
+
+        This reads the whole history. A store that keeps much of it should know it by image.
+        """
+        return (entry.number for entry in self.history_from(after) if entry.image_id == image_id)
+
+    def history_of(self, image_id: ImageId, after: int = 0) -> Iterator[HistoryEntry]:
+        """The history entries of one image with numbers above `after`, in order."""
+        entries = map(self.history_entry, self.history_numbers_of(image_id, after))
+        return (entry for entry in entries if entry is not None)  # `verify` reports one that is not there
+
     @abstractmethod
     def dead_letters(self, after: int = -1) -> Iterator[tuple[int, DeadLetterRecord]]:
         """The dead letters that were not removed yet, by the offset of the rejected record, above `after`."""

@@ -15,7 +15,7 @@ from itertools import groupby
 from core.types import Tombstone
 from storage.errors import CorruptedError
 from storage.interfaces import StoreView
-from storage.records import ClusterRecord, Edge, EmbeddingRecord, ImageRecord, StoreState
+from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreState
 
 __all__ = ["VerifyProgress", "verify"]
 
@@ -180,10 +180,17 @@ def _tombstone_problems(view: StoreView, tombstone: Tombstone) -> Problems:
 def _history(view: StoreView, found: _Findings) -> Iterator[Problems]:
     last = 0
     for entry in view.history_from(0):
-        yield iter(()) if entry.number == last + 1 else iter([f"history: no entry between {last} and {entry.number}"])
+        yield _history_problems(view, entry, last)
         last = entry.number
     if last != found.state.history_number:
         found.report([f"history: it ends at {last}, the store counts {found.state.history_number}"])
+
+
+def _history_problems(view: StoreView, entry: HistoryEntry, last: int) -> Problems:
+    if entry.number != last + 1:
+        yield f"history: no entry between {last} and {entry.number}"
+    if next(view.history_numbers_of(entry.image_id, entry.number - 1), None) != entry.number:
+        yield f"history: entry {entry.number} is not known as one of {entry.image_id!r}"
 
 
 def _count_problems(view: StoreView, found: _Findings) -> Problems:

@@ -25,7 +25,16 @@ __all__ = ["FAMILIES", "RocksOptions", "database_options", "family_options", "wr
 META = "default"
 """The family that every database has: the state of the store."""
 
-FAMILIES = ("images", "clusters", "edges", "embeddings", "history", "dead_letters", "tombstones")
+FAMILIES = (
+    "images",
+    "clusters",
+    "edges",
+    "embeddings",
+    "history",
+    "history_of",
+    "dead_letters",
+    "tombstones",
+)
 """The other families, named by what they hold."""
 
 MIB = 1024 * 1024
@@ -60,8 +69,8 @@ def database_options(settings: RocksOptions, create: bool) -> Options:
     """
     options = Options(raw_mode=True)
     options.create_if_missing(create)
-    # A store of format 1 has no dead letters, one of format 2 no tombstones. RocksDB's manifest names the families, so
-    # none gets lost alone.
+    # A store of format 1 has no dead letters, one of format 2 no tombstones, and neither knows history by image.
+    # RocksDB's manifest names the families, so none gets lost alone.
     options.create_missing_column_families(True)
     options.set_paranoid_checks(True)
     options.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
@@ -92,7 +101,7 @@ def _family(name: str, settings: RocksOptions, cache: Cache) -> Options:
     options.set_block_based_table_factory(table)
     options.set_write_buffer_size(settings.write_buffer_mib * MIB)
     options.set_level_compaction_dynamic_level_bytes(True)
-    compressed = name in ("edges", "history", "dead_letters")
+    compressed = name in ("edges", "history", "history_of", "dead_letters")
     options.set_compression_type(DBCompressionType.lz4() if compressed else DBCompressionType.none())
     return options
 

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from core.errors import UnavailableError
@@ -23,7 +24,7 @@ from storage import codec
 from storage.base import StagedStore
 from storage.errors import CorruptedError, DiskFullError, StorageError, WriteError
 from storage.interfaces import StoreView
-from storage.records import PublishedMark, StoreEpoch, StoreState
+from storage.records import HistoryEntry, PublishedMark, StoreEpoch, StoreState
 from storage.rocks.database import Database, Write
 from storage.rocks.marker import check_marker, write_marker
 from storage.rocks.options import META, RocksOptions
@@ -33,6 +34,9 @@ from storage.staging import Changes, Reader
 __all__ = ["RocksStore"]
 
 log = logging.getLogger(__name__)
+
+INDEXED_AT_ONCE = 10_000
+"""History entries of an older format that are made known by image in one write."""
 
 PROBE_BYTES = 16 * 1024 * 1024
 """The space that a database needs for its log and its manifest before it is reopened after a refused write."""
@@ -110,8 +114,10 @@ class RocksStore(StagedStore):
 
     def _upgrade(self, identity: str, found: int) -> None:
         """Raises a store of an older format. After a crash before the marker is written it is raised again."""
+        log.info("the store in %s has an older format: reading its history once", self._folder)
         if found == codec.OLDEST_FORMAT:
             self._mend_unscored()
+        self._index_history()
         with _as_write_error(self._folder):
             write_marker(self._folder, identity)
 
@@ -121,7 +127,6 @@ class RocksStore(StagedStore):
         There only an image's last cause said that it is unscored, so one that was adopted since counted as scored. Its
         own history entry still says it.
         """
-        log.info("the store in %s has an older format: reading its history once", self._folder)
         with self.snapshot() as view:
             for entry in view.history_from(0):
                 if entry.cause is not Cause.UNSCORED:
@@ -130,6 +135,13 @@ class RocksStore(StagedStore):
                 if image is not None and image.place == entry.place and image.cause is Cause.ADOPTED:
                     mended = codec.encode_image(replace(image, unscored=True))
                     self._write([("images", codec.image_key(image.image_id), mended)])
+
+    def _index_history(self) -> None:
+        """Makes the history of each image known in a store of an older format."""
+        with self.snapshot() as view:
+            entries = view.history_from(0)
+            while writes := [_of_image(entry) for entry in islice(entries, INDEXED_AT_ONCE)]:
+                self._write(writes)
 
     def _usable(self) -> Database:
         if self._closed:
@@ -205,10 +217,16 @@ def _writes(changes: Changes) -> list[Write]:
         writes.append(("embeddings", codec.place_key(place), value))
     for entry in changes.history:
         writes.append(("history", codec.encode_number(entry.number), codec.encode_history(entry)))
+        writes.append(_of_image(entry))
     for offset, record in changes.dead_letters.items():
         writes.append(("dead_letters", codec.encode_number(offset), codec.encode_dead_letter(record)))
     writes.append((META, STATE, codec.encode_state(changes.state)))
     return writes
+
+
+def _of_image(entry: HistoryEntry) -> Write:
+    """The key by which the history of an image is found."""
+    return "history_of", codec.edge_key(entry.image_id, entry.number), b""
 
 
 def _probe(folder: Path) -> None:

@@ -218,6 +218,21 @@ class SnapshotView(_PointReads, StoreView):
         scan = self._scan("history", codec.encode_number(after + 1))
         return (codec.decode_history(key, value) for key, value in scan)
 
+    def history_numbers_of(self, image_id: ImageId, after: int) -> Iterator[int]:
+        """See `StoreView.history_numbers_of`."""
+        if _key_or_none(image_id) is None:
+            return iter(())
+        # Its keys are made as those of edges: a text, then a number.
+        prefix = codec.edge_prefix(image_id)
+        scan = self._scan("history_of", codec.edge_key(image_id, after + 1), prefix)
+        return (codec.decode_number("the history of an image", key[len(prefix) :]) for key, _ in scan)
+
+    def history_entry(self, number: int) -> HistoryEntry | None:
+        """See `StoreView.history_entry`."""
+        key = codec.encode_number(number)
+        value = self._get("history", key)
+        return None if value is None else codec.decode_history(key, value)
+
     def dead_letters(self, after: int = -1) -> Iterator[tuple[int, DeadLetterRecord]]:
         """See `StoreView.dead_letters`."""
         scan = self._scan("dead_letters", codec.encode_number(after + 1))

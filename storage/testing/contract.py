@@ -403,6 +403,20 @@ class StoreContract(LifeContract):
         with store.snapshot() as view:
             assert [entry.number for entry in view.history_from(2)] == list(range(3, 11))
 
+    def test_the_history_of_an_image(self, store: ClusterStore) -> None:
+        model = StoreModel()
+        fill(store, model, seeded_actions(5, 300, ids=20), 30)
+        with store.snapshot() as view:
+            entries = list(view.history_from(0))
+            for image_id in {entry.image_id for entry in entries}:
+                own = [entry for entry in entries if entry.image_id == image_id]
+                assert list(view.history_of(image_id)) == own
+                assert list(view.history_of(image_id, own[0].number)) == own[1:]
+            assert list(view.history_of(ImageId("nobody"))) == []
+            assert list(view.history_of(ImageId("x" * 300))) == []
+            assert view.history_entry(len(entries)) == entries[-1]
+            assert view.history_entry(len(entries) + 1) is None
+
     def test_an_epoch_begins_with_what_is_published_in_it(self, store: ClusterStore) -> None:
         assert store.epoch() is None
         put(store, founds(0, A), founds(1, B), founds(2, C))

@@ -13,14 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from core.checked_json import write_checked
 from core.errors import UnavailableError
 from core.types import Cause, Move
 from storage import codec
 from storage.errors import CorruptedError, DiskFullError, IncompatibleError, LockedError, WriteError
-from storage.rocks.database import Database
+from storage.rocks.database import Database, Write
 from storage.rocks.marker import check_marker, write_marker
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
+from storage.rocks.views import SnapshotView
 from storage.testing.decisions import A, B, C, D, assert_holds, decided, fill, founds, put
 from storage.testing.model import StoreModel, seeded_actions
 from storage.verify import verify
@@ -298,3 +300,48 @@ def test_a_store_that_was_renewed_is_no_new_store(tmp_path: Path) -> None:
     (tmp_path / "store" / "store.json").unlink()
     with pytest.raises(CorruptedError, match=r"store\.json is missing"):
         RocksStore(tmp_path / "store", "photos", QUICK)
+
+
+def damaged(folder: Path, writes: Callable[[SnapshotView], list[Write]]) -> None:
+    """Writes into a closed store what no store would write."""
+    store = RocksStore(folder, "photos", QUICK)
+    with store.snapshot() as view:
+        assert isinstance(view, SnapshotView)
+        found = writes(view)
+    store.close()
+    database = Database(folder / "db", QUICK, create=False)
+    database.write(found)
+    database.close()
+
+
+def test_a_store_of_format_2_knows_the_history_of_each_image_once_it_was_opened(
+    closed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.rocks.store.INDEXED_AT_ONCE", 7)
+    keys = [codec.edge_key(A, 1)]
+
+    def none_by_image(view: SnapshotView) -> list[Write]:
+        keys[:] = [codec.edge_key(entry.image_id, entry.number) for entry in view.history_from(0)]
+        return [("history_of", key, None) for key in keys]
+
+    damaged(closed, none_by_image)
+    write_checked(closed / "store.json", 2, {"identity": "photos"})
+    assert problems(closed) == 0
+    assert check_marker(closed, "photos") == codec.FORMAT_VERSION
+    store = RocksStore(closed, "photos", QUICK)
+    with store.snapshot() as view:
+        entries = list(view.history_from(0))
+        assert len(entries) == len(keys) > 100
+        assert list(view.history_of(entries[0].image_id)) == [
+            entry for entry in entries if entry.image_id == entries[0].image_id
+        ]
+    store.close()
+
+
+def test_an_entry_that_is_not_known_by_its_image_is_a_problem(closed: Path) -> None:
+    def forgotten(view: SnapshotView) -> list[Write]:
+        entry = next(view.history_from(6))
+        return [("history_of", codec.edge_key(entry.image_id, entry.number), None)]
+
+    damaged(closed, forgotten)
+    assert problems(closed) == 1
