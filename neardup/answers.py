@@ -10,7 +10,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-__all__ = ["ClusterInfo", "ImageInfo", "MembersPage", "SimilarPage", "StorePosition", "StoreStats", "VerdictVersions"]
+__all__ = [
+    "ClusterInfo",
+    "HeadChange",
+    "HistoryPage",
+    "ImageInfo",
+    "MembersPage",
+    "SimilarPage",
+    "StorePosition",
+    "StoreStats",
+    "VerdictVersions",
+]
 
 
 def known_values(kind: type[Any], data: Mapping[str, Any], **converters: Callable[[Any], object]) -> dict[str, Any]:
@@ -67,6 +77,50 @@ class ImageInfo:
     def from_json(cls, data: Mapping[str, Any]) -> ImageInfo:
         """Reads the answer of `/v1/images/{image_id}`."""
         return cls(**known_values(cls, data, versions=VerdictVersions.from_json))
+
+
+@dataclass(frozen=True, slots=True)
+class HeadChange:
+    """One change of an image's head."""
+
+    history_number: int
+    """As `assignments` has it."""
+    offset: int
+    """The position of the record that caused it."""
+    version: int
+    place: int
+    head: str | None
+    """The new head; None: the image was deleted."""
+    old_head: str | None
+    """The head before; None for a new image."""
+    cause: str
+    """founded, matched, adopted, kept, unscored or deleted."""
+    score: float | None
+    matched: str | None
+    decided_at: str
+    """ISO 8601, UTC."""
+    versions: VerdictVersions
+    truncated: bool
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> HeadChange:
+        """Reads one of `changes` of the answer of `/v1/images/{image_id}/history`."""
+        return cls(**known_values(cls, data, versions=VerdictVersions.from_json))
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """A page of the changes of one image's head, oldest first."""
+
+    image_id: str
+    changes: tuple[HeadChange, ...]
+    next_page_token: str | None
+    """For the page after this one; None: this is the last."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> HistoryPage:
+        """Reads the answer of `/v1/images/{image_id}/history`."""
+        return cls(**known_values(cls, data, changes=lambda found: tuple(map(HeadChange.from_json, found))))
 
 
 @dataclass(frozen=True, slots=True)

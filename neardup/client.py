@@ -28,6 +28,8 @@ import httpx
 
 from neardup.answers import (
     ClusterInfo,
+    HeadChange,
+    HistoryPage,
     ImageInfo,
     MembersPage,
     SimilarPage,
@@ -41,6 +43,8 @@ from neardup.retry import RetryPolicy, retry_after_s
 __all__ = [
     "ApiClient",
     "ClusterInfo",
+    "HeadChange",
+    "HistoryPage",
     "ImageInfo",
     "MembersPage",
     "RetryPolicy",
@@ -112,6 +116,31 @@ class ApiClient:
             NeardupClientError: See `neardup.errors`.
         """
         return self._get(ImageInfo.from_json, f"/v1/images/{_part(image_id)}")
+
+    def history_page(self, image_id: str, limit: int | None = None, page_token: str | None = None) -> HistoryPage:
+        """One page of the changes of an image's head, oldest first; without a limit the service chooses the size.
+
+        Raises:
+            NotFoundError: The image never had a head.
+            BadRequestError: The limit or the token is refused.
+            NeardupClientError: See `neardup.errors`.
+        """
+        path = f"/v1/images/{_part(image_id)}/history"
+        return self._get(HistoryPage.from_json, path, limit=limit, page_token=page_token)
+
+    def history(self, image_id: str) -> Iterator[HeadChange]:
+        """Every change of an image's head, oldest first, read page by page as they are taken.
+
+        Raises:
+            NeardupClientError: As `history_page`, while it is iterated.
+        """
+        token = None
+        while True:
+            page = self.history_page(image_id, self.page_size, token)
+            yield from page.changes
+            token = page.next_page_token
+            if token is None:
+                return
 
     def cluster(self, head: str) -> ClusterInfo:
         """A cluster: how many members it has.

@@ -116,8 +116,22 @@ class StoreView(ABC):
 
     def history_of(self, image_id: ImageId, after: int = 0) -> Iterator[HistoryEntry]:
         """The history entries of one image with numbers above `after`, in order."""
+        # `verify` reports one that is not there.
         entries = map(self.history_entry, self.history_numbers_of(image_id, after))
-        return (entry for entry in entries if entry is not None)  # `verify` reports one that is not there
+        return (entry for entry in entries if entry is not None)
+
+    def changes(self, image_id: ImageId, limit: int, token: str | None = None) -> Page[HistoryEntry]:
+        """A page of the history entries of one image, oldest first.
+
+        Raises:
+            BadInputError: The limit is below 1, or the token belongs to no page of this image.
+        """
+        if limit < 1:
+            raise BadInputError(f"a page holds at least 1 change, not {limit}")
+        after = 0 if token is None else decode_token(image_id, token)
+        entries = list(islice(self.history_of(image_id, after), limit + 1))
+        last = encode_token(image_id, entries[limit - 1].number) if len(entries) > limit else None
+        return Page(tuple(entries[:limit]), last)
 
     @abstractmethod
     def dead_letters(self, after: int = -1) -> Iterator[tuple[int, DeadLetterRecord]]:

@@ -1,4 +1,4 @@
-"""Page tokens: where a listing of members continues. They are opaque to the caller and valid for one cluster only.
+"""Page tokens: where a listing of members or of changes continues. They are opaque to the caller and valid for one id.
 
 A token is URL-safe base64 of: u8 format, u64 sequence of the last item seen (big-endian), u32 CRC-32 of the head's id
 and these nine bytes. The checksum detects tokens that are shortened, of another cluster, or invented. It is no secret.
@@ -37,7 +37,7 @@ def decode_token(head: ImageId, token: str) -> int:
     Raises:
         BadInputError: The token is invalid, or belongs to another cluster.
     """
-    refusal = BadInputError(f"{token[:64]!r} is not a page token of the cluster {head!r}: take it from the page before")
+    refusal = BadInputError(f"{token[:64]!r} is not a page token of {head!r}: take it from the page before")
     try:
         packed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):

@@ -3,9 +3,9 @@
 A web framework sees a path after its escapes are undone. Then the id `a/b` looks like two segments, and the image
 `a/similar` looks like the images similar to `a`. So the path is read as it came over the wire:
 
-    /v1/images/ID   /v1/images/ID/similar   /v1/clusters/ID   /v1/clusters/ID/members
+    /v1/images/ID   /v1/images/ID/similar   /v1/images/ID/history   /v1/clusters/ID   /v1/clusters/ID/members
 
-A last segment that is literally `similar` or `members` is the question, and everything before it is the id. An id that
+A last segment that is literally one of these words is the question, and everything before it is the id. An id that
 ends so is sent with its slash escaped (`a%2Fsimilar`). The id is passed on as one segment, escaped again.
 """
 
@@ -26,7 +26,7 @@ __all__ = ["IdInPath", "WholeIds", "id_of"]
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
 
-_QUESTIONS = {b"/v1/images/": b"similar", b"/v1/clusters/": b"members"}
+_QUESTIONS = {b"/v1/images/": (b"similar", b"history"), b"/v1/clusters/": (b"members",)}
 
 IdInPath = Annotated[
     str,
@@ -59,13 +59,13 @@ def whole_id_path(raw: bytes, path: str) -> str:
         raw: The path as it came over the wire.
         path: The same with escapes undone.
     """
-    for prefix, question in _QUESTIONS.items():
+    for prefix, questions in _QUESTIONS.items():
         if raw.startswith(prefix):
             escaped = raw[len(prefix) :]
             front, slash, last = escaped.rpartition(b"/")
-            asked = bool(slash) and bool(front) and last == question
+            asked = bool(slash) and bool(front) and last in questions
             image_id = quote(unquote_to_bytes(front if asked else escaped), safe="")
-            return prefix.decode() + image_id + (f"/{question.decode()}" if asked else "")
+            return prefix.decode() + image_id + (f"/{last.decode()}" if asked else "")
     return path
 
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from core.types import ImageId
 from storage.api.errors import UnknownError
 from storage.api.paths import IdInPath, id_of
-from storage.api.schemas import ClusterOut, ImageOut, MembersOut, Problem, SimilarOut, StatsOut
+from storage.api.schemas import ClusterOut, HistoryOut, ImageOut, MembersOut, Problem, SimilarOut, StatsOut
 from storage.interfaces import ClusterStore
 
 __all__ = ["routes"]
@@ -63,6 +63,16 @@ def routes(store: ClusterStore, max_page: int) -> APIRouter:
             members=list(page.items),
             next_page_token=page.next_token,
         )
+
+    @router.get("/images/{image_id}/history", responses=_UNKNOWN, tags=["images"])
+    def history(image_id: IdInPath, limit: int = page_limit, page_token: str | None = page_start) -> HistoryOut:
+        """Every change of an image's head, oldest first, also of an image that was deleted. 404: it never had one."""
+        asked = id_of(image_id)
+        with store.snapshot() as view:
+            page = view.changes(asked, limit, page_token)
+        if not page.items and page_token is None:
+            raise _unknown_image(asked)
+        return HistoryOut.of(asked, page)
 
     @router.get("/clusters/{head}", responses=_UNKNOWN, tags=["clusters"])
     def cluster(head: IdInPath) -> ClusterOut:

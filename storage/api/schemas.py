@@ -8,12 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.scores import shortest
 from core.types import ImageId, LogPosition, Versions
-from storage.records import ClusterRecord, ImageRecord, Page, StoreState
+from storage.records import ClusterRecord, HistoryEntry, ImageRecord, Page, StoreState
 
 __all__ = [
     "ClusterOut",
     "DeleteOut",
+    "HeadChangeOut",
     "Health",
+    "HistoryOut",
     "ImageOut",
     "MembersOut",
     "Problem",
@@ -74,6 +76,56 @@ class ImageOut(_Out):
             version=image.version,
             versions=image.versions,
             truncated=image.truncated,
+        )
+
+
+class HeadChangeOut(_Out):
+    """One change of the head of an image, as `assignments` published it."""
+
+    history_number: int
+    offset: int = Field(description="The position of the record of the order that caused it.")
+    version: int
+    place: int
+    head: str | None = Field(description="The new head; null: the image was deleted.")
+    old_head: str | None = Field(description="The head before; null for a new image.")
+    cause: str = Field(description="founded, matched, adopted, kept, unscored or deleted.")
+    score: float | None
+    matched: str | None
+    decided_at: str = Field(description="ISO 8601, UTC.")
+    versions: Versions
+    truncated: bool
+
+    @staticmethod
+    def of(entry: HistoryEntry) -> HeadChangeOut:
+        """From the store's history."""
+        return HeadChangeOut(
+            history_number=entry.number,
+            offset=entry.offset,
+            version=entry.version,
+            place=entry.place,
+            head=entry.new_head or None,
+            old_head=entry.old_head,
+            cause=entry.cause.value,
+            score=None if entry.score is None else shortest(entry.score),
+            matched=entry.matched,
+            decided_at=iso(entry.decided_at_ms),
+            versions=entry.versions,
+            truncated=entry.truncated,
+        )
+
+
+class HistoryOut(_Out):
+    """A page of the changes of one image's head, oldest first."""
+
+    image_id: str
+    changes: list[HeadChangeOut]
+    next_page_token: str | None = Field(description="The token of the next page; null on the last.")
+
+    @staticmethod
+    def of(image_id: ImageId, page: Page[HistoryEntry]) -> HistoryOut:
+        """From the store's page."""
+        return HistoryOut(
+            image_id=image_id, changes=[HeadChangeOut.of(each) for each in page.items], next_page_token=page.next_token
         )
 
 

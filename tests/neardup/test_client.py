@@ -13,7 +13,7 @@ from core.types import Cause, Decision, ImageId, Move, Outcome, Versions
 from neardup.answers import ImageInfo
 from neardup.client import ApiClient, RetryPolicy
 from neardup.errors import BadRequestError, NeardupClientError, NotFoundError, ServiceUnavailableError
-from storage.api.schemas import ClusterOut, ImageOut, StatsOut
+from storage.api.schemas import ClusterOut, HistoryOut, ImageOut, StatsOut
 from storage.memory import MemoryStore
 
 MEMBERS = tuple(f"image-{number}" for number in range(7))
@@ -105,6 +105,22 @@ def test_pages_are_read_as_they_are_needed() -> None:
         assert len(service.asked) == 1
 
 
+def test_the_history_is_read_page_by_page() -> None:
+    change = {**IMAGE, "history_number": 1, "offset": 0, "old_head": None}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.url.path == "/v1/images/a/history"
+        number = int(request.url.params.get("page_token", "1"))
+        page = {
+            "changes": [{**change, "history_number": number}],
+            "next_page_token": None if number == 3 else number + 1,
+        }
+        return httpx.Response(200, json={"image_id": "a", **page})
+
+    with client(answer) as api:
+        assert [each.history_number for each in api.history("a")] == [1, 2, 3]
+
+
 def test_a_first_page_is_not_asked_for_again() -> None:
     service = PagedApi()
     with client(service, 3) as api:
@@ -162,15 +178,19 @@ def test_the_real_apis_answers_have_the_same_keys() -> None:
     image, cluster = store.image(ImageId("a")), store.cluster(ImageId("a"))
     assert image is not None
     assert cluster is not None
+    with store.snapshot() as view:
+        history = HistoryOut.of(ImageId("a"), view.changes(ImageId("a"), 10))
     answers = {
         "/v1/images/a": ImageOut.of(image).model_dump(),
         "/v1/clusters/a": ClusterOut.of(cluster).model_dump(),
         "/v1/stats": StatsOut.of(store.state(), 0).model_dump(),
+        "/v1/images/a/history": history.model_dump(),
     }
     with client(lambda request: httpx.Response(200, json=answers[request.url.path])) as api:
         assert asdict(api.image("a")) == answers["/v1/images/a"]
         assert asdict(api.cluster("a")) == answers["/v1/clusters/a"]
         assert asdict(api.stats()) == answers["/v1/stats"]
+        assert list(map(asdict, api.history("a"))) == answers["/v1/images/a/history"]["changes"]
 
 
 @pytest.mark.parametrize(

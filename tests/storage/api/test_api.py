@@ -18,7 +18,7 @@ from storage.api.schemas import iso
 from storage.errors import CorruptedError
 from storage.interfaces import StoreView
 from storage.memory import MemoryStore
-from storage.testing.decisions import A, B, C, D, decided, founds, ignored, joins, put
+from storage.testing.decisions import A, B, C, D, decided, deletes, founds, ignored, joins, put
 from storage.testing.model import NAMES
 from tests.support.store_wrappers import DelegatingStore
 
@@ -56,8 +56,44 @@ def test_an_image(client: TestClient, store: MemoryStore) -> None:
     assert (alone["head"], alone["score"], alone["matched"], alone["cause"]) == ("a", None, None, "founded")
 
 
+def test_the_history_of_an_image(client: TestClient, store: MemoryStore) -> None:
+    put(store, founds(0, A), founds(1, B))
+    put(store, decided(2, C, Move(C, None, A, Cause.MATCHED, 0.93, A), Move(B, B, A, Cause.ADOPTED, 0.75, C)))
+    answer = client.get("/v1/images/b/history").json()
+    assert (answer["image_id"], answer["next_page_token"]) == ("b", None)
+    assert [(each["history_number"], each["old_head"], each["head"], each["cause"]) for each in answer["changes"]] == [
+        (2, None, "b", "founded"),
+        (4, "b", "a", "adopted"),
+    ]
+    assert answer["changes"][1] == {
+        "history_number": 4,
+        "offset": 2,
+        "version": 1,
+        "place": 1,
+        "head": "a",
+        "old_head": "b",
+        "cause": "adopted",
+        "score": 0.75,
+        "matched": "c",
+        "decided_at": answer["changes"][1]["decided_at"],
+        "versions": {"model": "m1", "index": "i1"},
+        "truncated": False,
+    }
+    first = client.get("/v1/images/b/history", params={"limit": 1}).json()
+    rest = client.get("/v1/images/b/history", params={"page_token": first["next_page_token"]}).json()
+    assert first["changes"] + rest["changes"] == answer["changes"]
+    assert client.get("/v1/images/nobody/history").status_code == 404
+    assert client.get("/v1/images/b/history", params={"page_token": "x"}).status_code == 400
+
+
+def test_a_deleted_image_keeps_its_history(client: TestClient, store: MemoryStore) -> None:
+    put(store, founds(0, A), deletes(1, A, A))
+    changes = client.get("/v1/images/a/history").json()["changes"]
+    assert [(each["head"], each["cause"]) for each in changes] == [("a", "founded"), (None, "deleted")]
+
+
 def test_an_unknown_image(client: TestClient) -> None:
-    for path in ("/v1/images/nobody", "/v1/images/nobody/similar"):
+    for path in ("/v1/images/nobody", "/v1/images/nobody/similar", "/v1/images/nobody/history"):
         answer = client.get(path)
         assert answer.status_code == 404
         assert answer.json()["error"] == "unknown-image"
@@ -110,7 +146,22 @@ def test_bad_tokens(client: TestClient, store: MemoryStore) -> None:
     assert client.get("/v1/clusters/a/members", params={"page_token": "x" * 201}).status_code == 400
 
 
-ODD = [*NAMES, "a/similar", "a/members", "/", "//", "/similar", "similar/", "a?b#c", "a+b", "%", "a/b/c", " ", "%41"]
+ODD = [
+    *NAMES,
+    "a/similar",
+    "a/history",
+    "a/members",
+    "/",
+    "//",
+    "/similar",
+    "similar/",
+    "a?b#c",
+    "a+b",
+    "%",
+    "a/b/c",
+    " ",
+    "%41",
+]
 
 
 @pytest.mark.parametrize("text", ODD)
@@ -132,7 +183,7 @@ def test_plain_slashes_are_taken_too(client: TestClient, store: MemoryStore) -> 
     assert client.get("/v1/images/shop/42/front.jpg/similar").json()["members"] == ["shop/42/front.jpg"]
 
 
-PATHS = ("images/{}", "images/{}/similar", "clusters/{}", "clusters/{}/members")
+PATHS = ("images/{}", "images/{}/similar", "images/{}/history", "clusters/{}", "clusters/{}/members")
 
 
 @pytest.mark.parametrize("escaped", ["%FF", "a%C3"])
