@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.errors import NeardupError
 
-__all__ = ["NotIndexedError", "NotSoundError", "NotTracedError"]
+__all__ = ["NotIndexedError", "NotKnownError", "NotSoundError"]
 
 
 class NotIndexedError(NeardupError):
@@ -15,5 +15,5 @@ class NotSoundError(NeardupError):
     """A check found what must not be; the message counts it."""
 
 
-class NotTracedError(NeardupError):
-    """The topic of traces has none of the image."""
+class NotKnownError(NeardupError):
+    """Nothing is known of the image where it was looked for."""

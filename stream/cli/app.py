@@ -33,6 +33,7 @@ from stream.cli.label_command import label, label_tree
 from stream.cli.publish_command import publish
 from stream.cli.read_commands import head, members, similar
 from stream.cli.search_command import search
+from stream.cli.show_command import show
 from stream.cli.status_command import status
 from stream.cli.train_command import train
 from stream.cli.tune_command import tune
@@ -99,6 +100,7 @@ app.command(rich_help_panel=_IMAGES)(head)
 app.command(rich_help_panel=_IMAGES)(members)
 app.command(rich_help_panel=_IMAGES)(similar)
 app.command(rich_help_panel=_IMAGES)(search)
+app.command(rich_help_panel=_IMAGES)(show)
 
 app.command(rich_help_panel=_LOOKING)(verify)
 app.add_typer(dead_letters_commands.app, name="dead-letters", rich_help_panel=_LOOKING)

@@ -152,7 +152,7 @@ def show(
 ) -> None:
     """Draw the last recorded verdict on an image: its match, every other candidate and why it lost, writes and times.
 
-    The topic is read backwards, so a new verdict is found at once. `neardup explain` answers for images without traces.
+    The topic is read backwards, so a new verdict is found at once.
 
     Examples:
 
@@ -160,7 +160,7 @@ def show(
 
         neardup debug show clothing-0152ec2ee8 --last 5 --json | jq .choice
     """
-    from stream.errors import NotTracedError
+    from stream.errors import NotKnownError
     from stream.traces.choice import TraceChoice
     from stream.traces.reading import Unread, newest
     from stream.traces.tree import trace_tree
@@ -182,7 +182,7 @@ def show(
         )
     _say_unread(unread)
     if not found:
-        raise NotTracedError(
+        raise NotKnownError(
             f"no trace of {image_id!r} is in the topic: images that ask for one, are sampled or end badly have one"
         )
     for record, trace in found:

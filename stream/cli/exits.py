@@ -7,7 +7,7 @@ from enum import IntEnum
 from core.errors import BadInputError, DeniedError, MismatchError, NeardupError, SettingsError, UnavailableError
 from neardup.errors import BadRequestError, NeardupClientError, NotFoundError, ServiceUnavailableError
 from storage.errors import IncompatibleError, LockedError, WriteError
-from stream.errors import NotIndexedError, NotSoundError, NotTracedError
+from stream.errors import NotIndexedError, NotKnownError, NotSoundError
 
 __all__ = ["Exit", "exit_for", "explain"]
 
@@ -63,7 +63,7 @@ def exit_for(error: BaseException) -> Exit:
     match error:
         case SettingsError() | BadInputError() | DeniedError() | BadRequestError():
             return Exit.USAGE
-        case NotFoundError() | NotIndexedError() | NotTracedError():
+        case NotFoundError() | NotIndexedError() | NotKnownError():
             return Exit.NOT_FOUND
         case UnavailableError() | LockedError() | WriteError() | ServiceUnavailableError():
             return Exit.UNAVAILABLE

@@ -13,7 +13,15 @@ from core.settlements import Kind, parse_settlement
 from stream.dead_letters.choice import DeadLetterChoice, Settlements
 from stream.topic_reader import TopicRecord
 
-__all__ = ["DeadLetterGroup", "DeadLetterState", "GroupedDeadLetters", "ListedDeadLetter", "group", "listed"]
+__all__ = [
+    "DeadLetterGroup",
+    "DeadLetterState",
+    "GroupedDeadLetters",
+    "ListedDeadLetter",
+    "group",
+    "listed",
+    "of_image",
+]
 
 
 class DeadLetterState(StrEnum):
@@ -102,6 +110,31 @@ def listed(record: TopicRecord, settled: Settlements) -> ListedDeadLetter:
         BadInputError: The record is none.
     """
     return ListedDeadLetter(record, parse_dead_letter(record.value), _STATES[settled.kind_of(record.offset)])
+
+
+def of_image(records: Iterable[TopicRecord], key: bytes, limit: int) -> list[ListedDeadLetter]:
+    """The dead letters of one image, oldest first.
+
+    Args:
+        records: Of `dead-letter`, in order. They are read once.
+        key: The image's id.
+        limit: The newest so many are kept.
+    """
+    own, settled = deque[TopicRecord](maxlen=limit), Settlements()
+    for record in records:
+        if record.key == key:
+            own.append(record)
+        elif (settlement := parse_settlement(record.value)) is not None:
+            settled.add(settlement)
+    return [listed(record, settled) for record in own if _is_dead_letter(record)]
+
+
+def _is_dead_letter(record: TopicRecord) -> bool:
+    try:
+        parse_dead_letter(record.value)
+    except BadInputError:
+        return False
+    return True
 
 
 def _add(
