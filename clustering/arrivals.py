@@ -10,17 +10,50 @@ from typing import Protocol
 from clustering.packed import score_codes
 from clustering.rule import Match, matches
 from core.errors import BadInputError
-from core.types import Candidate, DeadLetterRecord, Decision, ImageId, Lookup, Thresholds, Versions
+from core.types import (
+    Candidate,
+    DeadLetterRecord,
+    Decision,
+    ImageId,
+    Lookup,
+    RequestPosition,
+    Thresholds,
+    Versions,
+)
 
-__all__ = ["Arrival", "Backend", "More", "MoreNeed", "PairNeed", "pair_need"]
+__all__ = ["Arrival", "Backend", "Deleting", "More", "MoreNeed", "PairNeed", "Replaying", "pair_need"]
+
+
+@dataclass(frozen=True, slots=True)
+class Deleting:
+    """What a delete asks for."""
+
+    version: int | None
+    """Versions up to it are deleted; None: up to the one that was placed last."""
+    requested_at_ms: int
+    author: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replaying:
+    """What a replay asks for."""
+
+    force: bool
+    """Also if model and index are those of the last verdict."""
+    dry_run: bool
+    """Nothing is written."""
+    request: RequestPosition | None
+    """Which request it is; None: it is of no topic, and applied as often as it comes."""
 
 
 @dataclass(frozen=True)
 class Arrival:
     """One record of the order, with its candidates and their scores.
 
-    A record that names no image has an empty `image_id` and a reason in `unscored`. Times are milliseconds since the
-    epoch; vectors are the little-endian bytes of the notification.
+    A record that names no image has an empty `image_id` and a reason in `unscored`. A replay has the version that the
+    index found, and that version's place. Times are milliseconds since the epoch; vectors are the little-endian bytes
+    of the notification.
 
     Raises:
         BadInputError: The image was scored, but thresholds or scores of candidates are lacking.
@@ -31,10 +64,10 @@ class Arrival:
     image_id: ImageId
     version: int
     place: int
-    """The place that the index gave it; -1 when the index skipped the record."""
+    """The place that the index gave it; -1 when the index skipped the record, and for a replay that found nothing."""
     score_code: bytes
     candidates: Sequence[Candidate]
-    """By overlap, then age; only images with an earlier place."""
+    """By overlap, then age; only images with an earlier place, or one before the replay."""
     scores: Sequence[float]
     """One per candidate."""
     exhausted: bool
@@ -51,6 +84,8 @@ class Arrival:
     """The search reached `max_postings`. It is the same on every page, because terms and place decide it."""
     dead_letter: DeadLetterRecord | None = None
     """Of a record with a reason in `unscored`."""
+    asks: Deleting | Replaying | None = None
+    """None: the record is an image."""
 
     def __post_init__(self) -> None:
         if self.unscored:
@@ -98,10 +133,15 @@ def pair_need(model_version: str, one: bytes, other: bytes) -> PairNeed:
 
 @dataclass(frozen=True, slots=True)
 class MoreNeed:
-    """The next candidates of the image at `place`, after the first `after` that are known."""
+    """The next candidates of the image at `place`, after the first `after` that are known.
+
+    `as_of` is the position of the record. So an image and its replay in one batch have different needs, and no search
+    is as of a position that storage has passed.
+    """
 
     place: int
     after: int
+    as_of: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +155,8 @@ class More:
 class Backend(Protocol):
     """What the assignment asks the servers. Every method may raise `core.errors.ServiceError`."""
 
-    def look_up(self, ids: Collection[ImageId]) -> Lookup:
-        """The memberships of these images and their clusters, all of one moment."""
+    def look_up(self, ids: Collection[ImageId], verdicts_of: Collection[ImageId]) -> Lookup:
+        """The memberships of these images and their clusters, and the last verdicts on some, all of one moment."""
         ...
 
     def score(self, pairs: Sequence[PairNeed]) -> Mapping[PairNeed, float]:
@@ -124,7 +164,7 @@ class Backend(Protocol):
         ...
 
     def more(self, needs: Sequence[MoreNeed]) -> Mapping[MoreNeed, More]:
-        """The next candidates for all these needs, as of the places of the images."""
+        """The next candidates for all these needs, as of the positions of their records."""
         ...
 
     def apply(self, decisions: Sequence[Decision], offset: int, revision: int) -> None:

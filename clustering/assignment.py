@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from clustering.arrivals import Arrival, Backend, More, MoreNeed, PairNeed, pair_need
+from clustering.arrivals import Arrival, Backend, Deleting, More, MoreNeed, PairNeed, Replaying, pair_need
 from clustering.planning import Judgement, Knowledge, Plan, plan
 from clustering.rule import ClusterRule, judge
 from core.errors import BadInputError, FaultError, LogGapError, StaleError, UnavailableError
@@ -21,12 +21,14 @@ __all__ = [
     "Arrival",
     "Backend",
     "Committed",
+    "Deleting",
     "Judgement",
     "Knowledge",
     "More",
     "MoreNeed",
     "PairNeed",
     "Plan",
+    "Replaying",
     "assign",
     "pair_need",
     "plan",
@@ -114,7 +116,8 @@ class _Batch:
     def _look_up(self) -> Lookup:
         """One look-up of all ids that are known to matter, so that all memberships are of one moment."""
         self.known.asked |= plan(self._arrivals, Knowledge(), 0).ids
-        self.known.lookup = lookup = self._backend.look_up(self.known.asked)
+        replayed = {each.image_id for each in self._arrivals if isinstance(each.asks, Replaying)}
+        self.known.lookup = lookup = self._backend.look_up(self.known.asked, replayed)
         return lookup
 
     def _fetch(self, planned: Plan, pending: Sequence[Arrival]) -> None:
@@ -125,9 +128,9 @@ class _Batch:
             pages = self._backend.more(planned.more)
             _check_answered("search", planned.more, pages)
             known.more.update(pages)
-            asking = {arrival.place: arrival for arrival in reversed(pending)}
+            asking = {arrival.offset: arrival for arrival in pending}
             for need in planned.more:
-                arrival = asking[need.place]
+                arrival = asking[need.as_of]
                 for candidate in pages[need].candidates:
                     pairs[pair_need(arrival.versions.model, arrival.score_code, candidate.score_code)] = None
         lacking = [pair for pair in pairs if pair not in known.scores]

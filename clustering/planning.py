@@ -15,7 +15,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from clustering.arrivals import Arrival, More, MoreNeed, PairNeed, pair_need
+from clustering.arrivals import Arrival, Deleting, More, MoreNeed, PairNeed, Replaying, pair_need
+from clustering.deletes import deletion
+from clustering.replays import changes, is_settled, places
 from clustering.rule import ClusterRule, Match, PairScore, Placed, Subject, Verdict, judge, matches, unscored_move
 from clustering.staging import StagedLookup
 from core.errors import MismatchError
@@ -118,25 +120,80 @@ class _Planner:
         if not arrival.image_id:
             unreadable = self._without_moves(arrival, Outcome.UNREADABLE, arrival.offset)
             return replace(unreadable, dead_letter=arrival.dead_letter), True
-        membership = self._staged.membership(arrival.image_id)
-        if membership is None and arrival.image_id not in self._knowledge.asked:
+        if self._staged.membership(arrival.image_id) is None and arrival.image_id not in self._knowledge.asked:
             self.ids.add(arrival.image_id)
             return self._without_moves(arrival, Outcome.SUPERSEDED, arrival.offset), False
-        if membership is not None and membership.version == arrival.version:
-            return self._without_moves(arrival, Outcome.DUPLICATE, membership.place), True
-        if membership is not None and membership.version > arrival.version:
-            return self._without_moves(arrival, Outcome.SUPERSEDED, _place(arrival)), True
-        home = None if membership is None else self._staged.cluster(membership.head)
-        moves, complete = self._moves(arrival, home)
-        decision = self._decided(arrival, moves)
+        match arrival.asks:
+            case Deleting() as deleting:
+                decision, complete = self._delete(arrival, deleting), True
+            case Replaying() as replaying:
+                decision, complete = self._replay(arrival, replaying)
+            case _:
+                decision, complete = self._decide_image(arrival)
         self._staged.stage(decision)
         return decision, complete
 
-    def _moves(self, arrival: Arrival, home: Cluster | None) -> tuple[tuple[Move, ...], bool]:
-        if arrival.unscored:
-            return (unscored_move(arrival.image_id, home),), True
+    def _decide_image(self, arrival: Arrival) -> tuple[Decision, bool]:
+        membership = self._staged.membership(arrival.image_id)
+        if membership is not None and membership.version == arrival.version:
+            return self._without_moves(arrival, Outcome.DUPLICATE, membership.place), True
+        if self._staged.last_version(arrival.image_id) >= arrival.version:
+            return self._without_moves(arrival, Outcome.SUPERSEDED, _place(arrival)), True
+        moves, complete = self._moves(arrival)
+        return self._decided(arrival, Outcome.DECIDED, moves), complete
+
+    def _delete(self, arrival: Arrival, asks: Deleting) -> Decision:
+        tombstone, moves = deletion(arrival, asks, self._staged)
+        decision = self._without_moves(arrival, Outcome.DELETED, arrival.offset)
+        version = 0 if tombstone is None else tombstone.version
+        return replace(decision, version=version, moves=moves, tombstone=tombstone)
+
+    def _replay(self, arrival: Arrival, asks: Replaying) -> tuple[Decision, bool]:
+        """The decision on a replay. Its image may have been deleted since it was asked for, or never been there."""
+        request, last = asks.request, self._staged.verdict(arrival.image_id)
+        membership = self._staged.membership(arrival.image_id)
+        placed = places(arrival, membership, last)
+        if request is not None and self._staged.applied(request):
+            if not placed:
+                return replace(self._without_moves(arrival, Outcome.DUPLICATE, _place(arrival)), request=request), True
+            request = None  # the index knows no requests: where it has placed the image, storage follows
+        nothing = replace(
+            self._without_moves(arrival, Outcome.REPLAYED, _place(arrival)),
+            dead_letter=None if asks.dry_run else arrival.dead_letter,
+            request=request,
+        )
+        if self._staged.tombstone(arrival.image_id) is not None or (not placed and is_settled(arrival, asks, last)):
+            return nothing, True
+        if membership is not None or not placed:
+            self._check_version(arrival)
+        moves, complete = self._moves(arrival)
+        if asks.dry_run:
+            return nothing, complete
+        if membership is not None and last is not None and not (asks.force or placed):
+            moves = changes(arrival, moves, membership, last)
+        if not moves:
+            return nothing, complete
+        place = arrival.offset if placed or membership is None else membership.place
+        decided = replace(self._decided(arrival, Outcome.REPLAYED, moves), place=place)
+        return replace(decided, dead_letter=nothing.dead_letter, request=request), complete
+
+    def _check_version(self, arrival: Arrival) -> None:
+        """The index found an image that was placed before: storage must know the same version of it."""
+        membership = self._staged.membership(arrival.image_id)
+        if membership is None or membership.version != arrival.version:
+            known = "no version" if membership is None else f"version {membership.version}"
+            raise MismatchError(
+                f"the index has version {arrival.version} of the image {arrival.image_id!r} at place {arrival.place}, "
+                f"which is replayed at offset {arrival.offset}, but storage (at offset {self._offset}) has {known}: "
+                f"index and storage do not follow the same order; rebuild the index from storage"
+            )
+
+    def _moves(self, arrival: Arrival) -> tuple[tuple[Move, ...], bool]:
         thresholds = arrival.thresholds or _NOTHING_MATCHES
+        home = self._staged.home(arrival.image_id)
         subject = Subject(arrival.image_id, arrival.score_code, thresholds, home)
+        if arrival.unscored:
+            return (unscored_move(subject),), True
         verdict, complete = self._judge(arrival, subject)
         return verdict.moves, complete and verdict.complete
 
@@ -151,7 +208,7 @@ class _Planner:
             if not all_known or not verdict.refused or exhausted or len(pages) == MAX_EXTRA_PAGES:
                 self.judgements[arrival.offset] = Judgement(verdict, subject, placed, pages, scores.known)
                 return verdict, all_known
-            need = MoreNeed(arrival.place, after)
+            need = MoreNeed(arrival.place, after, arrival.offset)
             page = self._knowledge.more.get(need)
             if page is None:
                 self.more[need] = None
@@ -172,6 +229,8 @@ class _Planner:
             membership = self._staged.membership(image_id)
             if membership is not None:
                 placed.append(Placed(match, _without(subject, self._staged.cluster(membership.head))))
+            elif self._staged.tombstone(image_id) is not None:
+                continue  # the index was not told that it was deleted
             elif image_id in self._knowledge.asked:
                 raise MismatchError(
                     f"the index has the image {image_id!r} at place {match.candidate.place}, a candidate for offset "
@@ -183,9 +242,9 @@ class _Planner:
                 all_known = False
         return placed, all_known
 
-    def _decided(self, arrival: Arrival, moves: tuple[Move, ...]) -> Decision:
+    def _decided(self, arrival: Arrival, outcome: Outcome, moves: tuple[Move, ...]) -> Decision:
         return replace(
-            self._without_moves(arrival, Outcome.DECIDED, _place(arrival)),
+            self._without_moves(arrival, outcome, _place(arrival)),
             moves=moves,
             score_code=arrival.score_code,
             search_vector=arrival.search_vector,

@@ -9,8 +9,9 @@ Similarity is not transitive, so the rule states which head an image joins:
 3. Without such a match the image becomes its own head.
 4. Then singletons among the matches may be adopted. A singleton, other than the image and the chosen head, moves to the
    chosen head if the founding codes of both score >= `adopt`. It moves in the same write.
-5. A head that has members stays a head. Its new version keeps the cluster and the founding code, and still adopts. Any
-   other image that comes in a new version leaves its cluster first, and is then decided like a new image.
+5. A head that has members stays a head. Its new version keeps the cluster and the founding code, and still adopts. So
+   does a head that was deleted and comes back, while others are still members. Any other image that comes in a new
+   version, or is replayed, leaves its cluster first, and is then decided like a new image.
 6. A head without a founding code (its image was never coded) cannot be compared. It refuses every image and is never
    adopted.
 
@@ -55,17 +56,22 @@ class Subject:
     score_code: bytes
     thresholds: Thresholds
     home: Cluster | None
-    """The cluster of its last version; None for a new image."""
+    """The cluster of its last version, or the one that it names although it was deleted; None for a new image."""
 
     @property
     def keeps(self) -> bool:
-        """Whether it is a head that has members."""
-        return self.home is not None and self.home.head == self.image_id and self.home.count > 1
+        """Whether it is a head that has members, or was one when it was deleted."""
+        return self.home is not None and self.home.head == self.image_id and (self.home.count > 1 or self.returns)
+
+    @property
+    def returns(self) -> bool:
+        """Whether it was deleted and still names a cluster."""
+        return self.home is not None and self.home.head == self.image_id and self.home.head_deleted
 
     @property
     def old_head(self) -> ImageId | None:
-        """The head of its last version; None for a new image."""
-        return None if self.home is None else self.home.head
+        """The head of its last version; None for a new or a deleted image."""
+        return None if self.home is None or self.returns else self.home.head
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +124,16 @@ def judge(subject: Subject, placed: Sequence[Placed], score: PairScore) -> Verdi
     return Verdict((own, *adopted), complete and all_known, refused)
 
 
-def unscored_move(image_id: ImageId, home: Cluster | None) -> Move:
+def unscored_move(subject: Subject) -> Move:
     """The move of an image that could not be searched or scored: it becomes, or stays, its own head."""
-    return Move(image_id, None if home is None else home.head, image_id, Cause.UNSCORED)
+    return Move(subject.image_id, subject.old_head, subject.image_id, Cause.UNSCORED)
 
 
 def _own_move(subject: Subject, placed: Sequence[Placed], score: PairScore) -> tuple[Move, Cluster, bool]:
     """The image's own move, the cluster that it moves to, and whether that is certain."""
     image_id = subject.image_id
     if subject.home is not None and subject.keeps:
-        return Move(image_id, image_id, image_id, Cause.KEPT), subject.home, True
+        return Move(image_id, subject.old_head, image_id, Cause.KEPT), subject.home, True
     chosen, certain = _first_accepting(subject, placed, score)
     if chosen is None:
         founded = Cluster(image_id, 1, subject.score_code)

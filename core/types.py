@@ -121,6 +121,8 @@ class LastVerdict(NamedTuple):
     score: float | None
     matched: ImageId | None
     versions: Versions
+    unscored: bool = False
+    """The version could not be searched or scored, so the index hides it, or will."""
 
 
 class RequestSource(NamedTuple):

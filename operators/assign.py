@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 
 from pyflink.datastream import RuntimeContext
 
-from clustering.assignment import assign
+from clustering.assignment import Arrival, assign
 from core.dead_letters import BadRecord, Reason
+from core.errors import ServiceError
+from core.notifications import RECORD_KINDS, JoinedContent
 from core.types import Decision
 from operators.assign_backend import GrpcBackend
 from operators.batcher import BatchPolicy
@@ -18,7 +21,7 @@ from operators.hiding import Hiding
 from operators.in_flight_pb2 import InFlight
 from operators.metrics import StepMetrics
 from operators.micro_batch import MicroBatchFunction
-from operators.responses import arrival
+from operators.responses import arrival, content_of
 from operators.scorer_probe import probe
 from operators.search import LogEpoch
 from operators.step import ServerAddress, Step, StepResult
@@ -27,6 +30,8 @@ from operators.tracing import BatchTracer
 from operators.unscored import dead_letter_of, mark_unscored
 
 __all__ = ["AssignFunction", "AssignStep"]
+
+log = logging.getLogger(__name__)
 
 
 class AssignStep(Step):
@@ -56,12 +61,25 @@ class AssignStep(Step):
         super().__init__([search, scorer, storage], blamed=[search, scorer])
         self._scorer = scorer
         self._log = log
+        self._storage = storage
         self._unscored = unscored
         self._tracer = tracer or Tracer()
         self._clock = clock
         self._hiding = Hiding(search, storage)
         self._reporter = CommitReporter(search, log.log_id, self._hiding.catch_up)
         self._backend = GrpcBackend(search, scorer, storage, log.log_id, self._written)
+
+    def declare_kinds(self) -> None:
+        """Tells storage which kinds of records this job knows, so that writers need not wait for the next image.
+
+        Raises:
+            MismatchError: Records of another kind may lie in the order.
+        """
+        try:
+            at = self._storage.describe()
+            self._storage.apply(self._log.log_id, (), at.offset, at.revision, RECORD_KINDS)
+        except ServiceError as error:
+            log.info("storage learns with the first write which kinds of records this job knows: %s", error)
 
     def call(self, items: Sequence[bytes]) -> StepResult:
         """Decides on the records, in order, and writes what is decided."""
@@ -81,7 +99,7 @@ class AssignStep(Step):
         probe(self._scorer)
 
     def _assign(self, batch: Sequence[InFlight]) -> StepResult:
-        arrivals = [arrival(one, dead_letter_of(one, self._log.topic)) for one in batch]
+        arrivals = [self._arrival(one, content_of(one)) for one in batch]
         tracer = BatchTracer(batch, self.timing, self._backend.numbers, self._tracer.stamp)
         count = assign(arrivals, self._backend, round(1000 * self._clock()), committed=tracer.committed)
         first = batch[0].offset
@@ -92,6 +110,9 @@ class AssignStep(Step):
                 for trace in tracer.traces(self._backend.verdicts)
             ],
         )
+
+    def _arrival(self, one: InFlight, content: JoinedContent | None) -> Arrival:
+        return arrival(one, content, dead_letter_of(one, content, self._log.topic))
 
     def _written(self, decisions: Sequence[Decision]) -> None:
         if decisions:
@@ -131,7 +152,7 @@ class AssignFunction(MicroBatchFunction):
         """Connects to the three servers."""
         search, scorer, storage = self._servers
         metrics = StepMetrics(context)
-        return AssignStep(
+        step = AssignStep(
             open_search(search),
             open_scorer(scorer),
             open_storage(storage),
@@ -139,3 +160,5 @@ class AssignFunction(MicroBatchFunction):
             metrics.unscored,
             Tracer(self._tracing, metrics.traced),
         )
+        step.declare_kinds()
+        return step

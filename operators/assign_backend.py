@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from clustering.assignment import More, MoreNeed, PairNeed
 from core.errors import DeadlineError, FaultError, RefusedError, UnavailableError
+from core.notifications import RECORD_KINDS
 from core.traces import HistoryRange
 from core.types import Decision, ImageId, Lookup
 from operators.clients import Scorer, Search, Storage
@@ -47,10 +48,10 @@ class GrpcBackend:
         self._written = written
         self._last: Sequence[Decision] = ()
 
-    def look_up(self, ids: Collection[ImageId]) -> Lookup:
-        """Memberships and clusters of these images."""
+    def look_up(self, ids: Collection[ImageId], verdicts_of: Collection[ImageId]) -> Lookup:
+        """Memberships and clusters of these images, and the last verdicts on some."""
         with _wait_out("storage"):
-            return self._storage.look_up(ids)
+            return self._storage.look_up(ids, verdicts_of)
 
     def score(self, pairs: Sequence[PairNeed]) -> Mapping[PairNeed, float]:
         """The scores of these pairs."""
@@ -70,7 +71,7 @@ class GrpcBackend:
 
     def more(self, needs: Sequence[MoreNeed]) -> Mapping[MoreNeed, More]:
         """The next candidates of these images."""
-        response = self._search.search_more([MoreQuery(place=need.place, after=need.after) for need in needs])
+        response = self._search.search_more([_query(need) for need in needs])
         if len(response.answers) != len(needs):
             raise FaultError(f"the search server answered {len(response.answers)} of {len(needs)} queries")
         return {
@@ -81,7 +82,7 @@ class GrpcBackend:
     def apply(self, decisions: Sequence[Decision], offset: int, revision: int) -> None:
         """Writes the decisions, all or none."""
         with _wait_out("storage"):
-            self._storage.apply(self._log_id, decisions, offset, revision)
+            self._storage.apply(self._log_id, decisions, offset, revision, RECORD_KINDS)
         self._last = decisions
         self._written(decisions)
 
@@ -99,6 +100,10 @@ class GrpcBackend:
         """What storage holds of images, with their last verdicts."""
         with _wait_out("storage"):
             return self._storage.look_up(ids, ids)
+
+
+def _query(need: MoreNeed) -> MoreQuery:
+    return MoreQuery(place=need.place, after=need.after, as_of=None if need.as_of == need.place else need.as_of)
 
 
 @contextmanager

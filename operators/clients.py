@@ -68,8 +68,14 @@ class Storage(Client, Protocol):
         """Memberships and clusters of images, and the last verdicts on some, as of one moment."""
         ...
 
-    def apply(self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> int:
-        """Writes decisions, all or none; returns the new offset."""
+    def apply(
+        self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int, kinds: Collection[str] = ()
+    ) -> int:
+        """Writes decisions, all or none, and which kinds of records we know; returns the new offset."""
+        ...
+
+    def describe(self) -> storage_pb2.DescribeResponse:
+        """Its position, and which kinds of records a job must know."""
         ...
 
     def unscored(self, after: int) -> storage_pb2.UnscoredResponse:

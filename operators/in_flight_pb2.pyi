@@ -51,6 +51,7 @@ class InFlight(google.protobuf.message.Message):
     TRACED_FIELD_NUMBER: builtins.int
     SEARCH_TIME_FIELD_NUMBER: builtins.int
     SCORE_TIME_FIELD_NUMBER: builtins.int
+    SCORE_WITH_FIELD_NUMBER: builtins.int
     offset: builtins.int
     """its position in the order"""
     checksum: builtins.int
@@ -65,6 +66,8 @@ class InFlight(google.protobuf.message.Message):
     """the W3C trace context; empty if there is none"""
     traced: builtins.str
     """why it is traced; empty: it is not, unless it ends badly"""
+    score_with: builtins.str
+    """of a dry run: the version of the model that scores; empty: the served one"""
     @property
     def answer(self) -> search.serving.search_pb2.Answer:
         """set by search"""
@@ -92,9 +95,10 @@ class InFlight(google.protobuf.message.Message):
         traced: builtins.str = ...,
         search_time: global___StepTime | None = ...,
         score_time: global___StepTime | None = ...,
+        score_with: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["answer", b"answer", "score_time", b"score_time", "scores", b"scores", "search_time", b"search_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["answer", b"answer", "checksum", b"checksum", "index_version", b"index_version", "kafka_offset", b"kafka_offset", "offset", b"offset", "record", b"record", "score_time", b"score_time", "scores", b"scores", "search_time", b"search_time", "traced", b"traced", "traceparent", b"traceparent", "unscored", b"unscored"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["answer", b"answer", "checksum", b"checksum", "index_version", b"index_version", "kafka_offset", b"kafka_offset", "offset", b"offset", "record", b"record", "score_time", b"score_time", "score_with", b"score_with", "scores", b"scores", "search_time", b"search_time", "traced", b"traced", "traceparent", b"traceparent", "unscored", b"unscored"]) -> None: ...
 
 global___InFlight = InFlight
 

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from clustering.assignment import Arrival
+from clustering.assignment import Arrival, Deleting, Replaying
 from clustering.packed import PackedCandidates
+from core.dead_letters import BadRecord
 from core.errors import BadInputError, FaultError
-from core.notifications import decode_joined
-from core.protos.joined_pb2 import JoinedImage, JoinedRecord
-from core.types import DeadLetterRecord, ImageId, Thresholds, Versions
+from core.notifications import JoinedContent, decode_joined
+from core.protos.joined_pb2 import JoinedDelete, JoinedImage, JoinedReplay
+from core.types import DeadLetterRecord, ImageId, RequestPosition, RequestSource, Thresholds, Versions
 from operators.in_flight_pb2 import InFlight
 from search.serving.search_pb2 import Candidates
 
-__all__ = ["arrival", "candidates", "image_of", "scores"]
+__all__ = ["arrival", "candidates", "content_of", "scores"]
 
 
 def candidates(message: Candidates) -> PackedCandidates:
@@ -42,31 +43,32 @@ def scores(packed: bytes, count: int) -> tuple[float, ...]:
     return tuple(np.frombuffer(packed, "<f4").tolist())
 
 
-def image_of(in_flight: InFlight) -> JoinedImage | None:
-    """The image of a record; None if the record cannot be read."""
-    if not in_flight.unscored:
-        return JoinedRecord.FromString(in_flight.record).image  # was checked by search
+def content_of(in_flight: InFlight) -> JoinedContent | None:
+    """What a record says; None if it cannot be read."""
     decoded = decode_joined(in_flight.record)
-    return decoded if isinstance(decoded, JoinedImage) else None
+    return None if isinstance(decoded, BadRecord) else decoded
 
 
-def arrival(in_flight: InFlight, dead_letter: DeadLetterRecord | None = None) -> Arrival:
+def arrival(in_flight: InFlight, content: JoinedContent | None, dead_letter: DeadLetterRecord | None = None) -> Arrival:
     """A record, with its dead letter if it is unscored, as the cluster rule takes it.
 
-    A record that cannot be read has no image id.
+    Args:
+        in_flight: The record and what was found for it.
+        content: What it says. A record that cannot be read has no image id.
+        dead_letter: Of an unscored record.
 
     Raises:
         FaultError: Candidates and scores do not fit together.
     """
-    image = image_of(in_flight) or JoinedImage()
     answer, scored = in_flight.answer, in_flight.scores
     unscored = in_flight.unscored
     found = () if unscored else candidates(answer.candidates)
+    image, version = _image(content)
     return Arrival(
         offset=in_flight.offset,
         checksum=in_flight.checksum,
-        image_id=ImageId(image.image_id),
-        version=image.image_version,
+        image_id=ImageId("" if content is None else content.image_id),
+        version=answer.image_version if version is None else version,
         place=answer.place,
         score_code=answer.score_code,
         candidates=found,
@@ -81,7 +83,32 @@ def arrival(in_flight: InFlight, dead_letter: DeadLetterRecord | None = None) ->
         arrived_at_ms=image.arrived_at_ms,
         truncated=not unscored and answer.candidates.truncated,
         dead_letter=dead_letter,
+        asks=_asks(content),
     )
+
+
+def _image(content: JoinedContent | None) -> tuple[JoinedImage, int | None]:
+    """The image that a record carries, or an empty one, and its version; the index says the version of a replay."""
+    match content:
+        case JoinedImage():
+            return content, content.image_version
+        case JoinedReplay():
+            return content.image, None
+        case _:
+            return JoinedImage(), 0
+
+
+def _asks(content: JoinedContent | None) -> Deleting | Replaying | None:
+    match content:
+        case JoinedDelete():
+            version = content.image_version if content.HasField("image_version") else None
+            return Deleting(version, content.requested_at_ms, content.author, content.reason)
+        case JoinedReplay():
+            source = RequestSource(content.origin.topic_id, content.origin.partition)
+            request = RequestPosition(source, content.origin.offset) if source.topic_id else None
+            return Replaying(content.force, content.dry_run, request)
+        case _:
+            return None
 
 
 def _thresholds(in_flight: InFlight) -> Thresholds | None:

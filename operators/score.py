@@ -21,7 +21,7 @@ from operators.rows import batches
 from operators.scorer_probe import probe
 from operators.step import ServerAddress, Step, StepResult
 from operators.tracer import Tracer, Tracing
-from operators.unscored import mark_unscored
+from operators.unscored import mark_unscored, reason_of
 from scoring.serving.scorer_pb2 import PairBlock, ScoreResponse
 
 __all__ = ["ScoreFunction", "ScoreStep"]
@@ -55,12 +55,28 @@ class ScoreStep(Step):
         batch = [InFlight.FromString(item) for item in items]
         # Also an image without candidates: its model version must not depend on the rest of its batch.
         scorable = {row: one for row, one in enumerate(batch) if one.answer.score_code and not one.unscored}
-        for part in _calls(scorable):
-            response = self._score([_block(scorable[row]) for row in part])
-            for row, values in zip(part, response.scores, strict=True):
-                # Concatenated protobuf messages parse as one merged message: the answer is not serialised again.
-                scored[row] += InFlight(scores=_scores(response, values)).SerializeToString()
+        for version, rows in _by_version(scorable).items():
+            for part in _calls(rows):
+                for row, result in zip(part, self._scored(list(map(rows.__getitem__, part)), version), strict=True):
+                    # Concatenated protobuf messages parse as one merged message: the answer is not serialised again.
+                    scored[row] += result.SerializeToString()
         return StepResult(len(items), self._outputs(batch, scored))
+
+    def _scored(self, part: Sequence[InFlight], version: str) -> list[InFlight]:
+        """What is new of each record. The scorer may refuse a version that a dry run asks for: that harms nobody else.
+
+        Args:
+            part: The records.
+            version: The version of the model; empty: the served one.
+        """
+        try:
+            response = self._score([_block(one) for one in part], version)
+        except RefusedError as error:
+            if not version:
+                raise
+            bad = BadRecord(Reason.REFUSED, str(error))
+            return [InFlight(unscored=reason_of(bad)) for _ in part]
+        return [InFlight(scores=_scores(response, values)) for values in response.scores]
 
     def isolate(self, item: bytes, bad: BadRecord) -> StepResult:
         """Passes the image on without scores."""
@@ -82,7 +98,11 @@ class ScoreStep(Step):
         watched = [each for row in replays for each in self._tracer.watched("score", InFlight.FromString(scored[row]))]
         return [*watched, *batches(scored)]
 
-    def _score(self, blocks: Sequence[PairBlock]) -> ScoreResponse:
+    def _score(self, blocks: Sequence[PairBlock], version: str) -> ScoreResponse:
+        if version:
+            response = self._scorer.score(blocks, version)
+            _check(blocks, response)
+            return response
         try:
             response = self._scorer.score(blocks)
         except RefusedError:
@@ -107,6 +127,14 @@ class ScoreStep(Step):
                 f"{model.model_version} compares {model.code_fingerprint[:12]} of {model.code_bytes} bytes: "
                 "serve a model trained for these codes, or rebuild the index"
             )
+
+
+def _by_version(batch: Mapping[int, InFlight]) -> Mapping[str, dict[int, InFlight]]:
+    """The images that each version of the model scores: the served one, and those that dry runs ask for."""
+    grouped: dict[str, dict[int, InFlight]] = {}
+    for row, one in batch.items():
+        grouped.setdefault(one.score_with, {})[row] = one
+    return grouped
 
 
 def _calls(batch: Mapping[int, InFlight]) -> Iterator[list[int]]:

@@ -14,6 +14,7 @@ from pyflink.datastream import RuntimeContext
 from core.dead_letters import BadRecord, Reason
 from core.errors import FaultError
 from core.notifications import JoinedContent, decode_joined
+from core.protos.joined_pb2 import JoinedDelete, JoinedImage, JoinedReplay
 from core.tracing import traceparent
 from operators.batcher import BatchPolicy
 from operators.clients import Search, open_search
@@ -65,26 +66,35 @@ class SearchStep(Step):
         self._tracer = tracer or Tracer()
 
     def call(self, items: Sequence[bytes]) -> StepResult:
-        """Inserts the records and searches for each; a record that cannot be read is skipped."""
+        """Applies the records and searches for each; a record that cannot be read is skipped."""
         batch = [InFlight.FromString(item) for item in items]
         decoded = [decode_joined(one.record) for one in batch]
         entries = [self._entry(one, content) for one, content in zip(batch, decoded, strict=True)]
         response = self._apply(entries)
-        for one, image, answer in zip(batch, decoded, response.answers, strict=True):
-            bad = image if isinstance(image, BadRecord) else None
-            if bad is None and answer.place == SKIPPED and not answer.superseded:
+        for one, content, answer in zip(batch, decoded, response.answers, strict=True):
+            bad = content if isinstance(content, BadRecord) else None
+            if isinstance(content, JoinedImage) and _was_skipped(answer):
                 bad = BadRecord(Reason.REFUSED, "the index has skipped this record before")
+                answer.CopyFrom(Answer(offset=answer.offset, place=SKIPPED))
+            if isinstance(content, JoinedReplay) and content.dry_run:
+                one.score_with = content.model_version
             self._answered(one, answer, response.index_version, bad)
         return StepResult(len(items), self._outputs(batch))
 
     def isolate(self, item: bytes, bad: BadRecord) -> StepResult:
-        """Makes the index skip the record, unless it was inserted before the failures began: then assign hides it."""
+        """Makes the index skip the record, unless it was inserted before the failures began: then assign hides it.
+
+        A delete is never skipped: the image would stay in sight for ever. It waits until the index takes it.
+        """
         one = InFlight.FromString(item)
+        content = decode_joined(one.record)
+        if isinstance(content, JoinedDelete):
+            return self.call([item])
         position = self._search.describe()
         if position.log_id == self._log_id and position.offset >= one.offset:
-            answer, index_version = Answer(offset=one.offset, place=SKIPPED), position.index_version
+            answer, index_version = _unknown(one.offset, content), position.index_version
         else:
-            response = self._apply([skip_entry(one.offset, one.record, decode_joined(one.record), bad)])
+            response = self._apply([skip_entry(one.offset, one.record, content, bad)])
             answer, index_version = response.answers[0], response.index_version
         self._answered(one, answer, index_version, bad)
         return StepResult(1, self._outputs([one]))
@@ -121,6 +131,20 @@ class SearchStep(Step):
         if bad is not None:
             self._unscored(bad.reason)
             mark_unscored(one, bad)
+
+
+def _was_skipped(answer: Answer) -> bool:
+    """Whether the index has no image as of the record. A later replay may have placed it since."""
+    if answer.superseded or answer.deleted:
+        return False
+    return answer.place == SKIPPED or answer.place > answer.offset
+
+
+def _unknown(offset: int, content: JoinedContent | BadRecord) -> Answer:
+    """For a record that the index has applied, and cannot be asked about. A replay may have placed its image there."""
+    if isinstance(content, JoinedReplay) and content.HasField("image") and not content.dry_run:
+        return Answer(offset=offset, place=offset, image_version=content.image.image_version)
+    return Answer(offset=offset, place=SKIPPED)
 
 
 class SearchFunction(MicroBatchFunction):

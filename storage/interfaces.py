@@ -197,7 +197,7 @@ class StoreView(ABC):
         """The last verdicts on the known images among `ids`."""
         found = {image_id: self.image(image_id) for image_id in ids}
         return {
-            image_id: LastVerdict(image.cause, image.score, image.matched, image.versions)
+            image_id: LastVerdict(image.cause, image.score, image.matched, image.versions, image.unscored)
             for image_id, image in found.items()
             if image is not None
         }

@@ -201,7 +201,10 @@ def _moved(decision: Decision, move: Move, image: ImageRecord | None, sequence: 
     A version that is decided again keeps its times.
     """
     if image is None or own:
-        version, place, unscored = decision.version, decision.place, move.cause is Cause.UNSCORED
+        version, place = decision.version, decision.place
+        # An index that found an unscored image at its old place will hide it there yet.
+        stays_hidden = image is not None and image.place == place and image.unscored
+        unscored = move.cause is Cause.UNSCORED or stays_hidden
     else:
         version, place, unscored = image.version, image.place, image.unscored
     if image is None or image.version != version:

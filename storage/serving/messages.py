@@ -178,6 +178,7 @@ def lookup_message(lookup: Lookup) -> pb.LookUpResponse:
                 matched=one.matched,
                 model_version=one.versions.model,
                 index_version=one.versions.index,
+                unscored=one.unscored,
             )
             for image_id, one in lookup.verdicts.items()
         ],
@@ -207,6 +208,7 @@ def _last_verdict(message: pb.LastVerdict) -> LastVerdict:
         message.score if message.HasField("score") else None,
         ImageId(message.matched) if message.HasField("matched") else None,
         Versions(message.model_version, message.index_version),
+        message.unscored,
     )
 
 

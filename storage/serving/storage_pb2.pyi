@@ -131,12 +131,15 @@ class LastVerdict(google.protobuf.message.Message):
     MATCHED_FIELD_NUMBER: builtins.int
     MODEL_VERSION_FIELD_NUMBER: builtins.int
     INDEX_VERSION_FIELD_NUMBER: builtins.int
+    UNSCORED_FIELD_NUMBER: builtins.int
     image_id: builtins.str
     cause: builtins.str
     score: builtins.float
     matched: builtins.str
     model_version: builtins.str
     index_version: builtins.str
+    unscored: builtins.bool
+    """the version could not be searched or scored, so the index hides it"""
     def __init__(
         self,
         *,
@@ -146,9 +149,10 @@ class LastVerdict(google.protobuf.message.Message):
         matched: builtins.str | None = ...,
         model_version: builtins.str = ...,
         index_version: builtins.str = ...,
+        unscored: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_matched", b"_matched", "_score", b"_score", "matched", b"matched", "score", b"score"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_matched", b"_matched", "_score", b"_score", "cause", b"cause", "image_id", b"image_id", "index_version", b"index_version", "matched", b"matched", "model_version", b"model_version", "score", b"score"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_matched", b"_matched", "_score", b"_score", "cause", b"cause", "image_id", b"image_id", "index_version", b"index_version", "matched", b"matched", "model_version", b"model_version", "score", b"score", "unscored", b"unscored"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_matched", b"_matched"]) -> typing.Literal["matched"] | None: ...
     @typing.overload

@@ -11,7 +11,8 @@ from clustering.assignment import Arrival, PairNeed, assign
 from clustering.rule import PairScore, Placed, Subject, Verdict
 from core.errors import BadInputError, FaultError, LogGapError, StaleError, UnavailableError
 from core.types import Cause, Decision, ImageId, Move, Thresholds
-from tests.support.cluster_world import Record, ReferenceStore, World, WorldPorts
+from tests.support.cluster_world import Record, World, WorldPorts
+from tests.support.reference_store import ReferenceStore
 
 
 def near(*pairs: str) -> Callable[[bytes, bytes], float]:

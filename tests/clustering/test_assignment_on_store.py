@@ -13,7 +13,9 @@ from clustering.assignment import assign
 from core.types import Decision, ImageId, Lookup, Thresholds
 from storage.memory import MemoryStore
 from storage.verify import verify
-from tests.support.cluster_world import Record, ReferenceStore, World, WorldPorts, naive, random_overlap, random_score
+from tests.support.cluster_oracle import naive
+from tests.support.cluster_world import Record, World, WorldPorts, random_overlap, random_score
+from tests.support.reference_store import ReferenceStore
 
 
 @dataclass
@@ -22,10 +24,10 @@ class StorePorts(WorldPorts):
 
     memory: MemoryStore | None = None
 
-    def look_up(self, ids: Collection[ImageId]) -> Lookup:
+    def look_up(self, ids: Collection[ImageId], verdicts_of: Collection[ImageId]) -> Lookup:
         """The store."""
         assert self.memory is not None
-        return self.memory.look_up(ids)
+        return self.memory.look_up(ids, verdicts_of)
 
     def apply(self, decisions: Sequence[Decision], offset: int, revision: int) -> None:
         """The store."""

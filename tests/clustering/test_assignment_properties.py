@@ -1,57 +1,112 @@
-"""Random worlds: one order gives one answer, for any batches, redeliveries, restarts, competing jobs; law 2 holds."""
+"""Random worlds: one order gives one answer, for any batches, redeliveries, restarts, competing jobs; law 2 holds.
+
+The order holds images, new versions, deletes and replays.
+"""
 
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clustering.assignment import assign
 from core.types import Outcome, Thresholds
-from tests.support.cluster_world import (
-    NaiveState,
-    Record,
-    ReferenceStore,
-    World,
-    WorldPorts,
-    naive,
-    random_overlap,
-    random_score,
-)
+from tests.support.cluster_oracle import NaiveState, naive
+from tests.support.cluster_world import Record, World, WorldPorts, random_overlap, random_score
+from tests.support.reference_store import ReferenceStore
 
 IDS = [f"image-{n}" for n in range(14)]
 LEVELS = [0.0, 0.2, 0.4, 0.55, 0.7, 0.9]
 
-RECORDS = st.builds(
+CODES = st.sampled_from([bytes([n]) for n in range(1, 25)])
+FATES = st.sampled_from(["scored"] * 9 + ["skipped", "faulted", "nameless"])
+
+IMAGES = st.builds(
+    Record, image_id=st.sampled_from(IDS), version=st.integers(0, 2), code=CODES, fate=FATES, kind=st.just("image")
+)
+DELETES = st.builds(
+    Record,
+    image_id=st.sampled_from(IDS),
+    fate=FATES,
+    kind=st.just("delete"),
+    upto=st.none() | st.integers(0, 2),
+)
+REPLAYS = st.builds(
     Record,
     image_id=st.sampled_from(IDS),
     version=st.integers(0, 2),
-    code=st.sampled_from([bytes([n]) for n in range(1, 25)]),
-    fate=st.sampled_from(["scored"] * 9 + ["skipped", "faulted", "nameless"]),
+    code=CODES,
+    fate=FATES,
+    kind=st.just("replay"),
+    force=st.booleans(),
+    dry_run=st.sampled_from([False, False, True]),
+    carries=st.booleans(),
+    request=st.none() | st.integers(0, 30),
 )
+ORDERS = st.lists(st.one_of(IMAGES, IMAGES, IMAGES, DELETES, REPLAYS), min_size=1, max_size=40)
 
 
 def _one_code_per_version(log: list[Record]) -> list[Record]:
     """The records of one image version carry one code, as redelivered records do."""
     codes: dict[tuple[str, int], bytes] = {}
-    return [Record(r.image_id, r.version, codes.setdefault((r.image_id, r.version), r.code), r.fate) for r in log]
+    return [replace(r, code=codes.setdefault((r.image_id, r.version), r.code)) for r in log]
 
 
 WORLDS = st.builds(
     World,
-    log=st.lists(RECORDS, min_size=1, max_size=40).map(_one_code_per_version),
+    log=ORDERS.map(_one_code_per_version),
     score_of=st.integers(0, 999).map(random_score),
     thresholds=st.builds(Thresholds, *[st.sampled_from(LEVELS)] * 3),
     k=st.integers(1, 5),
     overlap_of=st.integers(1, 4).map(lambda highest: lambda one, other: random_overlap(one, other, highest)),
     hide_delay=st.integers(0, 3),
+    newer_from=st.integers(0, 60),
+)
+
+
+def busy_order(seed: int, length: int = 70) -> list[Record]:
+    """An order in which a few images are placed, deleted and replayed again and again."""
+    dice = random.Random(seed)
+    records: list[Record] = []
+    for at in range(length):
+        image_id, version = f"image-{dice.randrange(7)}", dice.choice([0, 0, 1, 1, 2, at])
+        fate = dice.choice(["scored"] * 14 + ["skipped", "faulted"])
+        kind = dice.choice(["image"] * 6 + ["delete"] + ["replay"] * 3)
+        records.append(
+            Record(
+                image_id,
+                version,
+                bytes([1 + dice.randrange(5)]),
+                fate,
+                kind,
+                upto=dice.choice([None, None, version]),
+                force=dice.random() < 0.3,
+                dry_run=dice.random() < 0.1,
+                carries=dice.random() < 0.7,
+                request=dice.choice([None, at // 2, at // 2, at]),
+            )
+        )
+    return _one_code_per_version(records)
+
+
+BUSY_WORLDS = st.builds(
+    World,
+    log=st.integers(0, 10**6).map(busy_order),
+    score_of=st.integers(0, 999).map(random_score),
+    thresholds=st.builds(Thresholds, *[st.sampled_from(LEVELS[:4])] * 3),
+    k=st.integers(1, 5),
+    hide_delay=st.integers(0, 3),
+    newer_from=st.integers(0, 90),
 )
 
 
 def _same(store: ReferenceStore, expected: NaiveState) -> None:
     assert store.heads == expected.heads
     assert store.versions == expected.versions
+    assert store.places == expected.places
+    assert {image: tombstone.version for image, tombstone in store.tombstones.items()} == expected.deleted
     assert store.founding == {head: expected.founding[head] for head in store.members}
     assert [
         (d.offset, m.image_id, m.old_head, m.new_head, m.cause) for d in store.decisions for m in d.moves
@@ -59,7 +114,7 @@ def _same(store: ReferenceStore, expected: NaiveState) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(world=WORLDS, cuts=st.randoms(use_true_random=False), rounds=st.integers(0, 5))
+@given(world=WORLDS | BUSY_WORLDS, cuts=st.randoms(use_true_random=False), rounds=st.integers(0, 5))
 def test_any_batches_redeliveries_and_restarts_give_the_answer_of_one_by_one(
     world: World, cuts: random.Random, rounds: int
 ) -> None:
@@ -80,7 +135,7 @@ def test_any_batches_redeliveries_and_restarts_give_the_answer_of_one_by_one(
 
 
 @settings(max_examples=150, deadline=None)
-@given(world=WORLDS, moves=st.randoms(use_true_random=False))
+@given(world=WORLDS | BUSY_WORLDS, moves=st.randoms(use_true_random=False))
 def test_a_second_job_alive_at_the_same_time_changes_nothing(world: World, moves: random.Random) -> None:
     store = ReferenceStore()
 
@@ -100,7 +155,7 @@ def test_a_second_job_alive_at_the_same_time_changes_nothing(world: World, moves
 
 
 @settings(max_examples=100, deadline=None)
-@given(world=WORLDS)
+@given(world=WORLDS | BUSY_WORLDS)
 def test_every_record_has_one_decision_and_only_named_images_have_heads(world: World) -> None:
     store = ReferenceStore()
     ports = WorldPorts(world, store)
@@ -109,9 +164,16 @@ def test_every_record_has_one_decision_and_only_named_images_have_heads(world: W
         assign(world.arrivals(store.position.offset + 1), ports, now_ms=5)
 
     assert [decision.offset for decision in store.decisions] == list(range(len(world.log)))
-    assert set(store.heads) == {record.image_id for record in world.log if record.fate != "nameless"}
+    named = {record.image_id for record in world.log if record.fate != "nameless"}
+    assert set(store.heads) <= named
+    assert not set(store.heads) & set(store.tombstones)
+    decided = {decision.image_id for decision in store.decisions if decision.outcome is Outcome.DECIDED}
+    assert decided <= {*store.heads, *store.tombstones}
     for decision in store.decisions:
-        assert bool(decision.moves) == (decision.outcome is Outcome.DECIDED)
+        if decision.outcome in (Outcome.DUPLICATE, Outcome.SUPERSEDED, Outcome.UNREADABLE):
+            assert not decision.moves
+        elif decision.outcome is Outcome.DECIDED:
+            assert decision.moves
 
 
 @settings(max_examples=100, deadline=None)

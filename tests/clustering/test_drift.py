@@ -13,7 +13,8 @@ from clustering.assignment import assign
 from core.types import Thresholds
 from search.hashing.projection import Hyperplanes
 from search.hashing.terms import TermSettings
-from tests.support.cluster_world import Record, ReferenceStore, World, WorldPorts
+from tests.support.cluster_world import Record, World, WorldPorts
+from tests.support.reference_store import ReferenceStore
 
 STEPS = 1_000
 DIMENSION = 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hypothesis import given, settings
@@ -10,9 +11,10 @@ from clustering.assignment import Arrival, assign
 from clustering.explain import Explanation, explain
 from clustering.planning import Judgement
 from core.traces import Adoption, LossReason, TracedAdoption, TracedCandidate, Why
-from core.types import Cause, Cluster, Decision, ImageId, Thresholds
-from tests.clustering.test_assignment_properties import WORLDS
-from tests.support.cluster_world import Record, ReferenceStore, World, WorldPorts
+from core.types import Cause, Cluster, Decision, ImageId, Move, Outcome, Thresholds
+from tests.clustering.test_assignment_properties import BUSY_WORLDS, WORLDS
+from tests.support.cluster_world import Record, World, WorldPorts
+from tests.support.reference_store import ReferenceStore
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Told:
     explanation: Explanation
     clusters: dict[ImageId, Cluster]
     """Of each image that storage knew, before the decision."""
+    moves: Sequence[Move]
+    """What was decided: a replay writes only what changes."""
 
 
 def explained(world: World) -> list[Told]:
@@ -41,17 +45,19 @@ def explained(world: World) -> list[Told]:
             clusters: dict[ImageId, Cluster] = clusters,
         ) -> None:
             assert decision is not None
-            told.append(Told(one, decision, explain(one, decision, judgement), clusters))
+            moves = () if decision.outcome is Outcome.DELETED else decision.moves
+            moves = moves if judgement is None else judgement.verdict.moves
+            told.append(Told(one, decision, explain(one, decision, judgement), clusters, moves))
 
         assert assign([arrival], WorldPorts(world, store), 7, committed=committed) == 1
     return told
 
 
-@given(world=WORLDS)
+@given(world=WORLDS | BUSY_WORLDS)
 @settings(max_examples=300)
 def test_it_names_the_verdict(world: World) -> None:
     for each in explained(world):
-        choice, moves = each.explanation.choice, each.decision.moves
+        choice, moves = each.explanation.choice, each.moves
         if not moves:
             assert choice is None
             continue
@@ -68,11 +74,11 @@ def test_it_names_the_verdict(world: World) -> None:
         assert won == ([own.matched] if own.cause is Cause.MATCHED else [])
 
 
-@given(world=WORLDS)
+@given(world=WORLDS | BUSY_WORLDS)
 @settings(max_examples=300)
 def test_each_reason_holds(world: World) -> None:
     for each in explained(world):
-        if each.decision.moves and not each.arrival.unscored:
+        if each.moves and not each.arrival.unscored:
             assert world.thresholds == each.arrival.thresholds
             _check_choice(each)
             for one in each.explanation.candidates:
@@ -101,7 +107,7 @@ def _check_choice(each: Told) -> None:
 def _check_loss(world: World, each: Told, one: TracedCandidate) -> None:
     limits, code = world.thresholds, each.arrival.score_code
     codes = {entry.image_id: entry.code for entry in world.entries if entry.place == one.place}
-    assert one.score == world.score_of(code, codes[ImageId(one.image_id)])
+    assert one.score == world.score(each.arrival.versions.model, code, codes[ImageId(one.image_id)])
     if one.lost is LossReason.BELOW_ACCEPT:
         assert one.score < limits.accept
         assert one.head is None
@@ -109,11 +115,14 @@ def _check_loss(world: World, each: Told, one: TracedCandidate) -> None:
     cluster = each.clusters[ImageId(one.image_id)]
     assert one.score >= limits.accept
     assert one.head == cluster.head
-    refuses = bool(cluster.founding_code) and world.score_of(code, cluster.founding_code) < limits.head_accept
+    refuses = (
+        bool(cluster.founding_code)
+        and world.score(each.arrival.versions.model, code, cluster.founding_code) < limits.head_accept
+    )
     choice = each.explanation.choice
     assert choice is not None
     if one.head_score is not None:
-        assert one.head_score == world.score_of(code, cluster.founding_code)
+        assert one.head_score == world.score(each.arrival.versions.model, code, cluster.founding_code)
     match one.lost:
         case None:
             assert not refuses

@@ -226,13 +226,13 @@ class TestMoreCandidates:
     KNOWN = knowing(lookup(a="b", g="ef"), "x", scores={"xa": 0.1})
 
     def with_pages(self, *pages: More, **scores: float) -> Plan:
-        more = {MoreNeed(10, 1 + n): page for n, page in enumerate(pages)}
+        more = {MoreNeed(10, 1 + n, 10): page for n, page in enumerate(pages)}
         pairs = {pair_need("m", pair[:1].encode(), pair[1:].encode()): score for pair, score in scores.items()}
         return plan(self.BATCH, replace(self.KNOWN, more=more, scores={**self.KNOWN.scores, **pairs}), 5)
 
     def test_asks_for_the_next_page_when_every_head_refuses(self) -> None:
         planned = self.with_pages()
-        assert planned.more == (MoreNeed(10, 1),)
+        assert planned.more == (MoreNeed(10, 1, 10),)
         assert planned.decisions == ()
 
     def test_asks_for_the_scores_of_a_page(self) -> None:
@@ -252,7 +252,7 @@ class TestMoreCandidates:
 
     def test_a_page_without_matches_leads_to_the_next(self) -> None:
         planned = self.with_pages(More((candidate("e"),), exhausted=False), xe=0.2)
-        assert planned.more == (MoreNeed(10, 2),)
+        assert planned.more == (MoreNeed(10, 2, 10),)
 
     def test_ends_when_the_candidates_are_exhausted(self) -> None:
         planned = self.with_pages(More((candidate("e"),), exhausted=True), xe=0.2)
@@ -262,7 +262,7 @@ class TestMoreCandidates:
         planned = self.with_pages(*[More((candidate("e"),), exhausted=False)] * MAX_EXTRA_PAGES, xe=0.2)
         assert heads(planned) == [("x", "x", Cause.FOUNDED)]
         one_less = self.with_pages(*[More((candidate("e"),), exhausted=False)] * (MAX_EXTRA_PAGES - 1), xe=0.2)
-        assert one_less.more == (MoreNeed(10, MAX_EXTRA_PAGES),)
+        assert one_less.more == (MoreNeed(10, MAX_EXTRA_PAGES, 10),)
 
     def test_matches_of_a_further_page_must_be_looked_up(self) -> None:
         planned = self.with_pages(More((candidate("y"),), exhausted=True), xy=0.9)
@@ -286,7 +286,7 @@ class TestMoreCandidates:
         accepted = replace(
             self.KNOWN,
             scores={pair_need("m", b"x", b"a"): 0.6, pair_need("m", b"x", b"e"): 0.99},
-            more={MoreNeed(10, 1): More((candidate("e"),), exhausted=True)},
+            more={MoreNeed(10, 1, 10): More((candidate("e"),), exhausted=True)},
         )
         assert heads(plan(self.BATCH, accepted, 5)) == [("x", "a", Cause.MATCHED)]
 

@@ -212,4 +212,4 @@ def test_a_lacking_score_for_adopting_leaves_the_verdict_open() -> None:
     ("home", "old_head"), [(None, None), (Cluster(ImageId("h"), 3, b"h"), "h"), (Cluster(IMAGE, 2, b"x"), IMAGE)]
 )
 def test_an_unscored_image_is_its_own_head(home: Cluster | None, old_head: str | None) -> None:
-    assert unscored_move(IMAGE, home) == Move(IMAGE, old_head and ImageId(old_head), IMAGE, Cause.UNSCORED)
+    assert unscored_move(subject(home)) == Move(IMAGE, old_head and ImageId(old_head), IMAGE, Cause.UNSCORED)

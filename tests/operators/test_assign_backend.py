@@ -66,7 +66,7 @@ def test_scores_of_another_model_are_a_fault() -> None:
 def test_the_next_candidates_are_as_of_the_place() -> None:
     terms = np.ones(16, bool)
     search = FakeSearch(k=2, entries=[Entry(i, f"image-{i}", 1, terms, bytes([i])) for i in range(5)])
-    needs = [MoreNeed(4, 2), MoreNeed(3, 0)]
+    needs = [MoreNeed(4, 2, 4), MoreNeed(3, 0, 9)]
     found = client_ports(search).more(needs)
     assert [c.image_id for c in found[needs[0]].candidates] == ["image-2", "image-3"]
     assert found[needs[0]].exhausted
@@ -78,7 +78,7 @@ def test_missing_answers_are_a_fault() -> None:
     search = FakeSearch()
     search.search_more = lambda queries: SearchMoreResponse()  # type: ignore[method-assign]
     with pytest.raises(FaultError):
-        client_ports(search).more([MoreNeed(0, 0)])
+        client_ports(search).more([MoreNeed(0, 0, 0)])
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_errors_of_storage_count_against_no_image(raised: Exception, seen: type[
     storage.before = fails
     ports = client_ports(storage=storage)
     with pytest.raises(seen):
-        ports.look_up([ImageId("a")])
+        ports.look_up([ImageId("a")], ())
     with pytest.raises(seen):
         ports.apply([], -1, 0)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from clustering.assignment import Arrival, Deleting, Replaying
 from core.errors import FaultError
 from core.notifications import decode_joined
-from core.protos.joined_pb2 import JoinedImage
-from core.types import Candidate, ImageId, Thresholds, Versions
+from core.protos.joined_pb2 import JoinedDelete, JoinedImage, JoinedRecord, JoinedReplay, Origin
+from core.types import Candidate, ImageId, RequestPosition, RequestSource, Thresholds, Versions
 from operators.in_flight_pb2 import InFlight, Scores
-from operators.responses import arrival, candidates, scores
+from operators.responses import arrival, candidates, content_of, scores
 from search.serving.search_pb2 import Answer, Candidates
 from tests.support.events import joined
 
@@ -40,6 +41,10 @@ def in_flight(**fields: object) -> InFlight:
     return InFlight(**{**values, **fields})  # type: ignore[arg-type]
 
 
+def read(one: InFlight) -> Arrival:
+    return arrival(one, content_of(one))
+
+
 def test_candidates_are_unpacked_in_order() -> None:
     assert candidates(packed()) == (
         Candidate(ImageId("image-0"), 2**40, 65_535, b"\x01\x02"),
@@ -67,7 +72,7 @@ def test_scores_are_float32_as_they_came() -> None:
 def test_a_scored_record() -> None:
     image = decode_joined(in_flight().record)
     assert isinstance(image, JoinedImage)
-    found = arrival(in_flight())
+    found = read(in_flight())
     assert (found.offset, found.checksum, found.image_id, found.version, found.place) == (9, 5, "cat", 3, 4)
     assert found.score_code == b"\xaa\xbb"
     assert [candidate.image_id for candidate in found.candidates] == ["image-0", "image-1"]
@@ -82,7 +87,7 @@ def test_a_scored_record() -> None:
 
 
 def test_an_unscored_record_has_neither_candidates_nor_thresholds() -> None:
-    found = arrival(in_flight(unscored="refused: no", scores=None))
+    found = read(in_flight(unscored="refused: no", scores=None))
     assert found.image_id == "cat"
     assert found.unscored == "refused: no"
     assert found.candidates == ()
@@ -91,17 +96,44 @@ def test_an_unscored_record_has_neither_candidates_nor_thresholds() -> None:
 
 
 def test_a_superseded_record_has_no_thresholds() -> None:
-    found = arrival(in_flight(answer=Answer(offset=9, place=-1, superseded=True), scores=None))
+    found = read(in_flight(answer=Answer(offset=9, place=-1, superseded=True), scores=None))
     assert found.image_id == "cat"
     assert found.thresholds is None
 
 
 def test_a_record_that_cannot_be_read_has_no_image_id() -> None:
-    found = arrival(in_flight(record=b"\xff", unscored="unparsable: no", scores=None))
+    found = read(in_flight(record=b"\xff", unscored="unparsable: no", scores=None))
     assert found.image_id == ""
     assert found.unscored == "unparsable: no"
 
 
 def test_scores_that_do_not_fit_the_candidates_are_a_fault() -> None:
     with pytest.raises(FaultError):
-        arrival(in_flight(scores=Scores(values=b"\x00" * 4)))
+        read(in_flight(scores=Scores(values=b"\x00" * 4)))
+
+
+@pytest.mark.parametrize("version", [None, 0, 7])
+def test_a_delete_says_which_versions_it_means(version: int | None) -> None:
+    delete = JoinedDelete(image_id="cat", image_version=version, author="me", reason="takedown", requested_at_ms=5)
+    record = JoinedRecord(delete=delete).SerializeToString()
+    found = read(in_flight(record=record, answer=Answer(offset=9, place=-1, deleted=True), scores=None))
+    assert (found.image_id, found.asks) == ("cat", Deleting(version, 5, "me", "takedown"))
+    assert (found.search_vector, found.candidates) == (b"", ())
+
+
+def test_a_replay_has_the_version_that_the_index_found() -> None:
+    image = decode_joined(joined("cat", 3))
+    assert isinstance(image, JoinedImage)
+    origin = Origin(topic_id="topic", partition=1, offset=70, request_id="request")
+    replay = JoinedReplay(image_id="cat", origin=origin, force=True, image=image)
+    answer = Answer(offset=9, place=4, image_version=8, score_code=b"\xaa\xbb", candidates=packed())
+    found = read(in_flight(record=JoinedRecord(replay=replay).SerializeToString(), answer=answer))
+    request = RequestPosition(RequestSource("topic", 1), 70)
+    assert (found.version, found.place, found.asks) == (8, 4, Replaying(force=True, dry_run=False, request=request))
+    assert (found.search_vector, found.scores) == (image.search_vector, (0.5, 1.0))
+
+
+def test_a_replay_of_no_topic_answers_no_request() -> None:
+    record = JoinedRecord(replay=JoinedReplay(image_id="cat", dry_run=True)).SerializeToString()
+    found = read(in_flight(record=record, answer=Answer(offset=9, place=-1), scores=None))
+    assert found.asks == Replaying(force=False, dry_run=True, request=None)

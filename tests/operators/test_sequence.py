@@ -13,7 +13,7 @@ from pyflink.common import Row
 
 from core.dead_letters import parse_dead_letter
 from core.errors import FaultError, UnavailableError
-from core.protos.joined_pb2 import JoinedImage, JoinedRecord
+from core.protos.joined_pb2 import JoinedDelete, JoinedImage, JoinedRecord, JoinedReplay, Origin
 from core.types import Cause, DeadLetterRecord
 from neardup.events_pb2 import FLOAT16
 from operators.assign import AssignFunction
@@ -38,14 +38,20 @@ def vector(base: np.ndarray, flips: int, rng: random.Random) -> bytes:
 
 
 def log(seed: int, length: int) -> list[bytes]:
-    """Families of images, repeated records, new versions and versions that come too late."""
+    """Families of images, repeated records, new versions, versions that come too late, deletes and replays."""
     rng = random.Random(seed)
     numbers = np.random.default_rng(seed)
     families = [(numbers.standard_normal(16), numbers.standard_normal(16)) for _ in range(max(2, length // 8))]
     records: list[bytes] = []
+    newest: dict[str, JoinedImage] = {}
     for number in range(length):
-        if records and rng.random() < 0.1:
+        chance = rng.random()
+        if records and chance < 0.1:
             records.append(rng.choice(records))
+            continue
+        if newest and chance < 0.3:
+            later = deleted(newest, rng) if chance < 0.16 else replayed(newest, number, rng)
+            records.append(later.SerializeToString(deterministic=True))
             continue
         known = rng.random() < 0.1 and number > 0
         image = JoinedImage(
@@ -59,8 +65,28 @@ def log(seed: int, length: int) -> list[bytes]:
         search, score = rng.choice(families)
         image.search_vector = vector(search, rng.randrange(3), rng)
         image.score_vector = vector(score, rng.randrange(5), rng)
+        if image.image_id not in newest or newest[image.image_id].image_version < image.image_version:
+            newest[image.image_id] = image
         records.append(JoinedRecord(image=image).SerializeToString(deterministic=True))
     return records
+
+
+def deleted(newest: dict[str, JoinedImage], rng: random.Random) -> JoinedRecord:
+    """A delete of some image, of all versions so far or of some."""
+    version = rng.choice([None, None, rng.randrange(4)])
+    return JoinedRecord(
+        delete=JoinedDelete(image_id=rng.choice(sorted(newest)), image_version=version, requested_at_ms=3, author="me")
+    )
+
+
+def replayed(newest: dict[str, JoinedImage], number: int, rng: random.Random) -> JoinedRecord:
+    """A replay of some image; some carry it, some requests are repeated."""
+    image_id = rng.choice(sorted(newest))
+    origin = Origin(topic_id="replay-topic", partition=0, offset=rng.choice([number, number // 2]), request_id="r")
+    replay = JoinedReplay(image_id=image_id, origin=origin, force=rng.random() < 0.5, dry_run=rng.random() < 0.1)
+    if rng.random() < 0.8:
+        replay.image.CopyFrom(newest[image_id])
+    return JoinedRecord(replay=replay)
 
 
 class Sequence:
@@ -105,9 +131,15 @@ class Sequence:
             for row in rows:
                 following.send(row[1])
 
-    def heads(self) -> dict[str, tuple[str, int]]:
+    def heads(self) -> dict[str, tuple[str, int, int]]:
+        """Head, version and place of each image."""
         with self.storage.store.snapshot() as view:
-            return {image.image_id: (image.head, image.version) for image in view.images()}
+            return {image.image_id: (image.head, image.version, image.place) for image in view.images()}
+
+    def tombstones(self) -> dict[str, int]:
+        """The deleted images, and up to which version."""
+        with self.storage.store.snapshot() as view:
+            return {tombstone.image_id: tombstone.version for tombstone in view.tombstones()}
 
     def dead_letters(self) -> list[tuple[int, DeadLetterRecord]]:
         with self.storage.store.snapshot() as view:
@@ -163,8 +195,9 @@ def disturb(sequence: Sequence, rng: random.Random) -> None:
 def test_failures_restarts_and_batch_sizes_change_no_head(build: Callable[[BatchPolicy], Sequence], seed: int) -> None:
     rng = random.Random(seed)
     records = log(seed, 80)
-    expected = undisturbed(build, records).heads()
-    assert Counter(head for head, _ in expected.values()).most_common(1)[0][1] > 1
+    whole = undisturbed(build, records)
+    expected = whole.heads()
+    assert Counter(head for head, _, _ in expected.values()).most_common(1)[0][1] > 1
 
     # So many faults that no image is taken for bad: what is bad is another test's business.
     policy = BatchPolicy(max_items=rng.choice([1, 3, 8, 64]), max_faults=1_000, backoff_first_ms=2, backoff_max_ms=8)
@@ -182,6 +215,8 @@ def test_failures_restarts_and_batch_sizes_change_no_head(build: Callable[[Batch
     sequence.advance(3_000)
 
     assert sequence.heads() == expected
+    assert sequence.tombstones() == whole.tombstones()
+    assert sequence.storage.store.state().requests == whole.storage.store.state().requests
     assert sequence.dead_letters() == []
     assert problems(sequence) == ()
 

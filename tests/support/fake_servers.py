@@ -18,6 +18,7 @@ from scoring.serving import scorer_pb2
 from search.serving import search_pb2
 from storage.memory import MemoryStore
 from storage.serving import storage_pb2
+from storage.serving.messages import describe_message
 from storage.unscored import unscored_after
 
 MIN_OVERLAP = 11
@@ -82,6 +83,10 @@ class FakeSearch(FakeServer):
     entries: list[Entry] = field(default_factory=list)
     placed: dict[tuple[str, int], int] = field(default_factory=dict)
     latest: dict[str, int] = field(default_factory=dict)
+    deletes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By image: the last version deleted, and the position of the delete."""
+    replays: dict[int, search_pb2.Answer] = field(default_factory=dict)
+    """By position: place and version that a replay found."""
     calls: list[list[search_pb2.LogEntry]] = field(default_factory=list)
     hidden: list[int] = field(default_factory=list)
     released: list[int] = field(default_factory=list)
@@ -123,9 +128,17 @@ class FakeSearch(FakeServer):
 
     def search_more(self, queries: Sequence[search_pb2.MoreQuery]) -> search_pb2.SearchMoreResponse:
         self.enter("search_more")
+        for query in queries:
+            as_of = query.as_of if query.HasField("as_of") else query.place
+            assert as_of > max(self.released, default=-1), "asked as of a released position"
         by_place = {entry.place: entry for entry in self.entries}
         return search_pb2.SearchMoreResponse(
-            answers=[self._candidates(by_place[query.place], query.after) for query in queries]
+            answers=[
+                self._candidates(
+                    by_place[query.place], query.as_of if query.HasField("as_of") else query.place, query.after
+                )
+                for query in queries
+            ]
         )
 
     def hide(self, place: int) -> None:
@@ -147,38 +160,83 @@ class FakeSearch(FakeServer):
 
     def _apply(self, entry: search_pb2.LogEntry) -> None:
         self.offset = entry.offset
-        skip = entry.WhichOneof("action") == "skip"
-        image = entry.skip if skip else entry.insert
-        key = (image.image_id, image.image_version)
-        if not image.image_id or key in self.placed or image.image_version < self.latest.get(image.image_id, -1):
+        match entry.WhichOneof("action"):
+            case "remove":
+                self._remove(entry.offset, entry.remove)
+            case "replay":
+                self.replays[entry.offset] = self._replay(entry.offset, entry.replay)
+            case "skip":
+                self._place(entry.offset, entry.skip.image_id, entry.skip.image_version, None)
+            case _:
+                self._place(entry.offset, entry.insert.image_id, entry.insert.image_version, entry.insert)
+
+    def _place(self, offset: int, image_id: str, version: int, image: JoinedImage | None) -> None:
+        if not image_id or version <= self.latest.get(image_id, -1):
             return
+        self._leave(image_id, offset)
+        self.latest[image_id] = version
+        self.placed[image_id, version] = -1 if image is None else offset
+        if image is not None:
+            self.entries.append(Entry(offset, image_id, version, signs(image.search_vector), code_of(image)))
+
+    def _leave(self, image_id: str, offset: int) -> None:
         for older in self.entries:
-            if older.image_id == image.image_id:
-                older.hidden_from = min(older.hidden_from, entry.offset)
-        self.latest[image.image_id] = image.image_version
-        self.placed[key] = -1 if skip else entry.offset
-        if not skip:
-            terms, code = signs(entry.insert.search_vector), code_of(entry.insert)
-            self.entries.append(Entry(entry.offset, image.image_id, image.image_version, terms, code))
+            if older.image_id == image_id:
+                older.hidden_from = min(older.hidden_from, offset)
+
+    def _remove(self, offset: int, remove: search_pb2.Remove) -> None:
+        latest = self.latest.get(remove.image_id, -1)
+        version = remove.image_version if remove.HasField("image_version") else latest
+        if version < max(latest, 0) or (self.deletes.get(remove.image_id, (-1, 0))[0] == version):
+            return
+        self._leave(remove.image_id, offset)
+        self.latest[remove.image_id] = version
+        self.deletes[remove.image_id] = version, offset
+
+    def _replay(self, offset: int, replay: search_pb2.Replay) -> search_pb2.Answer:
+        version = self.latest.get(replay.image_id, -1)
+        known = search_pb2.Answer(offset=offset, place=-1, image_version=max(version, 0))
+        if version >= 0 and self.deletes.get(replay.image_id, (-1, 0))[0] == version:
+            known.deleted = True
+            return known
+        own = [each for each in self.entries if each.image_id == replay.image_id and each.hidden_from > offset]
+        if own:
+            known.place = own[-1].place
+        elif replay.HasField("image") and version in (-1, replay.image.image_version):
+            self.latest.pop(replay.image_id, None)
+            self._place(offset, replay.image_id, replay.image.image_version, replay.image)
+            known.place, known.image_version = offset, replay.image.image_version
+        return known
 
     def _answer(self, entry: search_pb2.LogEntry) -> search_pb2.Answer:
-        skip = entry.WhichOneof("action") == "skip"
-        image = entry.skip if skip else entry.insert
-        place = self.placed.get((image.image_id, image.image_version))
-        if place is None and image.image_id:
-            return search_pb2.Answer(offset=entry.offset, place=-1, superseded=True)
-        if place is None or place < 0 or skip:
+        action = entry.WhichOneof("action")
+        if action == "remove":
             return search_pb2.Answer(offset=entry.offset, place=-1)
-        own = next(each for each in self.entries if each.place == place)
-        answer = search_pb2.Answer(
-            offset=entry.offset, place=place, score_code=own.code, candidates=self._candidates(own, 0)
-        )
-        if entry.trace:
-            answer.terms.values = own.terms.astype("<u4").tobytes()
+        if action == "replay":
+            answer = search_pb2.Answer()
+            answer.CopyFrom(self.replays.get(entry.offset, search_pb2.Answer(offset=entry.offset, place=-1)))
+            return self._searched(answer, entry.offset, entry.trace)
+        image = entry.skip if action == "skip" else entry.insert
+        place = self.placed.get((image.image_id, image.image_version))
+        version, deleted_at = self.deletes.get(image.image_id, (-1, -1))
+        if deleted_at < entry.offset and image.image_version == version:
+            return search_pb2.Answer(offset=entry.offset, place=deleted_at, deleted=True)
+        if image.image_id and (place is None or (deleted_at < entry.offset and image.image_version < version)):
+            return search_pb2.Answer(offset=entry.offset, place=-1, superseded=True)
+        answer = search_pb2.Answer(offset=entry.offset, place=-1 if place is None or action == "skip" else place)
+        return self._searched(answer, answer.place, entry.trace)
+
+    def _searched(self, answer: search_pb2.Answer, as_of: int, trace: bool) -> search_pb2.Answer:
+        if answer.place >= 0:
+            own = next(each for each in self.entries if each.place == answer.place)
+            answer.score_code = own.code
+            answer.candidates.CopyFrom(self._candidates(own, as_of, 0))
+            if trace:
+                answer.terms.values = own.terms.astype("<u4").tobytes()
         return answer
 
-    def _candidates(self, own: Entry, after: int) -> search_pb2.Candidates:
-        visible = [e for e in self.entries if e.place < own.place < e.hidden_from and e.image_id != own.image_id]
+    def _candidates(self, own: Entry, as_of: int, after: int) -> search_pb2.Candidates:
+        visible = [e for e in self.entries if e.place < as_of < e.hidden_from and e.image_id != own.image_id]
         ranked = sorted((-int((e.terms == own.terms).sum()), e.place, e) for e in visible)
         found = [(-overlap, e) for overlap, _, e in ranked if -overlap >= MIN_OVERLAP]
         page = found[after : after + self.k]
@@ -235,8 +293,9 @@ class FakeStorage(FakeServer):
     written: list[Decision] = field(default_factory=list)
     history_number: int = 0
 
-    def describe(self) -> None:
+    def describe(self) -> storage_pb2.DescribeResponse:
         self.enter("describe")
+        return describe_message(self.store.state(), self.store.published())
 
     def unscored(self, after: int) -> storage_pb2.UnscoredResponse:
         self.enter("unscored")
@@ -248,9 +307,11 @@ class FakeStorage(FakeServer):
         self.enter("look_up")
         return self.store.look_up(ids, verdicts_of)
 
-    def apply(self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> int:
+    def apply(
+        self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int, kinds: Collection[str] = ()
+    ) -> int:
         self.enter("apply")
-        position = self.store.apply(log_id, decisions, offset, revision)
+        position = self.store.apply(log_id, decisions, offset, revision, kinds)
         self.written += decisions
         self.history_number = self.store.state().history_number
         self.after("apply")

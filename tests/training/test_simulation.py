@@ -78,7 +78,7 @@ class StreamPorts:
         self._page = page
         self._store = store
 
-    def look_up(self, ids: Collection[str]) -> Lookup:
+    def look_up(self, ids: Collection[str], verdicts_of: Collection[str]) -> Lookup:
         return self._store.look_up(ids)  # type: ignore[arg-type]
 
     def score(self, pairs: Sequence[PairNeed]) -> Mapping[PairNeed, float]:

@@ -117,7 +117,7 @@ def test_look_ups_come_out_as_they_went_in() -> None:
         {B: Cluster(B, 2, b"\x00\xff", head_deleted=True)},
         {C: Tombstone(C, 4, 6, 1_000, "me", "takedown")},
         {
-            A: LastVerdict(Cause.MATCHED, 0.5, B, Versions("m", "i")),
+            A: LastVerdict(Cause.MATCHED, 0.5, B, Versions("m", "i"), unscored=True),
             D: LastVerdict(Cause.FOUNDED, None, None, Versions()),
         },
         {RequestSource("topic", 1): 8},
