@@ -49,9 +49,12 @@ class TopicReader:
                 request_timeout_ms=max(timeout_ms, 11_000),
                 max_poll_records=1_000,
             )
-            if not self._consumer.partitions_for_topic(topic):
+            partitions = self._consumer.partitions_for_topic(topic)
+            if not partitions:
                 self._consumer.close()
                 raise UnavailableError(f"Kafka at {access.bootstrap} has no topic {topic}: run `neardup topics create`")
+            self.partitions = len(partitions)
+            """How many the topic has."""
             self._consumer.assign([self._where])
             self._consumer.seek_to_beginning(self._where)
         except KafkaError as error:

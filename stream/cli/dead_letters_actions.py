@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -116,11 +115,12 @@ def settle_command(
     """
     from stream.dead_letters.settling import Acknowledgement, SettlingReport, acknowledge, appender, checked_offsets
     from stream.publish import Publisher
+    from stream.requests import user_name
 
     choice = choice_of(reason, since, until, image, ids_file)
     if everything == bool(offsets or reason or since or until or image or ids_file):
         raise BadInputError("say which dead letters: offsets, or options that choose some, or --all alone")
-    by, report = Acknowledgement(author or _user(), because), SettlingReport()
+    by, report = Acknowledgement(author or user_name(), because), SettlingReport()
     command, settings = of(context), of(context).settings()
     with opened(command, signal, choice.since_ms) as topic, Publisher(settings, topic.signal_name) as publisher:
         if offsets:
@@ -142,13 +142,6 @@ def settle_command(
                 note(f"{report.settled:,} settled; the same command goes on from there")
             raise
     _show_settled(report, as_json=as_json, dry_run=dry_run)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError) as error:
-        raise BadInputError("this user has no name: give --author") from error
 
 
 def _show_settled(report: SettlingReport, *, as_json: bool, dry_run: bool) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from core.errors import BadInputError
+from core.errors import BadInputError, MismatchError
 from stream.cli.choices import since_ms
 from stream.cli.context import AsJson, CommandContext, SignalName, of
 from stream.cli.output import counted, line, note, progress_bar, reader_gone, show_tree, write_json_line
@@ -228,7 +228,13 @@ def _opened(context: CommandContext, signal: str | None) -> Iterator[TopicReader
 
     settings = context.settings()
     name, chosen = settings.signal(signal)
-    with interruptible(), TopicReader(settings.kafka_access(client_id(name, "debug")), chosen.topic("debug")) as reader:
+    topic = chosen.topic("debug")
+    with interruptible(), TopicReader(settings.kafka_access(client_id(name, "debug")), topic) as reader:
+        if reader.partitions != 1:
+            raise MismatchError(
+                f"{topic} has {reader.partitions} partitions, but traces are read from one: delete the topic, and run "
+                "`neardup topics create`"
+            )
         yield reader
 
 

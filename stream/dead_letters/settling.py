@@ -50,7 +50,10 @@ class Acknowledgement:
     def __post_init__(self) -> None:
         for name, text in (("author", self.author), ("reason", self.reason)):
             if not 1 <= len(text.strip()) <= TEXT_LIMIT:
-                raise BadInputError(f"the {name} of a settlement has 1 to {TEXT_LIMIT} characters, not {len(text)}")
+                hint = ": give --author" if name == "author" and not text else ""
+                raise BadInputError(
+                    f"the {name} of a settlement has 1 to {TEXT_LIMIT} characters, not {len(text)}{hint}"
+                )
 
 
 @dataclass(slots=True)

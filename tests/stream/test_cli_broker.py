@@ -21,6 +21,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
 from core.errors import MismatchError
 from core.notifications import Half, decode
+from core.traces import trace_json
 from stream.broker import Broker, producer
 from stream.cli.exits import Exit
 from stream.cli.main import main
@@ -31,6 +32,7 @@ from stream.topic_check import require_topics
 from stream.topic_plans import TopicPlan, topic_plans
 from stream.topic_reader import TopicReader
 from tests.support.stack import eventually, stack_settings
+from tests.support.traces import sample_trace
 
 pytestmark = pytest.mark.cluster
 
@@ -260,6 +262,68 @@ def test_halves_are_replayed_once_with_key_bytes_and_trace(run: Run, settings: S
     assert code == Exit.USAGE
     assert "missing_score_half" in err
     assert "(replayed)" in run("dead-letters")[1]
+
+
+@pytest.mark.usefixtures("topics")
+def test_settled_dead_letters_leave_lists_and_counts(run: Run, settings: Settings) -> None:
+    sender = producer(settings.kafka_access("test"), 1 << 20)
+    for number in range(3):
+        value = dead_letter(BadRecord(Reason.NEGATIVE_TIME, "why"), Provenance("joined", 0, number, 5), b"\x0a\x01a")
+        sender.send("neardup.photos.dead-letter", value=value, key=b"settled-%d" % number)
+    sender.flush()
+
+    def listed(*words: str) -> list[str]:
+        code, out, _ = run("dead-letters", "list", "--reason", "negative_time", "--since", "1h", "--json", *words)
+        assert code == Exit.OK
+        return [one["image_id"] for group in json.loads(out)["reasons"] for one in group["dead_letters"]]
+
+    assert listed() == ["settled-0", "settled-1", "settled-2"]
+    words = ("dead-letters", "settle", "--image", "settled-1", "--because", "a test", "--author", "anna", "--json")
+    assert json.loads(run(*words)[1])["settled"] == 1
+    assert json.loads(run(*words)[1]) == {"dry_run": False, "settled": 0, "settled_before": 1, "reasons": {}}
+    assert listed() == ["settled-0", "settled-2"]
+    assert listed("--state", "settled") == ["settled-1"]
+    counts = {each["reason"]: each for each in json.loads(run("dead-letters", "stats", "--json")[1])["reasons"]}
+    assert (counts["negative_time"]["open"], counts["negative_time"]["acknowledged"]) == (2, 1)
+
+
+@pytest.mark.usefixtures("topics")
+def test_traces_are_found_followed_and_drawn(run: Run, settings: Settings) -> None:
+    sender = producer(settings.kafka_access("test"), 1 << 20)
+
+    def put(image_id: str, version: int) -> None:
+        trace = sample_trace(image_id=image_id, version=version)
+        sender.send("neardup.photos.debug", value=trace_json(trace), key=image_id.encode())
+        sender.flush()
+
+    def versions(*words: str) -> list[int]:
+        code, out, err = run("debug", *words, "--json")
+        assert code == Exit.OK, err
+        return [json.loads(line)["version"] for line in out.splitlines()]
+
+    for version in range(3):
+        put("drawn", version)
+    put("other", 9)
+    assert versions("show", "drawn", "--last", "2") == [1, 2]
+    assert run("debug", "show", "drawn")[1].startswith("drawn version 2 -> harbour-1")
+    assert run("debug", "show", "nobody")[0] == Exit.NOT_FOUND
+    assert versions("grep", "drawn", "--min-score", "0.9") == [0, 1, 2]
+    assert versions("grep", "--image", "other", "--since", "1h") == [9]
+    assert versions("grep", "--until", "1h") == []
+    assert versions("tail", "--from-start", "--limit", "2") == [0, 1]
+    assert versions("tail", "--since", "1h", "--image", "other", "--limit", "1") == [9]
+
+
+@pytest.mark.usefixtures("topics")
+def test_traces_over_several_partitions_are_refused(
+    run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__TOPICS__DEBUG", "spread")
+    with Broker(settings.kafka_access("test")) as broker:
+        broker.create([TopicPlan("neardup.photos.spread", 2, 1, {})])
+    code, _, err = run("debug", "grep")
+    assert code == Exit.MISMATCH
+    assert "neardup.photos.spread has 2 partitions, but traces are read from one" in err
 
 
 @pytest.mark.usefixtures("topics")

@@ -44,6 +44,8 @@ class FakeTopics:
 class FakeReader:
     """Behaves as `TopicReader` does."""
 
+    partitions = 1
+
     def __init__(self, topics: FakeTopics, topic: str) -> None:
         if topic not in topics.records:
             raise UnavailableError(f"Kafka has no topic {topic}: run `neardup topics create`")
