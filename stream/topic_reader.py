@@ -30,13 +30,13 @@ class TopicRecord:
 class TopicReader:
     """Reads one topic without a consumer group; use it as a context manager."""
 
-    def __init__(self, access: KafkaAccess, topic: str, *, timeout_ms: int = 10_000) -> None:
-        """Connects; the position is the first record.
+    def __init__(self, access: KafkaAccess, topic: str, *, partition: int = 0, timeout_ms: int = 10_000) -> None:
+        """Connects to one partition; the position is its first record.
 
         Raises:
             UnavailableError: No broker answers there, it refuses the client, or the topic does not exist.
         """
-        self._where = TopicPartition(topic, 0)
+        self._where = TopicPartition(topic, partition)
         self._name = f"{topic} at {access.bootstrap}"
         self._timeout_ms = timeout_ms
         read_all_codecs()

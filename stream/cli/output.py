@@ -140,9 +140,16 @@ def _results() -> Console:
     return Console(highlight=False, markup=False, emoji=False, width=_PIPE_WIDTH)
 
 
-def progress_bar() -> Progress:
-    """A bar for work of a known size."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+def progress_bar(*, time_left: bool = False) -> Progress:
+    """A bar for work of a known size; `time_left` shows how long the rest takes at this pace."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     return Progress(
         TextColumn("{task.description}", markup=False),
@@ -150,6 +157,7 @@ def progress_bar() -> Progress:
         MofNCompleteColumn(),
         TextColumn("{task.fields[note]}", markup=False),
         TimeElapsedColumn(),
+        *((TextColumn("left"), TimeRemainingColumn()) if time_left else ()),
         console=notes(),
     )
 

@@ -1,6 +1,6 @@
-"""A store in memory behind its real gRPC service, for commands that ask it and write into the order.
+"""A store in memory behind its real gRPC service, for commands that ask it and write into Kafka.
 
-The order is a list. Deletes that are sent to it are applied at once, as a job would.
+Topics are lists. Deletes and replays that are sent to them are applied at once, as a job would.
 """
 
 from __future__ import annotations
@@ -15,20 +15,24 @@ from prometheus_client import CollectorRegistry
 
 from core.notifications import RECORD_KINDS, decode_joined
 from core.protos.joined_pb2 import JoinedDelete
+from core.replay_requests import LANES, Lane, ReplayRequest
 from core.rpc import Listen, RpcServer
-from core.types import ImageId
+from core.types import ImageId, Move, RequestPosition, RequestSource, Versions
 from storage.memory import MemoryStore
 from storage.serving.assignments import Message
 from storage.serving.metrics import StorageMetrics
 from storage.serving.service import StorageService
 from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
-from storage.testing.decisions import deletes
+from storage.testing.decisions import deletes, replays
 from tests.support.ports import free_ports
 
-__all__ = ["TOPIC_ID", "ServedStore", "served_store"]
+__all__ = ["REPLAY_ID", "TOPIC_ID", "ReplayLanes", "ServedStore", "served_store"]
 
 TOPIC_ID = "joined-id"
 """Of the order."""
+
+REPLAY_ID = "replay-id"
+"""Of the topic `replay`."""
 
 
 @dataclass
@@ -38,6 +42,11 @@ class ServedStore:
     store: MemoryStore
     port: int
     order: list[Message] = field(default_factory=list)
+    requests: dict[Lane, list[ReplayRequest]] = field(default_factory=lambda: {lane: [] for lane in LANES})
+    verdicts: dict[ImageId, Move] = field(default_factory=dict)
+    """What replays decide."""
+    applies: bool = True
+    """Whether replays are applied."""
 
     def sender(self, connection: Any, topic: str) -> OrderSender:
         """Stands in for `KafkaSender`."""
@@ -54,6 +63,41 @@ class ServedStore:
         if image is None and not named:  # there is nothing to delete
             decision = replace(decision, tombstone=None)
         self.store.apply(TOPIC_ID, [decision], position.offset, self.store.state().revision, RECORD_KINDS)
+
+    def replay(self, lane: Lane, request: ReplayRequest) -> int:
+        """What the job does with a request: the image gets the verdict that the test wants, if it wants another."""
+        offset = len(self.requests[lane])
+        self.requests[lane].append(request)
+        if self.applies:
+            self._apply_replay(RequestPosition(RequestSource(REPLAY_ID, lane), offset), request)
+        return offset
+
+    def _apply_replay(self, where: RequestPosition, request: ReplayRequest) -> None:
+        position, image = self.store.position(), self.store.image(request.image_id)
+        move = None if request.dry_run else self.verdicts.get(request.image_id)
+        decision = replays(position.offset + 1, request.image_id, *([] if move is None else [move]))
+        place = 0 if image is None else image.place
+        decision = replace(decision, request=where, place=place, versions=Versions("m2", "i1"))
+        if image is not None and image.unscored and move is not None:  # the index places it anew
+            vectors = {"score_code": b"c", "search_vector": b"search", "score_vector": b"score"}
+            decision = replace(decision, place=decision.offset, **vectors)
+        self.store.apply(TOPIC_ID, [decision], position.offset, self.store.state().revision, RECORD_KINDS)
+
+
+@dataclass
+class ReplayLanes:
+    """Stands in for `ReplayTopic`."""
+
+    world: ServedStore
+
+    def __enter__(self) -> ReplayLanes:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        """Nothing to close."""
+
+    def send(self, lane: Lane, requests: Sequence[ReplayRequest]) -> Sequence[int]:
+        return [self.world.replay(lane, each) for each in requests]
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""How are images decided again: chosen, sent, waited for, tried without a write, and compared?"""
