@@ -34,6 +34,7 @@ TARGETS = [
     "bench-callers",
     "bench-large-calls",
     "bench-capacity",
+    "bench-replay",
     "chaos",
     "docs",
     "clean",
