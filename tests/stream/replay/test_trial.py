@@ -24,7 +24,7 @@ from tests.support.cluster_world import MODEL, Entry, Record, World, WorldPorts,
 from tests.support.reference_store import ReferenceStore
 
 HIDDEN = b"v"
-"""A search vector that stands for the image whose score code follows it."""
+"""A search vector that stands for the image whose id and score code follow it."""
 
 
 @dataclass
@@ -69,8 +69,9 @@ class TrialWorld:
 
     def _entry(self, query: search_pb2.SearchQuery) -> Entry | None:
         if query.WhichOneof("what") == "vector":
-            assert query.vector.data.startswith(HIDDEN)
-            return Entry(ImageId(""), 0, -1, query.vector.data[len(HIDDEN) :])
+            hidden, image_id, code = query.vector.data[:1], query.vector.data[1:2], query.vector.data[2:]
+            assert hidden == HIDDEN
+            return Entry(ImageId(image_id.decode()), 0, -1, code)  # what is hidden is no candidate, not even its own
         known = [each for each in self.world.entries if each.image_id == query.image_id]
         return known[-1] if known and query.image_id not in self.unfindable else None
 
@@ -104,7 +105,7 @@ class TrialWorld:
                 image_id, self.store.versions[image_id], place, head, None, None, Cause.KEPT, 0, 0, 0, Versions(), 1
             )
             stored = b"" if image_id in self.unfindable else code
-            embedding = EmbeddingRecord(place, image_id, record.version, stored, HIDDEN + code, b"s")
+            embedding = EmbeddingRecord(place, image_id, record.version, stored, HIDDEN + image_id.encode() + code, b"s")
             found.append(SelectedImage(record, True, embedding))
         return found
 
@@ -112,7 +113,7 @@ class TrialWorld:
 def tried(world: TrialWorld, model_version: str = "") -> dict[ImageId, KnownVerdict]:
     def code(one: SelectedImage) -> bytes:
         assert one.embedding is not None
-        return one.embedding.search_vector[len(HIDDEN) :]
+        return one.embedding.search_vector[2:]
 
     waited: list[float] = []
     chosen = TrialSettings(model_version, 1, code)
