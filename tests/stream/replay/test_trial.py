@@ -105,7 +105,8 @@ class TrialWorld:
                 image_id, self.store.versions[image_id], place, head, None, None, Cause.KEPT, 0, 0, 0, Versions(), 1
             )
             stored = b"" if image_id in self.unfindable else code
-            embedding = EmbeddingRecord(place, image_id, record.version, stored, HIDDEN + image_id.encode() + code, b"s")
+            vector = HIDDEN + image_id.encode() + code
+            embedding = EmbeddingRecord(place, image_id, record.version, stored, vector, b"s")
             found.append(SelectedImage(record, True, embedding))
         return found
 
