@@ -63,6 +63,8 @@ class TraceKind(StrEnum):
     DELETE = "delete"
     STEP = "step"
     """A watched replay has left one step; its verdict comes in a trace of its own."""
+    QUESTION = "question"
+    """An image was asked for again. It is an answer of `explain`, and never in the topic."""
 
 
 class TraceReason(StrEnum):
@@ -78,6 +80,8 @@ class TraceReason(StrEnum):
     """It could not be searched or scored."""
     TRUNCATED = "truncated"
     """Its search reached `max_postings`."""
+    ASKED = "asked"
+    """Of a question alone."""
 
 
 class Why(StrEnum):

@@ -194,6 +194,22 @@ class ApiClient:
         """
         return self._items(lambda size, token: self.similar_page(image_id, size, token), limit, first)
 
+    def explain(self, image_id: str, against: str | None = None) -> dict[str, Any]:
+        """Why an image has its head: the recorded verdict, and the question asked again as of now and of its place.
+
+        Args:
+            image_id: The image.
+            against: Another image, to compare it with.
+
+        Returns:
+            The answer as `docs/openapi.json` describes it.
+
+        Raises:
+            NotFoundError: One of the images is unknown, or waits for its verdict.
+            NeardupClientError: See `neardup.errors`.
+        """
+        return self._get(dict, f"/v1/images/{_part(image_id)}/explain", against=against)
+
     def stats(self) -> StoreStats:
         """Counts and positions of the store.
 

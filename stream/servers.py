@@ -102,6 +102,7 @@ def serve_storage(settings: Settings, signal_name: str | None = None) -> None:
     owner_only()
     from storage.api.connections import DEFAULT_LIMITS
     from storage.serving.server import StorageServerSettings, serve
+    from stream.explaining.service import ImageExplainer
 
     name, signal = settings.signal(signal_name)
     place = listen(settings, signal.storage)
@@ -120,6 +121,7 @@ def serve_storage(settings: Settings, signal_name: str | None = None) -> None:
             max_message_bytes=settings.kafka.max_message_bytes,
             api_access=api_access(settings, signal.api),
             identity=store_identity(settings, name),
+            explainer=ImageExplainer(settings, name),
             store_class=signal.store_class,
         )
     )

@@ -12,6 +12,7 @@ from core.access import OPEN, Access
 from storage.api.access import KeyCheck
 from storage.api.deletes import DeleteWriter, delete_routes
 from storage.api.errors import PROBLEM_JSON, answer_errors
+from storage.api.explaining import Explainer, explain_routes
 from storage.api.paths import WholeIds
 from storage.api.requests import AnyRequest
 from storage.api.routes import routes
@@ -35,6 +36,7 @@ def create_app(
     registry: CollectorRegistry,
     access: Access = OPEN,
     deletes: DeleteWriter | None = None,
+    explainer: Explainer | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -44,6 +46,7 @@ def create_app(
         registry: The metrics that `/metrics` shows.
         access: Who may call.
         deletes: Writes deletes into the order; None: this server has no Kafka.
+        explainer: Asks questions again; None: this server knows no search server and no scorer.
     """
     app = FastAPI(
         title="neardup",
@@ -55,6 +58,7 @@ def create_app(
     )
     app.include_router(routes(store, max_page))
     app.include_router(delete_routes(store, deletes))
+    app.include_router(explain_routes(store, explainer))
     answer_errors(app)
     app.add_middleware(WholeIds)
     app.add_middleware(AnyRequest)

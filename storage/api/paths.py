@@ -3,7 +3,8 @@
 A web framework sees a path after its escapes are undone. Then the id `a/b` looks like two segments, and the image
 `a/similar` looks like the images similar to `a`. So the path is read as it came over the wire:
 
-    /v1/images/ID   /v1/images/ID/similar   /v1/images/ID/history   /v1/clusters/ID   /v1/clusters/ID/members
+    /v1/images/ID   /v1/images/ID/similar   /v1/images/ID/history   /v1/images/ID/explain
+    /v1/clusters/ID   /v1/clusters/ID/members
 
 A last segment that is literally one of these words is the question, and everything before it is the id. An id that
 ends so is sent with its slash escaped (`a%2Fsimilar`). The id is passed on as one segment, escaped again.
@@ -26,7 +27,7 @@ __all__ = ["IdInPath", "WholeIds", "id_of"]
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
 
-_QUESTIONS = {b"/v1/images/": (b"similar", b"history"), b"/v1/clusters/": (b"members",)}
+_QUESTIONS = {b"/v1/images/": (b"similar", b"history", b"explain"), b"/v1/clusters/": (b"members",)}
 
 IdInPath = Annotated[
     str,

@@ -19,6 +19,7 @@ from core.access import OPEN, Access
 from core.disk_metrics import DiskCollector
 from core.rpc import Listen, RpcServer
 from storage.api.app import create_app
+from storage.api.explaining import Explainer
 from storage.api.server import ApiServer
 from storage.opening import open_store
 from storage.serving.dead_letter_outbox import DeadLetterOutbox
@@ -60,6 +61,8 @@ class StorageServerSettings:
     """Who may call the HTTP API."""
     identity: str = ""
     """What the store serves. A store that was created for something else is refused."""
+    explainer: Explainer | None = None
+    """Asks questions of verdicts again, for the HTTP API."""
     store_class: str = "rocksdb"
     """Which store: an entry point of the group `neardup.stores`, or `module:Class`."""
 
@@ -100,7 +103,7 @@ def serve(settings: StorageServerSettings) -> None:
         if settings.kafka:
             deletes = OrderWriter(partial(KafkaSender, settings.kafka, settings.joined_topic), store.require_kinds)
             parts.callback(deletes.close)
-        app = create_app(store, settings.max_page, registry, settings.api_access, deletes)
+        app = create_app(store, settings.max_page, registry, settings.api_access, deletes, settings.explainer)
         api = ApiServer(app, settings.api_host, settings.api_port, settings.listen.tls)
         api.start()
         parts.callback(api.stop)

@@ -29,6 +29,7 @@ from stream.cli.demo_command import demo
 from stream.cli.deployment_commands import down, up
 from stream.cli.evaluate_command import evaluate
 from stream.cli.exits import Exit
+from stream.cli.explain_command import explain
 from stream.cli.label_command import label, label_tree
 from stream.cli.publish_command import publish
 from stream.cli.read_commands import head, members, similar
@@ -106,6 +107,7 @@ app.command(rich_help_panel=_IMAGES)(show)
 
 app.command(rich_help_panel=_LOOKING)(verify)
 app.add_typer(dead_letters_commands.app, name="dead-letters", rich_help_panel=_LOOKING)
+app.command(rich_help_panel=_LOOKING)(explain)
 app.add_typer(debug_command.app, name="debug", rich_help_panel=_LOOKING)
 app.add_typer(inspect_commands.app, name="tail", rich_help_panel=_LOOKING)
 

@@ -1,0 +1,87 @@
+"""Explains images for the HTTP API: over the store itself, and with read-only calls to search server and scorer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from core.access import Right
+from core.errors import BusyError
+from scoring.serving.client import ScorerClient
+from search.serving.admission import Caller
+from search.serving.client import SearchClient
+from storage.api.explaining import AskedOut, ExplainOut, PairOut
+from storage.api.schemas import ImageOut
+from storage.interfaces import ClusterStore
+from storage.records import ImageRecord
+from stream.access import credentials
+from stream.explaining.pairs import PairLimits, apart_text, compare
+from stream.explaining.questions import AskedAgain, AskedImage, AskedServers, Question, ask
+from stream.settings import Settings
+from stream.trace_stamp import trace_stamp
+
+__all__ = ["ImageExplainer"]
+
+CALL_S = 5.0
+"""The deadline of one call, in seconds."""
+
+AT_ONCE = 2
+"""Images that are explained at the same time. More are asked to come again."""
+
+RETRY_AFTER_S = 1.0
+
+
+class ImageExplainer:
+    """Implements `storage.api.explaining.Explainer`. Threads share it."""
+
+    def __init__(self, settings: Settings, signal_name: str) -> None:
+        """Connects when it is asked first; the servers need not be up."""
+        _, signal = settings.signal(signal_name)
+        proof = credentials(settings, Right.READ)
+        search, scorer = signal.search, signal.scorer
+        self._search = SearchClient(search.address, CALL_S, search.max_message_bytes, Caller.INTERACTIVE, proof)
+        self._scorer = ScorerClient(scorer.address, CALL_S, scorer.max_message_bytes, proof)
+        self._limits = PairLimits(signal.terms.min_overlap, signal.code.bits)
+        self._stamp = trace_stamp(signal)
+        self._places = threading.Semaphore(AT_ONCE)
+
+    def explain(self, store: ClusterStore, image: ImageRecord, against: ImageRecord | None) -> ExplainOut:
+        """See `storage.api.explaining.Explainer`."""
+        servers = AskedServers(self._search, self._scorer, store)
+        now_ms = time.time_ns() // 10**6
+        asked = _asked(image)
+        with self._one_of_few():
+            now = ask(Question(asked, None), servers, self._stamp, now_ms)
+            at_place = ask(Question(asked, image.place), servers, self._stamp, now_ms)
+            pair = compare(asked, _asked(against), servers, self._limits, self._stamp, now_ms) if against else None
+        return ExplainOut(
+            image_id=image.image_id,
+            recorded=ImageOut.of(image),
+            now=_out(now),
+            at_place=_out(at_place),
+            against=PairOut.of(pair, pair.apart and apart_text(pair.apart)) if pair else None,
+        )
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._search.close()
+        self._scorer.close()
+
+    @contextmanager
+    def _one_of_few(self) -> Iterator[None]:
+        if not self._places.acquire(blocking=False):
+            raise BusyError(f"{AT_ONCE} images are being explained, which is the limit", RETRY_AFTER_S)
+        try:
+            yield
+        finally:
+            self._places.release()
+
+
+def _asked(image: ImageRecord) -> AskedImage:
+    return AskedImage(image.image_id, image.version, image.place, image.created_at_ms, image.arrived_at_ms)
+
+
+def _out(asked: AskedAgain) -> AskedOut:
+    return AskedOut(as_of=asked.as_of, incomplete=asked.incomplete, verdict=asked.trace, problem=asked.problem)

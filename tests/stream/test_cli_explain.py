@@ -1,0 +1,76 @@
+"""`neardup explain` against the real HTTP API."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+from storage.api.app import create_app
+from storage.api.server import ApiServer
+from storage.memory import MemoryStore
+from storage.testing.decisions import A, B, founds, joins, put
+from stream.cli.exits import Exit
+from stream.cli.main import main
+from tests.support.explained import KnownAnswers
+from tests.support.ports import free_ports
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[KnownAnswers]:
+    """A server that the command finds, and what it was asked."""
+    store, answers = MemoryStore(), KnownAnswers()
+    put(store, founds(0, A), joins(1, B, A))
+    (port,) = free_ports(1)
+    api = ApiServer(create_app(store, 10, CollectorRegistry(), explainer=answers), "127.0.0.1", port)
+    api.start()
+    monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__API__PORT", str(port))
+    while True:
+        try:
+            httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False)
+            break
+        except httpx.ConnectError:
+            time.sleep(0.01)
+    yield answers
+    api.stop()
+
+
+def test_the_recorded_verdict_and_both_questions_are_shown(
+    answers: KnownAnswers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["explain", "b"]) == Exit.OK
+    out = capsys.readouterr().out
+    assert out.startswith("recorded  a  (matched, match a, score")
+    assert "asked now" in out
+    assert "harbour-2" in out
+    assert "its head scores below `head_accept` against the image" in out
+    assert "asked as of its place, 1 (incomplete" in out
+    assert "the index cannot search for it" in out
+    assert answers.asked == [("b", None)]
+
+
+def test_what_keeps_two_images_apart_is_shown(answers: KnownAnswers, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "b", "--against", "a"]) == Exit.OK
+    out = capsys.readouterr().out
+    assert "would join no" in out
+    assert "because    it scores below `accept`, so it is no match (below_accept)" in out
+    assert "terms      12 shared, 1 needed" in out
+    assert "distance   301 of 1024 bits" in out
+    assert "score      0.25000, accept 0.50000" in out
+    assert "its head   not known, head_accept 0.25000" in out
+    assert answers.asked == [("b", "a")]
+
+
+def test_json_is_what_the_api_says(answers: KnownAnswers, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "a", "--json"]) == Exit.OK
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["image_id"], answer["recorded"]["cause"], answer["now"]["as_of"]) == ("a", "founded", 99)
+
+
+def test_an_unknown_image_has_its_exit_code(answers: KnownAnswers, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "x"]) == main(["head", "x"]) != Exit.OK
+    assert "no verdict on the image 'x'" in capsys.readouterr().err
