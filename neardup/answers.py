@@ -129,19 +129,21 @@ class ClusterInfo:
 
     head: str
     count: int
-    """Members, the head included."""
+    """Members, the head included, unless it was deleted."""
     created_at: str
     """ISO 8601, UTC."""
+    head_deleted: bool = False
+    """The head was deleted. It still names the cluster, and is no member."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ClusterInfo:
         """Reads the answer of `/v1/clusters/{head}`."""
-        return cls(**known_values(cls, data))
+        return cls(**known_values(cls, {"head_deleted": False, **data}))
 
 
 @dataclass(frozen=True, slots=True)
 class MembersPage:
-    """A page of a cluster: the head first, then the others in the order in which they joined it."""
+    """A page of a cluster, in the order in which they joined it: the head first, unless it was deleted once."""
 
     members: tuple[str, ...]
     next_page_token: str | None
@@ -204,8 +206,12 @@ class StoreStats:
     """The last change that is out on Kafka."""
     revision: int
     position: StorePosition
+    deleted: int = 0
+    """Images deleted, those that came back included."""
+    replayed: int = 0
+    """Replays applied."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StoreStats:
         """Reads the answer of `/v1/stats`."""
-        return cls(**known_values(cls, data, position=StorePosition.from_json))
+        return cls(**known_values(cls, {"deleted": 0, "replayed": 0, **data}, position=StorePosition.from_json))

@@ -37,7 +37,7 @@ from neardup.answers import (
     StoreStats,
     VerdictVersions,
 )
-from neardup.errors import BadRequestError, NeardupClientError, NotFoundError, ServiceUnavailableError
+from neardup.errors import BadRequestError, DeletedError, NeardupClientError, NotFoundError, ServiceUnavailableError
 from neardup.retry import RetryPolicy, retry_after_s
 
 __all__ = [
@@ -113,6 +113,7 @@ class ApiClient:
 
         Raises:
             NotFoundError: The image is unknown, or waits for its verdict.
+            DeletedError: The image was deleted.
             NeardupClientError: See `neardup.errors`.
         """
         return self._get(ImageInfo.from_json, f"/v1/images/{_part(image_id)}")
@@ -167,6 +168,7 @@ class ApiClient:
 
         Raises:
             NotFoundError: The image is unknown, or waits for its verdict.
+            DeletedError: The image was deleted.
             BadRequestError: The limit or the token is refused.
             NeardupClientError: See `neardup.errors`.
         """
@@ -278,6 +280,8 @@ class ApiClient:
         match status:
             case 404:
                 return NotFoundError(reason, status)
+            case 410:
+                return DeletedError(reason, status, _deleted_at(response))
             case 400 | 422:
                 return BadRequestError(reason, status)
             case _:
@@ -296,6 +300,13 @@ def _part(text: str) -> str:
     escaped = quote(text, safe="")
     # A part that is only dots would be a step in the path, and the HTTP client would remove it.
     return escaped.replace(".", "%2E") if escaped in (".", "..") else escaped
+
+
+def _deleted_at(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["deleted_at"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _reason(response: httpx.Response) -> str:

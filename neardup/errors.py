@@ -2,13 +2,14 @@
 
 NeardupClientError            the answer is none that this client knows: the message shows it
 ├── NotFoundError             there is no such image or cluster, or its verdict is still on its way
+│   └── DeletedError              the image was deleted
 ├── BadRequestError           the id, limit or page token is not valid: the same call fails again
 └── ServiceUnavailableError   nobody answers, or the store cannot be read just now: call again later
 """
 
 from __future__ import annotations
 
-__all__ = ["BadRequestError", "NeardupClientError", "NotFoundError", "ServiceUnavailableError"]
+__all__ = ["BadRequestError", "DeletedError", "NeardupClientError", "NotFoundError", "ServiceUnavailableError"]
 
 
 class NeardupClientError(Exception):
@@ -21,6 +22,14 @@ class NeardupClientError(Exception):
 
 class NotFoundError(NeardupClientError):
     """There is no such image or cluster, or its verdict is still on its way."""
+
+
+class DeletedError(NotFoundError):
+    """The image was deleted; `deleted_at` is when that was asked for, ISO 8601 in UTC."""
+
+    def __init__(self, message: str, status: int | None = None, deleted_at: str = "") -> None:
+        super().__init__(message, status)
+        self.deleted_at = deleted_at
 
 
 class BadRequestError(NeardupClientError):

@@ -125,11 +125,11 @@ class Assignment:
     """1, 2, 3, ... within an epoch. Order records by `order`."""
     image_id: str
     head: str
-    """The image that names the cluster from now on."""
+    """The image that names the cluster from now on; empty: the image was deleted."""
     old_head: str | None
     """The head before; None for a new image."""
     cause: str
-    """founded, matched, adopted, kept or unscored."""
+    """founded, matched, adopted, kept, unscored or deleted."""
     score: float | None
     """Of the match that decided, from 0 to 1; None without one."""
     matched: str | None

@@ -79,7 +79,9 @@ class Verdicts:
             return
         self.epoch, self.history_number = epoch, number
         self.heads[image_id] = head
+        if not head:
+            del self.heads[image_id]
         self.causes[cause] += 1
-        if cause != Cause.ADOPTED:
-            # An adopted head moves because of another image; its own verdict came earlier.
+        if cause not in (Cause.ADOPTED, Cause.DELETED):
+            # An adopted head moves because of another image, a deleted one goes; its own verdict came earlier.
             self.waits_ms.setdefault((image_id, version), record.timestamp_ms - arrived_at_ms)

@@ -19,6 +19,8 @@ def newest_heads(values: Iterable[bytes]) -> dict[str, str]:
         if change.order > seen:  # records may come again after a restart
             seen = change.order
             heads[change.image_id] = change.head
+            if not change.head:  # the image was deleted
+                del heads[change.image_id]
     return heads
 
 

@@ -13,10 +13,11 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from core.errors import BadInputError, MismatchError, NeardupError, UnavailableError
-from storage.api.schemas import Problem
+from core.types import Tombstone
+from storage.api.schemas import Problem, iso
 from storage.errors import StorageError
 
-__all__ = ["PROBLEM_JSON", "UnknownError", "answer_errors", "problem"]
+__all__ = ["PROBLEM_JSON", "GoneError", "UnknownError", "answer_errors", "problem"]
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +42,24 @@ class UnknownError(NeardupError):
         self.word = word
 
 
+class GoneError(NeardupError):
+    """The image was deleted."""
+
+    def __init__(self, tombstone: Tombstone) -> None:
+        self.deleted_at = iso(tombstone.deleted_at_ms)
+        super().__init__(f"the image {tombstone.image_id!r} was deleted at {self.deleted_at}")
+
+
 def answer_errors(app: FastAPI) -> None:
     """Registers the answers to the errors that routes and the framework raise."""
 
     @app.exception_handler(UnknownError)
     def unknown(request: Request, error: UnknownError) -> JSONResponse:
         return problem(404, error.word, str(error))
+
+    @app.exception_handler(GoneError)
+    def gone(request: Request, error: GoneError) -> JSONResponse:
+        return problem(410, "deleted-image", str(error), deleted_at=error.deleted_at)
 
     @app.exception_handler(BadInputError)
     def bad(request: Request, error: BadInputError) -> JSONResponse:
@@ -92,7 +105,7 @@ def _allowed(request: Request) -> str:
     )
 
 
-def problem(status: int, word: str, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def problem(status: int, word: str, detail: str, headers: Mapping[str, str] | None = None, **more: str) -> JSONResponse:
     """The answer to an error.
 
     Args:
@@ -100,8 +113,9 @@ def problem(status: int, word: str, detail: str, headers: Mapping[str, str] | No
         word: A fixed word for programs.
         detail: A sentence for humans.
         headers: Further headers.
+        more: Further members of this kind of problem.
     """
     said = Problem(
         type=f"urn:neardup:problem:{word}", title=HTTPStatus(status).phrase, status=status, error=word, detail=detail
     )
-    return JSONResponse(said.model_dump(), status, headers, media_type=PROBLEM_JSON)
+    return JSONResponse({**said.model_dump(), **more}, status, headers, media_type=PROBLEM_JSON)

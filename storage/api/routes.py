@@ -7,10 +7,20 @@ from typing import Any
 from fastapi import APIRouter, Query
 
 from core.types import ImageId
-from storage.api.errors import UnknownError
+from storage.api.errors import GoneError, UnknownError
 from storage.api.paths import IdInPath, id_of
-from storage.api.schemas import ClusterOut, HistoryOut, ImageOut, MembersOut, Problem, SimilarOut, StatsOut
-from storage.interfaces import ClusterStore
+from storage.api.schemas import (
+    ClusterOut,
+    DeletedProblem,
+    HistoryOut,
+    ImageOut,
+    MembersOut,
+    Problem,
+    SimilarOut,
+    StatsOut,
+)
+from storage.interfaces import ClusterStore, StoreView
+from storage.records import ImageRecord
 
 __all__ = ["routes"]
 
@@ -23,6 +33,10 @@ _BAD: dict[int | str, dict[str, Any]] = {
 }
 _UNKNOWN: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "There is no such image or cluster."}
+}
+_GONE: dict[int | str, dict[str, Any]] = {
+    **_UNKNOWN,
+    410: {"model": DeletedProblem, "description": "The image was deleted."},
 }
 
 
@@ -37,23 +51,18 @@ def routes(store: ClusterStore, max_page: int) -> APIRouter:
     page_limit = Query(min(DEFAULT_PAGE, max_page), ge=1, le=max_page, description="The most members of a page.")
     page_start = Query(None, max_length=200, description="The `next_page_token` of the page before.")
 
-    @router.get("/images/{image_id}", responses=_UNKNOWN, tags=["images"])
+    @router.get("/images/{image_id}", responses=_GONE, tags=["images"])
     def image(image_id: IdInPath) -> ImageOut:
         """Which cluster an image belongs to, and why. 404: it is unknown, or still waits for its verdict."""
-        asked = id_of(image_id)
-        found = store.image(asked)
-        if found is None:
-            raise _unknown_image(asked)
-        return ImageOut.of(found)
+        with store.snapshot() as view:
+            return ImageOut.of(_found(view, id_of(image_id)))
 
-    @router.get("/images/{image_id}/similar", responses=_UNKNOWN, tags=["images"])
+    @router.get("/images/{image_id}/similar", responses=_GONE, tags=["images"])
     def similar(image_id: IdInPath, limit: int = page_limit, page_token: str | None = page_start) -> SimilarOut:
         """All images of the cluster that an image belongs to, the image included, page by page."""
         asked = id_of(image_id)
         with store.snapshot() as view:
-            found = view.image(asked)
-            if found is None:
-                raise _unknown_image(asked)
+            found = _found(view, asked)
             page = view.members(found.head, limit, page_token)
             cluster = view.cluster(found.head)
         return SimilarOut(
@@ -85,7 +94,7 @@ def routes(store: ClusterStore, max_page: int) -> APIRouter:
 
     @router.get("/clusters/{head}/members", responses=_UNKNOWN, tags=["clusters"])
     def members(head: IdInPath, limit: int = page_limit, page_token: str | None = page_start) -> MembersOut:
-        """The members of a cluster, the head first, page by page."""
+        """The members of a cluster, page by page, in the order in which they joined."""
         asked = id_of(head)
         with store.snapshot() as view:
             if view.cluster(asked) is None:
@@ -99,6 +108,14 @@ def routes(store: ClusterStore, max_page: int) -> APIRouter:
             return StatsOut.of(view.state(), view.published())
 
     return router
+
+
+def _found(view: StoreView, image_id: ImageId) -> ImageRecord:
+    found = view.image(image_id)
+    if found is not None:
+        return found
+    tombstone = view.tombstone(image_id)
+    raise _unknown_image(image_id) if tombstone is None else GoneError(tombstone)
 
 
 def _unknown_image(image_id: ImageId) -> UnknownError:

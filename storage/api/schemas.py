@@ -13,6 +13,7 @@ from storage.records import ClusterRecord, HistoryEntry, ImageRecord, Page, Stor
 __all__ = [
     "ClusterOut",
     "DeleteOut",
+    "DeletedProblem",
     "HeadChangeOut",
     "Health",
     "HistoryOut",
@@ -46,6 +47,12 @@ class Problem(_Out):
     status: int = Field(description="The status of the answer.", examples=[404])
     error: str = Field(description="The kind as a fixed word for programs.", examples=["unknown-image"])
     detail: str = Field(description="A sentence for humans.")
+
+
+class DeletedProblem(Problem):
+    """The image was deleted."""
+
+    deleted_at: str = Field(description="When the delete was asked for: ISO 8601, UTC.")
 
 
 class ImageOut(_Out):
@@ -133,17 +140,23 @@ class ClusterOut(_Out):
     """A cluster."""
 
     head: str
-    count: int = Field(description="Members, the head included.")
+    count: int = Field(description="Members, the head included, unless it was deleted.")
     created_at: str = Field(description="ISO 8601, UTC.")
+    head_deleted: bool = Field(description="The head was deleted. It still names the cluster, and is no member.")
 
     @staticmethod
     def of(cluster: ClusterRecord) -> ClusterOut:
         """From the store's record."""
-        return ClusterOut(head=cluster.head, count=cluster.count, created_at=iso(cluster.founded_at_ms))
+        return ClusterOut(
+            head=cluster.head,
+            count=cluster.count,
+            created_at=iso(cluster.founded_at_ms),
+            head_deleted=cluster.head_deleted,
+        )
 
 
 class MembersOut(_Out):
-    """A page of the members of a cluster: the head first, then in the order in which they joined."""
+    """A page of the members of a cluster, in the order in which they joined: the head first, unless it came back."""
 
     members: list[str]
     next_page_token: str | None = Field(description="The token of the next page; null on the last.")
@@ -178,7 +191,11 @@ class StatsOut(_Out):
     images: int
     clusters: int
     duplicates: int = Field(description="Records ignored because their version was placed before.")
-    superseded: int = Field(description="Records ignored because a higher version was placed before.")
+    superseded: int = Field(
+        description="Records ignored because a higher version was placed, or this one was deleted, before."
+    )
+    deleted: int = Field(description="Images deleted, those that came back included.")
+    replayed: int = Field(description="Replays applied.")
     history_number: int = Field(description="The number of the last change of a head.")
     published: int = Field(description="The number of the last change that was published to Kafka.")
     revision: int = Field(description="Changes with every write that is not the stream's.")
@@ -192,6 +209,8 @@ class StatsOut(_Out):
             clusters=state.clusters,
             duplicates=state.duplicates,
             superseded=state.superseded,
+            deleted=state.deleted,
+            replayed=state.replayed,
             history_number=state.history_number,
             published=published,
             revision=state.revision,

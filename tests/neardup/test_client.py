@@ -12,7 +12,7 @@ import pytest
 from core.types import Cause, Decision, ImageId, Move, Outcome, Versions
 from neardup.answers import ImageInfo
 from neardup.client import ApiClient, RetryPolicy
-from neardup.errors import BadRequestError, NeardupClientError, NotFoundError, ServiceUnavailableError
+from neardup.errors import BadRequestError, DeletedError, NeardupClientError, NotFoundError, ServiceUnavailableError
 from storage.api.schemas import ClusterOut, HistoryOut, ImageOut, StatsOut
 from storage.memory import MemoryStore
 
@@ -197,6 +197,7 @@ def test_the_real_apis_answers_have_the_same_keys() -> None:
     ("status", "kind"),
     [
         (404, NotFoundError),
+        (410, DeletedError),
         (400, BadRequestError),
         (422, BadRequestError),
         (503, ServiceUnavailableError),
@@ -213,6 +214,16 @@ def test_each_status_has_its_error_with_the_reason(status: int, kind: type[Neard
         api.image("a")
     assert type(caught.value) is kind
     assert caught.value.status == status
+
+
+def test_a_deleted_image_says_when() -> None:
+    body = {"detail": "gone", "deleted_at": "2026-01-02T03:04:05.000Z"}
+    with client(lambda _: httpx.Response(410, json=body)) as api, pytest.raises(DeletedError) as caught:
+        api.image("a")
+    assert caught.value.deleted_at == body["deleted_at"]
+    with client(lambda _: httpx.Response(410, text="gone")) as api, pytest.raises(DeletedError, match="gone") as caught:
+        api.image("a")
+    assert caught.value.deleted_at == ""
 
 
 @pytest.mark.parametrize(

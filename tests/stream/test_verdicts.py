@@ -35,6 +35,14 @@ def test_the_last_change_of_an_image_is_its_head() -> None:
     assert verdicts.causes == {"founded": 2, "matched": 1, "adopted": 1}
 
 
+def test_a_deleted_image_has_no_head() -> None:
+    verdicts = Verdicts()
+    verdicts.take([change(1, "a", "a"), change(2, "b", "a"), change(3, "a", "", at_ms=90_000, cause="deleted")])
+    assert verdicts.heads == {"b": "a"}
+    assert verdicts.causes == {"founded": 1, "matched": 1, "deleted": 1}
+    assert set(verdicts.waits_ms.values()) == {500}
+
+
 def test_clusters_come_largest_first_then_by_head() -> None:
     verdicts = Verdicts()
     verdicts.take([change(1, "z", "z"), change(2, "m", "m"), change(3, "b", "b"), change(4, "n", "m")])

@@ -102,6 +102,10 @@ def test_the_newest_head_of_each_image_is_kept() -> None:
     assert newest_heads(CHANGES) == HEADS
 
 
+def test_a_deleted_image_has_no_head() -> None:
+    assert newest_heads([*CHANGES, change(5, "c", "")]) == {"a": "a", "b": "a"}
+
+
 def test_a_new_store_begins_its_numbers_again() -> None:
     later = StoreEpoch(EPOCH.created_ms + 1, "another")
     assert newest_heads([*CHANGES, change(1, "c", "c", later)]) == {**HEADS, "c": "c"}

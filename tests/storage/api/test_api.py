@@ -92,6 +92,23 @@ def test_a_deleted_image_keeps_its_history(client: TestClient, store: MemoryStor
     assert [(each["head"], each["cause"]) for each in changes] == [("a", "founded"), (None, "deleted")]
 
 
+def test_a_deleted_image_is_gone(client: TestClient, store: MemoryStore) -> None:
+    put(store, founds(0, A), joins(1, B, A), deletes(2, A, A), deletes(3, C, version=7))
+    for path in ("/v1/images/a", "/v1/images/a/similar", "/v1/images/c"):
+        answer = client.get(path)
+        assert answer.status_code == 410
+        assert answer.headers["content-type"] == "application/problem+json"
+        body = answer.json()
+        assert (body["error"], body["status"]) == ("deleted-image", 410)
+        assert body["deleted_at"] == iso(43 if path.endswith("c") else 42)
+        assert body["deleted_at"] in body["detail"]
+    assert client.get("/v1/clusters/a").json()["head_deleted"] is True
+    assert client.get("/v1/clusters/a/members").json()["members"] == ["b"]
+    assert client.get("/v1/images/b").json()["head"] == "a"
+    stats = client.get("/v1/stats").json()
+    assert (stats["images"], stats["clusters"], stats["deleted"], stats["replayed"]) == (1, 1, 1, 0)
+
+
 def test_an_unknown_image(client: TestClient) -> None:
     for path in ("/v1/images/nobody", "/v1/images/nobody/similar", "/v1/images/nobody/history"):
         answer = client.get(path)
@@ -102,7 +119,12 @@ def test_an_unknown_image(client: TestClient) -> None:
 
 def test_a_cluster(client: TestClient, store: MemoryStore) -> None:
     put(store, founds(0, A), joins(1, B, A))
-    assert client.get("/v1/clusters/a").json() == {"head": "a", "count": 2, "created_at": "1970-01-01T00:00:00.030Z"}
+    assert client.get("/v1/clusters/a").json() == {
+        "head": "a",
+        "count": 2,
+        "created_at": "1970-01-01T00:00:00.030Z",
+        "head_deleted": False,
+    }
     assert client.get("/v1/clusters/a/members").json() == {"members": ["a", "b"], "next_page_token": None}
     for path in ("/v1/clusters/b", "/v1/clusters/b/members"):
         answer = client.get(path)
@@ -232,6 +254,8 @@ def test_stats(client: TestClient, store: MemoryStore) -> None:
         "clusters": 1,
         "duplicates": 1,
         "superseded": 0,
+        "deleted": 0,
+        "replayed": 0,
         "history_number": 2,
         "published": 1,
         "revision": 0,
