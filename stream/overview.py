@@ -12,6 +12,7 @@ from neardup.errors import NeardupClientError
 from stream.access import api_client, api_url
 from stream.certificate_files import CertificateFile, certificate_files
 from stream.data_folders import runs
+from stream.dead_letters.counts import open_counts
 from stream.flink_rest import JobState
 from stream.job_control import JobControl
 from stream.local.parts import part_checks
@@ -34,6 +35,8 @@ class SignalOverview:
     job: JobState | None
     job_wanted: bool
     lag: dict[str, int] | None
+    open_dead_letters: dict[str, int] | None
+    """Those that were neither replayed nor settled, by reason."""
     problems: tuple[str, ...]
 
     @property
@@ -116,6 +119,10 @@ def _signal(settings: Settings, name: str, ready: Collection[str]) -> SignalOver
         with api_client(settings, name, timeout_s=3.0, retry=RetryPolicy(retries=0)) as api:
             return asdict(api.stats())
 
+    def open_dead_letters() -> dict[str, int] | None:
+        signal = settings.signals[name]
+        return open_counts(signal.job_host, signal.job_metrics_port)
+
     kafka = ["broker"] if settings.kafka.own_broker else []
     problems += ask(control.topic_problems, *kafka) or []
     return SignalOverview(
@@ -125,5 +132,6 @@ def _signal(settings: Settings, name: str, ready: Collection[str]) -> SignalOver
         job=ask(control.state, "jobmanager"),
         job_wanted=control.wanted,
         lag=ask(control.lag, *kafka, f"{name}-storage"),
+        open_dead_letters=ask(open_dead_letters, f"{name}-job"),
         problems=tuple(problems),
     )

@@ -79,6 +79,9 @@ def _show_signal(signal: SignalOverview, *, asked: bool) -> None:
         line(f"  store: {counts}")
     if signal.lag is not None:
         line(f"  behind: {', '.join(f'{topic} {records:,}' for topic, records in signal.lag.items())}")
+    if signal.open_dead_letters is not None:
+        by_reason = ", ".join(f"{reason} {count:,}" for reason, count in sorted(signal.open_dead_letters.items()))
+        line(f"  open dead letters: {by_reason or 'none'}")
     for problem in signal.problems:
         line(f"  problem: {problem}")
 
@@ -100,6 +103,7 @@ def _as_json(found: Overview, default_signal: str) -> dict[str, Any]:
             "job": None if signal.job is None else {"id": signal.job.job_id, "state": signal.job.state},
             "job_wanted": signal.job_wanted,
             "lag": signal.lag,
+            "open_dead_letters": signal.open_dead_letters,
             "problems": signal.problems,
         }
         for signal in found.signals

@@ -27,6 +27,7 @@ SIGNAL = SignalOverview(
     job=JOB,
     job_wanted=True,
     lag={"embeddings.search": 0, "joined": 7},
+    open_dead_letters={"unparsable": 1_200, "faulted": 2},
     problems=(),
 )
 
@@ -87,11 +88,16 @@ def test_text_has_parts_counts_job_and_lag(monkeypatch: pytest.MonkeyPatch, caps
         "RUNNING",
         "0123abcd",
         "joined 7",
+        "open dead letters: faulted 2, unparsable 1,200",
         "http://127.0.0.1:18080",
     ):
         assert part in out
     assert "neardup job start" in shown(monkeypatch, capsys, BY_HAND)[1]
     assert "does not answer" in shown(monkeypatch, capsys, UNASKED)[1]
+    none = replace(WELL, signals=(replace(SIGNAL, open_dead_letters={}),))
+    assert "open dead letters: none" in shown(monkeypatch, capsys, none)[1]
+    unread = replace(WELL, signals=(replace(SIGNAL, open_dead_letters=None),))
+    assert "dead letters" not in shown(monkeypatch, capsys, unread)[1]
 
 
 def test_json_names_the_address_of_the_api(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,6 +110,7 @@ def test_json_names_the_address_of_the_api(monkeypatch: pytest.MonkeyPatch, caps
     assert told["signals"]["photos"]["job"] == {"id": "0123abcd", "state": "RUNNING"}
     assert told["signals"]["photos"]["lag"] == {"embeddings.search": 0, "joined": 7}
     assert told["signals"]["photos"]["stats"]["images"] == 1234
+    assert told["signals"]["photos"]["open_dead_letters"] == {"unparsable": 1_200, "faulted": 2}
 
 
 def test_certificates_that_end_soon_are_a_warning_and_change_no_exit_code(
