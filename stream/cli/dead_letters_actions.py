@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,10 +12,13 @@ from core.errors import BadInputError
 from stream.cli.context import AsJson, SignalName, of
 from stream.cli.dead_letters_choice import IdsFile, Images, Reasons, Since, Until, choice_of, opened
 from stream.cli.output import counted, note, progress_bar, show_json, table
+from stream.cli.replay_command import send_replay, try_replay
 
 if TYPE_CHECKING:
+    from stream.dead_letters.choice import DeadLetterChoice
     from stream.dead_letters.halves import ReplayReport
     from stream.dead_letters.settling import SettlingReport
+    from stream.settings import Settings
 
 __all__ = ["replay_command", "settle_command"]
 
@@ -25,7 +29,7 @@ def replay_command(
         list[str] | None,
         typer.Option(
             metavar="REASON",
-            help="Only halves with this reason; may be given several times. Without it, those that waited in vain.",
+            help="Only those with this reason; may be given several times. Without it, halves that waited in vain.",
         ),
     ] = None,
     since: Since = None,
@@ -37,7 +41,9 @@ def replay_command(
 ) -> None:
     """Send rejected halves to their topics again, as they were: after an outage of one sender, or a mended setting.
 
-    Images that a server refused or failed on are counted as waiting: they have their place, and need a new decision.
+    Images that a server refused or failed on have their place, and need a new decision: with --reason refused or
+    --reason faulted they are decided again by force, as by `neardup replay --dead-letters`. Else they are counted.
+
     What was sent is noted in the topic, so another run leaves it out. A half that arrives twice is ignored.
 
     Examples:
@@ -45,12 +51,22 @@ def replay_command(
         neardup dead-letters replay --since 3h --dry-run
 
         neardup dead-letters replay --reason missing_score_half --ids-file ids.txt
+
+        neardup dead-letters replay --reason refused --reason faulted
     """
-    from stream.dead_letters.halves import Fate, ReplayReport, plan, replay
+    from stream.dead_letters.halves import OF_IMAGES, Fate, ReplayReport, plan, replay
     from stream.publish import Publisher
 
     choice, report = choice_of(reason, since, None, None, ids_file), ReplayReport()
     command, settings = of(context), of(context).settings()
+    if OF_IMAGES.intersection(choice.reasons):
+        if again or not OF_IMAGES.issuperset(choice.reasons):
+            raise BadInputError(
+                f"{' and '.join(sorted(OF_IMAGES))} are reasons of images, which are decided again: give them without "
+                "--again, and without reasons of halves"
+            )
+        _decide_again(settings, signal, choice, dry_run=dry_run, as_json=as_json)
+        return
     with (
         opened(command, signal, choice.since_ms) as topic,
         Publisher(settings, topic.signal_name) as publisher,
@@ -79,6 +95,30 @@ def replay_command(
                 note(f"{sent} sent and noted; the same command goes on from there")
             raise
     _show(report, as_json=as_json, dry_run=dry_run)
+
+
+def _decide_again(
+    settings: Settings, signal: str | None, choice: DeadLetterChoice, *, dry_run: bool, as_json: bool
+) -> None:
+    """Has the images of dead letters decided again, by force. What has a score then is settled."""
+    from core.replay_requests import ReplayRequest
+    from core.types import ImageId
+    from stream.replay.choice import ReplaySelection
+    from stream.requests import new_request, user_name
+
+    name, selection = settings.signal(signal)[0], ReplaySelection(dead_letters=choice)
+    if dry_run:
+        try_replay(settings, name, selection, "", as_json=as_json)
+        return
+    wanted = ReplayRequest(
+        request=new_request("dead-letters"),
+        image_id=ImageId(""),
+        force=True,
+        bulk=selection.bulk,
+        requested_at_ms=time.time_ns() // 10**6,
+        author=user_name(),
+    )
+    send_replay(settings, name, selection, wanted, resumed=False, diff=False, as_json=as_json)
 
 
 def settle_command(
@@ -176,7 +216,7 @@ def _show(report: ReplayReport, *, as_json: bool, dry_run: bool) -> None:
     meanings = {
         Fate.SENT: "would be sent" if dry_run else "sent, and acknowledged",
         Fate.SETTLED: "settled before, by a replay or by hand (--again sends them all the same)",
-        Fate.WAITING: "images that wait for a new decision: nothing was done",
+        Fate.WAITING: "images that wait for a new decision: name the reason with --reason, and they are decided again",
         Fate.TRUNCATED: "truncated, so they cannot be sent: send these images again",
         Fate.NOT_NAMED: "rejected for what they are: mend the cause, then name the reason with --reason",
         Fate.NO_HALF: "no halves",

@@ -152,7 +152,7 @@ def show(
 ) -> None:
     """Draw the last recorded verdict on an image: its match, every other candidate and why it lost, writes and times.
 
-    The topic is read backwards, so a new verdict is found at once.
+    The topic is read backwards, so a new verdict is found at once. `neardup explain` answers for images without traces.
 
     Examples:
 

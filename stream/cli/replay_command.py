@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from stream.replay.sending import ReplayProgress
     from stream.settings import Settings
 
-__all__ = ["replay"]
+__all__ = ["replay", "send_replay", "try_replay"]
 
 
 def replay(
@@ -99,9 +99,9 @@ def replay(
     if dry_run and not watch:
         if request is not None:
             raise BadInputError("a dry run sends no request: leave --request out")
-        _try(settings, name, selection, model_version, as_json=as_json)
+        try_replay(settings, name, selection, model_version, as_json=as_json)
         return
-    _send(settings, name, selection, wanted, resumed=request is not None, diff=diff, as_json=as_json)
+    send_replay(settings, name, selection, wanted, resumed=request is not None, diff=diff, as_json=as_json)
 
 
 def _selection(
@@ -114,6 +114,7 @@ def _selection(
 ) -> ReplaySelection:
     from core.notifications import image_id
     from storage.selecting import ImageSelection
+    from stream.dead_letters.choice import DeadLetterChoice
     from stream.replay.choice import ReplaySelection, causes_of
 
     now_s = time.time()
@@ -125,10 +126,10 @@ def _selection(
             until_ms=None if until is None else since_ms(until, now_s, "--until"),
             causes=causes_of(causes),
         )
-    return ReplaySelection(ids, stored, dead_letters)
+    return ReplaySelection(ids, stored, DeadLetterChoice() if dead_letters else None)
 
 
-def _send(
+def send_replay(
     settings: Settings,
     name: str,
     selection: ReplaySelection,
@@ -162,18 +163,21 @@ def _send(
         try:
             pages = service.images(selection, looked)
             done = service.send(pages, wanted, resumed=resumed, keep_old=diff, on_look=look)
-            settled = service.settle(wanted.request) if selection.dead_letters and not wanted.dry_run else None
+            settled = (
+                service.settle(wanted.request) if selection.dead_letters is not None and not wanted.dry_run else None
+            )
             report = service.differences(done.old) if diff else None
             if watching is not None:
                 watching.drain(done.sent - len(done.earlier))
         except BaseException:
             bar.stop()
-            note(f"go on with --request {wanted.request} and the same choice of images; what is sent is decided anyway")
+            going_on = f"`neardup replay --request {wanted.request}` and the same choice of images"
+            note(f"go on with {going_on}; what is sent is decided anyway")
             raise
     show_replay(wanted.request, done, report, settled, as_json=as_json)
 
 
-def _try(settings: Settings, name: str, selection: ReplaySelection, model_version: str, *, as_json: bool) -> None:
+def try_replay(settings: Settings, name: str, selection: ReplaySelection, model_version: str, *, as_json: bool) -> None:
     """Outside the order: shows what would change."""
     from core.access import Right
     from stream.interrupts import interruptible

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from core.errors import BadInputError
 from core.types import Cause, ImageId
 from storage.selecting import ImageSelection
+from stream.dead_letters.choice import DeadLetterChoice
 
 __all__ = ["NAMED_LIMIT", "ReplaySelection", "causes_of"]
 
@@ -27,11 +28,11 @@ class ReplaySelection:
     """Named images."""
     stored: ImageSelection | None = None
     """By cluster, time and cause of their last verdicts."""
-    dead_letters: bool = False
-    """Those that a server refused or failed on."""
+    dead_letters: DeadLetterChoice | None = None
+    """Those of these dead letters that a server refused or failed on."""
 
     def __post_init__(self) -> None:
-        chosen = sum((bool(self.ids), self.stored is not None, self.dead_letters))
+        chosen = sum((bool(self.ids), self.stored is not None, self.dead_letters is not None))
         if chosen != 1:
             ways = "images (--id, --ids-file), stored ones (--head, --since, --until, --cause), or --dead-letters"
             raise BadInputError(f"choose {ways}" + ("" if not chosen else ": only one of these"))

@@ -8,7 +8,7 @@ from core.dead_letters import parse_dead_letter
 from core.errors import BadInputError
 from core.settlements import Kind, Settlement, ranges_of
 from core.types import ImageId
-from stream.dead_letters.choice import Settlements
+from stream.dead_letters.choice import DeadLetterChoice, Settlements
 from stream.dead_letters.halves import OF_IMAGES
 from stream.topic_reader import TopicRecord
 
@@ -18,11 +18,14 @@ CHUNK = 1_000
 """Dead letters that one settlement names, at most."""
 
 
-def open_images(records: Iterable[TopicRecord], settled: Settlements, joined_topic: str) -> dict[ImageId, list[int]]:
+def open_images(
+    records: Iterable[TopicRecord], choice: DeadLetterChoice, settled: Settlements, joined_topic: str
+) -> dict[ImageId, list[int]]:
     """The images with open dead letters of the order, and the offsets of these.
 
     Args:
         records: Of `dead-letter`, in order.
+        choice: Which dead letters.
         settled: What is settled already.
         joined_topic: The order; an image of another topic has no place.
     """
@@ -33,7 +36,8 @@ def open_images(records: Iterable[TopicRecord], settled: Settlements, joined_top
             image_id = ImageId(record.key.decode())
         except (BadInputError, UnicodeDecodeError):
             continue
-        if image_id and dead.reason in OF_IMAGES and dead.source.topic == joined_topic and record.offset not in settled:
+        is_open = dead.reason in OF_IMAGES and record.offset not in settled
+        if image_id and is_open and dead.source.topic == joined_topic and choice.takes(record, dead):
             found.setdefault(image_id, []).append(record.offset)
     return found
 

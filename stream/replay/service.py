@@ -14,7 +14,7 @@ from storage.limits import MAX_NAMED
 from storage.serving.client import StorageClient
 from stream.access import credentials
 from stream.broker import Broker
-from stream.dead_letters.choice import settled_in
+from stream.dead_letters.choice import DeadLetterChoice, settled_in
 from stream.dead_letters.settling import appender
 from stream.names import client_id
 from stream.publish import Publisher
@@ -78,7 +78,7 @@ class ReplayService:
                 while part := tuple(islice(known, PAGE)):
                     yield FoundImages(part)
             return
-        ids = self._dead_images() if selection.dead_letters else selection.ids
+        ids = selection.ids if selection.dead_letters is None else self._dead_images(selection.dead_letters)
         done = 0
         for found in named_pages(ids, self.storage.named, PAGE):
             done += len(found.known) + len(found.unknown)
@@ -140,9 +140,9 @@ class ReplayService:
                 append(each)
         return len(decided)
 
-    def _dead_images(self) -> Sequence[ImageId]:
+    def _dead_images(self, choice: DeadLetterChoice) -> Sequence[ImageId]:
         with TopicReader(self._access, self.signal.topic("dead_letter")) as reader:
             first, end = reader.ends()
             settled = settled_in(reader.between(first, end))
-            self._dead = open_images(reader.between(first, end), settled, self.signal.topic("joined"))
+            self._dead = open_images(reader.between(first, end), choice, settled, self.signal.topic("joined"))
         return list(self._dead)

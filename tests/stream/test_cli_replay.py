@@ -261,7 +261,7 @@ def test_after_ctrl_c_the_last_line_says_how_to_go_on(
     code, out, err = run("--id", "a")
     assert (code, out) == (Exit.INTERRUPTED, "")
     [request] = world.requests[Lane.NAMED]
-    assert f"go on with --request {request.request}" in err
+    assert f"go on with `neardup replay --request {request.request}`" in err
 
 
 def test_images_among_dead_letters_are_replayed_by_force_and_settled(world: ServedStore, run: Run) -> None:
@@ -282,6 +282,26 @@ def test_images_among_dead_letters_are_replayed_by_force_and_settled(world: Serv
     assert sent(world)["BULK"] == ["c", "a", "c"]
     code, out, _ = run("--dead-letters", "--json")
     assert json.loads(out)["sent"] == 0
+
+
+def test_dead_letters_replay_decides_refused_and_faulted_images_again(
+    world: ServedStore, run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for offset, (image, reason) in enumerate([(C, Reason.REFUSED), (A, Reason.FAULTED), (B, Reason.FAULTED)]):
+        source = Provenance("neardup.photos.joined", 0, offset, 5)
+        value = dead_letter(BadRecord(reason, "why"), source, b"x", None)
+        FakeDeadLetters.records.append(TopicRecord(offset, 5, image.encode(), value))
+    assert main(["dead-letters", "replay", "--reason", "faulted"]) == Exit.OK
+    assert "2 images of dead letters settled" in capsys.readouterr().out
+    assert sent(world) == {"NAMED": [], "BULK": ["a", "b"]}
+    assert all(each.force and each.request.startswith("dead-letters-") for each in world.requests[Lane.BULK])
+    world.verdicts[C] = Move(C, C, C, Cause.FOUNDED)
+    assert main(["dead-letters", "replay", "--reason", "faulted", "--reason", "refused", "--json"]) == Exit.OK
+    assert json.loads(capsys.readouterr().out)["sent"] == 1
+    assert sent(world)["BULK"] == ["a", "b", "c"]
+    assert main(["dead-letters", "replay", "--reason", "faulted", "--reason", "unparsable"]) == Exit.USAGE
+    assert main(["dead-letters", "replay", "--reason", "refused", "--again"]) == Exit.USAGE
+    assert "are reasons of images" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
