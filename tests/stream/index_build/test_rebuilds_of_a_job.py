@@ -1,0 +1,37 @@
+"""An index that is built anew from what a job left, where calls failed and the job died: the real steps and a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from storage.embeddings import embedding_pages
+from storage.serving.client import StorageClient
+from stream.index_build.decided import Decided, StoreDecisions
+from stream.index_build.sources import ImageSource, OrderSource, StoreSource
+from tests.operators.test_places_agree import IMAGES, live
+from tests.stream.index_build.life import as_seen
+from tests.stream.index_build.order import settings_in
+from tests.stream.index_build.test_build import free_searches
+from tests.stream.index_build.test_rebuilds import rebuilt
+
+
+@pytest.mark.parametrize("seed", range(100, 103))
+def test_a_rebuilt_index_is_the_one_that_the_job_made(tmp_path: Path, seed: int) -> None:
+    index, storage, order = live(tmp_path / "live", seed)
+    ids = [f"i{number}" for number in range(IMAGES)]
+    with storage.store.snapshot() as view:
+        pages = list(embedding_pages(view, 2000))
+    sources: list[tuple[str, ImageSource, Decided | None]] = [
+        ("storage", StoreSource(iter(pages)), None),
+        ("joined", OrderSource(), StoreDecisions(cast(StorageClient, storage))),
+    ]
+    for name, source, decided in sources:
+        anew = rebuilt(tmp_path / name, source, order, decided)
+        assert as_seen(anew, ids) == as_seen(index, ids)
+        assert anew.images == index.images
+        assert free_searches(anew, settings_in(tmp_path)) == free_searches(index, settings_in(tmp_path))
+        anew.close()
+    index.close()
