@@ -5,7 +5,7 @@ BIN := .venv/bin
 JOBS ?= 2
 PURE_TESTS := $(addprefix tests/,clustering core fixtures neardup operators scoring search storage)
 
-.PHONY: help setup demo up down test test-tools coverage lint format protos soak chaos bench-scorer bench-quality bench-search bench-callers bench-large-calls bench-capacity bench-replay docs clean
+.PHONY: help setup demo up down test test-tools coverage lint format protos soak chaos bench-scorer bench-quality bench-search bench-callers bench-large-calls bench-capacity bench-replay bench-traces docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ bench-capacity: setup ## benchmark: bytes an image in each part, and a flood of 
 
 bench-replay: setup ## benchmark: live latency beside a replay, pace of replays and trials, one trace of many
 	@$(BIN)/python -m benchmarks.replay
+
+bench-traces: setup ## benchmark: processor time of the task manager with no, some and all images traced
+	@$(BIN)/python -m benchmarks.trace_cost
 
 chaos: setup ## long fault test: 300 kills, hangs and power cuts while images flow
 	@$(BIN)/python -m benchmarks.chaos

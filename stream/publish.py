@@ -28,8 +28,8 @@ _PATIENCE_S = 130.0
 """How long one acknowledgement may take: a little longer than the producer retries."""
 
 
-def notification(row: ImageRow, embedding: EmbeddingSpec, vector: Vector) -> bytes:
-    """One half of an image as it lies on Kafka; equal rows give equal bytes.
+def notification(row: ImageRow, embedding: EmbeddingSpec, vector: Vector, *, trace: bool = False) -> bytes:
+    """One half of an image as it lies on Kafka; equal rows give equal bytes. `trace` asks for a trace.
 
     Raises:
         BadInputError: The row's id cannot be sent.
@@ -42,6 +42,7 @@ def notification(row: ImageRow, embedding: EmbeddingSpec, vector: Vector) -> byt
             model_version=embedding.model_version,
             image_version=row.version,
             created_at_ms=row.created_at_ms,
+            trace=trace,
         )
     except ValueError as error:
         raise BadInputError(f"image {row.image_id[:80]!r} cannot be sent: {error}") from error
@@ -146,8 +147,8 @@ class Publisher:
             if kind is None:
                 raise UnavailableError(f"Kafka did not acknowledge all records: {failure}") from failure
 
-    def send(self, row: ImageRow) -> None:
-        """Sends both halves of an image; returns before they are acknowledged.
+    def send(self, row: ImageRow, *, trace: bool = False) -> None:
+        """Sends both halves of an image; returns before they are acknowledged. `trace` asks for a trace.
 
         Raises:
             UnavailableError: An earlier record was not delivered, or Kafka acknowledges nothing.
@@ -155,7 +156,7 @@ class Publisher:
         """
         key = events.record_key(row.image_id)
         halves = ((self._signal.search_embedding, row.search), (self._signal.score_embedding, row.score))
-        values = [notification(row, embedding, vector) for embedding, vector in halves]
+        values = [notification(row, embedding, vector, trace=trace) for embedding, vector in halves]
         number, self._sent = self._sent, self._sent + 1
         for topic, value in zip(self.topics, values, strict=True):
             self._send(topic, key, value, None, lambda: self._acknowledged.half(number))
@@ -215,6 +216,7 @@ def publish(
     publisher: Publisher,
     *,
     rate: float | None = None,
+    trace: bool = False,
     on_sent: Callable[[int], None] | None = None,
 ) -> int:
     """Sends images, at most `rate` per second, and waits until all are acknowledged.
@@ -223,6 +225,7 @@ def publish(
         rows: What to send; read as it is sent.
         publisher: Where to.
         rate: Images per second; None: as fast as the broker accepts them.
+        trace: Whether each image asks for a trace.
         on_sent: Called after each image with the number sent so far. `publisher.acknowledged` says what is safe.
 
     Returns:
@@ -238,7 +241,7 @@ def publish(
         for row in rows:
             if schedule is not None:
                 schedule.wait()
-            publisher.send(row)
+            publisher.send(row, trace=trace)
             sent += 1
             if on_sent is not None:
                 on_sent(sent)

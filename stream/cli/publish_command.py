@@ -24,6 +24,9 @@ def publish(
     skip: Annotated[
         int, typer.Option("--skip", metavar="N", min=0, help="Leave out the first N rows: go on after an error.")
     ] = 0,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Ask for a trace of each verdict: `neardup debug` shows them.")
+    ] = False,
     signal: SignalName = None,
 ) -> None:
     """Send the images of a Parquet file: both embeddings of each, to Kafka.
@@ -54,7 +57,7 @@ def publish(
             bar.update(task, completed=publisher.acknowledged)
 
         try:
-            sent = send(images.rows_from(skip), publisher, rate=rate, on_sent=show)
+            sent = send(images.rows_from(skip), publisher, rate=rate, trace=trace, on_sent=show)
             bar.update(task, completed=sent)
         except BaseException:
             done = publisher.acknowledged

@@ -35,6 +35,7 @@ TARGETS = [
     "bench-large-calls",
     "bench-capacity",
     "bench-replay",
+    "bench-traces",
     "chaos",
     "docs",
     "clean",

@@ -13,7 +13,7 @@ from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 import stream.publish as publish_module
 from core.errors import BadInputError, UnavailableError
 from core.notifications import Half, decode
-from neardup.events_pb2 import FLOAT16
+from neardup.events_pb2 import FLOAT16, EmbeddingNotification
 from stream.image_files import ImageRow, Vector
 from stream.publish import Publisher, SendSchedule, publish
 from stream.settings import Settings, load_settings
@@ -112,6 +112,13 @@ def test_both_halves_go_out_keyed_by_id_and_pass_the_decoder(settings: Settings,
         half = decode(value, embedding)
         assert isinstance(half, Half)
         assert (half.image_id, half.version, half.created_at_ms) == ("näme/1", 3, 1234)
+
+
+@pytest.mark.parametrize("trace", [False, True])
+def test_images_ask_for_a_trace_if_they_are_told_to(settings: Settings, producer: FakeProducer, trace: bool) -> None:
+    with Publisher(settings) as publisher:
+        publish([row()], publisher, trace=trace)
+    assert [EmbeddingNotification.FromString(value).trace for _, _, value in producer.sent] == [trace, trace]
 
 
 def test_equal_rows_give_equal_bytes(settings: Settings, producer: FakeProducer) -> None:

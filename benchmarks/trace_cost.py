@@ -1,0 +1,253 @@
+"""Processor time of the task manager with no, some and all images traced: `make bench-traces`.
+
+Starts its own parts in its own folder and warms them up. Then images come at a steady rate, in rounds that take turns:
+nobody asks for a trace, one image of a hundred does, each image does. Each round gives the processor time of the task
+manager for each image, from `/proc`. Waiting time does not count, so a slow disk changes nothing.
+
+    python -m benchmarks.trace_cost                                          what `make bench-traces` runs
+    python -m benchmarks.trace_cost --rounds 1 --seconds 10 --warm-up 10     a short one
+    python -m benchmarks.trace_cost --before /path/to/checkout               beside a revision without traces
+
+`--before` names a checkout of another revision. Its parts run in turns with ours, warmed up alike, and nobody asks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+
+from benchmarks.machine import measured_with, write_results
+from benchmarks.soak import say
+from benchmarks.synthetic import SyntheticSettings, Universe, write_images
+from core.errors import NeardupError, UnavailableError
+from stream.data_folders import wipe, with_data
+from stream.demo.sample import SAMPLE
+from stream.image_files import ImageFile, ImageRow
+from stream.interrupts import interruptible, undisturbed
+from stream.local.supervisor import Deployment
+from stream.publish import Publisher, SendSchedule
+from stream.settings import Settings, load_settings
+from stream.topic_reader import TopicReader
+from stream.verdicts import Verdicts
+
+__all__ = ["BEFORE", "SHARES", "TraceLoad", "halves", "summary", "turns"]
+
+SHARES: Mapping[str, int] = {"none": 0, "hundredth": 100, "all": 1}
+"""The kinds of rounds: one image of so many asks for a trace; 0: nobody does."""
+
+BEFORE = "before"
+"""Rounds of the other revision."""
+
+_STALL_S = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class TraceLoad:
+    """How many rounds of each kind there are, how long each lasts, and how images come."""
+
+    rate: float
+    seconds: float
+    warm_up_s: float
+    rounds: int
+    kinds: tuple[str, ...] = tuple(SHARES)
+
+    @property
+    def images(self) -> int:
+        """All that are sent."""
+        return round(self.rate * (self.warm_up_s + self.seconds * self.rounds * len(self.kinds)))
+
+
+def turns(kinds: Sequence[str], rounds: int) -> Iterator[str]:
+    """The kinds of all rounds, in turns; each turn begins with another kind, so that a growing index favours none."""
+    for number in range(rounds):
+        first = number % len(kinds)
+        yield from (*kinds[first:], *kinds[:first])
+
+
+def summary(found: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The median of each kind in microseconds an image, and how many per cent more than the basis it is.
+
+    The basis is the other revision if there is one, else the rounds in which nobody asked.
+    """
+    medians = {kind: median(values) for kind, values in found.items() if values}
+    basis = next(medians[kind] for kind in (BEFORE, "none", *medians) if kind in medians)
+    shown = {f"{kind}_us": round(value, 1) for kind, value in medians.items()}
+    more = {f"{kind}_more_percent": round(100 * (value / basis - 1), 2) for kind, value in medians.items()}
+    return {**shown, **{name: value for name, value in more.items() if not name.startswith(BEFORE)}}
+
+
+class TraceCost:
+    """One deployment, from an empty folder to the processor time of each round."""
+
+    def __init__(self, settings: Settings, load: TraceLoad) -> None:
+        self._settings = settings
+        self._load = load
+        self._signal = settings.signal()[1]
+        self._deployment = Deployment(settings)
+        self._verdicts = Verdicts()
+        self._sent = 0
+
+    def run(self) -> dict[str, list[float]]:
+        """Microseconds an image, by kind of round; stops all parts in any case."""
+        if self._settings.data_dir.exists():
+            self._deployment.down()
+        wipe(self._settings.data_dir)
+        rows = iter(self._images())
+        try:
+            say("starting all parts")
+            self._deployment.up()
+            return self._measure(rows)
+        finally:
+            with undisturbed():
+                say("stopping all parts")
+                self._deployment.down()
+
+    def _images(self) -> ImageFile:
+        count = self._load.images
+        say(f"making {count:,} images")
+        path = self._settings.data_dir / "images.parquet"
+        names = [f"image-{number:08d}" for number in range(count)]
+        write_images(Universe(self._settings.path(SAMPLE), SyntheticSettings()), path, names)
+        return ImageFile(path, self._signal.search_embedding.dimension, self._signal.score_embedding.dimension)
+
+    def _measure(self, rows: Iterator[ImageRow]) -> dict[str, list[float]]:
+        found: dict[str, list[float]] = defaultdict(list)
+        access = self._settings.kafka_access("neardup-bench-traces")
+        with (
+            TopicReader(access, self._signal.topic("assignments")) as changes,
+            Publisher(self._settings) as publisher,
+        ):
+            say(f"warming up for {self._load.warm_up_s:g} s")
+            self._round(rows, self._load.warm_up_s, 0, publisher, changes)
+            for kind in turns(self._load.kinds, self._load.rounds):
+                spent = self._round(rows, self._load.seconds, SHARES[kind], publisher, changes)
+                say(f"{kind:<12}{spent:,.0f} us an image")
+                found[kind].append(spent)
+        return dict(found)
+
+    def _round(
+        self, rows: Iterator[ImageRow], seconds: float, one_of: int, publisher: Publisher, changes: TopicReader
+    ) -> float:
+        """Sends images and waits for their verdicts; the processor time of the task manager, in us an image."""
+        count, before = round(self._load.rate * seconds), _processor_s(self._deployment)
+        schedule = SendSchedule(self._load.rate)
+        for number, row in enumerate(islice(rows, count)):
+            schedule.wait()
+            asks = one_of > 0 and number % one_of == 0
+            publisher.send(row, **({"trace": True} if asks else {}))
+            if number % 20 == 0:
+                self._verdicts.take(changes.poll(0.0))
+        publisher.flush()
+        self._sent += count
+        self._drain(changes)
+        return 1e6 * (_processor_s(self._deployment) - before) / count
+
+    def _drain(self, changes: TopicReader) -> None:
+        """Waits until every image sent so far has its verdict."""
+        until = time.monotonic() + _STALL_S
+        while len(self._verdicts.heads) < self._sent:
+            before = len(self._verdicts.heads)
+            self._verdicts.take(changes.poll(0.05))
+            if len(self._verdicts.heads) > before:
+                until = time.monotonic() + _STALL_S
+            elif time.monotonic() > until:
+                raise UnavailableError(f"{before:,} of {self._sent:,} images have a verdict, and no more came")
+
+
+def _processor_s(deployment: Deployment) -> float:
+    """Seconds that the task manager has used, in user and system mode, by all its threads."""
+    (pid,) = [part.pid for part in deployment.status() if part.name == "taskmanager"]
+    if pid is None:
+        raise UnavailableError("the task manager does not run")
+    main = psutil.Process(pid)
+    times = [each.cpu_times() for each in (main, *main.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
+
+
+def measured_before(checkout: Path, load: TraceLoad, data: Path) -> list[float]:
+    """The rounds of another revision, by its own code: this file runs there without asking for traces."""
+    out = data / "before.json"
+    command = [sys.executable, str(Path(__file__).resolve()), "--only", "none", "--out", str(out)]
+    command += ["--rate", str(load.rate), "--seconds", str(load.seconds), "--warm-up", str(load.warm_up_s)]
+    command += ["--rounds", str(load.rounds), "--data", str(data / BEFORE)]
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    subprocess.run(command, cwd=checkout, env=environment, check=True)
+    values: list[float] = json.loads(out.read_text(encoding="utf-8"))["rounds"]["none"]
+    return values
+
+
+def measure(settings: Settings, load: TraceLoad, before: Path | None, data: Path) -> dict[str, Any]:
+    """All rounds, with those of another revision if there is one: half of them first, half of them last."""
+    found: dict[str, list[float]] = defaultdict(list)
+    data.mkdir(parents=True, exist_ok=True)
+    for part in halves(load) if before else [load]:
+        for kind, values in TraceCost(with_data(settings, data / "now"), part).run().items():
+            found[kind] += values
+        if before is not None:
+            found[BEFORE] += measured_before(before, part, data)
+    return {
+        **measured_with("benchmarks.trace_cost"),
+        "load": asdict(load),
+        "rounds": dict(found),
+        **summary(found),
+    }
+
+
+def halves(load: TraceLoad) -> list[TraceLoad]:
+    """The load in two parts, the first with the odd round."""
+    second = load.rounds // 2
+    parts = (load.rounds - second, second)
+    return [TraceLoad(load.rate, load.seconds, load.warm_up_s, rounds, load.kinds) for rounds in parts if rounds]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the benchmark; returns 0 when every image got its verdict."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rate", type=float, default=200.0, help="images a second")
+    parser.add_argument("--seconds", type=float, default=60.0, help="the length of a round")
+    parser.add_argument("--warm-up", type=float, default=180.0, help="seconds before the first round")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each kind")
+    parser.add_argument("--before", type=Path, help="a checkout of a revision without traces")
+    parser.add_argument("--only", choices=SHARES, help="rounds of this kind alone")
+    parser.add_argument(
+        "--data", type=Path, help="data folder; default: `traces` below the data folder of the settings"
+    )
+    parser.add_argument("--out", type=Path, help="file of the result; default: bench/traces.json below that folder")
+    arguments = parser.parse_args(argv)
+    settings = load_settings()
+    kinds = (arguments.only,) if arguments.only else tuple(SHARES)
+    load = TraceLoad(arguments.rate, arguments.seconds, arguments.warm_up, arguments.rounds, kinds)
+    data = (arguments.data or settings.data_dir / "traces").absolute()
+    out = arguments.out or settings.data_dir / "bench" / "traces.json"
+    with suppress(KeyboardInterrupt):
+        try:
+            with interruptible():
+                result = measure(settings, load, arguments.before, data)
+        except (NeardupError, subprocess.CalledProcessError) as error:
+            say(f"failed: {error}")
+            return 1
+        write_results(out, result)
+        for name, value in result.items():
+            if name.endswith(("_us", "_percent")):
+                print(f"{name:<28}{value:,}")
+        say(f"written to {out}")
+        return 0
+    return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
