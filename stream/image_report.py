@@ -11,7 +11,7 @@ from typing import Any
 from core.access import Right
 from core.errors import NeardupError
 from neardup.client import ApiClient, RetryPolicy
-from neardup.errors import NeardupClientError, NotFoundError
+from neardup.errors import DeletedError, NeardupClientError, NotFoundError
 from search.serving.admission import Caller
 from search.serving.client import SearchClient
 from stream.access import api_client, credentials
@@ -26,9 +26,6 @@ __all__ = ["ImageReport", "ReportLimits", "report_on"]
 
 CALL_S = 10.0
 """The deadline of one call, in seconds."""
-
-_GONE = 410
-"""The HTTP status of what was deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +49,7 @@ class ImageReport:
     verdict: dict[str, Any] | None = None
     """The last verdict: head, cause, score, version, versions of model and index (`/v1/images/{id}`)."""
     deleted: str | None = None
-    """It was deleted: when."""
+    """When it was deleted (ISO 8601, UTC); None: it was not."""
     cluster: dict[str, Any] | None = None
     """Its cluster: head, count, and the first members."""
     indexed: dict[str, Any] | None = None
@@ -130,12 +127,10 @@ def report_on(
 def _ask_verdict(report: ImageReport, api: ApiClient) -> None:
     try:
         report.verdict = asdict(api.image(report.image_id))
+    except DeletedError as error:
+        report.deleted = error.deleted_at
     except NotFoundError:
         return
-    except NeardupClientError as error:
-        if error.status != _GONE:
-            raise
-        report.deleted = str(error)
 
 
 def _ask_cluster(report: ImageReport, api: ApiClient, members: int) -> None:

@@ -12,7 +12,7 @@ from core.errors import UnavailableError
 from stream.cli.choices import since_ms
 from stream.cli.context import AsJson, SignalName, of
 from stream.cli.nested import show_nested
-from stream.cli.output import line, progress_bar, show_json, show_tree, table
+from stream.cli.output import line, note, progress_bar, show_json, show_tree, table
 
 if TYPE_CHECKING:
     from stream.dead_letters.groups import ListedDeadLetter
@@ -89,7 +89,7 @@ def _show(report: ImageReport) -> None:
 
     line(f"image {report.image_id}")
     if report.deleted is not None:
-        line(f"  deleted: {report.deleted}")
+        line(f"  deleted at {report.deleted}")
     elif report.verdict is None:
         line("  no verdict: it is unknown, or still waits")
     sections = {"verdict": report.verdict, "cluster": report.cluster, "index": report.indexed}
@@ -110,6 +110,8 @@ def _show(report: ImageReport) -> None:
         show_tree(trace_tree(report.traces[-1][1]))
     line("")
     line(f"rules: {', '.join(report.rules) or 'none'}")
+    if not report.traces and report.verdict is not None:
+        note("(no trace: `neardup explain` asks again what its verdict would be)", style="dim")
 
 
 _CHANGE_COLUMNS = ("number", "when", "version", "head", "head before", "cause", "score", "match", "model", "index")

@@ -20,7 +20,7 @@ from search.serving import search_pb2
 from storage.api.app import create_app
 from storage.api.server import ApiServer
 from storage.memory import MemoryStore
-from storage.testing.decisions import A, B, C, decided, founds, put
+from storage.testing.decisions import A, B, C, D, decided, deletes, founds, put
 from stream.cli.exits import Exit
 from stream.cli.main import main
 from stream.printable import printable
@@ -55,7 +55,7 @@ def api_port() -> Iterator[int]:
     store, (port,) = MemoryStore(), free_ports(1)
     put(store, founds(0, A), founds(1, B))
     put(store, decided(2, C, Move(C, None, A, Cause.MATCHED, 0.93, A), Move(B, B, A, Cause.ADOPTED, 0.75, C)))
-    put(store, founds(3, NASTY))
+    put(store, founds(3, NASTY), founds(4, D), deletes(5, D, D))
     server = ApiServer(create_app(store, 1000, CollectorRegistry()), "127.0.0.1", port)
     server.start()
     while True:
@@ -141,6 +141,18 @@ def test_an_image_of_which_only_a_part_is_known(run: Run, topics: FakeTopics) ->
     found = data(run, "traced")
     assert (found["verdict"], found["cluster"], found["indexed"], len(found["traces"])) == (None, None, None, 1)
     assert "no verdict: it is unknown, or still waits" in run("traced")[1]
+    assert "`neardup explain`" in run("c")[2]
+
+
+def test_a_deleted_image_keeps_its_history(run: Run) -> None:
+    found = data(run, "d")
+    assert found["deleted"].startswith("1970-01-01T")
+    assert (found["verdict"], found["cluster"]) == (None, None)
+    assert [(each["head"], each["cause"]) for each in found["history"]] == [("d", "founded"), (None, "deleted")]
+    code, out, _ = run("d")
+    assert code == Exit.OK
+    assert f"deleted at {found['deleted']}" in out
+    assert "(deleted)" in out
 
 
 def test_an_image_of_which_nothing_is_known(run: Run) -> None:
