@@ -57,6 +57,7 @@ from stream.start_plan import (
     base_of,
     check_kinds,
     check_released,
+    check_required,
     only_partition,
     replay_starts,
     starting_position,
@@ -353,6 +354,7 @@ class JobControl:
             index, model = search_client.describe(), scorer_client.describe()
             storage = storage_client.describe()
         check_kinds("the search server", index.kinds, RECORD_KINDS)
+        check_required(storage.required, RECORD_KINDS)
         if (index.code_fingerprint, index.code_bytes) != (model.code_fingerprint, model.code_bytes):
             raise MismatchError(
                 f"the index keeps score codes {index.code_fingerprint[:12]} of {index.code_bytes} bytes, the model "

@@ -19,6 +19,7 @@ __all__ = [
     "base_of",
     "check_kinds",
     "check_released",
+    "check_required",
     "only_partition",
     "replay_starts",
     "rewind_times",
@@ -117,6 +118,26 @@ def check_kinds(server: str, taken: Collection[str], sent: Collection[str]) -> N
         raise MismatchError(
             f"{server} does not take the kinds of records {', '.join(unknown)} that the job sends (it names "
             f"{', '.join(taken) or 'none'}): it is of an older release. Run `neardup down`, then `neardup up`"
+        )
+
+
+def check_required(required: Collection[str], known: Collection[str]) -> None:
+    """Makes sure that the job knows every kind of record that may lie in the order.
+
+    It would pass the others as unreadable, and the index would skip them for ever.
+
+    Args:
+        required: The kinds that storage names.
+        known: The kinds that the job knows.
+
+    Raises:
+        MismatchError: It does not know one of them; the message has both.
+    """
+    unknown = [kind for kind in required if kind not in known]
+    if unknown:
+        raise MismatchError(
+            f"the order may hold records of the kinds {', '.join(unknown)}, and this release knows {', '.join(known)}: "
+            f"run a job of the release that wrote them, or of a later one"
         )
 
 

@@ -14,6 +14,7 @@ from stream.start_plan import (
     base_of,
     check_kinds,
     check_released,
+    check_required,
     only_partition,
     replay_starts,
     rewind_times,
@@ -187,3 +188,10 @@ def test_each_lane_of_replays_goes_on_after_what_is_applied(
 ) -> None:
     known = {} if applied is None else {1: applied}
     assert replay_starts(known, {0: (2, 5), 1: ends}) == {0: 2, 1: start}
+
+
+def test_a_job_that_does_not_know_a_required_kind_is_refused() -> None:
+    check_required([], ["image"])
+    check_required(["delete"], ["image", "delete"])
+    with pytest.raises(MismatchError, match="kinds member, and this release knows image, delete"):
+        check_required(["delete", "member"], ["image", "delete"])
