@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.errors import UnavailableError
 from core.traces import Trace
 from core.types import ImageId, Thresholds
-from storage.api.errors import UnknownError
 from storage.api.paths import IdInPath, id_of
-from storage.api.schemas import ImageOut, Problem
+from storage.api.routes import known_image
+from storage.api.schemas import DeletedProblem, ImageOut, Problem
 from storage.interfaces import ClusterStore
 from storage.records import ImageRecord
 
@@ -21,6 +21,7 @@ __all__ = ["AskedOut", "ComparedImages", "ExplainOut", "Explainer", "PairOut", "
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "An id is not valid."},
     404: {"model": Problem, "description": "There is no verdict on one of the images."},
+    410: {"model": DeletedProblem, "description": "One of the images was deleted."},
     503: {"model": Problem, "description": "A server does not answer or is busy; try again."},
 }
 
@@ -118,14 +119,9 @@ def explain_routes(store: ClusterStore, explainer: Explainer | None) -> APIRoute
         """Why an image has its head: the recorded verdict, and the question asked again as of now and of its place."""
         if explainer is None:
             raise UnavailableError("this server knows no search server and no scorer, so it cannot explain")
-        image = _known(store, id_of(image_id))
-        return explainer.explain(store, image, None if against is None else _known(store, ImageId(against)))
+        with store.snapshot() as view:
+            image = known_image(view, id_of(image_id))
+            beside = None if against is None else known_image(view, ImageId(against))
+        return explainer.explain(store, image, beside)
 
     return router
-
-
-def _known(store: ClusterStore, image_id: ImageId) -> ImageRecord:
-    found = store.image(image_id)
-    if found is None:
-        raise UnknownError("unknown-image", f"no verdict on the image {image_id!r}: it is unknown, or still waits")
-    return found

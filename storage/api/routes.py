@@ -22,7 +22,7 @@ from storage.api.schemas import (
 from storage.interfaces import ClusterStore, StoreView
 from storage.records import ImageRecord
 
-__all__ = ["routes"]
+__all__ = ["known_image", "routes"]
 
 DEFAULT_PAGE = 100
 """The members of a page when the caller gives no `limit`."""
@@ -55,14 +55,14 @@ def routes(store: ClusterStore, max_page: int) -> APIRouter:
     def image(image_id: IdInPath) -> ImageOut:
         """Which cluster an image belongs to, and why. 404: it is unknown, or still waits for its verdict."""
         with store.snapshot() as view:
-            return ImageOut.of(_found(view, id_of(image_id)))
+            return ImageOut.of(known_image(view, id_of(image_id)))
 
     @router.get("/images/{image_id}/similar", responses=_GONE, tags=["images"])
     def similar(image_id: IdInPath, limit: int = page_limit, page_token: str | None = page_start) -> SimilarOut:
         """All images of the cluster that an image belongs to, the image included, page by page."""
         asked = id_of(image_id)
         with store.snapshot() as view:
-            found = _found(view, asked)
+            found = known_image(view, asked)
             page = view.members(found.head, limit, page_token)
             cluster = view.cluster(found.head)
         return SimilarOut(
@@ -110,7 +110,13 @@ def routes(store: ClusterStore, max_page: int) -> APIRouter:
     return router
 
 
-def _found(view: StoreView, image_id: ImageId) -> ImageRecord:
+def known_image(view: StoreView, image_id: ImageId) -> ImageRecord:
+    """The last verdict on an image.
+
+    Raises:
+        UnknownError: There is none.
+        GoneError: The image was deleted.
+    """
     found = view.image(image_id)
     if found is not None:
         return found

@@ -10,7 +10,7 @@ from pyflink.common import Row
 from core.errors import UnavailableError
 from core.protos.joined_pb2 import JoinedDelete, JoinedRecord, JoinedReplay, Origin
 from core.trace_policy import TracePolicy
-from core.traces import Trace, TracedHalf, TraceReason, Why, parse_trace
+from core.traces import Trace, TracedHalf, TraceKind, TraceReason, Why, parse_trace
 from core.types import Cause, Outcome
 from operators.assign import AssignFunction
 from operators.batcher import BatchPolicy
@@ -256,6 +256,45 @@ def test_after_a_crash_every_trace_since_the_checkpoint_comes_again(build: Build
             (one.image_id, one.score) for one in trace.candidates
         ]
     assert not after[6].repeated
+
+
+def replayed(image_id: str, offset: int, **fields: bool) -> bytes:
+    """A replay whose request lies at an offset of the topic `replay`."""
+    origin = Origin(topic_id="replay-topic", partition=0, offset=offset, request_id="r-1")
+    return JoinedRecord(replay=JoinedReplay(image_id=image_id, origin=origin, **fields)).SerializeToString()
+
+
+def test_a_replay_is_traced_whatever_it_changes(build: Build) -> None:
+    sequence = build(TracePolicy())
+    sequence.send(joined("a", seed=1), joined("b", seed=1))
+    sequence.send(
+        replayed("b", 0, force=True), replayed("b", 1, force=True, dry_run=True, watch=True), replayed("b", 2), first=2
+    )
+    verdicts = [trace for trace in sequence.traces() if trace.kind == TraceKind.REPLAY]
+    assert [(trace.position, trace.outcome, trace.reason) for trace in verdicts] == [
+        (position, Outcome.REPLAYED, TraceReason.REPLAY) for position in (2, 3, 4)
+    ]
+    forced, tried, passed = verdicts
+    assert (forced.request_id, forced.place, forced.version) == ("r-1", 1, 1)
+    for trace in (forced, tried):
+        assert trace.choice is not None
+        assert (trace.choice.head, trace.choice.matched, trace.choice.why) == ("a", "a", Why.MATCHED)
+    assert forced.writes is not None
+    assert (tried.dry_run, tried.writes, passed.writes) == (True, None, None)
+    steps = [trace for trace in sequence.traces() if trace.kind == TraceKind.STEP]
+    assert [(trace.position, step.name) for trace in steps for step in trace.steps] == [(3, "search"), (3, "score")]
+
+
+def test_a_delete_is_traced_if_it_asks(build: Build) -> None:
+    sequence = build(TracePolicy())
+    delete = JoinedRecord(delete=JoinedDelete(image_id="a", trace=True, origin=Origin(request_id="d-1")))
+    sequence.send(joined("a", seed=1), delete.SerializeToString())
+    (trace,) = sequence.traces()
+    assert (trace.kind, trace.outcome, trace.cause) == ("delete", Outcome.DELETED, Cause.DELETED)
+    assert trace.request_id == "d-1"
+    assert (trace.choice, trace.candidates) == (None, ())
+    assert trace.writes is not None
+    assert (trace.writes.first, trace.writes.last) == (2, 2)
 
 
 def test_deletes_and_replays_ask_in_their_own_way() -> None:

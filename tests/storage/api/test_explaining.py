@@ -16,7 +16,7 @@ from core.types import ImageId
 from storage.api.app import create_app
 from storage.api.explaining import Explainer
 from storage.memory import MemoryStore
-from storage.testing.decisions import A, B, founds, joins, put
+from storage.testing.decisions import A, B, C, deletes, founds, joins, put
 from tests.support.explained import KnownAnswers
 
 HARD = ImageId("a/b?c=%2Fexplain")
@@ -70,6 +70,13 @@ def test_against_another_image_whatever_its_id(client: TestClient, answers: Know
 def test_an_image_without_a_verdict_is_unknown(client: TestClient, path: str) -> None:
     answer = client.get(path)
     assert (answer.status_code, answer.json()["error"]) == (404, "unknown-image")
+
+
+@pytest.mark.parametrize("path", ["/v1/images/c/explain", "/v1/images/a/explain?against=c"])
+def test_a_deleted_image_is_gone(client: TestClient, store: MemoryStore, path: str) -> None:
+    put(store, founds(3, C), deletes(4, C, C))
+    answer = client.get(path)
+    assert (answer.status_code, answer.json()["error"]) == (410, "deleted-image")
 
 
 @pytest.mark.parametrize("error", [UnavailableError("the scorer is down"), BusyError("2 at once", 1.0)])

@@ -14,6 +14,7 @@ from core.delete_requests import DeleteRequest
 from storage.api.app import create_app
 from storage.memory import MemoryStore
 from storage.testing.decisions import A, B, founds, joins, put
+from tests.support.explained import KnownAnswers
 
 
 def _filled() -> MemoryStore:
@@ -30,7 +31,7 @@ class _Order:
 
 
 KEYS = Access(anyone=frozenset(Right))
-APP = create_app(_filled(), 100, CollectorRegistry(), KEYS, _Order())
+APP = create_app(_filled(), 100, CollectorRegistry(), KEYS, _Order(), KnownAnswers())
 schema = schemathesis.openapi.from_asgi("/openapi.json", APP)
 
 
