@@ -76,7 +76,7 @@ class World:
             def __exit__(self, *_: object) -> None:
                 pass
 
-            def send(self, row: ImageRow) -> None:
+            def send(self, row: ImageRow, *, trace: bool = False) -> None:
                 world.sent.append(row.image_id)
 
             def flush(self) -> None:
