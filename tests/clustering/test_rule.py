@@ -136,6 +136,21 @@ def test_a_new_version_of_a_head_with_members_keeps_it_and_still_adopts() -> Non
     assert not verdict.refused
 
 
+def test_a_deleted_head_comes_back_to_its_cluster() -> None:
+    home = Cluster(IMAGE, 1, b"f", head_deleted=True)
+    verdict = judge(subject(home), [match("h", 0.99, "h", 5), match("single", 0.9)], table(f_single=0.7, h_x=1.0))
+    assert verdict.moves == (
+        Move(IMAGE, None, IMAGE, Cause.KEPT),
+        Move(ImageId("single"), ImageId("single"), IMAGE, Cause.ADOPTED, 0.7, IMAGE),
+    )
+
+
+def test_the_last_member_of_a_cluster_whose_head_was_deleted_is_no_singleton() -> None:
+    placed = Placed(Match(candidate("m"), 0.9), Cluster(ImageId("h"), 1, b"h", head_deleted=True))
+    verdict = judge(subject(), [placed], table(h_x=1.0, h_m=1.0))
+    assert verdict.moves == (Move(IMAGE, None, ImageId("h"), Cause.MATCHED, 0.9, ImageId("m")),)
+
+
 def test_a_new_version_of_a_single_head_is_decided_anew() -> None:
     home = Cluster(IMAGE, 1, b"founding")
     assert judge(subject(home), [], table()).moves == (Move(IMAGE, IMAGE, IMAGE, Cause.FOUNDED),)

@@ -9,8 +9,8 @@ import pytest
 from crc32c import crc32c
 
 from core.dead_letters import Provenance, Reason, parse_dead_letter
-from core.errors import FaultError, LogGapError, RefusedError, StaleError
-from core.notifications import decode_joined
+from core.errors import FaultError, LogGapError, MismatchError, RefusedError, StaleError
+from core.notifications import RECORD_KINDS, decode_joined
 from core.protos.joined_pb2 import JoinedImage
 from core.types import Cause, DeadLetterRecord, ImageId, Move, Outcome
 from operators.assign import AssignFunction
@@ -271,3 +271,25 @@ def test_the_index_hears_how_far_storage_has_come(servers: Servers, monkeypatch:
     assign = harness()
     send(assign, servers, joined("a", seed=1), joined("b", seed=1), joined("c", seed=2), joined("d", seed=3))
     assert servers.search.released[-1] == servers.storage.store.position().offset == 3
+
+
+def test_storage_hears_which_kinds_of_records_the_job_knows(servers: Servers) -> None:
+    harness()
+    assert servers.storage.store.state().kinds == frozenset(RECORD_KINDS)
+    servers.storage.store.require_kinds(["delete"])
+
+
+def test_a_job_opens_while_storage_is_away_and_declares_its_kinds_with_the_first_write(servers: Servers) -> None:
+    servers.storage.down = True
+    assign = harness()
+    servers.storage.down = False
+    send(assign, servers, joined("a"), joined("b", seed=1), joined("c", seed=2), joined("d", seed=3))
+    assert servers.storage.store.state().kinds == frozenset(RECORD_KINDS)
+
+
+def test_a_job_that_lacks_a_required_kind_does_not_open(servers: Servers) -> None:
+    servers.storage.store.apply("log-1", (), -1, 0, ["image", "member"])
+    servers.storage.store.require_kinds(["member"])
+    with pytest.raises(MismatchError, match="member"):
+        harness()
+    assert servers.storage.store.position().offset == -1

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from core.dead_letters import Reason
-from core.errors import DeadlineError, FaultError, MismatchError
+from core.errors import DeadlineError, FaultError, MismatchError, RefusedError
 from operators.batcher import BatchPolicy
 from operators.in_flight_pb2 import InFlight
 from operators.rows import records
@@ -197,3 +197,29 @@ def test_images_wait_for_a_scorer_that_lives_but_scores_nothing(scorer: FakeScor
     del scorer.score  # type: ignore[attr-defined]
     score.advance(2 * POLICY.backoff_max_ms)
     assert [bool(one.unscored) for one in out(score)] == [False]
+
+
+def test_a_dry_run_is_scored_by_the_version_that_it_names(scorer: FakeScorer, search: FakeSearch) -> None:
+    score = harness()
+    for offset, version in enumerate(["", "m-9", "", "m-9"]):
+        score.send(in_flight(offset, candidates=[b"\x0f"], score_with=version))
+    assert [(version, len(blocks)) for version, blocks in scorer.calls] == [("", 2), ("m-9", 2)]
+    assert [one.scores.model_version for one in out(score)] == ["model-1", "m-9", "model-1", "m-9"]
+
+
+def test_a_version_that_the_scorer_refuses_harms_the_dry_run_alone(
+    scorer: FakeScorer, search: FakeSearch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score = harness()
+    scores = scorer.score
+
+    def refuses(blocks: Sequence[PairBlock], model_version: str = "") -> ScoreResponse:
+        if model_version:
+            raise RefusedError(f"no version {model_version}")
+        return scores(blocks, model_version)
+
+    monkeypatch.setattr(scorer, "score", refuses)
+    for offset, version in enumerate(["", "m-9", "", ""]):
+        score.send(in_flight(offset, candidates=[b"\x0f"], score_with=version))
+    assert [one.unscored for one in out(score)] == ["", "refused: no version m-9", "", ""]
+    assert [len(values(one)) for one in out(score)] == [1, 0, 1, 1]

@@ -11,6 +11,8 @@ from pyflink.common import Row
 
 from core.dead_letters import BadRecord, Reason
 from core.errors import DeadlineError, FaultError, LogGapError
+from core.notifications import decode_joined
+from core.protos.joined_pb2 import JoinedDelete, JoinedImage, JoinedRecord, JoinedReplay
 from operators.batcher import BatchPolicy
 from operators.in_flight_pb2 import InFlight
 from operators.search import LogEpoch, SearchFunction, SearchStep
@@ -221,3 +223,76 @@ def test_survives_a_pickle_round_trip(server: FakeSearch) -> None:
     assert len(found(again)) == 4
     again.function.close()
     assert server.closed
+
+
+def deletes(image_id: str) -> bytes:
+    return JoinedRecord(delete=JoinedDelete(image_id=image_id)).SerializeToString()
+
+
+def replays(image_id: str, *, dry_run: bool = False, model_version: str = "") -> bytes:
+    carried = decode_joined(joined(image_id))
+    assert isinstance(carried, JoinedImage)
+    replay = JoinedReplay(image_id=image_id, dry_run=dry_run, model_version=model_version, image=carried)
+    return JoinedRecord(replay=replay).SerializeToString()
+
+
+def test_deletes_and_replays_are_applied_in_the_order(server: FakeSearch) -> None:
+    search = harness()
+    send(search, joined("a"), replays("a"), deletes("a"), replays("a"))
+    assert actions(server.calls[0]) == [(0, "insert"), (1, "replay"), (2, "remove"), (3, "replay")]
+    assert [(one.answer.place, one.answer.deleted, one.unscored) for one in found(search)] == [
+        (0, False, ""),
+        (0, False, ""),
+        (-1, False, ""),
+        (-1, True, ""),
+    ]
+
+
+def test_a_dry_run_leaves_the_index_as_it_is_and_says_which_model_scores(server: FakeSearch) -> None:
+    search = harness()
+    send(search, replays("a", dry_run=True, model_version="m-9"), replays("b"), joined("c"), joined("d"))
+    assert [one.answer.place for one in found(search)] == [-1, 1, 2, 3]
+    assert [one.score_with for one in found(search)] == ["m-9", "", "", ""]
+
+
+def test_a_delete_is_never_skipped(server: FakeSearch) -> None:
+    search = harness()
+    send(search, joined("a"))
+    search.advance(10)
+    broken = {"left": 5}
+
+    def breaks(method: str) -> None:
+        if method == "insert_and_search" and broken["left"] and server.calls and server.calls[-1]:
+            broken["left"] -= 1
+            raise FaultError("broken")
+
+    server.after = breaks
+    send(search, deletes("a"), first=1)
+    search.advance(5_000)
+    assert not broken["left"]
+    assert all(("skip" not in [action for _, action in actions(call)]) for call in server.calls)
+    assert server.in_sight() == set()
+    assert found(search)[-1].unscored == ""
+
+
+def test_a_replay_that_broke_the_search_may_have_placed_its_image(server: FakeSearch) -> None:
+    step = SearchStep(server, "log-1", lambda reason: None)
+    (item,) = harness().function.items(Row(replays("a"), 0, None))
+    step.call([item])
+    (one,) = handed_on(step.isolate(item, BadRecord(Reason.FAULTED, "broken")).outputs)
+    assert (one.answer.place, one.answer.image_version, one.unscored) == (0, 1, "faulted: broken")
+    (later,) = harness().function.items(Row(replays("b"), 1, None))
+    (one,) = handed_on(step.isolate(later, BadRecord(Reason.FAULTED, "broken")).outputs)
+    assert (one.answer.place, actions(server.calls[-1])) == (-1, [(1, "skip")])
+    assert server.calls[-1][0].skip.image_id == "", "a skipped replay places no version"
+
+
+def test_a_version_that_a_later_replay_has_placed_was_skipped_as_of_its_record(server: FakeSearch) -> None:
+    step = SearchStep(server, "log-1", lambda reason: None)
+    function = harness().function
+    items = [function.items(Row(payload, at, None))[0] for at, payload in enumerate((joined("a"), replays("a")))]
+    step.isolate(items[0], BadRecord(Reason.FAULTED, "broken"))
+    step.call([items[1]])
+    first, second = handed_on(step.call(items).outputs)
+    assert (first.answer.place, first.unscored.partition(":")[0]) == (-1, "refused")
+    assert (second.answer.place, second.unscored) == (1, "")
