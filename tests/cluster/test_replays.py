@@ -1,7 +1,11 @@
-"""Replays, trials and deletes on the real servers, in one order without Flink: a trial says what a replay decides."""
+"""Replays, trials, deletes and explanations on the real servers, in one order without Flink.
+
+A trial says what a replay decides.
+"""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 
@@ -11,7 +15,9 @@ from core.access import Right
 from core.delete_requests import DeleteRequest, delete_record
 from core.protos.joined_pb2 import JoinedImage, JoinedRecord
 from core.replay_requests import Lane, ReplayRequest
+from core.traces import parse_trace
 from core.types import Cause, ImageId
+from neardup.errors import NotFoundError
 from neardup.events_pb2 import FLOAT16
 from operators.admit import ReplayLane, replay_record
 from stream.image_files import ImageRow
@@ -85,6 +91,54 @@ def replayed(stack: Stack, image_id: ImageId, offset: int) -> KnownVerdict:
     record = replay_record(ReplayRequest("r", image_id, force=True, bulk=True), lane, offset, known)
     run_sequence([record], LOG, stack, 1, base=position(stack) + 1)
     return verdict(stack, image_id)
+
+
+def test_every_image_is_explained_and_nothing_is_written(stack: Stack) -> None:
+    """As if it came in a new version now, it gets the head that it has, or a better one; nothing changes."""
+    rows = sample_rows(100)
+    before = stack.heads([row.image_id for row in rows])
+    with stack.storage() as storage:
+        position = storage.describe().offset
+    members = [image for image, head in before.items() if image != head][:5]
+    founders = [image for image, head in before.items() if image == head][:5]
+    with stack.api() as api:
+        for image_id in (*members, *founders):
+            answer = api.explain(image_id)
+            verdict = parse_trace(json.dumps(answer["at_place"]["verdict"]).encode())
+            assert answer["recorded"]["head"] == before[image_id]
+            assert verdict.choice is not None
+            assert verdict.terms is not None
+            assert verdict.terms.count == stack.signal.terms.groups
+            assert verdict.versions.model == answer["recorded"]["versions"]["model"]
+            assert answer["now"]["verdict"]["kind"] == "question"
+            losses = [one.lost for one in verdict.candidates]
+            assert losses.count(None) == (1 if verdict.choice.matched else 0)
+    with stack.storage() as storage:
+        assert storage.describe().offset == position
+    assert stack.heads(list(before)) == before
+
+
+def test_two_images_are_put_beside_each_other(stack: Stack) -> None:
+    heads = stack.heads([row.image_id for row in sample_rows(100)])
+    image, head = next((image, head) for image, head in heads.items() if image != head)
+    stranger = next(each for each in heads.values() if each != head)
+    with stack.api() as api:
+        near, far = api.explain(image, head)["against"], api.explain(image, stranger)["against"]
+        assert near["same_head"]
+        assert near["shared_terms"] >= near["needed_terms"]
+        assert 0 <= near["distance_bits"] < far["distance_bits"] <= near["code_bits"]
+        assert not far["would_join"]
+        assert far["apart"]
+        with pytest.raises(NotFoundError):
+            api.explain(image, "nobody-knows-it")
+
+
+def test_an_image_that_was_not_scored_is_asked_for_all_the_same(stack: Stack) -> None:
+    with stack.api() as api:
+        answer = api.explain(sample_rows(100)[UNSCORED].image_id)
+    assert answer["recorded"]["cause"] == "unscored"
+    assert answer["now"]["verdict"]["cause"] in ("founded", "matched")
+    assert answer["at_place"]["verdict"]["unscored"] is None
 
 
 def test_a_trial_says_what_a_replay_decides_and_a_repeated_request_changes_nothing(stack: Stack) -> None:
