@@ -59,27 +59,32 @@ class Answers:
         carried = [draft.carried for draft in drafts if draft.carried is not None]
         codes = iter(state.codes(np.array([_reference(one) for one in carried], np.int64)) if carried else ())
         asked = [(record, draft) for record, draft in zip(records, drafts, strict=True) if draft.searched]
-        found = iter(
-            self._as_of(
-                state,
-                [draft.as_of for _, draft in asked],
-                self._terms(state, asked, fresh),
-                [last(record.image_id, draft.as_of, ANY_VERSION) for record, draft in asked],
-                [0] * len(asked),
-            )
+        terms = self._terms(state, asked, fresh)
+        found = self._as_of(
+            state,
+            [draft.as_of for _, draft in asked],
+            terms,
+            [last(record.image_id, draft.as_of, ANY_VERSION) for record, draft in asked],
+            [0] * len(asked),
         )
-        return [
-            Answer(
-                record.offset,
-                draft.place,
-                draft.code if draft.carried is None else next(codes).tobytes(),
-                self.nothing() if draft.searched is None else next(found),
-                draft.superseded,
-                draft.version,
-                draft.deleted,
+        searched = zip(found, terms, strict=True)
+        answers = []
+        for record, draft in zip(records, drafts, strict=True):
+            result, own_terms = (self.nothing(), None) if draft.searched is None else next(searched)
+            code = draft.code if draft.carried is None else next(codes).tobytes()
+            answers.append(
+                Answer(
+                    record.offset,
+                    draft.place,
+                    code,
+                    result,
+                    own_terms,
+                    draft.superseded,
+                    draft.version,
+                    draft.deleted,
+                )
             )
-            for record, draft in zip(records, drafts, strict=True)
-        ]
+        return answers
 
     def more(self, state: State, queries: Sequence[MoreQuery], askable: range) -> list[SearchResult]:
         """See `TermIndex.search_more`; searches as of `askable` places alone can still be answered."""

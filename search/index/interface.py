@@ -204,6 +204,8 @@ class Answer:
     code: bytes
     """The score code of the version; b"" when skipped or deleted."""
     result: SearchResult
+    terms: NDArray[np.uint32] | None = None
+    """(groups,) what was searched for; None without a search."""
     superseded: bool = False
     """A higher version was placed before this record."""
     version: int = 0

@@ -122,4 +122,5 @@ class SearchLimits:
             raise BadInputError(f"query {number}: after is at most {MAX_AFTER}, not {after}")
 
     def _answer_bytes(self, candidates: int) -> int:
-        return _ANSWER_BYTES + self.code_bytes + candidates * (_CANDIDATE_BYTES + self.code_bytes)
+        own = _ANSWER_BYTES + self.code_bytes + 4 * self.groups  # an answer may tell the terms
+        return own + candidates * (_CANDIDATE_BYTES + self.code_bytes)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import numpy as np
 from numpy.typing import NDArray
 
-from search.index.interface import Answer, IndexStats, Insert, Record, Replay, SearchResult, Stored, TermIndex
+from search.index.interface import Answer, IndexStats, SearchResult, Stored
 from search.serving import search_pb2 as pb
 from search.tuning.drift import DensityDrift
 
@@ -18,7 +18,6 @@ __all__ = [
     "index_version",
     "stats_message",
     "stored_message",
-    "terms_of",
 ]
 
 
@@ -47,17 +46,6 @@ def fill_candidates(message: pb.Candidates, found: SearchResult) -> None:
     message.exhausted = found.exhausted
     message.truncated = found.truncated
     message.postings = found.postings
-
-
-def terms_of(record: Record, index: TermIndex) -> NDArray[np.uint32] | None:
-    """What was searched for: the terms of a record's image, or those that the index has of a replayed one."""
-    match record:
-        case Insert():
-            return record.terms
-        case Replay():
-            return index.terms([record.image_id])[0] if record.image is None else record.image.terms
-        case _:
-            return None
 
 
 def fill_terms(message: pb.Terms, terms: NDArray[np.uint32] | None) -> None:

@@ -26,7 +26,6 @@ from search.serving.messages import (
     fill_terms,
     index_version,
     stored_message,
-    terms_of,
 )
 from search.serving.metrics import SearchMetrics
 from search.serving.queries import more_query, term_queries
@@ -95,11 +94,11 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
                 answers = self._index.insert_and_search(request.log_id, records)
             self._metrics.answered(records, answers)
             response = pb.InsertAndSearchResponse(index_version=self._index_version)
-            for entry, record, answer in zip(request.entries, records, answers, strict=True):
+            for entry, answer in zip(request.entries, answers, strict=True):
                 message = response.answers.add()
                 fill_answer(message, answer)
                 if entry.trace:
-                    fill_terms(message.terms, terms_of(record, self._index))
+                    fill_terms(message.terms, answer.terms)
             return response
 
     def SearchMore(  # noqa: N802 - the name that the proto gives
