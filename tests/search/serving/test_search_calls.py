@@ -102,7 +102,7 @@ TOO_MUCH = [
         "12 queries, one of which reaches candidate 900001 .* rank 10800012 candidates; a call may rank 10000000",
     ),
     ([pb.SearchQuery(image_id="a0", k=4_000)], r"at most 3799 candidates together, not 4000"),
-    ([pb.SearchQuery(image_id="a0")] * 1025, "at most 693 items, not 1025"),
+    ([pb.SearchQuery(image_id="a0")] * 1025, "at most 665 items, not 1025"),
     ([pb.SearchQuery(vector=pb.Vector(element_type=FLOAT32, data=b"1234"))], "vector 0 has 4 bytes, expected 96"),
     ([pb.SearchQuery(vector=pb.Vector(data=b"1234"))], "the element type of vector 0 is 0"),
     ([pb.SearchQuery(vector=pb.Vector(element_type=FLOAT16, data=b"\xff" * 48))], r"vector 0\[0\] is not a number"),
