@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.delete_requests import DeleteRequest, delete_record
@@ -17,6 +17,7 @@ from core.types import ImageId
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=60)
 
 
+@settings(deadline=None)
 @given(
     st.builds(
         DeleteRequest,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.dead_letters import BadRecord, Reason
@@ -27,6 +27,7 @@ REQUESTS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(REQUESTS)
 def test_a_request_comes_back_as_it_was(request: ReplayRequest) -> None:
     encoded = encode_request(request)
@@ -38,11 +39,13 @@ def test_a_request_comes_back_as_it_was(request: ReplayRequest) -> None:
 JSON = st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps).map(str.encode)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300) | JSON)
 def test_no_bytes_make_it_raise(payload: bytes) -> None:
     assert isinstance(parse_request(payload), BadRecord)
 
 
+@settings(deadline=None)
 @given(
     request=REQUESTS,
     name=st.sampled_from(["force", "request", "image_id", "requested_at_ms", "author"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.replay_requests import Lane
@@ -17,6 +17,7 @@ def test_both_lanes_together_have_one_batch() -> None:
     assert set(LIMITS) == set(Lane)
 
 
+@settings(deadline=None)
 @given(
     broken=st.lists(st.booleans(), min_size=1, max_size=60),
     limit=st.integers(1, 6),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import BadInputError
@@ -29,6 +29,7 @@ SELECTIONS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(selection=SELECTIONS, page_images=st.integers(1, 50), looked_at=st.integers(1, 100))
 def test_a_selection_is_what_a_filter_finds(selection: ImageSelection, page_images: int, looked_at: int) -> None:
     with pytest.MonkeyPatch.context() as patch, STORE.snapshot() as view:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.delete_requests import DeleteRequest
@@ -70,6 +70,7 @@ def ids_of(numbers: Collection[int]) -> list[ImageId]:
     return [ImageId(f"i{number}") for number in numbers]
 
 
+@settings(deadline=None)
 @given(
     living=st.sets(st.integers(0, 300), max_size=200),
     gone=st.sets(st.integers(0, 300), max_size=100),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
@@ -38,6 +38,7 @@ def test_only_chosen_ones_count() -> None:
     assert open_images(records, choice, settled_in([]), "joined") == {"a": [2]}
 
 
+@settings(deadline=None)
 @given(keys=st.lists(st.sampled_from("abcdef"), max_size=40), decided=st.frozensets(st.sampled_from("abcdef")))
 def test_what_was_decided_is_settled_and_the_rest_stays_open(keys: list[str], decided: frozenset[str]) -> None:
     records = [record(offset, key.encode()) for offset, key in enumerate(keys)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.types import Cause, ImageId, Versions
@@ -39,6 +39,7 @@ def test_the_most_important_difference_is_named(new: KnownVerdict | None, change
     assert compare(OLD, new) is change
 
 
+@settings(deadline=None)
 @given(old=VERDICTS, new=st.none() | VERDICTS)
 def test_verdicts_are_the_same_if_and_only_if_nothing_differs(old: KnownVerdict, new: KnownVerdict | None) -> None:
     assert (compare(old, new) is Change.SAME) == (old == new)
@@ -46,6 +47,7 @@ def test_verdicts_are_the_same_if_and_only_if_nothing_differs(old: KnownVerdict,
         assert compare(old, new) is compare(new, old)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(VERDICTS, st.none() | VERDICTS), max_size=20))
 def test_every_image_is_counted_once(pairs: list[tuple[KnownVerdict, KnownVerdict | None]]) -> None:
     report = DiffReport()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import MismatchError, UnavailableError
@@ -92,6 +92,7 @@ def test_every_image_is_sent_once_into_the_lane_of_its_request(wanted: ReplayReq
     assert set(progress.old) == {"a", "b", "d"}
 
 
+@settings(deadline=None)
 @given(
     count=st.integers(0, 40),
     size=st.integers(1, 7),
