@@ -8,6 +8,7 @@ last checkpoint: then storage has the verdict already, and the trace is made fro
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
@@ -39,6 +40,8 @@ from operators.item_times import Timing
 from operators.responses import candidates, scores
 
 __all__ = ["BatchTracer", "TraceStamp", "step_trace", "trace_reason"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,13 @@ class BatchTracer:
         self._repeated: list[tuple[Trace, Arrival]] = []
 
     def committed(self, arrival: Arrival, decision: Decision | None, judgement: Judgement | None) -> None:
-        """See `clustering.assignment.Committed`."""
+        """See `clustering.assignment.Committed`. A trace that cannot be made is logged: verdicts do not wait for it."""
+        try:
+            self._note(arrival, decision, judgement)
+        except Exception:
+            log.exception("the record at position %d gets no trace", arrival.offset)
+
+    def _note(self, arrival: Arrival, decision: Decision | None, judgement: Judgement | None) -> None:
         row = arrival.offset - self._batch[0].offset
         one = self._batch[row]
         reason = one.traced or _bad_end(arrival)

@@ -202,6 +202,20 @@ def test_an_image_that_ends_badly_is_traced_unasked(build: Build) -> None:
     assert (traces[1].outcome, traces[1].choice, traces[1].cause) == (Outcome.UNREADABLE, None, None)
 
 
+def test_a_trace_that_cannot_be_made_holds_up_nothing(
+    build: Build, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("no reason")
+
+    sequence = build(TracePolicy(share=1.0))
+    monkeypatch.setattr("operators.tracing.explain", broken)
+    sequence.send(joined("a", seed=1), joined("b", seed=1))
+    assert sequence.storage.store.position().offset == 1
+    assert sequence.rows == []
+    assert "the record at position 1 gets no trace" in caplog.text
+
+
 def test_a_duplicate_is_traced_without_a_choice(build: Build) -> None:
     sequence = build(TracePolicy(share=1.0))
     sequence.send(joined("a", seed=1), joined("a", seed=1))
