@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from core.types import Cause
 from storage.interfaces import StoreView
+from storage.records import HistoryEntry
 
 __all__ = ["earliest_arrival"]
 
 
-def earliest_arrival(view: StoreView, entries: int) -> int:
-    """The earliest arrival among the images of the last history entries, in ms since the epoch; 0 if there is none.
+def earliest_arrival(view: StoreView, images: int) -> int:
+    """The earliest arrival among the images that were applied last, in ms since the epoch; 0 if there is none.
 
     Images are joined in another order than they arrive in while one partition is behind the others. So it is the
-    earliest of many. Adopted images count too: they arrived even earlier.
+    earliest of many. Images that a later record moved do not count: an adopted, replayed or deleted one may have
+    arrived long before.
 
     Args:
         view: The store.
-        entries: How many entries to look at.
+        images: How many to look at.
     """
-    after = max(0, view.state().history_number - entries)
-    return min((entry.arrived_at_ms for entry in view.history_from(after)), default=0)
+    last = view.state().history_number
+    looked_at = images
+    while True:
+        after = max(0, last - looked_at)
+        arrived = [entry.arrived_at_ms for entry in view.history_from(after) if _arrives(entry)]
+        if len(arrived) >= images or not after:
+            return min(arrived[-images:], default=0)
+        looked_at *= 2
+
+
+def _arrives(entry: HistoryEntry) -> bool:
+    """Whether the record of the image itself made the entry."""
+    return entry.place == entry.offset and entry.cause is not Cause.DELETED

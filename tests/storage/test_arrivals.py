@@ -1,0 +1,31 @@
+"""When the images that were applied last had arrived, whatever was moved after them."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.types import Cause, ImageId, Move
+from storage.arrivals import earliest_arrival
+from storage.memory import MemoryStore
+from storage.testing.decisions import deletes, founds, put, replays
+
+
+def earliest(store: MemoryStore, images: int) -> int:
+    with store.snapshot() as view:
+        return earliest_arrival(view, images)
+
+
+def test_nothing_has_arrived() -> None:
+    assert earliest(MemoryStore(), 5) == 0
+
+
+@pytest.mark.parametrize(("images", "expected"), [(1, 29), (3, 27), (10, 20), (50, 20)])
+def test_the_earliest_of_the_last_images(images: int, expected: int) -> None:
+    """Images 0 to 9 arrived at 20 to 29. Then the oldest are replayed and deleted."""
+    store = MemoryStore()
+    names = [ImageId(f"i{number}") for number in range(10)]
+    put(store, *[founds(number, name) for number, name in enumerate(names)])
+    moved = [replays(10 + at, name, Move(name, name, name, Cause.FOUNDED), place=at) for at, name in enumerate(names)]
+    put(store, *moved)
+    put(store, *[deletes(20 + at, name, name) for at, name in enumerate(names[:6])])
+    assert earliest(store, images) == expected
