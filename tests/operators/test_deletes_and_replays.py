@@ -170,7 +170,7 @@ def test_restarts_and_new_submissions_change_no_head(towns: list[Town], seed: in
     while offset < len(records):
         town.send(offset, records[offset])
         offset += 1
-        if dice.random() < 0.08:
+        if dice.random() < 0.04:
             town.stop()
             town.start()
         if dice.random() < 0.06:

@@ -33,6 +33,7 @@ def everything(view: StoreView) -> dict[str, Any]:
         "edges": list(view.edges()),
         "embeddings": list(view.embeddings()),
         "history": list(view.history_from(0)),
+        "tombstones": list(view.tombstones()),
     }
 
 
@@ -100,7 +101,7 @@ class Stores(RuleBasedStateMachine):
     @rule(who=st.lists(st.integers(0, 50), max_size=12), size=st.integers(1, 5))
     def read(self, who: list[int], size: int) -> None:
         ids = [name(number) for number in who]
-        assert self.rocks.look_up(ids) == self.memory.look_up(ids)
+        assert self.rocks.look_up(ids, ids) == self.memory.look_up(ids, ids)
         for image_id in ids:
             assert self.rocks.image(image_id) == self.memory.image(image_id)
             assert self.pages(self.rocks, image_id, size) == self.model.members.get(image_id, [])
