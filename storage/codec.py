@@ -20,15 +20,7 @@ image is unscored if its cause says so. Before format 3 there were no tombstones
     history_of   text image id, u64 number        nothing: it makes the history entries of an image known
     tombstones   id                               u64 version, i64 position, i64 deleted, text author, text reason
     dead_letters u64 offset                       u32 + key, u32 + value, u32 + traceparent
-    default      "state"                          i64 offset, u32 checksum, u64 revision, u64 images, u64 clusters,
-                                                  u64 history number, u64 duplicates, u64 superseded, text log id,
-                                                  i64 base (absent before format 2: 0), and from format 3: u64
-                                                  deleted, u64 replayed, u64 tombstones, u16 + requests (text topic
-                                                  id, u32 partition, u64 offset), u16 + kinds, u16 + required kinds
-                 "published"                      u64 history number
-                 "published-mark"                 u64 number, u64 offset, u64 run offset, u64 base number, i64 base
-                                                  offset, text topic id (from format 2; may be missing)
-                 "epoch"                          i64 created, u64 first history number, text store id (from format 2)
+    default      "state", ...                     see `storage.state_codec`
 
 An edge key starts with the length of the head's id. So the edges of a head are contiguous, and a page of a cluster is
 one range. Decoding checks every length, number and text; what does not fit raises `CorruptedError`.
@@ -37,7 +29,6 @@ one range. Decoding checks every length, number and text; what does not fit rais
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
 from typing import Final
 
 from core.errors import BadInputError
@@ -47,13 +38,11 @@ from core.types import (
     Cluster,
     DeadLetterRecord,
     ImageId,
-    LogPosition,
     Membership,
-    RequestSource,
     Tombstone,
     Versions,
 )
-from storage.cursor import U16, U32, Cursor
+from storage.cursor import U16, Cursor, packed_blob, packed_text
 from storage.errors import CorruptedError
 from storage.limits import id_bytes
 from storage.records import (
@@ -62,9 +51,6 @@ from storage.records import (
     EmbeddingRecord,
     HistoryEntry,
     ImageRecord,
-    PublishedMark,
-    StoreEpoch,
-    StoreState,
 )
 
 __all__ = [
@@ -75,25 +61,19 @@ __all__ = [
     "decode_dead_letter",
     "decode_edge",
     "decode_embedding",
-    "decode_epoch",
     "decode_history",
     "decode_image",
-    "decode_mark",
     "decode_membership",
     "decode_number",
-    "decode_state",
     "decode_tombstone",
     "edge_key",
     "edge_prefix",
     "encode_cluster",
     "encode_dead_letter",
     "encode_embedding",
-    "encode_epoch",
     "encode_history",
     "encode_image",
-    "encode_mark",
     "encode_number",
-    "encode_state",
     "encode_tombstone",
     "image_key",
     "place_key",
@@ -110,13 +90,7 @@ _IMAGE = struct.Struct(">QqQ")
 _VERDICT = struct.Struct(">qqqBBd")
 _CLUSTER = struct.Struct(">Qq")
 _HISTORY = struct.Struct(">QqqqqqBBd")
-_STATE = struct.Struct(">qIQQQQQQ")
-_BASE = struct.Struct(">q")
-_EPOCH = struct.Struct(">qQ")
-_MARK = struct.Struct(">QQQQq")
 _TOMBSTONE = struct.Struct(">Qqq")
-_COUNTS = struct.Struct(">QQQ")
-_REQUEST = struct.Struct(">IQ")
 
 _HAS_SCORE, _HAS_MATCHED, _HAS_OLD_HEAD, _TRUNCATED, _UNSCORED = 1, 2, 4, 8, 16
 
@@ -134,15 +108,6 @@ _SIGN = 1 << 63
 
 _HEAD_DELETED = 1 << 63
 """In the count of a cluster."""
-
-
-def _text(text: str) -> bytes:
-    encoded = text.encode()
-    return U16.pack(len(encoded)) + encoded
-
-
-def _blob(data: bytes) -> bytes:
-    return U32.pack(len(data)) + data
 
 
 def _id_of_key(what: str, key: bytes) -> ImageId:
@@ -181,7 +146,7 @@ def encode_image(image: ImageRecord) -> bytes:
     return b"".join(
         (
             _IMAGE.pack(image.version, image.place, image.edge_sequence),
-            _text(image.head),
+            packed_text(image.head),
             _VERDICT.pack(
                 image.decided_at_ms,
                 image.created_at_ms,
@@ -190,9 +155,9 @@ def encode_image(image: ImageRecord) -> bytes:
                 _flags(image.score, image.matched, image.truncated) | (_UNSCORED if image.unscored else 0),
                 image.score or 0.0,
             ),
-            b"" if image.matched is None else _text(image.matched),
-            _text(image.versions.model),
-            _text(image.versions.index),
+            b"" if image.matched is None else packed_text(image.matched),
+            packed_text(image.versions.model),
+            packed_text(image.versions.index),
         )
     )
 
@@ -313,10 +278,10 @@ def encode_embedding(embedding: EmbeddingRecord) -> bytes:
     return b"".join(
         (
             _U64.pack(embedding.version),
-            _text(embedding.image_id),
-            _blob(embedding.score_code),
-            _blob(embedding.search_vector),
-            _blob(embedding.score_vector),
+            packed_text(embedding.image_id),
+            packed_blob(embedding.score_code),
+            packed_blob(embedding.search_vector),
+            packed_blob(embedding.score_vector),
         )
     )
 
@@ -350,12 +315,12 @@ def encode_history(entry: HistoryEntry) -> bytes:
                 _flags(entry.score, entry.matched, entry.truncated, entry.old_head),
                 entry.score or 0.0,
             ),
-            _text(entry.image_id),
-            b"" if entry.cause is Cause.DELETED else _text(entry.new_head),
-            b"" if entry.old_head is None else _text(entry.old_head),
-            b"" if entry.matched is None else _text(entry.matched),
-            _text(entry.versions.model),
-            _text(entry.versions.index),
+            packed_text(entry.image_id),
+            b"" if entry.cause is Cause.DELETED else packed_text(entry.new_head),
+            b"" if entry.old_head is None else packed_text(entry.old_head),
+            b"" if entry.matched is None else packed_text(entry.matched),
+            packed_text(entry.versions.model),
+            packed_text(entry.versions.index),
         )
     )
 
@@ -399,7 +364,7 @@ def decode_history(key: bytes, value: bytes) -> HistoryEntry:
 def encode_tombstone(tombstone: Tombstone) -> bytes:
     """The value of what is left of a deleted image."""
     numbers = _TOMBSTONE.pack(tombstone.version, tombstone.position, tombstone.deleted_at_ms)
-    return numbers + _text(tombstone.author) + _text(tombstone.reason)
+    return numbers + packed_text(tombstone.author) + packed_text(tombstone.reason)
 
 
 def decode_tombstone(key: bytes, value: bytes) -> Tombstone:
@@ -418,7 +383,7 @@ def decode_tombstone(key: bytes, value: bytes) -> Tombstone:
 
 def encode_dead_letter(record: DeadLetterRecord) -> bytes:
     """The value of a dead letter that is not published yet."""
-    return b"".join(map(_blob, record))
+    return b"".join(map(packed_blob, record))
 
 
 def decode_dead_letter(key: bytes, value: bytes) -> tuple[int, DeadLetterRecord]:
@@ -432,101 +397,6 @@ def decode_dead_letter(key: bytes, value: bytes) -> tuple[int, DeadLetterRecord]
     record = DeadLetterRecord(cursor.blob(), cursor.blob(), cursor.blob())
     cursor.end()
     return offset, record
-
-
-def encode_state(state: StoreState) -> bytes:
-    """The value of the store's state."""
-    position = state.position
-    numbers = _STATE.pack(
-        position.offset,
-        position.checksum,
-        state.revision,
-        state.images,
-        state.clusters,
-        state.history_number,
-        state.duplicates,
-        state.superseded,
-    )
-    counts = _COUNTS.pack(state.deleted, state.replayed, state.tombstones)
-    requests = [
-        _text(source.topic_id) + _REQUEST.pack(source.partition, offset)
-        for source, offset in sorted(state.requests.items())
-    ]
-    lists = [requests, *([_text(kind) for kind in sorted(kinds)] for kinds in (state.kinds, state.required))]
-    rest = [U16.pack(len(each)) + b"".join(each) for each in lists]
-    return b"".join((numbers, _text(position.log_id), _BASE.pack(position.base), counts, *rest))
-
-
-def decode_state(value: bytes) -> StoreState:
-    """The store's state.
-
-    Raises:
-        CorruptedError: The bytes are damaged.
-    """
-    cursor = Cursor("the state of the store", value)
-    offset, checksum, revision, images, clusters, number, duplicates, superseded = cursor.numbers(_STATE)
-    log_id = cursor.text()
-    (base,) = cursor.numbers(_BASE) if cursor.left else (0,)
-    position = LogPosition(log_id, offset, checksum, base)
-    state = StoreState(position, revision, images, clusters, number, duplicates, superseded)
-    if not cursor.left:
-        return state
-    deleted, replayed, tombstones = cursor.numbers(_COUNTS)
-    requests = dict(_request(cursor) for _ in range(cursor.numbers(U16)[0]))
-    kinds, required = (frozenset(cursor.text() for _ in range(cursor.numbers(U16)[0])) for _ in range(2))
-    cursor.end()
-    return replace(
-        state,
-        deleted=deleted,
-        replayed=replayed,
-        tombstones=tombstones,
-        requests=requests,
-        kinds=kinds,
-        required=required,
-    )
-
-
-def _request(cursor: Cursor) -> tuple[RequestSource, int]:
-    topic_id = cursor.text()
-    partition, offset = cursor.numbers(_REQUEST)
-    return RequestSource(topic_id, partition), offset
-
-
-def encode_epoch(epoch: StoreEpoch) -> bytes:
-    """The value of the store's epoch."""
-    return _EPOCH.pack(epoch.created_ms, epoch.first) + _text(epoch.store_id)
-
-
-def decode_epoch(value: bytes) -> StoreEpoch:
-    """The store's epoch.
-
-    Raises:
-        CorruptedError: The bytes are damaged.
-    """
-    cursor = Cursor("the epoch of the store", value)
-    created_ms, first = cursor.numbers(_EPOCH)
-    store_id = cursor.text()
-    cursor.end()
-    return StoreEpoch(created_ms, store_id, first)
-
-
-def encode_mark(mark: PublishedMark) -> bytes:
-    """The value of the mark of what is published."""
-    numbers = _MARK.pack(mark.number, mark.offset, mark.run_offset, mark.base_number, mark.base_offset)
-    return numbers + _text(mark.topic_id)
-
-
-def decode_mark(value: bytes) -> PublishedMark:
-    """The mark of what is published.
-
-    Raises:
-        CorruptedError: The bytes are damaged.
-    """
-    cursor = Cursor("the mark of what is published", value)
-    number, offset, run_offset, base_number, base_offset = cursor.numbers(_MARK)
-    topic_id = cursor.text()
-    cursor.end()
-    return PublishedMark(topic_id, number, offset, run_offset, base_number, base_offset)
 
 
 def encode_number(number: int) -> bytes:

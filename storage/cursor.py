@@ -1,4 +1,4 @@
-"""Reads one value of the store from start to end. What does not fit means that the value is damaged."""
+"""Reads one value of the store from start to end, and packs its texts. What does not fit means that it is damaged."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import struct
 from core.types import ImageId
 from storage.errors import CorruptedError
 
-__all__ = ["U16", "U32", "Cursor"]
+__all__ = ["U16", "U32", "Cursor", "packed_blob", "packed_text"]
 
 U16 = struct.Struct(">H")
 """The length before a text."""
@@ -76,3 +76,14 @@ class Cursor:
     def damage(self, how: str) -> CorruptedError:
         """The error that says which value is damaged, and how."""
         return CorruptedError(f"{self._what} is damaged: {how}")
+
+
+def packed_text(text: str) -> bytes:
+    """A text as UTF-8, after its length."""
+    encoded = text.encode()
+    return U16.pack(len(encoded)) + encoded
+
+
+def packed_blob(data: bytes) -> bytes:
+    """Bytes after their length."""
+    return U32.pack(len(data)) + data

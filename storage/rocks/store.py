@@ -20,7 +20,7 @@ from pathlib import Path
 
 from core.errors import UnavailableError
 from core.types import Cause
-from storage import codec
+from storage import codec, state_codec
 from storage.base import StagedStore
 from storage.errors import CorruptedError, DiskFullError, StorageError, WriteError
 from storage.interfaces import StoreView
@@ -106,9 +106,9 @@ class RocksStore(StagedStore):
         """Completes a new store. After a crash before the marker is written the store is still new."""
         database = self._usable()
         value = database.get(META, STATE)
-        if value is not None and codec.decode_state(value) != StoreState():
+        if value is not None and state_codec.decode_state(value) != StoreState():
             raise CorruptedError(f"the store in {self._folder} holds records, but store.json is missing")
-        database.write([(META, STATE, codec.encode_state(StoreState()))])
+        database.write([(META, STATE, state_codec.encode_state(StoreState()))])
         with _as_write_error(self._folder):
             write_marker(self._folder, identity)
 
@@ -160,12 +160,12 @@ class RocksStore(StagedStore):
         self._write(_writes(changes))
 
     def _commit_published(self, number: int, mark: PublishedMark | None) -> None:
-        where = None if mark is None else codec.encode_mark(mark)
+        where = None if mark is None else state_codec.encode_mark(mark)
         self._write([(META, PUBLISHED, codec.encode_number(number)), (META, MARK, where)])
 
     def _commit_epoch(self, epoch: StoreEpoch) -> None:
         published = codec.encode_number(epoch.first - 1)
-        self._write([(META, EPOCH, codec.encode_epoch(epoch)), (META, PUBLISHED, published), (META, MARK, None)])
+        self._write([(META, EPOCH, state_codec.encode_epoch(epoch)), (META, PUBLISHED, published), (META, MARK, None)])
 
     def _commit_sent(self, offsets: Collection[int]) -> None:
         self._write([("dead_letters", codec.encode_number(offset), None) for offset in offsets])
@@ -220,7 +220,7 @@ def _writes(changes: Changes) -> list[Write]:
         writes.append(_of_image(entry))
     for offset, record in changes.dead_letters.items():
         writes.append(("dead_letters", codec.encode_number(offset), codec.encode_dead_letter(record)))
-    writes.append((META, STATE, codec.encode_state(changes.state)))
+    writes.append((META, STATE, state_codec.encode_state(changes.state)))
     return writes
 
 

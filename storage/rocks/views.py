@@ -11,7 +11,7 @@ from rocksdict import Snapshot
 
 from core.errors import BadInputError, UnavailableError
 from core.types import Cluster, DeadLetterRecord, ImageId, Lookup, Membership, Tombstone
-from storage import codec
+from storage import codec, state_codec
 from storage.errors import CorruptedError
 from storage.interfaces import StoreView
 from storage.records import (
@@ -55,7 +55,7 @@ class _PointReads(ABC):
         value = self._get(META, STATE)
         if value is None:
             raise CorruptedError("the state of the store is gone")
-        return codec.decode_state(value)
+        return state_codec.decode_state(value)
 
     def published(self) -> int:
         """See `StoreView.published`."""
@@ -65,14 +65,14 @@ class _PointReads(ABC):
     def published_mark(self) -> PublishedMark | None:
         """See `StoreView.published_mark`."""
         value = self._get(META, MARK)
-        mark = None if value is None else codec.decode_mark(value)
+        mark = None if value is None else state_codec.decode_mark(value)
         # An earlier release moves the number on, and knows no mark.
         return mark if mark is not None and mark.number == self.published() else None
 
     def epoch(self) -> StoreEpoch | None:
         """See `StoreView.epoch`."""
         value = self._get(META, EPOCH)
-        return None if value is None else codec.decode_epoch(value)
+        return None if value is None else state_codec.decode_epoch(value)
 
     def image(self, image_id: ImageId) -> ImageRecord | None:
         """See `StoreView.image`."""

@@ -23,7 +23,7 @@ from core.types import (
     Tombstone,
     Versions,
 )
-from storage import codec
+from storage import codec, state_codec
 from storage.errors import CorruptedError
 from storage.records import (
     ClusterRecord,
@@ -107,9 +107,9 @@ tombstones = st.builds(Tombstone, ids, u64, i64, i64, st.text(max_size=30), st.t
 @given(positions, numbers)
 def test_a_state_of_an_older_format_has_fewer_parts(position: LogPosition, numbers: tuple[int, ...]) -> None:
     state = StoreState(position, *numbers)  # type: ignore[arg-type]
-    of_format_2 = codec.encode_state(state)[: -(3 * 8 + 3 * 2)]
-    assert codec.decode_state(of_format_2) == state
-    assert codec.decode_state(of_format_2[:-8]) == replace(state, position=replace(position, base=0))
+    of_format_2 = state_codec.encode_state(state)[: -(3 * 8 + 3 * 2)]
+    assert state_codec.decode_state(of_format_2) == state
+    assert state_codec.decode_state(of_format_2[:-8]) == replace(state, position=replace(position, base=0))
 
 
 @given(tombstones)
@@ -181,7 +181,7 @@ def test_verdicts_are_kept_in_the_bytes_of_release_0_1_0_and_a_flag_for_a_search
 
 @given(states)
 def test_the_state_comes_back(state: StoreState) -> None:
-    assert codec.decode_state(codec.encode_state(state)) == state
+    assert state_codec.decode_state(state_codec.encode_state(state)) == state
 
 
 @given(st.lists(i64))
@@ -254,17 +254,21 @@ SAMPLES: dict[str, tuple[Decode, bytes, bytes]] = {
         ),
     ),
     "state": (
-        lambda _, value: codec.decode_state(value),
+        lambda _, value: state_codec.decode_state(value),
         b"",
-        codec.encode_state(
+        state_codec.encode_state(
             StoreState(
                 LogPosition("log", 3, 4), requests={RequestSource("topic", 1): 7}, kinds=frozenset({"image", "delete"})
             )
         ),
     ),
     "tombstone": (codec.decode_tombstone, b"a", codec.encode_tombstone(Tombstone(ImageId("a"), 1, 2, 3, "me", "why"))),
-    "epoch": (lambda _, value: codec.decode_epoch(value), b"", codec.encode_epoch(StoreEpoch(5, "id", 2))),
-    "mark": (lambda _, value: codec.decode_mark(value), b"", codec.encode_mark(PublishedMark("id", 9, 8, 7, 6, -1))),
+    "epoch": (lambda _, value: state_codec.decode_epoch(value), b"", state_codec.encode_epoch(StoreEpoch(5, "id", 2))),
+    "mark": (
+        lambda _, value: state_codec.decode_mark(value),
+        b"",
+        state_codec.encode_mark(PublishedMark("id", 9, 8, 7, 6, -1)),
+    ),
     "number": (lambda _, value: codec.decode_number("history", value), b"", codec.encode_number(9)),
 }
 

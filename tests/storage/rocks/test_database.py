@@ -166,7 +166,7 @@ def test_a_batch_that_cannot_be_encoded_writes_nothing(store: RocksStore, monkey
     def fail(*_: object) -> bytes:
         raise RuntimeError("halfway")
 
-    monkeypatch.setattr("storage.codec.encode_state", fail)
+    monkeypatch.setattr("storage.state_codec.encode_state", fail)
     with pytest.raises(RuntimeError, match="halfway"):
         fill(store, model, seeded_actions(5, 10), batch=10)
     monkeypatch.undo()

@@ -1,0 +1,126 @@
+"""The bytes of the state of a store, all in the family `default`. See `storage.codec` for the other families.
+
+key                 value
+"state"                            i64 offset, u32 checksum, u64 revision, u64 images, u64 clusters,
+                                 u64 history number, u64 duplicates, u64 superseded, text log id,
+                                 i64 base (absent before format 2: 0), and from format 3: u64
+                                 deleted, u64 replayed, u64 tombstones, u16 + requests (text topic
+                                 id, u32 partition, u64 offset), u16 + kinds, u16 + required kinds
+"published"                      u64 history number
+"published-mark"                 u64 number, u64 offset, u64 run offset, u64 base number, i64 base
+                                 offset, text topic id (from format 2; may be missing)
+"epoch"                          i64 created, u64 first history number, text store id (from format 2)
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+
+from core.types import LogPosition, RequestSource
+from storage.cursor import U16, Cursor, packed_text
+from storage.records import PublishedMark, StoreEpoch, StoreState
+
+__all__ = ["decode_epoch", "decode_mark", "decode_state", "encode_epoch", "encode_mark", "encode_state"]
+
+_STATE = struct.Struct(">qIQQQQQQ")
+_BASE = struct.Struct(">q")
+_COUNTS = struct.Struct(">QQQ")
+_REQUEST = struct.Struct(">IQ")
+_EPOCH = struct.Struct(">qQ")
+_MARK = struct.Struct(">QQQQq")
+
+
+def encode_state(state: StoreState) -> bytes:
+    """The value of the store's state."""
+    position = state.position
+    numbers = _STATE.pack(
+        position.offset,
+        position.checksum,
+        state.revision,
+        state.images,
+        state.clusters,
+        state.history_number,
+        state.duplicates,
+        state.superseded,
+    )
+    counts = _COUNTS.pack(state.deleted, state.replayed, state.tombstones)
+    requests = [
+        packed_text(source.topic_id) + _REQUEST.pack(source.partition, offset)
+        for source, offset in sorted(state.requests.items())
+    ]
+    lists = [requests, *([packed_text(kind) for kind in sorted(kinds)] for kinds in (state.kinds, state.required))]
+    rest = [U16.pack(len(each)) + b"".join(each) for each in lists]
+    return b"".join((numbers, packed_text(position.log_id), _BASE.pack(position.base), counts, *rest))
+
+
+def decode_state(value: bytes) -> StoreState:
+    """The store's state.
+
+    Raises:
+        CorruptedError: The bytes are damaged.
+    """
+    cursor = Cursor("the state of the store", value)
+    offset, checksum, revision, images, clusters, number, duplicates, superseded = cursor.numbers(_STATE)
+    log_id = cursor.text()
+    (base,) = cursor.numbers(_BASE) if cursor.left else (0,)
+    position = LogPosition(log_id, offset, checksum, base)
+    state = StoreState(position, revision, images, clusters, number, duplicates, superseded)
+    if not cursor.left:
+        return state
+    deleted, replayed, tombstones = cursor.numbers(_COUNTS)
+    requests = dict(_request(cursor) for _ in range(cursor.numbers(U16)[0]))
+    kinds, required = (frozenset(cursor.text() for _ in range(cursor.numbers(U16)[0])) for _ in range(2))
+    cursor.end()
+    return replace(
+        state,
+        deleted=deleted,
+        replayed=replayed,
+        tombstones=tombstones,
+        requests=requests,
+        kinds=kinds,
+        required=required,
+    )
+
+
+def _request(cursor: Cursor) -> tuple[RequestSource, int]:
+    topic_id = cursor.text()
+    partition, offset = cursor.numbers(_REQUEST)
+    return RequestSource(topic_id, partition), offset
+
+
+def encode_epoch(epoch: StoreEpoch) -> bytes:
+    """The value of the store's epoch."""
+    return _EPOCH.pack(epoch.created_ms, epoch.first) + packed_text(epoch.store_id)
+
+
+def decode_epoch(value: bytes) -> StoreEpoch:
+    """The store's epoch.
+
+    Raises:
+        CorruptedError: The bytes are damaged.
+    """
+    cursor = Cursor("the epoch of the store", value)
+    created_ms, first = cursor.numbers(_EPOCH)
+    store_id = cursor.text()
+    cursor.end()
+    return StoreEpoch(created_ms, store_id, first)
+
+
+def encode_mark(mark: PublishedMark) -> bytes:
+    """The value of the mark of what is published."""
+    numbers = _MARK.pack(mark.number, mark.offset, mark.run_offset, mark.base_number, mark.base_offset)
+    return numbers + packed_text(mark.topic_id)
+
+
+def decode_mark(value: bytes) -> PublishedMark:
+    """The mark of what is published.
+
+    Raises:
+        CorruptedError: The bytes are damaged.
+    """
+    cursor = Cursor("the mark of what is published", value)
+    number, offset, run_offset, base_number, base_offset = cursor.numbers(_MARK)
+    topic_id = cursor.text()
+    cursor.end()
+    return PublishedMark(topic_id, number, offset, run_offset, base_number, base_offset)
