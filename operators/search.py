@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +13,13 @@ from pyflink.common import Row
 from pyflink.datastream import RuntimeContext
 
 from core.dead_letters import BadRecord, Reason
-from core.errors import FaultError
+from core.errors import FaultError, RefusedError
 from core.notifications import JoinedContent, decode_joined
 from core.protos.joined_pb2 import JoinedDelete, JoinedImage, JoinedReplay
 from core.tracing import traceparent
 from operators.batcher import BatchPolicy
-from operators.clients import Search, open_search
+from operators.clients import Search, Storage, open_search, open_storage
+from operators.decided import StoreDecisions, drop_needless_images, stretches
 from operators.in_flight_pb2 import InFlight
 from operators.metrics import StepMetrics
 from operators.micro_batch import MicroBatchFunction
@@ -49,17 +51,28 @@ class SearchStep(Step):
     """Inserts and searches a batch."""
 
     def __init__(
-        self, search: Search, log_id: str, unscored: Callable[[Reason], None], tracer: Tracer | None = None
+        self,
+        search: Search,
+        log_id: str,
+        unscored: Callable[[Reason], None],
+        tracer: Tracer | None = None,
+        storage: Storage | None = None,
     ) -> None:
-        """Takes the client.
+        """Takes the clients.
 
         Args:
             search: Of the search server.
             log_id: Topic id of `joined`.
             unscored: Told the reason of each record that is passed on without a search.
             tracer: Which records are traced.
+            storage: Of the storage server: asked what it has decided if the index is behind it, as one that was put
+                back is. None: the index is never behind.
         """
-        super().__init__([search])
+        super().__init__([search] if storage is None else [search, storage], blamed=[search])
+        self._storage = storage
+        self._decided: StoreDecisions | None = None
+        self._decided_through: int | None = None
+        """Storage has decided the records up to here, and the index has not applied all of them; None: not known."""
         self._search = search
         self._log_id = log_id
         self._unscored = unscored
@@ -119,9 +132,37 @@ class SearchStep(Step):
         return [*watched, *batches(one.SerializeToString() for one in batch)]
 
     def _apply(self, entries: Sequence[LogEntry]) -> InsertAndSearchResponse:
-        response = self._search.insert_and_search(self._log_id, entries)
+        decided = self._decided_before(entries[0].offset)
+        if decided is None:
+            response = self._search.insert_and_search(self._log_id, entries)
+        else:
+            response = self._apply_again(entries, decided)
         if [answer.offset for answer in response.answers] != [entry.offset for entry in entries]:
             raise FaultError(f"the search server answered {len(response.answers)} of {len(entries)} records")
+        return response
+
+    def _decided_before(self, first: int) -> StoreDecisions | None:
+        """What storage has decided on records from a position on; None if that is nothing or does not matter."""
+        if self._storage is None:
+            return None
+        if self._decided_through is None:
+            stored, index = self._storage.describe(), self._search.describe()
+            follows = stored.log_id == self._log_id and index.log_id in ("", self._log_id)
+            self._decided_through = stored.offset if follows and index.offset < stored.offset else -1
+            self._decided = StoreDecisions(self._storage)
+        return self._decided if first <= self._decided_through else None
+
+    def _apply_again(self, entries: Sequence[LogEntry], decided: StoreDecisions) -> InsertAndSearchResponse:
+        """Applies records that storage has decided, so that hidden images and places become those that it knows."""
+        drop_needless_images(entries, decided)
+        response = InsertAndSearchResponse()
+        for part, place in stretches(entries[0].offset, len(entries), decided.unscored(entries[-1].offset)):
+            if entries[part]:
+                response.MergeFrom(self._search.insert_and_search(self._log_id, entries[part]))
+            if place is not None:
+                with suppress(RefusedError):  # the index skipped the record, so it has no image at that place
+                    self._search.hide(place)
+                decided.hidden(place)
         return response
 
     def _answered(self, one: InFlight, answer: Answer, index_version: str, bad: BadRecord | None) -> None:
@@ -155,6 +196,7 @@ class SearchFunction(MicroBatchFunction):
         policy: BatchPolicy,
         search: ServerAddress,
         log: LogEpoch,
+        storage: ServerAddress | None = None,
         tracing: Tracing | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -164,19 +206,22 @@ class SearchFunction(MicroBatchFunction):
             policy: How records are batched and failures met.
             search: The search server.
             log: The log epoch that the rows are of.
+            storage: The storage server; None: it is not asked what it has decided.
             tracing: Which records are traced.
             sleep: Holds an element back; takes seconds.
         """
         super().__init__(policy, sleep)
         self._search = search
         self._log = log
+        self._storage = storage
         self._tracing = tracing
 
     def open_step(self, context: RuntimeContext) -> Step:
-        """Connects to the search server."""
+        """Connects to the search server, and to storage."""
         metrics = StepMetrics(context)
         tracer = Tracer(self._tracing, metrics.traced)
-        return SearchStep(open_search(self._search), self._log.log_id, metrics.unscored, tracer)
+        storage = None if self._storage is None else open_storage(self._storage)
+        return SearchStep(open_search(self._search), self._log.log_id, metrics.unscored, tracer, storage)
 
     def items(self, value: Row) -> Sequence[bytes]:
         """The record of a row, at its position; a tombstone counts as a record without bytes."""

@@ -198,7 +198,7 @@ class _Sequence(_Pipeline):
         )
         epoch = LogEpoch(plan.log_id, plan.base, topic)
         tracing = Tracing(signal.traces, trace_stamp(signal))
-        found = self._step("search", source, JOINED_ROW_TYPE, SearchFunction(batching, search, epoch, tracing))
+        found = self._step("search", source, JOINED_ROW_TYPE, SearchFunction(batching, search, epoch, storage, tracing))
         # Search emits batches already: waiting again would gain nothing.
         policy = replace(batching, max_delay_ms=0, busy_delay_ms=0)
         scored = self._step("score", found, BYTES_TYPE, ScoreFunction(policy, scorer, search, tracing))

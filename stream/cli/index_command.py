@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from core.access import Right
+    from operators.decided import Decided
     from search.serving import search_pb2
     from search.serving.client import SearchClient
-    from stream.index_build.decided import Decided
     from stream.index_build.joined import KafkaJoined
     from stream.index_build.sources import ImageSource
     from stream.settings import Settings
@@ -222,9 +222,9 @@ def _source(
     """The embeddings, and what storage has decided after them where that matters."""
     from core.access import Right
     from core.errors import BadInputError, UnavailableError
+    from operators.decided import StoreDecisions
     from storage.serving.client import StorageClient
     from stream.access import credentials
-    from stream.index_build.decided import StoreDecisions
     from stream.index_build.sources import FileSource, OrderSource, StoreSource, tombstones_of
     from stream.index_build.turns import in_turn
     from stream.index_restore import storage_position

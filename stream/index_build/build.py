@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from core.types import LogPosition
+from operators.decided import Decided
 from search.index.builder import IndexBuilder
 from search.index.columns import Kind
 from search.index.generations import IndexGenerations
@@ -19,7 +20,6 @@ from search.index.opening import open_term_index
 from search.index.settings import IndexSettings
 from search.serving.request_parser import RequestParser
 from stream.index_build.catch_up import OrderedLog, catch_up, check_log
-from stream.index_build.decided import Decided
 from stream.index_build.rows import index_rows
 from stream.index_build.sources import ImageSource
 from stream.interrupts import undisturbed

@@ -9,10 +9,10 @@ from core.dead_letters import BadRecord, Reason
 from core.errors import RefusedError
 from core.notifications import decode_joined
 from core.types import LogPosition
+from operators.decided import Decided, drop_needless_images, stretches
 from search.index.interface import Record, TermIndex
 from search.serving.log_entries import log_entry, skip_entry
 from search.serving.request_parser import RequestParser
-from stream.index_build.decided import Decided, drop_needless_images
 from stream.start_plan import Log, starting_position
 
 __all__ = ["OrderedLog", "catch_up", "check_log"]
@@ -89,14 +89,14 @@ def _apply(
 ) -> None:
     """Applies records; an unscored image is hidden as soon as it is placed."""
     records = _records(payloads, parser, decided)
-    places = [] if decided is None else decided.unscored(records[-1].offset)
-    done, first = 0, records[0].offset
-    for place in places:
-        upto = max(done, place + 1 - first)
-        index.insert_and_search(log_id, records[done:upto])
-        index.hide(place)
-        done = upto
-    index.insert_and_search(log_id, records[done:])
+    if decided is None:
+        index.insert_and_search(log_id, records)
+        return
+    for part, place in stretches(records[0].offset, len(records), decided.unscored(records[-1].offset)):
+        index.insert_and_search(log_id, records[part])
+        if place is not None:
+            index.hide(place)
+            decided.hidden(place)
 
 
 def _records(

@@ -26,17 +26,22 @@ from operators.score import ScoreStep
 from operators.search import LogEpoch, SearchStep
 from operators.step import Step
 from search.index.interface import TermIndex
+from search.index.opening import open_term_index
 from search.serving import search_pb2 as pb
 from search.serving.messages import fill_answer, fill_candidates, stored_message
 from search.serving.queries import more_query
 from search.serving.request_parser import RequestParser
-from search.serving.server import open_index
+from search.serving.server import index_settings, open_index
+from storage.memory import MemoryStore
 from storage.verify import verify
 from tests.search.serving.search_setup import image, server_settings
 from tests.support.fake_servers import FakeScorer, FakeServer, FakeStorage
 
 LOG = "topic-id-1"
 RECORDS = 120
+COPY = "copy"
+"""The folder of a copy of the index as it was at some moment."""
+
 IMAGES = 12
 
 
@@ -125,11 +130,11 @@ class Job:
 
     def __init__(self, search: IndexServer, scorer: FakeScorer, storage: FakeStorage, order: list[bytes]) -> None:
         self._order = order
-        self._at = storage.store.position().offset + 1
+        self._at = min(storage.store.position().offset, search.index.position.offset) + 1
         self._between: list[list[bytes]] = [[], []]
         reasons: list[Reason] = []
         self._steps: tuple[Step, ...] = (
-            SearchStep(search, LOG, reasons.append),
+            SearchStep(search, LOG, reasons.append, storage=storage),
             ScoreStep(scorer, search, reasons.append),
             AssignStep(search, scorer, storage, LogEpoch(LOG), reasons.append),
         )
@@ -203,10 +208,13 @@ def live(folder: Path, seed: int) -> tuple[TermIndex, FakeStorage, list[bytes]]:
             raise RefusedError("a code is bad")
 
     search.after, scorer.before = hiccup, bad_code
+    copy_at = chosen.randrange(RECORDS)
     job = Job(search, scorer, storage, order)
     while not job.idle:
         for step in chosen.sample(range(3), 3):
             job.run(step, chosen.randint(1, 9))
+        if index.position.offset >= copy_at and not (folder / COPY).exists():
+            index.snapshot(folder / COPY)
         if chosen.random() < 0.03:
             job = Job(search, scorer, storage, order)
     storage.after = storage.before = scorer.before = lambda method: None
@@ -216,7 +224,29 @@ def live(folder: Path, seed: int) -> tuple[TermIndex, FakeStorage, list[bytes]]:
 @pytest.mark.parametrize("seed", range(25))
 def test_index_and_storage_agree_on_every_place(tmp_path: Path, seed: int) -> None:
     index, storage, _ = live(tmp_path, seed)
-    store = storage.store
+    check_places(index, storage.store)
+    index.close()
+
+
+@pytest.mark.parametrize("seed", range(300, 315))
+def test_an_index_that_was_put_back_gets_the_places_that_storage_has(tmp_path: Path, seed: int) -> None:
+    """It hides less than it did, so what a replay found at first is not what a replay finds now."""
+    index, storage, order = live(tmp_path, seed)
+    index.close()
+    settings = server_settings(tmp_path)
+    extractor, coder = settings.terms.build(), settings.code.build()
+    index = open_term_index(tmp_path / COPY, index_settings(settings, extractor, coder))
+    search = IndexServer(index=index, parser=RequestParser(extractor, coder))
+    more = [*order, JoinedRecord(image=image("last", 1)).SerializeToString()]
+    job = Job(search, FakeScorer(code_fingerprint=coder.fingerprint, code_bytes=coder.code_bytes), storage, more)
+    chosen = random.Random(seed)
+    while not job.idle:
+        job.run(chosen.randrange(3), chosen.randint(1, 9))
+    check_places(index, storage.store)
+    index.close()
+
+
+def check_places(index: TermIndex, store: MemoryStore) -> None:
     ids = [ImageId(f"i{number}") for number in range(IMAGES)]
     for image_id, found in zip(ids, index.get(ids), strict=True):
         record, tombstone = store.image(image_id), store.tombstone(image_id)
@@ -232,4 +262,3 @@ def test_index_and_storage_agree_on_every_place(tmp_path: Path, seed: int) -> No
             assert found is None
     with store.snapshot() as view:
         assert [progress.problem_count for progress in verify(view)][-1] == 0
-    index.close()

@@ -42,7 +42,7 @@ class TracedSequence:
         self.search, self.scorer, self.storage = FakeSearch(k=3), FakeScorer(), FakeStorage()
         tracing = Tracing(policy, STAMP)
         self._makers = [
-            lambda: SearchFunction(POLICY, SERVER, LOG, tracing, self.clock.sleep_s),
+            lambda: SearchFunction(POLICY, SERVER, LOG, tracing=tracing, sleep=self.clock.sleep_s),
             lambda: ScoreFunction(POLICY, SERVER, SERVER, tracing, self.clock.sleep_s),
             lambda: AssignFunction(POLICY, SERVER, SERVER, SERVER, LOG, tracing, self.clock.sleep_s),
         ]

@@ -76,7 +76,7 @@ class Store:
     tombstones: dict[str, Tombstone] = field(default_factory=dict)
     reports: list[tuple[int, int]] = field(default_factory=list)
     """Positions that made an image unscored, with its place."""
-    _given: int = 0
+    hidden_places: set[int] = field(default_factory=set)
 
     def apply(self, payload: bytes, answer: Answer, fails: bool) -> int | None:
         """Decides on a record. Returns the place to hide if its image becomes unscored."""
@@ -130,9 +130,11 @@ class Store:
 
     def unscored(self, through: int) -> list[int]:
         """See `Decided`."""
-        count = sum(position <= through for position, _ in self.reports)
-        given, self._given = self.reports[self._given : count], max(self._given, count)
-        return sorted({place for _, place in given})
+        return sorted({place for position, place in self.reports if position <= through} - self.hidden_places)
+
+    def hidden(self, place: int) -> None:
+        """See `Decided`."""
+        self.hidden_places.add(place)
 
     def look_up(self, ids: Iterable[ImageId]) -> Lookup:
         """See `Decided`."""

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.types import ImageId, LogPosition
+from operators.decided import Decided
 from search.index.generations import IndexGenerations
 from search.index.interface import TermIndex
 from search.serving.server import SearchServerSettings, index_settings
 from stream.index_build.build import build_index
-from stream.index_build.decided import Decided
 from stream.index_build.sources import ImageSource, OrderSource, StoreSource, tombstones_of
 from tests.search.serving.search_setup import image
 from tests.stream.index_build.life import Store, as_seen, delete, full_order, live, replay

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
 import pytest
 
+from operators.decided import Decided, StoreDecisions
 from storage.embeddings import embedding_pages
-from storage.serving.client import StorageClient
-from stream.index_build.decided import Decided, StoreDecisions
 from stream.index_build.sources import ImageSource, OrderSource, StoreSource
 from tests.operators.test_places_agree import IMAGES, live
 from tests.stream.index_build.life import as_seen
@@ -26,7 +24,7 @@ def test_a_rebuilt_index_is_the_one_that_the_job_made(tmp_path: Path, seed: int)
         pages = list(embedding_pages(view, 2000))
     sources: list[tuple[str, ImageSource, Decided | None]] = [
         ("storage", StoreSource(iter(pages)), None),
-        ("joined", OrderSource(), StoreDecisions(cast(StorageClient, storage))),
+        ("joined", OrderSource(), StoreDecisions(storage)),
     ]
     for name, source, decided in sources:
         anew = rebuilt(tmp_path / name, source, order, decided)

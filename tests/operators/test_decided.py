@@ -6,10 +6,10 @@ from collections.abc import Collection
 from typing import cast
 
 from core.types import ImageId, LogPosition, Lookup, Membership
+from operators.clients import Storage as StorageServer
+from operators.decided import StoreDecisions, drop_needless_images, stretches
 from search.serving import search_pb2 as pb
-from storage.serving.client import StorageClient
 from storage.serving.storage_pb2 import UnscoredResponse
-from stream.index_build.decided import StoreDecisions, drop_needless_images
 from tests.search.serving.search_setup import entry, image, replay
 
 
@@ -36,20 +36,37 @@ class Storage:
 
 
 def decisions(storage: Storage) -> StoreDecisions:
-    return StoreDecisions(cast(StorageClient, storage))
+    return StoreDecisions(cast(StorageServer, storage))
 
 
-def test_unscored_places_are_given_once_in_order_and_up_to_a_position() -> None:
+def test_unscored_places_are_given_up_to_a_position_until_they_are_hidden() -> None:
     storage = Storage([(3, 3), (5, 5), (8, 2), (9, 9), (30, 30)], 20)
     found = decisions(storage)
     assert found.unscored(4) == [3]
+    assert found.unscored(4) == [3]
+    found.hidden(3)
     assert found.unscored(7) == [2, 5]  # the image at place 2 became unscored by a replay at 8
-    assert found.unscored(9) == [9]
+    found.hidden(2)
+    assert found.unscored(9) == [5, 9]
+    found.hidden(9)
+    found.hidden(5)
     assert found.unscored(20) == []
     storage.position = 40
     assert found.unscored(29) == []
     assert found.unscored(30) == [30]
     assert storage.asked == sorted(storage.asked)
+
+
+def test_a_batch_is_cut_after_each_place() -> None:
+    records = list(range(10, 16))
+    for places, parts in (
+        ([], [records]),
+        ([3, 10, 12, 13], [[], [10], [11, 12], [13], [14, 15]]),
+        ([15], [records, []]),
+    ):
+        cut = list(stretches(10, 6, places))
+        assert [records[part] for part, _ in cut] == parts
+        assert [place for _, place in cut] == [*places, None]
 
 
 def test_a_replay_keeps_its_image_only_if_storage_has_it_at_that_place() -> None:

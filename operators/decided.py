@@ -1,31 +1,34 @@
-"""What storage has decided on records that a build applies again.
+"""What storage has decided on records that an index applies again: in a build, or because it was put back.
 
 Two things that an index holds do not follow from the order alone: which images are hidden because the scorer could not
-process them, and so which replays had to place their image. Storage knows both. Where it does not answer, the job
-hides the images later, and a replay of one of them has to be asked for again.
+process them, and so which replays had to place their image. Storage knows both.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from core.types import ImageId, Lookup
+from operators.clients import Storage
 from search.serving.search_pb2 import LogEntry
-from storage.serving.client import StorageClient
 
-__all__ = ["Decided", "StoreDecisions", "drop_needless_images"]
+__all__ = ["Decided", "StoreDecisions", "drop_needless_images", "stretches"]
 
 
 class Decided(Protocol):
     """What storage has decided so far."""
 
-    def unscored(self, through: int) -> list[int]:
-        """Places of unscored images up to a position, ascending, without those that were given before."""
+    def unscored(self, through: int) -> Sequence[int]:
+        """Places of unscored images up to a position, ascending, without those that are `hidden`."""
         ...
 
-    def look_up(self, ids: Iterable[ImageId]) -> Lookup:
+    def hidden(self, place: int) -> None:
+        """The index has hidden the image at a place."""
+        ...
+
+    def look_up(self, ids: Collection[ImageId]) -> Lookup:
         """The memberships of images, and storage's position."""
         ...
 
@@ -33,13 +36,13 @@ class Decided(Protocol):
 class StoreDecisions:
     """`Decided` by a storage server."""
 
-    def __init__(self, storage: StorageClient) -> None:
+    def __init__(self, storage: Storage) -> None:
         """Takes the client."""
         self._storage = storage
         self._through = -1
         self._waiting: list[int] = []
 
-    def unscored(self, through: int) -> list[int]:
+    def unscored(self, through: int) -> Sequence[int]:
         """See `Decided`.
 
         Raises:
@@ -51,17 +54,19 @@ class StoreDecisions:
             self._through = found.through
             if found.complete:
                 break
-        count = bisect_right(self._waiting, through)
-        given, self._waiting = self._waiting[:count], self._waiting[count:]
-        return given
+        return self._waiting[: bisect_right(self._waiting, through)]
 
-    def look_up(self, ids: Iterable[ImageId]) -> Lookup:
+    def hidden(self, place: int) -> None:
+        """See `Decided`."""
+        del self._waiting[bisect_left(self._waiting, place)]
+
+    def look_up(self, ids: Collection[ImageId]) -> Lookup:
         """See `Decided`.
 
         Raises:
             UnavailableError: The server is down, or too slow.
         """
-        return self._storage.look_up(list(ids))
+        return self._storage.look_up(ids)
 
 
 def drop_needless_images(entries: Iterable[LogEntry], decided: Decided) -> None:
@@ -78,3 +83,22 @@ def drop_needless_images(entries: Iterable[LogEntry], decided: Decided) -> None:
         held = found.memberships.get(ImageId(entry.replay.image_id))
         if entry.offset <= found.position.offset and held is not None and held.place != entry.offset:
             entry.replay.ClearField("image")
+
+
+def stretches(first: int, count: int, places: Iterable[int]) -> Iterator[tuple[slice, int | None]]:
+    """Cuts a batch of records so that each of some places can be hidden as soon as it is applied.
+
+    Args:
+        first: The position of the first record.
+        count: How many records.
+        places: Ascending, none after the last record.
+
+    Returns:
+        Parts of the batch, in order, each with the place to hide after it. The last one has none.
+    """
+    done = 0
+    for place in places:
+        upto = max(done, place + 1 - first)
+        yield slice(done, upto), place
+        done = upto
+    yield slice(done, count), None
