@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from itertools import islice
 from types import TracebackType
 
 from core.access import Right
 from core.replay_requests import ReplayRequest
 from core.types import ImageId
 from storage.limits import MAX_NAMED
+from storage.selecting import ImageSelection
 from storage.serving.client import StorageClient
 from stream.access import credentials
 from stream.broker import Broker
@@ -22,6 +22,7 @@ from stream.replay.choice import ReplaySelection
 from stream.replay.dead_images import open_images, settlements_of
 from stream.replay.differences import DiffReport, KnownVerdict
 from stream.replay.sending import FoundImages, ReplayProgress, named_pages, send_requests, wait_until_applied
+from stream.replay.spool import IdSpool
 from stream.replay.topic import AppliedReplays, ReplayTopic, earlier_requests
 from stream.settings import Settings
 from stream.topic_reader import TopicReader
@@ -69,14 +70,10 @@ class ReplayService:
 
         Args:
             selection: Which images.
-            on_look: Called with how many were looked at, of how many.
+            on_look: Called with how many were given out, of how many.
         """
         if selection.stored is not None:
-            for page in self.storage.select(selection.stored):
-                on_look(page.looked_at, page.total)
-                known = iter(page.images)
-                while part := tuple(islice(known, PAGE)):
-                    yield FoundImages(part)
+            yield from self._stored_images(selection.stored, on_look)
             return
         ids = selection.ids if selection.dead_letters is None else self._dead_images(selection.dead_letters)
         done = 0
@@ -139,6 +136,20 @@ class ReplayService:
             for each in settlements_of(self._dead, decided, request):
                 append(each)
         return len(decided)
+
+    def _stored_images(self, wanted: ImageSelection, on_look: Callable[[int, int], None]) -> Iterator[FoundImages]:
+        """Reads the ids first: a trial of many takes hours, and storage must not hold one moment for so long."""
+        with IdSpool() as spool:
+            for page in self.storage.select(wanted):
+                spool.add(each.image.image_id for each in page.images)
+                on_look(0, page.total)
+            done = 0
+            for ids in spool.pages(PAGE):
+                # What was deleted meanwhile is nothing to tell about.
+                yield FoundImages(self.storage.named(ids))
+                done += len(ids)
+                on_look(done, len(spool))
+            on_look(done, len(spool))
 
     def _dead_images(self, choice: DeadLetterChoice) -> Sequence[ImageId]:
         with TopicReader(self._access, self.signal.topic("dead_letter")) as reader:
