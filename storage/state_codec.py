@@ -1,15 +1,14 @@
-"""The bytes of the state of a store, all in the family `default`. See `storage.codec` for the other families.
+"""The bytes of the state of a store, all in the family `default`. `storage.codec` has the other families.
 
-key                 value
-"state"                            i64 offset, u32 checksum, u64 revision, u64 images, u64 clusters,
-                                 u64 history number, u64 duplicates, u64 superseded, text log id,
-                                 i64 base (absent before format 2: 0), and from format 3: u64
-                                 deleted, u64 replayed, u64 tombstones, u16 + requests (text topic
-                                 id, u32 partition, u64 offset), u16 + kinds, u16 + required kinds
-"published"                      u64 history number
-"published-mark"                 u64 number, u64 offset, u64 run offset, u64 base number, i64 base
-                                 offset, text topic id (from format 2; may be missing)
-"epoch"                          i64 created, u64 first history number, text store id (from format 2)
+key               value
+"state"           i64 offset, u32 checksum, u64 revision, u64 images, u64 clusters, u64 history number,
+                  u64 duplicates, u64 superseded, text log id, i64 base (absent before format 2: 0), and from
+                  format 3: u64 deleted, u64 replayed, u64 tombstones, u16 + requests (text topic id,
+                  u32 partition, u64 offset), u16 + kinds, u16 + required kinds
+"published"       u64 history number
+"published-mark"  u64 number, u64 offset, u64 run offset, u64 base number, i64 base offset, text topic id (from
+                  format 2; may be missing)
+"epoch"           i64 created, u64 first history number, text store id (from format 2)
 """
 
 from __future__ import annotations
