@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 
 from clustering.assignment import More, MoreNeed, PairNeed
-from core.errors import DeadlineError, FaultError, RefusedError, UnavailableError
+from core.errors import FaultError
 from core.notifications import RECORD_KINDS
 from core.traces import HistoryRange
 from core.types import Decision, ImageId, Lookup
-from operators.clients import Scorer, Search, Storage
+from operators.clients import Scorer, Search, Storage, storage_waited_for
 from operators.responses import candidates, scores
 from scoring.serving.scorer_pb2 import PairBlock
 from search.serving.search_pb2 import MoreQuery
@@ -50,7 +49,7 @@ class GrpcBackend:
 
     def look_up(self, ids: Collection[ImageId], verdicts_of: Collection[ImageId]) -> Lookup:
         """Memberships and clusters of these images, and the last verdicts on some."""
-        with _wait_out("storage"):
+        with storage_waited_for():
             return self._storage.look_up(ids, verdicts_of)
 
     def score(self, pairs: Sequence[PairNeed]) -> Mapping[PairNeed, float]:
@@ -81,7 +80,7 @@ class GrpcBackend:
 
     def apply(self, decisions: Sequence[Decision], offset: int, revision: int) -> None:
         """Writes the decisions, all or none."""
-        with _wait_out("storage"):
+        with storage_waited_for():
             self._storage.apply(self._log_id, decisions, offset, revision, RECORD_KINDS)
         self._last = decisions
         self._written(decisions)
@@ -98,21 +97,12 @@ class GrpcBackend:
 
     def verdicts(self, ids: Collection[ImageId]) -> Lookup:
         """What storage holds of images, with their last verdicts."""
-        with _wait_out("storage"):
+        with storage_waited_for():
             return self._storage.look_up(ids, ids)
 
 
 def _query(need: MoreNeed) -> MoreQuery:
     return MoreQuery(place=need.place, after=need.after, as_of=None if need.as_of == need.place else need.as_of)
-
-
-@contextmanager
-def _wait_out(server: str) -> Iterator[None]:
-    """Makes every error of storage one that is waited out: no image causes it."""
-    try:
-        yield
-    except (DeadlineError, FaultError, RefusedError) as error:
-        raise UnavailableError(f"{server}: {error}") from error
 
 
 def _by_version_and_left(pairs: Sequence[PairNeed]) -> dict[str, dict[bytes, list[PairNeed]]]:

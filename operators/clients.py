@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
+from core.errors import DeadlineError, FaultError, RefusedError, UnavailableError
 from core.types import Decision, ImageId, Lookup
 from operators.step import Client, ServerAddress
 from scoring.serving import scorer_pb2
@@ -15,7 +17,7 @@ from search.serving.client import SearchClient
 from storage.serving import storage_pb2
 from storage.serving.client import StorageClient
 
-__all__ = ["Scorer", "Search", "Storage", "open_scorer", "open_search", "open_storage"]
+__all__ = ["Scorer", "Search", "Storage", "open_scorer", "open_search", "open_storage", "storage_waited_for"]
 
 
 class Search(Client, Protocol):
@@ -81,6 +83,15 @@ class Storage(Client, Protocol):
     def unscored(self, after: int) -> storage_pb2.UnscoredResponse:
         """Places of the images that records after an offset placed unscored."""
         ...
+
+
+@contextmanager
+def storage_waited_for() -> Iterator[None]:
+    """Makes every error of storage one that is waited out: no image causes it."""
+    try:
+        yield
+    except (DeadlineError, FaultError, RefusedError) as error:
+        raise UnavailableError(f"storage: {error}") from error
 
 
 def open_search(server: ServerAddress) -> Search:

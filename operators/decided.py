@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from core.types import ImageId, Lookup
-from operators.clients import Storage
+from operators.clients import Storage, storage_waited_for
 from search.serving.search_pb2 import LogEntry
 
 __all__ = ["Decided", "StoreDecisions", "drop_needless_images", "stretches"]
@@ -46,10 +46,11 @@ class StoreDecisions:
         """See `Decided`.
 
         Raises:
-            UnavailableError: The server is down, or too slow.
+            UnavailableError: The server did not answer.
         """
         while self._through < through:
-            found = self._storage.unscored(self._through)
+            with storage_waited_for():
+                found = self._storage.unscored(self._through)
             self._waiting = sorted({*self._waiting, *found.places})
             self._through = found.through
             if found.complete:
@@ -64,9 +65,10 @@ class StoreDecisions:
         """See `Decided`.
 
         Raises:
-            UnavailableError: The server is down, or too slow.
+            UnavailableError: The server did not answer.
         """
-        return self._storage.look_up(ids)
+        with storage_waited_for():
+            return self._storage.look_up(ids)
 
 
 def drop_needless_images(entries: Iterable[LogEntry], decided: Decided) -> None:

@@ -18,7 +18,7 @@ from core.notifications import JoinedContent, decode_joined
 from core.protos.joined_pb2 import JoinedDelete, JoinedImage, JoinedReplay
 from core.tracing import traceparent
 from operators.batcher import BatchPolicy
-from operators.clients import Search, Storage, open_search, open_storage
+from operators.clients import Search, Storage, open_search, open_storage, storage_waited_for
 from operators.decided import StoreDecisions, drop_needless_images, stretches
 from operators.in_flight_pb2 import InFlight
 from operators.metrics import StepMetrics
@@ -146,7 +146,9 @@ class SearchStep(Step):
         if self._storage is None:
             return None
         if self._decided_through is None:
-            stored, index = self._storage.describe(), self._search.describe()
+            with storage_waited_for():
+                stored = self._storage.describe()
+            index = self._search.describe()
             follows = stored.log_id == self._log_id and index.log_id in ("", self._log_id)
             self._decided_through = stored.offset if follows and index.offset < stored.offset else -1
             self._decided = StoreDecisions(self._storage)

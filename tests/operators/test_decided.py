@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import cast
 
+import pytest
+
+from core.errors import DeadlineError, FaultError, UnavailableError
 from core.types import ImageId, LogPosition, Lookup, Membership
 from operators.clients import Storage as StorageServer
 from operators.decided import StoreDecisions, drop_needless_images, stretches
@@ -83,3 +86,18 @@ def test_a_replay_keeps_its_image_only_if_storage_has_it_at_that_place() -> None
     drop_needless_images(entries, decisions(Storage([], 20)))
     assert [one.replay.HasField("image") for one in entries] == [False, True, False, False, True, False, True]
     assert entries[:2] == before[:2]
+
+
+def test_an_error_of_storage_is_waited_out_and_blames_no_record() -> None:
+    class Slow(Storage):
+        def unscored(self, after: int) -> UnscoredResponse:
+            raise DeadlineError("no answer in 5 s")
+
+        def look_up(self, ids: Collection[ImageId]) -> Lookup:
+            raise FaultError("it failed")
+
+    found = decisions(Slow([], 20))
+    with pytest.raises(UnavailableError, match="storage: no answer in 5 s"):
+        found.unscored(3)
+    with pytest.raises(UnavailableError, match="storage: it failed"):
+        found.look_up([])
