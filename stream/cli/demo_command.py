@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stream.cli.context import AsJson, of
-from stream.cli.output import counted, line, note, progress_bar, show_json, table
+from stream.cli.output import counted, line, note, progress_bar, show_json, show_tree, table
 from stream.cli.part_progress import tell_part
 from stream.errors import NotSoundError
 
@@ -37,7 +38,8 @@ def demo(
     """Run the whole service on the sample, and print the results.
 
     Starts all parts, sends about 2,000 photographs and edited copies, and waits for every verdict. Then it compares the
-    clusters with the labels, checks the store, and stops everything. The data lies in `demo` below the data folder.
+    clusters with the labels, checks the store, explains one verdict, decides ten images again, and stops everything.
+    The data lies in `demo` below the data folder.
 
     Examples:
 
@@ -89,7 +91,29 @@ def _show(report: DemoReport, settings: Settings, *, kept: bool) -> None:
     )
     for problem in law.problems:
         line(f"  {problem}")
+    _show_look_back(report)
     _show_next(report, settings, kept=kept)
+
+
+def _show_look_back(report: DemoReport) -> None:
+    from core.traces import parse_trace
+    from stream.traces.tree import trace_tree
+
+    if report.explained is not None:
+        line("")
+        line("why one image has its head (`neardup explain`)")
+        show_tree(trace_tree(parse_trace(json.dumps(report.explained).encode()), shown_candidates=3))
+    if report.replay is not None:
+        found = report.replay
+        line("")
+        counts = ", ".join(f"{change} {count:,}" for change, count in found.counts.items())
+        line(f"{counted(found.images, 'image')} decided again (`neardup replay --diff`): {counts}")
+        if found.changed:
+            rows = [
+                (each.image_id, each.change, each.old_head, each.head, each.old_score, each.score)
+                for each in found.changed
+            ]
+            table(("image", "change", "head before", "head after", "score before", "score after"), rows)
 
 
 def _show_quality(report: DemoReport) -> None:

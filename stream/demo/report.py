@@ -8,7 +8,7 @@ from typing import Any
 
 from stream.verdicts import Latency
 
-__all__ = ["DemoQuality", "DemoReport", "LargeCluster", "LawCheck", "Score"]
+__all__ = ["ChangedVerdict", "DemoQuality", "DemoReplay", "DemoReport", "LargeCluster", "LawCheck", "Score"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,29 @@ class LawCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangedVerdict:
+    """An image that was decided again with another result; without a head it is gone."""
+
+    image_id: str
+    change: str
+    """The most important difference."""
+    old_head: str
+    head: str | None
+    old_score: float | None
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DemoReplay:
+    """What deciding some images again has changed."""
+
+    images: int
+    counts: dict[str, int]
+    """Images by the most important difference of their two verdicts."""
+    changed: tuple[ChangedVerdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DemoReport:
     """The outcome of one demo."""
 
@@ -75,6 +98,10 @@ class DemoReport:
     published_per_s: float
     seconds: dict[str, float]
     """Seconds by stage."""
+    explained: dict[str, Any] | None = None
+    """A trace of one verdict; None: no image was matched."""
+    replay: DemoReplay | None = None
+    """What deciding some images again has changed; None: no cluster has two images."""
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON has it."""

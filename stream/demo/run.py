@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from neardup.errors import NeardupClientError
 from storage.serving.client import StorageClient
 from stream.access import api_client, credentials
 from stream.data_folders import demo_settings, runs, wipe
+from stream.demo.look_back import decide_again, explained_verdict, replayed_images
 from stream.demo.picture import SheetMember, draw_cluster, most_pictures, picture_files
 from stream.demo.quality import quality
 from stream.demo.report import DemoReport, LargeCluster, LawCheck
@@ -117,6 +118,12 @@ class _Demo:
             law = self._verify()
         with self._stage("collecting the results", f"{self._name}-storage"):
             report = self._report(verdicts, law, published_per_s)
+        with self._stage("explaining one verdict", f"{self._name}-storage"), self._api() as api:
+            report = replace(report, explained=explained_verdict(verdicts.clusters(), api))
+        images = replayed_images(verdicts.clusters())
+        if images:
+            with self._stage("deciding ten images again", "taskmanager", f"{self._name}-storage"):
+                report = replace(report, replay=decide_again(self._settings, self._name, images))
         (self._settings.data_dir / "report.json").write_text(report.to_json() + "\n", encoding="utf-8")
         return report
 

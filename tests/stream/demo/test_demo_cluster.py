@@ -42,6 +42,8 @@ def test_the_demo(tmp_path: Path) -> None:
     assert report["law"]["images"] == 2_145
     assert report["law"]["clusters"] == report["clusters"]
     assert report["dead_letters"] == 0
+    assert report["explained"]["cause"] == "matched"
+    assert report["replay"]["images"] == sum(report["replay"]["counts"].values()) == 10
     assert report["latency"]["count"] == 2_145
     assert report["quality"]["bcubed"]["precision"] > 0.9
     assert report["quality"]["bcubed"]["f1"] > 0.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 import pytest
 
 import stream.demo.run
+from core.traces import trace_json
 from stream.cli.exits import Exit
 from stream.cli.main import main
-from stream.demo.report import DemoQuality, DemoReport, LargeCluster, LawCheck, Score
+from stream.demo.report import ChangedVerdict, DemoQuality, DemoReplay, DemoReport, LargeCluster, LawCheck, Score
 from stream.verdicts import Latency
+from tests.support.traces import sample_trace
 
 ROOT = Path(__file__).parents[3]
 SCORE = Score(1.0, 1.0, 1.0)
@@ -70,6 +73,21 @@ def test_kept_up_it_names_the_page_of_the_api(
     text = shown(report(None), monkeypatch, capsys, "--keep")
     assert "http://127.0.0.1:18080/docs" in text
     assert "neardup similar a1" in text
+
+
+def test_it_draws_a_verdict_and_shows_what_a_replay_changed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = ChangedVerdict("a2", "other score", "a1", "a1", 0.75, 0.5)
+    found = replace(
+        report(None),
+        explained=json.loads(trace_json(sample_trace())),
+        replay=DemoReplay(2, {"other score": 1, "same": 1}, (changed,)),
+    )
+    text = shown(found, monkeypatch, capsys)
+    assert "harbour-3 version 1 -> harbour-1" in text
+    assert "2 images decided again (`neardup replay --diff`): other score 1, same 1" in text
+    assert re.search(r"a2 +other score +a1 +a1 +0.75 +0.5", text)
 
 
 def test_the_readme_shows_what_it_prints(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,9 @@ from matplotlib import pyplot as plt
 
 import stream.demo.run as run_module
 from core.errors import BadInputError, UnavailableError
+from core.types import ImageId
+from stream.demo.look_back import REPLAYED, replayed_images
+from stream.demo.report import DemoReplay
 from stream.demo.run import DemoFailedError, DemoOptions, run_demo
 from stream.image_files import ImageRow
 from stream.kafka_access import KafkaAccess
@@ -38,6 +41,7 @@ class World:
     up_fails: BaseException | None = None
     silent_about: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
+    again: list[str] = field(default_factory=list)
 
     def records(self) -> list[TopicRecord]:
         found = []
@@ -118,6 +122,9 @@ class World:
             def members(self, head: str, limit: int) -> Iterator[str]:
                 return iter([name for name in GROUPS if GROUPS[name] == GROUPS[head]][:limit])
 
+            def explain(self, image_id: str) -> Any:
+                return {"at_place": {"verdict": {"image_id": image_id}}}
+
             def image(self, image_id: str) -> Any:
                 founded = next(name for name in GROUPS if GROUPS[name] == GROUPS[image_id]) == image_id
                 rest = {"score": None, "matched": None} if founded else {"score": 0.99, "matched": image_id[0] + "1"}
@@ -133,6 +140,10 @@ class World:
             )
 
         return SimpleNamespace(verify=verify, close=lambda: None)
+
+    def decide_again(self, settings: Settings, name: str, images: Sequence[ImageId]) -> DemoReplay:
+        self.again += images
+        return DemoReplay(len(images), {"same": len(images)}, ())
 
     def control(self, settings: Settings, name: str) -> Any:
         state = SimpleNamespace(state="RUNNING", job_id="j", name="neardup-photos")
@@ -173,6 +184,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         "api_client": world.api,
         "StorageClient": world.storage,
         "JobControl": world.control,
+        "decide_again": world.decide_again,
     }.items():
         monkeypatch.setattr(run_module, name, fake)
     return world
@@ -217,11 +229,22 @@ def test_it_reports_what_it_found_and_stops(world: World, settings: Settings) ->
     assert report.quality.bcubed.f1 == report.quality.pairwise.f1 == 1.0
     assert (report.latency.count, report.latency.p50_ms, report.latency.max_ms) == (6, 30, 60)
     assert report.law.sound
+    assert report.explained == {"image_id": "a3"}
+    assert report.replay == DemoReplay(3, {"same": 3}, ())
+    assert world.again == ["a2", "a3", "b2"]
     assert world.events == ["up", "down"]
     assert told.bars_set == {"publishing": 6, "verdicts": 6}
     written = json.loads((settings.data_dir / "demo" / "report.json").read_text())
     assert written["images"] == 6
     assert written["law"]["sound"] is True
+
+
+def test_no_more_than_ten_images_are_decided_again() -> None:
+    clusters = {"h": ["h", *(f"m{number}" for number in range(20))], "alone": ["alone"]}
+    chosen = replayed_images(clusters)
+    assert len(chosen) == REPLAYED
+    assert "h" not in chosen
+    assert replayed_images({"alone": ["alone"]}) == []
 
 
 def test_it_draws_the_largest_cluster_with_pictures(world: World, settings: Settings, tmp_path: Path) -> None:
