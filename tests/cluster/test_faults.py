@@ -7,6 +7,7 @@ import random
 import shutil
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
@@ -17,6 +18,7 @@ from kafka import KafkaAdminClient
 
 from core.dead_letters import Reason
 from core.errors import MismatchError, ServiceError
+from core.types import ImageId
 from search.serving.client import SearchClient
 from stream.broker import Broker
 from stream.cli.exits import Exit
@@ -29,7 +31,8 @@ from stream.local.resolved import resolved_toml
 from stream.publish import notification
 from stream.topic_check import topic_problems
 from stream.topic_plans import topic_plans
-from tests.support.faults import VICTIMS, check_calm, kill_while_flowing
+from tests.cluster.test_waiting_halves import named
+from tests.support.faults import VICTIMS, check_calm, kill_while_flowing, replay_and_delete
 from tests.support.full_disk import full_disk
 from tests.support.stack import Stack, eventually, running, sample_rows, stack_settings
 
@@ -47,11 +50,19 @@ def harmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def test_kills_lose_nothing_and_change_nothing(harmed: Stack, tmp_path: Path) -> None:
+    """Images flow, others are replayed three times, and some of them are deleted."""
     rows = sample_rows(600)
     random.Random(SEED).shuffle(rows)
-    kills = kill_while_flowing(harmed, rows, rate=15.0, rounds=1, seed=SEED)
+    known = [ImageId(row.image_id) for row in harmed.publish(named("storm", 120))]
+    harmed.await_heads(known)
+    with ThreadPoolExecutor(1) as beside:
+        asked = beside.submit(replay_and_delete, harmed, known[:80], known[80:], rounds=3)
+        kills = kill_while_flowing(harmed, rows, rate=15.0, rounds=1, seed=SEED)
+        asked.result()
     assert sorted(kill.part for kill in kills) == sorted(VICTIMS)
     assert check_calm(harmed, tmp_path / "calm").images > 100
+    with harmed.storage() as storage:
+        assert {each.image.image_id for each in storage.named(known)} == set(known[:80])
     assert harmed.dead_letters() == []
 
 

@@ -6,12 +6,26 @@ import random
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from core.protos.joined_pb2 import JoinedRecord
+from core.access import Right
+from core.delete_requests import DeleteRequest
+from core.errors import NeardupError
+from core.notifications import decode_joined
+from core.protos.joined_pb2 import JoinedImage
+from core.replay_requests import ReplayRequest
+from core.types import ImageId, Tombstone
+from storage.serving.order_writer import OrderWriter
+from storage.serving.publisher import KafkaSender
 from stream.broker import Broker
+from stream.deletes import DeleteFate, DeleteReport, check_log, delete_images
 from stream.image_files import ImageRow
+from stream.replay.choice import ReplaySelection
+from stream.replay.service import ReplayService
+from stream.settings import Settings
 from tests.support.sequence import run_sequence, servers
 from tests.support.stack import Stack, eventually
 from tests.support.unscored import last_seen_by, unscored_places
@@ -101,10 +115,12 @@ def check_calm(
         log_id = broker.topic_id(stack.signal.topic("joined"))
     logs = [*earlier, stack.records(stack.signal.topic("joined"))]
     order = [record for log in logs for record in log]
-    ids = {JoinedRecord.FromString(value).image.image_id for value in order}
+    found = list(map(decode_joined, order))
+    ids = {ImageId(each.image_id) for each in found if isinstance(each, JoinedImage)}
     assert ids >= set(sent)
-    heads = stack.heads(ids)
-    assert set(heads) == ids
+    gone = _tombstones(stack, ids)
+    heads = stack.heads(ids - gone.keys())
+    assert set(heads) == ids - gone.keys()
     assert stack.problems() == []
     eventually(
         lambda: _published(stack) == heads or None, 30, lambda: "the published changes do not lead to the store's heads"
@@ -115,7 +131,8 @@ def check_calm(
         run_sequence(
             order, log_id, calm, batch=64, unscored={place: place for place in unscored} | unseen | dict(seen or {})
         )
-        assert calm.heads(ids) == heads
+        assert calm.heads(ids - gone.keys()) == heads
+        assert _tombstones(calm, ids) == gone
     return Held(len(ids), len(unscored))
 
 
@@ -134,7 +151,61 @@ def _published(stack: Stack) -> dict[str, str]:
         if change["epoch"] == epoch and number == seen + 1:
             seen = number
             heads[change["image_id"]] = change["head"]
-    return heads
+    return {image_id: head for image_id, head in heads.items() if head}  # a deleted image has none
+
+
+def _tombstones(stack: Stack, ids: Collection[ImageId]) -> dict[ImageId, Tombstone]:
+    """What is left of the images that were deleted."""
+    with stack.storage() as storage:
+        return dict(storage.look_up(ids).tombstones)
+
+
+def replay_and_delete(stack: Stack, replayed: Sequence[ImageId], doomed: Sequence[ImageId], rounds: int) -> None:
+    """Replays images by force and deletes others, whatever fails meanwhile: what fails is asked for again.
+
+    Args:
+        stack: Whose parts may be killed.
+        replayed: Images that are replayed in each round.
+        doomed: Images of which each round deletes a part.
+        rounds: How many.
+    """
+    settings, name = stack.settings, stack.signal_name
+    for number in range(rounds):
+        wanted = ReplayRequest(f"storm-{number}", ImageId(""), force=True, bulk=True)
+        _insist(lambda wanted=wanted: _replay(settings, name, wanted, replayed))
+        part = [DeleteRequest(each, f"storm-{number}", reason="storm") for each in doomed[number::rounds]]
+        _insist(lambda part=part: _delete(settings, name, part))
+
+
+def _replay(settings: Settings, name: str, wanted: ReplayRequest, ids: Sequence[ImageId]) -> None:
+    with ReplayService(settings, name, Right.WRITE) as service:
+        pages = service.images(ReplaySelection(ids), lambda done, total: None)
+        done = service.send(pages, wanted, resumed=True, keep_old=False, on_look=lambda progress: None)
+    assert done.sent == done.applied == len(ids)
+
+
+def _delete(settings: Settings, name: str, requests: Sequence[DeleteRequest]) -> None:
+    topic, access = settings.signal(name)[1].topic("joined"), settings.kafka_access("storm")
+    report = DeleteReport()
+    with (
+        ReplayService(settings, name, Right.WRITE) as service,
+        closing(OrderWriter(partial(KafkaSender, access.python_options(), topic), service.storage.require_kinds)) as to,
+    ):
+        with Broker(access) as broker:
+            base = check_log(service.storage, topic, broker.topic_id(topic))
+        delete_images(requests, to, service.storage, base, report)
+    assert set(report.fates.values()) <= {DeleteFate.DELETED, DeleteFate.BEFORE}
+
+
+def _insist(call: Callable[[], None], patience_s: float = 300.0) -> None:
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            return call()
+        except NeardupError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(1.0)
 
 
 def _flow(
