@@ -233,7 +233,7 @@ def test_servers_that_others_reach_start_with_the_keys_of_their_container_alone(
         assert listen(here, getattr(signal, name)).access.anyone == frozenset()
     access = api_access(here, signal.api)
     assert access.rights(credentials(made, Right.READ).authorization()) == {Right.READ}
-    assert access.rights(credentials(made, Right.WRITE).authorization()) == {Right.READ, Right.WRITE}
+    assert access.rights(credentials(made, Right.WRITE).authorization()) == {Right.READ, Right.WRITE, Right.REQUIRE}
 
 
 def test_networks_join_those_that_call_each_other_and_separate_the_rest(services: Services, root: Path) -> None:
