@@ -6,6 +6,10 @@ skips the zeros without a word. Here the record is cut off, with a warning.
 
 Any other damage is refused: an intact record follows, records are missing between two others, or no sector is lost. A
 log whose file ends within a record is left to RocksDB, which drops that record.
+
+The manifest is different in one way: several records, one for each family that was flushed, are synced together. Some
+of them may be lost and later ones not. Then the rest of a sector is zeros from the first byte of a record on: what the
+sync before wrote in front of it is there. A sector that a disk loses later is zeros from its own first byte on.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.errors import CorruptedError
-from storage.rocks.record_log import LogContent, begins_later, lost_sectors, read_log
+from storage.rocks.record_log import LogContent, begins_later, lost_sectors, read_log, was_never_written
 
 __all__ = ["cut_torn_ends"]
 
@@ -87,7 +91,8 @@ def _torn_manifest(folder: Path) -> _TornEnd | None:
     content = read_log(data)
     if content.damaged_at is None or not content.records:  # without any record RocksDB says what is wrong
         return None
-    _refuse_damage_before_a_record(path, data, content, None)
+    if not was_never_written(data, content.damaged_at):
+        _refuse_damage_before_a_record(path, data, content, None)
     unexplained = _unexplained(path, data, content)
     if unexplained is not None:
         raise unexplained

@@ -20,7 +20,16 @@ from itertools import pairwise
 import numpy as np
 from crc32c import crc32c
 
-__all__ = ["BLOCK_BYTES", "SECTOR_BYTES", "LogContent", "LogRecord", "begins_later", "lost_sectors", "read_log"]
+__all__ = [
+    "BLOCK_BYTES",
+    "SECTOR_BYTES",
+    "LogContent",
+    "LogRecord",
+    "begins_later",
+    "lost_sectors",
+    "read_log",
+    "was_never_written",
+]
 
 BLOCK_BYTES = 32_768
 
@@ -129,6 +138,12 @@ def lost_sectors(data: bytes, start: int) -> bool:
     """Whether some sector from a byte on was never written: it reads as zeros."""
     edges = [start, *range((start // SECTOR_BYTES + 1) * SECTOR_BYTES, len(data), SECTOR_BYTES), len(data)]
     return any(not any(data[one:other]) for one, other in pairwise(edges) if one < other)
+
+
+def was_never_written(data: bytes, start: int) -> bool:
+    """Whether a sector is zeros from this byte on, which is not its first: its last write was lost."""
+    behind = -start % SECTOR_BYTES
+    return behind > 0 and not any(data[start : start + behind])
 
 
 def _after_padding(at: int) -> int:

@@ -243,6 +243,29 @@ def test_the_last_edit_of_the_manifest_may_be_lost(tmp_path: Path) -> None:
         RocksStore(tmp_path / "store", "photos", SMALL)
 
 
+def test_edits_that_were_synced_together_may_be_lost_but_for_the_last(tmp_path: Path) -> None:
+    store = RocksStore(tmp_path / "store", "photos", SMALL)
+    fill(store, StoreModel(), seeded_actions(3, 3_000, ids=500), batch=100)
+    (manifest,) = (tmp_path / "store" / "db").glob("MANIFEST-*")
+    data = manifest.read_bytes()
+    store.close()
+    (manifest,) = (tmp_path / "store" / "db").glob("MANIFEST-*")
+    ends = [record.end for record in read_log(data).records]
+    tried = 0
+    for durable, later in pairwise(ends):
+        sector = (durable // SECTOR_BYTES + 1) * SECTOR_BYTES
+        if sector < later and len(data) > sector + SECTOR_BYTES and durable % SECTOR_BYTES:
+            manifest.write_bytes(data[:durable] + bytes(sector - durable) + data[sector:])
+            cut_torn_ends(tmp_path / "store" / "db")
+            assert manifest.read_bytes() == data[:durable]
+            # A sector that is lost as a whole was written once.
+            manifest.write_bytes(data[:sector] + bytes(SECTOR_BYTES) + data[sector + SECTOR_BYTES :])
+            with pytest.raises(CorruptedError, match="intact again"):
+                cut_torn_ends(tmp_path / "store" / "db")
+            tried += 1
+    assert tried
+
+
 def test_nothing_is_wrong_with_a_store_that_flushes_and_merges(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
