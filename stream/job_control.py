@@ -233,9 +233,10 @@ class JobControl:
             return topic_problems(broker, topic_plans(self._signal, self._settings.kafka))
 
     def lag(self) -> dict[str, int]:
-        """Records behind, by topic, over a connection for this one answer."""
+        """Records behind, by topic, and replays that wait, over a connection for this one answer."""
         with closing(self.lag_meter()) as meter:
-            return meter.read()
+            found = meter.read()
+        return {**found.records, self._signal.topic("replay"): found.replays_waiting}
 
     def lag_meter(self) -> LagMeter:
         """What tells how many records the job is behind; it is to be closed."""

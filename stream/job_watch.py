@@ -46,6 +46,14 @@ class JobMetrics:
         self.lag = Gauge(
             "neardup_job_lag_records", "Records of the topic not yet processed.", ["topic"], registry=self.registry
         )
+        self.replays_waiting = Gauge(
+            "neardup_job_replays_waiting", "Requests of the topic `replay` not yet applied.", registry=self.registry
+        )
+        self.replays_applied = Gauge(
+            "neardup_job_replays_applied",
+            "How far the lanes of `replay` are applied; it grows by each request.",
+            registry=self.registry,
+        )
         self.checkpoint_age = Gauge(
             "neardup_job_checkpoint_age_seconds", "Time since the last complete checkpoint.", registry=self.registry
         )
@@ -174,8 +182,11 @@ class Watch:
             logs.close()
 
     def _show(self, state: JobState) -> None:
-        for topic, records in self._meter.read().items():
+        behind = self._meter.read()
+        for topic, records in behind.records.items():
             self._metrics.lag.labels(topic).set(records)
+        self._metrics.replays_waiting.set(behind.replays_waiting)
+        self._metrics.replays_applied.set(behind.replays_applied)
         newest = self._control.flink.checkpoints(state.job_id)["latest"]["completed"]
         since_ms = newest["latest_ack_timestamp"] if newest else state.started_ms
         self._metrics.checkpoint_age.set(max(0.0, time.time() - since_ms / 1000))

@@ -8,9 +8,12 @@ from typing import Any, cast
 import pytest
 
 from core.errors import UnavailableError
+from core.replay_requests import ReplayRequest, encode_request
+from core.types import ImageId
 from storage.serving.client import StorageClient
+from storage.serving.storage_pb2 import AppliedRequest
 from stream.broker import Broker, LogEnds
-from stream.job_lag import LagMeter
+from stream.job_lag import LOOKED_AT, JobLag, LagMeter
 from tests.support.stack import stack_settings
 
 
@@ -22,6 +25,17 @@ class Kafka:
         self.closed = False
         self.asked: list[tuple[str, int, int]] = []
         self.markers_only = False
+        self.replays: dict[int, list[bytes]] = {0: [], 1: []}
+        self.looked_at = 0
+
+    def topic_id(self, topic: str) -> str:
+        assert topic == "neardup.photos.replay"
+        return "replay-2"
+
+    def record(self, topic: str, offset: int, partition: int) -> bytes:
+        assert topic.endswith("replay")
+        self.looked_at += 1
+        return self.replays[partition][offset]
 
     def unread(self, topic: str, partition: int, offset: int) -> int:
         self.asked.append((topic, partition, offset))
@@ -32,6 +46,8 @@ class Kafka:
             raise UnavailableError("no answer")
         if topic.endswith("joined"):
             return {0: LogEnds(0, 10)}
+        if topic.endswith("replay"):
+            return {lane: LogEnds(0, len(records)) for lane, records in self.replays.items()}
         return {0: LogEnds(5, 20), 1: LogEnds(2, 8)}
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
@@ -48,6 +64,7 @@ class Storage:
     offset = 6
     base = 0
     closed = False
+    requests = (AppliedRequest(topic_id="replay-1", partition=0, offset=99),)
 
     def describe(self) -> Any:
         return self
@@ -78,14 +95,14 @@ def meter(connections: Connections, tmp_path: Path, storage: Storage | None = No
 
 
 def test_a_partition_without_a_commit_counts_from_its_first_record(connections: Connections, tmp_path: Path) -> None:
-    lag = meter(connections, tmp_path).read()
+    lag = meter(connections, tmp_path).read().records
     assert sorted(lag.values()) == [3, 9, 9]  # joined: 7, 8, 9; embeddings: 17 to 19 and 2 to 7
 
 
 def test_the_lag_of_a_renewed_log_counts_from_its_base(connections: Connections, tmp_path: Path) -> None:
     storage = Storage()
     storage.base, storage.offset = 100, 103
-    lag = meter(connections, tmp_path, storage).read()
+    lag = meter(connections, tmp_path, storage).read().records
     assert next(records for topic, records in lag.items() if topic.endswith("joined")) == 6
 
 
@@ -118,14 +135,53 @@ def test_close_closes_both(connections: Connections, tmp_path: Path) -> None:
 
 def test_markers_behind_the_last_record_are_no_lag(connections: Connections, tmp_path: Path) -> None:
     lags = meter(connections, tmp_path)
-    assert lags.read()["neardup.photos.embeddings.search"] == 9
+    assert lags.read().records["neardup.photos.embeddings.search"] == 9
     [kafka] = connections.made
     asked = len(kafka.asked)
-    assert lags.read()["neardup.photos.embeddings.search"] == 9
+    assert lags.read().records["neardup.photos.embeddings.search"] == 9
     assert len(kafka.asked) == asked  # a record that was found once is not looked for again
     other = meter(connections, tmp_path)
     connections.made.clear()
     other.read()
     connections.made[-1].markers_only = True
     other._records_at.clear()
-    assert other.read()["neardup.photos.embeddings.search"] == 0
+    assert other.read().records["neardup.photos.embeddings.search"] == 0
+
+
+REQUEST, BROKEN = encode_request(ReplayRequest("r", ImageId("a"))), b"{"
+
+
+@pytest.mark.parametrize(
+    ("lanes", "applied", "waiting", "done"),
+    [
+        (([], []), {}, 0, 0),
+        (([REQUEST] * 5, [REQUEST] * 3), {}, 8, 0),
+        (([REQUEST] * 5, [REQUEST] * 3), {0: 1, 1: 2}, 3, 5),
+        (([REQUEST] * 5, [REQUEST] * 3), {0: 4, 1: 2}, 0, 8),
+        # Storage never applies what is no request: only what lies before the last request waits.
+        (([REQUEST, BROKEN, REQUEST, BROKEN, BROKEN], [BROKEN]), {0: 0}, 2, 1),
+        (([REQUEST, BROKEN, REQUEST, BROKEN, BROKEN], [BROKEN]), {0: 2}, 0, 3),
+        (([REQUEST] + [BROKEN] * (LOOKED_AT - 1), []), {0: 0}, 0, 1),
+    ],
+)
+def test_replays_wait_until_storage_has_applied_them(
+    connections: Connections,
+    tmp_path: Path,
+    lanes: tuple[list[bytes], list[bytes]],
+    applied: dict[int, int],
+    waiting: int,
+    done: int,
+) -> None:
+    storage = Storage()
+    ours = [AppliedRequest(topic_id="replay-2", partition=lane, offset=offset) for lane, offset in applied.items()]
+    storage.requests = (*Storage.requests, *ours)
+    measured = meter(connections, tmp_path, storage)
+    measured.read()
+    [kafka] = connections.made
+    kafka.replays = dict(enumerate(lanes))
+    lag = measured.read()
+    assert (lag.replays_waiting, lag.replays_applied) == (waiting, done)
+    assert lag == JobLag(lag.records, waiting, done)
+    looked_at = kafka.looked_at
+    assert measured.read() == lag
+    assert kafka.looked_at == looked_at  # a lane that does not grow is not read again

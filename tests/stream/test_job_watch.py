@@ -17,7 +17,7 @@ from core.errors import MismatchError, UnavailableError
 from core.status_page import StatusPage
 from stream.flink_rest import JobState
 from stream.job_control import JobControl
-from stream.job_lag import LagMeter
+from stream.job_lag import JobLag, LagMeter
 from stream.job_watch import JobMetrics, Watch, disk_folders
 from stream.log_reads import Logs
 from stream.mark_file import MarkBook
@@ -33,8 +33,8 @@ FAILED = JobState("a", "neardup-photos", "FAILED", 1)
 class Meter:
     """A lag that stays the same."""
 
-    def read(self) -> dict[str, int]:
-        return {"joined": 7}
+    def read(self) -> JobLag:
+        return JobLag({"joined": 7}, 3, 12)
 
 
 class Rounds(threading.Event):
@@ -144,6 +144,8 @@ def test_a_running_job_is_ready_and_shows_its_lag() -> None:
     assert page.ready
     assert value(metrics, "neardup_job_running") == 1
     assert value(metrics, "neardup_job_lag_records", topic="joined") == 7
+    assert value(metrics, "neardup_job_replays_waiting") == 3
+    assert value(metrics, "neardup_job_replays_applied") == 12
     assert value(metrics, "neardup_job_unread_age_share", topic="search") == 0.5
     assert value(metrics, "neardup_job_lost_records", topic="search") == 5
     assert value(metrics, "neardup_job_rewinds") == 2
