@@ -152,8 +152,12 @@ class Batcher:
 
     @property
     def throttle_ms(self) -> int:
-        """How long the next element is held back, for each item that it brings."""
-        return self._policy.throttle_ms if self.failing else 0
+        """How long the next element is held back, for each item that it brings.
+
+        Elements are held back while calls fail, and while nothing may go and a whole batch waits already.
+        """
+        full = self._held and self.pending >= self._policy.max_items
+        return self._policy.throttle_ms if self.failing or full else 0
 
     @property
     def wake_ms(self) -> int | None:

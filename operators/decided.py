@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
-from core.types import ImageId, Lookup
+from core.types import NO_OFFSET, ImageId, Lookup
 from operators.clients import Storage, storage_waited_for
 from search.serving.search_pb2 import LogEntry
 
@@ -36,10 +36,10 @@ class Decided(Protocol):
 class StoreDecisions:
     """`Decided` by a storage server."""
 
-    def __init__(self, storage: Storage) -> None:
-        """Takes the client."""
+    def __init__(self, storage: Storage, released: int = NO_OFFSET) -> None:
+        """Takes the client, and what the index has released: up to there it hides what storage holds as unscored."""
         self._storage = storage
-        self._through = -1
+        self._through = released
         self._waiting: list[int] = []
 
     def unscored(self, through: int) -> Sequence[int]:

@@ -5,9 +5,9 @@ pure `Batcher` decides when to try and what a failure means. The `Step` makes th
 Flink: elements, one processing-time timer, errors, metrics.
 
 While a server does not answer, nothing raises. Each further element is held back for `throttle_ms` an item and stored,
-so that barriers and cancellation pass, and a timer tries again. Two kinds of errors fail the job: a `LogGapError`, so
-that the job is submitted again from where the stores are, and an error that waiting cannot repair (parts made for
-different settings, a bug).
+so that barriers and cancellation pass, and a timer tries again. So it is while a step lets nothing go and a whole batch
+waits: the rest stays in Kafka. Two kinds of errors fail the job: a `LogGapError`, so that the job is submitted again
+from where the stores are, and an error that waiting cannot repair (parts made for different settings, a bug).
 """
 
 from __future__ import annotations

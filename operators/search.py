@@ -151,7 +151,7 @@ class SearchStep(Step):
             index = self._search.describe()
             follows = stored.log_id == self._log_id and index.log_id in ("", self._log_id)
             self._decided_through = stored.offset if follows and index.offset < stored.offset else -1
-            self._decided = StoreDecisions(self._storage)
+            self._decided = StoreDecisions(self._storage, index.released)
         return self._decided if first <= self._decided_through else None
 
     def _apply_again(self, entries: Sequence[LogEntry], decided: StoreDecisions) -> InsertAndSearchResponse:

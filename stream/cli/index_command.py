@@ -238,7 +238,7 @@ def _source(
             source = in_turn(lambda: StoreSource(storage.embeddings()), note)
             if joined is not None:
                 joined.follow(source.position)
-            yield source, None
+            yield source, StoreDecisions(storage, source.released)
             return
         if joined is None:
             raise BadInputError("only storage says how far its images reach: an index from others must catch up")

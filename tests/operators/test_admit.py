@@ -170,6 +170,22 @@ def test_no_more_go_than_there_are_credits_and_the_rest_follows() -> None:
     assert bench.storage.required == [{"replay"}]
 
 
+def test_a_long_selection_waits_in_kafka_and_not_in_the_state() -> None:
+    """A million requests in Flink's state would be in each of its checkpoints."""
+    bench = Bench()
+    bench.send(*map(str, range(2 * LIMIT)))
+    bench.harness.advance(1_000)
+    assert bench.offsets == list(range(LIMIT))
+    before_ms = bench.clock()
+    bench.send("more", "and more")
+    assert bench.clock() - before_ms == 2 * POLICY.throttle_ms
+    bench.storage.applied = LIMIT - 1
+    bench.harness.advance(ASK_AGAIN_MS)
+    before_ms = bench.clock()
+    bench.send("the next")
+    assert bench.clock() == before_ms
+
+
 def test_what_was_applied_before_is_left_out() -> None:
     bench = Bench()
     bench.storage.applied = 2

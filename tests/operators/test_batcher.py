@@ -105,6 +105,16 @@ def test_elements_are_held_only_while_the_last_call_failed() -> None:
     assert batcher.throttle_ms == 0
 
 
+def test_elements_are_held_while_nothing_may_go_and_a_batch_is_full() -> None:
+    batcher = filled(7)
+    batcher.held(0, 10)
+    assert batcher.throttle_ms == 0
+    batcher.add(1)
+    assert batcher.throttle_ms == 20
+    batcher.settled(batcher.attempt(), 1, 10)
+    assert batcher.throttle_ms == 0
+
+
 def test_a_server_may_ask_for_more_time_within_bounds() -> None:
     batcher = filled(1)
     batcher.unavailable(batcher.attempt(), A, 0, retry_after_ms=300)

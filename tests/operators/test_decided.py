@@ -38,6 +38,14 @@ class Storage:
         return Lookup(LogPosition("log", self.position), 0, memberships)
 
 
+def test_what_an_index_has_released_is_hidden_in_it_and_not_asked_for() -> None:
+    """The history of a large store takes an hour to read."""
+    storage = Storage([(3, 3), (5, 5), (9, 9)], 20)
+    found = StoreDecisions(cast(StorageServer, storage), released=5)
+    assert found.unscored(20) == [9]
+    assert storage.asked == [5]
+
+
 def decisions(storage: Storage) -> StoreDecisions:
     return StoreDecisions(cast(StorageServer, storage))
 

@@ -50,11 +50,11 @@ def test_a_small_batch_goes_after_its_delay() -> None:
 
 def test_a_step_that_holds_its_batch_is_asked_again_after_its_time_alone() -> None:
     bench = Bench()
-    bench.server.settles, bench.server.hold_for_ms = 0, 30
+    bench.server.settles, bench.server.hold_for_ms = 0, 300
     bench.send(0, 1, 2, 3)
     assert len(bench.server.calls) == 1
     bench.send(4, 5, 6, 7, 8)  # a full batch is no reason to ask before
-    bench.harness.advance(29)
+    bench.harness.advance(299 - 5 * POLICY.throttle_ms)
     assert len(bench.server.calls) == 1
     assert bench.server.pings == 0
     bench.server.settles = 3

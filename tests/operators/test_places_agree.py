@@ -7,7 +7,7 @@ they had their effect, and the job dies and begins again where storage stands.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -187,8 +187,10 @@ class Job:
                 self._between[step] += batch.records
 
 
-def live(folder: Path, seed: int) -> tuple[TermIndex, FakeStorage, list[bytes]]:
-    """Lets a job and its successors pass a whole order; the index, storage and the order."""
+def live(
+    folder: Path, seed: int, seen: Callable[[FakeStorage], None] = lambda storage: None
+) -> tuple[TermIndex, FakeStorage, list[bytes]]:
+    """Lets a job and its successors pass a whole order; index, storage and order. `seen` is called meanwhile."""
     chosen = random.Random(seed)
     settings = server_settings(folder)
     extractor, coder = settings.terms.build(), settings.code.build()
@@ -213,6 +215,7 @@ def live(folder: Path, seed: int) -> tuple[TermIndex, FakeStorage, list[bytes]]:
     while not job.idle:
         for step in chosen.sample(range(3), 3):
             job.run(step, chosen.randint(1, 9))
+        seen(storage)
         if index.position.offset >= copy_at and not (folder / COPY).exists():
             index.snapshot(folder / COPY)
         if chosen.random() < 0.03:

@@ -11,14 +11,20 @@ from __future__ import annotations
 import random
 import resource
 import sys
+from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
-from core.types import Decision
 from storage.errors import DiskFullError
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
 from storage.testing.model import LOG, StoreModel, seeded_actions
+
+T = TypeVar("T")
+
+UNLIMITED = resource.getrlimit(resource.RLIMIT_FSIZE)
 
 SMALL = RocksOptions(write_buffer_mib=1, total_write_buffer_mib=1, max_wal_mib=1)
 """Buffers so small that files are written and merged all the time."""
@@ -26,27 +32,30 @@ SMALL = RocksOptions(write_buffer_mib=1, total_write_buffer_mib=1, max_wal_mib=1
 
 def write(folder: Path, seed: int, count: int, limit_bytes: int | None) -> None:
     store = RocksStore(folder, "killed", SMALL)
-    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
     if limit_bytes is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, unlimited[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, UNLIMITED[1]))
     model, actions = StoreModel(), iter(seeded_actions(seed, count))
     sizes = random.Random(str(folder))
     for action in islice(actions, store.position().offset + 1):
         model.decide(action)
-    batch: list[Decision] = []
-    while batch := batch or [model.decide(action) for action in islice(actions, sizes.randrange(1, 65))]:
-        try:
-            position = store.apply(LOG, batch, batch[0].offset - 1, 0)
-        except DiskFullError:
-            assert store.position().offset == batch[0].offset - 1
-            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
-            say("full")
-            continue
-        batch = []
+    while batch := [model.decide(action) for action in islice(actions, sizes.randrange(1, 65))]:
+        position = written(store, partial(store.apply, LOG, batch, batch[0].offset - 1, 0))
         say(f"offset {position.offset}")
-        store.set_published(store.state().history_number)
+        written(store, partial(store.set_published, store.state().history_number))
     store.close()
     say("done")
+
+
+def written(store: RocksStore, write: Callable[[], T]) -> T:
+    """What a write returns; if the disk is full, nothing of it is there, and it is made once more without the limit."""
+    before = store.state(), store.published()
+    try:
+        return write()
+    except DiskFullError:
+        assert (store.state(), store.published()) == before
+        resource.setrlimit(resource.RLIMIT_FSIZE, UNLIMITED)
+        say("full")
+        return write()
 
 
 def say(line: str) -> None:

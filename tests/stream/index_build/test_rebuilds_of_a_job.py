@@ -7,13 +7,32 @@ from pathlib import Path
 import pytest
 
 from operators.decided import Decided, StoreDecisions
-from storage.embeddings import embedding_pages
+from storage.embeddings import EmbeddingsPage, embedding_pages
 from stream.index_build.sources import ImageSource, OrderSource, StoreSource
-from tests.operators.test_places_agree import IMAGES, live
+from tests.operators.test_places_agree import IMAGES, RECORDS, check_places, live
 from tests.stream.index_build.life import as_seen
 from tests.stream.index_build.order import settings_in
 from tests.stream.index_build.test_build import free_searches
 from tests.stream.index_build.test_rebuilds import rebuilt
+from tests.support.fake_servers import FakeStorage
+
+
+@pytest.mark.parametrize("seed", [202, 206])
+def test_what_becomes_of_images_during_a_build_from_storage_is_in_the_new_index(tmp_path: Path, seed: int) -> None:
+    """A build takes hours: meanwhile images cannot be scored, and replays place them anew."""
+    pages: list[EmbeddingsPage] = []
+
+    def begin(storage: FakeStorage) -> None:
+        if not pages and storage.store.position().offset >= RECORDS // 3:
+            with storage.store.snapshot() as view:
+                pages.extend(embedding_pages(view, 2000))
+
+    index, storage, order = live(tmp_path / "live", seed, begin)
+    source = StoreSource(iter(pages))
+    anew = rebuilt(tmp_path / "anew", source, order, StoreDecisions(storage, source.released))
+    check_places(anew, storage.store)
+    anew.close()
+    index.close()
 
 
 @pytest.mark.parametrize("seed", range(100, 103))
