@@ -7,16 +7,16 @@ that decided and the adopted images are right; the reasons are those that the sc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from clustering.arrivals import Arrival
 from clustering.planning import Judgement
 from clustering.rule import Match, Placed
 from core.traces import Adoption, Choice, LossReason, TracedAdoption, TracedCandidate, Why
-from core.types import Cause, Cluster, Decision, ImageId, LastVerdict, Move
+from core.types import Cause, Cluster, Decision, ImageId, Move
 
-__all__ = ["Explanation", "explain", "explain_recorded"]
+__all__ = ["Explanation", "explain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,32 +63,6 @@ def explain(arrival: Arrival, decision: Decision, judgement: Judgement | None) -
     )
 
 
-def explain_recorded(arrival: Arrival, head: ImageId, last: LastVerdict) -> Explanation:
-    """What a recorded verdict still tells, with the candidates that a repeated search has found.
-
-    Args:
-        arrival: The record.
-        head: The head that the image has now.
-        last: The verdict.
-    """
-    listed = [
-        replace(one, lost=None if one.image_id == last.matched else one.lost or LossReason.UNKNOWN)
-        for one in _unjudged(arrival)
-    ]
-    matches = any(one.lost is LossReason.UNKNOWN for one in listed)
-    why = _RECORDED.get(last.cause) or (Why.ALL_REFUSED if matches else Why.NO_MATCH if listed else Why.NO_CANDIDATES)
-    choice = Choice(head, None, last.matched, last.score, None, why)
-    return Explanation(choice, tuple(listed), exhausted=arrival.exhausted)
-
-
-_RECORDED: Mapping[Cause, Why] = {
-    Cause.MATCHED: Why.MATCHED,
-    Cause.ADOPTED: Why.ADOPTED,
-    Cause.KEPT: Why.KEPT,
-    Cause.UNSCORED: Why.UNSCORED,
-}
-
-
 class _Judged:
     """The matches of one image after its verdict."""
 
@@ -97,6 +71,9 @@ class _Judged:
         self._own = own
         self._adopted = adopted
         self._chosen = self._chosen_cluster()
+        ids = [placed.match.candidate.image_id for placed in judgement.placed]
+        self._tried = ids[: ids.index(own.matched)] if own.matched in ids else ids
+        """The matches that were tried before one gave the image its head."""
 
     def score_of_choice(self) -> float | None:
         """The score of the image against the head that it joined; None if it is its own head."""
@@ -127,7 +104,8 @@ class _Judged:
         if own.cause is Cause.KEPT and subject.home is not None:
             return subject.home
         joined = next((one.cluster for one in self._judgement.placed if one.cluster.head == own.new_head), None)
-        return joined or Cluster(own.new_head, 1, subject.score_code)
+        code = subject.score_code if own.cause is not Cause.MATCHED else b""
+        return joined or Cluster(own.new_head, 1, code)
 
     def _head_score(self, placed: Placed) -> float | None:
         founding = placed.cluster.founding_code
@@ -143,9 +121,14 @@ class _Judged:
             return None
         if not placed.cluster.founding_code:
             return LossReason.HEAD_UNCODED
-        if head_score is not None and head_score < self._judgement.subject.thresholds.head_accept:
+        if self._refused(placed, head_score):
             return LossReason.HEAD_REFUSED
         return LossReason.SAME_HEAD if placed.cluster.head == own.new_head else LossReason.WORSE
+
+    def _refused(self, placed: Placed, head_score: float | None) -> bool:
+        if head_score is None:  # not known again: the rule took the first match whose head accepted
+            return placed.match.candidate.image_id in self._tried
+        return head_score < self._judgement.subject.thresholds.head_accept
 
     def _adoption(self, placed: Placed) -> tuple[Adoption | None, float | None]:
         single, cluster = placed.match.candidate.image_id, placed.cluster
@@ -187,7 +170,8 @@ def _others(arrival: Arrival, judgement: Judgement) -> list[TracedCandidate]:
     scored = [Match(candidate, score) for candidate, score in zip(arrival.candidates, arrival.scores, strict=True)]
     code = arrival.score_code
     scored += [Match(each, score) for each in paged if (score := judgement.score(code, each.score_code)) is not None]
-    return _listed(arrival, (each for each in scored if each.candidate.image_id not in matched))
+    listed = _listed(arrival, (each for each in scored if each.candidate.image_id not in matched))
+    return [replace(each, lost=each.lost or LossReason.GONE) for each in listed]
 
 
 def _unjudged(arrival: Arrival) -> list[TracedCandidate]:

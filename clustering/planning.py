@@ -23,7 +23,7 @@ from clustering.staging import StagedLookup
 from core.errors import MismatchError
 from core.types import Candidate, Cluster, Decision, ImageId, Lookup, Move, Outcome, Thresholds
 
-__all__ = ["MAX_EXTRA_PAGES", "Judgement", "Knowledge", "Plan", "plan"]
+__all__ = ["MAX_EXTRA_PAGES", "NOTHING_MATCHES", "Judgement", "Knowledge", "Plan", "plan", "without_subject"]
 
 MAX_EXTRA_PAGES = 4
 """How many further pages of candidates an image may ask for."""
@@ -189,7 +189,7 @@ class _Planner:
             )
 
     def _moves(self, arrival: Arrival) -> tuple[tuple[Move, ...], bool]:
-        thresholds = arrival.thresholds or _NOTHING_MATCHES
+        thresholds = arrival.thresholds or NOTHING_MATCHES
         home = self._staged.home(arrival.image_id)
         subject = Subject(arrival.image_id, arrival.score_code, thresholds, home)
         if arrival.unscored:
@@ -228,7 +228,7 @@ class _Planner:
             image_id = match.candidate.image_id
             membership = self._staged.membership(image_id)
             if membership is not None:
-                placed.append(Placed(match, _without(subject, self._staged.cluster(membership.head))))
+                placed.append(Placed(match, without_subject(subject, self._staged.cluster(membership.head))))
             elif self._staged.tombstone(image_id) is not None:
                 continue  # the index was not told that it was deleted
             elif image_id in self._knowledge.asked:
@@ -302,7 +302,7 @@ class _Scores:
         return scored if len(scored) == len(candidates) else None
 
 
-_NOTHING_MATCHES = Thresholds(float("inf"), float("inf"), float("inf"))
+NOTHING_MATCHES = Thresholds(float("inf"), float("inf"), float("inf"))
 """For an image without candidates."""
 
 
@@ -311,7 +311,7 @@ def _place(arrival: Arrival) -> int:
     return arrival.place if arrival.place >= 0 else arrival.offset
 
 
-def _without(subject: Subject, cluster: Cluster) -> Cluster:
+def without_subject(subject: Subject, cluster: Cluster) -> Cluster:
     """A cluster after the subject has left it."""
     if subject.home is None or cluster.head != subject.home.head:
         return cluster

@@ -93,7 +93,6 @@ class Why(StrEnum):
     ALL_REFUSED = "all_refused"
     KEPT = "kept"
     UNSCORED = "unscored"
-    ADOPTED = "adopted"
 
     @property
     def text(self) -> str:
@@ -108,7 +107,6 @@ _WHY = {
     Why.ALL_REFUSED: "the heads of all its matches score below `head_accept` against it",
     Why.KEPT: "it is a head that has members, so it stays their head",
     Why.UNSCORED: "it could not be searched or scored",
-    Why.ADOPTED: "it was a singleton, and moved to the head that a later image joined",
 }
 
 
@@ -122,7 +120,7 @@ class LossReason(StrEnum):
     SAME_HEAD = "same_head"
     WORSE = "worse"
     KEPT = "kept"
-    UNKNOWN = "unknown"
+    GONE = "gone"
 
     @property
     def text(self) -> str:
@@ -134,11 +132,11 @@ _LOSSES = {
     LossReason.BELOW_ACCEPT: "it scores below `accept`, so it is no match",
     LossReason.ITSELF: "it is another version of the same image",
     LossReason.HEAD_REFUSED: "its head scores below `head_accept` against the image",
-    LossReason.HEAD_UNCODED: "its head was never coded, so nothing can be compared with it",
+    LossReason.HEAD_UNCODED: "the code of its head is not known, so nothing can be compared with it",
     LossReason.SAME_HEAD: "a better match has the same head",
     LossReason.WORSE: "the head of a better match accepted the image first",
     LossReason.KEPT: "the image stays the head of its members, whatever matches it",
-    LossReason.UNKNOWN: "it is a match, but the verdict was written in an earlier try, which told no reasons",
+    LossReason.GONE: "storage has deleted it, and the index had not been told",
 }
 
 
@@ -280,7 +278,7 @@ class Trace:
     """Of a replay or a delete."""
     dry_run: bool = False
     repeated: bool = False
-    """The verdict was written in an earlier try: it is the recorded one, and heads are those of a later moment."""
+    """The verdict was written in an earlier try: it is told from the history. Scores of heads may be missing."""
     created_at_ms: int = 0
     arrived_at_ms: int = 0
     decided_at_ms: int = 0

@@ -214,6 +214,21 @@ class Move:
     matched: ImageId | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What one record of the order has written, and what storage held before it."""
+
+    before: Lookup
+    """Of the images that were asked for; if the record moved nothing, as of now."""
+    first_number: int = 0
+    """Of its history entries; 0: it moved nothing."""
+    moves: tuple[Move, ...] = ()
+    """The image's own first, unless only others moved."""
+    version: int = 0
+    place: int = NO_OFFSET
+    decided_at_ms: int = 0
+
+
 class DeadLetterRecord(NamedTuple):
     """A record for the topic `dead-letter`: key, value, and the header `traceparent` (empty: none)."""
 

@@ -107,7 +107,7 @@ class AssignStep(Step):
             count,
             [
                 self._tracer.output(trace, batch[trace.position - first].traceparent)
-                for trace in tracer.traces(self._backend.verdicts)
+                for trace in tracer.traces(self._storage.written_at)
             ],
         )
 

@@ -95,11 +95,6 @@ class GrpcBackend:
         last = self._storage.history_number - later
         return HistoryRange(last - len(decision.moves) + 1, last) if decision.moves else None
 
-    def verdicts(self, ids: Collection[ImageId]) -> Lookup:
-        """What storage holds of images, with their last verdicts."""
-        with storage_waited_for():
-            return self._storage.look_up(ids, ids)
-
 
 def _query(need: MoreNeed) -> MoreQuery:
     return MoreQuery(place=need.place, after=need.after, as_of=None if need.as_of == need.place else need.as_of)

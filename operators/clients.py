@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from core.errors import DeadlineError, FaultError, RefusedError, UnavailableError
-from core.types import Decision, ImageId, Lookup
+from core.types import Decision, ImageId, Lookup, Written
 from operators.step import Client, ServerAddress
 from scoring.serving import scorer_pb2
 from scoring.serving.client import ScorerClient
@@ -78,6 +78,10 @@ class Storage(Client, Protocol):
 
     def describe(self) -> storage_pb2.DescribeResponse:
         """Its position, and which kinds of records a job must know."""
+        ...
+
+    def written_at(self, image_id: ImageId, offset: int, others: Collection[ImageId] = ()) -> Written:
+        """What the record of an image at a position wrote, and what storage held before it."""
         ...
 
     def unscored(self, after: int) -> storage_pb2.UnscoredResponse:

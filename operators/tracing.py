@@ -3,7 +3,7 @@
 Search decides who is traced, as far as that is known before the verdict, and each step adds its times to every record.
 Assign makes the trace once the verdict is written. A trace goes to the sink with the same element that wrote the
 verdict, and a checkpoint completes only after the sink has sent it. After a crash Flink repeats the elements since the
-last checkpoint: then storage has the verdict already, and the trace is made from what storage recorded (`repeated`).
+last checkpoint: then storage has the verdict already, and the trace is made from the history (`repeated`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Literal
 
-from clustering.arrivals import Arrival
-from clustering.explain import Explanation, explain, explain_recorded
+from clustering.arrivals import Arrival, Deleting, Replaying
+from clustering.explain import Explanation, explain
 from clustering.planning import Judgement
+from clustering.recorded import recorded_judgement
 from core.dead_letters import BadRecord
+from core.errors import DeadlineError, UnavailableError
 from core.notifications import JoinedContent, decode_joined
 from core.protos.joined_pb2 import JoinedDelete, JoinedImage, JoinedReplay
 from core.scores import shortest
@@ -34,14 +36,17 @@ from core.traces import (
     TraceReason,
     traced_terms,
 )
-from core.types import Decision, ImageId, Lookup, Outcome, Thresholds
+from core.types import Decision, ImageId, Outcome, Thresholds, Written
 from operators.in_flight_pb2 import InFlight, StepTime
 from operators.item_times import Timing
 from operators.responses import candidates, scores
 
-__all__ = ["BatchTracer", "TraceStamp", "step_trace", "trace_reason"]
+__all__ = ["BatchTracer", "ReadWritten", "TraceStamp", "step_trace", "trace_reason"]
 
 log = logging.getLogger(__name__)
+
+ReadWritten = Callable[[ImageId, int, Sequence[ImageId]], Written]
+"""What the record of an image at a position wrote, and what was so before of the image and of others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +135,9 @@ class BatchTracer:
         if decision is None:
             self._repeated.append((replace(trace, repeated=True), arrival))
             return
-        explained = explain(arrival, decision, judgement)
-        verdict = decision.moves if judgement is None else judgement.verdict.moves
         self._traces.append(
             replace(
-                _explained(trace, explained),
-                outcome=decision.outcome,
-                cause=verdict[0].cause if verdict else None,
+                _decided(trace, arrival, decision, judgement),
                 version=decision.version,
                 place=decision.place,
                 decided_at_ms=decision.decided_at_ms,
@@ -144,12 +145,16 @@ class BatchTracer:
             )
         )
 
-    def traces(self, look_up: Callable[[Sequence[ImageId]], Lookup]) -> Sequence[Trace]:
-        """The traces of the batch; `look_up` brings what storage holds of images, with their last verdicts."""
-        if not self._repeated:
-            return self._traces
-        lookup = look_up([arrival.image_id for _, arrival in self._repeated if arrival.image_id])
-        return [*(_recorded(trace, arrival, lookup) for trace, arrival in self._repeated), *self._traces]
+    def traces(self, written_at: ReadWritten) -> Sequence[Trace]:
+        """The traces of the batch, in no order.
+
+        Args:
+            written_at: Tells what records wrote that storage had already.
+
+        Raises:
+            UnavailableError: It does not answer. The batch can be repeated: storage has its verdicts.
+        """
+        return [*(_repeated(trace, arrival, written_at) for trace, arrival in self._repeated), *self._traces]
 
 
 def _bad_end(arrival: Arrival) -> TraceReason | None:
@@ -212,16 +217,59 @@ def _explained(trace: Trace, explained: Explanation) -> Trace:
     )
 
 
-def _recorded(trace: Trace, arrival: Arrival, lookup: Lookup) -> Trace:
-    """A repeated trace with what storage holds of the image by now."""
-    membership, last = lookup.memberships.get(arrival.image_id), lookup.verdicts.get(arrival.image_id)
-    if membership is None or last is None or membership.version != arrival.version:
-        return trace  # deleted, or of a higher version since
+def _decided(trace: Trace, arrival: Arrival, decision: Decision, judgement: Judgement | None) -> Trace:
+    """The trace with what was decided, written or not."""
+    verdict = decision.moves if judgement is None else judgement.verdict.moves
     return replace(
-        _explained(trace, explain_recorded(arrival, membership.head, last)),
-        outcome=Outcome.DECIDED if membership.place == arrival.offset else None,
-        cause=last.cause,
-        place=membership.place,
+        _explained(trace, explain(arrival, decision, judgement)),
+        outcome=decision.outcome,
+        cause=verdict[0].cause if verdict else None,
+    )
+
+
+def _repeated(trace: Trace, arrival: Arrival, written_at: ReadWritten) -> Trace:
+    """The trace of a record that storage had already, as far as it can be told. Verdicts never wait for it."""
+    if not arrival.image_id:
+        return replace(trace, outcome=Outcome.UNREADABLE, place=arrival.offset)
+    try:
+        matched = [match.candidate.image_id for match in arrival.matches]
+        written = written_at(arrival.image_id, arrival.offset, matched)
+        return _recorded(trace, arrival, written)
+    except Exception as error:
+        if isinstance(error, UnavailableError) and not isinstance(error, DeadlineError):
+            raise
+        log.exception("the trace of the record at position %d lacks what storage has recorded", arrival.offset)
+        return trace
+
+
+def _recorded(trace: Trace, arrival: Arrival, written: Written) -> Trace:
+    held = written.before.memberships.get(arrival.image_id)
+    place = arrival.place if arrival.place >= 0 else arrival.offset
+    outcome, version = Outcome.DECIDED, arrival.version
+    match arrival.asks:
+        case Deleting() as asks:
+            outcome, place, version = Outcome.DELETED, arrival.offset, asks.version or written.version
+        case Replaying():
+            outcome, place = Outcome.REPLAYED, written.place if written.moves else place
+        case None if not written.moves:
+            same = held is not None and held.version == arrival.version
+            outcome, place = (Outcome.DUPLICATE, held.place) if held and same else (Outcome.SUPERSEDED, place)
+    decision = Decision(
+        offset=arrival.offset,
+        checksum=arrival.checksum,
+        outcome=outcome,
+        image_id=arrival.image_id,
+        version=version,
+        place=place,
+        moves=written.moves,
+    )
+    count = len(written.moves)
+    return replace(
+        _decided(trace, arrival, decision, recorded_judgement(arrival, written)),
+        version=version,
+        place=place,
+        decided_at_ms=written.decided_at_ms,
+        writes=HistoryRange(written.first_number, written.first_number + count - 1) if count else None,
     )
 
 

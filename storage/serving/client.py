@@ -11,12 +11,12 @@ import grpc
 from core.access import ANONYMOUS, Credentials
 from core.errors import RefusedError, UnavailableError
 from core.rpc import RpcClient, translate
-from core.types import Cluster, Decision, ImageId, Lookup, Membership, Tombstone
+from core.types import Cluster, Decision, ImageId, Lookup, Membership, Tombstone, Written
 from storage.embeddings import EmbeddingsPage
 from storage.limits import MAX_DECISIONS, MAX_LOOK_UP, MAX_NAMED, MAX_NAMED_WITH_VECTORS
 from storage.selecting import ImageSelection, SelectedImage, SelectedPage
 from storage.serving import storage_pb2 as pb
-from storage.serving.messages import decision_message, lookup_of, page_of, progress_of
+from storage.serving.messages import decision_message, lookup_of, page_of, progress_of, written_of
 from storage.serving.selection_messages import selected_of, selected_page_of, selection_message
 from storage.serving.storage_pb2_grpc import ClusterStorageStub
 from storage.verify import VerifyProgress
@@ -181,6 +181,17 @@ class StorageClient(RpcClient):
             answer: pb.NamedResponse = self._call(self._stub.Named, request)
             found += map(selected_of, answer.images)
         return found
+
+    def written_at(self, image_id: ImageId, offset: int, others: Collection[ImageId] = ()) -> Written:
+        """What the record of an image at a position wrote, and what storage held of it and of others before.
+
+        Raises:
+            UnavailableError: The server is down, too slow or cannot read.
+            FaultError: The server failed on this call.
+        """
+        request = pb.WrittenAtRequest(image_id=image_id, offset=offset, others=others)
+        answer: pb.WrittenAtResponse = self._call(self._stub.WrittenAt, request)
+        return written_of(answer)
 
     def require_kinds(self, kinds: Collection[str]) -> None:
         """Makes sure that every job that writes from now on knows these kinds of records; before the first of them.

@@ -19,6 +19,7 @@ from core.types import (
     RequestSource,
     Tombstone,
     Versions,
+    Written,
 )
 from storage.embeddings import EmbeddingsPage, PlacedEmbedding
 from storage.records import StoreState
@@ -35,6 +36,8 @@ __all__ = [
     "progress_message",
     "progress_of",
     "read_decision",
+    "written_message",
+    "written_of",
 ]
 
 
@@ -48,17 +51,7 @@ def decision_message(decision: Decision) -> pb.Decision:
         image_id=decision.image_id,
         version=decision.version,
         place=decision.place,
-        moves=[
-            pb.Move(
-                image_id=move.image_id,
-                old_head=move.old_head,
-                new_head=move.new_head,
-                cause=move.cause,
-                score=move.score,
-                matched=move.matched,
-            )
-            for move in decision.moves
-        ],
+        moves=list(map(_move_message, decision.moves)),
         score_code=decision.score_code,
         search_vector=decision.search_vector,
         score_vector=decision.score_vector,
@@ -107,6 +100,30 @@ def read_decision(message: pb.Decision) -> Decision:
     )
 
 
+def written_message(written: Written) -> pb.WrittenAtResponse:
+    """What a record wrote as a message."""
+    return pb.WrittenAtResponse(
+        first_number=written.first_number,
+        moves=list(map(_move_message, written.moves)),
+        version=written.version,
+        place=written.place,
+        decided_at_ms=written.decided_at_ms,
+        before=lookup_message(written.before),
+    )
+
+
+def written_of(message: pb.WrittenAtResponse) -> Written:
+    """What a record wrote from its message."""
+    return Written(
+        lookup_of(message.before),
+        message.first_number,
+        tuple(map(_read_move, message.moves)),
+        message.version,
+        message.place,
+        message.decided_at_ms,
+    )
+
+
 def _tombstone_message(tombstone: Tombstone) -> pb.Tombstone:
     return pb.Tombstone(
         image_id=tombstone.image_id,
@@ -139,6 +156,17 @@ def _request_of(message: pb.AppliedRequest) -> RequestPosition:
 
 def _read_dead_letter(message: pb.DeadLetterRecord) -> DeadLetterRecord:
     return DeadLetterRecord(message.key, message.value, message.traceparent)
+
+
+def _move_message(move: Move) -> pb.Move:
+    return pb.Move(
+        image_id=move.image_id,
+        old_head=move.old_head,
+        new_head=move.new_head,
+        cause=move.cause,
+        score=move.score,
+        matched=move.matched,
+    )
 
 
 def _read_move(message: pb.Move) -> Move:

@@ -13,7 +13,18 @@ from storage.records import StoreState
 
 __all__ = ["METHODS", "StorageMetrics"]
 
-METHODS = ("LookUp", "Apply", "Describe", "Verify", "Embeddings", "Unscored", "RequireKinds", "Select", "Named")
+METHODS = (
+    "LookUp",
+    "Apply",
+    "Describe",
+    "Verify",
+    "Embeddings",
+    "Unscored",
+    "RequireKinds",
+    "Select",
+    "Named",
+    "WrittenAt",
+)
 """The gRPC methods of the server."""
 
 _VERDICT_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)

@@ -23,11 +23,19 @@ from storage.records import StoreState
 from storage.selecting import named_images, selected_pages
 from storage.serving import storage_pb2 as pb
 from storage.serving import storage_pb2_grpc
-from storage.serving.messages import describe_message, lookup_message, page_message, progress_message, read_decision
+from storage.serving.messages import (
+    describe_message,
+    lookup_message,
+    page_message,
+    progress_message,
+    read_decision,
+    written_message,
+)
 from storage.serving.metrics import StorageMetrics
 from storage.serving.selection_messages import read_selection, selected_page_message, verdict_message
 from storage.unscored import unscored_after
 from storage.verify import verify
+from storage.written import written_at
 
 __all__ = ["RETRY_AFTER_S", "RIGHTS", "StorageService", "for_callers"]
 
@@ -38,7 +46,8 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
         **dict.fromkeys(("Apply", "Renew"), Right.STREAM),
         "RequireKinds": Right.REQUIRE,
         **dict.fromkeys(
-            ("LookUp", "Describe", "LastArrivals", "Verify", "Embeddings", "Unscored", "Select", "Named"), Right.READ
+            ("LookUp", "Describe", "LastArrivals", "Verify", "Embeddings", "Unscored", "Select", "Named", "WrittenAt"),
+            Right.READ,
         ),
     }
 )
@@ -194,6 +203,16 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
         with self._metrics.call("Named"), for_callers(), self._store.snapshot() as view:
             found = named_images(view, map(ImageId, request.image_ids), vectors=request.vectors)
             return pb.NamedResponse(images=[verdict_message(each) for each in found])
+
+    def WrittenAt(  # noqa: N802 - the name that the proto gives
+        self, request: pb.WrittenAtRequest, context: grpc.ServicerContext
+    ) -> pb.WrittenAtResponse:
+        """What a record wrote, and what was so before."""
+        others = list(map(ImageId, request.others))
+        if len(others) > MAX_LOOK_UP:
+            raise BadInputError(f"a look-up takes at most {MAX_LOOK_UP} images, not {len(others)}")
+        with self._metrics.call("WrittenAt"), for_callers(), self._store.snapshot() as view:
+            return written_message(written_at(view, ImageId(request.image_id), request.offset, others))
 
     def _applied(self, state: StoreState) -> None:
         self._state = state

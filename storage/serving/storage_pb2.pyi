@@ -939,3 +939,65 @@ class StoredVerdict(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_score", b"_score"]) -> typing.Literal["score"] | None: ...
 
 global___StoredVerdict = StoredVerdict
+
+@typing.final
+class WrittenAtRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_ID_FIELD_NUMBER: builtins.int
+    OFFSET_FIELD_NUMBER: builtins.int
+    OTHERS_FIELD_NUMBER: builtins.int
+    image_id: builtins.str
+    """of the record"""
+    offset: builtins.int
+    @property
+    def others(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """images whose heads before the record are wanted too"""
+
+    def __init__(
+        self,
+        *,
+        image_id: builtins.str = ...,
+        offset: builtins.int = ...,
+        others: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["image_id", b"image_id", "offset", b"offset", "others", b"others"]) -> None: ...
+
+global___WrittenAtRequest = WrittenAtRequest
+
+@typing.final
+class WrittenAtResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FIRST_NUMBER_FIELD_NUMBER: builtins.int
+    MOVES_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    PLACE_FIELD_NUMBER: builtins.int
+    DECIDED_AT_MS_FIELD_NUMBER: builtins.int
+    BEFORE_FIELD_NUMBER: builtins.int
+    first_number: builtins.int
+    """of the history entries; 0: the record moved nothing, and `before` is of now"""
+    version: builtins.int
+    """of the image"""
+    place: builtins.int
+    decided_at_ms: builtins.int
+    @property
+    def moves(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Move]:
+        """the image's own first"""
+
+    @property
+    def before(self) -> global___LookUpResponse: ...
+    def __init__(
+        self,
+        *,
+        first_number: builtins.int = ...,
+        moves: collections.abc.Iterable[global___Move] | None = ...,
+        version: builtins.int = ...,
+        place: builtins.int = ...,
+        decided_at_ms: builtins.int = ...,
+        before: global___LookUpResponse | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["before", b"before"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["before", b"before", "decided_at_ms", b"decided_at_ms", "first_number", b"first_number", "moves", b"moves", "place", b"place", "version", b"version"]) -> None: ...
+
+global___WrittenAtResponse = WrittenAtResponse

@@ -94,6 +94,11 @@ class ClusterStorageStub(object):
                 request_serializer=storage_dot_serving_dot_storage__pb2.NamedRequest.SerializeToString,
                 response_deserializer=storage_dot_serving_dot_storage__pb2.NamedResponse.FromString,
                 _registered_method=True)
+        self.WrittenAt = channel.unary_unary(
+                '/neardup.storage.v1.ClusterStorage/WrittenAt',
+                request_serializer=storage_dot_serving_dot_storage__pb2.WrittenAtRequest.SerializeToString,
+                response_deserializer=storage_dot_serving_dot_storage__pb2.WrittenAtResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterStorageServicer(object):
@@ -179,6 +184,13 @@ class ClusterStorageServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WrittenAt(self, request, context):
+        """What the record of an image at a position wrote, and what storage held of images before it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterStorageServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -236,6 +248,11 @@ def add_ClusterStorageServicer_to_server(servicer, server):
                     servicer.Named,
                     request_deserializer=storage_dot_serving_dot_storage__pb2.NamedRequest.FromString,
                     response_serializer=storage_dot_serving_dot_storage__pb2.NamedResponse.SerializeToString,
+            ),
+            'WrittenAt': grpc.unary_unary_rpc_method_handler(
+                    servicer.WrittenAt,
+                    request_deserializer=storage_dot_serving_dot_storage__pb2.WrittenAtRequest.FromString,
+                    response_serializer=storage_dot_serving_dot_storage__pb2.WrittenAtResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -535,6 +552,33 @@ class ClusterStorage(object):
             '/neardup.storage.v1.ClusterStorage/Named',
             storage_dot_serving_dot_storage__pb2.NamedRequest.SerializeToString,
             storage_dot_serving_dot_storage__pb2.NamedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WrittenAt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.storage.v1.ClusterStorage/WrittenAt',
+            storage_dot_serving_dot_storage__pb2.WrittenAtRequest.SerializeToString,
+            storage_dot_serving_dot_storage__pb2.WrittenAtResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -91,6 +91,12 @@ class ClusterStorageStub:
     ]
     """The last verdicts on the known images among some, in the order in which they are named, of one moment."""
 
+    WrittenAt: grpc.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.WrittenAtRequest,
+        storage.serving.storage_pb2.WrittenAtResponse,
+    ]
+    """What the record of an image at a position wrote, and what storage held of images before it."""
+
 class ClusterStorageAsyncStub:
     LookUp: grpc.aio.UnaryUnaryMultiCallable[
         storage.serving.storage_pb2.LookUpRequest,
@@ -163,6 +169,12 @@ class ClusterStorageAsyncStub:
         storage.serving.storage_pb2.NamedResponse,
     ]
     """The last verdicts on the known images among some, in the order in which they are named, of one moment."""
+
+    WrittenAt: grpc.aio.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.WrittenAtRequest,
+        storage.serving.storage_pb2.WrittenAtResponse,
+    ]
+    """What the record of an image at a position wrote, and what storage held of images before it."""
 
 class ClusterStorageServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
@@ -258,5 +270,13 @@ class ClusterStorageServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[storage.serving.storage_pb2.NamedResponse, collections.abc.Awaitable[storage.serving.storage_pb2.NamedResponse]]:
         """The last verdicts on the known images among some, in the order in which they are named, of one moment."""
+
+    @abc.abstractmethod
+    def WrittenAt(
+        self,
+        request: storage.serving.storage_pb2.WrittenAtRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[storage.serving.storage_pb2.WrittenAtResponse, collections.abc.Awaitable[storage.serving.storage_pb2.WrittenAtResponse]]:
+        """What the record of an image at a position wrote, and what storage held of images before it."""
 
 def add_ClusterStorageServicer_to_server(servicer: ClusterStorageServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

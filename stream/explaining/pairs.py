@@ -119,7 +119,8 @@ def compare(
     cluster = None if goal is None else lookup.clusters.get(goal)
     pair = _PairScores(_code(codes, later), servers, asked)
     candidate = _candidate(asked, earlier)
-    would_join = asked is not None and asked.choice is not None and asked.choice.head == goal
+    chosen = candidate is not None and candidate.lost is None
+    would_join = chosen or (asked is not None and asked.choice is not None and asked.choice.head == goal)
     return PairExplained(
         image_id=image.image_id,
         other_id=other.image_id,
@@ -143,8 +144,8 @@ def compare(
 def _apart(asked: Trace | None, candidate: TracedCandidate | None, shared: int | None, limits: PairLimits) -> str:
     if asked is None or shared is None:
         return Apart.NOT_SEARCHABLE
-    if candidate is not None:
-        return candidate.lost or LossReason.UNKNOWN
+    if candidate is not None and candidate.lost is not None:
+        return candidate.lost
     return Apart.FEW_SHARED_TERMS if shared < limits.min_overlap else Apart.NOT_AMONG_FIRST
 
 

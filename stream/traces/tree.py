@@ -76,7 +76,7 @@ def _why(trace: Trace) -> Iterator[str]:
     if trace.unscored is not None:
         yield trace.unscored
     if trace.repeated:
-        yield "the verdict was written in an earlier try; heads are those of a later moment"
+        yield "the verdict was written in an earlier try, and is told from the history"
     for rule in trace.rules:
         yield f"rule {rule}"
 

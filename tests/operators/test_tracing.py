@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from pyflink.common import Row
 
-from core.errors import UnavailableError
+from core.errors import DeadlineError, FaultError, MismatchError, UnavailableError
 from core.protos.joined_pb2 import JoinedDelete, JoinedRecord, JoinedReplay, Origin
 from core.trace_policy import TracePolicy
-from core.traces import Trace, TracedHalf, TraceKind, TraceReason, Why, parse_trace
+from core.traces import Adoption, HistoryRange, Trace, TracedHalf, TraceKind, TraceReason, Why, parse_trace
 from core.types import Cause, Outcome
 from operators.assign import AssignFunction
 from operators.batcher import BatchPolicy
@@ -223,7 +225,12 @@ def test_a_duplicate_is_traced_without_a_choice(build: Build) -> None:
     assert (second.outcome, second.choice, second.writes, second.place) == (Outcome.DUPLICATE, None, None, 0)
 
 
-def test_a_write_whose_answer_is_lost_is_traced_from_what_storage_recorded(build: Build) -> None:
+def untimed(trace: Trace) -> Trace:
+    """The trace without what differs between two tries."""
+    return replace(trace, steps=(), decided_at_ms=0, repeated=False)
+
+
+def test_a_write_whose_answer_is_lost_is_traced_from_the_history(build: Build) -> None:
     sequence = build(TracePolicy(share=1.0))
     fails = iter([False, True])
 
@@ -242,34 +249,94 @@ def test_a_write_whose_answer_is_lost_is_traced_from_what_storage_recorded(build
     assert (second.choice.head, second.choice.matched, second.choice.why) == ("a", "a", Why.MATCHED)
     assert (second.outcome, second.cause, second.place) == (Outcome.DECIDED, Cause.MATCHED, 1)
     assert [one.lost for one in second.candidates] == [None]
-    assert second.writes is None
+    assert second.writes == HistoryRange(2, 2)
+    assert second.decided_at_ms > 0
 
 
-def test_after_a_crash_every_trace_since_the_checkpoint_comes_again(build: Build) -> None:
+def test_after_a_crash_every_trace_since_the_checkpoint_comes_again_and_is_complete(build: Build) -> None:
     sequence = build(TracePolicy(share=1.0))
-    records = [joined(f"image-{number}", seed=number // 2) for number in range(6)]
+    sequence.search.refuses = {4}
+    records = [joined(f"image-{number}", seed=number // 3) for number in range(8)]
+    records += [joined("image-1", seed=0), b"\xff\xff", joined("image-2", seed=0, version=2)]
     sequence.send(*records)
     before = {trace.position: trace for trace in sequence.traces()}
     sequence.crash(0)
     sequence.send(*records)
-    sequence.send(joined("later", seed=0), first=6)
+    sequence.send(joined("later", seed=0), first=len(records))
     after = {trace.position: trace for trace in sequence.traces()}
-    assert after.keys() == {*before, 6}
+    assert after.keys() == {*range(len(records) + 1)}
     for position, trace in before.items():
-        again = after[position]
-        assert again.repeated
-        assert again.choice is not None
-        assert trace.choice is not None
-        assert (again.choice.head, again.choice.matched, again.choice.score, again.choice.why) == (
-            trace.choice.head,
-            trace.choice.matched,
-            trace.choice.score,
-            trace.choice.why,
-        )
-        assert [(one.image_id, one.score) for one in again.candidates] == [
-            (one.image_id, one.score) for one in trace.candidates
-        ]
-    assert not after[6].repeated
+        assert after[position].repeated
+        assert untimed(after[position]) == untimed(trace)
+        assert after[position].decided_at_ms == trace.decided_at_ms or trace.writes is None
+    assert not after[len(records)].repeated
+
+
+def pictured(image_id: str, other_terms: int, other_bits: int) -> bytes:
+    """A joined record of which so many terms, counted from the front, and so many bits of the code are not set."""
+    record = JoinedRecord.FromString(joined(image_id))
+    record.image.search_vector = np.array([-1] * other_terms + [1] * (16 - other_terms), "<f2").tobytes()
+    record.image.score_vector = np.array([-1] * other_bits + [1] * (8 - other_bits), "<f2").tobytes()
+    return record.SerializeToString()
+
+
+def test_a_repeated_trace_says_what_was_so_before_its_verdict(build: Build) -> None:
+    """`a` and `b` share too few terms, then `c` joins `a` and takes `b` along, then `a` is deleted."""
+    sequence = build(TracePolicy(share=1.0))
+    records = [pictured("a", 0, 0), pictured("b", 6, 2), pictured("c", 3, 1), pictured("d", 3, 2)]
+    records += [JoinedRecord(delete=JoinedDelete(image_id="a", trace=True)).SerializeToString()]
+    sequence.send(*records)
+    before = sequence.traces()
+    assert [one.adoption for one in before[2].candidates] == [None, Adoption.ADOPTED]
+    assert [one.head for one in before[2].candidates] == ["a", "b"]
+    sequence.crash(0)
+    sequence.send(*records)
+    after = sequence.traces()
+    assert all(trace.repeated for trace in after)
+    assert list(map(untimed, after)) == list(map(untimed, before))
+
+
+@pytest.mark.parametrize("error", [FaultError("a bug"), DeadlineError("too slow"), MismatchError("contradiction")])
+def test_a_trace_that_storage_cannot_complete_holds_up_nothing(
+    build: Build, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    sequence = build(TracePolicy(share=1.0))
+    records = [joined("a", seed=1), joined("b", seed=1)]
+    sequence.send(*records)
+    sequence.crash(0)
+
+    def before(method: str) -> None:
+        if method == "written_at":
+            raise error
+
+    sequence.storage.before = before
+    sequence.send(*records)
+    sequence.send(joined("c", seed=1), first=2)
+    assert sequence.storage.store.position().offset == 2
+    assert [(trace.image_id, trace.choice is None) for trace in sequence.traces()] == [
+        ("a", True),
+        ("b", True),
+        ("c", False),
+    ]
+    assert "the trace of the record at position 1 lacks what storage has recorded" in caplog.text
+
+
+def test_repeated_traces_wait_for_a_storage_that_is_down(build: Build) -> None:
+    sequence = build(TracePolicy(share=1.0))
+    sequence.send(joined("a", seed=1))
+    sequence.crash(0)
+    fails = iter([True])
+
+    def before(method: str) -> None:
+        if method == "written_at" and next(fails, False):
+            raise UnavailableError("connection refused")
+
+    sequence.storage.before = before
+    sequence.send(joined("a", seed=1))
+    assert sequence.rows == []
+    sequence.advance(3_000)
+    (trace,) = sequence.traces()
+    assert (trace.repeated, trace.choice is not None) == (True, True)
 
 
 def replayed(image_id: str, offset: int, **fields: bool) -> bytes:

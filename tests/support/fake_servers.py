@@ -13,13 +13,14 @@ import numpy as np
 
 from core.errors import LogGapError, RefusedError, UnavailableError
 from core.protos.joined_pb2 import JoinedImage
-from core.types import Decision, ImageId, Lookup
+from core.types import Decision, ImageId, Lookup, Written
 from scoring.serving import scorer_pb2
 from search.serving import search_pb2
 from storage.memory import MemoryStore
 from storage.serving import storage_pb2
 from storage.serving.messages import describe_message
 from storage.unscored import unscored_after
+from storage.written import written_at
 
 MIN_OVERLAP = 11
 """Of 16 terms."""
@@ -302,6 +303,11 @@ class FakeStorage(FakeServer):
         with self.store.snapshot() as view:
             found = unscored_after(view, after, max_entries=7)
         return storage_pb2.UnscoredResponse(places=found.places, through=found.through, complete=found.complete)
+
+    def written_at(self, image_id: ImageId, offset: int, others: Collection[ImageId] = ()) -> Written:
+        self.enter("written_at")
+        with self.store.snapshot() as view:
+            return written_at(view, image_id, offset, others)
 
     def look_up(self, ids: Collection[ImageId], verdicts_of: Collection[ImageId] = ()) -> Lookup:
         self.enter("look_up")

@@ -54,6 +54,7 @@ from storage.serving.service import StorageService
 from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
 from storage.testing.decisions import A, B, C, D, assert_holds, decided, deletes, fill, founds, ignored, joins, replays
 from storage.testing.model import LOG, REPLAYS, StoreModel, actions, seeded_actions
+from storage.written import written_at
 from tests.support.ports import free_ports
 from tests.support.store_wrappers import CountingStore
 
@@ -441,6 +442,18 @@ def test_too_many_images_in_one_call_are_refused(served: Served, vectors: bool) 
     limit = 64 if vectors else 1024
     with pytest.raises(grpc.RpcError, match=f"at most {limit} images, not {limit + 1}"):
         stub.Named(pb.NamedRequest(image_ids=["a"] * (limit + 1), vectors=vectors))
+
+
+def test_what_a_record_wrote_comes_over_the_wire(served: Served) -> None:
+    fill(served.store, StoreModel(), seeded_actions(6, 300, ids=60), 50)
+    with served.store.snapshot() as view:
+        entries = list(view.history_from(0))
+        others = [image.image_id for image in view.images()][:5]
+        for entry in entries[::20]:
+            told = served.client.written_at(entry.image_id, entry.offset, others)
+            assert told == written_at(view, entry.image_id, entry.offset, others)
+    with pytest.raises(grpc.RpcError, match="at most 8192 images, not 8193"):
+        served.client._stub.WrittenAt(pb.WrittenAtRequest(image_id="a", others=["a"] * 8193))
 
 
 @pytest.mark.parametrize("request_", [pb.SelectRequest(causes=["luck"]), pb.SelectRequest(since_ms=2, until_ms=1)])

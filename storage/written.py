@@ -1,0 +1,99 @@
+"""What the record at one position of the order wrote, and what was so before: read from the history. Pure.
+
+The past is known from the history of each image. Two things are not kept. Members that have left a cluster since are
+not counted. The founding code of a cluster that has ended since is known only if its head has no later version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from itertools import islice, takewhile
+
+from core.types import NO_HEAD, Cause, Cluster, ImageId, Lookup, Membership, Move, Written
+from storage.interfaces import StoreView
+from storage.records import HistoryEntry
+
+__all__ = ["COUNTED", "look_up_before", "written_at"]
+
+COUNTED = 3
+"""Members of an earlier cluster are counted up to here: the rule asks only whether there are others."""
+
+
+def written_at(view: StoreView, image_id: ImageId, offset: int, others: Collection[ImageId] = ()) -> Written:
+    """What the record of an image wrote, with what storage held before it of that image and of others.
+
+    Args:
+        view: The store, as of one moment.
+        image_id: The image that the record names.
+        offset: The position of the record.
+        others: Among them are the images that the record may have moved too.
+    """
+    ids = [image_id, *others]
+    moved = [entry for each in ids if (entry := _entry_at(view, each, offset)) is not None]
+    if not moved:
+        return Written(view.look_up(ids))
+    first = min(moved, key=lambda entry: entry.number)
+    entries = takewhile(lambda entry: entry.offset == offset, view.history_from(first.number - 1))
+    own = moved[0]
+    return Written(
+        before=look_up_before(view, ids, first.number),
+        first_number=first.number,
+        moves=tuple(map(_move, entries)),
+        version=own.version,
+        place=own.place,
+        decided_at_ms=own.decided_at_ms,
+    )
+
+
+def look_up_before(view: StoreView, ids: Iterable[ImageId], number: int) -> Lookup:
+    """The memberships of images, and their clusters, before a history entry was written. Counts end at `COUNTED`."""
+    state = view.state()
+    memberships: dict[ImageId, Membership] = {}
+    clusters: dict[ImageId, Cluster] = {}
+    for image_id in dict.fromkeys(ids):
+        last = _last_before(view, image_id, number)
+        if last is None:
+            continue
+        deleted = last.new_head == NO_HEAD
+        head = image_id if deleted else last.new_head  # a deleted head names its cluster while others are members
+        if not deleted:
+            memberships[image_id] = Membership(image_id, last.version, last.place, head)
+        if head not in clusters:
+            cluster = _cluster_before(view, head, number, deleted=deleted)
+            if cluster is not None:
+                clusters[head] = cluster
+    return Lookup(state.position, state.revision, memberships, clusters)
+
+
+def _last_before(view: StoreView, image_id: ImageId, number: int) -> HistoryEntry | None:
+    last = None
+    for last_so_far in takewhile(lambda entry: entry.number < number, view.history_of(image_id)):
+        last = last_so_far
+    return last
+
+
+def _entry_at(view: StoreView, image_id: ImageId, offset: int) -> HistoryEntry | None:
+    return next((entry for entry in view.history_of(image_id) if entry.offset == offset), None)
+
+
+def _cluster_before(view: StoreView, head: ImageId, number: int, *, deleted: bool) -> Cluster | None:
+    cluster = view.cluster(head)
+    since = view.history_of(head, number - 1)
+    if cluster is not None and all(entry.cause in (Cause.KEPT, Cause.DELETED) for entry in since):
+        edges = takewhile(lambda edge: edge.sequence < number, view.edges_of(head, 0))
+        count = sum(1 for _ in islice(edges, COUNTED))
+        return Cluster(head, max(1, count), cluster.founding_code, deleted)
+    # It has ended since, so it was a singleton in the end.
+    return None if deleted else Cluster(head, 1, _code_before(view, head, number))
+
+
+def _code_before(view: StoreView, head: ImageId, number: int) -> bytes:
+    then, image = _last_before(view, head, number), view.image(head)
+    if then is None or image is None or image.version != then.version or then.cause is Cause.KEPT:
+        return b""
+    embedding = view.embedding(image.place)
+    return b"" if embedding is None else embedding.score_code
+
+
+def _move(entry: HistoryEntry) -> Move:
+    return Move(entry.image_id, entry.old_head, entry.new_head, entry.cause, entry.score, entry.matched)
