@@ -91,6 +91,11 @@ class ModelFolder:
             return None
         return found.st_ino, found.st_mtime_ns, found.st_size
 
+    def served_from_ms(self) -> int | None:
+        """When the pointer was written last, in milliseconds since the epoch; None: there is no pointer."""
+        stamp = self.pointer_stamp()
+        return None if stamp is None else stamp[1] // 10**6
+
     def versions(self) -> list[str]:
         """All versions that have a card, sorted by name."""
         return [version for version in self.folders() if (self.folder / version / CARD_FILE).is_file()]

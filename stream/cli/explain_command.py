@@ -47,7 +47,9 @@ def explain(
 def _show(answer: dict[str, Any]) -> None:
     recorded = answer["recorded"]
     found = f"match {recorded['matched']}, score {recorded['score']:.5f}" if recorded["matched"] else "no match"
-    line(f"recorded  {recorded['head']}  ({recorded['cause']}, {found}, {recorded['decided_at']})")
+    version = recorded["versions"]["model"]
+    model = f", model {version}" if version else ""
+    line(f"recorded  {recorded['head']}  ({recorded['cause']}, {found}{model}, {recorded['decided_at']})")
     for name, about in (("now", "asked now"), ("at_place", f"asked as of its place, {recorded['place']}")):
         line("")
         line(f"{about}{_incomplete(answer[name])}")

@@ -10,6 +10,7 @@ import typer
 
 from stream.cli.context import AsJson, SignalName, of
 from stream.cli.output import line, note, show_json, table
+from stream.cli.texts import time_text
 
 if TYPE_CHECKING:
     from scoring.code_identity import CodeIdentity
@@ -33,6 +34,8 @@ _COLUMNS = ("", "version", "made", "data", "parameters", "split", *_NUMBERS[1:])
 def list_versions(context: typer.Context, signal: SignalName = None, as_json: AsJson = False) -> None:
     """List the versions: when each was made, its results and its thresholds. A star marks the served one.
 
+    The last line says since when it is served, and which version was served before.
+
     Precision and recall are those at `accept`, on images of the split in the same row: `test` has images that training
     never saw; on `val`, training chose the thresholds. `data` is the start of the SHA-256 of the training data:
     versions with equal `data` were trained on the same file.
@@ -46,15 +49,20 @@ def list_versions(context: typer.Context, signal: SignalName = None, as_json: As
     from stream.model_versions import kept_versions
 
     folder = _folder(context, signal)
-    versions = kept_versions(folder)
+    versions, since_ms = kept_versions(folder), folder.served_from_ms()
+    served = [] if since_ms is None else folder.served_since()
+    since = None if since_ms is None else time_text(since_ms)
     if as_json:
-        show_json({"folder": str(folder.folder), "versions": [_json(one) for one in versions]})
+        about = {"folder": str(folder.folder), "served_since": since, "served_before": served[1:]}
+        show_json({**about, "versions": [_json(one) for one in versions]})
         return
     if not versions:
         note(f"no model in {folder.folder}: `neardup train` makes one")
         return
     problems = ("problem",) if any(one.problem for one in versions) else ()
     table((*_COLUMNS, *problems), [_row(one)[: len(_COLUMNS) + len(problems)] for one in versions], right=_NUMBERS)
+    if served:
+        line(f"{served[0]} is served since {since}" + (f", before it {served[1]}" if len(served) > 1 else ""))
 
 
 @app.command()
@@ -83,6 +91,8 @@ def use(
 def rollback(context: typer.Context, signal: SignalName = None, as_json: AsJson = False) -> None:
     """Serve the previous version again.
 
+    Verdicts stay as they are. The last line says how to have those decided again that the other version gave.
+
     Example:
 
         neardup model rollback
@@ -90,8 +100,14 @@ def rollback(context: typer.Context, signal: SignalName = None, as_json: AsJson 
     from stream.model_versions import roll_back_served
 
     folder, codes, scorer = _parts(context, signal)
+    since_ms = folder.served_from_ms()
     with closing(scorer):
-        _show(roll_back_served(folder, codes, scorer), as_json)
+        change = roll_back_served(folder, codes, scorer)
+    _show(change, as_json)
+    if since_ms is not None:
+        of_signal = "" if signal is None else f"--signal {signal} "
+        again = f"`neardup replay {of_signal}--since {time_text(since_ms)} --diff`"
+        note(f"verdicts of {change.before} stay; to have them decided again: {again}")
 
 
 def _folder(context: typer.Context, signal: str | None) -> ModelFolder:

@@ -45,6 +45,7 @@ def test_the_recorded_verdict_and_both_questions_are_shown(
     assert main(["explain", "b"]) == Exit.OK
     out = capsys.readouterr().out
     assert out.startswith("recorded  a  (matched, match a, score")
+    assert ", model " in out.splitlines()[0]
     assert "asked now" in out
     assert "harbour-2" in out
     assert "its head scores below `head_accept` against the image" in out

@@ -17,6 +17,7 @@ from scoring.serving.scorer_pb2 import DescribeResponse
 from stream.cli.exits import Exit
 from stream.cli.main import main
 from stream.model_versions import Change, ModelVersion, change_served, kept_versions, roll_back_served
+from stream.times import time_text
 from tests.support.fake_model import card, write_version
 from tests.support.ports import free_ports
 
@@ -143,8 +144,16 @@ def test_list_use_and_rollback_as_commands(settings: Path, capsys: pytest.Captur
 
     assert main(["--settings", str(settings), "model", "use", "copy", "--json"]) == Exit.OK
     assert json.loads(capsys.readouterr().out) == {"before": served, "now": "copy", "confirmed": False}
+    since = time_text((folder.folder / "served").stat().st_mtime_ns // 10**6)
+    assert main(["--settings", str(settings), "model", "list"]) == Exit.OK
+    assert f"copy is served since {since}, before it {served}\n" in capsys.readouterr().out
+    assert main(["--settings", str(settings), "model", "list", "--json"]) == Exit.OK
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["served_since"], answer["served_before"]) == (since, [served])
     assert main(["--settings", str(settings), "model", "rollback"]) == Exit.OK
-    assert f"{served} instead of copy" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert f"{served} instead of copy" in said.out
+    assert f"`neardup replay --since {since} --diff`" in said.err
     assert main(["--settings", str(settings), "model", "rollback"]) == Exit.USAGE
     assert "no version was in use before" in capsys.readouterr().err
 
