@@ -33,7 +33,7 @@ def traces(stack: Stack, prefix: str) -> list[Trace]:
 @pytest.fixture(scope="module")
 def traced(stack: Stack) -> dict[str, Trace]:
     """The traces of the images that asked for one, by image."""
-    rows = [replace(row, image_id=f"traced-{number}") for number, row in enumerate(sample_rows(COUNT, skip=2_100))]
+    rows = [replace(row, image_id=f"traced-{number}") for number, row in enumerate(sample_rows(COUNT, skip=2_080))]
     with Publisher(stack.settings) as publisher:
         publish(rows[0::2], publisher, trace=True)
         publish(rows[1::2], publisher)

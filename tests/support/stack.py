@@ -214,8 +214,10 @@ def running(settings: Settings) -> Iterator[Stack]:
 
 
 def sample_rows(count: int, skip: int = 0) -> list[ImageRow]:
-    """`count` images of the sample after the first `skip`."""
-    return list(islice(ImageFile(SAMPLE, 1280, 768), skip, skip + count))
+    """`count` images of the sample after the first `skip`, which has that many."""
+    rows = list(islice(ImageFile(SAMPLE, 1280, 768), skip, skip + count))
+    assert len(rows) == count
+    return rows
 
 
 def eventually(ask: Callable[[], T | None], timeout_s: float, tell: Callable[[], str]) -> T:
