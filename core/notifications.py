@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 
 from core.dead_letters import BadRecord, Provenance, Reason
 from core.errors import BadInputError, SettingsError
-from core.protos.joined_pb2 import HalfOrigin, JoinedDelete, JoinedImage, JoinedRecord, JoinedReplay
+from core.protos.joined_pb2 import HalfOrigin, JoinedDelete, JoinedImage, JoinedRecord, JoinedReplay, Origin
 from core.types import ImageId
 from core.vectors import vector_problem
 from neardup.events_pb2 import ElementType, EmbeddingNotification
@@ -247,8 +247,7 @@ def _replay_problem(replay: JoinedReplay) -> BadRecord | None:
     problem = (
         _id_problem(replay.image_id)
         or _time_problem("requested_at_ms", replay.requested_at_ms)
-        or _words_problem("topic id", replay.origin.topic_id)
-        or _words_problem("request id", replay.origin.request_id)
+        or _request_problem(replay.origin)
         or _words_problem("model version", replay.model_version)
     )
     if problem is None and replay.HasField("image"):
@@ -257,6 +256,13 @@ def _replay_problem(replay: JoinedReplay) -> BadRecord | None:
             detail = f"it replays {_shown(replay.image_id)} and carries the image {_shown(replay.image.image_id)}"
             problem = BadRecord(Reason.UNPARSABLE, detail)
     return problem
+
+
+def _request_problem(origin: Origin) -> BadRecord | None:
+    if origin.partition < 0 or origin.offset < 0:
+        detail = f"its request lies in partition {origin.partition} at offset {origin.offset}"
+        return BadRecord(Reason.UNPARSABLE, detail)
+    return _words_problem("topic id", origin.topic_id) or _words_problem("request id", origin.request_id)
 
 
 def _words_problem(name: str, text: str) -> BadRecord | None:

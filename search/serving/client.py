@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from core.access import ANONYMOUS, Credentials
 from core.errors import RefusedError
+from core.notifications import RECORD_KINDS
 from core.rpc import CALLER, RpcClient
 from search.serving import search_pb2 as pb
 from search.serving.admission import Caller
@@ -55,7 +56,7 @@ class SearchClient(RpcClient):
         """
         response = pb.InsertAndSearchResponse()
         for part in self._parts(entries):
-            request = pb.InsertAndSearchRequest(log_id=log_id, entries=part)
+            request = pb.InsertAndSearchRequest(log_id=log_id, entries=part, kinds=RECORD_KINDS)
             answer: pb.InsertAndSearchResponse = self._call(self._stub.InsertAndSearch, request)
             response.MergeFrom(answer)
         return response

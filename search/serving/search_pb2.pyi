@@ -139,18 +139,24 @@ class InsertAndSearchRequest(google.protobuf.message.Message):
 
     LOG_ID_FIELD_NUMBER: builtins.int
     ENTRIES_FIELD_NUMBER: builtins.int
+    KINDS_FIELD_NUMBER: builtins.int
     log_id: builtins.str
     @property
     def entries(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LogEntry]:
         """consecutive offsets"""
+
+    @property
+    def kinds(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """the kinds of records that the caller knows, as `JoinedRecord` names them"""
 
     def __init__(
         self,
         *,
         log_id: builtins.str = ...,
         entries: collections.abc.Iterable[global___LogEntry] | None = ...,
+        kinds: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["entries", b"entries", "log_id", b"log_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["entries", b"entries", "kinds", b"kinds", "log_id", b"log_id"]) -> None: ...
 
 global___InsertAndSearchRequest = InsertAndSearchRequest
 

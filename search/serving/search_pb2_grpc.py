@@ -103,6 +103,7 @@ class TermSearchServicer(object):
         """Applies records of the order and searches for each. Records that were applied before are only searched again, as of
         their place. OUT_OF_RANGE: the offsets leave a gap, or belong to another log. INVALID_ARGUMENT: a record is
         refused; trailing metadata `bad-offset` names it. RESOURCE_EXHAUSTED: the server cannot write or is busy; wait.
+        FAILED_PRECONDITION: the caller would skip a record that may be of a kind which it does not know.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -145,9 +146,9 @@ class TermSearchServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Delete(self, request, context):
-        """Hides images by hand, until a higher version or a replay of them comes. It is no record of the order: storage keeps the image,
-        its head and its embeddings, pages and reads still show it, an index built from storage finds it again, and another
-        service that reads the same order does not know of it. Needs the metadata `token`.
+        """Hides images by hand, until a higher version or a replay of them comes. It is no record of the order: storage keeps
+        the image, its head and its embeddings, pages and reads still show it, an index built from storage finds it again,
+        and another service that reads the same order does not know of it. Needs the metadata `token`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

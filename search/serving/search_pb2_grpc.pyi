@@ -28,6 +28,7 @@ class TermSearchStub:
     """Applies records of the order and searches for each. Records that were applied before are only searched again, as of
     their place. OUT_OF_RANGE: the offsets leave a gap, or belong to another log. INVALID_ARGUMENT: a record is
     refused; trailing metadata `bad-offset` names it. RESOURCE_EXHAUSTED: the server cannot write or is busy; wait.
+    FAILED_PRECONDITION: the caller would skip a record that may be of a kind which it does not know.
     """
 
     SearchMore: grpc.UnaryUnaryMultiCallable[
@@ -67,9 +68,9 @@ class TermSearchStub:
         search.serving.search_pb2.DeleteRequest,
         search.serving.search_pb2.DeleteResponse,
     ]
-    """Hides images by hand, until a higher version or a replay of them comes. It is no record of the order: storage keeps the image,
-    its head and its embeddings, pages and reads still show it, an index built from storage finds it again, and another
-    service that reads the same order does not know of it. Needs the metadata `token`.
+    """Hides images by hand, until a higher version or a replay of them comes. It is no record of the order: storage keeps
+    the image, its head and its embeddings, pages and reads still show it, an index built from storage finds it again,
+    and another service that reads the same order does not know of it. Needs the metadata `token`.
     """
 
     Stats: grpc.UnaryUnaryMultiCallable[
@@ -106,6 +107,7 @@ class TermSearchAsyncStub:
     """Applies records of the order and searches for each. Records that were applied before are only searched again, as of
     their place. OUT_OF_RANGE: the offsets leave a gap, or belong to another log. INVALID_ARGUMENT: a record is
     refused; trailing metadata `bad-offset` names it. RESOURCE_EXHAUSTED: the server cannot write or is busy; wait.
+    FAILED_PRECONDITION: the caller would skip a record that may be of a kind which it does not know.
     """
 
     SearchMore: grpc.aio.UnaryUnaryMultiCallable[
@@ -145,9 +147,9 @@ class TermSearchAsyncStub:
         search.serving.search_pb2.DeleteRequest,
         search.serving.search_pb2.DeleteResponse,
     ]
-    """Hides images by hand, until a higher version or a replay of them comes. It is no record of the order: storage keeps the image,
-    its head and its embeddings, pages and reads still show it, an index built from storage finds it again, and another
-    service that reads the same order does not know of it. Needs the metadata `token`.
+    """Hides images by hand, until a higher version or a replay of them comes. It is no record of the order: storage keeps
+    the image, its head and its embeddings, pages and reads still show it, an index built from storage finds it again,
+    and another service that reads the same order does not know of it. Needs the metadata `token`.
     """
 
     Stats: grpc.aio.UnaryUnaryMultiCallable[
@@ -186,6 +188,7 @@ class TermSearchServicer(metaclass=abc.ABCMeta):
         """Applies records of the order and searches for each. Records that were applied before are only searched again, as of
         their place. OUT_OF_RANGE: the offsets leave a gap, or belong to another log. INVALID_ARGUMENT: a record is
         refused; trailing metadata `bad-offset` names it. RESOURCE_EXHAUSTED: the server cannot write or is busy; wait.
+        FAILED_PRECONDITION: the caller would skip a record that may be of a kind which it does not know.
         """
 
     @abc.abstractmethod
@@ -237,9 +240,9 @@ class TermSearchServicer(metaclass=abc.ABCMeta):
         request: search.serving.search_pb2.DeleteRequest,
         context: _ServicerContext,
     ) -> typing.Union[search.serving.search_pb2.DeleteResponse, collections.abc.Awaitable[search.serving.search_pb2.DeleteResponse]]:
-        """Hides images by hand, until a higher version or a replay of them comes. It is no record of the order: storage keeps the image,
-        its head and its embeddings, pages and reads still show it, an index built from storage finds it again, and another
-        service that reads the same order does not know of it. Needs the metadata `token`.
+        """Hides images by hand, until a higher version or a replay of them comes. It is no record of the order: storage keeps
+        the image, its head and its embeddings, pages and reads still show it, an index built from storage finds it again,
+        and another service that reads the same order does not know of it. Needs the metadata `token`.
         """
 
     @abc.abstractmethod

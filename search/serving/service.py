@@ -19,6 +19,7 @@ from search.serving import search_pb2_grpc
 from search.serving.admission import Caller
 from search.serving.call_guard import CallGuard
 from search.serving.index_admin import IndexAdmin
+from search.serving.known_kinds import check_known
 from search.serving.limits import SearchLimits
 from search.serving.messages import (
     fill_answer,
@@ -88,6 +89,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
     ) -> pb.InsertAndSearchResponse:
         """Applies the records that are new, and searches for all."""
         with self._items("InsertAndSearch", len(request.entries), context):
+            check_known(request)
             records = self._parser.records(request.entries)
             self._metrics.batch.observe(len(records))
             with self._watched():

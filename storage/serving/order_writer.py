@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 
 from core.delete_requests import DELETE_KIND, DeleteRequest, delete_record
+from core.errors import BusyError, UnavailableError
 from storage.serving.assignments import Message
 from storage.serving.sender import Connection, Sender
 
@@ -13,6 +14,12 @@ __all__ = ["OrderWriter"]
 
 HEADERS = (("content-type", b"application/x-protobuf"), ("schema-version", b"1"))
 """The Kafka headers of a record of the order."""
+
+
+MAX_CALLS = 8
+"""Calls at once. Each holds a thread of the HTTP API for half a minute while Kafka is down, and readers need theirs."""
+
+RETRY_AFTER_S = 1.0
 
 
 class OrderWriter:
@@ -29,12 +36,15 @@ class OrderWriter:
         self._require_kinds = require_kinds
         self._required: set[str] = set()
         self._lock = threading.Lock()
+        self._calls = threading.BoundedSemaphore(MAX_CALLS)
+        self._closing = threading.Event()
 
     def delete(self, requests: Sequence[DeleteRequest]) -> Sequence[int]:
         """Returns the offset of each record in Kafka, once all are acknowledged.
 
         Raises:
             MismatchError: The job does not know deletes; nothing was sent.
+            BusyError: Too many others wait; nothing was sent.
             UnavailableError: Storage does not answer, or not all records are known to be acknowledged. Sending them
                 again does no harm.
         """
@@ -42,18 +52,23 @@ class OrderWriter:
         return self._send(DELETE_KIND, messages)
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Closes the connection. Calls that wait for Kafka fail."""
+        self._closing.set()
         with self._lock:
             self._connection.close()
 
     def _send(self, kind: str, messages: Sequence[Message]) -> Sequence[int]:
-        with self._lock:
-            if kind not in self._required:
-                self._require_kinds((kind,))
-                self._required.add(kind)
-            # Nothing to send: the producer is not asked.
-            return self._connection.use(lambda sender: sender.send(messages, _never)) if messages else ()
-
-
-def _never() -> bool:
-    return False
+        if not self._calls.acquire(blocking=False):
+            raise BusyError(f"{MAX_CALLS} calls wait for Kafka already: try again", RETRY_AFTER_S)
+        try:
+            with self._lock:
+                if self._closing.is_set():
+                    raise UnavailableError("the server stops: nothing was sent")
+                if kind not in self._required:
+                    self._require_kinds((kind,))
+                    self._required.add(kind)
+                if not messages:
+                    return ()
+                return self._connection.use(lambda sender: sender.send(messages, self._closing.is_set))
+        finally:
+            self._calls.release()

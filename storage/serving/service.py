@@ -56,6 +56,9 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
 RETRY_AFTER_S = 1.0
 """How long a caller is asked to wait when the store cannot write or read."""
 
+MAX_SELECTIONS = 4
+"""Selections at once. Each holds a thread and a moment of the store for as long as its reader takes."""
+
 MAX_PAGE_BYTES = 1 << 20
 """The bytes of embeddings in one message, about."""
 
@@ -88,6 +91,7 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
         self._now_ms = now_ms
         self._verifying = threading.Lock()
         self._reading = threading.Lock()
+        self._selections = threading.BoundedSemaphore(MAX_SELECTIONS)
         self._state = store.state()
         store.on_apply(self._applied)
 
@@ -189,9 +193,14 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
             selection = read_selection(request)
         except ValueError as error:
             raise BadInputError(str(error)) from None
-        with self._metrics.call("Select"), for_callers(), self._store.snapshot() as view:
-            for page in selected_pages(view, selection, MAX_NAMED):
-                yield selected_page_message(page)
+        if not self._selections.acquire(blocking=False):
+            raise BusyError(f"{MAX_SELECTIONS} other selections are read: try again", RETRY_AFTER_S)
+        try:
+            with self._metrics.call("Select"), for_callers(), self._store.snapshot() as view:
+                for page in selected_pages(view, selection, MAX_NAMED):
+                    yield selected_page_message(page)
+        finally:
+            self._selections.release()
 
     def Named(  # noqa: N802 - the name that the proto gives
         self, request: pb.NamedRequest, context: grpc.ServicerContext

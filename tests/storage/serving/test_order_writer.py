@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import pytest
 
 from core.delete_requests import DeleteRequest, delete_record
-from core.errors import MismatchError, UnavailableError
+from core.errors import BusyError, MismatchError, UnavailableError
 from core.types import ImageId
 from storage.serving.assignments import Message
-from storage.serving.order_writer import OrderWriter
+from storage.serving.order_writer import MAX_CALLS, OrderWriter
 from storage.serving.topic_loss import TopicView
 
 
@@ -24,6 +27,9 @@ class FakeOrderTopic:
     opened: int = 0
     closed: int = 0
     broken: bool = False
+    hangs: bool = False
+    """Sends wait until their writer is closed."""
+    sending: threading.Event = field(default_factory=threading.Event)
 
     def open(self) -> FakeOrderTopic:
         self.opened += 1
@@ -34,7 +40,10 @@ class FakeOrderTopic:
 
     def send(self, messages: Sequence[Message], stopping: Callable[[], bool]) -> Sequence[int]:
         assert not stopping()
-        if self.broken:
+        self.sending.set()
+        while self.hangs and not stopping():
+            time.sleep(0.001)
+        if self.broken or self.hangs:
             raise UnavailableError("no broker")
         first = len(self.records)
         self.records += [(one.key, one.value) for one in messages]
@@ -92,3 +101,18 @@ def test_nothing_to_send_connects_to_nothing() -> None:
     topic = FakeOrderTopic()
     assert OrderWriter(topic.open, lambda kinds: None).delete([]) == ()
     assert topic.opened == 0
+
+
+def test_a_broker_that_hangs_takes_few_threads_and_does_not_delay_the_end() -> None:
+    topic = FakeOrderTopic(hangs=True)
+    writer = OrderWriter(topic.open, lambda kinds: None)
+    with ThreadPoolExecutor(2 * MAX_CALLS) as pool:
+        calls = [pool.submit(writer.delete, requests("a")) for _ in range(2 * MAX_CALLS)]
+        assert topic.sending.wait(60)
+        while len(refused := [call for call in calls if call.done()]) < MAX_CALLS:
+            time.sleep(0.001)
+        writer.close()
+    assert len(refused) == MAX_CALLS
+    assert all(isinstance(call.exception(), BusyError) for call in refused)
+    assert all(isinstance(call.exception(), UnavailableError) for call in calls)
+    assert (topic.records, topic.closed) == ([], 1)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -50,7 +50,7 @@ from storage.serving import storage_pb2 as pb
 from storage.serving.client import StorageClient
 from storage.serving.messages import decision_message, lookup_message, lookup_of, read_decision
 from storage.serving.metrics import StorageMetrics
-from storage.serving.service import StorageService
+from storage.serving.service import MAX_SELECTIONS, StorageService
 from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
 from storage.testing.decisions import A, B, C, D, assert_holds, decided, deletes, fill, founds, ignored, joins, replays
 from storage.testing.model import LOG, REPLAYS, StoreModel, actions, seeded_actions
@@ -460,3 +460,17 @@ def test_what_a_record_wrote_comes_over_the_wire(served: Served) -> None:
 def test_a_selection_that_means_nothing_is_refused(served: Served, request_: pb.SelectRequest) -> None:
     with pytest.raises(grpc.RpcError, match=r"luck|ends"):
         list(served.client._stub.Select(request_))
+
+
+def test_few_selections_at_a_time_so_that_readers_leave_threads_to_the_stream() -> None:
+    store = MemoryStore()
+    store.apply(LOG, [founds(0, A)], -1, 0)
+    service = StorageService(store, StorageMetrics(CollectorRegistry(), store.state(), 0))
+    context = cast(grpc.ServicerContext, None)
+    readers = [service.Select(pb.SelectRequest(), context) for _ in range(MAX_SELECTIONS + 1)]
+    for reader in readers[:-1]:
+        next(reader)
+    with pytest.raises(BusyError, match="other selections"):
+        next(readers[-1])
+    readers[0].close()  # type: ignore[attr-defined]
+    assert len(list(service.Select(pb.SelectRequest(), context))) == 1
