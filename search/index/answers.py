@@ -95,13 +95,13 @@ class Answers:
                 raise RefusedError(
                     f"cannot search as of place {place} for the image at place {query.place}: the places from "
                     f"{max(askable.start, query.place)} to {askable.stop - 1} are applied and not released",
-                    query.place,
+                    place,
                 )
             source, entry = reference >> 32, reference & 0xFFFFFFFF
             if reference < 0 or not state.sources[source].is_searchable(entry):
-                raise RefusedError(f"no image that can be searched for lies at place {query.place}", query.place)
+                raise RefusedError(f"no image that can be searched for lies at place {query.place}", place)
             if query.after < 0:
-                raise RefusedError(f"cannot pass over {query.after} candidates", query.place)
+                raise RefusedError(f"cannot pass over {query.after} candidates", place)
         older = state.last(state.ids(references), as_of)
         return self._as_of(state, as_of, state.terms(references), older, [query.after for query in queries])
 

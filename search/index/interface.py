@@ -312,7 +312,7 @@ class TermIndex(ABC):
 
         Raises:
             RefusedError: There is no image at a place, or what it asks as of was not applied yet or is released;
-                `offset` names the place.
+                `offset` names the record that asks: the replay, or the image at the place.
         """
 
     @abstractmethod

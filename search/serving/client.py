@@ -65,7 +65,7 @@ class SearchClient(RpcClient):
         """The next candidates of images already inserted, one answer per query.
 
         Raises:
-            RefusedError: There is no image at a place; `offset` names it.
+            RefusedError: There is no image at a place; `offset` names the record that asks.
             UnavailableError: The server is down or too slow.
             FaultError: The server failed on this call.
         """

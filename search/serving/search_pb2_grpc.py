@@ -111,7 +111,8 @@ class TermSearchServicer(object):
 
     def SearchMore(self, request, context):
         """The next candidates of images already inserted, as of their places or of replays. INVALID_ARGUMENT: there is no
-        image at a place, or what is asked as of was not applied yet or is released; `bad-offset` names the place.
+        image at a place, or what is asked as of was not applied yet or is released; `bad-offset` names the record
+        that asks: the replay, or the image at the place.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

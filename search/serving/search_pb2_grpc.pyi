@@ -36,7 +36,8 @@ class TermSearchStub:
         search.serving.search_pb2.SearchMoreResponse,
     ]
     """The next candidates of images already inserted, as of their places or of replays. INVALID_ARGUMENT: there is no
-    image at a place, or what is asked as of was not applied yet or is released; `bad-offset` names the place.
+    image at a place, or what is asked as of was not applied yet or is released; `bad-offset` names the record
+    that asks: the replay, or the image at the place.
     """
 
     Hide: grpc.UnaryUnaryMultiCallable[
@@ -115,7 +116,8 @@ class TermSearchAsyncStub:
         search.serving.search_pb2.SearchMoreResponse,
     ]
     """The next candidates of images already inserted, as of their places or of replays. INVALID_ARGUMENT: there is no
-    image at a place, or what is asked as of was not applied yet or is released; `bad-offset` names the place.
+    image at a place, or what is asked as of was not applied yet or is released; `bad-offset` names the record
+    that asks: the replay, or the image at the place.
     """
 
     Hide: grpc.aio.UnaryUnaryMultiCallable[
@@ -198,7 +200,8 @@ class TermSearchServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[search.serving.search_pb2.SearchMoreResponse, collections.abc.Awaitable[search.serving.search_pb2.SearchMoreResponse]]:
         """The next candidates of images already inserted, as of their places or of replays. INVALID_ARGUMENT: there is no
-        image at a place, or what is asked as of was not applied yet or is released; `bad-offset` names the place.
+        image at a place, or what is asked as of was not applied yet or is released; `bad-offset` names the record
+        that asks: the replay, or the image at the place.
         """
 
     @abc.abstractmethod

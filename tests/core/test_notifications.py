@@ -252,10 +252,7 @@ def test_deletes_and_replays_are_read() -> None:
         (_replays(requested_at_ms=LATEST_TIME_MS + 1), Reason.TIME_TOO_LATE),
         (_replays(model_version="a" * (MAX_WORDS_BYTES + 1)), Reason.UNPARSABLE),
         (_replays(origin=Origin(topic_id="a" * (MAX_WORDS_BYTES + 1))), Reason.UNPARSABLE),
-        (
-            _replays(origin=Origin(topic_id="topic", offset=-1)),
-            Reason.UNPARSABLE,
-        ),  # storage refuses it, so all would wait
+        (_replays(origin=Origin(topic_id="topic", offset=-1)), Reason.UNPARSABLE),
         (_replays(origin=Origin(topic_id="topic", partition=-1)), Reason.UNPARSABLE),
         (_replays(image=JoinedImage(image_id="another")), Reason.UNPARSABLE),
         (_replays(image=JoinedImage(image_id="a", created_at_ms=-1)), Reason.NEGATIVE_TIME),
