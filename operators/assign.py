@@ -106,8 +106,9 @@ class AssignStep(Step):
         return StepResult(
             count,
             [
-                self._tracer.output(trace, batch[trace.position - first].traceparent)
+                output
                 for trace in tracer.traces(self._storage.written_at)
+                for output in self._tracer.output(trace, batch[trace.position - first].traceparent)
             ],
         )
 

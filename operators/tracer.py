@@ -1,4 +1,7 @@
-"""What a step needs to trace records: who is traced, what every trace says, and the output for the topic `debug`."""
+"""What a step needs to trace records: who is traced, what every trace says, and the output for the topic `debug`.
+
+A trace that cannot be made is logged. Verdicts never wait for one, and never fail with one.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from core.traces import Trace, trace_json
 from operators.in_flight_pb2 import InFlight
 from operators.outputs import TRACES
 from operators.rows import record
-from operators.tracing import TraceStamp, step_trace
+from operators.tracing import TraceStamp, no_trace, step_trace
 
 __all__ = ["Tracer", "Tracing"]
 
@@ -53,13 +56,21 @@ class Tracer:
         """What every trace says."""
         return self._tracing.stamp
 
-    def output(self, trace: Trace, traceparent: bytes) -> tuple[OutputTag, Row]:
-        """A trace for the topic `debug`, under the image's id."""
-        value = trace_json(trace)
-        self._counted(trace.reason, len(value))
-        return TRACES, record(trace.image_id.encode(), value, traceparent)
+    def output(self, trace: Trace, traceparent: bytes) -> list[tuple[OutputTag, Row]]:
+        """A trace for the topic `debug`, under the image's id; none, and a line in the log, if it cannot be written."""
+        try:
+            value = trace_json(trace)
+            self._counted(trace.reason, len(value))
+            return [(TRACES, record(trace.image_id.encode(), value, traceparent))]
+        except Exception:
+            no_trace(trace.position)
+            return []
 
     def watched(self, step: Literal["search", "score"], one: InFlight) -> list[tuple[OutputTag, Row]]:
         """The output of a watched replay that leaves the step now; none for other records."""
-        trace = step_trace(step, one, self.stamp)
-        return [] if trace is None else [self.output(trace, one.traceparent)]
+        try:
+            trace = step_trace(step, one, self.stamp)
+        except Exception:
+            no_trace(one.offset)
+            return []
+        return [] if trace is None else self.output(trace, one.traceparent)

@@ -117,7 +117,7 @@ def _candidates(trace: Trace, shown: int) -> list[Text]:
     matches = [each for each in trace.candidates if each.lost not in _NO_MATCHES]
     others = [each for each in trace.candidates if each.lost in _NO_MATCHES]
     drawn = [each for rank, each in enumerate(matches) if rank < SHOWN_MATCHES or each.lost is None] + others[:shown]
-    lines = [_candidate(each) for each in drawn]
+    lines = [_candidate(each, won=trace.choice is not None and each.lost is None) for each in drawn]
     left = len(trace.candidates) - len(drawn) + trace.dropped_candidates
     if left:
         dropped = f", of which {trace.dropped_candidates:,} did not fit the trace" if trace.dropped_candidates else ""
@@ -125,8 +125,7 @@ def _candidates(trace: Trace, shown: int) -> list[Text]:
     return lines
 
 
-def _candidate(one: TracedCandidate) -> Text:
-    won = one.lost is None
+def _candidate(one: TracedCandidate, *, won: bool) -> Text:
     style = "bold green" if won else "dim" if one.lost in _NO_MATCHES else "yellow"
     text = Text(f"{'+' if won else '-'} {printable(one.image_id)}", style=style)
     text.append(f"  score {score_text(one.score)}  overlap {one.overlap}  place {one.place}")
@@ -134,7 +133,8 @@ def _candidate(one: TracedCandidate) -> Text:
         text.append(f"  head {printable(one.head)}")
     if one.head_score is not None:
         text.append(f"  head scores {score_text(one.head_score)}")
-    text.append(f": {'it gave the image its head' if won else printable(_loss(str(one.lost)))}")
+    if won or one.lost is not None:
+        text.append(f": {'it gave the image its head' if won else printable(_loss(str(one.lost)))}")
     if one.adoption is not None:
         score = "" if one.adopt_score is None else f" ({score_text(one.adopt_score)} against the chosen head)"
         text.append(f"; {printable(one.adoption.replace('_', ' '))}{score}")

@@ -413,3 +413,30 @@ def test_a_watched_replay_leaves_a_trace_at_each_step(watch: bool) -> None:
     assert (found.kind, found.place, found.version, found.request_id, found.dry_run) == ("step", 3, 4, "r-1", True)
     assert [one.score for one in (*found.candidates, *scored.candidates)] == [None, 0.5]
     assert found.outcome is found.choice is None
+
+
+def test_a_trace_that_cannot_be_written_holds_up_nothing(
+    build: Build, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> bytes:
+        raise ZeroDivisionError("no JSON")
+
+    sequence = build(TracePolicy(share=1.0))
+    monkeypatch.setattr("operators.tracer.trace_json", broken)
+    sequence.send(joined("a", seed=1), replayed("a", 0, watch=True))
+    assert sequence.storage.store.position().offset == 1
+    assert sequence.rows == []
+    assert "the record at position 0 gets no trace" in caplog.text
+
+
+def test_a_step_that_cannot_be_told_holds_up_nothing(
+    build: Build, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("no step")
+
+    sequence = build(TracePolicy())
+    monkeypatch.setattr("operators.tracer.step_trace", broken)
+    sequence.send(joined("a", seed=1), replayed("a", 0, watch=True))
+    assert sequence.storage.store.position().offset == 1
+    assert "the record at position 1 gets no trace" in caplog.text

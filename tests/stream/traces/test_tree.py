@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +121,13 @@ def test_every_field_is_drawn_or_left_out_on_purpose() -> None:
     folder = Path(trace_tree.__code__.co_filename).parent
     source = "".join((folder / name).read_text(encoding="utf-8") for name in ("tree.py", "choice.py"))
     assert {each.name for each in fields(Trace) if f"trace.{each.name}" not in source} == left_out
+
+
+@pytest.mark.parametrize("kind", ["image", "step"])
+def test_without_a_choice_no_candidate_gave_the_image_its_head(kind: str) -> None:
+    """A duplicate was not decided, and a step comes before the verdict."""
+    trace = replace(sample_trace(), kind=kind, choice=None)
+    matches = [replace(each, lost=None) for each in trace.candidates]
+    text = drawn(replace(trace, candidates=tuple(matches)))
+    assert "it gave the image its head" not in text
+    assert f"- {matches[0].image_id}" in text
