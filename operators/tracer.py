@@ -5,6 +5,7 @@ A trace that cannot be made is logged. Verdicts never wait for one, and never fa
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -17,9 +18,11 @@ from core.traces import Trace, trace_json
 from operators.in_flight_pb2 import InFlight
 from operators.outputs import TRACES
 from operators.rows import record
-from operators.tracing import TraceStamp, no_trace, step_trace
+from operators.tracing import TraceStamp, step_trace
 
 __all__ = ["Tracer", "Tracing"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Tracer:
             self._counted(trace.reason, len(value))
             return [(TRACES, record(trace.image_id.encode(), value, traceparent))]
         except Exception:
-            no_trace(trace.position)
+            log.exception("the record at position %d gets no trace", trace.position)
             return []
 
     def watched(self, step: Literal["search", "score"], one: InFlight) -> list[tuple[OutputTag, Row]]:
@@ -71,6 +74,6 @@ class Tracer:
         try:
             trace = step_trace(step, one, self.stamp)
         except Exception:
-            no_trace(one.offset)
+            log.exception("the record at position %d gets no trace", one.offset)
             return []
         return [] if trace is None else self.output(trace, one.traceparent)

@@ -41,7 +41,7 @@ from operators.in_flight_pb2 import InFlight, StepTime
 from operators.item_times import Timing
 from operators.responses import candidates, scores
 
-__all__ = ["BatchTracer", "ReadWritten", "TraceStamp", "no_trace", "step_trace", "trace_reason"]
+__all__ = ["BatchTracer", "ReadWritten", "TraceStamp", "step_trace", "trace_reason"]
 
 log = logging.getLogger(__name__)
 
@@ -92,11 +92,6 @@ def step_trace(step: Literal["search", "score"], one: InFlight, stamp: TraceStam
     )
 
 
-def no_trace(position: int) -> None:
-    """Logs the exception that is handled now: it kept a record from its trace."""
-    log.exception("the record at position %d gets no trace", position)
-
-
 class BatchTracer:
     """Notes the traces of a batch while `clustering.assignment.assign` commits it."""
 
@@ -127,7 +122,7 @@ class BatchTracer:
         try:
             self._note(arrival, decision, judgement)
         except Exception:
-            no_trace(arrival.offset)
+            log.exception("the record at position %d gets no trace", arrival.offset)
 
     def _note(self, arrival: Arrival, decision: Decision | None, judgement: Judgement | None) -> None:
         row = arrival.offset - self._batch[0].offset

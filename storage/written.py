@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from itertools import islice, takewhile
 
-from core.types import NO_HEAD, Cause, Cluster, ImageId, Lookup, Membership, Move, Written
+from core.types import NO_HEAD, Cause, Cluster, ImageId, Lookup, Membership, Move, Tombstone, Written
 from storage.interfaces import StoreView
 from storage.records import HistoryEntry
 
@@ -50,6 +50,7 @@ def look_up_before(view: StoreView, ids: Iterable[ImageId], number: int) -> Look
     state = view.state()
     memberships: dict[ImageId, Membership] = {}
     clusters: dict[ImageId, Cluster] = {}
+    tombstones: dict[ImageId, Tombstone] = {}
     for image_id in dict.fromkeys(ids):
         last = _last_before(view, image_id, number)
         if last is None:
@@ -58,11 +59,13 @@ def look_up_before(view: StoreView, ids: Iterable[ImageId], number: int) -> Look
         head = image_id if deleted else last.new_head  # a deleted head names its cluster while others are members
         if not deleted:
             memberships[image_id] = Membership(image_id, last.version, last.place, head)
+        elif (tombstone := view.tombstone(image_id)) is not None:
+            tombstones[image_id] = tombstone
         if head not in clusters:
             cluster = _cluster_before(view, head, number, deleted=deleted)
             if cluster is not None:
                 clusters[head] = cluster
-    return Lookup(state.position, state.revision, memberships, clusters)
+    return Lookup(state.position, state.revision, memberships, clusters, tombstones)
 
 
 def _last_before(view: StoreView, image_id: ImageId, number: int) -> HistoryEntry | None:

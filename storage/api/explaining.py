@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.errors import UnavailableError
+from core.errors import BadInputError, UnavailableError
 from core.traces import Trace
 from core.types import ImageId, Thresholds
 from storage.api.paths import IdInPath, id_of
@@ -38,8 +38,8 @@ class AskedOut(_Out):
         description="The index has released this position: it may have dropped what only earlier searches could see."
     )
     verdict: Trace | None = Field(
-        description="What the verdict would rest on, as a trace (docs/schemas/trace.json); heads and counts are "
-        "those of now."
+        description="What the verdict would rest on, as a trace (docs/schemas/trace.json). As of the place, heads are "
+        "those of then; a founding code that is not kept any more counts as never made."
     )
     problem: str | None = Field(description="Why there is no verdict; null if there is one.")
 
@@ -52,6 +52,7 @@ class PairOut(_Out):
     head: str | None
     other_head: str | None
     same_head: bool = Field(description="They have the same head now.")
+    would_match: bool | None = Field(description="Their score is at least `accept`; null if it is not known.")
     would_join: bool = Field(description="Asked now, the later image would get the head that the other one has.")
     apart: str | None = Field(description="What keeps them apart, as a word; null: nothing.")
     why: str | None = Field(description="The same as a sentence.")
@@ -78,7 +79,7 @@ class ExplainOut(_Out):
     image_id: str
     recorded: ImageOut = Field(description="The last verdict, as storage holds it.")
     now: AskedOut = Field(description="As if the image came in a new version now.")
-    at_place: AskedOut = Field(description="As of the image's place, as if it came for the first time.")
+    at_place: AskedOut = Field(description="As of the image's place, as it came then.")
     against: PairOut | None = Field(description="The image beside the one of `against`; null without it.")
 
 
@@ -117,6 +118,8 @@ def explain_routes(store: ClusterStore, explainer: Explainer | None) -> APIRoute
     @router.get("/images/{image_id}/explain", tags=["images"])
     def explain(image_id: IdInPath, against: str | None = other) -> ExplainOut:
         """Why an image has its head: the recorded verdict, and the question asked again as of now and of its place."""
+        if against == id_of(image_id):
+            raise BadInputError(f"{against!r} cannot be explained against itself: name another image")
         if explainer is None:
             raise UnavailableError("this server knows no search server and no scorer, so it cannot explain")
         with store.snapshot() as view:

@@ -25,8 +25,8 @@ def explain(
 ) -> None:
     """Explain why an image has its head: the recorded verdict, and the question asked again.
 
-    Asks as of now, as if the image came in a new version, and as of its place, as if it came for the first time.
-    Nothing is written. The trace of the verdict itself, if there is one, is in `neardup debug show`.
+    Asks as of now, as if the image came in a new version, and as of its place, as it came then. Nothing is written.
+    The trace of the verdict itself, if there is one, is in `neardup debug show`.
 
     Examples:
 
@@ -84,13 +84,20 @@ def _show_pair(pair: dict[str, Any]) -> None:
 def _pair_lines(pair: dict[str, Any]) -> Iterator[str]:
     limits = pair["thresholds"] or {}
     yield f"heads      {pair['head']}, {pair['other_head']}{' (the same)' if pair['same_head'] else ''}"
-    yield f"would join {'yes' if pair['would_join'] else 'no'}"
+    yield f"match      {_yes(pair['would_match'])}"
+    yield f"would join {_yes(pair['would_join'])}"
     if pair["apart"] is not None:
         yield f"because    {pair['why']} ({pair['apart']})"
     yield f"terms      {_number(pair['shared_terms'])} shared, {pair['needed_terms']} needed"
     yield f"distance   {_number(pair['distance_bits'])} of {pair['code_bits']} bits"
     yield f"score      {_score(pair['score'])}, accept {_score(limits.get('accept'))}"
     yield f"its head   {_score(pair['head_score'])}, head_accept {_score(limits.get('head_accept'))}"
+    rules = pair["asked"]["rules"] if pair["asked"] else []
+    yield f"rules      {', '.join(rules) or 'none'}"
+
+
+def _yes(value: bool | None) -> str:
+    return "not known" if value is None else "yes" if value else "no"
 
 
 def _number(value: int | None) -> str:

@@ -68,6 +68,8 @@ class PairExplained:
     other_head: str | None
     same_head: bool
     """They have the same head now."""
+    would_match: bool | None
+    """Their score is at least `accept`."""
     would_join: bool
     """Asked now, the later one would get the head that the other one has."""
     apart: str | None
@@ -119,6 +121,8 @@ def compare(
     cluster = None if goal is None else lookup.clusters.get(goal)
     pair = _PairScores(_code(codes, later), servers, asked)
     candidate = _candidate(asked, earlier)
+    thresholds = None if asked is None else asked.thresholds
+    score = pair.score(_code(codes, earlier))
     chosen = candidate is not None and candidate.lost is None
     would_join = chosen or (asked is not None and asked.choice is not None and asked.choice.head == goal)
     return PairExplained(
@@ -127,15 +131,16 @@ def compare(
         head=heads.get(image.image_id),
         other_head=heads.get(other.image_id),
         same_head=goal is not None and goal == heads.get(later.image_id),
+        would_match=None if score is None or thresholds is None else score >= thresholds.accept,
         would_join=would_join,
         apart=None if would_join else _apart(asked, candidate, shared, limits),
         shared_terms=shared,
         needed_terms=limits.min_overlap,
         distance_bits=_distance(_code(codes, later), _code(codes, earlier), limits.code_bits),
         code_bits=limits.code_bits,
-        score=pair.score(_code(codes, earlier)),
+        score=score,
         head_score=None if cluster is None else pair.score(cluster.founding_code),
-        thresholds=None if asked is None else asked.thresholds,
+        thresholds=thresholds,
         later_id=later.image_id,
         asked=asked,
     )

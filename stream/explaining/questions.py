@@ -1,8 +1,8 @@
 """Asks the question of a verdict again: the same search, scores and rule on read-only calls, so nothing is written.
 
 The answer is a trace. As of now, the image is asked for as if it came in a new version: it leaves its cluster first,
-and a head that has members stays one. As of its place, it is asked for as if it had never come. Then the index shows
-what it showed then, as long as it has not released that place; heads and counts are those of now.
+and a head that has members stays one. As of its place, it is asked for as it came: heads are those of then, which the
+history tells. The index shows what it showed then, as long as it has not released that place.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 from clustering.assignment import More, MoreNeed, assign
 from core.protos.joined_pb2 import JoinedImage, JoinedRecord
 from core.traces import HistoryRange, Trace, TraceKind, TraceReason
-from core.types import NO_OFFSET, Candidate, Cluster, Decision, ImageId, LogPosition, Lookup, Written
+from core.types import NO_OFFSET, Decision, ImageId, LogPosition, Lookup, Written
 from operators.assign_backend import GrpcBackend
 from operators.in_flight_pb2 import InFlight, Scores
 from operators.item_times import Timing
@@ -55,6 +55,10 @@ class AskedStorage(Protocol):
 
     def look_up(self, ids: Collection[ImageId], verdicts_of: Collection[ImageId] = ()) -> Lookup:
         """Memberships and clusters of images, as of one moment."""
+        ...
+
+    def written_at(self, image_id: ImageId, offset: int, others: Collection[ImageId] = ()) -> Written:
+        """What the record of an image at a position wrote, and what storage held before it."""
         ...
 
 
@@ -105,15 +109,19 @@ class Question:
         self.image = image
         self.as_of = as_of
 
-    def query(self, after: int = 0) -> search_pb2.SearchQuery:
-        """The candidates after the first so many."""
-        return search_pb2.SearchQuery(
-            image_id=self.image.image_id, after=after, as_of=self.as_of, with_terms=after == 0
-        )
+    def position(self, storage: AskedStorage) -> int:
+        """The position as of which the index is asked. Now is that of storage: the index may be a batch ahead."""
+        return storage.look_up(()).position.offset + 1 if self.as_of is None else self.as_of
 
-    def prepared(self, lookup: Lookup, codes: Mapping[ImageId, bytes]) -> Lookup:
-        """What storage holds, as the rule must see it for this question; `codes` has those of the candidates."""
-        return lookup if self.as_of is None else _never_came(lookup, self.image.image_id, codes)
+    def query(self, as_of: int, after: int = 0) -> search_pb2.SearchQuery:
+        """The candidates as of a position, after the first so many."""
+        return search_pb2.SearchQuery(image_id=self.image.image_id, after=after, as_of=as_of, with_terms=after == 0)
+
+    def look_up(self, storage: AskedStorage, ids: Collection[ImageId]) -> Lookup:
+        """What storage holds of images, as the rule must see it for this question."""
+        if self.as_of is None:
+            return storage.look_up(ids)
+        return storage.written_at(self.image.image_id, self.as_of, ids).before
 
     @property
     def version(self) -> int:
@@ -136,10 +144,10 @@ def ask(question: Question, servers: AskedServers, stamp: TraceStamp, now_ms: in
     """
     image = question.image
     described = servers.search.describe()
-    as_of = described.offset + 1 if question.as_of is None else question.as_of
+    as_of = question.position(servers.storage)
     incomplete = as_of <= described.released
     stored = next(iter(servers.search.get([image.image_id]).images), None)
-    response = servers.search.search([question.query()])
+    response = servers.search.search([question.query(as_of)])
     answer = response.answers[0]
     if stored is None or not stored.score_code or not answer.known:
         return AskedAgain(as_of, incomplete, None, "the index cannot search for it: it was skipped, hidden or deleted")
@@ -156,10 +164,9 @@ def ask(question: Question, servers: AskedServers, stamp: TraceStamp, now_ms: in
             values=scored.scores[0],
         )
     )
-    backend = _ReadOnlyBackend(question, servers)
+    backend = _ReadOnlyBackend(question, servers, as_of)
     tracer = BatchTracer([one], Timing(), _nothing_written, stamp)
     asked = replace(arrival(one, content_of(one)), version=question.version)
-    backend.know(asked.candidates)
     assign([asked], backend, now_ms, committed=tracer.committed)
     (trace,) = tracer.traces(_nothing_recorded)
     shown = replace(
@@ -171,27 +178,21 @@ def ask(question: Question, servers: AskedServers, stamp: TraceStamp, now_ms: in
 class _ReadOnlyBackend(GrpcBackend):
     """The data that the rule needs, for a record that is in no order."""
 
-    def __init__(self, question: Question, servers: AskedServers) -> None:
+    def __init__(self, question: Question, servers: AskedServers, as_of: int) -> None:
         super().__init__(servers.search, servers.scorer, servers.storage, "", _told_nobody)  # type: ignore[arg-type]
         self._question = question
         self._servers = servers
-        self._codes: dict[ImageId, bytes] = {}
-
-    def know(self, found: Sequence[Candidate]) -> None:
-        """Keeps the codes of candidates."""
-        self._codes.update((each.image_id, each.score_code) for each in found)
+        self._as_of = as_of
 
     def look_up(self, ids: Collection[ImageId], verdicts_of: Collection[ImageId] = ()) -> Lookup:
         """Memberships and clusters; the position is the one before the question."""
-        found = self._question.prepared(self._servers.storage.look_up(ids, verdicts_of), self._codes)
+        found = self._question.look_up(self._servers.storage, ids)
         return replace(found, position=LogPosition("", NO_OFFSET))
 
     def more(self, needs: Sequence[MoreNeed]) -> Mapping[MoreNeed, More]:
         """The next candidates, by free searches."""
-        answers = self._servers.search.search([self._question.query(need.after) for need in needs]).answers
-        pages = [More(candidates(answer.candidates), answer.candidates.exhausted) for answer in answers]
-        for page in pages:
-            self.know(page.candidates)
+        answers = self._servers.search.search([self._question.query(self._as_of, need.after) for need in needs]).answers
+        pages = (More(candidates(answer.candidates), answer.candidates.exhausted) for answer in answers)
         return dict(zip(needs, pages, strict=True))
 
     def apply(self, decisions: Sequence[Decision], offset: int, revision: int) -> None:
@@ -227,17 +228,3 @@ def _in_flight(
         index_version=index_version,
         traced=TraceReason.ASKED,
     )
-
-
-def _never_came(lookup: Lookup, image_id: ImageId, codes: Mapping[ImageId, bytes]) -> Lookup:
-    """The look-up as if an image had never come: it is no member, and those that moved to it are heads themselves."""
-    memberships, clusters = dict(lookup.memberships), dict(lookup.clusters)
-    own = memberships.pop(image_id, None)
-    if own is not None and own.head != image_id and own.head in clusters:
-        clusters[own.head] = replace(clusters[own.head], count=clusters[own.head].count - 1)
-    for each in list(memberships.values()):
-        if each.head == image_id:
-            memberships[each.image_id] = each._replace(head=each.image_id)
-            clusters[each.image_id] = Cluster(each.image_id, 1, codes.get(each.image_id, b""))
-    clusters.pop(image_id, None)
-    return replace(lookup, memberships=memberships, clusters=clusters)

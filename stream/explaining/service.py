@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from core.access import Right
 from core.errors import BusyError
+from core.types import ImageId, Lookup, Written
 from scoring.serving.client import ScorerClient
 from search.serving.admission import Caller
 from search.serving.client import SearchClient
@@ -16,13 +17,14 @@ from storage.api.explaining import AskedOut, ExplainOut, PairOut
 from storage.api.schemas import ImageOut
 from storage.interfaces import ClusterStore
 from storage.records import ImageRecord
+from storage.written import written_at
 from stream.access import credentials
 from stream.explaining.pairs import PairLimits, apart_text, compare
 from stream.explaining.questions import AskedAgain, AskedImage, AskedServers, Question, ask
 from stream.settings import Settings
 from stream.trace_stamp import trace_stamp
 
-__all__ = ["ImageExplainer"]
+__all__ = ["ImageExplainer", "StoreReads"]
 
 CALL_S = 5.0
 """The deadline of one call, in seconds."""
@@ -31,6 +33,23 @@ AT_ONCE = 2
 """Images that are explained at the same time. More are asked to come again."""
 
 RETRY_AFTER_S = 1.0
+
+
+class StoreReads:
+    """Implements `stream.explaining.questions.AskedStorage` over the store itself."""
+
+    def __init__(self, store: ClusterStore) -> None:
+        """Takes the store."""
+        self._store = store
+
+    def look_up(self, ids: Collection[ImageId], verdicts_of: Collection[ImageId] = ()) -> Lookup:
+        """See `AskedStorage`."""
+        return self._store.look_up(ids, verdicts_of)
+
+    def written_at(self, image_id: ImageId, offset: int, others: Collection[ImageId] = ()) -> Written:
+        """See `AskedStorage`."""
+        with self._store.snapshot() as view:
+            return written_at(view, image_id, offset, others)
 
 
 class ImageExplainer:
@@ -49,7 +68,7 @@ class ImageExplainer:
 
     def explain(self, store: ClusterStore, image: ImageRecord, against: ImageRecord | None) -> ExplainOut:
         """See `storage.api.explaining.Explainer`."""
-        servers = AskedServers(self._search, self._scorer, store)
+        servers = AskedServers(self._search, self._scorer, StoreReads(store))
         now_ms = time.time_ns() // 10**6
         asked = _asked(image)
         with self._one_of_few():

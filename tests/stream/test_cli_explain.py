@@ -57,7 +57,9 @@ def test_the_recorded_verdict_and_both_questions_are_shown(
 def test_what_keeps_two_images_apart_is_shown(answers: KnownAnswers, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "b", "--against", "a"]) == Exit.OK
     out = capsys.readouterr().out
+    assert "match      no" in out
     assert "would join no" in out
+    assert "rules      none" in out
     assert "because    it scores below `accept`, so it is no match (below_accept)" in out
     assert "terms      12 shared, 1 needed" in out
     assert "distance   301 of 1024 bits" in out

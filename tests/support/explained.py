@@ -41,6 +41,7 @@ def _pair(image: ImageRecord, against: ImageRecord) -> PairOut:
         head=image.head,
         other_head=against.head,
         same_head=False,
+        would_match=False,
         would_join=False,
         apart="below_accept",
         why="it scores below `accept`, so it is no match",

@@ -66,6 +66,13 @@ def test_against_another_image_whatever_its_id(client: TestClient, answers: Know
     assert answers.asked == [(HARD, "a"), ("a", HARD)]
 
 
+def test_an_image_against_itself_is_refused(client: TestClient, answers: KnownAnswers) -> None:
+    answer = client.get("/v1/images/a/explain", params={"against": "a"})
+    assert answer.status_code == 400
+    assert "against itself" in answer.json()["detail"]
+    assert answers.asked == []
+
+
 @pytest.mark.parametrize("path", ["/v1/images/x/explain", "/v1/images/a/explain?against=x"])
 def test_an_image_without_a_verdict_is_unknown(client: TestClient, path: str) -> None:
     answer = client.get(path)

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from hypothesis import given, settings
 
-from clustering.assignment import assign
+from clustering.assignment import Arrival, Judgement, assign
 from core.traces import LossReason, Trace, Why
 from core.types import Cause, Decision, ImageId, Outcome, Thresholds
 from operators.tracing import TraceStamp
 from scoring.serving import scorer_pb2
 from search.serving import search_pb2
+from storage.interfaces import StoreView
+from storage.memory import MemoryStore
+from storage.records import ImageRecord
+from storage.written import written_at
 from stream.explaining.pairs import Apart, PairExplained, PairLimits, apart_text, compare
 from stream.explaining.questions import AskedAgain, AskedImage, AskedServers, Question, ask
+from stream.explaining.service import StoreReads
+from tests.clustering.test_assignment_on_store import StorePorts
 from tests.clustering.test_assignment_properties import WORLDS
-from tests.support.cluster_world import MODEL, Entry, Record, World, WorldPorts
+from tests.support.cluster_world import MODEL, Entry, Record, World
 from tests.support.reference_store import ReferenceStore
 
 STAMP = TraceStamp("settings-1", "0.2.0")
@@ -100,24 +104,27 @@ class Deployment:
     """A world whose records are decided one by one, as a job does."""
 
     def __init__(self, world: World) -> None:
-        self.store = ReferenceStore()
+        self.store = MemoryStore()
         self.index = WorldServers(world)
-        self._ports = WorldPorts(world, self.store)
         self._log = world
 
     def decide(self) -> Decision:
         """The next record."""
         self.index.applied += 1
-        assign([self._log.arrival(self.index.applied)], WorldPorts(self._log, self.store), 7)
-        return self.store.decisions[-1]
+        return decide(self._log, self.store, self.index.applied)
 
     @property
     def servers(self) -> AskedServers:
-        return AskedServers(self.index, self.index, _Lookups(self.store))
+        return AskedServers(self.index, self.index, StoreReads(self.store))
+
+    def images(self) -> list[ImageRecord]:
+        with self.store.snapshot() as view:
+            return list(view.images())
 
     def image(self, image_id: str) -> AskedImage:
-        key = ImageId(image_id)
-        return AskedImage(key, self.store.versions[key], self.store.places[key])
+        image = self.store.image(ImageId(image_id))
+        assert image is not None
+        return AskedImage(image.image_id, image.version, image.place)
 
     def asked(self, image_id: str, *, at_place: bool = False) -> AskedAgain:
         image = self.image(image_id)
@@ -127,12 +134,17 @@ class Deployment:
         return compare(self.image(one), self.image(other), self.servers, PairLimits(1, 8), STAMP, 7)
 
 
-class _Lookups:
-    def __init__(self, store: ReferenceStore) -> None:
-        self._store = store
+def decide(world: World, store: MemoryStore, offset: int) -> Decision:
+    """Decides one record of a world."""
+    decisions: list[Decision] = []
 
-    def look_up(self, ids: Any, verdicts_of: Any = ()) -> Any:
-        return self._store.look_up(ids)
+    def committed(arrival: Arrival, decision: Decision | None, judgement: Judgement | None) -> None:
+        assert decision is not None
+        decisions.append(decision)
+
+    ports = StorePorts(world, ReferenceStore(), memory=store)
+    assign([world.arrival(offset)], ports, 7, committed=committed)
+    return decisions[0]
 
 
 def trace_of(asked: AskedAgain) -> Trace:
@@ -142,21 +154,36 @@ def trace_of(asked: AskedAgain) -> Trace:
 
 @given(world=IMAGE_WORLDS)
 @settings(max_examples=150, deadline=None)
-def test_as_of_its_place_an_image_gets_the_verdict_that_it_just_got(world: World) -> None:
+def test_as_of_its_place_an_image_gets_the_verdict_that_it_got(world: World) -> None:
+    """Right away, and after everything else was decided too: heads are those of then."""
     deployment = Deployment(world)
-    seen: set[str] = set()
+    given: dict[ImageId, Decision] = {}
     for _ in world.log:
         decision = deployment.decide()
-        new = decision.image_id not in seen
-        seen.add(decision.image_id)
-        if decision.outcome is not Outcome.DECIDED or not new or decision.moves[0].cause is Cause.UNSCORED:
-            continue
-        before = (dict(deployment.store.heads), deployment.store.position)
-        choice = trace_of(deployment.asked(decision.image_id, at_place=True)).choice
-        assert (dict(deployment.store.heads), deployment.store.position) == before
-        own = decision.moves[0]
-        assert choice is not None
-        assert (choice.head, choice.matched, choice.score) == (own.new_head, own.matched, own.score)
+        if decision.outcome is Outcome.DECIDED and decision.moves[0].cause is not Cause.UNSCORED:
+            given[decision.image_id] = decision
+            before = deployment.images()
+            check(deployment, decision)
+            assert deployment.images() == before
+        elif decision.outcome is Outcome.DECIDED:
+            given.pop(decision.image_id, None)
+    for decision in given.values():
+        with deployment.store.snapshot() as view:
+            earlier = written_at(view, decision.image_id, decision.offset, view_ids(view)).before
+        if all(cluster.founding_code for cluster in earlier.clusters.values()):  # else one is not kept any more
+            check(deployment, decision)
+
+
+def check(deployment: Deployment, decision: Decision) -> None:
+    """An image gets the same verdict again, as of its place."""
+    choice = trace_of(deployment.asked(decision.image_id, at_place=True)).choice
+    own = decision.moves[0]
+    assert choice is not None
+    assert (choice.head, choice.matched, choice.score) == (own.new_head, own.matched, own.score)
+
+
+def view_ids(view: StoreView) -> list[ImageId]:
+    return [image.image_id for image in view.images()]
 
 
 @given(world=IMAGE_WORLDS)
@@ -166,35 +193,38 @@ def test_as_of_now_a_new_version_would_get_the_same_verdict(world: World) -> Non
     deployment = Deployment(world)
     for _ in world.log:
         deployment.decide()
-    for image_id in list(deployment.store.heads):
-        asked = deployment.asked(image_id)
+    for image in deployment.images():
+        asked = deployment.asked(image.image_id)
         if asked.trace is None:
             continue
         choice = trace_of(asked).choice
-        again = _again(deployment, world, image_id)
+        again = _again(deployment, world, image)
         assert choice is not None
         own = again.moves[0]
         assert (choice.head, choice.matched, choice.score) == (own.new_head, own.matched, own.score)
 
 
-def _again(deployment: Deployment, world: World, image_id: str) -> Decision:
+def _again(deployment: Deployment, world: World, image: ImageRecord) -> Decision:
     """What a new version of an image would get, in a copy of the store."""
-    entry = deployment.index._entry(image_id)
+    entry = deployment.index._entry(image.image_id)
     assert entry is not None
     grown = World(
-        [*world.log, Record(image_id, deployment.store.versions[ImageId(image_id)] + 1, entry.code)],
+        [*world.log, Record(image.image_id, image.version + 1, entry.code)],
         world.score_of,
         world.thresholds,
         world.k,
         world.overlap_of,
         world.hide_delay,
     )
-    store = deepcopy(deployment.store)
-    assign([grown.arrival(len(world.log))], WorldPorts(grown, store), 7)
-    return store.decisions[-1]
+    store = MemoryStore()
+    for offset in range(len(world.log)):
+        decide(world, store, offset)
+    return decide(grown, store, len(world.log))
 
 
-def world_of(pairs: dict[str, float], *, apart: str = "", k: int = 5) -> Deployment:
+def world_of(
+    pairs: dict[str, float], *, apart: str = "", k: int = 5, then: Sequence[Record] = (), decided: int | None = None
+) -> Deployment:
     """Images `a`, `b`, ... whose codes are their names; pairs of `apart` share no terms; all records are decided."""
 
     def score(one: bytes, other: bytes) -> float:
@@ -206,10 +236,9 @@ def world_of(pairs: dict[str, float], *, apart: str = "", k: int = 5) -> Deploym
         return 0 if low + high in apart.split() else 2 if pairs.get(low + high, 0.0) >= 0.5 else 1
 
     names = sorted({name for pair in pairs for name in pair})
-    deployment = Deployment(
-        World([Record(name, code=name.encode()) for name in names], score, Thresholds(0.5, 0.4, 0.7), k, overlap)
-    )
-    for _ in names:
+    log = [*(Record(name, code=name.encode()) for name in names), *then]
+    deployment = Deployment(World(log, score, Thresholds(0.5, 0.4, 0.7), k, overlap))
+    for _ in log[:decided]:
         deployment.decide()
     return deployment
 
@@ -239,17 +268,14 @@ def test_a_head_with_members_stays_one_now_and_had_none_at_its_place() -> None:
     assert then.why is Why.NO_CANDIDATES
 
 
-def test_a_singleton_that_moved_to_the_image_was_a_head_of_its_own_then() -> None:
-    """`b` founds, because no head accepts it, and takes `a` with it."""
-    deployment = world_of({"ab": 0.6, "bc": 0.9}, apart="")
-    deployment.store.heads[ImageId("a")] = ImageId("b")
-    deployment.store.members[ImageId("b")] = {ImageId("a"), ImageId("b"), ImageId("c")}
-    deployment.store.heads[ImageId("b")] = ImageId("b")
-    deployment.store.members.pop(ImageId("a"))
-    deployment.store.founding[ImageId("b")] = b"b"
-    choice = trace_of(deployment.asked("b", at_place=True)).choice
-    assert choice is not None
-    assert (choice.head, choice.matched) == ("a", "a")
+def test_heads_as_of_its_place_are_those_of_then() -> None:
+    """`b` joins `a`. `c` matches `b` best, whose head was `a` then; since then `b` came again and founded."""
+    deployment = world_of({"ab": 0.9, "bc": 0.9, "ac": 0.6}, then=[Record("b", 2, code=b"z")])
+    now, then = (trace_of(deployment.asked("c", at_place=at_place)) for at_place in (False, True))
+    assert [one.head for one in now.candidates if one.image_id == "b"] == [None]
+    assert [one.head for one in then.candidates if one.image_id == "b"] == ["a"]
+    assert then.choice is not None
+    assert (then.choice.head, then.choice.matched) == ("a", "b")
 
 
 def test_an_image_that_the_index_does_not_show_has_a_problem_and_no_verdict() -> None:
@@ -286,3 +312,20 @@ def test_every_word_has_a_sentence() -> None:
     for word in (*Apart, *LossReason):
         assert apart_text(word) == word.text
     assert apart_text("tomorrow") == "tomorrow"
+
+
+def test_images_that_storage_has_not_decided_yet_are_no_candidates() -> None:
+    """The index is a batch ahead while images flow."""
+    deployment = world_of({"ab": 0.9, "bc": 0.9}, then=[Record("d", code=b"b")], decided=3)
+    deployment.index.applied += 1
+    now = deployment.asked("b")
+    assert now.as_of == 3
+    assert [one.image_id for one in trace_of(now).candidates] == ["a", "c"]
+    assert deployment.compared("b", "c").would_join
+
+
+def test_whether_two_images_match_whatever_their_heads_say() -> None:
+    refused = world_of({"ab": 0.9, "bc": 0.9, "ac": 0.1})
+    pair = refused.compared("c", "b")
+    assert (pair.would_match, pair.would_join) == (True, False)
+    assert not world_of({"ab": 0.3, "ac": 0.6, "bc": 0.6}).compared("a", "b").would_match
