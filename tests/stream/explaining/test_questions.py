@@ -321,7 +321,7 @@ def test_images_that_storage_has_not_decided_yet_are_no_candidates() -> None:
     now = deployment.asked("b")
     assert now.as_of == 3
     assert [one.image_id for one in trace_of(now).candidates] == ["a", "c"]
-    assert deployment.compared("b", "c").would_join
+    assert deployment.compared("b", "c").would_match
 
 
 def test_whether_two_images_match_whatever_their_heads_say() -> None:
