@@ -15,12 +15,13 @@ from typing import Any
 
 from core.dead_letters import BadRecord, Reason
 from core.errors import BadInputError
+from core.known_verdicts import KnownVerdict
 from core.notifications import LATEST_TIME_MS, image_id
 from core.types import ImageId
 
 __all__ = ["LANES", "MAX_REQUEST_BYTES", "Lane", "ReplayRequest", "encode_request", "parse_request"]
 
-MAX_REQUEST_BYTES = 16_384
+MAX_REQUEST_BYTES = 32_768
 """The largest record of the topic that is read."""
 
 _MAX_NAME = 256
@@ -60,6 +61,8 @@ class ReplayRequest:
     requested_at_ms: int = 0
     """Milliseconds since the epoch."""
     author: str = ""
+    before: KnownVerdict | None = None
+    """The image's verdict when the request was sent. It is compared with the new one, and the job does not read it."""
 
     @property
     def lane(self) -> Lane:
@@ -69,7 +72,8 @@ class ReplayRequest:
 
 def encode_request(request: ReplayRequest) -> bytes:
     """A request as it lies on Kafka."""
-    return json.dumps(asdict(request), separators=(",", ":")).encode("ascii")
+    before = None if request.before is None else request.before.as_json()
+    return json.dumps({**asdict(request), "before": before}, separators=(",", ":")).encode("ascii")
 
 
 def parse_request(payload: bytes) -> ReplayRequest | BadRecord:
@@ -103,6 +107,7 @@ def _request(fields: dict[str, Any]) -> ReplayRequest:
         bulk=_flag(fields, "bulk"),
         requested_at_ms=_time_ms(fields, "requested_at_ms"),
         author=_text(fields, "author"),
+        before=None if fields.get("before") is None else KnownVerdict.from_json(fields["before"]),
     )
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from stream.cli.output import counted, line, note, show_json, table
 
 if TYPE_CHECKING:
-    from stream.replay.differences import Difference, DiffReport, KnownVerdict
+    from core.known_verdicts import KnownVerdict
+    from stream.replay.differences import Difference, DiffReport
     from stream.replay.sending import LeftOut, ReplayProgress
     from stream.settings import Settings
 

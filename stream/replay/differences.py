@@ -5,39 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
-from core.types import Cause, ImageId, Versions
-from storage.records import ImageRecord
+from core.known_verdicts import KnownVerdict
+from core.types import ImageId
 
-__all__ = ["Change", "DiffReport", "Difference", "KnownVerdict", "compare"]
-
-
-@dataclass(frozen=True, slots=True)
-class KnownVerdict:
-    """A verdict, as far as two of them are compared."""
-
-    head: ImageId
-    cause: Cause
-    score: float | None
-    matched: ImageId | None
-    versions: Versions
-
-    @classmethod
-    def of(cls, image: ImageRecord) -> KnownVerdict:
-        """The last verdict on an image."""
-        return cls(image.head, image.cause, image.score, image.matched, image.versions)
-
-    def as_json(self) -> dict[str, Any]:
-        """Its fields as JSON has them."""
-        return {
-            "head": self.head,
-            "cause": self.cause.value,
-            "score": self.score,
-            "matched": self.matched,
-            "model": self.versions.model,
-            "index": self.versions.index,
-        }
+__all__ = ["Change", "DiffReport", "Difference", "compare"]
 
 
 class Change(StrEnum):

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from core.errors import MismatchError
+from core.known_verdicts import KnownVerdict
 from core.replay_requests import Lane, ReplayRequest, parse_request
 from core.types import ImageId
 from storage.selecting import SelectedImage
-from stream.replay.differences import KnownVerdict
 from stream.topic_reader import TopicRecord
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "ReplayProgress",
     "ReplaySender",
     "RequestProgress",
+    "SentRequest",
     "named_pages",
     "send_requests",
     "sent_before",
@@ -59,11 +60,19 @@ class LeftOut:
         return [each for each in page.known if each.replayable]
 
 
+@dataclass(frozen=True, slots=True)
+class SentRequest:
+    """Where the last request for an image lies in its lane, and the verdict on it before the first one."""
+
+    offset: int
+    before: KnownVerdict | None
+
+
 @dataclass(slots=True)
 class ReplayProgress:
     """What became of the chosen images so far."""
 
-    earlier: Mapping[ImageId, int] = field(default_factory=dict)
+    earlier: Mapping[ImageId, SentRequest] = field(default_factory=dict)
     """What an earlier run of this request has sent (`sent_before`)."""
     offsets: list[int] = field(default_factory=list)
     """Where the requests lie in their lane, ascending; those of earlier runs too."""
@@ -71,11 +80,11 @@ class ReplayProgress:
     """How many storage has applied."""
     left_out: LeftOut = field(default_factory=LeftOut)
     old: dict[ImageId, KnownVerdict] = field(default_factory=dict)
-    """The verdicts before, of what this run has sent, if they are wanted."""
+    """The verdicts before, if they are wanted."""
 
     def __post_init__(self) -> None:
         """Counts what was sent before."""
-        self.offsets = sorted(self.earlier.values())
+        self.offsets = sorted(each.offset for each in self.earlier.values())
 
     @property
     def sent(self) -> int:
@@ -103,21 +112,22 @@ class RequestProgress(Protocol):
         ...
 
 
-def sent_before(records: Iterable[TopicRecord], request: str) -> dict[ImageId, int]:
-    """The images of a request that are in a lane already, with the offsets of the last records.
+def sent_before(records: Iterable[TopicRecord], request: str) -> dict[ImageId, SentRequest]:
+    """The images of a request that are in a lane already.
 
     Args:
         records: Of the lane, in order.
         request: The id of the request.
     """
     mark = request.encode("ascii", "ignore")
-    found: dict[ImageId, int] = {}
+    found: dict[ImageId, SentRequest] = {}
     for record in records:
         if mark not in record.value:  # most belong to others, and are not parsed
             continue
         parsed = parse_request(record.value)
         if isinstance(parsed, ReplayRequest) and parsed.request == request:
-            found[parsed.image_id] = record.offset
+            first = found.get(parsed.image_id)
+            found[parsed.image_id] = SentRequest(record.offset, parsed.before if first is None else first.before)
     return found
 
 
@@ -135,11 +145,11 @@ def send_requests(
 
     Args:
         pages: The chosen images.
-        wanted: What is asked for each; its image id is replaced.
+        wanted: What is asked for each; its image id and its verdict before are replaced.
         sender: Of the topic.
         storage: How far it is.
         progress: Is added to after each page, so that it is true also when an error ends the run.
-        keep_old: Also keep the verdicts before.
+        keep_old: Also keep the verdicts before, those of earlier runs too.
         on_page: Called after each page.
 
     Raises:
@@ -147,14 +157,16 @@ def send_requests(
         UnavailableError: Kafka did not take all of a page.
     """
     seen = set(progress.earlier)
+    if keep_old:
+        sent = progress.earlier.items()
+        progress.old.update((image_id, each.before) for image_id, each in sent if each.before is not None)
     lane = wanted.lane
     applied = storage.applied(lane)
     for page in pages:
         fresh = {each.image.image_id: each for each in page.known if each.image.image_id not in seen}
         seen.update(fresh)
         found = progress.left_out.add(FoundImages(list(fresh.values()), page.unknown))
-        sendable = [each.image for each in found]
-        requests = [replace(wanted, image_id=image.image_id) for image in sendable]
+        requests = [replace(wanted, image_id=each.image.image_id, before=KnownVerdict.of(each.image)) for each in found]
         offsets = sender.send(lane, requests) if requests else ()
         if offsets and offsets[0] <= applied:
             raise MismatchError(
@@ -164,7 +176,7 @@ def send_requests(
             )
         progress.offsets += offsets
         if keep_old:
-            progress.old.update((image.image_id, KnownVerdict.of(image)) for image in sendable)
+            progress.old.update((each.image_id, each.before) for each in requests if each.before is not None)
         on_page()
 
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from types import TracebackType
 
 from core.access import Right
+from core.known_verdicts import KnownVerdict
 from core.replay_requests import ReplayRequest
 from core.types import ImageId
 from storage.limits import MAX_NAMED
@@ -20,7 +21,7 @@ from stream.names import client_id
 from stream.publish import Publisher
 from stream.replay.choice import ReplaySelection
 from stream.replay.dead_images import open_images, settlements_of
-from stream.replay.differences import DiffReport, KnownVerdict
+from stream.replay.differences import DiffReport
 from stream.replay.sending import FoundImages, ReplayProgress, named_pages, send_requests, wait_until_applied
 from stream.replay.spool import IdSpool
 from stream.replay.topic import AppliedReplays, ReplayTopic, earlier_requests

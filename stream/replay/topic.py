@@ -14,7 +14,7 @@ from core.types import ImageId
 from storage.serving import storage_pb2
 from stream.broker import producer
 from stream.kafka_access import KafkaAccess
-from stream.replay.sending import sent_before
+from stream.replay.sending import SentRequest, sent_before
 from stream.topic_reader import TopicReader
 
 __all__ = ["AppliedReplays", "ReplayTopic", "earlier_requests"]
@@ -64,8 +64,8 @@ class ReplayTopic:
             raise UnavailableError(f"Kafka did not take all requests for {self._topic}: {error!r}") from error
 
 
-def earlier_requests(access: KafkaAccess, topic: str, lane: Lane, request: str) -> dict[ImageId, int]:
-    """What an earlier run of a request has sent: the images, and where their requests lie.
+def earlier_requests(access: KafkaAccess, topic: str, lane: Lane, request: str) -> dict[ImageId, SentRequest]:
+    """What an earlier run of a request has sent.
 
     Raises:
         UnavailableError: The topic cannot be read.

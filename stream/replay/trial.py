@@ -15,6 +15,7 @@ from clustering.arrivals import Arrival, MoreNeed, PairNeed, Replaying, pair_nee
 from clustering.assignment import More
 from clustering.planning import Knowledge, plan
 from core.errors import FaultError, UnavailableError
+from core.known_verdicts import KnownVerdict
 from core.types import Decision, ImageId, Lookup, Thresholds, Versions
 from core.vectors import stored_type
 from operators.assign_backend import GrpcBackend
@@ -22,7 +23,6 @@ from operators.responses import candidates, scores
 from scoring.serving import scorer_pb2
 from search.serving import search_pb2
 from storage.selecting import SelectedImage
-from stream.replay.differences import KnownVerdict
 
 __all__ = ["BATCH", "TrialServers", "TrialSettings", "try_images"]
 

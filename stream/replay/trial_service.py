@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from types import TracebackType
 
 from core.access import Right
+from core.known_verdicts import KnownVerdict
 from core.vectors import stored_type, vector_values
 from scoring.serving.client import ScorerClient
 from search.serving.admission import Caller
@@ -15,7 +16,7 @@ from storage.selecting import SelectedImage
 from storage.serving.client import StorageClient
 from stream.access import credentials
 from stream.hashing import code_settings
-from stream.replay.differences import DiffReport, KnownVerdict
+from stream.replay.differences import DiffReport
 from stream.replay.sending import FoundImages, LeftOut
 from stream.replay.trial import BATCH, TrialServers, TrialSettings, try_images
 from stream.settings import Settings

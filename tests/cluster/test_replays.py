@@ -13,6 +13,7 @@ import pytest
 
 from core.access import Right
 from core.delete_requests import DeleteRequest, delete_record
+from core.known_verdicts import KnownVerdict
 from core.protos.joined_pb2 import JoinedImage, JoinedRecord
 from core.replay_requests import Lane, ReplayRequest
 from core.traces import parse_trace
@@ -22,7 +23,7 @@ from neardup.events_pb2 import FLOAT16
 from operators.admit import ReplayLane, replay_record
 from stream.image_files import ImageRow
 from stream.replay.choice import ReplaySelection
-from stream.replay.differences import DiffReport, KnownVerdict
+from stream.replay.differences import DiffReport
 from stream.replay.service import ReplayService
 from stream.replay.trial_service import TrialService
 from tests.support.sequence import run_sequence, servers

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.dead_letters import BadRecord, Reason
+from core.known_verdicts import KnownVerdict
 from core.replay_requests import MAX_REQUEST_BYTES, Lane, ReplayRequest, encode_request, parse_request
-from core.types import ImageId
+from core.types import Cause, ImageId, Versions
 
 NAMES = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
 REQUESTS = st.builds(
@@ -24,6 +25,15 @@ REQUESTS = st.builds(
     bulk=st.booleans(),
     requested_at_ms=st.integers(0, 2**41),
     author=NAMES,
+    before=st.none()
+    | st.builds(
+        KnownVerdict,
+        NAMES.map(ImageId),
+        st.sampled_from(Cause),
+        st.none() | st.floats(0, 1),
+        st.none() | NAMES.map(ImageId),
+        st.builds(Versions, NAMES, NAMES),
+    ),
 )
 
 
@@ -48,8 +58,8 @@ def test_no_bytes_make_it_raise(payload: bytes) -> None:
 @settings(deadline=None)
 @given(
     request=REQUESTS,
-    name=st.sampled_from(["force", "request", "image_id", "requested_at_ms", "author"]),
-    value=st.sampled_from([None, 7.5, [], "", -1, "\ud800"]),
+    name=st.sampled_from(["force", "request", "image_id", "requested_at_ms", "author", "before"]),
+    value=st.sampled_from([None, 7.5, [], "", -1, "\ud800", {}, {"head": 3}]),
 )
 def test_a_field_of_another_kind_is_refused_or_harmless(request: ReplayRequest, name: str, value: object) -> None:
     fields = json.loads(encode_request(request)) | {name: value}
@@ -59,7 +69,9 @@ def test_a_field_of_another_kind_is_refused_or_harmless(request: ReplayRequest, 
 
 def test_the_longest_request_is_read() -> None:
     longest = "\U0001f600" * 256
-    request = ReplayRequest(longest, ImageId("\U0001f600" * 64), model_version=longest, author=longest)
+    name = ImageId("\U0001f600" * 64)
+    before = KnownVerdict(name, Cause.MATCHED, 0.123456789012345678, name, Versions(longest, longest))
+    request = ReplayRequest(longest, name, model_version=longest, author=longest, before=before)
     assert parse_request(encode_request(request)) == request
 
 

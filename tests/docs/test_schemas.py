@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
+from core.known_verdicts import KnownVerdict
 from core.replay_requests import ReplayRequest, encode_request
 from core.traces import Adoption, LossReason, Trace, TraceKind, TraceReason, Why, trace_json
-from core.types import Cause, ImageId, Outcome
+from core.types import Cause, ImageId, Outcome, Versions
 from storage.memory import MemoryStore
 from storage.serving.assignments import message_of
 from storage.testing.decisions import EPOCH, fill
@@ -74,7 +76,9 @@ def test_dead_letters(reason: Reason, detail: str, payload: bytes | None, limit:
 
 def test_replay_requests() -> None:
     request = ReplayRequest("r-1", ImageId("a"), bulk=True, requested_at_ms=5, author="ann")
-    check(schema("replay-request"), json.loads(encode_request(request)))
+    before = KnownVerdict(ImageId("h"), Cause.MATCHED, 0.9, ImageId("m"), Versions("1", "i"))
+    for each in (request, replace(request, before=before)):
+        check(schema("replay-request"), json.loads(encode_request(each)))
 
 
 @pytest.mark.parametrize("kind", TraceKind)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
+from core.known_verdicts import KnownVerdict
 from core.notifications import RECORD_KINDS
 from core.replay_requests import Lane, ReplayRequest, encode_request
 from core.settlements import parse_settlement
@@ -19,7 +20,6 @@ from core.types import Cause, ImageId, Move, Versions
 from storage.testing.decisions import decided, founds, joins
 from stream.cli.exits import Exit
 from stream.cli.main import main
-from stream.replay.differences import KnownVerdict
 from stream.topic_reader import TopicRecord
 from tests.support.served_store import REPLAY_ID, TOPIC_ID, ReplayLanes, ServedStore, served_store
 
@@ -246,6 +246,26 @@ def test_a_request_goes_on_where_an_earlier_run_ended(world: ServedStore, run: R
     assert out == "2 images decided again, 1 of them by an earlier run (request mine)\n"
     code, out, _ = run("--head", "a", "--request", "mine")
     assert sent(world)["BULK"] == ["a", "b", "a"]
+
+
+def test_a_diff_covers_what_earlier_runs_of_the_request_sent(
+    world: ServedStore, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("stream.replay.sending.wait_until_applied.__defaults__", (lambda: None, interrupt))
+        world.applies = False
+        assert run("--id", "b", "--request", "mine")[0] == Exit.INTERRUPTED
+    world.applies, world.verdicts[B] = True, Move(B, A, B, Cause.FOUNDED)
+    world.apply_replays(Lane.NAMED)
+    code, out, _ = run("--id", "a", "--id", "b", "--request", "mine", "--diff", "--json")
+    said = json.loads(out)
+    assert (code, said["sent"], said["sent_before"], said["counts"]["same"]) == (Exit.OK, 2, 1, 1)
+    assert [(each["image_id"], each["old"]["head"], each["new"]["head"]) for each in said["changed"]] == [
+        ("b", "a", "b")
+    ]
 
 
 def test_after_ctrl_c_the_last_line_says_how_to_go_on(

@@ -72,6 +72,11 @@ class ServedStore:
             self._apply_replay(RequestPosition(RequestSource(REPLAY_ID, lane), offset), request)
         return offset
 
+    def apply_replays(self, lane: Lane) -> None:
+        """What the job does once it runs again."""
+        for offset, request in enumerate(self.requests[lane]):
+            self._apply_replay(RequestPosition(RequestSource(REPLAY_ID, lane), offset), request)
+
     def _apply_replay(self, where: RequestPosition, request: ReplayRequest) -> None:
         position, image = self.store.position(), self.store.image(request.image_id)
         move = None if request.dry_run else self.verdicts.get(request.image_id)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.known_verdicts import KnownVerdict
 from core.types import Cause, ImageId, Versions
-from stream.replay.differences import Change, DiffReport, KnownVerdict, compare
+from stream.replay.differences import Change, DiffReport, compare
 
 OLD = KnownVerdict(ImageId("h"), Cause.MATCHED, 0.9, ImageId("m"), Versions("1", "i"))
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import MismatchError, UnavailableError
+from core.known_verdicts import KnownVerdict
 from core.replay_requests import LANES, Lane, ReplayRequest, encode_request
 from core.types import Cause, ImageId, Versions
 from storage.records import ImageRecord
 from storage.selecting import SelectedImage
-from stream.replay.differences import KnownVerdict
 from stream.replay.sending import (
     FoundImages,
     LeftOut,
@@ -90,6 +90,10 @@ def test_every_image_is_sent_once_into_the_lane_of_its_request(wanted: ReplayReq
     assert (progress.sent, progress.left_out) == (3, LeftOut([ImageId("x")], [ImageId("c")]))
     assert progress.old["a"] == KnownVerdict.of(image("a").image)
     assert set(progress.old) == {"a", "b", "d"}
+    again = ReplayProgress(sent_before(topic.records(wanted.lane), "r-1"))
+    send_requests([*found, *pages("e")], wanted, topic, Idle(), again, keep_old=True)
+    assert sent_ids(topic, wanted.lane) == ["a", "b", "d", "e"]
+    assert again.old == progress.old | {"e": KnownVerdict.of(image("e").image)}
 
 
 @settings(deadline=None)

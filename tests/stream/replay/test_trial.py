@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from clustering.assignment import assign
 from core.errors import BusyError, MismatchError, UnavailableError
+from core.known_verdicts import KnownVerdict
 from core.types import Cause, ImageId, Lookup, Versions
 from scoring.serving import scorer_pb2
 from search.serving import search_pb2
 from storage.records import EmbeddingRecord, ImageRecord
 from storage.selecting import SelectedImage
-from stream.replay.differences import KnownVerdict
 from stream.replay.trial import TrialServers, TrialSettings, try_images
 from tests.support.cluster_world import MODEL, Entry, Record, World, WorldPorts, random_score
 from tests.support.reference_store import ReferenceStore
