@@ -92,6 +92,7 @@ class JobControl:
             self._folder / "read-marks",
             tuple(self._signal.topic(side) for side in ("search", "score")),
             self._signal.topic("joined"),
+            self._signal.topic("replay"),
             JoinWait(
                 int(1000 * (join.timeout_s + join.out_of_orderness_s)), int(1000 * (join.idle_partition_s + _START_S))
             ),
@@ -295,7 +296,7 @@ class JobControl:
         plan = self._plan()
         with closing(self.logs()) as logs:
             reading = self._read_from(logs, plan.snapshot, accept_loss=accept_loss)
-            self.reading.begins(logs, plan.submission, plan.log_id, reading)
+            self.reading.begins(logs, plan.submission, plan.log_id, plan.replay_id, reading)
             sides = {side: reading.starts[self._signal.topic(side)] for side in ("search", "score")}
             self._submit(replace(plan, embedding_starts=sides), lock)
             self.reading.begun(plan.submission, reading)

@@ -68,7 +68,13 @@ class ReadKeeper:
     """The marks of one signal's job, in one file."""
 
     def __init__(
-        self, file: Path, topics: tuple[str, ...], order: str, wait: JoinWait, clock: Callable[[], float] = time.time
+        self,
+        file: Path,
+        topics: tuple[str, ...],
+        order: str,
+        replay: str,
+        wait: JoinWait,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Reads nothing yet.
 
@@ -76,12 +82,14 @@ class ReadKeeper:
             file: Where the marks are kept.
             topics: The embedding topics.
             order: The topic that the joined images are written to.
+            replay: The topic that replays are read from.
             wait: How long halves wait in the join.
             clock: Seconds since the epoch.
         """
         self._file = file
         self._topics = topics
         self._order = order
+        self._replay = replay
         self._wait = wait
         self._clock = clock
         self._seen: dict[str, TopicIdentity] = {}
@@ -145,7 +153,7 @@ class ReadKeeper:
         pending = None if book.pending is None else accepted(book.pending, losses)
         write_book(self._file, replace(book, sets=sets, pending=pending, lost=lost))
 
-    def begins(self, logs: Logs, job_id: str, log_id: str, reading: Reading) -> None:
+    def begins(self, logs: Logs, job_id: str, log_id: str, replay_id: str, reading: Reading) -> None:
         """Must be called before a job is submitted: keeps the marks that it will begin at.
 
         Args:
@@ -153,10 +161,11 @@ class ReadKeeper:
                 an earlier one.
             job_id: The id that Flink will give the job.
             log_id: Kafka's id of the topic that it will write the order to.
+            replay_id: Kafka's id of the topic that it will read replays from.
             reading: Where it will begin.
         """
         topics = {topic: self._marks(logs, topic, offsets) for topic, offsets in reading.starts.items()}
-        pending = MarkSet(job_id, 0, STATE_FORMAT, self._now_ms(), topics, log_id=log_id)
+        pending = MarkSet(job_id, 0, STATE_FORMAT, self._now_ms(), topics, log_id=log_id, replay_id=replay_id)
         write_book(self._file, replace(self.book(), pending=pending))
         for topic, offsets in reading.starts.items():
             logs.commit(topic, offsets)
@@ -187,7 +196,7 @@ class ReadKeeper:
         """
         committed = {topic: logs.committed(topic) for topic in self._topics}
         seen = {topic: logs.identity(topic) for topic in self._topics}
-        order_id = logs.identity(self._order).topic_id
+        made = {topic: logs.identity(topic).topic_id for topic in (self._order, self._replay)}
         job = ask()
         book = self.book().begun(job.job_id)
         changed, self._seen = seen != self._seen, seen
@@ -198,10 +207,9 @@ class ReadKeeper:
             return [f"beside job {job.job_id} run {', '.join(job.others)}: only one may write the order"]
         if current is None or current.job_id != job.job_id:
             return [f"it is not known where job {job.job_id} began to read"]
-        if current.log_id not in ("", order_id):
-            return [
-                f"{self._order} was the topic {current.log_id} and is {order_id} now: it was deleted and created again"
-            ]
+        for topic, then in ((self._order, current.log_id), (self._replay, current.replay_id)):
+            if then not in ("", made[topic]):
+                return [f"{topic} was the topic {then} and is {made[topic]} now: it was deleted and created again"]
         led = _led_by(current, seen)
         if job.restored_ms != current.restored_ms:
             if not led:

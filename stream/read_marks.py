@@ -73,6 +73,7 @@ class MarkSet:
         restored_ms: When Flink itself had last restored the job; None if that is not known yet.
         savepoint: The name of the savepoint that ended the job, "" while it goes on.
         log_id: Kafka's id of the topic that the job writes the order to; "" if that is not known.
+        replay_id: Kafka's id of the topic that the job reads replays from; "" if that is not known.
         reached_ms: The time of the newest record in the marks that these took the place of (`stream.late_halves`).
         topics: By topic name.
     """
@@ -86,6 +87,7 @@ class MarkSet:
     savepoint: str = ""
     log_id: str = ""
     reached_ms: int = 0
+    replay_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,8 @@ class World:
         self.die = False
         signal = self.runner()._signal
         self.logs = FakeLogs({signal.topic(side): FakeTopic(f"{side}-1", {0: FakeLog()}) for side in SIDES})
-        self.logs.topics[signal.topic("joined")] = FakeTopic("joined-1", {0: FakeLog()})
+        for name in ("joined", "replay"):
+            self.logs.topics[signal.topic(name)] = FakeTopic(f"{name}-1", {0: FakeLog()})
 
     def runner(self) -> JobControl:
         """A process that was just started."""

@@ -26,6 +26,7 @@ MINUTE_MS = 60_000
 HOUR = 60
 TOPICS = ("search", "score")
 ORDER = "joined"
+REPLAY = "replay"
 
 
 class World:
@@ -34,14 +35,14 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.now_s = 1_000_000.0
         self.last_ms = dict.fromkeys(TOPICS, 10**9)
-        self.logs = FakeLogs({name: FakeTopic(f"{name}-1", {0: FakeLog()}) for name in (*TOPICS, ORDER)})
+        self.logs = FakeLogs({name: FakeTopic(f"{name}-1", {0: FakeLog()}) for name in (*TOPICS, ORDER, REPLAY)})
         self.file = folder / "read-marks"
         self.keeper = self.new_keeper()
         self.job = RunningJob("job-1", 0, 0)
 
     def new_keeper(self) -> ReadKeeper:
         """A runner that was started anew."""
-        return ReadKeeper(self.file, TOPICS, ORDER, JoinWait(HOUR * MINUTE_MS, MINUTE_MS), lambda: self.now_s)
+        return ReadKeeper(self.file, TOPICS, ORDER, REPLAY, JoinWait(HOUR * MINUTE_MS, MINUTE_MS), lambda: self.now_s)
 
     def log(self, topic: str = "search") -> FakeLog:
         return self.logs.topics[topic].partitions[0]
@@ -60,7 +61,8 @@ class World:
         reading = self.keeper.plan(self.logs, snapshot, accept_loss=accept_loss)
         if reading.losses:
             self.keeper.accept(self.logs, reading.losses)
-        self.keeper.begins(self.logs, job_id, self.logs.identity(ORDER).topic_id, reading)
+        ids = [self.logs.identity(topic).topic_id for topic in (ORDER, REPLAY)]
+        self.keeper.begins(self.logs, job_id, *ids, reading)
         self.job = RunningJob(job_id, 0, 0)
         if noted:
             self.keeper.begun(job_id, reading)
@@ -235,7 +237,7 @@ def test_commits_of_an_earlier_release_are_read_on_by_time(tmp_path: Path) -> No
     old.logs.commits = {topic: {0: 500} for topic in TOPICS}
     for _ in range(3):  # a submission that fails changes the commits, and must not go back further each time
         reading = old.keeper.plan(old.logs, Path("x/chk-9"), accept_loss=False)
-        old.keeper.begins(old.logs, "failed", "joined-1", reading)
+        old.keeper.begins(old.logs, "failed", "joined-1", "replay-1", reading)
         assert starts(reading) == {"search": 439, "score": 439}
 
 
@@ -332,12 +334,14 @@ def test_two_jobs_at_once_are_both_told_and_their_commits_are_not_believed(world
     assert starts(world.submit("job-2", world.snapshot(1))) == {"search": 1_000, "score": 1_000}
 
 
-def test_an_order_that_was_made_anew_while_the_job_runs_is_told(world: World) -> None:
-    world.logs.topics[ORDER] = FakeTopic("joined-2", {0: FakeLog()})
-    assert world.look() == ["joined was the topic joined-1 and is joined-2 now: it was deleted and created again"]
+@pytest.mark.parametrize("topic", [ORDER, REPLAY])
+def test_an_order_or_a_topic_of_replays_that_was_made_anew_while_the_job_runs_is_told(world: World, topic: str) -> None:
+    """The job would take new requests for those that an offset of the old topic says are applied."""
+    world.logs.topics[topic] = FakeTopic(f"{topic}-2", {0: FakeLog()})
+    assert world.look() == [f"{topic} was the topic {topic}-1 and is {topic}-2 now: it was deleted and created again"]
     world.append(5)
     assert world.checkpoint() != []
-    # A job that the order was renewed for goes on.
+    # A job that was submitted for the new topic goes on.
     world.submit("job-2", world.snapshot(1))
     assert world.checkpoint() == []
     assert world.checkpoint() == []
