@@ -11,7 +11,7 @@ import typer
 from core.errors import BadInputError
 from stream.cli.context import AsJson, SignalName, of
 from stream.cli.dead_letters_choice import IdsFile, Images, Reasons, Since, Until, choice_of, opened
-from stream.cli.output import counted, note, progress_bar, show_json, table
+from stream.cli.output import counted, note, show_json, table
 from stream.cli.replay_command import send_replay, try_replay
 
 if TYPE_CHECKING:
@@ -67,33 +67,21 @@ def replay_command(
             )
         _decide_again(settings, signal, choice, dry_run=dry_run, as_json=as_json)
         return
-    with (
-        opened(command, signal, choice.since_ms) as topic,
-        Publisher(settings, topic.signal_name) as publisher,
-        progress_bar() as bar,
-    ):
-        reading = bar.add_task("reading what is settled", total=None, note="")
-        settled = frozenset[int]() if again else topic.settlements()
-        bar.update(reading, total=1, completed=1)
-        task = bar.add_task("looking" if dry_run else "sending", total=topic.end - topic.first, note="")
-
-        def progress(offset: int) -> None:
-            bar.update(task, completed=offset + 1 - topic.first, note=f"{report.counts[Fate.SENT]:,} sent")
-
-        try:
+    try:
+        with opened(command, signal, choice.since_ms) as topic, Publisher(settings, topic.signal_name) as publisher:
+            settled = frozenset[int]() if again else topic.settlements()
             replay(
-                topic.records(),
+                topic.records("looking" if dry_run else "sending"),
                 lambda record: plan(record, choice, settled, topic.half_topics),
                 None if dry_run else publisher,
                 topic.name,
                 report,
-                progress,
             )
-        except BaseException:
-            if not dry_run:
-                sent = counted(report.counts[Fate.SENT], "half", "halves")
-                note(f"{sent} sent and noted; the same command goes on from there")
-            raise
+    except BaseException:
+        if not dry_run and report.counts:
+            sent = counted(report.counts[Fate.SENT], "half", "halves")
+            note(f"{sent} sent and noted; the same command goes on from there")
+        raise
     _show(report, as_json=as_json, dry_run=dry_run)
 
 
@@ -162,25 +150,25 @@ def settle_command(
         raise BadInputError("say which dead letters: offsets, or options that choose some, or --all alone")
     by, report = Acknowledgement(author or user_name(), because), SettlingReport()
     command, settings = of(context), of(context).settings()
-    with opened(command, signal, choice.since_ms) as topic, Publisher(settings, topic.signal_name) as publisher:
-        if offsets:
-            wanted = frozenset(offsets)
-            choice = replace(choice, offsets=wanted)
-            checked_offsets(topic.between(min(wanted), max(wanted) + 1), wanted)
-        settled = topic.settlements()
-        try:
+    try:
+        with opened(command, signal, choice.since_ms) as topic, Publisher(settings, topic.signal_name) as publisher:
+            if offsets:
+                wanted = frozenset(offsets)
+                choice = replace(choice, offsets=wanted)
+                checked_offsets(topic.between(min(wanted), max(wanted) + 1), wanted)
+            settled = topic.settlements()
             acknowledge(
-                topic.between(min(offsets), max(offsets) + 1) if offsets else topic.records(),
+                topic.between(min(offsets), max(offsets) + 1, "settling") if offsets else topic.records("settling"),
                 choice,
                 settled,
                 by,
                 None if dry_run else appender(publisher, topic.name),
                 report,
             )
-        except BaseException:
-            if not dry_run:
-                note(f"{report.settled:,} settled; the same command goes on from there")
-            raise
+    except BaseException:
+        if not dry_run and report.settled:
+            note(f"{report.settled:,} settled; the same command goes on from there")
+        raise
     _show_settled(report, as_json=as_json, dry_run=dry_run)
 
 

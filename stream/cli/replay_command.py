@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["replay", "send_replay", "try_replay"]
 
+PATIENCE_S = 5.0
+"""After so many seconds without progress, the bar says what it waits for."""
+
 
 def replay(
     context: typer.Context,
@@ -66,7 +69,7 @@ def replay(
     is decided twice, with the same verdict.
 
     With --dry-run nothing is written. The same rule is applied on read-only calls, so the job need not run.
-    With --dry-run --watch the images pass the job.
+    With --dry-run --watch the images pass the job, and traces show the verdicts.
 
     Examples:
 
@@ -82,6 +85,8 @@ def replay(
 
     if model_version and not dry_run:
         raise BadInputError("--model-version needs --dry-run: serve a version with `neardup model`, then replay")
+    if dry_run and watch and diff:
+        raise BadInputError("a dry run that is watched leaves no verdict to compare: leave --watch or --diff out")
     selection = _selection(chosen_ids(image or (), ids_file), head, since, until, cause or (), dead_letters)
     settings = of(context).running()
     wanted = ReplayRequest(
@@ -147,7 +152,9 @@ def send_replay(
     with ExitStack() as parts:
         parts.enter_context(interruptible())
         service = parts.enter_context(ReplayService(settings, name, Right.WRITE))
-        watching = parts.enter_context(ReplayWatch(settings, name, wanted.request)) if wanted.watch else None
+        watching = None
+        if wanted.watch:
+            watching = parts.enter_context(ReplayWatch(settings, name, wanted.request, as_json=as_json))
         bar = parts.enter_context(progress_bar(time_left=True))
         choosing = bar.add_task("choosing", total=None, note="")
         task = bar.add_task("deciding", total=None, note=f"request {wanted.request}")
@@ -155,8 +162,14 @@ def send_replay(
         def looked(done: int, total: int) -> None:
             bar.update(choosing, completed=done, total=total)
 
+        applied, moved = -1, time.monotonic()
+
         def look(progress: ReplayProgress) -> None:
-            bar.update(task, completed=progress.applied, total=progress.sent)
+            nonlocal applied, moved
+            if progress.applied != applied:
+                applied, moved = progress.applied, time.monotonic()
+            slow = "; waiting for the job to apply them" if time.monotonic() - moved > PATIENCE_S else ""
+            bar.update(task, completed=progress.applied, total=progress.sent, note=f"request {wanted.request}{slow}")
             if watching is not None:
                 watching.show()
 
@@ -171,7 +184,9 @@ def send_replay(
                 watching.drain(done.sent - len(done.earlier))
         except BaseException:
             bar.stop()
-            going_on = f"`neardup replay --request {wanted.request}` and the same choice of images"
+            command = f"neardup replay --request {wanted.request}"
+            same = f"`{command}` and the same choice of images"
+            going_on = same if selection.dead_letters is None else f"`{command} --dead-letters`"
             note(f"go on with {going_on}; what is sent is decided anyway")
             raise
     show_replay(wanted.request, done, report, settled, as_json=as_json)

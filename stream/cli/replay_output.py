@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from stream.cli.output import counted, line, note, show_json, table
+from stream.cli.output import counted, line, note, show_json, table, write_json_line
 
 if TYPE_CHECKING:
     from core.known_verdicts import KnownVerdict
@@ -29,8 +29,8 @@ DRAIN_S = 10.0
 class ReplayWatch:
     """Shows the traces of one request as they are written. Use it as a context manager."""
 
-    def __init__(self, settings: Settings, name: str, request: str) -> None:
-        """Begins at the end of the topic."""
+    def __init__(self, settings: Settings, name: str, request: str, *, as_json: bool) -> None:
+        """Begins at the end of the topic. As JSON each trace is one line, before the result."""
         from stream.names import client_id
         from stream.topic_reader import TopicReader
         from stream.traces.choice import TraceChoice
@@ -40,6 +40,7 @@ class ReplayWatch:
         self._reader = TopicReader(settings.kafka_access(client_id(name, "replay-watch")), topic)
         self._reader.seek(self._reader.ends()[1])
         self._choice, self._unread = TraceChoice(requests=(request,)), Unread()
+        self._as_json = as_json
         self._verdicts = 0
 
     def __enter__(self) -> ReplayWatch:
@@ -58,7 +59,10 @@ class ReplayWatch:
 
         for record, trace in chosen(iter(self._reader.poll(timeout_s)), self._choice, self._unread):
             self._verdicts += trace.kind != TraceKind.STEP
-            line(trace_line(trace, record.timestamp_ms), flush=True)
+            if self._as_json:
+                write_json_line(record.value.decode())
+            else:
+                line(trace_line(trace, record.timestamp_ms), flush=True)
 
     def drain(self, verdicts: int) -> None:
         """Waits for the traces of so many verdicts, for a while."""

@@ -122,7 +122,6 @@ def replay(
     sender: SettlementSender | None,
     dead_letter_topic: str,
     report: ReplayReport,
-    on_progress: Callable[[int], None] = lambda offset: None,
 ) -> None:
     """Sends what is planned to be sent, chunk by chunk, and counts into the report.
 
@@ -132,7 +131,6 @@ def replay(
         sender: None: nothing is sent.
         dead_letter_topic: Where settlements go.
         report: Is added to after each chunk, so that it is true also when an error ends the replay.
-        on_progress: Called with the last offset of each chunk.
 
     Raises:
         UnavailableError: Kafka did not take all of a chunk. What was counted before is safe.
@@ -149,7 +147,6 @@ def replay(
             appender(sender, dead_letter_topic)(done)
         for _, fate, dead in fates:
             report.add(fate, dead)
-        on_progress(chunk[-1].offset)
 
 
 def _chunk(records: Iterator[TopicRecord]) -> Iterator[TopicRecord]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ __all__ = ["DecodedPayload", "decode_payload"]
 
 _SHOWN_BYTES = 32
 _SHOWN_ELEMENTS = 8
+_SHOWN_TEXT = 200
 _TYPE_OF = {"vector": "element_type", "search_vector": "search_type", "score_vector": "score_type"}
 """The field with the element type of a vector."""
 _DTYPES = {"FLOAT16": "<f2", "FLOAT32": "<f4"}
@@ -40,13 +42,16 @@ class DecodedPayload:
         return {"form": self.form, "fields": self.fields, "problem": self.problem}
 
 
-def decode_payload(dead: DeadLetter, half_topics: Collection[str], joined_topic: str) -> DecodedPayload:
+def decode_payload(
+    dead: DeadLetter, half_topics: Collection[str], joined_topic: str, replay_topic: str
+) -> DecodedPayload:
     """The payload of a dead letter.
 
     Args:
         dead: The dead letter.
         half_topics: The topics of notifications.
         joined_topic: The topic of the order.
+        replay_topic: The topic of requests to decide images again.
     """
     if not dead.payload:
         return DecodedPayload("nothing", {}, "the payload has no bytes")
@@ -55,6 +60,8 @@ def decode_payload(dead: DeadLetter, half_topics: Collection[str], joined_topic:
         kind = EmbeddingNotification.DESCRIPTOR
     elif dead.source.topic == joined_topic:
         kind = JoinedRecord.DESCRIPTOR
+    elif dead.source.topic == replay_topic:
+        return _decoded_request(dead.payload)
     if kind is None:
         return DecodedPayload(
             "bytes", _shown_bytes(dead.payload), f"the topic {dead.source.topic} is none of the signal's"
@@ -64,6 +71,17 @@ def decode_payload(dead: DeadLetter, half_topics: Collection[str], joined_topic:
     if found.problem:
         fields["rest"] = _shown_bytes(dead.payload[found.read_bytes :])
     return DecodedPayload(kind.name, fields, _problems(found))
+
+
+def _decoded_request(payload: bytes) -> DecodedPayload:
+    """JSON is read as a whole or not at all; of a record that is none, the beginning is shown as text."""
+    form = "ReplayRequest"
+    try:
+        fields = json.loads(payload, parse_constant=str)
+    except (ValueError, RecursionError) as error:
+        begins = payload[:_SHOWN_TEXT].decode("utf-8", errors="backslashreplace")
+        return DecodedPayload(form, {"bytes": len(payload), "begins": begins}, f"no JSON: {error}")
+    return DecodedPayload(form, fields, "") if isinstance(fields, dict) else DecodedPayload(form, {}, "no JSON object")
 
 
 def _problems(found: PartialMessage) -> str:

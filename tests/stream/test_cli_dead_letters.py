@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
+from core.errors import UnavailableError
 from core.settlements import parse_settlement
 from neardup.events_pb2 import EmbeddingNotification
 from stream.cli.exits import Exit
@@ -108,6 +109,42 @@ def test_what_is_settled_leaves_lists_counts_and_replays(run: Run, topics: FakeT
     assert data(run, "replay")["counts"]["sent"] == 0
     assert data(run, "replay", "--again")["counts"]["sent"] == 1
     assert data(run, "stats")["replayed"] == 1  # it was acknowledged too
+
+
+def test_a_long_topic_is_read_with_a_bar_and_a_short_one_without(
+    run: Run, topics: FakeTopics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for words in (("list",), ("stats",), ("show", "1"), ("replay", "--dry-run")):
+        assert "0:00:0" not in run(*words)[2]
+    monkeypatch.setattr("stream.cli.dead_letters_choice.LONG", 3)
+    monkeypatch.setattr("stream.cli.dead_letters_choice.STEP", 1)
+    for words, what in (
+        (("list",), "reading what is settled"),
+        (("stats",), "reading"),
+        (("replay",), "sending"),
+        (("settle", "--all", "--because", "x"), "settling"),
+        (("show", "0"), "reading"),
+    ):
+        code, _, err = run(*words)
+        assert (code, "100%" in err or "/" in err, what in err) == (Exit.OK, True, True), (words, err)
+
+
+def test_after_an_error_the_commands_say_what_is_done(
+    run: Run, topics: FakeTopics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream.dead_letters.settling.CHUNK", 1)
+    append, calls = topics.append, []
+
+    def failing(*words: Any, **others: Any) -> Any:
+        calls.append(words)
+        if len(calls) == 3:
+            raise UnavailableError("no broker")
+        return append(*words, **others)
+
+    monkeypatch.setattr(topics, "append", failing)
+    code, _, err = run("settle", "--all", "--because", "x")
+    assert (code, "2 settled; the same command goes on from there" in err) == (Exit.UNAVAILABLE, True)
+    assert data(run, "settle", "--all", "--because", "x")["settled"] == 2
 
 
 def test_the_plain_command_shows_settlements_as_before(run: Run) -> None:

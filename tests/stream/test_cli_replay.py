@@ -337,6 +337,7 @@ def test_dead_letters_replay_decides_refused_and_faulted_images_again(
         (("--since", "2025-01-02", "--until", "2025-01-01"), "ends"),
         (("--id", "a", "--model-version", "v2"), "--model-version needs --dry-run"),
         (("--id", "a", "--dry-run", "--request", "r"), "sends no request"),
+        (("--id", "a", "--dry-run", "--watch", "--diff"), "leave --watch or --diff out"),
     ],
 )
 def test_what_makes_no_sense_is_refused(world: ServedStore, run: Run, words: tuple[str, ...], said: str) -> None:
@@ -367,6 +368,20 @@ def test_a_watched_replay_shows_each_step_and_each_verdict_of_its_own(
     assert [("step" in line, "search 4 ms" in line) for line in lines[:2]] == [(True, True), (False, True)]
     assert lines[-1].startswith("2 images decided again")
     assert all(each.watch and each.dry_run for each in world.requests[Lane.NAMED])
+    code, out, _ = run("--id", "a", "--watch", "--json")
+    *traces, result = _json_values(out)
+    assert [(each["kind"], each["image_id"]) for each in traces] == [("step", "a"), ("replay", "a")]
+    assert (result["sent"], result["applied"]) == (1, 1)
+
+
+def _json_values(text: str) -> list[dict[str, Any]]:
+    """JSON values behind each other, as `jq` reads them."""
+    found, at, decoder = [], 0, json.JSONDecoder()
+    while at < len(text):
+        value, at = decoder.raw_decode(text, at)
+        found.append(value)
+        at += len(text[at:]) - len(text[at:].lstrip())
+    return found
 
 
 def test_a_dry_run_shows_what_would_change_and_sends_nothing(

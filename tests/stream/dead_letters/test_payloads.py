@@ -36,7 +36,7 @@ def dead(payload: bytes, topic: str = "search", limit: int | None = None) -> Dea
 
 
 def decoded(payload: bytes, topic: str = "search") -> DecodedPayload:
-    return decode_payload(dead(payload, topic), ("search", "score"), "joined")
+    return decode_payload(dead(payload, topic), ("search", "score"), "joined", "replay")
 
 
 def test_a_whole_notification() -> None:
@@ -107,9 +107,18 @@ def test_a_record_of_a_topic_that_is_not_ours() -> None:
     assert decoded(b"").form == "nothing"
 
 
+def test_a_request_to_decide_again() -> None:
+    found = decoded(b'{"request": "r", "image_id": 3, "x": NaN}', "replay")
+    assert (found.form, found.fields) == ("ReplayRequest", {"request": "r", "image_id": 3, "x": "NaN"})
+    cut = decoded(b'{"request": "r", "ima\xff', "replay")
+    assert cut.fields == {"bytes": 22, "begins": '{"request": "r", "ima\\xff'}
+    assert cut.problem.startswith("no JSON")
+    assert decoded(b"[]", "replay").problem == "no JSON object"
+
+
 @given(data=st.binary(max_size=200) | st.integers(0, 200).map(lambda n: WHOLE.SerializeToString()[:n]))
 def test_no_bytes_fail_and_all_is_json(data: bytes) -> None:
-    for topic in ("search", "joined", "other"):
+    for topic in ("search", "joined", "replay", "other"):
         found = decoded(data, topic).as_json()
         assert json.loads(json.dumps(found, allow_nan=False)) == found
 
