@@ -64,11 +64,7 @@ def ids_of(path: Path) -> frozenset[bytes]:
     Raises:
         BadInputError: It cannot be read.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BadInputError(f"{path} cannot be read: {error.strerror}") from error
-    return frozenset(line for line in content.replace(b"\r\n", b"\n").split(b"\n") if line)
+    return frozenset(line for line in _lines(path) if line)
 
 
 def chosen_ids(named: Sequence[str], file: Path | None) -> list[ImageId]:
@@ -81,11 +77,7 @@ def chosen_ids(named: Sequence[str], file: Path | None) -> list[ImageId]:
 
     found = [image_id(each) for each in named]
     if file is not None:
-        try:
-            lines = file.read_bytes().replace(b"\r\n", b"\n").split(b"\n")
-        except OSError as error:
-            raise BadInputError(f"{file} cannot be read: {error.strerror}") from error
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(_lines(file), 1):
             if not line:
                 continue
             try:
@@ -93,3 +85,10 @@ def chosen_ids(named: Sequence[str], file: Path | None) -> list[ImageId]:
             except (UnicodeDecodeError, BadInputError) as error:
                 raise BadInputError(f"{file}, line {number}: {error}") from None
     return list(dict.fromkeys(found))
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        return path.read_bytes().replace(b"\r\n", b"\n").split(b"\n")
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be read: {error.strerror}") from error
