@@ -99,8 +99,14 @@ class AdmitStep(Step):
         return StepResult(done + len(taken), self._admit(taken) if taken else ())
 
     def isolate(self, item: bytes, bad: BadRecord) -> StepResult:
-        """A request that storage cannot answer is a dead letter."""
-        return StepResult(1, [self._rejected(WaitingReplay.FromString(item), bad)])
+        """A request that storage cannot answer is a dead letter. It goes on without its image: nobody waits in vain."""
+        one = WaitingReplay.FromString(item)
+        outputs = [self._rejected(one, bad)]
+        request = parse_request(one.payload)
+        if isinstance(request, ReplayRequest):
+            self._require()
+            outputs.append(self._admitted(one, request, None))
+        return StepResult(1, outputs)
 
     def offset(self, item: bytes) -> int:
         """See `Step`."""
@@ -123,10 +129,13 @@ class AdmitStep(Step):
             if isinstance(request, BadRecord):
                 outputs.append(self._rejected(one, request))
                 continue
-            self._credits.admitted([one.offset])
-            value = replay_record(request, self._lane, one.offset, images.get(request.image_id))
-            outputs.append(record(request.image_id.encode(), value, one.traceparent))
+            outputs.append(self._admitted(one, request, images.get(request.image_id)))
         return outputs
+
+    def _admitted(self, one: WaitingReplay, request: ReplayRequest, known: SelectedImage | None) -> Any:
+        self._credits.admitted([one.offset])
+        value = replay_record(request, self._lane, one.offset, known)
+        return record(request.image_id.encode(), value, one.traceparent)
 
     def _require(self) -> None:
         """Waits until the sequence has told storage what it knows: with its first write, or with none."""

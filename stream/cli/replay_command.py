@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from core.replay_requests import ReplayRequest
     from core.types import ImageId
     from stream.replay.choice import ReplaySelection
-    from stream.replay.sending import ReplayProgress
+    from stream.replay.differences import DiffReport
+    from stream.replay.sending import LeftOut, ReplayProgress
     from stream.settings import Settings
 
 __all__ = ["replay", "send_replay", "try_replay"]
@@ -197,26 +198,37 @@ def try_replay(settings: Settings, name: str, selection: ReplaySelection, model_
     from core.access import Right
     from stream.interrupts import interruptible
     from stream.replay.differences import DiffReport
+    from stream.replay.sending import LeftOut
     from stream.replay.service import ReplayService
     from stream.replay.trial_service import TrialService
 
-    report, started = DiffReport(), time.monotonic()
-    with ExitStack() as parts:
-        parts.enter_context(interruptible())
-        service = parts.enter_context(ReplayService(settings, name, Right.READ))
-        trial = parts.enter_context(TrialService(settings, name, service.storage, model_version))
-        bar = parts.enter_context(progress_bar(time_left=True))
-        task = bar.add_task("trying", total=None, note="")
+    report, started, left_out = DiffReport(), time.monotonic(), LeftOut()
+    try:
+        with ExitStack() as parts:
+            parts.enter_context(interruptible())
+            service = parts.enter_context(ReplayService(settings, name, Right.READ))
+            trial = parts.enter_context(TrialService(settings, name, service.storage, model_version))
+            left_out = trial.left_out
+            bar = parts.enter_context(progress_bar(time_left=True))
+            task = bar.add_task("trying", total=None, note="")
 
-        def looked(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, note=f"{len(report.changed):,} would change")
+            def looked(done: int, total: int) -> None:
+                bar.update(task, completed=done, total=total, note=f"{len(report.changed):,} would change")
 
-        for page in service.images(selection, looked):
-            trial.add(page, report)
-    took_s = max(time.monotonic() - started, 1e-9)
+            for page in service.images(selection, looked):
+                trial.add(page, report)
+    except BaseException:
+        if report.counts:  # it may have taken hours
+            _show_tried(report, left_out, started, as_json=as_json)
+        raise
+    _show_tried(report, left_out, started, as_json=as_json)
+
+
+def _show_tried(report: DiffReport, left_out: LeftOut, started_s: float, *, as_json: bool) -> None:
+    took_s = max(time.monotonic() - started_s, 1e-9)
     tried = sum(report.counts.values())
-    show_differences(report, trial.left_out, as_json=as_json)
+    show_differences(report, left_out, as_json=as_json)
     if not as_json:
-        show_left_out(trial.left_out)
+        show_left_out(left_out)
         pace = f"in {took_s:.1f} s ({tried / took_s:,.0f} per second)"
         note(f"{counted(tried, 'image')} tried {pace}; nothing was written")

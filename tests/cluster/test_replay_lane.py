@@ -11,9 +11,12 @@ import httpx
 import pytest
 
 from core.access import Right
+from core.replay_requests import Lane
 from neardup.errors import DeletedError
 from stream.access import api_url, credentials
+from stream.broker import producer
 from stream.cli.main import main
+from stream.job_control import JobControl
 from stream.local.resolved import resolved_toml
 from tests.cluster.test_waiting_halves import named
 from tests.support.stack import Stack, eventually
@@ -60,6 +63,21 @@ def test_images_are_replayed_watched_tried_and_deleted(stack: Stack, run: Run, t
     assert again["counts"]["same"] == 40
     resumed = replayed(run, "--ids-file", str(file), "--request", again["request"])
     assert (resumed["sent"], resumed["sent_before"], resumed["applied"]) == (40, 40, 40)
+
+    # What is no request becomes a dead letter, and does not count as a request that waits.
+    settings, topic = stack.settings, stack.signal.topic("replay")
+    sender = producer(settings.kafka_access("broken-request"), settings.kafka.max_message_bytes)
+    sender.send(topic, b'{"request": ', partition=Lane.NAMED).get(timeout=60)
+    sender.close()
+
+    def rejected() -> list[Any] | None:
+        [*found] = json.loads(run("dead-letters", "list", "--reason", "unparsable", "--json"))["reasons"]
+        return [each for group in found for each in group["dead_letters"] if each["source"]["topic"] == topic] or None
+
+    [dead] = eventually(rejected, 60, lambda: "the broken request is no dead letter")
+    assert (dead["payload"]["form"], dead["payload"]["fields"]["bytes"]) == ("ReplayRequest", 12)
+    assert JobControl(settings, stack.signal_name).lag()[topic] == 0
+    assert run("dead-letters", "settle", str(dead["offset"]), "--because", "a test") != ""
 
     watched = run("replay", "--id", ids[0], "--watch", "--dry-run").splitlines()
     assert all(ids[0] in line for line in watched[:-1])

@@ -241,12 +241,20 @@ def test_a_job_that_does_not_know_replays_makes_them_wait() -> None:
     assert bench.offsets == [0]
 
 
-def test_a_request_that_storage_always_fails_on_becomes_a_dead_letter() -> None:
+def test_a_request_that_storage_always_fails_on_is_a_dead_letter_and_goes_without_its_image() -> None:
+    """Nobody waits for ever for a request that the order never got."""
     bench = Bench()
     bench.storage.poison = {ImageId("b")}
+    for name in "abc":
+        bench.storage.put(name)
     bench.send("a", "b", "c")
     bench.harness.advance(10_000)
-    assert bench.offsets == [0, 2]
+    assert [(each.image_id, each.HasField("image")) for each in bench.replays] == [
+        ("a", True),
+        ("b", False),
+        ("c", True),
+    ]
+    assert bench.offsets == [0, 1, 2]
     [row] = bench.dead
     letter = parse_dead_letter(row[1])
     assert (row[0], letter.reason, letter.source.offset) == (b"b", Reason.FAULTED, 1)

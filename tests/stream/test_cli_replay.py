@@ -410,3 +410,21 @@ def test_a_dry_run_shows_what_would_change_and_sends_nothing(
     assert sent(world) == {"NAMED": [], "BULK": []}
     assert world.store.position() == before
     assert world.store.state().required == frozenset()
+
+
+def test_a_dry_run_that_is_stopped_shows_what_it_has(
+    world: ServedStore, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tried(images: Any, servers: Any, settings: Any, now_ms: int) -> dict[ImageId, KnownVerdict]:
+        if images[0].image.image_id == B:
+            raise KeyboardInterrupt
+        return {A: KnownVerdict(B, Cause.MATCHED, 0.9, B, Versions("v9", "i1"))}
+
+    monkeypatch.setattr("stream.replay.trial_service.try_images", tried)
+    monkeypatch.setattr("stream.replay.service.PAGE", 1)
+    code, out, err = run("--id", "x", "--id", "a", "--id", "b", "--dry-run")
+    assert (code, "other head: 1\n" in out) == (Exit.INTERRUPTED, True)
+    assert "1 image tried" in err
+    assert "not known to storage: x" in err
+    code, out, _ = run("--id", "b", "--dry-run")
+    assert (code, out) == (Exit.INTERRUPTED, "")
