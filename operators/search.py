@@ -178,9 +178,7 @@ class SearchStep(Step):
 
 def _was_skipped(answer: Answer) -> bool:
     """Whether the index has no image as of the record. A later replay may have placed it since."""
-    if answer.superseded or answer.deleted:
-        return False
-    return answer.place == SKIPPED or answer.place > answer.offset
+    return answer.place == SKIPPED and not (answer.superseded or answer.deleted)
 
 
 def _unknown(offset: int, content: JoinedContent | BadRecord) -> Answer:

@@ -24,12 +24,17 @@ def earliest_arrival(view: StoreView, images: int) -> int:
     looked_at = images
     while True:
         after = max(0, last - looked_at)
-        arrived = [entry.arrived_at_ms for entry in view.history_from(after) if _arrives(entry)]
+        arrived = [entry.arrived_at_ms for entry in view.history_from(after) if _arrives(view, entry)]
         if len(arrived) >= images or not after:
             return min(arrived[-images:], default=0)
         looked_at *= 2
 
 
-def _arrives(entry: HistoryEntry) -> bool:
-    """Whether the record of the image itself made the entry."""
-    return entry.place == entry.offset and entry.cause is not Cause.DELETED
+def _arrives(view: StoreView, entry: HistoryEntry) -> bool:
+    """Whether the record of the image itself made the entry. A replay may have given the image its place as well."""
+    if entry.place != entry.offset or entry.cause is Cause.DELETED:
+        return False
+    if entry.old_head is None:
+        return True
+    first = next(each for each in view.history_of(entry.image_id) if each.version == entry.version)
+    return first.number == entry.number

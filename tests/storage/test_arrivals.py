@@ -25,7 +25,13 @@ def test_the_earliest_of_the_last_images(images: int, expected: int) -> None:
     store = MemoryStore()
     names = [ImageId(f"i{number}") for number in range(10)]
     put(store, *[founds(number, name) for number, name in enumerate(names)])
-    moved = [replays(10 + at, name, Move(name, name, name, Cause.FOUNDED), place=at) for at, name in enumerate(names)]
+    # The youngest first; the even ones had been hidden in the index, so they got new places.
+    moved = [
+        replays(
+            10 + row, names[at], Move(names[at], names[at], names[at], Cause.FOUNDED), place=at if at % 2 else 10 + row
+        )
+        for row, at in enumerate(reversed(range(10)))
+    ]
     put(store, *moved)
     put(store, *[deletes(20 + at, name, name) for at, name in enumerate(names[:6])])
     assert earliest(store, images) == expected

@@ -224,7 +224,8 @@ class FakeSearch(FakeServer):
             return search_pb2.Answer(offset=entry.offset, place=deleted_at, deleted=True)
         if image.image_id and (place is None or (deleted_at < entry.offset and image.image_version < version)):
             return search_pb2.Answer(offset=entry.offset, place=-1, superseded=True)
-        answer = search_pb2.Answer(offset=entry.offset, place=-1 if place is None or action == "skip" else place)
+        unplaced = place is None or place > entry.offset or action == "skip"
+        answer = search_pb2.Answer(offset=entry.offset, place=-1 if unplaced else place)
         return self._searched(answer, answer.place, entry.trace)
 
     def _searched(self, answer: search_pb2.Answer, as_of: int, trace: bool) -> search_pb2.Answer:
