@@ -89,8 +89,8 @@ class HeadChange:
     """The position of the record that caused it."""
     version: int
     place: int
-    head: str | None
-    """The new head; None: the image was deleted."""
+    head: str
+    """The new head; empty if the image was deleted."""
     old_head: str | None
     """The head before; None for a new image."""
     cause: str

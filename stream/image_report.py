@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -117,7 +118,10 @@ def report_on(
         with TopicReader(access, signal.topic("debug")) as topic:
             first, end = _from(topic, limits.since_ms)
             choice = TraceChoice(image_ids=[image_id])
-            report.traces = newest(topic, first, end, choice, limits.traces, Unread())
+            unread = Unread()
+            report.traces = newest(topic, first, end, choice, limits.traces, unread)
+            if unread.count:
+                report.problems.append(f"traces: {unread.count} of this image could not be read; {unread.first}")
 
     ask("dead letters", dead_letters)
     ask("traces", traces)
@@ -144,7 +148,7 @@ def _ask_cluster(report: ImageReport, api: ApiClient, members: int) -> None:
 
 def _ask_history(report: ImageReport, api: ApiClient, changes: int) -> None:
     try:
-        report.history = [asdict(each) for each in api.history(report.image_id)][-changes:]
+        report.history = [asdict(each) for each in deque(api.history(report.image_id), maxlen=changes)]
     except NotFoundError:
         return
 

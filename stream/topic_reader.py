@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -13,7 +14,10 @@ from core.errors import UnavailableError
 from stream.kafka_access import KafkaAccess
 from stream.kafka_codecs import read_all_codecs
 
-__all__ = ["TopicReader", "TopicRecord"]
+__all__ = ["STALLED_S", "TopicReader", "TopicRecord"]
+
+STALLED_S = 30.0
+"""How long reading up to an offset goes without a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +124,28 @@ class TopicReader:
         return self.between(max(first, end - count), end)
 
     def between(self, at: int, end: int) -> Iterator[TopicRecord]:
-        """The records from an offset on that lie before another, in order."""
+        """The records from an offset on that lie before another, in order.
+
+        Raises:
+            UnavailableError: The topic cannot be read, or its broker has not answered for `STALLED_S`.
+        """
         self.seek(at)
+        moved_s = time.monotonic()
         while at < end:
             for record in self.poll():
                 if record.offset >= end:
                     return
                 yield record
             # The position passes the markers of transactions, which are no records.
-            at = self._consumer.position(self._where)
+            before, at = at, self._consumer.position(self._where)
+            now_s = time.monotonic()
+            if at != before:
+                moved_s = now_s
+            elif now_s - moved_s >= STALLED_S:  # the consumer itself waits for a broker without end
+                raise UnavailableError(
+                    f"{self._name}: no record came for {STALLED_S:.0f} s, at offset {at} of {end}; try again when the "
+                    "broker answers"
+                )
 
     def follow(self) -> Iterator[TopicRecord]:
         """Every record from the position on, without end."""

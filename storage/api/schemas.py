@@ -93,7 +93,7 @@ class HeadChangeOut(_Out):
     offset: int = Field(description="The position of the record of the order that caused it.")
     version: int
     place: int
-    head: str | None = Field(description="The new head; null: the image was deleted.")
+    head: str = Field(description="The new head; empty if the image was deleted.")
     old_head: str | None = Field(description="The head before; null for a new image.")
     cause: str = Field(description="founded, matched, adopted, kept, unscored or deleted.")
     score: float | None
@@ -110,7 +110,7 @@ class HeadChangeOut(_Out):
             offset=entry.offset,
             version=entry.version,
             place=entry.place,
-            head=entry.new_head or None,
+            head=entry.new_head,
             old_head=entry.old_head,
             cause=entry.cause.value,
             score=None if entry.score is None else shortest(entry.score),

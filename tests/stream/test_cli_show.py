@@ -148,7 +148,7 @@ def test_a_deleted_image_keeps_its_history(run: Run) -> None:
     found = data(run, "d")
     assert found["deleted"].startswith("1970-01-01T")
     assert (found["verdict"], found["cluster"]) == (None, None)
-    assert [(each["head"], each["cause"]) for each in found["history"]] == [("d", "founded"), (None, "deleted")]
+    assert [(each["head"], each["cause"]) for each in found["history"]] == [("d", "founded"), ("", "deleted")]
     code, out, _ = run("d")
     assert code == Exit.OK
     assert f"deleted at {found['deleted']}" in out

@@ -89,7 +89,7 @@ def test_the_history_of_an_image(client: TestClient, store: MemoryStore) -> None
 def test_a_deleted_image_keeps_its_history(client: TestClient, store: MemoryStore) -> None:
     put(store, founds(0, A), deletes(1, A, A))
     changes = client.get("/v1/images/a/history").json()["changes"]
-    assert [(each["head"], each["cause"]) for each in changes] == [("a", "founded"), (None, "deleted")]
+    assert [(each["head"], each["cause"]) for each in changes] == [("a", "founded"), ("", "deleted")]
 
 
 def test_a_deleted_image_is_gone(client: TestClient, store: MemoryStore) -> None:
