@@ -1,15 +1,20 @@
 """The long fault test: `make chaos`. Faults of every kind hit every part, at seeded random moments, under load.
 
-Images flow all the while, with a wave of one picture and ever new versions of one image among them. Clients hold idle
-connections and stalled reads. Afterwards it checks that nothing is lost and nothing depends on the faults:
+Images flow all the while, with a wave of one picture and ever new versions of one image among them. People replay and
+delete some of them, also the same images at the same time. Clients hold idle connections and stalled reads. After each
+round it checks that nothing is lost and nothing depends on the faults:
 
-    every image that was acknowledged has a head, heads and members agree in the whole store, the published changes lead
-    to the heads in the store, each image that could not be scored has a dead letter and no search finds it, the heads
-    equal those of a run without faults on the same order of `joined`, in which the same images are unscored
+    every image that was acknowledged has a head or was deleted, every request was applied, heads and members agree in
+    the whole store, the published changes lead to the heads in the store, index and storage agree on each place, each
+    image that could not be scored has a dead letter and no search finds it, images that asked for a trace have one;
+    heads, members, places, deletes, verdicts, requests and changes equal those of a second service, without faults,
+    on the same order of `joined`, in which the same images are unscored
 
     python -m benchmarks.chaos                                what `make chaos` runs
     python -m benchmarks.chaos --faults 30 --seed 7           a shorter one, other moments
     python -m benchmarks.chaos --faults 10 --only power       one kind alone
+    python -m benchmarks.chaos --replay 2000                  one replay of so many images, and deletes, while every
+                                                              part is killed
 """
 
 from __future__ import annotations
@@ -21,20 +26,26 @@ import shutil
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from benchmarks.chaos.faults import CALM_FAULTS, FAULTS
 from benchmarks.chaos.loads import idle_connections, stalled_readers
-from benchmarks.chaos.storm import rage, rounds
+from benchmarks.chaos.replaying import replay_under_kills
+from benchmarks.chaos.requests import Asking, Requests
+from benchmarks.chaos.storm import compared, rage, rounds
+from benchmarks.chaos.traced import TracedImages, asks_for_trace
 from benchmarks.chaos.world import World
 from benchmarks.machine import measured_with, write_results
-from tests.support.faults import check_calm
+from tests.support.calm import Held, calm_service
 from tests.support.faulty_model import SWITCH_VARIABLE
 from tests.support.flow import Flow, ordinary_and_abuse
 from tests.support.power_cut import DurableFiles
 from tests.support.stack import PHOTOS, running, sample_rows, stack_settings
 
 _RESULT = Path("var/bench/chaos.json")
+_REPLAY_RESULT = Path("var/bench/chaos_replay.json")
 _FOLDER = Path("var/chaos").absolute()
 
 
@@ -48,41 +59,66 @@ def main() -> int:
     signals = {"photos": {**PHOTOS, "model_class": "tests.support.faulty_model:FaultyModel"}}
     settings = stack_settings(_FOLDER / "stack", signals)
     durable = DurableFiles(settings.data_dir, _FOLDER / "recorder")
-    plan = list(rounds(arguments.faults, arguments.per_round, chance, arguments.only))
     started = time.monotonic()
     with ExitStack() as context:
+        calm = context.enter_context(calm_service(_FOLDER / "calm"))
         context.enter_context(durable.recorded())
         stack = context.enter_context(running(settings))
         durable.keep_all()
-        flow = Flow(stack, ordinary_and_abuse(sample_rows(100_000), arguments.seed), arguments.rate)
-        world = World(stack, flow, durable, chance, switch)
-        context.enter_context(idle_connections(settings))
-        context.enter_context(stalled_readers(stack))
-        flow.start()
-        struck = rage(world, plan, _tell)
-        flow.stop()
-        held = check_calm(stack, _FOLDER / "calm", world.logs, flow.ids, world.seen)
+        flow = Flow(stack, ordinary_and_abuse(sample_rows(100_000), arguments.seed), arguments.rate, asks_for_trace)
+        requests = Requests(stack, flow, random.Random(arguments.seed + 1))
+        asking = _asking(requests, arguments.seed) if arguments.replay is None else ()
+        world = World(stack, flow, durable, chance, switch, requests, asking, calm, TracedImages(flow))
+        if arguments.replay is not None:
+            figures = replay_under_kills(world, arguments.replay, _tell)
+            held = compared(world)
+        else:
+            figures, held = _rage(world, arguments, context)
     result = {
         **measured_with("benchmarks.chaos"),
         "seed": arguments.seed,
         "seconds": round(time.monotonic() - started, 1),
-        "images": held.images,
-        "unscored": held.unscored,
-        "faults": sum(struck.values()),
-        "by_kind": dict(sorted(struck.items())),
+        **asdict(held),
+        **figures,
         "held": True,
     }
-    write_results(_RESULT, result)
-    print(f"\n{result['faults']} faults, {held.images} images: nothing is lost, heads equal those of a calm run")
-    for name, times in sorted(struck.items()):
+    write_results(_RESULT if arguments.replay is None else _REPLAY_RESULT, result)
+    print(f"\n{sum(figures['by_kind'].values())} faults, {held.images} images, {held.deleted} deleted, {held.replays} ")
+    print("replays in the order: nothing is lost, all equals the calm run")
+    for name, times in sorted(figures["by_kind"].items()):
         print(f"  {times:4} {name}")
     return 0
+
+
+def _rage(world: World, arguments: argparse.Namespace, context: ExitStack) -> tuple[dict[str, Any], Held]:
+    plan = list(rounds(arguments.faults, arguments.per_round, world.chance, arguments.only))
+    context.enter_context(idle_connections(world.stack.settings))
+    context.enter_context(stalled_readers(world.stack))
+    for each in (world.flow, *world.asking):
+        each.start()
+    struck, held = rage(world, plan, _tell)
+    for each in (*world.asking, world.flow):
+        each.stop()
+    requests = sum(each.made for each in world.asking)
+    return {"faults": sum(struck.values()), "requests": requests, "by_kind": dict(sorted(struck.items()))}, held
+
+
+def _asking(requests: Requests, seed: int) -> tuple[Asking, ...]:
+    replays = {requests.replay_some: 6.0, requests.replay_dead: 1.0, requests.try_some: 1.0, requests.admit_again: 1.0}
+    deletes = {requests.delete_some: 3.0, requests.delete_and_come_back: 2.0, requests.delete_and_replay: 3.0}
+    return (
+        Asking("replays", replays, random.Random(seed + 2)),
+        Asking("deletes", deletes, random.Random(seed + 3)),
+    )
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faults", type=int, default=300, help="how many faults (default: 300)")
     parser.add_argument("--per-round", type=int, default=15, help="faults before all must be back (default: 15)")
+    parser.add_argument(
+        "--replay", type=int, metavar="IMAGES", help="kill every part while one replay of so many images runs"
+    )
     parser.add_argument("--rate", type=float, default=10.0, help="images per second (default: 10)")
     parser.add_argument("--seed", type=int, default=20261121, help="seed of the order and moments of the faults")
     parser.add_argument(

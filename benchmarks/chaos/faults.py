@@ -12,11 +12,18 @@ Which kinds there are:
     submission       the job is cancelled, and the runner killed while it submits the next one
     marks            one bit of the file of read marks is turned
     junk             2,000 notifications that cannot be read
+    replay-search    the search server is killed, three times, a moment after replays and deletes were sent
+    replay-outage    images are replayed and deleted while nothing can be scored
+    broken-requests  records of `replay` that cannot be read
+    settlement       `dead-letters settle` is killed
+    clients          `replay` and `delete` are killed, then given again
     renewed-log      the topic `joined` is deleted and made anew, the job goes on with the next log epoch
     gone-backlog     the job stops, retention removes what it has not read
     remade-topic     an embedding topic is deleted and made anew, while the job runs
     restored-index   an earlier snapshot takes the place of the index
-    rebuilt-index    the folder of the index is lost, and built again from storage
+    rebuilt-index    the folder of the index is lost, and built again from storage or from `joined`
+    remade-replay    the topic `replay` is deleted and made anew, with the job stopped or while it runs
+    traced-share     all parts start again with settings by which all images are traced, or no longer
 """
 
 from __future__ import annotations
@@ -36,6 +43,16 @@ from pathlib import Path
 import psutil
 from kafka import KafkaAdminClient, TopicPartition
 
+from benchmarks.chaos.lane_faults import (
+    broken_requests,
+    killed_clients,
+    killed_settlement,
+    remade_requests,
+    replay_outage,
+    replays_in_search,
+    traced_share,
+    under_requests,
+)
 from benchmarks.chaos.world import PARTS, RESEND_S, World
 from core.errors import ServiceError
 from stream.broker import Broker
@@ -45,7 +62,7 @@ from tests.support.power_cut import kill_everything
 from tests.support.stack import sample_rows
 from tests.support.unscored import unscored_images
 
-__all__ = ["CALM_FAULTS", "FAULTS", "Fault"]
+__all__ = ["CALM_FAULTS", "FAULTS", "Fault", "kill_supervisor"]
 
 Fault = Callable[[World], None]
 
@@ -60,7 +77,8 @@ def _pause(part: str, world: World) -> None:
     world.send_signal(part, signal.SIGCONT)
 
 
-def _supervisor(world: World) -> None:
+def kill_supervisor(world: World) -> None:
+    """Kills it, and starts everything again."""
     supervisor = _supervisor_process(world)
     if supervisor is not None:
         supervisor.kill()
@@ -188,11 +206,11 @@ def _junk(world: World) -> None:
 def _renewed_log(world: World) -> None:
     joined = world.stack.signal.topic("joined")
     world.neardup("job", "stop")
-    world.logs.append(world.stack.records(joined))
+    world.calm.logs.append(world.stack.records(joined))
     world.stack.remake(joined)
     world.neardup("job", "start", refused=True)
     renewal = json.loads(world.neardup("log", "renew", "--json"))
-    assert renewal["base"] == sum(len(log) for log in world.logs)
+    assert renewal["base"] == sum(len(log) for log in world.calm.logs)
     world.neardup("job", "start")
 
 
@@ -201,11 +219,15 @@ def _remade_topic(world: World) -> None:
 
 
 def _restored_index(world: World) -> None:
-    """What came after the snapshot is read again from `joined`."""
+    """What came after the snapshot is read again from `joined`, replays and deletes among it."""
     world.note_unscored()
     name = f"chaos-{time.time_ns()}"
     world.neardup("index", "snapshot", name)
-    world.stack.await_heads([row.image_id for row in world.stack.publish(_new_rows())])
+    rows = _new_rows()
+    world.stack.publish(rows)
+    with under_requests(world):
+        world.stack.await_heads([row.image_id for row in rows])
+        time.sleep(world.chance.uniform(0.0, 5.0))
     world.stack.deployment.down()
     world.neardup("index", "restore", name)
     world.up()
@@ -214,10 +236,13 @@ def _restored_index(world: World) -> None:
 def _rebuilt_index(world: World) -> None:
     """The whole folder is gone, so the server begins with an empty index, until another is built."""
     world.note_unscored()
+    # A log that was renewed has only the end of the order.
+    source = "storage" if world.calm.logs else world.chance.choice(["storage", "joined"])
     shutil.rmtree(world.stack.settings.signal_dir("photos", "index"))
     world.kill("photos-search")
     time.sleep(world.chance.uniform(0.0, 10.0))
-    world.neardup("index", "build", "--from", "storage")
+    with under_requests(world):
+        world.neardup("index", "build", "--from", source)
 
 
 def _gone_backlog(world: World) -> None:
@@ -251,7 +276,7 @@ def _supervisor_process(world: World) -> psutil.Process | None:
 FAULTS: Mapping[str, tuple[int, Fault]] = {
     **{f"kill:{part}": (20, partial(_kill, part)) for part in PARTS},
     **{f"pause:{part}": (10, partial(_pause, part)) for part in PARTS},
-    "supervisor": (8, _supervisor),
+    "supervisor": (8, kill_supervisor),
     "broker-power": (14, _broker_power),
     "power": (14, _power),
     "checkpoint": (28, _checkpoint),
@@ -259,6 +284,11 @@ FAULTS: Mapping[str, tuple[int, Fault]] = {
     "submission": (14, _submission),
     "marks": (6, _marks),
     "junk": (4, _junk),
+    "replay-search": (14, replays_in_search),
+    "replay-outage": (10, replay_outage),
+    "broken-requests": (6, broken_requests),
+    "settlement": (5, killed_settlement),
+    "clients": (8, killed_clients),
 }
 """For each kind: its share of a whole run, and what it does."""
 
@@ -267,6 +297,8 @@ CALM_FAULTS: Mapping[str, tuple[int, Fault]] = {
     "gone-backlog": (4, _gone_backlog),
     "remade-topic": (4, _remade_topic),
     "restored-index": (4, _restored_index),
-    "rebuilt-index": (3, _rebuilt_index),
+    "rebuilt-index": (4, _rebuilt_index),
+    "remade-replay": (4, remade_requests),
+    "traced-share": (4, traced_share),
 }
 """Faults for when everything else has settled and nothing flows, because they stop parts by hand."""

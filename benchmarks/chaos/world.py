@@ -8,16 +8,22 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.chaos.requests import Asking, Requests
+from benchmarks.chaos.traced import TracedImages
 from core.errors import NeardupError
 from stream.job_control import JobControl
 from stream.local.errors import DeploymentError
+from stream.local.supervisor import Deployment
+from stream.settings import Settings
+from tests.support.calm import Calm
 from tests.support.flow import Flow
 from tests.support.power_cut import DurableFiles
 from tests.support.stack import Stack
-from tests.support.unscored import last_seen_by, unscored_places
 
 __all__ = ["JVM_PARTS", "PARTS", "World"]
 
@@ -39,10 +45,12 @@ class World:
     chance: random.Random
     switch: Path
     """While this file exists, the scorer fails on every batch."""
-    logs: list[list[bytes]] = field(default_factory=list)
-    """The records of earlier topics `joined`, which are gone."""
-    seen: dict[int, int] = field(default_factory=dict)
-    """The last position that finds each unscored image, by its place, as indexes that were replaced had it."""
+    requests: Requests
+    asking: Sequence[Asking]
+    """What makes requests while faults strike."""
+    calm: Calm
+    """The service that everything is compared with."""
+    traced: TracedImages
 
     @property
     def data(self) -> Path:
@@ -56,22 +64,46 @@ class World:
 
     def note_unscored(self) -> None:
         """Remembers what a replaced index would forget. Call it when all is at rest."""
-        logs = [*self.logs, self.stack.records(self.stack.signal.topic("joined"))]
-        places = [place for place in unscored_places(self.stack, logs) if place not in self.seen]
-        self.seen |= last_seen_by(self.stack, places, f"chaos-{time.time_ns()}")
+        self.calm.note_unscored(self.stack)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside nobody sends or asks for anything, once all that was begun is acknowledged."""
+        with ExitStack() as context:
+            for each in self.asking:
+                context.enter_context(each.held())
+            context.enter_context(self.flow.held())
+            yield
 
     def kill(self, part: str) -> None:
         """Kills a part; one that is down already stays down."""
+        self.killed(part)
+
+    def killed(self, part: str) -> bool:
+        """Kills a part; says whether it ran."""
         try:
             self.stack.deployment.kill(part)
         except DeploymentError:
-            return
+            return False
+        return True
 
     def send_signal(self, part: str, number: signal.Signals) -> None:
         """Sends a signal to a part that runs."""
         for status in self.stack.deployment.status():
             if status.name == part and status.pid:
                 os.kill(status.pid, number)
+
+    def use(self, settings: Settings) -> None:
+        """Goes on with other settings of the same deployment, which restarts all parts."""
+        self.stack.settings = settings
+        self.stack.signal_name, self.stack.signal = settings.signal()
+        self.stack.deployment = Deployment(settings)
+        self.up()
+
+    def program(self, *words: str) -> list[str]:
+        """A command, to be run as a process."""
+        neardup = Path(sys.executable).with_name("neardup")
+        return [str(neardup), "--settings", str(self.stack.deployment.settings_file), *words]
 
     def neardup(self, *words: str, refused: bool = False) -> str:
         """Runs a command, as an operator would: what it syncs is recorded, unlike what this process writes.
@@ -86,9 +118,7 @@ class World:
         Raises:
             AssertionError: It failed, or did not fail; the message has what it printed.
         """
-        neardup = Path(sys.executable).with_name("neardup")
-        program = [str(neardup), "--settings", str(self.stack.deployment.settings_file), *words]
-        done = subprocess.run(program, capture_output=True, text=True, check=False)
+        done = subprocess.run(self.program(*words), capture_output=True, text=True, check=False)
         assert (done.returncode != 0) == refused, f"neardup {' '.join(words)}: {done.stdout}{done.stderr}"
         return done.stdout
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from benchmarks.chaos.faults import CALM_FAULTS, FAULTS
-from benchmarks.chaos.storm import rounds
+from benchmarks.chaos.replaying import decided_once
+from benchmarks.chaos.requests import Asking
+from benchmarks.chaos.storm import DISK_LOST, TRACED_ON, rounds
+from core.errors import BadInputError
+from core.protos.joined_pb2 import JoinedRecord, JoinedReplay, Origin
+from tests.support.stack import eventually
 
 
 @pytest.mark.parametrize("count", [1, 7, 30, 300, 500])
@@ -40,3 +46,75 @@ def test_one_kind_alone_can_be_asked_for() -> None:
 def test_the_same_seed_gives_the_same_order() -> None:
     assert list(rounds(50, 15, random.Random(3))) == list(rounds(50, 15, random.Random(3)))
     assert list(rounds(50, 15, random.Random(3))) != list(rounds(50, 15, random.Random(4)))
+
+
+def test_faults_that_lose_traces_are_told_from_others_by_their_names() -> None:
+    assert FAULTS.keys() > TRACED_ON
+    assert FAULTS.keys() > DISK_LOST
+    assert not TRACED_ON & DISK_LOST
+
+
+def test_requests_are_made_until_they_are_stopped_and_none_while_they_are_held() -> None:
+    made: list[int] = []
+    asking = Asking("test", {lambda: made.append(len(made)): 1.0}, _Impatient(1))
+    asking.start()
+    eventually(lambda: len(made) > 2 or None, 60, lambda: f"{len(made)} requests")
+    with asking.held():
+        before = len(made)
+        assert asking.made == before
+    asking.stop()
+    assert asking.made == len(made) >= before
+
+
+def test_a_request_that_fails_for_good_is_told_to_whoever_waits() -> None:
+    def fail() -> None:
+        raise BadInputError("no such image")
+
+    asking = Asking("test", {fail: 1.0}, _Impatient(1))
+    asking.start()
+    with pytest.raises(AssertionError, match="failed for too long") as told:
+        eventually(lambda: _held(asking), 60, lambda: "nothing was asked")
+    assert isinstance(told.value.__cause__, BadInputError)
+
+
+def _held(asking: Asking) -> None:
+    with asking.held():
+        return
+
+
+class _Impatient(random.Random):
+    def expovariate(self, lambd: float = 1.0) -> float:
+        return 0.0
+
+
+def _replay(image_id: str, offset: int, request: str = "r") -> bytes:
+    origin = Origin(topic_id="t", partition=1, offset=offset, request_id=request)
+    return JoinedRecord(replay=JoinedReplay(origin=origin, image_id=image_id, force=True)).SerializeToString()
+
+
+def _change(image_id: str, offset: int) -> dict[str, Any]:
+    return {"image_id": image_id, "offset": offset}
+
+
+ORDER = [_replay("a", 0), _replay("b", 1), _replay("b", 1), _replay("other", 2, "s"), _replay("gone", 3)]
+"""The second request came twice, as after a restart."""
+
+
+def test_a_request_that_came_twice_is_decided_once() -> None:
+    changes = [_change("a", 0), _change("adopted", 0), _change("b", 1)]
+    assert decided_once(ORDER, changes, "r", ["a", "b", "gone"], {"gone"}) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "replayed", "message"),
+    [
+        ([_change("a", 0), _change("b", 1), _change("b", 2)], ["a", "b"], "decided more than once"),
+        ([_change("adopted", 0), _change("b", 1)], ["a", "b"], "not decided, such as .*'a'"),
+        ([_change("a", 0), _change("b", 2)], ["a", "b", "c"], "not asked for, such as c"),
+    ],
+)
+def test_what_was_decided_twice_or_never_is_named(
+    changes: list[dict[str, Any]], replayed: list[str], message: str
+) -> None:
+    with pytest.raises(AssertionError, match=message):
+        decided_once(ORDER, changes, "r", replayed, {"gone"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +14,8 @@ from pathlib import Path
 from core.access import Right
 from core.delete_requests import DeleteRequest
 from core.errors import NeardupError
-from core.notifications import decode_joined
-from core.protos.joined_pb2 import JoinedImage
 from core.replay_requests import ReplayRequest
-from core.types import ImageId, Tombstone
+from core.types import ImageId
 from storage.serving.order_writer import OrderWriter
 from storage.serving.publisher import KafkaSender
 from stream.broker import Broker
@@ -26,9 +24,8 @@ from stream.image_files import ImageRow
 from stream.replay.choice import ReplaySelection
 from stream.replay.service import ReplayService
 from stream.settings import Settings
-from tests.support.sequence import run_sequence, servers
-from tests.support.stack import Stack, eventually
-from tests.support.unscored import last_seen_by, unscored_places
+from tests.support.calm import Held, calm_service
+from tests.support.stack import Stack
 
 VICTIMS = ("photos-search", "photos-scorer", "photos-storage", "taskmanager", "broker", "jobmanager")
 """The parts that are killed; the job runner only watches."""
@@ -81,83 +78,19 @@ def kill_while_flowing(
     return kills
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What a stack holds after its storms."""
-
-    images: int
-    unscored: int
-
-
-def check_calm(
-    stack: Stack,
-    folder: Path,
-    earlier: Sequence[Sequence[bytes]] = (),
-    sent: Collection[str] = (),
-    seen: Mapping[int, int] | None = None,
-) -> Held:
-    """Checks a stack after its storms.
+def check_calm(stack: Stack, folder: Path, sent: Collection[str] = ()) -> Held:
+    """Checks a stack after its storms against a service without any: see `tests.support.calm`.
 
     Args:
-        stack: At rest.
+        stack: At rest, with the topic `joined` that it began with.
         folder: For the servers of the calm run.
-        earlier: Records of earlier topics `joined`, the oldest first.
         sent: Images that must be there.
-        seen: The last position that finds each unscored image, by its place, as far as it is known from before the
-            index was replaced.
 
     Raises:
-        AssertionError: A published image has no head, law 2 is broken, the published changes are out of order or
-            incomplete, an unscored image has no dead letter or can be found, or heads differ from those of a run
-            without kills on the same order of `joined`, in which the same images are unscored.
+        AssertionError: Something is lost, or differs from the calm run.
     """
-    with Broker(stack.settings.kafka_access("test")) as broker:
-        log_id = broker.topic_id(stack.signal.topic("joined"))
-    logs = [*earlier, stack.records(stack.signal.topic("joined"))]
-    order = [record for log in logs for record in log]
-    found = list(map(decode_joined, order))
-    ids = {ImageId(each.image_id) for each in found if isinstance(each, JoinedImage)}
-    assert ids >= set(sent)
-    gone = _tombstones(stack, ids)
-    heads = stack.heads(ids - gone.keys())
-    assert set(heads) == ids - gone.keys()
-    assert stack.problems() == []
-    eventually(
-        lambda: _published(stack) == heads or None, 30, lambda: "the published changes do not lead to the store's heads"
-    )
-    unscored = unscored_places(stack, logs)
-    unseen = last_seen_by(stack, unscored, "calm-check")
-    with servers(folder) as calm:
-        run_sequence(
-            order, log_id, calm, batch=64, unscored={place: place for place in unscored} | unseen | dict(seen or {})
-        )
-        assert calm.heads(ids - gone.keys()) == heads
-        assert _tombstones(calm, ids) == gone
-    return Held(len(ids), len(unscored))
-
-
-def _published(stack: Stack) -> dict[str, str]:
-    """The head of each image after all published changes, which may come twice, but not out of order.
-
-    Numbers begin again with each epoch of the store, and what an earlier epoch said no longer counts.
-    """
-    epoch = seen = 0
-    heads: dict[str, str] = {}
-    for change in stack.assignments():
-        if change["epoch"] > epoch:
-            epoch, seen, heads = change["epoch"], 0, {}
-        number = change["history_number"]
-        assert number <= seen + 1, f"change {number} follows {seen}"
-        if change["epoch"] == epoch and number == seen + 1:
-            seen = number
-            heads[change["image_id"]] = change["head"]
-    return {image_id: head for image_id, head in heads.items() if head}  # a deleted image has none
-
-
-def _tombstones(stack: Stack, ids: Collection[ImageId]) -> dict[ImageId, Tombstone]:
-    """What is left of the images that were deleted."""
-    with stack.storage() as storage:
-        return dict(storage.look_up(ids).tombstones)
+    with calm_service(folder) as calm:
+        return calm.check(stack, sent)
 
 
 def replay_and_delete(stack: Stack, replayed: Sequence[ImageId], doomed: Sequence[ImageId], rounds: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from core.errors import ServiceError
@@ -24,9 +24,24 @@ _CONFIRM_EVERY = 20
 class Flow:
     """Sends images at a rate on its own thread, between `start` and `stop`."""
 
-    def __init__(self, stack: Stack, rows: Iterator[ImageRow], rate: float) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        rows: Iterator[ImageRow],
+        rate: float,
+        traced: Callable[[ImageRow], bool] = lambda row: False,
+    ) -> None:
+        """Sends nothing yet.
+
+        Args:
+            stack: Where to.
+            rows: What to send.
+            rate: Images per second.
+            traced: Whether an image asks for a trace.
+        """
         self._stack = stack
         self._rows = rows
+        self._traced = traced
         self._pause_s = 1 / rate
         self._lock = threading.Lock()
         self._again: list[ImageRow] = []
@@ -66,6 +81,17 @@ class Flow:
         """All images that were acknowledged."""
         with self._lock:
             return {row.image_id for _, row in self._sent}
+
+    @property
+    def sent(self) -> list[tuple[float, ImageRow]]:
+        """What was acknowledged, each with its moment of `time.monotonic`."""
+        with self._lock:
+            return list(self._sent)
+
+    def add(self, rows: Sequence[ImageRow]) -> None:
+        """Sends these next."""
+        with self._lock:
+            self._again += rows
 
     def send_again(self, since: float) -> int:
         """Sends again what was acknowledged at or after a moment of `time.monotonic`; returns how many images.
@@ -109,7 +135,7 @@ class Flow:
             cuts = self._cuts
         with Publisher(self._stack.settings) as publisher:
             for row in batch:
-                publisher.send(row)
+                publisher.send(row, trace=self._traced(row))
                 time.sleep(self._pause_s)
             publisher.flush()
         moment = time.monotonic()

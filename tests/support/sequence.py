@@ -63,21 +63,25 @@ def run_sequence(
         base: The position of the first record.
         unscored: For each position that is written without scores: the last position whose search finds its image.
     """
-    sequence = _Sequence(records, log_id, stack, batch, base)
+    sequence = Sequenced(log_id, stack, batch, base)
     try:
-        for position, last in sorted((unscored or {}).items()):
-            sequence.assign_to(position - base)
-            sequence.search_to(last + 1 - base)
-            sequence.assign_unscored()
-        sequence.assign_to(len(records))
+        sequence.take(records, unscored or {})
     finally:
         sequence.close()
 
 
-class _Sequence:
-    """The three steps, of which search may run ahead."""
+class Sequenced:
+    """The three steps on an order that grows. Search may run ahead of the others."""
 
-    def __init__(self, records: Sequence[bytes], log_id: str, stack: Stack, batch: int, base: int) -> None:
+    def __init__(self, log_id: str, stack: Stack, batch: int, base: int = 0) -> None:
+        """Connects to the servers.
+
+        Args:
+            log_id: Topic id of `joined`.
+            stack: The servers.
+            batch: Records in a call.
+            base: The position of the first record.
+        """
         settings: Settings = stack.settings
         signal = settings.signals["photos"]
         search, scorer, storage = (_address(settings, each) for each in (signal.search, signal.scorer, signal.storage))
@@ -86,12 +90,34 @@ class _Sequence:
         clients = open_search(search), open_scorer(scorer), open_storage(storage)
         self._assign = AssignStep(*clients, LogEpoch(log_id, topic=signal.topic("joined")), _ignore)
         self._batch = batch
-        self._items = [
-            InFlight(offset=base + index, kafka_offset=index, checksum=crc32c(value), record=value).SerializeToString()
-            for index, value in enumerate(records)
-        ]
+        self._base = base
+        self._items: list[bytes] = []
         self._found: list[bytes] = []
         self._assigned = 0
+
+    @property
+    def taken(self) -> int:
+        """How many records were decided."""
+        return self._assigned
+
+    def take(self, records: Sequence[bytes], unscored: Mapping[int, int]) -> None:
+        """Decides the next records.
+
+        Args:
+            records: Their values.
+            unscored: For each position among them that is written without scores: the last position whose search
+                finds the image that it hides.
+        """
+        first = len(self._items)
+        self._items += [
+            InFlight(offset=self._base + at, kafka_offset=at, checksum=crc32c(value), record=value).SerializeToString()
+            for at, value in enumerate(records, first)
+        ]
+        for position, last in sorted(unscored.items()):
+            self.assign_to(position - self._base)
+            self.search_to(last + 1 - self._base)
+            self.assign_unscored()
+        self.assign_to(len(self._items))
 
     def search_to(self, end: int) -> None:
         """Searches for all records before the index `end`."""

@@ -6,42 +6,49 @@ from collections.abc import Collection, Sequence
 from itertools import accumulate
 
 from core.access import Right
-from core.dead_letters import Reason
+from core.types import Cause
 from search.index.engine import SegmentedIndex
 from search.serving.client import SearchClient
 from search.serving.server import index_settings
 from storage.serving.client import StorageClient
 from stream.access import credentials
+from stream.dead_letters.halves import OF_IMAGES
 from stream.servers import search_server_settings
 from tests.support.stack import Stack
 
-__all__ = ["last_seen_by", "unscored_images", "unscored_places"]
+__all__ = ["last_seen_by", "unscored_images", "unscored_records"]
 
 
-def unscored_places(stack: Stack, logs: Sequence[Sequence[bytes]]) -> list[int]:
-    """Positions of the records that were written unscored, ascending, from their dead letters.
+def unscored_records(stack: Stack, logs: Sequence[Sequence[bytes]]) -> dict[int, int]:
+    """The positions of the records that were decided without scores, and the place that each has hidden.
+
+    That is the place of the image: of a replay an earlier one, unless the index could not find the image there. A
+    replay that has changed nothing has hidden nothing, and counts as its own place.
 
     Args:
-        stack: At rest.
+        stack: At rest; its dead letters and changes are published.
         logs: The records of each topic `joined` that there was, the newest last.
 
     Raises:
-        AssertionError: A dead letter is not a record of the order, or storage names an image that has none.
+        AssertionError: A dead letter is not a record of the order, or an image that was written unscored has none.
     """
     bases = [0, *accumulate(len(log) for log in logs)][: len(logs)]
-    places = set()
+    positions = set()
     for dead in stack.dead_letters():
-        if dead.source.topic != stack.signal.topic("joined") or dead.reason is not Reason.FAULTED:
+        if dead.source.topic != stack.signal.topic("joined") or dead.reason not in OF_IMAGES:
             continue
         offset = dead.source.offset
         found = [
             base + offset for base, log in zip(bases, logs, strict=True) if log[offset : offset + 1] == [dead.payload]
         ]
         assert found, f"the dead letter of offset {offset} is not a record of `joined`"
-        places.update(found)
+        positions.update(found)
+    hidden = {each["offset"]: each["place"] for each in stack.assignments() if each["cause"] == Cause.UNSCORED}
+    missing = sorted(hidden.keys() - positions)
+    assert not missing, f"{len(missing)} unscored images have no dead letter, such as those of {missing[:5]}"
     with stack.storage() as storage:
-        assert set(unscored_images(storage)) <= places
-    return sorted(places)
+        assert set(unscored_images(storage)) <= set(hidden.values())
+    return {position: hidden.get(position, position) for position in sorted(positions)}
 
 
 def last_seen_by(stack: Stack, places: Collection[int], name: str) -> dict[int, int]:
@@ -72,7 +79,8 @@ def last_seen_by(stack: Stack, places: Collection[int], name: str) -> dict[int, 
                 continue
             last = state.sources[at[0]].last_seen_by(at[1])
             assert last is not None, f"the unscored image at place {place} can be found"
-            seen[place] = last
+            # An index that was put back hides an image as soon as it has placed it.
+            seen[place] = max(last, place)
         return seen
     finally:
         index.close()
