@@ -1,7 +1,7 @@
 """One large replay, and deletes beside it, while every part is killed.
 
 The replay is one request. Its command is given again with the same request id whenever it fails, so it goes on where it
-was. Each part is killed once before the replay is over. Then each image that is still there was decided once by each of
+was. The next part is killed each time that the replay has come some way further. Then each image that is still there was decided once by each of
 its requests.
 """
 
@@ -20,6 +20,7 @@ from benchmarks.chaos.storm import settled
 from benchmarks.chaos.world import PARTS, World
 from core.notifications import decode_joined
 from core.protos.joined_pb2 import JoinedReplay
+from core.replay_requests import Lane
 from tests.support.stack import eventually, sample_rows
 
 __all__ = ["decided_once", "replay_under_kills"]
@@ -57,7 +58,7 @@ def replay_under_kills(world: World, images: int, tell: Callable[[str], None]) -
     started = time.monotonic()
     deletes.start()
     replay.start()
-    kills = _kill_every_part(world, replay, tell)
+    kills = _kill_every_part(world, replay, images, tell)
     for each in (replay, deletes):
         each.join(_PATIENCE_S)
         assert not each.is_alive(), f"{each.name} does not end"
@@ -130,11 +131,17 @@ def _changes(world: World) -> list[dict[str, Any]]:
     return eventually(published, 60.0, lambda: f"not all of {last} changes are published")
 
 
-def _kill_every_part(world: World, replay: _Insisted, tell: Callable[[str], None]) -> Counter[str]:
-    """Kills each part once, in random order."""
+def _kill_every_part(world: World, replay: _Insisted, images: int, tell: Callable[[str], None]) -> Counter[str]:
+    """Kills each part once, in random order: the next one each time that the replay has come some way further."""
     kills: Counter[str] = Counter()
-    for part in world.chance.sample([*PARTS, "supervisor"], len(PARTS) + 1):
-        time.sleep(world.chance.uniform(0.2, 2.0))
+    victims = world.chance.sample([*PARTS, "supervisor"], len(PARTS) + 1)
+    for number, part in enumerate(victims, 1):
+        wanted = images * number // (len(victims) + 1)
+        eventually(
+            lambda wanted=wanted: _applied(world) >= wanted or None,
+            _PATIENCE_S,
+            lambda wanted=wanted: f"{_applied(world)} of {wanted} requests are applied",
+        )
         assert replay.is_alive(), f"the replay was over before the kill of {part}: ask for more images"
         tell(f"kill of {part}")
         if part == "supervisor":
@@ -143,6 +150,13 @@ def _kill_every_part(world: World, replay: _Insisted, tell: Callable[[str], None
             eventually(lambda part=part: world.killed(part) or None, 120.0, lambda part=part: f"{part} does not run")
         kills[f"kill:{part}"] += 1
     return kills
+
+
+def _applied(world: World) -> int:
+    """How many requests of selections storage has applied."""
+    with world.stack.storage() as storage:
+        requests = storage.look_up(()).requests
+    return 1 + max((offset for source, offset in requests.items() if source.partition == Lane.BULK), default=-1)
 
 
 class _Insisted(threading.Thread):

@@ -30,8 +30,8 @@ __all__ = ["Calm", "Held", "calm_service"]
 LOG_ID = "calm"
 """The log of the calm service. Its first record is the first of all logs that there were."""
 
-AT_ONCE = 2_000
-"""Images of one call."""
+AT_ONCE = 300
+"""Images of one call; people may ask the index for so many."""
 
 _PATIENCE_S = 60.0
 """Dead letters, changes and hidden images follow a write a little later."""
