@@ -27,6 +27,7 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,18 @@ def _rage(world: World, arguments: argparse.Namespace, context: ExitStack) -> tu
 
 
 def _asking(requests: Requests, seed: int) -> tuple[Asking, ...]:
-    replays = {requests.replay_some: 6.0, requests.replay_dead: 1.0, requests.try_some: 1.0, requests.admit_again: 1.0}
-    deletes = {requests.delete_some: 3.0, requests.delete_and_come_back: 2.0, requests.delete_and_replay: 3.0}
+    replays = {
+        requests.replay_some: 3.0,
+        partial(requests.replay_unseen, 15): 6.0,
+        requests.replay_dead: 1.0,
+        requests.try_some: 0.5,
+        requests.admit_again: 2.0,
+    }
+    deletes = {
+        requests.delete_some: 2.0,
+        requests.delete_and_come_back: 2.0,
+        requests.delete_and_replay: 4.0,
+    }
     return (
         Asking("replays", replays, random.Random(seed + 2)),
         Asking("deletes", deletes, random.Random(seed + 3)),

@@ -1,8 +1,8 @@
 """One large replay, and deletes beside it, while every part is killed.
 
 The replay is one request. Its command is given again with the same request id whenever it fails, so it goes on where it
-was. The next part is killed each time that the replay has come some way further. Then each image that is still there was decided once by each of
-its requests.
+was. The next part is killed each time that the replay has come some way further. Then each image that is still there
+was decided once by each of its requests.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ __all__ = ["Asking", "Requests"]
 PATIENCE_S = 400.0
 """How long one request may fail."""
 
-PAUSE_S = 1.0
+PAUSE_S = 0.5
 """Between two requests, on average; and before one is made again."""
 
 
