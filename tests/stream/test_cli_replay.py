@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -173,6 +174,7 @@ def test_named_images_go_into_the_lane_of_named_ones_and_the_rest_is_named(world
     assert (request.force, request.dry_run, request.watch, request.bulk) == (True, False, False, False)
     assert request.requested_at_ms > 1_700_000_000_000
     assert out == f"1 image decided again (request {request.request})\n"
+    assert re.search(r"deciding .* 1/1 .* left \d", err)
     assert "1 image not known to storage: nobody" in err
     assert "1 image left out: their embeddings are not stored: d" in err
     assert world.store.state().required == {"replay"}

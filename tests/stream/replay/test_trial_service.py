@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.rpc import CALLER
 from core.types import Cause, ImageId, Versions
 from storage.records import EmbeddingRecord, ImageRecord
 from storage.selecting import SelectedImage
@@ -30,6 +31,7 @@ def test_a_code_is_computed_from_the_stored_vectors(tmp_path: Path, dtype: str) 
     storage = StorageClient("127.0.0.1:1", 1.0, 1 << 20)
     with TrialService(settings, name, storage, "") as trial:
         code = trial._settings.code(one)
+        assert (CALLER, "replay") in trial._servers.search._metadata  # type: ignore[attr-defined]
     storage.close()
     assert code == bytes(coder.codes([score.astype("<f4")], [search.astype("<f4")])[0])
     assert len(code) == coder.code_bytes
