@@ -225,7 +225,7 @@ def _show_group(reason: str, kept: DeadLetterGroup, topic: DeadLetterTopic) -> N
             one.record.offset,
             time_text(one.record.timestamp_ms),
             one.state.value,
-            one.record.key.decode("utf-8", errors="backslashreplace"),
+            _image_id(one, topic.payload(one.dead)),
             f"{one.dead.source.topic}/{one.dead.source.partition}/{one.dead.source.offset}",
             _brief(one, topic),
             one.dead.detail,
@@ -239,8 +239,7 @@ def _show_group(reason: str, kept: DeadLetterGroup, topic: DeadLetterTopic) -> N
 def _brief(one: ListedDeadLetter, topic: DeadLetterTopic) -> str:
     """A payload in a few words."""
     decoded = topic.payload(one.dead)
-    fields = decoded["fields"]
-    inner = next((each for each in fields.values() if isinstance(each, dict) and "image_id" in each), fields)
+    inner = _image_fields(decoded)
     words = [f"version {inner['image_version']}"] if "image_version" in inner else []
     words += [
         f"{name} {each['elements']}" for name, each in inner.items() if isinstance(each, dict) and "elements" in each
@@ -249,13 +248,25 @@ def _brief(one: ListedDeadLetter, topic: DeadLetterTopic) -> str:
     return f"{decoded['form']}: {', '.join(words)}" if words else decoded["form"]
 
 
+def _image_fields(decoded: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a payload that has an image, or those of the image inside of it."""
+    fields: dict[str, Any] = decoded["fields"]
+    return next((each for each in fields.values() if isinstance(each, dict) and "image_id" in each), fields)
+
+
+def _image_id(one: ListedDeadLetter, decoded: dict[str, Any]) -> str:
+    """The image: the record's key, or where it has none, the id that the payload has."""
+    key = one.record.key.decode("utf-8", errors="backslashreplace")
+    return key or str(_image_fields(decoded).get("image_id", ""))
+
+
 def _listed_json(one: ListedDeadLetter, topic: DeadLetterTopic) -> dict[str, Any]:
-    record, dead = one.record, one.dead
+    record, dead, payload = one.record, one.dead, topic.payload(one.dead)
     return {
         "offset": record.offset,
         "when": time_text(record.timestamp_ms),
         "state": one.state.value,
-        "image_id": record.key.decode("utf-8", errors="backslashreplace"),
+        "image_id": _image_id(one, payload),
         "reason": dead.reason.value,
         "detail": dead.detail,
         "source": {
@@ -266,7 +277,7 @@ def _listed_json(one: ListedDeadLetter, topic: DeadLetterTopic) -> dict[str, Any
         },
         "payload_bytes": dead.payload_bytes,
         "truncated": dead.truncated,
-        "payload": topic.payload(dead),
+        "payload": payload,
     }
 
 

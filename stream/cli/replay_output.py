@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["ReplayWatch", "show_differences", "show_left_out", "show_replay"]
 
 SHOWN = 50
-"""How many changed images the table has."""
+"""How many changed images the table has, those with the most important changes first."""
 
 NAMED = 20
 """How many images that were left out are named."""
@@ -122,7 +122,9 @@ def _show_report(report: DiffReport) -> None:
 
     if report.changed:
         columns = ("image", "change", "head before", "head after", "cause", "score before", "score after")
-        table(columns, [_row(each) for each in report.changed[:SHOWN]], right=columns[5:])
+        importance = {change: rank for rank, change in enumerate(Change)}
+        first = sorted(report.changed, key=lambda each: importance[each.change])[:SHOWN]
+        table(columns, [_row(each) for each in first], right=columns[5:])
         if len(report.changed) > SHOWN:
             note(f"and {len(report.changed) - SHOWN:,} more; --json names all")
     for change in Change:

@@ -60,6 +60,16 @@ def listed(run: Run, *words: str) -> dict[str, list[int]]:
     return {group["reason"]: [one["offset"] for one in group["dead_letters"]] for group in found}
 
 
+def test_an_image_without_a_key_is_named_by_its_payload(run: Run, topics: FakeTopics) -> None:
+    """A record that cannot be parsed has no key, but its first fields may be there."""
+    payload = EmbeddingNotification(image_id="named-inside", image_version=3, vector=bytes(90)).SerializeToString()
+    value = dead_letter(BadRecord(Reason.UNPARSABLE, "cut off"), Provenance(SEARCH, 1, 40, 5), payload[:40])
+    topics.append(DEAD, value, b"")
+    _, out, _ = run("list", "--reason", "unparsable", "--limit", "1")
+    assert "named-inside" in out
+    assert data(run, "show", "5")["image_id"] == "named-inside"
+
+
 def test_list_groups_by_reason(run: Run) -> None:
     assert listed(run) == {"faulted": [3], "missing_score_half": [0], "unparsable": [1, 2]}
     assert listed(run, "--limit", "1", "--reason", "unparsable") == {"unparsable": [2]}

@@ -21,6 +21,9 @@ from core.types import Cause, ImageId, Move, Versions
 from storage.testing.decisions import decided, founds, joins
 from stream.cli.exits import Exit
 from stream.cli.main import main
+from stream.cli.replay_output import SHOWN, show_differences
+from stream.replay.differences import DiffReport
+from stream.replay.sending import LeftOut
 from stream.topic_reader import TopicRecord
 from tests.support.served_store import REPLAY_ID, TOPIC_ID, ReplayLanes, ServedStore, served_store
 
@@ -221,6 +224,23 @@ def test_a_diff_shows_what_has_changed(world: ServedStore, run: Run) -> None:
     code, out, _ = run("--id", "b", "--diff", "--json")
     said = json.loads(out)
     assert (said["counts"]["same"], said["changed"]) == (1, [])
+
+
+def test_the_table_of_a_diff_begins_with_the_most_important_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    def known(head: ImageId, cause: Cause, model: str) -> KnownVerdict:
+        return KnownVerdict(head, cause, None, None, Versions(model, "i1"))
+
+    report = DiffReport()
+    for number in range(SHOWN):
+        image_id = ImageId(f"as-before-{number}")
+        report.add(image_id, known(A, Cause.MATCHED, "m1"), known(A, Cause.MATCHED, "m2"))
+    report.add(B, known(A, Cause.MATCHED, "m1"), known(B, Cause.FOUNDED, "m2"))
+    report.add(C, known(A, Cause.MATCHED, "m1"), None)
+    show_differences(report, LeftOut(), as_json=False)
+    said = capsys.readouterr()
+    rows = [line.split()[0] for line in said.out.splitlines()[2 : 2 + SHOWN]]
+    assert rows == ["c", "b", *(f"as-before-{number}" for number in range(SHOWN - 2))]
+    assert "and 2 more" in said.err
 
 
 def test_the_json_of_a_diff_has_both_verdicts(world: ServedStore, run: Run) -> None:
