@@ -14,7 +14,7 @@ from core.protos.joined_pb2 import JoinedImage, JoinedRecord
 from neardup.events_pb2 import FLOAT16
 from stream.cli.main import main
 from stream.local.resolved import resolved_toml
-from tests.cluster.test_waiting_halves import named, send_half
+from tests.cluster.test_waiting_halves import named, send_halves
 from tests.support.stack import Stack, eventually
 from tests.support.text_signal import TextSignal
 
@@ -52,12 +52,13 @@ def test_an_image_that_the_index_refuses_is_its_own_head_and_a_dead_letter(stack
 def test_after_an_outage_of_one_sender_a_replay_gives_every_image_a_head(
     stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The dead letters of all halves but one are replayed. The last image is sent again by its sender.
+
+    search    31 halves ............................. 1 half
+    score     down for longer than the join waits ... 31 halves
     """
-    search    30 halves ............ their dead letters are replayed
-    score     down for longer than the join waits ... 30 halves
-    """
-    rows = named("outage", 30)
-    payloads = {send_half(stack, row, "search") for row in rows}
+    *rows, lonely = named("outage", 31)
+    payloads = set(send_halves(stack, [*rows, lonely], "search"))
     sent = 0
 
     def given_up() -> bool | None:
@@ -70,15 +71,16 @@ def test_after_an_outage_of_one_sender_a_replay_gives_every_image_a_head(
         return True if payloads <= expired else None
 
     eventually(given_up, 90, lambda: f"halves still wait after {sent} rounds of other images")
-    assert stack.heads([row.image_id for row in rows]) == {}
+    assert {one.reason for one in stack.dead_letters() if one.payload in payloads} == {Reason.MISSING_SCORE_HALF}
+    assert stack.heads([row.image_id for row in [*rows, lonely]]) == {}
     settings, ids = tmp_path / "neardup.toml", tmp_path / "ids.txt"
     settings.write_text(resolved_toml(stack.settings), encoding="utf-8")
     ids.write_text("".join(f"{row.image_id}\n" for row in rows), encoding="utf-8")
     monkeypatch.setenv("NEARDUP_SETTINGS", str(settings))
-    for row in rows:
-        send_half(stack, row, "score")
+    send_halves(stack, [lonely], "search")
+    send_halves(stack, [*rows, lonely], "score")
     assert main(["dead-letters", "replay", "--ids-file", str(ids)]) == 0
-    assert len(stack.await_heads([row.image_id for row in rows])) == 30
+    assert len(stack.await_heads([row.image_id for row in [*rows, lonely]])) == 31
     assert stack.problems() == []
 
 

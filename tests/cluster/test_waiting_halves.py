@@ -1,9 +1,11 @@
-"""Halves wait in event time: none expires while the job is down; one without a partner becomes a dead letter."""
+"""Halves wait in event time: none expires while the job is down. `test_dead_letters` has those that expire."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from stream.image_files import ImageRow, Vector
 from stream.job_control import JobControl
 from stream.publish import notification
 from tests.cluster.conftest import JOIN_TIMEOUT_S
-from tests.support.stack import Stack, eventually, sample_rows
+from tests.support.stack import Stack, sample_rows
 
 pytestmark = pytest.mark.cluster
 
@@ -30,16 +32,13 @@ def _turned(vector: Vector) -> Vector:
     return replace(vector, data=np.frombuffer(vector.data, "<f2")[::-1].tobytes())
 
 
-def send_half(stack: Stack, row: ImageRow, side: str) -> bytes:
-    """Sends one half of an image; returns its bytes."""
+def send_halves(stack: Stack, rows: Sequence[ImageRow], side: Literal["search", "score"]) -> list[bytes]:
+    """Sends one half of each image; returns their bytes."""
     signal = stack.signal
-    embedding, vector, topic = {
-        "search": (signal.search_embedding, row.search, signal.topic("search")),
-        "score": (signal.score_embedding, row.score, signal.topic("score")),
-    }[side]
-    value = notification(row, embedding, vector)
-    stack.send_raw(topic, [(row.image_id.encode(), value)])
-    return value
+    embedding = signal.search_embedding if side == "search" else signal.score_embedding
+    values = [notification(row, embedding, row.search if side == "search" else row.score) for row in rows]
+    stack.send_raw(signal.topic(side), [(row.image_id.encode(), each) for row, each in zip(rows, values, strict=True)])
+    return values
 
 
 def _rejected(stack: Stack) -> set[tuple[Reason, Provenance]]:
@@ -56,38 +55,14 @@ def test_a_job_that_was_down_for_longer_than_the_timeout_expires_nothing(stack: 
     rejected = _rejected(stack)
     stack.await_heads([row.image_id for row in stack.publish(named("before", 5))])
     torn = named("torn", 1)[0]
-    send_half(stack, torn, "search")
+    send_halves(stack, [torn], "search")
     savepoint = control.stop()
     assert (savepoint / "_metadata").exists()
-    send_half(stack, torn, "score")
+    send_halves(stack, [torn], "score")
     early = stack.publish(named("early", 40))
-    time.sleep(1.5 * JOIN_TIMEOUT_S)
+    time.sleep(1.2 * JOIN_TIMEOUT_S)
     late = stack.publish(named("late", 40))
     control.start()
     stack.await_heads([row.image_id for row in [torn, *early, *late]])
     assert stack.problems() == []
     assert _rejected(stack) == rejected
-
-
-def test_a_half_whose_partner_never_comes_is_a_dead_letter_and_can_be_replayed(stack: Stack) -> None:
-    lonely = named("lonely", 1)[0]
-    payload = send_half(stack, lonely, "search")
-    sent = 0
-
-    def given_up() -> bool | None:
-        # Event time goes on only while records come.
-        nonlocal sent
-        sent += 1
-        stack.publish(named(f"clock-{sent}", 8))
-        time.sleep(1)
-        dead_letters = [dead_letter for dead_letter in stack.dead_letters() if dead_letter.payload == payload]
-        if not dead_letters:
-            return None
-        assert [dead_letter.reason for dead_letter in dead_letters] == [Reason.MISSING_SCORE_HALF]
-        return True
-
-    eventually(given_up, 90, lambda: f"still waiting after {sent} rounds of other images")
-    assert stack.heads([lonely.image_id]) == {}
-    send_half(stack, lonely, "search")
-    send_half(stack, lonely, "score")
-    assert stack.await_heads([lonely.image_id])
