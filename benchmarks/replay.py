@@ -51,6 +51,9 @@ __all__ = ["ReplayLoad", "RoundResult", "some_traces", "summary"]
 
 _STALL_S = 300.0
 
+SLOWEST_PER_S = 20
+"""Live images are made for a replay of so many ids a second."""
+
 _TRACED_CANDIDATES = 30
 """Candidates of each trace: about 6 kB."""
 
@@ -149,7 +152,7 @@ class ReplayRun:
     def _images(self) -> ImageFile:
         load = self._load
         # A round beside a replay lasts until the replay is done: there must be images enough.
-        live = int(load.rate * load.rounds * (2 * load.seconds + load.ids / 20))
+        live = int(load.rate * load.rounds * (2 * load.seconds + load.ids / SLOWEST_PER_S))
         say(f"making {load.images + live:,} images")
         path = self._settings.data_dir / "images.parquet"
         names = [f"image-{number:08d}" for number in range(load.images + live)]
@@ -195,7 +198,10 @@ class ReplayRun:
 
         def live() -> Iterator[ImageRow]:
             while time.monotonic() < until or (replay is not None and replay.is_alive()):
-                yield next(rows)
+                row = next(rows, None)
+                if row is None:
+                    raise UnavailableError(f"no live images are left: fewer than {SLOWEST_PER_S} ids/s came back")
+                yield row
 
         self._publish(live(), publisher, changes, rate=self._load.rate)
         self._drain(changes)
