@@ -170,7 +170,7 @@ def _times(trace: Trace) -> Iterator[str]:
         tries = "" if step.tries == 1 else f", {step.tries} tries"
         yield f"{step.name} {step.left_ms - step.entered_ms:,} ms{tries}"
     total = spent_ms(trace, "total")
-    if total is not None:
+    if total is not None and trace.steps:  # a question has no steps, and its time is the image's age
         yield f"from the second half to the verdict {total:,} ms"
     if trace.decided_at_ms:
         yield f"decided at {time_text(trace.decided_at_ms)}"

@@ -48,6 +48,10 @@ def test_it_says_what_was_decided_and_why() -> None:
         assert said in text, said
 
 
+def test_a_question_has_no_time_to_the_verdict() -> None:
+    assert "to the verdict" not in drawn(replace(sample_trace(), steps=()))
+
+
 def test_a_verdict_without_anything_is_drawn_too() -> None:
     bare = Trace(
         kind=TraceKind.IMAGE,
