@@ -66,7 +66,7 @@ def main() -> int:
         context.enter_context(durable.recorded())
         stack = context.enter_context(running(settings))
         durable.keep_all()
-        flow = Flow(stack, ordinary_and_abuse(sample_rows(100_000), arguments.seed), arguments.rate, asks_for_trace)
+        flow = Flow(stack, ordinary_and_abuse(sample_rows(), arguments.seed), arguments.rate, asks_for_trace)
         requests = Requests(stack, flow, random.Random(arguments.seed + 1))
         asking = _asking(requests, arguments.seed) if arguments.replay is None else ()
         world = World(stack, flow, durable, chance, switch, requests, asking, calm, TracedImages(flow))

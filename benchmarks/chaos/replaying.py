@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import cycle, islice
 from typing import Any
 
 from benchmarks.chaos.faults import kill_supervisor
@@ -42,7 +43,8 @@ def replay_under_kills(world: World, images: int, tell: Callable[[str], None]) -
     Raises:
         AssertionError: The replay was over before every part was killed, or a request was decided twice or not at all.
     """
-    rows = [replace(row, image_id=f"kept-{number}") for number, row in enumerate(sample_rows(images + DELETES // 2))]
+    sample = islice(cycle(sample_rows()), images + DELETES // 2)
+    rows = [replace(row, image_id=f"kept-{number}") for number, row in enumerate(sample)]
     ids = [row.image_id for row in rows]
     world.stack.publish(rows)
     world.flow.start()

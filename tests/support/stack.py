@@ -213,10 +213,10 @@ def running(settings: Settings) -> Iterator[Stack]:
         end_processes(marked_processes(settings.data_dir), grace_s=5.0)
 
 
-def sample_rows(count: int, skip: int = 0) -> list[ImageRow]:
-    """`count` images of the sample after the first `skip`, which has that many."""
-    rows = list(islice(ImageFile(SAMPLE, 1280, 768), skip, skip + count))
-    assert len(rows) == count
+def sample_rows(count: int | None = None, skip: int = 0) -> list[ImageRow]:
+    """`count` images of the sample after the first `skip`, which has that many; None: all of them."""
+    rows = list(islice(ImageFile(SAMPLE, 1280, 768), skip, None if count is None else skip + count))
+    assert count in (None, len(rows))
     return rows
 
 
