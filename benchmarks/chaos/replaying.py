@@ -96,7 +96,7 @@ def decided_once(
         changes: All of them, each once, as `assignments` has them.
         request: The id of a replay by force.
         replayed: Its images.
-        doomed: Images that were deleted, perhaps before their turn; they are not counted.
+        doomed: Images that were deleted, perhaps before they were asked for; they are not counted.
 
     Raises:
         AssertionError: A request of an image that is there has not exactly one change, or one of a deleted image two.
@@ -107,7 +107,7 @@ def decided_once(
         if isinstance(content, JoinedReplay) and content.origin.request_id == request:
             asked[position] = content.image_id, content.origin.partition, content.origin.offset
     requests = set(asked.values())
-    lacking = set(replayed) - {image_id for image_id, *_ in requests}
+    lacking = set(replayed) - set(doomed) - {image_id for image_id, *_ in requests}
     assert not lacking, f"{len(lacking)} images were not asked for, such as {min(lacking)}"
     decided = Counter(
         asked[each["offset"]]
