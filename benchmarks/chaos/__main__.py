@@ -84,8 +84,9 @@ def main() -> int:
         "held": True,
     }
     write_results(_RESULT if arguments.replay is None else _REPLAY_RESULT, result)
-    print(f"\n{sum(figures['by_kind'].values())} faults, {held.images} images, {held.deleted} deleted, {held.replays} ")
-    print("replays in the order: nothing is lost, all equals the calm run")
+    faults = sum(figures["by_kind"].values())
+    print(f"\n{faults} faults, {held.images} images, {held.deleted} deleted, {held.replays} replays in the order:")
+    print("nothing is lost, and all equals the calm run")
     for name, times in sorted(figures["by_kind"].items()):
         print(f"  {times:4} {name}")
     return 0
