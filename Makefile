@@ -73,7 +73,7 @@ bench-replay: setup ## benchmark: live latency beside a replay, pace of replays 
 bench-traces: setup ## benchmark: processor time of the task manager with no, some and all images traced
 	@$(BIN)/python -m benchmarks.trace_cost
 
-chaos: setup ## long fault test: 300 kills, hangs and power cuts while images flow
+chaos: setup ## long fault test: 300 kills, hangs and power cuts while images flow, are replayed and deleted
 	@$(BIN)/python -m benchmarks.chaos
 
 docs: setup ## build the documents as a site, strictly (build/docs/index.html)

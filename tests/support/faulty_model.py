@@ -13,7 +13,7 @@ from scoring.tf_model import TfPairModel
 SWITCH_VARIABLE = "FAULTY_MODEL_SWITCH"
 """The environment variable that names the file."""
 
-_ONE_IN = 40
+_ONE_IN = 10
 """One image in so many cannot be scored."""
 
 
