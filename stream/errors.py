@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from core.errors import NeardupError
+from core.errors import NeardupError, UnavailableError
 
-__all__ = ["NotIndexedError", "NotKnownError", "NotSoundError"]
+__all__ = ["NoStoreError", "NotIndexedError", "NotKnownError", "NotSoundError"]
+
+
+class NoStoreError(UnavailableError):
+    """No storage server answers, and there is no store on this machine."""
 
 
 class NotIndexedError(NeardupError):

@@ -225,6 +225,7 @@ def _source(
     from operators.decided import StoreDecisions
     from storage.serving.client import StorageClient
     from stream.access import credentials
+    from stream.errors import NoStoreError
     from stream.index_build.sources import FileSource, OrderSource, StoreSource, tombstones_of
     from stream.index_build.turns import in_turn
     from stream.index_restore import storage_position
@@ -243,7 +244,7 @@ def _source(
         if joined is None:
             raise BadInputError("only storage says how far its images reach: an index from others must catch up")
         # Without a store nothing was applied, so positions are Kafka's offsets.
-        with suppress(UnavailableError):
+        with suppress(NoStoreError):
             joined.follow(storage_position(settings, name))
         decided, deleted = None, []
         try:

@@ -15,6 +15,7 @@ from storage.opening import open_store
 from storage.serving.storage_pb2 import UnscoredResponse
 from stream.cli.exits import Exit
 from stream.cli.main import main
+from stream.errors import NoStoreError
 from stream.index_restore import storage_position
 from stream.kafka_access import KafkaAccess
 from stream.servers import search_server_settings, store_identity
@@ -156,6 +157,18 @@ def test_storage_that_does_not_run_is_read_from_its_folder(settings_file: Path) 
         storage_position(settings, "small")
     open_store("rocksdb", settings.signal_dir("small", "store"), store_identity(settings, "small")).close()
     assert storage_position(settings, "small").offset == -1
+
+
+def test_storage_that_has_its_store_open_and_does_not_answer_is_asked_again(settings_file: Path) -> None:
+    """It must never be taken for one that is not there: positions would be counted from another base."""
+    settings = load_settings(settings_file)
+    store = open_store("rocksdb", settings.signal_dir("small", "store"), store_identity(settings, "small"))
+    waited: list[float] = []
+    with pytest.raises(UnavailableError, match="a process has the store open") as told:
+        storage_position(settings, "small", patience_s=3.0, sleep=waited.append)
+    assert not isinstance(told.value, NoStoreError)
+    assert len(waited) == 3
+    assert storage_position(settings, "small", sleep=lambda seconds: store.close()).offset == -1
 
 
 class Joined(FakeJoined):
