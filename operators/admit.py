@@ -84,15 +84,16 @@ class AdmitStep(Step):
         self._storage = storage
         self._lane = lane
         self._clock = clock
-        self._credits = ReplayCredits(LIMITS[lane.lane])
+        self._credits = ReplayCredits(LIMITS[lane.lane], gives_way=lane.lane is Lane.BULK)
         self._required = False
 
     def call(self, items: Sequence[bytes]) -> StepResult:
         """Hands over as many as there are credits for; those that were applied before need none."""
         waiting = [WaitingReplay.FromString(item) for item in items]
-        applied = self._applied()
+        described = self._storage.describe()
+        applied = self._applied(described)
         done = sum(one.offset <= applied for one in waiting)
-        room = self._credits.room(applied, waiting[0].offset)
+        room = self._credits.room(applied, waiting[0].offset, described.live_delay_ms)
         taken = waiting[done : done + room]
         if not done and not taken:
             return StepResult(0, wait_ms=ASK_AGAIN_MS)
@@ -112,9 +113,9 @@ class AdmitStep(Step):
         """See `Step`."""
         return WaitingReplay.FromString(item).offset
 
-    def _applied(self) -> int:
+    def _applied(self, described: storage_pb2.DescribeResponse) -> int:
         ours = self._lane.topic_id, self._lane.lane
-        found = (each.offset for each in self._storage.describe().requests if (each.topic_id, each.partition) == ours)
+        found = (each.offset for each in described.requests if (each.topic_id, each.partition) == ours)
         return next(found, -1)
 
     def _admit(self, taken: Sequence[WaitingReplay]) -> list[Any]:

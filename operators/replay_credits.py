@@ -4,6 +4,10 @@ Live images and replays share one order. So at most `LIMITS` requests of each la
 a live image waits for one batch of them at most. The lanes have limits of their own, so a request of somebody who waits
 never stands behind a whole selection.
 
+A selection also gives way when live images are late. Its window grows by `STEP` with each round through the order that
+finds them in time, and is halved by one that finds them late: additive increase, multiplicative decrease, as in TCP.
+One request may always go, so a selection ends even if live images are always late.
+
 After a restart nobody knows how many were admitted before. All that lie between the last one applied and the first one
 that waits count, but never so many that nothing may go: a record among them may have been none. So a restart lets at
 most one more go.
@@ -16,18 +20,32 @@ from collections.abc import Iterable, Mapping
 
 from core.replay_requests import Lane
 
-__all__ = ["LIMITS", "ReplayCredits"]
+__all__ = ["LATE_MS", "LIMITS", "STEP", "ReplayCredits"]
 
 LIMITS: Mapping[Lane, int] = {Lane.NAMED: 16, Lane.BULK: 48}
 """The most requests of a lane that are admitted and not applied: 64 in all."""
+
+LATE_MS = 500
+"""Live images are late if they wait longer for their verdict, from the arrival of the second half on."""
+
+STEP = 4
+"""By how many requests a window grows."""
 
 
 class ReplayCredits:
     """The credits of one lane. Offsets are those of its partition."""
 
-    def __init__(self, limit: int) -> None:
-        """Begins without knowing anything."""
+    def __init__(self, limit: int, gives_way: bool = False) -> None:
+        """Begins without knowing anything.
+
+        Args:
+            limit: The most that are ahead.
+            gives_way: Whether fewer go while live images are late. Then the window begins with `STEP`.
+        """
         self._limit = limit
+        self._gives_way = gives_way
+        self._window = min(STEP, limit) if gives_way else limit
+        self._round_ends = -1
         self._ahead: deque[int] = deque()
         self._knows = False
 
@@ -36,19 +54,25 @@ class ReplayCredits:
         """How many are admitted and not applied yet, as far as is known."""
         return len(self._ahead)
 
-    def room(self, applied: int, first: int) -> int:
+    def room(self, applied: int, first: int, live_delay_ms: int = 0) -> int:
         """How many of the waiting requests may go now.
 
         Args:
             applied: The last offset that storage has applied; -1: none.
             first: The offset of the first request that waits.
+            live_delay_ms: How late live images are.
         """
+        if self._gives_way and applied >= self._round_ends:
+            late = live_delay_ms > LATE_MS
+            self._window = max(1, self._window // 2) if late else min(self._limit, self._window + STEP)
+            # The next round ends when what goes now is applied, and tells what this window did.
+            self._round_ends = first
         if not self._knows:
-            self._ahead.extend(range(max(applied + 1, first - (self._limit - 1)), first))
+            self._ahead.extend(range(max(applied + 1, first - (self._window - 1)), first))
             self._knows = True
         while self._ahead and self._ahead[0] <= applied:
             self._ahead.popleft()
-        return self._limit - len(self._ahead)
+        return max(0, self._window - len(self._ahead))
 
     def admitted(self, offsets: Iterable[int]) -> None:
         """These requests are in the order now; ascending, and behind all earlier ones."""

@@ -240,8 +240,8 @@ def _last_verdict(message: pb.LastVerdict) -> LastVerdict:
     )
 
 
-def describe_message(state: StoreState, published: int) -> pb.DescribeResponse:
-    """Position and counts of the store as a message."""
+def describe_message(state: StoreState, published: int, live_delay_ms: int = 0) -> pb.DescribeResponse:
+    """Position and counts of the store as a message, and how late the images of the stream are."""
     return pb.DescribeResponse(
         log_id=state.position.log_id,
         offset=state.position.offset,
@@ -255,6 +255,7 @@ def describe_message(state: StoreState, published: int) -> pb.DescribeResponse:
         kinds=sorted(state.kinds),
         required=sorted(state.required),
         requests=[_request_message(source, offset) for source, offset in state.requests.items()],
+        live_delay_ms=min(live_delay_ms, 2**32 - 1),
     )
 
 

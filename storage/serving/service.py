@@ -23,6 +23,7 @@ from storage.records import StoreState
 from storage.selecting import named_images, selected_pages
 from storage.serving import storage_pb2 as pb
 from storage.serving import storage_pb2_grpc
+from storage.serving.live_delay import LiveDelay
 from storage.serving.messages import (
     describe_message,
     lookup_message,
@@ -92,6 +93,7 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
         self._verifying = threading.Lock()
         self._reading = threading.Lock()
         self._selections = threading.BoundedSemaphore(MAX_SELECTIONS)
+        self._live_delay = LiveDelay()
         self._state = store.state()
         store.on_apply(self._applied)
 
@@ -116,7 +118,9 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
                 raise BadInputError(f"a write takes at most {MAX_DECISIONS} decisions, not {len(request.decisions)}")
             decisions = [read_decision(message) for message in request.decisions]
             position = self._store.apply(request.log_id, decisions, request.offset, request.revision, request.kinds)
-            self._metrics.written(decisions, self._now_ms())
+            now_ms = self._now_ms()
+            self._metrics.written(decisions, now_ms)
+            self._live_delay.written(decisions, now_ms)
             return pb.ApplyResponse(offset=position.offset, history_number=self._state.history_number)
 
     def Describe(  # noqa: N802 - the name that the proto gives
@@ -124,7 +128,7 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
     ) -> pb.DescribeResponse:
         """Position and counts."""
         with self._metrics.call("Describe"), for_callers(), self._store.snapshot() as view:
-            return describe_message(view.state(), view.published())
+            return describe_message(view.state(), view.published(), self._live_delay.at(self._now_ms()))
 
     def Renew(  # noqa: N802 - the name that the proto gives
         self, request: pb.RenewRequest, context: grpc.ServicerContext

@@ -455,6 +455,7 @@ class DescribeResponse(google.protobuf.message.Message):
     KINDS_FIELD_NUMBER: builtins.int
     REQUIRED_FIELD_NUMBER: builtins.int
     REQUESTS_FIELD_NUMBER: builtins.int
+    LIVE_DELAY_MS_FIELD_NUMBER: builtins.int
     log_id: builtins.str
     offset: builtins.int
     checksum: builtins.int
@@ -467,6 +468,8 @@ class DescribeResponse(google.protobuf.message.Message):
     """last published to `assignments`"""
     base: builtins.int
     """the position of the log's offset 0"""
+    live_delay_ms: builtins.int
+    """how late the images of the stream are: from arrival to verdict; 0: none came lately"""
     @property
     def kinds(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """the kinds of records that the job knows which wrote last"""
@@ -492,8 +495,9 @@ class DescribeResponse(google.protobuf.message.Message):
         kinds: collections.abc.Iterable[builtins.str] | None = ...,
         required: collections.abc.Iterable[builtins.str] | None = ...,
         requests: collections.abc.Iterable[global___AppliedRequest] | None = ...,
+        live_delay_ms: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "clusters", b"clusters", "history_number", b"history_number", "images", b"images", "kinds", b"kinds", "log_id", b"log_id", "offset", b"offset", "published", b"published", "requests", b"requests", "required", b"required", "revision", b"revision"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "clusters", b"clusters", "history_number", b"history_number", "images", b"images", "kinds", b"kinds", "live_delay_ms", b"live_delay_ms", "log_id", b"log_id", "offset", b"offset", "published", b"published", "requests", b"requests", "required", b"required", "revision", b"revision"]) -> None: ...
 
 global___DescribeResponse = DescribeResponse
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.replay_requests import Lane
-from operators.replay_credits import LIMITS, ReplayCredits
+from operators.replay_credits import LATE_MS, LIMITS, STEP, ReplayCredits
 
 
 def test_both_lanes_together_have_one_batch() -> None:
@@ -23,10 +23,14 @@ def test_both_lanes_together_have_one_batch() -> None:
     limit=st.integers(1, 6),
     seed=st.integers(0, 2**32),
     restarts=st.floats(0, 0.5),
+    late=st.one_of(st.none(), st.floats(0, 1)),
 )
-def test_all_go_in_their_order_and_few_are_ahead(broken: list[bool], limit: int, seed: int, restarts: float) -> None:
+def test_all_go_in_their_order_and_few_are_ahead(
+    broken: list[bool], limit: int, seed: int, restarts: float, late: float | None
+) -> None:
+    """`late`: how often live images are; None: the lane does not give way."""
     dice = random.Random(seed)
-    credits = ReplayCredits(limit)
+    credits = ReplayCredits(limit, late is not None)
     order: list[int] = []  # what lies in the order, repeats too
     taken = applied_to = 0  # of the requests; of the order
     applied = -1
@@ -35,12 +39,12 @@ def test_all_go_in_their_order_and_few_are_ahead(broken: list[bool], limit: int,
         if taken == len(broken) and applied_to == len(order):
             break
         if dice.random() < restarts:
-            credits = ReplayCredits(limit)
+            credits = ReplayCredits(limit, late is not None)
             extra += 1
         if applied_to == len(order):
             extra = 0
         if taken < len(broken):
-            room = credits.room(applied, taken)
+            room = credits.room(applied, taken, 2 * LATE_MS if dice.random() < (late or 0) else 0)
             batch = range(taken, min(len(broken), taken + room))
             good = [offset for offset in batch if not broken[offset]]
             credits.admitted(good)
@@ -61,6 +65,33 @@ def test_after_a_restart_what_is_not_applied_counts() -> None:
     assert credits.room(applied=7, first=12) == 0
     assert credits.room(applied=9, first=12) == 2
     assert credits.room(applied=11, first=12) == 4
+
+
+def windows(delays: list[int]) -> list[int]:
+    """How many go in each round, when storage applies everything between two rounds."""
+    credits, first, found = ReplayCredits(48, gives_way=True), 0, []
+    for delay in delays:
+        room = credits.room(first - 1, first, delay)
+        credits.admitted(range(first, first + room))
+        first += room
+        found.append(room)
+    return found
+
+
+def test_a_selection_takes_what_live_images_leave() -> None:
+    grown = windows([0] * 20)
+    assert grown[:3] == [2 * STEP, 3 * STEP, 4 * STEP]
+    assert grown[-1] == 48
+    assert windows([0] * 20 + [LATE_MS + 1] * 10)[20:] == [24, 12, 6, 3, 1, 1, 1, 1, 1, 1]
+    assert windows([LATE_MS + 1] * 10 + [LATE_MS] * 2)[-2:] == [1 + STEP, 1 + 2 * STEP]
+
+
+def test_one_round_halves_the_window_once() -> None:
+    credits = ReplayCredits(48, gives_way=True)
+    assert credits.room(-1, 0) == 2 * STEP
+    credits.admitted(range(8))
+    assert credits.room(3, 8, LATE_MS + 1) == 0  # halved by what the first request found
+    assert [credits.room(applied, 8, LATE_MS + 1) for applied in (4, 5, 6, 7)] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("broken", [3, 4, 400])
