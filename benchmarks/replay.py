@@ -51,7 +51,7 @@ __all__ = ["ReplayLoad", "RoundResult", "some_traces", "summary"]
 
 _STALL_S = 300.0
 
-SLOWEST_PER_S = 20
+SLOWEST_PER_S = 12
 """Live images are made for a replay of so many ids a second."""
 
 _TRACED_CANDIDATES = 30
