@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import subprocess
 import sys
 import threading
 import time
@@ -255,12 +256,23 @@ class ReplayRun:
         environment = {name: value for name, value in os.environ.items() if not name.upper().startswith("NEARDUP_")}
         environment[SETTINGS_FILE_VARIABLE] = str(self._deployment.settings_file)
         command = [str(Path(sys.executable).with_name("neardup")), "debug", "show", image_id, "--json"]
-        started = time.monotonic()
-        child = os.posix_spawn(command[0], command, environment)
-        _, status, usage = os.wait4(child, 0)
-        if status:
-            raise UnavailableError(f"{' '.join(command)} failed with status {status}")
-        return {"seconds": round(time.monotonic() - started, 2), "peak_mb": round(usage.ru_maxrss / 1024, 1)}
+        started, peak_mb = time.monotonic(), 0.0
+        with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
+            while process.poll() is None:
+                peak_mb = max(peak_mb, _peak_mb(process.pid))
+                time.sleep(0.01)
+        if process.returncode:
+            raise UnavailableError(f"{' '.join(command)} failed with status {process.returncode}")
+        return {"seconds": round(time.monotonic() - started, 2), "peak_mb": round(peak_mb, 1)}
+
+
+def _peak_mb(pid: int) -> float:
+    """The most memory that a process has had. `wait4` would count that of its parent, before the program began."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return 0.0
 
 
 class _Replay(threading.Thread):
