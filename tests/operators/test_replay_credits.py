@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.replay_requests import Lane
-from operators.replay_credits import LATE_MS, LIMITS, STEP, ReplayCredits
+from operators.replay_credits import LATE, LIMITS, STEP, ReplayCredits
 
 
 def test_both_lanes_together_have_one_batch() -> None:
@@ -44,7 +44,7 @@ def test_all_go_in_their_order_and_few_are_ahead(
         if applied_to == len(order):
             extra = 0
         if taken < len(broken):
-            room = credits.room(applied, taken, 2 * LATE_MS if dice.random() < (late or 0) else 0)
+            room = credits.room(applied, taken, 9_000 if dice.random() < (late or 0) else 150)
             batch = range(taken, min(len(broken), taken + room))
             good = [offset for offset in batch if not broken[offset]]
             credits.admitted(good)
@@ -82,16 +82,26 @@ def test_a_selection_takes_what_live_images_leave() -> None:
     grown = windows([0] * 20)
     assert grown[:3] == [2 * STEP, 3 * STEP, 4 * STEP]
     assert grown[-1] == 48
-    assert windows([0] * 20 + [LATE_MS + 1] * 10)[20:] == [24, 12, 6, 3, 1, 1, 1, 1, 1, 1]
-    assert windows([LATE_MS + 1] * 10 + [LATE_MS] * 2)[-2:] == [1 + STEP, 1 + 2 * STEP]
+    usual, late = 200, LATE * 200 + 50
+    assert windows([usual] * 20 + [late] * 10)[20:] == [24, 12, 6, 3, 1, 1, 1, 1, 1, 1]
+    assert windows([usual] + [late] * 10 + [usual] * 2)[-2:] == [1 + STEP, 1 + 2 * STEP]
+
+
+def test_the_usual_delay_is_learnt_anew() -> None:
+    """An index that has grown makes all verdicts slower. A selection does not crawl for ever."""
+    assert windows([200] * 20 + [900] * 200)[-1] == 48
+
+
+def test_short_delays_are_never_late() -> None:
+    assert windows([10] * 20 + [190] * 5)[-1] == 48
 
 
 def test_one_round_halves_the_window_once() -> None:
     credits = ReplayCredits(48, gives_way=True)
-    assert credits.room(-1, 0) == 2 * STEP
+    assert credits.room(-1, 0, 200) == 2 * STEP
     credits.admitted(range(8))
-    assert credits.room(3, 8, LATE_MS + 1) == 0  # halved by what the first request found
-    assert [credits.room(applied, 8, LATE_MS + 1) for applied in (4, 5, 6, 7)] == [1, 2, 3, 4]
+    assert credits.room(3, 8, LATE * 200 + 50) == 0  # halved by what the first request found
+    assert [credits.room(applied, 8, LATE * 200 + 50) for applied in (4, 5, 6, 7)] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("broken", [3, 4, 400])
