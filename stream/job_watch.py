@@ -21,6 +21,8 @@ from stream.dead_letters.ledger import DeadLetterFollower
 from stream.flink_rest import JobState
 from stream.job_control import JobControl
 from stream.job_lag import LagMeter
+from stream.local.python_start import PythonStart
+from stream.local.supervisor import Deployment
 from stream.log_reads import Logs
 from stream.names import client_id
 from stream.servers import owner_only
@@ -110,9 +112,16 @@ class Watch:
     """
 
     def __init__(
-        self, control: JobControl, meter: LagMeter, metrics: JobMetrics, page: StatusPage, stop: threading.Event
+        self,
+        control: JobControl,
+        meter: LagMeter,
+        metrics: JobMetrics,
+        page: StatusPage,
+        stop: threading.Event,
+        python: PythonStart | None = None,
     ) -> None:
         self._control = control
+        self._python = python
         self._meter = meter
         self._metrics = metrics
         self._page = page
@@ -150,6 +159,8 @@ class Watch:
         self._metrics.rejected.inc(len(rejected - self._rejected))
         self._rejected = rejected
         if state is not None and live:
+            if not running and self._python is not None:
+                self._python.look(control.flink.failures(state.job_id))
             if not control.tend(self._connected):
                 self._show(state)
         elif control.keep():
@@ -236,6 +247,7 @@ def run(settings: Settings, signal_name: str) -> None:
     DeadLetterFollower(lambda: TopicReader(access, dead_letters), metrics.show_dead_letters, stop).start()
     try:
         with closing(control.lag_meter()) as meter:
-            Watch(control, meter, metrics, page, stop).loop()
+            python = PythonStart(lambda: Deployment(settings).kill("taskmanager"))
+            Watch(control, meter, metrics, page, stop, python).loop()
     finally:
         page.stop()
