@@ -69,6 +69,8 @@ def test_a_frame_torn_at_any_byte_is_cut_off(before: list[bytes], last: bytes) -
     acknowledged, torn = b"".join(whole), encode_parts(2, last)
     for kept in range(1, len(torn)):
         for ahead in (b"", bytes(50)):  # with and without the zeros that were written ahead
+            if ahead and not any(torn[kept:]):
+                continue  # a random mask may make the last bytes zeros; then nothing of the frame is missing
             assert replayed(acknowledged + torn[:kept] + ahead) == (whole, acknowledged)
 
 

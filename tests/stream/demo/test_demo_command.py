@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import stream.demo.run
-from core.traces import trace_json
+from core.traces import Choice, LossReason, TracedCandidate, TraceKind, Why, trace_json
+from core.types import Thresholds
 from stream.cli.exits import Exit
 from stream.cli.main import main
 from stream.demo.report import ChangedVerdict, DemoQuality, DemoReplay, DemoReport, LargeCluster, LawCheck, Score
@@ -19,6 +20,18 @@ from tests.support.traces import sample_trace
 
 ROOT = Path(__file__).parents[3]
 SCORE = Score(1.0, 1.0, 1.0)
+
+EXPLAINED = sample_trace(
+    kind=TraceKind.QUESTION,
+    image_id="clothing-05a2e4384f-e11",
+    thresholds=Thresholds(accept=0.922551, head_accept=0.111783, adopt=0.339044),
+    candidates=(
+        TracedCandidate("clothing-05a2e4384f", 81, 5, 0.99946, "clothing-05a2e4384f", 0.99946),
+        TracedCandidate("clothing-9", 7, 1, 0.01, lost=LossReason.BELOW_ACCEPT),
+    ),
+    choice=Choice("clothing-05a2e4384f", None, "clothing-05a2e4384f", 0.99946, 0.99946, Why.MATCHED),
+)
+"""What the README shows of the tree."""
 
 
 def report(picture: Path | None) -> DemoReport:
@@ -101,6 +114,8 @@ def test_the_readme_shows_what_it_prints(
         quality=DemoQuality(252, 778, Score(0.999, 0.764, 0.866), Score(0.992, 0.754, 0.857)),
         latency=Latency(2_145, 129, 708, 781),
         law=LawCheck(2_145, 842, 0, ()),
+        explained=json.loads(trace_json(EXPLAINED)),
+        replay=DemoReplay(10, {"other match": 2, "same": 8}, ()),
     )
     block = re.search(r"```\n(images in.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert block is not None
