@@ -6,7 +6,8 @@ import re
 import threading
 from pathlib import Path
 
-from core.errors import BadInputError, BusyError
+from core.errors import BadInputError
+from core.few import one_of_few
 from search.index.interface import TermIndex
 from search.serving import search_pb2 as pb
 from search.serving.messages import stats_message
@@ -58,14 +59,10 @@ class IndexAdmin:
             raise BadInputError(
                 f"a snapshot's name has 1 to 64 letters, digits, '.', '_' or '-' and no dot in front, not {name[:80]!r}"
             )
-        if not self._copying.acquire(blocking=False):
-            raise BusyError("another snapshot is being made", _SNAPSHOT_S)
-        try:
+        with one_of_few(self._copying, "another snapshot is being made", _SNAPSHOT_S):
             folder = self._snapshots / name
             self._snapshots.mkdir(parents=True, exist_ok=True)
             position = self._index.snapshot(folder)
-        finally:
-            self._copying.release()
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         return pb.SnapshotResponse(folder=str(folder), log_id=position.log_id, offset=position.offset, bytes=size)
 

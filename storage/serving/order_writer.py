@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 
 from core.delete_requests import DELETE_KIND, DeleteRequest, delete_record
-from core.errors import BusyError, UnavailableError
+from core.errors import UnavailableError
+from core.few import one_of_few
 from storage.serving.assignments import Message
 from storage.serving.sender import Connection, Sender
 
@@ -58,17 +59,13 @@ class OrderWriter:
             self._connection.close()
 
     def _send(self, kind: str, messages: Sequence[Message]) -> Sequence[int]:
-        if not self._calls.acquire(blocking=False):
-            raise BusyError(f"{MAX_CALLS} calls wait for Kafka already: try again", RETRY_AFTER_S)
-        try:
-            with self._lock:
-                if self._closing.is_set():
-                    raise UnavailableError("the server stops: nothing was sent")
-                if kind not in self._required:
-                    self._require_kinds((kind,))
-                    self._required.add(kind)
-                if not messages:
-                    return ()
-                return self._connection.use(lambda sender: sender.send(messages, self._closing.is_set))
-        finally:
-            self._calls.release()
+        busy = f"{MAX_CALLS} calls wait for Kafka already: try again"
+        with one_of_few(self._calls, busy, RETRY_AFTER_S), self._lock:
+            if self._closing.is_set():
+                raise UnavailableError("the server stops: nothing was sent")
+            if kind not in self._required:
+                self._require_kinds((kind,))
+                self._required.add(kind)
+            if not messages:
+                return ()
+            return self._connection.use(lambda sender: sender.send(messages, self._closing.is_set))

@@ -12,7 +12,8 @@ from types import MappingProxyType
 import grpc
 
 from core.access import Right
-from core.errors import BadInputError, BusyError, UnavailableError
+from core.errors import BadInputError, UnavailableError
+from core.few import one_of_few
 from core.types import ImageId
 from storage.arrivals import earliest_arrival
 from storage.embeddings import embedding_pages
@@ -171,15 +172,15 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
         self, request: pb.EmbeddingsRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.EmbeddingsPage]:
         """All embeddings of one moment. One reading runs at a time."""
-        if not self._reading.acquire(blocking=False):
-            raise BusyError("another reading of all embeddings is running", RETRY_AFTER_S)
-        try:
-            page_bytes = min(request.page_bytes or MAX_PAGE_BYTES, MAX_PAGE_BYTES)
-            with self._metrics.call("Embeddings"), for_callers(), self._store.snapshot() as view:
-                for page in embedding_pages(view, page_bytes):
-                    yield page_message(page)
-        finally:
-            self._reading.release()
+        page_bytes = min(request.page_bytes or MAX_PAGE_BYTES, MAX_PAGE_BYTES)
+        with (
+            one_of_few(self._reading, "another reading of all embeddings is running", RETRY_AFTER_S),
+            self._metrics.call("Embeddings"),
+            for_callers(),
+            self._store.snapshot() as view,
+        ):
+            for page in embedding_pages(view, page_bytes):
+                yield page_message(page)
 
     def Unscored(  # noqa: N802 - the name that the proto gives
         self, request: pb.UnscoredRequest, context: grpc.ServicerContext
@@ -197,14 +198,14 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
             selection = read_selection(request)
         except ValueError as error:
             raise BadInputError(str(error)) from None
-        if not self._selections.acquire(blocking=False):
-            raise BusyError(f"{MAX_SELECTIONS} other selections are read: try again", RETRY_AFTER_S)
-        try:
-            with self._metrics.call("Select"), for_callers(), self._store.snapshot() as view:
-                for page in selected_pages(view, selection, MAX_NAMED):
-                    yield selected_page_message(page)
-        finally:
-            self._selections.release()
+        with (
+            one_of_few(self._selections, f"{MAX_SELECTIONS} other selections are read: try again", RETRY_AFTER_S),
+            self._metrics.call("Select"),
+            for_callers(),
+            self._store.snapshot() as view,
+        ):
+            for page in selected_pages(view, selection, MAX_NAMED):
+                yield selected_page_message(page)
 
     def Named(  # noqa: N802 - the name that the proto gives
         self, request: pb.NamedRequest, context: grpc.ServicerContext

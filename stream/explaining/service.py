@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 
 from core.access import Right
-from core.errors import BusyError
+from core.few import one_of_few
 from core.types import ImageId, Lookup, Written
 from scoring.serving.client import ScorerClient
 from search.serving.admission import Caller
@@ -71,7 +70,7 @@ class ImageExplainer:
         servers = AskedServers(self._search, self._scorer, StoreReads(store))
         now_ms = time.time_ns() // 10**6
         asked = _asked(image)
-        with self._one_of_few():
+        with one_of_few(self._places, f"{AT_ONCE} images are being explained, which is the limit", RETRY_AFTER_S):
             now = ask(Question(asked, None), servers, self._stamp, now_ms)
             at_place = ask(Question(asked, image.place), servers, self._stamp, now_ms)
             pair = compare(asked, _asked(against), servers, self._limits, self._stamp, now_ms) if against else None
@@ -87,15 +86,6 @@ class ImageExplainer:
         """Closes the connections."""
         self._search.close()
         self._scorer.close()
-
-    @contextmanager
-    def _one_of_few(self) -> Iterator[None]:
-        if not self._places.acquire(blocking=False):
-            raise BusyError(f"{AT_ONCE} images are being explained, which is the limit", RETRY_AFTER_S)
-        try:
-            yield
-        finally:
-            self._places.release()
 
 
 def _asked(image: ImageRecord) -> AskedImage:
