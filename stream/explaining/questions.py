@@ -7,31 +7,27 @@ history tells. The index shows what it showed then, as long as it has not releas
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from clustering.assignment import More, MoreNeed, assign
+from clustering.assignment import MoreNeed, assign
 from core.protos.joined_pb2 import JoinedImage, JoinedRecord
 from core.traces import HistoryRange, Trace, TraceKind, TraceReason
 from core.types import NO_OFFSET, Decision, ImageId, LogPosition, Lookup, Written
-from operators.assign_backend import GrpcBackend
 from operators.in_flight_pb2 import InFlight, Scores
 from operators.item_times import Timing
-from operators.responses import arrival, candidates, content_of
+from operators.responses import arrival, content_of
 from operators.tracing import BatchTracer, TraceStamp
 from scoring.serving import scorer_pb2
 from search.serving import search_pb2
+from stream.read_only import FreeSearch, Lookups, PairScorer, ReadOnlyBackend
 
 __all__ = ["AskedAgain", "AskedImage", "AskedServers", "Question", "ask"]
 
 
-class AskedSearch(Protocol):
+class AskedSearch(FreeSearch, Protocol):
     """What is asked of the search server."""
-
-    def search(self, queries: Sequence[search_pb2.SearchQuery]) -> search_pb2.SearchResponse:
-        """Searches that insert nothing."""
-        ...
 
     def get(self, image_ids: Sequence[str]) -> search_pb2.GetResponse:
         """What the index knows of images."""
@@ -42,20 +38,8 @@ class AskedSearch(Protocol):
         ...
 
 
-class AskedScorer(Protocol):
-    """What is asked of the scorer."""
-
-    def score(self, blocks: Sequence[scorer_pb2.PairBlock], model_version: str = "") -> scorer_pb2.ScoreResponse:
-        """Scores of pairs of codes."""
-        ...
-
-
-class AskedStorage(Protocol):
+class AskedStorage(Lookups, Protocol):
     """What is asked of the store."""
-
-    def look_up(self, ids: Collection[ImageId], verdicts_of: Collection[ImageId] = ()) -> Lookup:
-        """Memberships and clusters of images, as of one moment."""
-        ...
 
     def written_at(self, image_id: ImageId, offset: int, others: Collection[ImageId] = ()) -> Written:
         """What the record of an image at a position wrote, and what storage held before it."""
@@ -67,7 +51,7 @@ class AskedServers:
     """Whom the question is put to."""
 
     search: AskedSearch
-    scorer: AskedScorer
+    scorer: PairScorer
     storage: AskedStorage
 
 
@@ -164,7 +148,7 @@ def ask(question: Question, servers: AskedServers, stamp: TraceStamp, now_ms: in
             values=scored.scores[0],
         )
     )
-    backend = _ReadOnlyBackend(question, servers, as_of)
+    backend = _QuestionBackend(question, servers, as_of)
     tracer = BatchTracer([one], Timing(), _nothing_written, stamp)
     asked = replace(arrival(one, content_of(one)), version=question.version)
     assign([asked], backend, now_ms, committed=tracer.committed)
@@ -175,11 +159,11 @@ def ask(question: Question, servers: AskedServers, stamp: TraceStamp, now_ms: in
     return AskedAgain(as_of, incomplete, shown)
 
 
-class _ReadOnlyBackend(GrpcBackend):
-    """The data that the rule needs, for a record that is in no order."""
+class _QuestionBackend(ReadOnlyBackend):
+    """The data that the rule needs for a question."""
 
     def __init__(self, question: Question, servers: AskedServers, as_of: int) -> None:
-        super().__init__(servers.search, servers.scorer, servers.storage, "", _told_nobody)  # type: ignore[arg-type]
+        super().__init__(servers.search, servers.scorer, servers.storage)
         self._question = question
         self._servers = servers
         self._as_of = as_of
@@ -189,17 +173,9 @@ class _ReadOnlyBackend(GrpcBackend):
         found = self._question.look_up(self._servers.storage, ids)
         return replace(found, position=LogPosition("", NO_OFFSET))
 
-    def more(self, needs: Sequence[MoreNeed]) -> Mapping[MoreNeed, More]:
-        """The next candidates, by free searches."""
-        answers = self._servers.search.search([self._question.query(self._as_of, need.after) for need in needs]).answers
-        pages = (More(candidates(answer.candidates), answer.candidates.exhausted) for answer in answers)
-        return dict(zip(needs, pages, strict=True))
-
-    def apply(self, decisions: Sequence[Decision], offset: int, revision: int) -> None:
-        """Nothing is written."""
-
-
-def _told_nobody(decisions: Sequence[Decision]) -> None: ...
+    def query(self, need: MoreNeed) -> search_pb2.SearchQuery:
+        """As the first search, behind what it gave."""
+        return self._question.query(self._as_of, need.after)
 
 
 def _nothing_recorded(image_id: ImageId, offset: int, others: Sequence[ImageId]) -> Written:

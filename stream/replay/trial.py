@@ -7,22 +7,21 @@ position. It writes nothing. Its calls are those of the caller class `replay`, s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from clustering.arrivals import Arrival, MoreNeed, PairNeed, Replaying, pair_need
-from clustering.assignment import More
 from clustering.planning import Knowledge, plan
 from core.errors import FaultError, UnavailableError
 from core.known_verdicts import KnownVerdict
-from core.types import Decision, ImageId, Lookup, Thresholds, Versions
+from core.types import ImageId, Thresholds, Versions
 from core.vectors import stored_type
-from operators.assign_backend import GrpcBackend
 from operators.responses import candidates, scores
 from scoring.serving import scorer_pb2
 from search.serving import search_pb2
 from storage.selecting import SelectedImage
+from stream.read_only import FreeSearch, Lookups, PairScorer, ReadOnlyBackend
 
 __all__ = ["BATCH", "TrialServers", "TrialSettings", "try_images"]
 
@@ -38,37 +37,13 @@ PATIENCE_S = 60.0
 _T = TypeVar("_T")
 
 
-class TrialSearch(Protocol):
-    """What a trial asks of the search server."""
-
-    def search(self, queries: Sequence[search_pb2.SearchQuery]) -> search_pb2.SearchResponse:
-        """Searches that insert nothing."""
-        ...
-
-
-class TrialScorer(Protocol):
-    """What a trial asks of the scorer."""
-
-    def score(self, blocks: Sequence[scorer_pb2.PairBlock], model_version: str = "") -> scorer_pb2.ScoreResponse:
-        """Scores of pairs of codes."""
-        ...
-
-
-class TrialStorage(Protocol):
-    """What a trial asks of the storage server."""
-
-    def look_up(self, ids: Collection[ImageId], verdicts_of: Collection[ImageId] = ()) -> Lookup:
-        """Memberships and clusters of images, as of one moment."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class TrialServers:
     """Clients of the three servers."""
 
-    search: TrialSearch
-    scorer: TrialScorer
-    storage: TrialStorage
+    search: FreeSearch
+    scorer: PairScorer
+    storage: Lookups
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +83,8 @@ def try_images(
     return _Trial(images, servers, settings, sleep).run(now_ms)
 
 
-class _Trial(GrpcBackend):
-    """One batch: the answers that its plans rest on. Only its reads are used."""
+class _Trial(ReadOnlyBackend):
+    """One batch: the answers that its plans rest on."""
 
     def __init__(
         self,
@@ -118,7 +93,7 @@ class _Trial(GrpcBackend):
         settings: TrialSettings,
         sleep: Callable[[float], None],
     ) -> None:
-        super().__init__(servers.search, servers.scorer, servers.storage, "", _writes_nothing)  # type: ignore[arg-type]
+        super().__init__(servers.search, servers.scorer, servers.storage)
         self._images = images
         self._servers = servers
         self._settings = settings
@@ -151,14 +126,13 @@ class _Trial(GrpcBackend):
             self._fetch(knowledge, ids, pairs, more, {arrival.place: arrival for arrival in left})
         raise FaultError(f"{len(pending)} images were not decided in {ROUNDS} rounds")
 
-    def more(self, needs: Sequence[MoreNeed]) -> Mapping[MoreNeed, More]:
-        """The next candidates, as of the position of the trial."""
-        queries = [self._query(need.place, need.as_of, need.after) for need in needs]
-        answers = self._patiently(lambda: self._servers.search.search(queries)).answers
-        return {
-            need: More(candidates(answer.candidates), answer.candidates.exhausted)
-            for need, answer in zip(needs, answers, strict=True)
-        }
+    def query(self, need: MoreNeed) -> search_pb2.SearchQuery:
+        """As of the position of the trial."""
+        return self._query(need.place, need.as_of, need.after)
+
+    def searched(self, queries: Sequence[search_pb2.SearchQuery]) -> search_pb2.SearchResponse:
+        """Searches that insert nothing, also while the server is busy."""
+        return self._patiently(lambda: self._servers.search.search(queries))
 
     def _arrivals(self, as_of: int) -> list[Arrival]:
         """Each image as a replay at this position, with its first candidates and their scores."""
@@ -186,7 +160,7 @@ class _Trial(GrpcBackend):
 
     def _searched(self, as_of: int) -> tuple[Sequence[search_pb2.SearchAnswer], str]:
         queries = [self._query(one.image.place, as_of, 0) for one in self._images]
-        response = self._patiently(lambda: self._servers.search.search(queries))
+        response = self.searched(queries)
         return response.answers, response.index_version
 
     def _query(self, place: int, as_of: int, after: int) -> search_pb2.SearchQuery:
@@ -271,7 +245,3 @@ def _arrival(
         truncated=found.truncated,
         asks=Replaying(force=True, dry_run=False, request=None),
     )
-
-
-def _writes_nothing(decisions: Sequence[Decision]) -> None:
-    raise AssertionError("a trial writes nothing")

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 
-import httpx
 import pytest
-from prometheus_client import CollectorRegistry
 
-from storage.api.app import create_app
-from storage.api.server import ApiServer
 from storage.memory import MemoryStore
 from storage.testing.decisions import A, B, founds, joins, put
 from stream.cli.exits import Exit
 from stream.cli.main import main
 from tests.support.explained import KnownAnswers
-from tests.support.ports import free_ports
+from tests.support.served_api import served_api
 
 
 @pytest.fixture
@@ -25,18 +20,9 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[KnownAnswers]:
     """A server that the command finds, and what it was asked."""
     store, answers = MemoryStore(), KnownAnswers()
     put(store, founds(0, A), joins(1, B, A))
-    (port,) = free_ports(1)
-    api = ApiServer(create_app(store, 10, CollectorRegistry(), explainer=answers), "127.0.0.1", port)
-    api.start()
-    monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__API__PORT", str(port))
-    while True:
-        try:
-            httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False)
-            break
-        except httpx.ConnectError:
-            time.sleep(0.01)
-    yield answers
-    api.stop()
+    with served_api(store, explainer=answers) as port:
+        monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__API__PORT", str(port))
+        yield answers
 
 
 def test_the_recorded_verdict_and_both_questions_are_shown(

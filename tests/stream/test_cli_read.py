@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
 from core.rpc import Listen, RpcServer
 from core.types import Cause, Decision, ImageId, Move, Outcome, Versions
-from storage.api.app import create_app
-from storage.api.server import ApiServer
 from storage.memory import MemoryStore
 from storage.serving.metrics import StorageMetrics
 from storage.serving.service import StorageService
@@ -25,6 +21,7 @@ from storage.verify import VerifyProgress
 from stream.cli.exits import Exit
 from stream.cli.main import main
 from tests.support.ports import free_ports
+from tests.support.served_api import served_api
 
 HEAD = "flowers/röse 1"
 """A head whose id needs care in a path."""
@@ -78,26 +75,18 @@ def store() -> MemoryStore:
 @pytest.fixture(scope="module")
 def ports(store: MemoryStore) -> Iterator[list[int]]:
     """Of the HTTP API, gRPC, and its metrics."""
-    ports = free_ports(3)
+    grpc_port, metrics_port = free_ports(2)
     registry = CollectorRegistry()
     service = StorageService(store, StorageMetrics(registry, store.state(), 0))
     rpc = RpcServer(
         "storage",
-        Listen("127.0.0.1", ports[1], ports[2], 1 << 20),
+        Listen("127.0.0.1", grpc_port, metrics_port, 1 << 20),
         partial(add_ClusterStorageServicer_to_server, service),
         registry,
     )
-    api = ApiServer(create_app(store, MAX_PAGE, registry), "127.0.0.1", ports[0])
     rpc.start()
-    api.start()
-    while True:
-        try:
-            httpx.get(f"http://127.0.0.1:{ports[0]}/healthz", trust_env=False)
-            break
-        except httpx.ConnectError:
-            time.sleep(0.01)
-    yield ports
-    api.stop()
+    with served_api(store, MAX_PAGE) as api_port:
+        yield [api_port, grpc_port, metrics_port]
     rpc.stop(0)
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import httpx
 import pytest
-from prometheus_client import CollectorRegistry
 
 from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
 from core.errors import UnavailableError
@@ -17,15 +14,13 @@ from core.settlements import Kind, Settlement, settlement_bytes
 from core.traces import trace_json
 from core.types import Cause, ImageId, Move
 from search.serving import search_pb2
-from storage.api.app import create_app
-from storage.api.server import ApiServer
 from storage.memory import MemoryStore
 from storage.testing.decisions import A, B, C, D, decided, deletes, founds, put
 from stream.cli.exits import Exit
 from stream.cli.main import main
 from stream.printable import printable
 from tests.support.fake_reader import FakeReader, FakeTopics
-from tests.support.ports import free_ports
+from tests.support.served_api import served_api
 from tests.support.traces import sample_trace
 
 DEAD, DEBUG = "neardup.photos.dead-letter", "neardup.photos.debug"
@@ -52,20 +47,12 @@ class Index:
 
 @pytest.fixture(scope="module")
 def api_port() -> Iterator[int]:
-    store, (port,) = MemoryStore(), free_ports(1)
+    store = MemoryStore()
     put(store, founds(0, A), founds(1, B))
     put(store, decided(2, C, Move(C, None, A, Cause.MATCHED, 0.93, A), Move(B, B, A, Cause.ADOPTED, 0.75, C)))
     put(store, founds(3, NASTY), founds(4, D), deletes(5, D, D))
-    server = ApiServer(create_app(store, 1000, CollectorRegistry()), "127.0.0.1", port)
-    server.start()
-    while True:
-        try:
-            httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False)
-            break
-        except httpx.ConnectError:
-            time.sleep(0.01)
-    yield port
-    server.stop()
+    with served_api(store) as port:
+        yield port
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 from prometheus_client import CollectorRegistry
@@ -18,10 +19,10 @@ __all__ = ["served_api"]
 
 
 @contextmanager
-def served_api(store: ClusterStore) -> Iterator[int]:
-    """Gives the port of a server that answers."""
+def served_api(store: ClusterStore, max_page: int = 1000, **options: Any) -> Iterator[int]:
+    """Gives the port of a server that answers; `options` are those of `create_app`."""
     (port,) = free_ports(1)
-    server = ApiServer(create_app(store, 1000, CollectorRegistry()), "127.0.0.1", port)
+    server = ApiServer(create_app(store, max_page, CollectorRegistry(), **options), "127.0.0.1", port)
     server.start()
     while True:
         try:
