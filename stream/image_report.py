@@ -42,6 +42,10 @@ class ReportLimits:
     """Dead letters and traces that Kafka took before are left out."""
 
 
+_VERDICT = "the verdict"
+"""What the report names it, where it could not be asked for."""
+
+
 @dataclass(slots=True)
 class ImageReport:
     """What is known of an image. What could not be asked is absent, and `problems` says why."""
@@ -68,6 +72,11 @@ class ImageReport:
         """Whether anything at all is known."""
         found = (self.verdict, self.deleted, self.indexed, self.history, self.dead_letters, self.traces)
         return any(bool(each) for each in found)
+
+    @property
+    def storage_silent(self) -> bool:
+        """Whether the verdict could not be asked for, so that none is known either way."""
+        return any(each.startswith(f"{_VERDICT}: ") for each in self.problems)
 
     @property
     def rules(self) -> list[str]:
@@ -102,7 +111,7 @@ def report_on(
             report.problems.append(f"{what}: {str(error).partition(chr(10))[0]}")
 
     with api_client(settings, name, timeout_s=CALL_S, retry=RetryPolicy(retries=1)) as api:
-        ask("the verdict", lambda: _ask_verdict(report, api))
+        ask(_VERDICT, lambda: _ask_verdict(report, api))
         ask("its cluster", lambda: _ask_cluster(report, api, limits.members))
         ask("its history", lambda: _ask_history(report, api, limits.changes))
     ask("the index", lambda: _ask_index(report, settings, signal))

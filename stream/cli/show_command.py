@@ -90,6 +90,8 @@ def _show(report: ImageReport) -> None:
     line(f"image {report.image_id}")
     if report.deleted is not None:
         line(f"  deleted at {report.deleted}")
+    elif report.storage_silent:
+        line("  its verdict could not be asked for")
     elif report.verdict is None:
         line("  no verdict: it is unknown, or still waits")
     sections = {"verdict": report.verdict, "cluster": report.cluster, "index": report.indexed}

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 from rich.tree import Tree
 
-from core.traces import LossReason, Trace, TracedCandidate, Why
+from core.traces import LossReason, Trace, TracedCandidate, TraceKind, Why
+from core.types import Outcome
 from stream.printable import printable
 from stream.times import time_text
 from stream.traces.choice import spent_ms
@@ -73,6 +74,8 @@ def _why(trace: Trace) -> Iterator[str]:
             yield f"its head {choice.head}, score {score_text(choice.head_score)}"
         if choice.old_head is not None and choice.old_head != choice.head:
             yield f"before, its head was {choice.old_head}"
+    elif trace.kind == TraceKind.REPLAY and trace.outcome == Outcome.REPLAYED and not trace.dry_run:
+        yield "nothing changed: its verdict has these versions already (`--force` decides it again), or it was deleted"
     if trace.unscored is not None:
         yield trace.unscored
     if trace.repeated:

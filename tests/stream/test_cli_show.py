@@ -20,6 +20,7 @@ from stream.cli.exits import Exit
 from stream.cli.main import main
 from stream.printable import printable
 from tests.support.fake_reader import FakeReader, FakeTopics
+from tests.support.ports import free_ports
 from tests.support.served_api import served_api
 from tests.support.traces import sample_trace
 
@@ -162,6 +163,15 @@ def test_a_part_that_is_down_is_named_and_the_rest_is_shown(
         f"traces: Kafka has no topic {DEBUG}: run `neardup topics create`",
     ]
     assert "not everything could be asked" in err
+
+
+def test_without_storage_it_says_nothing_of_the_verdict(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__API__PORT", str(free_ports(1)[0]))
+    code, out, err = run("b")
+    assert code == Exit.UNAVAILABLE
+    assert "its verdict could not be asked for" in out
+    assert "unknown" not in out
+    assert "the verdict: the HTTP API at" in err
 
 
 def test_texts_of_others_are_harmless(run: Run) -> None:

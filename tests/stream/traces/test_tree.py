@@ -48,6 +48,12 @@ def test_it_says_what_was_decided_and_why() -> None:
         assert said in text, said
 
 
+def test_a_replay_that_changed_nothing_says_so() -> None:
+    text = drawn(sample_trace(kind=TraceKind.REPLAY, outcome=Outcome.REPLAYED, choice=None))
+    assert "nothing changed: its verdict has these versions already" in text
+    assert "nothing changed" not in drawn(sample_trace(kind=TraceKind.REPLAY, outcome=Outcome.REPLAYED))
+
+
 def test_a_question_has_no_time_to_the_verdict() -> None:
     assert "to the verdict" not in drawn(replace(sample_trace(), steps=()))
 
