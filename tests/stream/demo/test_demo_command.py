@@ -26,7 +26,7 @@ EXPLAINED = sample_trace(
     image_id="clothing-05a2e4384f-e11",
     thresholds=Thresholds(accept=0.922551, head_accept=0.111783, adopt=0.339044),
     candidates=(
-        TracedCandidate("clothing-05a2e4384f", 81, 5, 0.99946, "clothing-05a2e4384f", 0.99946),
+        TracedCandidate("clothing-05a2e4384f", 82, 5, 0.99946, "clothing-05a2e4384f", 0.99946),
         TracedCandidate("clothing-9", 7, 1, 0.01, lost=LossReason.BELOW_ACCEPT),
     ),
     choice=Choice("clothing-05a2e4384f", None, "clothing-05a2e4384f", 0.99946, 0.99946, Why.MATCHED),
@@ -112,7 +112,7 @@ def test_the_readme_shows_what_it_prints(
         clusters=842,
         alone=706,
         quality=DemoQuality(252, 778, Score(0.999, 0.764, 0.866), Score(0.992, 0.754, 0.857)),
-        latency=Latency(2_145, 129, 708, 781),
+        latency=Latency(2_145, 179, 759, 897),
         law=LawCheck(2_145, 842, 0, ()),
         explained=json.loads(trace_json(EXPLAINED)),
         replay=DemoReplay(10, {"other match": 2, "same": 8}, ()),
