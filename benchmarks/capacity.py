@@ -23,14 +23,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.machine import measured_with, write_results
-from benchmarks.soak import say
-from benchmarks.synthetic import SyntheticSettings, Universe, write_images
+from benchmarks.service_run import await_verdicts, empty, say, started, synthetic_images
 from core.errors import NeardupError, UnavailableError
 from search.index.generations import IndexGenerations
-from stream.data_folders import wipe, with_data
-from stream.demo.sample import SAMPLE
+from stream.data_folders import with_data
 from stream.image_files import ImageFile, ImageRow
-from stream.interrupts import interruptible, undisturbed
+from stream.interrupts import interruptible
 from stream.local.supervisor import Deployment
 from stream.publish import Publisher, publish
 from stream.settings import SETTINGS_FILE_VARIABLE, Settings, load_settings
@@ -90,19 +88,11 @@ class CapacityRun:
 
     def run(self) -> dict[str, Any]:
         """Sends everything and measures; stops all parts in any case."""
-        data = self._settings.data_dir
-        if data.exists():
-            self._deployment.down()
-        wipe(data)
-        images = self._images()
-        try:
-            say("starting all parts")
-            self._deployment.up()
+        empty(self._deployment)
+        count = self._load.images + self._load.beside
+        images = synthetic_images(self._settings, [f"image-{number:08d}" for number in range(count)])
+        with started(self._deployment):
             result = self._measure(images)
-        finally:
-            with undisturbed():
-                say("stopping all parts")
-                self._deployment.down()
         # Only now are all writes in tables: before, they also lie in RocksDB's log.
         store = used_bytes(self._settings.signal_dir(self._name, "store"))
         result["bytes_per_image"]["store"] = round(store / (self._load.images + self._load.beside), 1)
@@ -111,14 +101,6 @@ class CapacityRun:
             "load": asdict(self._load),
             **result,
         }
-
-    def _images(self) -> ImageFile:
-        count = self._load.images + self._load.beside
-        say(f"making {count:,} images")
-        path = self._settings.data_dir / "images.parquet"
-        ids = [f"image-{number:08d}" for number in range(count)]
-        write_images(Universe(self._settings.path(SAMPLE), SyntheticSettings()), path, ids)
-        return ImageFile(path, self._signal.search_embedding.dimension, self._signal.score_embedding.dimension)
 
     def _measure(self, images: ImageFile) -> dict[str, Any]:
         load, rows = self._load, iter(images)
@@ -131,7 +113,7 @@ class CapacityRun:
             before = self._folders()
             say(f"{load.images:,} images at full speed")
             publish(islice(rows, load.images), publisher)
-            self._drain(changes, load.images)
+            await_verdicts(self._verdicts, changes, load.images)
             after = self._folders()
             per_image: dict[str, float] = {
                 name: round((after[name] - before[name]) / load.images, 1) for name in _GROWING
@@ -141,7 +123,7 @@ class CapacityRun:
             started = time.monotonic()
             self._flood(list(rows), publisher, changes)
             sent_s = time.monotonic() - started
-            self._drain(changes, load.images + load.beside)
+            await_verdicts(self._verdicts, changes, load.images + load.beside)
             verdicts_s = time.monotonic() - started
             self._await(lambda: letters.ends()[1] >= load.junk, "not all junk records are dead letters")
             flood_s = time.monotonic() - started
@@ -203,15 +185,6 @@ class CapacityRun:
         if built is None:
             raise UnavailableError(f"{generations.path} has no index after the build")
         return used_bytes(generations.folder(built), "segment-*")
-
-    def _drain(self, changes: TopicReader, wanted: int) -> None:
-        """Waits until every image sent so far has its verdict."""
-
-        def complete() -> bool:
-            self._verdicts.take(changes.poll(0.2))
-            return len(self._verdicts.heads) >= wanted
-
-        self._await(complete, f"not all of {wanted:,} images have a verdict")
 
     @staticmethod
     def _await(done: Callable[[], bool], problem: str) -> None:

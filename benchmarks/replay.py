@@ -26,17 +26,15 @@ from statistics import median
 from typing import Any
 
 from benchmarks.machine import measured_with, write_results
-from benchmarks.soak import say
-from benchmarks.synthetic import SyntheticSettings, Universe, write_images
+from benchmarks.service_run import await_verdicts, empty, say, started, synthetic_images
 from core.access import Right
 from core.errors import NeardupError, UnavailableError
 from core.replay_requests import ReplayRequest
 from core.traces import Choice, Trace, TracedCandidate, trace_json
 from core.types import ImageId
-from stream.data_folders import wipe, with_data
-from stream.demo.sample import SAMPLE
+from stream.data_folders import with_data
 from stream.image_files import ImageFile, ImageRow
-from stream.interrupts import interruptible, undisturbed
+from stream.interrupts import interruptible
 from stream.local.supervisor import Deployment
 from stream.publish import Publisher, publish
 from stream.replay.choice import ReplaySelection
@@ -49,8 +47,6 @@ from stream.topic_reader import TopicReader
 from stream.verdicts import Latency, Verdicts, latency
 
 __all__ = ["ReplayLoad", "RoundResult", "some_traces", "summary"]
-
-_STALL_S = 300.0
 
 SLOWEST_PER_S = 12
 """Live images are made for a replay of so many ids a second."""
@@ -135,30 +131,17 @@ class ReplayRun:
 
     def run(self) -> dict[str, Any]:
         """Loads, measures, and stops all parts in any case."""
-        data = self._settings.data_dir
-        if data.exists():
-            self._deployment.down()
-        wipe(data)
+        empty(self._deployment)
         images = self._images()
-        try:
-            say("starting all parts")
-            self._deployment.up()
+        with started(self._deployment):
             result = self._measure(iter(images))
-        finally:
-            with undisturbed():
-                say("stopping all parts")
-                self._deployment.down()
         return {**measured_with("benchmarks.replay"), "load": asdict(self._load), **result}
 
     def _images(self) -> ImageFile:
         load = self._load
         # A round beside a replay lasts until the replay is done: there must be images enough.
         live = int(load.rate * load.rounds * (2 * load.seconds + load.ids / SLOWEST_PER_S))
-        say(f"making {load.images + live:,} images")
-        path = self._settings.data_dir / "images.parquet"
-        names = [f"image-{number:08d}" for number in range(load.images + live)]
-        write_images(Universe(self._settings.path(SAMPLE), SyntheticSettings()), path, names)
-        return ImageFile(path, self._signal.search_embedding.dimension, self._signal.score_embedding.dimension)
+        return synthetic_images(self._settings, [f"image-{number:08d}" for number in range(load.images + live)])
 
     def _measure(self, rows: Iterator[ImageRow]) -> dict[str, Any]:
         load = self._load
@@ -171,7 +154,7 @@ class ReplayRun:
             loaded = list(islice(rows, load.images))
             ids = [ImageId(row.image_id) for row in random.Random(2).sample(loaded, load.ids)]
             self._publish(iter(loaded), publisher, changes, rate=None)
-            self._drain(changes)
+            await_verdicts(self._verdicts, changes, self._sent)
             without, beside = [], []
             for number in range(load.rounds):
                 without.append(self._round(rows, publisher, changes, None))
@@ -205,7 +188,7 @@ class ReplayRun:
                 yield row
 
         self._publish(live(), publisher, changes, rate=self._load.rate)
-        self._drain(changes)
+        await_verdicts(self._verdicts, changes, self._sent)
         pace = 0.0 if replay is None else replay.pace()
         waits = [ms for image, ms in self._verdicts.waits_ms.items() if image not in known]
         return RoundResult(latency(waits), pace)
@@ -218,17 +201,6 @@ class ReplayRun:
                 self._verdicts.take(changes.poll(0.0))
 
         self._sent += publish(rows, publisher, rate=rate, on_sent=read)
-
-    def _drain(self, changes: TopicReader) -> None:
-        """Waits until every image sent so far has its verdict."""
-        until = time.monotonic() + _STALL_S
-        while len(self._verdicts.heads) < self._sent:
-            before = len(self._verdicts.heads)
-            self._verdicts.take(changes.poll(0.2))
-            if len(self._verdicts.heads) > before:
-                until = time.monotonic() + _STALL_S
-            elif time.monotonic() > until:
-                raise UnavailableError(f"{before:,} of {self._sent:,} images have a verdict, and no more came")
 
     def _trials(self, ids: Sequence[ImageId]) -> float:
         started, report = time.monotonic(), DiffReport()

@@ -18,26 +18,26 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import measured_with, resident_mb, write_results
-from benchmarks.synthetic import SyntheticSettings, Universe, write_images
-from core.errors import NeardupError, UnavailableError
+from benchmarks.service_run import await_verdicts, empty, say, started, synthetic_images
+from benchmarks.synthetic import SyntheticSettings
+from core.access import Right
+from core.errors import NeardupError
 from storage.serving.client import StorageClient
-from stream.data_folders import wipe, with_data
-from stream.demo.sample import SAMPLE
+from stream.access import credentials
+from stream.data_folders import with_data
 from stream.image_files import ImageFile, ImageRow
-from stream.interrupts import interruptible, undisturbed
+from stream.interrupts import interruptible
 from stream.local.supervisor import Deployment
 from stream.publish import Publisher, publish
 from stream.settings import Settings, load_settings
 from stream.topic_reader import TopicReader
 from stream.verdicts import Latency, Verdicts, latency
 
-_STALL_S = 180.0
 _POLL_EVERY = 50
 _SAY_EVERY_S = 10.0
 
@@ -99,22 +99,14 @@ class Soak:
 
     def run(self) -> dict[str, Any]:
         """Makes the images, starts all parts, sends the load, checks the store; stops all parts in any case."""
-        if self._settings.data_dir.exists():
-            self._deployment.down()
-        wipe(self._settings.data_dir)
-        images = self._images()
-        try:
-            say("starting all parts")
-            self._deployment.up()
+        empty(self._deployment)
+        images = synthetic_images(self._settings, image_ids(self._load), self._synthetic)
+        with started(self._deployment):
             self._remember_memory("up")
             results = self._measure(images)
             self._remember_memory("end")
             say("checking the store")
             law = self._verify()
-        finally:
-            with undisturbed():
-                say("stopping all parts")
-                self._deployment.down()
         return {
             **measured_with("benchmarks.soak"),
             "synthetic": asdict(self._synthetic),
@@ -125,13 +117,6 @@ class Soak:
             "clusters": len(self._verdicts.clusters()),
             "largest_cluster": max(map(len, self._verdicts.clusters().values()), default=0),
         }
-
-    def _images(self) -> ImageFile:
-        ids = image_ids(self._load)
-        say(f"making {len(ids):,} images")
-        path = self._settings.data_dir / "images.parquet"
-        write_images(Universe(self._settings.path(SAMPLE), self._synthetic), path, ids)
-        return ImageFile(path, self._signal.search_embedding.dimension, self._signal.score_embedding.dimension)
 
     def _measure(self, images: ImageFile) -> list[PhaseResult]:
         rows = iter(images)
@@ -148,7 +133,7 @@ class Soak:
                 self._send(islice(rows, phase.images), phase, publisher, reader)
                 sent_s = time.monotonic() - started
                 sent_before += phase.images
-                self._drain(reader, sent_before)
+                await_verdicts(self._verdicts, reader, sent_before)
                 drained_s = time.monotonic() - started - sent_s
                 waits = latency(waits_by_phase(self._verdicts)[phase.name])
                 found.append(
@@ -172,27 +157,10 @@ class Soak:
 
         publish(rows, publisher, rate=phase.rate, on_sent=on_sent)
 
-    def _drain(self, reader: TopicReader, wanted: int) -> None:
-        """Waits until every image sent so far has its verdict."""
-        moved_at = said_at = time.monotonic()
-        while len(self._verdicts.heads) < wanted:
-            before = self._verdicts.history_number
-            self._verdicts.take(reader.poll(0.2))
-            now = time.monotonic()
-            if self._verdicts.history_number > before:
-                moved_at = now
-            elif now - moved_at > _STALL_S:
-                raise UnavailableError(
-                    f"{wanted - len(self._verdicts.heads):,} images have no verdict, and none came for {_STALL_S:.0f}"
-                    f" s; see the logs in {self._settings.data_dir / 'log'}"
-                )
-            if now - said_at > _SAY_EVERY_S:
-                said_at = now
-                say(f"  {len(self._verdicts.heads):,} of {wanted:,} verdicts")
-
     def _verify(self) -> dict[str, Any]:
         server = self._signal.storage
-        with closing(StorageClient(server.address, 10.0, server.max_message_bytes)) as storage:
+        proof = credentials(self._settings, Right.READ)
+        with closing(StorageClient(server.address, 10.0, server.max_message_bytes, proof)) as storage:
             *_, last = storage.verify()
         return {
             "sound": last.done and last.problem_count == 0,
@@ -226,11 +194,6 @@ def report(result: dict[str, Any]) -> str:
         f"law 2: {'sound' if law['sound'] else 'BROKEN'}, {law['images']:,} images, {law['clusters']:,} clusters",
     ]
     return "\n".join(lines)
-
-
-def say(text: str) -> None:
-    """Prints a line of progress with the time, to standard error."""
-    print(f"{datetime.now(UTC):%H:%M:%S} {text}", file=sys.stderr, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -18,7 +18,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -31,13 +30,11 @@ from typing import Any
 import psutil
 
 from benchmarks.machine import measured_with, write_results
-from benchmarks.soak import say
-from benchmarks.synthetic import SyntheticSettings, Universe, write_images
+from benchmarks.service_run import await_verdicts, empty, say, started, synthetic_images
 from core.errors import NeardupError, UnavailableError
-from stream.data_folders import wipe, with_data
-from stream.demo.sample import SAMPLE
-from stream.image_files import ImageFile, ImageRow
-from stream.interrupts import interruptible, undisturbed
+from stream.data_folders import with_data
+from stream.image_files import ImageRow
+from stream.interrupts import interruptible
 from stream.local.supervisor import Deployment
 from stream.publish import Publisher, SendSchedule
 from stream.settings import Settings, load_settings
@@ -51,8 +48,6 @@ SHARES: Mapping[str, int] = {"none": 0, "hundredth": 100, "all": 1}
 
 BEFORE = "before"
 """Rounds of the other revision."""
-
-_STALL_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,26 +98,10 @@ class TraceCost:
 
     def run(self) -> dict[str, list[float]]:
         """Microseconds an image, by kind of round; stops all parts in any case."""
-        if self._settings.data_dir.exists():
-            self._deployment.down()
-        wipe(self._settings.data_dir)
-        rows = iter(self._images())
-        try:
-            say("starting all parts")
-            self._deployment.up()
+        empty(self._deployment)
+        rows = iter(synthetic_images(self._settings, [f"image-{number:08d}" for number in range(self._load.images)]))
+        with started(self._deployment):
             return self._measure(rows)
-        finally:
-            with undisturbed():
-                say("stopping all parts")
-                self._deployment.down()
-
-    def _images(self) -> ImageFile:
-        count = self._load.images
-        say(f"making {count:,} images")
-        path = self._settings.data_dir / "images.parquet"
-        names = [f"image-{number:08d}" for number in range(count)]
-        write_images(Universe(self._settings.path(SAMPLE), SyntheticSettings()), path, names)
-        return ImageFile(path, self._signal.search_embedding.dimension, self._signal.score_embedding.dimension)
 
     def _measure(self, rows: Iterator[ImageRow]) -> dict[str, list[float]]:
         found: dict[str, list[float]] = defaultdict(list)
@@ -153,19 +132,8 @@ class TraceCost:
                 self._verdicts.take(changes.poll(0.0))
         publisher.flush()
         self._sent += count
-        self._drain(changes)
+        await_verdicts(self._verdicts, changes, self._sent)
         return 1e6 * (_processor_s(self._deployment) - before) / count
-
-    def _drain(self, changes: TopicReader) -> None:
-        """Waits until every image sent so far has its verdict."""
-        until = time.monotonic() + _STALL_S
-        while len(self._verdicts.heads) < self._sent:
-            before = len(self._verdicts.heads)
-            self._verdicts.take(changes.poll(0.05))
-            if len(self._verdicts.heads) > before:
-                until = time.monotonic() + _STALL_S
-            elif time.monotonic() > until:
-                raise UnavailableError(f"{before:,} of {self._sent:,} images have a verdict, and no more came")
 
 
 def _processor_s(deployment: Deployment) -> float:
