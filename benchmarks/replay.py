@@ -29,7 +29,6 @@ from benchmarks.machine import measured_with, write_results
 from benchmarks.service_run import await_verdicts, empty, say, started, synthetic_images
 from core.access import Right
 from core.errors import NeardupError, UnavailableError
-from core.replay_requests import ReplayRequest
 from core.traces import Choice, Trace, TracedCandidate, trace_json
 from core.types import ImageId
 from stream.data_folders import with_data
@@ -41,7 +40,7 @@ from stream.replay.choice import ReplaySelection
 from stream.replay.differences import DiffReport
 from stream.replay.service import ReplayService
 from stream.replay.trial_service import TrialService
-from stream.requests import new_request
+from stream.requests import new_request, replay_of
 from stream.settings import SETTINGS_FILE_VARIABLE, Settings, load_settings
 from stream.topic_reader import TopicReader
 from stream.verdicts import Latency, Verdicts, latency
@@ -257,7 +256,7 @@ class _Replay(threading.Thread):
         self._error: NeardupError | None = None
 
     def run(self) -> None:
-        wanted = ReplayRequest(new_request("bench"), ImageId(""), force=True, bulk=True)
+        wanted = replay_of(new_request("bench"), force=True, bulk=True)
         started = time.monotonic()
         try:
             with ReplayService(self._settings, self._signal_name, Right.WRITE) as service:

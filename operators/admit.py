@@ -32,6 +32,7 @@ from operators.step import Client, ServerAddress, Step, StepResult
 from operators.waiting_replay_pb2 import WaitingReplay
 from storage.serving import storage_pb2
 from storage.serving.client import SelectedImage, StorageClient
+from storage.serving.messages import last_applied
 
 __all__ = ["ASK_AGAIN_MS", "AdmitFunction", "AdmitStep", "ReplayLane", "ReplayStorage", "replay_record"]
 
@@ -91,7 +92,7 @@ class AdmitStep(Step):
         """Hands over as many as there are credits for; those that were applied before need none."""
         waiting = [WaitingReplay.FromString(item) for item in items]
         described = self._storage.describe()
-        applied = self._applied(described)
+        applied = last_applied(described, self._lane.topic_id, self._lane.lane)
         done = sum(one.offset <= applied for one in waiting)
         room = self._credits.room(applied, waiting[0].offset, described.live_delay_ms)
         taken = waiting[done : done + room]
@@ -112,11 +113,6 @@ class AdmitStep(Step):
     def offset(self, item: bytes) -> int:
         """See `Step`."""
         return WaitingReplay.FromString(item).offset
-
-    def _applied(self, described: storage_pb2.DescribeResponse) -> int:
-        ours = self._lane.topic_id, self._lane.lane
-        found = (each.offset for each in described.requests if (each.topic_id, each.partition) == ours)
-        return next(found, -1)
 
     def _admit(self, taken: Sequence[WaitingReplay]) -> list[Any]:
         parsed = [(one, parse_request(one.payload)) for one in taken]

@@ -29,6 +29,7 @@ from storage.verify import VerifyProgress
 __all__ = [
     "decision_message",
     "describe_message",
+    "last_applied",
     "lookup_message",
     "lookup_of",
     "page_message",
@@ -257,6 +258,12 @@ def describe_message(state: StoreState, published: int, live_delay_ms: int = 0) 
         requests=[_request_message(source, offset) for source, offset in state.requests.items()],
         live_delay_ms=min(live_delay_ms, 2**32 - 1),
     )
+
+
+def last_applied(described: pb.DescribeResponse, topic_id: str, partition: int) -> int:
+    """The offset of the last request of a partition of `replay` that storage has applied; -1: none."""
+    found = (each.offset for each in described.requests if (each.topic_id, each.partition) == (topic_id, partition))
+    return next(found, -1)
 
 
 def progress_message(progress: VerifyProgress) -> pb.VerifyProgress:

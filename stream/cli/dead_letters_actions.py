@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,23 +88,14 @@ def _decide_again(
     settings: Settings, signal: str | None, choice: DeadLetterChoice, *, dry_run: bool, as_json: bool
 ) -> None:
     """Has the images of dead letters decided again, by force. What has a score then is settled."""
-    from core.replay_requests import ReplayRequest
-    from core.types import ImageId
     from stream.replay.choice import ReplaySelection
-    from stream.requests import new_request, user_name
+    from stream.requests import new_request, replay_of
 
     name, selection = settings.signal(signal)[0], ReplaySelection(dead_letters=choice)
     if dry_run:
         try_replay(settings, name, selection, "", as_json=as_json)
         return
-    wanted = ReplayRequest(
-        request=new_request("dead-letters"),
-        image_id=ImageId(""),
-        force=True,
-        bulk=selection.bulk,
-        requested_at_ms=time.time_ns() // 10**6,
-        author=user_name(),
-    )
+    wanted = replay_of(new_request("dead-letters"), force=True, bulk=selection.bulk)
     send_replay(settings, name, selection, wanted, resumed=False, diff=False, as_json=as_json)
 
 

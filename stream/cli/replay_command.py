@@ -80,9 +80,7 @@ def replay(
 
         neardup replay --since 7d --dry-run --model-version v12 --json
     """
-    from core.replay_requests import ReplayRequest
-    from core.types import ImageId
-    from stream.requests import new_request, user_name
+    from stream.requests import new_request, replay_of
 
     if model_version and not dry_run:
         raise BadInputError("--model-version needs --dry-run: serve a version with `neardup model`, then replay")
@@ -90,16 +88,13 @@ def replay(
         raise BadInputError("a dry run that is watched leaves no verdict to compare: leave --watch or --diff out")
     selection = _selection(chosen_ids(image or (), ids_file), head, since, until, cause or (), dead_letters)
     settings = of(context).running()
-    wanted = ReplayRequest(
-        request=request or new_request("replay"),
-        image_id=ImageId(""),
+    wanted = replay_of(
+        request or new_request("replay"),
         force=force or dead_letters,
         dry_run=dry_run,
         model_version=model_version,
         watch=watch,
         bulk=selection.bulk,
-        requested_at_ms=time.time_ns() // 10**6,
-        author=user_name(),
     )
     name = settings.signal(signal)[0]
     if dry_run and not watch:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.access import Right
-from core.replay_requests import ReplayRequest
 from core.types import Cause, ImageId
 from neardup.client import ApiClient
 from stream.demo.report import ChangedVerdict, DemoReplay
 from stream.replay.choice import ReplaySelection
 from stream.replay.differences import Change, Difference
 from stream.replay.service import ReplayService
-from stream.requests import new_request, user_name
+from stream.requests import new_request, replay_of
 from stream.settings import Settings
 
 __all__ = ["REPLAYED", "decide_again", "explained_verdict", "replayed_images"]
@@ -52,13 +50,7 @@ def decide_again(settings: Settings, name: str, images: Sequence[ImageId]) -> De
         UnavailableError: A part does not answer.
         MismatchError: The job does not know replays.
     """
-    wanted = ReplayRequest(
-        request=new_request("demo"),
-        image_id=ImageId(""),
-        force=True,
-        requested_at_ms=time.time_ns() // 10**6,
-        author=user_name(),
-    )
+    wanted = replay_of(new_request("demo"), force=True)
     with ReplayService(settings, name, Right.WRITE) as service:
         pages = service.images(ReplaySelection(images), lambda done, total: None)
         done = service.send(pages, wanted, resumed=False, keep_old=True, on_look=lambda progress: None)

@@ -12,6 +12,7 @@ from core.errors import UnavailableError
 from core.replay_requests import Lane, ReplayRequest, encode_request
 from core.types import ImageId
 from storage.serving import storage_pb2
+from storage.serving.messages import last_applied
 from stream.broker import producer
 from stream.kafka_access import KafkaAccess
 from stream.replay.sending import SentRequest, sent_before
@@ -92,9 +93,4 @@ class AppliedReplays:
 
     def applied(self, lane: Lane) -> int:
         """The offset of the last one of a lane; -1: none."""
-        found = (
-            each.offset
-            for each in self._storage.describe().requests
-            if (each.topic_id, each.partition) == (self._topic_id, lane)
-        )
-        return next(found, -1)
+        return last_applied(self._storage.describe(), self._topic_id, lane)
