@@ -94,7 +94,8 @@ class AdmitStep(Step):
         described = self._storage.describe()
         applied = last_applied(described, self._lane.topic_id, self._lane.lane)
         done = sum(one.offset <= applied for one in waiting)
-        room = self._credits.room(applied, waiting[0].offset, described.live_delay_ms)
+        now_ms = round(1000 * self._clock())
+        room = self._credits.room(applied, waiting[0].offset, described.live_delay_ms, now_ms)
         taken = waiting[done : done + room]
         if not done and not taken:
             return StepResult(0, wait_ms=ASK_AGAIN_MS)

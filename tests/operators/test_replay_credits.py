@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.replay_requests import Lane
-from operators.replay_credits import LATE, LIMITS, STEP, ReplayCredits
+from operators.replay_credits import LATE, LIMITS, STEP, ReplayCredits, UsualDelay
 
 
 def test_both_lanes_together_have_one_batch() -> None:
@@ -67,41 +67,70 @@ def test_after_a_restart_what_is_not_applied_counts() -> None:
     assert credits.room(applied=11, first=12) == 4
 
 
-def windows(delays: list[int]) -> list[int]:
+def windows(delays: list[int], round_ms: int = 300) -> list[int]:
     """How many go in each round, when storage applies everything between two rounds."""
     credits, first, found = ReplayCredits(48, gives_way=True), 0, []
-    for delay in delays:
-        room = credits.room(first - 1, first, delay)
+    for number, delay in enumerate(delays):
+        room = credits.room(first - 1, first, delay, number * round_ms)
         credits.admitted(range(first, first + room))
         first += room
         found.append(room)
     return found
 
 
+USUAL = 200
+LATE_NOW = int(LATE * USUAL) + 50
+
+
 def test_a_selection_takes_what_live_images_leave() -> None:
-    grown = windows([0] * 20)
-    assert grown[:3] == [2 * STEP, 3 * STEP, 4 * STEP]
+    grown = windows([0] * 60)
+    assert grown[:3] == [1 + STEP, 1 + 2 * STEP, 1 + 3 * STEP]
     assert grown[-1] == 48
-    usual, late = 200, LATE * 200 + 50
-    assert windows([usual] * 20 + [late] * 10)[20:] == [24, 12, 6, 3, 1, 1, 1, 1, 1, 1]
-    assert windows([usual] + [late] * 10 + [usual] * 2)[-2:] == [1 + STEP, 1 + 2 * STEP]
+    assert windows([USUAL] * 60 + [LATE_NOW] * 10)[60:] == [24, 12, 6, 3, 1, 1, 1, 1, 1, 1]
+    assert windows([USUAL] + [LATE_NOW] * 10 + [USUAL] * 2)[-2:] == [1 + STEP, 1 + 2 * STEP]
+
+
+def test_the_later_live_images_are_the_slower_a_window_grows() -> None:
+    half = round(USUAL * (1 + (LATE - 1) / 2))
+    assert windows([USUAL, *[half] * 4]) == [1 + STEP, *(int(1 + STEP + n * STEP / 2) for n in (1, 2, 3, 4))]
+
+
+def test_its_own_delay_does_not_become_usual() -> None:
+    """However long a selection runs: whenever it has made live images late, it gives way."""
+    assert max(windows([USUAL, *[LATE_NOW] * 1_000])[3:]) == 1
 
 
 def test_the_usual_delay_is_learnt_anew() -> None:
     """An index that has grown makes all verdicts slower. A selection does not crawl for ever."""
-    assert windows([200] * 20 + [900] * 200)[-1] == 48
+    assert windows([USUAL] * 20 + [900] * 200, round_ms=10_000)[-1] == 48
+
+
+@given(st.lists(st.tuples(st.integers(1, 5_000), st.integers(0, 200_000)), min_size=1))
+def test_usual_is_the_least_delay_of_the_last_minutes(told: list[tuple[int, int]]) -> None:
+    usual, known, now_ms = UsualDelay(), [], 0
+    for delay, later_ms in told:
+        now_ms += later_ms
+        known.append((now_ms // 60_000, delay))
+        recent = [each for minute, each in known if minute > now_ms // 60_000 - 10]
+        assert usual.add(delay, now_ms) == max(100, min(recent))
+
+
+def test_a_clock_that_is_set_back_breaks_nothing() -> None:
+    usual = UsualDelay()
+    assert [usual.add(300, 600_000), usual.add(200, 0), usual.add(400, 600_000)] == [300, 200, 200]
 
 
 def test_short_delays_are_never_late() -> None:
-    assert windows([10] * 20 + [190] * 5)[-1] == 48
+    assert windows([10] * 60 + [int(LATE * 100)] * 5)[-1] == 48
 
 
 def test_one_round_halves_the_window_once() -> None:
     credits = ReplayCredits(48, gives_way=True)
-    assert credits.room(-1, 0, 200) == 2 * STEP
-    credits.admitted(range(8))
-    assert credits.room(3, 8, LATE * 200 + 50) == 0  # halved by what the first request found
-    assert [credits.room(applied, 8, LATE * 200 + 50) for applied in (4, 5, 6, 7)] == [1, 2, 3, 4]
+    room = credits.room(-1, 0, USUAL)
+    assert room == 1 + STEP
+    credits.admitted(range(int(room)))
+    assert credits.room(0, 2, LATE_NOW) == 0  # halved by what the first request found
+    assert credits.room(1, 2, LATE_NOW) == 1
 
 
 @pytest.mark.parametrize("broken", [3, 4, 400])
