@@ -147,12 +147,17 @@ def _processor_s(deployment: Deployment) -> float:
 
 
 def measured_before(checkout: Path, load: TraceLoad, data: Path) -> list[float]:
-    """The rounds of another revision, by its own code: this file runs there without asking for traces."""
-    out = data / "before.json"
-    command = [sys.executable, str(Path(__file__).resolve()), "--only", "none", "--out", str(out)]
+    """The rounds of another revision, by its own code. Only the benchmarks are ours, and they ask for no traces."""
+    out, ours = data / "before.json", data / "ours"
+    ours.mkdir(exist_ok=True)
+    link = ours / "benchmarks"
+    link.unlink(missing_ok=True)
+    link.symlink_to(Path(__file__).resolve().parent)
+    # `-m` would look in the working directory first, where the other revision has benchmarks too.
+    command = [sys.executable, "-P", "-m", "benchmarks.trace_cost", "--only", "none", "--out", str(out)]
     command += ["--rate", str(load.rate), "--seconds", str(load.seconds), "--warm-up", str(load.warm_up_s)]
     command += ["--rounds", str(load.rounds), "--data", str(data / BEFORE)]
-    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    environment = {**os.environ, "PYTHONPATH": f"{ours}{os.pathsep}{checkout}"}
     subprocess.run(command, cwd=checkout, env=environment, check=True)
     values: list[float] = json.loads(out.read_text(encoding="utf-8"))["rounds"]["none"]
     return values
