@@ -65,6 +65,7 @@ def main() -> None:
     settings = load_settings(Path("neardup.toml"))
     _, signal = settings.signal(None)
     terms, code = term_settings(settings, signal), code_settings(settings, signal)
+    ranking = signal.terms.ranking
     if options.terms:
         groups, bits = map(int, options.terms.split("x"))
         terms = replace(terms, groups=groups, bits_per_group=bits)
@@ -79,9 +80,9 @@ def main() -> None:
     if not options.ours_alone:
         methods.append(_Method("cosine", rows, cosine_scorer(photos.score, mean)))
         methods.append(_Method("hamming", rows, hamming_scorer(photos.score, code)))
-    streams = Streams(photos, terms, _SEED)
-    choosing = TrainSettings(options.folder, Path(), terms, code, "", "", orders=1)
-    report = _Report(options.out, terms.describe())
+    streams = Streams(photos, terms, ranking, _SEED)
+    choosing = TrainSettings(options.folder, Path(), terms, code, "", "", ranking, orders=1)
+    report = _Report(options.out, terms.describe() | ranking.describe())
     curves: dict[str, PrecisionCurve] = {}
     for method in methods:
         found, curves[method.name] = _judged(photos, streams, method, choosing, options.orders)

@@ -41,8 +41,6 @@ def term_settings(settings: Settings, signal: Signal) -> TermSettings:
         bits=terms.bits,
         groups=terms.groups,
         bits_per_group=terms.bits_per_group,
-        min_overlap=terms.min_overlap,
-        candidates=terms.candidates,
         centre=centre(settings, signal, SIGNED_SQRT_SEARCH if terms.signed_sqrt else "search"),
         signed_sqrt=terms.signed_sqrt,
         normalise=signal.search_embedding.normalise,

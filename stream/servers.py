@@ -59,6 +59,7 @@ def search_server_settings(settings: Settings, signal_name: str | None = None) -
         code=code_settings(settings, signal),
         search_dimension=signal.search_embedding.dimension,
         score_dimension=signal.score_embedding.dimension,
+        ranking=signal.terms.ranking,
         index_sync=signal.index.sync,
         max_postings=signal.index.max_postings,
         background_bytes_per_s=signal.index.background_mb_per_s * 1e6,

@@ -33,6 +33,7 @@ from core.errors import SettingsError
 from core.notifications import LARGEST_RECORD_BYTES, EmbeddingSpec
 from core.trace_policy import TracePolicy
 from operators.batcher import BatchPolicy
+from search.ranking import MAX_DEPTH, Order, Ranking
 from search.serving.admission import AdmissionPolicy
 from search.tuning.drift import ChosenDensity
 from stream.access_settings import AccessSettings, TlsSettings
@@ -243,7 +244,7 @@ class TraceSettings(TracePolicy):
 
 
 class Terms(_Section):
-    """How a search embedding becomes terms, and how many candidates an image gets."""
+    """How a search embedding becomes terms, and which candidates an image gets."""
 
     seed: int = 20_240_501
     signed_sqrt: bool = True
@@ -253,8 +254,29 @@ class Terms(_Section):
     groups: Annotated[int, Field(ge=1, le=1024)] = 128
     bits_per_group: Annotated[int, Field(ge=1, le=24)] = 12
     min_overlap: Annotated[int, Field(ge=1)] = 1
-    candidates: Annotated[int, Field(ge=1, le=10_000)] = 100
-    """k: how many candidates a search returns."""
+    """Images that share fewer terms are no candidates."""
+    candidates: Annotated[int, Field(ge=1, le=MAX_DEPTH)] = 100
+    """k: how many candidates a search returns at first; each further page has 100."""
+    depth: Annotated[int, Field(ge=1, le=MAX_DEPTH)] = 1000
+    """So many images that share the most terms are compared by the distance of their codes."""
+    order: Order = Order.OVERLAP
+    """Whether the nearest codes come first, or the most shared terms (then `depth` has no effect)."""
+
+    @model_validator(mode="after")
+    def _ranking_holds(self) -> Terms:
+        """No limit of the search contradicts another."""
+        if self.ranking.min_overlap > self.groups:
+            raise SettingsError(f"min_overlap must lie in 1 to the {self.groups} groups, not {self.min_overlap}")
+        return self
+
+    @property
+    def ranking(self) -> Ranking:
+        """How candidates are chosen and ordered.
+
+        Raises:
+            SettingsError: A limit contradicts another.
+        """
+        return Ranking(self.candidates, self.depth, self.order, self.min_overlap)
 
 
 class CodeBits(_Section):
@@ -347,7 +369,7 @@ class Signal(_Section):
     """The prefix of each topic's name. Default: `neardup.NAME.`."""
     topics: Topics = Topics()
     traces: Part[TraceSettings] = TraceSettings()
-    terms: Terms = Terms()
+    terms: Part[Terms] = Terms()
     density: Part[ChosenDensity] = ChosenDensity()
     code: CodeBits = CodeBits()
     index: TermIndexSettings = TermIndexSettings()

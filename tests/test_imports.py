@@ -31,7 +31,7 @@ ARROWS = {
     "clustering": ("clustering", "core"),
     "storage": ("storage", "core"),
     "operators": ("operators", "core", "clustering", *CLIENTS),
-    "training": ("training", "core", "search.hashing", "scoring", "clustering"),
+    "training": ("training", "core", "search.hashing", "search.ranking", "scoring", "clustering"),
     "stream": ("stream", "core", "neardup", "search", "scoring", "clustering", "storage", "operators", "training"),
 }
 """Whom each folder may import. `neardup` is what users import: it stands alone, all may read its notifications."""

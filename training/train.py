@@ -97,7 +97,7 @@ class _Run:
         self._photos = photos
         self._told = progress
         progress(0.0, "computing terms, ranking candidates")
-        self._streams = Streams(photos, settings.terms, settings.seed)
+        self._streams = Streams(photos, settings.terms, settings.ranking, settings.seed)
 
     def fit(self) -> list[FittedNetwork]:
         """The compact network, and the large one if it is wanted."""
@@ -242,8 +242,8 @@ class _Run:
 
         `span` is the part of the progress, 0 to 1, that this fit stands for.
         """
-        photos, search = self._photos.where(rows), self._settings.terms
-        ranked = rank_candidates(self._streams.terms[rows], search.candidates, search.min_overlap)
+        photos, ranking = self._photos.where(rows), self._settings.ranking
+        ranked = rank_candidates(self._streams.terms[rows], ranking.candidates, ranking.min_overlap)
         neighbourhoods = Neighbourhoods(photos, ranked, fit.network.look_alikes, self._settings.never_train)
         low, high = span
         return fit_network(

@@ -11,6 +11,7 @@ from typing import Any
 from core.errors import SettingsError
 from search.hashing.score_codes import CodeSettings
 from search.hashing.terms import TermSettings
+from search.ranking import DEFAULT_RANKING, Ranking
 from training.labelled import file_sha256
 
 __all__ = ["COMPACT", "DEFAULT_SEED", "FULL", "LARGE", "QUICK", "Effort", "NetworkSettings", "TrainSettings"]
@@ -90,10 +91,12 @@ class TrainSettings:
     model: Path
     """The folder of the signal's models; the new version is added to it."""
     terms: TermSettings
-    """Settings of the search whose candidates the model will score; training and thresholds use its candidates too."""
+    """Terms of the search whose candidates the model will score; training and thresholds use its candidates too."""
     code: CodeSettings
     embedding_name: str
     embedding_version: str
+    ranking: Ranking = DEFAULT_RANKING
+    """Which of the images that share terms are candidates."""
     effort: Effort = QUICK
     compact: NetworkSettings = COMPACT
     large: NetworkSettings | None = None
@@ -145,6 +148,7 @@ class TrainSettings:
         """The settings that a model depends on, as plain values for its card; files by their SHA-256."""
         return {
             "terms": self.terms.describe(),
+            "ranking": self.ranking.describe(),
             "code": self.code.describe(),
             "effort": asdict(self.effort),
             "compact": _plain(self.compact),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from core.types import Thresholds
 from search.hashing.terms import TermSettings
+from search.ranking import Ranking
 from training.candidates import rank_candidates
 from training.evaluation import ClusterQuality, evaluate_clusters
 from training.labelled import LabelledPhotos
@@ -48,7 +49,8 @@ class Streams:
     def __init__(
         self,
         photos: LabelledPhotos,
-        search: TermSettings,
+        terms: TermSettings,
+        ranking: Ranking,
         seed: int,
         told: Callable[[float], None] = lambda _share: None,
     ) -> None:
@@ -56,16 +58,17 @@ class Streams:
 
         Args:
             photos: All photographs, of every split.
-            search: Terms and limits of the search.
+            terms: What the photographs are searched by.
+            ranking: Which of those that share terms are candidates.
             seed: Of the random orders.
             told: Called with the share of the ranking that is done.
         """
         self.photos = photos
-        self.terms = search.build().terms(photos.search)
+        self.terms = terms.build().terms(photos.search)
         """(n, groups), one row per photograph."""
-        self._search = search
+        self._ranking = ranking
         self._seed = seed
-        self._ranked = rank_candidates(self.terms, search.candidates, search.min_overlap, told=told)
+        self._ranked = rank_candidates(self.terms, ranking.candidates, ranking.min_overlap, told=told)
         self._validation = self.candidate_pairs(photos.split == "val", ~np.isin(photos.split, ["train", "val"]))
 
     def validation_pairs(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
@@ -100,8 +103,8 @@ class Streams:
 
     def stream(self, order: NDArray[np.int64], codes: NDArray[np.uint8], scorer: PairScorer) -> SimulatedStream:
         """One order as a stream of images with these codes."""
-        page = self._search.candidates
-        ranked = rank_candidates(self.terms[order], _MOST_PAGES * page, self._search.min_overlap, earlier_only=True)
+        page = self._ranking.candidates
+        ranked = rank_candidates(self.terms[order], _MOST_PAGES * page, self._ranking.min_overlap, earlier_only=True)
         ids = self.photos.image_id[order].tolist()
         return SimulatedStream(ids, codes[order], ranked, page, scorer)
 

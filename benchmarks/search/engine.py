@@ -18,6 +18,7 @@ from search.index.folder import Identity
 from search.index.interface import Insert, TermIndex
 from search.index.opening import open_term_index
 from search.index.settings import DEFAULT_MAX_POSTINGS, IndexSettings
+from search.ranking import Order, Ranking
 
 __all__ = ["LOG_ID", "build", "fill", "fill_index", "image_id", "index_settings", "inserts", "opened"]
 
@@ -34,10 +35,9 @@ def index_settings(
     return IndexSettings(
         groups=shape.groups,
         bits_per_group=shape.bits_per_group,
-        min_overlap=1,
-        candidates=k,
         code_bytes=BITS // 8,
         identity=Identity(shape.name, "", {}),
+        ranking=Ranking(k, order=Order.OVERLAP),
         sync=sync,
         max_postings=max_postings,
     )

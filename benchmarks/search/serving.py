@@ -25,6 +25,7 @@ from core.rpc import Listen
 from search.hashing.score_codes import CodeSettings
 from search.hashing.terms import TermSettings
 from search.index.generations import IndexGenerations
+from search.ranking import Order, Ranking
 from search.serving import search_pb2 as pb
 from search.serving.admission import AdmissionPolicy
 from search.serving.client import SearchClient
@@ -70,6 +71,7 @@ def _settings(bench: Bench, shape: Shape) -> SearchServerSettings:
         code=CodeSettings(2, BITS, _SEED),
         search_dimension=2,
         score_dimension=2,
+        ranking=Ranking(100, order=Order.OVERLAP),
         index_sync=False,
         admission=AdmissionPolicy(interactive_per_s=0.0),
     )

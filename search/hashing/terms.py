@@ -47,13 +47,16 @@ MAX_BITS_PER_GROUP = 24
 MAX_GROUPS = 1024
 """Overlaps travel as u16; in practice far fewer groups are useful."""
 
-_FORMAT = "neardup-terms-1"
+_FORMAT = "neardup-terms-2"
 """Part of the fingerprint; it changes when the drawing or packing of groups changes."""
+
+_FORMER_FORMAT = "neardup-terms-1"
+"""That of release 0.1, which made the same terms, but whose fingerprint covered two limits of the search."""
 
 
 @dataclass(frozen=True, eq=False)
 class TermSettings:
-    """How a search embedding becomes terms, and how many candidates an image gets."""
+    """How a search embedding becomes terms."""
 
     dimension: int
     seed: int
@@ -61,10 +64,6 @@ class TermSettings:
     """Length of the Hamming code that the groups draw from."""
     groups: int
     bits_per_group: int
-    min_overlap: int = 1
-    """Candidates that share fewer terms are not returned."""
-    candidates: int = 100
-    """k: how many candidates one search returns."""
     centre: NDArray[np.float32] | None = field(default=None, repr=False)
     """Subtracted from each vector; None: no centring."""
     signed_sqrt: bool = False
@@ -80,15 +79,11 @@ class TermSettings:
             )
         if not 1 <= self.groups <= MAX_GROUPS:
             raise SettingsError(f"groups must lie in 1 to {MAX_GROUPS}, not {self.groups}")
-        if not 1 <= self.min_overlap <= self.groups:
-            raise SettingsError(f"min_overlap must lie in 1 to the {self.groups} groups, not {self.min_overlap}")
-        if self.candidates < 1:
-            raise SettingsError(f"candidates must be at least 1, not {self.candidates}")
         object.__setattr__(self, "centre", frozen_centre(self.centre, self.dimension))
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of everything that an answer of the index depends on; draws the hyperplanes."""
+        """SHA-256 (hex) of everything that terms depend on; draws the hyperplanes."""
         return self.build().fingerprint
 
     def build(self) -> TermExtractor:
@@ -103,8 +98,6 @@ class TermSettings:
             "bits": self.bits,
             "groups": self.groups,
             "bits_per_group": self.bits_per_group,
-            "min_overlap": self.min_overlap,
-            "candidates": self.candidates,
             "centre": centre_checksum(self.centre),
         }
         root, unit = {"root": "yes"} if self.signed_sqrt else {}, {"normalise": "yes"} if self.normalise else {}
@@ -121,7 +114,7 @@ class TermExtractor:
         self.positions = _draw_groups(settings)
         """(groups, bits_per_group) positions in the Hamming code, read-only."""
         self._weights = (1 << np.arange(settings.bits_per_group - 1, -1, -1)).astype(np.uint32)
-        self.fingerprint = self._fingerprint()
+        self.fingerprint = self._digest(_FORMAT, settings.describe())
         """SHA-256 (hex) of settings, hyperplanes and groups."""
 
     def terms(self, vectors: ArrayLike) -> NDArray[np.uint32]:
@@ -151,9 +144,14 @@ class TermExtractor:
             rows = unit_rows(rows)
         return self.hyperplanes.bits(signed_sqrt(rows).astype(np.float32) if self.settings.signed_sqrt else rows)
 
-    def _fingerprint(self) -> str:
-        digest = hashlib.sha256(_FORMAT.encode())
-        digest.update(json.dumps(self.settings.describe(), sort_keys=True).encode())
+    def former_fingerprint(self, min_overlap: int, candidates: int) -> str:
+        """The fingerprint that release 0.1 gave an index of the same terms and with these limits of its search."""
+        limits: dict[str, int | str] = {"min_overlap": min_overlap, "candidates": candidates}
+        return self._digest(_FORMER_FORMAT, self.settings.describe() | limits)
+
+    def _digest(self, name: str, described: dict[str, int | str]) -> str:
+        digest = hashlib.sha256(name.encode())
+        digest.update(json.dumps(described, sort_keys=True).encode())
         digest.update(self.hyperplanes.fingerprint.encode())
         digest.update(self.positions.astype("<u4").tobytes())
         return digest.hexdigest()
@@ -164,12 +162,12 @@ def same_term_probability(bits: int, bits_per_group: int, distance: int) -> floa
     return comb(bits - distance, bits_per_group) / comb(bits, bits_per_group)
 
 
-def found_probability(settings: TermSettings, distance: int) -> float:
+def found_probability(settings: TermSettings, distance: int, min_overlap: int = 1) -> float:
     """The probability that two images at a bit distance share at least `min_overlap` terms."""
-    return 1.0 - missed_probability(settings, distance)
+    return 1.0 - missed_probability(settings, distance, min_overlap)
 
 
-def missed_probability(settings: TermSettings, distance: int) -> float:
+def missed_probability(settings: TermSettings, distance: int, min_overlap: int = 1) -> float:
     """The probability that two images at a bit distance share fewer than `min_overlap` terms.
 
     Groups are drawn independently of each other, so the number of shared terms is binomial.
@@ -183,7 +181,7 @@ def missed_probability(settings: TermSettings, distance: int) -> float:
     return float(
         sum(
             comb(settings.groups, terms) * shared**terms * (1.0 - shared) ** (settings.groups - terms)
-            for terms in range(settings.min_overlap)
+            for terms in range(min_overlap)
         )
     )
 

@@ -27,6 +27,7 @@ from search.index.segment_search import Hits
 from search.index.settings import IndexSettings
 from search.index.source import Scratch
 from search.index.state import Queries, State
+from search.ranking import page_of
 
 __all__ = ["MAX_WANTED", "Answers"]
 
@@ -119,7 +120,7 @@ class Answers:
                 np.array([query.terms for query in queries], np.uint32),
                 np.array(places, np.int64),
                 np.array(excluded, np.int64),
-                np.array([query.min_overlap or self._settings.min_overlap for query in queries], np.int64),
+                np.array([query.min_overlap or self._settings.ranking.min_overlap for query in queries], np.int64),
                 _wanted(state, [query.after for query in queries], [query.k for query in queries]),
             ),
             [query.after for query in queries],
@@ -134,7 +135,7 @@ class Answers:
             np.ascontiguousarray(terms, np.uint32),
             np.full(n, as_of, np.int64),
             np.full(n, -1, np.int64),
-            np.full(n, min_overlap or self._settings.min_overlap, np.int64),
+            np.full(n, min_overlap or self._settings.ranking.min_overlap, np.int64),
             np.full(n, k + 1, np.int64),
         )
         hits, truncated = self._rank(state, queries)
@@ -197,15 +198,15 @@ class Answers:
         """
         if not as_of:
             return []
-        k = [self._settings.candidates] * len(as_of)
+        ks = [page_of(self._settings.ranking, after) for after in afters]
         queries = Queries(
             terms,
             np.array(as_of, np.int64),
             np.array([_excluded(one) for one in older], np.int64),
-            np.full(len(as_of), self._settings.min_overlap, np.int64),
-            _wanted(state, afters, k),
+            np.full(len(as_of), self._settings.ranking.min_overlap, np.int64),
+            _wanted(state, afters, ks),
         )
-        return self._found(state, queries, afters, k)
+        return self._found(state, queries, afters, ks)
 
     def _found(self, state: State, queries: Queries, afters: Sequence[int], ks: Sequence[int]) -> list[SearchResult]:
         hits, truncated = self._rank(state, queries)

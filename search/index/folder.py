@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.checked_json import CheckedJson, read_checked, write_checked
@@ -37,6 +37,12 @@ FOLDER_FORMAT = 3
 _UNCHECKED_FORMAT = 2
 """The same layout, with a header that has no checksum. It is read and written anew."""
 
+_FORMER_LIMITS = ("terms.min_overlap", "terms.candidates")
+"""Limits of the search that release 0.1 wrote among the settings of terms."""
+
+_IDENTITY = ("terms_fingerprint", "code_fingerprint", "settings")
+"""The keys of the header."""
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -46,6 +52,9 @@ class Identity:
     code_fingerprint: str
     settings: dict[str, int | str]
     """The settings behind the fingerprints, for messages."""
+    former_terms: Callable[[int, int], str] | None = field(default=None, compare=False, repr=False)
+    """The fingerprint that release 0.1 gave the same terms. It also covered the least overlap and the candidates of the
+    search. None: no folder of that release is accepted."""
 
     def differences(self, other: Identity) -> list[str]:
         """A text for each difference, with both values."""
@@ -56,6 +65,17 @@ class Identity:
             for name in names
             if mine.get(name) != others.get(name)
         ]
+
+    def succeeds(self, other: Identity) -> bool:
+        """Whether release 0.1 wrote `other` for the same terms and codes."""
+        least, candidates = (other.settings.get(name) for name in _FORMER_LIMITS)
+        return (
+            self.former_terms is not None
+            and self.code_fingerprint == other.code_fingerprint
+            and isinstance(least, int)
+            and isinstance(candidates, int)
+            and self.former_terms(least, candidates) == other.terms_fingerprint
+        )
 
     def _flat(self) -> dict[str, int | str]:
         return {
@@ -81,7 +101,7 @@ class IndexFolder:
         self._lock = _lock(path / "lock")
         try:
             if self._header.exists():
-                if _check(path, _read_header(self._header), identity) == _UNCHECKED_FORMAT:
+                if _is_former(path, _read_header(self._header), identity):
                     self._write_header(identity)
             else:
                 self._make(identity)
@@ -117,7 +137,8 @@ class IndexFolder:
         sync_folder(self.path.parent)
 
     def _write_header(self, identity: Identity) -> None:
-        write_checked(self._header, FOLDER_FORMAT, asdict(identity))
+        body = {name: getattr(identity, name) for name in _IDENTITY}
+        write_checked(self._header, FOLDER_FORMAT, body)
 
 
 @contextmanager
@@ -154,20 +175,21 @@ def _read_header(path: Path) -> CheckedJson:
         raise IndexDamagedError(f"the index header {path} is damaged ({error}): restore it") from error
 
 
-def _check(path: Path, header: CheckedJson, identity: Identity) -> int:
-    """Compares what the folder was made for with `identity`; returns the header's format."""
+def _is_former(path: Path, header: CheckedJson, identity: Identity) -> bool:
+    """Compares what the folder was made for with `identity`; says whether an earlier release wrote the header."""
     if header.format != (FOLDER_FORMAT if header.checked else _UNCHECKED_FORMAT):
         raise MismatchError(
             f"the index {path} has format {header.format}, this program reads {FOLDER_FORMAT}: build it again"
         )
     try:
-        made_for = Identity(**{field.name: header.body[field.name] for field in fields(Identity)})
-        differences = made_for.differences(identity)
-    except (KeyError, TypeError) as error:
+        made_for = Identity(**{name: header.body[name] for name in _IDENTITY})
+        former = identity.succeeds(made_for)
+        differences = [] if former else made_for.differences(identity)
+    except (KeyError, TypeError, AttributeError) as error:
         raise IndexDamagedError(f"{path / HEADER} is not an index header ({error!r}): restore it") from error
     if differences:
         raise MismatchError(
             f"the index {path} was made for other settings: {'; '.join(differences)}. "
             "Use those settings, or another folder"
         )
-    return header.format
+    return former or not header.checked

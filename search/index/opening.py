@@ -12,6 +12,7 @@ from search.index.engine import SegmentedIndex
 from search.index.folder import Identity
 from search.index.interface import Insert, MoreQuery, TermIndex, TermQuery
 from search.index.settings import IndexSettings
+from search.ranking import Ranking
 
 __all__ = ["open_term_index", "warm_up"]
 
@@ -31,8 +32,8 @@ def warm_up() -> None:
     """Compiles or loads the kernels: it seals, merges and searches indexes of a few entries."""
     for bits in (1, 17):  # terms of up to 16 bits have a narrower type
         settings = IndexSettings(
-            groups=1, bits_per_group=bits, min_overlap=1, candidates=1, code_bytes=1,
-            identity=Identity("", "", {}), sync=False, seal_entries=1, merge_fan=2, max_postings=2,
+            groups=1, bits_per_group=bits, code_bytes=1, identity=Identity("", "", {}), ranking=Ranking(1), sync=False,
+            seal_entries=1, merge_fan=2, max_postings=2,
         )  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
             index = SegmentedIndex(Path(folder) / "index", settings, background=False)

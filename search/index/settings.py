@@ -8,6 +8,7 @@ from math import isfinite
 from core.errors import SettingsError
 from search.index.folder import Identity
 from search.index.planning import RecordShape
+from search.ranking import DEFAULT_RANKING, Ranking
 
 __all__ = ["DEFAULT_BACKGROUND_BYTES_PER_S", "DEFAULT_MAX_POSTINGS", "IndexSettings"]
 
@@ -25,12 +26,11 @@ class IndexSettings:
 
     groups: int
     bits_per_group: int
-    min_overlap: int
-    candidates: int
-    """k: how many candidates one search returns."""
     code_bytes: int
     identity: Identity
     """What the folder is made for; a folder made for anything else is refused."""
+    ranking: Ranking = DEFAULT_RANKING
+    """How candidates are chosen and ordered; `distance_bits` of 0 compares whole codes."""
     sync: bool = True
     """Whether a write waits for the disk before it is acknowledged."""
     max_postings: int = DEFAULT_MAX_POSTINGS
@@ -50,6 +50,14 @@ class IndexSettings:
                 raise SettingsError(f"{name} must be at least {least}, not {value}")
         if not (isfinite(self.background_bytes_per_s) and self.background_bytes_per_s >= 0):
             raise SettingsError(f"background_bytes_per_s must be 0 or above, not {self.background_bytes_per_s}")
+        if self.ranking.min_overlap > self.groups:
+            raise SettingsError(
+                f"min_overlap must lie in 1 to the {self.groups} groups, not {self.ranking.min_overlap}"
+            )
+        if self.ranking.distance_bits > 8 * self.code_bytes:
+            raise SettingsError(
+                f"distance_bits is {self.ranking.distance_bits}, but a code has {8 * self.code_bytes} bits"
+            )
 
     @property
     def shape(self) -> RecordShape:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from core.errors import BadInputError
 from core.notifications import MAX_ID_BYTES
+from search.ranking import Ranking, page_of
 from search.serving.search_pb2 import MoreQuery, SearchQuery
 
 __all__ = ["SearchLimits"]
@@ -38,8 +39,8 @@ class SearchLimits:
     max_message_bytes: int
     groups: int
     """Terms of an image."""
-    candidates: int
-    """k of the index."""
+    ranking: Ranking
+    """Of the index: how many candidates a page has."""
     code_bytes: int
     max_postings: int
     """The bound on the work of one search."""
@@ -47,7 +48,12 @@ class SearchLimits:
     @property
     def max_items(self) -> int:
         """The most entries, queries or ids of one call; 0 when even a single answer might not fit."""
-        return min(MAX_ITEMS, self.max_message_bytes // self._answer_bytes(self.candidates))
+        return min(MAX_ITEMS, self.max_message_bytes // self._answer_bytes(self.ranking.candidates))
+
+    @property
+    def max_candidates(self) -> int:
+        """The most candidates of one call."""
+        return self.max_message_bytes // (_CANDIDATE_BYTES + self.code_bytes)
 
     def check_items(self, items: int) -> None:
         """Refuses a call of too many items.
@@ -85,7 +91,9 @@ class SearchLimits:
         """
         for number, query in enumerate(queries):
             self._check_after(number, query.after)
-        self.check_ordered([query.after + self.candidates for query in queries])
+        pages = [page_of(self.ranking, query.after) for query in queries]
+        self.check_candidates(sum(pages))
+        self.check_ordered([query.after + page for query, page in zip(queries, pages, strict=True)])
 
     def check_ordered(self, lasts: Sequence[int]) -> None:
         """Refuses a call whose searches would need too much memory together.
@@ -109,10 +117,9 @@ class SearchLimits:
         Raises:
             BadInputError: With both numbers.
         """
-        most = self.max_message_bytes // (_CANDIDATE_BYTES + self.code_bytes)
-        if candidates > most:
+        if candidates > self.max_candidates:
             raise BadInputError(
-                f"the queries of a call ask for at most {most} candidates together, not {candidates}: "
+                f"the queries of a call ask for at most {self.max_candidates} candidates together, not {candidates}: "
                 "send fewer, or ask for fewer"
             )
 

@@ -29,7 +29,7 @@ def term_queries(
     limits.check_items(len(queries))
     for number, query in enumerate(queries):
         limits.check_query(number, query)
-    ks = [query.k or limits.candidates for query in queries]
+    ks = [query.k or limits.ranking.candidates for query in queries]
     limits.check_candidates(sum(ks))
     limits.check_ordered([query.after + k for query, k in zip(queries, ks, strict=True)])
     vectors = iter(parser.terms([query.vector for query in queries if query.HasField("vector")]))

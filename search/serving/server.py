@@ -25,6 +25,7 @@ from search.index.generations import Generation, IndexGenerations
 from search.index.interface import TermIndex
 from search.index.opening import open_term_index, warm_up
 from search.index.settings import DEFAULT_BACKGROUND_BYTES_PER_S, DEFAULT_MAX_POSTINGS, IndexSettings
+from search.ranking import DEFAULT_RANKING, FURTHER, Ranking
 from search.serving import search_pb2_grpc
 from search.serving.admission import Admission, AdmissionPolicy
 from search.serving.blas import use_one_blas_thread
@@ -61,6 +62,8 @@ class SearchServerSettings:
     code: CodeSettings
     search_dimension: int
     score_dimension: int
+    ranking: Ranking = DEFAULT_RANKING
+    """How candidates are chosen and ordered."""
     index_sync: bool = True
     """Whether writes wait for the disk. Without it, only a crash of the machine can lose acknowledged records."""
     max_postings: int = DEFAULT_MAX_POSTINGS
@@ -82,9 +85,11 @@ class SearchServerSettings:
             raise SettingsError(
                 f"codes need {self.code.dimension} elements, score embeddings have {self.score_dimension}"
             )
-        if self.limits.max_items < 1:
+        self.ranking.for_codes(self.code.bits)
+        limits, page = self.limits, max(self.ranking.candidates, FURTHER)
+        if limits.max_items < 1 or limits.max_candidates < page:
             raise SettingsError(
-                f"an answer with {self.terms.candidates} candidates may not fit into max_message_bytes "
+                f"an answer with {page} candidates may not fit into max_message_bytes "
                 f"({self.listen.max_message_bytes}): raise it, or lower candidates"
             )
 
@@ -94,7 +99,7 @@ class SearchServerSettings:
         return SearchLimits(
             max_message_bytes=self.listen.max_message_bytes,
             groups=self.terms.groups,
-            candidates=self.terms.candidates,
+            ranking=self.ranking,
             code_bytes=self.code.code_bytes,
             max_postings=self.max_postings,
         )
@@ -112,10 +117,9 @@ def index_settings(settings: SearchServerSettings, extractor: TermExtractor, cod
     return IndexSettings(
         groups=settings.terms.groups,
         bits_per_group=settings.terms.bits_per_group,
-        min_overlap=settings.terms.min_overlap,
-        candidates=settings.terms.candidates,
         code_bytes=settings.code.code_bytes,
-        identity=Identity(extractor.fingerprint, coder.fingerprint, described),
+        identity=Identity(extractor.fingerprint, coder.fingerprint, described, extractor.former_fingerprint),
+        ranking=settings.ranking.for_codes(settings.code.bits),
         sync=settings.index_sync,
         max_postings=settings.max_postings,
         background_bytes_per_s=settings.background_bytes_per_s,
@@ -257,6 +261,7 @@ def _log_start(
                 "index_bytes": index.disk_bytes,
                 "index_version": index_version(extractor.fingerprint, settings.max_postings),
                 "terms": settings.terms.describe(),
+                "ranking": settings.ranking.describe(),
                 "terms_fingerprint": extractor.fingerprint,
                 "code": settings.code.describe(),
                 "code_fingerprint": coder.fingerprint,

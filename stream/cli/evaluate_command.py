@@ -99,7 +99,9 @@ def evaluate(
         raise BadInputError(f"{folder} has no image of the split {split!r}; it has {found}")
     with progress_bar() as bar:
         task = bar.add_task("evaluating", total=100, note="ranking candidates")
-        streams = Streams(photos, terms, _SEED, lambda share: bar.update(task, completed=round(40 * share)))
+        streams = Streams(
+            photos, terms, chosen.terms.ranking, _SEED, lambda share: bar.update(task, completed=round(40 * share))
+        )
         codes = code.build().codes(photos.score, photos.search)
         bar.update(task, completed=45, note="scoring pairs")
         pairs = score_pairs(counted, streams, codes, loaded.score)

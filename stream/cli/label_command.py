@@ -16,6 +16,7 @@ from stream.cli.output import counted, line, note, progress_bar, show_json, tabl
 
 if TYPE_CHECKING:
     from search.hashing.terms import TermSettings
+    from search.ranking import Ranking
     from training.labelling.decision import DecisionTree
     from training.labelling.labels import Label
     from training.labelling.training import Agreement
@@ -91,13 +92,14 @@ def label(
         raise BadInputError("--pairs and --embeddings both choose the pairs: give one of them")
     if out is None:
         raise BadInputError("labels of many pairs need a file: --out FILE.parquet")
-    terms = None
+    search = None
     if embeddings is not None:
         from stream.hashing import term_settings
 
         settings = of(context).settings()
-        terms = term_settings(settings, settings.signal(signal)[1])
-    _label_many(*_chosen_pairs(pictures[0] if pictures else None, pairs, embeddings, terms), out, decides, as_json)
+        _, chosen = settings.signal(signal)
+        search = embeddings, term_settings(settings, chosen), chosen.terms.ranking
+    _label_many(*_chosen_pairs(pictures[0] if pictures else None, pairs, search), out, decides, as_json)
 
 
 def label_tree(
@@ -175,7 +177,7 @@ def _verdict(found: Label) -> dict[str, Any]:
 
 
 def _chosen_pairs(
-    folder: Path | None, listed: Path | None, embeddings: Path | None, terms: TermSettings | None
+    folder: Path | None, listed: Path | None, search: tuple[Path, TermSettings, Ranking] | None
 ) -> tuple[list[tuple[str, str]], Mapping[str, Path]]:
     """The listed pairs, or the candidates of the term search, or all pairs of the folder; and the picture files."""
     from training.labelling.pair_list import all_pairs, listed_pairs, pictures_of, proposed_pairs
@@ -183,8 +185,8 @@ def _chosen_pairs(
     images = {} if folder is None else pictures_of(folder, _say_skipped)
     if listed is not None:
         return listed_pairs(listed, images)
-    if embeddings is not None and terms is not None:
-        return proposed_pairs(list(images), embeddings, terms), images
+    if search is not None:
+        return proposed_pairs(list(images), *search), images
     return list(all_pairs(list(images))), images
 
 

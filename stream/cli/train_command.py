@@ -143,6 +143,7 @@ def train(
         code=code,
         embedding_name=embedding_name,
         embedding_version=embedding_version,
+        ranking=chosen.terms.ranking,
         effort=QUICK if quick else FULL,
         large=LARGE if large else None,
         fit_projection=fit_projection,

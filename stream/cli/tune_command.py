@@ -70,6 +70,7 @@ def tune(
     from stream.hashing import term_settings
     from stream.term_tuning.inputs import read_embeddings, read_pairs
     from stream.term_tuning.plots import draw_curve, draw_overlap
+    from stream.term_tuning.tune import CurrentSettings
     from stream.term_tuning.tune import tune as tune_terms
 
     settings = of(context).settings()
@@ -81,7 +82,7 @@ def tune(
     with progress_bar() as bar:
         task = bar.add_task("trying", total=None, note="groupings of the bits")
         tuning = tune_terms(
-            terms,
+            CurrentSettings(terms, chosen.terms.ranking),
             read,
             copies,
             images,

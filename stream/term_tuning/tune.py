@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.hashing.terms import TermSettings
+from search.ranking import Ranking
 from search.tuning.check import measured_recall
 from search.tuning.choose import Grid, RatedChoice, Recommendation, evaluate, recommend
 from search.tuning.cost import CostModel, cost_of
@@ -17,10 +18,18 @@ from search.tuning.prediction import TermChoice, predict
 from search.tuning.sample import SampleDistances, measure_distances
 from stream.term_tuning.inputs import CopyPairs, Embeddings
 
-__all__ = ["GroupDensity", "Tuning", "tune"]
+__all__ = ["CurrentSettings", "GroupDensity", "Tuning", "tune"]
 
 _CHECKED_PAIRS = 2_000
 _SHOWN_BITS = (8, 10, 12, 14, 16, 18, 20, 24)
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentSettings:
+    """What a signal searches with now."""
+
+    terms: TermSettings
+    ranking: Ranking
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +59,7 @@ class Tuning:
 
 
 def tune(
-    terms: TermSettings,
+    current: CurrentSettings,
     embeddings: Embeddings,
     pairs: CopyPairs,
     images: int,
@@ -61,7 +70,7 @@ def tune(
     """Measures the sample, rates a grid of settings, chooses, and checks the choice on the sample.
 
     Args:
-        terms: The current settings; seed, bits and centre are kept, the rest is chosen.
+        current: The settings now; seed, bits and centre of the terms are kept, the rest is chosen.
         embeddings: The sample.
         pairs: The copies in the sample.
         images: The size of the corpus to plan for.
@@ -73,10 +82,11 @@ def tune(
         SettingsError: The wanted recall lies outside of 0 to 1, or nothing is affordable.
         BadInputError: The sample is too small, or a vector is not finite.
     """
+    terms, ranking = current.terms, current.ranking
     bits = terms.build().bits(embeddings.vectors)
     sample = measure_distances(bits, pairs.rows, pairs.ignored)
     recommendation = recommend(evaluate(sample, images, model, Grid(), on_progress), recall, model)
-    now = TermChoice(terms.groups, terms.bits_per_group, terms.min_overlap, terms.candidates)
+    now = TermChoice(terms.groups, terms.bits_per_group, ranking.min_overlap, ranking.candidates)
     chosen = recommendation.chosen.choice
     return Tuning(
         sample=sample,
@@ -105,11 +115,5 @@ def _density(sample: SampleDistances, bits_per_group: int) -> GroupDensity:
 
 def _measured(terms: TermSettings, vectors: NDArray[np.float32], pairs: NDArray[np.int64], choice: TermChoice) -> float:
     some = np.random.default_rng(3).permutation(len(pairs))[:_CHECKED_PAIRS]
-    chosen = replace(
-        terms,
-        groups=choice.groups,
-        bits_per_group=choice.bits_per_group,
-        min_overlap=choice.min_overlap,
-        candidates=choice.candidates,
-    )
+    chosen = replace(terms, groups=choice.groups, bits_per_group=choice.bits_per_group)
     return measured_recall(chosen.build().terms(vectors), pairs[some], choice)

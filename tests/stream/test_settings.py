@@ -105,6 +105,12 @@ def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
         ("[signals.photos.search.admission]\nslot = 1", r"search\.admission\.slot"),
         ('default_signal = "texts"', "texts"),
         ("[signals.photos.code]\nbits = 1001", "bits"),
+        ("[signals.photos.terms]\nmin_overlap = 129", r"photos\.terms: .*1 to the 128 groups, not 129"),
+        (
+            '[signals.photos.terms]\norder = "distance"\ndepth = 10',
+            r"photos\.terms: .*depth must be at least candidates",
+        ),
+        ('[signals.photos.terms]\norder = "age"', r"photos\.terms\.order"),
         ('[signals.Photos]\nmodel = "x"', "Photos"),
         ("this is not toml", "TOML"),
     ],

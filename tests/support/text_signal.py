@@ -56,6 +56,7 @@ def make_text_signal(folder: Path) -> TextSignal:
             code=code_settings(stack, signal),
             embedding_name="words",
             embedding_version="7",
+            ranking=signal.terms.ranking,
             effort=Effort(rounds=2, steps_per_round=100, patience=2),
             compact=NetworkSettings(hidden=(32, 8), seeds=24, look_alikes=6, dropout=0.05, learning_rate=1e-2),
             orders=1,

@@ -9,6 +9,7 @@ import pytest
 
 from core.types import Thresholds
 from search.hashing.terms import TermSettings
+from search.ranking import Order, Ranking
 from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, write_made_up
 from training.judging import (
     ScoredPairs,
@@ -20,7 +21,8 @@ from training.judging import (
 from training.labelled import LabelledPhotos, read_photos
 from training.validation import Streams
 
-SEARCH = TermSettings(SEARCH_DIMENSION, 1, 64, 24, 4, candidates=40)
+TERMS = TermSettings(SEARCH_DIMENSION, 1, 64, 24, 4)
+RANKING = Ranking(40, order=Order.OVERLAP)
 LIMITS = Thresholds(0.5, 0.5, 0.5)
 
 
@@ -32,7 +34,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> LabelledPhotos:
 
 @pytest.fixture(scope="module")
 def streams(photos: LabelledPhotos) -> Streams:
-    return Streams(photos, SEARCH, seed=1)
+    return Streams(photos, TERMS, RANKING, seed=1)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 from core.errors import BadInputError
 from scoring.card import read_card
 from scoring.model_folder import ModelFolder
-from search.hashing.terms import TermSettings
+from search.ranking import Order, Ranking
 from tests.support.known_network import KnownFits, known_fits
 from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, made_up_table, write_made_up
 from tests.training.test_train import settings
@@ -23,7 +23,7 @@ from training.labelled import LabelledPhotos, read_photos
 from training.left_out import LeftOut, choose_on_left_out
 from training.training_settings import NetworkSettings, TrainSettings
 
-EVERYTHING = TermSettings(SEARCH_DIMENSION, 1, 64, 24, 4, candidates=400)
+EVERYTHING = Ranking(400, order=Order.OVERLAP)
 """Every image that shares a term is a candidate, whoever else is there."""
 
 
@@ -63,7 +63,7 @@ def test_left_out_networks_see_neither_the_data_set_nor_the_test_split(
     tmp_path: Path, fits: KnownFits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "_FEWEST_COPIES", 10)
-    wanted = settings(tmp_path, leave_one_out=True, terms=EVERYTHING)
+    wanted = settings(tmp_path, leave_one_out=True, ranking=EVERYTHING)
     write_made_up(wanted.photos)
     sets = run(wanted)._left_out()
     assert [one.name for one in sets] == ["set0", "set1"]

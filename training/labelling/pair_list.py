@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from core.errors import BadInputError
 from search.hashing.terms import TermSettings
+from search.ranking import Ranking
 from training.candidates import rank_candidates
 
 __all__ = ["MAX_ALL_PAIRS", "all_pairs", "listed_pairs", "pictures_of", "proposed_pairs"]
@@ -85,13 +86,14 @@ def all_pairs(images: Sequence[str]) -> Iterator[Pair]:
     return combinations(images, 2)
 
 
-def proposed_pairs(images: Sequence[str], embeddings: Path, terms: TermSettings) -> list[Pair]:
+def proposed_pairs(images: Sequence[str], embeddings: Path, terms: TermSettings, ranking: Ranking) -> list[Pair]:
     """The candidate pairs of the term search, each once, sorted.
 
     Args:
         images: Ids of the pictures.
         embeddings: Parquet with the columns `image_id` and `search`; other images in it are ignored.
-        terms: The settings of the search.
+        terms: What the search counts.
+        ranking: Which of the images that share terms it returns.
 
     Raises:
         BadInputError: The file cannot be read or lacks a column or an image.
@@ -107,7 +109,7 @@ def proposed_pairs(images: Sequence[str], embeddings: Path, terms: TermSettings)
             f"vectors of the column 'search' of {embeddings} do not all have {terms.dimension} elements"
         )
     found = rank_candidates(
-        terms.build().terms(np.array(vectors, dtype=np.float32)), terms.candidates, terms.min_overlap
+        terms.build().terms(np.array(vectors, dtype=np.float32)), ranking.candidates, ranking.min_overlap
     )
     pairs = zip(found.images.tolist(), found.others.tolist(), strict=True)
     return [(images[one], images[other]) for one, other in sorted({(min(pair), max(pair)) for pair in pairs})]

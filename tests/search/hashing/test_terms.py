@@ -73,22 +73,22 @@ def test_long_groups_keep_all_their_bits() -> None:
 @pytest.mark.parametrize(("min_overlap", "distance"), [(1, 4), (1, 12), (2, 8), (4, 3), (9, 1)])
 def test_the_error_curve_agrees_with_a_simulation(min_overlap: int, distance: int) -> None:
     # Fresh groups for every trial: the curve is over all draws. 4,000 trials, four sigmas are 0.032 at most.
-    chosen = changed(min_overlap=min_overlap)
+    chosen = changed()
     random = np.random.RandomState(17)
     draws = random.random_sample((4_000, chosen.groups, chosen.bits)).argsort(axis=2)[:, :, : chosen.bits_per_group]
     shared = (draws >= distance).all(axis=2).sum(axis=1)  # which positions differ does not matter: the first ones
-    assert abs((shared >= min_overlap).mean() - found_probability(chosen, distance)) < 0.032
+    assert abs((shared >= min_overlap).mean() - found_probability(chosen, distance, min_overlap)) < 0.032
 
 
 def test_the_error_curve_agrees_with_real_groups_on_random_bits() -> None:
-    extractor = changed(groups=60, min_overlap=2).build()
+    extractor = changed(groups=60).build()
     random = np.random.RandomState(23)
     hits = []
     for _ in range(3_000):
         differs = np.zeros(60, bool)
         differs[random.permutation(60)[:15]] = True
         hits.append((~differs[extractor.positions].any(axis=1)).sum() >= 2)
-    assert abs(np.mean(hits) - found_probability(extractor.settings, 15)) < 0.05
+    assert abs(np.mean(hits) - found_probability(extractor.settings, 15, 2)) < 0.05
 
 
 def test_the_curves_have_the_right_ends() -> None:
@@ -111,8 +111,6 @@ def test_the_fingerprint_covers_every_setting() -> None:
         changed(bits=61),
         changed(groups=10),
         changed(bits_per_group=8),
-        changed(min_overlap=2),
-        changed(candidates=99),
         changed(dimension=25),
         changed(centre=np.zeros(24)),
         changed(normalise=True),
@@ -132,9 +130,11 @@ def test_normalised_terms_do_not_depend_on_the_scale(scale: float) -> None:
 
 
 def test_the_drawing_of_groups_is_frozen() -> None:
-    # Indexes on disk rest on it: a change of this value makes all of them useless.
+    # Indexes on disk rest on it: a change of these values makes all of them useless. Release 0.1 wrote the first.
     expected = "44c16af840176231622c33126159f905d409f17b0b4829cea92f78d4ba7471e4"
-    assert changed(dimension=1280, seed=20_240_501, bits=1024, groups=128, bits_per_group=12).fingerprint == expected
+    extractor = changed(dimension=1280, seed=20_240_501, bits=1024, groups=128, bits_per_group=12).build()
+    assert extractor.former_fingerprint(min_overlap=1, candidates=100) == expected
+    assert extractor.fingerprint == "TODO"
 
 
 def test_settings_survive_pickling() -> None:
@@ -151,9 +151,6 @@ def test_settings_survive_pickling() -> None:
         {"bits": 6},
         {"groups": 0},
         {"groups": 1025},
-        {"min_overlap": 0},
-        {"min_overlap": 10},
-        {"candidates": 0},
         {"centre": np.zeros(23)},
     ],
 )

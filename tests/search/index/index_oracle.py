@@ -24,6 +24,7 @@ from search.index.interface import (
     TermQuery,
 )
 from search.index.settings import IndexSettings
+from search.ranking import Order, Ranking, page_of
 
 LOG = "log-1"
 
@@ -42,8 +43,9 @@ def index_settings(
 ) -> IndexSettings:
     """Small settings; nothing is synced, as only machines that crash need it."""
     identity = Identity(terms, "code-a", {"groups": groups})
+    ranking = Ranking(candidates, order=Order.OVERLAP, min_overlap=min_overlap)
     return IndexSettings(
-        groups, bits_per_group, min_overlap, candidates, code_bytes, identity, sync,
+        groups, bits_per_group, code_bytes, identity, ranking, sync,
         seal_entries=seal_entries, merge_fan=merge_fan, max_postings=max_postings,
     )  # fmt: skip
 
@@ -216,12 +218,12 @@ class Oracle:
         return Plain(record.offset, own.offset, own.code, False, candidates, exhausted, own.version)
 
     def more(self, place: int, after: int, as_of: int | None = None) -> tuple[tuple[Candidate, ...], bool]:
-        """The k candidates behind the first `after` ones, as of a place or of a replay."""
+        """The page of candidates behind the first `after` ones, as of a place or of a replay."""
         own = next(p for p in self.placed() if p.offset == place)
         assert isinstance(own, Insert)
         at = place if as_of is None else as_of
-        everyone = self.ranked(own.terms, at, self.settings.min_overlap, own.image_id)
-        last = after + self.settings.candidates
+        everyone = self.ranked(own.terms, at, self.settings.ranking.min_overlap, own.image_id)
+        last = after + page_of(self.settings.ranking, after)
         return tuple(everyone[after:last]), len(everyone) <= last
 
     def ranked(self, terms: NDArray[np.uint32], as_of: int, least: int, without: str) -> list[Candidate]:
@@ -241,7 +243,7 @@ class Oracle:
     def free(self, query: TermQuery) -> tuple[tuple[Candidate, ...], bool]:
         """What a search by terms finds."""
         as_of = self.position + 1 if query.as_of is None else query.as_of
-        least = query.min_overlap or self.settings.min_overlap
+        least = query.min_overlap or self.settings.ranking.min_overlap
         everyone = self.ranked(query.terms, as_of, least, query.without)
         last = query.after + query.k
         return tuple(everyone[query.after : last]), len(everyone) <= last

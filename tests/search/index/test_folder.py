@@ -141,3 +141,34 @@ def test_frames_that_do_not_continue_each_other_are_refused(tmp_path: Path, cut:
     (tmp_path / LOG_FILE).write_bytes(content[: sizes[row]] + content[sizes[row + 1] :])
     with pytest.raises(IndexDamagedError, match="expected offset"):
         SegmentedIndex(tmp_path, index_settings())
+
+
+def _former(min_overlap: int, candidates: int) -> str:
+    return f"old of {min_overlap} and {candidates}"
+
+
+FORMER_SETTINGS: dict[str, int | str] = {"terms.groups": 128, "terms.min_overlap": 2, "terms.candidates": 50}
+
+
+def test_a_folder_of_the_same_terms_that_an_earlier_release_made_opens_and_is_named_anew(tmp_path: Path) -> None:
+    index = IndexFolder(tmp_path, Identity("old of 2 and 50", "code-a", FORMER_SETTINGS))
+    index.close()
+    now = Identity("terms-new", "code-a", {"terms.groups": 128}, _former)
+    IndexFolder(tmp_path, now).close()
+    body = json.loads((tmp_path / "index.json").read_text())["body"]
+    assert body == {"terms_fingerprint": "terms-new", "code_fingerprint": "code-a", "settings": {"terms.groups": 128}}
+    IndexFolder(tmp_path, Identity("terms-new", "code-a", {"terms.groups": 128})).close()
+
+
+@pytest.mark.parametrize(
+    "made_for",
+    [
+        Identity("old of 2 and 51", "code-a", FORMER_SETTINGS),
+        Identity("old of 2 and 50", "code-b", FORMER_SETTINGS),
+        Identity("old of 2 and 50", "code-a", {"terms.groups": 128}),
+    ],
+)
+def test_a_folder_of_other_terms_that_an_earlier_release_made_is_refused(tmp_path: Path, made_for: Identity) -> None:
+    IndexFolder(tmp_path, made_for).close()
+    with pytest.raises(MismatchError, match="made for other settings"):
+        IndexFolder(tmp_path, Identity("terms-new", "code-a", {"terms.groups": 128}, _former))

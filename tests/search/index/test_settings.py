@@ -12,6 +12,7 @@ import pytest
 from core.errors import BadInputError, SettingsError
 from search.index.engine import SegmentedIndex
 from search.index.interface import TermQuery
+from search.ranking import Ranking
 from tests.search.index.index_oracle import index_settings
 
 SETTINGS = index_settings(groups=4, bits_per_group=2)
@@ -55,3 +56,15 @@ def test_a_query_out_of_range_is_refused(
 ) -> None:
     with pytest.raises(BadInputError, match=said):
         index.search([TermQuery(np.array(terms, np.uint32), **{"k": 1, **limits})])
+
+
+@pytest.mark.parametrize(
+    ("ranking", "said"),
+    [
+        (Ranking(min_overlap=5), "1 to the 4 groups, not 5"),
+        (Ranking(distance_bits=24), "distance_bits is 24, but a code has 16 bits"),
+    ],
+)
+def test_a_ranking_that_terms_or_codes_do_not_allow_is_refused(ranking: Ranking, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        replace(SETTINGS, ranking=ranking)

@@ -22,6 +22,7 @@ from search.hashing.score_codes import CodeSettings
 from search.hashing.terms import TermSettings
 from search.index.interface import TermIndex
 from search.index.opening import open_term_index
+from search.ranking import Order, Ranking
 from search.serving import search_pb2 as pb
 from search.serving import server as search_server
 from search.serving.server import SearchServerSettings, serve
@@ -30,10 +31,13 @@ LOG = "topic-1"
 SEARCH_DIMENSION = 24
 SCORE_DIMENSION = 12
 MAX_MESSAGE_BYTES = 1 << 20
+RANKING = Ranking(5, order=Order.OVERLAP)
 
 
-def server_settings(folder: Path, port: int = 0, metrics_port: int = 0, **terms: Any) -> SearchServerSettings:
-    values = {"seed": 1, "bits": 64, "groups": 16, "bits_per_group": 6, "candidates": 5, **terms}
+def server_settings(
+    folder: Path, port: int = 0, metrics_port: int = 0, ranking: Ranking = RANKING, **terms: Any
+) -> SearchServerSettings:
+    values = {"seed": 1, "bits": 64, "groups": 16, "bits_per_group": 6, **terms}
     return SearchServerSettings(
         listen=Listen("127.0.0.1", port, metrics_port, MAX_MESSAGE_BYTES),
         folder=folder,
@@ -41,6 +45,7 @@ def server_settings(folder: Path, port: int = 0, metrics_port: int = 0, **terms:
         code=CodeSettings(SCORE_DIMENSION, bits=32, seed=2),
         search_dimension=SEARCH_DIMENSION,
         score_dimension=SCORE_DIMENSION,
+        ranking=ranking,
     )
 
 

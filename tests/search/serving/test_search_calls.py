@@ -143,7 +143,7 @@ def test_further_candidates_are_bounded_as_free_searches_are(filled: RunningSear
         ([pb.MoreQuery(place=7, after=1_000_001)], "query 0: after is at most 1000000, not 1000001"),
         (
             [pb.MoreQuery(place=7, after=900_000), *[pb.MoreQuery(place=6)] * 11],
-            "12 queries, one of which reaches candidate 900005 .* rank 10800060 candidates; a call may rank 10000000",
+            "12 queries, one of which reaches candidate 900100 .* rank 10801200 candidates; a call may rank 10000000",
         ),
     ):
         with pytest.raises(RefusedError, match=message):

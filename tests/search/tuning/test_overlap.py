@@ -17,9 +17,11 @@ def test_one_group_agrees_with_the_scalar_curve(bits_per_group: int) -> None:
 
 @pytest.mark.parametrize(("groups", "min_overlap"), [(1, 1), (9, 1), (9, 4), (9, 9), (200, 3)])
 def test_enough_terms_agree_with_the_scalar_curve(groups: int, min_overlap: int) -> None:
-    chosen = TermSettings(24, seed=1, bits=60, groups=groups, bits_per_group=7, min_overlap=min_overlap)
+    chosen = TermSettings(24, seed=1, bits=60, groups=groups, bits_per_group=7)
     found = overlap_at_least(overlap_distribution(60, groups, 7))[:, min_overlap]
-    assert found == pytest.approx([found_probability(chosen, distance) for distance in range(61)], abs=1e-12)
+    assert found == pytest.approx(
+        [found_probability(chosen, distance, min_overlap) for distance in range(61)], abs=1e-12
+    )
 
 
 def test_each_row_is_a_distribution() -> None:

@@ -12,10 +12,12 @@ import pytest
 
 from core.errors import BadInputError
 from search.hashing.terms import TermSettings
+from search.ranking import Order, Ranking
 from training.labelling import pair_list
 from training.labelling.pair_list import all_pairs, listed_pairs, pictures_of, proposed_pairs
 
-TERMS = TermSettings(dimension=16, seed=1, bits=64, groups=16, bits_per_group=4, min_overlap=8, candidates=5)
+TERMS = TermSettings(dimension=16, seed=1, bits=64, groups=16, bits_per_group=4)
+RANKING = Ranking(5, order=Order.OVERLAP, min_overlap=8)
 
 
 def test_pictures_of_a_folder(tmp_path: Path) -> None:
@@ -51,11 +53,11 @@ def test_the_term_search_proposes_the_alike(tmp_path: Path) -> None:
     pq.write_table(
         pa.table({"image_id": [*images[::-1], "more"], "search": [*vectors[::-1].tolist(), [0.0] * 16]}), file
     )
-    pairs = proposed_pairs(images, file, TERMS)
+    pairs = proposed_pairs(images, file, TERMS, RANKING)
     assert {(f"i{number:02}", f"i{number + 10:02}") for number in range(10)} <= set(pairs)
     assert len(pairs) == len(set(pairs)) < 190
     with pytest.raises(BadInputError, match="lacks 1 of 21 pictures, the first is new"):
-        proposed_pairs([*images, "new"], file, TERMS)
+        proposed_pairs([*images, "new"], file, TERMS, RANKING)
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
