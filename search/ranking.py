@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,10 +100,12 @@ def hamming(codes: NDArray[np.uint8], code: bytes, bits: int) -> NDArray[np.uint
     """The distances (n,) of codes (n, bytes) from one code: how many of the leading `bits` differ."""
     size = bits // 8
     differing = np.bitwise_count(codes[:, :size] ^ np.frombuffer(code[:size], np.uint8))
-    return differing.sum(axis=1, dtype=np.uint16)
+    distances: NDArray[np.uint16] = differing.sum(axis=1, dtype=np.uint16)
+    return distances
 
 
-def nearest_first(distances: NDArray[np.uint16], overlaps: NDArray[np.integer]) -> NDArray[np.int64]:
+def nearest_first(distances: NDArray[np.uint16], overlaps: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
     """The order (n,) of stage two of images in the order of stage one, from their distances and overlaps (n,)."""
     # Stable: among equals, the order of stage one is that of age.
-    return np.lexsort((-overlaps.astype(np.int64), distances)).astype(np.int64)
+    order: NDArray[np.int64] = np.lexsort((-overlaps.astype(np.int64), distances))
+    return order

@@ -236,7 +236,10 @@ def test_an_image_its_replay_and_its_delete_meet_in_one_batch(tmp_path: Path) ->
         index.close()
 
 
-def test_further_pages_of_a_replay_are_those_as_of_its_position(tmp_path: Path) -> None:
+def test_further_pages_of_a_replay_are_those_as_of_its_position(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.ranking.FURTHER", 1)
     index = SegmentedIndex(tmp_path / "index", index_settings(candidates=1), background=False)
     records = [insert(0, "a", 1, SAME), *(insert(row, f"i{row}", 1, SAME) for row in range(1, 4)), replay(4, "a")]
     (first,) = index.insert_and_search(LOG, [*records, insert(5, "later", 1, SAME)])[4:5]

@@ -59,9 +59,10 @@ def test_candidates_come_by_overlap_then_age(index: SegmentedIndex) -> None:
     assert answer.result.exhausted
 
 
-def test_pages_of_any_size_make_the_same_whole(tmp_path: Path) -> None:
+def test_pages_of_any_size_make_the_same_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wholes = []
     for size in (1, 3, 7, 50):
+        monkeypatch.setattr("search.ranking.FURTHER", size)
         index = SegmentedIndex(tmp_path / str(size), index_settings(candidates=size))
         random = np.random.RandomState(3)
         records = [insert(place, f"i{place}", 1, random.randint(0, 4, 4).tolist()) for place in range(40)]
