@@ -62,6 +62,9 @@ class ModelCard:
     software: Mapping[str, str] = field(default_factory=dict)
     exported_at: str = ""
     """When it was written: UTC, ISO 8601, to the second. Empty in cards of earlier releases."""
+    gate: int | None = None
+    """The largest hamming distance, over all `bits`, of a candidate that is scored: beyond it the model accepts none
+    (`training.gate`). None: all candidates are scored, as with cards of earlier releases."""
 
     def __post_init__(self) -> None:
         """Checks the values against each other."""
@@ -72,7 +75,8 @@ class ModelCard:
                 raise BadInputError(f"the threshold {name} must lie in (0, 1], not {value}")
             if float(np.float32(value)) != value:
                 raise BadInputError(f"the threshold {name} ({value!r}) is not a float32 value, as scores are")
-
+        if self.gate is not None and not 0 <= self.gate <= self.bits:
+            raise BadInputError(f"the gate must lie in 0 to the {self.bits} bits of a code, not {self.gate}")
         if limits.adopt < limits.head_accept:
             raise BadInputError(
                 f"adopt ({limits.adopt}) must not be below head_accept ({limits.head_accept}): every member of a "
@@ -148,7 +152,7 @@ _KINDS: dict[str, type] = {
     "judged": dict,
 }
 
-_LATER: dict[str, Any] = {"exported_at": "", "judged": {}}
+_LATER: dict[str, Any] = {"exported_at": "", "judged": {}, "gate": None}
 """Fields that older cards of this format lack, with their defaults."""
 
 
@@ -158,4 +162,6 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
     for name, kind in _KINDS.items():
         if type(values[name]) is not kind:
             raise TypeError(f"{name} is {values[name]!r}, not {kind.__name__}")
+    if values["gate"] is not None and type(values["gate"]) is not int:
+        raise TypeError(f"gate is {values['gate']!r}, neither int nor null")
     return values

@@ -31,6 +31,7 @@ def write_page(card: ModelCard, judged: Judged | None, pictures: Sequence[Path],
         f"| `accept`: a candidate matches | {limits.accept:.4f} |",
         f"| `head_accept`: the head of the match's cluster matches too | {limits.head_accept:.4f} |",
         f"| `adopt`: a matching singleton is merged into the cluster | {limits.adopt:.4f} |",
+        f"| `gate`: the largest hamming distance of a candidate that is scored | {_gate(card)} |",
         "",
         "| measured | |",
         "| --- | --- |",
@@ -54,6 +55,10 @@ def write_page(card: ModelCard, judged: Judged | None, pictures: Sequence[Path],
         "",
     ]
     (folder / CARD_PAGE).write_text("\n".join(lines), encoding="utf-8")
+
+
+def _gate(card: ModelCard) -> str:
+    return "none" if card.gate is None else f"{card.gate} of {card.bits:,} bits"
 
 
 def _row(*cells: str) -> str:

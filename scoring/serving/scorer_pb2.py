@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cscoring/serving/scorer.proto\x12\x11neardup.scorer.v1\"S\n\x0cScoreRequest\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12,\n\x06\x62locks\x18\x02 \x03(\x0b\x32\x1c.neardup.scorer.v1.PairBlock\"8\n\tPairBlock\x12\x12\n\nquery_code\x18\x01 \x01(\x0c\x12\x17\n\x0f\x63\x61ndidate_codes\x18\x02 \x01(\x0c\"j\n\rScoreResponse\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63\x63\x65pt\x18\x02 \x01(\x02\x12\x13\n\x0bhead_accept\x18\x03 \x01(\x02\x12\r\n\x05\x61\x64opt\x18\x04 \x01(\x02\x12\x0e\n\x06scores\x18\x05 \x03(\x0c\"\x11\n\x0f\x44\x65scribeRequest\"\xb5\x01\n\x10\x44\x65scribeResponse\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\x18\n\x10\x63ode_fingerprint\x18\x02 \x01(\t\x12\x12\n\ncode_bytes\x18\x03 \x01(\r\x12\x0e\n\x06\x61\x63\x63\x65pt\x18\x04 \x01(\x02\x12\x13\n\x0bhead_accept\x18\x05 \x01(\x02\x12\r\n\x05\x61\x64opt\x18\x06 \x01(\x02\x12\x17\n\x0frefused_version\x18\x07 \x01(\t\x12\x0f\n\x07refusal\x18\x08 \x01(\t2\xad\x01\n\nPairScorer\x12J\n\x05Score\x12\x1f.neardup.scorer.v1.ScoreRequest\x1a .neardup.scorer.v1.ScoreResponse\x12S\n\x08\x44\x65scribe\x12\".neardup.scorer.v1.DescribeRequest\x1a#.neardup.scorer.v1.DescribeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cscoring/serving/scorer.proto\x12\x11neardup.scorer.v1\"S\n\x0cScoreRequest\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12,\n\x06\x62locks\x18\x02 \x03(\x0b\x32\x1c.neardup.scorer.v1.PairBlock\"8\n\tPairBlock\x12\x12\n\nquery_code\x18\x01 \x01(\x0c\x12\x17\n\x0f\x63\x61ndidate_codes\x18\x02 \x01(\x0c\"\x86\x01\n\rScoreResponse\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63\x63\x65pt\x18\x02 \x01(\x02\x12\x13\n\x0bhead_accept\x18\x03 \x01(\x02\x12\r\n\x05\x61\x64opt\x18\x04 \x01(\x02\x12\x0e\n\x06scores\x18\x05 \x03(\x0c\x12\x11\n\x04gate\x18\x06 \x01(\rH\x00\x88\x01\x01\x42\x07\n\x05_gate\"\x11\n\x0f\x44\x65scribeRequest\"\xd1\x01\n\x10\x44\x65scribeResponse\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\x18\n\x10\x63ode_fingerprint\x18\x02 \x01(\t\x12\x12\n\ncode_bytes\x18\x03 \x01(\r\x12\x0e\n\x06\x61\x63\x63\x65pt\x18\x04 \x01(\x02\x12\x13\n\x0bhead_accept\x18\x05 \x01(\x02\x12\r\n\x05\x61\x64opt\x18\x06 \x01(\x02\x12\x17\n\x0frefused_version\x18\x07 \x01(\t\x12\x0f\n\x07refusal\x18\x08 \x01(\t\x12\x11\n\x04gate\x18\t \x01(\rH\x00\x88\x01\x01\x42\x07\n\x05_gate2\xad\x01\n\nPairScorer\x12J\n\x05Score\x12\x1f.neardup.scorer.v1.ScoreRequest\x1a .neardup.scorer.v1.ScoreResponse\x12S\n\x08\x44\x65scribe\x12\".neardup.scorer.v1.DescribeRequest\x1a#.neardup.scorer.v1.DescribeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -25,12 +25,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCOREREQUEST']._serialized_end=134
   _globals['_PAIRBLOCK']._serialized_start=136
   _globals['_PAIRBLOCK']._serialized_end=192
-  _globals['_SCORERESPONSE']._serialized_start=194
-  _globals['_SCORERESPONSE']._serialized_end=300
-  _globals['_DESCRIBEREQUEST']._serialized_start=302
-  _globals['_DESCRIBEREQUEST']._serialized_end=319
-  _globals['_DESCRIBERESPONSE']._serialized_start=322
-  _globals['_DESCRIBERESPONSE']._serialized_end=503
-  _globals['_PAIRSCORER']._serialized_start=506
-  _globals['_PAIRSCORER']._serialized_end=679
+  _globals['_SCORERESPONSE']._serialized_start=195
+  _globals['_SCORERESPONSE']._serialized_end=329
+  _globals['_DESCRIBEREQUEST']._serialized_start=331
+  _globals['_DESCRIBEREQUEST']._serialized_end=348
+  _globals['_DESCRIBERESPONSE']._serialized_start=351
+  _globals['_DESCRIBERESPONSE']._serialized_end=560
+  _globals['_PAIRSCORER']._serialized_start=563
+  _globals['_PAIRSCORER']._serialized_end=736
 # @@protoc_insertion_point(module_scope)

@@ -62,11 +62,14 @@ class ScoreResponse(google.protobuf.message.Message):
     HEAD_ACCEPT_FIELD_NUMBER: builtins.int
     ADOPT_FIELD_NUMBER: builtins.int
     SCORES_FIELD_NUMBER: builtins.int
+    GATE_FIELD_NUMBER: builtins.int
     model_version: builtins.str
     """it gave all scores of this answer"""
     accept: builtins.float
     head_accept: builtins.float
     adopt: builtins.float
+    gate: builtins.int
+    """as in DescribeResponse"""
     @property
     def scores(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
         """per block: n little-endian f32 in 0..1"""
@@ -79,8 +82,11 @@ class ScoreResponse(google.protobuf.message.Message):
         head_accept: builtins.float = ...,
         adopt: builtins.float = ...,
         scores: collections.abc.Iterable[builtins.bytes] | None = ...,
+        gate: builtins.int | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["accept", b"accept", "adopt", b"adopt", "head_accept", b"head_accept", "model_version", b"model_version", "scores", b"scores"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_gate", b"_gate", "gate", b"gate"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_gate", b"_gate", "accept", b"accept", "adopt", b"adopt", "gate", b"gate", "head_accept", b"head_accept", "model_version", b"model_version", "scores", b"scores"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_gate", b"_gate"]) -> typing.Literal["gate"] | None: ...
 
 global___ScoreResponse = ScoreResponse
 
@@ -106,6 +112,7 @@ class DescribeResponse(google.protobuf.message.Message):
     ADOPT_FIELD_NUMBER: builtins.int
     REFUSED_VERSION_FIELD_NUMBER: builtins.int
     REFUSAL_FIELD_NUMBER: builtins.int
+    GATE_FIELD_NUMBER: builtins.int
     model_version: builtins.str
     code_fingerprint: builtins.str
     code_bytes: builtins.int
@@ -116,6 +123,8 @@ class DescribeResponse(google.protobuf.message.Message):
     """the version to be served that cannot be; empty with a refusal: its name cannot be read"""
     refusal: builtins.str
     """why; empty: the served version is the one to be served"""
+    gate: builtins.int
+    """candidates at a larger hamming distance of the bits are not accepted; none: not known"""
     def __init__(
         self,
         *,
@@ -127,7 +136,10 @@ class DescribeResponse(google.protobuf.message.Message):
         adopt: builtins.float = ...,
         refused_version: builtins.str = ...,
         refusal: builtins.str = ...,
+        gate: builtins.int | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["accept", b"accept", "adopt", b"adopt", "code_bytes", b"code_bytes", "code_fingerprint", b"code_fingerprint", "head_accept", b"head_accept", "model_version", b"model_version", "refusal", b"refusal", "refused_version", b"refused_version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_gate", b"_gate", "gate", b"gate"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_gate", b"_gate", "accept", b"accept", "adopt", b"adopt", "code_bytes", b"code_bytes", "code_fingerprint", b"code_fingerprint", "gate", b"gate", "head_accept", b"head_accept", "model_version", b"model_version", "refusal", b"refusal", "refused_version", b"refused_version"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_gate", b"_gate"]) -> typing.Literal["gate"] | None: ...
 
 global___DescribeResponse = DescribeResponse

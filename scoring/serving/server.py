@@ -136,6 +136,7 @@ class PairScorerService(scorer_pb2_grpc.PairScorerServicer):
                 head_accept=limits.head_accept,
                 adopt=limits.adopt,
                 scores=[part.tobytes() for part in parts],
+                gate=model.card.gate,
             )
 
     @contextmanager
@@ -177,6 +178,7 @@ class PairScorerService(scorer_pb2_grpc.PairScorerServicer):
                 adopt=card.thresholds.adopt,
                 refused_version=refusal.version if refusal else "",
                 refusal=refusal.reason if refusal else "",
+                gate=card.gate,
             )
 
 
@@ -229,6 +231,7 @@ def _log_start(settings: ScorerServerSettings, policy: ScoreBatchPolicy, models:
                 "code_fingerprint": card.code_fingerprint,
                 "embedding": f"{card.embedding_name} {card.embedding_version}",
                 "thresholds": [card.thresholds.accept, card.thresholds.head_accept, card.thresholds.adopt],
+                "gate": card.gate,
                 "class": settings.model_class,
                 "max_pairs": policy.max_pairs,
                 "max_delay_ms": settings.max_delay_ms,

@@ -25,7 +25,7 @@ app = typer.Typer(no_args_is_help=True, help="List the versions of the classifie
 _DESCRIBE_S = 2.0
 """Deadline of one call to the scorer, in seconds."""
 
-_NUMBERS = ("parameters", "precision", "recall", "accept", "head_accept", "adopt")
+_NUMBERS = ("parameters", "precision", "recall", "accept", "head_accept", "adopt", "gate")
 
 _COLUMNS = ("", "version", "made", "data", "parameters", "split", *_NUMBERS[1:])
 
@@ -155,6 +155,7 @@ def _json(one: ModelVersion) -> dict[str, Any]:
             "values": one.card.values,
             "parameters": one.card.parameters,
             "thresholds": asdict(one.card.thresholds),
+            "gate": one.card.gate,
             "embedding": {"name": one.card.embedding_name, "version": one.card.embedding_version},
             "code_fingerprint": one.card.code_fingerprint,
             "metrics": dict(one.card.metrics),
@@ -175,6 +176,7 @@ def _row(one: ModelVersion) -> tuple[object, ...]:
         f"{one.card.parameters:,}",
         one.split,
         *(_number(value) for value in (one.precision, one.recall, limits.accept, limits.head_accept, limits.adopt)),
+        "none" if one.card.gate is None else one.card.gate,
         "",
     )
 

@@ -37,6 +37,7 @@ def full_card() -> ModelCard:
         files_sha256={"saved_model.pb": "cd" * 32},
         software={"python": "3.11"},
         exported_at="2026-11-21T19:00:00Z",
+        gate=40,
     )
 
 
@@ -54,8 +55,8 @@ def test_an_older_card_has_no_date(folder: Path) -> None:
 
 def test_a_card_without_what_was_added_later_is_read(folder: Path) -> None:
     write_card(full_card(), folder)
-    change(folder, judged=None)
-    assert read_card(folder) == replace(full_card(), judged={})
+    change(folder, judged=None, gate=None)
+    assert read_card(folder) == replace(full_card(), judged={}, gate=None)
     change(folder, judged=7)
     with pytest.raises(BadInputError, match="judged is 7, not dict"):
         read_card(folder)
@@ -115,6 +116,10 @@ def test_no_turned_bit_gives_another_card(folder: Path) -> None:
         ({"thresholds": {"accept": 0.1, "head_accept": 0.5, "adopt": 0.5}}, "not a float32 value"),
         ({"thresholds": {"accept": 0.5, "head_accept": 0.5, "adopt": 0.25}}, "adopt .* must not be below head_accept"),
         ({"hidden": 7}, "damaged: TypeError"),
+        ({"gate": "40"}, "gate is '40', neither int nor null"),
+        ({"gate": True}, "gate is True, neither int nor null"),
+        ({"gate": 65}, "gate must lie in 0 to the 64 bits of a code, not 65"),
+        ({"gate": -1}, "gate must lie in 0 to the 64 bits of a code, not -1"),
         ({"extra": 1}, "damaged: TypeError"),
         ({"version": "v2"}, "has the version 'v2', its folder 'v1'"),
     ],

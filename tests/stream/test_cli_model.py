@@ -171,26 +171,28 @@ def test_the_list_shows_date_data_parameters_and_split(settings: Path, capsys: p
         parameters=1234,
         exported_at="2026-11-21T19:00:00Z",
         training_sha256="abcdef0123",
+        gate=427,
         metrics={"val_precision_at_accept": 0.99, "val_recall_at_accept": 0.8},
     )
     folder.path("made").mkdir()
     write_card(made, folder.path("made"))
-    dated = replace(made, version="undated", exported_at="", metrics={})
+    dated = replace(made, version="undated", exported_at="", metrics={}, gate=None)
     folder.path("undated").mkdir()
     write_card(dated, folder.path("undated"))
 
     assert main(["--settings", str(settings), "model", "list"]) == Exit.OK
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     limits = [f"{one:.4f}" for one in (old.thresholds.accept, old.thresholds.head_accept, old.thresholds.adopt)]
-    assert " ".join(lines[0]) == "version made data parameters split precision recall accept head_accept adopt"
-    assert ["made", "2026-11-21", "abcdef01", "1,234", "val", "0.9900", "0.8000", *limits] in lines
-    assert ["undated", "unknown", "abcdef01", "1,234", *limits] in lines
+    assert " ".join(lines[0]) == "version made data parameters split precision recall accept head_accept adopt gate"
+    assert ["made", "2026-11-21", "abcdef01", "1,234", "val", "0.9900", "0.8000", *limits, "427"] in lines
+    assert ["undated", "unknown", "abcdef01", "1,234", *limits, "none"] in lines
 
     (folder.path("undated") / "metadata.json").unlink()
     assert main(["--settings", str(settings), "model", "list", "--json"]) == Exit.OK
     listed = {one["version"]: one for one in json.loads(capsys.readouterr().out)["versions"]}
     assert listed["made"]["exported_at"] == "2026-11-21T19:00:00Z"
     assert (listed["made"]["training_sha256"], listed["made"]["split"]) == ("abcdef0123", "val")
+    assert listed["made"]["gate"] == 427
     assert main(["--settings", str(settings), "model", "list"]) == Exit.OK
     assert "undated has no metadata.json" in capsys.readouterr().out
 

@@ -53,7 +53,13 @@ def expected_scores(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArra
     return (1 - hamming_distances(left, right) / (8 * left.shape[-1])).astype(np.float32)
 
 
-def card(version: str = "v1", thresholds: Thresholds = LIMITS, bits: int = BITS, fingerprint: str = CODES) -> ModelCard:
+def card(
+    version: str = "v1",
+    thresholds: Thresholds = LIMITS,
+    bits: int = BITS,
+    fingerprint: str = CODES,
+    gate: int | None = None,
+) -> ModelCard:
     """A card that holds together."""
     return ModelCard(
         version=version,
@@ -62,15 +68,21 @@ def card(version: str = "v1", thresholds: Thresholds = LIMITS, bits: int = BITS,
         embedding_name="net",
         embedding_version="1",
         thresholds=thresholds,
+        gate=gate,
     )
 
 
 def write_version(
-    folder: Path, version: str, thresholds: Thresholds = LIMITS, bits: int = BITS, fingerprint: str = CODES
+    folder: Path,
+    version: str,
+    thresholds: Thresholds = LIMITS,
+    bits: int = BITS,
+    fingerprint: str = CODES,
+    gate: int | None = None,
 ) -> None:
     """A version's folder with a card and nothing else."""
     (folder / version).mkdir(parents=True)
-    write_card(card(version, thresholds, bits, fingerprint), folder / version)
+    write_card(card(version, thresholds, bits, fingerprint, gate), folder / version)
 
 
 def random_codes(pairs: int, seed: int = 0, code_bytes: int = BITS // 8) -> tuple[np.ndarray, np.ndarray]:

@@ -31,12 +31,14 @@ def test_the_page_tells_what_the_card_holds(tmp_path: Path) -> None:
     page = (tmp_path / CARD_PAGE).read_text(encoding="utf-8")
     assert page.startswith("# v7\n")
     assert "by the 12 values of codes of 64 bits and 12 values, from the embedding net" in page
-    both = replace(valued, xor=True, judged={"split": "val"})
+    both = replace(valued, xor=True, gate=30, judged={"split": "val"})
     write_page(both, judged(), [], tmp_path)
     page_of_both = (tmp_path / CARD_PAGE).read_text(encoding="utf-8")
     assert "by 64 bits and 12 values, from" in page_of_both
     assert "| kind of edit (val) |" in page_of_both
     assert "| `accept`: a candidate matches | 0.7500 |" in page
+    assert "| `gate`: the largest hamming distance of a candidate that is scored | none |" in page
+    assert "of a candidate that is scored | 30 of 64 bits |" in page_of_both
     assert "| test_bcubed_f1 | 0.9123 |" in page
     assert "| kind of edit (test) |" in page
     assert "| crop | 4 | 0.750 | 0.600 |" in page

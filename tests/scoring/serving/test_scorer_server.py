@@ -54,7 +54,7 @@ MESSAGE_BYTES = 1 << 20
 @pytest.fixture
 def models(tmp_path: Path) -> LoadedModels:
     write_version(tmp_path, "v1")
-    write_version(tmp_path, "v2", OTHER_LIMITS)
+    write_version(tmp_path, "v2", OTHER_LIMITS, gate=30)
     folder = ModelFolder(tmp_path)
     folder.use("v1")
     return LoadedModels(folder, FakeModel)
@@ -138,6 +138,19 @@ def test_a_request_may_name_its_version(client: ScorerClient) -> None:
     response = client.score([block(left[0], right)], "v2")
     assert (response.model_version, response.accept, response.head_accept) == ("v2", 0.875, 0.25)
     assert client.score([block(left[0], right)], "v1").model_version == "v1"
+
+
+def test_the_gate_comes_with_scores_and_description(client: ScorerClient, models: LoadedModels, tmp_path: Path) -> None:
+    left, right = random_codes(2)
+    assert not client.score([block(left[0], right)]).HasField("gate")
+    assert not client.describe().HasField("gate")
+    # An answer that was put together from two calls has it too.
+    client._max_request_bytes = 60
+    response = client.score([block(left[0], right), block(left[1], right)], "v2")
+    assert (len(response.scores), response.HasField("gate"), response.gate) == (2, True, 30)
+    ModelFolder(tmp_path).use("v2")
+    models.refresh()
+    assert client.describe().gate == 30
 
 
 def test_describe_is_of_the_served_version(client: ScorerClient) -> None:
