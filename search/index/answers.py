@@ -23,10 +23,9 @@ from search.index.interface import (
     TermQuery,
 )
 from search.index.placements import ANY_VERSION, FindLast, Placement
-from search.index.segment_search import Hits
 from search.index.settings import IndexSettings
-from search.index.source import Scratch
-from search.index.state import Queries, State
+from search.index.state import State
+from search.index.two_stages import Asked, TwoStages
 from search.ranking import page_of
 
 __all__ = ["MAX_WANTED", "Answers"]
@@ -36,16 +35,13 @@ MAX_WANTED = 1_000_000
 
 
 class Answers:
-    """Answers with the settings of an index, and counts the searches. For any number of threads."""
+    """Answers with the settings of an index. For any number of threads."""
 
     def __init__(self, settings: IndexSettings) -> None:
         """Takes the settings."""
         self._settings = settings
-        self._scratch = Scratch()
-        self.queries = 0
-        """Searches so far; approximate, as threads may lose counts."""
-        self.postings = 0
-        """Postings that these searches touched; approximate as well."""
+        self.stages = TwoStages(settings)
+        """Searches, and counts them."""
 
     def to_records(self, state: State, records: Sequence[Record], last: FindLast, fresh: int) -> list[Answer]:
         """One answer per record. All records are applied already.
@@ -58,21 +54,22 @@ class Answers:
         """
         drafts = [draft_of(state, record, last, record.offset >= fresh) for record in records]
         carried = [draft.carried for draft in drafts if draft.carried is not None]
-        codes = iter(state.codes(np.array([_reference(one) for one in carried], np.int64)) if carried else ())
+        stored = iter(state.codes(np.array([_reference(one) for one in carried], np.int64)) if carried else ())
+        codes = [draft.code if draft.carried is None else next(stored).tobytes() for draft in drafts]
         asked = [(record, draft) for record, draft in zip(records, drafts, strict=True) if draft.searched]
         terms = self._terms(state, asked, fresh)
         found = self._as_of(
             state,
             [draft.as_of for _, draft in asked],
             terms,
+            self._rows([code for code, draft in zip(codes, drafts, strict=True) if draft.searched]),
             [last(record.image_id, draft.as_of, ANY_VERSION) for record, draft in asked],
             [0] * len(asked),
         )
         searched = zip(found, terms, strict=True)
         answers = []
-        for record, draft in zip(records, drafts, strict=True):
+        for record, draft, code in zip(records, drafts, codes, strict=True):
             result, own_terms = (self.nothing(), None) if draft.searched is None else next(searched)
-            code = draft.code if draft.carried is None else next(codes).tobytes()
             answers.append(
                 Answer(
                     record.offset,
@@ -104,7 +101,8 @@ class Answers:
             if query.after < 0:
                 raise RefusedError(f"cannot pass over {query.after} candidates", place)
         older = state.last(state.ids(references), as_of)
-        return self._as_of(state, as_of, state.terms(references), older, [query.after for query in queries])
+        terms, codes = state.terms(references), state.codes(references)
+        return self._as_of(state, as_of, terms, codes, older, [query.after for query in queries])
 
     def free(self, state: State, queries: Sequence[TermQuery], now: int) -> list[SearchResult]:
         """See `TermIndex.search`."""
@@ -112,36 +110,65 @@ class Answers:
             return []
         for query in queries:
             self._check(query.terms[np.newaxis], query.k, query.after, query.min_overlap, query.as_of)
+            if query.code and len(query.code) != self._settings.code_bytes:
+                raise BadInputError(
+                    f"a query has a code of {len(query.code)} bytes, the index takes {self._settings.code_bytes}"
+                )
         places = [now if query.as_of is None else query.as_of for query in queries]
         excluded = [_excluded(found) for found in state.last([query.without for query in queries], places)]
-        return self._found(
-            state,
-            Queries(
-                np.array([query.terms for query in queries], np.uint32),
-                np.array(places, np.int64),
-                np.array(excluded, np.int64),
-                np.array([query.min_overlap or self._settings.ranking.min_overlap for query in queries], np.int64),
-                _wanted(state, [query.after for query in queries], [query.k for query in queries]),
-            ),
-            [query.after for query in queries],
-            [query.k for query in queries],
+        least = self._settings.ranking.min_overlap
+        asked = Asked(
+            terms=np.array([query.terms for query in queries], np.uint32),
+            codes=self._rows([query.code or bytes(self._settings.code_bytes) for query in queries]),
+            as_of=np.array(places, np.int64),
+            excluded=np.array(excluded, np.int64),
+            least=np.array([query.min_overlap or least for query in queries], np.int64),
+            after=np.array([query.after for query in queries], np.int64),
+            k=np.array([query.k for query in queries], np.int64),
         )
+        coded = np.array([bool(query.code) for query in queries])
+        found: dict[int, SearchResult] = {}
+        for with_code in (False, True):
+            rows = np.flatnonzero(coded == with_code)
+            some = asked.some(rows, with_code)
+            found.update(zip(rows.tolist(), self.stages.pages(state, some), strict=True))
+        return [found[row] for row in range(len(queries))]
 
-    def bare(self, state: State, terms: NDArray[np.uint32], k: int, min_overlap: int | None, as_of: int) -> Ranked:
+    def bare(
+        self,
+        state: State,
+        terms: NDArray[np.uint32],
+        k: int,
+        min_overlap: int | None,
+        as_of: int,
+        codes: NDArray[np.uint8] | None,
+    ) -> Ranked:
         """See `TermIndex.rank`."""
         self._check(terms, k, 0, min_overlap, as_of)
         n = len(terms)
-        queries = Queries(
-            np.ascontiguousarray(terms, np.uint32),
-            np.full(n, as_of, np.int64),
-            np.full(n, -1, np.int64),
-            np.full(n, min_overlap or self._settings.ranking.min_overlap, np.int64),
-            np.full(n, k + 1, np.int64),
+        if codes is not None and codes.shape != (n, self._settings.code_bytes):
+            raise BadInputError(f"the codes have the shape {codes.shape}, not {(n, self._settings.code_bytes)}")
+        asked = Asked(
+            terms=np.ascontiguousarray(terms, np.uint32),
+            codes=None if codes is None else np.array(codes, np.uint8),
+            as_of=np.full(n, as_of, np.int64),
+            excluded=np.full(n, -1, np.int64),
+            least=np.full(n, min_overlap or self._settings.ranking.min_overlap, np.int64),
+            after=np.zeros(n, np.int64),
+            k=np.full(n, k, np.int64),
         )
-        hits, truncated = self._rank(state, queries)
+        ordered = self.stages.ordered(state, asked)
+        hits = ordered.hits
         sizes = np.minimum(hits.sizes, k)
-        places = state.place_rows(hits.entries, sizes, k)
-        return Ranked(places, hits.overlaps[:, :k], sizes, hits.sizes <= k, truncated, hits.touched)
+        return Ranked(
+            places=state.place_rows(hits.entries, sizes, k),
+            overlaps=hits.overlaps[:, :k],
+            sizes=sizes,
+            exhausted=hits.sizes <= k,
+            truncated=ordered.truncated,
+            postings=hits.touched,
+            distances=None if ordered.distances is None else ordered.distances[:, :k],
+        )
 
     def stored(self, state: State, image_ids: Sequence[ImageId]) -> list[Stored | None]:
         """See `TermIndex.get`."""
@@ -189,55 +216,30 @@ class Answers:
         state: State,
         as_of: Sequence[int],
         terms: NDArray[np.uint32],
+        codes: NDArray[np.uint8],
         older: Sequence[Placement | None],
         afters: Sequence[int],
     ) -> list[SearchResult]:
-        """Searches for images with these terms (n, groups), as of places.
+        """Searches for images with these terms (n, groups) and codes (n, code bytes), as of places.
 
         `older` are the last placements of the same images before the places; they are not found.
         """
-        if not as_of:
-            return []
-        ks = [page_of(self._settings.ranking, after) for after in afters]
-        queries = Queries(
-            terms,
-            np.array(as_of, np.int64),
-            np.array([_excluded(one) for one in older], np.int64),
-            np.full(len(as_of), self._settings.ranking.min_overlap, np.int64),
-            _wanted(state, afters, ks),
+        ranking = self._settings.ranking
+        asked = Asked(
+            terms=terms,
+            codes=codes,
+            as_of=np.array(as_of, np.int64),
+            excluded=np.array([_excluded(one) for one in older], np.int64),
+            least=np.full(len(as_of), ranking.min_overlap, np.int64),
+            after=np.array(afters, np.int64),
+            k=np.array([page_of(ranking, after) for after in afters], np.int64),
         )
-        return self._found(state, queries, afters, ks)
+        return self.stages.pages(state, asked)
 
-    def _found(self, state: State, queries: Queries, afters: Sequence[int], ks: Sequence[int]) -> list[SearchResult]:
-        hits, truncated = self._rank(state, queries)
-        rows, sizes = [], hits.sizes.tolist()
-        for row, (size, after, k) in enumerate(zip(sizes, afters, ks, strict=True)):
-            rows.append(hits.entries[row, min(after, size) : min(after + k, size)])
-        references = np.concatenate(rows)
-        ids, places, codes = state.candidates(references)
-        found, at = [], 0
-        touched, truncations = hits.touched.tolist(), truncated.tolist()
-        for row, (mine, size) in enumerate(zip(rows, sizes, strict=True)):
-            last, after = at + len(mine), min(afters[row], size)
-            found.append(
-                SearchResult(
-                    image_ids=tuple(ids[at:last]),
-                    overlaps=hits.overlaps[row, after : after + len(mine)],
-                    places=places[at:last],
-                    codes=codes[at:last],
-                    exhausted=size <= afters[row] + ks[row],
-                    postings=touched[row],
-                    truncated=truncations[row],
-                )
-            )
-            at = last
-        return found
-
-    def _rank(self, state: State, queries: Queries) -> tuple[Hits, NDArray[np.bool_]]:
-        hits, truncated = state.rank(queries, self._scratch, self._settings.max_postings)
-        self.queries += len(hits.sizes)
-        self.postings += int(hits.touched.sum())
-        return hits, truncated
+    def _rows(self, codes: Sequence[bytes]) -> NDArray[np.uint8]:
+        """Codes as rows (n, code bytes)."""
+        rows = np.frombuffer(bytearray().join(codes), np.uint8)  # writable, as the compiled code expects it
+        return rows.reshape(len(codes), self._settings.code_bytes)
 
     def _check(self, terms: NDArray[np.uint32], k: int, after: int, min_overlap: int | None, as_of: int | None) -> None:
         settings = self._settings
@@ -272,9 +274,3 @@ def _code(state: State, placement: Placement) -> bytes:
     if placement.kind is not Kind.SEARCHABLE:
         return b""
     return bytes(state.codes(np.array([_reference(placement)], np.int64))[0])
-
-
-def _wanted(state: State, afters: Sequence[int], ks: Sequence[int]) -> NDArray[np.int64]:
-    """One more than is returned, which shows whether any follow; never more than there are entries."""
-    there = sum(len(source.places) for source in state.sources) + 1
-    return np.array([max(1, min(after + k + 1, there)) for after, k in zip(afters, ks, strict=True)], np.int64)

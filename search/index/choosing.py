@@ -15,7 +15,7 @@ from search.index.counting import TABLE
 from search.index.selection import sort_keys
 from search.index.sharing import Sharing, Sight, add_followers, is_marked, is_visible
 
-__all__ = ["Best", "by_level", "oldest_singles", "take_level"]
+__all__ = ["Best", "below", "by_level", "oldest_singles", "take_level"]
 
 
 class Best(NamedTuple):
@@ -104,6 +104,17 @@ def _merge(row: NDArray[np.int64], first: int, last: int, extra: NDArray[np.int6
 
 
 @borrowing
+def below(numbers: NDArray[np.int32], limit: int, picked: NDArray[np.int32]) -> int:
+    """Copies the numbers below a limit into `picked`, which has room for one more; returns how many."""
+    size = 0
+    for index in range(numbers.shape[0]):
+        number = numbers[index]
+        picked[size] = number
+        size += number < limit
+    return size
+
+
+@borrowing
 def oldest_singles(
     buffer: NDArray[np.int32],
     edges: NDArray[np.int64],
@@ -114,15 +125,10 @@ def oldest_singles(
 ) -> int:
     """Puts the numbers below a limit with an overlap of 1 into `picked`; returns how many.
 
-    These are the sifted numbers that were counted once (ascending), and the numbers at the beginnings of the lists
+    These are the sifted numbers that were counted once, and the numbers at the beginnings of the lists
     (buffer[edges[0]:edges[1]] and so on) that are alone in their slots.
     """
-    size = 0
-    for index in range(sifted.shape[0]):
-        if sifted[index] >= limit:
-            break
-        picked[size] = sifted[index]
-        size += 1
+    size = below(sifted, limit, picked)
     for group in range(edges.shape[0] - 1):
         for index in range(edges[group], edges[group + 1]):
             number = buffer[index]

@@ -1,4 +1,4 @@
-"""How the inner loops are compiled (numba, without the GIL), and two processor instructions that Python lacks.
+"""How the inner loops are compiled (numba, without the GIL), and three processor instructions that Python lacks.
 
 numba counts references to each array that a function takes, gets in a tuple or slices, with atomic instructions. In a
 function of a few nanoseconds that costs more than the work. So functions that make no arrays of their own are compiled
@@ -19,7 +19,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-__all__ = ["borrowing", "compiled", "inlined", "kept_in", "load64", "prefetch", "whole"]
+__all__ = ["borrowing", "compiled", "inlined", "kept_in", "load64", "ones", "prefetch", "whole"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -86,6 +86,13 @@ def _load64(_: Any, data: Any, index: Any) -> Any:
     return types.uint64(data, types.int64), generate
 
 
+def _ones(_: Any, word: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.uint64(types.uint64), generate
+
+
 def _prefetch(_: Any, data: Any, index: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
@@ -100,6 +107,9 @@ def _prefetch(_: Any, data: Any, index: Any) -> Any:
 
 load64: Callable[[NDArray[np.uint8], int], np.uint64] = intrinsic(_load64)
 """For compiled code: 8 bytes of a byte array as a little-endian number, at any alignment."""
+
+ones: Callable[[np.uint64], np.uint64] = intrinsic(_ones)
+"""For compiled code: how many bits of a 64-bit number are set."""
 
 prefetch: Callable[[NDArray[Any], int], None] = intrinsic(_prefetch)
 """For compiled code: loads the cache line of an array's element without waiting for it."""

@@ -18,7 +18,19 @@ from search.index.compiled import borrowing, whole
 from search.index.list_reading import Lists, read_block, start_list
 from search.index.posting_lists import BLOCK
 
-__all__ = ["BUFFER", "TABLE", "count_each", "count_lists", "fresh_base", "of_overlap", "sift", "table_levels", "tally"]
+__all__ = [
+    "BUFFER",
+    "TABLE",
+    "count_each",
+    "count_lists",
+    "fresh_base",
+    "level_sizes",
+    "of_overlap",
+    "of_overlap_one",
+    "sift",
+    "table_levels",
+    "tally",
+]
 
 TABLE = 1 << 16
 """Counters of the small table, one byte each."""
@@ -137,3 +149,26 @@ def of_overlap(
         kept[count] = number
         count += whole(counts[number]) - base >= least
     return count
+
+
+@borrowing
+def of_overlap_one(
+    met: NDArray[np.int32], distinct: int, counts: NDArray[np.uint16], base: int, kept: NDArray[np.int32]
+) -> int:
+    """Copies those of met[:distinct] with an overlap of 1 into `kept`; returns how many."""
+    count = 0
+    for index in range(distinct):
+        number = met[index]
+        kept[count] = number
+        count += whole(counts[number]) - base == 1
+    return count
+
+
+@borrowing
+def level_sizes(
+    met: NDArray[np.int32], distinct: int, counts: NDArray[np.uint16], base: int, levels: NDArray[np.int64]
+) -> None:
+    """How many of met[:distinct] have each overlap."""
+    levels[:] = 0
+    for index in range(distinct):
+        levels[whole(counts[met[index]]) - base] += 1

@@ -136,12 +136,17 @@ class SegmentedIndex(TermIndex):
         return self._answers.free(self._store.state, queries, self._position.offset + 1)
 
     def rank(
-        self, terms: NDArray[np.uint32], k: int, min_overlap: int | None = None, as_of: int | None = None
+        self,
+        terms: NDArray[np.uint32],
+        k: int,
+        min_overlap: int | None = None,
+        as_of: int | None = None,
+        codes: NDArray[np.uint8] | None = None,
     ) -> Ranked:
         """See `TermIndex`."""
         self._check_open()
         place = self._position.offset + 1 if as_of is None else as_of
-        return self._answers.bare(self._store.state, terms, k, min_overlap, place)
+        return self._answers.bare(self._store.state, terms, k, min_overlap, place, codes)
 
     def get(self, image_ids: Sequence[ImageId]) -> list[Stored | None]:
         """See `TermIndex`."""
@@ -205,7 +210,8 @@ class SegmentedIndex(TermIndex):
     def stats(self) -> IndexStats:
         """See `TermIndex`."""
         self._check_open()
-        return self._store.stats(self._position, self._images, self._answers.queries, self._answers.postings)
+        stages = self._answers.stages
+        return self._store.stats(self._position, self._images, stages.queries, stages.postings)
 
     def snapshot(self, folder: Path) -> LogPosition:
         """See `TermIndex`."""

@@ -15,7 +15,11 @@ The laws:
 - A record whose version is below one placed before it is superseded: it gets no candidates. A higher version hides
   the image's earlier entry from all later places; searches as of earlier places still see it.
 - A search as of a place, or of the offset of a replay, sees exactly the entries before it which are not hidden from it,
-  without the image itself. So its answer never changes. It is exact: highest overlap first, then oldest place first.
+  without the image itself. So its answer never changes.
+- A search is exact, in two stages (`search.ranking`). The first `depth` images by overlap (ties: the oldest first) are
+  its candidates, ordered by the distance of their codes (ties: the highest overlap first, then the oldest). Without a
+  code, or if the settings say so, all images are candidates, ordered by overlap.
+- Candidates come in pages of one list. A page that reaches its end is marked (`SearchResult.exhausted`).
 - All records of one call are inserted before the first is searched for.
 - `max_postings` may limit the postings of one query. A search that reaches it is marked
   (`SearchResult.truncated`), and is exact over the oldest postings of each of its lists.
@@ -127,7 +131,7 @@ Record = Insert | Skip | Remove | Replay
 
 @dataclass(frozen=True, slots=True)
 class MoreQuery:
-    """Asks for the candidates of the image at a place that follow the first `after` ones."""
+    """Asks for the page of candidates of the image at a place that follows the first `after` ones."""
 
     place: int
     after: int
@@ -151,6 +155,8 @@ class TermQuery:
     """The place as of which to search; None: after the last record applied."""
     without: ImageId = NO_IMAGE
     """An image that must not be found; `NO_IMAGE`: none."""
+    code: bytes = b""
+    """The score code that candidates are compared with; b"": they are ordered by overlap."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,11 +175,13 @@ class Ranked:
     """(n,) `max_postings` was reached."""
     postings: NDArray[np.int64]
     """(n,) how many postings each search touched."""
+    distances: NDArray[np.uint16] | None = None
+    """(n, k) how many bits of their codes differ from the code asked with; None: they are ordered by overlap."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SearchResult:
-    """The candidates of one search: highest overlap first, then oldest place first. The columns have equal length."""
+    """A page of the candidates of one search, in order. The columns have equal length."""
 
     image_ids: tuple[ImageId, ...]
     overlaps: NDArray[np.uint16]
@@ -186,6 +194,8 @@ class SearchResult:
     """How many postings the search touched: its work."""
     truncated: bool = False
     """`max_postings` was reached, so younger postings of long lists were left out, always the same ones."""
+    distances: NDArray[np.uint16] | None = None
+    """(n,) how many bits of their codes differ from the code asked with; None: they are ordered by overlap."""
 
     def candidates(self) -> tuple[Candidate, ...]:
         """The candidates as records."""
@@ -352,21 +362,27 @@ class TermIndex(ABC):
         """Searches for terms; nothing is inserted.
 
         Raises:
-            BadInputError: A query has another number of terms than the index, terms of too many bits, or a k,
-                `after`, `min_overlap` or `as_of` out of range.
+            BadInputError: A query has another number of terms than the index, terms of too many bits, a code of another
+                size, or a k, `after`, `min_overlap` or `as_of` out of range.
         """
 
     @abstractmethod
     def rank(
-        self, terms: NDArray[np.uint32], k: int, min_overlap: int | None = None, as_of: int | None = None
+        self,
+        terms: NDArray[np.uint32],
+        k: int,
+        min_overlap: int | None = None,
+        as_of: int | None = None,
+        codes: NDArray[np.uint8] | None = None,
     ) -> Ranked:
-        """A `search` for many queries with one k that gives places and overlaps only.
+        """A `search` for many queries with one k that gives neither ids nor codes.
 
         Args:
             terms: (n, groups)
             k: The most candidates to return for each.
             min_overlap: The fewest shared terms of a candidate; None: the setting of the index.
             as_of: As in `TermQuery`.
+            codes: (n, code bytes) that candidates are compared with; None: they are ordered by overlap.
 
         Raises:
             BadInputError: As in `search`.

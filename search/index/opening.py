@@ -50,5 +50,5 @@ def warm_up() -> None:
 def _ask(index: TermIndex) -> None:
     terms = np.zeros(1, np.uint32)
     index.rank(terms[np.newaxis], 2)
-    index.search([TermQuery(terms, k=2)])
+    index.search([TermQuery(terms, k=2), TermQuery(terms, k=2, code=b"0")])
     index.search_more([MoreQuery(0, 0)])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from search.index.compiled import compiled, inlined, whole
+from search.index.compiled import compiled, inlined, ones, whole
 
 __all__ = ["bitmap_of", "counts_of", "rank_of", "word_counts_of", "word_rank_at"]
 
@@ -44,18 +44,10 @@ def rank_of(bitmap: NDArray[np.uint64], counts: NDArray[np.uint32], entries: NDA
 
 
 @inlined
-def _ones(word: np.uint64) -> int:
-    word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
-    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return whole((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
-
-
-@inlined
 def word_rank_at(bitmap: NDArray[np.uint64], counts: NDArray[np.uint32], entry: int) -> int:
     """How many bits are set before an entry's own, from the counts of each word; for compiled code."""
     word = entry >> 6
-    return whole(counts[word]) + _ones(bitmap[word] & ((np.uint64(1) << np.uint64(entry & 63)) - np.uint64(1)))
+    return whole(counts[word]) + whole(ones(bitmap[word] & ((np.uint64(1) << np.uint64(entry & 63)) - np.uint64(1))))
 
 
 @inlined
@@ -64,8 +56,8 @@ def _rank_at(bitmap: NDArray[np.uint64], counts: NDArray[np.uint32], entry: int)
     word = entry >> 6
     rank = whole(counts[word // _WORDS])
     for index in range(word // _WORDS * _WORDS, word):
-        rank += _ones(bitmap[index])
-    return rank + _ones(bitmap[word] & ((np.uint64(1) << np.uint64(entry & 63)) - np.uint64(1)))
+        rank += whole(ones(bitmap[index]))
+    return rank + whole(ones(bitmap[word] & ((np.uint64(1) << np.uint64(entry & 63)) - np.uint64(1))))
 
 
 @compiled

@@ -29,7 +29,6 @@ from search.index.choosing import Best
 from search.index.columns import Columns, Kind
 from search.index.counting import fresh_base
 from search.index.errors import IndexDamagedError
-from search.index.gathering import take_rows
 from search.index.id_table import Bounds, IdColumn, IdTable, build_id_table, last_entries, open_id_table
 from search.index.list_reading import Lists
 from search.index.packing import first_equal_rows, unpack_rows
@@ -225,12 +224,12 @@ class Segment(Source):
         rows = rank_of(self._heads, self._heads_counts, self._heads_of(entries))
         return unpack_rows(self._terms[rows], self._shape.groups, self._shape.bits)
 
-    def codes_of(self, entries: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def code_rows(self, entries: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """See `Source`."""
         rows = entries
         if len(self._codes) != len(self._places):
             rows = rank_of(self._searchable, self._searchable_counts, entries)
-        return take_rows(self._codes, rows)
+        return self._codes, rows
 
     def ids_of(self, entries: NDArray[np.int64]) -> list[ImageId]:
         """See `Source`."""

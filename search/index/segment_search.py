@@ -19,14 +19,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from search.index.choosing import Best, by_level, oldest_singles, take_level
+from search.index.choosing import Best, below, by_level, oldest_singles, take_level
 from search.index.compiled import borrowing, compiled, inlined, prefetch, whole
 from search.index.counting import (
     TABLE,
     count_each,
     count_lists,
     fresh_base,
+    level_sizes,
     of_overlap,
+    of_overlap_one,
     sift,
     table_levels,
     tally,
@@ -92,7 +94,7 @@ class Workspace(NamedTuple):
     met: NDArray[np.int32]
     """(BUFFER + 1,)"""
     order: NDArray[np.int32]
-    """(2 * BUFFER + 2,)"""
+    """(3 * BUFFER + 3,)"""
     counts: NDArray[np.uint16]
     """(entries,) no counter is above where counting starts."""
     pool: NDArray[np.int64]
@@ -151,6 +153,43 @@ def _threshold(levels: NDArray[np.int64], enough: int) -> int:
     return level
 
 
+@inlined
+def _age_limit(size: int, missing: int, bound: int) -> int:
+    """Below this number lie about enough of `size` numbers, of which the lowest `missing` are needed."""
+    return bound if size <= 4 * missing else max(64, bound * 5 * missing // (4 * size))
+
+
+@inlined
+def _are_oldest(last: int, limit: int, sight: Sight, best: Best) -> bool:
+    """Whether the best up to `last`, taken from the numbers below a limit, are what all numbers would give."""
+    # A head at or above the limit has no followers below it.
+    return limit >= sight.bound or (last == best.need and best.entries[last - 1] < limit)
+
+
+@borrowing
+def _take_oldest(  # noqa: PLR0913 - compiled code takes arrays one by one
+    numbers: NDArray[np.int32],
+    level: int,
+    sharing: Sharing,
+    sight: Sight,
+    best: Best,
+    chosen: int,
+    pool: NDArray[np.int64],
+    picked: NDArray[np.int32],
+    spare: NDArray[np.int32],
+) -> int:
+    """Appends the oldest entries of one overlap, given by their heads in any order; returns how many are chosen."""
+    limit = _age_limit(numbers.shape[0], best.need - chosen, sight.bound)
+    while True:
+        limit = min(limit, sight.bound)
+        size = below(numbers, limit, picked)
+        sort_numbers(picked, size, limit, spare)
+        last = take_level(picked[:size], level, sharing, sight, best, chosen, pool)
+        if _are_oldest(last, limit, sight, best):
+            return last
+        limit *= 4
+
+
 @borrowing
 def _take_levels(  # noqa: PLR0913 - compiled code takes arrays one by one
     met: NDArray[np.int32],
@@ -163,18 +202,23 @@ def _take_levels(  # noqa: PLR0913 - compiled code takes arrays one by one
     work: Workspace,
     order: NDArray[np.int32],
 ) -> int:
-    """Chooses among the exactly counted numbers, from the highest overlap down; returns how many were chosen."""
-    sort_numbers(met, distinct, sharing.hidden.shape[0], order)
-    by_level(met, distinct, work.counts, base, work.levels, order)
-    chosen = 0
-    level = work.levels.shape[0] - 1
-    while level >= lowest and chosen < best.need:
-        if work.levels[level] > work.levels[level - 1]:
-            chosen = take_level(
-                order[work.levels[level - 1] : work.levels[level]], level, sharing, sight, best, chosen, work.pool
-            )
-        level -= 1
-    return chosen
+    """Chooses among exactly counted numbers (in any order), from the highest overlap down; returns how many."""
+    level_sizes(met, distinct, work.counts, base, work.levels)
+    least = max(lowest, _threshold(work.levels, best.need))
+    while True:
+        kept = of_overlap(met, distinct, work.counts, base, least, order)
+        leveled, spare = order[kept : 2 * kept], order[2 * kept :]
+        by_level(order, kept, work.counts, base, work.levels, leveled)
+        chosen = 0
+        level = work.levels.shape[0] - 1
+        while level >= least and chosen < best.need:
+            numbers = leveled[work.levels[level - 1] : work.levels[level]]
+            if numbers.shape[0] > 0:
+                chosen = _take_oldest(numbers, level, sharing, sight, best, chosen, work.pool, order, spare)
+            level -= 1
+        if chosen == best.need or least == lowest:
+            return chosen
+        least = lowest  # some of the highest are not visible
 
 
 @borrowing
@@ -189,17 +233,13 @@ def _take_singles(
 ) -> int:
     """Appends the oldest entries of overlap 1; returns how many are chosen. The first `sifted` of `order` are among
     those to choose from."""
-    missing = best.need - chosen
-    limit = sight.bound
-    if alone > 4 * missing:
-        limit = max(64, sight.bound * 5 * missing // (4 * alone))
+    limit = _age_limit(alone, best.need - chosen, sight.bound)
     while True:
         limit = min(limit, sight.bound)
         picked = oldest_singles(work.buffer, work.edges, work.table, work.order[:sifted], limit, work.met)
         sort_numbers(work.met, picked, limit, work.order[sifted:])
         last = take_level(work.met[:picked], 1, sharing, sight, best, chosen, work.pool)
-        # A head at or above the limit has no followers below it.
-        if limit >= sight.bound or (last == best.need and best.entries[last - 1] < limit):
+        if _are_oldest(last, limit, sight, best):
             return last
         limit *= 4
 
@@ -227,19 +267,17 @@ def _search_buffer(
         kept = sift(work.buffer, filled, work.table, threshold, work.met)
         base = fresh_base(work.counts, base, groups)
         distinct = count_each(work.met, kept, work.counts, base, work.met, 0)
-        if threshold > 2 or least > 1:  # otherwise numbers of overlap 1 are needed below
-            distinct = of_overlap(work.met, distinct, work.counts, base, threshold, work.met)
         chosen = _take_levels(work.met, distinct, base, threshold, sharing, sight, best, work, work.order)
-        base += groups
         if chosen == best.need or threshold == floor:
             break
+        base += groups
         threshold = max(floor, threshold - step)
         step *= 2
     if least <= 1 and chosen < best.need:
-        alone = filled - kept + work.levels[1]
-        chosen = _take_singles(alone, work.levels[1], sharing, sight, best, chosen, work)
+        sifted = of_overlap_one(work.met, distinct, work.counts, base, work.order)
+        chosen = _take_singles(filled - kept + sifted, sifted, sharing, sight, best, chosen, work)
     work.table[:] = 0
-    return chosen, base
+    return chosen, base + groups
 
 
 @compiled
@@ -258,20 +296,10 @@ def _search_lists(  # noqa: PLR0913 - compiled code takes arrays one by one
     groups = work.levels.shape[0] - 1
     entries = sharing.hidden.shape[0]
     base = fresh_base(work.counts, base, groups)
-    every = np.empty(entries + 1, np.int32)
     met = np.empty(entries + 1, np.int32)
-    order = np.empty(2 * entries + 2, np.int32)
-    distinct, read = count_lists(lists, starts, stops, sight.bound, work.buffer, work.counts, base, every)
-    work.levels[:] = 0
-    for index in range(distinct):
-        work.levels[work.counts[every[index]] - base] += 1
-    threshold = max(least, _threshold(work.levels, best.need))
-    while True:
-        kept = of_overlap(every, distinct, work.counts, base, threshold, met)
-        chosen = _take_levels(met, kept, base, threshold, sharing, sight, best, work, order)
-        if chosen == best.need or threshold == least:
-            return chosen, base + groups, read
-        threshold = max(least, threshold // 2)
+    order = np.empty(3 * entries + 3, np.int32)
+    distinct, read = count_lists(lists, starts, stops, sight.bound, work.buffer, work.counts, base, met)
+    return _take_levels(met, distinct, base, least, sharing, sight, best, work, order), base + groups, read
 
 
 @borrowing

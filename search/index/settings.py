@@ -19,6 +19,9 @@ DEFAULT_MAX_POSTINGS = 1_000_000
 DEFAULT_BACKGROUND_BYTES_PER_S = 16e6
 """About 30,000 entries a second: enough to rewrite each entry a hundred times when 200 a second arrive."""
 
+MAX_DISTANCE_BITS = 2**16 - 8
+"""Distances are u16."""
+
 
 @dataclass(frozen=True, slots=True)
 class IndexSettings:
@@ -54,10 +57,16 @@ class IndexSettings:
             raise SettingsError(
                 f"min_overlap must lie in 1 to the {self.groups} groups, not {self.ranking.min_overlap}"
             )
-        if self.ranking.distance_bits > 8 * self.code_bytes:
+        if self.distance_bits > min(8 * self.code_bytes, MAX_DISTANCE_BITS):
             raise SettingsError(
-                f"distance_bits is {self.ranking.distance_bits}, but a code has {8 * self.code_bytes} bits"
+                f"distance_bits is {self.distance_bits}; a code has {8 * self.code_bytes} bits, of which at most "
+                f"{MAX_DISTANCE_BITS} can be compared"
             )
+
+    @property
+    def distance_bits(self) -> int:
+        """How many leading bits of two codes are compared."""
+        return self.ranking.distance_bits or 8 * self.code_bytes
 
     @property
     def shape(self) -> RecordShape:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from core.types import ImageId
 from search.index.counting import BUFFER, TABLE
+from search.index.gathering import take_rows
 from search.index.id_table import Bounds, IdColumn
 from search.index.segment_search import Hits, QueryBatch, Workspace
 
@@ -51,7 +52,7 @@ def _workspace() -> Workspace:
         table=np.zeros(TABLE, np.uint8),
         buffer=np.empty(BUFFER, np.int32),
         met=np.empty(BUFFER + 1, np.int32),
-        order=np.empty(2 * BUFFER + 2, np.int32),
+        order=np.empty(3 * BUFFER + 3, np.int32),
         counts=np.zeros(0, np.uint16),
         pool=np.empty(0, np.int64),
         ranges=np.empty((4, 0), np.int64),
@@ -94,8 +95,12 @@ class Source(ABC):
         """(n, groups) of searchable entries."""
 
     @abstractmethod
+    def code_rows(self, entries: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The column of codes (m, code bytes), and the rows (n,) of searchable entries in it."""
+
     def codes_of(self, entries: NDArray[np.int64]) -> NDArray[np.uint8]:
         """(n, code bytes) of searchable entries."""
+        return take_rows(*self.code_rows(entries))
 
     @abstractmethod
     def ids_of(self, entries: NDArray[np.int64]) -> list[ImageId]:

@@ -161,9 +161,9 @@ class Tail(Source):
         """See `Source`."""
         return np.ascontiguousarray(self._room.terms[:, entries].T).astype(np.uint32)
 
-    def codes_of(self, entries: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def code_rows(self, entries: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """See `Source`."""
-        return self._room.codes[entries]
+        return self._room.codes, entries
 
     def ids_of(self, entries: NDArray[np.int64]) -> list[ImageId]:
         """See `Source`."""

@@ -40,10 +40,11 @@ def index_settings(
     merge_fan: int = 4,
     max_postings: int = 10**8,
     terms: str = "terms-a",
+    ranking: Ranking | None = None,
 ) -> IndexSettings:
-    """Small settings; nothing is synced, as only machines that crash need it."""
+    """Small settings; nothing is synced, as only machines that crash need it. By overlap, unless a ranking is given."""
     identity = Identity(terms, "code-a", {"groups": groups})
-    ranking = Ranking(candidates, order=Order.OVERLAP, min_overlap=min_overlap)
+    ranking = ranking or Ranking(candidates, order=Order.OVERLAP, min_overlap=min_overlap)
     return IndexSettings(
         groups, bits_per_group, code_bytes, identity, ranking, sync,
         seal_entries=seal_entries, merge_fan=merge_fan, max_postings=max_postings,
@@ -75,15 +76,15 @@ class Plain:
     code: bytes = b""
     superseded: bool = False
     candidates: tuple[Candidate, ...] = ()
+    distances: tuple[int, ...] | None = None
     exhausted: bool = True
     version: int = 0
     deleted: bool = False
 
 
 def plain(answer: Answer) -> Plain:
-    found = answer.result
     return Plain(
-        answer.offset, answer.place, answer.code, answer.superseded, found.candidates(), found.exhausted,
+        answer.offset, answer.place, answer.code, answer.superseded, *plain_found(answer.result),
         answer.version, answer.deleted,
     )  # fmt: skip
 
@@ -92,8 +93,13 @@ def code_of(record: Record) -> bytes:
     return record.code if isinstance(record, Insert) else b""
 
 
-def plain_found(found: SearchResult) -> tuple[tuple[Candidate, ...], bool]:
-    return found.candidates(), found.exhausted
+Page = tuple[tuple[Candidate, ...], tuple[int, ...] | None, bool]
+"""Candidates, their distances if these give the order, and whether none follow."""
+
+
+def plain_found(found: SearchResult) -> Page:
+    distances = None if found.distances is None else tuple(found.distances.tolist())
+    return found.candidates(), distances, found.exhausted
 
 
 @dataclass(frozen=True)
@@ -214,17 +220,28 @@ class Oracle:
             return Plain(record.offset, own.offset, version=own.version, deleted=True)
         if isinstance(own, Skip) or not (own.offset == record.offset or self.visible(own, record.offset)):
             return Plain(record.offset, NO_PLACE, version=own.version)
-        candidates, exhausted = self.more(own.offset, 0, record.offset)
-        return Plain(record.offset, own.offset, own.code, False, candidates, exhausted, own.version)
+        return Plain(record.offset, own.offset, own.code, False, *self.more(own.offset, 0, record.offset), own.version)
 
-    def more(self, place: int, after: int, as_of: int | None = None) -> tuple[tuple[Candidate, ...], bool]:
+    def more(self, place: int, after: int, as_of: int | None = None) -> Page:
         """The page of candidates behind the first `after` ones, as of a place or of a replay."""
         own = next(p for p in self.placed() if p.offset == place)
         assert isinstance(own, Insert)
         at = place if as_of is None else as_of
         everyone = self.ranked(own.terms, at, self.settings.ranking.min_overlap, own.image_id)
-        last = after + page_of(self.settings.ranking, after)
-        return tuple(everyone[after:last]), len(everyone) <= last
+        return self.page(everyone, own.code, after, page_of(self.settings.ranking, after))
+
+    def page(self, everyone: list[Candidate], code: bytes, after: int, k: int) -> Page:
+        """Some of the candidates that are in order of overlap; in order of distance if the search has a code."""
+        last, ranking = after + k, self.settings.ranking
+        if not code or ranking.order is Order.OVERLAP:
+            return tuple(everyone[after:last]), None, len(everyone) <= last
+        size = self.settings.distance_bits // 8
+        near = sorted(
+            (sum((a ^ b).bit_count() for a, b in zip(code[:size], each.score_code[:size], strict=True)), rank, each)
+            for rank, each in enumerate(everyone[: ranking.depth])
+        )
+        page = near[after:last]
+        return tuple(each for _, _, each in page), tuple(distance for distance, _, _ in page), len(near) <= last
 
     def ranked(self, terms: NDArray[np.uint32], as_of: int, least: int, without: str) -> list[Candidate]:
         """Everything that shares enough terms; of each list only the oldest images count, when it is too long."""
@@ -240,13 +257,12 @@ class Oracle:
                     everyone.append(Candidate(other.image_id, other.offset, overlap, other.code))
         return sorted(everyone, key=lambda candidate: (-candidate.overlap, candidate.place))
 
-    def free(self, query: TermQuery) -> tuple[tuple[Candidate, ...], bool]:
+    def free(self, query: TermQuery) -> Page:
         """What a search by terms finds."""
         as_of = self.position + 1 if query.as_of is None else query.as_of
         least = query.min_overlap or self.settings.ranking.min_overlap
         everyone = self.ranked(query.terms, as_of, least, query.without)
-        last = query.after + query.k
-        return tuple(everyone[query.after : last]), len(everyone) <= last
+        return self.page(everyone, query.code, query.after, query.k)
 
     def stored(self, image_id: ImageId) -> Stored | None:
         """The version of an image that was placed last."""

@@ -23,9 +23,10 @@ from core.types import ImageId
 from search.index.engine import SegmentedIndex
 from search.index.interface import Record, Skip
 from search.index.opening import warm_up
+from search.ranking import Ranking
 from tests.search.index.index_oracle import LOG, delete, index_settings, insert, replay
 
-SETTINGS = index_settings(candidates=6, sync=True, seal_entries=50, merge_fan=2)
+SETTINGS = index_settings(ranking=Ranking(6, depth=40), sync=True, seal_entries=50, merge_fan=2)
 
 
 @cache

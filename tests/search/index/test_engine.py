@@ -16,8 +16,9 @@ from core.types import ImageId
 from search.index import segment_store
 from search.index.engine import SegmentedIndex
 from search.index.errors import IndexBrokenError
-from search.index.interface import NO_PLACE, Answer, MoreQuery, Skip
+from search.index.interface import NO_PLACE, Answer, Insert, MoreQuery, Skip, TermQuery
 from search.index.tail import Tail
+from search.ranking import Order, Ranking
 from tests.search.index.index_oracle import LOG, index_settings, insert
 
 SAME = (1, 2, 3, 1)
@@ -59,11 +60,15 @@ def test_candidates_come_by_overlap_then_age(index: SegmentedIndex) -> None:
     assert answer.result.exhausted
 
 
-def test_pages_of_any_size_make_the_same_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("order", "listed"), [(Order.OVERLAP, None), (Order.DISTANCE, 24)])
+def test_pages_of_any_size_make_the_same_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: Order, listed: int | None
+) -> None:
     wholes = []
-    for size in (1, 3, 7, 50):
+    for size in (1, 3, 7, 20):
         monkeypatch.setattr("search.ranking.FURTHER", size)
-        index = SegmentedIndex(tmp_path / str(size), index_settings(candidates=size))
+        ranking = Ranking(size, depth=listed or 1000, order=order)
+        index = SegmentedIndex(tmp_path / str(size), index_settings(ranking=ranking))
         random = np.random.RandomState(3)
         records = [insert(place, f"i{place}", 1, random.randint(0, 4, 4).tolist()) for place in range(40)]
         found = index.insert_and_search(LOG, records)[-1].result
@@ -76,7 +81,7 @@ def test_pages_of_any_size_make_the_same_whole(tmp_path: Path, monkeypatch: pyte
         assert index.search_more([MoreQuery(39, 2**32 - 1)])[0].exhausted
         wholes.append(whole)
         index.close()
-    assert len(wholes[0]) > 20
+    assert len(wholes[0]) == listed or (listed is None and len(wholes[0]) > 24)
     assert all(whole == wholes[0] for whole in wholes)
 
 
@@ -399,3 +404,60 @@ def test_a_log_that_begins_elsewhere_is_refused(index: SegmentedIndex, base: int
     with pytest.raises(BadInputError):
         index.renew("", 2)
     assert index.position.log_id == LOG
+
+
+def coded(place: int, code: bytes, terms: list[int]) -> Insert:
+    """An image of a place with a code of its own."""
+    return Insert(place, place + 1, ImageId(f"i{place}"), 1, np.array(terms, np.uint32), code)
+
+
+NEAR_TEST = [
+    coded(0, b"\x00\xff", [1, 2, 3, 0]),  # shares three terms, 2 bits away
+    coded(1, b"\x03\x00", [1, 2, 0, 0]),  # two terms, 0 bits
+    coded(2, b"\x07\x00", [1, 2, 3, 0]),  # three terms, 1 bit
+    coded(3, b"\x07\x00", [1, 0, 0, 0]),  # one term, 1 bit
+    coded(4, b"\x07\x00", [1, 2, 3, 0]),  # three terms, 1 bit, younger
+    coded(5, b"\x03\x00", [1, 0, 0, 0]),  # one term, 0 bits, behind five images that share as many terms or more
+    coded(6, b"\x03\x00", [1, 2, 3, 3]),  # the image that asks
+]
+"""The leading 8 bits are compared."""
+
+
+def test_of_the_first_by_overlap_the_nearest_come_first(tmp_path: Path) -> None:
+    ranking = Ranking(2, depth=5, distance_bits=8)
+    index = SegmentedIndex(tmp_path / "index", index_settings(ranking=ranking, seal_entries=3), background=False)
+    index.insert_and_search(LOG, NEAR_TEST[:4])
+    index.tidy()
+    found = index.insert_and_search(LOG, NEAR_TEST[4:])[-1].result
+    assert found.image_ids == ("i1", "i2")
+    assert found.distances is not None
+    assert (found.distances.tolist(), found.overlaps.tolist(), found.exhausted) == ([0, 1], [2, 3], False)
+    (rest,) = index.search_more([MoreQuery(6, 2)])
+    assert rest.image_ids == ("i4", "i3", "i0")
+    assert rest.distances is not None
+    assert (rest.distances.tolist(), rest.exhausted) == ([1, 1, 2], True)
+    asked = NEAR_TEST[6]
+    query = TermQuery(asked.terms, k=10, code=asked.code, without=asked.image_id)
+    by_code, by_terms = index.search([query, replace(query, code=b"")])
+    assert by_code.image_ids == (*found.image_ids, *rest.image_ids)
+    assert (by_terms.image_ids, by_terms.distances) == (("i0", "i2", "i4", "i1", "i3", "i5"), None)
+    ranked = index.rank(asked.terms[np.newaxis], 3, as_of=6, codes=np.array([list(asked.code)], np.uint8))
+    assert ranked.places.tolist() == [[1, 2, 4]]
+    index.close()
+
+
+def test_a_search_that_starts_behind_depth_is_exhausted(tmp_path: Path) -> None:
+    index = SegmentedIndex(tmp_path / "index", index_settings(ranking=Ranking(2, depth=5)), background=False)
+    index.insert_and_search(LOG, NEAR_TEST)
+    for after in (5, 6, 100):
+        (found,) = index.search_more([MoreQuery(6, after)])
+        assert (found.image_ids, found.exhausted) == ((), True)
+    index.close()
+
+
+def test_codes_of_another_size_are_refused(index: SegmentedIndex) -> None:
+    terms = np.zeros(4, np.uint32)
+    with pytest.raises(BadInputError, match="a code of 3 bytes, the index takes 2"):
+        index.search([TermQuery(terms, k=1, code=b"123")])
+    with pytest.raises(BadInputError, match=r"the codes have the shape \(1, 3\), not \(1, 2\)"):
+        index.rank(terms[np.newaxis], 1, codes=np.zeros((1, 3), np.uint8))

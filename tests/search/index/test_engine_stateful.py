@@ -17,6 +17,7 @@ from core.errors import BadInputError, LogGapError, RefusedError
 from core.types import ImageId
 from search.index.engine import SegmentedIndex
 from search.index.interface import NO_IMAGE, NO_PLACE, Insert, MoreQuery, Record, Replay, Skip, TermQuery
+from search.ranking import Order, Ranking
 from tests.search.index.index_oracle import (
     LOG,
     Oracle,
@@ -36,6 +37,16 @@ TERMS = st.lists(st.integers(0, 3), min_size=4, max_size=4)
 KINDS = ["skip", "delete", "delete last", "replay", "bare replay"]
 CONTENT = st.tuples(st.sampled_from(["insert"] * 8 + KINDS + ["unreadable"]), IDS, VERSIONS, TERMS)
 OF_ONE_IMAGE = st.tuples(st.sampled_from(["insert", *KINDS]), st.just("a"), st.integers(0, 2), TERMS)
+
+RANKINGS = st.builds(
+    Ranking,
+    candidates=st.integers(1, 4),
+    depth=st.integers(4, 12),
+    order=st.sampled_from(Order),
+    min_overlap=st.integers(1, 3),
+    distance_bits=st.sampled_from([0, 8]),
+)
+CODES = st.just(b"") | st.binary(min_size=2, max_size=2)
 
 Content = tuple[str, str, int, list[int]]
 
@@ -57,12 +68,11 @@ class IndexBesideOracle(RuleBasedStateMachine):
     seal_entries = 5
     max_postings = 10**8
 
-    @initialize(min_overlap=st.integers(1, 3), candidates=st.integers(1, 4))
-    def open(self, min_overlap: int, candidates: int) -> None:
+    @initialize(ranking=RANKINGS)
+    def open(self, ranking: Ranking) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.settings = index_settings(
-            min_overlap=min_overlap,
-            candidates=candidates,
+            ranking=ranking,
             seal_entries=self.seal_entries,
             merge_fan=2,
             max_postings=self.max_postings,
@@ -146,18 +156,22 @@ class IndexBesideOracle(RuleBasedStateMachine):
                     min_overlap=st.none() | st.integers(1, 4),
                     as_of=st.none() | st.integers(min(self.released + 1, now), now),
                     without=(IDS | st.just(NO_IMAGE)).map(ImageId),
+                    code=CODES,
                 ),
                 max_size=4,
             )
         )
         assert [plain_found(one) for one in self.index.search(queries)] == [self.oracle.free(one) for one in queries]
         for query in queries:
-            ranked = self.index.rank(query.terms[np.newaxis], query.k, query.min_overlap, query.as_of)
-            bare = TermQuery(query.terms, query.k, 0, query.min_overlap, query.as_of)
-            candidates, exhausted = self.oracle.free(bare)
+            codes = np.frombuffer(query.code, np.uint8)[np.newaxis] if query.code else None
+            ranked = self.index.rank(query.terms[np.newaxis], query.k, query.min_overlap, query.as_of, codes)
+            candidates, distances, exhausted = self.oracle.free(replace(query, after=0, without=NO_IMAGE))
             size = int(ranked.sizes[0])
             assert ranked.places[0, :size].tolist() == [one.place for one in candidates]
             assert ranked.overlaps[0, :size].tolist() == [one.overlap for one in candidates]
+            assert (ranked.distances is None) == (distances is None)
+            if ranked.distances is not None:
+                assert tuple(ranked.distances[0, :size].tolist()) == distances
             assert bool(ranked.exhausted[0]) == exhausted
 
     @rule(ids=st.lists(IDS.map(ImageId), max_size=4))
@@ -278,7 +292,8 @@ class BoundedBesideOracle(IndexBesideOracle):
 
 
 @pytest.mark.parametrize("machine", [IndexBesideOracle, TailOfOneBesideOracle, BoundedBesideOracle])
-def test_the_index_agrees_with_brute_force(machine: type[IndexBesideOracle]) -> None:
+def test_the_index_agrees_with_brute_force(machine: type[IndexBesideOracle], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.ranking.FURTHER", 3)
     run_state_machine_as_test(
         machine,
         settings=settings(

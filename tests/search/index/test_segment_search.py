@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from core.types import ImageId, LogPosition
 from search.index.builder import IndexBuilder
 from search.index.engine import SegmentedIndex
+from search.ranking import Ranking, hamming, nearest_first
 from tests.search.index.index_oracle import LOG, index_settings
 
 N = 6_000
@@ -30,14 +31,24 @@ def skewed(groups: int, bits: int) -> NDArray[np.uint32]:
     return terms
 
 
-def built(folder: Path, terms: NDArray[np.uint32], bits: int, segment: int, **more: int) -> SegmentedIndex:
-    settings = index_settings(groups=terms.shape[1], bits_per_group=bits, **more)  # type: ignore[arg-type]
+def built(
+    folder: Path,
+    terms: NDArray[np.uint32],
+    bits: int,
+    segment: int,
+    ranking: Ranking | None = None,
+    codes: NDArray[np.uint8] | None = None,
+    max_postings: int = 10**8,
+) -> SegmentedIndex:
+    codes = np.zeros((N, 2), np.uint8) if codes is None else codes
+    settings = index_settings(
+        terms.shape[1], bits, code_bytes=codes.shape[1], ranking=ranking, max_postings=max_postings
+    )
     with IndexBuilder(folder, settings, segment_entries=segment) as builder:
         for first in range(0, N, segment):
             rows = np.arange(first, min(N, first + segment))
             ids = [ImageId(f"i{row}") for row in rows]
-            codes = np.zeros((len(rows), 2), np.uint8)
-            builder.add(rows, ids, np.ones(len(rows), np.uint64), terms[rows], codes)
+            builder.add(rows, ids, np.ones(len(rows), np.uint64), terms[rows], codes[rows])
         builder.finish(LogPosition(LOG, N - 1, 0))
     return SegmentedIndex(folder, settings, background=False)
 
@@ -112,4 +123,29 @@ def test_a_wave_finds_its_oldest_images_and_cuts_no_others(tmp_path: Path, segme
     found = index.rank(terms[ordinary[-20:]], 100)
     assert not found.truncated.any()
     assert found.places[:, 0].tolist() == ordinary[-20:].tolist()
+    index.close()
+
+
+@pytest.mark.parametrize(("groups", "bits"), [(16, 8), (300, 2)])
+@pytest.mark.parametrize("segment", [N, 700])
+def test_the_nearest_of_the_first_are_those_of_brute_force(
+    tmp_path: Path, groups: int, bits: int, segment: int
+) -> None:
+    terms, random = skewed(groups, bits), np.random.RandomState(4)
+    codes = random.randint(0, 4, (N, 24)).astype(np.uint8)  # few values, so that distances are often equal
+    ranking = Ranking(20, depth=500, distance_bits=136)
+    index = built(tmp_path / "index", terms, bits, segment, ranking, codes)
+    rows = random.randint(0, N, 40)
+    ranked = index.rank(terms[rows], 60, codes=codes[rows])
+    assert ranked.distances is not None
+    for at, row in enumerate(rows.tolist()):
+        overlaps = (terms == terms[row]).sum(axis=1)
+        first = np.argsort(-overlaps, kind="stable")[:500]
+        first = first[overlaps[first] > 0]
+        distances = hamming(codes[first], codes[row].tobytes(), 136)
+        order = nearest_first(distances, overlaps[first])[:60]
+        size = int(ranked.sizes[at])
+        assert ranked.places[at, :size].tolist() == first[order].tolist()
+        assert np.array_equal(ranked.distances[at, :size], distances[order])
+        assert np.array_equal(ranked.overlaps[at, :size], overlaps[first[order]])
     index.close()

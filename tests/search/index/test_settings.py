@@ -62,7 +62,7 @@ def test_a_query_out_of_range_is_refused(
     ("ranking", "said"),
     [
         (Ranking(min_overlap=5), "1 to the 4 groups, not 5"),
-        (Ranking(distance_bits=24), "distance_bits is 24, but a code has 16 bits"),
+        (Ranking(distance_bits=24), "distance_bits is 24; a code has 16 bits"),
     ],
 )
 def test_a_ranking_that_terms_or_codes_do_not_allow_is_refused(ranking: Ranking, said: str) -> None:
