@@ -1,9 +1,10 @@
-"""The time of a search by lists and postings, and of a candidate: the constants of `search.tuning.cost`.
+"""The time of a search by lists, postings, compared codes and candidates: the constants of `search.tuning.cost`.
 
 Four shapes of terms over the ordinary corpus, which differ in how many lists a search reads and how long these are. The
 time of a search is fitted as `list_us` for each group and `posting_us` for each posting, by relative errors, so that
-short searches count as much as long ones. What a candidate costs beside is what the answer with ids and codes takes
-longer than the bare one.
+short searches count as much as long ones. What a code costs is what both stages take longer than the first one alone,
+by the codes that are compared. What a candidate costs beside is what the answer with ids and codes takes longer than
+the bare one.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from benchmarks.search.engine import index_settings, opened
 from benchmarks.search.results import table
 from benchmarks.search.timing import in_batches, rate
 from search.index.interface import TermQuery
+from search.ranking import DEFAULT_RANKING, Order
 
 __all__ = ["fit", "measure"]
 
@@ -36,14 +38,18 @@ def measure(bench: Bench) -> dict[str, Any]:
     list_us, posting_us = fit(work, times)
     for row, fitted in zip(rows, (work @ (list_us, posting_us)).tolist(), strict=True):
         row["fitted_us"] = round(fitted, 1)
-    lookup_us = float(np.mean([row["candidate_us"] for row in rows]))
+    lookup_us, code_us = (float(np.mean([row[key] for row in rows])) for key in ("candidate_us", "code_us"))
     table(
         f"Time of a search, {bench.images:,} images, top {_K}, batches of {_BATCH}",
-        ["", "postings", "us", "fitted us", "us a candidate for id and code"],
-        [[row["shape"], row["postings"], row["search_us"], row["fitted_us"], row["candidate_us"]] for row in rows],
+        ["", "postings", "us", "fitted us", "us a compared code", "us a candidate for id and code"],
+        [
+            [row[key] for key in ("shape", "postings", "search_us", "fitted_us", "code_us", "candidate_us")]
+            for row in rows
+        ],
     )
-    print(f"{list_us:.3f} us a list, {posting_us:.4f} us a posting, {lookup_us:.3f} us a candidate")
-    constants = {"list_us": round(list_us, 3), "posting_us": round(posting_us, 4), "lookup_us": round(lookup_us, 3)}
+    fitted = {"list_us": list_us, "posting_us": posting_us, "code_us": code_us, "lookup_us": lookup_us}
+    constants = {name: round(value, 4) for name, value in fitted.items()}
+    print(", ".join(f"{name} {value}" for name, value in constants.items()))
     return {"images": bench.images, "shapes": rows, **constants}
 
 
@@ -59,15 +65,23 @@ def fit(work: NDArray[np.float64], times: NDArray[np.float64]) -> tuple[float, f
 
 
 def _measured(bench: Bench, shape: Shape) -> dict[str, Any]:
-    queries = terms_of(bench.corpus.codes[bench.corpus.queries(_QUERIES)], shape)
-    batches = [queries[rows] for rows in in_batches(np.arange(len(queries)), _BATCH)]
+    codes = bench.corpus.codes[bench.corpus.queries(_QUERIES)]
+    queries = terms_of(codes, shape)
+    rows = in_batches(np.arange(len(queries)), _BATCH)
+    batches = [queries[some] for some in rows]
     with opened(bench.index(shape), index_settings(shape, _K)) as index:
         postings = float(index.rank(queries[:1024], _K).postings.mean())
         bare = rate(batches, _BATCH, lambda batch: index.rank(batch, _K), bench.seconds(6.0))
         asked = [[TermQuery(terms, _K) for terms in batch] for batch in batches]
         whole = rate(asked, _BATCH, index.search, bench.seconds(6.0))
+    with opened(bench.index(shape), index_settings(shape, _K, order=Order.DISTANCE)) as index:
+        compared = float(index.rank(queries[:1024], DEFAULT_RANKING.depth).sizes.mean())
+        coded = [(queries[some], codes[some]) for some in rows]
+        both = rate(coded, _BATCH, lambda batch: index.rank(batch[0], _K, codes=batch[1]), bench.seconds(6.0))
     return {
         "postings": round(postings),
         "search_us": round(1e6 / bare, 1),
+        "both_us": round(1e6 / both, 1),
+        "code_us": round((1e6 / both - 1e6 / bare) / compared, 4),
         "candidate_us": round(max(0.0, 1e6 / whole - 1e6 / bare) / _K, 3),
     }

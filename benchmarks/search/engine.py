@@ -29,7 +29,12 @@ _CHUNK = 8192
 
 
 def index_settings(
-    shape: Shape, k: int = 100, *, sync: bool = False, max_postings: int = DEFAULT_MAX_POSTINGS
+    shape: Shape,
+    k: int = 100,
+    *,
+    order: Order = Order.OVERLAP,
+    sync: bool = False,
+    max_postings: int = DEFAULT_MAX_POSTINGS,
 ) -> IndexSettings:
     """Settings of an index of terms of a shape; folders of other shapes are refused."""
     return IndexSettings(
@@ -37,7 +42,7 @@ def index_settings(
         bits_per_group=shape.bits_per_group,
         code_bytes=BITS // 8,
         identity=Identity(shape.name, "", {}),
-        ranking=Ranking(k, order=Order.OVERLAP),
+        ranking=Ranking(k, order=order),
         sync=sync,
         max_postings=max_postings,
     )

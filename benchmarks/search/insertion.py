@@ -1,8 +1,8 @@
 """Insert-and-search at 200 a second into the ordinary corpus: how long an image waits for its answer.
 
 Images arrive at random moments (exponential gaps). Whatever arrived while one call was under way goes into the next,
-64 at most. An image's time is from its arrival to the return of its call. The tail is nearly full when the clock
-starts, so that a segment is sealed, and the next tail begun, a tenth of the way into the measurement. For the rows
+64 at most. Each gets the nearest 20 of the first 1,000. An image's time is from its arrival to the return of its call.
+The tail is nearly full when the clock starts, so that a segment is sealed, and the next tail begun, a tenth of the way into the measurement. For the rows
 with merging the corpus lies in four segments, which the index begins to merge into one as soon as it is open; only
 images that arrive before that is done count. In the same measurement run a bare append with fsync of about the same
 size, as often, and calls that do nothing: what these take is the machine's, which now and then wakes a sleeping thread
@@ -27,6 +27,7 @@ from benchmarks.search.engine import LOG_ID, fill, index_settings, inserts, open
 from benchmarks.search.results import table
 from benchmarks.search.timing import percentiles_ms
 from search.index.interface import TermIndex
+from search.ranking import Order
 
 __all__ = ["measure", "open_loop"]
 
@@ -65,7 +66,7 @@ def _inserted(bench: Bench, fresh: Corpus, ahead: int, *, sync: bool, merging: b
     shutil.copytree(_built(bench, merging=merging), folder, copy_function=_link)
     os.sync()  # what was written until now is none of the index's business
     try:
-        settings = index_settings(FEW_LONG, sync=sync)
+        settings = index_settings(FEW_LONG, 20, order=Order.DISTANCE, sync=sync)
         with opened(folder, settings) as index:
             first = index.position.offset + 1
             records = inserts(terms_of(fresh.codes, FEW_LONG), fresh.codes, first)
