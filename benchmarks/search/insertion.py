@@ -2,11 +2,12 @@
 
 Images arrive at random moments (exponential gaps). Whatever arrived while one call was under way goes into the next,
 64 at most. Each gets the nearest 20 of the first 1,000. An image's time is from its arrival to the return of its call.
-The tail is nearly full when the clock starts, so that a segment is sealed, and the next tail begun, a tenth of the way into the measurement. For the rows
-with merging the corpus lies in four segments, which the index begins to merge into one as soon as it is open; only
-images that arrive before that is done count. In the same measurement run a bare append with fsync of about the same
-size, as often, and calls that do nothing: what these take is the machine's, which now and then wakes a sleeping thread
-late.
+
+The tail is nearly full when the clock starts, so that a segment is sealed, and the next tail begun, a tenth of the way
+into the measurement. For the rows with merging the corpus lies in four segments, which the index begins to merge into
+one as soon as it is open; only images that arrive before that is done count. In the same measurement run a bare append
+with fsync of about the same size, as often, and calls that do nothing: what these take is the machine's, which now and
+then wakes a sleeping thread late.
 """
 
 from __future__ import annotations
