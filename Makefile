@@ -5,7 +5,7 @@ BIN := .venv/bin
 JOBS ?= 2
 PURE_TESTS := $(addprefix tests/,clustering core fixtures neardup operators scoring search storage)
 
-.PHONY: help setup demo up down test test-tools coverage lint format protos soak chaos bench-scorer bench-quality bench-search bench-callers bench-large-calls bench-capacity bench-replay bench-traces docs clean
+.PHONY: help setup demo up down test test-tools coverage lint format protos soak chaos bench-scorer bench-quality bench-search bench-hashing bench-callers bench-large-calls bench-capacity bench-replay bench-traces docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench-quality: setup ## benchmark: the classifier beside cosine, hamming, PDQ, p
 
 bench-search: setup ## benchmark: the term index against its goals and against peers
 	@$(BIN)/python -m benchmarks.search
+
+bench-hashing: setup ## benchmark: images a second and core from stored embeddings to terms, codes and an index
+	@$(BIN)/python -m benchmarks.hashing
 
 bench-callers: setup ## benchmark: the stream's latency during a flood of other callers
 	@$(BIN)/python -m benchmarks.callers

@@ -6,6 +6,7 @@ server and whoever reads stored embeddings use the same check, so they refuse th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,12 @@ from numpy.typing import NDArray
 from core.dead_letters import BadRecord, Reason
 from neardup.events_pb2 import FLOAT16, FLOAT32, ElementType
 
-__all__ = ["stored_type", "unit_rows", "vector_problem", "vector_values"]
+__all__ = ["stored_problem", "stored_type", "unit_rows", "vector_problem", "vector_rows", "vector_values"]
 
 _DTYPES: dict[int, np.dtype[Any]] = {FLOAT16: np.dtype("<f2"), FLOAT32: np.dtype("<f4")}
+
+_INFINITY = {2: 0x7C00, 4: 0x7F800000}
+"""The bits of infinity, by the bytes of a number."""
 
 
 def vector_problem(name: str, element_type: int, data: bytes, dimension: int | None = None) -> BadRecord | None:
@@ -56,9 +60,41 @@ def stored_type(data: bytes, dimension: int) -> ElementType.ValueType:
     return FLOAT16 if len(data) == 2 * dimension else FLOAT32
 
 
+def stored_problem(name: str, data: bytes, dimension: int) -> BadRecord | None:
+    """`vector_problem` of an embedding whose bytes were stored without its type."""
+    return vector_problem(name, stored_type(data, dimension), data, dimension)
+
+
 def vector_values(element_type: int, data: bytes) -> NDArray[np.float32]:
     """The numbers of an embedding that `vector_problem` found nothing wrong with: (dimension,), as float32."""
     return np.frombuffer(data, _DTYPES[element_type]).astype(np.float32)
+
+
+def vector_rows(vectors: Sequence[bytes], dimension: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The numbers of many embeddings at once; the number of its bytes tells the type of each.
+
+    Args:
+        vectors: n of them.
+        dimension: How many numbers there must be.
+
+    Returns:
+        The numbers (n, dimension), and whether each vector is one that `vector_problem` finds nothing wrong with (n,).
+        The rows of others mean nothing.
+    """
+    sizes = np.fromiter(map(len, vectors), np.intp, len(vectors))
+    rows, sound = np.zeros((len(vectors), dimension), np.float32), np.zeros(len(vectors), np.bool_)
+    for dtype in _DTYPES.values():
+        chosen = np.flatnonzero(sizes == dimension * dtype.itemsize)
+        if not chosen.size:
+            continue
+        data = b"".join(map(vectors.__getitem__, chosen.tolist()))
+        numbers = np.frombuffer(data, dtype).reshape(-1, dimension)
+        largest = _magnitudes(numbers).max(axis=1)
+        sound[chosen] = (largest > 0) & (largest < _INFINITY[dtype.itemsize])
+        if len(chosen) == len(vectors):
+            return numbers.astype(np.float32), sound
+        rows[chosen] = numbers
+    return rows, sound
 
 
 def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -73,14 +109,20 @@ def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return unit.astype(np.float32)
 
 
-def _value_problem(name: str, values: NDArray[Any]) -> BadRecord | None:
-    # Without the sign, the bits of floats are ordered like their magnitudes, with infinity and NaN above all others.
-    # So one pass over whole numbers decides; numpy compares float16 slowly.
+def _magnitudes(values: NDArray[Any]) -> NDArray[np.unsignedinteger[Any]]:
+    """The numbers without their signs, as whole numbers.
+
+    Without the sign, the bits of floats are ordered like their magnitudes, with infinity and NaN above all others. So
+    one pass over whole numbers decides; numpy compares float16 slowly.
+    """
     half = values.itemsize == 2
     bits: NDArray[np.unsignedinteger[Any]] = values.view(np.uint16 if half else np.uint32)
-    infinity = 0x7C00 if half else 0x7F800000
-    largest = int((bits & (0x7FFF if half else 0x7FFFFFFF)).max())
-    if largest >= infinity:
+    return bits & bits.dtype.type(0x7FFF if half else 0x7FFFFFFF)
+
+
+def _value_problem(name: str, values: NDArray[Any]) -> BadRecord | None:
+    largest = int(_magnitudes(values).max())
+    if largest >= _INFINITY[values.itemsize]:
         not_numbers = np.isnan(values)
         if not_numbers.any():
             return BadRecord(Reason.NOT_A_NUMBER, f"{name}[{int(not_numbers.argmax())}] is not a number")

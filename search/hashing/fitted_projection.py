@@ -16,6 +16,7 @@ A value is an integer from -127 to 127. It is exact: the same on any machine, in
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from core.errors import BadInputError, SettingsError
 from core.files import replacing
 from search.hashing.projection import MAX_DIMENSION, checked_rows
+from search.hashing.quantising import row_blocks
 from search.hashing.signed_sqrt import signed_sqrt
 
 __all__ = ["MAX_VALUES", "FittedProjection", "read_projection", "write_projection"]
@@ -50,6 +52,8 @@ class FittedProjection:
     """Sums are divided by 2^shift."""
     _blocks: tuple[tuple[slice, NDArray[np.float64]], ...] = field(init=False, repr=False)
     """The product in one block, or in two where each half of the values uses its own rows: rows and weights."""
+    _shifted: NDArray[np.float64] = field(init=False, repr=False)
+    """The centre in the type of the roots."""
 
     def __post_init__(self) -> None:
         """Checks shapes, types and ranges."""
@@ -71,6 +75,7 @@ class FittedProjection:
         if not 0 <= self.shift <= 48:
             raise SettingsError(f"the shift of a fitted projection must lie in 0 to 48, not {self.shift}")
         object.__setattr__(self, "_blocks", _blocks(self.weights))
+        object.__setattr__(self, "_shifted", self.centre.astype(np.float64))
 
     def __reduce__(self) -> tuple[type[FittedProjection], tuple[NDArray[np.float32], NDArray[np.int16], int]]:
         """Pickles without the derived blocks."""
@@ -95,11 +100,12 @@ class FittedProjection:
         digest.update(self.weights.astype("<i2").tobytes())
         return digest.hexdigest()
 
-    def values(self, vectors: ArrayLike) -> NDArray[np.int8]:
+    def values(self, *vectors: ArrayLike) -> NDArray[np.int8]:
         """The values of vectors.
 
         Args:
-            vectors: (n, dimension), float16 or float32; n may be 0.
+            vectors: (n, dimension), float16 or float32; n may be 0. Or several arrays of n rows, which stand beside
+                each other: together they have `dimension` columns.
 
         Returns:
             (n, values) int8; each row depends on its own vector alone.
@@ -107,11 +113,35 @@ class FittedProjection:
         Raises:
             BadInputError: The shape does not fit, or a value is not finite (the message names the row).
         """
-        centred = signed_sqrt(checked_rows(vectors, self.dimension)) - self.centre.astype(np.float64)
-        whole = np.clip(np.rint(centred * 2.0**_FINE_BITS), -_LARGEST, _LARGEST)
-        sums = np.hstack([whole[:, rows] @ weights for rows, weights in self._blocks])
-        values: NDArray[np.int8] = np.clip(np.rint(sums * 2.0**-self.shift), -_LIMIT, _LIMIT).astype(np.int8)
-        return values
+        whole = self._whole([np.asarray(part, np.float32) for part in vectors])
+        sums = np.empty((len(whole), self.size), np.float64)
+        first = 0
+        for rows, weights in self._blocks:
+            last = first + weights.shape[1]
+            np.matmul(whole[:, rows], weights, out=sums[:, first:last])
+            first = last
+        np.multiply(sums, 2.0**-self.shift, out=sums)
+        np.rint(sums, out=sums)
+        np.clip(sums, -_LIMIT, _LIMIT, out=sums)
+        return sums.astype(np.int8)
+
+    def _whole(self, parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+        """Vectors as factors of the product: roots, centred, integers in float64; see `row_blocks`."""
+        if {part.ndim for part in parts} != {2} or sum(part.shape[1] for part in parts) != self.dimension:
+            shapes = " and ".join(str(part.shape) for part in parts)
+            raise BadInputError(f"vectors must have the shape (n, {self.dimension}), not {shapes}")
+        checked = [checked_rows(part, part.shape[1]) for part in parts]
+        whole = np.empty((len(checked[0]), self.dimension), np.float64)
+        for rows in row_blocks(len(whole)):
+            block, first = whole[rows], 0
+            for part in checked:
+                signed_sqrt(part[rows], block[:, first : first + part.shape[1]])
+                first += part.shape[1]
+            np.subtract(block, self._shifted, out=block)
+            np.multiply(block, 2.0**_FINE_BITS, out=block)
+            np.rint(block, out=block)
+            np.clip(block, -_LARGEST, _LARGEST, out=block)
+        return whole
 
     @classmethod
     def fitted(

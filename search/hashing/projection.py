@@ -20,22 +20,18 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from core.errors import BadInputError, SettingsError
+from search.hashing.quantising import PLANE_NORM, quantised
 
 __all__ = ["MAX_DIMENSION", "PLANE_NORM", "Hyperplanes", "centre_checksum", "checked_rows", "frozen_centre"]
 
-PLANE_NORM = 2**12 - 32
-"""The largest norm of a hyperplane, and the bound below which a vector is scaled before it is rounded."""
-
 MAX_DIMENSION = 16_384
 """With more elements, rounding could push a product past 2^24."""
-
-_FINE_BITS = 21
-"""A vector is first scaled so that its largest element lies in [2^20, 2^21), and rounded; the rest is integer math."""
 
 _FORMAT = b"neardup-hyperplanes-1"
 """Part of the fingerprint; it changes when the construction changes."""
@@ -72,10 +68,17 @@ class Hyperplanes:
         self.centre = frozen_centre(centre, dimension)
         self.planes = _draw(dimension, bits, seed)
         """Integers (bits, dimension), int16, read-only."""
-        self._columns = np.ascontiguousarray(self.planes.T, dtype=np.float32)
         self._shift = None if self.centre is None else self.centre.astype(np.float64)
         self.fingerprint = self._fingerprint()
         """SHA-256 (hex) of the parameters, the centre and the hyperplanes."""
+
+    @cached_property
+    def _columns(self) -> NDArray[np.float32]:
+        return self.columns(np.arange(self.size))
+
+    def columns(self, chosen: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Some of the hyperplanes as factors of a product: (dimension, chosen)."""
+        return np.ascontiguousarray(self.planes[chosen].T, dtype=np.float32)
 
     @property
     def code_bytes(self) -> int:
@@ -88,11 +91,12 @@ class Hyperplanes:
             raise SettingsError(f"packed codes need a multiple of 8 bits, not {self.size}")
         return self.size // 8
 
-    def bits(self, vectors: ArrayLike) -> NDArray[np.bool_]:
+    def bits(self, vectors: ArrayLike, *, roots: bool = False) -> NDArray[np.bool_]:
         """The Hamming bits of vectors.
 
         Args:
             vectors: (n, dimension), float16 or float32; n may be 0.
+            roots: Whether their signed square roots are taken first, rounded to float32.
 
         Returns:
             (n, bits) booleans; each row depends on its own vector alone.
@@ -100,7 +104,7 @@ class Hyperplanes:
         Raises:
             BadInputError: The shape does not fit, or a value is not finite (the message names the row).
         """
-        rounded = self.quantise(vectors)
+        rounded = self.quantise(vectors, roots=roots)
         # Exact whatever the order of additions: see the top of this module.
         return (rounded @ self._columns) > 0
 
@@ -114,16 +118,16 @@ class Hyperplanes:
         _ = self.code_bytes
         return np.packbits(self.bits(vectors), axis=1)
 
-    def quantise(self, vectors: ArrayLike) -> NDArray[np.float32]:
-        """Vectors as factors of the product: centred, scaled, rounded; (n, dimension) integers in float32.
+    def quantise(self, vectors: ArrayLike, *, roots: bool = False) -> NDArray[np.float32]:
+        """Vectors, or their signed square roots, as factors of the product: centred, scaled, rounded.
+
+        Returns:
+            (n, dimension) integers in float32.
 
         Raises:
             BadInputError: As `bits`.
         """
-        centred = checked_rows(vectors, self.dimension).astype(np.float64)
-        if self._shift is not None:
-            centred -= self._shift
-        return _round(centred)
+        return quantised(checked_rows(vectors, self.dimension), self._shift, roots=roots)
 
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(_FORMAT)
@@ -143,6 +147,10 @@ def checked_rows(vectors: ArrayLike, dimension: int) -> NDArray[np.float32]:
     rows = np.asarray(vectors, dtype=np.float32)
     if rows.ndim != 2 or rows.shape[1] != dimension:
         raise BadInputError(f"vectors must have the shape (n, {dimension}), not {rows.shape}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = rows.sum(axis=1)
+    if np.isfinite(sums).all():  # one number that is not finite makes the sum so, but large ones may do that too
+        return rows
     finite = np.isfinite(rows).all(axis=1)
     if not finite.all():
         raise BadInputError(f"the vector of row {int(np.argmin(finite))} holds a value that is not finite")
@@ -190,28 +198,3 @@ def _draw(dimension: int, bits: int, seed: int) -> NDArray[np.int16]:
         raise AssertionError("a hyperplane is longer than an exact product allows")
     planes.flags.writeable = False
     return planes
-
-
-def _round(rows: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Each row times the largest power of two that keeps its norm below `PLANE_NORM`, rounded; zero rows stay zero."""
-    if rows.size == 0:
-        return rows.astype(np.float32)
-    _, exponent = np.frexp(np.abs(rows).max(axis=1))
-    fine = np.rint(np.ldexp(rows, (_FINE_BITS - exponent)[:, None]))
-    whole = fine.astype(np.int64)
-    # At most 2^14 elements of at most 2^21: the sum stays below 2^57, exact in any order.
-    squares = (whole * whole).sum(axis=1)
-    halvings = _halvings(squares)
-    rounded: NDArray[np.float64] = np.rint(np.ldexp(fine, -halvings[:, None]))
-    return rounded.astype(np.float32)
-
-
-def _halvings(squares: NDArray[np.int64]) -> NDArray[np.int32]:
-    """How often a row must be halved so that its norm lies in [PLANE_NORM / 2, PLANE_NORM); 0 for zero rows."""
-    bound = PLANE_NORM**2
-    # floor(square / 4^h) < bound is the same as square < 4^h * bound, since bound is an integer. The largest element is
-    # at least 2^20, so every row except a zero row needs some halvings.
-    steps = np.arange(0, 18, dtype=np.int64)
-    too_long: NDArray[np.bool_] = (squares[:, None] >> (2 * steps)[None, :]) >= bound
-    counted: NDArray[np.int32] = too_long.sum(axis=1, dtype=np.int32)
-    return counted

@@ -141,16 +141,20 @@ class ScoreCodes:
         Raises:
             BadInputError: A shape does not fit, or a value is not finite (the message names the row).
         """
-        rows = checked_rows(score, self.dimension)
-        bits, projection = self.hyperplanes.codes(self.settings.score_rows(rows)), self.settings.projection
+        settings, projection = self.settings, self.settings.projection
+        rows = settings.score_rows(checked_rows(score, self.dimension))
+        bits = self.hyperplanes.codes(rows)
         if projection is None:
             return bits
-        others = checked_rows(search, self.settings.search_dimension) if self.settings.search_dimension else rows
-        if len(others) != len(rows):
-            raise BadInputError(
-                f"{len(rows)} score embeddings and {len(others)} search embeddings are not of the same images"
-            )
-        return np.hstack([bits, projection.values(self.settings.projected(rows, others)).view(np.uint8)])
+        parts = [rows]
+        if settings.search_dimension:
+            others = checked_rows(search, settings.search_dimension)
+            if len(others) != len(rows):
+                raise BadInputError(
+                    f"{len(rows)} score embeddings and {len(others)} search embeddings are not of the same images"
+                )
+            parts.append(unit_rows(others) if settings.normalise_search else others)
+        return np.hstack([bits, projection.values(*parts).view(np.uint8)])
 
     def _fingerprint(self) -> str:
         projection = self.settings.projection

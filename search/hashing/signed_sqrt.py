@@ -13,8 +13,19 @@ from numpy.typing import NDArray
 __all__ = ["signed_sqrt"]
 
 
-def signed_sqrt(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    """sign(x) * sqrt(|x|) of each element, in float64. IEEE 754 rounds it correctly, so all machines agree."""
-    wide = vectors.astype(np.float64)
-    roots: NDArray[np.float64] = np.sign(wide) * np.sqrt(np.abs(wide))
+def signed_sqrt(vectors: NDArray[np.float32], out: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """sign(x) * sqrt(|x|) of each element, in float64. IEEE 754 rounds it correctly, so all machines agree.
+
+    Args:
+        vectors: Of any shape.
+        out: Takes the roots; None: a new array does.
+
+    Returns:
+        The roots. Those of zeros may have either sign.
+    """
+    roots = np.empty(vectors.shape, np.float64) if out is None else out
+    np.copyto(roots, vectors)
+    np.abs(roots, out=roots)
+    np.sqrt(roots, out=roots)
+    np.copysign(roots, vectors, out=roots)
     return roots

@@ -27,7 +27,6 @@ from numpy.typing import ArrayLike, NDArray
 from core.errors import SettingsError
 from core.vectors import unit_rows
 from search.hashing.projection import Hyperplanes, centre_checksum, checked_rows, frozen_centre
-from search.hashing.signed_sqrt import signed_sqrt
 
 __all__ = [
     "MAX_BITS_PER_GROUP",
@@ -113,7 +112,9 @@ class TermExtractor:
         self.hyperplanes = Hyperplanes(settings.dimension, settings.bits, settings.seed, settings.centre)
         self.positions = _draw_groups(settings)
         """(groups, bits_per_group) positions in the Hamming code, read-only."""
-        self._weights = (1 << np.arange(settings.bits_per_group - 1, -1, -1)).astype(np.uint32)
+        used, slots = np.unique(self.positions, return_inverse=True)
+        self._planes = self.hyperplanes.columns(used)
+        self._slots = _padded(slots.reshape(self.positions.shape) + 1)
         self.fingerprint = self._digest(_FORMAT, settings.describe())
         """SHA-256 (hex) of settings, hyperplanes and groups."""
 
@@ -129,9 +130,16 @@ class TermExtractor:
         Raises:
             BadInputError: The shape does not fit, or a value is not finite.
         """
-        drawn = self.bits(vectors)[:, self.positions.ravel()]
-        grouped = drawn.reshape(len(drawn), *self.positions.shape)
-        return grouped.astype(np.uint32) @ self._weights
+        rounded = self.hyperplanes.quantise(self._rows(vectors), roots=self.settings.signed_sqrt)
+        # Groups draw some positions several times and others never: about a fifth of the hyperplanes is not needed.
+        bits = np.zeros((len(rounded), self._planes.shape[1] + 1), np.bool_)
+        np.greater(rounded @ self._planes, 0, out=bits[:, 1:])
+        packed = np.packbits(bits.take(self._slots.ravel(), axis=1), axis=1)
+        packed = packed.reshape(len(bits), len(self._slots), self._slots.shape[1] // 8)
+        terms = packed[..., 0].astype(np.uint32)
+        for byte in range(1, packed.shape[2]):
+            terms = (terms << np.uint32(8)) | packed[..., byte]
+        return terms
 
     def bits(self, vectors: ArrayLike) -> NDArray[np.bool_]:
         """The Hamming codes that the groups draw from: (n, dimension) to (n, bits).
@@ -139,10 +147,11 @@ class TermExtractor:
         Raises:
             BadInputError: The shape does not fit, or a value is not finite.
         """
+        return self.hyperplanes.bits(self._rows(vectors), roots=self.settings.signed_sqrt)
+
+    def _rows(self, vectors: ArrayLike) -> NDArray[np.float32]:
         rows = checked_rows(vectors, self.settings.dimension)
-        if self.settings.normalise:
-            rows = unit_rows(rows)
-        return self.hyperplanes.bits(signed_sqrt(rows).astype(np.float32) if self.settings.signed_sqrt else rows)
+        return unit_rows(rows) if self.settings.normalise else rows
 
     def former_fingerprint(self, min_overlap: int, candidates: int) -> str:
         """The fingerprint that release 0.1 gave an index of the same terms and with these limits of its search."""
@@ -209,3 +218,11 @@ def _draw_groups(settings: TermSettings) -> NDArray[np.intp]:
     positions: NDArray[np.intp] = np.stack(rows)
     positions.flags.writeable = False
     return positions
+
+
+def _padded(slots: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The slots of the groups (groups, bits), each with as many zeros before it as fill whole bytes."""
+    groups, bits = slots.shape
+    padded = np.zeros((groups, -(-bits // 8) * 8), np.intp)
+    padded[:, padded.shape[1] - bits :] = slots
+    return padded

@@ -11,7 +11,7 @@ from core.errors import BadInputError, RefusedError
 from core.notifications import MAX_ID_BYTES
 from core.protos.joined_pb2 import JoinedImage
 from core.types import ImageId
-from core.vectors import vector_problem, vector_values
+from core.vectors import stored_type, vector_problem, vector_rows
 from search.hashing.score_codes import ScoreCodes
 from search.hashing.terms import TermExtractor
 from search.index.interface import Insert, Record, Remove, Replay, Skip
@@ -34,14 +34,43 @@ class RequestParser:
         Raises:
             RefusedError: An entry is wrong; `offset` names the first one.
         """
-        images = {entry.offset: image for entry in entries if (image := self._checked(entry)) is not None}
-        hashed: dict[int, tuple[NDArray[np.uint32], bytes]] = {}
-        if images:
-            search = [vector_values(image.search_type, image.search_vector) for image in images.values()]
-            score = [vector_values(image.score_type, image.score_vector) for image in images.values()]
-            terms, codes = self.extractor.terms(search), self.coder.codes(score, search)
-            hashed = {offset: (terms[row], codes[row].tobytes()) for row, offset in enumerate(images)}
+        images, refused = [], None
+        for entry in entries:
+            try:
+                image = _carried(entry)
+            except RefusedError as error:  # a vector of an entry before it may be wrong too
+                refused = error
+                break
+            if image is not None:
+                images.append((entry, image))
+        hashed = self._hashed(images)
+        if refused is not None:
+            raise refused
         return [_record(entry, hashed) for entry in entries]
+
+    def _hashed(self, images: Sequence[tuple[LogEntry, JoinedImage]]) -> dict[int, tuple[NDArray[np.uint32], bytes]]:
+        """Terms and code of the images that entries carry, by offset.
+
+        Raises:
+            RefusedError: A vector is wrong; `offset` names the first entry of one.
+        """
+        if not images:
+            return {}
+        search, searchable = vector_rows([image.search_vector for _, image in images], self._search_dimension)
+        score, scorable = vector_rows([image.score_vector for _, image in images], self.coder.dimension)
+        for (entry, image), sound in zip(images, (searchable & scorable).tolist(), strict=True):
+            if not (sound and self._typed(image)):
+                self._check_vectors(entry, image)
+        terms, codes = self.extractor.terms(search), self.coder.codes(score, search)
+        return {entry.offset: (terms[row], codes[row].tobytes()) for row, (entry, _) in enumerate(images)}
+
+    def _typed(self, image: JoinedImage) -> bool:
+        """Whether the types that an image names are those that the lengths of its vectors tell."""
+        found = (
+            stored_type(image.search_vector, self._search_dimension),
+            stored_type(image.score_vector, self.coder.dimension),
+        )
+        return found == (image.search_type, image.score_type)
 
     def warm_up(self) -> None:
         """Runs both projections once, so that the first request is not slower than others."""
@@ -55,51 +84,55 @@ class RequestParser:
         Raises:
             BadInputError: A vector is wrong; the message gives its number and the reason.
         """
+        rows, sound = vector_rows([vector.data for vector in vectors], self._search_dimension)
         for number, vector in enumerate(vectors):
-            problem = vector_problem(
-                f"vector {number}", vector.element_type, vector.data, self.extractor.settings.dimension
-            )
+            if sound[number] and stored_type(vector.data, self._search_dimension) == vector.element_type:
+                continue
+            problem = vector_problem(f"vector {number}", vector.element_type, vector.data, self._search_dimension)
             if problem is not None:
                 raise BadInputError(problem.detail)
-        if not vectors:
-            return np.empty((0, self.extractor.settings.groups), np.uint32)
-        return self.extractor.terms([vector_values(vector.element_type, vector.data) for vector in vectors])
+        return self.extractor.terms(rows)
 
-    def _checked(self, entry: LogEntry) -> JoinedImage | None:
-        """The image that an entry carries.
-
-        Raises:
-            RefusedError: The entry is not valid.
-        """
-        match entry.WhichOneof("action"):
-            case "skip":
-                _check_id(entry, entry.skip.image_id, at_least=0)
-                return None
-            case "remove":
-                _check_id(entry, entry.remove.image_id)
-                return None
-            case "replay":
-                _check_id(entry, entry.replay.image_id)
-                return self._checked_replay(entry) if entry.replay.HasField("image") else None
-            case "insert":
-                _check_id(entry, entry.insert.image_id)
-                return self._checked_image(entry, entry.insert)
-            case _:
-                raise _refused(entry, "the entry has no action: it must insert, skip, remove or replay")
-
-    def _checked_replay(self, entry: LogEntry) -> JoinedImage:
-        replayed, carried = entry.replay.image_id, entry.replay.image.image_id
-        if replayed != carried:
-            raise _refused(entry, f"it replays {replayed!a} and carries {carried[:MAX_ID_BYTES]!a}")
-        return self._checked_image(entry, entry.replay.image)
-
-    def _checked_image(self, entry: LogEntry, image: JoinedImage) -> JoinedImage:
+    def _check_vectors(self, entry: LogEntry, image: JoinedImage) -> None:
         problem = vector_problem(
-            "search_vector", image.search_type, image.search_vector, self.extractor.settings.dimension
+            "search_vector", image.search_type, image.search_vector, self._search_dimension
         ) or vector_problem("score_vector", image.score_type, image.score_vector, self.coder.dimension)
         if problem is not None:
             raise _refused(entry, problem.detail)
-        return image
+
+    @property
+    def _search_dimension(self) -> int:
+        return self.extractor.settings.dimension
+
+
+def _carried(entry: LogEntry) -> JoinedImage | None:
+    """The image that an entry carries. Its vectors are not checked.
+
+    Raises:
+        RefusedError: The entry is not valid.
+    """
+    match entry.WhichOneof("action"):
+        case "skip":
+            _check_id(entry, entry.skip.image_id, at_least=0)
+            return None
+        case "remove":
+            _check_id(entry, entry.remove.image_id)
+            return None
+        case "replay":
+            _check_id(entry, entry.replay.image_id)
+            return _carried_by_replay(entry) if entry.replay.HasField("image") else None
+        case "insert":
+            _check_id(entry, entry.insert.image_id)
+            return entry.insert
+        case _:
+            raise _refused(entry, "the entry has no action: it must insert, skip, remove or replay")
+
+
+def _carried_by_replay(entry: LogEntry) -> JoinedImage:
+    replayed, carried = entry.replay.image_id, entry.replay.image.image_id
+    if replayed != carried:
+        raise _refused(entry, f"it replays {replayed!a} and carries {carried[:MAX_ID_BYTES]!a}")
+    return entry.replay.image
 
 
 def _check_id(entry: LogEntry, image_id: str, at_least: int = 1) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from core.dead_letters import Reason
 from core.errors import BadInputError
 from core.types import ImageId
-from core.vectors import stored_type, vector_problem, vector_values
+from core.vectors import stored_problem, vector_rows
 from search.hashing.score_codes import ScoreCodes
 from search.hashing.terms import TermExtractor
 from search.index.columns import Kind
@@ -56,35 +55,32 @@ def index_rows(images: Iterable[PlacedImage], extractor: TermExtractor, coder: S
 
 def _rows(batch: Sequence[PlacedImage], extractor: TermExtractor, coder: ScoreCodes) -> IndexRows:
     kinds = np.array([image.kind for image in batch], np.uint8)
-    search, score = [], []
-    for row, image in enumerate(batch):
-        if image.kind is not Kind.SEARCHABLE:
-            continue
-        seen = _vector(image, "search_vector", image.search_vector, extractor.settings.dimension)
-        scored = _vector(image, "score_vector", image.score_vector, coder.dimension)
-        if seen is None or scored is None:
-            kinds[row] = Kind.SKIPPED
-            continue
-        search.append(seen)
-        score.append(scored)
-    nothing = np.empty((0, extractor.settings.groups), np.uint32), np.empty((0, coder.code_bytes), np.uint8)
-    terms, codes = (extractor.terms(search), coder.codes(score, search)) if search else nothing
+    chosen = np.flatnonzero(kinds == Kind.SEARCHABLE)
+    images = [batch[row] for row in chosen]
+    search, searchable = vector_rows([image.search_vector for image in images], extractor.settings.dimension)
+    score, scorable = vector_rows([image.score_vector for image in images], coder.dimension)
+    sound = searchable & scorable
+    if not sound.all():
+        for row in np.flatnonzero(~sound).tolist():
+            _check_lengths(images[row], extractor.settings.dimension, coder.dimension)
+        kinds[chosen[~sound]] = Kind.SKIPPED  # the stream would reject it
+        search, score = search[sound], score[sound]
     return IndexRows(
         places=np.array([image.place for image in batch], np.int64),
         image_ids=[image.image_id for image in batch],
         versions=np.array([image.version for image in batch], np.uint64),
         kinds=kinds,
-        terms=terms,
-        codes=codes,
+        terms=extractor.terms(search),
+        codes=coder.codes(score, search),
     )
 
 
-def _vector(image: PlacedImage, name: str, data: bytes, dimension: int) -> NDArray[np.floating[Any]] | None:
-    """The numbers of a vector; None when the stream would reject it."""
-    element_type = stored_type(data, dimension)
-    problem = vector_problem(name, element_type, data, dimension)
-    if problem is None:
-        return vector_values(element_type, data)
-    if problem.reason is Reason.WRONG_VECTOR_LENGTH:
-        raise BadInputError(f"image {image.image_id!r} at place {image.place}: {problem.detail}")
-    return None
+def _check_lengths(image: PlacedImage, search_dimension: int, score_dimension: int) -> None:
+    """Refuses an image whose vectors are of another dimension than the signal's."""
+    for name, data, dimension in (
+        ("search_vector", image.search_vector, search_dimension),
+        ("score_vector", image.score_vector, score_dimension),
+    ):
+        problem = stored_problem(name, data, dimension)
+        if problem is not None and problem.reason is Reason.WRONG_VECTOR_LENGTH:
+            raise BadInputError(f"image {image.image_id!r} at place {image.place}: {problem.detail}")

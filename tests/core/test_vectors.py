@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import struct
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.dead_letters import Reason
-from core.vectors import vector_problem, vector_values
+from core.vectors import stored_problem, stored_type, vector_problem, vector_rows, vector_values
 from neardup.events_pb2 import FLOAT16, FLOAT32
 
 FORMATS = {FLOAT16: "e", FLOAT32: "f"}
@@ -75,3 +76,21 @@ def test_the_detail_has_what_was_found_and_expected(element_type: int, data: byt
     problem = vector_problem("v", element_type, data, 2)
     assert problem is not None
     assert problem.detail == detail
+
+
+@given(st.lists(packed(), max_size=8), st.sampled_from([1, 2, 3]))
+def test_many_at_once_are_those_one_by_one(vectors: list[tuple[int, bytes]], dimension: int) -> None:
+    data = [one for _, one in vectors]
+    rows, sound = vector_rows(data, dimension)
+    assert (rows.shape, rows.dtype) == ((len(data), dimension), "float32")
+    for one, row, fine in zip(data, rows, sound, strict=True):
+        assert fine == (stored_problem("v", one, dimension) is None)
+        if fine:
+            assert row.tolist() == vector_values(stored_type(one, dimension), one).tolist()
+
+
+def test_both_types_may_come_together() -> None:
+    half, single = (np.array([1.5, -2], kind).tobytes() for kind in ("<f2", "<f4"))
+    rows, sound = vector_rows([half, single[:-1], single, half], 2)
+    assert sound.tolist() == [True, False, True, True]
+    assert rows[sound].tolist() == [[1.5, -2.0]] * 3
