@@ -55,6 +55,7 @@ from storage.records import (
 
 __all__ = [
     "FORMAT_VERSION",
+    "HISTORY_BY_IMAGE",
     "OLDEST_FORMAT",
     "decode_cluster",
     "decode_cluster_front",
@@ -79,8 +80,11 @@ __all__ = [
     "place_key",
 ]
 
-FORMAT_VERSION: Final = 3
-"""Incremented with every change of the bytes."""
+FORMAT_VERSION: Final = 4
+"""Incremented with every change of the bytes, or of the files beside them: format 4 names its database."""
+
+HISTORY_BY_IMAGE: Final = 3
+"""The first version that knows history by image."""
 
 OLDEST_FORMAT: Final = 1
 """The oldest version that is read. Format 1 has no base beside the position, no epoch and no dead letters."""

@@ -54,7 +54,7 @@ class CorruptedError(StorageError):
 class IncompatibleError(StorageError):
     """The store was made with another format or for another signal; the message carries both values."""
 
-    advice = "point the server at the right folder, or load the store again"
+    advice = "point the server at the right folder; if only the score codes have changed, run `neardup store convert`"
 
 
 class LockedError(StorageError):

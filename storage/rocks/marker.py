@@ -1,50 +1,93 @@
 """The file `store.json` beside the database: read before the database is opened, written after it was created.
 
-It holds the format version and the identity of what the store serves, such as the signal's embeddings, with a checksum.
+It holds the format version, the identity of what the store serves, such as the signal's embeddings, and the folder of
+the database, with a checksum. So one replaced file changes identity and database together (`storage.rocks.converting`).
 If the file is there and the database is not, the database was lost, and no new one is created.
 """
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from core.checked_json import read_checked, write_checked
 from storage.codec import FORMAT_VERSION, OLDEST_FORMAT
 from storage.errors import CorruptedError, IncompatibleError
 
-__all__ = ["check_marker", "write_marker"]
+__all__ = ["FIRST_DATABASE", "StoreMarker", "check_marker", "next_database", "read_marker", "write_marker"]
+
+FIRST_DATABASE = "db"
+"""The folder of the database of a store that was never converted, and of every store before format 4."""
 
 _NAME = "store.json"
+_DATABASE = re.compile(r"db(?:-(\d{6}))?")
 
 
-def check_marker(folder: Path, identity: str) -> int:
-    """The format of the store in a folder; 0: there is no complete one.
+@dataclass(frozen=True, slots=True)
+class StoreMarker:
+    """The content of `store.json`."""
+
+    format: int
+    identity: str
+    database: str
+    """The folder of the database, beside the marker."""
+
+
+def read_marker(folder: Path) -> StoreMarker | None:
+    """The marker of the store in a folder; None: there is no complete store.
 
     Raises:
-        IncompatibleError: The store has another format, or another identity.
+        IncompatibleError: The store has another format.
         CorruptedError: The marker cannot be read.
     """
     file = folder / _NAME
     try:
         marker = read_checked(file)
         body = marker.body if marker.checked else _unchecked(marker.body)
-        owner = str(body["identity"])
+        _check_format(file, marker.format)
+        identity = str(body["identity"])
+        database = str(body.get("database", FIRST_DATABASE))
+        if not _DATABASE.fullmatch(database):
+            raise ValueError(f"{database!r} names no database")
     except FileNotFoundError:
-        return 0
+        return None
     except (OSError, ValueError, KeyError) as error:
         raise CorruptedError(f"{file} is damaged: {error}") from error
-    if not OLDEST_FORMAT <= marker.format <= FORMAT_VERSION:
+    return StoreMarker(marker.format if marker.checked else OLDEST_FORMAT, identity, database)
+
+
+def check_marker(folder: Path, identity: str) -> StoreMarker | None:
+    """The marker of the store in a folder, which must serve what `identity` says; None: there is no complete store.
+
+    Raises:
+        IncompatibleError: The store has another format, or another identity.
+        CorruptedError: The marker cannot be read.
+    """
+    marker = read_marker(folder)
+    if marker is not None and marker.identity != identity:
         raise IncompatibleError(
-            f"{file}: the store has format {marker.format}, this server reads {OLDEST_FORMAT} to {FORMAT_VERSION}"
+            f"{folder / _NAME}: the store was made for {marker.identity!r}, the settings say {identity!r}"
         )
-    if owner != identity:
-        raise IncompatibleError(f"{file}: the store was made for {owner!r}, the settings say {identity!r}")
-    return marker.format if marker.checked else OLDEST_FORMAT
+    return marker
 
 
-def write_marker(folder: Path, identity: str) -> None:
+def write_marker(folder: Path, identity: str, database: str = FIRST_DATABASE) -> None:
     """Marks a store as complete and of the newest format, durably."""
-    write_checked(folder / _NAME, FORMAT_VERSION, {"identity": identity})
+    write_checked(folder / _NAME, FORMAT_VERSION, {"identity": identity, "database": database})
+
+
+def next_database(name: str) -> str:
+    """The folder of the database that comes after one of this name."""
+    found = _DATABASE.fullmatch(name)
+    return f"{FIRST_DATABASE}-{int((found and found[1]) or 1) + 1:06}"
+
+
+def _check_format(file: Path, found: int) -> None:
+    if not OLDEST_FORMAT <= found <= FORMAT_VERSION:
+        raise IncompatibleError(
+            f"{file}: the store has format {found}, this server reads {OLDEST_FORMAT} to {FORMAT_VERSION}"
+        )
 
 
 def _unchecked(content: dict[str, object]) -> dict[str, object]:

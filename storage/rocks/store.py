@@ -22,11 +22,11 @@ from core.errors import UnavailableError
 from core.types import Cause
 from storage import codec, state_codec
 from storage.base import StagedStore
-from storage.errors import CorruptedError, DiskFullError, StorageError, WriteError
+from storage.errors import CorruptedError, DiskFullError, LockedError, StorageError, WriteError
 from storage.interfaces import StoreView
 from storage.records import HistoryEntry, PublishedMark, StoreEpoch, StoreState
 from storage.rocks.database import Database, Write
-from storage.rocks.marker import check_marker, write_marker
+from storage.rocks.marker import FIRST_DATABASE, check_marker, read_marker, write_marker
 from storage.rocks.options import META, RocksOptions
 from storage.rocks.views import EPOCH, MARK, PUBLISHED, STATE, Lease, LiveReader, SnapshotView
 from storage.staging import Changes, Reader
@@ -69,12 +69,15 @@ class RocksStore(StagedStore):
         with _as_write_error(folder):
             folder.mkdir(parents=True, exist_ok=True)
             found = check_marker(folder, identity)
-        self._database: Database | None = self._open(create=not found)
+        self._database_folder = folder / (found.database if found else FIRST_DATABASE)
+        self._database: Database | None = self._open(create=found is None)
         try:
-            if not found:
+            if found is None:
                 self._finish(identity)
-            elif found != codec.FORMAT_VERSION:
-                self._upgrade(identity, found)
+            elif read_marker(folder) != found:  # only now nobody else can change it
+                raise LockedError(f"the store in {folder} was converted while it was opened: open it again")
+            elif found.format != codec.FORMAT_VERSION:
+                self._upgrade(identity, found.format)
             self._current()
         except StorageError:
             self.close()
@@ -93,6 +96,15 @@ class RocksStore(StagedStore):
                 self._leases.discard(lease)
             lease.revoke()
 
+    def copy_database(self, target: Path) -> None:
+        """Copies the database as of now into a new folder. Files that never change are linked, not copied.
+
+        Raises:
+            WriteError: The folder cannot be written.
+        """
+        with self._gate:
+            self._usable().copy(target)
+
     def close(self) -> None:
         """Closes the store. Running reads end with an `UnavailableError`."""
         with self._writer:
@@ -100,7 +112,7 @@ class RocksStore(StagedStore):
             self._close_database()
 
     def _open(self, create: bool) -> Database:
-        return Database(self._folder / "db", self._options, create)
+        return Database(self._database_folder, self._options, create)
 
     def _finish(self, identity: str) -> None:
         """Completes a new store. After a crash before the marker is written the store is still new."""
@@ -114,10 +126,11 @@ class RocksStore(StagedStore):
 
     def _upgrade(self, identity: str, found: int) -> None:
         """Raises a store of an older format. After a crash before the marker is written it is raised again."""
-        log.info("the store in %s has an older format: reading its history once", self._folder)
         if found == codec.OLDEST_FORMAT:
             self._mend_unscored()
-        self._index_history()
+        if found < codec.HISTORY_BY_IMAGE:
+            log.info("the store in %s has an older format: reading its history once", self._folder)
+            self._index_history()
         with _as_write_error(self._folder):
             write_marker(self._folder, identity)
 

@@ -20,6 +20,7 @@ from stream.cli import (
     model_command,
     secrets_command,
     serve_commands,
+    store_command,
     topics_commands,
 )
 from stream.cli.centres_command import centres
@@ -94,6 +95,7 @@ app.add_typer(job_commands.app, name="job", rich_help_panel=_SERVICE)
 app.add_typer(log_command.app, name="log", rich_help_panel=_SERVICE)
 app.add_typer(serve_commands.app, name="serve", rich_help_panel=_SERVICE)
 app.add_typer(index_command.app, name="index", rich_help_panel=_SERVICE)
+app.add_typer(store_command.app, name="store", rich_help_panel=_SERVICE)
 app.add_typer(secrets_command.app, name="secrets", rich_help_panel=_SERVICE)
 
 app.command(rich_help_panel=_IMAGES)(publish)

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from core.access import Right
-    from operators.decided import Decided
+    from operators.decided import Decided, StoreDecisions
     from search.serving import search_pb2
     from search.serving.client import SearchClient
+    from storage.serving.client import StorageClient
     from stream.index_build.joined import KafkaJoined
-    from stream.index_build.sources import ImageSource
+    from stream.index_build.sources import ImageSource, StoreSource
     from stream.settings import Settings
 
 __all__ = ["app"]
@@ -108,7 +109,8 @@ def build(
     order, which must still be there from the first one on. A running search server restarts on the new index within
     seconds, and the job continues where it was. Deleted images stay deleted; files need the storage server for that.
 
-    With --no-catch-up, the index stands where storage stands, whatever `joined` has: before `neardup log renew`.
+    With --no-catch-up, the index stands where storage stands, whatever `joined` has: before `neardup log renew`, or
+    after `neardup store convert`. Where the service is stopped, `storage` is read from its folder.
 
     Use it after the index was lost or damaged, or to change the terms: change the settings, build, run `neardup up`.
     If the build is stopped, the live index stays as it is.
@@ -226,7 +228,7 @@ def _source(
     from storage.serving.client import StorageClient
     from stream.access import credentials
     from stream.errors import NoStoreError
-    from stream.index_build.sources import FileSource, OrderSource, StoreSource, tombstones_of
+    from stream.index_build.sources import FileSource, OrderSource, tombstones_of
     from stream.index_build.turns import in_turn
     from stream.index_restore import storage_position
 
@@ -236,10 +238,10 @@ def _source(
     server, proof = chosen.storage, credentials(settings, Right.READ)
     with closing(StorageClient(server.address, CALL_S, server.max_message_bytes, proof)) as storage:
         if sources == [STORAGE]:
-            source = in_turn(lambda: StoreSource(storage.embeddings()), note)
-            if joined is not None:
-                joined.follow(source.position)
-            yield source, StoreDecisions(storage, source.released)
+            with _from_storage(settings, name, storage) as (source, decided):
+                if joined is not None:
+                    joined.follow(source.position)
+                yield source, decided
             return
         if joined is None:
             raise BadInputError("only storage says how far its images reach: an index from others must catch up")
@@ -259,6 +261,31 @@ def _source(
         paths = [Path(each) for each in sources]
         dimensions = chosen.search_embedding.dimension, chosen.score_embedding.dimension
         yield FileSource(paths, *dimensions, joined.log(), joined.checksum, deleted), decided
+
+
+@contextmanager
+def _from_storage(
+    settings: Settings, name: str, storage: StorageClient
+) -> Iterator[tuple[StoreSource, StoreDecisions | None]]:
+    """The embeddings of the storage server, or those of its folder where the service is stopped."""
+    from core.errors import BusyError, UnavailableError
+    from operators.decided import StoreDecisions
+    from stream.index_build.sources import StoreSource
+    from stream.index_build.stored import stored_pages
+    from stream.index_build.turns import in_turn
+
+    try:
+        source = in_turn(lambda: StoreSource(storage.embeddings()), note)
+    except BusyError:
+        raise
+    except UnavailableError as error:
+        unanswered = error
+    else:
+        yield source, StoreDecisions(storage, source.released)
+        return
+    with stored_pages(settings, name, unanswered) as pages:
+        note("the storage server does not run: reading its store")
+        yield StoreSource(pages), None  # a stopped storage has decided nothing after its position
 
 
 def _wait_for(settings: Settings, name: str, folder: Path) -> bool:

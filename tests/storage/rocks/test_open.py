@@ -19,7 +19,7 @@ from core.types import Cause, Move
 from storage import codec
 from storage.errors import CorruptedError, DiskFullError, IncompatibleError, LockedError, WriteError
 from storage.rocks.database import Database, Write
-from storage.rocks.marker import check_marker, write_marker
+from storage.rocks.marker import StoreMarker, check_marker, write_marker
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
 from storage.rocks.views import SnapshotView
@@ -327,7 +327,9 @@ def test_a_store_of_format_2_knows_the_history_of_each_image_once_it_was_opened(
     damaged(closed, none_by_image)
     write_checked(closed / "store.json", 2, {"identity": "photos"})
     assert problems(closed) == 0
-    assert check_marker(closed, "photos") == codec.FORMAT_VERSION
+    marker = check_marker(closed, "photos")
+    assert marker is not None
+    assert marker.format == codec.FORMAT_VERSION
     store = RocksStore(closed, "photos", QUICK)
     with store.snapshot() as view:
         entries = list(view.history_from(0))
@@ -336,6 +338,28 @@ def test_a_store_of_format_2_knows_the_history_of_each_image_once_it_was_opened(
             entry for entry in entries if entry.image_id == entries[0].image_id
         ]
     store.close()
+
+
+def test_a_store_of_format_3_names_its_database_once_it_was_opened(
+    closed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_checked(closed / "store.json", 3, {"identity": "photos"})
+    monkeypatch.setattr(RocksStore, "_index_history", None)  # its history is known by image already
+    assert problems(closed) == 0
+    assert check_marker(closed, "photos") == StoreMarker(codec.FORMAT_VERSION, "photos", "db")
+
+
+@pytest.mark.parametrize("database", ["", "..", "db/..", "db-1", "db-000002.new"])
+def test_a_marker_that_names_no_database_is_refused(closed: Path, database: str) -> None:
+    write_checked(closed / "store.json", codec.FORMAT_VERSION, {"identity": "photos", "database": database})
+    with pytest.raises(CorruptedError, match="names no database"):
+        RocksStore(closed, "photos", QUICK)
+
+
+def test_a_database_that_the_marker_names_and_that_is_gone_is_refused(closed: Path) -> None:
+    write_checked(closed / "store.json", codec.FORMAT_VERSION, {"identity": "photos", "database": "db-000002"})
+    with pytest.raises(CorruptedError, match="restore a snapshot"):
+        RocksStore(closed, "photos", QUICK)
 
 
 def test_an_entry_that_is_not_known_by_its_image_is_a_problem(closed: Path) -> None:
