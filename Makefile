@@ -5,7 +5,7 @@ BIN := .venv/bin
 JOBS ?= 2
 PURE_TESTS := $(addprefix tests/,clustering core fixtures neardup operators scoring search storage)
 
-.PHONY: help setup demo up down test test-tools coverage lint format protos soak chaos bench-scorer bench-quality bench-search bench-hashing bench-callers bench-large-calls bench-capacity bench-replay bench-traces docs clean
+.PHONY: help setup demo up down test test-tools coverage lint format protos soak chaos bench-scorer bench-quality bench-search bench-hashing bench-callers bench-large-calls bench-capacity bench-replay bench-traces bench-pipeline docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ bench-replay: setup ## benchmark: live latency beside a replay, pace of replays 
 
 bench-traces: setup ## benchmark: processor time of the task manager with no, some and all images traced
 	@$(BIN)/python -m benchmarks.trace_cost
+
+bench-pipeline: setup ## benchmark: the whole service beside its own work in one process, and beside what users write
+	@$(BIN)/python -m benchmarks.pipeline
 
 chaos: setup ## long fault test: 300 kills, hangs and power cuts while images flow, are replayed and deleted
 	@$(BIN)/python -m benchmarks.chaos

@@ -36,6 +36,7 @@ TARGETS = [
     "bench-capacity",
     "bench-replay",
     "bench-traces",
+    "bench-pipeline",
     "chaos",
     "docs",
     "clean",
