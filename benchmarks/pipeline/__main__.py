@@ -21,17 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import measured_with, write_results
-from benchmarks.pipeline.corpus import image_name, open_images
+from benchmarks.pipeline.corpus import make_images
 from benchmarks.pipeline.neighbours import has_faiss
 from benchmarks.pipeline.plain import has_quix
 from benchmarks.pipeline.report import draw, print_tables, summary
 from benchmarks.pipeline.runs import PEERS, Plan, run_bare, run_peer, run_service, service_stretches
 from benchmarks.service_run import say
-from benchmarks.synthetic import SyntheticSettings, Universe, write_images
 from core.errors import NeardupError
 from stream.data_folders import wipe, with_data
-from stream.demo.sample import SAMPLE
-from stream.image_files import ImageFile
 from stream.interrupts import interruptible
 from stream.settings import Settings, load_settings
 
@@ -42,7 +39,8 @@ RUNS = ("bare", "peers", "service")
 def measure(settings: Settings, plan: Plan, only: Sequence[str]) -> dict[str, Any]:
     """All runs that were asked for; the bare loop always, for the others rest on it."""
     wipe(settings.data_dir)
-    images = _images(settings, plan)
+    say(f"making {plan.most:,} images")
+    images = make_images(settings, settings.data_dir / "images.parquet", plan.most, plan.seed)
     bare = run_bare(settings, images, plan)
     say(f"bare loop: {bare['images_per_s']:,.0f}/s, {bare['cpu_ms_per_image']:.2f} ms of processor time an image")
     peers: list[dict[str, Any]] = []
@@ -74,14 +72,6 @@ def _missing(options: Sequence[str]) -> str:
     if not has_faiss():
         return "faiss"
     return "quixstreams" if "--quix" in options and not has_quix() else ""
-
-
-def _images(settings: Settings, plan: Plan) -> ImageFile:
-    say(f"making {plan.most:,} images")
-    path = settings.data_dir / "images.parquet"
-    universe = Universe(settings.path(SAMPLE), SyntheticSettings(seed=plan.seed))
-    write_images(universe, path, [image_name(number) for number in range(plan.most)])
-    return open_images(settings, path)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -133,7 +133,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", type=Path, required=True, help="the file of the images")
     parser.add_argument("--fill", type=int, required=True, help="images before the measurement")
     parser.add_argument("--measured", type=int, required=True, help="images of the measurement")
-    parser.add_argument("--seed", type=int, required=True, help="of the images")
     parser.add_argument("--data", type=Path, required=True, help="the folder of index and store; it must be new")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args(argv)
@@ -150,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for part in parts_of(rows, arguments.measured, BATCH):
         loop.run(part, spent)
     placed = arguments.fill + arguments.measured
-    originals = originals_of(settings, arguments.seed, images.rows)
+    originals = originals_of(arguments.images)
     candidates = signal.terms.candidates
     result = {
         **spent.summary(arguments.measured),

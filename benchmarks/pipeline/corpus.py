@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.synthetic import SyntheticSettings, Universe
+from benchmarks.synthetic import SyntheticSettings, Universe, write_images
 from stream.demo.sample import SAMPLE
 from stream.image_files import ImageFile, ImageRow
 from stream.settings import Settings
 
-__all__ = ["Mates", "image_name", "image_number", "open_images", "originals_of", "parts_of"]
+__all__ = ["Mates", "image_name", "image_number", "make_images", "open_images", "originals_of", "parts_of"]
 
 
 def image_name(number: int) -> str:
@@ -33,9 +33,18 @@ def open_images(settings: Settings, path: Path) -> ImageFile:
     return ImageFile(path, signal.search_embedding.dimension, signal.score_embedding.dimension)
 
 
-def originals_of(settings: Settings, seed: int, images: int) -> NDArray[np.int64]:
-    """The number of each image's original, of a file that was made with this seed: (images,)."""
-    return Universe(settings.path(SAMPLE), SyntheticSettings(seed=seed)).originals(images)
+def make_images(settings: Settings, path: Path, count: int, seed: int) -> ImageFile:
+    """Writes synthetic images into a file, and the numbers of their originals beside it."""
+    universe = Universe(settings.path(SAMPLE), SyntheticSettings(seed=seed))
+    originals = write_images(universe, path, [image_name(number) for number in range(count)])
+    np.save(path.with_suffix(".npy"), originals)
+    return open_images(settings, path)
+
+
+def originals_of(path: Path) -> NDArray[np.int64]:
+    """The number of the original of each image of a file, (images,)."""
+    originals: NDArray[np.int64] = np.load(path.with_suffix(".npy"))
+    return originals
 
 
 def parts_of(rows: Iterator[ImageRow], count: int, size: int) -> Iterator[list[ImageRow]]:

@@ -3,7 +3,7 @@
 It decides images one by one, or all that a poll completes together, and sends changes to `assignments` in the service's
 form. It has no order, no replays and no explanations, and a crash loses what was under way.
 
-    python -m benchmarks.pipeline.plain --images FILE --fill 100000 --seed 1 --kind hnsw --recall 0.9 --folder FOLDER
+    python -m benchmarks.pipeline.plain --images FILE --fill 100000 --kind hnsw --recall 0.9 --folder FOLDER
 """
 
 from __future__ import annotations
@@ -170,7 +170,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True, help="the file of the images")
     parser.add_argument("--fill", type=int, required=True, help="images that are known from the beginning")
-    parser.add_argument("--seed", type=int, required=True, help="of the images")
     parser.add_argument("--kind", choices=get_args(Kind), required=True, help="of the FAISS index")
     parser.add_argument("--recall", type=float, required=True, help="the share of copies that a graph must find")
     parser.add_argument("--batches", action="store_true", help="decide all images of a poll together")
@@ -183,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = load_settings()
     parts = opened(settings, arguments.kind, arguments.folder)
     images = open_images(settings, arguments.images)
-    originals = originals_of(settings, arguments.seed, images.rows)[: arguments.fill]
+    originals = originals_of(arguments.images)[: arguments.fill]
     heads = [image_name(original) for original in originals.tolist()]
     decider, bits = filled(parts, images, heads, arguments.folder / f"{arguments.kind}.index")
     effort, share = choose_effort(parts.index, bits, Mates(originals), parts.candidates, arguments.recall)

@@ -65,7 +65,8 @@ def print_tables(result: Mapping[str, Any]) -> None:
         parts.append(["generator, not counted above", *(one["generator_ms"] for one in measured)])
         table("Processor time of the service, ms an image", ["", *(one["name"] for one in measured)], parts)
         hops = [[hop, *(one["hop_bytes"].get(hop, 0.0) for one in measured)] for hop in measured[0]["hop_bytes"]]
-        table("Bytes an image by hop", ["", *(one["name"] for one in measured)], hops)
+        busy = [row for row in hops if any(row[1:])]
+        table("Bytes an image by hop", ["", *(one["name"] for one in measured)], busy)
     table("Processor time of the bare loop, ms an image", ["", ""], list(bare["step_ms"].items()))
     for line in result["skipped"]:
         print(line)

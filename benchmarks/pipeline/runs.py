@@ -53,8 +53,12 @@ class Plan:
 
     @property
     def most(self) -> int:
-        """Images that the file must have; the last rate is that of the alternatives, which is not known before."""
-        return self.images + self.saturated + round(self.seconds * (sum(self.rates) + max(self.rates)))
+        """Images that the file must have."""
+        return self.images + self.saturated + round(self.seconds * (sum(self.rates) + 2 * max(self.rates)))
+
+    def compared(self, per_s: float) -> float:
+        """The rate at which waits are compared: half of a speed, and no more than there are images for."""
+        return min(per_s / 2, 2 * max(self.rates))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ def run_bare(settings: Settings, images: ImageFile, plan: Plan) -> dict[str, Any
     folder.mkdir(parents=True, exist_ok=True)
     out = folder / "bare.json"
     command = [sys.executable, "-m", "benchmarks.pipeline.bare", "--images", str(images.path)]
-    command += ["--fill", str(plan.images), "--measured", str(plan.saturated), "--seed", str(plan.seed)]
+    command += ["--fill", str(plan.images), "--measured", str(plan.saturated)]
     command += ["--data", str(folder), "--out", str(out)]
     if subprocess.run(command, check=False).returncode != 0:
         raise UnavailableError("the bare loop failed")
@@ -132,7 +136,7 @@ def run_peer(
     folder = settings.data_dir / "consumer"
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "benchmarks.pipeline.plain", "--images", str(images.path)]
-    command += ["--fill", str(plan.images), "--seed", str(plan.seed), "--kind", peer.kind, "--recall", str(recall)]
+    command += ["--fill", str(plan.images), "--kind", peer.kind, "--recall", str(recall)]
     command += ["--folder", str(folder), *peer.options]
     with started(deployment), _consumer(command, deployment, folder / READY) as process:
         chosen: Mapping[str, Any] = json.loads((folder / READY).read_text(encoding="utf-8"))

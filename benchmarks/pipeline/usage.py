@@ -25,6 +25,9 @@ __all__ = ["Reading", "connection_bytes", "operator_bytes", "per_image"]
 _OPERATOR_BYTES = "flink_taskmanager_job_task_numBytesOut"
 _SENT = re.compile(r"\bbytes_sent:(\d+)")
 _RECEIVED = re.compile(r"\bbytes_received:(\d+)")
+_SOURCE_PREFIX = re.compile(r"^Source: .*\.|-[0-9a-f]{32}|-v\d+$")
+"""What is left out of the name of a source: its database, the submission, the format."""
+
 _CALL_S = 5.0
 
 
@@ -134,6 +137,6 @@ def operator_bytes(page: str) -> dict[str, int]:
         if family.name != _OPERATOR_BYTES:
             continue
         for sample in family.samples:
-            first = sample.labels["task_name"].partition(" -> ")[0]
+            first = _SOURCE_PREFIX.sub("", sample.labels["task_name"].partition(" -> ")[0])
             found[f"{first} hands on"] += int(sample.value)
     return dict(found)

@@ -31,6 +31,7 @@ TARGETS = [
     "bench-scorer",
     "bench-quality",
     "bench-search",
+    "bench-hashing",
     "bench-callers",
     "bench-large-calls",
     "bench-capacity",

@@ -7,9 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.pipeline.corpus import image_name, originals_of
-from benchmarks.synthetic import SyntheticSettings, Universe, write_images
-from stream.demo.sample import SAMPLE
+from benchmarks.pipeline.corpus import make_images, originals_of
 from stream.settings import load_settings
 
 IMAGES = 256
@@ -17,15 +15,14 @@ IMAGES = 256
 
 def test_the_loop_finds_the_copies(tmp_path: Path) -> None:
     settings = load_settings()
-    universe = Universe(settings.path(SAMPLE), SyntheticSettings(seed=3))
     file, out = tmp_path / "images.parquet", tmp_path / "bare.json"
-    write_images(universe, file, [image_name(number) for number in range(IMAGES)])
+    make_images(settings, file, IMAGES, seed=3)
     command = [sys.executable, "-m", "benchmarks.pipeline.bare", "--images", str(file), "--fill", "128"]
-    command += ["--measured", "128", "--seed", "3", "--data", str(tmp_path / "data"), "--out", str(out)]
+    command += ["--measured", "128", "--data", str(tmp_path / "data"), "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())
     assert set(found["step_ms"]) == {"search", "score", "assign"}
     assert found["recall_of_copies"] > 0.9
-    originals = len(set(originals_of(settings, 3, IMAGES).tolist()))
+    originals = len(set(originals_of(file).tolist()))
     assert originals <= found["clusters"] < IMAGES / 2

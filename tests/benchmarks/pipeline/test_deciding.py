@@ -60,8 +60,8 @@ def decider(tmp_path: Path) -> Any:
     parts.store.close()
 
 
-def _image(name: str, seed: int) -> CompleteImage:
-    vector = np.random.default_rng(seed).standard_normal(DIMENSION).astype(np.float32)
+def _image(name: str, seed: int, sign: int = 1) -> CompleteImage:
+    vector = sign * np.random.default_rng(seed).standard_normal(DIMENSION).astype(np.float32)
     return CompleteImage(name, 1, vector, vector, 0)
 
 
@@ -99,14 +99,14 @@ def test_copies_get_the_head_of_the_first_one_alone_or_in_a_batch(decider: Plain
 
 
 def test_images_that_are_filled_in_are_matched(decider: PlainDecider) -> None:
-    parts, old = decider._parts, [_image("old", 5), _image("older", 6)]
+    parts, old = decider._parts, [_image("old", 5), _image("older", 5, sign=-1)]
     vectors = [each.search for each in old]
     parts.index.add(np.packbits(parts.extractor.bits(vectors), axis=1))
     decider.fill(["old", "older"], ["old", "old"], parts.coder.codes(vectors, vectors))
     assert parts.store.head("older") == "old"
     assert _heads(decider.decide([_image("new", 5)])) == {"new": "old"}
     # It matches `older`, whose head it does not match.
-    assert _heads(decider.decide([_image("strange", 6)])) == {"strange": "strange"}
+    assert _heads(decider.decide([_image("strange", 5, sign=-1)])) == {"strange": "strange"}
 
 
 def test_the_smallest_effort_that_finds_enough_is_set() -> None:

@@ -25,7 +25,7 @@ flink_taskmanager_job_task_numBytesOut{task_name="search",subtask_index="0",} 50
 flink_taskmanager_job_task_numBytesOut{task_name="decode search",subtask_index="0",} 100.0
 flink_taskmanager_job_task_numBytesOut{task_name="decode search",subtask_index="1",} 11.0
 flink_taskmanager_job_task_numBytesOut{task_name="join -> joined-sink: Writer",subtask_index="0",} 7.0
-flink_taskmanager_job_task_numBytesOut{task_name="Source: joined[1]",subtask_index="0",} 99.0
+flink_taskmanager_job_task_numBytesOut{task_name="Source: a.b.sequence-756aacee1c1b41aca028f1df94b48ad3-source-v3"} 99.0
 # HELP flink_taskmanager_job_task_numBytesIn numBytesIn (scope: taskmanager_job_task)
 # TYPE flink_taskmanager_job_task_numBytesIn gauge
 flink_taskmanager_job_task_numBytesIn{task_name="search",subtask_index="0",} 1.0
@@ -42,7 +42,7 @@ def test_bytes_of_an_operator_are_those_of_all_its_subtasks() -> None:
         "search hands on": 5000,
         "decode search hands on": 111,
         "join hands on": 7,
-        "Source: joined[1] hands on": 99,
+        "sequence-source hands on": 99,
     }
 
 
