@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.search import (
+    choices,
     costs,
     exact_peers,
     giant,
@@ -47,6 +48,7 @@ PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "hot-id": hot_id.measure,
     "wave": wave.measure,
     "costs": costs.measure,
+    "choices": choices.measure,
 }
 """By name, in the order in which they run."""
 

@@ -1,1 +1,1 @@
-"""Which groups and bits of terms reach a wanted recall at the least cost?"""
+"""Which groups and bits of terms, depth and k reach a wanted recall at the least cost?"""

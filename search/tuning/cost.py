@@ -1,8 +1,8 @@
-"""The cost of term settings: time per image on one core, and bytes on disk.
+"""The cost of a choice: time per image on one core, and bytes on disk.
 
-The times are those of index and classifier on the machine of `docs/benchmarks.md`, measured by `python -m
-benchmarks.search --only costs` and `make bench-scorer`. On another machine they change by about the same factor, so the
-order of the choices stays the same.
+The times are those of index and classifier on the machine of `docs/benchmarks.md` (two cores), measured by `python -m
+benchmarks.search --only costs` in an index of 1,000,000 images, and by `make bench-scorer`. On another machine they
+change by about the same factor, so the order of the choices stays the same.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ class CostModel:
     """Finding one posting list and beginning to read it: a cache miss."""
     posting_us: float = 0.0055
     """Reading and counting one posting."""
+    code_us: float = 0.034
+    """Ranking one more image by shared terms, fetching its code and comparing it."""
     candidate_us: float = 10.1
     """Looking up one candidate (0.7) and scoring the pair (9.4, from 212,000 pairs a second on two cores)."""
     max_image_us: float = 5_000.0
@@ -34,6 +36,7 @@ class Cost:
     """The cost of one choice per image."""
 
     search_us: float
+    """Both stages of the search."""
     score_us: float
     posting_bytes: float
     """Bytes of an image's postings, delta-coded in bytes of seven bits."""
@@ -54,8 +57,9 @@ class Cost:
 def cost_of(prediction: Prediction, model: CostModel) -> Cost:
     """The cost of a predicted choice."""
     choice = prediction.choice
+    counting_us = model.list_us * choice.groups + model.posting_us * prediction.postings
     return Cost(
-        search_us=model.list_us * choice.groups + model.posting_us * prediction.postings,
+        search_us=counting_us + model.code_us * prediction.compared,
         score_us=model.candidate_us * prediction.found,
         posting_bytes=choice.groups * gap_bytes(min(2.0**choice.bits_per_group, prediction.images)),
         term_bytes=choice.groups * (1 if choice.bits_per_group <= 8 else 2 if choice.bits_per_group <= 16 else 4),

@@ -17,7 +17,20 @@ if TYPE_CHECKING:
 
 __all__ = ["tune"]
 
-_COLUMNS = ("", "groups", "bits each", "min overlap", "k", "copies found", "postings", "pairs scored", "ms", "bytes")
+_COLUMNS = (
+    "",
+    "groups",
+    "bits each",
+    "min overlap",
+    "depth",
+    "k",
+    "copies found",
+    "postings",
+    "codes compared",
+    "pairs scored",
+    "ms",
+    "bytes",
+)
 _SHOWN = 8
 """Choices of the curve that are printed."""
 
@@ -28,8 +41,8 @@ def tune(
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="Images with their search embeddings: a Parquet file, or a folder with index.parquet and"
-            " search_f16.npy. Default: the photos of the sample.",
+            help="Images with both embeddings: a Parquet file, or a folder with index.parquet, search_f16.npy and"
+            " score_f16.npy. Default: the photos of the sample.",
         ),
     ] = None,
     pairs: Annotated[
@@ -46,6 +59,9 @@ def tune(
         float,
         typer.Option(min=0.01, help="The most that one image may cost, in milliseconds of one core."),
     ] = 5.0,
+    keep_terms: Annotated[
+        bool, typer.Option("--keep-terms", help="Keep groups and bits, so that the index need not be built again.")
+    ] = False,
     plots: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="The folder for the plots. Default: tune/ in the data folder.")
     ] = None,
@@ -53,46 +69,46 @@ def tune(
     signal: SignalName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Choose the cheapest term settings that find enough copies, for an index of a given size.
+    """Choose the cheapest terms, depth and k that find enough copies, for an index of a given size.
 
-    Measures how often strangers and copies of a sample agree in a group of bits, predicts recall and cost of each
-    grouping, checks the choice on the sample, and draws the curve (PNG). An index only works with the terms it was made
-    for: after --write, build it again (neardup index build).
+    Measures on a sample how often strangers and copies share terms and how near their codes are, predicts recall and
+    cost of each choice, checks the chosen one on the sample, and draws the curve (PNG). An index only works with the
+    groups and bits that it was made for: after --write of others, build it again (neardup index build). Depth and k
+    hold from the next start of the search server.
 
     Examples:
 
         neardup tune
 
         neardup tune --embeddings photos.parquet --pairs copies.csv --recall 0.9 --images 5000000 --write
+
+        neardup tune --embeddings photos.parquet --images 5000000 --keep-terms
     """
+    from search.tuning.choose import Grid
     from search.tuning.cost import CostModel
     from stream.demo.sample import SAMPLE
-    from stream.hashing import term_settings
+    from stream.hashing import code_settings, term_settings
     from stream.term_tuning.inputs import read_embeddings, read_pairs
     from stream.term_tuning.plots import draw_curve, draw_overlap
-    from stream.term_tuning.tune import CurrentSettings
+    from stream.term_tuning.tune import CurrentSettings, TuningGoal
     from stream.term_tuning.tune import tune as tune_terms
 
     settings = of(context).settings()
     name, chosen = settings.signal(signal)
-    terms = term_settings(settings, chosen)
+    now = CurrentSettings(term_settings(settings, chosen), code_settings(settings, chosen), chosen.terms.ranking)
     source = embeddings or settings.path(SAMPLE)
-    read = read_embeddings(source, terms.dimension)
+    read = read_embeddings(source, now.terms.dimension, now.code.dimension)
     copies = read_pairs(pairs or source, read.image_ids)
+    goal = TuningGoal(images, recall, CostModel(max_image_us=max_ms * 1000))
+    grid = Grid().with_terms(now.choice) if keep_terms else Grid()
     with progress_bar() as bar:
         task = bar.add_task("trying", total=None, note="groupings of the bits")
         tuning = tune_terms(
-            CurrentSettings(terms, chosen.terms.ranking),
-            read,
-            copies,
-            images,
-            recall,
-            CostModel(max_image_us=max_ms * 1000),
-            lambda done, of_all: bar.update(task, completed=done, total=of_all),
+            now, read, copies, goal, grid, lambda done, of_all: bar.update(task, completed=done, total=of_all)
         )
     folder = plots or settings.data_dir / "tune"
     draw_curve(folder / "curve.png", tuning, recall)
-    draw_overlap(folder / "overlap.png", terms, read, copies, tuning)
+    draw_overlap(folder / "overlap.png", now.terms, read, copies, tuning)
     written = _write(of(context), name, tuning) if write else None
     if as_json:
         show_json(_as_json(tuning, recall, folder, written))
@@ -101,10 +117,11 @@ def tune(
     line("")
     line(f"plots: {folder / 'curve.png'}, {folder / 'overlap.png'}")
     if written is not None:
-        line(f"written to {written}; now build the index again for these terms (neardup index build)")
+        line(f"written to {written}; {_next_step(tuning)}")
 
 
 def _write(context: CommandContext, name: str, tuning: Tuning) -> Path:
+    from search.ranking import Order
     from stream.settings import DEFAULT_SETTINGS_FILE, SETTINGS_FILE_VARIABLE
     from stream.settings_writer import write_values
 
@@ -112,14 +129,17 @@ def _write(context: CommandContext, name: str, tuning: Tuning) -> Path:
     path = context.settings_file or Path(named)
     chosen = tuning.recommendation.chosen
     choice, density = chosen.choice, chosen.prediction.density
+    ranking = choice.ranking
+    depth = {"depth": ranking.depth} if ranking.order is Order.DISTANCE else {}
     write_values(
         path,
         {
             f"signals.{name}.terms": {
                 "groups": choice.groups,
                 "bits_per_group": choice.bits_per_group,
-                "min_overlap": choice.min_overlap,
-                "candidates": choice.candidates,
+                "min_overlap": ranking.min_overlap,
+                "candidates": ranking.candidates,
+                **depth,
             },
             f"signals.{name}.density": {
                 "images": density.images,
@@ -134,9 +154,16 @@ def _write(context: CommandContext, name: str, tuning: Tuning) -> Path:
     return path
 
 
+def _next_step(tuning: Tuning) -> str:
+    chosen, now = tuning.recommendation.chosen.choice, tuning.current.choice
+    if (chosen.groups, chosen.bits_per_group) == (now.groups, now.bits_per_group):
+        return "groups and bits are as before: the index serves on, restart its server (neardup up)"
+    return "now build the index again for these terms (neardup index build)"
+
+
 def _show(tuning: Tuning, recall: float) -> None:
     found = tuning.recommendation
-    line(f"{tuning.sample.images:,} images compared, {len(tuning.sample.copy_distance):,} pairs of copies asked for")
+    line(f"{tuning.sample.images:,} images compared, {len(tuning.sample.asked.query):,} pairs of copies asked for")
     line("")
     table(
         ("bits in a group", "strangers agree", "above chance", "copies agree"),
@@ -175,15 +202,19 @@ def _reasons(tuning: Tuning, recall: float) -> tuple[str, str]:
 
 
 def _row(mark: str, one: RatedChoice) -> tuple[object, ...]:
+    from search.ranking import Order
+
     choice, prediction, cost = one.choice, one.prediction, one.cost
     return (
         mark,
         choice.groups,
         choice.bits_per_group,
-        choice.min_overlap,
-        choice.candidates,
+        choice.ranking.min_overlap,
+        choice.ranking.depth if choice.ranking.order is Order.DISTANCE else "",
+        choice.ranking.candidates,
         f"{prediction.recall:.3f}",
         f"{prediction.postings:,.0f}",
+        f"{prediction.compared:,.0f}",
         f"{prediction.found:,.0f}",
         f"{cost.image_us / 1000:.2f}",
         f"{cost.image_bytes:,.0f}",

@@ -1,7 +1,7 @@
 """The inputs of term tuning: embeddings, and which images are copies of one another.
 
-Embeddings come from a Parquet file with the columns `image_id` and `search` (lists of float16 or float32), or from a
-folder with `index.parquet` (`image_id`) and `search_f16.npy`, in the same order of rows.
+Embeddings come from a Parquet file with the columns `image_id`, `search` and `score` (lists of float16 or float32), or
+from a folder with `index.parquet` (`image_id`), `search_f16.npy` and `score_f16.npy`, in the same order of rows.
 
 Pairs of copies come from a table, CSV or Parquet. It has the columns `a` and `b` (ids of two copies), or `image_id` and
 `group_id` (the images of one group are copies of one another). A column `ignore_group` marks images whose pairs are
@@ -29,11 +29,13 @@ MAX_PAIRS = 1_000_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embeddings:
-    """Images with their search embeddings."""
+    """Images with both embeddings."""
 
     image_ids: list[str]
-    vectors: NDArray[np.float32]
+    search: NDArray[np.float32]
     """(n, dimension)"""
+    score: NDArray[np.float32]
+    """(n, score dimension)"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,31 +48,30 @@ class CopyPairs:
     """(images,) the number of each image's ignore group, -1 for none; None: there are no ignore groups."""
 
 
-def read_embeddings(path: Path, dimension: int) -> Embeddings:
-    """Reads embeddings.
+def read_embeddings(path: Path, dimension: int, score_dimension: int) -> Embeddings:
+    """Reads both embeddings of each image.
+
+    Args:
+        path: A Parquet file, or a folder.
+        dimension: Elements of a search embedding.
+        score_dimension: Elements of a score embedding.
 
     Raises:
         BadInputError: There is no such file, a column is missing, an id repeats, or vectors have another dimension.
     """
     if path.is_dir():
         table = _parquet(path / "index.parquet", ["image_id"])
-        try:
-            vectors = np.load(path / "search_f16.npy", mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise BadInputError(f"{path / 'search_f16.npy'} cannot be read: {error}") from error
+        search, score = _array(path / "search_f16.npy"), _array(path / "score_f16.npy")
     else:
-        table = _parquet(path, ["image_id", "search"])
-        rows = table["search"].to_numpy(zero_copy_only=False)
-        lengths = {-1 if row is None else len(row) for row in rows}
-        if lengths - {dimension}:
-            raise BadInputError(f"vectors of {path} have lengths {sorted(lengths)}, the signal's have {dimension}")
-        vectors = np.stack(rows) if len(rows) else np.empty((0, dimension), np.float32)
+        table = _parquet(path, ["image_id", "search", "score"])
+        search, score = _stacked(path, table, "search", dimension), _stacked(path, table, "score", score_dimension)
     image_ids = table["image_id"].to_pylist()
-    if vectors.shape != (len(image_ids), dimension):
-        raise BadInputError(f"{path} has vectors of shape {vectors.shape}, not {(len(image_ids), dimension)}")
+    for vectors, elements in ((search, dimension), (score, score_dimension)):
+        if vectors.shape != (len(image_ids), elements):
+            raise BadInputError(f"{path} has vectors of shape {vectors.shape}, not {(len(image_ids), elements)}")
     if len(set(image_ids)) != len(image_ids):
         raise BadInputError(f"an image_id occurs twice in {path}")
-    return Embeddings(image_ids, np.asarray(vectors, np.float32))
+    return Embeddings(image_ids, np.asarray(search, np.float32), np.asarray(score, np.float32))
 
 
 def read_pairs(path: Path, image_ids: list[str]) -> CopyPairs:
@@ -133,6 +134,24 @@ def _numbers(names: list[str]) -> NDArray[np.int64]:
 def _check_count(pairs: int) -> None:
     if pairs > MAX_PAIRS:
         raise BadInputError(f"there are {pairs:,} pairs, the limit is {MAX_PAIRS:,}: leave out the largest groups")
+
+
+def _array(path: Path) -> NDArray[np.float16]:
+    try:
+        vectors: NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{path} cannot be read: {error}") from error
+    return vectors
+
+
+def _stacked(path: Path, table: pa.Table, column: str, dimension: int) -> NDArray[np.float32]:
+    rows = table[column].to_numpy(zero_copy_only=False)
+    lengths = {-1 if row is None else len(row) for row in rows}
+    if lengths - {dimension}:
+        raise BadInputError(
+            f"vectors `{column}` of {path} have lengths {sorted(lengths)}, the signal's have {dimension}"
+        )
+    return np.stack(rows) if len(rows) else np.empty((0, dimension), np.float32)
 
 
 def _parquet(path: Path, columns: list[str] | None = None) -> pa.Table:

@@ -1,4 +1,4 @@
-"""From a sample to a recommendation of term settings, with the measurements behind it."""
+"""From a sample to a recommendation of terms, depth and k, with the measurements behind it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from search.hashing.score_codes import CodeSettings
 from search.hashing.terms import TermSettings
 from search.ranking import Ranking
 from search.tuning.check import measured_recall
@@ -18,18 +19,48 @@ from search.tuning.prediction import TermChoice, predict
 from search.tuning.sample import SampleDistances, measure_distances
 from stream.term_tuning.inputs import CopyPairs, Embeddings
 
-__all__ = ["CurrentSettings", "GroupDensity", "Tuning", "tune"]
+__all__ = ["CurrentSettings", "GroupDensity", "Tuning", "TuningGoal", "tune"]
 
 _CHECKED_PAIRS = 2_000
 _SHOWN_BITS = (8, 10, 12, 14, 16, 18, 20, 24)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class CurrentSettings:
-    """What a signal searches with now."""
+    """How images are hashed and ranked now."""
 
     terms: TermSettings
+    """Seed, bits and centre are kept; groups and their bits are chosen."""
+    code: CodeSettings
+    """Kept."""
     ranking: Ranking
+    """Order and compared bits are kept; the rest is chosen."""
+
+    @property
+    def choice(self) -> TermChoice:
+        """What could have been chosen."""
+        return TermChoice(self.terms.groups, self.terms.bits_per_group, self.ranking)
+
+    def bits(self, embeddings: Embeddings) -> NDArray[np.bool_]:
+        """(n, bits) from which the terms of images are drawn."""
+        return self.terms.build().bits(embeddings.search)
+
+    def codes(self, embeddings: Embeddings) -> NDArray[np.uint8]:
+        """(n, bytes) the bits of the codes of images, without the values that may follow."""
+        bits_alone = replace(self.code, projection=None, search_dimension=0)
+        return bits_alone.build().codes(embeddings.score, embeddings.search)
+
+
+@dataclass(frozen=True, slots=True)
+class TuningGoal:
+    """What to choose for."""
+
+    images: int
+    """The size of the corpus to plan for."""
+    recall: float
+    """The share of pairs of copies that must be found."""
+    model: CostModel
+    """The costs of the parts of a search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,53 +86,49 @@ class Tuning:
     predicted_on_sample: float
     """Recall of the chosen settings, predicted for a corpus as large as the sample."""
     measured_on_sample: float
-    """Recall of the chosen settings on the sample, counted with real terms."""
+    """Recall of the chosen settings on the sample, counted with real terms and codes."""
 
 
 def tune(
-    current: CurrentSettings,
+    now: CurrentSettings,
     embeddings: Embeddings,
     pairs: CopyPairs,
-    images: int,
-    recall: float,
-    model: CostModel,
+    goal: TuningGoal,
+    grid: Grid,
     on_progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Tuning:
     """Measures the sample, rates a grid of settings, chooses, and checks the choice on the sample.
 
     Args:
-        current: The settings now; seed, bits and centre of the terms are kept, the rest is chosen.
+        now: The current settings.
         embeddings: The sample.
         pairs: The copies in the sample.
-        images: The size of the corpus to plan for.
-        recall: The share of pairs of copies that must be found.
-        model: The costs of the parts of a search.
+        goal: What to choose for.
+        grid: The combinations to try.
         on_progress: Called with the number of groupings that are done, and their total.
 
     Raises:
         SettingsError: The wanted recall lies outside of 0 to 1, or nothing is affordable.
         BadInputError: The sample is too small, or a vector is not finite.
     """
-    terms, ranking = current.terms, current.ranking
-    bits = terms.build().bits(embeddings.vectors)
-    sample = measure_distances(bits, pairs.rows, pairs.ignored)
-    recommendation = recommend(evaluate(sample, images, model, Grid(), on_progress), recall, model)
-    now = TermChoice(terms.groups, terms.bits_per_group, ranking.min_overlap, ranking.candidates)
+    codes, ranking = now.codes(embeddings), now.ranking.for_codes(now.code.bits)
+    compared = np.unpackbits(codes, axis=1, count=ranking.distance_bits).astype(bool)
+    sample = measure_distances(now.bits(embeddings), compared, pairs.rows, pairs.ignored)
+    rated = evaluate(sample, goal.images, goal.model, now.ranking, grid, on_progress)
+    recommendation = recommend(rated, goal.recall, goal.model)
     chosen = recommendation.chosen.choice
     return Tuning(
         sample=sample,
         density=tuple(_density(sample, each) for each in _SHOWN_BITS if each <= sample.bits),
         recommendation=recommendation,
-        current=_costed(sample, images, now, model),
-        predicted_on_sample=_costed(sample, len(bits), chosen, model).prediction.recall,
-        measured_on_sample=_measured(terms, embeddings.vectors, pairs.rows, chosen),
+        current=_rated(sample, goal.images, now.choice, goal.model),
+        predicted_on_sample=_rated(sample, len(codes), chosen, goal.model).prediction.recall,
+        measured_on_sample=_measured(now.terms, embeddings.search, codes, pairs.rows, chosen),
     )
 
 
-def _costed(sample: SampleDistances, images: int, choice: TermChoice, model: CostModel) -> RatedChoice:
-    (prediction,) = predict(
-        sample, images, choice.groups, choice.bits_per_group, [choice.min_overlap], [choice.candidates]
-    )
+def _rated(sample: SampleDistances, images: int, choice: TermChoice, model: CostModel) -> RatedChoice:
+    (prediction,) = predict(sample, images, choice.groups, choice.bits_per_group, [choice.ranking])
     return RatedChoice(prediction, cost_of(prediction, model))
 
 
@@ -109,11 +136,17 @@ def _density(sample: SampleDistances, bits_per_group: int) -> GroupDensity:
     curve = same_term_curve(sample.bits, bits_per_group)
     strangers = float(sample.typical_strangers @ curve / sample.typical_strangers.sum())
     return GroupDensity(
-        bits_per_group, strangers, strangers * 2.0**bits_per_group, float(curve[sample.copy_distance].mean())
+        bits_per_group, strangers, strangers * 2.0**bits_per_group, float(curve[sample.asked.distance].mean())
     )
 
 
-def _measured(terms: TermSettings, vectors: NDArray[np.float32], pairs: NDArray[np.int64], choice: TermChoice) -> float:
+def _measured(
+    terms: TermSettings,
+    vectors: NDArray[np.float32],
+    codes: NDArray[np.uint8],
+    pairs: NDArray[np.int64],
+    choice: TermChoice,
+) -> float:
     some = np.random.default_rng(3).permutation(len(pairs))[:_CHECKED_PAIRS]
     chosen = replace(terms, groups=choice.groups, bits_per_group=choice.bits_per_group)
-    return measured_recall(chosen.build().terms(vectors), pairs[some], choice)
+    return measured_recall(chosen.build().terms(vectors), codes, pairs[some], choice)

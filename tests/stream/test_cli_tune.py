@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    grid = Grid(groups=(64, 128), bits_per_group=(12, 16), min_overlaps=(1,), candidates=(100,))
-    monkeypatch.setattr("stream.term_tuning.tune.Grid", lambda: grid)
+    grid = Grid(groups=(64, 128), bits_per_group=(12, 16), min_overlaps=(1,), depths=(50, 400), candidates=(20, 50))
+    monkeypatch.setattr("search.tuning.choose.Grid", lambda: grid)
     file = tmp_path / "neardup.toml"
     text = (ROOT / "neardup.toml").read_text(encoding="utf-8")
     file.write_text(text.replace('"examples/photos/', f'"{ROOT}/examples/photos/'), encoding="utf-8")
