@@ -27,9 +27,16 @@ def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
+@pytest.fixture(params=["distance", "overlap"])
+def order(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__TERMS__ORDER", request.param)
+    return str(request.param)
+
+
 def test_it_measures_chooses_draws_and_writes(
-    settings_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    settings_file: Path, order: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    before = load_settings(settings_file).signals["photos"].terms.ranking
     command = ["--settings", str(settings_file), "tune", "--recall", "0.3", "--images", "20000", "--write", "--json"]
     assert main([*command, "--plots", str(tmp_path / "plots")]) == Exit.OK
     result = json.loads(capsys.readouterr().out)
@@ -40,10 +47,27 @@ def test_it_measures_chooses_draws_and_writes(
     for picture in result["pictures"]:
         assert Path(picture).read_bytes().startswith(b"\x89PNG")
     signal = load_settings(settings_file).signals["photos"]
-    assert signal.terms.groups == chosen["choice"]["groups"]
-    assert signal.terms.bits_per_group == chosen["choice"]["bits_per_group"]
+    choice, ranking = chosen["choice"], signal.terms.ranking
+    assert (signal.terms.groups, signal.terms.bits_per_group) == (choice["groups"], choice["bits_per_group"])
+    assert ranking.describe() == choice["ranking"]
+    assert ranking.candidates in (20, 50)
+    assert ranking.depth in ((50, 400) if order == "distance" else (before.depth,))
     assert signal.density.images == 20_000
     assert signal.density.copy_postings == pytest.approx(chosen["copy_postings"], rel=1e-5)
+
+
+def test_terms_are_kept_if_wanted(
+    settings_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__TERMS__ORDER", "distance")
+    monkeypatch.setenv("COLUMNS", "200")
+    before = load_settings(settings_file).signals["photos"].terms
+    assert main(["--settings", str(settings_file), "tune", "--recall", "0.9", "--keep-terms", "--write"]) == Exit.OK
+    shown = capsys.readouterr().out
+    assert "the index serves on" in shown
+    after = load_settings(settings_file).signals["photos"].terms
+    assert (after.groups, after.bits_per_group) == (before.groups, before.bits_per_group)
+    assert (after.depth, after.candidates) == (400, 50)  # 0.9 is out of reach, so the best of the grid
 
 
 def test_it_says_when_nothing_is_enough(settings_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
