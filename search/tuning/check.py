@@ -53,8 +53,8 @@ def _first_page(
     by_distance = ranking.order is Order.DISTANCE
     # Highest overlap first, then oldest: a stable sort keeps the order of age.
     best = np.argsort(-overlaps, kind="stable")[: ranking.depth if by_distance else ranking.candidates]
-    best = best[overlaps[best] >= ranking.min_overlap]
+    first: NDArray[np.int64] = best[overlaps[best] >= ranking.min_overlap]
     if by_distance:
-        distances = hamming(codes[best], code.tobytes(), ranking.distance_bits)
-        best = best[nearest_first(distances, overlaps[best])][: ranking.candidates]
-    return best
+        distances = hamming(codes[first], code.tobytes(), ranking.distance_bits)
+        first = first[nearest_first(distances, overlaps[first])][: ranking.candidates]
+    return first

@@ -78,4 +78,5 @@ def _between(bits: NDArray[np.bool_], rows: NDArray[np.int64], others: NDArray[n
     mine, theirs = bits[rows].astype(np.float32), bits[others].astype(np.float32)
     # Exact: float32 holds every integer that can occur here.
     product = mine.sum(axis=1)[:, np.newaxis] + theirs.sum(axis=1) - 2 * (mine @ theirs.T)
-    return np.rint(product).astype(np.int32)
+    distances: NDArray[np.int32] = np.rint(product).astype(np.int32)
+    return distances

@@ -153,7 +153,8 @@ class _Overlaps:
 
     def _among(self, in_time: NDArray[np.float64], least: int) -> NDArray[np.float64]:
         """(pairs,) the probability that the copy shares enough terms and fewer images than wanted rank before it."""
-        return (self._of_pair * in_time[self._asked.query])[:, least:].sum(axis=1)
+        among: NDArray[np.float64] = (self._of_pair * in_time[self._asked.query])[:, least:].sum(axis=1)
+        return among
 
 
 def _times(counts: NDArray[np.float64], at_least: NDArray[np.float64]) -> NDArray[np.float64]:

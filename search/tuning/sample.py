@@ -147,8 +147,9 @@ def _are_strangers(
     """(queries, others), from the component and the ignore group of every image."""
     component, ignored = groups
     mine = ignored[queries][:, np.newaxis]
-    strangers: NDArray[np.bool_] = component[queries][:, np.newaxis] != component[others]
-    return strangers & ((mine < 0) | (mine != ignored[others]))
+    apart = component[queries][:, np.newaxis] != component[others]
+    strangers: NDArray[np.bool_] = apart & ((mine < 0) | (mine != ignored[others]))
+    return strangers
 
 
 def _with_nearer(asked: Neighbours, copies: Neighbours, strangers: Neighbours, images: int, bits: int) -> AskedPairs:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -59,6 +60,8 @@ def read_embeddings(path: Path, dimension: int, score_dimension: int) -> Embeddi
     Raises:
         BadInputError: There is no such file, a column is missing, an id repeats, or vectors have another dimension.
     """
+    search: NDArray[Any]
+    score: NDArray[Any]
     if path.is_dir():
         table = _parquet(path / "index.parquet", ["image_id"])
         search, score = _array(path / "search_f16.npy"), _array(path / "score_f16.npy")
