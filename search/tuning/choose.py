@@ -106,10 +106,8 @@ def recommend(candidates: Sequence[RatedChoice], recall: float, model: CostModel
     """Picks the cheapest candidate with enough recall.
 
     Raises:
-        SettingsError: The wanted recall lies outside of 0 to 1, or no candidate is affordable.
+        SettingsError: No candidate is affordable.
     """
-    if not 0 < recall < 1:
-        raise SettingsError(f"the wanted recall must lie between 0 and 1, not {recall}")
     affordable = [one for one in candidates if one.cost.image_us <= model.max_image_us]
     if not affordable:
         raise SettingsError(

@@ -93,13 +93,13 @@ def tune(
     from stream.term_tuning.tune import CurrentSettings, TuningGoal
     from stream.term_tuning.tune import tune as tune_terms
 
+    goal = TuningGoal(images, recall, CostModel(max_image_us=max_ms * 1000))
     settings = of(context).settings()
     name, chosen = settings.signal(signal)
     now = CurrentSettings(term_settings(settings, chosen), code_settings(settings, chosen), chosen.terms.ranking)
     source = embeddings or settings.path(SAMPLE)
     read = read_embeddings(source, now.terms.dimension, now.code.dimension)
     copies = read_pairs(pairs or source, read.image_ids)
-    goal = TuningGoal(images, recall, CostModel(max_image_us=max_ms * 1000))
     grid = Grid().with_terms(now.choice) if keep_terms else Grid()
     with progress_bar() as bar:
         task = bar.add_task("trying", total=None, note="groupings of the bits")

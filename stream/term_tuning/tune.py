@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from core.errors import SettingsError
 from search.hashing.score_codes import CodeSettings
 from search.hashing.terms import TermSettings
 from search.ranking import Ranking
@@ -62,6 +63,11 @@ class TuningGoal:
     model: CostModel
     """The costs of the parts of a search."""
 
+    def __post_init__(self) -> None:
+        """Checks the wanted recall."""
+        if not 0 < self.recall < 1:
+            raise SettingsError(f"the wanted recall must lie between 0 and 1, not {self.recall}")
+
 
 @dataclass(frozen=True, slots=True)
 class GroupDensity:
@@ -108,7 +114,7 @@ def tune(
         on_progress: Called with the number of groupings that are done, and their total.
 
     Raises:
-        SettingsError: The wanted recall lies outside of 0 to 1, or nothing is affordable.
+        SettingsError: Nothing is affordable.
         BadInputError: The sample is too small, or a vector is not finite.
     """
     codes, ranking = now.codes(embeddings), now.ranking.for_codes(now.code.bits)

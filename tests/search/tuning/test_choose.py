@@ -90,9 +90,7 @@ def test_the_frontier_rises() -> None:
     assert recalls == sorted(set(recalls))
 
 
-def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(SettingsError, match="between 0 and 1"):
-        recommend(ALL, 1.0, MODEL)
+def test_a_limit_that_nothing_keeps_is_refused() -> None:
     with pytest.raises(SettingsError, match="every choice"):
         recommend(ALL, 0.5, CostModel(max_image_us=0.001))
 
