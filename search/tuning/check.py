@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +14,7 @@ __all__ = ["measured_overlaps", "measured_recall"]
 
 
 def measured_recall(
-    terms: NDArray[np.uint32],
+    terms: NDArray[np.unsignedinteger[Any]],
     codes: NDArray[np.uint8],
     pairs: NDArray[np.int64],
     choice: TermChoice,
