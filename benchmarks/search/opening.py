@@ -26,7 +26,7 @@ shape = Shape(int(sys.argv[2]), int(sys.argv[3]))
 started = time.perf_counter()
 index = open_term_index(Path(sys.argv[1]) / "index", index_settings(shape))
 opened = time.perf_counter() - started
-index.rank(index.terms(["i-000000000"])[0][None], 100)
+index.rank(index.terms_and_codes(["i-000000000"])[0][0][None], 100)
 print(opened, time.perf_counter() - started, index.images)
 index.close()
 """

@@ -177,12 +177,16 @@ class Answers:
             for image_id, found in zip(image_ids, state.newest(image_ids), strict=True)
         ]
 
-    def stored_terms(self, state: State, image_ids: Sequence[ImageId]) -> list[NDArray[np.uint32] | None]:
-        """See `TermIndex.terms`."""
+    def terms_and_codes(
+        self, state: State, image_ids: Sequence[ImageId]
+    ) -> list[tuple[NDArray[np.uint32], bytes] | None]:
+        """See `TermIndex.terms_and_codes`."""
         latest = state.newest(image_ids)
         searchable = [one for one in latest if one is not None and one.kind is Kind.SEARCHABLE]
-        terms = iter(state.terms(np.array([_reference(one) for one in searchable], np.int64)))
-        return [next(terms) if one is not None and one.kind is Kind.SEARCHABLE else None for one in latest]
+        references = np.array([_reference(one) for one in searchable], np.int64)
+        codes = (code.tobytes() for code in state.codes(references))
+        found = zip(state.terms(references), codes, strict=True)
+        return [next(found) if one is not None and one.kind is Kind.SEARCHABLE else None for one in latest]
 
     def nothing(self) -> SearchResult:
         """No candidates."""

@@ -153,10 +153,10 @@ class SegmentedIndex(TermIndex):
         self._check_open()
         return self._answers.stored(self._store.state, image_ids)
 
-    def terms(self, image_ids: Sequence[ImageId]) -> list[NDArray[np.uint32] | None]:
+    def terms_and_codes(self, image_ids: Sequence[ImageId]) -> list[tuple[NDArray[np.uint32], bytes] | None]:
         """See `TermIndex`."""
         self._check_open()
-        return self._answers.stored_terms(self._store.state, image_ids)
+        return self._answers.terms_and_codes(self._store.state, image_ids)
 
     def hide(self, place: int) -> None:
         """See `TermIndex`."""

@@ -354,8 +354,8 @@ class TermIndex(ABC):
         """The latest versions of images; None for an image that was never placed."""
 
     @abstractmethod
-    def terms(self, image_ids: Sequence[ImageId]) -> list[NDArray[np.uint32] | None]:
-        """The terms (groups,) of the latest versions of images; None for a version that cannot be searched."""
+    def terms_and_codes(self, image_ids: Sequence[ImageId]) -> list[tuple[NDArray[np.uint32], bytes] | None]:
+        """What the latest versions of images are searched by: terms (groups,) and code; None for one that cannot be."""
 
     @abstractmethod
     def search(self, queries: Sequence[TermQuery]) -> list[SearchResult]:

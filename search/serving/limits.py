@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from core.errors import BadInputError
 from core.notifications import MAX_ID_BYTES
-from search.ranking import Ranking, page_of
+from search.ranking import Order, Ranking, page_of
 from search.serving.search_pb2 import MoreQuery, SearchQuery
 
 __all__ = ["SearchLimits"]
@@ -40,7 +40,7 @@ class SearchLimits:
     groups: int
     """Terms of an image."""
     ranking: Ranking
-    """Of the index: how many candidates a page has."""
+    """How many candidates the index gives, and how many images it compares for them."""
     code_bytes: int
     max_postings: int
     """The bound on the work of one search."""
@@ -48,11 +48,12 @@ class SearchLimits:
     @property
     def max_items(self) -> int:
         """The most entries, queries or ids of one call; 0 when even a single answer might not fit."""
-        return min(MAX_ITEMS, self.max_message_bytes // self._answer_bytes(self.ranking.candidates))
+        fitting = self.max_message_bytes // self._answer_bytes(self.ranking.candidates)
+        return min(MAX_ITEMS, MAX_ORDERED // max(1, self._compared), fitting)
 
     @property
     def max_candidates(self) -> int:
-        """The most candidates of one call."""
+        """The most candidates that the answers of one call may have together."""
         return self.max_message_bytes // (_CANDIDATE_BYTES + self.code_bytes)
 
     def check_items(self, items: int) -> None:
@@ -76,6 +77,8 @@ class SearchLimits:
         if k > MAX_CANDIDATES:
             raise BadInputError(f"query {number}: k is at most {MAX_CANDIDATES}, not {k}")
         self._check_after(number, after)
+        if query.HasField("score") and not query.HasField("vector"):
+            raise BadInputError(f"query {number} has a score embedding without a search embedding")
         if query.min_overlap > self.groups:
             raise BadInputError(
                 f"query {number}: an overlap is at most the {self.groups} groups, not {query.min_overlap}"
@@ -84,7 +87,7 @@ class SearchLimits:
             raise BadInputError(f"query {number}: places start at 0, not at {query.as_of}")
 
     def check_more(self, queries: Sequence[MoreQuery]) -> None:
-        """Refuses a call for further candidates that skips too many.
+        """Refuses a call for further candidates that skips or brings too many.
 
         Raises:
             BadInputError: With both numbers.
@@ -99,15 +102,16 @@ class SearchLimits:
         """Refuses a call whose searches would need too much memory together.
 
         Args:
-            lasts: For each search the number of its last candidate: `after` and k together.
+            lasts: For each search the number of its last candidate: `after` and k together. A search that compares
+                codes ranks `depth` images whatever it returns.
 
         Raises:
             BadInputError: With both numbers.
         """
-        furthest = max(lasts, default=0)
+        furthest = max([self._compared, *lasts])
         if len(lasts) * furthest > MAX_ORDERED:
             raise BadInputError(
-                f"{len(lasts)} queries, one of which reaches candidate {furthest} (after and k together), rank "
+                f"{len(lasts)} queries, one of which ranks {furthest} candidates (depth, or after and k), rank "
                 f"{len(lasts) * furthest} candidates; a call may rank {MAX_ORDERED}: send fewer queries together"
             )
 
@@ -122,6 +126,11 @@ class SearchLimits:
                 f"the queries of a call ask for at most {self.max_candidates} candidates together, not {candidates}: "
                 "send fewer, or ask for fewer"
             )
+
+    @property
+    def _compared(self) -> int:
+        """How many images each search ranks to compare their codes."""
+        return self.ranking.depth if self.ranking.order is Order.DISTANCE else 0
 
     @staticmethod
     def _check_after(number: int, after: int) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.index.interface import Answer, IndexStats, SearchResult, Stored
+from search.ranking import Order, Ranking
 from search.serving import search_pb2 as pb
 from search.tuning.drift import DensityDrift
 
@@ -21,9 +22,17 @@ __all__ = [
 ]
 
 
-def index_version(terms_fingerprint: str, max_postings: int) -> str:
-    """The name of an index in verdicts: the first 12 digits of its terms' fingerprint, and the bound on a search."""
-    return f"{terms_fingerprint[:12]}/{max_postings}"
+def index_version(terms_fingerprint: str, max_postings: int, ranking: Ranking) -> str:
+    """The name of an index in verdicts: all that its candidates depend on beside the images.
+
+    The first 12 digits of the fingerprint of its terms, the bound on a search, and how it ranks. For example
+    `41d0ab93c2f1/1000000/20-of-1000-by-1024-bits`: the nearest 20 of the first 1,000 by shared terms. In the order of
+    shared terms it is `41d0ab93c2f1/1000000/100-by-overlap`.
+    """
+    depth = f"-of-{ranking.depth}-by-{ranking.distance_bits}-bits"
+    order = depth if ranking.order is Order.DISTANCE else "-by-overlap"
+    sharing = f"-sharing-{ranking.min_overlap}" if ranking.min_overlap > 1 else ""
+    return f"{terms_fingerprint[:12]}/{max_postings}/{ranking.candidates}{order}{sharing}"
 
 
 def fill_answer(message: pb.Answer, answer: Answer) -> None:
@@ -46,6 +55,8 @@ def fill_candidates(message: pb.Candidates, found: SearchResult) -> None:
     message.exhausted = found.exhausted
     message.truncated = found.truncated
     message.postings = found.postings
+    if found.distances is not None:
+        message.distances = found.distances.astype("<u2", copy=False).tobytes()
 
 
 def fill_terms(message: pb.Terms, terms: NDArray[np.uint32] | None) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from core.types import ImageId
 from search.index.interface import NO_IMAGE, MoreQuery, TermIndex, TermQuery
+from search.ranking import page_of
 from search.serving import search_pb2 as pb
 from search.serving.limits import SearchLimits
 from search.serving.request_parser import RequestParser
@@ -23,26 +24,31 @@ def term_queries(
 ) -> list[TermQuery | None]:
     """One query of the index for each query; None where no image of that id can be searched for.
 
+    A stored image is searched for with its own code. A vector has a code if its score embedding comes with it.
+
     Raises:
-        BadInputError: A query has neither image id nor vector, its vector is wrong, or a limit is exceeded.
+        BadInputError: A query has neither image id nor vector, a vector is wrong, or a limit is exceeded.
     """
     limits.check_items(len(queries))
     for number, query in enumerate(queries):
         limits.check_query(number, query)
-    ks = [query.k or limits.ranking.candidates for query in queries]
+    ks = [query.k or page_of(limits.ranking, query.after) for query in queries]
     limits.check_candidates(sum(ks))
     limits.check_ordered([query.after + k for query, k in zip(queries, ks, strict=True)])
-    vectors = iter(parser.terms([query.vector for query in queries if query.HasField("vector")]))
-    stored = iter(index.terms([ImageId(query.image_id) for query in queries if query.HasField("image_id")]))
+    vectors = iter(parser.vectors([query for query in queries if query.HasField("vector")]))
+    ids = [ImageId(query.image_id) for query in queries if query.HasField("image_id")]
+    stored = iter(index.terms_and_codes(ids))
     found: list[TermQuery | None] = []
     for query, k in zip(queries, ks, strict=True):
-        terms = next(vectors) if query.HasField("vector") else next(stored)
-        if terms is None:
+        asked = next(vectors) if query.HasField("vector") else next(stored)
+        if asked is None:
             found.append(None)
             continue
+        terms, code = asked
         found.append(
             TermQuery(
                 terms=terms,
+                code=code,
                 k=k,
                 after=query.after,
                 min_overlap=query.min_overlap or None,

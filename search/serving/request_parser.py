@@ -15,7 +15,7 @@ from core.vectors import stored_type, vector_problem, vector_rows
 from search.hashing.score_codes import ScoreCodes
 from search.hashing.terms import TermExtractor
 from search.index.interface import Insert, Record, Remove, Replay, Skip
-from search.serving.search_pb2 import LogEntry, Vector
+from search.serving.search_pb2 import LogEntry, SearchQuery, Vector
 
 __all__ = ["RequestParser"]
 
@@ -78,20 +78,34 @@ class RequestParser:
         self.extractor.terms(search)
         self.coder.codes(np.ones((1, self.coder.dimension), np.float32), search)
 
-    def terms(self, vectors: Sequence[Vector]) -> NDArray[np.uint32]:
-        """The terms of search embeddings: (n, groups).
+    def vectors(self, queries: Sequence[SearchQuery]) -> list[tuple[NDArray[np.uint32], bytes]]:
+        """Terms and code of queries by vector; the code is empty where no score embedding came.
 
         Raises:
             BadInputError: A vector is wrong; the message gives its number and the reason.
         """
-        rows, sound = vector_rows([vector.data for vector in vectors], self._search_dimension)
-        for number, vector in enumerate(vectors):
-            if sound[number] and stored_type(vector.data, self._search_dimension) == vector.element_type:
+        if not queries:
+            return []
+        search = self._rows("vector", {row: query.vector for row, query in enumerate(queries)}, self._search_dimension)
+        scores = {row: query.score for row, query in enumerate(queries) if query.HasField("score")}
+        codes = [b""] * len(queries)
+        if scores:
+            coded = self.coder.codes(self._rows("score vector", scores, self.coder.dimension), search[list(scores)])
+            for row, code in zip(scores, coded, strict=True):
+                codes[row] = code.tobytes()
+        return list(zip(self.extractor.terms(search), codes, strict=True))
+
+    @staticmethod
+    def _rows(name: str, vectors: Mapping[int, Vector], dimension: int) -> NDArray[np.float32]:
+        """Embeddings as rows (n, dimension), by the numbers of their queries."""
+        rows, sound = vector_rows([vector.data for vector in vectors.values()], dimension)
+        for (number, vector), good in zip(vectors.items(), sound.tolist(), strict=True):
+            if good and stored_type(vector.data, dimension) == vector.element_type:
                 continue
-            problem = vector_problem(f"vector {number}", vector.element_type, vector.data, self._search_dimension)
+            problem = vector_problem(f"{name} {number}", vector.element_type, vector.data, dimension)
             if problem is not None:
                 raise BadInputError(problem.detail)
-        return self.extractor.terms(rows)
+        return rows
 
     def _check_vectors(self, entry: LogEntry, image: JoinedImage) -> None:
         problem = vector_problem(

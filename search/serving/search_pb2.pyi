@@ -264,6 +264,7 @@ class Candidates(google.protobuf.message.Message):
     EXHAUSTED_FIELD_NUMBER: builtins.int
     TRUNCATED_FIELD_NUMBER: builtins.int
     POSTINGS_FIELD_NUMBER: builtins.int
+    DISTANCES_FIELD_NUMBER: builtins.int
     overlaps: builtins.bytes
     """u16 each"""
     places: builtins.bytes
@@ -276,9 +277,11 @@ class Candidates(google.protobuf.message.Message):
     """the search reached max_postings: the youngest postings were left out"""
     postings: builtins.int
     """how many postings the search touched"""
+    distances: builtins.bytes
+    """u16 each: differing bits of the codes; empty: ordered by overlap, then age"""
     @property
     def image_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """by overlap, then age"""
+        """nearest first: by distance, then overlap, then age"""
 
     def __init__(
         self,
@@ -290,8 +293,9 @@ class Candidates(google.protobuf.message.Message):
         exhausted: builtins.bool = ...,
         truncated: builtins.bool = ...,
         postings: builtins.int = ...,
+        distances: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["exhausted", b"exhausted", "image_ids", b"image_ids", "overlaps", b"overlaps", "places", b"places", "postings", b"postings", "score_codes", b"score_codes", "truncated", b"truncated"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["distances", b"distances", "exhausted", b"exhausted", "image_ids", b"image_ids", "overlaps", b"overlaps", "places", b"places", "postings", b"postings", "score_codes", b"score_codes", "truncated", b"truncated"]) -> None: ...
 
 global___Candidates = Candidates
 
@@ -466,10 +470,11 @@ class SearchQuery(google.protobuf.message.Message):
     MIN_OVERLAP_FIELD_NUMBER: builtins.int
     AS_OF_FIELD_NUMBER: builtins.int
     WITH_TERMS_FIELD_NUMBER: builtins.int
+    SCORE_FIELD_NUMBER: builtins.int
     image_id: builtins.str
     """a stored image; it is not among its own candidates"""
     k: builtins.int
-    """the most candidates; 0: as many as the stream gets"""
+    """the most candidates; 0: as many as the stream gets on this page"""
     after: builtins.int
     """how many candidates to skip"""
     min_overlap: builtins.int
@@ -482,6 +487,10 @@ class SearchQuery(google.protobuf.message.Message):
     def vector(self) -> global___Vector:
         """a search embedding"""
 
+    @property
+    def score(self) -> global___Vector:
+        """of a query by `vector`: the score embedding; absent: no code, so ordered by overlap"""
+
     def __init__(
         self,
         *,
@@ -492,9 +501,10 @@ class SearchQuery(google.protobuf.message.Message):
         min_overlap: builtins.int = ...,
         as_of: builtins.int | None = ...,
         with_terms: builtins.bool = ...,
+        score: global___Vector | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_as_of", b"_as_of", "as_of", b"as_of", "image_id", b"image_id", "vector", b"vector", "what", b"what"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_as_of", b"_as_of", "after", b"after", "as_of", b"as_of", "image_id", b"image_id", "k", b"k", "min_overlap", b"min_overlap", "vector", b"vector", "what", b"what", "with_terms", b"with_terms"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_as_of", b"_as_of", "as_of", b"as_of", "image_id", b"image_id", "score", b"score", "vector", b"vector", "what", b"what"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_as_of", b"_as_of", "after", b"after", "as_of", b"as_of", "image_id", b"image_id", "k", b"k", "min_overlap", b"min_overlap", "score", b"score", "vector", b"vector", "what", b"what", "with_terms", b"with_terms"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_as_of", b"_as_of"]) -> typing.Literal["as_of"] | None: ...
     @typing.overload
@@ -504,6 +514,8 @@ global___SearchQuery = SearchQuery
 
 @typing.final
 class Vector(google.protobuf.message.Message):
+    """One embedding."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     ELEMENT_TYPE_FIELD_NUMBER: builtins.int

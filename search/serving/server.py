@@ -99,7 +99,7 @@ class SearchServerSettings:
         return SearchLimits(
             max_message_bytes=self.listen.max_message_bytes,
             groups=self.terms.groups,
-            ranking=self.ranking,
+            ranking=self.ranking.for_codes(self.code.bits),
             code_bytes=self.code.code_bytes,
             max_postings=self.max_postings,
         )
@@ -259,7 +259,7 @@ def _log_start(
                 "offset": position.offset,
                 "images": index.images,
                 "index_bytes": index.disk_bytes,
-                "index_version": index_version(extractor.fingerprint, settings.max_postings),
+                "index_version": index_version(extractor.fingerprint, settings.max_postings, settings.limits.ranking),
                 "terms": settings.terms.describe(),
                 "ranking": settings.ranking.describe(),
                 "terms_fingerprint": extractor.fingerprint,

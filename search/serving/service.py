@@ -80,7 +80,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         self._metrics = metrics
         self._guard = guard
         self._limits = limits
-        self._index_version = index_version(parser.extractor.fingerprint, limits.max_postings)
+        self._index_version = index_version(parser.extractor.fingerprint, limits.max_postings, limits.ranking)
         self._admin = admin
         self._on_broken = on_broken
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stream.cli.context import AsJson, SignalName, of
-from stream.cli.output import show_json, table
+from stream.cli.output import note, show_json, table
 
 if TYPE_CHECKING:
     from search.serving import search_pb2
@@ -26,20 +26,24 @@ def search(
     embedding: Annotated[
         Path | None, typer.Option(metavar="FILE.npy", help="A search embedding: one vector, float16 or float32.")
     ] = None,
+    score_embedding: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.npy", help="The score embedding of the same image, by which candidates are ranked."),
+    ] = None,
     k: Annotated[int, typer.Option("--k", min=1, max=10_000, help="How many candidates to show.")] = 10,
     signal: SignalName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the images that share the most terms with an image or an embedding.
+    """Show the candidates of an image or an embedding: what the classifier would score, nearest first.
 
-    These are the candidates that the classifier would score. `neardup head` shows the score of the match that decided.
-    Nothing is inserted.
+    A search embedding alone has no score code. Its candidates are ordered by shared terms, without distances.
+    `neardup head` shows the score of the match that decided. Nothing is inserted.
 
     Examples:
 
         neardup search --image-id clothing-0152ec2ee8
 
-        neardup search --embedding vector.npy --k 20 --json
+        neardup search --embedding search.npy --score-embedding score.npy --k 20 --json
     """
     from core.access import Right
     from core.errors import BadInputError
@@ -51,9 +55,12 @@ def search(
 
     if (image_id is None) == (embedding is None):
         raise BadInputError("give either --image-id or --embedding")
+    if score_embedding is not None and embedding is None:
+        raise BadInputError("--score-embedding needs --embedding: an indexed image has its own code")
     query = pb.SearchQuery(k=k, image_id=image_id) if image_id is not None else None
     if embedding is not None:
-        query = pb.SearchQuery(k=k, vector=_vector(embedding))
+        score = None if score_embedding is None else _vector(score_embedding)
+        query = pb.SearchQuery(k=k, vector=_vector(embedding), score=score)
     assert query is not None
     settings = of(context).settings()
     server, proof = settings.signal(signal)[1].search, credentials(settings, Right.READ)
@@ -61,14 +68,15 @@ def search(
         answer = client.search([query]).answers[0]
     if not answer.known:
         raise NotIndexedError(f"the index has no image {image_id!r} that can be searched for")
-    found = _rows(answer.candidates)
+    candidates = answer.candidates
+    found = _rows(candidates)
     if as_json:
-        show_json(
-            {"candidates": found, "exhausted": answer.candidates.exhausted, "truncated": answer.candidates.truncated}
-        )
-    else:
-        columns = ("image", "shared terms", "place")
-        table(columns, [tuple(row.values()) for row in found], right=columns[1:])
+        show_json({"candidates": found, "exhausted": candidates.exhausted, "truncated": candidates.truncated})
+        return
+    columns = ("image", "shared terms", "distance", "place")
+    table(columns, [tuple(row.values()) for row in found], right=columns[1:])
+    if found and not candidates.distances:
+        note("ordered by shared terms alone: no codes were compared")
 
 
 def _vector(path: Path) -> search_pb2.Vector:
@@ -99,7 +107,8 @@ def _rows(found: search_pb2.Candidates) -> list[dict[str, Any]]:
     import numpy as np
 
     overlaps, places = np.frombuffer(found.overlaps, "<u2").tolist(), np.frombuffer(found.places, "<i8").tolist()
+    distances = np.frombuffer(found.distances, "<u2").tolist() or [None] * len(places)
     return [
-        {"image_id": image_id, "overlap": overlap, "place": place}
-        for image_id, overlap, place in zip(found.image_ids, overlaps, places, strict=True)
+        {"image_id": image_id, "overlap": overlap, "distance": distance, "place": place}
+        for image_id, overlap, distance, place in zip(found.image_ids, overlaps, distances, places, strict=True)
     ]

@@ -32,7 +32,7 @@ api_token = "secret-word"
 model = "model"
 search_embedding = {{ name = "a", model_version = "1", dimension = {search} }}
 score_embedding = {{ name = "b", model_version = "1", dimension = {score} }}
-terms = {{ bits = 64, groups = 16, bits_per_group = 6, candidates = 5 }}
+terms = {{ bits = 64, groups = 16, bits_per_group = 6, candidates = 5, order = "distance" }}
 code = {{ bits = 32 }}
 search = {{ port = {port}, metrics_port = {page}, max_message_bytes = 1048576 }}
 storage = {{ port = {store}, metrics_port = {store_page} }}
@@ -92,17 +92,28 @@ def test_a_snapshot_needs_the_token_and_lies_beside_the_index(
     assert "api_token" in capsys.readouterr().err
 
 
-def test_search_shows_what_shares_most_terms(
+def test_search_shows_candidates_and_whether_their_codes_were_compared(
     server: RunningSearch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert main(["search", "--image-id", "twin-1", "--k", "1", "--json"]) == Exit.OK
-    assert said(capsys)["candidates"] == [{"image_id": "twin-2", "overlap": 16, "place": len(ORDER) - 1}]
+    assert said(capsys)["candidates"] == [{"image_id": "twin-2", "overlap": 16, "distance": 0, "place": len(ORDER) - 1}]
     file = tmp_path / "one.npy"
     np.save(file, vector(SEARCH_DIMENSION, 77).astype(np.float16))
     assert main(["search", "--embedding", str(file), "--k", "2"]) == Exit.OK
-    shown = capsys.readouterr().out
+    shown, said_beside = capsys.readouterr()
     assert "twin-1" in shown
     assert "twin-2" in shown
+    assert "no codes were compared" in said_beside
+    assert main(["search", "--embedding", str(file), "--k", "1", "--json"]) == Exit.OK
+    assert [one["distance"] for one in said(capsys)["candidates"]] == [None]
+    score = tmp_path / "score.npy"
+    np.save(score, vector(SCORE_DIMENSION, 77).astype(np.float16))
+    both = ["search", "--embedding", str(file), "--score-embedding", str(score), "--k", "2"]
+    assert main([*both, "--json"]) == Exit.OK
+    assert [(one["image_id"], one["distance"]) for one in said(capsys)["candidates"]] == [("twin-1", 0), ("twin-2", 0)]
+    assert main(both) == Exit.OK
+    assert "no codes" not in capsys.readouterr().err
+    assert main(["search", "--image-id", "twin-1", "--score-embedding", str(score)]) == Exit.USAGE
     assert main(["search", "--image-id", "nobody"]) == Exit.NOT_FOUND
     assert main(["search"]) == Exit.USAGE
     assert main(["search", "--image-id", "x", "--embedding", str(file)]) == Exit.USAGE

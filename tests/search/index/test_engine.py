@@ -296,14 +296,16 @@ def test_a_delete_of_many_images_is_one_write(tmp_path: Path, monkeypatch: pytes
     index.close()
 
 
-def test_terms_are_those_of_the_version_placed_last(tmp_path: Path) -> None:
+def test_terms_and_code_are_those_of_the_version_placed_last(tmp_path: Path) -> None:
     index = SegmentedIndex(tmp_path / "index", index_settings())
     index.insert_and_search(
         LOG, [insert(0, "a", 1, SAME), insert(1, "a", 2, OTHER), insert(2, "b", 1, SAME), Skip(3, 3, ImageId("c"), 1)]
     )
     index.hide(2)
-    terms = index.terms([ImageId(each) for each in "abcd"])
-    assert [None if each is None else each.tolist() for each in terms] == [list(OTHER), list(SAME), None, None]
+    found = index.terms_and_codes([ImageId(each) for each in "abcd"])
+    assert [None if one is None else one[0].tolist() for one in found] == [list(OTHER), list(SAME), None, None]
+    stored = index.get([ImageId("a"), ImageId("b")])
+    assert [one and one[1] for one in found[:2]] == [one and one.code for one in stored]
     index.close()
 
 

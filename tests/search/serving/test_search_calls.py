@@ -99,7 +99,7 @@ TOO_MUCH = [
     ([pb.SearchQuery(image_id="a0", after=1_000_001)], "query 0: after is at most 1000000, not 1000001"),
     (
         [pb.SearchQuery(image_id="a0", after=900_000, k=1), *[pb.SearchQuery(image_id="a1")] * 11],
-        "12 queries, one of which reaches candidate 900001 .* rank 10800012 candidates; a call may rank 10000000",
+        "12 queries, one of which ranks 900001 candidates .* rank 10800012 candidates; a call may rank 10000000",
     ),
     ([pb.SearchQuery(image_id="a0", k=4_000)], r"at most 3799 candidates together, not 4000"),
     ([pb.SearchQuery(image_id="a0")] * 1025, "at most 665 items, not 1025"),
@@ -109,6 +109,14 @@ TOO_MUCH = [
     ([pb.SearchQuery(vector=pb.Vector(element_type=FLOAT16, data=bytes(48)))], "all 24 numbers of vector 0 are zero"),
     ([pb.SearchQuery(image_id="a0", as_of=-5)], "query 0: places start at 0, not at -5"),
     ([pb.SearchQuery(image_id="a0", min_overlap=17)], "at most the 16 groups, not 17"),
+    (
+        [pb.SearchQuery(image_id="a0", score=pb.Vector(element_type=FLOAT16, data=b"12"))],
+        "query 0 has a score embedding without a search embedding",
+    ),
+    (
+        [pb.SearchQuery(vector=like(1), score=pb.Vector(element_type=FLOAT16, data=b"12"))],
+        "score vector 0 has 2 bytes, expected 24",
+    ),
 ]
 """Calls that are refused as a whole, and what the message says."""
 
@@ -143,7 +151,7 @@ def test_further_candidates_are_bounded_as_free_searches_are(filled: RunningSear
         ([pb.MoreQuery(place=7, after=1_000_001)], "query 0: after is at most 1000000, not 1000001"),
         (
             [pb.MoreQuery(place=7, after=900_000), *[pb.MoreQuery(place=6)] * 11],
-            "12 queries, one of which reaches candidate 900100 .* rank 10801200 candidates; a call may rank 10000000",
+            "12 queries, one of which ranks 900100 candidates .* rank 10801200 candidates; a call may rank 10000000",
         ),
     ):
         with pytest.raises(RefusedError, match=message):

@@ -28,6 +28,7 @@ from tests.search.serving.running_server import RunningSearch, candidates
 from tests.search.serving.search_setup import (
     LOG,
     MAX_MESSAGE_BYTES,
+    RANKING,
     SCORE_DIMENSION,
     SEARCH_DIMENSION,
     entry,
@@ -47,7 +48,9 @@ def test_candidates_carry_overlaps_places_and_codes(server: RunningSearch) -> No
     assert [(answer.offset, answer.place, answer.superseded) for answer in response.answers] == [
         (place, place, False) for place in range(4)
     ]
-    assert response.index_version == index_version(server.settings.terms.fingerprint, DEFAULT_MAX_POSTINGS)
+    assert response.index_version == index_version(
+        server.settings.terms.fingerprint, DEFAULT_MAX_POSTINGS, server.settings.ranking
+    )
     last = candidates(response.answers[3].candidates)
     assert last[0].image_id == "a"
     assert (last[0].overlap, last[0].place, last[0].score_code) == (16, 0, response.answers[0].score_code)
@@ -112,7 +115,7 @@ def test_describe_tells_position_and_fingerprints(server: RunningSearch) -> None
     assert described.terms_fingerprint == server.settings.terms.fingerprint
     assert described.code_fingerprint == server.settings.code.build().fingerprint
     assert described.code_bytes == 4
-    assert described.index_version == index_version(described.terms_fingerprint, DEFAULT_MAX_POSTINGS)
+    assert described.index_version == index_version(described.terms_fingerprint, DEFAULT_MAX_POSTINGS, RANKING)
 
 
 def test_a_wrong_entry_is_refused_by_its_offset_and_nothing_is_done(server: RunningSearch) -> None:
