@@ -4,7 +4,8 @@
 that ends badly. Fields and words are only added, so a reader ignores those that it does not know. A trace has at most
 `LIMIT_BYTES`: candidates that do not fit are counted in `dropped_candidates`, adopted images in `dropped_adopted`.
 
-Times are milliseconds since the epoch. Candidates come matches first, best first, then the others by score.
+Times are milliseconds since the epoch. Candidates come matches first, best first, then the others by score,
+then those beyond the gate of the model, nearest first.
 """
 
 from __future__ import annotations
@@ -121,6 +122,7 @@ class LossReason(StrEnum):
     WORSE = "worse"
     KEPT = "kept"
     GONE = "gone"
+    BEYOND_GATE = "beyond_gate"
 
     @property
     def text(self) -> str:
@@ -137,6 +139,7 @@ _LOSSES = {
     LossReason.WORSE: "the head of a better match accepted the image first",
     LossReason.KEPT: "the image stays the head of its members, whatever matches it",
     LossReason.GONE: "storage has deleted it, and the index had not been told",
+    LossReason.BEYOND_GATE: "its code is further away than any that the model could accept, so it was not scored",
 }
 
 
@@ -180,14 +183,14 @@ class TracedSearch:
     truncated: bool
     """The search reached `max_postings`."""
     exhausted: bool
-    """There were no candidates after these."""
+    """There were no candidates after these, or only such as are beyond the gate."""
 
 
 @dataclass(frozen=True, slots=True)
 class TracedCandidate:
     """A candidate, and why it did not give the image its head.
 
-    `head`, `head_score` and `adopt_score` are None where the rule did not ask for them.
+    `head`, `head_score` and `adopt_score` are None where the rule did not ask for them; `score` is so beyond the gate.
     """
 
     image_id: str
@@ -204,6 +207,8 @@ class TracedCandidate:
     """An `Adoption`; None: it was no singleton, no match, or is the chosen head."""
     adopt_score: Score | None = None
     """Of the singleton against the chosen head."""
+    distance: int | None = None
+    """Differing bits of its code and the image's; None: the order was by overlap alone, or the release was earlier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +292,8 @@ class Trace:
     terms: TracedTerms | None = None
     search: TracedSearch | None = None
     thresholds: Thresholds | None = None
+    gate: int | None = None
+    """The largest distance of a candidate that was scored; None: all were."""
     candidates: tuple[TracedCandidate, ...] = ()
     dropped_candidates: int = 0
     choice: Choice | None = None

@@ -67,6 +67,8 @@ class Candidate(NamedTuple):
     place: int
     overlap: int
     score_code: bytes
+    distance: int | None = None
+    """Differing bits of its code and the query's; None: not measured, so that the order is by overlap alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ SHOWN_CANDIDATES = 10
 SHOWN_MATCHES = 50
 """Of the matches, best first, beside the one that gave the image its head."""
 
-_NO_MATCHES = (LossReason.BELOW_ACCEPT, LossReason.ITSELF)
+_NO_MATCHES = (LossReason.BELOW_ACCEPT, LossReason.ITSELF, LossReason.BEYOND_GATE)
 
 
 def trace_tree(trace: Trace, shown_candidates: int = SHOWN_CANDIDATES) -> Tree:
@@ -112,7 +112,8 @@ def _candidates_title(trace: Trace) -> str:
     title = "candidates"
     if trace.thresholds is not None:
         limits = trace.thresholds
-        title += f"  (accept {limits.accept:g}, head_accept {limits.head_accept:g}, adopt {limits.adopt:g})"
+        gate = "" if trace.gate is None else f", gate {trace.gate}"
+        title += f"  (accept {limits.accept:g}, head_accept {limits.head_accept:g}, adopt {limits.adopt:g}{gate})"
     return title
 
 
@@ -131,7 +132,8 @@ def _candidates(trace: Trace, shown: int) -> list[Text]:
 def _candidate(one: TracedCandidate, *, won: bool) -> Text:
     style = "bold green" if won else "dim" if one.lost in _NO_MATCHES else "yellow"
     text = Text(f"{'+' if won else '-'} {printable(one.image_id)}", style=style)
-    text.append(f"  score {score_text(one.score)}  overlap {one.overlap}  place {one.place}")
+    distance = "" if one.distance is None else f"  distance {one.distance}"
+    text.append(f"  score {score_text(one.score)}  overlap {one.overlap}{distance}  place {one.place}")
     if one.head is not None and one.head != one.image_id:
         text.append(f"  head {printable(one.head)}")
     if one.head_score is not None:

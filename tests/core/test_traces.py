@@ -79,10 +79,18 @@ def test_ten_thousand_candidates_with_the_longest_ids_fit() -> None:
     assert kept == parse_trace(raw)
 
 
+def test_a_trace_of_a_release_without_distances_is_read() -> None:
+    fields = json.loads(trace_json(sample_trace()))
+    del fields["gate"]
+    for one in fields["candidates"]:
+        del one["distance"]
+    assert parse_trace(json.dumps(fields).encode()) == sample_trace()
+
+
 def test_fields_and_words_of_a_later_release_are_no_trouble() -> None:
     fields = json.loads(trace_json(sample_trace()))
     fields["weather"] = "rain"
-    fields["candidates"][0]["distance"] = 3
+    fields["candidates"][0]["colour"] = 3
     fields["candidates"][0]["lost"] = fields["kind"] = "forbidden"
     read = parse_trace(json.dumps(fields).encode())
     assert read.kind == read.candidates[0].lost == "forbidden"

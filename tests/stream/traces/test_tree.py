@@ -48,6 +48,16 @@ def test_it_says_what_was_decided_and_why() -> None:
         assert said in text, said
 
 
+def test_distances_and_the_gate_are_shown_where_they_are_known() -> None:
+    near = TracedCandidate("near", 1, 2, 0.25, lost=LossReason.BELOW_ACCEPT, distance=301)
+    far = TracedCandidate("far", 3, 4, None, lost=LossReason.BEYOND_GATE, distance=500)
+    text = drawn(replace(sample_trace(), candidates=(near, far), gate=427))
+    assert "(accept 0.5, head_accept 0.25, adopt 0.75, gate 427)" in text
+    assert "- near  score 0.25000  overlap 2  distance 301  place 1: it scores below" in text
+    assert "- far  score none  overlap 4  distance 500  place 3: its code is further away than any" in text
+    assert "distance" not in drawn(sample_trace())
+
+
 def test_a_replay_that_changed_nothing_says_so() -> None:
     text = drawn(sample_trace(kind=TraceKind.REPLAY, outcome=Outcome.REPLAYED, choice=None))
     assert "nothing changed: its verdict has these versions already" in text
