@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -67,11 +67,12 @@ class Arrival:
     """The place that the index gave it; -1 when the index skipped the record, and for a replay that found nothing."""
     score_code: bytes
     candidates: Sequence[Candidate]
-    """By overlap, then age; only images with an earlier place, or one before the replay."""
+    """Those of the first page that count: at least all that score `accept` or `head_accept`. In the order of the index;
+    only images with an earlier place, or one before the replay."""
     scores: Sequence[float]
     """One per candidate."""
     exhausted: bool
-    """There are no candidates after these."""
+    """No candidates follow the first page, or only such as are beyond the gate."""
     thresholds: Thresholds | None
     versions: Versions
     unscored: str
@@ -86,6 +87,12 @@ class Arrival:
     """Of a record with a reason in `unscored`."""
     asks: Deleting | Replaying | None = None
     """None: the record is an image."""
+    given: int | None = None
+    """How many candidates the first page had; None: as many as `candidates`."""
+    gate: int | None = None
+    """Candidates whose codes are further away than this are no matches, and not scored; None: all are scored."""
+    beyond_gate: Sequence[Candidate] = ()
+    """Such candidates of the first page, of an image that gets a trace."""
 
     def __post_init__(self) -> None:
         if self.unscored:
@@ -107,6 +114,25 @@ class Arrival:
         accept = self.thresholds.accept
         near = (Match(self.candidates[row], score) for row, score in enumerate(self.scores) if score >= accept)
         return matches(self.image_id, near, accept)
+
+    @property
+    def next_candidate(self) -> int:
+        """How many candidates are known, so that the next page comes after them."""
+        return len(self.candidates) if self.given is None else self.given
+
+    def is_near(self, candidate: Candidate) -> bool:
+        """Whether a candidate is within the gate, so that it is scored."""
+        return self.gate is None or candidate.distance is None or candidate.distance <= self.gate
+
+    def is_last(self, page: More) -> bool:
+        """Whether no candidate after a further page could match: there is none, or the gate was reached."""
+        # With distances the nearest come first.
+        return page.exhausted or not all(map(self.is_near, page.candidates[-1:]))
+
+    def pairs_with(self, candidates: Iterable[Candidate]) -> Iterator[PairNeed]:
+        """The scores that a further page of candidates needs."""
+        for candidate in filter(self.is_near, candidates):
+            yield pair_need(self.versions.model, self.score_code, candidate.score_code)
 
     @cached_property
     def known_scores(self) -> Mapping[bytes, float]:

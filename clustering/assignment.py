@@ -130,9 +130,7 @@ class _Batch:
             known.more.update(pages)
             asking = {arrival.offset: arrival for arrival in pending}
             for need in planned.more:
-                arrival = asking[need.as_of]
-                for candidate in pages[need].candidates:
-                    pairs[pair_need(arrival.versions.model, arrival.score_code, candidate.score_code)] = None
+                pairs.update(dict.fromkeys(asking[need.as_of].pairs_with(pages[need].candidates)))
         lacking = [pair for pair in pairs if pair not in known.scores]
         if lacking:
             scores = self._backend.score(lacking)

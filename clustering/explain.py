@@ -7,14 +7,14 @@ that decided and the adopted images are right; the reasons are those that the sc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from clustering.arrivals import Arrival
 from clustering.planning import Judgement
 from clustering.rule import Match, Placed
 from core.traces import Adoption, Choice, LossReason, TracedAdoption, TracedCandidate, Why
-from core.types import Cause, Cluster, Decision, ImageId, Move
+from core.types import Candidate, Cause, Cluster, Decision, ImageId, Move
 
 __all__ = ["Explanation", "explain"]
 
@@ -26,12 +26,12 @@ class Explanation:
     choice: Choice | None
     """None: no rule was asked, as for a duplicate."""
     candidates: tuple[TracedCandidate, ...] = ()
-    """Matches first, best first, then the others by score."""
+    """Matches first, best first, then the others by score, then those beyond the gate, nearest first."""
     adopted: tuple[TracedAdoption, ...] = ()
     pages: int = 0
     """Further pages of candidates that were asked for."""
     exhausted: bool = True
-    """There are no candidates after these."""
+    """There are no candidates after these, or only such as are beyond the gate."""
 
 
 def explain(arrival: Arrival, decision: Decision, judgement: Judgement | None) -> Explanation:
@@ -59,7 +59,7 @@ def explain(arrival: Arrival, decision: Decision, judgement: Judgement | None) -
         candidates=(*map(judged.candidate, judgement.placed), *others),
         adopted=tuple(TracedAdoption(move.image_id, move.score) for move in adopted),
         pages=len(judgement.pages),
-        exhausted=judgement.pages[-1].exhausted if judgement.pages else arrival.exhausted,
+        exhausted=arrival.is_last(judgement.pages[-1]) if judgement.pages else arrival.exhausted,
     )
 
 
@@ -97,6 +97,7 @@ class _Judged:
             lost=self._lost(placed, head_score),
             adoption=adoption,
             adopt_score=adopt_score,
+            distance=candidate.distance,
         )
 
     def _chosen_cluster(self) -> Cluster:
@@ -152,7 +153,8 @@ def _why(own: Move, placed: Sequence[Placed], others: Iterable[TracedCandidate])
         return Why.MATCHED
     if placed:
         return Why.ALL_REFUSED
-    return Why.NO_MATCH if any(other.lost is LossReason.BELOW_ACCEPT for other in others) else Why.NO_CANDIDATES
+    below = (LossReason.BELOW_ACCEPT, LossReason.BEYOND_GATE)
+    return Why.NO_MATCH if any(other.lost in below for other in others) else Why.NO_CANDIDATES
 
 
 def _unscored(decision: Decision) -> Choice | None:
@@ -166,19 +168,29 @@ def _unscored(decision: Decision) -> Choice | None:
 def _others(arrival: Arrival, judgement: Judgement) -> list[TracedCandidate]:
     """The candidates that are no matches."""
     matched = {placed.match.candidate.image_id for placed in judgement.placed}
-    paged = (candidate for page in judgement.pages for candidate in page.candidates)
+    paged = [candidate for page in judgement.pages for candidate in page.candidates]
     scored = [Match(candidate, score) for candidate, score in zip(arrival.candidates, arrival.scores, strict=True)]
     code = arrival.score_code
-    scored += [Match(each, score) for each in paged if (score := judgement.score(code, each.score_code)) is not None]
+    near = filter(arrival.is_near, paged)
+    scored += [Match(each, score) for each in near if (score := judgement.score(code, each.score_code)) is not None]
     listed = _listed(arrival, (each for each in scored if each.candidate.image_id not in matched))
-    return [replace(each, lost=each.lost or LossReason.GONE) for each in listed]
+    beyond = [*arrival.beyond_gate, *(each for each in paged if not arrival.is_near(each))]
+    return [*(replace(each, lost=each.lost or LossReason.GONE) for each in listed), *_beyond_gate(beyond)]
 
 
 def _unjudged(arrival: Arrival) -> list[TracedCandidate]:
     """The candidates of an image that was not decided, such as a duplicate."""
     if arrival.unscored:
         return []
-    return _listed(arrival, map(Match, arrival.candidates, arrival.scores))
+    listed = _listed(arrival, map(Match, arrival.candidates, arrival.scores))
+    return [*listed, *_beyond_gate(arrival.beyond_gate)]
+
+
+def _beyond_gate(candidates: Iterable[Candidate]) -> Iterator[TracedCandidate]:
+    """Candidates that were not scored."""
+    for one in candidates:
+        lost = LossReason.BEYOND_GATE
+        yield TracedCandidate(one.image_id, one.place, one.overlap, None, lost=lost, distance=one.distance)
 
 
 def _listed(arrival: Arrival, scored: Iterable[Match]) -> list[TracedCandidate]:
@@ -186,7 +198,12 @@ def _listed(arrival: Arrival, scored: Iterable[Match]) -> list[TracedCandidate]:
     accept = arrival.thresholds.accept if arrival.thresholds else 0.0
     return [
         TracedCandidate(
-            one.image_id, one.place, one.overlap, score, lost=_lost_alone(arrival, one.image_id, score, accept)
+            one.image_id,
+            one.place,
+            one.overlap,
+            score,
+            lost=_lost_alone(arrival, one.image_id, score, accept),
+            distance=one.distance,
         )
         for one, score in ranked
     ]

@@ -25,8 +25,9 @@ from core.types import Candidate, Cluster, Decision, ImageId, Lookup, Move, Outc
 
 __all__ = ["MAX_EXTRA_PAGES", "NOTHING_MATCHES", "Judgement", "Knowledge", "Plan", "plan", "without_subject"]
 
-MAX_EXTRA_PAGES = 4
-"""How many further pages of candidates an image may ask for."""
+MAX_EXTRA_PAGES = 5
+"""How many further pages of candidates an image may ask for. They have 100 each: with a first page of 20, an image sees
+at most 520 candidates."""
 
 
 @dataclass(slots=True)
@@ -201,7 +202,7 @@ class _Planner:
         """The verdict on as many pages as it needs, and whether all ids, pages and scores of pages were known."""
         scores = _Scores(arrival, self._knowledge.scores, self.pairs)
         found = arrival.matches
-        after, exhausted, pages = len(arrival.candidates), arrival.exhausted, list[More]()
+        after, exhausted, pages = arrival.next_candidate, arrival.exhausted, list[More]()
         while True:
             placed, all_known = self._placed(arrival, found, subject)
             verdict = self._rule(subject, placed, scores)
@@ -217,7 +218,7 @@ class _Planner:
             if scored is None:
                 return verdict, False
             found = matches(arrival.image_id, [*found, *scored], subject.thresholds.accept)
-            after, exhausted = after + len(page.candidates), page.exhausted
+            after, exhausted = after + len(page.candidates), arrival.is_last(page)
             pages.append(page)
 
     def _placed(self, arrival: Arrival, found: Sequence[Match], subject: Subject) -> tuple[list[Placed], bool]:
@@ -293,13 +294,16 @@ class _Scores:
         return self._known.get(pair_need(self._arrival.versions.model, one, other))
 
     def of_page(self, candidates: Sequence[Candidate]) -> list[Match] | None:
-        """The candidates of a further page with their scores; None while a score is lacking."""
+        """The candidates of a further page that count, with their scores; None while a score is lacking."""
         scored: list[Match] = []
-        for candidate in candidates:
+        complete = True
+        for candidate in filter(self._arrival.is_near, candidates):
             score = self(self._arrival.score_code, candidate.score_code)
-            if score is not None:
+            if score is None:
+                complete = False
+            else:
                 scored.append(Match(candidate, score))
-        return scored if len(scored) == len(candidates) else None
+        return scored if complete else None
 
 
 NOTHING_MATCHES = Thresholds(float("inf"), float("inf"), float("inf"))

@@ -17,7 +17,8 @@ from search.serving.search_pb2 import MoreQuery
 __all__ = ["MAX_PAIRS", "GrpcBackend"]
 
 MAX_PAIRS = 8_192
-"""The most pairs of one call to the scorer; more are split over several. A batch of 64 images has 6,400."""
+"""The most pairs of one call to the scorer; more are split over several. A batch of 64 images with 20 candidates
+each has 1,280, a further page of each 6,400."""
 
 
 class GrpcBackend:

@@ -52,6 +52,7 @@ class InFlight(google.protobuf.message.Message):
     SEARCH_TIME_FIELD_NUMBER: builtins.int
     SCORE_TIME_FIELD_NUMBER: builtins.int
     SCORE_WITH_FIELD_NUMBER: builtins.int
+    GIVEN_FIELD_NUMBER: builtins.int
     offset: builtins.int
     """its position in the order"""
     checksum: builtins.int
@@ -68,13 +69,15 @@ class InFlight(google.protobuf.message.Message):
     """why it is traced; empty: it is not, unless it ends badly"""
     score_with: builtins.str
     """of a dry run: the version of the model that scores; empty: the served one"""
+    given: builtins.int
+    """candidates of the first page; set by score, which drops most of them"""
     @property
     def answer(self) -> search.serving.search_pb2.Answer:
         """set by search"""
 
     @property
     def scores(self) -> global___Scores:
-        """set by score"""
+        """set by score, which leaves what assign needs of the candidates"""
 
     @property
     def search_time(self) -> global___StepTime: ...
@@ -96,9 +99,10 @@ class InFlight(google.protobuf.message.Message):
         search_time: global___StepTime | None = ...,
         score_time: global___StepTime | None = ...,
         score_with: builtins.str = ...,
+        given: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["answer", b"answer", "score_time", b"score_time", "scores", b"scores", "search_time", b"search_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["answer", b"answer", "checksum", b"checksum", "index_version", b"index_version", "kafka_offset", b"kafka_offset", "offset", b"offset", "record", b"record", "score_time", b"score_time", "score_with", b"score_with", "scores", b"scores", "search_time", b"search_time", "traced", b"traced", "traceparent", b"traceparent", "unscored", b"unscored"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["answer", b"answer", "checksum", b"checksum", "given", b"given", "index_version", b"index_version", "kafka_offset", b"kafka_offset", "offset", b"offset", "record", b"record", "score_time", b"score_time", "score_with", b"score_with", "scores", b"scores", "search_time", b"search_time", "traced", b"traced", "traceparent", b"traceparent", "unscored", b"unscored"]) -> None: ...
 
 global___InFlight = InFlight
 
@@ -134,12 +138,15 @@ class Scores(google.protobuf.message.Message):
     HEAD_ACCEPT_FIELD_NUMBER: builtins.int
     ADOPT_FIELD_NUMBER: builtins.int
     VALUES_FIELD_NUMBER: builtins.int
+    GATE_FIELD_NUMBER: builtins.int
     model_version: builtins.str
     accept: builtins.float
     head_accept: builtins.float
     adopt: builtins.float
     values: builtins.bytes
-    """little-endian f32, one per candidate of the answer"""
+    """little-endian f32, one for each of the first candidates of the answer"""
+    gate: builtins.int
+    """candidates further away got no score; absent: all have one"""
     def __init__(
         self,
         *,
@@ -148,8 +155,11 @@ class Scores(google.protobuf.message.Message):
         head_accept: builtins.float = ...,
         adopt: builtins.float = ...,
         values: builtins.bytes = ...,
+        gate: builtins.int | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["accept", b"accept", "adopt", b"adopt", "head_accept", b"head_accept", "model_version", b"model_version", "values", b"values"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_gate", b"_gate", "gate", b"gate"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_gate", b"_gate", "accept", b"accept", "adopt", b"adopt", "gate", b"gate", "head_accept", b"head_accept", "model_version", b"model_version", "values", b"values"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_gate", b"_gate"]) -> typing.Literal["gate"] | None: ...
 
 global___Scores = Scores
 

@@ -14,10 +14,11 @@ from core.errors import BadInputError, FaultError
 from core.notifications import JoinedContent, decode_joined
 from core.protos.joined_pb2 import JoinedDelete, JoinedImage, JoinedReplay
 from core.types import DeadLetterRecord, ImageId, RequestPosition, RequestSource, Thresholds, Versions
-from operators.in_flight_pb2 import InFlight
+from operators.in_flight_pb2 import InFlight, Scores
+from scoring.serving.scorer_pb2 import ScoreResponse
 from search.serving.search_pb2 import Candidates
 
-__all__ = ["arrival", "candidates", "content_of", "scores"]
+__all__ = ["arrival", "candidates", "content_of", "first_scores", "scores", "scores_message"]
 
 
 def candidates(message: Candidates) -> PackedCandidates:
@@ -27,9 +28,28 @@ def candidates(message: Candidates) -> PackedCandidates:
         FaultError: The packed arrays do not fit together.
     """
     try:
-        return PackedCandidates(list(message.image_ids), message.overlaps, message.places, message.score_codes)
+        return PackedCandidates(
+            list(message.image_ids), message.overlaps, message.places, message.score_codes, message.distances
+        )
     except BadInputError as error:
         raise FaultError(f"the search server's answer: {error}") from error
+
+
+def scores_message(response: ScoreResponse, values: bytes) -> Scores:
+    """What the scorer said of one image.
+
+    Args:
+        response: Of a call; its model, thresholds and gate are those of all its images.
+        values: The scores of the image.
+    """
+    return Scores(
+        model_version=response.model_version,
+        accept=response.accept,
+        head_accept=response.head_accept,
+        adopt=response.adopt,
+        values=values,
+        gate=response.gate if response.HasField("gate") else None,
+    )
 
 
 def scores(packed: bytes, count: int) -> tuple[float, ...]:
@@ -41,6 +61,15 @@ def scores(packed: bytes, count: int) -> tuple[float, ...]:
     if len(packed) != 4 * count:
         raise FaultError(f"the scorer answered {len(packed)} bytes for {count} pairs of 4 bytes each")
     return tuple(np.frombuffer(packed, "<f4").tolist())
+
+
+def first_scores(packed: bytes, candidates: int, gate: int | None) -> tuple[float, ...]:
+    """The scores of the first of so many candidates: of all, unless some are beyond the gate.
+
+    Raises:
+        FaultError: There are more scores than candidates, or fewer without a gate.
+    """
+    return scores(packed, candidates if gate is None else min(len(packed) // 4, candidates))
 
 
 def content_of(in_flight: InFlight) -> JoinedContent | None:
@@ -63,6 +92,8 @@ def arrival(in_flight: InFlight, content: JoinedContent | None, dead_letter: Dea
     answer, scored = in_flight.answer, in_flight.scores
     unscored = in_flight.unscored
     found = () if unscored else candidates(answer.candidates)
+    gate = scored.gate if scored.HasField("gate") else None
+    values = () if unscored else first_scores(scored.values, len(found), gate)
     image, version = _image(content)
     return Arrival(
         offset=in_flight.offset,
@@ -71,9 +102,9 @@ def arrival(in_flight: InFlight, content: JoinedContent | None, dead_letter: Dea
         version=answer.image_version if version is None else version,
         place=answer.place,
         score_code=answer.score_code,
-        candidates=found,
-        scores=() if unscored else scores(scored.values, len(found)),
-        exhausted=answer.candidates.exhausted,
+        candidates=found if len(values) == len(found) else found[: len(values)],
+        scores=values,
+        exhausted=answer.candidates.exhausted or len(values) < len(found),
         thresholds=_thresholds(in_flight),
         versions=Versions(scored.model_version, in_flight.index_version),
         unscored=unscored,
@@ -84,6 +115,9 @@ def arrival(in_flight: InFlight, content: JoinedContent | None, dead_letter: Dea
         truncated=not unscored and answer.candidates.truncated,
         dead_letter=dead_letter,
         asks=_asks(content),
+        given=max(in_flight.given, len(found)),
+        gate=gate,
+        beyond_gate=found[len(values) :],
     )
 
 

@@ -9,19 +9,21 @@ from typing import Any
 from pyflink.datastream import RuntimeContext
 
 from core.dead_letters import BadRecord, Reason
-from core.errors import FaultError, MismatchError, RefusedError
-from core.traces import TraceReason
+from core.errors import MismatchError, RefusedError
 from operators.assign_backend import MAX_PAIRS
 from operators.batcher import BatchPolicy
+from operators.carried import drop_losers
 from operators.clients import Scorer, Search, open_scorer, open_search
-from operators.in_flight_pb2 import InFlight, Scores
+from operators.gated_scores import GatedScores, ToScore
+from operators.in_flight_pb2 import InFlight
 from operators.metrics import StepMetrics
 from operators.micro_batch import MicroBatchFunction
+from operators.responses import scores_message
 from operators.rows import batches
 from operators.scorer_probe import probe
 from operators.step import ServerAddress, Step, StepResult
 from operators.tracer import Tracer, Tracing
-from operators.unscored import mark_unscored, reason_of
+from operators.unscored import mark_unscored
 from scoring.serving.scorer_pb2 import PairBlock, ScoreResponse
 
 __all__ = ["ScoreFunction", "ScoreStep"]
@@ -46,63 +48,62 @@ class ScoreStep(Step):
         self._search = search
         self._unscored = unscored
         self._tracer = tracer or Tracer()
+        self._scores = GatedScores(self._score)
         self._trusted: tuple[str | None, str] | None = None
         """Scorer process and model version that are known to compare the index's codes."""
 
     def call(self, items: Sequence[bytes]) -> StepResult:
         """Scores every image against its candidates; records that the index has no code for pass through."""
-        scored = list(items)
         batch = [InFlight.FromString(item) for item in items]
         # Also an image without candidates: its model version must not depend on the rest of its batch.
-        scorable = {row: one for row, one in enumerate(batch) if one.answer.score_code and not one.unscored}
-        for version, rows in _by_version(scorable).items():
-            for part in _calls(rows):
-                for row, result in zip(part, self._scored(list(map(rows.__getitem__, part)), version), strict=True):
-                    # Concatenated protobuf messages parse as one merged message: the answer is not serialised again.
-                    scored[row] += result.SerializeToString()
-        return StepResult(len(items), self._outputs(batch, scored))
+        scorable = [one for one in batch if one.answer.score_code and not one.unscored]
+        for version, images in _by_version(scorable).items():
+            for part in _calls(images):
+                self._add_scores(part, version)
+        return StepResult(len(items), self._outputs(batch))
 
-    def _scored(self, part: Sequence[InFlight], version: str) -> list[InFlight]:
-        """What is new of each record. The scorer may refuse a version that a dry run asks for: that harms nobody else.
+    def _add_scores(self, part: Sequence[InFlight], version: str) -> None:
+        """Adds the scores to records. The scorer may refuse a version that a dry run asks for: that harms nobody else.
 
         Args:
             part: The records.
             version: The version of the model; empty: the served one.
         """
         try:
-            response = self._score([_block(one) for one in part], version)
+            response = self._scores.of([ToScore(one.answer.score_code, one.answer.candidates) for one in part], version)
         except RefusedError as error:
             if not version:
                 raise
-            bad = BadRecord(Reason.REFUSED, str(error))
-            return [InFlight(unscored=reason_of(bad)) for _ in part]
-        return [InFlight(scores=_scores(response, values)) for values in response.scores]
+            for one in part:
+                mark_unscored(one, BadRecord(Reason.REFUSED, str(error)))
+            return
+        for one, values in zip(part, response.scores, strict=True):
+            one.scores.CopyFrom(scores_message(response, values))
 
     def isolate(self, item: bytes, bad: BadRecord) -> StepResult:
         """Passes the image on without scores."""
         one = InFlight.FromString(item)
         mark_unscored(one, bad)
         self._unscored(bad.reason)
-        return StepResult(1, self._outputs([one], [one.SerializeToString()]))
+        return StepResult(1, self._outputs([one]))
 
     def ping(self) -> None:
         """See `Step`; the scorer must also score."""
         super().ping()
         probe(self._scorer)
 
-    def _outputs(self, batch: Sequence[InFlight], scored: list[bytes]) -> list[Any]:
-        """The records with their times, and traces of watched replays."""
-        for row, times in enumerate(self.timing.until_now()[: len(scored)]):
-            scored[row] += InFlight(score_time=times).SerializeToString()
-        replays = [row for row, one in enumerate(batch) if one.traced == TraceReason.REPLAY]
-        watched = [each for row in replays for each in self._tracer.watched("score", InFlight.FromString(scored[row]))]
-        return [*watched, *batches(scored)]
+    def _outputs(self, batch: Sequence[InFlight]) -> list[Any]:
+        """The records with their times and without what assign does not need, and traces of watched replays."""
+        for one, times in zip(batch, self.timing.until_now(), strict=False):
+            one.score_time.MergeFrom(times)
+        watched = [output for one in batch for output in self._tracer.watched("score", one)]
+        for one in batch:
+            drop_losers(one)
+        return [*watched, *batches(one.SerializeToString() for one in batch)]
 
     def _score(self, blocks: Sequence[PairBlock], version: str) -> ScoreResponse:
         if version:
-            response = self._scorer.score(blocks, version)
-            _check(blocks, response)
-            return response
+            return self._scorer.score(blocks, version)
         try:
             response = self._scorer.score(blocks)
         except RefusedError:
@@ -112,7 +113,6 @@ class ScoreStep(Step):
         if source != self._trusted:
             self._check_codes()
             self._trusted = source
-        _check(blocks, response)
         return response
 
     def _check_codes(self) -> None:
@@ -129,46 +129,27 @@ class ScoreStep(Step):
             )
 
 
-def _by_version(batch: Mapping[int, InFlight]) -> Mapping[str, dict[int, InFlight]]:
+def _by_version(batch: Sequence[InFlight]) -> Mapping[str, list[InFlight]]:
     """The images that each version of the model scores: the served one, and those that dry runs ask for."""
-    grouped: dict[str, dict[int, InFlight]] = {}
-    for row, one in batch.items():
-        grouped.setdefault(one.score_with, {})[row] = one
+    grouped: dict[str, list[InFlight]] = {}
+    for one in batch:
+        grouped.setdefault(one.score_with, []).append(one)
     return grouped
 
 
-def _calls(batch: Mapping[int, InFlight]) -> Iterator[list[int]]:
-    """Keys of the images of each call: at least one image, at most `MAX_PAIRS` candidates where there are more."""
-    part: list[int] = []
+def _calls(images: Sequence[InFlight]) -> Iterator[list[InFlight]]:
+    """The images of each call: at least one image, at most `MAX_PAIRS` candidates where there are more."""
+    part: list[InFlight] = []
     room = MAX_PAIRS
-    for row, one in batch.items():
-        room -= len(one.answer.candidates.image_ids)
-        if part and room < 0:
+    for one in images:
+        candidates = len(one.answer.candidates.image_ids)
+        if part and candidates > room:
             yield part
-            part, room = [], MAX_PAIRS - len(one.answer.candidates.image_ids)
-        part.append(row)
+            part, room = [], MAX_PAIRS
+        part.append(one)
+        room -= candidates
     if part:
         yield part
-
-
-def _block(one: InFlight) -> PairBlock:
-    return PairBlock(query_code=one.answer.score_code, candidate_codes=one.answer.candidates.score_codes)
-
-
-def _check(blocks: Sequence[PairBlock], response: ScoreResponse) -> None:
-    expected = [len(block.candidate_codes) // len(block.query_code) * 4 for block in blocks]
-    if [len(values) for values in response.scores] != expected:
-        raise FaultError(f"the scorer did not answer all {sum(expected) // 4} pairs in {len(blocks)} blocks")
-
-
-def _scores(response: ScoreResponse, values: bytes) -> Scores:
-    return Scores(
-        model_version=response.model_version,
-        accept=response.accept,
-        head_accept=response.head_accept,
-        adopt=response.adopt,
-        values=values,
-    )
 
 
 class ScoreFunction(MicroBatchFunction):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Literal
 
 from clustering.arrivals import Arrival, Deleting, Replaying
@@ -39,7 +39,7 @@ from core.traces import (
 from core.types import Decision, ImageId, Outcome, Thresholds, Written
 from operators.in_flight_pb2 import InFlight, StepTime
 from operators.item_times import Timing
-from operators.responses import candidates, scores
+from operators.responses import candidates, first_scores
 
 __all__ = ["BatchTracer", "ReadWritten", "TraceStamp", "step_trace", "trace_reason"]
 
@@ -78,8 +78,11 @@ def step_trace(step: Literal["search", "score"], one: InFlight, stamp: TraceStam
     if not isinstance(content, JoinedReplay) or not content.watch:
         return None
     found = candidates(one.answer.candidates)
-    scored = iter(scores(one.scores.values, len(found))) if one.HasField("scores") else repeat(None)
-    listed = tuple(TracedCandidate(each.image_id, each.place, each.overlap, next(scored)) for each in found)
+    scored = first_scores(one.scores.values, len(found), _gate(one)) if one.HasField("scores") else ()
+    listed = tuple(
+        TracedCandidate(each.image_id, each.place, each.overlap, score, distance=each.distance)
+        for each, score in zip(found, chain(scored, repeat(None)), strict=False)
+    )
     trace = _base(one, content, TraceReason.REPLAY, stamp)
     return replace(
         trace,
@@ -176,6 +179,7 @@ def _base(one: InFlight, content: JoinedContent | BadRecord, reason: TraceReason
         reason=reason,
         terms=traced_terms(one.answer.terms.values),
         thresholds=_thresholds(one),
+        gate=_gate(one),
         unscored=one.unscored or None,
         versions=TracedVersions(one.scores.model_version, one.index_version, stamp.settings, stamp.code),
         steps=tuple(_step(name, time) for name, time in _times(one)),
@@ -201,7 +205,7 @@ def _base(one: InFlight, content: JoinedContent | BadRecord, reason: TraceReason
 
 def _verdict(one: InFlight, arrival: Arrival, reason: TraceReason, stamp: TraceStamp) -> Trace:
     trace = _base(one, decode_joined(one.record), reason, stamp)
-    return replace(trace, search=None if arrival.unscored else _search(one, len(arrival.candidates)))
+    return replace(trace, search=None if arrival.unscored else _search(one, arrival.next_candidate))
 
 
 def _explained(trace: Trace, explained: Explanation) -> Trace:
@@ -284,6 +288,10 @@ def _thresholds(one: InFlight) -> Thresholds | None:
     if one.unscored or not one.HasField("scores"):
         return None
     return Thresholds(*map(shortest, (one.scores.accept, one.scores.head_accept, one.scores.adopt)))
+
+
+def _gate(one: InFlight) -> int | None:
+    return one.scores.gate if one.scores.HasField("gate") else None
 
 
 def _halves(image: JoinedImage) -> tuple[TracedHalf, ...]:

@@ -38,7 +38,7 @@ class Apart(StrEnum):
 _APART = {
     Apart.NOT_SEARCHABLE: "the index cannot find one of them: it was skipped, hidden or deleted",
     Apart.FEW_SHARED_TERMS: "they share fewer terms than a candidate must",
-    Apart.NOT_AMONG_FIRST: "they share terms, but enough other images share as many or more",
+    Apart.NOT_AMONG_FIRST: "they share terms, but enough other images are nearer or share more of them",
 }
 
 

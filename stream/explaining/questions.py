@@ -15,11 +15,11 @@ from clustering.assignment import MoreNeed, assign
 from core.protos.joined_pb2 import JoinedImage, JoinedRecord
 from core.traces import HistoryRange, Trace, TraceKind, TraceReason
 from core.types import NO_OFFSET, Decision, ImageId, LogPosition, Lookup, Written
-from operators.in_flight_pb2 import InFlight, Scores
+from operators.gated_scores import GatedScores, ToScore
+from operators.in_flight_pb2 import InFlight
 from operators.item_times import Timing
-from operators.responses import arrival, content_of
+from operators.responses import arrival, content_of, scores_message
 from operators.tracing import BatchTracer, TraceStamp
-from scoring.serving import scorer_pb2
 from search.serving import search_pb2
 from stream.read_only import FreeSearch, Lookups, PairScorer, ReadOnlyBackend
 
@@ -136,18 +136,8 @@ def ask(question: Question, servers: AskedServers, stamp: TraceStamp, now_ms: in
     if stored is None or not stored.score_code or not answer.known:
         return AskedAgain(as_of, incomplete, None, "the index cannot search for it: it was skipped, hidden or deleted")
     one = _in_flight(image, stored, answer, response.index_version)
-    scored = servers.scorer.score(
-        [scorer_pb2.PairBlock(query_code=stored.score_code, candidate_codes=answer.candidates.score_codes)]
-    )
-    one.scores.CopyFrom(
-        Scores(
-            model_version=scored.model_version,
-            accept=scored.accept,
-            head_accept=scored.head_accept,
-            adopt=scored.adopt,
-            values=scored.scores[0],
-        )
-    )
+    scored = GatedScores(servers.scorer.score).of([ToScore(stored.score_code, answer.candidates)])
+    one.scores.CopyFrom(scores_message(scored, scored.scores[0]))
     backend = _QuestionBackend(question, servers, as_of)
     tracer = BatchTracer([one], Timing(), _nothing_written, stamp)
     asked = replace(arrival(one, content_of(one)), version=question.version)

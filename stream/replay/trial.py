@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from clustering.arrivals import Arrival, MoreNeed, PairNeed, Replaying, pair_need
+from clustering.arrivals import Arrival, MoreNeed, PairNeed, Replaying
 from clustering.planning import Knowledge, plan
 from core.errors import FaultError, UnavailableError
 from core.known_verdicts import KnownVerdict
 from core.types import ImageId, Thresholds, Versions
 from core.vectors import stored_type
-from operators.responses import candidates, scores
-from scoring.serving import scorer_pb2
+from operators.gated_scores import GatedScores, ToScore, gate_of
+from operators.responses import candidates, first_scores
 from search.serving import search_pb2
 from storage.selecting import SelectedImage
 from stream.read_only import FreeSearch, Lookups, PairScorer, ReadOnlyBackend
@@ -53,6 +53,7 @@ class TrialSettings:
     model_version: str
     """That scores; empty: the served one."""
     search_dimension: int
+    score_dimension: int
     code: Callable[[SelectedImage], bytes]
     """The score code of an image that has none, because it could not be scored before."""
 
@@ -98,6 +99,7 @@ class _Trial(ReadOnlyBackend):
         self._servers = servers
         self._settings = settings
         self._sleep = sleep
+        self._scores = GatedScores(servers.scorer.score)
         self._queries: dict[int, search_pb2.SearchQuery] = {}
         """By place."""
 
@@ -146,16 +148,17 @@ class _Trial(ReadOnlyBackend):
             self._queries.update((one.image.place, self._by_vector(one)) for one in unknown)
             answers, index_version = self._searched(as_of)
         codes = [self._code(one) for one in self._images]
-        blocks = [
-            scorer_pb2.PairBlock(query_code=code, candidate_codes=answer.candidates.score_codes)
-            for code, answer in zip(codes, answers, strict=True)
-        ]
-        response = self._patiently(lambda: self._servers.scorer.score(blocks, self._settings.model_version))
-        thresholds = Thresholds(response.accept, response.head_accept, response.adopt)
-        versions = Versions(response.model_version, index_version)
+        asked = [ToScore(code, answer.candidates) for code, answer in zip(codes, answers, strict=True)]
+        response = self._patiently(lambda: self._scores.of(asked, self._settings.model_version))
+        said = _Said(
+            Thresholds(response.accept, response.head_accept, response.adopt),
+            gate_of(response),
+            Versions(response.model_version, index_version),
+            as_of,
+        )
         return [
-            _arrival(one, code, answer.candidates, packed, thresholds, versions, as_of)
-            for one, code, answer, packed in zip(self._images, codes, answers, response.scores, strict=True)
+            _arrival(one, to_score, packed, said)
+            for one, to_score, packed in zip(self._images, asked, response.scores, strict=True)
         ]
 
     def _searched(self, as_of: int) -> tuple[Sequence[search_pb2.SearchAnswer], str]:
@@ -170,9 +173,11 @@ class _Trial(ReadOnlyBackend):
         return query
 
     def _by_vector(self, one: SelectedImage) -> search_pb2.SearchQuery:
-        data = b"" if one.embedding is None else one.embedding.search_vector
-        element_type = stored_type(data, self._settings.search_dimension)
-        return search_pb2.SearchQuery(vector=search_pb2.Vector(element_type=element_type, data=data))
+        assert one.embedding is not None, "only images with embeddings are tried"
+        return search_pb2.SearchQuery(
+            vector=_vector(one.embedding.search_vector, self._settings.search_dimension),
+            score=_vector(one.embedding.score_vector, self._settings.score_dimension),
+        )
 
     def _code(self, one: SelectedImage) -> bytes:
         stored = b"" if one.embedding is None else one.embedding.score_code
@@ -192,9 +197,7 @@ class _Trial(ReadOnlyBackend):
             pages = self.more(list(more))
             knowledge.more.update(pages)
             for need, page in pages.items():
-                arrival = asking[need.place]
-                for candidate in page.candidates:
-                    wanted[pair_need(arrival.versions.model, arrival.score_code, candidate.score_code)] = None
+                wanted.update(dict.fromkeys(asking[need.place].pairs_with(page.candidates)))
         lacking = [pair for pair in wanted if pair not in knowledge.scores]
         if lacking:
             knowledge.scores.update(self._patiently(lambda: self.score(lacking)))
@@ -215,33 +218,42 @@ class _Trial(ReadOnlyBackend):
                 self._sleep(error.retry_after_s)
 
 
-def _arrival(
-    one: SelectedImage,
-    code: bytes,
-    found: search_pb2.Candidates,
-    packed: bytes,
-    thresholds: Thresholds,
-    versions: Versions,
-    as_of: int,
-) -> Arrival:
-    image, near = one.image, candidates(found)
+def _vector(data: bytes, dimension: int) -> search_pb2.Vector:
+    return search_pb2.Vector(element_type=stored_type(data, dimension), data=data)
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What holds for all images of a batch."""
+
+    thresholds: Thresholds
+    gate: int | None
+    versions: Versions
+    as_of: int
+
+
+def _arrival(one: SelectedImage, asked: ToScore, packed: bytes, said: _Said) -> Arrival:
+    image, found = one.image, candidates(asked.candidates)
+    values = first_scores(packed, len(found), said.gate)
     return Arrival(
-        offset=as_of,
+        offset=said.as_of,
         checksum=0,
         image_id=image.image_id,
         version=image.version,
         place=image.place,
-        score_code=code,
-        candidates=near,
-        scores=scores(packed, len(near)),
-        exhausted=found.exhausted,
-        thresholds=thresholds,
-        versions=versions,
+        score_code=asked.score_code,
+        candidates=found[: len(values)],
+        scores=values,
+        exhausted=asked.candidates.exhausted or len(values) < len(found),
+        thresholds=said.thresholds,
+        versions=said.versions,
         unscored="",
         search_vector=b"",
         score_vector=b"",
         created_at_ms=image.created_at_ms,
         arrived_at_ms=image.arrived_at_ms,
-        truncated=found.truncated,
+        truncated=asked.candidates.truncated,
         asks=Replaying(force=True, dry_run=False, request=None),
+        given=len(found),
+        gate=said.gate,
     )

@@ -50,7 +50,8 @@ class TrialService:
         self._storage = storage
         self._servers = TrialServers(asked, scores, storage)
         self._coder = code_settings(settings, self._signal).build()
-        self._settings = TrialSettings(model_version, self._signal.search_embedding.dimension, self._code)
+        dimensions = self._signal.search_embedding.dimension, self._signal.score_embedding.dimension
+        self._settings = TrialSettings(model_version, *dimensions, self._code)
         self.left_out = LeftOut()
         """Images that could not be tried."""
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from clustering.assignment import assign
 from core.types import Outcome, Thresholds
 from tests.support.cluster_oracle import NaiveState, naive
-from tests.support.cluster_world import Record, World, WorldPorts, random_overlap, random_score
+from tests.support.cluster_world import Record, World, WorldPorts, random_distance, random_overlap, random_score
 from tests.support.reference_store import ReferenceStore
 
 IDS = [f"image-{n}" for n in range(14)]
@@ -47,6 +47,9 @@ REPLAYS = st.builds(
 )
 ORDERS = st.lists(st.one_of(IMAGES, IMAGES, IMAGES, DELETES, REPLAYS), min_size=1, max_size=40)
 
+DISTANCES = st.sampled_from([None, random_distance])
+GATES = st.none() | st.integers(0, 9)
+
 
 def _one_code_per_version(log: list[Record]) -> list[Record]:
     """The records of one image version carry one code, as redelivered records do."""
@@ -63,6 +66,9 @@ WORLDS = st.builds(
     overlap_of=st.integers(1, 4).map(lambda highest: lambda one, other: random_overlap(one, other, highest)),
     hide_delay=st.integers(0, 3),
     newer_from=st.integers(0, 60),
+    distance_of=DISTANCES,
+    gate=GATES,
+    narrowed=st.booleans(),
 )
 
 
@@ -99,6 +105,9 @@ BUSY_WORLDS = st.builds(
     k=st.integers(1, 5),
     hide_delay=st.integers(0, 3),
     newer_from=st.integers(0, 90),
+    distance_of=DISTANCES,
+    gate=GATES,
+    narrowed=st.booleans(),
 )
 
 

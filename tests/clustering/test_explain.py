@@ -32,6 +32,7 @@ class Told:
 
 def explained(world: World) -> list[Told]:
     """Every record of a world, decided one by one."""
+    world.narrowed = False  # an image that is traced keeps all its candidates
     store = ReferenceStore()
     told: list[Told] = []
     for arrival in world.arrivals():
@@ -91,14 +92,15 @@ def _check_choice(each: Told) -> None:
     assert choice is not None
     assert {one.image_id for one in candidates} >= {one.image_id for one in each.arrival.candidates}
     losses = {one.lost for one in candidates}
+    no_match = {LossReason.BELOW_ACCEPT, LossReason.BEYOND_GATE}
     expected = {
         Why.MATCHED: lambda: None in losses,
-        Why.KEPT: lambda: losses <= {LossReason.KEPT, LossReason.BELOW_ACCEPT},
+        Why.KEPT: lambda: losses <= {LossReason.KEPT, *no_match},
         Why.NO_CANDIDATES: lambda: not candidates,
-        Why.NO_MATCH: lambda: losses == {LossReason.BELOW_ACCEPT},
+        Why.NO_MATCH: lambda: losses and losses <= no_match,
         Why.ALL_REFUSED: lambda: (
             losses & {LossReason.HEAD_REFUSED, LossReason.HEAD_UNCODED}
-            and losses <= {LossReason.HEAD_REFUSED, LossReason.HEAD_UNCODED, LossReason.BELOW_ACCEPT}
+            and losses <= {LossReason.HEAD_REFUSED, LossReason.HEAD_UNCODED, *no_match}
         ),
     }
     assert expected[Why(choice.why)](), (choice, losses)
@@ -107,6 +109,15 @@ def _check_choice(each: Told) -> None:
 def _check_loss(world: World, each: Told, one: TracedCandidate) -> None:
     limits, code = world.thresholds, each.arrival.score_code
     codes = {entry.image_id: entry.code for entry in world.entries if entry.place == one.place}
+    if world.distance_of is not None:
+        assert one.distance == world.distance_of(code, codes[ImageId(one.image_id)])
+    if one.lost is LossReason.BEYOND_GATE:
+        assert world.gate is not None
+        assert one.distance is not None
+        assert one.distance > world.gate
+        assert one.score is None
+        return
+    assert one.score is not None
     assert one.score == world.score(each.arrival.versions.model, code, codes[ImageId(one.image_id)])
     if one.lost is LossReason.BELOW_ACCEPT:
         assert one.score < limits.accept
@@ -148,7 +159,7 @@ def _check_adoption(world: World, each: Told, one: TracedCandidate) -> None:
     if one.adoption is None:
         return
     cluster = each.clusters[ImageId(one.image_id)]
-    assert one.lost is not LossReason.BELOW_ACCEPT
+    assert one.lost not in (LossReason.BELOW_ACCEPT, LossReason.BEYOND_GATE)
     assert one.image_id == cluster.head
     if one.adoption is Adoption.UNCODED:
         assert one.adopt_score is None
@@ -226,3 +237,16 @@ def test_a_duplicate_has_candidates_and_no_choice() -> None:
     explanation = last(world)
     assert explanation.choice is None
     assert [one.lost for one in explanation.candidates] == [LossReason.BELOW_ACCEPT]
+
+
+def test_candidates_beyond_the_gate_come_last_and_have_no_score() -> None:
+    """`a` and `c` would match, but `c` is too far away; `b` is near and scores too low."""
+    world = scored({"ad": 0.9, "bd": 0.25, "cd": 0.9})
+    world.distance_of = lambda one, other: {b"a": 5, b"b": 7, b"c": 8}.get(min(one, other), 0)
+    world.gate = 7
+    explanation = last(world)
+    assert [(one.image_id, one.score, one.distance, one.lost) for one in explanation.candidates] == [
+        ("a", 0.9, 5, None),
+        ("b", 0.25, 7, LossReason.BELOW_ACCEPT),
+        ("c", None, 8, LossReason.BEYOND_GATE),
+    ]

@@ -18,6 +18,7 @@ candidate_lists = st.lists(
         st.integers(0, 2**63 - 1),
         st.integers(0, 2**16 - 1),
         st.binary(min_size=3, max_size=3),
+        st.integers(0, 2**16 - 1),
     ),
     max_size=6,
 )
@@ -29,6 +30,7 @@ def pack(candidates: list[Candidate]) -> PackedCandidates:
         np.array([c.overlap for c in candidates], "<u2").tobytes(),
         np.array([c.place for c in candidates], "<i8").tobytes(),
         b"".join(c.score_code for c in candidates),
+        np.array([c.distance for c in candidates if c.distance is not None], "<u2").tobytes(),
     )
 
 
@@ -39,6 +41,11 @@ def test_it_reads_like_the_tuple(candidates: list[Candidate], some: slice) -> No
     assert packed[some] == tuple(candidates)[some]
     assert [packed[at] for at in range(-len(candidates), len(candidates))] == candidates + candidates
     assert score_codes(packed) == score_codes(candidates) == [c.score_code for c in candidates]
+
+
+def test_candidates_without_distances_have_none() -> None:
+    packed = PackedCandidates(["a"], b"\x02\x00", bytes(8), b"xyz")
+    assert packed == (Candidate(ImageId("a"), 0, 2, b"xyz", None),)
 
 
 def test_it_differs_from_other_candidates() -> None:
@@ -53,6 +60,8 @@ def test_columns_that_do_not_fit_are_refused(wrong: tuple[bytes, bytes, bytes]) 
         PackedCandidates(["a"], *wrong)
     with pytest.raises(BadInputError):
         PackedCandidates([], b"", b"", b"x")
+    with pytest.raises(BadInputError):
+        PackedCandidates(["a"], b"\0\0", bytes(8), b"xyz", b"\0")
 
 
 def test_an_index_beyond_the_end_is_an_error() -> None:

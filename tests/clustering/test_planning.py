@@ -254,6 +254,21 @@ class TestMoreCandidates:
         planned = self.with_pages(More((candidate("e"),), exhausted=False), xe=0.2)
         assert planned.more == (MoreNeed(10, 2, 10),)
 
+    def test_candidates_of_a_page_beyond_the_gate_are_not_scored_and_end_the_search(self) -> None:
+        near, far = candidate("e")._replace(distance=4), candidate("f")._replace(distance=5)
+        batch = (replace(self.BATCH[0], gate=4),)
+        known = replace(self.KNOWN, more={MoreNeed(10, 1, 10): More((near, far), exhausted=False)})
+        planned = plan(batch, known, 5)
+        assert planned.pairs == (pair_need("m", b"x", b"e"),)
+        scored = replace(
+            known, scores={**known.scores, pair_need("m", b"x", b"e"): 0.2, pair_need("m", b"x", b"f"): 0.9}
+        )
+        assert heads(plan(batch, scored, 5)) == [("x", "x", Cause.FOUNDED)]
+
+    def test_the_next_page_follows_all_candidates_of_the_first_also_those_that_do_not_count(self) -> None:
+        batch = (replace(self.BATCH[0], given=20),)
+        assert plan(batch, self.KNOWN, 5).more == (MoreNeed(10, 20, 10),)
+
     def test_ends_when_the_candidates_are_exhausted(self) -> None:
         planned = self.with_pages(More((candidate("e"),), exhausted=True), xe=0.2)
         assert heads(planned) == [("x", "x", Cause.FOUNDED)]

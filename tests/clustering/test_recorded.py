@@ -33,6 +33,7 @@ class Told:
 
 def decided(world: World, store: MemoryStore, choices: random.Random) -> list[Told]:
     """Every record of a world, in batches of any size."""
+    world.narrowed = False  # an image that is traced keeps all its candidates
     told: list[Told] = []
 
     def committed(one: Arrival, decision: Decision | None, judgement: Judgement | None) -> None:

@@ -24,6 +24,7 @@ def packed(count: int = 2) -> Candidates:
         score_codes=b"\x01\x02\x03\x04"[: 2 * count],
         exhausted=True,
         truncated=True,
+        distances=np.array([3, 300][:count], "<u2").tobytes(),
     )
 
 
@@ -47,13 +48,15 @@ def read(one: InFlight) -> Arrival:
 
 def test_candidates_are_unpacked_in_order() -> None:
     assert candidates(packed()) == (
-        Candidate(ImageId("image-0"), 2**40, 65_535, b"\x01\x02"),
-        Candidate(ImageId("image-1"), 7, 1, b"\x03\x04"),
+        Candidate(ImageId("image-0"), 2**40, 65_535, b"\x01\x02", 3),
+        Candidate(ImageId("image-1"), 7, 1, b"\x03\x04", 300),
     )
     assert candidates(Candidates()) == ()
 
 
-@pytest.mark.parametrize("wrong", [{"overlaps": b"\x00"}, {"places": b""}, {"score_codes": b"\x01\x02\x03"}])
+@pytest.mark.parametrize(
+    "wrong", [{"overlaps": b"\x00"}, {"places": b""}, {"score_codes": b"\x01\x02\x03"}, {"distances": b"\x03\x00"}]
+)
 def test_arrays_that_do_not_fit_are_a_fault(wrong: dict[str, bytes]) -> None:
     message = packed()
     for name, value in wrong.items():
@@ -107,9 +110,25 @@ def test_a_record_that_cannot_be_read_has_no_image_id() -> None:
     assert found.unscored == "unparsable: no"
 
 
-def test_scores_that_do_not_fit_the_candidates_are_a_fault() -> None:
+@pytest.mark.parametrize(
+    "scored", [Scores(values=bytes(4)), Scores(values=bytes(12)), Scores(values=bytes(12), gate=9)]
+)
+def test_scores_that_do_not_fit_the_candidates_are_a_fault(scored: Scores) -> None:
     with pytest.raises(FaultError):
-        read(in_flight(scores=Scores(values=b"\x00" * 4)))
+        read(in_flight(scores=scored))
+
+
+def test_candidates_beyond_the_gate_have_no_scores() -> None:
+    scored = Scores(accept=0.5, head_accept=0.25, adopt=0.75, gate=3, values=np.array([1.0], "<f4").tobytes())
+    found = read(in_flight(scores=scored))
+    assert [one.image_id for one in found.candidates] == ["image-0"]
+    assert [one.image_id for one in found.beyond_gate] == ["image-1"]
+    assert (found.scores, found.gate, found.next_candidate) == ((1.0,), 3, 2)
+
+
+def test_candidates_that_score_dropped_are_counted() -> None:
+    assert read(in_flight(given=20)).next_candidate == 20
+    assert read(in_flight()).next_candidate == 2
 
 
 @pytest.mark.parametrize("version", [None, 0, 7])

@@ -19,7 +19,7 @@ from scoring.serving.scorer_pb2 import PairBlock, ScoreResponse
 from search.serving.search_pb2 import Answer, Candidates
 from tests.support.events import joined
 from tests.support.fake_flink import Harness
-from tests.support.fake_servers import ACCEPT, Entry, FakeScorer, FakeSearch
+from tests.support.fake_servers import ACCEPT, Entry, FakeScorer, FakeSearch, distance
 from tests.support.in_flight import batch, handed_on
 
 POLICY = BatchPolicy(max_items=4, max_faults=2)
@@ -51,6 +51,7 @@ def in_flight(offset: int, code: bytes = b"\x0f", candidates: list[bytes] | None
         overlaps=np.full(len(codes), 3, "<u2").tobytes(),
         places=np.arange(len(codes), dtype="<i8").tobytes(),
         score_codes=b"".join(codes),
+        distances=np.array([distance(code, other) for other in codes], "<u2").tobytes(),
         exhausted=True,
     )
     record = joined(f"image-{offset}", seed=offset)
@@ -74,11 +75,27 @@ def test_a_batch_is_one_call(scorer: FakeScorer, search: FakeSearch) -> None:
     score.send(in_flight(2, b"\x00"))
     score.send(in_flight(3, b"\xff", [b"\x00"]))
     assert len(scorer.calls) == 1
-    assert [values(one) for one in out(score)] == [[1.0, 0.5], [0.875], [], [0.0]]
+    assert [values(one) for one in out(score)] == [[1.0], [0.875], [], []]
+    assert [one.given for one in out(score)] == [2, 1, 0, 1]
     assert [one.offset for one in out(score)] == [0, 1, 2, 3]
     for one in out(score):
         assert one.scores.model_version == "model-1"
         assert one.scores.accept == pytest.approx(ACCEPT)
+
+
+def test_candidates_beyond_the_gate_are_not_sent(scorer: FakeScorer, search: FakeSearch) -> None:
+    scorer.gate = 1
+    score = harness()
+    near = [b"\x0f", b"\x1f", b"\x3f"]
+    for offset in range(8):
+        score.send(in_flight(offset, b"\x0f", near, traced="flag" if offset == 7 else ""))
+    assert [{block.candidate_codes for block in blocks} for _, blocks in scorer.calls] == [
+        {b"\x0f\x1f\x3f"},
+        {b"\x0f\x1f"},
+    ]
+    assert [values(one) for one in out(score)] == [[1.0, 0.875]] * 8
+    assert [len(one.answer.candidates.image_ids) for one in out(score)] == [2] * 7 + [3]
+    assert {(one.given, one.scores.gate) for one in out(score)} == {(3, 1)}
 
 
 def test_more_pairs_than_a_call_takes_are_split(

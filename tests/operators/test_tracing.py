@@ -12,7 +12,7 @@ from pyflink.common import Row
 from core.errors import DeadlineError, FaultError, MismatchError, UnavailableError
 from core.protos.joined_pb2 import JoinedDelete, JoinedRecord, JoinedReplay, Origin
 from core.trace_policy import TracePolicy
-from core.traces import Adoption, HistoryRange, Trace, TracedHalf, TraceKind, TraceReason, Why, parse_trace
+from core.traces import Adoption, HistoryRange, LossReason, Trace, TracedHalf, TraceKind, TraceReason, Why, parse_trace
 from core.types import Cause, Outcome
 from operators.assign import AssignFunction
 from operators.batcher import BatchPolicy
@@ -278,6 +278,30 @@ def pictured(image_id: str, other_terms: int, other_bits: int) -> bytes:
     record.image.search_vector = np.array([-1] * other_terms + [1] * (16 - other_terms), "<f2").tobytes()
     record.image.score_vector = np.array([-1] * other_bits + [1] * (8 - other_bits), "<f2").tobytes()
     return record.SerializeToString()
+
+
+def test_a_trace_tells_of_candidates_beyond_the_gate(build: Build) -> None:
+    """`b` is three bits away from `a` and `c`, which the model could not accept."""
+    sequence = build(TracePolicy(share=1.0))
+    sequence.search.nearest, sequence.scorer.gate = True, 2
+    sequence.send(pictured("a", 0, 0), pictured("b", 0, 3), pictured("c", 0, 0))
+    trace = sequence.traces()[2]
+    assert [(one.image_id, one.score, one.distance, one.lost) for one in trace.candidates] == [
+        ("a", 1.0, 0, None),
+        ("b", None, 3, LossReason.BEYOND_GATE),
+    ]
+    assert trace.gate == 2
+    assert trace.search is not None
+    assert trace.search.found == 2
+
+
+def test_a_truncated_search_keeps_its_losers_for_the_trace_that_it_gets(build: Build) -> None:
+    sequence = build(TracePolicy())
+    sequence.search.truncates = True
+    sequence.send(pictured("a", 0, 0), pictured("b", 0, 8))
+    first, second = sequence.traces()
+    assert (first.reason, second.reason) == (TraceReason.TRUNCATED, TraceReason.TRUNCATED)
+    assert [(one.image_id, one.score, one.lost) for one in second.candidates] == [("a", 0.0, LossReason.BELOW_ACCEPT)]
 
 
 def test_a_repeated_trace_says_what_was_so_before_its_verdict(build: Build) -> None:

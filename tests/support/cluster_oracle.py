@@ -45,7 +45,7 @@ class NaiveState:
         return any(head == image and other != image for other, head in self.heads.items())
 
 
-def naive(world: World, extra_pages: int = 4) -> NaiveState:
+def naive(world: World, extra_pages: int = 5) -> NaiveState:
     """The oracle: applies the cluster rule literally, one record at a time, with every score known."""
     state = NaiveState()
     for arrival in world.arrivals():
@@ -167,7 +167,8 @@ def _naive_pages(world: World, arrival: Arrival, count: int) -> Iterator[list[Ca
 
 def _naive_matches(world: World, arrival: Arrival, listed: list[Candidate]) -> list[Candidate]:
     model = arrival.versions.model
-    scored = [(world.score(model, arrival.score_code, c.score_code), c) for c in listed]
+    near = filter(world.is_near, listed)
+    scored = [(world.score(model, arrival.score_code, c.score_code), c) for c in near]
     ranked = sorted(scored, key=lambda pair: (-pair[0], -pair[1].overlap, pair[1].place))
     return [c for score, c in ranked if score >= world.thresholds.accept]
 

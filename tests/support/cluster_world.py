@@ -75,6 +75,12 @@ def random_overlap(one: bytes, other: bytes, highest: int) -> int:
     return zlib.crc32(b"overlap/%b/%b" % (low, high)) % (highest + 1)
 
 
+def random_distance(one: bytes, other: bytes) -> int:
+    """A symmetric random number of differing bits, 0 to 9."""
+    low, high = sorted((one, other))
+    return 0 if low == high else zlib.crc32(b"distance/%b/%b" % (low, high)) % 10
+
+
 @dataclass
 class Entry:
     """An image version in the index."""
@@ -109,6 +115,12 @@ class World:
     """A faulted image is still found by so many later places, because it is hidden after its batch was searched."""
     newer_from: int = 2**62
     """From this position on the scorer serves a newer model, which scores otherwise."""
+    distance_of: Callable[[bytes, bytes], int] | None = None
+    """Orders the candidates; None: their overlaps do."""
+    gate: int | None = None
+    """Of both models."""
+    narrowed: bool = False
+    """Arrivals have only the candidates that the rule can use, as they come from score."""
     entries: list[Entry] = field(default_factory=list)
     _answers: dict[int, Found] = field(default_factory=dict)
     _last: dict[str, tuple[int, bytes, Entry | None]] = field(default_factory=dict)
@@ -181,6 +193,10 @@ class World:
         found = self.candidates(entry, offset if record.kind == "replay" else entry.place) if entry is not None else []
         scored = record.fate == "scored"
         page = found[: self.k]
+        near = [candidate for candidate in page if self.is_near(candidate)]
+        if scored and self.narrowed and entry is not None:
+            bar = min(self.thresholds.accept, self.thresholds.head_accept)
+            near = [one for one in near if self.score(model, entry.code, one.score_code) >= bar]
         return Arrival(
             offset=offset,
             checksum=zlib.crc32(b"%d" % offset),
@@ -188,9 +204,9 @@ class World:
             version=answer.version if record.kind == "replay" else record.version,
             place=-1 if entry is None else entry.place,
             score_code=b"" if entry is None else entry.code,
-            candidates=tuple(page),
-            scores=tuple(self.score(model, entry.code, c.score_code) for c in page) if entry and scored else (),
-            exhausted=len(found) <= self.k,
+            candidates=tuple(near),
+            scores=tuple(self.score(model, entry.code, c.score_code) for c in near) if entry and scored else (),
+            exhausted=len(found) <= self.k or not all(map(self.is_near, page)),
             thresholds=self.thresholds if scored else None,
             versions=Versions(model if scored else "", "index-1"),
             unscored="" if scored else record.fate,
@@ -199,10 +215,13 @@ class World:
             created_at_ms=1,
             arrived_at_ms=2,
             asks=_asks(record),
+            given=len(page),
+            gate=self.gate if scored else None,
+            beyond_gate=() if self.narrowed else tuple(one for one in page if not self.is_near(one)),
         )
 
     def candidates(self, searched: Entry, as_of: int) -> list[Candidate]:
-        """All candidates of an entry as of a position, by overlap, then age."""
+        """All candidates of an entry as of a position: by distance if there is one, then overlap, then age."""
         newest: dict[ImageId, Entry] = {}
         for entry in self.entries:
             if (
@@ -212,11 +231,18 @@ class World:
             ):
                 newest[entry.image_id] = entry
         found = [
-            Candidate(e.image_id, e.place, overlap, e.code)
+            Candidate(e.image_id, e.place, overlap, e.code, self._distance(searched, e))
             for e in newest.values()
             if (overlap := self.overlap_of(searched.code, e.code)) > 0
         ]
-        return sorted(found, key=lambda c: (-c.overlap, c.place))
+        return sorted(found, key=lambda c: (c.distance or 0, -c.overlap, c.place))
+
+    def is_near(self, candidate: Candidate) -> bool:
+        """Whether the model could accept a candidate at its distance."""
+        return self.gate is None or candidate.distance is None or candidate.distance <= self.gate
+
+    def _distance(self, searched: Entry, other: Entry) -> int | None:
+        return None if self.distance_of is None else self.distance_of(searched.code, other.code)
 
     def _hidden(self, entry: Entry, as_of: int) -> bool:
         return self.log[entry.place].fate == "faulted" and as_of > entry.place + self.hide_delay

@@ -62,6 +62,11 @@ def code_of(image: JoinedImage) -> bytes:
     return np.packbits(signs(image.score_vector)).tobytes()
 
 
+def distance(one: bytes, other: bytes) -> int:
+    """How many bits of two codes differ."""
+    return (int.from_bytes(one) ^ int.from_bytes(other)).bit_count()
+
+
 @dataclass
 class Entry:
     """An image version in the index."""
@@ -79,6 +84,10 @@ class FakeSearch(FakeServer):
     """The search server."""
 
     k: int = 5
+    nearest: bool = False
+    """Whether candidates are ordered by the distance of their codes."""
+    truncates: bool = False
+    """Whether every search reaches its bound."""
     log_id: str = ""
     offset: int = -1
     entries: list[Entry] = field(default_factory=list)
@@ -239,15 +248,19 @@ class FakeSearch(FakeServer):
 
     def _candidates(self, own: Entry, as_of: int, after: int) -> search_pb2.Candidates:
         visible = [e for e in self.entries if e.place < as_of < e.hidden_from and e.image_id != own.image_id]
-        ranked = sorted((-int((e.terms == own.terms).sum()), e.place, e) for e in visible)
-        found = [(-overlap, e) for overlap, _, e in ranked if -overlap >= MIN_OVERLAP]
+        overlaps = [(int((e.terms == own.terms).sum()), e) for e in visible]
+        found = [(overlap, e) for overlap, e in overlaps if overlap >= MIN_OVERLAP]
+        found.sort(key=lambda one: (distance(one[1].code, own.code) if self.nearest else 0, -one[0], one[1].place))
         page = found[after : after + self.k]
+        distances = [distance(e.code, own.code) for _, e in page] if self.nearest else []
         return search_pb2.Candidates(
             image_ids=[e.image_id for _, e in page],
             overlaps=np.array([overlap for overlap, _ in page], "<u2").tobytes(),
             places=np.array([e.place for _, e in page], "<i8").tobytes(),
             score_codes=b"".join(e.code for _, e in page),
             exhausted=len(found) <= after + self.k,
+            truncated=self.truncates,
+            distances=np.array(distances, "<u2").tobytes(),
         )
 
 
@@ -259,13 +272,17 @@ class FakeScorer(FakeServer):
     model_version: str = "model-1"
     code_fingerprint: str = "codes-1"
     code_bytes: int = 1
+    gate: int | None = None
     breaks_on: set[bytes] = field(default_factory=set)
     """Query codes that it refuses without saying which."""
 
     def describe(self) -> scorer_pb2.DescribeResponse:
         self.enter("describe")
         return scorer_pb2.DescribeResponse(
-            model_version=self.model_version, code_fingerprint=self.code_fingerprint, code_bytes=self.code_bytes
+            model_version=self.model_version,
+            code_fingerprint=self.code_fingerprint,
+            code_bytes=self.code_bytes,
+            gate=self.gate,
         )
 
     def score(self, blocks: Sequence[scorer_pb2.PairBlock], model_version: str = "") -> scorer_pb2.ScoreResponse:
@@ -279,6 +296,7 @@ class FakeScorer(FakeServer):
             head_accept=ACCEPT,
             adopt=ACCEPT,
             scores=[self._scores(block) for block in blocks],
+            gate=self.gate,
         )
 
     def _scores(self, block: scorer_pb2.PairBlock) -> bytes:

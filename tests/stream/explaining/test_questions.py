@@ -32,7 +32,9 @@ STAMP = TraceStamp("settings-1", "0.2.0")
 def _of_images(world: World) -> World:
     """The world without deletes, replays and other models."""
     log = [record for record in world.log if record.kind == "image"] or [Record("a")]
-    return World(log, world.score_of, world.thresholds, world.k, world.overlap_of, world.hide_delay)
+    found = World(log, world.score_of, world.thresholds, world.k, world.overlap_of, world.hide_delay)
+    found.distance_of, found.gate = world.distance_of, world.gate
+    return found
 
 
 IMAGE_WORLDS = WORLDS.map(_of_images)
@@ -76,6 +78,7 @@ class WorldServers:
             head_accept=limits.head_accept,
             adopt=limits.adopt,
             scores=[each.tobytes() for each in packed],
+            gate=self.world.gate,
         )
 
     def _entry(self, image_id: str) -> Entry | None:
@@ -94,6 +97,8 @@ class WorldServers:
         answer.candidates.overlaps = np.array([each.overlap for each in page], "<u2").tobytes()
         answer.candidates.places = np.array([each.place for each in page], "<i8").tobytes()
         answer.candidates.score_codes = b"".join(each.score_code for each in page)
+        distances = [each.distance for each in page if each.distance is not None]
+        answer.candidates.distances = np.array(distances, "<u2").tobytes()
         answer.candidates.exhausted = len(found) <= query.after + self.world.k
         if query.with_terms:
             answer.terms.values = np.arange(8, dtype="<u4").tobytes()
@@ -215,6 +220,8 @@ def _again(deployment: Deployment, world: World, image: ImageRecord) -> Decision
         world.k,
         world.overlap_of,
         world.hide_delay,
+        distance_of=world.distance_of,
+        gate=world.gate,
     )
     store = MemoryStore()
     for offset in range(len(world.log)):

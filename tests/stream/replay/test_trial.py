@@ -20,7 +20,7 @@ from search.serving import search_pb2
 from storage.records import EmbeddingRecord, ImageRecord
 from storage.selecting import SelectedImage
 from stream.replay.trial import TrialServers, TrialSettings, try_images
-from tests.support.cluster_world import MODEL, Entry, Record, World, WorldPorts, random_score
+from tests.support.cluster_world import MODEL, Entry, Record, World, WorldPorts, random_distance, random_score
 from tests.support.reference_store import ReferenceStore
 
 HIDDEN = b"v"
@@ -63,6 +63,7 @@ class TrialWorld:
             overlaps=np.array([each.overlap for each in page], "<u2").tobytes(),
             places=np.array([each.place for each in page], "<i8").tobytes(),
             score_codes=b"".join(each.score_code for each in page),
+            distances=np.array([each.distance for each in page if each.distance is not None], "<u2").tobytes(),
             exhausted=len(found) <= end,
         )
         return search_pb2.SearchAnswer(known=True, candidates=candidates)
@@ -85,6 +86,7 @@ class TrialWorld:
             head_accept=limits.head_accept,
             adopt=limits.adopt,
             scores=[self._scores(version, block) for block in blocks],
+            gate=self.world.gate,
         )
 
     def _scores(self, version: str, block: scorer_pb2.PairBlock) -> bytes:
@@ -117,12 +119,18 @@ def tried(world: TrialWorld, model_version: str = "") -> dict[ImageId, KnownVerd
         return one.embedding.search_vector[2:]
 
     waited: list[float] = []
-    chosen = TrialSettings(model_version, 1, code)
+    chosen = TrialSettings(model_version, 1, 1, code)
     return try_images(world.images(), TrialServers(world, world, world), chosen, 5, waited.append)
 
 
+def world_of(log: list[Record], seed: int, k: int) -> World:
+    """Every other world has distances, and a gate."""
+    gate = seed % 10 if seed % 2 else None
+    return World(log, random_score(seed), k=k, distance_of=random_distance if seed % 2 else None, gate=gate)
+
+
 def decided_world(log: list[Record], seed: int, k: int, unfindable: frozenset[str] = frozenset()) -> TrialWorld:
-    world, store = World(log, random_score(seed), k=k), ReferenceStore()
+    world, store = world_of(log, seed, k), ReferenceStore()
     arrivals = world.arrivals()
     while len(arrivals) > store.position.offset + 1:
         assign(arrivals[store.position.offset + 1 :], WorldPorts(world, store), 0)
@@ -150,7 +158,7 @@ def test_a_trial_says_what_a_replay_would_decide(log: list[Record], seed: int, k
     assert vars(trial.store) == before
     assert found.keys() == trial.store.heads.keys()
     for image_id, verdict in found.items():
-        replayed = World([*log, Record(image_id, kind="replay", force=True)], random_score(seed), k=k)
+        replayed = world_of([*log, Record(image_id, kind="replay", force=True)], seed, k)
         store = copy.deepcopy(trial.store)
         assign([replayed.arrival(len(log))], WorldPorts(replayed, store), 0)
         own = store.decisions[-1].moves[0]
@@ -196,5 +204,5 @@ def test_an_index_that_knows_what_storage_does_not_is_told() -> None:
     del lost.heads[ImageId("b")], lost.versions[ImageId("b")], lost.places[ImageId("b")]
     with pytest.raises(MismatchError):
         try_images(
-            images[:1], TrialServers(trial, trial, trial), TrialSettings("", 1, lambda one: b""), 5, lambda _: None
+            images[:1], TrialServers(trial, trial, trial), TrialSettings("", 1, 1, lambda one: b""), 5, lambda _: None
         )
