@@ -180,9 +180,14 @@ def _blocks(weights: NDArray[np.int16]) -> tuple[tuple[slice, NDArray[np.float64
     first, second = (half.any(axis=1) for half in (weights[:, : values // 2], weights[:, values // 2 :]))
     split = int(np.argmax(second))
     if not split or first[split:].any():
-        return ((slice(0, dimension), weights.astype(np.float64)),)
+        return ((slice(0, dimension), _factors(weights)),)
     upper, lower = weights[:split, : values // 2], weights[split:, values // 2 :]
-    return (slice(0, split), upper.astype(np.float64)), (slice(split, dimension), lower.astype(np.float64))
+    return (slice(0, split), _factors(upper)), (slice(split, dimension), _factors(lower))
+
+
+def _factors(weights: NDArray[np.int16]) -> NDArray[np.float64]:
+    """Weights whose values lie together, which BLAS packs faster (see `Hyperplanes.columns`)."""
+    return np.asfortranarray(weights, np.float64)
 
 
 def read_projection(path: Path) -> FittedProjection:
