@@ -16,6 +16,7 @@ from benchmarks.rival_scorers import cosine_scorer, hash_similarities, row_codes
 from core.types import Thresholds
 from scoring.model import PairModel
 from search.hashing.score_codes import CodeSettings
+from search.ranking import Order, Ranking
 from training.candidates import RankedCandidates
 from training.evaluation import evaluate_clusters
 from training.simulation import PairScorer, SimulatedStream
@@ -80,7 +81,8 @@ def _best_f1(similarities: NDArray[np.float32], groups: NDArray[np.str_], thresh
     names = [f"picture {number}" for number in range(count)]
     orders = [np.random.RandomState(number).permutation(count) for number in range(_ORDERS)]
     scorer = _looked_up(similarities)
-    streams = [SimulatedStream(names, row_codes(count)[order], everyone, count, scorer) for order in orders]
+    whole = Ranking(count, order=Order.OVERLAP)
+    streams = [SimulatedStream(names, row_codes(count)[order], everyone, whole, scorer) for order in orders]
 
     def f1(threshold: float) -> float:
         same = Thresholds(threshold, threshold, threshold)

@@ -9,7 +9,8 @@ the cosine of the score embeddings, and the share of equal hamming bits. The las
 model: `accept` on pairs of the validation split, `head_accept` and `adopt` on a stream of it. PDQ and pHash are
 compared on the small pictures.
 
-`--terms 64x16` uses other terms than the settings, and so other candidates.
+`--terms 64x16` uses other terms than the settings, `--candidates`, `--depth` and `--order` another ranking. The gate of
+a model applies to its own pairs.
 
 Writes var/bench/quality.json after each method, so that a stopped run has results too, and the precision-recall curves
 as var/bench/quality.png.
@@ -31,6 +32,7 @@ from benchmarks.rival_scorers import cosine_scorer, hamming_scorer, row_codes
 from core.types import Thresholds
 from scoring.model import model_class
 from scoring.model_folder import ModelFolder
+from search.ranking import Order, Ranking
 from stream.demo.sample import SAMPLE
 from stream.hashing import code_settings, term_settings
 from stream.settings import load_settings
@@ -57,6 +59,7 @@ class _Method:
     scorer: PairScorer
     thresholds: Thresholds | None = None
     """The thresholds of the model; None: they are chosen on the validation split."""
+    gate: int | None = None
 
 
 def main() -> None:
@@ -65,10 +68,10 @@ def main() -> None:
     settings = load_settings(Path("neardup.toml"))
     _, signal = settings.signal(None)
     terms, code = term_settings(settings, signal), code_settings(settings, signal)
-    ranking = signal.terms.ranking
     if options.terms:
         groups, bits = map(int, options.terms.split("x"))
         terms = replace(terms, groups=groups, bits_per_group=bits)
+    ranking = _ranking(signal.terms.ranking, options)
     photos = keep_splits(read_photos(options.folder, terms.dimension, code.dimension), settings.path(SAMPLE))
     mean = photos.score[photos.is_photo & (photos.split == "train")].mean(axis=0)
     models = ModelFolder(settings.path(signal.model))
@@ -76,12 +79,15 @@ def main() -> None:
     served = models.load(models.served(), kind)
     others = [ModelFolder(folder.parent).load(folder.name, kind) for folder in options.also]
     codes, rows = code.build().codes(photos.score, photos.search), row_codes(len(photos))
-    methods = [_Method(model.card.version, codes, model.score, model.card.thresholds) for model in [served, *others]]
+    methods = [
+        _Method(model.card.version, codes, model.score, model.card.thresholds, model.card.gate)
+        for model in (served, *others)
+    ]
     if not options.ours_alone:
         methods.append(_Method("cosine", rows, cosine_scorer(photos.score, mean)))
         methods.append(_Method("hamming", rows, hamming_scorer(photos.score, code)))
-    streams = Streams(photos, terms, ranking, _SEED)
-    choosing = TrainSettings(options.folder, Path(), terms, code, "", "", ranking, orders=1)
+    streams = Streams(photos, terms, ranking, code, _SEED)
+    choosing = TrainSettings(options.folder, Path(), terms, code, "", "", orders=1)
     report = _Report(options.out, terms.describe() | ranking.describe())
     curves: dict[str, PrecisionCurve] = {}
     for method in methods:
@@ -99,9 +105,21 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--also", nargs="*", type=Path, default=[], help="folders of further versions")
     parser.add_argument("--orders", type=int, default=3, help="random orders of the stream")
     parser.add_argument("--terms", default="", metavar="GROUPSxBITS", help="other terms than in the settings")
+    parser.add_argument("--candidates", type=int, help="of the first page, instead of the settings'")
+    parser.add_argument("--depth", type=int, help="instead of the settings'")
+    parser.add_argument("--order", choices=list(Order), help="instead of the settings'")
     parser.add_argument("--ours-alone", action="store_true", help="without the other methods")
     parser.add_argument("--out", type=Path, default=Path("var/bench"))
     return parser.parse_args()
+
+
+def _ranking(served: Ranking, options: argparse.Namespace) -> Ranking:
+    return replace(
+        served,
+        candidates=options.candidates or served.candidates,
+        depth=options.depth or served.depth,
+        order=Order(options.order or served.order),
+    )
 
 
 def _judged(
@@ -109,6 +127,7 @@ def _judged(
 ) -> tuple[dict[str, float], PrecisionCurve]:
     thresholds = method.thresholds or choose_thresholds(streams, method.codes, method.scorer, choosing).thresholds
     counted = photos.split == "test"
+    streams = streams.gated(method.gate)
     pairs = score_pairs(counted, streams, method.codes, method.scorer)
     judged = judge_pairs(photos, counted, pairs, thresholds.accept)
     clusters = judge_clusters(counted, streams, method.codes, method.scorer, thresholds, orders)
@@ -117,6 +136,8 @@ def _judged(
         "average_precision": judged.average_precision,
         "precision_at_accept": judged.precision_at_accept,
         "recall_at_accept": judged.recall_at_accept,
+        "found_by_search": judged.found_by_search,
+        "found_at_precision_0.99": judged.found_at_precision,
         **clusters,
     }
     return found, pairs.curve

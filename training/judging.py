@@ -8,7 +8,7 @@ adversarial ones (different things in one scene) and natural copies (which nobod
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,10 @@ class ScoredPairs:
         """The pairs of a mask."""
         return ScoredPairs(self.left[mask], self.right[mask], self.is_copy[mask], self.scores[mask])
 
+    def unscored(self, mask: NDArray[np.bool_]) -> ScoredPairs:
+        """The same pairs; those of the mask have the score 0, as they are not scored in service."""
+        return replace(self, scores=np.where(mask, np.float32(0), self.scores))
+
 
 @dataclass(frozen=True, slots=True)
 class Judged:
@@ -94,6 +98,11 @@ class Judged:
     """Candidate pairs that are natural copies, and how many were accepted."""
     recall_at_precision_without_same_scene: float = 0.0
 
+    @property
+    def found_at_precision(self) -> float:
+        """Share of all pairs of copies that are found at a precision of `PRECISION`, by search and classifier."""
+        return self.found_by_search * self.recall_at_precision
+
     def by_family(self) -> dict[str, dict[str, float]]:
         """The results for each kind of edit, as plain values."""
         return {
@@ -117,9 +126,10 @@ class Judged:
 def score_pairs(
     counted: NDArray[np.bool_], streams: Streams, codes: NDArray[np.uint8], scorer: PairScorer
 ) -> ScoredPairs:
-    """Scores the candidate pairs with a counted image."""
+    """Scores the candidate pairs with a counted image; those beyond the gate of the streams have the score 0."""
     left, right, is_copy = streams.candidate_pairs(counted)
-    return ScoredPairs(left, right, is_copy, scorer(codes[left], codes[right]))
+    pairs = ScoredPairs(left, right, is_copy, scorer(codes[left], codes[right]))
+    return pairs.unscored(streams.beyond_gate(left, right))
 
 
 def judge_pairs(

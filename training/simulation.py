@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from clustering.planning import MAX_EXTRA_PAGES
 from clustering.rule import Match, Placed, Subject, Verdict, judge, matches
 from core.types import Candidate, Cluster, ImageId, Move, Thresholds
+from search.ranking import Ranking, page_of
 from training.candidates import RankedCandidates
 
 __all__ = ["PairScorer", "SimulatedStream"]
@@ -32,7 +33,7 @@ class SimulatedStream:
         image_ids: Sequence[str],
         codes: NDArray[np.uint8],
         ranked: RankedCandidates,
-        page: int,
+        ranking: Ranking,
         scorer: PairScorer,
     ) -> None:
         """Scores the first page of candidates of every image.
@@ -40,19 +41,19 @@ class SimulatedStream:
         Args:
             image_ids: In order of arrival.
             codes: Packed score codes, in the same order.
-            ranked: For each image all its earlier candidates; a search returns the first `page`.
-            page: Candidates per search.
+            ranked: For each image all its earlier candidates.
+            ranking: Says how many of them a page has.
             scorer: Scores pairs; called with many pairs at once.
         """
         self._ids = [ImageId(image_id) for image_id in image_ids]
         self._packed = codes
         self._codes = [code.tobytes() for code in codes]
         self._ranked = ranked
-        self._page = page
+        self._ranking = ranking
         self._scorer = scorer
         self._known: dict[tuple[bytes, bytes], float] = {}
         self._further: dict[tuple[int, int], NDArray[np.float32]] = {}
-        counts = np.minimum(np.diff(ranked.starts), page)
+        counts = np.minimum(np.diff(ranked.starts), page_of(ranking, 0))
         self._ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         images = np.repeat(np.arange(len(counts)), counts)
         rows = np.arange(len(images)) - self._ends[images] + ranked.starts[images]
@@ -93,25 +94,25 @@ class SimulatedStream:
         """The verdict of the rule, on as many pages as needed; `clustering.planning` asks for pages in the same way."""
         subject = Subject(self._ids[image], self._codes[image], thresholds, None)
         candidates = int(self._ranked.starts[image + 1] - self._ranked.starts[image])
+        seen = page_of(self._ranking, 0)
         for pages in range(1, MAX_EXTRA_PAGES + 2):
             verdict = self._judged(subject, [Placed(match, state.cluster_of(match.candidate.place)) for match in found])
-            if not verdict.refused or pages * self._page >= candidates:
+            if not verdict.refused or seen >= candidates:
                 break
             if pages <= MAX_EXTRA_PAGES:
-                further = self._further_matches(image, pages, thresholds.accept)
-                found = matches(subject.image_id, [*found, *further], thresholds.accept)
+                page = slice(seen, min(seen + page_of(self._ranking, seen), candidates))
+                further = self._further_matches(image, page, thresholds.accept)
+                found, seen = matches(subject.image_id, [*found, *further], thresholds.accept), page.stop
         return verdict
 
-    def _further_matches(self, image: int, pages: int, accept: float) -> list[Match]:
-        """The matches on the page that follows the first `pages` pages."""
-        start = pages * self._page
-        stop = min(start + self._page, int(self._ranked.starts[image + 1] - self._ranked.starts[image]))
-        positions = np.arange(start, stop)
-        scores = self._further.get((image, pages))
+    def _further_matches(self, image: int, page: slice, accept: float) -> list[Match]:
+        """The matches on a page after the first, which has these positions of an image's ranking."""
+        positions = np.arange(page.start, page.stop)
+        scores = self._further.get((image, page.start))
         if scores is None:
             others = self._ranked.others[positions + self._ranked.starts[image]]
             scores = self._scorer(self._packed[np.full(len(others), image)], self._packed[others])
-            self._further[image, pages] = scores
+            self._further[image, page.start] = scores
         return self._matches(image, positions, scores, accept)
 
     def _judged(self, subject: Subject, placed: list[Placed]) -> Verdict:

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInputError
-from core.types import Thresholds
 from scoring.card import ModelCard
 from scoring.features import PairInputs
 from scoring.model_folder import ModelFolder
@@ -41,7 +40,7 @@ from training.preparation import large_name, prepare
 from training.simulation import PairScorer
 from training.thresholds import calibrate, precision_curve
 from training.training_settings import TrainSettings
-from training.validation import Streams, choose_thresholds
+from training.validation import Streams, ThresholdChoice, choose_thresholds
 
 # isort: split
 import keras
@@ -54,6 +53,9 @@ _Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]
 
 _FEWEST_COPIES = 100
 """The fewest edits with which leaving a data set out is informative."""
+
+_LISTED = 100
+"""Candidates of an image from which look-alikes are taken: more than one page, as a corpus in service grows."""
 
 
 def _silent(_share: float, _text: str) -> None:
@@ -97,7 +99,7 @@ class _Run:
         self._photos = photos
         self._told = progress
         progress(0.0, "computing terms, ranking candidates")
-        self._streams = Streams(photos, settings.terms, settings.ranking, settings.seed)
+        self._streams = Streams(photos, settings.terms, settings.ranking, settings.code, settings.seed)
 
     def fit(self) -> list[FittedNetwork]:
         """The compact network, and the large one if it is wanted."""
@@ -159,7 +161,7 @@ class _Run:
         accept = None if left_out is None else choose_on_left_out(left_out, settings.precision, settings.corpus_growth)
         choice = choose_thresholds(self._streams, codes, scorer, settings, accept)
         self._told(0.95, f"{version}: measuring the test split")
-        split, judged, pairs, measured = self._measured(codes, scorer, choice.thresholds)
+        split, judged, pairs, measured = self._measured(codes, scorer, choice)
         metrics = {"rounds": float(rounds), **choice.metrics, **measured}
         if left_out is not None:
             metrics |= left_out_metrics(left_out, settings.precision, settings.corpus_growth)
@@ -170,6 +172,7 @@ class _Run:
             embedding_name=settings.embedding_name,
             embedding_version=settings.embedding_version,
             thresholds=choice.thresholds,
+            gate=choice.gate,
             training_sha256=data_sha256(settings.photos),
             training_settings=self._described,
             metrics={name: round(value, 5) for name, value in sorted(metrics.items())},
@@ -185,24 +188,30 @@ class _Run:
         return card
 
     def _measured(
-        self, codes: NDArray[np.uint8], scorer: PairScorer, thresholds: Thresholds
+        self, codes: NDArray[np.uint8], scorer: PairScorer, choice: ThresholdChoice
     ) -> tuple[str, Judged, ScoredPairs, dict[str, float]]:
         """The results on the test images, streamed together with all others; without any, those on the pairs of val."""
-        counted = self._streams.of("test")
-        pairs = score_pairs(counted, self._streams, codes, scorer)
+        counted, accept = self._streams.of("test"), choice.thresholds.accept
+        every, streams = score_pairs(counted, self._streams, codes, scorer), self._streams.gated(choice.gate)
+        beyond = streams.beyond_gate(every.left, every.right)
+        pairs = every.unscored(beyond)
         if not pairs.is_copy.any():
             left, right, is_copy = self._streams.validation_pairs()
             pairs = ScoredPairs(left, right, is_copy, scorer(codes[left], codes[right]))
-            judged = judge_pairs(self._photos, self._streams.of("val"), pairs, thresholds.accept)
+            judged = judge_pairs(self._photos, self._streams.of("val"), pairs, accept)
             return "val", judged, pairs, {"val_calibration_error": judged.calibration_error}
-        judged = judge_pairs(self._photos, counted, pairs, thresholds.accept)
-        clusters = judge_clusters(counted, self._streams, codes, scorer, thresholds, orders=1)
+        judged = judge_pairs(self._photos, counted, pairs, accept)
+        clusters = judge_clusters(counted, streams, codes, scorer, choice.thresholds, orders=1)
         found = {
             "average_precision": judged.average_precision,
             "calibration_error": judged.calibration_error,
             "precision_at_accept": judged.precision_at_accept,
             "recall_at_accept": judged.recall_at_accept,
             "recall_at_precision_0.99": judged.recall_at_precision,
+            "found_by_search": judged.found_by_search,
+            "found_at_precision_0.99": judged.found_at_precision,
+            "beyond_gate": float(beyond.mean()),
+            "accepted_beyond_gate": float((every.scores[beyond] >= np.float32(accept)).sum()),
             **clusters,
         }
         return "test", judged, pairs, {f"test_{name}": value for name, value in found.items()}
@@ -242,9 +251,9 @@ class _Run:
 
         `span` is the part of the progress, 0 to 1, that this fit stands for.
         """
-        photos, ranking = self._photos.where(rows), self._settings.ranking
-        ranked = rank_candidates(self._streams.terms[rows], ranking.candidates, ranking.min_overlap)
-        neighbourhoods = Neighbourhoods(photos, ranked, fit.network.look_alikes, self._settings.never_train)
+        settings, photos = self._settings, self._photos.where(rows)
+        ranked = rank_candidates(self._streams.terms[rows], self._streams.bits[rows], settings.ranking, _LISTED)
+        neighbourhoods = Neighbourhoods(photos, ranked, fit.network.look_alikes, settings.never_train)
         low, high = span
         return fit_network(
             photos,

@@ -91,12 +91,12 @@ class TrainSettings:
     model: Path
     """The folder of the signal's models; the new version is added to it."""
     terms: TermSettings
-    """Terms of the search whose candidates the model will score; training and thresholds use its candidates too."""
+    """How terms are made, of which the search chooses the candidates that the model will score."""
     code: CodeSettings
     embedding_name: str
     embedding_version: str
     ranking: Ranking = DEFAULT_RANKING
-    """Which of the images that share terms are candidates."""
+    """How the search chooses and orders candidates; training and thresholds use the same."""
     effort: Effort = QUICK
     compact: NetworkSettings = COMPACT
     large: NetworkSettings | None = None

@@ -6,17 +6,22 @@ and images of the validation split count.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clustering.planning import MAX_EXTRA_PAGES
 from core.types import Thresholds
+from scoring.features import hamming_distances
+from search.hashing.score_codes import CodeSettings
 from search.hashing.terms import TermSettings
-from search.ranking import Ranking
+from search.ranking import FURTHER, Order, Ranking
 from training.candidates import rank_candidates
 from training.evaluation import ClusterQuality, evaluate_clusters
+from training.gate import choose_gate
 from training.labelled import LabelledPhotos
 from training.simulation import PairScorer, SimulatedStream
 from training.thresholds import PrecisionCurve, choose_accept, precision_curve
@@ -33,14 +38,12 @@ _NEARLY = 0.002
 
 @dataclass(frozen=True, slots=True)
 class ThresholdChoice:
-    """The thresholds, and their results on the validation images."""
+    """The thresholds and the gate, and their results on the validation images."""
 
     thresholds: Thresholds
+    gate: int | None
+    """The largest hamming distance of a candidate that is worth a score (`training.gate`)."""
     metrics: dict[str, float]
-
-
-_MOST_PAGES = 5
-"""Pages of candidates that the rule may request: the first and four more."""
 
 
 class Streams:
@@ -49,26 +52,31 @@ class Streams:
     def __init__(
         self,
         photos: LabelledPhotos,
-        terms: TermSettings,
+        search: TermSettings,
         ranking: Ranking,
+        code: CodeSettings,
         seed: int,
         told: Callable[[float], None] = lambda _share: None,
     ) -> None:
-        """Computes the terms of all photographs and ranks their candidates.
+        """Computes terms and bits of all photographs and ranks their candidates.
 
         Args:
             photos: All photographs, of every split.
-            terms: What the photographs are searched by.
-            ranking: Which of those that share terms are candidates.
+            search: How terms are made.
+            ranking: How candidates are chosen and ordered.
+            code: How codes are made; candidates depend on their bits alone, so its projection need not be learnt yet.
             seed: Of the random orders.
             told: Called with the share of the ranking that is done.
         """
         self.photos = photos
-        self.terms = terms.build().terms(photos.search)
+        self.terms = search.build().terms(photos.search)
         """(n, groups), one row per photograph."""
-        self._ranking = ranking
+        self.bits = replace(code, projection=None).build().codes(photos.score, photos.search)
+        """(n, bytes), the bits of the codes."""
+        self.ranking = ranking
+        self._gate: int | None = None
         self._seed = seed
-        self._ranked = rank_candidates(self.terms, ranking.candidates, ranking.min_overlap, told=told)
+        self._ranked = rank_candidates(self.terms, self.bits, ranking, told=told)
         self._validation = self.candidate_pairs(photos.split == "val", ~np.isin(photos.split, ["train", "val"]))
 
     def validation_pairs(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
@@ -101,12 +109,29 @@ class Streams:
         rows = np.flatnonzero(np.isin(self.photos.split, list(splits)))
         return [np.random.RandomState([self._seed, number]).permutation(rows) for number in range(count)]
 
+    def gated(self, gate: int | None) -> Streams:
+        """The same streams for a model with a gate: candidates beyond it are not scored, so they never match."""
+        found = copy.copy(self)
+        found._gate = gate if self.ranking.order is Order.DISTANCE else None
+        return found
+
+    def beyond_gate(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which candidate pairs are not scored."""
+        if self._gate is None:
+            return np.zeros(len(left), dtype=bool)
+        return self.distances(left, right) > self._gate
+
+    def distances(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The hamming distances of pairs, over all bits."""
+        return hamming_distances(self.bits[left], self.bits[right])
+
     def stream(self, order: NDArray[np.int64], codes: NDArray[np.uint8], scorer: PairScorer) -> SimulatedStream:
         """One order as a stream of images with these codes."""
-        page = self._ranking.candidates
-        ranked = rank_candidates(self.terms[order], _MOST_PAGES * page, self._ranking.min_overlap, earlier_only=True)
+        # The rule asks for no more pages.
+        limit = self.ranking.candidates + MAX_EXTRA_PAGES * FURTHER
+        ranked = rank_candidates(self.terms[order], self.bits[order], self.ranking, limit, earlier_only=True)
         ids = self.photos.image_id[order].tolist()
-        return SimulatedStream(ids, codes[order], ranked, page, scorer)
+        return SimulatedStream(ids, codes[order], ranked.within(self._gate), self.ranking, scorer)
 
     def pair_curve(self, stream: SimulatedStream, order: NDArray[np.int64], split: str) -> PrecisionCurve:
         """Precision and recall over the candidates in one stream."""
@@ -115,6 +140,11 @@ class Streams:
         counted = (photos.split[left] == split) | (photos.split[right] == split)
         counted &= ~photos.unclear(left, right)
         return precision_curve(stream.scores[counted], self._is_copy(left, right)[counted])
+
+    def accepted_distances(self, stream: SimulatedStream, order: NDArray[np.int64], accept: float) -> NDArray[np.int64]:
+        """The distances of the candidates in one stream that score at least `accept`."""
+        left, right = order[stream.pairs[stream.scores >= np.float32(accept)]].T
+        return self.distances(left, right)
 
     def quality(self, order: NDArray[np.int64], heads: list[str], counted: NDArray[np.bool_]) -> ClusterQuality:
         """The quality of a stream's clusters, over the counted images (a mask over all photographs)."""
@@ -133,12 +163,14 @@ def choose_thresholds(
     settings: TrainSettings,
     chosen: tuple[float, float] | None = None,
 ) -> ThresholdChoice:
-    """Chooses all three thresholds on validation images.
+    """Chooses all three thresholds on validation images, and the gate.
 
     `accept` comes from pairs (`training.thresholds.choose_accept`), or is `chosen`, together with its bound. Then come
     `head_accept` and `adopt`, each from whole clusters. The thresholds for the precisions `_LEVELS` are tried. Of those
     whose BCubed precision reaches `cluster_precision`, the strictest wins whose self-excluded BCubed F1 (mean over the
     orders) is within `_NEARLY` of the best. If none is precise enough, the most precise wins.
+
+    The gate comes from all images of the streams, those of the training split too, as it must hold for every pair.
     """
     orders = streams.orders(["train", "val"], settings.orders)
     runs = [(order, streams.stream(order, codes, scorer)) for order in orders]
@@ -166,7 +198,9 @@ def choose_thresholds(
         "val_bcubed_recall": best.recall,
         "val_bcubed_f1": best.f1,
     }
-    return ThresholdChoice(best.thresholds, metrics)
+    accepted = [streams.accepted_distances(stream, order, accept) for order, stream in runs]
+    gate = choose_gate(np.concatenate(accepted), 8 * streams.bits.shape[1])
+    return ThresholdChoice(best.thresholds, gate, metrics)
 
 
 @dataclass(frozen=True, slots=True)

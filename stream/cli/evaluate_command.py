@@ -54,9 +54,11 @@ def evaluate(
 
     All photographs are searched among each other and streamed together, in several random orders. With --split, only
     pairs and images of that split count. Without it, all images count, also those that the model was trained on; then a
-    note says so. The report has the recall at precision 0.99 over the candidates of the search, precision and recall at
-    the model's `accept` (also per kind of edit and data set), the expected calibration error of the scores, and how
-    well the streamed clusters agree with the labels (pairwise and self-excluded BCubed).
+    note says so. The report has the recall at precision 0.99 over the candidates of the search, and the share of all
+    copies that are candidates (found by search) or found at that precision; precision and recall at the model's
+    `accept` (also per kind of edit and data set); the expected calibration error of the scores; and how well the
+    streamed clusters agree with the labels (pairwise and self-excluded BCubed). Candidates beyond the model's gate have
+    the score 0.
 
     Examples:
 
@@ -71,7 +73,7 @@ def evaluate(
     from training.labelled import check_photos, data_sha256, keep_splits, read_photos
 
     check_photos(folder)
-    terms, code = term_settings(settings, chosen), code_settings(settings, chosen)
+    terms, code, ranking = term_settings(settings, chosen), code_settings(settings, chosen), chosen.terms.ranking
     # Messages of TensorFlow while it loads (no graphics card, instruction sets) do not help the user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import numpy as np
@@ -99,9 +101,10 @@ def evaluate(
         raise BadInputError(f"{folder} has no image of the split {split!r}; it has {found}")
     with progress_bar() as bar:
         task = bar.add_task("evaluating", total=100, note="ranking candidates")
-        streams = Streams(
-            photos, terms, chosen.terms.ranking, _SEED, lambda share: bar.update(task, completed=round(40 * share))
+        every = Streams(
+            photos, terms, ranking, code, _SEED, lambda share: bar.update(task, completed=round(40 * share))
         )
+        streams = every.gated(loaded.card.gate)
         codes = code.build().codes(photos.score, photos.search)
         bar.update(task, completed=45, note="scoring pairs")
         pairs = score_pairs(counted, streams, codes, loaded.score)
@@ -124,7 +127,11 @@ def evaluate(
 
         of_split = f"pairs of the split {split}" if split else "all pairs"
         draw_all(pairs, judged.families, loaded.card.thresholds.accept, loaded.card.version, plots, of_split)
-    report = _report(judged, clusters, loaded.card, int(counted.sum()), len(photos), orders)
+    report = {
+        **_report(judged, clusters, loaded.card, int(counted.sum()), len(photos), orders),
+        "ranking": ranking.describe(),
+        "pairs_beyond_gate": int(streams.beyond_gate(pairs.left, pairs.right).sum()),
+    }
     if as_json:
         show_json(report)
         return
@@ -144,12 +151,14 @@ def _report(
         "calibration_error": judged.calibration_error,
         **clusters,
         "found_by_search": judged.found_by_search,
+        "found_at_precision_0.99": judged.found_at_precision,
         "recall_at_precision_0.99_without_same_scene": judged.recall_at_precision_without_same_scene,
     }
     return {
         **{name: round(value, 5) for name, value in numbers.items()},
         "model": card.version,
         "thresholds": {"accept": limits.accept, "head_accept": limits.head_accept, "adopt": limits.adopt},
+        "gate": card.gate,
         "images": images,
         "images_counted": counted,
         "pairs": judged.pairs,

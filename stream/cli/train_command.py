@@ -141,9 +141,9 @@ def train(
         model=model or own,
         terms=terms,
         code=code,
+        ranking=chosen.terms.ranking,
         embedding_name=embedding_name,
         embedding_version=embedding_version,
-        ranking=chosen.terms.ranking,
         effort=QUICK if quick else FULL,
         large=LARGE if large else None,
         fit_projection=fit_projection,
@@ -180,5 +180,6 @@ def _show(card: ModelCard, folder: Path, *, served: bool) -> None:
     line(f"version     {card.version}, in {folder}" + (", served" if served else ""))
     limits = card.thresholds
     line(f"thresholds  accept {limits.accept:.4f}, head_accept {limits.head_accept:.4f}, adopt {limits.adopt:.4f}")
+    line(f"gate        {'none' if card.gate is None else card.gate}")
     for name, value in card.metrics.items():
         line(f"{name.replace('_', ' '):<40}{value:,.4f}")

@@ -12,6 +12,7 @@ import tensorflow as tf
 from scoring.features import PairInputs
 from search.hashing.score_codes import CodeSettings
 from search.hashing.terms import TermSettings
+from search.ranking import Ranking
 from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, write_made_up
 from training.branches import has_branches
 from training.candidates import rank_candidates
@@ -36,7 +37,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> LabelledPhotos:
 @pytest.fixture(scope="module")
 def neighbourhoods(photos: LabelledPhotos) -> Neighbourhoods:
     terms = TermSettings(SEARCH_DIMENSION, 1, 64, 24, 4).build().terms(photos.search)
-    return Neighbourhoods(photos, rank_candidates(terms, 30), NETWORK.look_alikes)
+    return Neighbourhoods(photos, rank_candidates(terms, None, Ranking(30)), NETWORK.look_alikes)
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +149,9 @@ def test_pairs_weigh_what_their_class_weighs_and_forbidden_ones_nothing(
 
 def test_fitting_gives_no_weight_to_what_is_forbidden(photos: LabelledPhotos, monkeypatch: pytest.MonkeyPatch) -> None:
     never = [(photos.image_id[0], image) for image in photos.image_id[photos.group_id != photos.group_id[0]].tolist()]
-    ranked = rank_candidates(TermSettings(SEARCH_DIMENSION, 1, 64, 24, 4).build().terms(photos.search), 30)
+    ranked = rank_candidates(
+        TermSettings(SEARCH_DIMENSION, 1, 64, 24, 4).build().terms(photos.search), None, Ranking(30)
+    )
     drawn = Neighbourhoods(photos, ranked, NETWORK.look_alikes, never)
     met: list[tuple[np.ndarray, np.ndarray]] = []
     inner = _Trainer._train_step

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from core.types import Thresholds
+from search.hashing.score_codes import CodeSettings
 from search.hashing.terms import TermSettings
 from search.ranking import Order, Ranking
 from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, write_made_up
@@ -21,8 +22,8 @@ from training.judging import (
 from training.labelled import LabelledPhotos, read_photos
 from training.validation import Streams
 
-TERMS = TermSettings(SEARCH_DIMENSION, 1, 64, 24, 4)
-RANKING = Ranking(40, order=Order.OVERLAP)
+SEARCH = TermSettings(SEARCH_DIMENSION, 1, 64, 24, 4)
+CODE = CodeSettings(SCORE_DIMENSION, 64, 2)
 LIMITS = Thresholds(0.5, 0.5, 0.5)
 
 
@@ -34,7 +35,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> LabelledPhotos:
 
 @pytest.fixture(scope="module")
 def streams(photos: LabelledPhotos) -> Streams:
-    return Streams(photos, TERMS, RANKING, seed=1)
+    return Streams(photos, SEARCH, Ranking(40), CODE, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,27 @@ def test_knowing_scores_give_clusters_as_good_as_the_search(photos, streams, cod
     assert found["bcubed_precision"] == found["pairwise_precision"] == 1.0
     assert found["bcubed_recall"] > 0.8
     assert told == [0.5, 1.0]
+
+
+def test_pairs_beyond_the_gate_are_proposed_and_not_found(photos, streams, codes, knowing) -> None:  # type: ignore[no-untyped-def]
+    counted = photos.split == "test"
+    pairs = score_pairs(counted, streams, codes, knowing)
+    distances = streams.distances(pairs.left, pairs.right)
+    bits = np.unpackbits(CODE.build().codes(photos.score, photos.search), axis=1)
+    assert distances.tolist() == (bits[pairs.left] != bits[pairs.right]).sum(axis=1).tolist()
+    gate = int(np.median(distances[pairs.is_copy]))
+    gated = streams.gated(gate)
+    kept = score_pairs(counted, gated, codes, knowing)
+    assert (kept.left == pairs.left).all()
+    np.testing.assert_array_equal(kept.scores, np.where(distances > gate, 0, pairs.scores))
+    every, judged = judge_pairs(photos, counted, pairs, 0.5), judge_pairs(photos, counted, kept, 0.5)
+    assert judged.found_by_search == every.found_by_search
+    assert 0 < judged.found_at_precision < every.found_at_precision == every.found_by_search
+    clusters = judge_clusters(counted, gated, codes, knowing, LIMITS, 2)
+    assert clusters["bcubed_recall"] < judge_clusters(counted, streams, codes, knowing, LIMITS, 2)["bcubed_recall"]
+    # The index tells no distances where it ranks by overlap, so no gate can be applied.
+    by_overlap = Streams(photos, SEARCH, Ranking(40, order=Order.OVERLAP), CODE, seed=1).gated(0)
+    assert score_pairs(counted, by_overlap, codes, knowing).scores.sum() == by_overlap.candidate_pairs(counted)[2].sum()
 
 
 def test_recall_of_a_kind_of_edit_is_over_the_pairs_with_such_an_edit(photos) -> None:  # type: ignore[no-untyped-def]

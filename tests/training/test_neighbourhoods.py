@@ -15,6 +15,7 @@ import pytest
 
 from core.errors import BadInputError
 from search.hashing.terms import TermSettings
+from search.ranking import Ranking
 from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, with_natural_copies, write_made_up
 from training.candidates import rank_candidates
 from training.labelled import LabelledPhotos, read_photos
@@ -33,7 +34,7 @@ def photos(tmp_path: Path) -> LabelledPhotos:
 @pytest.fixture
 def make(photos: LabelledPhotos) -> Callable[..., Neighbourhoods]:
     def made(of: LabelledPhotos = photos, never: tuple[tuple[str, str], ...] = ()) -> Neighbourhoods:
-        ranked = rank_candidates(TERMS.build().terms(of.search), 30)
+        ranked = rank_candidates(TERMS.build().terms(of.search), None, Ranking(30))
         return Neighbourhoods(of, ranked, LOOK_ALIKES, never)
 
     return made

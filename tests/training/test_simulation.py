@@ -9,6 +9,8 @@ import pytest
 
 from clustering.assignment import Arrival, More, MoreNeed, PairNeed, assign
 from core.types import Candidate, Decision, ImageId, Lookup, Thresholds, Versions
+from search import ranking
+from search.ranking import Ranking
 from storage.memory import MemoryStore
 from tests.support.fake_model import expected_scores
 from training.candidates import rank_candidates
@@ -28,10 +30,10 @@ class RandomImages:
         bits = np.unpackbits(self.codes, axis=1).reshape(images, 16, 4)
         self.terms = bits.astype(np.uint32) @ np.array([8, 4, 2, 1], dtype=np.uint32)
         self.ids = [f"image {number}" for number in range(images)]
-        self.ranked = rank_candidates(self.terms, images, 1, earlier_only=True)
+        self.ranked = rank_candidates(self.terms, self.codes, Ranking(depth=images), images, earlier_only=True)
 
     def stream(self, page: int) -> SimulatedStream:
-        return SimulatedStream(self.ids, self.codes, self.ranked, page, expected_scores)
+        return SimulatedStream(self.ids, self.codes, self.ranked, Ranking(page), expected_scores)
 
     def candidates(self, image: int, after: int, page: int) -> More:
         """What a search returns for an image."""
@@ -96,12 +98,13 @@ class StreamPorts:
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("page", [3, 100])
-def test_equals_the_reference_store(seed: int, page: int) -> None:
+@pytest.mark.parametrize(("page", "further"), [(3, 2), (2, 5), (100, 100)])
+def test_equals_the_reference_store(seed: int, page: int, further: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "FURTHER", further)
     world = RandomImages(seed)
     heads = world.stream(page).heads(THRESHOLDS)
     store = MemoryStore()
-    ports = StreamPorts(world, page, store)
+    ports = StreamPorts(world, further, store)
     for image in range(len(world.ids)):
         assert assign([world.arrival(image, page)], ports, now_ms=0) == 1
     memberships = store.look_up(world.ids).memberships  # type: ignore[arg-type]
@@ -116,7 +119,7 @@ def test_thresholds_can_be_changed_without_scoring_anew() -> None:
         calls.append(len(left))
         return expected_scores(left, right)
 
-    stream = SimulatedStream(world.ids, world.codes, world.ranked, 100, counting)
+    stream = SimulatedStream(world.ids, world.codes, world.ranked, Ranking(100), counting)
     strict = stream.heads(Thresholds(1.0, 1.0, 1.0))
     assert len(calls) == 1
     assert len(set(strict)) > len(set(stream.heads(THRESHOLDS)))

@@ -18,7 +18,7 @@ from scoring.tf_model import TfPairModel
 from search.hashing.fitted_projection import FittedProjection, read_projection
 from search.hashing.score_codes import CodeSettings
 from search.hashing.terms import TermSettings
-from search.ranking import Order, Ranking
+from search.ranking import Ranking
 from tests.support.fake_model import random_codes
 from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, made_up_table, write_made_up
 from training import train as training
@@ -35,7 +35,7 @@ def settings(folder: Path, **changes: Any) -> TrainSettings:
         "code": CodeSettings(SCORE_DIMENSION, 64, 2, search_dimension=SEARCH_DIMENSION),
         "embedding_name": "net",
         "embedding_version": "7",
-        "ranking": Ranking(100, order=Order.OVERLAP),
+        "ranking": Ranking(100),
         "effort": Effort(rounds=2, steps_per_round=80, patience=2),
         "compact": NetworkSettings(hidden=(16, 8), seeds=24, look_alikes=6, dropout=0.05, learning_rate=1e-2),
         "orders": 2,

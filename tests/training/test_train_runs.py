@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import pytest
 from core.errors import BadInputError
 from scoring.card import read_card
 from scoring.model_folder import ModelFolder
-from search.ranking import Order, Ranking
+from scoring.tf_model import TfPairModel
+from search.ranking import Ranking
 from tests.support.known_network import KnownFits, known_fits
 from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, made_up_table, write_made_up
 from tests.training.test_train import settings
@@ -22,8 +24,9 @@ from training import train as training
 from training.labelled import LabelledPhotos, read_photos
 from training.left_out import LeftOut, choose_on_left_out
 from training.training_settings import NetworkSettings, TrainSettings
+from training.validation import Streams
 
-EVERYTHING = Ranking(400, order=Order.OVERLAP)
+EVERYTHING = Ranking(400)
 """Every image that shares a term is a candidate, whoever else is there."""
 
 
@@ -134,6 +137,27 @@ def test_the_card_has_results_for_each_part(tmp_path: Path, fits: KnownFits) -> 
     assert set(card.judged["families"]["push0"]) == {"copies", "recall_at_accept", "recall_at_precision_0.99"}
     assert set(card.judged["datasets"]) == {"set0", "set1"}
     assert 0 < card.metrics["test_calibration_error"] < 0.5
+    assert card.metrics["test_found_at_precision_0.99"] <= card.metrics["test_found_by_search"] <= 1
+
+
+def test_the_gate_of_the_card_keeps_every_accepted_pair_of_the_streams(tmp_path: Path, fits: KnownFits) -> None:
+    del fits
+    wanted = settings(tmp_path)
+    write_made_up(wanted.photos)
+    (card,) = training.train(wanted)
+    photos = photos_of(wanted)
+    streams = Streams(photos, wanted.terms, wanted.ranking, wanted.code, wanted.seed)
+    model = ModelFolder(wanted.model).load(card.version, TfPairModel)
+    codes = wanted.code.build().codes(photos.score, photos.search)
+    largest = 0
+    for order in streams.orders(["train", "val"], wanted.orders):
+        pairs = order[streams.stream(order, codes, model.score).pairs]
+        accepted = model.score(codes[pairs[:, 0]], codes[pairs[:, 1]]) >= np.float32(card.thresholds.accept)
+        largest = max(largest, int(streams.distances(*pairs[accepted].T).max()))
+    assert largest > 0
+    assert card.gate == min(card.bits, ceil(1.05 * largest))
+    assert card.metrics["test_accepted_beyond_gate"] == 0
+    assert 0 <= card.metrics["test_beyond_gate"] < 1
 
 
 def test_models_come_before_the_projection_and_the_projection_before_it_is_served(

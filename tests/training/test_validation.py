@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,17 +35,22 @@ class KnownStreams:
     by_adopt: dict[float, tuple[float, float]]
     """`adopt` -> the same for any other `adopt`."""
     accept: float
+    bits: np.ndarray = field(default_factory=lambda: np.empty((5, 128), np.uint8))
 
     def orders(self, splits: list[str], count: int) -> list[np.ndarray]:
         assert splits == ["train", "val"]
         return [np.array([number]) for number in range(count)]
 
     def stream(self, order: np.ndarray, codes: Any, scorer: Any) -> Any:
-        return SimpleNamespace(heads=lambda thresholds: thresholds)
+        return SimpleNamespace(heads=lambda thresholds: thresholds, furthest=[300, 400][order[0]])
 
     def pair_curve(self, stream: Any, order: Any, split: str) -> PrecisionCurve:
         assert split == "val"
         return curve()
+
+    def accepted_distances(self, stream: Any, order: np.ndarray, accept: float) -> np.ndarray:
+        assert accept == pytest.approx(self.accept)
+        return np.array([stream.furthest, 7])
 
     def of(self, split: str) -> Any:
         return split
@@ -65,6 +70,7 @@ def chosen(streams: KnownStreams, accept: tuple[float, float] | None = (float(np
     settings = SimpleNamespace(orders=2, precision=0.99, corpus_growth=1.0, cluster_precision=0.98)
     found = choose_thresholds(streams, np.empty(0), None, settings, accept)  # type: ignore[arg-type]
     limits = found.thresholds
+    assert found.gate == 420  # above the furthest accepted pair of both orders
     return tuple(round(value, 3) for value in (limits.accept, limits.head_accept, limits.adopt)), found.metrics
 
 

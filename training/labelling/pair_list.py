@@ -30,6 +30,9 @@ MAX_ALL_PAIRS = 100_000
 
 MAX_LISTED_PAIRS = 20_000_000
 
+PROPOSED = 100
+"""Pictures that share the most terms with one, at most: there are no score codes yet whose distance could choose."""
+
 Pair = tuple[str, str]
 
 
@@ -87,13 +90,13 @@ def all_pairs(images: Sequence[str]) -> Iterator[Pair]:
 
 
 def proposed_pairs(images: Sequence[str], embeddings: Path, terms: TermSettings, ranking: Ranking) -> list[Pair]:
-    """The candidate pairs of the term search, each once, sorted.
+    """Each picture with the `PROPOSED` others that share the most terms with it; each pair once, sorted.
 
     Args:
         images: Ids of the pictures.
         embeddings: Parquet with the columns `image_id` and `search`; other images in it are ignored.
-        terms: What the search counts.
-        ranking: Which of the images that share terms it returns.
+        terms: How terms are made.
+        ranking: Says how many terms a pair must share.
 
     Raises:
         BadInputError: The file cannot be read or lacks a column or an image.
@@ -108,9 +111,7 @@ def proposed_pairs(images: Sequence[str], embeddings: Path, terms: TermSettings,
         raise BadInputError(
             f"vectors of the column 'search' of {embeddings} do not all have {terms.dimension} elements"
         )
-    found = rank_candidates(
-        terms.build().terms(np.array(vectors, dtype=np.float32)), ranking.candidates, ranking.min_overlap
-    )
+    found = rank_candidates(terms.build().terms(np.array(vectors, dtype=np.float32)), None, ranking, PROPOSED)
     pairs = zip(found.images.tolist(), found.others.tolist(), strict=True)
     return [(images[one], images[other]) for one, other in sorted({(min(pair), max(pair)) for pair in pairs})]
 
