@@ -173,7 +173,8 @@ def _report(
 
 def _show(report: dict[str, Any]) -> None:
     line(f"model {report['model']}, {report['images_counted']:,} of {report['images']:,} images counted")
-    line(f"{report['pairs']:,} candidate pairs, {report['copies']:,} of copies")
+    gate = "" if report["gate"] is None else f"; {report['pairs_beyond_gate']:,} beyond the gate {report['gate']}"
+    line(f"{report['pairs']:,} candidate pairs, {report['copies']:,} of copies{gate}")
     line("")
     for name, value in report.items():
         if isinstance(value, float):

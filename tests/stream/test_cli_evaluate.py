@@ -9,8 +9,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from scoring.model_folder import ModelFolder
 from stream.cli.exits import Exit
 from stream.cli.main import main
+from stream.settings import load_settings
 from tests.stream.test_cli_train import SETTINGS
 from tests.support.known_network import KnownFits
 from tests.support.labelled import made_up_table
@@ -57,6 +59,11 @@ def test_a_folder_tells_named_pairs_apart_and_whether_the_model_knew_the_images(
     assert report["images"] == report["images_counted"] == len(table)
     assert 0 < report["same_scene"]["pairs"] <= 25
     assert report["natural"]["pairs"] == 1
+    served = ModelFolder(tmp_path / "model")
+    assert report["gate"] == served.card(served.served()).gate
+    assert 0 <= report["pairs_beyond_gate"] < report["pairs"]
+    assert report["ranking"] == load_settings(Path("neardup.toml")).signals["tiny"].terms.ranking.describe()
+    assert report["found_at_precision_0.99"] <= report["found_by_search"]
     assert 0 < report["calibration_error"] < 0.5
     assert set(report["families"]) == {"push0", "push1", "push2", "push3"}
     assert all(0 < one["recall_at_precision_0.99"] <= 1 for one in report["families"].values())
@@ -65,6 +72,7 @@ def test_a_folder_tells_named_pairs_apart_and_whether_the_model_knew_the_images(
     told = capsys.readouterr()
     assert "was trained on these images" not in " ".join(told.err.split())
     assert "recall at precision 0.99" in told.out
+    assert f"beyond the gate {report['gate']}\n" in told.out
 
 
 @pytest.mark.parametrize(
