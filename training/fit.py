@@ -26,10 +26,10 @@ from search.hashing.fitted_projection import FittedProjection
 from search.hashing.score_codes import CodeSettings
 from search.hashing.signed_sqrt import signed_sqrt
 from training.augmentation import EditTransfer
-from training.branches import first_layer_mask, projection_mask
+from training.branches import first_layer_mask, has_branches, projection_mask
 from training.exact_network import ExactNetwork
 from training.fitted_network import UNIT, FittedNetwork
-from training.forward import TAUGHT, Teacher, forward, pair_inputs, rounded
+from training.forward import TAUGHT, Teacher, branch_inputs, forward, pair_inputs, rounded
 from training.labelled import LabelledPhotos
 from training.neighbourhoods import COPIES, Neighbourhoods, read_neighbourhoods, write_neighbourhoods
 from training.training_settings import Effort, NetworkSettings
@@ -138,6 +138,9 @@ class _Trainer:
             first_layer_mask(self._inputs, network.hidden[0]) if network.branches and code.search_dimension else None
         )
         self._layers = _variables(start, (self._inputs.size, *network.hidden, 1), compared)
+        # Zeros that are never used need not be multiplied.
+        self._halves = bool(code.search_dimension) and not matrix[seen == 0].any()
+        self._branches = compared is not None and has_branches(self._layers[0][0].numpy(), self._inputs)
         self._teacher = None if settings.teacher is None else Teacher(settings.teacher, self._centre)
         self._given = given
         trained = [variable for layer in self._layers for variable in layer]
@@ -204,7 +207,7 @@ class _Trainer:
 
     def _encode(self, vectors: Any) -> tuple[Any, Any]:
         """Values (times `UNIT`) and bits (as 0 and 1) of vectors."""
-        values = tf.matmul(vectors, self._projection)
+        values = self._values(vectors)
         if not self._learns:
             values = rounded(values)
         if not self._needs_bits:
@@ -215,12 +218,24 @@ class _Trainer:
         plain = tf.sign(scaled) * scaled * scaled - shift
         return values, tf.cast(tf.matmul(plain, self._planes) > 0, tf.float32)
 
+    def _values(self, vectors: Any) -> Any:
+        own, half = self._code.dimension, self._projection.shape[1] // 2
+        if not self._halves:
+            return tf.matmul(vectors, self._projection)
+        of_score = tf.matmul(vectors[:, :own], self._projection[:own, :half])
+        return tf.concat([of_score, tf.matmul(vectors[:, own:], self._projection[own:, half:])], axis=1)
+
+    def _compared(self, left: Any, right: Any, left_bits: Any, right_bits: Any) -> list[Any]:
+        if self._branches:
+            return branch_inputs(left, right)
+        return pair_inputs(self._inputs, left, right, left_bits, right_bits)
+
     @property
     def _needs_bits(self) -> bool:
         return self._inputs.xor or (self._teacher is not None and self._teacher.needs_bits)
 
     def _pair_logits(self, left: Any, right: Any, left_bits: Any, right_bits: Any) -> Any:
-        return forward(self._layers, pair_inputs(self._inputs, left, right, left_bits, right_bits), 0.0)
+        return forward(self._layers, self._compared(left, right, left_bits, right_bits), 0.0)
 
     def _train_step(self, vectors: Any, groups: Any, ignored: Any, weights: Any) -> Any:
         count, width = groups.shape
@@ -236,7 +251,7 @@ class _Trainer:
         with tf.GradientTape() as tape:
             values, bits = self._encode(dropped)
             bits_of_sides = sides(bits)
-            pairs = pair_inputs(self._inputs, *sides(values), *bits_of_sides)
+            pairs = self._compared(*sides(values), *bits_of_sides)
             logits = forward(self._layers, pairs, self._network.dropout)
             one, other = sides(tf.reshape(groups, [-1]))
             copies = tf.cast(one == other, tf.float32)

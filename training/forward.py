@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scoring.features import PairInputs
 from training.fitted_network import UNIT, FittedNetwork
 
-__all__ = ["TAUGHT", "Teacher", "forward", "pair_inputs", "rounded"]
+__all__ = ["TAUGHT", "Teacher", "branch_inputs", "forward", "pair_inputs", "rounded"]
 
 TAUGHT = 0.5
 """The share of the loss that is the distance to the teacher; the rest is the distance to the labels."""
@@ -23,12 +23,18 @@ TAUGHT = 0.5
 _LARGEST = 127.0
 
 
-def pair_inputs(inputs: PairInputs, left: Any, right: Any, left_bits: Any, right_bits: Any) -> Any:
-    """The first layer's inputs (pairs, size) of both images' values and bits (pairs, values or bits)."""
+def pair_inputs(inputs: PairInputs, left: Any, right: Any, left_bits: Any, right_bits: Any) -> list[Any]:
+    """The first layer's inputs (pairs, size) of both images' values and bits (pairs, values or bits), in one part."""
     parts = [tf.abs(left_bits - right_bits)] if inputs.xor else []
     if inputs.values:
         parts += [tf.abs(left - right), tf.abs(left + right)]
-    return tf.concat(parts, axis=1)
+    return [tf.concat(parts, axis=1)]
+
+
+def branch_inputs(left: Any, right: Any) -> list[Any]:
+    """The same of values alone, in a part for each branch (`training.branches`): (pairs, values) each."""
+    halves = zip(tf.split(left, 2, axis=1), tf.split(right, 2, axis=1), strict=True)
+    return [tf.concat([tf.abs(one - other), tf.abs(one + other)], axis=1) for one, other in halves]
 
 
 def rounded(values: Any) -> Any:
@@ -36,16 +42,31 @@ def rounded(values: Any) -> Any:
     return tf.clip_by_value(tf.round(values / UNIT), -_LARGEST, _LARGEST) * UNIT
 
 
-def forward(layers: Sequence[tuple[Any, Any]], values: Any, dropout: float) -> Any:
-    """Logits (pairs) of ReLU layers, each a weight and a bias; with dropout before every layer."""
-    for weight, bias in layers[:-1]:
-        if dropout:
-            values = tf.nn.dropout(values, dropout)
-        values = tf.nn.relu(tf.matmul(values, weight) + bias)
-    if dropout:
-        values = tf.nn.dropout(values, dropout)
-    weight, bias = layers[-1]
-    return (tf.matmul(values, weight) + bias)[:, 0]
+def forward(layers: Sequence[tuple[Any, Any]], parts: Sequence[Any], dropout: float) -> Any:
+    """Logits (pairs) of ReLU layers, each a weight and a bias; with dropout before every layer.
+
+    The inputs of the first layer come in one part, or in one for each branch, which takes half of the arithmetic.
+    """
+    (weight, bias), *later = layers
+    blocks = [weight] if len(parts) == 1 else _branch_weights(weight)
+    products = [tf.matmul(_dropped(part, dropout), block) for part, block in zip(parts, blocks, strict=True)]
+    sums = tf.concat(products, axis=1) + bias
+    for weight, bias in later:
+        sums = tf.matmul(_dropped(tf.nn.relu(sums), dropout), weight) + bias
+    return sums[:, 0]
+
+
+def _dropped(values: Any, dropout: float) -> Any:
+    return tf.nn.dropout(values, dropout) if dropout else values
+
+
+def _branch_weights(weight: Any) -> list[Any]:
+    """The weights of each branch: of its half of the differences and of the sums, to its half of the units."""
+    rows, units = weight.shape
+    halves = tf.split(tf.reshape(weight, (2, 2, rows // 4, units)), 2, axis=1)
+    return [
+        tf.reshape(half[..., n * units // 2 : (n + 1) * units // 2], (rows // 2, -1)) for n, half in enumerate(halves)
+    ]
 
 
 class Teacher:
