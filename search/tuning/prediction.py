@@ -8,18 +8,19 @@ of a higher overlap, or of the same overlap and older. With the order by distanc
 2. Of the images that pass the same test, fewer than k have a nearer code.
 
 The age of the copy among images of one overlap is random. For one query, overlap and age, the number of these rivals is
-taken as Poisson, and likewise the number of nearer ones. Their means come from the query's own distances to the sample,
-so dense regions count. A nearer stranger counts by the probability that its shared terms bring it among the first
-`depth`, which follows from its distance in term bits.
+taken as Poisson, and likewise the number of nearer strangers. Their means come from the query's own distances to the
+sample, so dense regions count. A nearer image counts by the probability that its shared terms bring it among the first
+`depth`, which follows from its distance in term bits. Nearer copies take that many of the k places: they are few, and
+their number does not scatter as that of strangers does.
 
 All probabilities are over the draw of the groups, as for the curves of `search.hashing.terms`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import pairwise
 from math import pi, sqrt
 
 import numpy as np
@@ -35,6 +36,9 @@ __all__ = ["Prediction", "TermChoice", "few_enough", "predict"]
 
 _AGES = (0.1, 0.3, 0.5, 0.7, 0.9)
 """The share of the images of equal overlap that are older than the copy: five values that represent all ages."""
+
+_NO_ROOM = 0.01
+"""What is left of k at least when copies alone fill it; then hardly any stranger may be nearer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,66 +88,89 @@ class Prediction:
 def predict(
     sample: SampleDistances, images: int, groups: int, bits_per_group: int, rankings: Sequence[Ranking]
 ) -> list[Prediction]:
-    """Predicts one grouping of the bits with each ranking.
-
-    It takes least time if rankings that differ in `candidates` alone follow one another.
-    """
+    """Predicts one grouping of the bits with each ranking, all at once."""
     overlaps = _Overlaps(sample, images, groups, bits_per_group)
     shared = groups * same_term_curve(sample.bits, bits_per_group)
     unrelated = float(sample.typical_strangers @ shared)
     copies = float(sample.typical_copies @ shared) + groups  # a search touches the image's own postings too
+    by_distance = [one for one in rankings if one.order is Order.DISTANCE]
+    compared = overlaps.compared(sorted({(one.depth, one.min_overlap) for one in by_distance}))
     predictions = []
-    for (order, depth, least), same in groupby(rankings, lambda one: (one.order, one.depth, one.min_overlap)):
-        reaching = overlaps.reaching[:, least]
-        by_distance = order is Order.DISTANCE
-        compared = float(np.minimum(reaching, depth).mean()) if by_distance else 0.0
-        of_these = list(same)
-        ks = [one.candidates for one in of_these]
-        recalls = overlaps.nearest(depth, least, ks) if by_distance else overlaps.first(least, ks)
-        for ranking, recall in zip(of_these, recalls, strict=True):
-            found = float(np.minimum(reaching, ranking.candidates).mean())
-            choice = TermChoice(groups, bits_per_group, ranking)
-            predictions.append(Prediction(choice, images, recall, unrelated, copies, compared, found))
+    for ranking in rankings:
+        least, k = ranking.min_overlap, ranking.candidates
+        reaching, codes = overlaps.reaching[:, least], 0.0
+        if ranking.order is Order.DISTANCE:
+            recall = compared[ranking.depth, least].found(k)
+            codes = float(np.minimum(reaching, ranking.depth).mean())
+        else:
+            recall = overlaps.found(least, k)
+        found = float(np.minimum(reaching, k).mean())
+        choice = TermChoice(groups, bits_per_group, ranking)
+        predictions.append(Prediction(choice, images, recall, unrelated, copies, codes, found))
     return predictions
 
 
-def few_enough(mean: NDArray[np.float64], k: int) -> NDArray[np.float64]:
-    """The probability that a Poisson variable of this mean is below k.
+def few_enough(mean: NDArray[np.float64], k: int | NDArray[np.float64]) -> NDArray[np.float64]:
+    """The probability that a Poisson variable of this mean is below k, which is above 0 and need not be whole.
 
     It equals the probability that a chi-squared variable with 2k degrees of freedom exceeds twice the mean. That is
     taken from the cube-root approximation of Wilson and Hilferty (1931), within 0.01 at k = 1 and closer above.
     """
     spread = 1 / (9 * k)
-    z = (np.cbrt(mean / k) - (1 - spread)) / sqrt(spread)
+    z = (np.cbrt(mean / k) - (1 - spread)) / np.sqrt(spread)
     # The tanh approximation of the normal distribution, within 0.0004.
     chance: NDArray[np.float64] = 0.5 * (1 - np.tanh(sqrt(2 / pi) * (z + 0.044715 * z**3)))
     return chance
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Compared:
+    """What is compared by distance."""
+
+    copy: NDArray[np.float64]
+    """(pairs,) the probability that the copy is."""
+    strangers: NDArray[np.float64]
+    """(pairs,) the expected number of strangers that are and have a nearer code than the copy."""
+    copies: NDArray[np.float64]
+    """(pairs,) the same of other copies."""
+
+    def found(self, k: int) -> float:
+        """The share of copies that are among the k nearest."""
+        room = np.maximum(k - self.copies, _NO_ROOM)
+        return float((self.copy * few_enough(self.strangers, room)).mean())
+
+
 class _Overlaps:
-    """The distribution of overlaps with one grouping of the bits, and the recall that follows."""
+    """The distribution of overlaps with one grouping of the bits, and what follows from it."""
 
     def __init__(self, sample: SampleDistances, images: int, groups: int, bits_per_group: int) -> None:
-        self._chances = overlap_distribution(sample.bits, groups, bits_per_group)
-        self._asked = sample.asked
-        self._of_pair = self._chances[sample.asked.distance]
-        self._nearer = images * sample.asked.nearer_strangers + sample.asked.nearer_copies
-        others = images * sample.strangers + sample.copies
-        self.reaching = _times(others, overlap_at_least(self._chances))
+        chances = overlap_distribution(sample.bits, groups, bits_per_group)
+        others, asked = images * sample.strangers + sample.copies, sample.asked
+        # About half of all distances never occur.
+        occurring = others.any(axis=0)
+        self.reaching: NDArray[np.float64] = others[:, occurring] @ overlap_at_least(chances[occurring])
         """(queries, groups + 1) the expected number of images that reach an overlap with a query."""
+        self._chances = chances[occurring].astype(np.float32)
+        self._query, self._of_pair = asked.query, chances[asked.distance]
+        self._strangers = np.float32(images) * asked.nearer_strangers[:, occurring]
+        self._copies = asked.nearer_copies[:, occurring]
 
-    def first(self, least: int, ks: Iterable[int]) -> list[float]:
-        """The share of copies that share enough terms and are among the first k by shared terms, for each k."""
-        return [float(self._among(self._in_time(k), least).mean()) for k in ks]
+    def found(self, least: int, k: int) -> float:
+        """The share of copies that share enough terms and are among the first k by shared terms."""
+        return float(self._among(self._in_time(k), least).mean())
 
-    def nearest(self, depth: int, least: int, ks: Iterable[int]) -> list[float]:
-        """The share of copies that are among the k nearest of the first `depth`, for each k."""
-        in_time = self._in_time(depth)
-        compared = self._among(in_time, least)
-        # (bits + 1, queries) the probability that an image at a distance is among the first `depth`
-        by_distance = (self._chances[:, least:] @ in_time[:, least:].T).astype(np.float32)
-        nearer = np.einsum("pd,dp->p", self._nearer, by_distance[:, self._asked.query]).astype(np.float64)
-        return [float((compared * few_enough(nearer, k)).mean()) for k in ks]
+    def compared(self, stages: Sequence[tuple[int, int]]) -> dict[tuple[int, int], _Compared]:
+        """What is compared by distance, for each depth and minimum overlap."""
+        if not stages:
+            return {}
+        in_time = {depth: self._in_time(depth) for depth in {depth for depth, _ in stages}}
+        # (queries, distances, stages) the probability that an image at a distance is compared
+        reached = np.stack([self._by_distance(in_time[depth], least) for depth, least in stages], axis=-1)
+        strangers, copies = (self._expected(nearer, reached) for nearer in (self._strangers, self._copies))
+        return {
+            (depth, least): _Compared(self._among(in_time[depth], least), strangers[:, stage], copies[:, stage])
+            for stage, (depth, least) in enumerate(stages)
+        }
 
     def _in_time(self, most: int) -> NDArray[np.float64]:
         """(queries, groups + 1) the probability that fewer than `most` images rank before one of a given overlap."""
@@ -153,12 +180,18 @@ class _Overlaps:
 
     def _among(self, in_time: NDArray[np.float64], least: int) -> NDArray[np.float64]:
         """(pairs,) the probability that the copy shares enough terms and fewer images than wanted rank before it."""
-        among: NDArray[np.float64] = (self._of_pair * in_time[self._asked.query])[:, least:].sum(axis=1)
+        among: NDArray[np.float64] = (self._of_pair * in_time[self._query])[:, least:].sum(axis=1)
         return among
 
+    def _by_distance(self, in_time: NDArray[np.float64], least: int) -> NDArray[np.float32]:
+        """(queries, distances) the same probability of any image, by its distance."""
+        product: NDArray[np.float32] = in_time[:, least:].astype(np.float32) @ self._chances[:, least:].T
+        return product
 
-def _times(counts: NDArray[np.float64], at_least: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A matrix product without the distances that never occur, which are about half of all."""
-    occurring = counts.any(axis=0)
-    product: NDArray[np.float64] = counts[:, occurring] @ at_least[occurring]
-    return product
+    def _expected(self, nearer: NDArray[np.float32], reached: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(pairs, stages) how many of the nearer images are compared."""
+        expected = np.empty((len(nearer), reached.shape[2]))
+        starts = np.searchsorted(self._query, np.arange(len(reached) + 1))
+        for query, (first, last) in enumerate(pairwise(starts.tolist())):
+            expected[first:last] = nearer[first:last] @ reached[query]
+        return expected
