@@ -45,6 +45,7 @@ def index_settings(
         ranking=Ranking(k, order=order),
         sync=sync,
         max_postings=max_postings,
+        background_process=True,
     )
 
 

@@ -84,7 +84,7 @@ class SegmentedIndex(TermIndex):
         except BaseException:
             self._folder.close()
             raise
-        self._housekeeping = Housekeeping(self._store, background, settings.background_bytes_per_s)
+        self._housekeeping = Housekeeping(self._store, settings, background, self._folder.lock)
 
     @property
     def position(self) -> LogPosition:

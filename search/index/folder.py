@@ -98,7 +98,8 @@ class IndexFolder:
         """
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._lock = _lock(path / "lock")
+        self.lock = _lock(path / "lock")
+        """The open file that holds the lock; a process that inherits it keeps the folder locked too."""
         try:
             if self._header.exists():
                 if _is_former(path, _read_header(self._header), identity):
@@ -115,7 +116,7 @@ class IndexFolder:
 
     def close(self) -> None:
         """Unlocks the folder."""
-        os.close(self._lock)
+        os.close(self.lock)
 
     def _make(self, identity: Identity) -> None:
         if (self.path / UNFINISHED).exists():

@@ -1,7 +1,8 @@
 """The threads that seal full tails and merge segments while calls go on.
 
-There are two, so that a merge of an hour does not delay sealing. Both are rate-limited and have a lower priority than
-the threads that answer calls.
+There are two, so that a merge of an hour does not delay sealing. Both are rate-limited. The heavy part, making the file
+of a segment, has a lower priority than the threads that answer calls: each thread has it done by a process of its own
+(`search.index.segment_process`), or does it itself at that priority.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from collections.abc import Callable
 
 from core.errors import UnavailableError
 from search.index.rate_limiter import RateLimiter, WorkStopped, yield_to_calls
+from search.index.segment_maker import LocalMaker, SegmentMaker
+from search.index.segment_process import ProcessMaker, Supervision
 from search.index.segment_store import SegmentStore
+from search.index.settings import IndexSettings
 
 __all__ = ["Housekeeping"]
 
@@ -25,8 +29,9 @@ _RETRY_S = 1.0
 class _Worker:
     """A thread that does one kind of work when it is woken, until there is none left."""
 
-    def __init__(self, name: str, work: Callable[[], bool], stopped: threading.Event) -> None:
+    def __init__(self, name: str, work: Callable[[], bool], stopped: threading.Event, low_priority: bool) -> None:
         self._work = work
+        self._low_priority = low_priority
         self._stopped = stopped
         self._woken = threading.Event()
         self._woken.set()
@@ -40,7 +45,8 @@ class _Worker:
         self._thread.join()
 
     def _run(self) -> None:
-        yield_to_calls()
+        if self._low_priority:
+            yield_to_calls()
         while not self._stopped.is_set():
             self._woken.wait()
             self._woken.clear()
@@ -62,22 +68,24 @@ class _Worker:
 class Housekeeping:
     """Seals and merges in a segment store."""
 
-    def __init__(self, store: SegmentStore, background: bool, bytes_per_s: float) -> None:
+    def __init__(self, store: SegmentStore, settings: IndexSettings, background: bool, lock: int) -> None:
         """Starts the threads, if wanted.
 
         Args:
             store: The store to seal and merge in.
+            settings: How fast, and whether processes of their own make the segments.
             background: Whether threads do the work; without them the caller of `step` does.
-            bytes_per_s: The most bytes of segments that each thread makes in a second; 0 sets no limit.
+            lock: The open file that holds the lock of the folder.
         """
         self._store = store
         self._stopped = threading.Event()
-        self._seal_limiter = RateLimiter(bytes_per_s, self._stopped, lambda: store.sealing_is_urgent)
-        self._merge_limiter = RateLimiter(bytes_per_s, self._stopped, lambda: store.merging_is_urgent)
+        self._sealing = _maker(settings, self._stopped, lambda: store.sealing_is_urgent, lock)
+        self._merging = _maker(settings, self._stopped, lambda: store.merging_is_urgent, lock)
         self._workers: list[_Worker] = []
         if background:
-            self._workers.append(_Worker("index-merging", self._merge, self._stopped))
-            self._workers.append(_Worker("index-sealing", self._seal, self._stopped))
+            low = not settings.background_process
+            self._workers.append(_Worker("index-merging", self._merge, self._stopped, low))
+            self._workers.append(_Worker("index-sealing", self._seal, self._stopped, low))
 
     def wake(self) -> None:
         """Makes the threads look for work."""
@@ -110,15 +118,24 @@ class Housekeeping:
         self.wake()
         for worker in self._workers:
             worker.join()
+        self._sealing.close()
+        self._merging.close()
 
     def _seal(self) -> bool:
-        sealed = _attempt(lambda: self._store.seal(self._seal_limiter))
+        sealed = _attempt(lambda: self._store.seal(self._sealing))
         if sealed:
             self.wake()
         return sealed
 
     def _merge(self) -> bool:
-        return _attempt(lambda: self._store.merge(self._merge_limiter))
+        return _attempt(lambda: self._store.merge(self._merging))
+
+
+def _maker(settings: IndexSettings, stopped: threading.Event, urgent: Callable[[], bool], lock: int) -> SegmentMaker:
+    rate = settings.background_bytes_per_s
+    if settings.background_process:
+        return ProcessMaker(settings.shape, settings.sync, rate, Supervision(stopped, urgent, lock))
+    return LocalMaker(settings.shape, settings.sync, RateLimiter(rate, stopped, urgent))
 
 
 def _attempt(work: Callable[[], bool]) -> bool:

@@ -19,16 +19,15 @@ from pathlib import Path
 
 from core.errors import NeardupError, UnavailableError
 from core.types import LogPosition
-from search.index.columns import Columns
 from search.index.errors import IndexDamagedError
 from search.index.hidden_file import read_hidden, write_hidden
 from search.index.interface import IndexBytes, IndexStats
 from search.index.log_chain import LogChain
 from search.index.manifest import read_manifest, remove_leftovers, upgrade_manifest, write_manifest
 from search.index.merging import SegmentSize, choose_merge
-from search.index.rate_limiter import RateLimiter
-from search.index.rewriting import Succession, droppable, hide_all, joined_entries
-from search.index.segment import MAX_SEGMENT_ENTRIES, Segment, write_segment
+from search.index.rewriting import Succession, droppable, hide_all
+from search.index.segment import MAX_SEGMENT_ENTRIES, Segment
+from search.index.segment_maker import LocalMaker, SegmentMaker
 from search.index.segment_stats import expected_postings, segment_bytes, total_of
 from search.index.settings import IndexSettings
 from search.index.snapshot import SnapshotWriter
@@ -90,6 +89,7 @@ class SegmentStore:
         self._hidden_bytes = self._size_of(manifest.hidden)
         self._frozen: list[_Frozen] = []
         self._merging = False
+        self._maker = LocalMaker(settings.shape, settings.sync)
         self._logs = LogChain(folder, manifest.first_log, settings.sync)
 
     @property
@@ -159,21 +159,24 @@ class SegmentStore:
         """Whether there are more segments than rate-limited merging should leave."""
         return len(self.state.segments) > _MANY_MERGES * self._settings.merge_fan
 
-    def seal(self, limiter: RateLimiter | None = None) -> bool:
+    def seal(self, maker: SegmentMaker | None = None) -> bool:
         """Makes a segment of the oldest full tail; returns whether there was one.
+
+        Args:
+            maker: Writes it; None: the calling thread does, without a rate limit.
 
         Raises:
             OSError: It could not be written; nothing changed.
-            WorkStopped: The limiter was stopped; nothing changed.
+            WorkStopped: The maker was stopped; nothing changed.
         """
         with self._seal_turn:
             if not self._frozen:
                 return False
-            self._seal(self._frozen[0], limiter)
+            self._seal(self._frozen[0], maker or self._maker)
             return True
 
-    def merge(self, limiter: RateLimiter | None = None) -> bool:
-        """Merges some neighbouring segments; returns whether a merge was due. Raises the errors of `seal`."""
+    def merge(self, maker: SegmentMaker | None = None) -> bool:
+        """Merges some neighbouring segments; returns whether a merge was due. Takes and raises the same as `seal`."""
         with self._merge_turn:
             segments = self.state.segments
             chosen = choose_merge(
@@ -183,7 +186,7 @@ class SegmentStore:
                 return False
             self._merging = True
             try:
-                self._merge(chosen[0], segments[slice(*chosen)], limiter)
+                self._merge(chosen[0], segments[slice(*chosen)], maker or self._maker)
             finally:
                 self._merging = False
             return True
@@ -228,9 +231,11 @@ class SegmentStore:
             for one in segments
         ]
 
-    def _seal(self, frozen: _Frozen, limiter: RateLimiter | None) -> None:
+    def _seal(self, frozen: _Frozen, maker: SegmentMaker) -> None:
         succession = Succession([frozen.tail])
-        segment = self._write(frozen.tail.columns(), succession.hides[0], limiter)
+        path = self._path / self._new_name("segment")
+        maker.seal(path, frozen.tail.columns())
+        segment = self._opened(path, succession.hides[0])
         with self._changes:
             segments = (*self.state.segments, segment)
             self._commit(segment, segments, first_log=frozen.next_log, position=frozen.position)
@@ -241,11 +246,12 @@ class SegmentStore:
                 self._logs.drop_before(frozen.next_log)
         self._room.set()
 
-    def _merge(self, first: int, old: Sequence[Segment], limiter: RateLimiter | None) -> None:
+    def _merge(self, first: int, old: Sequence[Segment], maker: SegmentMaker) -> None:
         """Merges neighbouring segments into one, without the entries that no search can find any more."""
         released = self._released
         succession = Succession(old)
-        merged = self._write(*joined_entries(old, succession.hides, released), limiter)
+        path = self._path / self._new_name("segment")
+        merged = self._opened(path, maker.merge(path, old, succession.hides, released))
         with self._changes:
             now = self.state.segments
             segments = (*now[:first], merged, *now[first + len(old) :])
@@ -258,9 +264,7 @@ class SegmentStore:
         for one in old:
             one.path.unlink(missing_ok=True)
 
-    def _write(self, columns: Columns, hides: dict[int, int], limiter: RateLimiter | None) -> Segment:
-        path = self._path / self._new_name("segment")
-        write_segment(path, columns, self._settings.shape, self._settings.sync, limiter)
+    def _opened(self, path: Path, hides: dict[int, int]) -> Segment:
         # Opening it checks every byte, so all of it is in memory before the first search.
         segment = Segment(path, self._settings.shape)
         hide_all(segment, hides)

@@ -44,6 +44,8 @@ class IndexSettings:
     """How many neighbouring segments of about one size are merged into one."""
     background_bytes_per_s: float = DEFAULT_BACKGROUND_BYTES_PER_S
     """The most bytes of segments that sealing and merging each make in a second; 0 sets no limit."""
+    background_process: bool = False
+    """Whether processes of their own make segments in the background, instead of threads."""
 
     def __post_init__(self) -> None:
         """Checks each value against its range."""

@@ -123,6 +123,7 @@ def index_settings(settings: SearchServerSettings, extractor: TermExtractor, cod
         sync=settings.index_sync,
         max_postings=settings.max_postings,
         background_bytes_per_s=settings.background_bytes_per_s,
+        background_process=True,
     )
 
 

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from core.errors import UnavailableError
-from search.index import segment_store, sliced_file
+from search.index import segment_maker, segment_store, sliced_file
 from search.index.columns import Columns
 from search.index.engine import SegmentedIndex
 from search.index.rate_limiter import RateLimiter
 from search.index.segment import write_segment
+from search.index.segment_maker import LocalMaker
 from tests.search.index.index_oracle import LOG, Oracle, index_settings, insert, plain
 
 SETTINGS = index_settings(candidates=5, seal_entries=8, merge_fan=2)
@@ -41,7 +42,7 @@ class Gate:
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     gate = Gate(lambda columns: len(columns) > 12)
-    monkeypatch.setattr(segment_store, "write_segment", gate.write)
+    monkeypatch.setattr(segment_maker, "write_segment", gate.write)
     yield gate
     gate.opened.set()
 
@@ -147,8 +148,8 @@ def test_a_process_killed_at_any_slice_of_sealing_or_merging_opens_whole(
             images.append((tmp_path / f"killed-{len(images)}", Oracle(SETTINGS, oracle.log, oracle.hides.copy())))
             shutil.copytree(tmp_path / "index", images[-1][0])
 
-    limiter = Killing(0.0, threading.Event())
-    while index._store.seal(limiter) or index._store.merge(limiter):
+    maker = LocalMaker(SETTINGS.shape, SETTINGS.sync, Killing(0.0, threading.Event()))
+    while index._store.seal(maker) or index._store.merge(maker):
         index.hide(len(images) % 16)
         oracle.hide(len(images) % 16)
     index.close()
