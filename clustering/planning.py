@@ -119,11 +119,11 @@ class _Planner:
     def decide(self, arrival: Arrival) -> tuple[Decision, bool]:
         """The decision on a record, staged for the records after it, and whether nothing was lacking for it."""
         if not arrival.image_id:
-            unreadable = self._without_moves(arrival, Outcome.UNREADABLE, arrival.offset)
+            unreadable = self._decision(arrival, Outcome.UNREADABLE, arrival.offset)
             return replace(unreadable, dead_letter=arrival.dead_letter), True
         if self._staged.membership(arrival.image_id) is None and arrival.image_id not in self._knowledge.asked:
             self.ids.add(arrival.image_id)
-            return self._without_moves(arrival, Outcome.SUPERSEDED, arrival.offset), False
+            return self._decision(arrival, Outcome.SUPERSEDED, arrival.offset), False
         match arrival.asks:
             case Deleting() as deleting:
                 decision, complete = self._delete(arrival, deleting), True
@@ -137,15 +137,15 @@ class _Planner:
     def _decide_image(self, arrival: Arrival) -> tuple[Decision, bool]:
         membership = self._staged.membership(arrival.image_id)
         if membership is not None and membership.version == arrival.version:
-            return self._without_moves(arrival, Outcome.DUPLICATE, membership.place), True
+            return self._decision(arrival, Outcome.DUPLICATE, membership.place), True
         if self._staged.last_version(arrival.image_id) >= arrival.version:
-            return self._without_moves(arrival, Outcome.SUPERSEDED, _place(arrival)), True
+            return self._decision(arrival, Outcome.SUPERSEDED, _place(arrival)), True
         moves, complete = self._moves(arrival)
-        return self._decided(arrival, Outcome.DECIDED, moves), complete
+        return self._decision(arrival, Outcome.DECIDED, _place(arrival), moves), complete
 
     def _delete(self, arrival: Arrival, asks: Deleting) -> Decision:
         tombstone, moves = deletion(arrival, asks, self._staged)
-        decision = self._without_moves(arrival, Outcome.DELETED, arrival.offset)
+        decision = self._decision(arrival, Outcome.DELETED, arrival.offset)
         version = 0 if tombstone is None else tombstone.version
         return replace(decision, version=version, moves=moves, tombstone=tombstone)
 
@@ -156,10 +156,10 @@ class _Planner:
         placed = places(arrival, membership, last)
         if request is not None and self._staged.applied(request):
             if not placed:
-                return replace(self._without_moves(arrival, Outcome.DUPLICATE, _place(arrival)), request=request), True
+                return replace(self._decision(arrival, Outcome.DUPLICATE, _place(arrival)), request=request), True
             request = None  # the index knows no requests: where it has placed the image, storage follows
         nothing = replace(
-            self._without_moves(arrival, Outcome.REPLAYED, _place(arrival)),
+            self._decision(arrival, Outcome.REPLAYED, _place(arrival)),
             dead_letter=None if asks.dry_run else arrival.dead_letter,
             request=request,
         )
@@ -175,7 +175,7 @@ class _Planner:
         if not moves:
             return nothing, complete
         place = arrival.offset if placed or membership is None else membership.place
-        decided = replace(self._decided(arrival, Outcome.REPLAYED, moves), place=place)
+        decided = self._decision(arrival, Outcome.REPLAYED, place, moves)
         return replace(decided, dead_letter=nothing.dead_letter, request=request), complete
 
     def _check_version(self, arrival: Arrival) -> None:
@@ -243,18 +243,11 @@ class _Planner:
                 all_known = False
         return placed, all_known
 
-    def _decided(self, arrival: Arrival, outcome: Outcome, moves: tuple[Move, ...]) -> Decision:
-        return replace(
-            self._without_moves(arrival, outcome, _place(arrival)),
-            moves=moves,
-            score_code=arrival.score_code,
-            search_vector=arrival.search_vector,
-            score_vector=arrival.score_vector,
-            truncated=arrival.truncated,
-            dead_letter=arrival.dead_letter,
-        )
-
-    def _without_moves(self, arrival: Arrival, outcome: Outcome, place: int) -> Decision:
+    def _decision(
+        self, arrival: Arrival, outcome: Outcome, place: int, moves: tuple[Move, ...] | None = None
+    ) -> Decision:
+        """The decision on a record; one with moves has all that storage keeps of the image."""
+        bare = moves is None
         return Decision(
             offset=arrival.offset,
             checksum=arrival.checksum,
@@ -262,10 +255,16 @@ class _Planner:
             image_id=arrival.image_id,
             version=arrival.version,
             place=place,
+            moves=moves or (),
+            score_code=b"" if bare else arrival.score_code,
+            search_vector=b"" if bare else arrival.search_vector,
+            score_vector=b"" if bare else arrival.score_vector,
             versions=arrival.versions,
             created_at_ms=arrival.created_at_ms,
             arrived_at_ms=arrival.arrived_at_ms,
             decided_at_ms=self._now_ms,
+            truncated=arrival.truncated and not bare,
+            dead_letter=None if bare else arrival.dead_letter,
         )
 
 

@@ -32,6 +32,8 @@ def drop_losers(one: InFlight) -> None:
     # The nearest come first, so what follows a candidate without a score is beyond the gate too.
     found.exhausted |= len(values) < one.given
     rows: list[int] = np.flatnonzero(values >= np.float32(min(scored.accept, scored.head_accept))).tolist()
+    if len(rows) == one.given:
+        return
     if one.HasField("scores"):
         scored.values = values[rows].tobytes()
     _keep(found, rows)
