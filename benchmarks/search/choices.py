@@ -21,7 +21,7 @@ from benchmarks.search.results import table
 from search.ranking import Order, Ranking
 from search.tuning.check import measured_recall
 from search.tuning.choose import Grid, RatedChoice, evaluate, recommend
-from search.tuning.cost import CostModel
+from search.tuning.cost import CostModel, cost_of
 from search.tuning.prediction import TermChoice, predict
 from search.tuning.sample import SampleDistances, components, measure_distances
 from stream.hashing import code_settings, term_settings
@@ -42,6 +42,9 @@ _RANKINGS = (
     Ranking(candidates=20, depth=1000),
     Ranking(candidates=100, depth=4000),
 )
+_K = 20
+_DEPTHS = (1000, 2000, 4000, 10_000)
+_DEPTH_SHAPES = (MANY_SHORT, Shape(128, 14), Shape(256, 12), Shape(256, 14))
 _COUNTED_PAIRS = 1_000
 _PART = 0.125
 _COLUMNS = ("counted", "whole", "part")
@@ -102,8 +105,14 @@ def measure(bench: Bench) -> dict[str, Any]:
             ["ms an image", "found", "terms", "candidates", "postings", "bytes", "128x12", "candidates"],
             [[row[key] for key in _SHOWN] for row in rows],
         )
+    depths = [_by_depth(whole, images, shape) for images in _SIZES for shape in _DEPTH_SHAPES]
+    table(
+        f"Share found, and ms an image: the nearest {_K} by depth",
+        ["images", "terms", "postings", *(f"{depth:,}" for depth in _DEPTHS)],
+        [[row["images"], row["terms"], row["postings"], *row["shown"]] for row in depths],
+    )
     _draw(bench.folder / "choices.png", curves)
-    return {"images": count, "checks": checks, "choices": chosen}
+    return {"images": count, "checks": checks, "choices": chosen, "depths": depths}
 
 
 def _read(source: Path) -> _Photos:
@@ -142,6 +151,20 @@ def _chosen(rated: Sequence[RatedChoice], images: int, order: Order) -> list[dic
         row: dict[str, Any] = {"images": images, "order": order.value, "ms": most}
         rows.append(row | _described(best, "") | _described(kept, "kept_"))
     return rows
+
+
+def _by_depth(sample: SampleDistances, images: int, shape: Shape) -> dict[str, Any]:
+    rankings = [Ranking(candidates=_K, depth=depth) for depth in _DEPTHS]
+    predictions = predict(sample, images, shape.groups, shape.bits_per_group, rankings)
+    costs = [cost_of(one, CostModel()).image_us / 1000 for one in predictions]
+    return {
+        "images": images,
+        "terms": shape.name,
+        "postings": round(predictions[0].postings),
+        "found": [one.recall for one in predictions],
+        "ms": costs,
+        "shown": [f"{one.recall:.3f}, {cost:.2f}" for one, cost in zip(predictions, costs, strict=True)],
+    }
 
 
 def _best(rated: Sequence[RatedChoice], most_ms: float) -> RatedChoice | None:
