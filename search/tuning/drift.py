@@ -68,7 +68,7 @@ class Drift(StrEnum):
     SPARSER = "sparser"
     """Searches touch fewer postings than planned, so recall may be lower too: tune on a newer sample."""
     OUTGROWN = "outgrown"
-    """The density is as planned, but the index is larger: tune for its size."""
+    """The density is as planned, but the index is larger: tune for its size. A greater depth may be enough."""
 
 
 @dataclass(frozen=True, slots=True)
