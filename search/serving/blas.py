@@ -1,4 +1,4 @@
-"""The number of threads that the matrix products of a server use."""
+"""The number of threads that the matrix products of a server or a long command use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 def use_one_blas_thread() -> None:
-    """Runs the matrix products of this process on the calling thread.
+    """Runs the matrix products of this process on the calling thread: of a server, or of a command that hashes much.
 
     The products of a micro-batch take milliseconds. BLAS threads wait for each other by spinning, which costs far more
     than it saves on a busy machine. Measured with two busy cores, for the terms and codes of 64 images: 163 ms on two

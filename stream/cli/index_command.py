@@ -126,6 +126,7 @@ def build(
         neardup index build --from joined
     """
     from search.index.generations import IndexGenerations
+    from search.serving.blas import use_one_blas_thread
     from search.serving.request_parser import RequestParser
     from search.serving.server import index_settings
     from stream.index_build.build import build_index
@@ -137,6 +138,7 @@ def build(
     settings = of(context).running()
     name, chosen = settings.signal(signal)
     os.nice(BACKGROUND)
+    use_one_blas_thread()
     server = search_server_settings(settings, name)
     parser = RequestParser(server.terms.build(), server.code.build())
     told = index_settings(server, parser.extractor, parser.coder)

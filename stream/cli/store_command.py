@@ -45,11 +45,13 @@ def convert(context: typer.Context, signal: SignalName = None, as_json: AsJson =
 
         neardup up
     """
+    from search.serving.blas import use_one_blas_thread
     from stream.interrupts import interruptible
     from stream.store_conversion import convert_store
 
     settings = of(context).running()
     name, _ = settings.signal(signal)
+    use_one_blas_thread()
     started = time.monotonic()
     with interruptible(), progress_bar(time_left=True) as bar:
         task = bar.add_task("codes", total=None, note="images and clusters")
