@@ -14,6 +14,7 @@ import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from scoring.tf_model import OUTPUT, SIGNATURE
 from training.branches import has_branches
 from training.exact_network import ExactNetwork
 
-__all__ = ["export", "pair_graph"]
+__all__ = ["export", "export_again", "pair_graph"]
 
 
 def pair_graph(network: ExactNetwork) -> Any:
@@ -100,11 +101,7 @@ def export(network: ExactNetwork, card: ModelCard, folder: ModelFolder) -> Model
     Raises:
         BadInputError: There is a version of this name already; it may be in use.
     """
-    target = folder.path(card.version)
-    if target.exists():
-        raise BadInputError(f"the version {card.version} exists already: {target}")
-    partial = target.with_name(f".{card.version}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = _partial(card, folder)
     partial.mkdir(parents=True)
     module = tf.Module()
     module.score = pair_graph(network)
@@ -118,8 +115,49 @@ def export(network: ExactNetwork, card: ModelCard, folder: ModelFolder) -> Model
         hidden=network.hidden,
         parameters=network.parameters,
         files_sha256=checksums(partial),
-        exported_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        exported_at=_now(),
     )
-    write_card(complete, partial)
-    partial.rename(target)
-    return complete
+    return _written(complete, partial, folder)
+
+
+def export_again(card: ModelCard, network: ModelCard, folder: ModelFolder) -> ModelCard:
+    """Writes a version with the files of another one. Its card says something else of the same network.
+
+    Args:
+        card: Of the new version; what is of the network itself is filled in here.
+        network: The card of the version whose files are taken.
+        folder: Of the signal's models; it has both.
+
+    Returns:
+        The card as written.
+
+    Raises:
+        BadInputError: There is a version of the new name already; it may be in use.
+    """
+    partial, source = _partial(card, folder), folder.path(network.version)
+    for name in network.files_sha256:
+        (partial / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source / name, partial / name)
+    same = ("bits", "values", "xor", "hidden", "parameters", "files_sha256")
+    complete = replace(card, exported_at=_now(), **{name: getattr(network, name) for name in same})
+    return _written(complete, partial, folder)
+
+
+def _partial(card: ModelCard, folder: ModelFolder) -> Path:
+    """Where a version is written before it gets its name; nothing is there."""
+    target = folder.path(card.version)
+    if target.exists():
+        raise BadInputError(f"the version {card.version} exists already: {target}")
+    partial = target.with_name(f".{card.version}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    return partial
+
+
+def _written(card: ModelCard, partial: Path, folder: ModelFolder) -> ModelCard:
+    write_card(card, partial)
+    partial.rename(folder.path(card.version))
+    return card
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -5,28 +5,30 @@
 
 A projection is learnt together with the compact network. A large network starts as the compact one, widened; then the
 compact one is trained again with the large one as its teacher. Training does not read the test split, except with
-`train_on_test`. At the end the test split is streamed once, to measure the model.
+`train_on_test`. At the end the test split is streamed once, to measure the model. With `thresholds_of` the network of a
+version is taken as it is, and the steps from the thresholds on are done again.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import BadInputError
+from core.errors import BadInputError, MismatchError
 from scoring.card import ModelCard
 from scoring.features import PairInputs
 from scoring.model_folder import ModelFolder
-from scoring.tf_model import limit_threads
+from scoring.tf_model import TfPairModel, limit_threads
 from search.hashing.fitted_projection import FittedProjection, write_projection
 from search.hashing.score_codes import CodeSettings
 from training.candidates import rank_candidates
 from training.card_page import write_page
 from training.exact_network import ExactNetwork
-from training.export import export
+from training.export import export, export_again
 from training.fit import FitSettings, Progress, fit_network
 from training.fitted_network import FittedNetwork, widened
 from training.graph_scorer import graph_scorer
@@ -86,7 +88,7 @@ def train(settings: TrainSettings, progress: Progress = _silent) -> list[ModelCa
         if not (photos.split == split).any():
             raise BadInputError(f"{settings.photos} has no image of the split {split!r}")
     run = _Run(settings, photos, version, progress)
-    return run.cards(run.fit())
+    return [run.chosen_again()] if settings.thresholds_of else run.cards(run.fit())
 
 
 class _Run:
@@ -151,41 +153,76 @@ class _Run:
         rounds: int,
     ) -> ModelCard:
         settings = self._settings
-        coder = code.build()
-        codes = coder.codes(self._photos.score, self._photos.search)
+        codes = code.build().codes(self._photos.score, self._photos.search)
         left, right, is_copy = self._streams.validation_pairs()
         calibration = calibrate(network.logits(codes[left], codes[right]), is_copy)
         network = replace(network, calibration=calibration)
         scorer = graph_scorer(network)
-        self._told(0.9, f"{version}: choosing thresholds on simulated streams")
         accept = None if left_out is None else choose_on_left_out(left_out, settings.precision, settings.corpus_growth)
+        draft, results = self._draft(code, version, codes, scorer, accept)
+        metrics = {"rounds": float(rounds), **draft.metrics}
+        if left_out is not None:
+            metrics |= left_out_metrics(left_out, settings.precision, settings.corpus_growth)
+        card = export(network, replace(draft, metrics=_rounded(metrics)), folder)
+        _write_pages(card, results, folder)
+        return card
+
+    def chosen_again(self) -> ModelCard:
+        """Writes a version's network as a new version, with thresholds and a gate for the candidates of the settings.
+
+        Raises:
+            BadInputError: There is no such version, or it is damaged.
+            MismatchError: It compares other codes than those of the settings.
+        """
+        settings, folder = self._settings, ModelFolder(self._settings.model)
+        model = folder.load(settings.thresholds_of, TfPairModel)
+        coder = settings.code.build()
+        if model.card.code_fingerprint != coder.fingerprint:
+            raise MismatchError(
+                f"{settings.thresholds_of} compares the codes {model.card.code_fingerprint[:12]}, the settings make "
+                f"{coder.fingerprint[:12]}: use the settings that it was trained with"
+            )
+        codes = coder.codes(self._photos.score, self._photos.search)
+        draft, results = self._draft(settings.code, self._version, codes, model.score, None)
+        network = {"training_sha256": model.card.training_sha256, "training_settings": model.card.training_settings}
+        described = {**self._described, "network": {"version": settings.thresholds_of, **network}}
+        metrics = _rounded(draft.metrics)
+        card = export_again(replace(draft, metrics=metrics, training_settings=described), model.card, folder)
+        _write_pages(card, results, folder)
+        if settings.serve:
+            folder.use(card.version)
+        self._told(1.0, f"wrote {card.version}")
+        return card
+
+    def _draft(
+        self,
+        code: CodeSettings,
+        version: str,
+        codes: NDArray[np.uint8],
+        scorer: PairScorer,
+        accept: tuple[float, float] | None,
+    ) -> tuple[ModelCard, tuple[Judged, ScoredPairs]]:
+        """Thresholds, gate and results of a scorer, as a card without its network; and what the pages show."""
+        settings = self._settings
+        self._told(0.9, f"{version}: choosing thresholds on simulated streams")
         choice = choose_thresholds(self._streams, codes, scorer, settings, accept)
         self._told(0.95, f"{version}: measuring the test split")
         split, judged, pairs, measured = self._measured(codes, scorer, choice)
-        metrics = {"rounds": float(rounds), **choice.metrics, **measured}
-        if left_out is not None:
-            metrics |= left_out_metrics(left_out, settings.precision, settings.corpus_growth)
         card = ModelCard(
             version=version,
             bits=code.bits,
-            code_fingerprint=coder.fingerprint,
+            code_fingerprint=code.build().fingerprint,
             embedding_name=settings.embedding_name,
             embedding_version=settings.embedding_version,
             thresholds=choice.thresholds,
             gate=choice.gate,
             training_sha256=data_sha256(settings.photos),
             training_settings=self._described,
-            metrics={name: round(value, 5) for name, value in sorted(metrics.items())},
+            metrics=choice.metrics | measured,
             judged={"split": split, "families": judged.by_family(), "datasets": judged.by_dataset()},
             software=_software(),
         )
-        card = export(network, card, folder)
-        place = folder.path(version)
-        pictures = draw_all(
-            pairs, judged.families, card.thresholds.accept, version, place, f"pairs of the split {split}"
-        )
-        write_page(card, judged, pictures, place)
-        return card
+        return card, (judged, pairs)
 
     def _measured(
         self, codes: NDArray[np.uint8], scorer: PairScorer, choice: ThresholdChoice
@@ -270,6 +307,16 @@ class _Run:
         codes = coder.codes(self._photos.score, self._photos.search)
         left, right, is_copy = pairs or self._streams.validation_pairs()
         return precision_curve(graph_scorer(network)(codes[left], codes[right]), is_copy).average_precision
+
+
+def _write_pages(card: ModelCard, results: tuple[Judged, ScoredPairs], folder: ModelFolder) -> None:
+    judged, pairs = results
+    accept, place, of = card.thresholds.accept, folder.path(card.version), f"pairs of the split {card.judged['split']}"
+    write_page(card, judged, draw_all(pairs, judged.families, accept, card.version, place, of), place)
+
+
+def _rounded(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 5) for name, value in sorted(metrics.items())}
 
 
 def _software() -> dict[str, str]:

@@ -116,6 +116,9 @@ class TrainSettings:
     """Labels of pairs, as `neardup label` writes them: the groups of labelled duplicates are merged."""
     never_train: tuple[tuple[str, str], ...] = ()
     """Pairs of images that are never trained on, neither as copies nor as different (`training.never_trained`)."""
+    thresholds_of: str = ""
+    """A version in `model` that gets new thresholds and a new gate, as a new version of the same network. Empty: train
+    a network."""
     version: str = ""
     """Name of the new version; empty: a name from settings and data. The large network's version ends in `-large`."""
     serve: bool = True
@@ -138,6 +141,11 @@ class TrainSettings:
                 raise SettingsError(f"{name} must lie in [0, 1), not {value}")
         if self.threads < 1 or self.orders < 1 or self.corpus_growth < 1 or self.values < 1:
             raise SettingsError("threads, orders, corpus_growth and values must be at least 1")
+        if self.thresholds_of and (self.fit_projection is not None or self.large is not None or self.leave_one_out):
+            raise SettingsError(
+                "where thresholds alone are chosen, nothing is learnt: no projection, no large network, no network "
+                "without one data set"
+            )
         if self.leave_one_out and self.fit_projection is None and self.code.projection is not None:
             raise SettingsError(
                 "leave-one-out needs a newly learnt projection (--fit-projection FILE.npz): that of the settings was "
@@ -164,6 +172,7 @@ class TrainSettings:
             "corpus_growth": self.corpus_growth,
             "orders": self.orders,
             "seed": self.seed,
+            **({"thresholds_of": self.thresholds_of} if self.thresholds_of else {}),
         }
 
 

@@ -71,6 +71,14 @@ def train(
             help="Labels of pairs from `neardup label`: groups of duplicates are merged, other pairs are ignored.",
         ),
     ] = None,
+    thresholds_of: Annotated[
+        str,
+        typer.Option(
+            metavar="VERSION",
+            help="Train nothing: choose the thresholds and the gate of this version anew, as a new version. For other "
+            "candidates (`[signals.NAME.terms]`), other data or another --precision.",
+        ),
+    ] = "",
     model: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Write the version here. Default: the signal's model folder."),
@@ -117,6 +125,8 @@ def train(
         neardup train labelled.parquet --model models/photos --no-serve
 
         neardup train photos/ --fit-projection var/projection.npz --model var/model --large
+
+        neardup train photos/ --thresholds-of pair-32ac24f3f1
     """
     from stream.demo.sample import SAMPLE
     from stream.hashing import code_embedding, code_settings, term_settings
@@ -152,6 +162,7 @@ def train(
         train_on_test=train_on_test,
         labels=labels,
         never_train=tuple(pair for file in never for pair in read_pairs(photos / file)),
+        thresholds_of=thresholds_of,
         version=name,
         serve=serve,
         precision=precision,

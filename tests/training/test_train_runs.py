@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from core.errors import BadInputError
+from core.errors import BadInputError, MismatchError, SettingsError
 from scoring.card import read_card
 from scoring.model_folder import ModelFolder
 from scoring.tf_model import TfPairModel
 from search.ranking import Ranking
+from tests.support.fake_model import random_codes
 from tests.support.known_network import KnownFits, known_fits
 from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, made_up_table, write_made_up
 from tests.training.test_train import settings
@@ -107,6 +108,34 @@ def test_a_version_that_is_there_is_refused_before_anything_is_fitted(tmp_path: 
         training.train(replace(wanted, version=card.version, seed=7))
     assert len(fits.fits) == done
     assert (ModelFolder(wanted.model).path(card.version) / "metadata.json").read_bytes() == before
+
+
+def test_a_network_gets_thresholds_and_a_gate_for_other_candidates(tmp_path: Path, fits: KnownFits) -> None:
+    wanted = settings(tmp_path)
+    write_made_up(wanted.photos)
+    (card,) = training.train(wanted)
+    other = replace(wanted, thresholds_of=card.version, precision=0.5, ranking=Ranking(5))
+    (again,) = training.train(other)
+    assert len(fits.fits) == 1
+    folder = ModelFolder(wanted.model)
+    assert folder.served() == again.version != card.version
+    assert folder.check(again.version) == again
+    assert (again.files_sha256, again.hidden) == (card.files_sha256, card.hidden)
+    assert again.training_settings["network"]["version"] == card.version
+    assert again.training_settings["network"]["training_settings"] == card.training_settings
+    assert again.training_settings["ranking"]["candidates"] == 5
+    assert again.thresholds.accept < card.thresholds.accept
+    assert again.gate is not None
+    assert (folder.path(again.version) / "card.md").read_text(encoding="utf-8").startswith(f"# {again.version}")
+    pairs = random_codes(50)
+    one, two = (folder.load(version, TfPairModel) for version in (card.version, again.version))
+    np.testing.assert_array_equal(one.score(*pairs), two.score(*pairs))
+    with pytest.raises(BadInputError, match=f"{again.version} exists already"):
+        training.train(other)
+    with pytest.raises(MismatchError, match=f"{card.version} compares the codes"):
+        training.train(replace(other, code=replace(wanted.code, seed=77)))
+    with pytest.raises(SettingsError, match="nothing is learnt"):
+        replace(other, leave_one_out=True)
 
 
 def test_without_test_images_page_and_plots_show_those_of_val(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
