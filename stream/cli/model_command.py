@@ -78,7 +78,7 @@ def use(
 
     Example:
 
-        neardup model use pair-32ac24f3f1
+        neardup model use pair-5f7aff024c
     """
     from stream.model_versions import change_served
 

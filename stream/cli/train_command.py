@@ -126,7 +126,7 @@ def train(
 
         neardup train photos/ --fit-projection var/projection.npz --model var/model --large
 
-        neardup train photos/ --thresholds-of pair-32ac24f3f1
+        neardup train photos/ --thresholds-of pair-5f7aff024c
     """
     from stream.demo.sample import SAMPLE
     from stream.hashing import code_embedding, code_settings, term_settings
