@@ -16,6 +16,7 @@ from core.protos.joined_pb2 import JoinedRecord
 from core.types import ImageId
 from operators.search import LogEpoch
 from search.index.settings import DEFAULT_MAX_POSTINGS
+from search.ranking import Ranking
 from search.serving.admission import Caller
 from search.serving.client import SearchClient
 from storage.api.schemas import ImageOut
@@ -164,3 +165,36 @@ def test_after_a_renewal_new_images_join_old_clusters_and_lost_records_come_back
     ((position, dead_letter),) = town.dead_letters()
     assert position == 10
     assert parse_dead_letter(dead_letter.value).source.offset == 5  # as Kafka has it
+
+
+@pytest.mark.parametrize("gate", [9, 12])
+def test_a_gate_that_no_match_exceeds_changes_no_head_and_sends_fewer_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gate: int
+) -> None:
+    """Codes have 32 bits, and 70 % of them must agree: nine may differ."""
+    records = [record(f"image-{i}", seed=i % 3, near=i / 16) for i in range(40)]
+
+    def decided(gate: int | None) -> tuple[dict[str, str], int]:
+        scorer = FakeScorer(gate=gate)
+        for module in ("score", "assign"):
+            monkeypatch.setattr(f"operators.{module}.open_scorer", lambda address: scorer)
+        town = Town(tmp_path / str(gate), scorer)
+        town.ranking = Ranking(candidates=4, depth=40)
+        town.start()
+        try:
+            for offset, payload in enumerate(records):
+                town.send(offset, payload)
+            town.run_until(lambda: town.position() == len(records) - 1)
+        finally:
+            town.stop()
+            for step in town.steps:
+                step.function.close()
+        sent = sum(len(block.candidate_codes) for _, blocks in scorer.calls for block in blocks)
+        with town.store.snapshot() as view:
+            return {each.image_id: each.head for each in view.images()}, sent
+
+    heads, sent = decided(None)
+    gated, fewer = decided(gate)
+    assert gated == heads
+    assert 3 < len(set(heads.values())) < len(records)
+    assert fewer < sent

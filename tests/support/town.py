@@ -28,7 +28,7 @@ from storage.memory import MemoryStore
 from storage.serving.metrics import StorageMetrics
 from storage.serving.service import StorageService
 from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
-from tests.search.serving.search_setup import image, server_settings
+from tests.search.serving.search_setup import RANKING, image, server_settings
 from tests.support.clock import FakeClock
 from tests.support.fake_flink import Harness
 from tests.support.fake_servers import FakeScorer
@@ -44,6 +44,7 @@ class Town:
         self._ports = free_ports(4)
         self._folder = folder
         self.max_postings = DEFAULT_MAX_POSTINGS
+        self.ranking = RANKING
         self.store = MemoryStore()
         self.scorer = scorer
         self.clock = FakeClock()
@@ -70,7 +71,9 @@ class Town:
 
     def start(self) -> None:
         """Both servers, with new instance ids."""
-        settings = replace(server_settings(self._folder / "index"), max_postings=self.max_postings)
+        settings = replace(
+            server_settings(self._folder / "index", ranking=self.ranking), max_postings=self.max_postings
+        )
         extractor, hyperplanes = settings.terms.build(), settings.code.build()
         self.scorer.code_fingerprint, self.scorer.code_bytes = hyperplanes.fingerprint, hyperplanes.code_bytes
         opened = open_index(settings, extractor, hyperplanes)
@@ -123,7 +126,7 @@ class Town:
                 following.send(row[1])
 
 
-def record(image_id: str, seed: int, version: int = 1) -> bytes:
-    body = image(image_id, seed, version=version)
+def record(image_id: str, seed: int, version: int = 1, near: float = 0.0) -> bytes:
+    body = image(image_id, seed, near, version)
     body.arrived_at_ms = 1_700_000_000_000
     return JoinedRecord(image=body).SerializeToString(deterministic=True)
