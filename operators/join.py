@@ -79,11 +79,10 @@ class JoinFunction(KeyedCoProcessFunction):  # type: ignore[misc]
             self._metrics.duplicate()
             return ()
         self._save(before, logic, now_ms, timers)
-        image_id: str = ctx.get_current_key()
         if result.pair is None:
             self._metrics.waits()
-            return self._dead_letters(image_id, result.unpaired)
-        return self._joined(image_id, result.pair)
+            return self._dead_letters(ctx.get_current_key(), result.unpaired) if result.unpaired else ()
+        return self._joined(ctx.get_current_key(), result.pair)
 
     def _joined(self, image_id: str, pair: Pair) -> Sequence[Any]:
         halves = [self._decoded(half) for half in (pair.search, pair.score)]

@@ -35,9 +35,13 @@ counters are whole numbers, which a sum of seconds is not. Quantiles need the bu
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections import Counter as Counts
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
+from itertools import accumulate
+from math import inf
 
 from pyflink.datastream import RuntimeContext
 from pyflink.metrics import Counter, MetricGroup
@@ -56,6 +60,9 @@ CALL_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 
 WAIT_BUCKETS_S = (0.01, 0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
 """Of the time between two halves."""
+
+TELL_EVERY_S = 1.0
+"""How often a histogram hands on what it has counted, at most."""
 
 
 class FailureKind(StrEnum):
@@ -76,19 +83,41 @@ def _labelled(group: MetricGroup, name: str, label: str, values: Iterable[str]) 
 
 
 class Histogram:
-    """Counts of seconds by upper bound, cumulative as Prometheus wants them."""
+    """Counts of seconds by upper bound, cumulative as Prometheus wants them.
 
-    def __init__(self, group: MetricGroup, name: str, buckets_s: Sequence[float]) -> None:
+    Each counter lies in Java, and a call there costs microseconds. So they are told at most once a second. What came
+    within a second after that waits for the next duration.
+    """
+
+    def __init__(
+        self,
+        group: MetricGroup,
+        name: str,
+        buckets_s: Sequence[float],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._bounds = tuple(buckets_s)
         labels = [*(f"{bound:g}" for bound in self._bounds), "+Inf"]
         self._buckets = [group.add_group("le", label).counter(f"{name}_bucket") for label in labels]
         self._count = group.counter(f"{name}_count")
+        self._untold = [0] * len(labels)
+        self._clock = clock
+        self._told_at = -inf
 
     def observe(self, seconds: float) -> None:
         """Counts one duration."""
-        for counter in self._buckets[bisect_left(self._bounds, seconds) :]:
-            counter.inc()
-        self._count.inc()
+        self._untold[bisect_left(self._bounds, seconds)] += 1
+        now = self._clock()
+        if now - self._told_at >= TELL_EVERY_S:
+            self._told_at = now
+            self._tell()
+
+    def _tell(self) -> None:
+        for counter, durations in zip(self._buckets, accumulate(self._untold), strict=True):
+            if durations:
+                counter.inc(durations)
+        self._count.inc(sum(self._untold))
+        self._untold = [0] * len(self._untold)
 
 
 class DecodeMetrics:
@@ -101,10 +130,11 @@ class DecodeMetrics:
         self._bad = _labelled(group, "bad_total", "reason", Reason)
         self._truncated = group.counter("truncated_total")
 
-    def decoded(self, band: NormBand) -> None:
-        """A notification passed all checks; its norm lies in a band."""
-        self._decoded.inc()
-        self._norms[band].inc()
+    def decoded(self, bands: Sequence[NormBand]) -> None:
+        """Notifications passed all checks; their norms lie in these bands."""
+        self._decoded.inc(len(bands))
+        for band, number in Counts(bands).items():
+            self._norms[band].inc(number)
 
     def bad(self, reason: Reason, *, truncated: bool) -> None:
         """A notification became a dead letter, which has all of its bytes or is truncated."""

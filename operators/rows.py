@@ -1,6 +1,7 @@
 """What travels between the operators, and its Flink types.
 
-    embedding tables --Row(payload, topic, partition, offset, traceparent, arrived)--> decode
+    embedding tables --Row(payload, partition, offset, traceparent, arrived)--> batches
+    batches --bytes of `operators.record_batches`--> decode
     decode --Row(image id, half bytes)--> keyed by image id, join gets the half alone
     join --Row(image id bytes, joined record, traceparent)--> topic `joined`
     joined table --Row(0, Row(payload, offset, traceparent))--> keyed by 0, search gets the inner row
@@ -36,11 +37,11 @@ __all__ = [
 ]
 
 BYTES_TYPE = Types.PRIMITIVE_ARRAY(Types.BYTE())
-"""`bytes`, as they are: a half between decode and join, an `InFlightBatch` between the steps of the sequence."""
+"""`bytes`, as they are: a batch before decode, a half behind it, an `InFlightBatch` between steps of the sequence."""
 
-EMBEDDING_ROW_TYPE = Types.ROW([BYTES_TYPE, Types.STRING(), Types.INT(), Types.LONG(), BYTES_TYPE, Types.INSTANT()])
-"""A record of an embedding topic: payload (none for a tombstone), topic, partition, offset, the header `traceparent`
-(none if there is none), Kafka's timestamp."""
+EMBEDDING_ROW_TYPE = Types.ROW([BYTES_TYPE, Types.INT(), Types.LONG(), BYTES_TYPE, Types.INSTANT()])
+"""A record of an embedding topic: payload (none for a tombstone), partition, offset, the header `traceparent` (none if
+there is none), Kafka's timestamp."""
 
 IMAGE_KEY_TYPE = Types.STRING()
 """The image id, as the join is keyed."""

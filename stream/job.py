@@ -51,7 +51,7 @@ from stream.settings import ServerSettings, Settings
 from stream.table_sink import KafkaTarget, sink_properties, write_records
 from stream.tables import WatermarkPolicy, embedding_stream, joined_stream, replay_stream
 from stream.trace_stamp import trace_stamp
-from stream.wiring import keyed_by_first, side_output
+from stream.wiring import at_once, batched, keyed_by_first, side_output
 
 __all__ = ["STATE_FORMAT", "build_job"]
 
@@ -128,8 +128,9 @@ class _Joining(_Pipeline):
             starts=self.plan.embedding_starts[side],
             watermarks=WatermarkPolicy(join.out_of_orderness_s, join.idle_partition_s),
         )
+        batches = batched(stream, self.settings.flink.buffer_timeout_ms, _uid(f"batch-{side}"))
         return (
-            stream.process(DecodeFunction(side, limits), KEYED_HALF_TYPE)
+            batches.process(DecodeFunction(side, topic, limits), KEYED_HALF_TYPE)
             .start_new_chain()
             .name(f"decode {side}")
             .uid(_uid(f"decode-{side}"))
@@ -163,13 +164,13 @@ class _Replaying(_Pipeline):
             ReplayLane(lane, topic, plan.replay_id, *specs),
         )
         admitted = (
-            keyed_by_first(source, SEQUENCE_KEY_TYPE, JOINED_ROW_TYPE)
+            keyed_by_first(at_once(source), SEQUENCE_KEY_TYPE, JOINED_ROW_TYPE)
             .process(function, RECORD_TYPE)
             .start_new_chain()
             .name(f"admit {lane.name.lower()}")
             .uid(self._uid("admit"))
         )
-        admitted.set_parallelism(1).set_max_parallelism(1)
+        at_once(admitted.set_parallelism(1).set_max_parallelism(1))
         self.write(admitted, signal.topic("joined"), f"replay-{lane.name.lower()}-sink", self._uid("joined-sink"))
         dead_letters = side_output(admitted, DEAD_LETTERS)
         uid = self._uid("dead-letter-sink")
@@ -212,7 +213,7 @@ class _Sequence(_Pipeline):
     ) -> DataStream:
         keyed = keyed_by_first(stream, SEQUENCE_KEY_TYPE, value_type)
         done = keyed.process(function, KEYED_IN_FLIGHT_TYPE).start_new_chain().name(name).uid(self._uid(name))
-        return done.set_parallelism(1).set_max_parallelism(1)
+        return at_once(done.set_parallelism(1).set_max_parallelism(1))
 
     def _uid(self, name: str) -> str:
         # Also of one that began at the same position: stores that were put back lead to the same start again.

@@ -182,6 +182,7 @@ class FlinkSettings(_Section):
     """Of decoding and joining. The sequence search, score, assign always has parallelism 1."""
     checkpoint_interval_s: Seconds = 10.0
     buffer_timeout_ms: Milliseconds = 5
+    """The longest that a record waits for others between two operators, and before decoding."""
     heartbeat_interval_s: Seconds = 2.0
     heartbeat_timeout_s: Seconds = 10.0
     """After this time a silent process counts as dead. A restarted job manager gets its slots back only then."""

@@ -42,7 +42,7 @@ def embedding_stream(
     starts: Mapping[int, int],
     watermarks: WatermarkPolicy,
 ) -> DataStream:
-    """Rows (payload, topic, partition, offset, traceparent, arrived) of an embedding topic, with watermarks.
+    """Rows (payload, partition, offset, traceparent, arrived) of an embedding topic, with watermarks.
 
     Event time is Kafka's timestamp and watermarks are kept per partition, so that no half expires because of a backlog.
 
@@ -62,7 +62,6 @@ def embedding_stream(
         f"""
         CREATE TEMPORARY TABLE `{uid}` (
           payload BYTES,
-          topic STRING METADATA VIRTUAL,
           `partition` INT METADATA VIRTUAL,
           `offset` BIGINT METADATA VIRTUAL,
           headers MAP<STRING, BYTES> METADATA VIRTUAL,
@@ -74,7 +73,7 @@ def embedding_stream(
           'scan.watermark.idle-timeout' = '{idle_ms} ms'
         )
         """,
-        f"SELECT payload, topic, `partition`, `offset`, headers['traceparent'], arrived FROM `{uid}`",
+        f"SELECT payload, `partition`, `offset`, headers['traceparent'], arrived FROM `{uid}`",
         EMBEDDING_ROW_TYPE,
     )
 

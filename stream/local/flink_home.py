@@ -1,10 +1,10 @@
 """A Flink home below the data folder: links to jars, configuration, folders. The installed wheel is not changed.
 
-    flink/lib          links: the wheel's jars, flink-python, the Kafka connector, zstd. The system class loader loads
-                       them.
+    flink/lib          links: the wheel's jars, flink-python, the Kafka connector, zstd, our own. The system class
+                       loader loads them.
                        So a second job, or a restart after all slots were released, finds the Python bridge loaded.
     flink/plugins      links: the Prometheus reporter
-    flink/classes      the class that keeps its pages on one address (`stream.local.metrics_host`)
+    flink/classes      our own Java classes and their jar (`stream.local.java_classes`)
     flink/conf         config.yaml and the log4j files, rendered from settings at every start; the argument files,
                        rendered when what they are made from has changed
     flink/pid flink/log
@@ -30,7 +30,8 @@ from stream.local.errors import MissingPieceError
 from stream.local.files import link_tree, write_if_new
 from stream.local.flink_launch import ROLES, Role, argument_file, write_argument_files
 from stream.local.java import compiler_options, crash_options, jar_folder, java_executable
-from stream.local.metrics_host import compile_provider, provider_options
+from stream.local.java_classes import JAR, build_jar
+from stream.local.metrics_host import provider_options
 from stream.log_lines import log4j_pattern
 from stream.settings import Settings
 
@@ -197,6 +198,7 @@ def prepare_flink(settings: Settings) -> None:
     wheel = flink_distribution()
     folder = settings.data_dir / "flink"
     libraries = _libraries(wheel)
+    libraries[JAR] = build_jar(folder / "classes", libraries.values())
     link_tree(folder / "lib", libraries)
     link_tree(folder / "plugins", _plugins(wheel))
     for name in ("conf", "log", "pid", "checkpoints", "savepoints"):
@@ -228,9 +230,7 @@ def prepare_flink(settings: Settings) -> None:
     page = provider_options(flink.bind_host)
     java_options = {role: [*options, *page, *crash_options(settings.data_dir / "log", role)] for role in ROLES}
     jars = [folder / "lib" / name for name in libraries]
-    classes = folder / "classes"
-    compile_provider(classes, jars)
-    write_argument_files(conf, [classes, *jars], wheel / "bin" / "bash-java-utils.jar", java_options, own)
+    write_argument_files(conf, jars, wheel / "bin" / "bash-java-utils.jar", java_options, own)
 
 
 def flink_distribution() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import count
 
 from core.dead_letters import Reason
 from operators import metrics
@@ -11,8 +12,8 @@ from tests.support.fake_flink import FakeMetricGroup, FakeRuntimeContext
 
 
 def test_buckets_are_cumulative_and_bounds_belong_to_them() -> None:
-    group = FakeMetricGroup()
-    histogram = Histogram(group, "x_seconds", (0.1, 1.0))
+    group, clock = FakeMetricGroup(), count(step=2)
+    histogram = Histogram(group, "x_seconds", (0.1, 1.0), lambda: next(clock))
     for seconds in (0.1, 0.2, 1.0, 5.0):
         histogram.observe(seconds)
     assert {name: metric.value for name, metric in group.metrics.items()} == {
@@ -21,6 +22,16 @@ def test_buckets_are_cumulative_and_bounds_belong_to_them() -> None:
         "x_seconds_bucket{le=+Inf}": 4,
         "x_seconds_count": 4,
     }
+
+
+def test_java_is_told_at_most_once_a_second_and_of_everything() -> None:
+    group, now = FakeMetricGroup(), [100.0]
+    histogram = Histogram(group, "x_seconds", (0.1, 1.0), lambda: now[0])
+    counts = []
+    for now[0], seconds in ((100.0, 0.05), (100.5, 0.5), (100.9, 5.0), (101.0, 0.05), (101.5, 0.5)):
+        histogram.observe(seconds)
+        counts.append(tuple(metric.value for metric in group.metrics.values()))
+    assert counts == [(1, 1, 1, 1), (1, 1, 1, 1), (1, 1, 1, 1), (2, 3, 4, 4), (2, 3, 4, 4)]
 
 
 def everything() -> FakeRuntimeContext:

@@ -393,7 +393,8 @@ def test_close_closes_the_clients_and_survives_a_failed_open() -> None:
     EchoFunction(POLICY, bench.server, bench.clock).close()
 
 
-def test_metrics_tell_what_happens() -> None:
+def test_metrics_tell_what_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("operators.metrics.TELL_EVERY_S", 0.0)
     bench = Bench()
     bench.send(0, 1, 2, 3)
     bench.server.down = True

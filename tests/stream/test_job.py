@@ -70,6 +70,14 @@ def test_no_two_python_operators_share_a_chain(settings: Settings) -> None:
     assert len(names) == 13 + len(merged)
 
 
+def test_records_of_the_embeddings_are_batched_where_they_are_read(settings: Settings) -> None:
+    graph = build(settings, 0)._j_stream_execution_environment.getStreamGraph(False).getJobGraph()
+    names = [vertex.getName() for vertex in graph.getVerticesSortedTopologicallyFromSources().toArray()]
+    batching = [name for name in names if name.endswith("-> batch")]
+    assert len(batching) == 2
+    assert all(name.startswith("Source") for name in batching)
+
+
 def test_uids_of_joining_stay_and_uids_of_the_sequence_are_those_of_the_submission(settings: Settings) -> None:
     first, second = uids(build(settings, 0)), uids(build(settings, 123, "r2"))
     kept = first & second

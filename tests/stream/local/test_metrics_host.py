@@ -8,17 +8,14 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
 from stream.local.certificates import ensure_certificate
-from stream.local.errors import DeploymentError, MissingPieceError
 from stream.local.files import tail
 from stream.local.flink_home import flink_command, flink_environment, prepare_flink
-from stream.local.metrics_host import compile_provider
 from stream.local.processes import end_processes
 from stream.local.readiness import HttpReady
 from stream.settings import Settings, load_settings
@@ -109,27 +106,3 @@ def test_two_thousand_callers_that_say_nothing_or_half_a_request_do_not_end_the_
                     link.sendall(b"GET /met")
         eventually(lambda: _shows_metrics(settings) or None, 120, lambda: "the page does not answer")
         assert job_manager.is_running()
-
-
-def test_the_class_is_compiled_once_and_again_when_its_source_changes(
-    settings: Settings, job_manager: psutil.Process, tmp_path: Path
-) -> None:
-    jars = list((settings.data_dir / "flink" / "lib").iterdir())
-    compiled = tmp_path / "BoundHttpServers.class"
-    compile_provider(tmp_path, jars)
-    content = compiled.read_bytes()
-    compiled.write_bytes(b"kept")
-    compile_provider(tmp_path, jars)
-    assert compiled.read_bytes() == b"kept"
-    (tmp_path / "BoundHttpServers.java").write_text("an older source")
-    compile_provider(tmp_path, jars)
-    assert compiled.read_bytes() == content
-
-
-def test_what_is_missing_is_said(settings: Settings, tmp_path: Path) -> None:
-    with pytest.raises(MissingPieceError, match="make setup"):
-        compile_provider(tmp_path, [tmp_path / "other.jar"])
-    empty = tmp_path / "flink-table-runtime-0.jar"
-    empty.touch()
-    with pytest.raises(DeploymentError, match=r"BoundHttpServers\.java cannot be compiled"):
-        compile_provider(tmp_path, [empty])
