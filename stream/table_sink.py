@@ -20,6 +20,9 @@ __all__ = ["KafkaTarget", "sink_properties", "write_records"]
 SCHEMA_VERSION = "1"
 """Of the joined records and the dead letters. Fields are only added to a version."""
 
+BATCH_BYTES = 262_144
+"""The most that one partition gets in one batch."""
+
 
 @dataclass(frozen=True, slots=True)
 class KafkaTarget:
@@ -39,6 +42,8 @@ def sink_properties(access: KafkaAccess, max_message_bytes: int) -> dict[str, st
         "acks": "all",
         "enable.idempotence": "true",
         "linger.ms": "10",
+        # A record of `joined` has 4 kB, and the default of 16 kB holds four. The broker syncs each batch of that topic.
+        "batch.size": str(BATCH_BYTES),
         "max.request.size": str(max_message_bytes),
         # A broker that is away for long is waited for; records wait in the producer, then in Flink's buffers.
         "delivery.timeout.ms": str(24 * 3600 * 1000),
