@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from search.index.compiled import compiled, inlined, ones, whole
 
-__all__ = ["bitmap_of", "counts_of", "rank_of", "word_counts_of", "word_rank_at"]
+__all__ = ["bitmap_of", "counts_of", "rank_at", "rank_of", "word_counts_of", "word_rank_at"]
 
 _WORDS = 8
 
@@ -51,8 +51,8 @@ def word_rank_at(bitmap: NDArray[np.uint64], counts: NDArray[np.uint32], entry: 
 
 
 @inlined
-def _rank_at(bitmap: NDArray[np.uint64], counts: NDArray[np.uint32], entry: int) -> int:
-    """How many bits are set before an entry's own."""
+def rank_at(bitmap: NDArray[np.uint64], counts: NDArray[np.uint32], entry: int) -> int:
+    """How many bits are set before an entry's own; for compiled code."""
     word = entry >> 6
     rank = whole(counts[word // _WORDS])
     for index in range(word // _WORDS * _WORDS, word):
@@ -67,6 +67,6 @@ def _rank(
     for row in range(entries.shape[0]):
         entry = entries[row]
         if (bitmap[entry >> 6] >> np.uint64(entry & 63)) & np.uint64(1):
-            ranks[row] = _rank_at(bitmap, counts, entry)
+            ranks[row] = rank_at(bitmap, counts, entry)
         else:
             ranks[row] = -1

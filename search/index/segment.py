@@ -29,8 +29,10 @@ from search.index.choosing import Best
 from search.index.columns import Columns, Kind
 from search.index.counting import fresh_base
 from search.index.errors import IndexDamagedError
+from search.index.gathering import take_rows
 from search.index.id_table import Bounds, IdColumn, IdTable, build_id_table, last_entries, open_id_table
 from search.index.list_reading import Lists
+from search.index.nearest import CodeColumn
 from search.index.packing import first_equal_rows, unpack_rows
 from search.index.planning import RecordShape
 from search.index.posting_lists import BLOCK, ListShape, PostingLists, invert
@@ -224,12 +226,18 @@ class Segment(Source):
         rows = rank_of(self._heads, self._heads_counts, self._heads_of(entries))
         return unpack_rows(self._terms[rows], self._shape.groups, self._shape.bits)
 
-    def code_rows(self, entries: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    def codes_of(self, entries: NDArray[np.int64]) -> NDArray[np.uint8]:
         """See `Source`."""
         rows = entries
         if len(self._codes) != len(self._places):
             rows = rank_of(self._searchable, self._searchable_counts, entries)
-        return self._codes, rows
+        return take_rows(self._codes, rows)
+
+    def code_column(self) -> CodeColumn:
+        """See `Source`."""
+        if len(self._codes) == len(self._places):
+            return CodeColumn.of_all(self._codes)
+        return CodeColumn(self._codes.reshape(-1), self._searchable, self._searchable_counts, False)
 
     def ids_of(self, entries: NDArray[np.int64]) -> list[ImageId]:
         """See `Source`."""

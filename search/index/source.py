@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from core.types import ImageId
 from search.index.counting import BUFFER, TABLE
-from search.index.gathering import take_rows
 from search.index.id_table import Bounds, IdColumn
+from search.index.nearest import CodeColumn
 from search.index.segment_search import Hits, QueryBatch, Workspace
 
 __all__ = ["Scratch", "Source"]
@@ -95,12 +95,12 @@ class Source(ABC):
         """(n, groups) of searchable entries."""
 
     @abstractmethod
-    def code_rows(self, entries: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """The column of codes (m, code bytes), and the rows (n,) of searchable entries in it."""
-
     def codes_of(self, entries: NDArray[np.int64]) -> NDArray[np.uint8]:
         """(n, code bytes) of searchable entries."""
-        return take_rows(*self.code_rows(entries))
+
+    @abstractmethod
+    def code_column(self) -> CodeColumn:
+        """The codes of all entries that are there now."""
 
     @abstractmethod
     def ids_of(self, entries: NDArray[np.int64]) -> list[ImageId]:

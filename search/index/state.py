@@ -18,7 +18,7 @@ from search.index.columns import Kind
 from search.index.gathering import take_rows
 from search.index.id_table import Bounds, IdColumn
 from search.index.interface import NO_IMAGE
-from search.index.nearest import distances_of
+from search.index.nearest import measure
 from search.index.placements import ANY_PLACE, ANY_VERSION, Placement
 from search.index.segment import Segment
 from search.index.segment_search import Hits, QueryBatch
@@ -219,16 +219,12 @@ class State:
         parts, n = list(self._by_source(references)), len(references)
         return _gathered_ids(parts, n), self._gathered(parts, n, _places_of), self._gathered(parts, n, _codes_of)
 
-    def distances(
-        self, references: NDArray[np.int64], codes: NDArray[np.uint8], asked: NDArray[np.int64], bits: int
-    ) -> NDArray[np.uint16]:
-        """The distances (n,) of some searchable entries; see `search.index.nearest.distances_of`."""
-        distances = np.empty(len(references), np.uint16)
-        for source, entries, rows in self._by_source(references):
-            mine = asked if rows is None else asked[rows]
-            distances[slice(None) if rows is None else rows] = distances_of(
-                *source.code_rows(entries), codes, mine, bits
-            )
+    def distances(self, hits: Hits, codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint16]:
+        """The distances (n, width) of rows of references from the codes (n, code bytes) of their searches."""
+        distances = np.empty(hits.entries.shape, np.uint16)
+        for number, source in enumerate(self.sources):
+            if len(source.places):
+                measure(hits.entries, hits.sizes, number, source.code_column(), codes, bits // 8, distances)
         return distances
 
     def _batch(self, number: int, queries: Queries, best: Hits | None) -> QueryBatch:

@@ -20,6 +20,7 @@ from search.index.choosing import Best
 from search.index.columns import Columns, Kind
 from search.index.compiled import borrowing, compiled, whole
 from search.index.id_table import Bounds, IdColumn
+from search.index.nearest import CodeColumn
 from search.index.packing import pack_rows
 from search.index.planning import RecordShape
 from search.index.segment_search import Hits, QueryBatch
@@ -161,9 +162,13 @@ class Tail(Source):
         """See `Source`."""
         return np.ascontiguousarray(self._room.terms[:, entries].T).astype(np.uint32)
 
-    def code_rows(self, entries: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    def codes_of(self, entries: NDArray[np.int64]) -> NDArray[np.uint8]:
         """See `Source`."""
-        return self._room.codes, entries
+        return self._room.codes[entries]
+
+    def code_column(self) -> CodeColumn:
+        """See `Source`."""
+        return CodeColumn.of_all(self._room.codes)
 
     def ids_of(self, entries: NDArray[np.int64]) -> list[ImageId]:
         """See `Source`."""

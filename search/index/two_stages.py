@@ -119,11 +119,8 @@ class TwoStages:
         self, state: State, hits: Hits, codes: NDArray[np.uint8], ends: NDArray[np.int64]
     ) -> NDArray[np.uint16]:
         """Puts the nearest of each row first; returns the distances (n, width)."""
-        width = hits.entries.shape[1]
-        filled = np.arange(width) < hits.sizes[:, np.newaxis]
-        asked = np.repeat(np.arange(len(ends)), hits.sizes)
-        distances = np.zeros(hits.entries.shape, np.uint16)
-        distances[filled] = state.distances(hits.entries[filled], codes, asked, self._bits)
-        keys, entries, overlaps = np.empty(width, np.int64), np.empty(width, np.int64), np.empty(width, np.uint16)
-        keep_nearest(hits.entries, hits.overlaps, distances, hits.sizes, ends, keys, entries, overlaps)
+        distances = state.distances(hits, codes, self._bits)
+        width = distances.shape[1]
+        keys, spare = np.empty(width, np.int64), np.empty(width, np.int64)
+        keep_nearest(hits.entries, hits.overlaps, distances, hits.sizes, ends, keys, spare)
         return distances
