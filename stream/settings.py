@@ -33,7 +33,7 @@ from core.errors import SettingsError
 from core.notifications import LARGEST_RECORD_BYTES, EmbeddingSpec
 from core.trace_policy import TracePolicy
 from operators.batcher import BatchPolicy
-from search.ranking import MAX_DEPTH, Order, Ranking
+from search.ranking import DEFAULT_RANKING, MAX_DEPTH, Order, Ranking
 from search.serving.admission import AdmissionPolicy
 from search.tuning.drift import ChosenDensity
 from stream.access_settings import AccessSettings, TlsSettings
@@ -256,11 +256,11 @@ class Terms(_Section):
     bits_per_group: Annotated[int, Field(ge=1, le=24)] = 12
     min_overlap: Annotated[int, Field(ge=1)] = 1
     """Images that share fewer terms are no candidates."""
-    candidates: Annotated[int, Field(ge=1, le=MAX_DEPTH)] = 100
+    candidates: Annotated[int, Field(ge=1, le=MAX_DEPTH)] = DEFAULT_RANKING.candidates
     """k: how many candidates a search returns at first; each further page has 100."""
-    depth: Annotated[int, Field(ge=1, le=MAX_DEPTH)] = 1000
+    depth: Annotated[int, Field(ge=1, le=MAX_DEPTH)] = DEFAULT_RANKING.depth
     """So many images that share the most terms are compared by the distance of their codes."""
-    order: Order = Order.OVERLAP
+    order: Order = DEFAULT_RANKING.order
     """Whether the nearest codes come first, or the most shared terms (then `depth` has no effect)."""
 
     @model_validator(mode="after")

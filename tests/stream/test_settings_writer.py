@@ -26,7 +26,7 @@ def test_the_documented_file_keeps_everything_else(tmp_path: Path) -> None:
     write_values(file, VALUES)
     new = file.read_text(encoding="utf-8")
     signal = load_settings(file).signals["photos"]
-    assert (signal.terms.groups, signal.terms.bits_per_group, signal.terms.candidates) == (64, 16, 100)
+    assert (signal.terms.groups, signal.terms.bits_per_group, signal.terms.candidates) == (64, 16, 20)
     assert (signal.density.images, signal.density.unrelated_postings) == (1_000_000, 2.5e-05)
     changed = [(a, b) for a, b in zip(old.splitlines(), new.splitlines(), strict=True) if a != b]
     assert len(changed) == 5
