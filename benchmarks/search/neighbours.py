@@ -28,7 +28,7 @@ __all__ = ["measure", "measure_graph"]
 _QUERIES = 1_000
 _BATCH = 64
 _K = 100
-_HASHES = (2, 4, 8, 16, 32, 64)
+_HASHES = (2, 4, 8, 16, 24, 32, 40, 48, 56, 64)
 _EFFORTS = (32, 64, 128, 256, 512, 1024)
 
 Search = Callable[[NDArray[np.int64]], NDArray[np.int64]]

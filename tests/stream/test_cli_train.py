@@ -31,7 +31,7 @@ default_signal = "tiny"
 search_embedding = {{ name = "s", model_version = "1", dimension = {SEARCH_DIMENSION} }}
 score_embedding = {{ name = "c", model_version = "2", dimension = {SCORE_DIMENSION} }}
 model = "model"
-terms = {{ bits = 64, groups = 24, bits_per_group = 4 }}
+terms = {{ bits = 64, groups = 24, bits_per_group = 4, candidates = 100 }}
 code = {{ bits = 64, projection = "own.npz" }}
 """
 """The projection is not there: only a training that learns one can do without."""
