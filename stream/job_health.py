@@ -7,7 +7,7 @@ submission, which reads the positions of the stores and the marks of the topics 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from stream.flink_rest import FlinkRest, JobState
 from stream.log_reads import Logs
@@ -43,10 +43,15 @@ class JobHealth:
         Raises:
             UnavailableError: Flink or Kafka does not answer.
         """
-        return self._failed(job) or self._not_restored(job) or self._reading.look(connect(), lambda: self._ask(job))
-
-    def _failed(self, job: JobState) -> list[str]:
         failures = self._flink.failures(job.job_id)
+        return (
+            self._failed(failures)
+            or self._not_restored(job, failures)
+            or self._reading.look(connect(), lambda: self._ask(job))
+        )
+
+    @staticmethod
+    def _failed(failures: Sequence[tuple[int, str]]) -> list[str]:
         if not failures:
             return []
         if GAP in failures[0][1]:
@@ -55,12 +60,12 @@ class JobHealth:
             return ["a source is at an offset that its topic lacks"]
         return []
 
-    def _not_restored(self, job: JobState) -> list[str]:
+    def _not_restored(self, job: JobState, all_failures: Sequence[tuple[int, str]]) -> list[str]:
         """Snapshots that the job failed on twice are not used again.
 
         If it completed checkpoints between the failures, no snapshot is.
         """
-        failures = [each for each in self._flink.failures(job.job_id) if is_failed_restore(each[1])]
+        failures = [each for each in all_failures if is_failed_restore(each[1])]
         restored = self._flink.restored(job.job_id) if failures else None
         if restored is None:
             return []

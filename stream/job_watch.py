@@ -34,6 +34,9 @@ __all__ = ["JobMetrics", "Watch", "disk_folders", "run"]
 log = logging.getLogger(__name__)
 
 _WATCH_S = 1.0
+_SHOW_S = 5.0
+"""Lag and the age of the checkpoint are asked for so often. That takes ten calls to Kafka, and one each to Flink and to
+storage."""
 _RETRY_MAX_S = 5.0
 _MISMATCH_S = 10.0
 _UNREAD_S = 30.0
@@ -130,6 +133,7 @@ class Watch:
         self._rejected: set[Path] = set()
         self._logs: Logs | None = None
         self._unread_at = -_UNREAD_S
+        self._shown_at = -_SHOW_S
 
     def loop(self) -> None:
         """Watches until `stop` is set. After an error it looks less often."""
@@ -193,6 +197,8 @@ class Watch:
             logs.close()
 
     def _show(self, state: JobState) -> None:
+        if time.monotonic() - self._shown_at < _SHOW_S:
+            return
         behind = self._meter.read()
         for topic, records in behind.records.items():
             self._metrics.lag.labels(topic).set(records)
@@ -201,6 +207,7 @@ class Watch:
         newest = self._control.flink.checkpoints(state.job_id)["latest"]["completed"]
         since_ms = newest["latest_ack_timestamp"] if newest else state.started_ms
         self._metrics.checkpoint_age.set(max(0.0, time.time() - since_ms / 1000))
+        self._shown_at = time.monotonic()
 
     def _log_once(self, error: Exception | str) -> None:
         """Logs a problem that repeats every second only once."""

@@ -33,7 +33,10 @@ FAILED = JobState("a", "neardup-photos", "FAILED", 1)
 class Meter:
     """A lag that stays the same."""
 
+    asked = 0
+
     def read(self) -> JobLag:
+        self.asked += 1
         return JobLag({"joined": 7}, 3, 12)
 
 
@@ -125,11 +128,11 @@ class Control:
         return Snapshots()
 
 
-def watch(control: Control, rounds: int = 1) -> tuple[JobMetrics, StatusPage, Rounds]:
+def watch(control: Control, rounds: int = 1, meter: Meter | None = None) -> tuple[JobMetrics, StatusPage, Rounds]:
     metrics = JobMetrics()
     page = StatusPage("127.0.0.1", 1, CollectorRegistry())
     stop = Rounds(rounds)
-    Watch(cast(JobControl, control), cast(LagMeter, Meter()), metrics, page, stop).loop()
+    Watch(cast(JobControl, control), cast(LagMeter, meter or Meter()), metrics, page, stop).loop()
     return metrics, page, stop
 
 
@@ -150,6 +153,15 @@ def test_a_running_job_is_ready_and_shows_its_lag() -> None:
     assert value(metrics, "neardup_job_lost_records", topic="search") == 5
     assert value(metrics, "neardup_job_rewinds") == 2
     assert value(metrics, "neardup_job_watch_failing") == 0
+
+
+def test_not_every_look_asks_for_the_lag(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(range(100, 1_000, 1))
+    monkeypatch.setattr("stream.job_watch.time.monotonic", lambda: float(next(now)))
+    meter = Meter()
+    metrics, _, _ = watch(Control([RUNNING]), rounds=12, meter=meter)
+    assert 1 < meter.asked < 12
+    assert value(metrics, "neardup_job_lag_records", topic="joined") == 7
 
 
 def test_a_look_that_fails_says_so(caplog: pytest.LogCaptureFixture) -> None:
