@@ -1,7 +1,8 @@
 """The cost of a choice: time per image on one core, and bytes on disk.
 
 The times are those of index and classifier on the machine of `docs/benchmarks.md` (two cores), measured by `python -m
-benchmarks.search --only costs` in an index of 1,000,000 images, and by `make bench-scorer`. On another machine they
+benchmarks.search --only costs` in an index of 1,000,000 images, and by `make bench-scorer`. That of a code is from
+processor time on a busy machine, scaled by that of a search of known time. On another machine they
 change by about the same factor, so the order of the choices stays the same.
 """
 
@@ -23,8 +24,9 @@ class CostModel:
     """Finding one posting list and beginning to read it: a cache miss."""
     posting_us: float = 0.0055
     """Reading and counting one posting."""
-    code_us: float = 0.034
-    """Ranking one more image by shared terms, fetching its code and comparing it."""
+    code_us: float = 0.08
+    """Ranking one more image by shared terms, fetching its code and comparing it. At a depth of 1,000 it is more, at
+    10,000 less."""
     candidate_us: float = 10.1
     """Looking up one candidate (0.7) and scoring the pair (9.4, from 212,000 pairs a second on two cores)."""
     max_image_us: float = 5_000.0
