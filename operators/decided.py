@@ -74,16 +74,20 @@ class StoreDecisions:
 def drop_needless_images(entries: Iterable[LogEntry], decided: Decided) -> None:
     """Drops the image from each replay that storage has decided without giving its position to the image as place.
 
-    Such a replay found the image where it was, or the image has a later place since. An image that storage no longer
-    holds was deleted later; its replay is left as it is, so that the delete finds what it found.
+    Such a replay found the image where it was, or the image has a later place since. One that gave a place to an image
+    which became unscored there is left as it is: a later replay may have placed the image again, and without this one
+    an older version would come between them. An image that storage no longer holds was deleted later; its replay is
+    left too, so that the delete finds what it found.
     """
     carrying = [entry for entry in entries if entry.replay.HasField("image")]
     if not carrying:
         return
     found = decided.look_up({ImageId(entry.replay.image_id) for entry in carrying})
+    unscored = set(decided.unscored(carrying[-1].offset))
     for entry in carrying:
         held = found.memberships.get(ImageId(entry.replay.image_id))
-        if entry.offset <= found.position.offset and held is not None and held.place != entry.offset:
+        elsewhere = held is not None and held.place != entry.offset and entry.offset not in unscored
+        if elsewhere and entry.offset <= found.position.offset:
             entry.replay.ClearField("image")
 
 

@@ -96,6 +96,15 @@ def test_a_replay_keeps_its_image_only_if_storage_has_it_at_that_place() -> None
     assert entries[:2] == before[:2]
 
 
+def test_a_replay_keeps_an_image_that_became_unscored_at_its_place() -> None:
+    entries = [replay(5, "later", image("later", 1)), replay(6, "later", image("later", 1))]
+    drop_needless_images(entries, decisions(Storage([(5, 5), (12, 2)], 20)))
+    assert [one.replay.HasField("image") for one in entries] == [True, False]
+    entries = [replay(5, "later", image("later", 1)), replay(6, "later", image("later", 1))]
+    drop_needless_images(entries, decisions(Storage([(5, 5), (6, 6)], 20)))
+    assert [one.replay.HasField("image") for one in entries] == [True, True]
+
+
 def test_an_error_of_storage_is_waited_out_and_blames_no_record() -> None:
     class Slow(Storage):
         def unscored(self, after: int) -> UnscoredResponse:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from core.types import ImageId, LogPosition
@@ -65,6 +65,7 @@ def check_alike(one: TermIndex, other: TermIndex, server: SearchServerSettings) 
         assert ours.superseded or (ours.place, ours.code) == (theirs.place, theirs.code)
 
 
+@example(seed=835_817, until=32)  # a replay placed an image that became unscored; a later one placed it again
 @given(seed=st.integers(0, 10**6), until=st.integers(0, ORDER))
 @settings(max_examples=8, deadline=None)
 def test_a_rebuilt_index_is_the_one_that_the_job_made(
