@@ -96,12 +96,13 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Texts:
 
 @pytest.fixture
 def loose(text: TextSignal) -> Iterator[str]:
-    """A version with the network of the served one, and with thresholds that every pair reaches."""
+    """A version with the network of the served one, without its gate, and with thresholds that every pair reaches."""
     folder = ModelFolder(Path(text.settings["model"]))
     before = folder.served_since()
     shutil.copytree(folder.path(before[0]), folder.path(VERSION))
     limits = Thresholds(*(float(np.float32(LOOSE)),) * 3)
-    write_card(replace(folder.card(before[0]), version=VERSION, thresholds=limits), folder.path(VERSION))
+    card = replace(folder.card(before[0]), version=VERSION, thresholds=limits, gate=None)
+    write_card(card, folder.path(VERSION))
     yield VERSION
     if folder.served() == VERSION:
         folder.restore(before)
