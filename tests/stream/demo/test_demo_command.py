@@ -24,11 +24,12 @@ SCORE = Score(1.0, 1.0, 1.0)
 EXPLAINED = sample_trace(
     kind=TraceKind.QUESTION,
     image_id="clothing-05a2e4384f-e11",
-    thresholds=Thresholds(accept=0.922551, head_accept=0.111783, adopt=0.339044),
+    thresholds=Thresholds(accept=0.924599, head_accept=0.148209, adopt=0.148209),
     candidates=(
-        TracedCandidate("clothing-05a2e4384f", 82, 5, 0.99946, "clothing-05a2e4384f", 0.99946),
+        TracedCandidate("clothing-05a2e4384f", 81, 5, 0.99946, "clothing-05a2e4384f", 0.99946, distance=226),
         TracedCandidate("clothing-9", 7, 1, 0.01, lost=LossReason.BELOW_ACCEPT),
     ),
+    gate=483,
     choice=Choice("clothing-05a2e4384f", None, "clothing-05a2e4384f", 0.99946, 0.99946, Why.MATCHED),
 )
 """What the README shows of the tree."""
@@ -109,11 +110,11 @@ def test_the_readme_shows_what_it_prints(
     found = replace(
         report(folder / "var" / "demo" / "cluster.png"),
         images=2_145,
-        clusters=842,
-        alone=706,
-        quality=DemoQuality(252, 778, Score(0.999, 0.764, 0.866), Score(0.992, 0.754, 0.857)),
-        latency=Latency(2_145, 179, 759, 897),
-        law=LawCheck(2_145, 842, 0, ()),
+        clusters=837,
+        alone=702,
+        quality=DemoQuality(252, 778, Score(0.999, 0.750, 0.857), Score(0.992, 0.743, 0.849)),
+        latency=Latency(2_145, 110, 625, 662),
+        law=LawCheck(2_145, 837, 0, ()),
         explained=json.loads(trace_json(EXPLAINED)),
         replay=DemoReplay(10, {"other match": 2, "same": 8}, ()),
     )
