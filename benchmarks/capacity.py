@@ -22,13 +22,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.machine import measured_with, write_results
-from benchmarks.service_run import await_verdicts, empty, say, started, synthetic_images
-from core.errors import NeardupError, UnavailableError
+from benchmarks.machine import measured_with
+from benchmarks.service_run import await_verdicts, carried_out, empty, say, started, synthetic_images
+from core.errors import UnavailableError
 from search.index.generations import IndexGenerations
 from stream.data_folders import with_data
 from stream.image_files import ImageFile, ImageRow
-from stream.interrupts import interruptible
 from stream.local.supervisor import Deployment
 from stream.publish import Publisher, publish
 from stream.settings import SETTINGS_FILE_VARIABLE, Settings, load_settings
@@ -219,20 +218,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = load_settings()
     load = Load(arguments.images, arguments.junk, arguments.junk_bytes, arguments.beside, arguments.rate)
     out = settings.data_dir / "bench" / "capacity.json"
-    try:
-        with interruptible():
-            result = CapacityRun(with_data(settings, settings.data_dir / "capacity"), load).run()
-    except NeardupError as error:
-        say(f"failed: {error}")
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    write_results(out, result)
-    print(capacity_table(result["bytes_per_image"]))
-    flood = result["flood"]
-    print(f"\nflood: {flood['image_latency']}, {flood['bytes_per_dead_letter']:,.0f} bytes a dead letter")
-    say(f"written to {out}")
-    return 0
+
+    def show(result: dict[str, Any]) -> None:
+        print(capacity_table(result["bytes_per_image"]))
+        flood = result["flood"]
+        print(f"\nflood: {flood['image_latency']}, {flood['bytes_per_dead_letter']:,.0f} bytes a dead letter")
+
+    return carried_out(CapacityRun(with_data(settings, settings.data_dir / "capacity"), load).run, out, show)
 
 
 if __name__ == "__main__":

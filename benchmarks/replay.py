@@ -25,15 +25,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.machine import measured_with, write_results
-from benchmarks.service_run import await_verdicts, empty, say, started, synthetic_images
+from benchmarks.machine import measured_with
+from benchmarks.service_run import await_verdicts, carried_out, empty, say, started, synthetic_images
 from core.access import Right
 from core.errors import NeardupError, UnavailableError
 from core.traces import Choice, Trace, TracedCandidate, trace_json
 from core.types import ImageId
 from stream.data_folders import with_data
 from stream.image_files import ImageFile, ImageRow
-from stream.interrupts import interruptible
 from stream.local.supervisor import Deployment
 from stream.publish import Publisher, publish
 from stream.replay.choice import ReplaySelection
@@ -293,26 +292,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.images, arguments.ids, arguments.traces, arguments.rate, arguments.seconds, arguments.rounds
     )
     out = settings.data_dir / "bench" / "replay.json"
-    with suppress(KeyboardInterrupt):
-        try:
-            with interruptible():
-                result = ReplayRun(with_data(settings, settings.data_dir / "replay"), load).run()
-        except NeardupError as error:
-            say(f"failed: {error}")
-            return 1
-        write_results(out, result)
-        for name in (
-            "live_p99_ms",
-            "live_p99_beside_replay_ms",
-            "ratio",
-            "replayed_per_s",
-            "tried_per_s",
-            "debug_show",
-        ):
+
+    def show(result: dict[str, Any]) -> None:
+        for name in (*SUMMARY, "tried_per_s", "debug_show"):
             print(f"{name:<28}{result[name]}")
-        say(f"written to {out}")
-        return 0
-    return 130
+
+    return carried_out(ReplayRun(with_data(settings, settings.data_dir / "replay"), load).run, out, show)
 
 
 if __name__ == "__main__":

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
+from subprocess import CalledProcessError
+from typing import Any
 
+from benchmarks.machine import write_results
 from benchmarks.synthetic import SyntheticSettings, Universe, write_images
-from core.errors import UnavailableError
+from core.errors import NeardupError, UnavailableError
 from stream.data_folders import wipe
 from stream.demo.sample import SAMPLE
 from stream.image_files import ImageFile
-from stream.interrupts import undisturbed
+from stream.interrupts import interruptible, undisturbed
 from stream.local.supervisor import Deployment
 from stream.settings import Settings
 from stream.topic_reader import TopicReader
 from stream.verdicts import Verdicts
 
-__all__ = ["await_verdicts", "empty", "say", "started", "synthetic_images"]
+__all__ = ["await_verdicts", "carried_out", "empty", "say", "started", "synthetic_images"]
 
 _STALL_S = 300.0
 _SAY_EVERY_S = 10.0
@@ -84,3 +88,28 @@ def await_verdicts(verdicts: Verdicts, changes: TopicReader, wanted: int) -> Non
         if now - said_at > _SAY_EVERY_S:
             said_at = now
             say(f"  {len(verdicts.heads):,} of {wanted:,} verdicts")
+
+
+def carried_out(measure: Callable[[], dict[str, Any]], out: Path, show: Callable[[dict[str, Any]], int | None]) -> int:
+    """Measures, writes the result and shows it: what the main program of a benchmark does with its arguments.
+
+    Args:
+        measure: Gives the result.
+        out: The file of the result.
+        show: Prints the result. It may return an exit status.
+
+    Returns:
+        The exit status: that of `show`, or 0; 1 after an error; 130 after an interruption.
+    """
+    try:
+        with interruptible():
+            result = measure()
+    except (NeardupError, CalledProcessError) as error:
+        say(f"failed: {error}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    write_results(out, result)
+    status = show(result)
+    say(f"written to {out}")
+    return status or 0

@@ -22,16 +22,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import measured_with, resident_mb, write_results
-from benchmarks.service_run import await_verdicts, empty, say, started, synthetic_images
+from benchmarks.machine import measured_with, resident_mb
+from benchmarks.service_run import await_verdicts, carried_out, empty, say, started, synthetic_images
 from benchmarks.synthetic import SyntheticSettings
 from core.access import Right
-from core.errors import NeardupError
 from storage.serving.client import StorageClient
 from stream.access import credentials
 from stream.data_folders import with_data
 from stream.image_files import ImageFile, ImageRow
-from stream.interrupts import interruptible
 from stream.local.supervisor import Deployment
 from stream.publish import Publisher, publish
 from stream.settings import Settings, load_settings
@@ -213,18 +211,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = load_settings()
     soaked = with_data(settings, arguments.data or settings.data_dir / "soak")
     out = arguments.out or settings.data_dir / "bench" / "soak.json"
-    try:
-        with interruptible():
-            result = Soak(soaked, phases(arguments), SyntheticSettings(seed=arguments.seed)).run()
-    except NeardupError as error:
-        say(f"failed: {error}")
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    write_results(out, result)
-    print(report(result))
-    say(f"written to {out}")
-    return 0 if result["law_2"]["sound"] else 5
+
+    def show(result: dict[str, Any]) -> int:
+        print(report(result))
+        return 0 if result["law_2"]["sound"] else 5
+
+    return carried_out(Soak(soaked, phases(arguments), SyntheticSettings(seed=arguments.seed)).run, out, show)
 
 
 if __name__ == "__main__":

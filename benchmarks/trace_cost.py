@@ -20,7 +20,6 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -29,12 +28,11 @@ from typing import Any
 
 import psutil
 
-from benchmarks.machine import measured_with, write_results
-from benchmarks.service_run import await_verdicts, empty, say, started, synthetic_images
-from core.errors import NeardupError, UnavailableError
+from benchmarks.machine import measured_with
+from benchmarks.service_run import await_verdicts, carried_out, empty, say, started, synthetic_images
+from core.errors import UnavailableError
 from stream.data_folders import with_data
 from stream.image_files import ImageRow
-from stream.interrupts import interruptible
 from stream.local.supervisor import Deployment
 from stream.publish import Publisher, SendSchedule
 from stream.settings import Settings, load_settings
@@ -206,20 +204,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     load = TraceLoad(arguments.rate, arguments.seconds, arguments.warm_up, arguments.rounds, kinds)
     data = (arguments.data or settings.data_dir / "traces").absolute()
     out = arguments.out or settings.data_dir / "bench" / "traces.json"
-    with suppress(KeyboardInterrupt):
-        try:
-            with interruptible():
-                result = measure(settings, load, arguments.before, data)
-        except (NeardupError, subprocess.CalledProcessError) as error:
-            say(f"failed: {error}")
-            return 1
-        write_results(out, result)
+
+    def show(result: dict[str, Any]) -> None:
         for name, value in result.items():
             if name.endswith(("_us", "_percent")):
                 print(f"{name:<28}{value:,}")
-        say(f"written to {out}")
-        return 0
-    return 130
+
+    return carried_out(lambda: measure(settings, load, arguments.before, data), out, show)
 
 
 if __name__ == "__main__":

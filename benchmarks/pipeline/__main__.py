@@ -20,16 +20,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import measured_with, write_results
+from benchmarks.machine import measured_with
 from benchmarks.pipeline.corpus import make_images
 from benchmarks.pipeline.neighbours import has_faiss
 from benchmarks.pipeline.plain import has_quix
 from benchmarks.pipeline.report import draw, print_tables, summary
 from benchmarks.pipeline.runs import PEERS, Plan, run_bare, run_peer, run_service, service_stretches
-from benchmarks.service_run import say
-from core.errors import NeardupError
+from benchmarks.service_run import carried_out, say
 from stream.data_folders import wipe, with_data
-from stream.interrupts import interruptible
 from stream.settings import Settings, load_settings
 
 RUNS = ("bare", "peers", "service")
@@ -101,19 +99,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = load_settings()
     own = with_data(settings, arguments.data or settings.data_dir / "pipeline")
     out = arguments.out or settings.data_dir / "bench" / "pipeline.json"
-    try:
-        with interruptible():
-            result = measure(own, plan, only)
-    except NeardupError as error:
-        say(f"failed: {error}")
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    write_results(out, result)
-    print_tables(result)
-    draw(result, out.with_suffix(".png"))
-    say(f"written to {out} and {out.with_suffix('.png').name}")
-    return 0
+
+    def show(result: dict[str, Any]) -> None:
+        print_tables(result)
+        draw(result, out.with_suffix(".png"))
+        say(f"a picture of it is in {out.with_suffix('.png')}")
+
+    return carried_out(lambda: measure(own, plan, only), out, show)
 
 
 if __name__ == "__main__":
