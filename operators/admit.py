@@ -36,8 +36,8 @@ from storage.serving.messages import last_applied
 
 __all__ = ["ASK_AGAIN_MS", "AdmitFunction", "AdmitStep", "ReplayLane", "ReplayStorage", "replay_record"]
 
-ASK_AGAIN_MS = 10
-"""How soon storage is asked again when there are no credits."""
+ASK_AGAIN_MS: Mapping[Lane, int] = {Lane.NAMED: 10, Lane.BULK: 25}
+"""How soon storage is asked again when there are no credits. Nobody waits for a single request of a selection."""
 
 KINDS = ("replay",)
 """What is written into the order."""
@@ -98,7 +98,7 @@ class AdmitStep(Step):
         room = self._credits.room(applied, waiting[0].offset, described.live_delay_ms, now_ms)
         taken = waiting[done : done + room]
         if not done and not taken:
-            return StepResult(0, wait_ms=ASK_AGAIN_MS)
+            return StepResult(0, wait_ms=ASK_AGAIN_MS[self._lane.lane])
         return StepResult(done + len(taken), self._admit(taken) if taken else ())
 
     def isolate(self, item: bytes, bad: BadRecord) -> StepResult:

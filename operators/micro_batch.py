@@ -115,14 +115,15 @@ class MicroBatchFunction(KeyedProcessFunction):  # type: ignore[misc]
         return outputs
 
     def _arm(self, wake_ms: int | None, timers: TimerService) -> None:
-        """Keeps exactly one timer, at the next wake time."""
-        if wake_ms == self._armed_ms:
-            return
-        if self._armed_ms is not None:
-            timers.delete_processing_time_timer(self._armed_ms)
-        if wake_ms is not None:
+        """Sees to it that a timer fires at the next wake time or before; one that fires too early arms the next.
+
+        No timer is ever deleted. A deleted one may have its wake-up in the task's mailbox already. Flink then schedules
+        the next timer once more, and once more after each such wake-up, until no timer is left: while records wait all
+        the time, ever more wake-ups would come for each timer.
+        """
+        if wake_ms is not None and (self._armed_ms is None or wake_ms < self._armed_ms):
             timers.register_processing_time_timer(wake_ms)
-        self._armed_ms = wake_ms
+            self._armed_ms = wake_ms
 
     def _servers_answer(self, pending: PendingItems, clock: Callable[[], int]) -> bool:
         """Pings the servers after an unanswered call. Their instance ids tell whether that call killed one."""

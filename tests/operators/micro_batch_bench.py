@@ -114,11 +114,11 @@ class EchoFunction(MicroBatchFunction):
 class Bench:
     """A harness with its server and clock."""
 
-    def __init__(self, policy: BatchPolicy = POLICY) -> None:
+    def __init__(self, policy: BatchPolicy = POLICY, harness: type[Harness] = Harness) -> None:
         self.policy = policy
         self.clock = FakeClock()
         self.server = Server()
-        self.harness = Harness(EchoFunction(policy, self.server, self.clock), self.clock)
+        self.harness = harness(EchoFunction(policy, self.server, self.clock), self.clock)
 
     def send(self, *numbers: int) -> None:
         for number in numbers:

@@ -161,10 +161,10 @@ def test_no_more_go_than_there_are_credits_and_the_rest_follows() -> None:
     bench.harness.advance(1_000)
     assert bench.offsets == list(range(LIMIT))
     bench.storage.applied = 4
-    bench.harness.advance(ASK_AGAIN_MS)
+    bench.harness.advance(ASK_AGAIN_MS[Lane.NAMED])
     assert bench.offsets == list(range(LIMIT + 5))
     bench.storage.applied = LIMIT + 4
-    bench.harness.advance(ASK_AGAIN_MS)
+    bench.harness.advance(ASK_AGAIN_MS[Lane.NAMED])
     assert bench.offsets == list(range(2 * LIMIT + 3))
     assert bench.harness.timers("processing") == []
     assert bench.storage.required == [{"replay"}]
@@ -180,7 +180,7 @@ def test_a_long_selection_waits_in_kafka_and_not_in_the_state() -> None:
     bench.send("more", "and more")
     assert bench.clock() - before_ms == 2 * POLICY.throttle_ms
     bench.storage.applied = LIMIT - 1
-    bench.harness.advance(ASK_AGAIN_MS)
+    bench.harness.advance(ASK_AGAIN_MS[Lane.NAMED])
     before_ms = bench.clock()
     bench.send("the next")
     assert bench.clock() == before_ms
@@ -274,7 +274,7 @@ def test_restarts_and_outages_lose_and_repeat_nothing(seed: int) -> None:
             bench.restart()
             restarts += 1
         bench.storage.down = dice.random() < 0.2
-        bench.harness.advance(dice.choice([1, 5, ASK_AGAIN_MS, 100]))
+        bench.harness.advance(dice.choice([1, 5, ASK_AGAIN_MS[Lane.NAMED], 100]))
         assert len(bench.offsets) - applied <= LIMIT + restarts
         if dice.random() < 0.5:
             applied = min(len(bench.offsets), applied + dice.randrange(LIMIT))

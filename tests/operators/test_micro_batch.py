@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 
 import pytest
 
@@ -19,6 +20,7 @@ from operators.rows import records
 from operators.sealed_state import unseal
 from tests.operators.micro_batch_bench import POLICY, Bench, EchoFunction, Server, item, items
 from tests.support.clock import FakeClock
+from tests.support.fake_flink import MailboxHarness
 
 # --- batches
 
@@ -30,8 +32,10 @@ def test_a_full_batch_goes_at_once_and_leaves_nothing_behind() -> None:
     bench.send(3)
     assert bench.server.calls == [items(0, 1, 2, 3)]
     assert bench.out == items(0, 1, 2, 3)
-    assert bench.harness.timers("processing") == []
     assert not any(bench.harness.backend.maps.values())
+    bench.harness.advance(POLICY.max_delay_ms)  # the timer of the first element finds nothing
+    assert len(bench.server.calls) == 1
+    assert bench.harness.timers("processing") == []
 
 
 def test_a_small_batch_goes_after_its_delay() -> None:
@@ -61,6 +65,24 @@ def test_a_step_that_holds_its_batch_is_asked_again_after_its_time_alone() -> No
     bench.harness.advance(1)
     assert bench.out == items(*range(9))
     assert bench.harness.timers("processing") == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_wake_ups_do_not_multiply_while_records_wait_all_the_time(seed: int) -> None:
+    dice = random.Random(seed)
+    bench = Bench(harness=MailboxHarness)
+    harness = bench.harness
+    assert isinstance(harness, MailboxHarness)
+    bench.server.settles, bench.server.hold_for_ms = 0, 10
+    for number in range(500):
+        bench.clock.advance(dice.randrange(1, 15))
+        mails = harness.wake()
+        if dice.random() < 0.3:  # an element that was read before the mails
+            bench.server.settles = dice.randrange(2)
+            bench.send(number)
+        harness.deliver(mails)
+        assert len(harness.scheduled) <= 2
+    assert len(bench.server.calls) > 100
 
 
 def test_what_a_step_holds_survives_a_restart() -> None:

@@ -171,7 +171,7 @@ class FakeContext:
         return self._harness.watermark
 
     def register_processing_time_timer(self, timestamp: int) -> None:
-        self._harness.backend.timers.add(("processing", timestamp, self.get_current_key()))
+        self._harness.register_processing_time_timer(timestamp, self.get_current_key())
 
     def delete_processing_time_timer(self, timestamp: int) -> None:
         self._harness.backend.timers.discard(("processing", timestamp, self.get_current_key()))
@@ -224,6 +224,10 @@ class Harness:
         """Times of the timers that are set."""
         return sorted(time for kind, time, _ in self.backend.timers if kind == domain)
 
+    def register_processing_time_timer(self, timestamp: int, key: Any) -> None:
+        """Sets a timer."""
+        self.backend.timers.add(("processing", timestamp, key))
+
     def _next(self, domain: str, until_ms: int) -> tuple[str, int, Any] | None:
         due = [timer for timer in self.backend.timers if timer[0] == domain and timer[1] <= until_ms]
         return min(due, key=lambda timer: timer[1], default=None)
@@ -241,3 +245,46 @@ class Harness:
                     self.side.setdefault(output[0].tag_id, []).append(output[1])
                 else:
                     self.main.append(output)
+
+
+class MailboxHarness(Harness):
+    """A harness whose processing-time timers come through a mailbox, behind elements, as those of Flink do.
+
+    Flink's `InternalTimerServiceImpl` keeps a queue of timers and schedules one wake-up, for the first of them. The
+    wake-up puts a mail into the task's mailbox. The mail fires what is due, and schedules the next.
+    """
+
+    def __init__(self, function: Any, clock: FakeClock | None = None) -> None:
+        self.scheduled: list[int] = []
+        """When wake-ups come."""
+        self._own: int | None = None
+        """The wake-up that the timer service knows of, and could cancel."""
+        super().__init__(function, clock)
+
+    def register_processing_time_timer(self, timestamp: int, key: Any) -> None:
+        before = self.timers("processing")
+        super().register_processing_time_timer(timestamp, key)
+        if timestamp not in before and (not before or timestamp < before[0]):
+            if self._own in self.scheduled:
+                self.scheduled.remove(self._own)
+            self._schedule(timestamp)
+
+    def wake(self) -> list[int]:
+        """The timer thread: what is due becomes mails."""
+        mails = [at for at in self.scheduled if at <= self.clock()]
+        self.scheduled = [at for at in self.scheduled if at > self.clock()]
+        return mails
+
+    def deliver(self, mails: list[int]) -> None:
+        """The task reads mails."""
+        for at in mails:
+            self._own = None
+            while (due := self._next("processing", at)) is not None:
+                self._fire(due)
+            waiting = self.timers("processing")
+            if waiting and self._own is None:
+                self._schedule(waiting[0])
+
+    def _schedule(self, timestamp: int) -> None:
+        self.scheduled.append(timestamp)
+        self._own = timestamp
