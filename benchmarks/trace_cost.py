@@ -8,6 +8,9 @@ manager for each image, from `/proc`. Waiting time does not count, so a slow dis
     python -m benchmarks.trace_cost --rounds 1 --seconds 10 --warm-up 10     a short one
     python -m benchmarks.trace_cost --before /path/to/checkout               beside a revision without traces
 
+A round differs from the next by more than tracing can cost an image that nobody asks about. So the calls that tracing
+adds to such an image are timed by themselves too, in this process.
+
 `--before` names a checkout of another revision. Its parts run in turns with ours, warmed up alike, and nobody asks.
 """
 
@@ -18,6 +21,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -30,7 +34,14 @@ import psutil
 
 from benchmarks.machine import measured_with
 from benchmarks.service_run import await_verdicts, carried_out, empty, say, started, synthetic_images
+from clustering.arrivals import Arrival
 from core.errors import UnavailableError
+from core.protos.joined_pb2 import JoinedImage
+from core.types import ImageId, Versions
+from operators.in_flight_pb2 import InFlight
+from operators.item_times import Timing
+from operators.tracer import Tracer
+from operators.tracing import BatchTracer, trace_reason
 from stream.data_folders import with_data
 from stream.image_files import ImageRow
 from stream.local.supervisor import Deployment
@@ -39,7 +50,7 @@ from stream.settings import Settings, load_settings
 from stream.topic_reader import TopicReader
 from stream.verdicts import Verdicts
 
-__all__ = ["BEFORE", "SHARES", "TraceLoad", "halves", "summary", "turns"]
+__all__ = ["BEFORE", "SHARES", "TraceLoad", "halves", "summary", "turns", "untraced_us"]
 
 SHARES: Mapping[str, int] = {"none": 0, "hundredth": 100, "all": 1}
 """The kinds of rounds: one image of so many asks for a trace; 0: nobody does."""
@@ -134,6 +145,51 @@ class TraceCost:
         return 1e6 * (_processor_s(self._deployment) - before) / count
 
 
+def untraced_us(batches: int = 300, size: int = 64) -> float:
+    """What tracing adds to an image that nobody asks about: its calls in all three steps, in microseconds an image."""
+    tracer, content = Tracer(), JoinedImage(image_id="image-00000001", image_version=1)
+    batch = [InFlight(offset=offset, record=b"record") for offset in range(size)]
+    arrivals = [_unasked(offset) for offset in range(size)]
+    timing = Timing([1] * size, [1] * size, lambda: time.time_ns() // 10**6)
+    begun = time.process_time()
+    for _ in range(batches):
+        for one in batch:
+            trace_reason(content, one.traceparent, tracer.policy)
+        for one, times in zip(batch, timing.until_now(), strict=True):
+            one.search_time.CopyFrom(times)
+        for one, times in zip(batch, timing.until_now(), strict=True):
+            one.score_time.CopyFrom(times)
+        for one in batch:
+            tracer.watched("search", one)
+            tracer.watched("score", one)
+        noting = BatchTracer(batch, timing, lambda _decision: None, tracer.stamp)
+        for arrival in arrivals:
+            noting.committed(arrival, None, None)
+    return 1e6 * (time.process_time() - begun) / (batches * size)
+
+
+def _unasked(offset: int) -> Arrival:
+    """An image without candidates."""
+    return Arrival(
+        offset=offset,
+        checksum=0,
+        image_id=ImageId("image-00000001"),
+        version=1,
+        place=offset,
+        score_code=b"code",
+        candidates=(),
+        scores=(),
+        exhausted=True,
+        thresholds=None,
+        versions=Versions("model", "index"),
+        unscored="",
+        search_vector=b"",
+        score_vector=b"",
+        created_at_ms=0,
+        arrived_at_ms=0,
+    )
+
+
 def _processor_s(deployment: Deployment) -> float:
     """Seconds that the task manager has used, in user and system mode, by all its threads."""
     (pid,) = [part.pid for part in deployment.status() if part.name == "taskmanager"]
@@ -175,6 +231,7 @@ def measure(settings: Settings, load: TraceLoad, before: Path | None, data: Path
         "load": asdict(load),
         "rounds": dict(found),
         **summary(found),
+        "untraced_calls_us": round(untraced_us(), 2),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from benchmarks.trace_cost import BEFORE, SHARES, TraceLoad, halves, summary, turns
+from benchmarks.trace_cost import BEFORE, SHARES, TraceLoad, halves, summary, turns, untraced_us
 
 
 def test_rounds_take_turns_and_none_is_always_first() -> None:
@@ -24,6 +24,10 @@ def test_what_is_sent_is_what_the_rounds_need() -> None:
 def test_two_parts_have_all_rounds() -> None:
     assert [part.rounds for part in halves(TraceLoad(1.0, 1.0, 1.0, 5))] == [3, 2]
     assert [part.rounds for part in halves(TraceLoad(1.0, 1.0, 1.0, 1))] == [1]
+
+
+def test_the_calls_for_an_image_that_nobody_asks_about_are_timed() -> None:
+    assert untraced_us(batches=2, size=8) > 0
 
 
 def test_medians_are_compared_with_the_rounds_in_which_nobody_asked() -> None:
