@@ -7,17 +7,20 @@ return a matrix of similarities.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scoring.features import hamming_distances
+from search.hashing.projection import Hyperplanes
 from search.hashing.score_codes import CodeSettings
 from training.simulation import PairScorer
 
 __all__ = ["cosine_scorer", "hamming_scorer", "hash_similarities", "row_codes", "rows_of"]
+
+_BITS = 1024
+"""Random hyperplanes of `hamming_scorer`."""
 
 _PART = 8192
 """Pairs that are compared at a time."""
@@ -45,12 +48,12 @@ def cosine_scorer(vectors: NDArray[np.float32], mean: NDArray[np.float32]) -> Pa
 
 
 def hamming_scorer(vectors: NDArray[np.float32], code: CodeSettings) -> PairScorer:
-    """The share of equal hamming bits."""
-    bits = replace(code, projection=None).build().codes(vectors, vectors)
+    """The share of equal bits of random hyperplanes."""
+    bits = Hyperplanes(code.dimension, _BITS, code.seed, code.centre).codes(code.score_rows(vectors))
 
     def score(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
         different = hamming_distances(bits[rows_of(left)], bits[rows_of(right)])
-        return (1 - different / code.bits).astype(np.float32)
+        return (1 - different / _BITS).astype(np.float32)
 
     return score
 

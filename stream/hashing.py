@@ -59,6 +59,7 @@ def code_settings(settings: Settings, signal: Signal) -> CodeSettings:
         centre=centre(settings, signal, "score"),
         projection=projection,
         search_dimension=search if projection is not None and projection.dimension == score + search else 0,
+        signs=code.signs,
         normalise=signal.score_embedding.normalise,
         normalise_search=signal.search_embedding.normalise,
     )

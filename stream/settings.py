@@ -285,6 +285,9 @@ class CodeBits(_Section):
 
     seed: int = 20_240_502
     bits: Annotated[int, Field(ge=8, le=16_384, multiple_of=8)] = 1024
+    signs: bool = False
+    """Whether the bits are the signs of the projection's values, one of each, instead of sides of random hyperplanes
+    drawn with `seed`."""
     projection: Annotated[Path | None, BeforeValidator(lambda path: path or None)] = None
     """An .npz with a fitted projection, whose values follow the bits in each code; "" or none: codes are bits alone."""
 
@@ -412,7 +415,7 @@ _PHOTOS: dict[str, Any] = {
     "score_embedding": {"name": "mobilenet_v1_0.75_192", "model_version": "1", "dimension": 768},
     "centres": "examples/photos/centres.npz",
     "model": "examples/photos/model",
-    "code": {"projection": "examples/photos/projection.npz"},
+    "code": {"projection": "examples/photos/projection.npz", "bits": 512, "signs": True},
 }
 """The signal of settings without signals: the sample's embeddings."""
 

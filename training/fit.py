@@ -55,7 +55,8 @@ class FitSettings:
     """The settings of one fit."""
 
     code: CodeSettings
-    """How codes are made; without a projection and without `values`, bits alone are compared."""
+    """How codes are made; without a projection and without `values`, bits alone are compared. Bits that are signs of a
+    projection that is learnt now are as many as its values."""
     network: NetworkSettings
     effort: Effort
     seed: int
@@ -133,7 +134,8 @@ class _Trainer:
         begun = given if given is not None and (start is not None or not self._learns) else None
         matrix = directions if begun is None else begun.matrix
         self._projection = tf.Variable(matrix.astype(np.float32) * UNIT, trainable=self._learns)
-        self._planes = tf.constant(code.build().hyperplanes.planes.T.astype(np.float32))
+        hyperplanes = None if code.signs else code.build().hyperplanes
+        self._planes = None if hyperplanes is None else tf.constant(hyperplanes.planes.T.astype(np.float32))
         compared = (
             first_layer_mask(self._inputs, network.hidden[0]) if network.branches and code.search_dimension else None
         )
@@ -212,6 +214,8 @@ class _Trainer:
             values = rounded(values)
         if not self._needs_bits:
             return values, tf.zeros((tf.shape(vectors)[0], 0))
+        if self._planes is None:
+            return values, tf.cast(rounded(values) > 0, tf.float32)
         # The bits come from the score embedding alone.
         scaled = (vectors + tf.constant(self._centre))[:, : self._code.dimension]
         shift = 0.0 if self._code.centre is None else tf.constant(self._code.centre)

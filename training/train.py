@@ -3,10 +3,11 @@
     photographs (train) -> candidates of the term search -> neighbourhoods (Parquet) -> Adam, judged on val
     best round          -> exact network -> calibration and thresholds on simulated streams (val) -> version's folder
 
-A projection is learnt together with the compact network. A large network starts as the compact one, widened; then the
-compact one is trained again with the large one as its teacher. Training does not read the test split, except with
-`train_on_test`. At the end the test split is streamed once, to measure the model. With `thresholds_of` the network of a
-version is taken as it is, and the steps from the thresholds on are done again.
+A projection is learnt together with the compact network, and both once more if its signs choose the candidates. A large
+network starts as the compact one, widened; then the compact one is trained again with the large one as its teacher.
+Training does not read the test split, except with `train_on_test`. At the end the test split is streamed once, to
+measure the model. With `thresholds_of` the network of a version is taken as it is, and the steps from the thresholds on
+are done again.
 """
 
 from __future__ import annotations
@@ -108,14 +109,15 @@ class _Run:
         settings = self._settings
         rows = np.flatnonzero(self._photos.split == "train")
         share = 0.5 if settings.large is not None else 0.85
-        compact = self._fitted(rows, self._first_fit, (0.0, share))
+        compact = self._learnt(rows, self._first_fit, (0.0, share))
         if settings.large is None:
             return [compact]
         inputs = PairInputs(settings.code.bits, compact.inputs.values, settings.large.xor or compact.inputs.xor)
         wide = widened(compact, settings.large.hidden, inputs, settings.seed)
         given = replace(self._first_fit, values=0)
-        large = self._fitted(rows, replace(given, network=settings.large, start=wide), (0.5, 0.8))
-        taught = self._fitted(rows, replace(given, start=compact, teacher=large), (0.8, 0.85))
+        streams = self._streams.with_codes(replace(settings.code, projection=compact.projection))
+        large = self._fitted(streams, rows, replace(given, network=settings.large, start=wide), (0.5, 0.8))
+        taught = self._fitted(streams, rows, replace(given, start=compact, teacher=large), (0.8, 0.85))
         return [taught, large]
 
     @property
@@ -132,6 +134,7 @@ class _Run:
         projection = None if settings.fit_projection is None else fitted[0].projection
         code = settings.code if projection is None else replace(settings.code, projection=projection)
         left_out = self._left_out() if settings.leave_one_out else None
+        self._streams = self._streams.with_codes(code)
         folder = ModelFolder(settings.model)
         cards = []
         for network, name in zip(fitted, (version, large_name(version)), strict=False):
@@ -264,49 +267,72 @@ class _Run:
         effort = replace(settings.effort, rounds=max(1, settings.effort.rounds // 2))
         for number, name in enumerate(names):
             rows = np.flatnonzero((photos.split == "train") & (photos.dataset != name))
-            left, right, is_copy = self._streams.validation_pairs()
-            seen = (photos.dataset[left] != name) & (photos.dataset[right] != name)
-            others = (left[seen], right[seen], is_copy[seen])
             span = (0.85 + 0.05 * number / len(names), 0.85 + 0.05 * (number + 1) / len(names))
-            fitted = self._fitted(rows, replace(self._first_fit, effort=effort), span, others)
-            codes = replace(settings.code, projection=fitted.projection).build().codes(photos.score, photos.search)
+            fitted = self._learnt(rows, replace(self._first_fit, effort=effort), span, name)
+            coded = replace(settings.code, projection=fitted.projection)
+            codes, streams = coded.build().codes(photos.score, photos.search), self._streams.with_codes(coded)
+            left, right, is_copy = _without(photos, name, streams)
             network = fitted.exact()
-            calibration = calibrate(network.logits(codes[others[0]], codes[others[1]]), others[2])
+            calibration = calibrate(network.logits(codes[left], codes[right]), is_copy)
             scorer = graph_scorer(replace(network, calibration=calibration))
-            left, right, is_copy = self._streams.candidate_pairs(photos.dataset == name, hidden)
+            left, right, is_copy = streams.candidate_pairs(photos.dataset == name, hidden)
             found.append(LeftOut(name, scorer(codes[left], codes[right]), is_copy))
         return found
 
+    def _learnt(
+        self, rows: NDArray[np.int64], fit: FitSettings, span: tuple[float, float], without: str = ""
+    ) -> FittedNetwork:
+        """A network fitted to some photographs, and its projection if one is to be learnt.
+
+        Where its signs will choose the candidates, it is fitted twice: from a random start, with look-alikes that stand
+        in for them, and from there on, with those that its signs choose.
+        """
+        (low, high), code = span, self._settings.code
+        if not (code.signs and fit.values):
+            return self._fitted(self._streams, rows, fit, span, without)
+        middle = (low + high) / 2
+        first = self._fitted(self._streams, rows, fit, (low, middle), without)
+        streams = self._streams.with_codes(replace(code, projection=first.projection))
+        return self._fitted(streams, rows, replace(fit, start=first), (middle, high), without)
+
     def _fitted(
         self,
+        streams: Streams,
         rows: NDArray[np.int64],
         fit: FitSettings,
         span: tuple[float, float],
-        judged_on: _Pairs | None = None,
+        without: str = "",
     ) -> FittedNetwork:
-        """A network fitted to some photographs; without `judged_on`, the validation pairs compare its rounds.
+        """A network fitted to the candidates of some photographs.
 
-        `span` is the part of the progress, 0 to 1, that this fit stands for.
+        The validation pairs compare its rounds; those `without` a data set if one is named. `span` is the part of the
+        progress, 0 to 1, that this fit stands for.
         """
         settings, photos = self._settings, self._photos.where(rows)
-        ranked = rank_candidates(self._streams.terms[rows], self._streams.bits[rows], settings.ranking, _LISTED)
+        ranked = rank_candidates(streams.terms[rows], streams.bits[rows], settings.ranking, _LISTED)
         neighbourhoods = Neighbourhoods(photos, ranked, fit.network.look_alikes, settings.never_train)
+        pairs = _without(self._photos, without, streams) if without else streams.validation_pairs()
         low, high = span
         return fit_network(
             photos,
             neighbourhoods,
             fit,
-            lambda found, projection: self._average_precision(found, projection, judged_on),
+            lambda found, projection: self._average_precision(found, projection, pairs),
             lambda share, text: self._told(low + share * (high - low), text),
         )
 
-    def _average_precision(
-        self, network: ExactNetwork, projection: FittedProjection | None, pairs: _Pairs | None
-    ) -> float:
+    def _average_precision(self, network: ExactNetwork, projection: FittedProjection | None, pairs: _Pairs) -> float:
         coder = replace(self._settings.code, projection=projection).build()
         codes = coder.codes(self._photos.score, self._photos.search)
-        left, right, is_copy = pairs or self._streams.validation_pairs()
+        left, right, is_copy = pairs
         return precision_curve(graph_scorer(network)(codes[left], codes[right]), is_copy).average_precision
+
+
+def _without(photos: LabelledPhotos, dataset: str, streams: Streams) -> _Pairs:
+    """The validation pairs without an image of a data set."""
+    left, right, is_copy = streams.validation_pairs()
+    seen = (photos.dataset[left] != dataset) & (photos.dataset[right] != dataset)
+    return left[seen], right[seen], is_copy[seen]
 
 
 def _write_pages(card: ModelCard, results: tuple[Judged, ScoredPairs], folder: ModelFolder) -> None:

@@ -146,6 +146,12 @@ class TrainSettings:
                 "where thresholds alone are chosen, nothing is learnt: no projection, no large network, no network "
                 "without one data set"
             )
+        values = self.values * (2 if self.code.search_dimension else 1)
+        if self.fit_projection is not None and self.code.signs and self.code.bits != values:
+            raise SettingsError(
+                f"a projection of {values} values is to be learnt, and with `signs` each gives one bit: bits must be "
+                f"{values}, not {self.code.bits}"
+            )
         if self.leave_one_out and self.fit_projection is None and self.code.projection is not None:
             raise SettingsError(
                 "leave-one-out needs a newly learnt projection (--fit-projection FILE.npz): that of the settings was "

@@ -32,6 +32,9 @@ __all__ = ["Streams", "ThresholdChoice", "choose_thresholds"]
 _LEVELS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 """Precisions (over pairs) whose thresholds are tried for `head_accept` and `adopt`."""
 
+_STAND_IN_BITS = 1024
+"""Random hyperplanes that order candidates until the projection is learnt whose signs will do it."""
+
 _NEARLY = 0.002
 """F1 that is given up for a stricter threshold: corpora in service are larger, so mistakes are more frequent."""
 
@@ -64,19 +67,34 @@ class Streams:
             photos: All photographs, of every split.
             search: How terms are made.
             ranking: How candidates are chosen and ordered.
-            code: How codes are made; candidates depend on their bits alone, so its projection need not be learnt yet.
+            code: How codes are made; candidates depend on their bits alone. If these are signs of a projection that is
+                still to be learnt, random hyperplanes stand in for it; see `with_codes`.
             seed: Of the random orders.
             told: Called with the share of the ranking that is done.
         """
         self.photos = photos
         self.terms = search.build().terms(photos.search)
         """(n, groups), one row per photograph."""
-        self.bits = replace(code, projection=None).build().codes(photos.score, photos.search)
-        """(n, bytes), the bits of the codes."""
         self.ranking = ranking
         self._gate: int | None = None
         self._seed = seed
-        self._ranked = rank_candidates(self.terms, self.bits, ranking, told=told)
+        if code.signs and code.projection is None:
+            code = replace(code, signs=False, bits=_STAND_IN_BITS)
+        self._rank(code, told)
+
+    def with_codes(self, code: CodeSettings) -> Streams:
+        """The same streams with candidates by the bits of these codes, whose projection has been learnt."""
+        if not code.signs:  # the bits do not depend on it
+            return self
+        found = copy.copy(self)
+        found._rank(code, lambda _share: None)
+        return found
+
+    def _rank(self, code: CodeSettings, told: Callable[[float], None]) -> None:
+        photos = self.photos
+        self.bits = code.build().bits(photos.score, photos.search)
+        """(n, bytes), the bits of the codes."""
+        self._ranked = rank_candidates(self.terms, self.bits, self.ranking, told=told)
         self._validation = self.candidate_pairs(photos.split == "val", ~np.isin(photos.split, ["train", "val"]))
 
     def validation_pairs(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:

@@ -1,10 +1,12 @@
 """Score codes: the bytes that the index keeps for each image, and that the classifier compares.
 
-    Hamming bits of the score embedding (`search.hashing.projection`), eight to a byte
+    bits, eight to a byte, whose hamming distance orders the candidates of a search
     values of a fitted projection (`search.hashing.fitted_projection`), one signed byte each, if the settings name one
 
-The projection takes the score embedding, or both embeddings, because two networks err on different pairs. For index and
-storage a code is a byte string of fixed length.
+The bits are sides of random hyperplanes of the score embedding (`search.hashing.projection`), or the signs of the
+values: learnt directions tell copies from strangers with half the bits. The projection takes the score embedding, or
+both embeddings, because two networks err on different pairs. For index and storage a code is a byte string of fixed
+length.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ class CodeSettings:
     """Gives the values after the bits; None: there are none."""
     search_dimension: int = 0
     """Elements of the search embedding, which the projection takes after the score embedding; 0: it takes none."""
+    signs: bool = False
+    """Whether the bits are the signs of the projection's values. Hyperplanes, seed and centre are not used then."""
     normalise: bool = False
     """Whether score embeddings are divided by their Euclidean norms before anything else."""
     normalise_search: bool = False
@@ -52,6 +56,11 @@ class CodeSettings:
             raise SettingsError(
                 f"the fitted projection takes {self.projection.dimension} elements, score embeddings have "
                 f"{self.dimension}{with_search}"
+            )
+        if self.signs and self.projection is not None and self.bits != self.projection.size:
+            raise SettingsError(
+                f"with `signs` each value of the projection gives one bit: bits must be {self.projection.size}, not "
+                f"{self.bits}"
             )
         object.__setattr__(self, "centre", frozen_centre(self.centre, self.dimension))
 
@@ -77,17 +86,20 @@ class CodeSettings:
         return unit_rows(score) if self.normalise else score
 
     def build(self) -> ScoreCodes:
-        """The maker of codes with these settings; its `fingerprint` names it."""
+        """The maker of codes with these settings; its `fingerprint` names it.
+
+        Raises:
+            SettingsError: The bits are signs, and there is no projection.
+        """
         return ScoreCodes(self)
 
     def describe(self) -> dict[str, int | str]:
         """The settings as plain values, for messages and headers; centre and projection by their checksums."""
-        described: dict[str, int | str] = {
-            "dimension": self.dimension,
-            "bits": self.bits,
-            "seed": self.seed,
-            "centre": centre_checksum(self.centre),
-        }
+        described: dict[str, int | str] = {"dimension": self.dimension, "bits": self.bits}
+        if self.signs:
+            described["signs"] = "yes"
+        else:
+            described |= {"seed": self.seed, "centre": centre_checksum(self.centre)}
         if self.projection is not None:
             described |= {"values": self.values, "projection": self.projection.fingerprint[:16]}
         if self.search_dimension:
@@ -101,7 +113,7 @@ class CodeSettings:
         return units | ({"normalise_search": "yes"} if search else {})
 
     def identified(self, fingerprint: str) -> str:
-        """A fingerprint of hyperplanes and projection, with what else the codes depend on."""
+        """A fingerprint of bits and values, with what else the codes depend on."""
         units = self._units()
         if not units:
             return fingerprint
@@ -112,9 +124,13 @@ class ScoreCodes:
     """Turns embeddings into codes. Immutable; may be shared between threads."""
 
     def __init__(self, settings: CodeSettings) -> None:
-        """Draws the hyperplanes."""
+        """Draws the hyperplanes, unless the bits are signs."""
+        if settings.signs and settings.projection is None:
+            raise SettingsError("with `signs` the bits are those of a fitted projection: name one in `projection`")
         self.settings = settings
-        self.hyperplanes = Hyperplanes(settings.dimension, settings.bits, settings.seed, settings.centre)
+        self.hyperplanes = (
+            None if settings.signs else Hyperplanes(settings.dimension, settings.bits, settings.seed, settings.centre)
+        )
         self.fingerprint = self._fingerprint()
         """SHA-256 (hex) of everything that a code depends on."""
 
@@ -141,12 +157,28 @@ class ScoreCodes:
         Raises:
             BadInputError: A shape does not fit, or a value is not finite (the message names the row).
         """
-        settings, projection = self.settings, self.settings.projection
-        rows = settings.score_rows(checked_rows(score, self.dimension))
-        bits = self.hyperplanes.codes(rows)
+        projection = self.settings.projection
+        rows = self.settings.score_rows(checked_rows(score, self.dimension))
         if projection is None:
-            return bits
-        parts = [rows]
+            return self._bits(rows, None)
+        values = projection.values(*self._parts(rows, search))
+        return np.hstack([self._bits(rows, values), values.view(np.uint8)])
+
+    def bits(self, score: ArrayLike, search: ArrayLike) -> NDArray[np.uint8]:
+        """The bits of codes alone, (n, bits // 8); see `codes`."""
+        if self.settings.signs:
+            return self.codes(score, search)[:, : self.settings.bits // 8]
+        return self._bits(self.settings.score_rows(checked_rows(score, self.dimension)), None)
+
+    def _bits(self, rows: NDArray[np.float32], values: NDArray[np.int8] | None) -> NDArray[np.uint8]:
+        if self.hyperplanes is not None:
+            return self.hyperplanes.codes(rows)
+        assert values is not None, "signs are made of values"
+        return np.packbits(values > 0, axis=1)
+
+    def _parts(self, rows: NDArray[np.float32], search: ArrayLike) -> list[NDArray[np.float32]]:
+        """What the projection takes: the score embeddings, and the search embeddings if it takes them."""
+        settings, parts = self.settings, [rows]
         if settings.search_dimension:
             others = checked_rows(search, settings.search_dimension)
             if len(others) != len(rows):
@@ -154,11 +186,12 @@ class ScoreCodes:
                     f"{len(rows)} score embeddings and {len(others)} search embeddings are not of the same images"
                 )
             parts.append(unit_rows(others) if settings.normalise_search else others)
-        return np.hstack([bits, projection.values(*parts).view(np.uint8)])
+        return parts
 
     def _fingerprint(self) -> str:
         projection = self.settings.projection
+        bits = "signs" if self.hyperplanes is None else self.hyperplanes.fingerprint
         if projection is None:
-            return self.settings.identified(self.hyperplanes.fingerprint)
-        both = hashlib.sha256(f"{self.hyperplanes.fingerprint} {projection.fingerprint}".encode()).hexdigest()
+            return self.settings.identified(bits)
+        both = hashlib.sha256(f"{bits} {projection.fingerprint}".encode()).hexdigest()
         return self.settings.identified(both)

@@ -78,7 +78,7 @@ def use(
 
     Example:
 
-        neardup model use pair-5f7aff024c
+        neardup model use pair-7dd155a834
     """
     from stream.model_versions import change_served
 

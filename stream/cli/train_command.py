@@ -126,7 +126,7 @@ def train(
 
         neardup train photos/ --fit-projection var/projection.npz --model var/model --large
 
-        neardup train photos/ --thresholds-of pair-5f7aff024c
+        neardup train photos/ --thresholds-of pair-7dd155a834
     """
     from stream.demo.sample import SAMPLE
     from stream.hashing import code_embedding, code_settings, term_settings

@@ -48,8 +48,7 @@ class CurrentSettings:
 
     def codes(self, embeddings: Embeddings) -> NDArray[np.uint8]:
         """(n, bytes) the bits of the codes of images, without the values that may follow."""
-        bits_alone = replace(self.code, projection=None, search_dimension=0)
-        return bits_alone.build().codes(embeddings.score, embeddings.search)
+        return self.code.build().bits(embeddings.score, embeddings.search)
 
 
 @dataclass(frozen=True, slots=True)

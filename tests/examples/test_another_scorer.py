@@ -31,7 +31,7 @@ score_embedding = {{ name = "mobilenet_v1_0.75_192", model_version = "1", dimens
 centres = "{sample}/centres.npz"
 model = "model"
 model_class = "another_scorer:HammingModel"
-code = {{ projection = "{sample}/projection.npz" }}
+code = {{ projection = "{sample}/projection.npz", bits = 512, signs = true }}
 scorer = {{ port = {port}, metrics_port = {page} }}
 """
 

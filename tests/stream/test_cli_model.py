@@ -201,5 +201,5 @@ def test_a_model_for_other_codes_is_not_served(settings: Path, capsys: pytest.Ca
     write_version(settings.parent / "model", "other")
     before = ModelFolder(settings.parent / "model").served()
     assert main(["--settings", str(settings), "model", "use", "other"]) == Exit.MISMATCH
-    assert "bits 64 instead of 1024" in capsys.readouterr().err
+    assert "bits 64 instead of 512" in capsys.readouterr().err
     assert ModelFolder(settings.parent / "model").served() == before

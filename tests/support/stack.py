@@ -42,7 +42,7 @@ PHOTOS: dict[str, Any] = {
     "score_embedding": {"name": "mobilenet_v1_0.75_192", "model_version": "1", "dimension": 768},
     "centres": str(ROOT / "examples" / "photos" / "centres.npz"),
     "model": str(ROOT / "examples" / "photos" / "model"),
-    "code": {"projection": str(ROOT / "examples" / "photos" / "projection.npz")},
+    "code": {"projection": str(ROOT / "examples" / "photos" / "projection.npz"), "bits": 512, "signs": True},
 }
 """Settings of the sample's signal, without addresses."""
 

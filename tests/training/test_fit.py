@@ -83,6 +83,23 @@ def test_a_projection_may_be_learnt_on_both_embeddings(photos: LabelledPhotos, n
     assert np.abs(found.exact().logits(codes[left], codes[right]) - trained).max() < 0.1 * trained.std()
 
 
+def test_signs_of_values_are_compared_as_codes_have_them(
+    photos: LabelledPhotos, neighbourhoods: Neighbourhoods
+) -> None:
+    signs = replace(CODE, bits=16, signs=True)
+    fit = replace(FIT, code=signs, network=replace(NETWORK, xor=True))
+    found = fit_network(photos, neighbourhoods, replace(fit, values=16), lambda *_: 0.5)
+    assert found.inputs == PairInputs(16, 16, xor=True)
+    (weights, bias), *later = found.layers
+    alone = weights.copy()
+    alone[16:] = 0
+    compared = replace(found, layers=((alone, bias), *later))
+    left, right = all_pairs(photos)
+    codes = replace(signs, projection=found.projection).build().codes(photos.score, photos.search)
+    trained = _Trainer(photos, replace(fit, start=compared)).logits(left, right)
+    assert np.abs(compared.exact().logits(codes[left], codes[right]) - trained).max() < 0.01 * trained.std()
+
+
 def test_a_widened_network_is_the_same_function(photos: LabelledPhotos, fitted: FittedNetwork) -> None:
     large = replace(NETWORK, hidden=(40, 20), xor=True)
     wide = widened(fitted, large.hidden, PairInputs(64, 12), seed=3)

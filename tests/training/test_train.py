@@ -22,9 +22,16 @@ from search.ranking import Ranking
 from tests.support.fake_model import random_codes
 from tests.support.labelled import SCORE_DIMENSION, SEARCH_DIMENSION, made_up_table, write_made_up
 from training import train as training
-from training.labelled import file_sha256
+from training.judging import judge_pairs, score_pairs
+from training.labelled import file_sha256, read_photos
 from training.train import train
 from training.training_settings import Effort, NetworkSettings, TrainSettings
+from training.validation import Streams
+
+
+def constant(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The same score for every pair."""
+    return np.zeros(len(left), np.float32)
 
 
 def settings(folder: Path, **changes: Any) -> TrainSettings:
@@ -99,6 +106,28 @@ def test_a_learnt_projection_gives_values_and_helps(trained: Any, tmp_path: Path
     code = replace(chosen.code, projection=projection)
     (later,) = train(replace(chosen, model=tmp_path / "later", code=code))
     assert (later.values, later.code_fingerprint) == (24, card.code_fingerprint)
+
+
+def test_candidates_of_the_last_model_come_by_the_signs_that_were_learnt(trained: Any, tmp_path: Path) -> None:
+    chosen, _, _ = trained
+    file, code = tmp_path / "projection.npz", replace(chosen.code, bits=24, signs=True)
+    few = replace(chosen, model=tmp_path / "model", code=code, fit_projection=file, values=12, ranking=Ranking(1))
+    told: list[str] = []
+    (card,) = train(few, lambda _share, text: told.append(text))
+    assert sum("average precision" in text for text in told) == 2 * few.effort.rounds  # fitted twice
+    learnt = replace(code, projection=read_projection(file))
+    assert (card.bits, card.values, card.code_fingerprint) == (24, 24, learnt.build().fingerprint)
+    # What the candidates hold is what `Streams` of the learnt code say, not those that training began with.
+    photos = read_photos(chosen.photos, SEARCH_DIMENSION, SCORE_DIMENSION)
+    for chosen_by, holds in ((learnt, True), (code, False)):
+        streams = Streams(photos, chosen.terms, few.ranking, chosen_by, few.seed)
+        judged = score_pairs(
+            photos.split == "test", streams, learnt.build().codes(photos.score, photos.search), constant
+        )
+        found = judge_pairs(photos, photos.split == "test", judged, 0.5).found_by_search
+        assert (card.metrics["test_found_by_search"] == round(found, 5)) == holds
+    with pytest.raises(SettingsError, match=r"a projection of 24 values is to be learnt.*bits must be 24, not 64"):
+        replace(few, code=replace(code, bits=64))
 
 
 def test_large_and_compact_come_from_one_run(trained: Any, tmp_path: Path) -> None:

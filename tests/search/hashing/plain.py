@@ -34,13 +34,15 @@ def plain_values(projection: FittedProjection, rows: NDArray[np.float32]) -> NDA
 
 def plain_codes(settings: CodeSettings, score: NDArray[np.float32], search: NDArray[np.float32]) -> NDArray[np.uint8]:
     rows, hyperplanes = unit_rows(score) if settings.normalise else score, settings.build().hyperplanes
-    whole = plain_quantised(rows, settings.centre).astype(np.int64)
-    bits = np.packbits(whole @ hyperplanes.planes.astype(np.int64).T > 0, axis=1)
-    if settings.projection is None:
-        return bits
-    others = unit_rows(search) if settings.normalise_search else search
-    both = np.hstack([rows, others]) if settings.search_dimension else rows
-    return np.hstack([bits, plain_values(settings.projection, both).view(np.uint8)])
+    values = np.empty((len(rows), 0), np.int8)
+    if settings.projection is not None:
+        others = unit_rows(search) if settings.normalise_search else search
+        values = plain_values(settings.projection, np.hstack([rows, others]) if settings.search_dimension else rows)
+    if hyperplanes is None:
+        sides = values > 0
+    else:
+        sides = plain_quantised(rows, settings.centre).astype(np.int64) @ hyperplanes.planes.astype(np.int64).T > 0
+    return np.hstack([np.packbits(sides, axis=1), values.view(np.uint8)])
 
 
 def plain_terms(extractor: TermExtractor, rows: NDArray[np.float32]) -> NDArray[np.uint32]:

@@ -68,16 +68,20 @@ def test_codes(both: bool, unit: bool, unit_search: bool, data: st.DataObject) -
     score = data.draw(arrays(np.float32, (count, SCORE), elements=ANY))
     search = data.draw(arrays(np.float32, (count, SEARCH), elements=ANY))
     dimension = SCORE + (SEARCH if both else 0)
-    projection = data.draw(st.sampled_from([None, fitted(dimension), fitted(dimension, split=SCORE if both else 5)]))
+    projection = data.draw(
+        st.sampled_from([None, fitted(dimension, 8), fitted(dimension, 8, split=SCORE if both else 5)])
+    )
+    signs = projection is not None and data.draw(st.booleans())
     chosen = CodeSettings(
         SCORE,
-        40,
+        projection.size if signs and projection is not None else 40,
         seed=9,
         centre=data.draw(st.sampled_from([None, np.full(SCORE, 0.25, np.float32)])),
         projection=projection,
         search_dimension=SEARCH if both and projection is not None else 0,
         normalise=unit,
         normalise_search=unit_search,
+        signs=signs,
     )
     np.testing.assert_array_equal(chosen.build().codes(score, search), plain_codes(chosen, score, search))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,6 +58,27 @@ def test_a_projection_may_take_the_search_embedding_too() -> None:
         chosen.build().codes(vectors(), search[:8])
 
 
+def test_the_bits_may_be_the_signs_of_the_values() -> None:
+    fitted, search = projection(16, DIMENSION + 6), np.random.RandomState(3).standard_normal((9, 6))
+    chosen = CodeSettings(DIMENSION, 16, seed=9, projection=fitted, search_dimension=6, signs=True)
+    made = chosen.build()
+    codes = made.codes(vectors(), search)
+    values = codes[:, 2:].view(np.int8)
+    np.testing.assert_array_equal(values, fitted.values(vectors(), search))
+    np.testing.assert_array_equal(np.unpackbits(codes[:, :2], axis=1), values > 0)
+    np.testing.assert_array_equal(made.bits(vectors(), search), codes[:, :2])
+    assert set(chosen.describe()) == {"dimension", "bits", "signs", "values", "projection", "search_dimension"}
+    # What hyperplanes are drawn from is not used.
+    assert replace(chosen, seed=1, centre=np.ones(DIMENSION, np.float32)).build().fingerprint == made.fingerprint
+    assert replace(chosen, signs=False).build().fingerprint != made.fingerprint
+
+
+@pytest.mark.parametrize("fitted", [None, projection()])
+def test_bits_of_hyperplanes_need_no_search_embedding(fitted: FittedProjection | None) -> None:
+    made = CodeSettings(DIMENSION, 64, seed=9, projection=fitted).build()
+    np.testing.assert_array_equal(made.bits(vectors(), []), Hyperplanes(DIMENSION, 64, 9).codes(vectors()))
+
+
 def test_the_fingerprint_names_all_that_a_code_depends_on() -> None:
     made = [
         CodeSettings(DIMENSION, 64, seed, projection=fitted).build().fingerprint
@@ -88,6 +110,10 @@ def test_settings_survive_pickling() -> None:
 def test_settings_that_do_not_fit_are_refused() -> None:
     with pytest.raises(SettingsError, match="multiple of 8 bits, not 12"):
         CodeSettings(DIMENSION, 12, seed=9)
+    with pytest.raises(SettingsError, match="one bit: bits must be 5, not 16"):
+        CodeSettings(DIMENSION, 16, seed=9, projection=projection(), signs=True)
+    with pytest.raises(SettingsError, match="those of a fitted projection: name one"):
+        CodeSettings(DIMENSION, 16, seed=9, signs=True).build()
     with pytest.raises(SettingsError, match="takes 23 elements, score embeddings have 24"):
         CodeSettings(DIMENSION, 16, seed=9, projection=projection(dimension=23))
     with pytest.raises(SettingsError, match="takes 24 elements, score embeddings have 24 and search embeddings 3"):
