@@ -23,14 +23,14 @@ SCORE = Score(1.0, 1.0, 1.0)
 
 EXPLAINED = sample_trace(
     kind=TraceKind.QUESTION,
-    image_id="clothing-05a2e4384f-e11",
-    thresholds=Thresholds(accept=0.924599, head_accept=0.148209, adopt=0.148209),
+    image_id="clothing-abb1166b44-e11",
+    thresholds=Thresholds(accept=0.932053, head_accept=0.0632609, adopt=0.0632609),
     candidates=(
-        TracedCandidate("clothing-05a2e4384f", 81, 5, 0.99946, "clothing-05a2e4384f", 0.99946, distance=226),
+        TracedCandidate("clothing-abb1166b44-e01", 823, 24, 0.99997, "clothing-44278552b2-e01", 0.20622, distance=67),
         TracedCandidate("clothing-9", 7, 1, 0.01, lost=LossReason.BELOW_ACCEPT),
     ),
-    gate=483,
-    choice=Choice("clothing-05a2e4384f", None, "clothing-05a2e4384f", 0.99946, 0.99946, Why.MATCHED),
+    gate=187,
+    choice=Choice("clothing-44278552b2-e01", None, "clothing-abb1166b44-e01", 0.99997, 0.20622, Why.MATCHED),
 )
 """What the README shows of the tree."""
 
@@ -110,13 +110,13 @@ def test_the_readme_shows_what_it_prints(
     found = replace(
         report(folder / "var" / "demo" / "cluster.png"),
         images=2_145,
-        clusters=837,
-        alone=702,
-        quality=DemoQuality(252, 778, Score(0.999, 0.750, 0.857), Score(0.992, 0.743, 0.849)),
-        latency=Latency(2_145, 110, 625, 662),
-        law=LawCheck(2_145, 837, 0, ()),
+        clusters=812,
+        alone=677,
+        quality=DemoQuality(252, 778, Score(0.945, 0.777, 0.853), Score(0.979, 0.768, 0.861)),
+        latency=Latency(2_145, 121, 716, 772),
+        law=LawCheck(2_145, 812, 0, ()),
         explained=json.loads(trace_json(EXPLAINED)),
-        replay=DemoReplay(10, {"other match": 2, "same": 8}, ()),
+        replay=DemoReplay(10, {"other match": 7, "same": 3}, ()),
     )
     block = re.search(r"```\n(images in.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert block is not None
