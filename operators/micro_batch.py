@@ -2,7 +2,7 @@
 
 The stream is keyed by one constant and runs at parallelism 1. `PendingItems` keeps what is pending in Flink state. The
 pure `Batcher` decides when to try and what a failure means. The `Step` makes the call. This class connects them to
-Flink: elements, one processing-time timer, errors, metrics.
+Flink: elements, processing-time timers, errors, metrics.
 
 While a server does not answer, nothing raises. Each further element is held back for `throttle_ms` an item and stored,
 so that barriers and cancellation pass, and a timer tries again. So it is while a step lets nothing go and a whole batch

@@ -158,23 +158,21 @@ class ScoreCodes:
             BadInputError: A shape does not fit, or a value is not finite (the message names the row).
         """
         projection = self.settings.projection
-        rows = self.settings.score_rows(checked_rows(score, self.dimension))
         if projection is None:
-            return self._bits(rows, None)
+            return self.bits(score, search)
+        rows = self._rows(score)
         values = projection.values(*self._parts(rows, search))
-        return np.hstack([self._bits(rows, values), values.view(np.uint8)])
+        bits = np.packbits(values > 0, axis=1) if self.hyperplanes is None else self.hyperplanes.codes(rows)
+        return np.hstack([bits, values.view(np.uint8)])
 
     def bits(self, score: ArrayLike, search: ArrayLike) -> NDArray[np.uint8]:
         """The bits of codes alone, (n, bits // 8); see `codes`."""
-        if self.settings.signs:
+        if self.hyperplanes is None:
             return self.codes(score, search)[:, : self.settings.bits // 8]
-        return self._bits(self.settings.score_rows(checked_rows(score, self.dimension)), None)
+        return self.hyperplanes.codes(self._rows(score))
 
-    def _bits(self, rows: NDArray[np.float32], values: NDArray[np.int8] | None) -> NDArray[np.uint8]:
-        if self.hyperplanes is not None:
-            return self.hyperplanes.codes(rows)
-        assert values is not None, "signs are made of values"
-        return np.packbits(values > 0, axis=1)
+    def _rows(self, score: ArrayLike) -> NDArray[np.float32]:
+        return self.settings.score_rows(checked_rows(score, self.dimension))
 
     def _parts(self, rows: NDArray[np.float32], search: ArrayLike) -> list[NDArray[np.float32]]:
         """What the projection takes: the score embeddings, and the search embeddings if it takes them."""
