@@ -51,7 +51,7 @@ class BatchPolicy:
     max_items: int = 64
     max_delay_ms: int = 5
     """How long the first item waits for others; 0 where items come in batches already."""
-    busy_delay_ms: int = 50
+    busy_delay_ms: int = 15
     """The longest wait while calls are slow: the first item waits as long as the last call took, up to this."""
     max_bytes: int = 8_388_608
     """A batch ends before the item that would exceed it. A single item is always sent."""

@@ -19,6 +19,10 @@ DISCOVERY_S = 15
 """Partitions that are added to an embedding topic are found after so long, and read from their beginning."""
 
 
+_AT_ONCE = {"properties.fetch.max.wait.ms": "500", "properties.fetch.min.bytes": "1"}
+"""Of the topics that we write ourselves: our producers have collected their records already."""
+
+
 @dataclass(frozen=True, slots=True)
 class WatermarkPolicy:
     """How event time follows the records of a partition.
@@ -91,7 +95,7 @@ def joined_stream(
         group: For the broker's lists only; the stores keep the position.
         start: The first offset.
     """
-    return _ordered_stream(tables, uid, _options(topic, access, group, {0: start}), 0)
+    return _ordered_stream(tables, uid, _options(topic, access, group, {0: start}, _AT_ONCE), 0)
 
 
 def replay_stream(
@@ -104,7 +108,7 @@ def replay_stream(
     starts: Mapping[int, int],
     partition: int,
 ) -> DataStream:
-    """Rows (0, (payload, offset, traceparent)) of one partition of `replay`. It waits for records longer than others.
+    """Rows (0, (payload, offset, traceparent)) of one partition of `replay`.
 
     The source reads the others too and leaves them out, because the connector cannot be given a single partition.
 
@@ -117,8 +121,7 @@ def replay_stream(
         starts: The first offset of each partition.
         partition: The one whose records are wanted.
     """
-    seldom = {"properties.fetch.max.wait.ms": "500", "properties.fetch.min.bytes": "1"}
-    return _ordered_stream(tables, uid, _options(topic, access, group, starts, seldom), partition)
+    return _ordered_stream(tables, uid, _options(topic, access, group, starts, _AT_ONCE), partition)
 
 
 def _ordered_stream(tables: StreamTableEnvironment, uid: str, options: str, partition: int) -> DataStream:
