@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -37,7 +38,14 @@ from neardup.answers import (
     StoreStats,
     VerdictVersions,
 )
-from neardup.errors import BadRequestError, DeletedError, NeardupClientError, NotFoundError, ServiceUnavailableError
+from neardup.errors import (
+    BadRequestError,
+    DeletedError,
+    MovedError,
+    NeardupClientError,
+    NotFoundError,
+    ServiceUnavailableError,
+)
 from neardup.retry import RetryPolicy, retry_after_s
 
 __all__ = [
@@ -56,6 +64,9 @@ __all__ = [
 
 _Answer = TypeVar("_Answer")
 _Page = TypeVar("_Page", MembersPage, SimilarPage)
+
+_IDS = 1000
+"""Images of one look-up."""
 
 _RETRIED = frozenset({429, 502, 503, 504})
 """Answers that say: not now."""
@@ -118,6 +129,19 @@ class ApiClient:
         """
         return self._get(ImageInfo.from_json, f"/v1/images/{_part(image_id)}")
 
+    def heads(self, image_ids: Iterable[str]) -> dict[str, str]:
+        """The heads of many images, in calls of 1,000. Images that are unknown, wait or were deleted are left out.
+
+        Raises:
+            BadRequestError: The service refuses an id.
+            NeardupClientError: See `neardup.errors`.
+        """
+        found: dict[str, str] = {}
+        left = iter(image_ids)
+        while asked := list(islice(left, _IDS)):
+            found |= self._ask(lambda answer: dict(answer["heads"]), "/v1/images:lookup", {}, {"image_ids": asked})
+        return found
+
     def history_page(self, image_id: str, limit: int | None = None, page_token: str | None = None) -> HistoryPage:
         """One page of the changes of an image's head, oldest first; without a limit the service chooses the size.
 
@@ -152,36 +176,46 @@ class ApiClient:
         """
         return self._get(ClusterInfo.from_json, f"/v1/clusters/{_part(head)}")
 
-    def members_page(self, head: str, limit: int | None = None, page_token: str | None = None) -> MembersPage:
+    def members_page(
+        self, head: str, limit: int | None = None, page_token: str | None = None, *, newest_first: bool = False
+    ) -> MembersPage:
         """One page of a cluster; without a limit the service chooses the size.
 
         Raises:
             NotFoundError: No cluster has this head.
+            MovedError: The cluster went into another one since the page before.
             BadRequestError: The limit or the token is refused.
             NeardupClientError: See `neardup.errors`.
         """
         path = f"/v1/clusters/{_part(head)}/members"
-        return self._get(MembersPage.from_json, path, limit=limit, page_token=page_token)
+        order = "newest" if newest_first else None
+        return self._get(MembersPage.from_json, path, limit=limit, page_token=page_token, order=order)
 
-    def similar_page(self, image_id: str, limit: int | None = None, page_token: str | None = None) -> SimilarPage:
+    def similar_page(
+        self, image_id: str, limit: int | None = None, page_token: str | None = None, *, newest_first: bool = False
+    ) -> SimilarPage:
         """One page of the cluster that an image is in; without a limit the service chooses the size.
 
         Raises:
             NotFoundError: The image is unknown, or waits for its verdict.
             DeletedError: The image was deleted.
+            MovedError: The image is in another cluster since the page before.
             BadRequestError: The limit or the token is refused.
             NeardupClientError: See `neardup.errors`.
         """
         path = f"/v1/images/{_part(image_id)}/similar"
-        return self._get(SimilarPage.from_json, path, limit=limit, page_token=page_token)
+        order = "newest" if newest_first else None
+        return self._get(SimilarPage.from_json, path, limit=limit, page_token=page_token, order=order)
 
-    def members(self, head: str, limit: int | None = None) -> Iterator[str]:
+    def members(self, head: str, limit: int | None = None, *, newest_first: bool = False) -> Iterator[str]:
         """The members of a cluster, read page by page as they are taken; at most `limit` of them.
 
         Raises:
             NeardupClientError: As `members_page`, while it is iterated.
         """
-        return self._items(lambda size, token: self.members_page(head, size, token), limit, None)
+        return self._items(
+            lambda size, token: self.members_page(head, size, token, newest_first=newest_first), limit, None
+        )
 
     def similar(self, image_id: str, limit: int | None = None, first: SimilarPage | None = None) -> Iterator[str]:
         """The near-duplicates of an image, itself included, read page by page as they are taken.
@@ -234,8 +268,16 @@ class ApiClient:
             page = None
 
     def _get(self, parse: Callable[[dict[str, Any]], _Answer], path: str, **query: int | str | None) -> _Answer:
-        given = {key: value for key, value in query.items() if value is not None}
-        response = self._answered(path, given)
+        return self._ask(parse, path, {key: value for key, value in query.items() if value is not None}, None)
+
+    def _ask(
+        self,
+        parse: Callable[[dict[str, Any]], _Answer],
+        path: str,
+        query: dict[str, int | str],
+        body: dict[str, Any] | None,
+    ) -> _Answer:
+        response = self._answered(path, query, body)
         if not response.is_success:
             raise self._refused(response)
         try:
@@ -245,13 +287,20 @@ class ApiClient:
                 f"the HTTP API at {self.url} answered {path} in another form: {error!r}", response.status_code
             ) from error
 
-    def _answered(self, path: str, query: dict[str, int | str]) -> httpx.Response:
+    def _answered(self, path: str, query: dict[str, int | str], body: dict[str, Any] | None) -> httpx.Response:
         """The first answer that is not to be retried."""
         tried = 0
         while True:
             tried += 1
             try:
-                response = self._http.get(self.url + path, params=query, headers=self._headers, timeout=self._timeout_s)
+                response = self._http.request(
+                    "GET" if body is None else "POST",
+                    self.url + path,
+                    params=query,
+                    json=body,
+                    headers=self._headers,
+                    timeout=self._timeout_s,
+                )
             except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
                 raise NeardupClientError(f"{self.url!r} is no address of an HTTP API: {error}") from error
             except httpx.TransportError as error:
@@ -281,7 +330,9 @@ class ApiClient:
             case 404:
                 return NotFoundError(reason, status)
             case 410:
-                return DeletedError(reason, status, _deleted_at(response))
+                return DeletedError(reason, status, _member(response, "deleted_at"))
+            case 409:
+                return MovedError(reason, status, _member(response, "head"))
             case 400 | 422:
                 return BadRequestError(reason, status)
             case _:
@@ -302,9 +353,10 @@ def _part(text: str) -> str:
     return escaped.replace(".", "%2E") if escaped in (".", "..") else escaped
 
 
-def _deleted_at(response: httpx.Response) -> str:
+def _member(response: httpx.Response, name: str) -> str:
+    """A further member of an error; "" without it."""
     try:
-        return str(response.json()["deleted_at"])
+        return str(response.json()[name])
     except (ValueError, KeyError, TypeError):
         return ""
 

@@ -3,13 +3,21 @@
 NeardupClientError            the answer is none that this client knows: the message shows it
 ├── NotFoundError             there is no such image or cluster, or its verdict is still on its way
 │   └── DeletedError              the image was deleted
+├── MovedError                what is listed is in another cluster since the page before
 ├── BadRequestError           the id, limit or page token is not valid: the same call fails again
 └── ServiceUnavailableError   nobody answers, or the store cannot be read just now: call again later
 """
 
 from __future__ import annotations
 
-__all__ = ["BadRequestError", "DeletedError", "NeardupClientError", "NotFoundError", "ServiceUnavailableError"]
+__all__ = [
+    "BadRequestError",
+    "DeletedError",
+    "MovedError",
+    "NeardupClientError",
+    "NotFoundError",
+    "ServiceUnavailableError",
+]
 
 
 class NeardupClientError(Exception):
@@ -30,6 +38,14 @@ class DeletedError(NotFoundError):
     def __init__(self, message: str, status: int | None = None, deleted_at: str = "") -> None:
         super().__init__(message, status)
         self.deleted_at = deleted_at
+
+
+class MovedError(NeardupClientError):
+    """What is listed is in another cluster since the page before: list `head` from its first page on."""
+
+    def __init__(self, message: str, status: int | None = None, head: str = "") -> None:
+        super().__init__(message, status)
+        self.head = head
 
 
 class BadRequestError(NeardupClientError):

@@ -62,6 +62,7 @@ __all__ = [
     "decode_dead_letter",
     "decode_edge",
     "decode_embedding",
+    "decode_head",
     "decode_history",
     "decode_image",
     "decode_membership",
@@ -198,6 +199,22 @@ def decode_image(key: bytes, value: bytes) -> ImageRecord:
         truncated=bool(flags & _TRUNCATED),
         unscored=bool(flags & _UNSCORED) or cause == _CAUSES[Cause.UNSCORED],
     )
+
+
+def decode_head(image_id: ImageId, value: bytes) -> ImageId:
+    """The head alone, from an image's value: readers ask for thousands.
+
+    Raises:
+        CorruptedError: The bytes are damaged.
+    """
+    at = _IMAGE.size + U16.size
+    try:
+        head = value[at : at + U16.unpack_from(value, _IMAGE.size)[0]].decode()
+    except (struct.error, UnicodeDecodeError):
+        head = ""
+    if not head or len(value) < at + len(head):
+        raise CorruptedError(f"the image {image_id!r} is damaged: its head cannot be read")
+    return ImageId(head)
 
 
 def decode_membership(image_id: ImageId, value: bytes) -> Membership:

@@ -27,6 +27,7 @@ from storage.records import (
     ClusterRecord,
     Edge,
     EmbeddingRecord,
+    Heads,
     HistoryEntry,
     ImageRecord,
     Page,
@@ -36,7 +37,10 @@ from storage.records import (
 )
 from storage.tokens import decode_token, encode_token
 
-__all__ = ["ClusterStore", "StoreView"]
+__all__ = ["ClusterStore", "StoreView", "last_verdicts"]
+
+_AFTER_ALL = 2**64 - 1
+"""Above every sequence."""
 
 
 class StoreView(ABC):
@@ -95,6 +99,10 @@ class StoreView(ABC):
         """The edges of one head with a sequence above `after`, in order."""
 
     @abstractmethod
+    def edges_back(self, head: ImageId, before: int) -> Iterator[Edge]:
+        """The edges of one head with a sequence below `before`, the last first."""
+
+    @abstractmethod
     def embeddings(self) -> Iterator[EmbeddingRecord]:
         """All embeddings, by place, which is the order in which an index is rebuilt."""
 
@@ -141,23 +149,30 @@ class StoreView(ABC):
         """At most `limit` entries with numbers above `after`, in order."""
         return tuple(islice(self.history_from(after), limit))
 
-    def members(self, head: ImageId, limit: int, token: str | None = None) -> Page[ImageId]:
+    def members(
+        self, head: ImageId, limit: int, token: str | None = None, *, newest_first: bool = False
+    ) -> Page[ImageId]:
         """A page of a cluster's members in the order in which they joined, the head first, unless it came back.
 
         Args:
             head: The cluster; an unknown one has no members.
             limit: The largest number of members, from 1.
             token: `next_token` of the page before; None: from the start.
+            newest_first: The other way round: those that joined last come first.
 
         Raises:
-            BadInputError: The limit is below 1, or the token belongs to no page of this cluster.
+            OtherIdError: The token belongs to another cluster.
+            BadInputError: The limit is below 1, or the token belongs to no page, or to one of the other order.
         """
         if limit < 1:
             raise BadInputError(f"a page holds at least 1 member, not {limit}")
-        after = 0 if token is None else decode_token(head, token)
-        edges = list(islice(self.edges_of(head, after), limit + 1))
-        items = tuple(edge.member for edge in edges[:limit])
-        return Page(items, encode_token(head, edges[limit - 1].sequence) if len(edges) > limit else None)
+        start = _AFTER_ALL if newest_first else 0
+        seen = start if token is None else decode_token(head, token, newest_first=newest_first)
+        listed = self.edges_back(head, seen) if newest_first else self.edges_of(head, seen)
+        edges = list(islice(listed, limit + 1))
+        more = len(edges) > limit
+        last = encode_token(head, edges[limit - 1].sequence, newest_first=newest_first) if more else None
+        return Page(tuple(edge.member for edge in edges[:limit]), last)
 
     def look_up(self, ids: Iterable[ImageId], verdicts_of: Collection[ImageId] = ()) -> Lookup:
         """What the cluster rule needs to know of images: see `core.types.Lookup`.
@@ -189,18 +204,31 @@ class StoreView(ABC):
             memberships,
             clusters,
             tombstones,
-            self.verdicts(verdicts_of),
+            last_verdicts(map(self.image, verdicts_of)),
             state.requests,
         )
 
-    def verdicts(self, ids: Iterable[ImageId]) -> dict[ImageId, LastVerdict]:
-        """The last verdicts on the known images among `ids`."""
-        found = {image_id: self.image(image_id) for image_id in ids}
-        return {
-            image_id: LastVerdict(image.cause, image.score, image.matched, image.versions, image.unscored)
-            for image_id, image in found.items()
-            if image is not None
-        }
+    def heads(self, ids: Iterable[ImageId]) -> Heads:
+        """The heads of images, and nothing else of them: what most readers want."""
+        state = self.state()
+        heads: dict[ImageId, ImageId] = {}
+        tombstones: dict[ImageId, Tombstone] = {}
+        for image_id in ids:
+            image = self.image(image_id)
+            if image is not None:
+                heads[image_id] = image.head
+            elif (tombstone := self.tombstone(image_id)) is not None:
+                tombstones[image_id] = tombstone
+        return Heads(state.position, state.revision, heads, tombstones)
+
+
+def last_verdicts(images: Iterable[ImageRecord | None]) -> dict[ImageId, LastVerdict]:
+    """What a replay compares with, of each image that is known."""
+    return {
+        image.image_id: LastVerdict(image.cause, image.score, image.matched, image.versions, image.unscored)
+        for image in images
+        if image is not None
+    }
 
 
 class ClusterStore(ABC):
@@ -315,6 +343,11 @@ class ClusterStore(ABC):
         with self.snapshot() as view:
             return view.look_up(ids, verdicts_of)
 
+    def heads(self, ids: Iterable[ImageId]) -> Heads:
+        """The heads of images, all of one moment; see `StoreView.heads`."""
+        with self.snapshot() as view:
+            return view.heads(ids)
+
     def position(self) -> LogPosition:
         """How far the store has applied the order."""
         return self.state().position
@@ -354,10 +387,12 @@ class ClusterStore(ABC):
         with self.snapshot() as view:
             return view.cluster(head)
 
-    def members(self, head: ImageId, limit: int, token: str | None = None) -> Page[ImageId]:
+    def members(
+        self, head: ImageId, limit: int, token: str | None = None, *, newest_first: bool = False
+    ) -> Page[ImageId]:
         """A page of a cluster's members; see `StoreView.members`."""
         with self.snapshot() as view:
-            return view.members(head, limit, token)
+            return view.members(head, limit, token, newest_first=newest_first)
 
     def history(self, after: int, limit: int) -> Sequence[HistoryEntry]:
         """At most `limit` history entries with numbers above `after`, in order."""

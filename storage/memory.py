@@ -105,6 +105,10 @@ class _Content(StoreView):
         members = self.members_of.get(head, {})
         return (Edge(head, sequence, member) for sequence, member in members.items() if sequence > after)
 
+    def edges_back(self, head: ImageId, before: int) -> Iterator[Edge]:
+        members = self.members_of.get(head, {})
+        return (Edge(head, sequence, members[sequence]) for sequence in reversed(members) if sequence < before)
+
     def embeddings(self) -> Iterator[EmbeddingRecord]:
         return (self.embedding_at[place] for place in sorted(self.embedding_at))
 

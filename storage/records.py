@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from core.types import Cause, ImageId, LogPosition, RequestSource, Versions
+from core.types import Cause, ImageId, LogPosition, RequestSource, Tombstone, Versions
 
 __all__ = [
     "ClusterRecord",
     "Edge",
     "EmbeddingRecord",
+    "Heads",
     "HistoryEntry",
     "ImageRecord",
     "Page",
@@ -171,6 +172,19 @@ class StoreState:
     """The kinds of records of the order that the job knows which wrote last."""
     required: frozenset[str] = frozenset()
     """The kinds that a job must know. A writer requires a kind before its first record of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """The heads of some images, all as of one position and one revision.
+
+    Unknown images are absent; deleted ones have a tombstone and no head.
+    """
+
+    position: LogPosition
+    revision: int
+    heads: Mapping[ImageId, ImageId]
+    tombstones: Mapping[ImageId, Tombstone]
 
 
 @dataclass(frozen=True, slots=True)

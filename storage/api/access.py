@@ -10,13 +10,15 @@ from typing import Any
 from core.access import AUTHORIZATION, Access, Right
 from core.errors import DeniedError
 from storage.api.errors import problem
-from storage.api.paths import App, Scope
+from storage.api.paths import LOOKUP, App, Scope
 
 __all__ = ["KeyCheck"]
 
 _OPEN = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+_READ_BY_POST = f"/v1{LOOKUP}"
 
 
 class KeyCheck:
@@ -29,7 +31,8 @@ class KeyCheck:
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Passes the request on, or answers 401 (no key that is known) or 403 (a key without this right)."""
         if scope["type"] == "http" and scope["path"] not in _OPEN:
-            needed = Right.READ if scope["method"] in _READS else Right.WRITE
+            reads = scope["method"] in _READS or scope["path"] == _READ_BY_POST
+            needed = Right.READ if reads else Right.WRITE
             sent = next((value for name, value in scope["headers"] if name == AUTHORIZATION.encode()), b"")
             authorization = sent.decode("latin-1") or None
             try:

@@ -13,11 +13,11 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from core.errors import BadInputError, MismatchError, NeardupError, UnavailableError
-from core.types import Tombstone
+from core.types import ImageId, Tombstone
 from storage.api.schemas import Problem, iso
 from storage.errors import StorageError
 
-__all__ = ["PROBLEM_JSON", "GoneError", "UnknownError", "answer_errors", "problem"]
+__all__ = ["PROBLEM_JSON", "GoneError", "MovedError", "UnknownError", "answer_errors", "problem"]
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,16 @@ class GoneError(NeardupError):
         super().__init__(f"the image {tombstone.image_id!r} was deleted at {self.deleted_at}")
 
 
+class MovedError(NeardupError):
+    """What a page token lists is in another cluster now."""
+
+    def __init__(self, listed: ImageId, head: ImageId) -> None:
+        self.head = head
+        super().__init__(
+            f"since the page before, {listed!r} came into the cluster of {head!r}: list that one from its start"
+        )
+
+
 def answer_errors(app: FastAPI) -> None:
     """Registers the answers to the errors that routes and the framework raise."""
 
@@ -60,6 +70,10 @@ def answer_errors(app: FastAPI) -> None:
     @app.exception_handler(GoneError)
     def gone(request: Request, error: GoneError) -> JSONResponse:
         return problem(410, "deleted-image", str(error), deleted_at=error.deleted_at)
+
+    @app.exception_handler(MovedError)
+    def moved(request: Request, error: MovedError) -> JSONResponse:
+        return problem(409, "moved", str(error), head=error.head)
 
     @app.exception_handler(BadInputError)
     def bad(request: Request, error: BadInputError) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""What holds for every request: HEAD is answered wherever GET is, and bodies have a limit."""
+"""What holds for every request: HEAD is answered wherever GET is, and bodies have a length and a limit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_BODY_BYTES = 1 << 20
 
 
 class AnyRequest:
-    """Middleware that answers HEAD with the headers of GET, and refuses large bodies."""
+    """Middleware that answers HEAD with the headers of GET, and refuses large bodies and those without a length."""
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -24,7 +24,12 @@ class AnyRequest:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        headers = dict(scope["headers"])
+        if b"transfer-encoding" in headers:
+            detail = "the body comes in pieces of which nobody knows how many: send its length"
+            await problem(411, "no-length", detail, {"Connection": "close"})(scope, receive, send)
+            return
+        announced = headers.get(b"content-length", b"0")
         if not announced.isdigit() or int(announced) > MAX_BODY_BYTES:
             said = announced.decode("latin-1")[:32]
             detail = f"the body has {said} bytes, at most {MAX_BODY_BYTES} are taken"

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Query
 
 from core.types import ImageId
-from storage.api.errors import GoneError, UnknownError
-from storage.api.paths import IdInPath, id_of
+from storage.api.errors import GoneError, MovedError, UnknownError
+from storage.api.paths import LOOKUP, IdInPath, id_of
 from storage.api.schemas import (
     ClusterOut,
     DeletedProblem,
     HistoryOut,
     ImageOut,
+    LookupIn,
+    LookupOut,
     MembersOut,
+    MovedProblem,
     Problem,
     SimilarOut,
     StatsOut,
 )
 from storage.interfaces import ClusterStore, StoreView
 from storage.records import ImageRecord
+from storage.tokens import OtherIdError
 
 __all__ = ["known_image", "routes"]
 
@@ -40,6 +44,13 @@ _GONE: dict[int | str, dict[str, Any]] = {
 }
 
 
+_MOVED: dict[int | str, dict[str, Any]] = {
+    409: {"model": MovedProblem, "description": "The members are in another cluster since the page before."}
+}
+
+Order = Literal["oldest", "newest"]
+
+
 def routes(store: ClusterStore, max_page: int) -> APIRouter:
     """The routes over one store.
 
@@ -50,6 +61,7 @@ def routes(store: ClusterStore, max_page: int) -> APIRouter:
     router = APIRouter(prefix="/v1", responses=_BAD)
     page_limit = Query(min(DEFAULT_PAGE, max_page), ge=1, le=max_page, description="The most members of a page.")
     page_start = Query(None, max_length=200, description="The `next_page_token` of the page before.")
+    page_order = Query("oldest", description="Which members come first: those that joined first, or last.")
 
     @router.get("/images/{image_id}", responses=_GONE, tags=["images"])
     def image(image_id: IdInPath) -> ImageOut:
@@ -57,13 +69,24 @@ def routes(store: ClusterStore, max_page: int) -> APIRouter:
         with store.snapshot() as view:
             return ImageOut.of(known_image(view, id_of(image_id)))
 
-    @router.get("/images/{image_id}/similar", responses=_GONE, tags=["images"])
-    def similar(image_id: IdInPath, limit: int = page_limit, page_token: str | None = page_start) -> SimilarOut:
+    @router.post(LOOKUP, tags=["images"])
+    def lookup(asked: LookupIn) -> LookupOut:
+        """The heads of many images in one call."""
+        ids = list(dict.fromkeys(map(ImageId, asked.image_ids)))
+        return LookupOut.of(ids, store.heads(ids))
+
+    @router.get("/images/{image_id}/similar", responses={**_GONE, **_MOVED}, tags=["images"])
+    def similar(
+        image_id: IdInPath, limit: int = page_limit, page_token: str | None = page_start, order: Order = page_order
+    ) -> SimilarOut:
         """All images of the cluster that an image belongs to, the image included, page by page."""
         asked = id_of(image_id)
         with store.snapshot() as view:
             found = known_image(view, asked)
-            page = view.members(found.head, limit, page_token)
+            try:
+                page = view.members(found.head, limit, page_token, newest_first=order == "newest")
+            except OtherIdError:
+                raise MovedError(asked, found.head) from None
             cluster = view.cluster(found.head)
         return SimilarOut(
             image_id=asked,
@@ -92,14 +115,19 @@ def routes(store: ClusterStore, max_page: int) -> APIRouter:
             raise _unknown_cluster(asked)
         return ClusterOut.of(found)
 
-    @router.get("/clusters/{head}/members", responses=_UNKNOWN, tags=["clusters"])
-    def members(head: IdInPath, limit: int = page_limit, page_token: str | None = page_start) -> MembersOut:
+    @router.get("/clusters/{head}/members", responses={**_UNKNOWN, **_MOVED}, tags=["clusters"])
+    def members(
+        head: IdInPath, limit: int = page_limit, page_token: str | None = page_start, order: Order = page_order
+    ) -> MembersOut:
         """The members of a cluster, page by page, in the order in which they joined."""
         asked = id_of(head)
         with store.snapshot() as view:
             if view.cluster(asked) is None:
+                image = view.image(asked)
+                if page_token is not None and image is not None:
+                    raise MovedError(asked, image.head)
                 raise _unknown_cluster(asked)
-            return MembersOut.of(view.members(asked, limit, page_token))
+            return MembersOut.of(view.members(asked, limit, page_token, newest_first=order == "newest"))
 
     @router.get("/stats", tags=["store"])
     def stats() -> StatsOut:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.scores import shortest
 from core.types import ImageId, LogPosition, Versions
-from storage.records import ClusterRecord, HistoryEntry, ImageRecord, Page, StoreState
+from storage.limits import MAX_NAMED
+from storage.records import ClusterRecord, Heads, HistoryEntry, ImageRecord, Page, StoreState
 
 __all__ = [
     "ClusterOut",
@@ -18,7 +20,10 @@ __all__ = [
     "Health",
     "HistoryOut",
     "ImageOut",
+    "LookupIn",
+    "LookupOut",
     "MembersOut",
+    "MovedProblem",
     "Problem",
     "SimilarOut",
     "StatsOut",
@@ -53,6 +58,12 @@ class DeletedProblem(Problem):
     """The image was deleted."""
 
     deleted_at: str = Field(description="When the delete was asked for: ISO 8601, UTC.")
+
+
+class MovedProblem(Problem):
+    """What was listed is now in another cluster."""
+
+    head: str = Field(description="Of the cluster to list now, from its first page on.")
 
 
 class ImageOut(_Out):
@@ -152,6 +163,45 @@ class ClusterOut(_Out):
             count=cluster.count,
             created_at=iso(cluster.founded_at_ms),
             head_deleted=cluster.head_deleted,
+        )
+
+
+class LookupIn(BaseModel):
+    """Which images are asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image_ids: list[str] = Field(min_length=1, max_length=MAX_NAMED, description="Their ids; one may come twice.")
+
+
+class DeletedOut(_Out):
+    """An image that was deleted."""
+
+    image_id: str
+    deleted_at: str = Field(description="When the delete was asked for: ISO 8601, UTC.")
+
+
+class LookupOut(_Out):
+    """The heads of some images, all of one moment."""
+
+    heads: dict[str, str] = Field(description="The head of each image that has one, by image id.")
+    deleted: list[DeletedOut]
+    unknown: list[str] = Field(description="Images that are unknown, or still wait for their verdict.")
+    offset: int = Field(description="The position of the last record of the order that was applied.")
+    revision: int = Field(description="Changes with every write that is not the stream's.")
+
+    @staticmethod
+    def of(asked: Iterable[ImageId], found: Heads) -> LookupOut:
+        """From the store's answer."""
+        return LookupOut(
+            heads=dict(found.heads.items()),
+            deleted=[
+                DeletedOut(image_id=each.image_id, deleted_at=iso(each.deleted_at_ms))
+                for each in found.tombstones.values()
+            ],
+            unknown=[each for each in asked if each not in found.heads and each not in found.tombstones],
+            offset=found.position.offset,
+            revision=found.revision,
         )
 
 

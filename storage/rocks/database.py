@@ -54,6 +54,11 @@ class Database:
             self._families = {META: self._db} | {name: self._db.get_column_family(name) for name in FAMILIES}
             self._handles = {name: self._db.get_column_family_handle(name) for name in (META, *FAMILIES)}
 
+    def sequence(self) -> int:
+        """A number that grows with every write."""
+        with translated(self._folder):
+            return int(self._db.latest_sequence_number())
+
     def get(self, family: str, key: bytes) -> bytes | None:
         """The current value of a key."""
         try:

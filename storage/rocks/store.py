@@ -12,28 +12,42 @@ import errno
 import logging
 import os
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from core.errors import UnavailableError
-from core.types import Cause
+from core.types import Cause, ImageId, Lookup, Tombstone
 from storage import codec, state_codec
 from storage.base import StagedStore
 from storage.errors import CorruptedError, DiskFullError, LockedError, StorageError, WriteError
 from storage.interfaces import StoreView
-from storage.records import HistoryEntry, PublishedMark, StoreEpoch, StoreState
+from storage.records import (
+    ClusterRecord,
+    Heads,
+    HistoryEntry,
+    ImageRecord,
+    PublishedMark,
+    StoreEpoch,
+    StoreState,
+)
 from storage.rocks.database import Database, Write
 from storage.rocks.marker import FIRST_DATABASE, check_marker, read_marker, write_marker
 from storage.rocks.options import META, RocksOptions
-from storage.rocks.views import EPOCH, MARK, PUBLISHED, STATE, Lease, LiveReader, SnapshotView
+from storage.rocks.views import EPOCH, MARK, PUBLISHED, STATE, Lease, LiveReader, PointReads, SnapshotView
 from storage.staging import Changes, Reader
 
 __all__ = ["RocksStore"]
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+TRIES = 4
+"""How often records are read without a snapshot, while somebody writes."""
 
 INDEXED_AT_ONCE = 10_000
 """History entries of an older format that are made known by image in one write."""
@@ -62,7 +76,9 @@ class RocksStore(StagedStore):
         super().__init__()
         self._folder = folder
         self._options = options or RocksOptions()
-        self._gate = threading.Lock()
+        self._gate = threading.Condition()
+        self._readers = 0
+        """How many reads without a lease are under way. They are short, and the database stays open for them."""
         self._leases: set[Lease] = set()
         self._broken = False
         self._closed = False
@@ -95,6 +111,32 @@ class RocksStore(StagedStore):
             with self._gate:
                 self._leases.discard(lease)
             lease.revoke()
+
+    def look_up(self, ids: Iterable[ImageId], verdicts_of: Collection[ImageId] = ()) -> Lookup:
+        """See `ClusterStore.look_up`."""
+        asked = tuple(ids)
+        return self._at_one_moment(lambda reads: reads.look_up(asked, verdicts_of))
+
+    def heads(self, ids: Iterable[ImageId]) -> Heads:
+        """See `ClusterStore.heads`."""
+        asked = tuple(ids)
+        return self._at_one_moment(lambda reads: reads.heads(asked))
+
+    def state(self) -> StoreState:
+        """See `ClusterStore.state`."""
+        return self._at_one_moment(PointReads.state)
+
+    def image(self, image_id: ImageId) -> ImageRecord | None:
+        """See `ClusterStore.image`."""
+        return self._at_one_moment(lambda reads: reads.image(image_id))
+
+    def cluster(self, head: ImageId) -> ClusterRecord | None:
+        """See `ClusterStore.cluster`."""
+        return self._at_one_moment(lambda reads: reads.cluster(head))
+
+    def tombstone(self, image_id: ImageId) -> Tombstone | None:
+        """See `ClusterStore.tombstone`."""
+        return self._at_one_moment(lambda reads: reads.tombstone(image_id))
 
     def copy_database(self, target: Path) -> None:
         """Copies the database as of now into a new folder. Files that never change are linked, not copied.
@@ -156,6 +198,34 @@ class RocksStore(StagedStore):
             while writes := [_of_image(entry) for entry in islice(entries, INDEXED_AT_ONCE)]:
                 self._write(writes)
 
+    def _at_one_moment(self, read: Callable[[PointReads], T]) -> T:
+        """What `read` finds, all of one moment.
+
+        A snapshot of all families takes longer than hundreds of reads. So records are read as they are now, and read
+        again if something was written meanwhile. Only a store that is written all the time takes a snapshot.
+        """
+        with self._open_for_reading() as database:
+            for _ in range(TRIES):
+                before = database.sequence()
+                found = read(LiveReader(database))
+                if database.sequence() == before:
+                    return found
+        with self.snapshot() as view:
+            assert isinstance(view, SnapshotView)
+            return read(view)
+
+    @contextmanager
+    def _open_for_reading(self) -> Iterator[Database]:
+        with self._gate:
+            database = self._usable()
+            self._readers += 1
+        try:
+            yield database
+        finally:
+            with self._gate:
+                self._readers -= 1
+                self._gate.notify_all()
+
     def _usable(self) -> Database:
         if self._closed:
             raise UnavailableError("the store is closed")
@@ -205,6 +275,7 @@ class RocksStore(StagedStore):
         with self._gate:
             database, self._database = self._database, None
             leases, self._leases = self._leases, set()
+            self._gate.wait_for(lambda: not self._readers)
         for lease in leases:
             lease.revoke()
         if database is not None:

@@ -7,17 +7,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from rocksdict import Snapshot
-
 from core.errors import BadInputError, UnavailableError
 from core.types import Cluster, DeadLetterRecord, ImageId, Lookup, Membership, Tombstone
 from storage import codec, state_codec
 from storage.errors import CorruptedError
-from storage.interfaces import StoreView
+from storage.interfaces import StoreView, last_verdicts
 from storage.records import (
     ClusterRecord,
     Edge,
     EmbeddingRecord,
+    Heads,
     HistoryEntry,
     ImageRecord,
     PublishedMark,
@@ -28,7 +27,7 @@ from storage.rocks.database import Database, Moment
 from storage.rocks.options import META
 from storage.rocks.translate import NOT_FOUND, ours, translated
 
-__all__ = ["EPOCH", "MARK", "PUBLISHED", "STATE", "Lease", "LiveReader", "SnapshotView"]
+__all__ = ["EPOCH", "MARK", "PUBLISHED", "STATE", "Lease", "LiveReader", "PointReads", "SnapshotView"]
 
 STATE = b"state"
 """The key of the state, in the family `default`."""
@@ -44,8 +43,8 @@ EPOCH = b"epoch"
 """The key of the store's epoch, in the family `default`."""
 
 
-class _PointReads(ABC):
-    """Reads of single records. Subclasses get the bytes."""
+class PointReads(ABC):
+    """Reads of single records, and of the records that a number of ids name. Subclasses get the bytes."""
 
     @abstractmethod
     def _get(self, family: str, key: bytes) -> bytes | None: ...
@@ -92,6 +91,43 @@ class _PointReads(ABC):
         value = None if key is None else self._get("tombstones", key)
         return None if key is None or value is None else codec.decode_tombstone(key, value)
 
+    def look_up(self, ids: Iterable[ImageId], verdicts_of: Collection[ImageId] = ()) -> Lookup:
+        """See `StoreView.look_up`. It reads thousands of records, so only what it needs of each is decoded."""
+        state = self.state()
+        memberships: dict[ImageId, Membership] = {}
+        clusters: dict[ImageId, Cluster] = {}
+        tombstones: dict[ImageId, Tombstone] = {}
+        for image_id in dict.fromkeys(ids):
+            key = image_id.encode(errors="surrogatepass")
+            value = self._get("images", key)
+            head = image_id
+            if value is not None:
+                memberships[image_id] = membership = codec.decode_membership(image_id, value)
+                head = membership.head
+            elif state.tombstones and (value := self._get("tombstones", key)) is not None:
+                tombstones[image_id] = codec.decode_tombstone(key, value)
+            else:
+                continue
+            found = None if head in clusters else self._get("clusters", head.encode())
+            if found is not None:
+                clusters[head] = codec.decode_cluster_front(head, found)
+        verdicts = last_verdicts(map(self.image, verdicts_of))
+        return Lookup(state.position, state.revision, memberships, clusters, tombstones, verdicts, state.requests)
+
+    def heads(self, ids: Iterable[ImageId]) -> Heads:
+        """See `StoreView.heads`."""
+        state = self.state()
+        heads: dict[ImageId, ImageId] = {}
+        tombstones: dict[ImageId, Tombstone] = {}
+        for image_id in ids:
+            key = image_id.encode(errors="surrogatepass")
+            value = self._get("images", key)
+            if value is not None:
+                heads[image_id] = codec.decode_head(image_id, value)
+            elif state.tombstones and (value := self._get("tombstones", key)) is not None:
+                tombstones[image_id] = codec.decode_tombstone(key, value)
+        return Heads(state.position, state.revision, heads, tombstones)
+
     def embedding(self, place: int) -> EmbeddingRecord | None:
         """See `StoreView.embedding`."""
         key = codec.place_key(place)
@@ -107,8 +143,8 @@ def _key_or_none(image_id: ImageId) -> bytes | None:
         return None
 
 
-class LiveReader(_PointReads):
-    """Reads the current content: for the writer, while nobody else writes."""
+class LiveReader(PointReads):
+    """Reads the current content. Two reads are of one moment only while nobody writes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -151,7 +187,7 @@ class Lease:
             self._moment = None
 
 
-class SnapshotView(_PointReads, StoreView):
+class SnapshotView(PointReads, StoreView):
     """The whole store as of one moment."""
 
     def __init__(self, folder: Path, lease: Lease) -> None:
@@ -159,32 +195,6 @@ class SnapshotView(_PointReads, StoreView):
         self._lease = lease
         self._owners: dict[str, object] = {}
         """The scan that moved the cursor of a family last."""
-
-    def look_up(self, ids: Iterable[ImageId], verdicts_of: Collection[ImageId] = ()) -> Lookup:
-        """See `StoreView.look_up`. It reads thousands of records, so only what it needs of each is decoded."""
-        state = self.state()
-        memberships: dict[ImageId, Membership] = {}
-        clusters: dict[ImageId, Cluster] = {}
-        tombstones: dict[ImageId, Tombstone] = {}
-        with self._lease as moment:
-            images, heads, graves = (moment.snapshots[each] for each in ("images", "clusters", "tombstones"))
-            for image_id in dict.fromkeys(ids):
-                key = image_id.encode(errors="surrogatepass")
-                value = self._read(images, key)
-                head = image_id
-                if value is not None:
-                    memberships[image_id] = membership = codec.decode_membership(image_id, value)
-                    head = membership.head
-                elif state.tombstones and (value := self._read(graves, key)) is not None:
-                    tombstones[image_id] = codec.decode_tombstone(key, value)
-                else:
-                    continue
-                found = None if head in clusters else self._read(heads, head.encode())
-                if found is not None:
-                    clusters[head] = codec.decode_cluster_front(head, found)
-            del images, heads, graves, moment
-        verdicts = self.verdicts(verdicts_of)
-        return Lookup(state.position, state.revision, memberships, clusters, tombstones, verdicts, state.requests)
 
     def images(self) -> Iterator[ImageRecord]:
         """See `StoreView.images`."""
@@ -207,6 +217,13 @@ class SnapshotView(_PointReads, StoreView):
         if _key_or_none(head) is None:
             return iter(())
         scan = self._scan("edges", codec.edge_key(head, after + 1), prefix=codec.edge_prefix(head))
+        return (codec.decode_edge(key, value) for key, value in scan)
+
+    def edges_back(self, head: ImageId, before: int) -> Iterator[Edge]:
+        """See `StoreView.edges_back`."""
+        if _key_or_none(head) is None:
+            return iter(())
+        scan = self._scan("edges", codec.edge_key(head, before), codec.edge_prefix(head), backwards=True)
         return (codec.decode_edge(key, value) for key, value in scan)
 
     def embeddings(self) -> Iterator[EmbeddingRecord]:
@@ -240,42 +257,50 @@ class SnapshotView(_PointReads, StoreView):
 
     def _get(self, family: str, key: bytes) -> bytes | None:
         with self._lease as moment:
-            return self._read(moment.snapshots[family], key)
-
-    def _read(self, snapshot: Snapshot, key: bytes) -> bytes | None:
-        try:
-            value: bytes = snapshot[key]
-        except Exception as error:  # the library raises bare exceptions
-            if str(error) == NOT_FOUND:
-                return None
-            raise ours(error, self._folder) from error
+            try:
+                value: bytes = moment.snapshots[family][key]
+            except Exception as error:  # the library raises bare exceptions
+                if str(error) == NOT_FOUND:
+                    return None
+                raise ours(error, self._folder) from error
+            finally:
+                del moment
         return value
 
-    def _scan(self, family: str, start: bytes = b"", prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """Keys and values from `start` on, as long as the keys have the prefix.
+    def _scan(
+        self, family: str, start: bytes = b"", prefix: bytes = b"", *, backwards: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values from `start` on, or from the key before it backwards, as long as the keys have the prefix.
 
         All scans of a family share its cursor. A scan seeks its own key again after another scan moved the cursor.
         """
         scan, seek = object(), start
         while True:
-            row = self._row(family, scan, seek)
+            row = self._row(family, scan, seek, backwards=backwards)
             if row is None:
                 return
             key, value = row
             if not key.startswith(prefix):
                 return
-            seek = key + b"\0"
+            seek = key if backwards else key + b"\0"
             yield key, value
 
-    def _row(self, family: str, scan: object, seek: bytes) -> tuple[bytes, bytes] | None:
+    def _row(self, family: str, scan: object, seek: bytes, *, backwards: bool) -> tuple[bytes, bytes] | None:
         """The next key and value of a scan; None at its end. Nothing of the moment is held between two rows."""
         with self._lease as moment, translated(self._folder):
             rows = moment.cursors[family]
-            if self._owners.get(family) is scan:
-                rows.next()
-            else:
-                rows.seek(seek)
+            if self._owners.get(family) is not scan:
                 self._owners[family] = scan
+                if backwards:
+                    rows.seek_for_prev(seek)
+                    if rows.valid() and rows.key() == seek:
+                        rows.prev()
+                else:
+                    rows.seek(seek)
+            elif backwards:
+                rows.prev()
+            else:
+                rows.next()
             if not rows.valid():
                 rows.status()
                 return None

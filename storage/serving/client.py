@@ -14,9 +14,10 @@ from core.rpc import RpcClient, translate
 from core.types import Cluster, Decision, ImageId, Lookup, Membership, Tombstone, Written
 from storage.embeddings import EmbeddingsPage
 from storage.limits import MAX_DECISIONS, MAX_LOOK_UP, MAX_NAMED, MAX_NAMED_WITH_VECTORS
+from storage.records import Heads
 from storage.selecting import ImageSelection, SelectedImage, SelectedPage
 from storage.serving import storage_pb2 as pb
-from storage.serving.messages import decision_message, lookup_of, page_of, progress_of, written_of
+from storage.serving.messages import decision_message, heads_of, lookup_of, page_of, progress_of, written_of
 from storage.serving.selection_messages import selected_of, selected_page_of, selection_message
 from storage.serving.storage_pb2_grpc import ClusterStorageStub
 from storage.verify import VerifyProgress
@@ -62,6 +63,17 @@ class StorageClient(RpcClient):
             if found is not None:
                 return found
         raise UnavailableError(f"{self.address}: the store changed during a look-up of {len(asked)} images")
+
+    def heads(self, ids: Sequence[ImageId]) -> Heads:
+        """The heads of images, all of one moment: at most 8,192 of them.
+
+        Raises:
+            RefusedError: They are more.
+            UnavailableError: The server is down, too slow or cannot read.
+            FaultError: The server failed on this call.
+        """
+        answer: pb.HeadsResponse = self._call(self._stub.Heads, pb.HeadsRequest(image_ids=ids))
+        return heads_of(ids, answer)
 
     def apply(
         self, log_id: str, decisions: Sequence[Decision], offset: int, revision: int, kinds: Collection[str] = ()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from core.errors import RefusedError
 from core.types import (
+    NO_HEAD,
     Cause,
     Cluster,
     DeadLetterRecord,
@@ -22,13 +25,15 @@ from core.types import (
     Written,
 )
 from storage.embeddings import EmbeddingsPage, PlacedEmbedding
-from storage.records import StoreState
+from storage.records import Heads, StoreState
 from storage.serving import storage_pb2 as pb
 from storage.verify import VerifyProgress
 
 __all__ = [
     "decision_message",
     "describe_message",
+    "heads_message",
+    "heads_of",
     "last_applied",
     "lookup_message",
     "lookup_of",
@@ -229,6 +234,28 @@ def lookup_of(message: pb.LookUpResponse) -> Lookup:
     requests = dict(map(_request_of, message.requests))
     position = LogPosition(message.log_id, message.offset, message.checksum, message.base)
     return Lookup(position, message.revision, memberships, clusters, tombstones, verdicts, requests)
+
+
+def heads_message(ids: Sequence[ImageId], found: Heads) -> pb.HeadsResponse:
+    """The heads of images as a message, in the order in which they were asked for."""
+    position = found.position
+    return pb.HeadsResponse(
+        log_id=position.log_id,
+        offset=position.offset,
+        checksum=position.checksum,
+        base=position.base,
+        revision=found.revision,
+        heads=[found.heads.get(image_id, NO_HEAD) for image_id in ids],
+        tombstones=[_tombstone_message(one) for one in found.tombstones.values()],
+    )
+
+
+def heads_of(ids: Sequence[ImageId], message: pb.HeadsResponse) -> Heads:
+    """The heads of images from their message, which is the answer to these ids."""
+    heads = {image_id: ImageId(head) for image_id, head in zip(ids, message.heads, strict=True) if head}
+    tombstones = {one.image_id: one for one in map(_tombstone_of, message.tombstones)}
+    position = LogPosition(message.log_id, message.offset, message.checksum, message.base)
+    return Heads(position, message.revision, heads, tombstones)
 
 
 def _last_verdict(message: pb.LastVerdict) -> LastVerdict:

@@ -15,6 +15,7 @@ __all__ = ["METHODS", "StorageMetrics"]
 
 METHODS = (
     "LookUp",
+    "Heads",
     "Apply",
     "Describe",
     "Verify",

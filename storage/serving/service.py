@@ -27,6 +27,7 @@ from storage.serving import storage_pb2_grpc
 from storage.serving.live_delay import LiveDelay
 from storage.serving.messages import (
     describe_message,
+    heads_message,
     lookup_message,
     page_message,
     progress_message,
@@ -48,7 +49,18 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
         **dict.fromkeys(("Apply", "Renew"), Right.STREAM),
         "RequireKinds": Right.REQUIRE,
         **dict.fromkeys(
-            ("LookUp", "Describe", "LastArrivals", "Verify", "Embeddings", "Unscored", "Select", "Named", "WrittenAt"),
+            (
+                "LookUp",
+                "Heads",
+                "Describe",
+                "LastArrivals",
+                "Verify",
+                "Embeddings",
+                "Unscored",
+                "Select",
+                "Named",
+                "WrittenAt",
+            ),
             Right.READ,
         ),
     }
@@ -109,6 +121,18 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
             self._metrics.looked_up.observe(asked)
             ids, verdicts_of = map(ImageId, request.image_ids), list(map(ImageId, request.verdicts_of))
             return lookup_message(self._store.look_up(ids, verdicts_of))
+
+    def Heads(  # noqa: N802 - the name that the proto gives
+        self, request: pb.HeadsRequest, context: grpc.ServicerContext
+    ) -> pb.HeadsResponse:
+        """The heads of images."""
+        asked = len(request.image_ids)
+        if asked > MAX_LOOK_UP:
+            raise BadInputError(f"a call takes at most {MAX_LOOK_UP} images, not {asked}")
+        with self._metrics.call("Heads"), for_callers():
+            self._metrics.looked_up.observe(asked)
+            ids = [ImageId(each) for each in request.image_ids]
+            return heads_message(ids, self._store.heads(ids))
 
     def Apply(  # noqa: N802 - the name that the proto gives
         self, request: pb.ApplyRequest, context: grpc.ServicerContext

@@ -233,6 +233,63 @@ class LookUpResponse(google.protobuf.message.Message):
 global___LookUpResponse = LookUpResponse
 
 @typing.final
+class HeadsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_IDS_FIELD_NUMBER: builtins.int
+    @property
+    def image_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """at most 8,192"""
+
+    def __init__(
+        self,
+        *,
+        image_ids: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["image_ids", b"image_ids"]) -> None: ...
+
+global___HeadsRequest = HeadsRequest
+
+@typing.final
+class HeadsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LOG_ID_FIELD_NUMBER: builtins.int
+    OFFSET_FIELD_NUMBER: builtins.int
+    CHECKSUM_FIELD_NUMBER: builtins.int
+    BASE_FIELD_NUMBER: builtins.int
+    REVISION_FIELD_NUMBER: builtins.int
+    HEADS_FIELD_NUMBER: builtins.int
+    TOMBSTONES_FIELD_NUMBER: builtins.int
+    log_id: builtins.str
+    offset: builtins.int
+    checksum: builtins.int
+    base: builtins.int
+    revision: builtins.int
+    @property
+    def heads(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """one for each of image_ids; empty: it has none"""
+
+    @property
+    def tombstones(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Tombstone]:
+        """of those that were deleted"""
+
+    def __init__(
+        self,
+        *,
+        log_id: builtins.str = ...,
+        offset: builtins.int = ...,
+        checksum: builtins.int = ...,
+        base: builtins.int = ...,
+        revision: builtins.int = ...,
+        heads: collections.abc.Iterable[builtins.str] | None = ...,
+        tombstones: collections.abc.Iterable[global___Tombstone] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "heads", b"heads", "log_id", b"log_id", "offset", b"offset", "revision", b"revision", "tombstones", b"tombstones"]) -> None: ...
+
+global___HeadsResponse = HeadsResponse
+
+@typing.final
 class Move(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

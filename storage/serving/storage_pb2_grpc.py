@@ -44,6 +44,11 @@ class ClusterStorageStub(object):
                 request_serializer=storage_dot_serving_dot_storage__pb2.LookUpRequest.SerializeToString,
                 response_deserializer=storage_dot_serving_dot_storage__pb2.LookUpResponse.FromString,
                 _registered_method=True)
+        self.Heads = channel.unary_unary(
+                '/neardup.storage.v1.ClusterStorage/Heads',
+                request_serializer=storage_dot_serving_dot_storage__pb2.HeadsRequest.SerializeToString,
+                response_deserializer=storage_dot_serving_dot_storage__pb2.HeadsResponse.FromString,
+                _registered_method=True)
         self.Apply = channel.unary_unary(
                 '/neardup.storage.v1.ClusterStorage/Apply',
                 request_serializer=storage_dot_serving_dot_storage__pb2.ApplyRequest.SerializeToString,
@@ -106,6 +111,13 @@ class ClusterStorageServicer(object):
 
     def LookUp(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Heads(self, request, context):
+        """The heads of images and nothing else, of one moment: for other programs.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -199,6 +211,11 @@ def add_ClusterStorageServicer_to_server(servicer, server):
                     request_deserializer=storage_dot_serving_dot_storage__pb2.LookUpRequest.FromString,
                     response_serializer=storage_dot_serving_dot_storage__pb2.LookUpResponse.SerializeToString,
             ),
+            'Heads': grpc.unary_unary_rpc_method_handler(
+                    servicer.Heads,
+                    request_deserializer=storage_dot_serving_dot_storage__pb2.HeadsRequest.FromString,
+                    response_serializer=storage_dot_serving_dot_storage__pb2.HeadsResponse.SerializeToString,
+            ),
             'Apply': grpc.unary_unary_rpc_method_handler(
                     servicer.Apply,
                     request_deserializer=storage_dot_serving_dot_storage__pb2.ApplyRequest.FromString,
@@ -282,6 +299,33 @@ class ClusterStorage(object):
             '/neardup.storage.v1.ClusterStorage/LookUp',
             storage_dot_serving_dot_storage__pb2.LookUpRequest.SerializeToString,
             storage_dot_serving_dot_storage__pb2.LookUpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Heads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.storage.v1.ClusterStorage/Heads',
+            storage_dot_serving_dot_storage__pb2.HeadsRequest.SerializeToString,
+            storage_dot_serving_dot_storage__pb2.HeadsResponse.FromString,
             options,
             channel_credentials,
             insecure,

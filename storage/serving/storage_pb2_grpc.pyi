@@ -24,6 +24,12 @@ class ClusterStorageStub:
         storage.serving.storage_pb2.LookUpResponse,
     ]
 
+    Heads: grpc.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.HeadsRequest,
+        storage.serving.storage_pb2.HeadsResponse,
+    ]
+    """The heads of images and nothing else, of one moment: for other programs."""
+
     Apply: grpc.UnaryUnaryMultiCallable[
         storage.serving.storage_pb2.ApplyRequest,
         storage.serving.storage_pb2.ApplyResponse,
@@ -102,6 +108,12 @@ class ClusterStorageAsyncStub:
         storage.serving.storage_pb2.LookUpRequest,
         storage.serving.storage_pb2.LookUpResponse,
     ]
+
+    Heads: grpc.aio.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.HeadsRequest,
+        storage.serving.storage_pb2.HeadsResponse,
+    ]
+    """The heads of images and nothing else, of one moment: for other programs."""
 
     Apply: grpc.aio.UnaryUnaryMultiCallable[
         storage.serving.storage_pb2.ApplyRequest,
@@ -183,6 +195,14 @@ class ClusterStorageServicer(metaclass=abc.ABCMeta):
         request: storage.serving.storage_pb2.LookUpRequest,
         context: _ServicerContext,
     ) -> typing.Union[storage.serving.storage_pb2.LookUpResponse, collections.abc.Awaitable[storage.serving.storage_pb2.LookUpResponse]]: ...
+
+    @abc.abstractmethod
+    def Heads(
+        self,
+        request: storage.serving.storage_pb2.HeadsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[storage.serving.storage_pb2.HeadsResponse, collections.abc.Awaitable[storage.serving.storage_pb2.HeadsResponse]]:
+        """The heads of images and nothing else, of one moment: for other programs."""
 
     @abc.abstractmethod
     def Apply(

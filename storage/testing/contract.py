@@ -56,9 +56,10 @@ from storage.testing.decisions import (
 )
 from storage.testing.life import LifeContract
 from storage.testing.model import LOG, Action, StoreModel, actions, seeded_actions
+from storage.testing.pages import PagesContract
 
 
-class StoreContract(LifeContract):
+class StoreContract(LifeContract, PagesContract):
     """What a store must do. A subclass whose name begins with `Test` is found by pytest and runs all of it."""
 
     @abstractmethod
@@ -342,14 +343,24 @@ class StoreContract(LifeContract):
         assert lookup.memberships == {B: Membership(B, 1, 1, A), C: Membership(C, 1, 2, C)}
         assert lookup.clusters == {A: Cluster(A, 2, b"\x00"), C: Cluster(C, 1, b"\x02")}
 
+    def test_heads(self, store: ClusterStore) -> None:
+        put(store, founds(0, A), joins(1, B, A), founds(2, C), deletes(3, C, C))
+        found = store.heads([B, D, A, B, C])
+        assert (found.position, found.revision) == (LogPosition(LOG, 3, 1003), 0)
+        assert found.heads == {A: A, B: A}
+        assert found.tombstones == {C: store.tombstone(C)}
+        assert store.heads([]).heads == {}
+
     @pytest.mark.parametrize("text", ["", "x" * 257, "\ud800", "\x00", "a "])
     def test_what_can_be_no_id_is_unknown(self, store: ClusterStore, text: str) -> None:
         put(store, founds(0, A))
         image_id = ImageId(text)
         assert store.look_up([image_id]).memberships == {}
+        assert store.heads([image_id]).heads == {}
         assert store.image(image_id) is None
         assert store.cluster(image_id) is None
-        assert store.members(image_id, 1).items == ()
+        for newest_first in (False, True):
+            assert store.members(image_id, 1, newest_first=newest_first).items == ()
 
     def test_a_view_does_not_see_what_comes_later(self, store: ClusterStore) -> None:
         put(store, founds(0, A))
@@ -360,40 +371,8 @@ class StoreContract(LifeContract):
             assert view.members(A, 5).items == (A,)
             assert [entry.number for entry in view.history(0, 5)] == [1]
             assert view.look_up([A, B]).clusters == {A: Cluster(A, 1, b"\x00")}
+            assert view.heads([A, B]).heads == {A: A}
         assert store.members(A, 5).items == (A, B)
-
-    @pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 9, 100])
-    def test_any_page_size_gives_the_same_whole(self, store: ClusterStore, size: int) -> None:
-        others = [ImageId(f"m{number}") for number in range(8)]
-        put(store, founds(0, A), founds(1, B), *[joins(2 + n, each, A) for n, each in enumerate(others)])
-        token, seen = None, list[ImageId]()
-        while True:
-            page = store.members(A, size, token)
-            assert 1 <= len(page.items) <= size
-            seen += page.items
-            token = page.next_token
-            if token is None:
-                break
-        assert seen == [A, *others]
-
-    def test_a_page_goes_on_although_members_come_and_go(self, store: ClusterStore) -> None:
-        put(store, founds(0, A), joins(1, B, A), joins(2, C, A), joins(3, D, A))
-        page = store.members(A, 2)
-        put(store, founds(4, B, old=A, version=2), joins(5, ImageId("e"), A))
-        assert store.members(A, 10, page.next_token).items == (C, D, "e")
-
-    def test_bad_pages_are_refused(self, store: ClusterStore) -> None:
-        put(store, founds(0, A), joins(1, B, A), founds(2, C))
-        token = store.members(A, 1).next_token
-        assert token is not None
-        for limit in (0, -1):
-            with pytest.raises(BadInputError, match="at least 1"):
-                store.members(A, limit)
-        for bad in ("", "x", token[:-2], token + "AAAA", "ä", "=" * 9):
-            with pytest.raises(BadInputError, match="not a page token"):
-                store.members(A, 1, bad)
-        with pytest.raises(BadInputError, match="not a page token"):
-            store.members(C, 1, token)
 
     def test_history_is_read_since_any_number(self, store: ClusterStore) -> None:
         put(store, *[founds(n, ImageId(str(n))) for n in range(10)])

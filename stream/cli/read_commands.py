@@ -19,6 +19,8 @@ _DEFAULT_LIMIT = 100
 
 Limit = Annotated[int | None, typer.Option(metavar="N", min=1, help="Show at most N members.")]
 
+Newest = Annotated[bool, typer.Option("--newest", help="Show those first that joined last.")]
+
 
 def head(
     context: typer.Context,
@@ -48,6 +50,7 @@ def members(
     head: Annotated[str, typer.Argument(metavar="HEAD", help="The head of the cluster.")],
     limit: Limit = None,
     everything: Annotated[bool, typer.Option("--all", help="Show every member, however many there are.")] = False,
+    newest: Newest = False,
     signal: SignalName = None,
     as_json: AsJson = False,
 ) -> None:
@@ -60,13 +63,15 @@ def members(
         neardup members clothing-0152ec2ee8
 
         neardup members clothing-0152ec2ee8 --all > members.txt
+
+        neardup members clothing-0152ec2ee8 --newest --limit 10
     """
     if everything and limit is not None:
         raise BadInputError("--limit and --all cannot be given together")
     shown = None if everything else limit or _DEFAULT_LIMIT
     with of(context).api(signal) as api:
         cluster = api.cluster(head)
-        _show_members(asdict(cluster), api.members(head, shown), as_json=as_json)
+        _show_members(asdict(cluster), api.members(head, shown, newest_first=newest), as_json=as_json)
         left = cluster.count - (shown or cluster.count)
         if left > 0:
             note(f"({counted(left, 'more member')}: --all shows every one)", style="dim")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +13,14 @@ import pytest
 from core.types import Cause, Decision, ImageId, Move, Outcome, Versions
 from neardup.answers import ImageInfo
 from neardup.client import ApiClient, RetryPolicy
-from neardup.errors import BadRequestError, DeletedError, NeardupClientError, NotFoundError, ServiceUnavailableError
+from neardup.errors import (
+    BadRequestError,
+    DeletedError,
+    MovedError,
+    NeardupClientError,
+    NotFoundError,
+    ServiceUnavailableError,
+)
 from storage.api.schemas import ClusterOut, HistoryOut, ImageOut, StatsOut
 from storage.memory import MemoryStore
 
@@ -103,6 +111,30 @@ def test_pages_are_read_as_they_are_needed() -> None:
         members = api.members("h")
         assert [next(members) for _ in range(3)] == list(MEMBERS[:3])
         assert len(service.asked) == 1
+
+
+def test_the_newest_come_first_where_they_are_asked_for_so() -> None:
+    service = PagedApi()
+    with client(service, 3) as api:
+        list(api.members("h", newest_first=True))
+        api.similar_page("x", 3, newest_first=True)
+    assert {query["order"] for query in service.asked} == {"newest"}
+
+
+def test_heads_of_many_are_asked_for_in_parts() -> None:
+    asked: list[list[str]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert (request.method, request.url.path) == ("POST", "/v1/images:lookup")
+        ids = json.loads(request.content)["image_ids"]
+        asked.append(ids)
+        return httpx.Response(200, json={"heads": {each: f"head of {each}" for each in ids if each != "7"}})
+
+    ids = [str(number) for number in range(2_345)]
+    with client(answer) as api:
+        assert api.heads(iter(ids)) == {each: f"head of {each}" for each in ids if each != "7"}
+        assert api.heads([]) == {}
+    assert [len(each) for each in asked] == [1000, 1000, 345]
 
 
 def test_the_history_is_read_page_by_page() -> None:
@@ -198,6 +230,7 @@ def test_the_real_apis_answers_have_the_same_keys() -> None:
     [
         (404, NotFoundError),
         (410, DeletedError),
+        (409, MovedError),
         (400, BadRequestError),
         (422, BadRequestError),
         (503, ServiceUnavailableError),
@@ -214,6 +247,13 @@ def test_each_status_has_its_error_with_the_reason(status: int, kind: type[Neard
         api.image("a")
     assert type(caught.value) is kind
     assert caught.value.status == status
+
+
+def test_a_cluster_that_moved_says_where() -> None:
+    body = {"detail": "moved", "head": "b"}
+    with client(lambda _: httpx.Response(409, json=body)) as api, pytest.raises(MovedError) as caught:
+        api.members_page("a", page_token="t")
+    assert caught.value.head == "b"
 
 
 def test_a_deleted_image_says_when() -> None:

@@ -169,6 +169,10 @@ def test_all_members_over_several_pages(run: Run) -> None:
     assert as_json(run, "members", HEAD, "--all")["members"] == MEMBERS
 
 
+def test_the_newest_members_first(run: Run) -> None:
+    assert run("members", HEAD, "--newest", "--limit", "3")[1].splitlines() == MEMBERS[:-4:-1]
+
+
 def test_limit_and_all_exclude_each_other(run: Run) -> None:
     assert run("members", HEAD, "--all", "--limit", "5")[0] == Exit.USAGE
 

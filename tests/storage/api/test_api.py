@@ -131,14 +131,15 @@ def test_a_cluster(client: TestClient, store: MemoryStore) -> None:
         assert (answer.status_code, answer.json()["error"]) == (404, "unknown-cluster")
 
 
+@pytest.mark.parametrize("order", ["oldest", "newest"])
 @pytest.mark.parametrize("limit", [1, 3, 7, 9, MAX_PAGE])
 @pytest.mark.parametrize("path", ["/v1/clusters/a/members", "/v1/images/m3/similar"])
-def test_pages_make_the_same_whole(client: TestClient, store: MemoryStore, path: str, limit: int) -> None:
+def test_pages_make_the_same_whole(client: TestClient, store: MemoryStore, path: str, limit: int, order: str) -> None:
     others = [ImageId(f"m{number}") for number in range(20)]
     put(store, founds(0, A), *[joins(1 + n, each, A) for n, each in enumerate(others)])
     seen, token = list[str](), None
     while True:
-        query: dict[str, str] = {"limit": str(limit)} | ({"page_token": token} if token else {})
+        query: dict[str, str] = {"limit": str(limit), "order": order} | ({"page_token": token} if token else {})
         page = client.get(path, params=query).json()
         assert len(page["members"]) <= limit
         if "similar" in path:
@@ -147,7 +148,52 @@ def test_pages_make_the_same_whole(client: TestClient, store: MemoryStore, path:
         token = page["next_page_token"]
         if token is None:
             break
-    assert seen == ["a", *others]
+    whole = ["a", *others]
+    assert seen == (whole if order == "oldest" else whole[::-1])
+
+
+def test_a_listing_whose_cluster_changed_between_pages(client: TestClient, store: MemoryStore) -> None:
+    put(store, founds(0, A), founds(1, B), joins(2, C, B), joins(3, D, B))
+    one = {"limit": 1}
+    similar, members = (
+        client.get(path, params=one).json() for path in ("/v1/images/c/similar", "/v1/clusters/b/members")
+    )
+    put(store, joins(4, C, A, old=B, version=2), joins(5, D, A, old=B, version=2))
+    put(
+        store,
+        decided(
+            6,
+            ImageId("e"),
+            Move(ImageId("e"), None, A, Cause.MATCHED, 0.9, A),
+            Move(B, B, A, Cause.ADOPTED, 0.9, ImageId("e")),
+        ),
+    )
+    for path, page in (("/v1/images/c/similar", similar), ("/v1/clusters/b/members", members)):
+        answer = client.get(path, params={**one, "page_token": page["next_page_token"]})
+        assert (answer.status_code, answer.json()["error"], answer.json()["head"]) == (409, "moved", "a")
+        assert client.get(path, params={"page_token": "x", "order": "last"}).status_code == 400
+    assert client.get("/v1/clusters/b/members").status_code == 404
+
+
+def test_heads_of_many_images(client: TestClient, store: MemoryStore) -> None:
+    put(store, founds(0, A), joins(1, B, A), founds(2, C), deletes(3, C, C))
+    answer = client.post("/v1/images:lookup", json={"image_ids": ["b", "nobody", "a", "b", "c"]})
+    assert answer.json() == {
+        "heads": {"a": "a", "b": "a"},
+        "deleted": [{"image_id": "c", "deleted_at": iso(43)}],
+        "unknown": ["nobody"],
+        "offset": 3,
+        "revision": 0,
+    }
+    for body in (
+        {"image_ids": []},
+        {"image_ids": ["a"] * 1025},
+        {"image_ids": "a"},
+        {},
+        {"image_ids": ["a"], "more": 1},
+    ):
+        refused = client.post("/v1/images:lookup", json=body)
+        assert (refused.status_code, refused.json()["error"]) == (400, "bad-input")
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", str(MAX_PAGE + 1), "many", "1.5", ""])

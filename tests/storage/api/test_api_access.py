@@ -52,6 +52,12 @@ def test_reading_from_elsewhere_needs_a_key(guarded: TestClient) -> None:
         assert guarded.get("/v1/images/a", headers=with_key(key)).json()["head"] == "a"
 
 
+def test_a_look_up_of_many_is_a_read(guarded: TestClient) -> None:
+    asked = {"image_ids": ["a"]}
+    assert guarded.post("/v1/images:lookup", json=asked).status_code == 401
+    assert guarded.post("/v1/images:lookup", json=asked, headers=with_key("read-key")).json()["heads"] == {"a": "a"}
+
+
 def test_health_and_the_description_are_open(guarded: TestClient) -> None:
     assert {guarded.get(path).status_code for path in ("/healthz", "/readyz", "/docs", "/openapi.json")} == {200}
 
@@ -104,6 +110,11 @@ def test_every_error_has_one_form(
 def test_a_large_body_is_refused(guarded: TestClient, announced: str) -> None:
     answer = guarded.post("/v1/stats", headers={**with_key("write-key"), "Content-Length": announced})
     assert (answer.status_code, answer.json()["error"]) == (413, "too-large")
+
+
+def test_a_body_of_unknown_length_is_refused(guarded: TestClient) -> None:
+    answer = guarded.post("/v1/images:lookup", content=iter([b"{}"]), headers=with_key("read-key"))
+    assert (answer.status_code, answer.json()["error"]) == (411, "no-length")
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/v1/stats", "/v1/images/a", "/v1/images/nobody"])

@@ -52,7 +52,21 @@ from storage.serving.messages import decision_message, lookup_message, lookup_of
 from storage.serving.metrics import StorageMetrics
 from storage.serving.service import MAX_SELECTIONS, StorageService
 from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
-from storage.testing.decisions import A, B, C, D, assert_holds, decided, deletes, fill, founds, ignored, joins, replays
+from storage.testing.decisions import (
+    A,
+    B,
+    C,
+    D,
+    assert_holds,
+    decided,
+    deletes,
+    fill,
+    founds,
+    ignored,
+    joins,
+    put,
+    replays,
+)
 from storage.testing.model import LOG, REPLAYS, StoreModel, actions, seeded_actions
 from storage.written import written_at
 from tests.support.ports import free_ports
@@ -124,6 +138,14 @@ def test_look_ups_come_out_as_they_went_in() -> None:
         {RequestSource("topic", 1): 8},
     )
     assert lookup_of(pb.LookUpResponse.FromString(lookup_message(lookup).SerializeToString())) == lookup
+
+
+def test_heads_come_out_as_they_went_in(served: Served) -> None:
+    put(served.store, founds(0, A), joins(1, B, A), founds(2, C), deletes(3, C, C))
+    asked = [B, ImageId("nobody"), A, B, C]
+    assert served.client.heads(asked) == served.store.heads(asked)
+    with pytest.raises(RefusedError, match="at most 8192"):
+        served.client.heads([A] * 8193)
 
 
 def test_words_that_nobody_knows_are_refused() -> None:
