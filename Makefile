@@ -5,7 +5,7 @@ BIN := .venv/bin
 JOBS ?= 2
 PURE_TESTS := $(addprefix tests/,clustering core fixtures neardup operators scoring search storage)
 
-.PHONY: help setup demo up down test test-tools coverage lint format protos soak chaos bench-scorer bench-quality bench-search bench-hashing bench-callers bench-large-calls bench-capacity bench-replay bench-traces bench-pipeline docs clean
+.PHONY: help setup demo up down test test-tools coverage lint format protos soak chaos bench-scorer bench-quality bench-search bench-hashing bench-callers bench-large-calls bench-capacity bench-replay bench-traces bench-pipeline bench-storage docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ bench-traces: setup ## benchmark: processor time of the task manager with no, so
 
 bench-pipeline: setup ## benchmark: the whole service beside its own work in one process, and beside what users write
 	@$(BIN)/python -m benchmarks.pipeline
+
+bench-storage: setup ## benchmark: reads, writes and pages of the store beside plain RocksDB
+	@$(BIN)/python -m benchmarks.storage
 
 chaos: setup ## long fault test: 300 kills, hangs and power cuts while images flow, are replayed and deleted
 	@$(BIN)/python -m benchmarks.chaos

@@ -13,7 +13,8 @@ from core.log_epochs import renewed
 from core.types import Decision, LogPosition
 from storage.interfaces import ClusterStore
 from storage.limits import MAX_TEXT_BYTES, check_decision
-from storage.records import PublishedMark, StoreEpoch, StoreState
+from storage.mending import mended
+from storage.records import Mend, PublishedMark, StoreEpoch, StoreState
 from storage.staging import Changes, Reader, stage
 
 __all__ = ["StagedStore", "check_basis"]
@@ -158,6 +159,20 @@ class StagedStore(ClusterStore):
         with self._writer:
             self._current()
             self._commit_sent(offsets)
+
+    @final
+    def mend(self, mends: Collection[Mend]) -> None:
+        """See `ClusterStore.mend`."""
+        with self._writer:
+            before, _ = self._current()
+            with self.snapshot() as view:
+                changes = mended(view, mends)
+            if changes == Changes(before):
+                return
+            changes.state = replace(changes.state, revision=before.revision + 1)
+            self._commit(changes)
+        for listener in self._listeners:
+            listener(changes.state)
 
     @final
     def on_apply(self, listener: Callable[[StoreState], None]) -> None:

@@ -30,6 +30,7 @@ from storage.records import (
     Heads,
     HistoryEntry,
     ImageRecord,
+    Mend,
     Page,
     PublishedMark,
     StoreEpoch,
@@ -322,6 +323,14 @@ class ClusterStore(ABC):
     @abstractmethod
     def remove_dead_letters(self, offsets: Collection[int]) -> None:
         """Removes the dead letters of these offsets, because they were published to Kafka.
+
+        Raises:
+            WriteError: The disk refuses the write.
+        """
+
+    @abstractmethod
+    def mend(self, mends: Collection[Mend]) -> None:
+        """Makes records say what the images say (`storage.mending`), all in one synced write that raises the revision.
 
         Raises:
             WriteError: The disk refuses the write.

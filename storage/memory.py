@@ -43,7 +43,7 @@ class _Content(StoreView):
     image_of: dict[ImageId, ImageRecord] = field(default_factory=dict)
     cluster_of: dict[ImageId, ClusterRecord] = field(default_factory=dict)
     members_of: dict[ImageId, dict[int, ImageId]] = field(default_factory=dict)
-    """Sequence -> member. Sequences only grow, so insertion order is their order."""
+    """Sequence -> member, in the order of sequences."""
     embedding_at: dict[int, EmbeddingRecord] = field(default_factory=dict)
     tombstone_of: dict[ImageId, Tombstone] = field(default_factory=dict)
     entries: list[HistoryEntry] = field(default_factory=list)
@@ -126,12 +126,15 @@ class _Content(StoreView):
         _update(self.tombstone_of, changes.tombstones)
         for (head, sequence), member in changes.edges.items():
             members = self.members_of.setdefault(head, {})
+            grows = sequence in members or sequence > next(reversed(members), 0)
             if member is None:
                 members.pop(sequence, None)
             else:
                 members[sequence] = member
             if not members:
                 del self.members_of[head]
+            elif not grows:  # a mended edge
+                self.members_of[head] = dict(sorted(members.items()))
         self.entries.extend(changes.history)
         self.dead_letter_of.update(changes.dead_letters)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 from core.types import Cause, ImageId, LogPosition, RequestSource, Tombstone, Versions
 
@@ -19,6 +19,7 @@ __all__ = [
     "Heads",
     "HistoryEntry",
     "ImageRecord",
+    "Mend",
     "Page",
     "PublishedMark",
     "StoreEpoch",
@@ -172,6 +173,16 @@ class StoreState:
     """The kinds of records of the order that the job knows which wrote last."""
     required: frozenset[str] = frozenset()
     """The kinds that a job must know. A writer requires a kind before its first record of it."""
+
+
+class Mend(NamedTuple):
+    """One thing that may be damaged, and that the images may mend (`storage.mending`)."""
+
+    what: Literal["image", "cluster", "embeddings", "tombstone", "count"]
+    name: str = ""
+    """The image, the head, or what is counted."""
+    number: int = 0
+    """The place of embeddings, or by how much a count is too low."""
 
 
 @dataclass(frozen=True, slots=True)

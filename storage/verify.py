@@ -1,5 +1,7 @@
 """Checks a whole store: heads and members agree, counts are right, nothing dangles, history has no gap.
 
+A problem says what to look at again, where the images alone can mend it (`storage.mending`).
+
 A deleted image has a tombstone and nothing else. If it is a head that others still belong to, its cluster is flagged.
 
 It reads one view record by record, so it needs the same memory for a thousand images and for a billion, and the store
@@ -8,16 +10,17 @@ can be written meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import NamedTuple
 
 from core.types import Tombstone
 from storage.errors import CorruptedError
 from storage.interfaces import StoreView
-from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, StoreState
+from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, Mend, StoreState
 
-__all__ = ["VerifyProgress", "verify"]
+__all__ = ["Problem", "VerifyProgress", "verify"]
 
 MOST_PROBLEMS = 100
 """How many problems are reported in words; all are counted."""
@@ -41,9 +44,18 @@ class VerifyProgress:
     problem_count: int
 
 
+class Problem(NamedTuple):
+    """What is wrong."""
+
+    text: str
+    mend: Mend | None = None
+    """What to look at again; None: the images do not tell what is right."""
+
+
 @dataclass(slots=True)
 class _Findings:
     state: StoreState
+    heed: Callable[[Problem], None]
     checked: int = 0
     images: int = 0
     clusters: int = 0
@@ -51,11 +63,12 @@ class _Findings:
     problem_count: int = 0
     problems: list[str] = field(default_factory=list)
 
-    def report(self, problems: Iterable[str]) -> None:
+    def report(self, problems: Iterable[Problem]) -> None:
         for problem in problems:
             self.problem_count += 1
+            self.heed(problem)
             if len(self.problems) < MOST_PROBLEMS:
-                self.problems.append(problem)
+                self.problems.append(problem.text)
 
     def progress(self, done: bool = False) -> VerifyProgress:
         state = self.state
@@ -64,16 +77,22 @@ class _Findings:
         return VerifyProgress(done, self.checked, total, self.images, self.clusters, problems, self.problem_count)
 
 
-Problems = Iterator[str]
-"""What is wrong, in words."""
+Problems = Iterator[Problem]
 
 
-def verify(view: StoreView, report_every: int = REPORT_EVERY) -> Iterator[VerifyProgress]:
+def verify(
+    view: StoreView, report_every: int = REPORT_EVERY, heed: Callable[[Problem], None] = lambda problem: None
+) -> Iterator[VerifyProgress]:
     """Checks everything that a view shows. The last report is `done` and has the problems.
 
     A record that cannot be read is a problem and ends its own pass (images, clusters, ...). The other passes continue.
+
+    Args:
+        view: The store.
+        report_every: How many records are checked between two reports.
+        heed: Is told each problem when it is found.
     """
-    found = _Findings(view.state())
+    found = _Findings(view.state(), heed)
     for check in (_images, _clusters, _edges, _embeddings, _tombstones, _history):
         try:
             for problems in check(view, found):
@@ -82,7 +101,7 @@ def verify(view: StoreView, report_every: int = REPORT_EVERY) -> Iterator[Verify
                 if found.checked % report_every == 0:
                     yield found.progress()
         except CorruptedError as error:
-            found.report([str(error)])
+            found.report([Problem(str(error))])
     found.report(_count_problems(view, found))
     yield found.progress(done=True)
 
@@ -96,16 +115,16 @@ def _images(view: StoreView, found: _Findings) -> Iterator[Problems]:
 def _image_problems(view: StoreView, image: ImageRecord) -> Problems:
     name, head, sequence = image.image_id, image.head, image.edge_sequence
     if view.cluster(head) is None:
-        yield f"image {name!r}: its head {head!r} has no cluster"
+        yield Problem(f"image {name!r}: its head {head!r} has no cluster", Mend("cluster", head))
     edge = next(view.edges_of(head, sequence - 1), None)
     if edge != Edge(head, sequence, name):
-        yield f"image {name!r}: it is not listed under its head {head!r}"
+        yield Problem(f"image {name!r}: it is not listed under its head {head!r}", Mend("image", name))
     embedding = view.embedding(image.place)
     if embedding is None or (embedding.image_id, embedding.version) != (name, image.version):
-        yield f"image {name!r}: the embeddings of version {image.version} are not at place {image.place}"
+        yield Problem(f"image {name!r}: the embeddings of version {image.version} are not at place {image.place}")
     entry = next(view.history_from(sequence - 1), None)
     if entry is None or (entry.number, entry.image_id, entry.new_head) != (sequence, name, head):
-        yield f"image {name!r}: history entry {sequence} does not bring it to {head!r}"
+        yield Problem(f"image {name!r}: history entry {sequence} does not bring it to {head!r}")
 
 
 def _clusters(view: StoreView, found: _Findings) -> Iterator[Problems]:
@@ -115,16 +134,21 @@ def _clusters(view: StoreView, found: _Findings) -> Iterator[Problems]:
 
 
 def _cluster_problems(view: StoreView, cluster: ClusterRecord) -> Problems:
-    image = view.image(cluster.head)
+    head, image = cluster.head, view.image(cluster.head)
+    wrong = None
     if cluster.head_deleted:
-        if image is not None or view.tombstone(cluster.head) is None:
-            yield f"cluster {cluster.head!r}: it says that its head was deleted, which was not"
+        if image is not None or view.tombstone(head) is None:
+            wrong = "it says that its head was deleted, which was not"
     elif image is None:
-        yield f"cluster {cluster.head!r}: its head is unknown"
-    elif image.head != cluster.head:
-        yield f"cluster {cluster.head!r}: its head has another head, {image.head!r}"
+        wrong = "its head is unknown"
+    elif image.head != head:
+        wrong = f"its head has another head, {image.head!r}"
+    if wrong is not None:
+        yield Problem(f"cluster {head!r}: {wrong}", Mend("cluster", head))
     if cluster.count < 1:
-        yield f"cluster {cluster.head!r}: it counts {cluster.count} members"
+        yield Problem(f"cluster {head!r}: it counts {cluster.count} members", Mend("cluster", head))
+    if next(view.edges_of(head, 0), None) is None:
+        yield Problem(f"cluster {head!r}: it lists no member", Mend("cluster", head))
 
 
 def _edges(view: StoreView, found: _Findings) -> Iterator[Problems]:
@@ -138,17 +162,22 @@ def _edges(view: StoreView, found: _Findings) -> Iterator[Problems]:
         cluster = view.cluster(head)
         if cluster is None or cluster.count != listed:
             count = 0 if cluster is None else cluster.count
-            found.report([f"cluster {head!r}: it counts {count} members, {listed} are listed"])
+            found.report(
+                [Problem(f"cluster {head!r}: it counts {count} members, {listed} are listed", Mend("cluster", head))]
+            )
     if heads != found.clusters:
-        found.report([f"{heads} heads have members, there are {found.clusters} clusters"])
+        found.report([Problem(f"{heads} heads have members, there are {found.clusters} clusters")])
 
 
 def _edge_problems(view: StoreView, edge: Edge) -> Problems:
     image = view.image(edge.member)
     if image is None:
-        yield f"cluster {edge.head!r}: it lists {edge.member!r}, which is unknown"
+        wrong = f"it lists {edge.member!r}, which is unknown"
     elif (image.head, image.edge_sequence) != (edge.head, edge.sequence):
-        yield f"cluster {edge.head!r}: it lists {edge.member!r} at {edge.sequence}, whose head is {image.head!r}"
+        wrong = f"it lists {edge.member!r} at {edge.sequence}, whose head is {image.head!r}"
+    else:
+        return
+    yield Problem(f"cluster {edge.head!r}: {wrong}", Mend("cluster", edge.head))
 
 
 def _embeddings(view: StoreView, found: _Findings) -> Iterator[Problems]:
@@ -159,7 +188,10 @@ def _embeddings(view: StoreView, found: _Findings) -> Iterator[Problems]:
 def _embedding_problems(view: StoreView, embedding: EmbeddingRecord) -> Problems:
     image = view.image(embedding.image_id)
     if image is None or (image.place, image.version) != (embedding.place, embedding.version):
-        yield f"embeddings at place {embedding.place}: {embedding.image_id!r} has no such place or version"
+        yield Problem(
+            f"embeddings at place {embedding.place}: {embedding.image_id!r} has no such place or version",
+            Mend("embeddings", number=embedding.place),
+        )
 
 
 def _tombstones(view: StoreView, found: _Findings) -> Iterator[Problems]:
@@ -171,10 +203,12 @@ def _tombstones(view: StoreView, found: _Findings) -> Iterator[Problems]:
 def _tombstone_problems(view: StoreView, tombstone: Tombstone) -> Problems:
     name = tombstone.image_id
     if view.image(name) is not None:
-        yield f"tombstone of {name!r}: the image is there"
+        yield Problem(f"tombstone of {name!r}: the image is there", Mend("tombstone", name))
     cluster = view.cluster(name)
     if cluster is not None and not cluster.head_deleted:
-        yield f"tombstone of {name!r}: its cluster does not say that its head was deleted"
+        yield Problem(
+            f"tombstone of {name!r}: its cluster does not say that its head was deleted", Mend("cluster", name)
+        )
 
 
 def _history(view: StoreView, found: _Findings) -> Iterator[Problems]:
@@ -183,23 +217,21 @@ def _history(view: StoreView, found: _Findings) -> Iterator[Problems]:
         yield _history_problems(view, entry, last)
         last = entry.number
     if last != found.state.history_number:
-        found.report([f"history: it ends at {last}, the store counts {found.state.history_number}"])
+        found.report([Problem(f"history: it ends at {last}, the store counts {found.state.history_number}")])
 
 
 def _history_problems(view: StoreView, entry: HistoryEntry, last: int) -> Problems:
     if entry.number != last + 1:
-        yield f"history: no entry between {last} and {entry.number}"
+        yield Problem(f"history: no entry between {last} and {entry.number}")
     if next(view.history_numbers_of(entry.image_id, entry.number - 1), None) != entry.number:
-        yield f"history: entry {entry.number} is not known as one of {entry.image_id!r}"
+        yield Problem(f"history: entry {entry.number} is not known as one of {entry.image_id!r}")
 
 
 def _count_problems(view: StoreView, found: _Findings) -> Problems:
     state = found.state
-    if found.images != state.images:
-        yield f"{found.images} images, the store counts {state.images}"
-    if found.clusters != state.clusters:
-        yield f"{found.clusters} clusters, the store counts {state.clusters}"
-    if found.tombstones != state.tombstones:
-        yield f"{found.tombstones} tombstones, the store counts {state.tombstones}"
+    for name in ("images", "clusters", "tombstones"):
+        there, counted = getattr(found, name), getattr(state, name)
+        if there != counted:
+            yield Problem(f"{there} {name}, the store counts {counted}", Mend("count", name, there - counted))
     if view.published() > state.history_number:
-        yield f"history is published up to {view.published()}, its last entry is {state.history_number}"
+        yield Problem(f"history is published up to {view.published()}, its last entry is {state.history_number}")

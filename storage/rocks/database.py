@@ -7,7 +7,7 @@ they are made (rocksdict 0.3.29). An iterator then stays at that time. So a `Mom
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,16 +56,19 @@ class Database:
 
     def sequence(self) -> int:
         """A number that grows with every write."""
-        with translated(self._folder):
-            return int(self._db.latest_sequence_number())
+        return int(self._db.latest_sequence_number())
 
     def get(self, family: str, key: bytes) -> bytes | None:
         """The current value of a key."""
         try:
-            value: bytes | None = self._families[family].get(key)
+            return self.getter(family)(key)
         except Exception as error:  # the library raises bare exceptions
             raise ours(error, self._folder) from error
-        return value
+
+    def getter(self, family: str) -> Callable[[bytes], bytes | None]:
+        """What gets the current values of a family, for many keys. Its errors are the library's."""
+        get: Callable[[bytes], bytes | None] = self._families[family].get
+        return get
 
     def write(self, writes: Iterable[Write]) -> None:
         """Writes all or nothing. It is synced on return, unless the settings say otherwise.

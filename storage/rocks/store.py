@@ -37,6 +37,7 @@ from storage.records import (
 from storage.rocks.database import Database, Write
 from storage.rocks.marker import FIRST_DATABASE, check_marker, read_marker, write_marker
 from storage.rocks.options import META, RocksOptions
+from storage.rocks.translate import translated
 from storage.rocks.views import EPOCH, MARK, PUBLISHED, STATE, Lease, LiveReader, PointReads, SnapshotView
 from storage.staging import Changes, Reader
 
@@ -76,7 +77,7 @@ class RocksStore(StagedStore):
         super().__init__()
         self._folder = folder
         self._options = options or RocksOptions()
-        self._gate = threading.Condition()
+        self._gate = threading.Condition(threading.Lock())
         self._readers = 0
         """How many reads without a lease are under way. They are short, and the database stays open for them."""
         self._leases: set[Lease] = set()
@@ -204,27 +205,23 @@ class RocksStore(StagedStore):
         A snapshot of all families takes longer than hundreds of reads. So records are read as they are now, and read
         again if something was written meanwhile. Only a store that is written all the time takes a snapshot.
         """
-        with self._open_for_reading() as database:
-            for _ in range(TRIES):
-                before = database.sequence()
-                found = read(LiveReader(database))
-                if database.sequence() == before:
-                    return found
-        with self.snapshot() as view:
-            assert isinstance(view, SnapshotView)
-            return read(view)
-
-    @contextmanager
-    def _open_for_reading(self) -> Iterator[Database]:
         with self._gate:
             database = self._usable()
             self._readers += 1
         try:
-            yield database
+            with translated(self._folder):
+                for _ in range(TRIES):
+                    before = database.sequence()
+                    found = read(LiveReader(database))
+                    if database.sequence() == before:
+                        return found
         finally:
             with self._gate:
                 self._readers -= 1
                 self._gate.notify_all()
+        with self.snapshot() as view:
+            assert isinstance(view, SnapshotView)
+            return read(view)
 
     def _usable(self) -> Database:
         if self._closed:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from core.errors import BadInputError, UnavailableError
@@ -48,6 +49,10 @@ class PointReads(ABC):
 
     @abstractmethod
     def _get(self, family: str, key: bytes) -> bytes | None: ...
+
+    def _getter(self, family: str) -> Callable[[bytes], bytes | None]:
+        """Gets of one family, for many keys."""
+        return partial(self._get, family)
 
     def state(self) -> StoreState:
         """See `StoreView.state`."""
@@ -97,9 +102,10 @@ class PointReads(ABC):
         memberships: dict[ImageId, Membership] = {}
         clusters: dict[ImageId, Cluster] = {}
         tombstones: dict[ImageId, Tombstone] = {}
+        image_at, cluster_at = self._getter("images"), self._getter("clusters")
         for image_id in dict.fromkeys(ids):
             key = image_id.encode(errors="surrogatepass")
-            value = self._get("images", key)
+            value = image_at(key)
             head = image_id
             if value is not None:
                 memberships[image_id] = membership = codec.decode_membership(image_id, value)
@@ -108,7 +114,7 @@ class PointReads(ABC):
                 tombstones[image_id] = codec.decode_tombstone(key, value)
             else:
                 continue
-            found = None if head in clusters else self._get("clusters", head.encode())
+            found = None if head in clusters else cluster_at(head.encode())
             if found is not None:
                 clusters[head] = codec.decode_cluster_front(head, found)
         verdicts = last_verdicts(map(self.image, verdicts_of))
@@ -119,9 +125,10 @@ class PointReads(ABC):
         state = self.state()
         heads: dict[ImageId, ImageId] = {}
         tombstones: dict[ImageId, Tombstone] = {}
+        image_at = self._getter("images")
         for image_id in ids:
             key = image_id.encode(errors="surrogatepass")
-            value = self._get("images", key)
+            value = image_at(key)
             if value is not None:
                 heads[image_id] = codec.decode_head(image_id, value)
             elif state.tombstones and (value := self._get("tombstones", key)) is not None:
@@ -144,13 +151,19 @@ def _key_or_none(image_id: ImageId) -> bytes | None:
 
 
 class LiveReader(PointReads):
-    """Reads the current content. Two reads are of one moment only while nobody writes."""
+    """Reads the current content. Two reads are of one moment only while nobody writes.
+
+    Where many ids are read, errors are the library's: see `storage.rocks.translate`.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def _get(self, family: str, key: bytes) -> bytes | None:
         return self._database.get(family, key)
+
+    def _getter(self, family: str) -> Callable[[bytes], bytes | None]:
+        return self._database.getter(family)
 
 
 class Lease:

@@ -146,6 +146,16 @@ class StorageClient(RpcClient):
         for message in self._stream(self._stub.Verify(pb.VerifyRequest())):
             yield progress_of(message)
 
+    def repair(self) -> Iterator[VerifyProgress]:
+        """Checks the whole store, and mends what the images alone can mend. The last report has what was found.
+
+        Raises:
+            DeniedError: The caller has not the write key.
+            UnavailableError: The server is down, cannot write, or another check is running.
+        """
+        for message in self._stream(self._stub.Repair(pb.VerifyRequest())):
+            yield progress_of(message)
+
     def embeddings(self) -> Iterator[EmbeddingsPage]:
         """All embeddings of one moment, by place, page by page. It has no deadline.
 

@@ -19,6 +19,7 @@ METHODS = (
     "Apply",
     "Describe",
     "Verify",
+    "Repair",
     "Embeddings",
     "Unscored",
     "RequireKinds",

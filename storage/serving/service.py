@@ -21,6 +21,7 @@ from storage.errors import ContradictionError, StorageError
 from storage.interfaces import ClusterStore
 from storage.limits import MAX_DECISIONS, MAX_LOOK_UP, MAX_NAMED, MAX_NAMED_WITH_VECTORS
 from storage.records import StoreState
+from storage.repair import repair
 from storage.selecting import named_images, selected_pages
 from storage.serving import storage_pb2 as pb
 from storage.serving import storage_pb2_grpc
@@ -48,6 +49,7 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
     {
         **dict.fromkeys(("Apply", "Renew"), Right.STREAM),
         "RequireKinds": Right.REQUIRE,
+        "Repair": Right.WRITE,
         **dict.fromkeys(
             (
                 "LookUp",
@@ -183,12 +185,24 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
         self, request: pb.VerifyRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.VerifyProgress]:
         """Checks the whole store on a snapshot. One check runs at a time."""
+        with self._one_check(), self._metrics.call("Verify"), for_callers(), self._store.snapshot() as view:
+            for progress in verify(view):
+                yield progress_message(progress)
+
+    def Repair(  # noqa: N802 - the name that the proto gives
+        self, request: pb.VerifyRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.VerifyProgress]:
+        """Checks the whole store, and mends it."""
+        with self._one_check(), self._metrics.call("Repair"), for_callers():
+            for progress in repair(self._store):
+                yield progress_message(progress)
+
+    @contextmanager
+    def _one_check(self) -> Iterator[None]:
         if not self._verifying.acquire(blocking=False):
             raise UnavailableError("another check of the store is running", RETRY_AFTER_S)
         try:
-            with self._metrics.call("Verify"), for_callers(), self._store.snapshot() as view:
-                for progress in verify(view):
-                    yield progress_message(progress)
+            yield
         finally:
             self._verifying.release()
 

@@ -74,6 +74,11 @@ class ClusterStorageStub(object):
                 request_serializer=storage_dot_serving_dot_storage__pb2.VerifyRequest.SerializeToString,
                 response_deserializer=storage_dot_serving_dot_storage__pb2.VerifyProgress.FromString,
                 _registered_method=True)
+        self.Repair = channel.unary_stream(
+                '/neardup.storage.v1.ClusterStorage/Repair',
+                request_serializer=storage_dot_serving_dot_storage__pb2.VerifyRequest.SerializeToString,
+                response_deserializer=storage_dot_serving_dot_storage__pb2.VerifyProgress.FromString,
+                _registered_method=True)
         self.RequireKinds = channel.unary_unary(
                 '/neardup.storage.v1.ClusterStorage/RequireKinds',
                 request_serializer=storage_dot_serving_dot_storage__pb2.RequireKindsRequest.SerializeToString,
@@ -160,6 +165,14 @@ class ClusterStorageServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Repair(self, request, context):
+        """The same, and mends what the images alone can mend, in small writes beside the stream's. The last message has what
+        was found.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RequireKinds(self, request, context):
         """Writers of deletes and replays call it before their first record. From then on, `Apply` refuses a job that does not
         know these kinds. FAILED_PRECONDITION: the job that wrote last does not know them; nothing was changed.
@@ -238,6 +251,11 @@ def add_ClusterStorageServicer_to_server(servicer, server):
             ),
             'Verify': grpc.unary_stream_rpc_method_handler(
                     servicer.Verify,
+                    request_deserializer=storage_dot_serving_dot_storage__pb2.VerifyRequest.FromString,
+                    response_serializer=storage_dot_serving_dot_storage__pb2.VerifyProgress.SerializeToString,
+            ),
+            'Repair': grpc.unary_stream_rpc_method_handler(
+                    servicer.Repair,
                     request_deserializer=storage_dot_serving_dot_storage__pb2.VerifyRequest.FromString,
                     response_serializer=storage_dot_serving_dot_storage__pb2.VerifyProgress.SerializeToString,
             ),
@@ -459,6 +477,33 @@ class ClusterStorage(object):
             request,
             target,
             '/neardup.storage.v1.ClusterStorage/Verify',
+            storage_dot_serving_dot_storage__pb2.VerifyRequest.SerializeToString,
+            storage_dot_serving_dot_storage__pb2.VerifyProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Repair(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/neardup.storage.v1.ClusterStorage/Repair',
             storage_dot_serving_dot_storage__pb2.VerifyRequest.SerializeToString,
             storage_dot_serving_dot_storage__pb2.VerifyProgress.FromString,
             options,

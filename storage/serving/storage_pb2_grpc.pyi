@@ -65,6 +65,14 @@ class ClusterStorageStub:
     ]
     """Checks that heads and members agree, on a snapshot of the whole store. The last message has `done`."""
 
+    Repair: grpc.UnaryStreamMultiCallable[
+        storage.serving.storage_pb2.VerifyRequest,
+        storage.serving.storage_pb2.VerifyProgress,
+    ]
+    """The same, and mends what the images alone can mend, in small writes beside the stream's. The last message has what
+    was found.
+    """
+
     RequireKinds: grpc.UnaryUnaryMultiCallable[
         storage.serving.storage_pb2.RequireKindsRequest,
         storage.serving.storage_pb2.RequireKindsResponse,
@@ -149,6 +157,14 @@ class ClusterStorageAsyncStub:
         storage.serving.storage_pb2.VerifyProgress,
     ]
     """Checks that heads and members agree, on a snapshot of the whole store. The last message has `done`."""
+
+    Repair: grpc.aio.UnaryStreamMultiCallable[
+        storage.serving.storage_pb2.VerifyRequest,
+        storage.serving.storage_pb2.VerifyProgress,
+    ]
+    """The same, and mends what the images alone can mend, in small writes beside the stream's. The last message has what
+    was found.
+    """
 
     RequireKinds: grpc.aio.UnaryUnaryMultiCallable[
         storage.serving.storage_pb2.RequireKindsRequest,
@@ -248,6 +264,16 @@ class ClusterStorageServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[storage.serving.storage_pb2.VerifyProgress], collections.abc.AsyncIterator[storage.serving.storage_pb2.VerifyProgress]]:
         """Checks that heads and members agree, on a snapshot of the whole store. The last message has `done`."""
+
+    @abc.abstractmethod
+    def Repair(
+        self,
+        request: storage.serving.storage_pb2.VerifyRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[storage.serving.storage_pb2.VerifyProgress], collections.abc.AsyncIterator[storage.serving.storage_pb2.VerifyProgress]]:
+        """The same, and mends what the images alone can mend, in small writes beside the stream's. The last message has what
+        was found.
+        """
 
     @abc.abstractmethod
     def RequireKinds(

@@ -27,6 +27,7 @@ from storage.records import (
     ClusterRecord,
     EmbeddingRecord,
     ImageRecord,
+    Mend,
 )
 from storage.testing.decisions import A, B, C, D, decided, deletes, founds, ignored, is_unscored, joins, put, replays
 from storage.testing.model import LOG, REPLAYS
@@ -55,6 +56,18 @@ class LifeContract(ABC):
         lookup = store.look_up([A, B])
         assert lookup.memberships.keys() == {A}
         assert lookup.tombstones.keys() == {B}
+
+    def test_a_mend_of_what_is_sound_writes_nothing(self, store: ClusterStore) -> None:
+        put(store, founds(0, A), joins(1, B, A))
+        before = store.state()
+        store.mend([Mend("image", B), Mend("cluster", A), Mend("embeddings", number=1)])
+        assert store.state() == before
+
+    def test_a_mended_count_raises_the_revision(self, store: ClusterStore) -> None:
+        put(store, founds(0, A))
+        before = store.state()
+        store.mend([Mend("count", "images", 2)])
+        assert store.state() == replace(before, images=3, revision=before.revision + 1)
 
     def test_a_deleted_singleton_leaves_no_cluster(self, store: ClusterStore) -> None:
         put(store, founds(0, A), deletes(1, A, A))

@@ -38,6 +38,7 @@ TARGETS = [
     "bench-replay",
     "bench-traces",
     "bench-pipeline",
+    "bench-storage",
     "chaos",
     "docs",
     "clean",

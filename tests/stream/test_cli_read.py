@@ -222,6 +222,24 @@ def test_verify_a_store_that_is_not_sound(run: Run, monkeypatch: pytest.MonkeyPa
     assert json.loads(out)["problems"] == ["b is a member of nobody"]
 
 
+def test_verify_after_a_repair(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from storage.serving import client
+
+    found = VerifyProgress(True, 2, 2, 2, 1, ("a", "b"), 2)
+    monkeypatch.setattr(client.StorageClient, "repair", lambda self: iter([found]))
+    code, out, _ = run("verify", "--repair")
+    assert code == Exit.OK
+    assert out == "repaired: 2 problems\nsound: 251 images in 2 clusters\n"
+    said = as_json(run, "verify", "--repair")
+    assert (said["repaired"], said["sound"], said["problem_count"]) == (2, True, 0)
+    monkeypatch.setattr(
+        client.StorageClient, "verify", lambda self: iter([replace(found, problems=("b",), problem_count=1)])
+    )
+    code, out, err = run("verify", "--repair")
+    assert (code, out) == (Exit.NOT_SOUND, "b\n")
+    assert "1 problem" in err
+
+
 def test_nobody_there_is_unavailable(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     port = str(free_ports(1)[0])
     monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__API__PORT", port)

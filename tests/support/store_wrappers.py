@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 
 from core.types import Decision, ImageId, LogPosition, Lookup
 from storage.interfaces import ClusterStore, StoreView
-from storage.records import PublishedMark, StoreEpoch, StoreState
+from storage.records import Mend, PublishedMark, StoreEpoch, StoreState
 
 
 class DelegatingStore(ClusterStore):
@@ -50,6 +50,10 @@ class DelegatingStore(ClusterStore):
     def remove_dead_letters(self, offsets: Collection[int]) -> None:
         """See `ClusterStore.remove_dead_letters`."""
         self.inner.remove_dead_letters(offsets)
+
+    def mend(self, mends: Collection[Mend]) -> None:
+        """See `ClusterStore.mend`."""
+        self.inner.mend(mends)
 
     def on_apply(self, listener: Callable[[StoreState], None]) -> None:
         """See `ClusterStore.on_apply`."""

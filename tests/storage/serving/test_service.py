@@ -364,6 +364,21 @@ def test_verify_tells_problems(served: Served) -> None:
     assert "place 1" in last.problems[0]
 
 
+def test_repair_mends_and_tells_what_it_found(served: Served) -> None:
+    served.client.apply(LOG, [founds(0, A), joins(1, B, A)], -1, 0)
+    memory = served.store.inner
+    assert isinstance(memory, MemoryStore)
+    assert memory._content is not None
+    del memory._content.members_of[A][2]
+    last = list(served.client.repair())[-1]
+    assert last.problem_count == 2
+    assert list(served.client.verify())[-1].problem_count == 0
+    # The stream's next write rests on an older state, so it looks up again.
+    with pytest.raises(StaleError):
+        served.client.apply(LOG, [founds(2, C)], 1, 0)
+    served.client.apply(LOG, [founds(2, C)], 1, 1)
+
+
 def test_one_check_at_a_time_and_a_caller_that_leaves_ends_its_own(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,300 @@
+"""How fast the store reads, writes and lists, beside plain RocksDB: `make bench-storage`.
+
+A store of its own is filled: ordinary images in clusters of six, one cluster of 6,000 and one of 1,100,000 members.
+
+    python -m benchmarks.storage                                                      what `make bench-storage` runs
+    python -m benchmarks.storage --images 20000 --giant 60000 --seconds 1             a short one
+
+Measured are heads in the process (beside bare gets of the same keys and the same decoding) and over gRPC, synced
+writes of 64 decisions, and pages of 1,000 members: first, middle and last of both clusters, in both orders, and again
+after half of the giant cluster's members left. It writes `var/bench/storage.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import random
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from rocksdict import Rdict
+
+from benchmarks.machine import measured_with
+from benchmarks.search.results import table
+from benchmarks.search.timing import percentiles_ms, rate
+from benchmarks.service_run import carried_out, say
+from core.rpc import Listen, RpcServer
+from core.types import Cause, Decision, ImageId, Move, Outcome, Versions
+from storage import codec
+from storage.rocks.options import RocksOptions, database_options, family_options
+from storage.rocks.store import RocksStore
+from storage.serving.client import StorageClient
+from storage.serving.metrics import StorageMetrics
+from storage.serving.service import StorageService
+from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
+from stream.settings import load_settings
+
+LOG = "benchmark"
+SMALL = 6_000
+"""Members of the cluster that the giant one is compared with."""
+
+PAGE = 1_000
+IDS = 100
+"""Images of one look-up."""
+
+BATCH = 64
+FILL_BATCH = 512
+PORT, METRICS_PORT = 17911, 17912
+CLIENTS = 2
+
+
+def name_of(number: int) -> ImageId:
+    """The id of an ordinary image."""
+    return ImageId(f"image-{number:010d}")
+
+
+def decision(offset: int, image: ImageId, head: ImageId, version: int = 1, old: ImageId | None = None) -> Decision:
+    """A decision of the size that real ones have: vectors of 1,280 and 768 values in float16, a code of 576 bytes."""
+    cause, score = (Cause.FOUNDED, None) if image == head else (Cause.MATCHED, 0.97)
+    return Decision(
+        offset=offset,
+        checksum=offset % 2**32,
+        outcome=Outcome.DECIDED,
+        image_id=image,
+        version=version,
+        place=offset,
+        moves=(Move(image, old, head, cause, score, None if score is None else head),),
+        score_code=offset.to_bytes(8, "big") * 72,
+        search_vector=offset.to_bytes(8, "big") * 320,
+        score_vector=offset.to_bytes(8, "big") * 192,
+        versions=Versions("pair-0123456789", "0123456789ab"),
+        created_at_ms=offset,
+        arrived_at_ms=offset,
+        decided_at_ms=offset,
+    )
+
+
+class Filler:
+    """Writes decisions one after the other, in batches."""
+
+    def __init__(self, store: RocksStore) -> None:
+        self._store = store
+        self._batch: list[Decision] = []
+        self.offset = store.position().offset
+
+    def add(self, image: ImageId, head: ImageId, version: int = 1, old: ImageId | None = None) -> None:
+        """One more decision."""
+        self._batch.append(decision(self.offset + len(self._batch) + 1, image, head, version, old))
+        if len(self._batch) == FILL_BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what is left."""
+        if self._batch:
+            self._store.apply(LOG, self._batch, self.offset, 0)
+            self.offset += len(self._batch)
+            self._batch = []
+
+
+def giant_member(number: int) -> ImageId:
+    """The id of a member of the giant cluster; 0 is its head."""
+    return ImageId(f"giant-{number:010d}")
+
+
+def small_member(number: int) -> ImageId:
+    """The id of a member of the other large cluster; 0 is its head."""
+    return ImageId(f"small-{number:010d}")
+
+
+def fill(folder: Path, images: int, giant: int) -> None:
+    """Makes the store. It is not synced."""
+    with closing(RocksStore(folder, options=RocksOptions(sync=False))) as store:
+        filler = Filler(store)
+        for number in range(images):
+            filler.add(name_of(number), name_of(number - number % 6))
+        for number in range(SMALL):
+            filler.add(small_member(number), small_member(0))
+        for number in range(giant):
+            filler.add(giant_member(number), giant_member(0))
+        filler.flush()
+
+
+def heads_in_process(folder: Path, images: int, seconds: float) -> dict[str, float]:
+    """Heads a second from the store, and from bare gets of the same keys with the same decoding."""
+    rng = random.Random(1)
+    asked = [[name_of(rng.randrange(images)) for _ in range(IDS)] for _ in range(2_000)]
+    with closing(RocksStore(folder)) as store:
+        ours = rate(asked, IDS, store.heads, seconds)
+        one = rate([batch[:1] for batch in asked], 1, lambda batch: store.image(batch[0]), seconds)
+    database = Rdict(str(folder / "db"), database_options(RocksOptions(), create=False), family_options(RocksOptions()))
+    try:
+        family = database.get_column_family("images")
+
+        def bare(batch: Sequence[ImageId]) -> dict[ImageId, ImageId]:
+            found = {}
+            for image_id in batch:
+                value = family.get(image_id.encode())
+                if value is not None:
+                    found[image_id] = codec.decode_head(image_id, value)
+            return found
+
+        plain = rate(asked, IDS, bare, seconds)
+    finally:
+        database.close()
+    return {
+        "heads_per_s": round(ours),
+        "bare_heads_per_s": round(plain),
+        "share_of_bare": round(ours / plain, 3),
+        "whole_images_one_by_one_per_s": round(one),
+    }
+
+
+@contextmanager
+def _served(store: RocksStore) -> Iterator[None]:
+    registry = CollectorRegistry()
+    service = StorageService(store, StorageMetrics(registry, store.state(), 0))
+    register = partial(add_ClusterStorageServicer_to_server, service)
+    server = RpcServer("storage", Listen("127.0.0.1", PORT, METRICS_PORT, 1 << 22), register, registry)
+    server.start()
+    try:
+        yield
+    finally:
+        server.stop(0)
+
+
+def _ask(images: int, seconds: float, seed: int) -> float:
+    """Heads a second that one client gets; it runs in a process of its own."""
+    rng = random.Random(seed)
+    asked = [[name_of(rng.randrange(images)) for _ in range(IDS)] for _ in range(500)]
+    with closing(StorageClient(f"127.0.0.1:{PORT}", 10.0, 1 << 22)) as client:
+        return rate(asked, IDS, client.heads, seconds)
+
+
+def heads_over_grpc(folder: Path, images: int, seconds: float) -> dict[str, float]:
+    """Heads a second over gRPC: of one client, and of two at once."""
+    spawn = multiprocessing.get_context("spawn")
+    with closing(RocksStore(folder)) as store, _served(store), spawn.Pool(CLIENTS) as clients:
+        alone = clients.apply(_ask, (images, seconds, 0))
+        both = sum(clients.starmap(_ask, [(images, seconds, seed) for seed in range(CLIENTS)]))
+    return {"one_client_per_s": round(alone), "two_clients_per_s": round(both)}
+
+
+def writes(folder: Path, images: int, seconds: float) -> dict[str, Any]:
+    """Synced writes of new images, five of six of which join a head."""
+    took: list[float] = []
+    with closing(RocksStore(folder)) as store:
+        offset, number = store.position().offset, images
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            batch = [
+                decision(offset + 1 + n, name_of(number + n), name_of(number + n - (number + n) % 6))
+                for n in range(BATCH)
+            ]
+            started = time.perf_counter()
+            store.apply(LOG, batch, offset, 0)
+            took.append(time.perf_counter() - started)
+            offset, number = offset + BATCH, number + BATCH
+    return {"images_per_s": round(BATCH * len(took) / sum(took)), **percentiles_ms(took)}
+
+
+def pages(folder: Path) -> dict[str, dict[str, float]]:
+    """Milliseconds of a page of the giant cluster and of the other one, and their ratio."""
+    found: dict[str, dict[str, float]] = {}
+    with closing(RocksStore(folder)) as store:
+        for newest_first in (False, True):
+            order = "newest" if newest_first else "oldest"
+            small = _page_ms(store, small_member(0), newest_first)
+            large = _page_ms(store, giant_member(0), newest_first)
+            for where, reference in small.items():
+                found[f"{where}, {order} first"] = {
+                    "small_ms": round(reference, 3),
+                    "giant_ms": round(large[where], 3),
+                    "ratio": round(large[where] / reference, 2),
+                }
+    return found
+
+
+def _page_ms(store: RocksStore, head: ImageId, newest_first: bool) -> dict[str, float]:
+    tokens: list[str | None] = [None]
+    while (token := store.members(head, PAGE, tokens[-1], newest_first=newest_first).next_token) is not None:
+        tokens.append(token)
+    last = len(tokens) - 1
+    return {
+        where: _median_ms(lambda at=at: store.members(head, PAGE, tokens[at], newest_first=newest_first))
+        for where, at in (("first", 0), ("middle", last // 2), ("last", last - 1))  # the very last may be short
+    }
+
+
+def _median_ms(call: Callable[[], object], times: int = 21) -> float:
+    took = []
+    for _ in range(times):
+        started = time.perf_counter()
+        call()
+        took.append(1000 * (time.perf_counter() - started))
+    return median(took)
+
+
+def half_leave(folder: Path, giant: int) -> None:
+    """Every other member of both large clusters founds a cluster of its own."""
+    with closing(RocksStore(folder, options=RocksOptions(sync=False))) as store:
+        filler = Filler(store)
+        for member, count in ((small_member, SMALL), (giant_member, giant)):
+            for number in range(1, count, 2):
+                filler.add(member(number), member(number), version=2, old=member(0))
+        filler.flush()
+
+
+def measure(folder: Path, images: int, giant: int, seconds: float) -> dict[str, Any]:
+    """All parts, on a new store."""
+    shutil.rmtree(folder, ignore_errors=True)
+    say(f"filling: {images:,} images, one cluster of {SMALL:,} and one of {giant:,}")
+    started = time.monotonic()
+    fill(folder, images, giant)
+    say(f"filled in {time.monotonic() - started:.0f} s")
+    result: dict[str, Any] = {"images": images, "giant": giant}
+    result["heads"] = heads_in_process(folder, images, seconds)
+    result["grpc"] = heads_over_grpc(folder, images, seconds)
+    result["pages"] = pages(folder)
+    say("half of the members leave")
+    half_leave(folder, giant)
+    result["pages_after_half_left"] = pages(folder)
+    result["writes"] = writes(folder, images, 5 * seconds)
+    return {**measured_with("benchmarks.storage"), **result}
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints the tables."""
+    for name in ("heads", "grpc", "writes"):
+        table(name, ("what", "measured"), result[name].items())
+    for name in ("pages", "pages_after_half_left"):
+        rows = [(where, *each.values()) for where, each in result[name].items()]
+        table(name.replace("_", " "), ("page", "6,000 ms", "giant ms", "ratio"), rows)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=200_000, help="ordinary images")
+    parser.add_argument("--giant", type=int, default=1_100_000, help="members of the giant cluster")
+    parser.add_argument("--seconds", type=float, default=6.0, help="of each rate")
+    parser.add_argument(
+        "--out", type=Path, help="file of the result; default: bench/storage.json below the data folder"
+    )
+    arguments = parser.parse_args(argv)
+    bench = load_settings().data_dir / "bench"
+    out = arguments.out or bench / "storage.json"
+    run = partial(measure, bench / "storage", arguments.images, arguments.giant, arguments.seconds)
+    return carried_out(run, out, show)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

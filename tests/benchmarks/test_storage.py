@@ -1,0 +1,30 @@
+"""`make bench-storage`: its parts do what they say, on a small store."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+from benchmarks.storage import SMALL, fill, giant_member, half_leave, heads_in_process, name_of, pages, writes
+from storage.rocks.store import RocksStore
+from storage.verify import verify
+
+
+def test_its_parts(tmp_path: Path) -> None:
+    folder, images, giant = tmp_path / "store", 1_200, 4_000
+    fill(folder, images, giant)
+    rates = heads_in_process(folder, images, 0.03)
+    assert all(value > 0 for value in rates.values())
+    half_leave(folder, giant)
+    found = pages(folder)
+    assert set(found) == {
+        f"{at}, {order} first" for at in ("first", "middle", "last") for order in ("oldest", "newest")
+    }
+    assert writes(folder, images, 0.05)["images_per_s"] > 0
+    with closing(RocksStore(folder)) as store, store.snapshot() as view:
+        assert list(verify(view))[-1].problems == ()
+        cluster = store.cluster(giant_member(0))
+        assert cluster is not None
+        assert cluster.count == giant // 2
+        assert store.heads([name_of(7)]).heads == {name_of(7): name_of(6)}
+        assert view.state().images > images + SMALL + giant
