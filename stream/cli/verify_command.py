@@ -4,24 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import closing
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from core.errors import UnavailableError
+from core.errors import BadInputError, UnavailableError
 from stream.cli.context import AsJson, SignalName, of
 from stream.cli.output import counted, line, progress_bar, show_json
 from stream.errors import NotSoundError
 
 if TYPE_CHECKING:
     from storage.verify import VerifyProgress
+    from stream.index_comparison import Compared
 
 __all__ = ["verify"]
+
+
+class Against(StrEnum):
+    """What a store is compared with."""
+
+    INDEX = "index"
 
 
 def verify(
     context: typer.Context,
     repair: Annotated[bool, typer.Option("--repair", help="Mend what the images alone can mend, then check.")] = False,
+    against: Annotated[
+        Against | None, typer.Option(help="Also ask the index for each image: place, version, code, hidden or not.")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Compare about N images with the index, always the same.")
+    ] = None,
     signal: SignalName = None,
     as_json: AsJson = False,
 ) -> None:
@@ -34,17 +48,27 @@ def verify(
     is deleted, in small writes beside the stream's. It needs the write key. Lost embeddings and holes in the history
     stay: restore a snapshot, or send these images again.
 
-    The exit code is 0 if the store is sound, 5 if it is not.
+    --against index shows whether searches find what storage holds. An index that differs is built anew with `neardup
+    index build --from storage`.
+
+    The exit code is 0 if all is sound, 5 if it is not.
 
     Examples:
 
         neardup verify
 
         neardup verify --repair
+
+        neardup verify --against index --sample 10000
     """
+    if sample is not None and against is None:
+        raise BadInputError("--sample is of --against index: give both")
     from core.access import Right
+    from search.serving.admission import Caller
+    from search.serving.client import SearchClient
     from storage.serving.client import StorageClient
     from stream.access import credentials
+    from stream.index_comparison import compare_with_index
 
     settings = of(context).settings()
     name, chosen = settings.signal(signal)
@@ -55,27 +79,43 @@ def verify(
         if repair:
             found = _followed("repairing", storage.repair()).problem_count
         done = _followed("checking", storage.verify())
+        compared = None
+        if against is not None:
+            reader = credentials(settings, Right.READ)
+            search = chosen.search
+            with closing(
+                SearchClient(search.address, 10.0, search.max_message_bytes, Caller.INTERACTIVE, reader)
+            ) as index:
+                compared = _compared(compare_with_index(storage, index, sample))
+    unlike = {} if compared is None else compared.problems
     if as_json:
         show_json(
             {
                 "signal": name,
-                "sound": done.problem_count == 0,
+                "sound": done.problem_count == 0 and not unlike,
                 "images": done.images,
                 "clusters": done.clusters,
                 **({"repaired": max(0, found - done.problem_count)} if repair else {}),
                 "problem_count": done.problem_count,
                 "problems": list(done.problems),
+                **({} if compared is None else {"compared_with_index": compared.compared, "index_problems": unlike}),
             }
         )
     else:
         for problem in done.problems:
             line(problem)
+        for image_id, problem in unlike.items():
+            line(f"image {image_id!r}: {problem}")
     if done.problem_count:
         raise NotSoundError(f"the store of {name} has {counted(done.problem_count, 'problem')}")
+    if unlike:
+        raise NotSoundError(f"the index of {name} differs from the store in {counted(len(unlike), 'image')}")
     if not as_json:
         if repair:
             line(f"repaired: {counted(found, 'problem')}")
         line(f"sound: {counted(done.images, 'image')} in {counted(done.clusters, 'cluster')}")
+        if compared is not None:
+            line(f"the index has {counted(compared.compared, 'image')} as storage has")
 
 
 def _followed(what: str, reports: Iterable[VerifyProgress]) -> VerifyProgress:
@@ -89,3 +129,14 @@ def _followed(what: str, reports: Iterable[VerifyProgress]) -> VerifyProgress:
     if done is None:
         raise UnavailableError("the storage server ended the check early")
     return done
+
+
+def _compared(reports: Iterable[Compared]) -> Compared:
+    """The last report of a comparison, whose progress is shown meanwhile."""
+    last = None
+    with progress_bar() as bar:
+        task = bar.add_task("comparing", total=None, note="")
+        for last in reports:
+            bar.update(task, completed=last.looked_at, total=last.total)
+    assert last is not None  # there is always one
+    return last

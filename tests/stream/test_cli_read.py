@@ -240,6 +240,29 @@ def test_verify_after_a_repair(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "1 problem" in err
 
 
+def test_verify_against_the_index(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stream import index_comparison
+
+    samples: list[int | None] = []
+
+    def compare(storage: Any, index: Any, sample: int | None) -> Iterator[index_comparison.Compared]:
+        samples.append(sample)
+        yield index_comparison.Compared(COUNT + 1, COUNT + 1, 5, {})
+
+    monkeypatch.setattr(index_comparison, "compare_with_index", compare)
+    code, out, _ = run("verify", "--against", "index", "--sample", "5")
+    assert (code, samples) == (Exit.OK, [5])
+    assert out == "sound: 251 images in 2 clusters\nthe index has 5 images as storage has\n"
+    unlike = index_comparison.Compared(1, 1, 1, {ImageId("x"): "the index hides it"})
+    monkeypatch.setattr(index_comparison, "compare_with_index", lambda *asked: iter([unlike]))
+    code, out, err = run("verify", "--against", "index")
+    assert (code, out) == (Exit.NOT_SOUND, "image 'x': the index hides it\n")
+    assert "differs from the store in 1 image" in err
+    said = json.loads(run("verify", "--against", "index", "--json")[1])
+    assert (said["sound"], said["index_problems"]) == (False, {"x": "the index hides it"})
+    assert run("verify", "--sample", "5")[0] == Exit.USAGE
+
+
 def test_nobody_there_is_unavailable(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     port = str(free_ports(1)[0])
     monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__API__PORT", port)
