@@ -27,6 +27,9 @@ _SMALL = 16
 
 _RETRY_AFTER_S = 0.1
 
+_WAITED_SHARE = 0.8
+"""How much of the time that a call has left it may wait: the refusal must arrive before its deadline."""
+
 
 class ReceivingCall(Cancellable, Protocol):
     """What the intake needs of a call: `grpc.ServicerContext` has it."""
@@ -63,7 +66,7 @@ class Intake:
             BadInputError: The caller sent none.
         """
         remaining_s = call.time_remaining()
-        wait_s = self._wait_s if remaining_s is None else max(0.0, min(self._wait_s, remaining_s))
+        wait_s = self._wait_s if remaining_s is None else max(0.0, min(self._wait_s, _WAITED_SHARE * remaining_s))
         if not self._free.acquire(timeout=wait_s):
             raise BusyError(
                 f"{self.slots} calls with large requests are being handled: try again later", _RETRY_AFTER_S

@@ -76,3 +76,22 @@ def test_a_call_whose_request_does_not_come_is_ended_and_its_slot_is_free_again(
     with intake.received(iter([bytes(100)]), Call()):
         pass
     intake.stop()
+
+
+def test_a_call_waits_for_a_part_of_its_time_so_that_it_gets_the_answer() -> None:
+    intake, waits = Intake(1, 100, wait_s=5.0), []
+
+    class NeverFree:
+        def acquire(self, timeout: float) -> bool:
+            waits.append(timeout)
+            return False
+
+    class Hurried(Call):
+        def time_remaining(self) -> float | None:
+            return 2.0
+
+    intake._free = NeverFree()  # type: ignore[assignment]
+    for call in (Hurried(), Call()):
+        with pytest.raises(BusyError), intake.received(iter([b"x"]), call):
+            pass
+    assert waits == [1.6, 5.0]

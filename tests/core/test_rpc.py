@@ -314,7 +314,7 @@ def test_others_with_large_requests_keep_out_neither_the_stream_nor_questions_af
             held = pool.submit(others.score, large)
             assert servicer.entered.wait(5)
             with pytest.raises(BusyError, match="1 calls with large requests"):
-                others.score(scorer_pb2.ScoreRequest(), deadline_s=0.5)
+                others.score(scorer_pb2.ScoreRequest(), deadline_s=2.5)
             servicer.entered.clear()
             of_stream = pool.submit(stream.score, large)
             assert servicer.entered.wait(5)
