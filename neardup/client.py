@@ -139,6 +139,10 @@ class ApiClient:
         found: dict[str, str] = {}
         left = iter(image_ids)
         while asked := list(islice(left, _IDS)):
+            try:
+                "".join(asked).encode()
+            except UnicodeEncodeError as error:
+                raise BadRequestError(f"an image id is not valid Unicode: {error}") from error
             found |= self._ask(lambda answer: dict(answer["heads"]), "/v1/images:lookup", {}, {"image_ids": asked})
         return found
 

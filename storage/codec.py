@@ -207,12 +207,13 @@ def decode_head(image_id: ImageId, value: bytes) -> ImageId:
     Raises:
         CorruptedError: The bytes are damaged.
     """
-    at = _IMAGE.size + U16.size
+    at, length = _IMAGE.size + U16.size, 0
     try:
-        head = value[at : at + U16.unpack_from(value, _IMAGE.size)[0]].decode()
+        (length,) = U16.unpack_from(value, _IMAGE.size)
+        head = value[at : at + length].decode()
     except (struct.error, UnicodeDecodeError):
         head = ""
-    if not head or len(value) < at + len(head):
+    if not head or len(value) < at + length:
         raise CorruptedError(f"the image {image_id!r} is damaged: its head cannot be read")
     return ImageId(head)
 

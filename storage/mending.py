@@ -62,6 +62,9 @@ class _Plan:
 
     def count_members(self, head: ImageId) -> None:
         """The edges and the cluster of one head, as the images say."""
+        own = self._view.image(head)
+        if own is not None and own.head == head:
+            self._list(head)  # it is a member of its own cluster, whatever else was lost
         edges = self.changes.edges
         count = sum(member is not None for (of, _), member in edges.items() if of == head)
         for edge in self._view.edges_of(head, 0):
@@ -70,7 +73,7 @@ class _Plan:
                 count += 1
             elif key not in edges:
                 edges[key] = None
-        old, own = self._view.cluster(head), self._view.image(head)
+        old = self._view.cluster(head)
         deleted = own is None and self._view.tombstone(head) is not None
         known = deleted or (own is not None and own.head == head)
         new: ClusterRecord | None = None
@@ -87,7 +90,6 @@ class _Plan:
         if image is None:
             return
         key = (image.head, image.edge_sequence)
-        self.heads[image.head] = None
         edge = next(self._view.edges_of(image.head, image.edge_sequence - 1), None)
         if edge is None or edge.sequence != image.edge_sequence or not self._is_right(edge):
             self.changes.edges.setdefault(key, image_id)
@@ -117,4 +119,4 @@ class _Plan:
 
     def _add(self, name: str, by: int) -> None:
         state = self.changes.state
-        self.changes.state = replace(state, **{name: getattr(state, name) + by})
+        self.changes.state = replace(state, **{name: max(0, getattr(state, name) + by)})

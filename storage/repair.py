@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
+from storage.errors import CorruptedError
 from storage.interfaces import ClusterStore
 from storage.records import Mend
 from storage.verify import REPORT_EVERY, Problem, VerifyProgress, verify
@@ -11,25 +14,52 @@ from storage.verify import REPORT_EVERY, Problem, VerifyProgress, verify
 __all__ = ["repair"]
 
 MENDS_AT_ONCE = 200
-"""Of one write. The stream waits for it."""
+"""Of one write. The stream waits for it, and looks up again after it."""
+
+PAUSE_S = 0.05
+"""After each write, for the stream."""
 
 
-def repair(store: ClusterStore, report_every: int = REPORT_EVERY) -> Iterator[VerifyProgress]:
+def repair(
+    store: ClusterStore, report_every: int = REPORT_EVERY, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[VerifyProgress]:
     """Checks everything, and mends what the images alone can mend. The last report has what was found.
 
-    Check again afterwards: one repair may uncover the next damage, and not all can be mended.
+    Clusters are mended once each, after the edges of their members, and not at all if an image cannot be read: nobody
+    knows then who belongs to them. A record that cannot be read is mended by nothing here.
     """
-    mends: list[Mend] = []
+    edges: list[Mend] = []
+    clusters: dict[Mend, None] = {}
+    counts: list[Mend] = []
+    unread: set[str] = set()
 
     def heed(problem: Problem) -> None:
-        if problem.mend is not None:
-            mends.append(problem.mend)
-        if len(mends) >= MENDS_AT_ONCE:
-            store.mend(mends)
-            mends.clear()
+        if problem.unread:
+            unread.add(problem.unread)
+        for mend in problem.mends:
+            if mend.what == "cluster":
+                clusters[mend] = None
+            else:
+                (counts if mend.what == "count" else edges).append(mend)
 
     with store.snapshot() as view:
         for progress in verify(view, report_every, heed):
-            if progress.done and mends:
-                store.mend(mends)
+            _mend(store, edges, sleep)
+            edges.clear()
+            if progress.done:
+                _mend(store, () if "images" in unread else clusters, sleep)
+                _mend(store, counts, sleep)
             yield progress
+
+
+def _mend(store: ClusterStore, mends: Iterable[Mend], sleep: Callable[[float], None]) -> None:
+    left = iter(mends)
+    while some := list(islice(left, MENDS_AT_ONCE)):
+        try:
+            store.mend(some)
+        except CorruptedError:
+            if len(some) > 1:
+                for one in some:
+                    _mend(store, [one], sleep)
+            continue
+        sleep(PAUSE_S)

@@ -5,7 +5,8 @@ A token is URL-safe base64 of: u8 format, u8 order (0 oldest first, 1 newest fir
 or of another id, and tell the last from the others. They are no secret.
 
 A token holds no state of the server, so it outlives restarts. Sequences only grow and an item keeps its own, so pages
-repeat nothing, and skip nothing that was there from the first page to the last, whatever is written between them.
+repeat nothing and skip nothing that was there from the first page to the last, whatever is written between them. An
+image that leaves and joins again has a new sequence, so it may be listed at both.
 """
 
 from __future__ import annotations

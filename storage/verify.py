@@ -48,8 +48,10 @@ class Problem(NamedTuple):
     """What is wrong."""
 
     text: str
-    mend: Mend | None = None
-    """What to look at again; None: the images do not tell what is right."""
+    mends: tuple[Mend, ...] = ()
+    """What to look at again; none: the images do not tell what is right."""
+    unread: str = ""
+    """The kind of records of which this one cannot be read, so that those after it were not looked at."""
 
 
 @dataclass(slots=True)
@@ -62,6 +64,8 @@ class _Findings:
     tombstones: int = 0
     problem_count: int = 0
     problems: list[str] = field(default_factory=list)
+    whole: set[str] = field(default_factory=set)
+    """The passes that read all of their records."""
 
     def report(self, problems: Iterable[Problem]) -> None:
         for problem in problems:
@@ -101,9 +105,15 @@ def verify(
                 if found.checked % report_every == 0:
                     yield found.progress()
         except CorruptedError as error:
-            found.report([Problem(str(error))])
+            found.report([Problem(str(error), unread=_kind(check))])
+        else:
+            found.whole.add(_kind(check))
     found.report(_count_problems(view, found))
     yield found.progress(done=True)
+
+
+def _kind(check: Callable[[StoreView, _Findings], Iterator[Problems]]) -> str:
+    return check.__name__.lstrip("_")
 
 
 def _images(view: StoreView, found: _Findings) -> Iterator[Problems]:
@@ -115,10 +125,12 @@ def _images(view: StoreView, found: _Findings) -> Iterator[Problems]:
 def _image_problems(view: StoreView, image: ImageRecord) -> Problems:
     name, head, sequence = image.image_id, image.head, image.edge_sequence
     if view.cluster(head) is None:
-        yield Problem(f"image {name!r}: its head {head!r} has no cluster", Mend("cluster", head))
+        yield Problem(f"image {name!r}: its head {head!r} has no cluster", (Mend("cluster", head),))
     edge = next(view.edges_of(head, sequence - 1), None)
     if edge != Edge(head, sequence, name):
-        yield Problem(f"image {name!r}: it is not listed under its head {head!r}", Mend("image", name))
+        yield Problem(
+            f"image {name!r}: it is not listed under its head {head!r}", (Mend("image", name), Mend("cluster", head))
+        )
     embedding = view.embedding(image.place)
     if embedding is None or (embedding.image_id, embedding.version) != (name, image.version):
         yield Problem(f"image {name!r}: the embeddings of version {image.version} are not at place {image.place}")
@@ -144,11 +156,11 @@ def _cluster_problems(view: StoreView, cluster: ClusterRecord) -> Problems:
     elif image.head != head:
         wrong = f"its head has another head, {image.head!r}"
     if wrong is not None:
-        yield Problem(f"cluster {head!r}: {wrong}", Mend("cluster", head))
+        yield Problem(f"cluster {head!r}: {wrong}", (Mend("cluster", head),))
     if cluster.count < 1:
-        yield Problem(f"cluster {head!r}: it counts {cluster.count} members", Mend("cluster", head))
+        yield Problem(f"cluster {head!r}: it counts {cluster.count} members", (Mend("cluster", head),))
     if next(view.edges_of(head, 0), None) is None:
-        yield Problem(f"cluster {head!r}: it lists no member", Mend("cluster", head))
+        yield Problem(f"cluster {head!r}: it lists no member", (Mend("cluster", head),))
 
 
 def _edges(view: StoreView, found: _Findings) -> Iterator[Problems]:
@@ -163,7 +175,7 @@ def _edges(view: StoreView, found: _Findings) -> Iterator[Problems]:
         if cluster is None or cluster.count != listed:
             count = 0 if cluster is None else cluster.count
             found.report(
-                [Problem(f"cluster {head!r}: it counts {count} members, {listed} are listed", Mend("cluster", head))]
+                [Problem(f"cluster {head!r}: it counts {count} members, {listed} are listed", (Mend("cluster", head),))]
             )
     if heads != found.clusters:
         found.report([Problem(f"{heads} heads have members, there are {found.clusters} clusters")])
@@ -177,7 +189,7 @@ def _edge_problems(view: StoreView, edge: Edge) -> Problems:
         wrong = f"it lists {edge.member!r} at {edge.sequence}, whose head is {image.head!r}"
     else:
         return
-    yield Problem(f"cluster {edge.head!r}: {wrong}", Mend("cluster", edge.head))
+    yield Problem(f"cluster {edge.head!r}: {wrong}", (Mend("cluster", edge.head),))
 
 
 def _embeddings(view: StoreView, found: _Findings) -> Iterator[Problems]:
@@ -190,7 +202,7 @@ def _embedding_problems(view: StoreView, embedding: EmbeddingRecord) -> Problems
     if image is None or (image.place, image.version) != (embedding.place, embedding.version):
         yield Problem(
             f"embeddings at place {embedding.place}: {embedding.image_id!r} has no such place or version",
-            Mend("embeddings", number=embedding.place),
+            (Mend("embeddings", number=embedding.place),),
         )
 
 
@@ -203,11 +215,11 @@ def _tombstones(view: StoreView, found: _Findings) -> Iterator[Problems]:
 def _tombstone_problems(view: StoreView, tombstone: Tombstone) -> Problems:
     name = tombstone.image_id
     if view.image(name) is not None:
-        yield Problem(f"tombstone of {name!r}: the image is there", Mend("tombstone", name))
+        yield Problem(f"tombstone of {name!r}: the image is there", (Mend("tombstone", name),))
     cluster = view.cluster(name)
     if cluster is not None and not cluster.head_deleted:
         yield Problem(
-            f"tombstone of {name!r}: its cluster does not say that its head was deleted", Mend("cluster", name)
+            f"tombstone of {name!r}: its cluster does not say that its head was deleted", (Mend("cluster", name),)
         )
 
 
@@ -232,6 +244,7 @@ def _count_problems(view: StoreView, found: _Findings) -> Problems:
     for name in ("images", "clusters", "tombstones"):
         there, counted = getattr(found, name), getattr(state, name)
         if there != counted:
-            yield Problem(f"{there} {name}, the store counts {counted}", Mend("count", name, there - counted))
+            mends = (Mend("count", name, there - counted),) if name in found.whole else ()
+            yield Problem(f"{there} {name}, the store counts {counted}", mends)
     if view.published() > state.history_number:
         yield Problem(f"history is published up to {view.published()}, its last entry is {state.history_number}")

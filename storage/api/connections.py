@@ -96,7 +96,7 @@ class GuardedConnection(HttpToolsProtocol):
         self._limits = limits
         self._others = others
         self._deadline: asyncio.TimerHandle | None = None
-        self._receiving = True
+        self._receiving = self._in_head = True
         self._head_bytes = 0
         self.before: Callable[[], None] = lambda: None
         """Called first when the connection is made; what it has been until then ends its own count."""
@@ -117,24 +117,23 @@ class GuardedConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Refuses a head without end; else passes the bytes on."""
-        if self._receiving:
+        """Passes the bytes on; refuses a head without end."""
+        if self._in_head:
             self._head_bytes += len(data)
-            if self._head_bytes > self._limits.head_bytes:
-                self._refuse(431, "too-large", f"line and headers exceed {self._limits.head_bytes} bytes")
-                return
         super().data_received(data)
+        if self._in_head and self._head_bytes > self._limits.head_bytes:
+            self._refuse(431, "too-large", f"line and headers exceed {self._limits.head_bytes} bytes")
 
     def on_message_begin(self) -> None:
         """A request has begun: it must be complete in time."""
         if not self._receiving:
-            self._receiving, self._head_bytes = True, 0
+            self._receiving, self._in_head, self._head_bytes = True, True, 0
             self._wait(self._limits.request_s)
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """The head is complete."""
-        self._head_bytes = 0
+        self._in_head, self._head_bytes = False, 0
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

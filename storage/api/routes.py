@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Query
 
+from core.errors import BadInputError
 from core.types import ImageId
 from storage.api.errors import GoneError, MovedError, UnknownError
 from storage.api.paths import LOOKUP, IdInPath, id_of
@@ -24,7 +25,7 @@ from storage.api.schemas import (
 )
 from storage.interfaces import ClusterStore, StoreView
 from storage.records import ImageRecord
-from storage.tokens import OtherIdError
+from storage.tokens import OtherIdError, decode_token
 
 __all__ = ["known_image", "routes"]
 
@@ -72,6 +73,10 @@ def routes(store: ClusterStore, max_page: int) -> APIRouter:
     @router.post(LOOKUP, tags=["images"])
     def lookup(asked: LookupIn) -> LookupOut:
         """The heads of many images in one call."""
+        try:
+            "".join(asked.image_ids).encode()
+        except UnicodeEncodeError:
+            raise BadInputError("an image id in the body is not valid Unicode") from None
         ids = list(dict.fromkeys(map(ImageId, asked.image_ids)))
         return LookupOut.of(ids, store.heads(ids))
 
@@ -124,7 +129,8 @@ def routes(store: ClusterStore, max_page: int) -> APIRouter:
         with store.snapshot() as view:
             if view.cluster(asked) is None:
                 image = view.image(asked)
-                if page_token is not None and image is not None:
+                if page_token is not None and image is not None and image.head != asked:
+                    decode_token(asked, page_token, newest_first=order == "newest")
                     raise MovedError(asked, image.head)
                 raise _unknown_cluster(asked)
             return MembersOut.of(view.members(asked, limit, page_token, newest_first=order == "newest"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import closing
 from enum import StrEnum
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from stream.index_comparison import Compared
 
 __all__ = ["verify"]
+
+
+_MOST_SHOWN = 100
+"""Images whose problem is a line."""
 
 
 class Against(StrEnum):
@@ -83,9 +88,7 @@ def verify(
         if against is not None:
             reader = credentials(settings, Right.READ)
             search = chosen.search
-            with closing(
-                SearchClient(search.address, 10.0, search.max_message_bytes, Caller.INTERACTIVE, reader)
-            ) as index:
+            with closing(SearchClient(search.address, 10.0, search.max_message_bytes, Caller.SHADOW, reader)) as index:
                 compared = _compared(compare_with_index(storage, index, sample))
     unlike = {} if compared is None else compared.problems
     if as_json:
@@ -104,8 +107,10 @@ def verify(
     else:
         for problem in done.problems:
             line(problem)
-        for image_id, problem in unlike.items():
+        for image_id, problem in islice(unlike.items(), _MOST_SHOWN):
             line(f"image {image_id!r}: {problem}")
+        if len(unlike) > _MOST_SHOWN:
+            line(f"and {counted(len(unlike) - _MOST_SHOWN, 'other image')}: --json has all of them")
     if done.problem_count:
         raise NotSoundError(f"the store of {name} has {counted(done.problem_count, 'problem')}")
     if unlike:

@@ -124,6 +124,7 @@ def test_images_come_back(image: ImageRecord) -> None:
     assert codec.decode_image(codec.image_key(image.image_id), value) == image
     membership = Membership(image.image_id, image.version, image.place, image.head)
     assert codec.decode_membership(image.image_id, value) == membership
+    assert codec.decode_head(image.image_id, value) == image.head
 
 
 @given(u64, dead_letters)
@@ -221,6 +222,13 @@ SAMPLES: dict[str, tuple[Decode, bytes, bytes]] = {
             )
         ),
     ),
+    "head": (
+        lambda key, value: codec.decode_head(ImageId(key.decode()), value),
+        b"a",
+        codec.encode_image(
+            ImageRecord(ImageId("a"), 1, 2, ImageId("head"), None, None, Cause.FOUNDED, 1, 2, 3, Versions(), 9)
+        )[: 24 + 2 + 4],
+    ),
     "membership": (
         lambda key, value: codec.decode_membership(ImageId(key.decode()), value),
         b"a",
@@ -287,7 +295,7 @@ def test_cut_values_are_damaged(name: str) -> None:
             decode(key, value[:length])
 
 
-@pytest.mark.parametrize("name", sorted(SAMPLES.keys() - {"membership", "cluster", "cluster front"}))
+@pytest.mark.parametrize("name", sorted(SAMPLES.keys() - {"head", "membership", "cluster", "cluster front"}))
 def test_values_with_more_at_the_end_are_damaged(name: str) -> None:
     decode, key, value = SAMPLES[name]
     with pytest.raises(CorruptedError):

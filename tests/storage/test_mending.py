@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.types import ImageId
+from storage.errors import CorruptedError
 from storage.memory import MemoryStore
 from storage.mending import mended
 from storage.moving import Changes
@@ -51,7 +52,7 @@ def copied(store: MemoryStore) -> Any:
 
 
 def repaired(store: MemoryStore) -> VerifyProgress:
-    return list(repair(store))[-1]
+    return list(repair(store, sleep=lambda wait_s: None))[-1]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_what_was_lost_is_as_it_was(name: str) -> None:
     assert found.cluster_of == whole.cluster_of
     assert {head: dict(sorted(edges.items())) for head, edges in found.members_of.items()} == whole.members_of
     assert found.current == whole.current
-    assert store.state().revision == 1
+    assert store.state().revision > 0
 
 
 def test_a_sound_store_is_not_written() -> None:
@@ -158,6 +159,53 @@ def test_many_damages_go_in_several_writes() -> None:
     repaired(store)
     assert left(store).problem_count == 0
     assert store.state().revision > 2
+
+
+def test_a_record_that_cannot_be_read_spoils_neither_counts_nor_clusters() -> None:
+    """Of what comes behind it nothing is known."""
+    store = store_of_deleted()
+    content: Any = store._content
+    whole = copied(store)
+    content.members_of[A].pop(2)
+
+    class Damaged(type(content)):  # type: ignore[misc]
+        def images(self) -> Any:
+            raise CorruptedError("the image 'b' is damaged")
+            yield
+
+        def tombstones(self) -> Any:
+            raise CorruptedError("the tombstone of 'a' is damaged")
+            yield
+
+    content.__class__ = Damaged
+    content.copy = lambda: content
+    assert repaired(store).problem_count > 2
+    content.__class__ = type(whole)
+    assert content.cluster_of == whole.cluster_of
+    assert content.current == whole.current
+
+
+def test_what_cannot_be_mended_does_not_keep_the_rest() -> None:
+    store = MemoryStore()
+    put(store, *[founds(n, ImageId(f"i{n}")) for n in range(20)])
+    content: Any = store._content
+    content.members_of.clear()
+    mend, calls = store.mend, list[int]()
+
+    def picky(mends: Collection[Mend]) -> None:
+        calls.append(len(mends))
+        if any(each.name == "i7" for each in mends):
+            raise CorruptedError("the cluster 'i7' is damaged")
+        mend(mends)
+
+    store.mend = picky  # type: ignore[method-assign]
+    repaired(store)
+    assert {problem.split(":")[0] for problem in left(store).problems} == {
+        "image 'i7'",
+        "cluster 'i7'",
+        "19 heads have members, there are 20 clusters",
+    }
+    assert max(calls) > 1
 
 
 def test_nothing_to_look_at_changes_nothing() -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from core.errors import BusyError
 from core.types import ImageId
 from search.serving.client import SearchClient
+from storage.serving import storage_pb2 as storage_pb
 from storage.serving.client import StorageClient
 from stream.index_comparison import LOOKS, Compared, compare_with_index
 from tests.support.fake_servers import FakeScorer
@@ -100,6 +103,34 @@ def test_what_was_only_on_its_way_is_no_problem(both: Compare) -> None:
     both.waits = _Mending(both)
     assert both.run().problems == {}
     assert len(both.waits) == 1
+
+
+def test_a_busy_server_is_asked_again(both: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, refusals = both.index.get, [BusyError("later", 0.25), BusyError("later", None)]
+
+    def get(image_ids: Any) -> Any:
+        if refusals:
+            raise refusals.pop(0)
+        return real(image_ids)
+
+    monkeypatch.setattr(both.index, "get", get)
+    assert both.run().problems == {}
+    assert both.waits == [0.25, 1.0]
+
+
+def test_it_waits_for_the_one_that_is_behind(both: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
+    both.change("i1", version=9)
+    offsets = iter([5, 5, 7, 9, 40])
+    monkeypatch.setattr(both.storage, "describe", lambda: storage_pb.DescribeResponse(offset=next(offsets)))
+    assert set(both.run().problems) == {"i1"}
+    assert len(both.waits) == 3 + LOOKS - 1
+
+
+def test_an_index_of_other_images_ends_the_comparison_early(both: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.index_comparison.MOST_SUSPECTS", 3)
+    for number in range(10):
+        both.change(f"i{number}", version=9)
+    assert len(both.run().problems) == 10
 
 
 class _Mending(list[float]):

@@ -173,6 +173,12 @@ def test_a_listing_whose_cluster_changed_between_pages(client: TestClient, store
         assert (answer.status_code, answer.json()["error"], answer.json()["head"]) == (409, "moved", "a")
         assert client.get(path, params={"page_token": "x", "order": "last"}).status_code == 400
     assert client.get("/v1/clusters/b/members").status_code == 404
+    assert client.get("/v1/clusters/b/members", params={"page_token": "x"}).status_code == 400
+
+
+def test_an_id_that_is_no_unicode_is_refused(client: TestClient) -> None:
+    answer = client.post("/v1/images:lookup", content=rb'{"image_ids": ["a", "\ud800"]}')
+    assert (answer.status_code, answer.json()["error"]) == (400, "bad-input")
 
 
 def test_heads_of_many_images(client: TestClient, store: MemoryStore) -> None:

@@ -93,6 +93,18 @@ def test_a_head_without_end_is_refused() -> None:
     assert answer.startswith(b"HTTP/1.1 431")
 
 
+def test_a_large_body_is_no_head() -> None:
+    body = json.dumps({"image_ids": [f"{number:064}" for number in range(1000)]}).encode()
+    lines = ("POST /v1/images:lookup HTTP/1.1", "Host: x", "Connection: close", "Content-Type: application/json")
+    head = "\r\n".join((*lines, f"Content-Length: {len(body)}", "", ""))
+    with serving(ConnectionLimits(head_bytes=1024)) as port:
+        for sent in (head.encode() + body, head.encode()):
+            link = connect(port, sent)
+            if sent == head.encode():
+                link.sendall(body)
+            assert ended(link).startswith(b"HTTP/1.1 200")
+
+
 def test_bytes_that_are_not_http_get_a_problem() -> None:
     with serving(ConnectionLimits()) as port:
         head, _, body = ended(connect(port, b"\x00\x01nonsense\r\n\r\n")).partition(b"\r\n\r\n")
