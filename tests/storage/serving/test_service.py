@@ -340,9 +340,10 @@ def test_an_empty_store_has_one_empty_page(served: Served) -> None:
 
 
 def test_one_reading_of_all_embeddings_at_a_time(served: Served) -> None:
+    """They are more than the connection takes, whose windows grow: else the first reading ends before the second."""
     served.store.apply(
         LOG,
-        [replace(founds(offset, ImageId(f"i{offset}")), search_vector=b"x" * 30_000) for offset in range(20)],
+        [replace(founds(offset, ImageId(f"i{offset}")), search_vector=b"x" * 30_000) for offset in range(1_000)],
         -1,
         0,
     )
