@@ -28,7 +28,7 @@ def repair(
     Clusters are mended once each, after the edges of their members, and not at all if an image cannot be read: nobody
     knows then who belongs to them. A record that cannot be read is mended by nothing here.
     """
-    edges: list[Mend] = []
+    records: list[Mend] = []
     clusters: dict[Mend, None] = {}
     counts: list[Mend] = []
     unread: set[str] = set()
@@ -40,12 +40,12 @@ def repair(
             if mend.what == "cluster":
                 clusters[mend] = None
             else:
-                (counts if mend.what == "count" else edges).append(mend)
+                (counts if mend.what == "count" else records).append(mend)
 
     with store.snapshot() as view:
         for progress in verify(view, report_every, heed):
-            _mend(store, edges, sleep)
-            edges.clear()
+            _mend(store, records, sleep)
+            records.clear()
             if progress.done:
                 _mend(store, () if "images" in unread else clusters, sleep)
                 _mend(store, counts, sleep)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["verify"]
 
-
 _MOST_SHOWN = 100
 """Images whose problem is a line."""
 
