@@ -3,6 +3,7 @@
     NeardupError
     ├── SettingsError        the settings are invalid or contradict each other: fix them, start again
     ├── MismatchError        two parts were made for different settings or models: both values are in the message
+    │   └── ConflictError        an override contradicts another, which the message names: undo that one first
     ├── BadInputError        the caller's input is wrong: nothing was done
     ├── DeniedError          the call lacks the token of the settings: nothing was done
     └── ServiceError         a call to a server did not succeed
@@ -30,6 +31,10 @@ class SettingsError(NeardupError):
 
 class MismatchError(NeardupError):
     """Two parts were made for different settings; the message carries both values."""
+
+
+class ConflictError(MismatchError):
+    """An override contradicts another one, which the message names; nothing was written."""
 
 
 class BadInputError(NeardupError):

@@ -94,6 +94,7 @@ class Why(StrEnum):
     ALL_REFUSED = "all_refused"
     KEPT = "kept"
     UNSCORED = "unscored"
+    PINNED = "pinned"
 
     @property
     def text(self) -> str:
@@ -108,6 +109,7 @@ _WHY = {
     Why.ALL_REFUSED: "the heads of all its matches score below `head_accept` against it",
     Why.KEPT: "it is a head that has members, so it stays their head",
     Why.UNSCORED: "it could not be searched or scored",
+    Why.PINNED: "an override pins it to that image",
 }
 
 
@@ -123,6 +125,7 @@ class LossReason(StrEnum):
     KEPT = "kept"
     GONE = "gone"
     BEYOND_GATE = "beyond_gate"
+    FORBIDDEN = "forbidden"
 
     @property
     def text(self) -> str:
@@ -140,6 +143,7 @@ _LOSSES = {
     LossReason.KEPT: "the image stays the head of its members, whatever matches it",
     LossReason.GONE: "storage has deleted it, and the index had not been told",
     LossReason.BEYOND_GATE: "its code is further away than any that the model could accept, so it was not scored",
+    LossReason.FORBIDDEN: "an override forbids that the image joins its cluster",
 }
 
 
@@ -150,6 +154,8 @@ class Adoption(StrEnum):
     BELOW_ADOPT = "below_adopt"
     UNCODED = "uncoded"
     """Its code or the code of the chosen head is not known, so they cannot be compared."""
+    FORBIDDEN = "forbidden"
+    """An override names it, and forbids that it moves there."""
 
 
 @dataclass(frozen=True, slots=True)

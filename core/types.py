@@ -127,6 +127,17 @@ class LastVerdict(NamedTuple):
     """The version could not be searched or scored, so the index hides it, or will."""
 
 
+class ImageRules(NamedTuple):
+    """What overrides say of one image (`core.overrides`)."""
+
+    pinned_to: ImageId | None = None
+    """It belongs to the cluster of this image."""
+    forbidden: tuple[ImageId, ...] = ()
+    """It never shares a cluster with these."""
+    followers: tuple[ImageId, ...] = ()
+    """These are pinned to it."""
+
+
 class RequestSource(NamedTuple):
     """One partition of the topic `replay`, by Kafka's topic id. Its requests are applied in their order."""
 
@@ -158,6 +169,10 @@ class Lookup:
     verdicts: Mapping[ImageId, LastVerdict] = field(default_factory=dict)
     requests: Mapping[RequestSource, int] = field(default_factory=dict)
     """The offset of the last request that was applied, of each partition of `replay`."""
+    rules: Mapping[ImageId, ImageRules] = field(default_factory=dict)
+    """Of the images asked for that an override names."""
+    rule_heads: Mapping[ImageId, ImageId] = field(default_factory=dict)
+    """The heads of the images that these rules forbid, or pin to; unknown ones are absent."""
 
 
 class Outcome(StrEnum):
@@ -191,6 +206,19 @@ class Cause(StrEnum):
     """It could not be searched or scored. It is its own head, and a dead letter holds the reason."""
     DELETED = "deleted"
     """It was deleted: it has no head any more."""
+    PINNED = "pinned"
+    """An override says that it belongs to the cluster of the image that is named with it."""
+    PARTED = "parted"
+    """An override took it out of its cluster, so it is its own head."""
+
+
+class Trigger(StrEnum):
+    """What moved an image."""
+
+    STREAM = "stream"
+    """A record of the order."""
+    OVERRIDE = "override"
+    """Somebody, by an override."""
 
 
 @dataclass(frozen=True, slots=True)

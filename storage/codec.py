@@ -106,6 +106,8 @@ _CAUSES: Final = {
     Cause.KEPT: 4,
     Cause.UNSCORED: 5,
     Cause.DELETED: 6,
+    Cause.PINNED: 7,
+    Cause.PARTED: 8,
 }
 _CAUSE_OF: Final = {number: cause for cause, number in _CAUSES.items()}
 

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from itertools import islice
 
 from core.errors import BadInputError
+from core.overrides import ListedOverride, OverrideOutcome, OverrideRequest
 from core.types import (
     Cluster,
     DeadLetterRecord,
@@ -335,6 +336,28 @@ class ClusterStore(ABC):
         Raises:
             WriteError: The disk refuses the write.
         """
+
+    @abstractmethod
+    def override(self, request: OverrideRequest, at_ms: int, *, dry_run: bool = False) -> OverrideOutcome:
+        """Keeps an override for ever and moves what it says, in one write that raises the revision. Syncs.
+
+        Saying again what stands already writes nothing.
+
+        Args:
+            request: What somebody says.
+            at_ms: The time, in milliseconds since the epoch.
+            dry_run: Write nothing, and tell what would move.
+
+        Raises:
+            BadInputError: It is malformed, or names an image as target that is unknown.
+            ConflictError: Another override says the contrary; the message names it.
+            MismatchError: The job that wrote last does not know overrides.
+            WriteError: The disk refuses the write.
+        """
+
+    @abstractmethod
+    def overrides(self, after: int, limit: int, image_id: ImageId | None = None) -> Sequence[ListedOverride]:
+        """At most `limit` overrides with numbers above `after`, in order; of one image those that name it."""
 
     @abstractmethod
     def on_apply(self, listener: Callable[[StoreState], None]) -> None:

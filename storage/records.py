@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Literal, NamedTuple, TypeVar
 
-from core.types import Cause, ImageId, LogPosition, RequestSource, Tombstone, Versions
+from core.types import Cause, ImageId, LogPosition, RequestSource, Tombstone, Trigger, Versions
 
 __all__ = [
     "ClusterRecord",
@@ -114,6 +114,9 @@ class HistoryEntry:
     versions: Versions
     truncated: bool = False
     """The search that caused the move reached `max_postings`."""
+    trigger: Trigger = Trigger.STREAM
+    reference: int = 0
+    """The number of the override that moved it; of a record of the order 0, since `offset` names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +176,8 @@ class StoreState:
     """The kinds of records of the order that the job knows which wrote last."""
     required: frozenset[str] = frozenset()
     """The kinds that a job must know. A writer requires a kind before its first record of it."""
+    overrides: int = 0
+    """The number of the last override that was applied; 0: none."""
 
 
 class Mend(NamedTuple):
