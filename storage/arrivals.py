@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.types import Cause
+from core.types import Cause, Trigger
 from storage.interfaces import StoreView
 from storage.records import HistoryEntry
 
@@ -32,7 +32,7 @@ def earliest_arrival(view: StoreView, images: int) -> int:
 
 def _arrives(view: StoreView, entry: HistoryEntry) -> bool:
     """Whether the record of the image itself made the entry. A replay may have given the image its place as well."""
-    if entry.place != entry.offset or entry.cause is Cause.DELETED:
+    if entry.place != entry.offset or entry.cause is Cause.DELETED or entry.trigger is not Trigger.STREAM:
         return False
     if entry.old_head is None:
         return True

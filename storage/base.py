@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import final
 
-from core.errors import BadInputError, LogGapError, MismatchError, RefusedError, StaleError
+from core.errors import BadInputError, LogGapError, MismatchError, RefusedError, StaleError, UnavailableError
 from core.log_epochs import renewed
-from core.types import Decision, LogPosition
+from core.overrides import (
+    OVERRIDE_KIND,
+    ListedOverride,
+    Override,
+    OverrideKind,
+    OverrideMove,
+    OverrideOutcome,
+    OverrideRequest,
+)
+from core.types import Decision, ImageId, LogPosition, Lookup
 from storage.interfaces import ClusterStore
 from storage.limits import MAX_TEXT_BYTES, check_decision
 from storage.mending import mended
-from storage.records import Mend, PublishedMark, StoreEpoch, StoreState
+from storage.overrides.book import OverrideBook, checked_request
+from storage.overrides.moves import resolved, stage_override
+from storage.records import Heads, Mend, PublishedMark, StoreEpoch, StoreState
 from storage.staging import Changes, Reader, stage
 
 __all__ = ["StagedStore", "check_basis"]
+
+log = logging.getLogger(__name__)
 
 
 def check_basis(state: StoreState, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> None:
@@ -64,6 +78,7 @@ class StagedStore(ClusterStore):
     """Checks and stages decisions, and passes the changes to `_commit`. Subclasses store them."""
 
     def __init__(self) -> None:
+        self._book = OverrideBook()
         self._writer = threading.Lock()
         self._listeners: list[Callable[[StoreState], None]] = []
 
@@ -74,6 +89,10 @@ class StagedStore(ClusterStore):
     @abstractmethod
     def _commit(self, changes: Changes) -> None:
         """Stores all of the changes or nothing, and syncs."""
+
+    @abstractmethod
+    def _keep(self, override: Override) -> None:
+        """Adds an override to those that are kept for ever, outside the content, and syncs."""
 
     @abstractmethod
     def _commit_published(self, number: int, mark: PublishedMark | None) -> None:
@@ -94,17 +113,128 @@ class StagedStore(ClusterStore):
         """See `ClusterStore.apply`."""
         known = frozenset(kinds)
         with self._writer:
-            state, reader = self._current()
+            state, reader = self._ready()
             _check_kinds(state.required, known, "the order may hold records of the kinds")
             check_basis(state, log_id, decisions, offset, revision)
             if not decisions and known == state.kinds:
                 return state.position
-            changes = stage(reader, state, log_id, decisions)
+            front = self._up_to_override(state, decisions)
+            changes = stage(reader, state, log_id, front)
             changes.state = replace(changes.state, kinds=known)
             self._commit(changes)
+            told, _ = self._ready()
+        self._tell(told)
+        if len(front) < len(decisions):
+            raise StaleError(
+                f"an override was applied after offset {told.position.offset}, within the decisions: look up again",
+                told.position.offset,
+                told.revision,
+            )
+        return told.position
+
+    @final
+    def override(self, request: OverrideRequest, at_ms: int, *, dry_run: bool = False) -> OverrideOutcome:
+        """See `ClusterStore.override`."""
+        with self._writer:
+            state, _ = self._ready()
+            if (known := self._book.same(checked_request(request))) is not None:
+                return OverrideOutcome(known, (), created=False)
+            if (waiting := self._book.next_after(state.overrides)) is not None:
+                raise UnavailableError(
+                    f"the store is built again and at position {state.position.offset}, and the override "
+                    f"{waiting.number} comes after position {waiting.applied_after}: wait until it is applied"
+                )
+            override, changes = self._planned(state, checked_request(request), at_ms)
+            moves = tuple(
+                OverrideMove(entry.image_id, entry.old_head or entry.image_id, entry.new_head)
+                for entry in changes.history
+            )
+            if dry_run:
+                return OverrideOutcome(override, moves, created=False)
+            if state.position.log_id:
+                _check_kinds(frozenset({OVERRIDE_KIND}), state.kinds, "an override needs a job that knows")
+            self._keep(override)
+            self._book.keep(override)
+            told = self._commit_override(state, override, changes)
+        self._tell(told)
+        return OverrideOutcome(override, moves, created=True)
+
+    @final
+    def overrides(self, after: int, limit: int, image_id: ImageId | None = None) -> Sequence[ListedOverride]:
+        """See `ClusterStore.overrides`."""
+        return self._book.listed(after, limit, image_id)
+
+    @final
+    def set_requeued(self, number: int) -> None:
+        """See `ClusterStore.set_requeued`."""
+        with self._writer:
+            state, _ = self._ready()
+            if not 0 <= number <= state.overrides:
+                raise BadInputError(f"the override {number} was not applied, the last one is {state.overrides}")
+            self._commit(Changes(replace(state, requeued=number)))
+
+    def _with_rules(
+        self, lookup: Lookup, asked: Sequence[ImageId], heads_of: Callable[[set[ImageId]], Heads]
+    ) -> Lookup:
+        """A look-up with the rules of the images asked for, and the heads that matter to them."""
+        rules = self._book.rules.named(asked)
+        if not rules:
+            return lookup
+        others = {each for one in rules.values() for each in one.forbidden}
+        others.update(one.pinned_to for one in rules.values() if one.pinned_to is not None)
+        return replace(lookup, rules=rules, rule_heads=heads_of(others).heads)
+
+    def _ready(self) -> tuple[StoreState, Reader]:
+        """The state and a reader, once the overrides are applied that come after the store's position.
+
+        One is not applied yet if the disk refused that write after it was kept, or if the content is being built again.
+        """
+        state, reader = self._current()
+        while (due := self._book.next_after(state.overrides)) and due.applied_after <= state.position.offset:
+            with self.snapshot() as view:
+                changes = stage_override(view, self._book.rules.with_(due), due, again=True)
+            log.warning("the override %d is applied again, after position %d", due.number, state.position.offset)
+            self._commit_override(state, due, changes)
+            state, reader = self._current()
+        return state, reader
+
+    def _planned(self, state: StoreState, request: OverrideRequest, at_ms: int) -> tuple[Override, Changes]:
+        """The override that a request makes, and what it changes."""
+        override = Override(
+            number=self._book.last + 1,
+            kind=request.kind,
+            images=request.images,
+            target=request.target,
+            undoes=request.undoes,
+            author=request.author,
+            reason=request.reason,
+            at_ms=at_ms,
+            applied_after=state.position.offset,
+        )
+        if override.kind is OverrideKind.UNDO:
+            self._book.check_undo(override.undoes)
+        with self.snapshot() as view:
+            override = resolved(view, override)
+            self._book.rules.check(override)
+            return override, stage_override(view, self._book.rules.with_(override), override, again=False)
+
+    def _commit_override(self, state: StoreState, override: Override, changes: Changes) -> StoreState:
+        """Writes what an override changes. From before that on its rules hold, so no decision rests on less."""
+        self._book.apply(override)
+        required = state.required | {OVERRIDE_KIND}
+        told = replace(changes.state, revision=state.revision + 1, overrides=override.number, required=required)
+        changes.state = told
+        self._commit(changes)
+        return told
+
+    def _up_to_override(self, state: StoreState, decisions: Sequence[Decision]) -> Sequence[Decision]:
+        """The decisions up to the position after which the next override that waits was applied first."""
+        waiting = self._book.next_after(state.overrides)
+        return decisions if waiting is None else decisions[: waiting.applied_after - state.position.offset]
+
+    def _tell(self, state: StoreState) -> None:
         for listener in self._listeners:
-            listener(changes.state)
-        return changes.state.position
+            listener(state)
 
     @final
     def renew(self, log_id: str, base: int) -> LogPosition:

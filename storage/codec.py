@@ -1,7 +1,7 @@
 """The bytes of every key and value on disk. Numbers are big-endian and of fixed width, so byte order is scan order.
 
 A text is UTF-8 after a u16 length. `?` marks a part that is there only if its flag is set. Flags: 1 score, 2 matched,
-4 old head, 8 truncated and 16 unscored (which have no part). Format 1 had neither flag 16 nor dead letters; there an
+4 old head, 8 truncated and 16 unscored (which have no part), 32 override. Format 1 had neither flag 16 nor dead letters; there an
 image is unscored if its cause says so. Before format 3 there were no tombstones, and nothing was deleted.
 
     family       key                              value
@@ -16,7 +16,7 @@ image is unscored if its cause says so. Before format 3 there were no tombstones
     history      u64 number                       u64 version, i64 place, i64 offset, i64 decided, i64 created,
                                                   i64 arrived, u8 cause, u8 flags, f64 score, text image id, text new
                                                   head (not of a deleted image), text old head?, text matched?, text
-                                                  model version, text index version
+                                                  model version, text index version, u64 override?
     history_of   text image id, u64 number        nothing: it makes the history entries of an image known
     tombstones   id                               u64 version, i64 position, i64 deleted, text author, text reason
     dead_letters u64 offset                       u32 + key, u32 + value, u32 + traceparent
@@ -40,6 +40,7 @@ from core.types import (
     ImageId,
     Membership,
     Tombstone,
+    Trigger,
     Versions,
 )
 from storage.cursor import U16, Cursor, packed_blob, packed_text
@@ -81,8 +82,9 @@ __all__ = [
     "place_key",
 ]
 
-FORMAT_VERSION: Final = 4
-"""Incremented with every change of the bytes, or of the files beside them: format 4 names its database."""
+FORMAT_VERSION: Final = 5
+"""Incremented with every change of the bytes, or of the files beside them: format 4 names its database, format 5 knows
+overrides."""
 
 HISTORY_BY_IMAGE: Final = 3
 """The first version that knows history by image."""
@@ -97,7 +99,7 @@ _CLUSTER = struct.Struct(">Qq")
 _HISTORY = struct.Struct(">QqqqqqBBd")
 _TOMBSTONE = struct.Struct(">Qqq")
 
-_HAS_SCORE, _HAS_MATCHED, _HAS_OLD_HEAD, _TRUNCATED, _UNSCORED = 1, 2, 4, 8, 16
+_HAS_SCORE, _HAS_MATCHED, _HAS_OLD_HEAD, _TRUNCATED, _UNSCORED, _OVERRIDDEN = 1, 2, 4, 8, 16, 32
 
 _CAUSES: Final = {
     Cause.FOUNDED: 1,
@@ -326,6 +328,7 @@ def decode_embedding(key: bytes, value: bytes) -> EmbeddingRecord:
 
 def encode_history(entry: HistoryEntry) -> bytes:
     """The value of a history entry."""
+    overridden = entry.trigger is Trigger.OVERRIDE
     return b"".join(
         (
             _HISTORY.pack(
@@ -336,7 +339,8 @@ def encode_history(entry: HistoryEntry) -> bytes:
                 entry.created_at_ms,
                 entry.arrived_at_ms,
                 _CAUSES[entry.cause],
-                _flags(entry.score, entry.matched, entry.truncated, entry.old_head),
+                _flags(entry.score, entry.matched, entry.truncated, entry.old_head)
+                | (_OVERRIDDEN if overridden else 0),
                 entry.score or 0.0,
             ),
             packed_text(entry.image_id),
@@ -345,6 +349,7 @@ def encode_history(entry: HistoryEntry) -> bytes:
             b"" if entry.matched is None else packed_text(entry.matched),
             packed_text(entry.versions.model),
             packed_text(entry.versions.index),
+            encode_number(entry.reference) if overridden else b"",
         )
     )
 
@@ -358,13 +363,14 @@ def decode_history(key: bytes, value: bytes) -> HistoryEntry:
     number = decode_number("history", key)
     cursor = Cursor(f"the history entry {number}", value)
     version, place, offset, decided, created, arrived, cause, flags, score = cursor.numbers(_HISTORY)
-    if flags & ~(_HAS_SCORE | _HAS_MATCHED | _HAS_OLD_HEAD | _TRUNCATED):
+    if flags & ~(_HAS_SCORE | _HAS_MATCHED | _HAS_OLD_HEAD | _TRUNCATED | _OVERRIDDEN):
         raise cursor.damage(f"it has the flags {flags}")
     image_id = cursor.id()
     new_head = NO_HEAD if cause == _CAUSES[Cause.DELETED] else cursor.id()
     old_head = cursor.id() if flags & _HAS_OLD_HEAD else None
     matched = cursor.id() if flags & _HAS_MATCHED else None
     versions = Versions(cursor.text(), cursor.text())
+    (reference,) = cursor.numbers(_U64) if flags & _OVERRIDDEN else (0,)
     cursor.end()
     return HistoryEntry(
         number=number,
@@ -382,6 +388,8 @@ def decode_history(key: bytes, value: bytes) -> HistoryEntry:
         arrived_at_ms=arrived,
         versions=versions,
         truncated=bool(flags & _TRUNCATED),
+        trigger=Trigger.OVERRIDE if flags & _OVERRIDDEN else Trigger.STREAM,
+        reference=reference,
     )
 
 

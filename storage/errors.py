@@ -14,6 +14,10 @@ The server turns a `WriteError` into `core.errors.UnavailableError`, so the stre
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import ClassVar
 
 from core.errors import NeardupError
@@ -26,6 +30,7 @@ __all__ = [
     "LockedError",
     "StorageError",
     "WriteError",
+    "as_write_error",
 ]
 
 
@@ -73,3 +78,13 @@ class DiskFullError(WriteError):
     """The disk, a quota, or a limit on file sizes is exhausted."""
 
     advice = "nothing was half-written; free some space, the stream resumes by itself"
+
+
+@contextmanager
+def as_write_error(path: Path) -> Iterator[None]:
+    """Errors of the operating system as errors of the store in a folder, or of a file of it."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise (DiskFullError if full else WriteError)(f"{path}: {error.strerror}") from error

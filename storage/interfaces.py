@@ -356,6 +356,15 @@ class ClusterStore(ABC):
         """
 
     @abstractmethod
+    def set_requeued(self, number: int) -> None:
+        """Stores that the images of all undos up to this number were sent to be decided again, and syncs.
+
+        Raises:
+            BadInputError: There is no override of this number.
+            WriteError: The disk refuses the write.
+        """
+
+    @abstractmethod
     def overrides(self, after: int, limit: int, image_id: ImageId | None = None) -> Sequence[ListedOverride]:
         """At most `limit` overrides with numbers above `after`, in order; of one image those that name it."""
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from core.errors import UnavailableError
-from core.types import DeadLetterRecord, ImageId, Tombstone
+from core.overrides import Override
+from core.types import DeadLetterRecord, ImageId, Lookup, Tombstone
 from storage.base import StagedStore
 from storage.interfaces import StoreView
 from storage.records import (
@@ -163,6 +164,12 @@ class MemoryStore(StagedStore):
             view = self._open().copy()
         yield view
 
+    def look_up(self, ids: Iterable[ImageId], verdicts_of: Collection[ImageId] = ()) -> Lookup:
+        """See `ClusterStore.look_up`."""
+        asked = tuple(ids)
+        with self.snapshot() as view:
+            return self._with_rules(view.look_up(asked, verdicts_of), asked, view.heads)
+
     def close(self) -> None:
         """Drops the content."""
         with self._lock:
@@ -180,6 +187,9 @@ class MemoryStore(StagedStore):
     def _commit(self, changes: Changes) -> None:
         with self._lock:
             self._open().take(changes)
+
+    def _keep(self, override: Override) -> None:
+        """Nothing outlives the process, so what `_book` holds is enough."""
 
     def _commit_published(self, number: int, mark: PublishedMark | None) -> None:
         with self._lock:

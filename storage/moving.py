@@ -22,7 +22,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import NoReturn, Protocol
 
-from core.types import NO_HEAD, Cause, DeadLetterRecord, Decision, ImageId, Move, Outcome, Tombstone
+from core.overrides import Override
+from core.types import NO_HEAD, Cause, DeadLetterRecord, Decision, ImageId, Move, Outcome, Tombstone, Trigger
 from storage.errors import ContradictionError
 from storage.records import ClusterRecord, EmbeddingRecord, HistoryEntry, ImageRecord, StoreState
 
@@ -90,12 +91,29 @@ class StagedMoves:
             sequence = number
             if image is not None:
                 self._leave(image)
-            self._join(decision, move, sequence)
+            self._join(move.new_head, move.image_id, sequence, _founded(decision))
         moved = _moved(decision, move, image, sequence, own)
         self.changes.images[move.image_id] = moved
         self.changes.history.append(_entry(number, decision, move, moved))
         if image is None:
             self.count(images=1)
+
+    def override(self, override: Override, image: ImageRecord, head: ImageId, cause: Cause, matched: ImageId) -> None:
+        """Stages the move of one image by an override. It fits: who calls it has looked at what is staged.
+
+        An image that becomes its own head founds its cluster with its own code.
+        """
+        self.count(history_number=1)
+        number, old_head, at_ms = self.changes.state.history_number, image.head, override.at_ms
+        self._leave(image)
+        embedding = self.embedding(image.place) if head == image.image_id else None
+        code = b"" if embedding is None else embedding.score_code
+        self._join(head, image.image_id, number, ClusterRecord(image.image_id, 1, code, at_ms))
+        moved = replace(
+            image, head=head, score=None, matched=matched, cause=cause, decided_at_ms=at_ms, edge_sequence=number
+        )
+        self.changes.images[image.image_id] = moved
+        self.changes.history.append(_overridden(number, override, old_head, moved, self.changes.state.position.offset))
 
     def image(self, image_id: ImageId) -> ImageRecord | None:
         """An image; None: unknown or deleted."""
@@ -131,6 +149,8 @@ class StagedMoves:
             Cause.MATCHED: own and not itself and not gone,
             Cause.ADOPTED: not own and not itself and not gone and led is not None,
             Cause.DELETED: own and gone and image is not None and decision.outcome is Outcome.DELETED,
+            Cause.PINNED: not itself and not gone,
+            Cause.PARTED: False,  # an override alone
         }
         if not fits[move.cause]:
             contradict(
@@ -162,15 +182,15 @@ class StagedMoves:
             flagged = cluster.head_deleted or image.head == image.image_id
             self.changes.clusters[image.head] = replace(cluster, count=cluster.count - 1, head_deleted=flagged)
 
-    def _join(self, decision: Decision, move: Move, sequence: int) -> None:
-        self.changes.edges[move.new_head, sequence] = move.image_id
-        cluster = self._cluster(move.new_head)
+    def _join(self, head: ImageId, image_id: ImageId, sequence: int, founded: ClusterRecord) -> None:
+        self.changes.edges[head, sequence] = image_id
+        cluster = self._cluster(head)
         if cluster is None:
-            self.changes.clusters[move.new_head] = _founded(decision)
+            self.changes.clusters[head] = founded
             self.count(clusters=1)
         else:
-            flagged = cluster.head_deleted and move.new_head != move.image_id
-            self.changes.clusters[move.new_head] = replace(cluster, count=cluster.count + 1, head_deleted=flagged)
+            flagged = cluster.head_deleted and head != image_id
+            self.changes.clusters[head] = replace(cluster, count=cluster.count + 1, head_deleted=flagged)
 
     def _cluster(self, head: ImageId) -> ClusterRecord | None:
         return self.changes.clusters[head] if head in self.changes.clusters else self._reader.cluster(head)
@@ -226,6 +246,29 @@ def _moved(decision: Decision, move: Move, image: ImageRecord | None, sequence: 
         edge_sequence=sequence,
         truncated=decision.truncated,
         unscored=unscored,
+    )
+
+
+def _overridden(number: int, override: Override, old_head: ImageId, moved: ImageRecord, position: int) -> HistoryEntry:
+    """The history entry of a move by an override, after which the image is as `moved` says."""
+    return HistoryEntry(
+        number=number,
+        image_id=moved.image_id,
+        old_head=old_head,
+        new_head=moved.head,
+        cause=moved.cause,
+        score=None,
+        matched=moved.matched,
+        place=moved.place,
+        offset=position,
+        version=moved.version,
+        decided_at_ms=moved.decided_at_ms,
+        created_at_ms=moved.created_at_ms,
+        arrived_at_ms=moved.arrived_at_ms,
+        versions=moved.versions,
+        truncated=moved.truncated,
+        trigger=Trigger.OVERRIDE,
+        reference=override.number,
     )
 
 

@@ -178,6 +178,8 @@ class StoreState:
     """The kinds that a job must know. A writer requires a kind before its first record of it."""
     overrides: int = 0
     """The number of the last override that was applied; 0: none."""
+    requeued: int = 0
+    """The number of the last undo whose images were sent to be decided again; 0: none."""
 
 
 class Mend(NamedTuple):

@@ -4,7 +4,8 @@ key               value
 "state"           i64 offset, u32 checksum, u64 revision, u64 images, u64 clusters, u64 history number,
                   u64 duplicates, u64 superseded, text log id, i64 base (absent before format 2: 0), and from
                   format 3: u64 deleted, u64 replayed, u64 tombstones, u16 + requests (text topic id,
-                  u32 partition, u64 offset), u16 + kinds, u16 + required kinds
+                  u32 partition, u64 offset), u16 + kinds, u16 + required kinds, and from format 5: u64 last
+                  override applied, u64 last undo whose images are queued
 "published"       u64 history number
 "published-mark"  u64 number, u64 offset, u64 run offset, u64 base number, i64 base offset, text topic id (from
                   format 2; may be missing)
@@ -25,6 +26,7 @@ __all__ = ["decode_epoch", "decode_mark", "decode_state", "encode_epoch", "encod
 _STATE = struct.Struct(">qIQQQQQQ")
 _BASE = struct.Struct(">q")
 _COUNTS = struct.Struct(">QQQ")
+_OVERRIDES = struct.Struct(">QQ")
 _REQUEST = struct.Struct(">IQ")
 _EPOCH = struct.Struct(">qQ")
 _MARK = struct.Struct(">QQQQq")
@@ -50,7 +52,8 @@ def encode_state(state: StoreState) -> bytes:
     ]
     lists = [requests, *([packed_text(kind) for kind in sorted(kinds)] for kinds in (state.kinds, state.required))]
     rest = [U16.pack(len(each)) + b"".join(each) for each in lists]
-    return b"".join((numbers, packed_text(position.log_id), _BASE.pack(position.base), counts, *rest))
+    overrides = _OVERRIDES.pack(state.overrides, state.requeued)
+    return b"".join((numbers, packed_text(position.log_id), _BASE.pack(position.base), counts, *rest, overrides))
 
 
 def decode_state(value: bytes) -> StoreState:
@@ -70,6 +73,7 @@ def decode_state(value: bytes) -> StoreState:
     deleted, replayed, tombstones = cursor.numbers(_COUNTS)
     requests = dict(_request(cursor) for _ in range(cursor.numbers(U16)[0]))
     kinds, required = (frozenset(cursor.text() for _ in range(cursor.numbers(U16)[0])) for _ in range(2))
+    overrides, requeued = cursor.numbers(_OVERRIDES) if cursor.left else (0, 0)
     cursor.end()
     return replace(
         state,
@@ -79,6 +83,8 @@ def decode_state(value: bytes) -> StoreState:
         requests=requests,
         kinds=kinds,
         required=required,
+        overrides=overrides,
+        requeued=requeued,
     )
 
 

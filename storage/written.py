@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from itertools import islice, takewhile
 
-from core.types import NO_HEAD, Cause, Cluster, ImageId, Lookup, Membership, Move, Tombstone, Written
+from core.types import NO_HEAD, Cause, Cluster, ImageId, Lookup, Membership, Move, Tombstone, Trigger, Written
 from storage.interfaces import StoreView
 from storage.records import HistoryEntry
 
@@ -33,7 +33,7 @@ def written_at(view: StoreView, image_id: ImageId, offset: int, others: Collecti
     if not moved:
         return Written(view.look_up(ids))
     first = min(moved, key=lambda entry: entry.number)
-    entries = takewhile(lambda entry: entry.offset == offset, view.history_from(first.number - 1))
+    entries = takewhile(lambda entry: _is_of(entry, offset), view.history_from(first.number - 1))
     own = moved[0]
     return Written(
         before=look_up_before(view, ids, first.number),
@@ -76,7 +76,12 @@ def _last_before(view: StoreView, image_id: ImageId, number: int) -> HistoryEntr
 
 
 def _entry_at(view: StoreView, image_id: ImageId, offset: int) -> HistoryEntry | None:
-    return next((entry for entry in view.history_of(image_id) if entry.offset == offset), None)
+    return next((entry for entry in view.history_of(image_id) if _is_of(entry, offset)), None)
+
+
+def _is_of(entry: HistoryEntry, offset: int) -> bool:
+    """Whether the record at a position made an entry; an override that was applied after it made others."""
+    return entry.offset == offset and entry.trigger is Trigger.STREAM
 
 
 def _cluster_before(view: StoreView, head: ImageId, number: int, *, deleted: bool) -> Cluster | None:

@@ -8,7 +8,6 @@ reopens the database, so that the disk and not the memory says where the store i
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import threading
@@ -20,11 +19,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from core.errors import UnavailableError
+from core.overrides import Override
 from core.types import Cause, ImageId, Lookup, Tombstone
 from storage import codec, state_codec
 from storage.base import StagedStore
-from storage.errors import CorruptedError, DiskFullError, LockedError, StorageError, WriteError
+from storage.errors import CorruptedError, LockedError, StorageError, as_write_error
 from storage.interfaces import StoreView
+from storage.overrides.log import OverrideLog
 from storage.records import (
     ClusterRecord,
     Heads,
@@ -83,9 +84,10 @@ class RocksStore(StagedStore):
         self._leases: set[Lease] = set()
         self._broken = False
         self._closed = False
-        with _as_write_error(folder):
+        with as_write_error(folder):
             folder.mkdir(parents=True, exist_ok=True)
             found = check_marker(folder, identity)
+        self._overrides = OverrideLog(folder)
         self._database_folder = folder / (found.database if found else FIRST_DATABASE)
         self._database: Database | None = self._open(create=found is None)
         try:
@@ -95,7 +97,8 @@ class RocksStore(StagedStore):
                 raise LockedError(f"the store in {folder} was converted while it was opened: open it again")
             elif found.format != codec.FORMAT_VERSION:
                 self._upgrade(identity, found.format)
-            self._current()
+            self._read_overrides()
+            self._ready()
         except StorageError:
             self.close()
             raise
@@ -116,7 +119,9 @@ class RocksStore(StagedStore):
     def look_up(self, ids: Iterable[ImageId], verdicts_of: Collection[ImageId] = ()) -> Lookup:
         """See `ClusterStore.look_up`."""
         asked = tuple(ids)
-        return self._at_one_moment(lambda reads: reads.look_up(asked, verdicts_of))
+        return self._at_one_moment(
+            lambda reads: self._with_rules(reads.look_up(asked, verdicts_of), asked, reads.heads)
+        )
 
     def heads(self, ids: Iterable[ImageId]) -> Heads:
         """See `ClusterStore.heads`."""
@@ -157,6 +162,23 @@ class RocksStore(StagedStore):
     def _open(self, create: bool) -> Database:
         return Database(self._database_folder, self._options, create)
 
+    def _read_overrides(self) -> None:
+        """Those in the log stand; what the database lacks of them is applied where it was applied first.
+
+        Raises:
+            CorruptedError: The log is damaged, or lacks overrides that the database has.
+        """
+        applied = self._current()[0].overrides
+        for override in self._overrides.overrides():
+            self._book.keep(override)
+            if override.number <= applied:
+                self._book.apply(override)
+        if self._book.last < applied:
+            raise CorruptedError(
+                f"the store in {self._folder} has applied {applied} overrides, and its overrides.log has "
+                f"{self._book.last}: put that file back"
+            )
+
     def _finish(self, identity: str) -> None:
         """Completes a new store. After a crash before the marker is written the store is still new."""
         database = self._usable()
@@ -164,7 +186,7 @@ class RocksStore(StagedStore):
         if value is not None and state_codec.decode_state(value) != StoreState():
             raise CorruptedError(f"the store in {self._folder} holds records, but store.json is missing")
         database.write([(META, STATE, state_codec.encode_state(StoreState()))])
-        with _as_write_error(self._folder):
+        with as_write_error(self._folder):
             write_marker(self._folder, identity)
 
     def _upgrade(self, identity: str, found: int) -> None:
@@ -174,7 +196,7 @@ class RocksStore(StagedStore):
         if found < codec.HISTORY_BY_IMAGE:
             log.info("the store in %s has an older format: reading its history once", self._folder)
             self._index_history()
-        with _as_write_error(self._folder):
+        with as_write_error(self._folder):
             write_marker(self._folder, identity)
 
     def _mend_unscored(self) -> None:
@@ -235,6 +257,9 @@ class RocksStore(StagedStore):
             self._reopen()
         reader = LiveReader(self._usable())
         return reader.state(), reader
+
+    def _keep(self, override: Override) -> None:
+        self._overrides.append(override)
 
     def _commit(self, changes: Changes) -> None:
         self._write(_writes(changes))
@@ -313,18 +338,9 @@ def _of_image(entry: HistoryEntry) -> Write:
 def _probe(folder: Path) -> None:
     """Checks that the disk has space for `PROBE_BYTES` more."""
     file = folder / "probe"
-    with _as_write_error(folder):
+    with as_write_error(folder):
         try:
             with file.open("wb") as handle:
                 os.posix_fallocate(handle.fileno(), 0, PROBE_BYTES)
         finally:
             file.unlink(missing_ok=True)
-
-
-@contextmanager
-def _as_write_error(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise (DiskFullError if full else WriteError)(f"the store in {folder}: {error.strerror}") from error

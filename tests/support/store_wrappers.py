@@ -55,6 +55,15 @@ class DelegatingStore(ClusterStore):
         """See `ClusterStore.mend`."""
         self.inner.mend(mends)
 
+    def override(self, request: OverrideRequest, at_ms: int, *, dry_run: bool = False) -> OverrideOutcome:
+        return self.inner.override(request, at_ms, dry_run=dry_run)
+
+    def overrides(self, after: int, limit: int, image_id: ImageId | None = None) -> Sequence[ListedOverride]:
+        return self.inner.overrides(after, limit, image_id)
+
+    def set_requeued(self, number: int) -> None:
+        self.inner.set_requeued(number)
+
     def on_apply(self, listener: Callable[[StoreState], None]) -> None:
         """See `ClusterStore.on_apply`."""
         self.inner.on_apply(listener)

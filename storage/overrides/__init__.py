@@ -1,0 +1,1 @@
+"""Which overrides stand, do they contradict each other, and what do they move?"""

@@ -1,0 +1,106 @@
+"""The file of all overrides, beside the database: appended to and synced, never rewritten.
+
+It lies outside the database, so a database that is built again or restored loses none. A line is one override:
+
+    CRC-32C of the JSON, 8 hexadecimal digits | space | JSON | newline
+
+A last line without its newline was never acknowledged, and is cut off. Any other damage is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from crc32c import crc32c
+
+from core.files import sync_folder
+from core.overrides import Override, OverrideKind
+from core.types import ImageId
+from storage.errors import CorruptedError, as_write_error
+
+__all__ = ["OverrideLog"]
+
+_NAME = "overrides.log"
+
+
+class OverrideLog:
+    """The file in the folder of a store."""
+
+    def __init__(self, folder: Path) -> None:
+        """Reads the file of the store in a folder. It is made with the first override.
+
+        Raises:
+            CorruptedError: A line is damaged, or one is missing.
+        """
+        self._file = folder / _NAME
+        content = self._content()
+        self._end = content.rfind(b"\n") + 1
+        """The byte after the last whole line."""
+        self._lines = content[: self._end].splitlines()
+
+    def overrides(self) -> Iterator[Override]:
+        """Those that the file held when it was read, in order.
+
+        Raises:
+            CorruptedError: A line is damaged.
+        """
+        return (self._parsed(number, line) for number, line in enumerate(self._lines, start=1))
+
+    def append(self, override: Override) -> None:
+        """Adds an override, and syncs.
+
+        Raises:
+            WriteError: The disk refuses it; nothing was added.
+        """
+        body = json.dumps(asdict(override), separators=(",", ":")).encode("ascii")
+        line = b"%08x %s\n" % (crc32c(body), body)
+        with as_write_error(self._file):
+            is_new = not self._file.exists()
+            with self._file.open("ab") as file:
+                file.truncate(self._end)  # what a refused append has left
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+            if is_new:
+                sync_folder(self._file.parent)
+        self._end += len(line)
+
+    def _content(self) -> bytes:
+        try:
+            return self._file.read_bytes()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise CorruptedError(f"{self._file} cannot be read: {error.strerror}") from error
+
+    def _parsed(self, number: int, line: bytes) -> Override:
+        checksum, _, body = line.partition(b" ")
+        try:
+            if int(checksum, 16) != crc32c(body):
+                raise ValueError("its checksum is wrong")
+            override = _override(json.loads(body))
+            if override.number != number:
+                raise ValueError(f"it has the number {override.number}")
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorruptedError(f"line {number} of {self._file} is damaged: {error}") from None
+        return override
+
+
+def _override(fields: Mapping[str, Any]) -> Override:
+    target = fields["target"]
+    return Override(
+        number=int(fields["number"]),
+        kind=OverrideKind(fields["kind"]),
+        images=tuple(ImageId(str(each)) for each in fields["images"]),
+        target=None if target is None else ImageId(str(target)),
+        undoes=int(fields["undoes"]),
+        author=str(fields["author"]),
+        reason=str(fields["reason"]),
+        at_ms=int(fields["at_ms"]),
+        applied_after=int(fields["applied_after"]),
+    )

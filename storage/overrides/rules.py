@@ -1,0 +1,196 @@
+"""The overrides that stand, by image, and whether a further one contradicts them. It knows no clusters.
+
+Images that are pinned to one another, directly or by others, are *tied*: they always share a cluster. So two tied
+images cannot be forbidden to each other. An image is pinned to one target.
+
+One thread writes, any number read: each image's rules are replaced as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from core.errors import BadInputError, ConflictError
+from core.overrides import MAX_IMAGES, Override
+from core.types import ImageId, ImageRules
+from storage.overrides.relations import Relation, Tie, relations
+
+__all__ = ["NO_RULES", "Rules"]
+
+NO_RULES = ImageRules()
+"""Of an image that no override names."""
+
+
+class Rules:
+    """What overrides say of each image."""
+
+    def __init__(self) -> None:
+        self._of: dict[ImageId, ImageRules] = {}
+        self._said_by: dict[Relation, tuple[int, ...]] = {}
+        """The numbers of the overrides that say it, ascending."""
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._of)
+
+    def of(self, image_id: ImageId) -> ImageRules:
+        """What overrides say of an image."""
+        return self._of.get(image_id, NO_RULES)
+
+    def named(self, ids: Iterable[ImageId]) -> dict[ImageId, ImageRules]:
+        """The rules of those images that have any."""
+        found = self._of
+        return {image_id: rules for image_id in ids if (rules := found.get(image_id)) is not None}
+
+    def add(self, override: Override) -> None:
+        """From now on the override stands."""
+        for each in relations(override):
+            numbers = self._numbers(each)
+            self._said_by[each] = (*numbers, override.number)
+            if not numbers:
+                self._tie(each)
+
+    def remove(self, override: Override) -> None:
+        """The override is undone. What others say too still stands."""
+        for each in set(relations(override)):
+            left = tuple(number for number in self._numbers(each) if number != override.number)
+            if left:
+                self._said_by[each] = left
+            else:
+                del self._said_by[each]
+                self._untie(each)
+
+    def with_(self, override: Override) -> Rules:
+        """These rules and those of one more override. It holds only while these are not changed."""
+        more = _MoreRules(self)
+        more.add(override)
+        return more
+
+    def check(self, override: Override) -> None:
+        """Makes sure that an override contradicts no other.
+
+        Raises:
+            BadInputError: It contradicts itself, or names an image that too many overrides name.
+            ConflictError: It contradicts another one; the message names it.
+        """
+        for each in relations(override):
+            if each.one == each.other:
+                raise BadInputError(f"the image {each.one!r} is named twice: an override relates different images")
+            if each.tie is Tie.PIN:
+                self._check_target(each)
+        after = self.with_(override)
+        for image_id, rules in after._of.items():
+            if len(rules.forbidden) + len(rules.followers) > MAX_IMAGES:
+                raise BadInputError(f"overrides relate {image_id!r} to more than {MAX_IMAGES} other images")
+        checked: set[ImageId] = set()
+        for each in relations(override):
+            if each.one not in checked:
+                checked |= self._check_group(after.tied(each.one), after)
+
+    def tied(self, image_id: ImageId) -> set[ImageId]:
+        """The images that are tied to an image, itself included."""
+        found, waiting = {image_id}, [image_id]
+        while waiting:
+            rules = self.of(waiting.pop())
+            near = rules.followers if rules.pinned_to is None else (*rules.followers, rules.pinned_to)
+            fresh = [each for each in near if each not in found]
+            found.update(fresh)
+            waiting += fresh
+        return found
+
+    def followers_of(self, image_id: ImageId) -> Iterator[tuple[ImageId, ImageId]]:
+        """The images that follow an image, directly or by others, each with the one that it is pinned to."""
+        seen, waiting = {image_id}, [image_id]
+        while waiting:
+            target = waiting.pop(0)
+            for follower in self.of(target).followers:
+                if follower not in seen:
+                    seen.add(follower)
+                    waiting.append(follower)
+                    yield follower, target
+
+    def number_of(self, tie: Tie, one: ImageId, other: ImageId) -> int:
+        """The first override that says this of two images; 0: none."""
+        pair = Relation(tie, one, other) if tie is Tie.PIN else Relation(tie, min(one, other), max(one, other))
+        return next(iter(self._numbers(pair)), 0)
+
+    def _numbers(self, relation: Relation) -> tuple[int, ...]:
+        """The numbers of the overrides that say it, ascending."""
+        return self._said_by.get(relation, ())
+
+    def _check_target(self, pin: Relation) -> None:
+        """An image has one target, and does not follow itself."""
+        target = self.of(pin.one).pinned_to
+        if target not in (None, pin.other):
+            raise ConflictError(f"{self._words(Tie.PIN, pin.one, target)}: undo that one first")
+        follower = pin.other
+        while (target := self.of(follower).pinned_to) is not None:
+            if target == pin.one:
+                raise ConflictError(f"{self._words(Tie.PIN, follower, target)}, so both are together already")
+            follower = target
+
+    def _check_group(self, group: set[ImageId], after: Rules) -> set[ImageId]:
+        """Makes sure that of a group of tied images no two are forbidden to each other."""
+        for one in group:
+            for other in after.of(one).forbidden:
+                if other in group:
+                    raise ConflictError(f"{self._contrary(one, other)}: undo that one first")
+        return group
+
+    def _contrary(self, one: ImageId, other: ImageId) -> str:
+        """Which earlier override makes a forbid of two tied images a contradiction."""
+        if self.number_of(Tie.FORBID, one, other):
+            return self._words(Tie.FORBID, one, other)
+        follower = one if self.of(one).pinned_to is not None else other
+        return self._words(Tie.PIN, follower, self.of(follower).pinned_to)
+
+    def _words(self, tie: Tie, one: ImageId, other: ImageId | None) -> str:
+        assert other is not None
+        number = self.number_of(tie, one, other)
+        what = f"pins {one!r} to {other!r}" if tie is Tie.PIN else f"forbids {one!r} with {other!r}"
+        return f"the override {number} {what}"
+
+    def _tie(self, relation: Relation) -> None:
+        tie, one, other = relation
+        mine, its = self.of(one), self.of(other)
+        if tie is Tie.PIN:
+            self._put(one, mine._replace(pinned_to=other))
+            self._put(other, its._replace(followers=(*its.followers, one)))
+        else:
+            self._put(one, mine._replace(forbidden=(*mine.forbidden, other)))
+            self._put(other, its._replace(forbidden=(*its.forbidden, one)))
+
+    def _untie(self, relation: Relation) -> None:
+        tie, one, other = relation
+        mine, its = self.of(one), self.of(other)
+        if tie is Tie.PIN:
+            self._put(one, mine._replace(pinned_to=None))
+            self._put(other, its._replace(followers=_without(its.followers, one)))
+        else:
+            self._put(one, mine._replace(forbidden=_without(mine.forbidden, other)))
+            self._put(other, its._replace(forbidden=_without(its.forbidden, one)))
+
+    def _put(self, image_id: ImageId, rules: ImageRules) -> None:
+        if rules == NO_RULES:
+            self._of.pop(image_id, None)
+        else:
+            self._of[image_id] = rules
+
+
+class _MoreRules(Rules):
+    """Other rules, and more on top of them."""
+
+    def __init__(self, base: Rules) -> None:
+        super().__init__()
+        self._base = base
+
+    def of(self, image_id: ImageId) -> ImageRules:
+        """See `Rules.of`."""
+        return self._of.get(image_id) or self._base.of(image_id)
+
+    def _numbers(self, relation: Relation) -> tuple[int, ...]:
+        return self._said_by.get(relation) or self._base._numbers(relation)
+
+
+def _without(ids: tuple[ImageId, ...], image_id: ImageId) -> tuple[ImageId, ...]:
+    return tuple(each for each in ids if each != image_id)
