@@ -1,8 +1,9 @@
 """The bytes of every key and value on disk. Numbers are big-endian and of fixed width, so byte order is scan order.
 
 A text is UTF-8 after a u16 length. `?` marks a part that is there only if its flag is set. Flags: 1 score, 2 matched,
-4 old head, 8 truncated and 16 unscored (which have no part), 32 override. Format 1 had neither flag 16 nor dead letters; there an
-image is unscored if its cause says so. Before format 3 there were no tombstones, and nothing was deleted.
+4 old head, 8 truncated and 16 unscored (which have no part), 32 override. Format 1 had neither flag 16 nor dead
+letters; there an image is unscored if its cause says so. Before format 3 there were no tombstones, and nothing was
+deleted. Before format 5 there were no overrides.
 
     family       key                              value
     images       id                               u64 version, i64 place, u64 edge sequence, text head,

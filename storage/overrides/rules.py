@@ -9,6 +9,7 @@ One thread writes, any number read: each image's rules are replaced as a whole.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import NoReturn
 
 from core.errors import BadInputError, ConflictError
 from core.overrides import MAX_IMAGES, Override
@@ -134,18 +135,20 @@ class Rules:
         for one in group:
             for other in after.of(one).forbidden:
                 if other in group:
-                    raise ConflictError(f"{self._contrary(one, other)}: undo that one first")
+                    self._refuse(one, other, group)
         return group
 
-    def _contrary(self, one: ImageId, other: ImageId) -> str:
-        """Which earlier override makes a forbid of two tied images a contradiction."""
+    def _refuse(self, one: ImageId, other: ImageId, group: Iterable[ImageId]) -> NoReturn:
+        """Names an earlier override that makes it a contradiction to forbid two images of a group of tied ones."""
         if self.number_of(Tie.FORBID, one, other):
-            return self._words(Tie.FORBID, one, other)
-        follower = one if self.of(one).pinned_to is not None else other
-        return self._words(Tie.PIN, follower, self.of(follower).pinned_to)
+            raise ConflictError(f"{self._words(Tie.FORBID, one, other)}: undo that one first")
+        for follower in (one, other, *group):
+            target = self.of(follower).pinned_to
+            if target is not None:
+                raise ConflictError(f"{self._words(Tie.PIN, follower, target)}: undo that one first")
+        raise BadInputError(f"the override contradicts itself: it both ties and parts {one!r} and {other!r}")
 
-    def _words(self, tie: Tie, one: ImageId, other: ImageId | None) -> str:
-        assert other is not None
+    def _words(self, tie: Tie, one: ImageId, other: ImageId) -> str:
         number = self.number_of(tie, one, other)
         what = f"pins {one!r} to {other!r}" if tie is Tie.PIN else f"forbids {one!r} with {other!r}"
         return f"the override {number} {what}"

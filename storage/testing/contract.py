@@ -56,10 +56,11 @@ from storage.testing.decisions import (
 )
 from storage.testing.life import LifeContract
 from storage.testing.model import LOG, Action, StoreModel, actions, seeded_actions
+from storage.testing.overrides import OverrideContract
 from storage.testing.pages import PagesContract
 
 
-class StoreContract(LifeContract, PagesContract):
+class StoreContract(LifeContract, OverrideContract, PagesContract):
     """What a store must do. A subclass whose name begins with `Test` is found by pytest and runs all of it."""
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -88,10 +88,10 @@ def ignored(offset: int, image: ImageId, outcome: Outcome, version: int = 1) -> 
     return Decision(offset, 1000 + offset, outcome, image, version, 0)
 
 
-def put(store: ClusterStore, *decisions: Decision) -> LogPosition:
-    """Applies decisions to where the store is."""
+def put(store: ClusterStore, *decisions: Decision, kinds: Collection[str] = ()) -> LogPosition:
+    """Applies decisions to where the store is, for a job that knows these kinds."""
     state = store.state()
-    return store.apply(LOG, decisions, state.position.offset, state.revision)
+    return store.apply(LOG, decisions, state.position.offset, state.revision, kinds)
 
 
 def fill(store: ClusterStore, model: StoreModel, steps: Sequence[Action], batch: int) -> None:

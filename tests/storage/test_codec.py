@@ -21,6 +21,7 @@ from core.types import (
     Membership,
     RequestSource,
     Tombstone,
+    Trigger,
     Versions,
 )
 from storage import codec, state_codec
@@ -85,14 +86,22 @@ entries = st.builds(
     i64,
     versions,
     st.booleans(),
-).map(lambda entry: replace(entry, new_head=NO_HEAD) if entry.cause is Cause.DELETED else entry)
+    st.sampled_from(Trigger),
+    u64,
+).map(
+    lambda entry: replace(
+        entry,
+        new_head=NO_HEAD if entry.cause is Cause.DELETED else entry.new_head,
+        reference=entry.reference if entry.trigger is Trigger.OVERRIDE else 0,
+    )
+)
 kinds = st.frozensets(st.text(max_size=20), max_size=3)
 requests = st.dictionaries(st.builds(RequestSource, st.text(max_size=30), st.integers(0, 2**31 - 1)), u64, max_size=3)
 positions = st.builds(LogPosition, st.text(max_size=30), i64, u32, i64)
 numbers = st.tuples(*[u64] * 6)
 states = st.builds(
-    lambda position, numbers, counts, requests, kinds, required: StoreState(
-        position, *numbers, *counts, requests, kinds, required
+    lambda position, numbers, counts, requests, kinds, required, overrides: StoreState(
+        position, *numbers, *counts, requests, kinds, required, *overrides
     ),
     positions,
     numbers,
@@ -100,6 +109,7 @@ states = st.builds(
     requests,
     kinds,
     kinds,
+    st.tuples(u64, u64),
 )
 tombstones = st.builds(Tombstone, ids, u64, i64, i64, st.text(max_size=30), st.text(max_size=30))
 
@@ -107,7 +117,7 @@ tombstones = st.builds(Tombstone, ids, u64, i64, i64, st.text(max_size=30), st.t
 @given(positions, numbers)
 def test_a_state_of_an_older_format_has_fewer_parts(position: LogPosition, numbers: tuple[int, ...]) -> None:
     state = StoreState(position, *numbers)  # type: ignore[arg-type]
-    of_format_2 = state_codec.encode_state(state)[: -(3 * 8 + 3 * 2)]
+    of_format_2 = state_codec.encode_state(state)[: -(3 * 8 + 3 * 2 + 2 * 8)]
     assert state_codec.decode_state(of_format_2) == state
     assert state_codec.decode_state(of_format_2[:-8]) == replace(state, position=replace(position, base=0))
 
@@ -288,8 +298,8 @@ OLD_STATE_BYTES = 8 + 4 + 6 * 8 + 2 + len("log")
 def test_cut_values_are_damaged(name: str) -> None:
     decode, key, value = SAMPLES[name]
     decode(key, value)
-    # A state that ends before its base is one of format 1, one that ends behind it of format 2.
-    whole = {OLD_STATE_BYTES, OLD_STATE_BYTES + 8} if name == "state" else set()
+    # A state that ends before its base is one of format 1, behind it of format 2, before its overrides of format 4.
+    whole = {OLD_STATE_BYTES, OLD_STATE_BYTES + 8, len(value) - 16} if name == "state" else set()
     for length in set(range(len(value))) - whole:
         with pytest.raises(CorruptedError):
             decode(key, value[:length])

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 
+from core.overrides import ListedOverride, OverrideOutcome, OverrideRequest
 from core.types import Decision, ImageId, LogPosition, Lookup
 from storage.interfaces import ClusterStore, StoreView
 from storage.records import Mend, PublishedMark, StoreEpoch, StoreState
@@ -56,12 +57,15 @@ class DelegatingStore(ClusterStore):
         self.inner.mend(mends)
 
     def override(self, request: OverrideRequest, at_ms: int, *, dry_run: bool = False) -> OverrideOutcome:
+        """See `ClusterStore.override`."""
         return self.inner.override(request, at_ms, dry_run=dry_run)
 
     def overrides(self, after: int, limit: int, image_id: ImageId | None = None) -> Sequence[ListedOverride]:
+        """See `ClusterStore.overrides`."""
         return self.inner.overrides(after, limit, image_id)
 
     def set_requeued(self, number: int) -> None:
+        """See `ClusterStore.set_requeued`."""
         self.inner.set_requeued(number)
 
     def on_apply(self, listener: Callable[[StoreState], None]) -> None:

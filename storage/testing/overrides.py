@@ -1,0 +1,236 @@
+"""What every store must do with what people say: keep it, move what it says, and refuse contradictions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from core.errors import BadInputError, ConflictError, MismatchError, StaleError
+from core.overrides import OVERRIDE_KIND, OverrideKind, OverrideMove, OverrideOutcome, OverrideRequest
+from core.types import Cause, ImageId, ImageRules, Move, Trigger
+from storage.interfaces import ClusterStore
+from storage.testing.decisions import A, B, C, D, decided, deletes, founds, joins, put
+from storage.testing.model import LOG
+from storage.verify import verify
+
+E = ImageId("e")
+
+JOB = (OVERRIDE_KIND,)
+
+
+def say(
+    store: ClusterStore, kind: OverrideKind, *images: ImageId, target: ImageId | None = None, **fields: Any
+) -> OverrideOutcome:
+    """Somebody says an override at the time 99."""
+    dry_run = fields.pop("dry_run", False)
+    return store.override(OverrideRequest(kind, images, target, author="me", **fields), 99, dry_run=dry_run)
+
+
+def heads(store: ClusterStore) -> dict[str, str]:
+    """The head of each image; the store must be sound."""
+    with store.snapshot() as view:
+        assert [progress.problems for progress in verify(view)][-1] == ()
+        return {image.image_id: image.head for image in view.images()}
+
+
+class OverrideContract(ABC):
+    """The part of `StoreContract` on overrides."""
+
+    @pytest.fixture
+    @abstractmethod
+    def store(self) -> Iterator[ClusterStore]: ...
+
+    @pytest.fixture
+    def town(self, store: ClusterStore) -> ClusterStore:
+        """a with its members b and c; d with its member e."""
+        put(store, founds(0, A), joins(1, B, A), joins(2, C, A), founds(3, D), joins(4, E, D), kinds=JOB)
+        return store
+
+    def test_a_forbidden_member_leaves_its_head_at_once(self, town: ClusterStore) -> None:
+        revision = town.state().revision
+        said = say(town, OverrideKind.FORBID, B, target=A, reason="another shirt")
+        assert said.moves == (OverrideMove(B, A, B),)
+        assert (said.created, said.override.number, said.override.applied_after) == (True, 1, 4)
+        assert heads(town) == {A: A, B: B, C: A, D: D, E: D}
+        state = town.state()
+        assert (state.revision, state.overrides, state.clusters) == (revision + 1, 1, 3)
+        image, cluster = town.image(B), town.cluster(B)
+        assert image is not None
+        assert cluster is not None
+        assert (image.cause, image.matched, image.score, image.decided_at_ms) == (Cause.PARTED, A, None, 99)
+        assert (cluster.count, cluster.founding_code, cluster.founded_at_ms) == (1, b"\x01", 99)
+        (entry,) = town.history(5, 10)
+        assert (entry.trigger, entry.reference, entry.offset) == (Trigger.OVERRIDE, 1, 4)
+        assert (entry.old_head, entry.new_head, entry.cause) == (A, B, Cause.PARTED)
+
+    def test_of_two_forbidden_members_the_younger_leaves(self, town: ClusterStore) -> None:
+        assert say(town, OverrideKind.FORBID, B, target=C).moves == (OverrideMove(C, A, C),)
+        assert say(town, OverrideKind.FORBID, D, target=E).moves == (OverrideMove(E, D, E),)
+
+    def test_a_pinned_image_goes_and_a_pinned_head_takes_its_cluster(self, town: ClusterStore) -> None:
+        assert say(town, OverrideKind.PIN, C, target=E).moves == (OverrideMove(C, A, D),)
+        assert heads(town) == {A: A, B: A, C: D, D: D, E: D}
+        assert say(town, OverrideKind.PIN, D, target=B).moves == tuple(OverrideMove(x, D, A) for x in (E, C, D))
+        assert set(heads(town).values()) == {A}
+        assert town.cluster(D) is None
+        assert town.members(A, 10).items == (A, B, E, C, D)
+        image = town.image(D)
+        assert image is not None
+        assert (image.cause, image.matched) == (Cause.PINNED, B)
+
+    def test_a_merge_names_any_members(self, town: ClusterStore) -> None:
+        said = say(town, OverrideKind.MERGE, E, target=C)
+        assert (said.override.images, said.override.target) == ((D,), A)
+        assert set(heads(town).values()) == {A}
+        again = say(town, OverrideKind.MERGE, D, target=A)
+        assert (again.created, again.override) == (False, said.override)
+
+    def test_a_split_follows_its_oldest_image(self, town: ClusterStore) -> None:
+        said = say(town, OverrideKind.SPLIT, C, B, target=A)
+        assert said.override.images == (B, C)
+        assert said.moves == (OverrideMove(B, A, B), OverrideMove(C, A, B))
+        assert heads(town) == {A: A, B: B, C: B, D: D, E: D}
+        rules = town.look_up([A, B, C, D]).rules
+        assert rules == {A: ImageRules(None, (B,)), B: ImageRules(None, (A,), (C,)), C: ImageRules(B)}
+
+    def test_members_of_a_deleted_head_are_split_from_its_name(self, town: ClusterStore) -> None:
+        put(town, deletes(5, A, A), kinds=JOB)
+        assert say(town, OverrideKind.SPLIT, C, target=A).moves == (OverrideMove(C, A, C),)
+        assert heads(town) == {B: A, C: C, D: D, E: D}
+
+    def test_what_follows_an_image_leaves_with_it(self, town: ClusterStore) -> None:
+        say(town, OverrideKind.PIN, C, target=B)
+        assert say(town, OverrideKind.FORBID, B, target=A).moves == (OverrideMove(B, A, B), OverrideMove(C, A, B))
+        assert heads(town) == {A: A, B: B, C: B, D: D, E: D}
+
+    def test_a_look_up_brings_rules_and_the_heads_that_matter(self, town: ClusterStore) -> None:
+        unseen = ImageId("unseen")
+        say(town, OverrideKind.FORBID, C, unseen, target=E)
+        say(town, OverrideKind.PIN, unseen, target=B)
+        found = town.look_up([E, unseen, D])
+        assert found.rules == {E: ImageRules(None, (C, unseen)), unseen: ImageRules(B, (E,))}
+        assert found.rule_heads == {C: A, B: A, E: D}
+        assert town.look_up([D]).rules == {}
+
+    def test_a_dry_run_writes_nothing(self, town: ClusterStore) -> None:
+        before = town.state()
+        said = say(town, OverrideKind.MERGE, D, target=A, dry_run=True)
+        assert (said.created, len(said.moves)) == (False, 2)
+        assert (town.state(), town.overrides(0, 10), town.look_up([D]).rules) == (before, [], {})
+
+    def test_an_undo_ends_the_rules_and_moves_nothing(self, town: ClusterStore) -> None:
+        say(town, OverrideKind.FORBID, B, target=A)
+        say(town, OverrideKind.FORBID, B, C, target=A)
+        say(town, OverrideKind.UNDO, undoes=1)
+        assert town.look_up([A, B]).rules == {A: ImageRules(None, (B, C)), B: ImageRules(None, (A,))}
+        said = say(town, OverrideKind.UNDO, undoes=2)
+        assert (said.moves, town.look_up([A, B, C]).rules) == ((), {})
+        assert heads(town) == {A: A, B: B, C: C, D: D, E: D}
+        assert not say(town, OverrideKind.UNDO, undoes=2).created
+        listed = town.overrides(0, 10)
+        assert [(each.override.kind, each.undone_by) for each in listed] == [
+            (OverrideKind.FORBID, 3),
+            (OverrideKind.FORBID, 4),
+            (OverrideKind.UNDO, None),
+            (OverrideKind.UNDO, None),
+        ]
+        assert [each.override.number for each in town.overrides(0, 10, C)] == [2, 4]
+        assert [each.override.number for each in town.overrides(1, 2)] == [2, 3]
+
+    def test_saying_it_again_after_an_undo_counts(self, town: ClusterStore) -> None:
+        say(town, OverrideKind.FORBID, B, target=A)
+        assert not say(town, OverrideKind.FORBID, B, target=A).created
+        say(town, OverrideKind.UNDO, undoes=1)
+        assert say(town, OverrideKind.FORBID, B, target=A).override.number == 3
+
+    @pytest.mark.parametrize(
+        ("before", "then", "named"),
+        [
+            (("pin", (C,), B), ("forbid", (B,), C), 1),
+            (("forbid", (B,), C), ("pin", (C,), B), 1),
+            (("pin", (C,), B), ("pin", (C,), A), 1),
+            (("pin", (C,), B), ("pin", (B,), C), 1),
+            (("pin", (C,), B), ("split", (C,), A), 1),
+            (("forbid", (B,), E), ("merge", (D,), A), 1),
+            (("forbid", (B,), E), ("pin", (B,), D), 1),
+            (("pin", (B,), C), ("forbid", (B,), A), 1),
+        ],
+    )
+    def test_contradictions_name_the_other_override(
+        self, town: ClusterStore, before: Any, then: Any, named: int
+    ) -> None:
+        say(town, OverrideKind(before[0]), *before[1], target=before[2])
+        state, held = town.state(), heads(town)
+        with pytest.raises(ConflictError, match=f"the override {named} "):
+            say(town, OverrideKind(then[0]), *then[1], target=then[2])
+        assert (town.state(), heads(town), len(town.overrides(0, 10))) == (state, held, 1)
+
+    @pytest.mark.parametrize(
+        ("kind", "images", "target"),
+        [
+            ("pin", (A,), ImageId("unseen")),
+            ("pin", (A,), A),
+            ("pin", (), A),
+            ("pin", (A,), None),
+            ("pin", (ImageId("x" * 257),), A),
+            ("split", (A,), A),
+            ("split", (D,), A),
+            ("split", (ImageId("unseen"),), A),
+            ("merge", (B,), A),
+            ("merge", (ImageId("unseen"),), A),
+            ("undo", (), None),
+            ("pin", tuple(ImageId(f"i{number}") for number in range(1001)), A),
+        ],
+    )
+    def test_what_makes_no_sense_is_refused(self, town: ClusterStore, kind: str, images: Any, target: Any) -> None:
+        before = town.state()
+        with pytest.raises(BadInputError):
+            say(town, OverrideKind(kind), *images, target=target)
+        assert town.state() == before
+
+    def test_an_image_has_a_thousand_relations_at_most(self, town: ClusterStore) -> None:
+        say(town, OverrideKind.FORBID, *(ImageId(f"i{number}") for number in range(1000)), target=A)
+        with pytest.raises(BadInputError, match="more than 1000 other images"):
+            say(town, OverrideKind.FORBID, ImageId("one more"), target=A)
+
+    def test_an_undo_of_an_undo_is_refused(self, town: ClusterStore) -> None:
+        say(town, OverrideKind.FORBID, B, target=A)
+        say(town, OverrideKind.UNDO, undoes=1)
+        for number in (2, 7):
+            with pytest.raises(BadInputError):
+                say(town, OverrideKind.UNDO, undoes=number)
+
+    def test_decisions_that_rest_on_less_are_stale(self, town: ClusterStore) -> None:
+        state = town.state()
+        say(town, OverrideKind.FORBID, B, target=A)
+        with pytest.raises(StaleError):
+            town.apply(LOG, [joins(5, ImageId("f"), A)], 4, state.revision, JOB)
+
+    def test_a_job_that_does_not_know_overrides_is_refused(self, store: ClusterStore) -> None:
+        put(store, founds(0, A), joins(1, B, A))
+        with pytest.raises(MismatchError, match="override"):
+            say(store, OverrideKind.FORBID, B, target=A)
+        assert store.overrides(0, 10) == []
+        put(store, founds(2, C), kinds=JOB)
+        say(store, OverrideKind.FORBID, B, target=A)
+        with pytest.raises(MismatchError):
+            put(store, founds(3, D))
+
+    def test_the_stream_obeys_by_moves_of_its_own(self, town: ClusterStore) -> None:
+        say(town, OverrideKind.PIN, C, ImageId("f"), target=D)
+        put(town, decided(5, ImageId("f"), Move(ImageId("f"), None, D, Cause.PINNED, None, D)), kinds=JOB)
+        follow = Move(E, D, ImageId("g"), Cause.PINNED, None, ImageId("g"))
+        put(town, decided(6, ImageId("g"), Move(ImageId("g"), None, ImageId("g"), Cause.FOUNDED), follow), kinds=JOB)
+        assert heads(town) == {A: A, B: A, C: D, D: D, "f": D, "g": "g", E: "g"}
+
+    def test_undos_are_marked_when_their_images_are_queued(self, town: ClusterStore) -> None:
+        say(town, OverrideKind.FORBID, B, target=A)
+        say(town, OverrideKind.UNDO, undoes=1)
+        revision = town.state().revision
+        town.set_requeued(2)
+        assert (town.state().requeued, town.state().revision) == (2, revision)
+        with pytest.raises(BadInputError):
+            town.set_requeued(3)
