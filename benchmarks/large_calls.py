@@ -78,7 +78,7 @@ def serve_storage(folder: str, budget_bytes: int) -> None:
 
     serve(
         StorageServerSettings(
-            _listen(budget_bytes), Path(folder), "127.0.0.1", METRICS_PORT + 1, 100, {}, "", "", "", 1
+            _listen(budget_bytes), Path(folder), "127.0.0.1", METRICS_PORT + 1, 100, {}, "", "", "", "", 1
         )
     )
 

@@ -129,7 +129,7 @@ class Assignment:
     old_head: str | None
     """The head before; None for a new image."""
     cause: str
-    """founded, matched, adopted, kept, unscored or deleted."""
+    """founded, matched, adopted, kept, unscored, deleted, pinned or parted."""
     score: float | None
     """Of the match that decided, from 0 to 1; None without one."""
     matched: str | None
@@ -148,6 +148,8 @@ class Assignment:
     versions: VerdictVersions
     truncated: bool
     """The search reached the bound on its work: younger images were no candidates."""
+    override: int | None = None
+    """The number of the override that made the change; None: a record of the order did."""
 
     @property
     def order(self) -> tuple[int, int]:

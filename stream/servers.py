@@ -118,6 +118,7 @@ def serve_storage(settings: Settings, signal_name: str | None = None) -> None:
             kafka=settings.kafka_access(client_id(name, "storage")).python_options(),
             assignments_topic=signal.topic("assignments"),
             joined_topic=signal.topic("joined"),
+            replay_topic=signal.topic("replay"),
             dead_letter_topic=signal.topic("dead_letter"),
             max_message_bytes=settings.kafka.max_message_bytes,
             api_access=api_access(settings, signal.api),

@@ -5,7 +5,7 @@
     {"epoch": 1700000000000, "store_id": "5d1c...", "history_number": 7, "image_id": "...", "head": "...",
      "old_head": null, "cause": "matched", "score": 0.93, "matched": "...", "place": 41, "offset": 41, "version": 1,
      "created_at_ms": 0, "arrived_at_ms": 0, "decided_at_ms": 0, "versions": {"model": "...", "index": "..."},
-     "truncated": false}
+     "truncated": false, "override": null}
 
 Numbers begin again with a store that is new or restored; then `epoch` is higher. So a consumer orders by epoch and
 number. Within an epoch, entries come in the order of their history numbers, without a gap. After a restart some may
@@ -65,6 +65,7 @@ def message_of(entry: HistoryEntry, epoch: StoreEpoch) -> Message:
         "decided_at_ms": entry.decided_at_ms,
         "versions": {"model": entry.versions.model, "index": entry.versions.index},
         "truncated": entry.truncated,
+        "override": entry.reference or None,
     }
     value = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     return Message(entry.number, entry.image_id.encode(), value)

@@ -35,18 +35,20 @@ _FLUSH_S = 0.5
 class KafkaSender:
     """A `storage.serving.outbox.Sender` for one topic."""
 
-    def __init__(self, connection: Mapping[str, Any], topic: str) -> None:
+    def __init__(self, connection: Mapping[str, Any], topic: str, partition: int = 0) -> None:
         """Connects.
 
         Args:
             connection: Where the brokers are and how the client logs in, as arguments of `KafkaProducer`.
             topic: Where messages go.
+            partition: The only one that they go to, since partitions that someone adds must not get some of them.
 
         Raises:
             UnavailableError: No broker answers at this address, or it refuses the client.
         """
         self._connection = connection
         self._topic = topic
+        self._partition = partition
         self._next = 0
         """The offset that the next message must get at least."""
         self._where = f"Kafka at {connection['bootstrap_servers']}, topic {topic}"
@@ -74,8 +76,13 @@ class KafkaSender:
         """See `Sender.send`."""
         with self._as_unavailable():
             acknowledgements = [
-                # Partitions that someone adds must not get some of the messages: they are one order.
-                self._producer.send(self._topic, key=one.key, value=one.value, headers=list(one.headers), partition=0)
+                self._producer.send(
+                    self._topic,
+                    key=one.key,
+                    value=one.value,
+                    headers=list(one.headers),
+                    partition=self._partition,
+                )
                 for one in messages
             ]
             self._flush(stopping)

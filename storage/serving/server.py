@@ -29,6 +29,7 @@ from storage.serving.outbox import Outbox
 from storage.serving.publisher import KafkaSender, quiet_client_log
 from storage.serving.service import RIGHTS, StorageService
 from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
+from storage.serving.undo_outbox import UndoOutbox
 
 __all__ = ["StorageServerSettings", "serve"]
 
@@ -54,6 +55,8 @@ class StorageServerSettings:
     assignments_topic: str
     joined_topic: str
     """Where deletes are written."""
+    replay_topic: str
+    """Where the images of undone overrides are asked for again."""
     dead_letter_topic: str
     max_message_bytes: int
     """The largest message that Kafka takes."""
@@ -99,6 +102,10 @@ def serve(settings: StorageServerSettings) -> None:
             dead_letters = DeadLetterOutbox(store, open_dead_letters, metrics, settings.max_message_bytes)
             dead_letters.start()
             parts.callback(dead_letters.stop)
+            open_lane = partial(KafkaSender, settings.kafka, settings.replay_topic)
+            undos = UndoOutbox(store, open_lane, store.require_kinds, metrics.publish_failed)
+            undos.start()
+            parts.callback(undos.stop)
         deletes = None
         if settings.kafka:
             deletes = OrderWriter(partial(KafkaSender, settings.kafka, settings.joined_topic), store.require_kinds)

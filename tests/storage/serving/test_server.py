@@ -42,6 +42,7 @@ serve(
         kafka={"bootstrap_servers": "127.0.0.1:1"},
         assignments_topic="assignments",
         joined_topic="joined",
+        replay_topic="replay",
         dead_letter_topic="dead-letter",
         max_message_bytes=1_048_576,
         identity=identity,
