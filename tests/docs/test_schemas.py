@@ -14,13 +14,15 @@ from jsonschema import Draft202012Validator
 
 from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
 from core.known_verdicts import KnownVerdict
+from core.overrides import OverrideKind
 from core.replay_requests import ReplayRequest, encode_request
 from core.traces import Adoption, LossReason, Trace, TraceKind, TraceReason, Why, trace_json
 from core.types import Cause, ImageId, Outcome, Versions
 from storage.memory import MemoryStore
 from storage.serving.assignments import message_of
-from storage.testing.decisions import EPOCH, fill
+from storage.testing.decisions import EPOCH, fill, put
 from storage.testing.model import StoreModel, seeded_actions
+from storage.testing.overrides import JOB, say
 from tests.support.traces import sample_trace
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
@@ -55,8 +57,11 @@ def test_each_is_a_schema_that_describes_every_field(path: Path) -> None:
 
 
 def test_assignments_of_a_whole_store() -> None:
-    store = MemoryStore()
-    fill(store, StoreModel(), seeded_actions(3, 400, ids=60), 50)
+    store, model = MemoryStore(), StoreModel()
+    fill(store, model, seeded_actions(3, 400, ids=60), 50)
+    put(store, kinds=JOB)
+    head, members = max(model.members.items(), key=lambda each: len(each[1]))
+    say(store, OverrideKind.SPLIT, *[each for each in members if each != head][:2], target=head)
     entries = store.history(0, 10_000)
     assert {entry.cause for entry in entries} == set(Cause)
     for entry in entries:
