@@ -127,6 +127,8 @@ class _Stage:
     def part(self, image_id: ImageId, target: ImageId) -> None:
         """Takes one of two images out of the cluster that they share."""
         one, other = self.moves.image(image_id), self.moves.image(target)
+        if one is None:
+            one, other, target = other, None, image_id
         if one is None or one.head != (target if other is None else other.head):
             return  # a deleted head is in its cluster no more, and names it
         leaver, stays = _leaver(one, other) if other is not None else (one, None)

@@ -101,6 +101,14 @@ class OverrideContract(ABC):
         assert say(town, OverrideKind.SPLIT, C, target=A).moves == (OverrideMove(C, A, C),)
         assert heads(town) == {B: A, C: C, D: D, E: D}
 
+    @pytest.mark.parametrize(("image", "target"), [(B, A), (A, B)])
+    def test_members_of_a_deleted_head_are_forbidden_to_it(
+        self, town: ClusterStore, image: ImageId, target: ImageId
+    ) -> None:
+        put(town, deletes(5, A, A), kinds=JOB)
+        assert say(town, OverrideKind.FORBID, image, target=target).moves == (OverrideMove(B, A, B),)
+        assert heads(town) == {B: B, C: A, D: D, E: D}
+
     def test_what_follows_an_image_leaves_with_it(self, town: ClusterStore) -> None:
         say(town, OverrideKind.PIN, C, target=B)
         assert say(town, OverrideKind.FORBID, B, target=A).moves == (OverrideMove(B, A, B), OverrideMove(C, A, B))
