@@ -7,7 +7,8 @@ A store of its own is filled: ordinary images in clusters of six, one cluster of
 
 Measured are heads in the process (beside bare gets of the same keys and the same decoding) and over gRPC, synced
 writes of 64 decisions, and pages of 1,000 members: first, middle and last of both clusters, in both orders, and again
-after half of the giant cluster's members left. It writes `var/bench/storage.json`.
+after half of the giant cluster's members left. The look-up of a batch is measured with 100,000 forbids too. It writes
+`var/bench/storage.json`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import psutil
 from prometheus_client import CollectorRegistry
 from rocksdict import Rdict
 
@@ -32,9 +34,11 @@ from benchmarks.machine import measured_with
 from benchmarks.search.results import table
 from benchmarks.search.timing import percentiles_ms, rate
 from benchmarks.service_run import carried_out, say
+from core.overrides import OVERRIDE_KIND, Override, OverrideKind, OverrideRequest
 from core.rpc import Listen, RpcServer
 from core.types import Cause, Decision, ImageId, Move, Outcome, Versions
 from storage import codec
+from storage.overrides.log import line_of
 from storage.rocks.options import RocksOptions, database_options, family_options
 from storage.rocks.store import RocksStore
 from storage.serving.client import StorageClient
@@ -50,6 +54,13 @@ SMALL = 6_000
 PAGE = 1_000
 IDS = 100
 """Images of one look-up."""
+
+LOOKED_UP = 1_300
+"""Images of the look-up of a batch of 64, each with its candidates."""
+
+FORBIDS = 100_000
+SAID = 1_000
+"""So many of them are said one by one. The others are put into the log, and applied when the store is opened."""
 
 BATCH = 64
 FILL_BATCH = 512
@@ -206,6 +217,49 @@ def writes(folder: Path, images: int, seconds: float) -> dict[str, Any]:
     return {"images_per_s": round(BATCH * len(took) / sum(took)), **percentiles_ms(took)}
 
 
+def overrides(folder: Path, images: int, seconds: float) -> dict[str, Any]:
+    """The look-up of a batch before and after there are many forbids, and what these cost to say and to keep."""
+    rng = random.Random(2)
+    asked = [[name_of(rng.randrange(images)) for _ in range(LOOKED_UP)] for _ in range(200)]
+    took: list[float] = []
+    with closing(RocksStore(folder)) as store:
+        before = rate(asked, 1, store.look_up, seconds)
+        offset = store.position().offset
+        store.apply(LOG, (), offset, store.state().revision, (OVERRIDE_KIND,))
+        for number in range(SAID):
+            pair = name_of(number), name_of(images - 1 - number)
+            started = time.perf_counter()
+            store.override(OverrideRequest(OverrideKind.FORBID, pair[:1], pair[1], reason="bench"), 0)
+            took.append(time.perf_counter() - started)
+    with (folder / "overrides.log").open("ab") as file:
+        for number in range(SAID, FORBIDS):
+            said = (name_of(number % images),)
+            other = name_of((number * 7919 + 1 + number // images) % images)
+            forbid = Override(number + 1, OverrideKind.FORBID, said, other, 0, "", "bench", 0, offset)
+            file.write(line_of(forbid))
+    with closing(RocksStore(folder, options=RocksOptions(sync=False))):
+        say(f"{FORBIDS:,} forbids are applied")
+    memory, started = _rss_mib(), time.monotonic()
+    with closing(RocksStore(folder)) as store:
+        opened_s, memory_mib = time.monotonic() - started, _rss_mib() - memory
+        after = rate(asked, 1, store.look_up, seconds)
+        ruled = sum(len(store.look_up(batch).rules) for batch in asked) / len(asked)
+    return {
+        "ids_of_a_look_up": LOOKED_UP,
+        "look_up_ms_before": round(1000 / before, 3),
+        "look_up_ms_with_forbids": round(1000 / after, 3),
+        "images_with_rules_of_a_look_up": round(ruled, 1),
+        "forbids": FORBIDS,
+        "opening_s": round(opened_s, 2),
+        "memory_mib": round(memory_mib),
+        "say_median_ms": round(1000 * median(took), 2),
+    }
+
+
+def _rss_mib() -> float:
+    return psutil.Process().memory_info().rss / 2**20
+
+
 def pages(folder: Path) -> dict[str, dict[str, float]]:
     """Milliseconds of a page of the giant cluster and of the other one, and their ratio."""
     found: dict[str, dict[str, float]] = {}
@@ -264,6 +318,11 @@ def measure(folder: Path, images: int, giant: int, seconds: float) -> dict[str, 
     result["heads"] = heads_in_process(folder, images, seconds)
     result["grpc"] = heads_over_grpc(folder, images, seconds)
     result["pages"] = pages(folder)
+    copy = folder.with_name("storage-with-overrides")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(folder, copy)
+    result["overrides"] = overrides(copy, images, seconds)
+    shutil.rmtree(copy)
     say("half of the members leave")
     half_leave(folder, giant)
     result["pages_after_half_left"] = pages(folder)
@@ -273,7 +332,7 @@ def measure(folder: Path, images: int, giant: int, seconds: float) -> dict[str, 
 
 def show(result: dict[str, Any]) -> None:
     """Prints the tables."""
-    for name in ("heads", "grpc", "writes"):
+    for name in ("heads", "grpc", "overrides", "writes"):
         table(name, ("what", "measured"), result[name].items())
     for name in ("pages", "pages_after_half_left"):
         rows = [(where, *each.values()) for where, each in result[name].items()]

@@ -23,9 +23,15 @@ from core.overrides import Override, OverrideKind
 from core.types import ImageId
 from storage.errors import CorruptedError, as_write_error
 
-__all__ = ["OverrideLog"]
+__all__ = ["OverrideLog", "line_of"]
 
 _NAME = "overrides.log"
+
+
+def line_of(override: Override) -> bytes:
+    """The line of an override, with its newline."""
+    body = json.dumps(asdict(override), separators=(",", ":")).encode("ascii")
+    return b"%08x %s\n" % (crc32c(body), body)
 
 
 class OverrideLog:
@@ -57,8 +63,7 @@ class OverrideLog:
         Raises:
             WriteError: The disk refuses it; nothing was added.
         """
-        body = json.dumps(asdict(override), separators=(",", ":")).encode("ascii")
-        line = b"%08x %s\n" % (crc32c(body), body)
+        line = line_of(override)
         with as_write_error(self._file):
             is_new = not self._file.exists()
             with self._file.open("ab") as file:
