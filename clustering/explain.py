@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from clustering.arrivals import Arrival
 from clustering.planning import Judgement
-from clustering.rule import Match, Placed
+from clustering.rule import Match, Placed, vouches
 from core.traces import Adoption, Choice, LossReason, TracedAdoption, TracedCandidate, Why
 from core.types import Candidate, Cause, Cluster, Decision, ImageId, Move
 
@@ -44,7 +44,8 @@ def explain(arrival: Arrival, decision: Decision, judgement: Judgement | None) -
     """
     if judgement is None:
         return Explanation(_unscored(decision), tuple(_unjudged(arrival)), exhausted=arrival.exhausted)
-    own, *adopted = judgement.verdict.moves
+    own, *moved = judgement.verdict.moves
+    adopted = [move for move in moved if move.cause is Cause.ADOPTED]
     judged = _Judged(judgement, own, {move.image_id: move for move in adopted})
     others = _others(arrival, judgement)
     return Explanation(
@@ -54,9 +55,9 @@ def explain(arrival: Arrival, decision: Decision, judgement: Judgement | None) -
             matched=own.matched,
             score=own.score,
             head_score=judged.score_of_choice(),
-            why=_why(own, judgement.placed, others),
+            why=_why(own, judgement, others),
         ),
-        candidates=(*map(judged.candidate, judgement.placed), *others),
+        candidates=(*map(judged.candidate, _matches(judgement)), *others),
         adopted=tuple(TracedAdoption(move.image_id, move.score) for move in adopted),
         pages=len(judgement.pages),
         exhausted=arrival.is_last(judgement.pages[-1]) if judgement.pages else arrival.exhausted,
@@ -74,12 +75,16 @@ class _Judged:
         ids = [placed.match.candidate.image_id for placed in judgement.placed]
         self._tried = ids[: ids.index(own.matched)] if own.matched in ids else ids
         """The matches that were tried before one gave the image its head."""
+        self._forbidden = {placed.match.candidate.image_id for placed in judgement.forbidden}
 
     def score_of_choice(self) -> float | None:
         """The score of the image against the head that it joined; None if it is its own head."""
         subject = self._judgement.subject
         if self._own.cause is not Cause.MATCHED:
             return None
+        for placed in self._judgement.placed:
+            if placed.match.candidate.image_id == self._own.matched:
+                return self._head_score(placed)
         return self._score(subject.score_code, self._chosen.founding_code)
 
     def candidate(self, placed: Placed) -> TracedCandidate:
@@ -105,22 +110,26 @@ class _Judged:
         if own.cause is Cause.KEPT and subject.home is not None:
             return subject.home
         joined = next((one.cluster for one in self._judgement.placed if one.cluster.head == own.new_head), None)
-        code = subject.score_code if own.cause is not Cause.MATCHED else b""
+        code = subject.score_code if own.new_head == own.image_id else b""
         return joined or Cluster(own.new_head, 1, code)
 
     def _head_score(self, placed: Placed) -> float | None:
         founding = placed.cluster.founding_code
-        if founding == placed.match.candidate.score_code:
+        if vouches(self._judgement.subject, placed) or founding == placed.match.candidate.score_code:
             return placed.match.score
         return self._score(self._judgement.subject.score_code, founding)
 
     def _lost(self, placed: Placed, head_score: float | None) -> LossReason | None:
-        own = self._own
+        own, image_id = self._own, placed.match.candidate.image_id
+        if image_id in self._forbidden:
+            return LossReason.FORBIDDEN
         if own.cause is Cause.KEPT:
             return LossReason.KEPT
-        if placed.match.candidate.image_id == own.matched:
+        if image_id == own.matched:
             return None
-        if not placed.cluster.founding_code:
+        if own.cause is Cause.PINNED:
+            return LossReason.PINNED
+        if head_score is None and not placed.cluster.founding_code:
             return LossReason.HEAD_UNCODED
         if self._refused(placed, head_score):
             return LossReason.HEAD_REFUSED
@@ -136,8 +145,12 @@ class _Judged:
         moved = self._adopted.get(single)
         if moved is not None:
             return Adoption.ADOPTED, moved.score
+        if self._own.cause is Cause.PINNED:
+            return None, None
         if cluster.head != single or cluster.count != 1 or single == self._chosen.head:
             return None, None
+        if single in self._forbidden or single in self._judgement.unadopted:
+            return Adoption.FORBIDDEN, self._score(cluster.founding_code, self._chosen.founding_code)
         if not cluster.founding_code or not self._chosen.founding_code:
             return Adoption.UNCODED, None
         return Adoption.BELOW_ADOPT, self._score(cluster.founding_code, self._chosen.founding_code)
@@ -146,15 +159,28 @@ class _Judged:
         return self._judgement.score(one, other) if one and other else None
 
 
-def _why(own: Move, placed: Sequence[Placed], others: Iterable[TracedCandidate]) -> Why:
-    if own.cause is Cause.KEPT:
-        return Why.KEPT
-    if own.cause is Cause.MATCHED:
-        return Why.MATCHED
-    if placed:
+def _why(own: Move, judgement: Judgement, others: Iterable[TracedCandidate]) -> Why:
+    if own.cause in _GROUNDS:
+        return _GROUNDS[own.cause]
+    if judgement.placed or judgement.forbidden:
         return Why.ALL_REFUSED
     below = (LossReason.BELOW_ACCEPT, LossReason.BEYOND_GATE)
     return Why.NO_MATCH if any(other.lost in below for other in others) else Why.NO_CANDIDATES
+
+
+_GROUNDS = {Cause.KEPT: Why.KEPT, Cause.MATCHED: Why.MATCHED, Cause.PINNED: Why.PINNED}
+"""Of the causes that say it all."""
+
+
+def _matches(judgement: Judgement) -> Sequence[Placed]:
+    """All matches, best first, those that overrides forbid among them."""
+    if not judgement.forbidden:
+        return judgement.placed
+    return sorted((*judgement.placed, *judgement.forbidden), key=lambda placed: _rank(placed.match))
+
+
+def _rank(match: Match) -> tuple[float, int, int]:
+    return -match.score, -match.candidate.overlap, match.candidate.place
 
 
 def _unscored(decision: Decision) -> Choice | None:
@@ -167,7 +193,7 @@ def _unscored(decision: Decision) -> Choice | None:
 
 def _others(arrival: Arrival, judgement: Judgement) -> list[TracedCandidate]:
     """The candidates that are no matches."""
-    matched = {placed.match.candidate.image_id for placed in judgement.placed}
+    matched = {placed.match.candidate.image_id for placed in (*judgement.placed, *judgement.forbidden)}
     paged = [candidate for page in judgement.pages for candidate in page.candidates]
     scored = [Match(candidate, score) for candidate, score in zip(arrival.candidates, arrival.scores, strict=True)]
     code = arrival.score_code
@@ -194,7 +220,7 @@ def _beyond_gate(candidates: Iterable[Candidate]) -> Iterator[TracedCandidate]:
 
 
 def _listed(arrival: Arrival, scored: Iterable[Match]) -> list[TracedCandidate]:
-    ranked = sorted(scored, key=lambda match: (-match.score, -match.candidate.overlap, match.candidate.place))
+    ranked = sorted(scored, key=_rank)
     accept = arrival.thresholds.accept if arrival.thresholds else 0.0
     return [
         TracedCandidate(

@@ -7,7 +7,8 @@ that one round of calls brings nearly all of it. They are not returned.
 If the heads of all matches refuse an image and there are further candidates, the image asks for the next page. Else a
 giant cluster would hide every other match. It asks for at most `MAX_EXTRA_PAGES`, one after the other, and only while
 all heads refuse; then it is decided on what there is. A page that a presumption asked for and that turns out not to be
-needed is not used: a decision never depends on what happens to be known.
+needed is not used: a decision never depends on what happens to be known. Matches that overrides forbid count as
+refused.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from dataclasses import dataclass, field, replace
 
 from clustering.arrivals import Arrival, Deleting, More, MoreNeed, PairNeed, Replaying, pair_need
 from clustering.deletes import deletion
+from clustering.overrides import Obeyed, obeyed, offered, pin_of
 from clustering.replays import changes, is_settled, places
 from clustering.rule import ClusterRule, Match, PairScore, Placed, Subject, Verdict, judge, matches, unscored_move
 from clustering.staging import StagedLookup
 from core.errors import MismatchError
-from core.types import Candidate, Cluster, Decision, ImageId, Lookup, Move, Outcome, Thresholds
+from core.types import Candidate, Cause, Cluster, Decision, ImageId, Lookup, Move, Outcome, Thresholds
 
 __all__ = ["MAX_EXTRA_PAGES", "NOTHING_MATCHES", "Judgement", "Knowledge", "Plan", "plan", "without_subject"]
 
@@ -44,9 +46,10 @@ class Knowledge:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the rule saw when it decided an image, and what it said."""
+    """What the rule saw when it decided an image, and what came of it."""
 
     verdict: Verdict
+    """As overrides leave it; the moves of the images that follow come last."""
     subject: Subject
     placed: Sequence[Placed]
     """The matches, best first, with their clusters."""
@@ -54,6 +57,10 @@ class Judgement:
     """The further pages of candidates that it asked for."""
     score: PairScore
     """The scores that were known; None where the rule did not ask for one."""
+    forbidden: Sequence[Placed] = ()
+    """The matches that overrides kept from the rule, best first."""
+    unadopted: frozenset[ImageId] = frozenset()
+    """The singletons that the rule would have adopted, had no override named them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,35 +201,66 @@ class _Planner:
         home = self._staged.home(arrival.image_id)
         subject = Subject(arrival.image_id, arrival.score_code, thresholds, home)
         if arrival.unscored:
-            return (unscored_move(subject),), True
-        verdict, complete = self._judge(arrival, subject)
-        return verdict.moves, complete and verdict.complete
+            ruled = self._obeyed((unscored_move(subject),))
+            return ruled.moves, not ruled.lacking
+        judgement, all_known = self._judge(arrival, subject)
+        verdict = judgement.verdict
+        ruled = self._obeyed(verdict.moves)
+        if ruled.moves != verdict.moves:
+            judgement = replace(judgement, verdict=replace(verdict, moves=ruled.moves), unadopted=ruled.unadopted)
+        self.judgements[arrival.offset] = judgement
+        return ruled.moves, all_known and verdict.complete and not ruled.lacking
 
-    def _judge(self, arrival: Arrival, subject: Subject) -> tuple[Verdict, bool]:
-        """The verdict on as many pages as it needs, and whether all ids, pages and scores of pages were known."""
+    def _obeyed(self, moves: tuple[Move, ...]) -> Obeyed:
+        """The moves as overrides leave them. What is lacking for that is noted."""
+        if not self._staged.has_rules:
+            return Obeyed(moves)
+        ruled = obeyed(moves, self._staged, self._knowledge.asked)
+        self.ids |= ruled.lacking
+        return ruled
+
+    def _judge(self, arrival: Arrival, subject: Subject) -> tuple[Judgement, bool]:
+        """The judgement on as many pages as it needs, and whether all ids, pages and scores of pages were known."""
         scores = _Scores(arrival, self._knowledge.scores, self.pairs)
         found = arrival.matches
         after, exhausted, pages = arrival.next_candidate, arrival.exhausted, list[More]()
+        pinned = self._pinned(subject)
         while True:
-            placed, all_known = self._placed(arrival, found, subject)
-            verdict = self._rule(subject, placed, scores)
-            if not all_known or not verdict.refused or exhausted or len(pages) == MAX_EXTRA_PAGES:
-                self.judgements[arrival.offset] = Judgement(verdict, subject, placed, pages, scores.known)
-                return verdict, all_known
+            placed, forbidden, all_known = self._placed(arrival, found, subject)
+            verdict = pinned or self._rule(subject, placed, scores)
+            judgement = Judgement(verdict, subject, placed, pages, scores.known, forbidden)
+            if not all_known or not _refused(judgement) or exhausted or len(pages) == MAX_EXTRA_PAGES:
+                return judgement, all_known
             need = MoreNeed(arrival.place, after, arrival.offset)
             page = self._knowledge.more.get(need)
             if page is None:
                 self.more[need] = None
-                return verdict, False
+                return judgement, False
             scored = scores.of_page(page.candidates)
             if scored is None:
-                return verdict, False
+                return judgement, False
             found = matches(arrival.image_id, [*found, *scored], subject.thresholds.accept)
             after, exhausted = after + len(page.candidates), arrival.is_last(page)
             pages.append(page)
 
-    def _placed(self, arrival: Arrival, found: Sequence[Match], subject: Subject) -> tuple[list[Placed], bool]:
-        """The matches with their clusters, which the image has left, and whether all of them were looked up."""
+    def _pinned(self, subject: Subject) -> Verdict | None:
+        """The verdict on an image that follows its pin; None if the rule decides."""
+        pin = pin_of(subject, self._staged) if self._staged.has_rules else None
+        if pin is None:
+            return None
+        image_id, old_head = subject.image_id, subject.old_head
+        if self._staged.membership(pin.target) is None and pin.target not in self._knowledge.asked:
+            self.ids.add(pin.target)
+            return Verdict((Move(image_id, old_head, image_id, Cause.FOUNDED),), complete=False, refused=False)
+        own = Move(image_id, old_head, pin.head, Cause.PINNED, None, pin.target)
+        return Verdict((own,), complete=True, refused=False)
+
+    def _placed(
+        self, arrival: Arrival, found: Sequence[Match], subject: Subject
+    ) -> tuple[Sequence[Placed], Sequence[Placed], bool]:
+        """The matches with their clusters, which the image has left, those that are forbidden, and whether all of them
+        were looked up.
+        """
         placed: list[Placed] = []
         all_known = True
         for match in found:
@@ -241,7 +279,9 @@ class _Planner:
             else:
                 self.ids.add(image_id)
                 all_known = False
-        return placed, all_known
+        if not self._staged.has_rules:
+            return placed, (), all_known
+        return *offered(subject, placed, self._staged), all_known
 
     def _decision(
         self, arrival: Arrival, outcome: Outcome, place: int, moves: tuple[Move, ...] | None = None
@@ -307,6 +347,14 @@ class _Scores:
 
 NOTHING_MATCHES = Thresholds(float("inf"), float("inf"), float("inf"))
 """For an image without candidates."""
+
+
+def _refused(judgement: Judgement) -> bool:
+    """Whether no match may give the image its head, so that further candidates may help."""
+    verdict = judgement.verdict
+    if judgement.placed or not judgement.forbidden:
+        return verdict.refused
+    return verdict.complete and verdict.moves[0].cause is Cause.FOUNDED
 
 
 def _place(arrival: Arrival) -> int:

@@ -14,6 +14,8 @@ Similarity is not transitive, so the rule states which head an image joins:
    version, or is replayed, leaves its cluster first, and is then decided like a new image.
 6. A head without a founding code (its image was never coded) cannot be compared. It refuses every image and is never
    adopted.
+7. A match *vouches* for its cluster if a person pinned it there: people said that it belongs there, so a copy of it
+   does too. Its head also accepts an image that scores >= `head_accept` against that match, whatever its founding code.
 
 The rule gets the matches with their clusters, and a function that knows scores. Where that function does not know a
 score yet, it answers None. The verdict is then a presumption, marked as incomplete, and the function has been asked for
@@ -28,7 +30,18 @@ from typing import NamedTuple, Protocol
 
 from core.types import Candidate, Cause, Cluster, ImageId, Move, Thresholds
 
-__all__ = ["ClusterRule", "Match", "PairScore", "Placed", "Subject", "Verdict", "judge", "matches", "unscored_move"]
+__all__ = [
+    "ClusterRule",
+    "Match",
+    "PairScore",
+    "Placed",
+    "Subject",
+    "Verdict",
+    "judge",
+    "matches",
+    "unscored_move",
+    "vouches",
+]
 
 PairScore = Callable[[bytes, bytes], float | None]
 """The score of two codes, the same for either order; None when it is not known yet."""
@@ -46,6 +59,8 @@ class Placed(NamedTuple):
 
     match: Match
     cluster: Cluster
+    vouched: bool = False
+    """A person pinned the match into this cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +139,11 @@ def judge(subject: Subject, placed: Sequence[Placed], score: PairScore) -> Verdi
     return Verdict((own, *adopted), complete and all_known, refused)
 
 
+def vouches(subject: Subject, placed: Placed) -> bool:
+    """Whether a match makes its head accept the image, whatever the founding code of the head."""
+    return placed.vouched and placed.match.score >= subject.thresholds.head_accept
+
+
 def unscored_move(subject: Subject) -> Move:
     """The move of an image that could not be searched or scored: it becomes, or stays, its own head."""
     return Move(subject.image_id, subject.old_head, subject.image_id, Cause.UNSCORED)
@@ -152,7 +172,7 @@ def _first_accepting(subject: Subject, placed: Sequence[Placed], score: PairScor
     presumed: Placed | None = None
     tried: set[ImageId] = set()
     for one in placed:
-        if one.cluster.head in tried:
+        if one.cluster.head in tried and not vouches(subject, one):
             continue
         tried.add(one.cluster.head)
         known = _head_score(subject, one, score)
@@ -165,7 +185,7 @@ def _first_accepting(subject: Subject, placed: Sequence[Placed], score: PairScor
 
 def _head_score(subject: Subject, placed: Placed, score: PairScore) -> float | None:
     founding_code = placed.cluster.founding_code
-    if founding_code == placed.match.candidate.score_code:
+    if vouches(subject, placed) or founding_code == placed.match.candidate.score_code:
         return placed.match.score
     return score(subject.score_code, founding_code) if founding_code else _NEVER
 

@@ -11,6 +11,7 @@ from core.types import (
     Cluster,
     Decision,
     ImageId,
+    ImageRules,
     LastVerdict,
     Lookup,
     Membership,
@@ -20,6 +21,9 @@ from core.types import (
 )
 
 __all__ = ["StagedLookup"]
+
+
+_NO_RULES = ImageRules()
 
 
 class StagedLookup:
@@ -32,6 +36,8 @@ class StagedLookup:
         self._tombstones: dict[ImageId, Tombstone] = dict(lookup.tombstones)
         self._verdicts = dict(lookup.verdicts)
         self._requests = dict(lookup.requests)
+        self._rules = lookup.rules
+        self._rule_heads = lookup.rule_heads
 
     def membership(self, image_id: ImageId) -> Membership | None:
         """Version, place and head of an image; None when it is unknown or deleted."""
@@ -53,6 +59,25 @@ class StagedLookup:
     def applied(self, request: RequestPosition) -> bool:
         """Whether a request was applied before."""
         return request.offset <= self._requests.get(request.source, -1)
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether an override names any image that was looked up."""
+        return bool(self._rules)
+
+    def rules(self, image_id: ImageId) -> ImageRules:
+        """What overrides say of an image that was looked up."""
+        return self._rules.get(image_id, _NO_RULES)
+
+    def head_of(self, image_id: ImageId) -> ImageId | None:
+        """The head of an image that was looked up, or that the rules of such an image forbid or pin to.
+
+        None: it is unknown or deleted.
+        """
+        if image_id in self._memberships:
+            membership = self._memberships[image_id]
+            return None if membership is None else membership.head
+        return self._rule_heads.get(image_id)
 
     def cluster(self, head: ImageId) -> Cluster:
         """The cluster of a head.

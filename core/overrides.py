@@ -14,9 +14,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from core.notifications import RECORD_KINDS
 from core.types import ImageId
 
 __all__ = [
+    "JOB_KINDS",
     "MAX_IMAGES",
     "OVERRIDE_KIND",
     "ListedOverride",
@@ -29,6 +31,9 @@ __all__ = [
 
 OVERRIDE_KIND = "override"
 """What a job must know, beside the kinds of records of the order, once there is an override."""
+
+JOB_KINDS = (*RECORD_KINDS, OVERRIDE_KIND)
+"""What a job of this release knows."""
 
 MAX_IMAGES = 1_000
 """The most images of one override, and the most overrides that may name one image."""

@@ -106,7 +106,7 @@ _WHY = {
     Why.MATCHED: "it matches an image whose head accepts it",
     Why.NO_CANDIDATES: "no earlier image shares terms with it",
     Why.NO_MATCH: "no candidate scores `accept` against it",
-    Why.ALL_REFUSED: "the heads of all its matches score below `head_accept` against it",
+    Why.ALL_REFUSED: "the heads of all its matches score below `head_accept` against it, or overrides forbid them",
     Why.KEPT: "it is a head that has members, so it stays their head",
     Why.UNSCORED: "it could not be searched or scored",
     Why.PINNED: "an override pins it to that image",
@@ -126,6 +126,7 @@ class LossReason(StrEnum):
     GONE = "gone"
     BEYOND_GATE = "beyond_gate"
     FORBIDDEN = "forbidden"
+    PINNED = "pinned"
 
     @property
     def text(self) -> str:
@@ -144,6 +145,7 @@ _LOSSES = {
     LossReason.GONE: "storage has deleted it, and the index had not been told",
     LossReason.BEYOND_GATE: "its code is further away than any that the model could accept, so it was not scored",
     LossReason.FORBIDDEN: "an override forbids that the image joins its cluster",
+    LossReason.PINNED: "an override pins the image to another one, whatever matches it",
 }
 
 
@@ -210,7 +212,7 @@ class TracedCandidate:
     lost: str | None = None
     """A `LossReason`; None: it gave the image its head."""
     adoption: str | None = None
-    """An `Adoption`; None: it was no singleton, no match, or is the chosen head."""
+    """An `Adoption`; None: it was no singleton, no match, is the chosen head, or the image is pinned."""
     adopt_score: Score | None = None
     """Of the singleton against the chosen head."""
     distance: int | None = None

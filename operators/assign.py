@@ -11,7 +11,8 @@ from pyflink.datastream import RuntimeContext
 from clustering.assignment import Arrival, assign
 from core.dead_letters import BadRecord, Reason
 from core.errors import ServiceError
-from core.notifications import RECORD_KINDS, JoinedContent
+from core.notifications import JoinedContent
+from core.overrides import JOB_KINDS
 from core.types import Decision
 from operators.assign_backend import GrpcBackend
 from operators.batcher import BatchPolicy
@@ -77,7 +78,7 @@ class AssignStep(Step):
         """
         try:
             at = self._storage.describe()
-            self._storage.apply(self._log.log_id, (), at.offset, at.revision, RECORD_KINDS)
+            self._storage.apply(self._log.log_id, (), at.offset, at.revision, JOB_KINDS)
         except ServiceError as error:
             log.info("storage learns with the first write which kinds of records this job knows: %s", error)
 

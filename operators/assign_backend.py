@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from clustering.assignment import More, MoreNeed, PairNeed
 from core.errors import FaultError
-from core.notifications import RECORD_KINDS
+from core.overrides import JOB_KINDS
 from core.traces import HistoryRange
 from core.types import Decision, ImageId, Lookup
 from operators.clients import Scorer, Search, Storage, storage_waited_for
@@ -82,7 +82,7 @@ class GrpcBackend:
     def apply(self, decisions: Sequence[Decision], offset: int, revision: int) -> None:
         """Writes the decisions, all or none."""
         with storage_waited_for():
-            self._storage.apply(self._log_id, decisions, offset, revision, RECORD_KINDS)
+            self._storage.apply(self._log_id, decisions, offset, revision, JOB_KINDS)
         self._last = decisions
         self._written(decisions)
 

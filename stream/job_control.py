@@ -24,6 +24,7 @@ from core.access import Credentials, Right
 from core.errors import MismatchError, ServiceError, UnavailableError
 from core.files import sync_folder, write_text
 from core.notifications import RECORD_KINDS
+from core.overrides import JOB_KINDS
 from core.types import LogPosition
 from scoring.serving.client import ScorerClient
 from search.serving.admission import Caller
@@ -356,7 +357,7 @@ class JobControl:
             index, model = search_client.describe(), scorer_client.describe()
             storage = storage_client.describe()
         check_kinds("the search server", index.kinds, RECORD_KINDS)
-        check_required(storage.required, RECORD_KINDS)
+        check_required(storage.required, JOB_KINDS)
         if (index.code_fingerprint, index.code_bytes) != (model.code_fingerprint, model.code_bytes):
             raise MismatchError(
                 f"the index keeps score codes {index.code_fingerprint[:12]} of {index.code_bytes} bytes, the model "

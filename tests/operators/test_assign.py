@@ -10,7 +10,8 @@ from crc32c import crc32c
 
 from core.dead_letters import Provenance, Reason, parse_dead_letter
 from core.errors import FaultError, LogGapError, MismatchError, RefusedError, StaleError
-from core.notifications import RECORD_KINDS, decode_joined
+from core.notifications import decode_joined
+from core.overrides import JOB_KINDS
 from core.protos.joined_pb2 import JoinedImage
 from core.types import Cause, DeadLetterRecord, ImageId, Move, Outcome
 from operators.assign import AssignFunction
@@ -275,7 +276,7 @@ def test_the_index_hears_how_far_storage_has_come(servers: Servers, monkeypatch:
 
 def test_storage_hears_which_kinds_of_records_the_job_knows(servers: Servers) -> None:
     harness()
-    assert servers.storage.store.state().kinds == frozenset(RECORD_KINDS)
+    assert servers.storage.store.state().kinds == frozenset(JOB_KINDS)
     servers.storage.store.require_kinds(["delete"])
 
 
@@ -284,7 +285,7 @@ def test_a_job_opens_while_storage_is_away_and_declares_its_kinds_with_the_first
     assign = harness()
     servers.storage.down = False
     send(assign, servers, joined("a"), joined("b", seed=1), joined("c", seed=2), joined("d", seed=3))
-    assert servers.storage.store.state().kinds == frozenset(RECORD_KINDS)
+    assert servers.storage.store.state().kinds == frozenset(JOB_KINDS)
 
 
 def test_a_job_that_lacks_a_required_kind_does_not_open(servers: Servers) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.notifications import RECORD_KINDS
+from core.overrides import JOB_KINDS
 from core.protos.joined_pb2 import JoinedDelete, JoinedImage, JoinedRecord, JoinedReplay, Origin
 from core.types import Cause, ImageId, RequestSource
 from operators.search import LogEpoch
@@ -81,7 +81,7 @@ def test_the_job_says_what_it_knows_before_the_first_record(town: Town) -> None:
     town.submit(LogEpoch("log-1"))
     for step in town.steps:
         step.advance(0)
-    assert town.store.state().kinds == frozenset(RECORD_KINDS)
+    assert town.store.state().kinds == frozenset(JOB_KINDS)
 
 
 def test_a_delete_takes_effect_from_its_position_on(town: Town) -> None:
