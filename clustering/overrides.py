@@ -121,13 +121,14 @@ def _followers(own: Move, staged: StagedLookup, asked: Collection[ImageId]) -> t
     return moves, frozenset(lacking)
 
 
-def _meets(forbidden: Iterable[ImageId], head: ImageId, inside: Collection[ImageId], staged: StagedLookup) -> bool:
+def _meets(forbidden: Collection[ImageId], head: ImageId, inside: Collection[ImageId], staged: StagedLookup) -> bool:
     """Whether one of these images is in the cluster of a head, or comes there now."""
-    return any(image_id in inside or staged.head_of(image_id) == head for image_id in forbidden)
+    return any(image_id in inside for image_id in forbidden) or head in _heads(forbidden, staged)
 
 
-def _heads(images: Iterable[ImageId], staged: StagedLookup) -> set[ImageId | None]:
-    return {staged.head_of(image_id) for image_id in images} - {None}
+def _heads(images: Iterable[ImageId], staged: StagedLookup) -> set[ImageId]:
+    """The heads of images. A deleted one stays the head of its members, because it may come back."""
+    return {staged.head_of(image_id) or image_id for image_id in images}
 
 
 def _is_pinned_there(placed: Placed, staged: StagedLookup) -> bool:

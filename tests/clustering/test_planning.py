@@ -310,7 +310,7 @@ def best_match_whatever_its_head(subject: Subject, placed: Sequence[Placed], sco
     """Another rule: an image follows its best match, even where the head would refuse it; nothing is adopted."""
     if not placed:
         return Verdict((Move(subject.image_id, subject.old_head, subject.image_id, Cause.FOUNDED),), True, False)
-    (match, cluster) = placed[0]
+    match, cluster = placed[0].match, placed[0].cluster
     move = Move(subject.image_id, subject.old_head, cluster.head, Cause.MATCHED, match.score, match.candidate.image_id)
     return Verdict((move,), True, False)
 

@@ -100,8 +100,9 @@ class ReferenceStore:
         image_id = move.image_id
         assert self.heads.get(image_id) == move.old_head, (move, decision)
         if image_id != decision.image_id:
-            assert move.cause is Cause.ADOPTED
-            assert self.members[image_id] == {image_id}, "only singletons are adopted"
+            assert move.cause in (Cause.ADOPTED, Cause.PINNED)
+            if move.cause is Cause.ADOPTED:
+                assert self.members[image_id] == {image_id}, "only singletons are adopted"
         else:
             self.versions[image_id], self.places[image_id] = decision.version, decision.place
         if move.new_head == NO_HEAD:
