@@ -33,11 +33,11 @@ def changes(arrival: Arrival, moves: tuple[Move, ...], membership: Membership, l
 
     Args:
         arrival: The replay.
-        moves: What the rule says: the image's own move, then those of the singletons that it adopts.
+        moves: What the rule and overrides say: the image's own move, then those of other images.
         membership: Version, place and head of the image.
         last: Its last verdict.
     """
-    own, *adopted = moves
+    own, *others = moves
     now = own.new_head, own.cause, own.score, own.matched, arrival.versions
     same = now == (membership.head, last.cause, last.score, last.matched, last.versions)
-    return tuple(adopted) if same else moves
+    return tuple(others) if same else moves

@@ -228,3 +228,19 @@ def test_a_lacking_score_for_adopting_leaves_the_verdict_open() -> None:
 )
 def test_an_unscored_image_is_its_own_head(home: Cluster | None, old_head: str | None) -> None:
     assert unscored_move(subject(home)) == Move(IMAGE, old_head and ImageId(old_head), IMAGE, Cause.UNSCORED)
+
+
+def test_a_match_that_vouches_makes_its_head_accept() -> None:
+    vouching = match("b", 0.8, "h", 3)._replace(vouched=True)
+    scores = table(h_x=0.1)
+    verdict = judge(subject(), [match("a", 0.9, "h", 3), vouching, match("c", 0.7, "g", 2)], scores)
+    assert verdict.moves == (Move(IMAGE, None, ImageId("h"), Cause.MATCHED, 0.8, ImageId("b")),)
+    assert verdict.complete
+    assert scores.asked == [(b"x", b"h")], "the head is asked for the match that does not vouch alone"
+
+
+def test_a_match_vouches_from_the_threshold_of_heads_on() -> None:
+    near, far = (match("b", score, "h", 3)._replace(vouched=True) for score in (0.6, 0.59))
+    assert judge(subject(), [near], table()).moves[0].new_head == "h"
+    assert judge(subject(), [far], table(h_x=0.1)).refused
+    assert judge(subject(), [far], table(h_x=0.6)).moves[0].new_head == "h", "the founding code still counts"

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from clustering.staging import StagedLookup
 from core.errors import MismatchError
-from core.types import Cause, Cluster, Decision, ImageId, LogPosition, Lookup, Membership, Move, Outcome
+from core.types import (
+    NO_HEAD,
+    Cause,
+    Cluster,
+    Decision,
+    ImageId,
+    ImageRules,
+    LastVerdict,
+    LogPosition,
+    Lookup,
+    Membership,
+    Move,
+    Outcome,
+    Versions,
+)
 
 A, B, C, NEW = ImageId("a"), ImageId("b"), ImageId("c"), ImageId("new")
 
@@ -83,3 +99,26 @@ def test_a_move_of_an_unknown_image_is_a_contradiction() -> None:
     staged = StagedLookup(lookup())
     with pytest.raises(MismatchError):
         staged.stage(decision(Move(NEW, None, NEW, Cause.FOUNDED), Move(ImageId("ghost"), None, NEW, Cause.ADOPTED)))
+
+
+def test_heads_of_images_that_rules_name() -> None:
+    rules = {A: ImageRules(forbidden=(C, NEW))}
+    staged = StagedLookup(replace(lookup(), rules=rules, rule_heads={NEW: A}))
+    assert (staged.has_rules, StagedLookup(lookup()).has_rules) == (True, False)
+    assert staged.rules(A) == rules[A]
+    assert staged.rules(B) == ImageRules()
+    assert (staged.head_of(NEW), staged.head_of(C), staged.head_of(ImageId("ghost"))) == (A, C, None)
+    staged.stage(decision(Move(NEW, None, NEW, Cause.FOUNDED), Move(C, C, NEW, Cause.PINNED, None, NEW)))
+    assert (staged.head_of(NEW), staged.head_of(C)) == (NEW, NEW), "what was staged counts more"
+    staged.stage(decision(Move(NEW, NEW, NO_HEAD, Cause.DELETED)))
+    assert staged.head_of(NEW) is None
+
+
+def test_an_image_that_follows_keeps_its_version_and_that_it_is_unscored() -> None:
+    hidden = LastVerdict(Cause.UNSCORED, None, None, Versions(), unscored=True)
+    staged = StagedLookup(replace(lookup(), verdicts={B: hidden}))
+    staged.stage(decision(Move(NEW, None, NEW, Cause.FOUNDED), Move(B, A, NEW, Cause.PINNED, None, NEW)))
+    assert staged.membership(B) == Membership(B, 1, 1, NEW)
+    assert staged.cluster(A).count == 1
+    assert staged.cluster(NEW).count == 2
+    assert staged.verdict(B) == LastVerdict(Cause.PINNED, None, NEW, Versions(), unscored=True)
