@@ -272,9 +272,9 @@ class Decision:
     """What one record of the order does to storage: all of it or nothing.
 
     `moves[0]` is the image's own move; the moves of the singletons that it adopts follow, then those of the images that
-    are pinned to it. An ignored record has no moves and no vectors, it only advances the position. A replay has only the
-    moves that change something, and vectors only if it changes the place. Vectors are the little-endian bytes of the
-    notification. Times are milliseconds since the epoch.
+    are pinned to it. An ignored record has no moves and no vectors, it only advances the position. A replay has only
+    the moves that change something, and vectors only if it changes the place. Vectors are the little-endian bytes of
+    the notification. Times are milliseconds since the epoch.
     """
 
     offset: int
