@@ -97,6 +97,8 @@ class OverrideOutcome:
     moves: tuple[OverrideMove, ...]
     created: bool
     """False: it was said before, or the call was a dry run. Nothing was written."""
+    unlisted: int = 0
+    """Further moves that a server leaves out of its answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ Servicer methods raise errors of `core.errors`. An interceptor turns each into a
     BusyError                     RESOURCE_EXHAUSTED   `retry-after-ms` and `busy`: a rate or a queue is full
     DeniedError                   PERMISSION_DENIED    the call lacks a right (`core.access`)
     MismatchError, NeardupError   FAILED_PRECONDITION
+    ConflictError                 FAILED_PRECONDITION  `conflict`
     anything else                 INTERNAL (logged with its traceback)
 
 Every answer and every error carries the `instance-id` of the server process as initial metadata. So a caller whose
@@ -44,6 +45,7 @@ from core.certificates import CertificateCollector, authorities_end_s, chain_end
 from core.errors import (
     BadInputError,
     BusyError,
+    ConflictError,
     DeadlineError,
     DeniedError,
     FaultError,
@@ -166,6 +168,8 @@ def _refuse(context: grpc.ServicerContext, error: BaseException) -> NoReturn:
                 trailing["busy"] = 1
         case DeniedError():
             code = grpc.StatusCode.PERMISSION_DENIED
+        case ConflictError():
+            code, trailing = grpc.StatusCode.FAILED_PRECONDITION, {"conflict": 1}
         case MismatchError() | NeardupError():
             code = grpc.StatusCode.FAILED_PRECONDITION
         case _:
@@ -550,7 +554,7 @@ def translate(error: Any, address: str) -> NeardupError:
         case grpc.StatusCode.ABORTED:
             return StaleError(message, int(trailing["offset"]), int(trailing["revision"]))
         case grpc.StatusCode.FAILED_PRECONDITION:
-            return MismatchError(message)
+            return ConflictError(message) if "conflict" in trailing else MismatchError(message)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             wait_ms = trailing.get("retry-after-ms")
             if wait_ms is not None and "busy" in trailing:

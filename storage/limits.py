@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from core.errors import BadInputError, RefusedError
+from core.overrides import MAX_IMAGES, OverrideRequest
 from core.types import NO_HEAD, Cause, Decision, ImageId, Move, Outcome, Tombstone
 
 __all__ = [
     "MAX_DECISIONS",
     "MAX_ID_BYTES",
+    "MAX_LISTED_MOVES",
     "MAX_LOOK_UP",
     "MAX_NAMED",
     "MAX_NAMED_WITH_VECTORS",
+    "MAX_OVERRIDES",
     "MAX_TEXT_BYTES",
     "check_decision",
+    "check_override",
     "id_bytes",
 ]
 
@@ -20,7 +24,7 @@ MAX_ID_BYTES = 256
 """Of an image id, in UTF-8."""
 
 MAX_TEXT_BYTES = 1024
-"""Of the name of a model or index version, of a log id, and of the author and the reason of a delete."""
+"""Of the name of a model or index version, of a log id, and of the author and the reason of a delete or an override."""
 
 MAX_CODE_BYTES = 2048
 """Of a score code: 16,384 bits."""
@@ -42,6 +46,12 @@ MAX_NAMED = 1024
 
 MAX_NAMED_WITH_VECTORS = 64
 """Images in one call of `Named` with their embeddings: 8 MB of the longest ones."""
+
+MAX_OVERRIDES = 1000
+"""In one answer of `ListOverrides`."""
+
+MAX_LISTED_MOVES = 1000
+"""In one answer of `ApplyOverride`, which counts the others: a cluster that moves may have millions of members."""
 
 MAX_U64 = 2**64 - 1
 MAX_I64 = 2**63 - 1
@@ -93,6 +103,28 @@ def check_decision(decision: Decision) -> None:
             _check_range("request", decision.request.offset, 0, MAX_I64)
     except (BadInputError, UnicodeEncodeError) as error:
         raise RefusedError(f"the decision at offset {decision.offset} is malformed: {error}", decision.offset) from None
+
+
+def check_override(request: OverrideRequest) -> None:
+    """Refuses an override with too many images, or a part that is too long.
+
+    Raises:
+        BadInputError: The message names the part.
+    """
+    if len(request.images) > MAX_IMAGES:
+        raise BadInputError(
+            f"an override names at most {MAX_IMAGES} images, not {len(request.images)}: say it in several overrides"
+        )
+    for image_id in request.images:
+        id_bytes(image_id)
+    if request.target is not None:
+        id_bytes(request.target)
+    _check_range("undoes", request.undoes, 0, MAX_I64)
+    for name in ("author", "reason"):
+        try:
+            _check_size(name, getattr(request, name).encode(), MAX_TEXT_BYTES)
+        except UnicodeEncodeError:
+            raise BadInputError(f"the {name} is not valid Unicode") from None
 
 
 def _check_move(move: Move) -> None:

@@ -10,14 +10,16 @@ import grpc
 
 from core.access import ANONYMOUS, Credentials
 from core.errors import RefusedError, UnavailableError
+from core.overrides import ListedOverride, OverrideOutcome, OverrideRequest
 from core.rpc import RpcClient, translate
-from core.types import Cluster, Decision, ImageId, Lookup, Membership, Tombstone, Written
+from core.types import Cluster, Decision, ImageId, ImageRules, Lookup, Membership, Tombstone, Written
 from storage.embeddings import EmbeddingsPage
-from storage.limits import MAX_DECISIONS, MAX_LOOK_UP, MAX_NAMED, MAX_NAMED_WITH_VECTORS
+from storage.limits import MAX_DECISIONS, MAX_LOOK_UP, MAX_NAMED, MAX_NAMED_WITH_VECTORS, MAX_OVERRIDES
 from storage.records import Heads
 from storage.selecting import ImageSelection, SelectedImage, SelectedPage
 from storage.serving import storage_pb2 as pb
 from storage.serving.messages import decision_message, heads_of, lookup_of, page_of, progress_of, written_of
+from storage.serving.override_messages import outcome_of, override_page_of, override_request_message
 from storage.serving.selection_messages import selected_of, selected_page_of, selection_message
 from storage.serving.storage_pb2_grpc import ClusterStorageStub
 from storage.verify import VerifyProgress
@@ -225,6 +227,43 @@ class StorageClient(RpcClient):
         """
         self._call(self._stub.RequireKinds, pb.RequireKindsRequest(kinds=sorted(kinds)))
 
+    def override(self, request: OverrideRequest, dry_run: bool = False) -> OverrideOutcome:
+        """Says an override, which the store keeps for ever. Saying again what stands writes nothing.
+
+        The answer names the first 1,000 moves, and counts the others.
+
+        Args:
+            request: What is said.
+            dry_run: Write nothing, and tell what would move.
+
+        Raises:
+            RefusedError: It is malformed, or names an image as target that is unknown.
+            ConflictError: Another override says the contrary; the message names it.
+            MismatchError: The job that wrote last does not know overrides.
+            DeniedError: The caller has not the write key.
+            UnavailableError: The server is down, too slow or cannot write.
+        """
+        message = override_request_message(request, dry_run=dry_run)
+        return outcome_of(self._call(self._stub.ApplyOverride, message))
+
+    def overrides(self, after: int, limit: int, image_id: ImageId | None = None) -> list[ListedOverride]:
+        """At most `limit` overrides with numbers above `after`, in order; of one image those that name it.
+
+        Raises:
+            RefusedError: The id is none.
+            UnavailableError: The server is down, too slow or cannot read.
+        """
+        found: list[ListedOverride] = []
+        while len(found) < limit:
+            size = min(limit - len(found), MAX_OVERRIDES)
+            request = pb.ListOverridesRequest(after=after, limit=size, image_id=image_id)
+            page = override_page_of(self._call(self._stub.ListOverrides, request))
+            found += page.items
+            if not page.more:
+                break
+            after = found[-1].override.number
+        return found
+
     def _stream(self, call: Any) -> Iterator[Any]:
         """The messages of a streaming call. The call is cancelled when the caller stops reading."""
         try:
@@ -239,6 +278,8 @@ class StorageClient(RpcClient):
         memberships: dict[ImageId, Membership] = {}
         clusters: dict[ImageId, Cluster] = {}
         tombstones: dict[ImageId, Tombstone] = {}
+        rules: dict[ImageId, ImageRules] = {}
+        rule_heads: dict[ImageId, ImageId] = {}
         first: Lookup | None = None
         for part in parts:
             request = pb.LookUpRequest(image_ids=part, verdicts_of=() if first else verdicts_of)
@@ -249,8 +290,17 @@ class StorageClient(RpcClient):
             memberships.update(answer.memberships)
             clusters.update(answer.clusters)
             tombstones.update(answer.tombstones)
+            rules.update(answer.rules)
+            rule_heads.update(answer.rule_heads)
         assert first is not None
-        return replace(first, memberships=memberships, clusters=clusters, tombstones=tombstones)
+        return replace(
+            first,
+            memberships=memberships,
+            clusters=clusters,
+            tombstones=tombstones,
+            rules=rules,
+            rule_heads=rule_heads,
+        )
 
     def _parts(self, decisions: Sequence[Decision]) -> Iterator[list[pb.Decision]]:
         part: list[pb.Decision] = []

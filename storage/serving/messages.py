@@ -27,6 +27,7 @@ from core.types import (
 from storage.embeddings import EmbeddingsPage, PlacedEmbedding
 from storage.records import Heads, StoreState
 from storage.serving import storage_pb2 as pb
+from storage.serving.override_messages import rules_message, rules_of
 from storage.verify import VerifyProgress
 
 __all__ = [
@@ -217,6 +218,8 @@ def lookup_message(lookup: Lookup) -> pb.LookUpResponse:
             for image_id, one in lookup.verdicts.items()
         ],
         requests=[_request_message(source, offset) for source, offset in lookup.requests.items()],
+        rules=[rules_message(image_id, one) for image_id, one in lookup.rules.items()],
+        rule_heads=dict[str, str](lookup.rule_heads.items()),
     )
 
 
@@ -233,7 +236,9 @@ def lookup_of(message: pb.LookUpResponse) -> Lookup:
     verdicts = {ImageId(one.image_id): _last_verdict(one) for one in message.verdicts}
     requests = dict(map(_request_of, message.requests))
     position = LogPosition(message.log_id, message.offset, message.checksum, message.base)
-    return Lookup(position, message.revision, memberships, clusters, tombstones, verdicts, requests)
+    rules = dict(map(rules_of, message.rules))
+    rule_heads = {ImageId(image_id): ImageId(head) for image_id, head in message.rule_heads.items()}
+    return Lookup(position, message.revision, memberships, clusters, tombstones, verdicts, requests, rules, rule_heads)
 
 
 def heads_message(ids: Sequence[ImageId], found: Heads) -> pb.HeadsResponse:

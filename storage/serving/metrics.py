@@ -26,6 +26,8 @@ METHODS = (
     "Select",
     "Named",
     "WrittenAt",
+    "ApplyOverride",
+    "ListOverrides",
 )
 """The gRPC methods of the server."""
 

@@ -20,6 +20,7 @@ from storage.embeddings import embedding_pages
 from storage.errors import ContradictionError, StorageError
 from storage.interfaces import ClusterStore
 from storage.limits import MAX_DECISIONS, MAX_LOOK_UP, MAX_NAMED, MAX_NAMED_WITH_VECTORS
+from storage.override_pages import override_page
 from storage.records import StoreState
 from storage.repair import repair
 from storage.selecting import named_images, selected_pages
@@ -36,6 +37,7 @@ from storage.serving.messages import (
     written_message,
 )
 from storage.serving.metrics import StorageMetrics
+from storage.serving.override_messages import outcome_message, override_page_message, read_override_request
 from storage.serving.selection_messages import read_selection, selected_page_message, verdict_message
 from storage.unscored import unscored_after
 from storage.verify import verify
@@ -49,7 +51,7 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
     {
         **dict.fromkeys(("Apply", "Renew"), Right.STREAM),
         "RequireKinds": Right.REQUIRE,
-        "Repair": Right.WRITE,
+        **dict.fromkeys(("Repair", "ApplyOverride"), Right.WRITE),
         **dict.fromkeys(
             (
                 "LookUp",
@@ -62,6 +64,7 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
                 "Select",
                 "Named",
                 "WrittenAt",
+                "ListOverrides",
             ),
             Right.READ,
         ),
@@ -265,6 +268,25 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
             raise BadInputError(f"a look-up takes at most {MAX_LOOK_UP} images, not {len(others)}")
         with self._metrics.call("WrittenAt"), for_callers(), self._store.snapshot() as view:
             return written_message(written_at(view, ImageId(request.image_id), request.offset, others))
+
+    def ApplyOverride(  # noqa: N802 - the name that the proto gives
+        self, request: pb.ApplyOverrideRequest, context: grpc.ServicerContext
+    ) -> pb.ApplyOverrideResponse:
+        """Keeps what somebody says of images."""
+        said = read_override_request(request)
+        with self._metrics.call("ApplyOverride"), for_callers():
+            outcome = self._store.override(said, self._now_ms(), dry_run=request.dry_run)
+            if outcome.created:
+                log.info("override %d: %s by %r", outcome.override.number, said.kind, said.author)
+            return outcome_message(outcome)
+
+    def ListOverrides(  # noqa: N802 - the name that the proto gives
+        self, request: pb.ListOverridesRequest, context: grpc.ServicerContext
+    ) -> pb.ListOverridesResponse:
+        """What was said."""
+        with self._metrics.call("ListOverrides"), for_callers():
+            image_id = ImageId(request.image_id) if request.HasField("image_id") else None
+            return override_page_message(override_page(self._store, request.after, request.limit, image_id))
 
     def _applied(self, state: StoreState) -> None:
         self._state = state

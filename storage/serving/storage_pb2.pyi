@@ -187,6 +187,22 @@ global___AppliedRequest = AppliedRequest
 class LookUpResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class RuleHeadsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     LOG_ID_FIELD_NUMBER: builtins.int
     OFFSET_FIELD_NUMBER: builtins.int
     CHECKSUM_FIELD_NUMBER: builtins.int
@@ -197,6 +213,8 @@ class LookUpResponse(google.protobuf.message.Message):
     TOMBSTONES_FIELD_NUMBER: builtins.int
     VERDICTS_FIELD_NUMBER: builtins.int
     REQUESTS_FIELD_NUMBER: builtins.int
+    RULES_FIELD_NUMBER: builtins.int
+    RULE_HEADS_FIELD_NUMBER: builtins.int
     log_id: builtins.str
     offset: builtins.int
     checksum: builtins.int
@@ -214,6 +232,14 @@ class LookUpResponse(google.protobuf.message.Message):
     def verdicts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LastVerdict]: ...
     @property
     def requests(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___AppliedRequest]: ...
+    @property
+    def rules(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ImageRules]:
+        """of those image_ids that an override names"""
+
+    @property
+    def rule_heads(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """the heads of the images that these rules forbid, or pin to"""
+
     def __init__(
         self,
         *,
@@ -227,10 +253,47 @@ class LookUpResponse(google.protobuf.message.Message):
         tombstones: collections.abc.Iterable[global___Tombstone] | None = ...,
         verdicts: collections.abc.Iterable[global___LastVerdict] | None = ...,
         requests: collections.abc.Iterable[global___AppliedRequest] | None = ...,
+        rules: collections.abc.Iterable[global___ImageRules] | None = ...,
+        rule_heads: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "clusters", b"clusters", "log_id", b"log_id", "memberships", b"memberships", "offset", b"offset", "requests", b"requests", "revision", b"revision", "tombstones", b"tombstones", "verdicts", b"verdicts"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "clusters", b"clusters", "log_id", b"log_id", "memberships", b"memberships", "offset", b"offset", "requests", b"requests", "revision", b"revision", "rule_heads", b"rule_heads", "rules", b"rules", "tombstones", b"tombstones", "verdicts", b"verdicts"]) -> None: ...
 
 global___LookUpResponse = LookUpResponse
+
+@typing.final
+class ImageRules(google.protobuf.message.Message):
+    """What overrides say of one image."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_ID_FIELD_NUMBER: builtins.int
+    PINNED_TO_FIELD_NUMBER: builtins.int
+    FORBIDDEN_FIELD_NUMBER: builtins.int
+    FOLLOWERS_FIELD_NUMBER: builtins.int
+    image_id: builtins.str
+    pinned_to: builtins.str
+    """it belongs to the cluster of this image"""
+    @property
+    def forbidden(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """it never shares a cluster with these"""
+
+    @property
+    def followers(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """these are pinned to it"""
+
+    def __init__(
+        self,
+        *,
+        image_id: builtins.str = ...,
+        pinned_to: builtins.str | None = ...,
+        forbidden: collections.abc.Iterable[builtins.str] | None = ...,
+        followers: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_pinned_to", b"_pinned_to", "pinned_to", b"pinned_to"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_pinned_to", b"_pinned_to", "followers", b"followers", "forbidden", b"forbidden", "image_id", b"image_id", "pinned_to", b"pinned_to"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_pinned_to", b"_pinned_to"]) -> typing.Literal["pinned_to"] | None: ...
+
+global___ImageRules = ImageRules
 
 @typing.final
 class HeadsRequest(google.protobuf.message.Message):
@@ -1062,3 +1125,211 @@ class WrittenAtResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["before", b"before", "decided_at_ms", b"decided_at_ms", "first_number", b"first_number", "moves", b"moves", "place", b"place", "version", b"version"]) -> None: ...
 
 global___WrittenAtResponse = WrittenAtResponse
+
+@typing.final
+class ApplyOverrideRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: builtins.int
+    IMAGES_FIELD_NUMBER: builtins.int
+    TARGET_FIELD_NUMBER: builtins.int
+    UNDOES_FIELD_NUMBER: builtins.int
+    AUTHOR_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    DRY_RUN_FIELD_NUMBER: builtins.int
+    kind: builtins.str
+    """pin, forbid, split, merge or undo"""
+    target: builtins.str
+    undoes: builtins.int
+    """the number of the override that an undo ends; 0 in all others"""
+    author: builtins.str
+    reason: builtins.str
+    dry_run: builtins.bool
+    """write nothing, and tell what would move"""
+    @property
+    def images(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """at most 1,000"""
+
+    def __init__(
+        self,
+        *,
+        kind: builtins.str = ...,
+        images: collections.abc.Iterable[builtins.str] | None = ...,
+        target: builtins.str | None = ...,
+        undoes: builtins.int = ...,
+        author: builtins.str = ...,
+        reason: builtins.str = ...,
+        dry_run: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_target", b"_target", "target", b"target"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_target", b"_target", "author", b"author", "dry_run", b"dry_run", "images", b"images", "kind", b"kind", "reason", b"reason", "target", b"target", "undoes", b"undoes"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_target", b"_target"]) -> typing.Literal["target"] | None: ...
+
+global___ApplyOverrideRequest = ApplyOverrideRequest
+
+@typing.final
+class Override(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    IMAGES_FIELD_NUMBER: builtins.int
+    TARGET_FIELD_NUMBER: builtins.int
+    UNDOES_FIELD_NUMBER: builtins.int
+    AUTHOR_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    AT_MS_FIELD_NUMBER: builtins.int
+    APPLIED_AFTER_FIELD_NUMBER: builtins.int
+    number: builtins.int
+    """from 1, without a gap"""
+    kind: builtins.str
+    target: builtins.str
+    undoes: builtins.int
+    author: builtins.str
+    reason: builtins.str
+    at_ms: builtins.int
+    applied_after: builtins.int
+    """the position of the last record of the order that was applied before it"""
+    @property
+    def images(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        number: builtins.int = ...,
+        kind: builtins.str = ...,
+        images: collections.abc.Iterable[builtins.str] | None = ...,
+        target: builtins.str | None = ...,
+        undoes: builtins.int = ...,
+        author: builtins.str = ...,
+        reason: builtins.str = ...,
+        at_ms: builtins.int = ...,
+        applied_after: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_target", b"_target", "target", b"target"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_target", b"_target", "applied_after", b"applied_after", "at_ms", b"at_ms", "author", b"author", "images", b"images", "kind", b"kind", "number", b"number", "reason", b"reason", "target", b"target", "undoes", b"undoes"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_target", b"_target"]) -> typing.Literal["target"] | None: ...
+
+global___Override = Override
+
+@typing.final
+class OverrideMove(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_ID_FIELD_NUMBER: builtins.int
+    OLD_HEAD_FIELD_NUMBER: builtins.int
+    NEW_HEAD_FIELD_NUMBER: builtins.int
+    image_id: builtins.str
+    old_head: builtins.str
+    new_head: builtins.str
+    def __init__(
+        self,
+        *,
+        image_id: builtins.str = ...,
+        old_head: builtins.str = ...,
+        new_head: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["image_id", b"image_id", "new_head", b"new_head", "old_head", b"old_head"]) -> None: ...
+
+global___OverrideMove = OverrideMove
+
+@typing.final
+class ApplyOverrideResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OVERRIDE_FIELD_NUMBER: builtins.int
+    MOVES_FIELD_NUMBER: builtins.int
+    UNLISTED_FIELD_NUMBER: builtins.int
+    CREATED_FIELD_NUMBER: builtins.int
+    unlisted: builtins.int
+    """how many more there are"""
+    created: builtins.bool
+    """false: it was said before, or the call was a dry run"""
+    @property
+    def override(self) -> global___Override: ...
+    @property
+    def moves(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___OverrideMove]:
+        """the first 1,000"""
+
+    def __init__(
+        self,
+        *,
+        override: global___Override | None = ...,
+        moves: collections.abc.Iterable[global___OverrideMove] | None = ...,
+        unlisted: builtins.int = ...,
+        created: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["override", b"override"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["created", b"created", "moves", b"moves", "override", b"override", "unlisted", b"unlisted"]) -> None: ...
+
+global___ApplyOverrideResponse = ApplyOverrideResponse
+
+@typing.final
+class ListOverridesRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: builtins.int
+    LIMIT_FIELD_NUMBER: builtins.int
+    IMAGE_ID_FIELD_NUMBER: builtins.int
+    after: builtins.int
+    """only those with higher numbers"""
+    limit: builtins.int
+    """1 to 1,000"""
+    image_id: builtins.str
+    """only those that name this image"""
+    def __init__(
+        self,
+        *,
+        after: builtins.int = ...,
+        limit: builtins.int = ...,
+        image_id: builtins.str | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_image_id", b"_image_id", "image_id", b"image_id"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_image_id", b"_image_id", "after", b"after", "image_id", b"image_id", "limit", b"limit"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_image_id", b"_image_id"]) -> typing.Literal["image_id"] | None: ...
+
+global___ListOverridesRequest = ListOverridesRequest
+
+@typing.final
+class ListedOverride(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OVERRIDE_FIELD_NUMBER: builtins.int
+    UNDONE_BY_FIELD_NUMBER: builtins.int
+    WAITS_FIELD_NUMBER: builtins.int
+    undone_by: builtins.int
+    waits: builtins.bool
+    """the store has not reached `applied_after` yet"""
+    @property
+    def override(self) -> global___Override: ...
+    def __init__(
+        self,
+        *,
+        override: global___Override | None = ...,
+        undone_by: builtins.int | None = ...,
+        waits: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_undone_by", b"_undone_by", "override", b"override", "undone_by", b"undone_by"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_undone_by", b"_undone_by", "override", b"override", "undone_by", b"undone_by", "waits", b"waits"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_undone_by", b"_undone_by"]) -> typing.Literal["undone_by"] | None: ...
+
+global___ListedOverride = ListedOverride
+
+@typing.final
+class ListOverridesResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OVERRIDES_FIELD_NUMBER: builtins.int
+    MORE_FIELD_NUMBER: builtins.int
+    more: builtins.bool
+    """others follow: ask again after the last of these"""
+    @property
+    def overrides(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ListedOverride]: ...
+    def __init__(
+        self,
+        *,
+        overrides: collections.abc.Iterable[global___ListedOverride] | None = ...,
+        more: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["more", b"more", "overrides", b"overrides"]) -> None: ...
+
+global___ListOverridesResponse = ListOverridesResponse

@@ -109,6 +109,16 @@ class ClusterStorageStub(object):
                 request_serializer=storage_dot_serving_dot_storage__pb2.WrittenAtRequest.SerializeToString,
                 response_deserializer=storage_dot_serving_dot_storage__pb2.WrittenAtResponse.FromString,
                 _registered_method=True)
+        self.ApplyOverride = channel.unary_unary(
+                '/neardup.storage.v1.ClusterStorage/ApplyOverride',
+                request_serializer=storage_dot_serving_dot_storage__pb2.ApplyOverrideRequest.SerializeToString,
+                response_deserializer=storage_dot_serving_dot_storage__pb2.ApplyOverrideResponse.FromString,
+                _registered_method=True)
+        self.ListOverrides = channel.unary_unary(
+                '/neardup.storage.v1.ClusterStorage/ListOverrides',
+                request_serializer=storage_dot_serving_dot_storage__pb2.ListOverridesRequest.SerializeToString,
+                response_deserializer=storage_dot_serving_dot_storage__pb2.ListOverridesResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterStorageServicer(object):
@@ -216,6 +226,23 @@ class ClusterStorageServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ApplyOverride(self, request, context):
+        """Keeps what somebody says of images, and moves them. What stands already is not written again.
+        INVALID_ARGUMENT: it is malformed, or its target is unknown. FAILED_PRECONDITION: another override says the
+        contrary (trailing metadata `conflict`), or the job that wrote last does not know overrides. Then nothing was
+        written.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOverrides(self, request, context):
+        """What was said, by number.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterStorageServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -288,6 +315,16 @@ def add_ClusterStorageServicer_to_server(servicer, server):
                     servicer.WrittenAt,
                     request_deserializer=storage_dot_serving_dot_storage__pb2.WrittenAtRequest.FromString,
                     response_serializer=storage_dot_serving_dot_storage__pb2.WrittenAtResponse.SerializeToString,
+            ),
+            'ApplyOverride': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyOverride,
+                    request_deserializer=storage_dot_serving_dot_storage__pb2.ApplyOverrideRequest.FromString,
+                    response_serializer=storage_dot_serving_dot_storage__pb2.ApplyOverrideResponse.SerializeToString,
+            ),
+            'ListOverrides': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOverrides,
+                    request_deserializer=storage_dot_serving_dot_storage__pb2.ListOverridesRequest.FromString,
+                    response_serializer=storage_dot_serving_dot_storage__pb2.ListOverridesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -668,6 +705,60 @@ class ClusterStorage(object):
             '/neardup.storage.v1.ClusterStorage/WrittenAt',
             storage_dot_serving_dot_storage__pb2.WrittenAtRequest.SerializeToString,
             storage_dot_serving_dot_storage__pb2.WrittenAtResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyOverride(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.storage.v1.ClusterStorage/ApplyOverride',
+            storage_dot_serving_dot_storage__pb2.ApplyOverrideRequest.SerializeToString,
+            storage_dot_serving_dot_storage__pb2.ApplyOverrideResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOverrides(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.storage.v1.ClusterStorage/ListOverrides',
+            storage_dot_serving_dot_storage__pb2.ListOverridesRequest.SerializeToString,
+            storage_dot_serving_dot_storage__pb2.ListOverridesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -111,6 +111,22 @@ class ClusterStorageStub:
     ]
     """What the record of an image at a position wrote, and what storage held of images before it."""
 
+    ApplyOverride: grpc.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.ApplyOverrideRequest,
+        storage.serving.storage_pb2.ApplyOverrideResponse,
+    ]
+    """Keeps what somebody says of images, and moves them. What stands already is not written again.
+    INVALID_ARGUMENT: it is malformed, or its target is unknown. FAILED_PRECONDITION: another override says the
+    contrary (trailing metadata `conflict`), or the job that wrote last does not know overrides. Then nothing was
+    written.
+    """
+
+    ListOverrides: grpc.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.ListOverridesRequest,
+        storage.serving.storage_pb2.ListOverridesResponse,
+    ]
+    """What was said, by number."""
+
 class ClusterStorageAsyncStub:
     LookUp: grpc.aio.UnaryUnaryMultiCallable[
         storage.serving.storage_pb2.LookUpRequest,
@@ -203,6 +219,22 @@ class ClusterStorageAsyncStub:
         storage.serving.storage_pb2.WrittenAtResponse,
     ]
     """What the record of an image at a position wrote, and what storage held of images before it."""
+
+    ApplyOverride: grpc.aio.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.ApplyOverrideRequest,
+        storage.serving.storage_pb2.ApplyOverrideResponse,
+    ]
+    """Keeps what somebody says of images, and moves them. What stands already is not written again.
+    INVALID_ARGUMENT: it is malformed, or its target is unknown. FAILED_PRECONDITION: another override says the
+    contrary (trailing metadata `conflict`), or the job that wrote last does not know overrides. Then nothing was
+    written.
+    """
+
+    ListOverrides: grpc.aio.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.ListOverridesRequest,
+        storage.serving.storage_pb2.ListOverridesResponse,
+    ]
+    """What was said, by number."""
 
 class ClusterStorageServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
@@ -324,5 +356,25 @@ class ClusterStorageServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[storage.serving.storage_pb2.WrittenAtResponse, collections.abc.Awaitable[storage.serving.storage_pb2.WrittenAtResponse]]:
         """What the record of an image at a position wrote, and what storage held of images before it."""
+
+    @abc.abstractmethod
+    def ApplyOverride(
+        self,
+        request: storage.serving.storage_pb2.ApplyOverrideRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[storage.serving.storage_pb2.ApplyOverrideResponse, collections.abc.Awaitable[storage.serving.storage_pb2.ApplyOverrideResponse]]:
+        """Keeps what somebody says of images, and moves them. What stands already is not written again.
+        INVALID_ARGUMENT: it is malformed, or its target is unknown. FAILED_PRECONDITION: another override says the
+        contrary (trailing metadata `conflict`), or the job that wrote last does not know overrides. Then nothing was
+        written.
+        """
+
+    @abc.abstractmethod
+    def ListOverrides(
+        self,
+        request: storage.serving.storage_pb2.ListOverridesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[storage.serving.storage_pb2.ListOverridesResponse, collections.abc.Awaitable[storage.serving.storage_pb2.ListOverridesResponse]]:
+        """What was said, by number."""
 
 def add_ClusterStorageServicer_to_server(servicer: ClusterStorageServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
