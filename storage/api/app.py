@@ -1,4 +1,4 @@
-"""The HTTP API of a store: it reads over any `ClusterStore`, and writes deletes into the order."""
+"""The HTTP API of a store: it reads and overrides over any `ClusterStore`, and writes deletes into the order."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from storage.api.access import KeyCheck
 from storage.api.deletes import DeleteWriter, delete_routes
 from storage.api.errors import PROBLEM_JSON, answer_errors
 from storage.api.explaining import Explainer, explain_routes
+from storage.api.overrides import override_routes
 from storage.api.paths import WholeIds
 from storage.api.requests import AnyRequest
 from storage.api.routes import routes
@@ -25,9 +26,8 @@ _ABOUT = """Which images are near-duplicates of which. An image belongs to one c
 
 Ids in paths are percent-encoded, slashes included (`a/b` is `a%2Fb`). HEAD is answered wherever GET is.
 
-Where the API listens beyond its own machine, requests need a key: `Authorization: Bearer KEY`. Deletes need the write
-key everywhere. Every error has the form
-of RFC 9457, `application/problem+json`."""
+Where the API listens beyond its own machine, requests need a key: `Authorization: Bearer KEY`. Deletes and
+overrides need the write key everywhere. Every error has the form of RFC 9457, `application/problem+json`."""
 
 
 def create_app(
@@ -59,6 +59,7 @@ def create_app(
     app.include_router(routes(store, max_page))
     app.include_router(delete_routes(store, deletes))
     app.include_router(explain_routes(store, explainer))
+    app.include_router(override_routes(store, max_page))
     answer_errors(app)
     app.add_middleware(WholeIds)
     app.add_middleware(AnyRequest)

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from core.errors import BadInputError, MismatchError, NeardupError, UnavailableError
+from core.errors import BadInputError, ConflictError, MismatchError, NeardupError, UnavailableError
 from core.types import ImageId, Tombstone
 from storage.api.schemas import Problem, iso
 from storage.errors import StorageError
@@ -35,7 +35,7 @@ _METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 
 class UnknownError(NeardupError):
-    """There is no such image or cluster."""
+    """There is no such image, cluster or override."""
 
     def __init__(self, word: str, message: str) -> None:
         super().__init__(message)
@@ -83,6 +83,10 @@ def answer_errors(app: FastAPI) -> None:
     def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         faults = (f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
         return problem(400, "bad-input", "; ".join(faults))
+
+    @app.exception_handler(ConflictError)
+    def conflict(request: Request, error: ConflictError) -> JSONResponse:
+        return problem(409, "conflict", str(error))
 
     @app.exception_handler(MismatchError)
     def mismatch(request: Request, error: MismatchError) -> JSONResponse:

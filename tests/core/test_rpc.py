@@ -21,6 +21,7 @@ from core.build_info import installed_version
 from core.errors import (
     BadInputError,
     BusyError,
+    ConflictError,
     DeniedError,
     FaultError,
     LogGapError,
@@ -118,6 +119,7 @@ def client(ports: list[int]) -> Iterator[Client]:
         (BusyError("over the limit", 0.0301), BusyError, {"retry_after_s": 0.031}),
         (DeniedError("no token"), DeniedError, {}),
         (MismatchError("1 is not 2"), MismatchError, {}),
+        (ConflictError("override 7 says the contrary"), ConflictError, {}),
         (NeardupError("something of ours"), MismatchError, {}),
         (ZeroDivisionError("a bug"), FaultError, {}),
     ],
