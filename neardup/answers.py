@@ -15,7 +15,12 @@ __all__ = [
     "HeadChange",
     "HistoryPage",
     "ImageInfo",
+    "ListedOverride",
     "MembersPage",
+    "OverrideInfo",
+    "OverrideMove",
+    "OverrideResult",
+    "OverridesPage",
     "SimilarPage",
     "StorePosition",
     "StoreStats",
@@ -215,3 +220,98 @@ class StoreStats:
     def from_json(cls, data: Mapping[str, Any]) -> StoreStats:
         """Reads the answer of `/v1/stats`."""
         return cls(**known_values(cls, {"deleted": 0, "replayed": 0, **data}, position=StorePosition.from_json))
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideInfo:
+    """What somebody has said about images."""
+
+    number: int
+    kind: str
+    """pin, forbid, split, merge or undo."""
+    images: tuple[str, ...]
+    """Of a split, the one that names the new cluster comes first. Of a merge, the heads of the clusters that went."""
+    target: str | None
+    """None for an undo."""
+    undoes: int | None
+    """The number of the override that an undo ended."""
+    author: str
+    reason: str
+    at: str
+    """ISO 8601, UTC."""
+    applied_after: int
+    """The position of the last record of the order that was applied before it; -1: none."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> OverrideInfo:
+        """Reads `override` of the answer of `POST /v1/overrides`."""
+        return cls(**known_values(cls, data, images=tuple))
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideMove:
+    """One image that an override moves."""
+
+    image_id: str
+    old_head: str
+    new_head: str
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> OverrideMove:
+        """Reads one of `moves` of the answer of `POST /v1/overrides`."""
+        return cls(**known_values(cls, data))
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideResult:
+    """An override, and what it moved, or would move."""
+
+    override: OverrideInfo
+    moves: tuple[OverrideMove, ...]
+    """The first 1,000."""
+    moved: int
+    """How many images it moves in all."""
+    created: bool
+    """False: it was said before, or the call was a dry run. Nothing was written."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> OverrideResult:
+        """Reads the answer of `POST /v1/overrides`."""
+        return cls(
+            **known_values(
+                cls,
+                data,
+                override=OverrideInfo.from_json,
+                moves=lambda found: tuple(map(OverrideMove.from_json, found)),
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ListedOverride:
+    """What somebody has said, and how it stands."""
+
+    override: OverrideInfo
+    undone_by: int | None
+    """The number of the undo that ended it; None: it stands."""
+    waits: bool
+    """The store is built again from the order, and has not reached `applied_after` yet."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ListedOverride:
+        """Reads the answer of `/v1/overrides/{number}`."""
+        return cls(OverrideInfo.from_json(data), data["undone_by"], data["waits"])
+
+
+@dataclass(frozen=True, slots=True)
+class OverridesPage:
+    """A page of overrides, by number."""
+
+    overrides: tuple[ListedOverride, ...]
+    next_after: int | None
+    """The `after` of the next page; None: this is the last."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> OverridesPage:
+        """Reads the answer of `/v1/overrides`."""
+        return cls(**known_values(cls, data, overrides=lambda found: tuple(map(ListedOverride.from_json, found))))

@@ -1,7 +1,8 @@
 """The client of the HTTP API: images, clusters and counts of one signal.
 
-It needs httpx alone. All calls only read, so each may be made again: answers 429, 502, 503 and 504 and connections
-that fail are retried with backoff (`RetryPolicy`), and `Retry-After` is honoured. Errors are those of `neardup.errors`.
+It needs httpx alone. Calls only read, apart from overrides, which say nothing twice. So each may be made again:
+answers 429, 502, 503 and 504 and connections that fail are retried with backoff (`RetryPolicy`), and `Retry-After` is
+honoured. Errors are those of `neardup.errors`.
 
 >>> import httpx
 >>> def service(request: httpx.Request) -> httpx.Response:
@@ -32,7 +33,12 @@ from neardup.answers import (
     HeadChange,
     HistoryPage,
     ImageInfo,
+    ListedOverride,
     MembersPage,
+    OverrideInfo,
+    OverrideMove,
+    OverrideResult,
+    OverridesPage,
     SimilarPage,
     StorePosition,
     StoreStats,
@@ -40,6 +46,7 @@ from neardup.answers import (
 )
 from neardup.errors import (
     BadRequestError,
+    ConflictError,
     DeletedError,
     MovedError,
     NeardupClientError,
@@ -54,7 +61,12 @@ __all__ = [
     "HeadChange",
     "HistoryPage",
     "ImageInfo",
+    "ListedOverride",
     "MembersPage",
+    "OverrideInfo",
+    "OverrideMove",
+    "OverrideResult",
+    "OverridesPage",
     "RetryPolicy",
     "SimilarPage",
     "StorePosition",
@@ -67,6 +79,9 @@ _Page = TypeVar("_Page", MembersPage, SimilarPage)
 
 _IDS = 1000
 """Images of one look-up."""
+
+_OVERRIDES = 1000
+"""The most overrides of one page."""
 
 _RETRIED = frozenset({429, 502, 503, 504})
 """Answers that say: not now."""
@@ -95,7 +110,8 @@ class ApiClient:
             retry: How often and when a failed call is made again; None: `RetryPolicy()`.
             http: A client with headers, proxies or certificates of the caller's, who also closes it. None: a plain one
                 that asks no proxy.
-            key: The service's key for reading. It is needed where the API listens beyond its own machine.
+            key: The service's key for reading, which is needed where the API listens beyond its own machine, or for
+                writing, which overrides need everywhere.
             ca_file: A PEM file with the authorities that vouch for an `https` service; None: those of the system.
         """
         self.url = url.rstrip("/")
@@ -139,10 +155,7 @@ class ApiClient:
         found: dict[str, str] = {}
         left = iter(image_ids)
         while asked := list(islice(left, _IDS)):
-            try:
-                "".join(asked).encode()
-            except UnicodeEncodeError as error:
-                raise BadRequestError(f"an image id is not valid Unicode: {error}") from error
+            _check_unicode("an image id", *asked)
             found |= self._ask(lambda answer: dict(answer["heads"]), "/v1/images:lookup", {}, {"image_ids": asked})
         return found
 
@@ -250,6 +263,86 @@ class ApiClient:
         """
         return self._get(dict, f"/v1/images/{_part(image_id)}/explain", against=against)
 
+    def override(
+        self,
+        kind: str,
+        images: Iterable[str] = (),
+        target: str | None = None,
+        *,
+        undoes: int | None = None,
+        author: str = "",
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> OverrideResult:
+        """Says an override, which the service keeps for ever. Saying again what stands writes nothing.
+
+        Args:
+            kind: `pin` (the images belong to the cluster of the target), `forbid` (they never share one with it),
+                `split` (they leave the cluster of the target, its head), `merge` (their clusters go into that of the
+                target), or `undo`.
+            images: At most 1,000; none for an undo.
+            target: An image that the service knows; None for an undo.
+            undoes: The number of the override that an undo ends.
+            author: Who says it.
+            reason: Why.
+            dry_run: Write nothing, and tell what would move.
+
+        Raises:
+            ConflictError: Another override says the contrary.
+            BadRequestError: It is malformed, or the target is unknown.
+            NeardupClientError: See `neardup.errors`; among others, the key is not the one for writing.
+        """
+        named = list(images)
+        _check_unicode("an image id", *named, target or "")
+        _check_unicode("author or reason", author, reason)
+        said: dict[str, Any] = {
+            "kind": kind,
+            "images": named,
+            "author": author,
+            "reason": reason,
+            "dry_run": dry_run,
+        }
+        if target is not None:
+            said["target"] = target
+        if undoes is not None:
+            said["undoes"] = undoes
+        return self._ask(OverrideResult.from_json, "/v1/overrides", {}, said)
+
+    def overrides_page(self, after: int = 0, limit: int | None = None, image_id: str | None = None) -> OverridesPage:
+        """One page of the overrides with numbers above `after`; without a limit the service chooses the size.
+
+        Args:
+            after: The number of the last one that the caller has.
+            limit: How many at most. A page of overrides with many images may have fewer.
+            image_id: Only those that name this image.
+
+        Raises:
+            BadRequestError: The limit or the id is refused.
+            NeardupClientError: See `neardup.errors`.
+        """
+        return self._get(OverridesPage.from_json, "/v1/overrides", after=after, limit=limit, image_id=image_id)
+
+    def overrides(self, image_id: str | None = None) -> Iterator[ListedOverride]:
+        """All overrides by number, or those that name an image, read page by page as they are taken.
+
+        Raises:
+            NeardupClientError: As `overrides_page`, while it is iterated.
+        """
+        after: int | None = 0
+        while after is not None:
+            page = self.overrides_page(after, min(self.page_size, _OVERRIDES), image_id)
+            yield from page.overrides
+            after = page.next_after
+
+    def override_of(self, number: int) -> ListedOverride:
+        """The override with a number, and how it stands.
+
+        Raises:
+            NotFoundError: There is none.
+            NeardupClientError: See `neardup.errors`.
+        """
+        return self._get(ListedOverride.from_json, f"/v1/overrides/{number}")
+
     def stats(self) -> StoreStats:
         """Counts and positions of the store.
 
@@ -335,7 +428,9 @@ class ApiClient:
                 return NotFoundError(reason, status)
             case 410:
                 return DeletedError(reason, status, _member(response, "deleted_at"))
-            case 409:
+            case 409 if _member(response, "error") == "conflict":
+                return ConflictError(reason, status)
+            case 409 if _member(response, "error") in ("", "moved"):
                 return MovedError(reason, status, _member(response, "head"))
             case 400 | 422:
                 return BadRequestError(reason, status)
@@ -346,6 +441,13 @@ class ApiClient:
 def _trusted(ca_file: str | None) -> ssl.SSLContext | bool:
     """The authorities that a connection trusts; True: those of the system."""
     return True if ca_file is None else ssl.create_default_context(cafile=ca_file)
+
+
+def _check_unicode(what: str, *texts: str) -> None:
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
+        raise BadRequestError(f"{what} is not valid Unicode: {error}") from error
 
 
 def _part(text: str) -> str:

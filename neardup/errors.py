@@ -1,8 +1,9 @@
 """What can go wrong with a call of the HTTP API, and what the caller is to do about it.
 
 NeardupClientError            the answer is none that this client knows: the message shows it
-├── NotFoundError             there is no such image or cluster, or its verdict is still on its way
+├── NotFoundError             there is no such image, cluster or override, or its verdict is still on its way
 │   └── DeletedError              the image was deleted
+├── ConflictError             an override contradicts another one, which the message names: undo that one first
 ├── MovedError                what is listed is in another cluster since the page before
 ├── BadRequestError           the id, limit or page token is not valid: the same call fails again
 └── ServiceUnavailableError   nobody answers, or the store cannot be read just now: call again later
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 __all__ = [
     "BadRequestError",
+    "ConflictError",
     "DeletedError",
     "MovedError",
     "NeardupClientError",
@@ -29,7 +31,7 @@ class NeardupClientError(Exception):
 
 
 class NotFoundError(NeardupClientError):
-    """There is no such image or cluster, or its verdict is still on its way."""
+    """There is no such image, cluster or override, or its verdict is still on its way."""
 
 
 class DeletedError(NotFoundError):
@@ -38,6 +40,10 @@ class DeletedError(NotFoundError):
     def __init__(self, message: str, status: int | None = None, deleted_at: str = "") -> None:
         super().__init__(message, status)
         self.deleted_at = deleted_at
+
+
+class ConflictError(NeardupClientError):
+    """An override contradicts another one, which the message names; nothing was written."""
 
 
 class MovedError(NeardupClientError):

@@ -15,6 +15,7 @@ from neardup.answers import ImageInfo
 from neardup.client import ApiClient, RetryPolicy
 from neardup.errors import (
     BadRequestError,
+    ConflictError,
     DeletedError,
     MovedError,
     NeardupClientError,
@@ -247,6 +248,17 @@ def test_each_status_has_its_error_with_the_reason(status: int, kind: type[Neard
         api.image("a")
     assert type(caught.value) is kind
     assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("word", "kind"),
+    [("moved", MovedError), ("", MovedError), ("conflict", ConflictError), ("mismatch", NeardupClientError)],
+)
+def test_a_conflict_is_told_by_its_word(word: str, kind: type[NeardupClientError]) -> None:
+    body = {"detail": "because", "error": word} if word else {"detail": "because"}
+    with client(lambda _: httpx.Response(409, json=body)) as api, pytest.raises(kind, match="because") as caught:
+        api.override("undo", undoes=1)
+    assert type(caught.value) is kind
 
 
 def test_a_cluster_that_moved_says_where() -> None:
