@@ -18,6 +18,7 @@ from stream.cli import (
     job_commands,
     log_command,
     model_command,
+    override_command,
     secrets_command,
     serve_commands,
     store_command,
@@ -100,6 +101,7 @@ app.add_typer(secrets_command.app, name="secrets", rich_help_panel=_SERVICE)
 
 app.command(rich_help_panel=_IMAGES)(publish)
 app.command(rich_help_panel=_IMAGES)(delete)
+app.add_typer(override_command.app, name="override", rich_help_panel=_IMAGES)
 app.command(rich_help_panel=_IMAGES)(replay)
 app.command(rich_help_panel=_IMAGES)(head)
 app.command(rich_help_panel=_IMAGES)(members)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from core.errors import BadInputError, DeniedError, MismatchError, NeardupError, SettingsError, UnavailableError
+from core.errors import (
+    BadInputError,
+    ConflictError,
+    DeniedError,
+    MismatchError,
+    NeardupError,
+    SettingsError,
+    UnavailableError,
+)
 from neardup.errors import BadRequestError, NeardupClientError, NotFoundError, ServiceUnavailableError
 from storage.errors import IncompatibleError, LockedError, WriteError
 from stream.errors import NotIndexedError, NotKnownError, NotSoundError
@@ -50,7 +58,7 @@ _MEANINGS = {
     Exit.OK: "done",
     Exit.FAILED: "the command failed; the message says why",
     Exit.USAGE: "wrong arguments, settings or input file",
-    Exit.NOT_FOUND: "no such image or cluster",
+    Exit.NOT_FOUND: "no such image, cluster or override",
     Exit.UNAVAILABLE: "a part is down or too slow; try again later",
     Exit.NOT_SOUND: "`verify` found problems in the store",
     Exit.MISMATCH: "two parts have different settings or models",
@@ -69,6 +77,8 @@ def exit_for(error: BaseException) -> Exit:
             return Exit.UNAVAILABLE
         case NotSoundError():
             return Exit.NOT_SOUND
+        case ConflictError():
+            return Exit.FAILED
         case MismatchError() | IncompatibleError():
             return Exit.MISMATCH
         case KeyboardInterrupt():
