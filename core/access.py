@@ -2,7 +2,7 @@
 
     right     what it allows                                         who has it
     read      searches, look-ups, statistics                         the read key, and every key below
-    write     deletes, snapshots and other writes of people          the write key
+    write     deletes, overrides and other writes of people          the write key
     stream    the job's calls: inserts, verdicts, releases; the      the token of our own parts
               caller class `stream`
     require   that every later job knows a kind of record            the write key, the token of our own parts

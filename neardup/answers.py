@@ -68,7 +68,7 @@ class ImageInfo:
     matched: str | None
     """The image that it matched, or, when adopted, that made it move."""
     cause: str
-    """founded, matched, adopted, kept or unscored."""
+    """founded, matched, adopted, kept, unscored, pinned or parted."""
     place: int
     """Position of this version's first record in the order."""
     decided_at: str
@@ -99,7 +99,7 @@ class HeadChange:
     old_head: str | None
     """The head before; None for a new image."""
     cause: str
-    """founded, matched, adopted, kept, unscored or deleted."""
+    """founded, matched, adopted, kept, unscored, deleted, pinned or parted."""
     score: float | None
     matched: str | None
     decided_at: str
