@@ -14,6 +14,7 @@ from core import errors
 from core.errors import (
     BadInputError,
     BusyError,
+    ConflictError,
     DeadlineError,
     DeniedError,
     FaultError,
@@ -25,6 +26,7 @@ from core.errors import (
     StaleError,
     UnavailableError,
 )
+from neardup import errors as errors_of_the_client
 from neardup.errors import BadRequestError, NeardupClientError, NotFoundError, ServiceUnavailableError
 from storage.errors import CorruptedError, DiskFullError, IncompatibleError, LockedError
 from stream.cli.exits import Exit, exit_for, explain
@@ -44,6 +46,8 @@ EXPECTED: dict[type[BaseException], Exit] = {
     DeadlineError: Exit.UNAVAILABLE,
     NotSoundError: Exit.NOT_SOUND,
     MismatchError: Exit.MISMATCH,
+    ConflictError: Exit.FAILED,
+    errors_of_the_client.ConflictError: Exit.FAILED,
     LockedError: Exit.UNAVAILABLE,
     DiskFullError: Exit.UNAVAILABLE,
     IncompatibleError: Exit.MISMATCH,
