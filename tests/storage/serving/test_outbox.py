@@ -83,6 +83,7 @@ def test_an_entry_as_json(store: MemoryStore) -> None:
         "decided_at_ms": 31,
         "versions": {"model": "m1", "index": "i1"},
         "truncated": False,
+        "override": None,
     }
     assert second.key == "ä/\n".encode()
     assert json.loads(first.value)["score"] is None
