@@ -106,6 +106,8 @@ class HeadChange:
     """ISO 8601, UTC."""
     versions: VerdictVersions
     truncated: bool
+    override: int | None = None
+    """The number of the override that made it; None: a record of the order did."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> HeadChange:

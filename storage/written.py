@@ -91,7 +91,7 @@ def _cluster_before(view: StoreView, head: ImageId, number: int, *, deleted: boo
         edges = takewhile(lambda edge: edge.sequence < number, view.edges_of(head, 0))
         count = sum(1 for _ in islice(edges, COUNTED))
         return Cluster(head, max(1, count), cluster.founding_code, deleted)
-    # It has ended since, so it was a singleton in the end.
+    # It has ended since, so it was a singleton in the end, unless an override moved it as a whole.
     return None if deleted else Cluster(head, 1, _code_before(view, head, number))
 
 

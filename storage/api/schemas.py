@@ -112,6 +112,7 @@ class HeadChangeOut(_Out):
     decided_at: str = Field(description="ISO 8601, UTC.")
     versions: Versions
     truncated: bool
+    override: int | None = Field(description="The number of the override that made it; null: a record of the order.")
 
     @staticmethod
     def of(entry: HistoryEntry) -> HeadChangeOut:
@@ -129,6 +130,7 @@ class HeadChangeOut(_Out):
             decided_at=iso(entry.decided_at_ms),
             versions=entry.versions,
             truncated=entry.truncated,
+            override=entry.reference or None,
         )
 
 

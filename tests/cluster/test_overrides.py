@@ -1,0 +1,124 @@
+"""What people say on the real parts: the session of the operations page, and images that come later."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.access import Right
+from neardup.events_pb2 import FLOAT32
+from stream.access import api_client, credentials
+from stream.image_files import ImageRow, Vector
+from stream.local.resolved import resolved_toml
+from tests.support.stack import ROOT, Stack, eventually
+from tests.support.text_signal import SCORE_DIMENSION, SEARCH_DIMENSION
+from tests.support.written_session import WrittenSession, commands_of
+
+pytestmark = pytest.mark.cluster
+
+TITLE = "A false positive, from the complaint to the undo"
+
+HEAD, WRONG, LATE, OTHER = "said-head", "said-wrong", "said-late", "said-other"
+
+
+class Rows:
+    """Texts near or far from each other."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = np.random.default_rng(seed)
+
+    def row(self, image_id: str, like: ImageRow | None = None, version: int = 1) -> ImageRow:
+        """A text, like another one or like none."""
+        search = self._vector(SEARCH_DIMENSION, None if like is None else like.search)
+        return ImageRow(
+            image_id, version, 0, search, self._vector(SCORE_DIMENSION, None if like is None else like.score)
+        )
+
+    def _vector(self, dimension: int, near: Vector | None) -> Vector:
+        vector = self._random.standard_normal(dimension)
+        if near is not None:
+            vector = np.frombuffer(near.data, "<f4") + 0.02 * vector
+        return Vector(FLOAT32, vector.astype("<f4").tobytes())
+
+
+@pytest.fixture
+def session(stack: Stack, tmp_path: Path) -> Iterator[WrittenSession]:
+    """The commands of the page, about the texts."""
+    file = tmp_path / "neardup.toml"
+    file.write_text(resolved_toml(stack.settings.model_copy(update={"default_signal": "text"})), encoding="utf-8")
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    with WrittenSession(commands_of(page, TITLE), file) as session:
+        session.stands_for = {"clothing-0152ec2ee8": WRONG, "clothing-025bbb8f3b": HEAD}
+        yield session
+
+
+def publish(stack: Stack, rows: Sequence[ImageRow]) -> dict[str, str]:
+    """Sends texts one after the other, and waits for their heads."""
+    for row in rows:
+        stack.publish([row], "text")
+        stack.await_heads([row.image_id], "text")
+    return stack.heads([HEAD, WRONG, LATE, OTHER], "text")
+
+
+def test_a_false_positive_is_forbidden_for_good_and_undone(stack: Stack, session: WrittenSession) -> None:
+    rows = Rows(41)
+    head = rows.row(HEAD)
+    assert publish(stack, [head, rows.row(WRONG, head)]) == {HEAD: HEAD, WRONG: HEAD}
+
+    assert HEAD in session.run("show")
+    assert HEAD in session.run("explain")
+    assert WRONG in session.run("override forbid")
+    assert stack.heads([WRONG], "text") == {WRONG: HEAD}
+    assert WRONG in session.run("override forbid")
+    assert stack.heads([HEAD, WRONG], "text") == {HEAD: HEAD, WRONG: WRONG}
+
+    assert WRONG in session.run("head")
+    listed = session.run("override list")
+    number = re.search(r"^\s*(\d+)\s+forbid", listed, re.MULTILINE)
+    assert number is not None, listed
+    session.run("replay")
+    assert stack.heads([HEAD, WRONG], "text") == {HEAD: HEAD, WRONG: WRONG}
+    late = rows.row(LATE, head)
+    found = publish(stack, [rows.row(WRONG, head, version=2), late])
+    assert (found[HEAD], found[WRONG]) == (HEAD, WRONG)
+
+    def newest() -> int | None:
+        with stack.api("text") as api:
+            return api.image(WRONG).version if api.image(WRONG).version == 2 else None
+
+    eventually(newest, 60, lambda: f"{WRONG} has no second version")
+    assert stack.heads([WRONG], "text") == {WRONG: WRONG}
+    assert stack.problems("text") == []
+
+    session.stands_for["17"] = number[1]
+    assert "decided again" in session.run("override undo")
+    assert "undone" in session.run("override show")
+    heads = stack.heads
+
+    def together() -> bool | None:
+        found = heads([HEAD, WRONG], "text")
+        return True if found[HEAD] == found[WRONG] else None
+
+    eventually(together, 60, lambda: f"after the undo: {heads([HEAD, WRONG], 'text')}")
+    assert stack.problems("text") == []
+    assert session.left == []
+    published = [each for each in stack.assignments("text") if each["image_id"] == WRONG]
+    assert [each["cause"] for each in published if each["override"] == int(number[1])] == ["parted"]
+
+
+def test_an_unseen_image_waits_for_its_pin(stack: Stack) -> None:
+    rows = Rows(43)
+    key = (credentials(stack.settings, Right.WRITE).authorization() or "").removeprefix("Bearer ")
+    with api_client(stack.settings, "text", key=key) as api:
+        other = rows.row(OTHER)
+        publish(stack, [other])
+        said = api.override("pin", ["said-pinned"], OTHER, reason="the same joke")
+        assert (said.created, list(said.moves)) == (True, [])
+        publish(stack, [rows.row("said-pinned")])
+        found = api.image("said-pinned")
+        assert (found.head, found.cause, found.matched) == (stack.heads([OTHER], "text")[OTHER], "pinned", OTHER)
+        assert [(each.cause, each.override) for each in api.history("said-pinned")] == [("pinned", None)]
