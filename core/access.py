@@ -2,7 +2,7 @@
 
     right     what it allows                                         who has it
     read      searches, look-ups, statistics                         the read key, and every key below
-    write     deletes, overrides and other writes of people          the write key
+    write     deletes, overrides and other writes of people          the write key, and each key with an owner
     stream    the job's calls: inserts, verdicts, releases; the      the token of our own parts
               caller class `stream`
     require   that every later job knows a kind of record            the write key, the token of our own parts
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -58,6 +59,8 @@ class Keys:
     """The token of our own parts."""
     read: str = field(default="", repr=False)
     write: str = field(default="", repr=False)
+    owned: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Further keys for writing, by the name of the person or program that has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +79,20 @@ class Access:
         """Whether a call carries one of the keys, whatever that key allows."""
         return bool(self._of_key(authorization))
 
+    def owner(self, authorization: str | None) -> str:
+        """Whose key a call carries; empty: it is no key with an owner."""
+        key = _bearer(authorization)
+        return next((name for name, one in self.keys.owned.items() if hmac.compare_digest(one.encode(), key)), "")
+
     def _of_key(self, authorization: str | None) -> frozenset[Right]:
         key = _bearer(authorization)
         known = (
             (self.keys.parts, {Right.READ, Right.STREAM, Right.REQUIRE}),
             (self.keys.read, {Right.READ}),
-            (self.keys.write, {Right.READ, Right.WRITE, Right.REQUIRE}),
+            *(
+                (each, {Right.READ, Right.WRITE, Right.REQUIRE})
+                for each in (self.keys.write, *self.keys.owned.values())
+            ),
         )
         return frozenset[Right]().union(*(has for one, has in known if one and hmac.compare_digest(one.encode(), key)))
 

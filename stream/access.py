@@ -3,6 +3,7 @@
     DATA/secrets/parts/token    our own parts call each other with it
     DATA/secrets/read/key       reads the HTTP API and the gRPC servers from elsewhere
     DATA/secrets/write/key      snapshots, deletes, and all that people write
+    DATA/secrets/write/NAME.key the same, by NAME: what is written with it has NAME as its author
 
 Each lies in a folder of its own, so that a container is given only those that it needs. A part that has no file of a
 key knows no such key.
@@ -10,19 +11,21 @@ key knows no such key.
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from core.access import Access, ClientTls, Credentials, Keys, Right, ServerTls, is_loopback, read_key_file
-from core.errors import SettingsError
+from core.errors import BadInputError, SettingsError
 from core.files import write_text
 from neardup.client import ApiClient
 from stream.access_settings import TlsSettings
 from stream.settings import ApiSettings, Settings
 
 __all__ = [
+    "add_owner",
     "api_access",
     "api_client",
     "api_url",
@@ -31,6 +34,7 @@ __all__ = [
     "grpc_access",
     "key_file",
     "make_keys",
+    "owned_keys",
     "server_tls",
 ]
 
@@ -44,6 +48,11 @@ _FILES: dict[KeyName, tuple[str, str]] = {
 """The setting that names the file, and the name of the file in the folder of the key."""
 
 _KEY_BYTES = 32
+
+_OWNED = ".key"
+"""The ending of the file of a key that belongs to somebody."""
+
+_OWNER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def key_file(settings: Settings, name: KeyName) -> Path:
@@ -156,11 +165,35 @@ def api_client(settings: Settings, signal_name: str, **options: Any) -> ApiClien
     )
 
 
+def add_owner(settings: Settings, owner: str) -> Path:
+    """Makes a key for writing that belongs to somebody; returns its file. Servers know it from their next start on.
+
+    Raises:
+        BadInputError: The name has other characters than letters, digits, `.`, `_` and `-`, or has a key already.
+    """
+    if not _OWNER.fullmatch(owner):
+        raise BadInputError(f"the name {owner!r} is not 1 to 64 letters, digits, '.', '_' or '-'")
+    file = key_file(settings, "write").parent / f"{owner}{_OWNED}"
+    if file.exists():
+        raise BadInputError(f"{owner} has a key already, in {file}: remove that file first")
+    file.parent.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(exist_ok=True, mode=0o700)
+    write_text(file, f"{secrets.token_urlsafe(_KEY_BYTES)}\n", mode=0o600)
+    return file
+
+
+def owned_keys(settings: Settings) -> dict[str, Path]:
+    """The files of the keys that belong to somebody, by name."""
+    folder = key_file(settings, "write").parent
+    return {file.name.removesuffix(_OWNED): file for file in sorted(folder.glob(f"*{_OWNED}"))}
+
+
 def _keys(settings: Settings) -> Keys:
     def read(name: KeyName) -> str:
         return read_key_file(key_file(settings, name)) if _present(settings, name) else ""
 
-    return Keys(read("parts"), read("read"), settings.api_token or read("write"))
+    owned = {owner: read_key_file(file) for owner, file in owned_keys(settings).items()}
+    return Keys(read("parts"), read("read"), settings.api_token or read("write"), owned)
 
 
 def _present(settings: Settings, name: KeyName) -> bool:

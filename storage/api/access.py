@@ -7,18 +7,28 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastapi import Request
+
 from core.access import AUTHORIZATION, Access, Right
 from core.errors import DeniedError
 from storage.api.errors import problem
 from storage.api.paths import LOOKUP, App, Scope
 
-__all__ = ["KeyCheck"]
+__all__ = ["KeyCheck", "author_of"]
 
 _OPEN = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
+_OWNER = "neardup.owner"
+"""The key of the owner in the scope of a request."""
+
 _READ_BY_POST = f"/v1{LOOKUP}"
+
+
+def author_of(request: Request, said: str) -> str:
+    """Who writes: the owner of the key, else who the caller says that it is."""
+    return str(request.scope.get(_OWNER, "")) or said
 
 
 class KeyCheck:
@@ -35,6 +45,7 @@ class KeyCheck:
             needed = Right.READ if reads else Right.WRITE
             sent = next((value for name, value in scope["headers"] if name == AUTHORIZATION.encode()), b"")
             authorization = sent.decode("latin-1") or None
+            scope[_OWNER] = self._access.owner(authorization)
             try:
                 self._access.check(needed, authorization)
             except DeniedError as error:

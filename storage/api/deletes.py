@@ -7,12 +7,13 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 
 from core.delete_requests import DeleteRequest
 from core.errors import UnavailableError
 from core.notifications import MAX_IMAGE_VERSION, MAX_WORDS_BYTES
 from core.notifications import image_id as checked_id
+from storage.api.access import author_of
 from storage.api.paths import IdInPath, id_of
 from storage.api.schemas import DeleteOut, Problem
 from storage.interfaces import ClusterStore
@@ -61,7 +62,9 @@ def delete_routes(
     why = Query("", max_length=MAX_WORDS_BYTES // 4, description="Why.")
 
     @router.delete("/images/{image_id}", status_code=202, tags=["images"], name="delete_image")
-    def delete_image(image_id: IdInPath, version: int | None = up_to, author: str = by, reason: str = why) -> DeleteOut:
+    def delete_image(
+        image_id: IdInPath, request: Request, version: int | None = up_to, author: str = by, reason: str = why
+    ) -> DeleteOut:
         """Deletes an image. The answer comes once the record is safe; at `position` the image is gone from everything.
 
         Deleting an image again, or one that is unknown, does no harm.
@@ -69,8 +72,9 @@ def delete_routes(
         if writer is None:
             raise UnavailableError("this server writes nothing to Kafka, so it cannot delete")
         asked = checked_id(id_of(image_id))
-        request = DeleteRequest(asked, f"http-{uuid.uuid4().hex}", version, now_ms(), author, reason)
-        (offset,) = writer.delete([request])
-        return DeleteOut(image_id=asked, request=request.request, position=store.position().base + offset)
+        author = author_of(request, author)
+        wanted = DeleteRequest(asked, f"http-{uuid.uuid4().hex}", version, now_ms(), author, reason)
+        (offset,) = writer.delete([wanted])
+        return DeleteOut(image_id=asked, request=wanted.request, position=store.position().base + offset)
 
     return router

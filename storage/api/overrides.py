@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from core.notifications import MAX_WORDS_BYTES
 from core.overrides import ListedOverride, OverrideKind, OverrideRequest
 from core.types import ImageId
+from storage.api.access import author_of
 from storage.api.errors import UnknownError
 from storage.api.override_schemas import (
     LARGEST_NUMBER,
@@ -72,12 +74,13 @@ def override_routes(
         return OverrideOutcomeOut.of(store.override(request, now_ms(), dry_run=dry_run))
 
     @router.post("", responses=_SAID, name="say_override")
-    def say_override(said: OverrideIn, response: Response) -> OverrideOutcomeOut:
+    def say_override(said: OverrideIn, request: Request, response: Response) -> OverrideOutcomeOut:
         """Says an override, which is kept for ever. 200: it was said before, or this is a dry run; nothing was written.
 
         The same call may be made again.
         """
-        outcome = say(said.request(), said.dry_run)
+        asked = said.request()
+        outcome = say(replace(asked, author=author_of(request, asked.author)), said.dry_run)
         if outcome.created:
             response.status_code = 201
         return outcome
@@ -94,9 +97,10 @@ def override_routes(
         return ListedOverrideOut.of_listed(_known(store, number))
 
     @router.delete("/{number}", responses={**_UNKNOWN, **_CONFLICT}, name="undo_override")
-    def undo_override(number: Number, author: str = by, reason: str = why) -> OverrideOutcomeOut:
+    def undo_override(number: Number, request: Request, author: str = by, reason: str = why) -> OverrideOutcomeOut:
         """Ends an override, by another one that is kept too. The images are queued to be decided again."""
         _known(store, number)
+        author = author_of(request, author)
         return say(OverrideRequest(OverrideKind.UNDO, undoes=number, author=author, reason=reason), dry_run=False)
 
     return router

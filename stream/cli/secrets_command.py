@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Annotated
 
 import typer
 
@@ -30,6 +31,24 @@ def make(context: typer.Context) -> None:
     for file in make_keys(settings):
         line(f"made {file}")
     line(f"Flink's certificate is {ensure_certificate(settings).pem}")
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    owner: Annotated[str, typer.Argument(metavar="NAME", help="Of a person or a program.")],
+) -> None:
+    """Make a key for writing that belongs to somebody: what is written with it over HTTP has NAME as its author.
+
+    The servers know it from their next start on. To end it, remove its file and start them again.
+
+    Example:
+
+        neardup secrets add moderation
+    """
+    from stream.access import add_owner
+
+    line(f"made {add_owner(of(context).settings(), owner)}: known from the next start of the servers on")
 
 
 @app.command()
@@ -62,7 +81,7 @@ def list_(context: typer.Context) -> None:
 
         neardup secrets list
     """
-    from stream.access import key_file
+    from stream.access import key_file, owned_keys
     from stream.certificate_files import certificate_files
 
     settings = of(context).settings()
@@ -70,6 +89,7 @@ def list_(context: typer.Context) -> None:
         ("the parts' own calls", key_file(settings, "parts")),
         ("reading", key_file(settings, "read")),
         ("writing", key_file(settings, "write")),
+        *((f"writing, by {owner}", file) for owner, file in owned_keys(settings).items()),
     )
     rows = [(use, str(file), "" if file.is_file() else "missing") for use, file in files]
     rows += [(each.name, str(each.file), each.validity(time.time())) for each in certificate_files(settings)]

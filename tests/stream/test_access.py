@@ -14,13 +14,24 @@ import httpx
 import pytest
 
 from core.access import ClientTls, Credentials, Right, ServerTls
-from core.errors import SettingsError, UnavailableError
+from core.errors import BadInputError, SettingsError, UnavailableError
 from neardup.client import ApiClient
 from neardup.errors import ServiceUnavailableError
 from neardup.retry import RetryPolicy
 from search.serving.client import SearchClient
 from storage.serving.client import StorageClient
-from stream.access import api_client, api_url, client_tls, credentials, grpc_access, make_keys, server_tls
+from stream.access import (
+    add_owner,
+    api_access,
+    api_client,
+    api_url,
+    client_tls,
+    credentials,
+    grpc_access,
+    make_keys,
+    owned_keys,
+    server_tls,
+)
 from stream.servers import listen
 from stream.settings import SETTINGS_FILE_VARIABLE, ServerSettings, Settings, load_settings
 from tests.support.ports import free_ports
@@ -191,3 +202,21 @@ def test_search_is_reached_with_a_client_certificate_alone(folder: Path) -> None
             with pytest.raises(UnavailableError):
                 describe_index(server, stranger)
         assert describe_index(server, credentials(settings, READ)) == 0
+
+
+def test_keys_belong_to_somebody(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    make_keys(settings)
+    files = {owner: add_owner(settings, owner) for owner in ("moderation", "ann.b-c_1")}
+    assert owned_keys(settings) == {owner: files[owner] for owner in sorted(files)}
+    assert {file.stat().st_mode & 0o777 for file in files.values()} == {0o600}
+    access = api_access(settings, settings.signal()[1].api)
+    for owner, file in files.items():
+        authorization = f"Bearer {file.read_text().strip()}"
+        assert access.owner(authorization) == owner
+        assert Right.WRITE in access.rights(authorization)
+    own = credentials(settings, Right.WRITE).authorization()
+    assert (access.owner(own), access.owner("Bearer wrong"), access.owner(None)) == ("", "", "")
+    for wrong in ("moderation", "", "a/b", "x" * 65, "a b"):
+        with pytest.raises(BadInputError):
+            add_owner(settings, wrong)

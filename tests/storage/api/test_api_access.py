@@ -123,3 +123,16 @@ def test_head_says_what_get_says_without_the_body(guarded: TestClient, path: str
     assert told.status_code == asked.status_code
     assert told.headers["content-type"] == asked.headers["content-type"]
     assert told.content == b""
+
+
+def test_the_owner_of_a_key_is_the_author() -> None:
+    keys = Keys("parts-token", "read-key", "write-key", {"moderation": "their-key"})
+    store = MemoryStore()
+    client = TestClient(create_app(store, 10, CollectorRegistry(), Access(keys, frozenset())))
+    for key, target, author in (("their-key", "b", "moderation"), ("write-key", "c", "ann")):
+        said = {"kind": "forbid", "images": ["a"], "target": target, "author": "ann"}
+        answer = client.post("/v1/overrides", json=said, headers=with_key(key))
+        assert (answer.status_code, answer.json()["override"]["author"]) == (201, author)
+    undone = client.delete("/v1/overrides/1?author=ann", headers=with_key("their-key"))
+    assert undone.json()["override"]["author"] == "moderation"
+    assert client.post("/v1/overrides", json=said, headers=with_key("read-key")).status_code == 403
