@@ -86,13 +86,11 @@ class Access:
 
     def _of_key(self, authorization: str | None) -> frozenset[Right]:
         key = _bearer(authorization)
+        writing = (self.keys.write, *self.keys.owned.values())
         known = (
             (self.keys.parts, {Right.READ, Right.STREAM, Right.REQUIRE}),
             (self.keys.read, {Right.READ}),
-            *(
-                (each, {Right.READ, Right.WRITE, Right.REQUIRE})
-                for each in (self.keys.write, *self.keys.owned.values())
-            ),
+            *((one, {Right.READ, Right.WRITE, Right.REQUIRE}) for one in writing),
         )
         return frozenset[Right]().union(*(has for one, has in known if one and hmac.compare_digest(one.encode(), key)))
 

@@ -1,14 +1,15 @@
 """The long fault test: `make chaos`. Faults of every kind hit every part, at seeded random moments, under load.
 
 Images flow all the while, with a wave of one picture and ever new versions of one image among them. People replay and
-delete some of them, also the same images at the same time. Clients hold idle connections and stalled reads. After each
-round it checks that nothing is lost and nothing depends on the faults:
+delete some of them, also the same images at the same time, and say which belong together and which do not. Clients
+hold idle connections and stalled reads. After each round it checks that nothing is lost and nothing depends on the faults:
 
     every image that was acknowledged has a head or was deleted, every request was applied, heads and members agree in
     the whole store, the published changes lead to the heads in the store, index and storage agree on each place, each
     image that could not be scored has a dead letter and no search finds it, images that asked for a trace have one;
-    heads, members, places, deletes, verdicts, requests and changes equal those of a second service, without faults,
-    on the same order of `joined`, in which the same images are unscored
+    no two images share a cluster that somebody has forbidden to do so; heads, members, places, deletes, verdicts,
+    requests and changes equal those of a second service, without faults, on the same order of `joined`, in which the
+    same images are unscored and the same overrides come at the same positions
 
     python -m benchmarks.chaos                                what `make chaos` runs
     python -m benchmarks.chaos --faults 30 --seed 7           a shorter one, other moments
@@ -85,7 +86,10 @@ def main() -> int:
     }
     write_results(_RESULT if arguments.replay is None else _REPLAY_RESULT, result)
     faults = sum(figures["by_kind"].values())
-    print(f"\n{faults} faults, {held.images} images, {held.deleted} deleted, {held.replays} replays in the order:")
+    print(
+        f"\n{faults} faults, {held.images} images, {held.deleted} deleted, {held.replays} replays in the order, "
+        f"{held.overrides} overrides:"
+    )
     print("nothing is lost, and all equals the calm run")
     for name, times in sorted(figures["by_kind"].items()):
         print(f"  {times:4} {name}")
@@ -121,6 +125,7 @@ def _asking(requests: Requests, seed: int) -> tuple[Asking, ...]:
     return (
         Asking("replays", replays, random.Random(seed + 2)),
         Asking("deletes", deletes, random.Random(seed + 3)),
+        Asking("overrides", {requests.override_some: 1.0}, random.Random(seed + 4)),
     )
 
 

@@ -1,4 +1,4 @@
-"""Replays and deletes that people ask for while parts fail. What fails is asked for again, as a person would."""
+"""Replays, deletes and overrides that people ask for while parts fail. What fails is asked for again."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from itertools import count
 
 from core.access import Right
 from core.delete_requests import DeleteRequest
-from core.errors import NeardupError
+from core.errors import BadInputError, MismatchError, NeardupError, RefusedError
 from core.notifications import decode_joined
+from core.overrides import OverrideKind, OverrideRequest
 from core.protos.joined_pb2 import JoinedReplay
 from core.replay_requests import ReplayRequest
 from core.types import Cause, ImageId
@@ -44,7 +45,7 @@ PAUSE_S = 0.5
 
 
 class Requests:
-    """Ways of asking for replays and deletes of images that flow."""
+    """Ways of asking for replays, deletes and overrides of images that flow."""
 
     def __init__(self, stack: Stack, flow: Flow, chance: random.Random) -> None:
         """Asks for nothing yet.
@@ -58,6 +59,8 @@ class Requests:
         self._flow = flow
         self._chance = chance
         self._numbers = count()
+        self._said: list[int] = []
+        """The numbers of overrides."""
 
     def replay_some(self) -> None:
         """Up to 20 images, or the members of a cluster, or all that are unscored; some by force, some as a dry run."""
@@ -177,6 +180,32 @@ class Requests:
             self._stack.send_raw(joined, [(b"again", value) for value in again])
 
         insist(send)
+
+    def override_some(self) -> None:
+        """Says that some images belong together, or do not, or ends what was said; many of these are refused."""
+        one, other, *more = [*self._some(4), *self._some(4)]
+        kind = self._chance.choice((OverrideKind.FORBID, OverrideKind.FORBID, OverrideKind.PIN, OverrideKind.MERGE))
+        wanted = OverrideRequest(kind, (one, *more[:1]), other, author="chaos")
+        dice = self._chance.random()
+        if dice < 0.2:
+            # Members of one cluster, as people see them.
+            wanted = OverrideRequest(OverrideKind.SPLIT, (one,), self._head(one), author="chaos")
+        elif dice < 0.5:
+            wanted = OverrideRequest(OverrideKind.FORBID, (one,), self._head(one), author="chaos")
+        elif dice < 0.65 and self._said:
+            number = self._chance.choice(self._said)
+            wanted = OverrideRequest(OverrideKind.UNDO, undoes=number, author="chaos")
+
+        def say() -> None:
+            with self._service() as service:
+                try:
+                    outcome = service.storage.override(wanted)
+                except (RefusedError, BadInputError, MismatchError):
+                    return  # it contradicts what is there, or an image has not come yet
+            if wanted.kind is not OverrideKind.UNDO:
+                self._said.append(outcome.override.number)
+
+        insist(say)
 
     def send_replays(self, topic: ReplayTopic, ids: Sequence[ImageId]) -> None:
         """Some by force, in either lane."""

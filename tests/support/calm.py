@@ -1,7 +1,8 @@
 """Compares a service with a second one that applies the same order of `joined`, without faults.
 
 After faults a service must hold what this one holds (law 9): heads and members, places, tombstones, the last verdicts,
-the requests that were applied, and as many changes, each of the same record. So each record was decided once.
+the requests that were applied, and as many changes, each of the same record. So each record was decided once. What
+people said in between is said to the second service too, and comes into its order at the same positions.
 """
 
 from __future__ import annotations
@@ -18,15 +19,17 @@ from typing import Any
 from core.access import Right
 from core.dead_letters import BadRecord
 from core.notifications import decode_joined
+from core.overrides import ListedOverride
 from core.protos.joined_pb2 import JoinedImage, JoinedReplay
 from core.types import ImageId, Lookup
 from search.serving.client import SearchClient
+from storage.overrides.relations import Tie, relations
 from stream.access import credentials
 from tests.support.sequence import Sequenced, servers
 from tests.support.stack import Stack, eventually
 from tests.support.unscored import last_seen_by, unscored_records
 
-__all__ = ["Calm", "Held", "calm_service"]
+__all__ = ["Calm", "Held", "calm_service", "overrides_of"]
 
 LOG_ID = "calm"
 """The log of the calm service. Its first record is the first of all logs that there were."""
@@ -49,6 +52,7 @@ class Held:
     replays: int
     """Replays in the order, those that a restart repeated included."""
     changes: int
+    overrides: int
 
 
 @dataclass
@@ -95,6 +99,7 @@ class Calm:
         missing = joined - held.memberships.keys() - held.tombstones.keys()
         assert not missing, f"{len(missing)} images have no head, such as {sorted(missing)[:5]}"
         assert tested.problems() == []
+        assert _together(tested, held) == []
         assert held.position.offset == len(order) - 1, "storage has not applied the whole order"
         published = _await_published(tested, held)
         hiding = self.note_unscored(tested)
@@ -104,6 +109,7 @@ class Calm:
             for position, place in hiding.items()
             if position >= before
         }
+        self._take_overrides(tested)
         self.sequence.take(order[before:], unscored)
         expected = _look_up(self.stack, ids)
         _same("membership", held.memberships, expected.memberships)
@@ -123,7 +129,21 @@ class Calm:
             unscored=len(hiding),
             replays=sum(isinstance(each, JoinedReplay) for each in decoded),
             changes=len(published),
+            overrides=len(overrides_of(tested)),
         )
+
+    def _take_overrides(self, tested: Stack) -> None:
+        """Gives the second service what people have said: its store applies each where it was applied first."""
+        said, known = (
+            each.settings.signal_dir(each.signal_name, "store") / "overrides.log" for each in (tested, self.stack)
+        )
+        if not said.exists() or (known.exists() and said.read_bytes() == known.read_bytes()):
+            return
+        storage = f"{self.stack.signal_name}-storage"
+        self.stack.deployment.stop(storage)
+        known.write_bytes(said.read_bytes())
+        self.stack.deployment.start(storage)
+        self.stack.deployment.wait_ready([storage])
 
     def _logs(self, tested: Stack) -> list[list[bytes]]:
         return [*self.logs, tested.records(tested.signal.topic("joined"))]
@@ -156,6 +176,27 @@ def calm_service(folder: Path) -> Iterator[Calm]:
     """A second service with empty folders."""
     with servers(folder) as stack, closing(Sequenced(LOG_ID, stack, batch=64)) as sequence:
         yield Calm(stack, sequence)
+
+
+def overrides_of(stack: Stack) -> list[ListedOverride]:
+    """All overrides of a service."""
+    found: list[ListedOverride] = []
+    with stack.storage() as storage:
+        while page := storage.overrides(len(found), 1_000):
+            found += page
+    return found
+
+
+def _together(stack: Stack, held: Lookup) -> list[tuple[int, str, str]]:
+    """Forbids that stand, of images that share a cluster."""
+    heads = {image_id: each.head for image_id, each in held.memberships.items()}
+    return [
+        (each.override.number, one, other)
+        for each in overrides_of(stack)
+        if each.undone_by is None
+        for tie, one, other in relations(each.override)
+        if tie is Tie.FORBID and one in heads and heads[one] == heads.get(other)
+    ]
 
 
 def _look_up(stack: Stack, ids: Collection[ImageId]) -> Lookup:
