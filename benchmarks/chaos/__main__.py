@@ -2,7 +2,8 @@
 
 Images flow all the while, with a wave of one picture and ever new versions of one image among them. People replay and
 delete some of them, also the same images at the same time, and say which belong together and which do not. Clients
-hold idle connections and stalled reads. After each round it checks that nothing is lost and nothing depends on the faults:
+hold idle connections and stalled reads. After each round it checks that nothing is lost and nothing depends on the
+faults:
 
     every image that was acknowledged has a head or was deleted, every request was applied, heads and members agree in
     the whole store, the published changes lead to the heads in the store, index and storage agree on each place, each
