@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 STALE_TRIES = 20
-"""How many writes of one batch may be stale before the batch waits."""
+"""How many writes of one batch may be stale, without any progress of the store, before the batch waits."""
 
 Committed = Callable[[Arrival, Decision | None, Judgement | None], None]
 """Told of a record that is committed: the decision, None if an earlier call wrote it; what a rule judged it on."""
@@ -73,13 +73,15 @@ def assign(
     if not arrivals:
         return 0
     batch = _Batch(arrivals, backend, now_ms, rule)
-    for _ in range(STALE_TRIES):
+    tries = 0
+    while tries < STALE_TRIES:
         pending, planned, lookup = batch.decide(rounds)
         if pending:
             try:
                 backend.apply(planned.decisions, lookup.position.offset, lookup.revision)
-            except StaleError:
+            except StaleError as error:
                 batch.known.lookup = None
+                tries = 0 if error.offset > lookup.position.offset else tries + 1
                 continue
         before = len(arrivals) - len(pending)
         if committed is not None:

@@ -36,7 +36,7 @@ JOB_KINDS = (*RECORD_KINDS, OVERRIDE_KIND)
 """What a job of this release knows."""
 
 MAX_IMAGES = 1_000
-"""The most images of one override, and the most overrides that may name one image."""
+"""The most images of one override, and the most images that overrides relate one image to."""
 
 
 class OverrideKind(StrEnum):
@@ -78,6 +78,8 @@ class Override:
     """Milliseconds since the epoch."""
     applied_after: int
     """The position of the last record of the order that was applied before it."""
+    asked: str = ""
+    """A fingerprint of the request, by which it is known when it comes again: a merge names other images than it."""
 
 
 @dataclass(frozen=True, slots=True)

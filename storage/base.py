@@ -20,11 +20,11 @@ from core.overrides import (
     OverrideOutcome,
     OverrideRequest,
 )
-from core.types import Decision, ImageId, LogPosition, Lookup
+from core.types import NO_OFFSET, Decision, ImageId, LogPosition, Lookup
 from storage.interfaces import ClusterStore
 from storage.limits import MAX_TEXT_BYTES, check_decision
 from storage.mending import mended
-from storage.overrides.book import OverrideBook, checked_request
+from storage.overrides.book import OverrideBook, checked_request, fingerprint
 from storage.overrides.moves import resolved, stage_override
 from storage.records import Heads, Mend, PublishedMark, StoreEpoch, StoreState
 from storage.staging import Changes, Reader, stage
@@ -32,6 +32,9 @@ from storage.staging import Changes, Reader, stage
 __all__ = ["StagedStore", "check_basis"]
 
 log = logging.getLogger(__name__)
+
+MOST_AT_ONCE = 1_000
+"""Overrides that one call applies while a store is built again: each is synced."""
 
 
 def check_basis(state: StoreState, log_id: str, decisions: Sequence[Decision], offset: int, revision: int) -> None:
@@ -79,6 +82,8 @@ class StagedStore(ClusterStore):
 
     def __init__(self) -> None:
         self._book = OverrideBook()
+        self._found = 0, NO_OFFSET
+        """How many overrides there were when the content was opened, and its position. Those after it waited."""
         self._writer = threading.Lock()
         self._listeners: list[Callable[[StoreState], None]] = []
 
@@ -121,9 +126,8 @@ class StagedStore(ClusterStore):
             front = self._up_to_override(state, decisions)
             changes = stage(reader, state, log_id, front)
             changes.state = replace(changes.state, kinds=known)
-            self._commit(changes)
+            self._commit_told(changes)
             told, _ = self._ready()
-        self._tell(told)
         if len(front) < len(decisions):
             raise StaleError(
                 f"an override was applied after offset {told.position.offset}, within the decisions: look up again",
@@ -137,17 +141,21 @@ class StagedStore(ClusterStore):
         """See `ClusterStore.override`."""
         with self._writer:
             state, _ = self._ready()
-            if (known := self._book.same(checked_request(request))) is not None:
+            request = checked_request(request)
+            if (known := self._book.same(request)) is not None:
                 return OverrideOutcome(known, (), created=False)
             if (waiting := self._book.next_after(state.overrides)) is not None:
                 raise UnavailableError(
                     f"the store is built again and at position {state.position.offset}, and the override "
                     f"{waiting.number} comes after position {waiting.applied_after}: wait until it is applied"
                 )
-            override, changes = self._planned(state, checked_request(request), at_ms)
+            override, changes = self._planned(state, request, at_ms)
+            if (known := self._book.same(replace(request, images=override.images, target=override.target))) is not None:
+                return OverrideOutcome(known, (), created=False)
             moves = tuple(
-                OverrideMove(entry.image_id, entry.old_head or entry.image_id, entry.new_head)
+                OverrideMove(entry.image_id, entry.old_head, entry.new_head)
                 for entry in changes.history
+                if entry.old_head is not None
             )
             if dry_run:
                 return OverrideOutcome(override, moves, created=False)
@@ -155,8 +163,7 @@ class StagedStore(ClusterStore):
                 _check_kinds(frozenset({OVERRIDE_KIND}), state.kinds, "an override needs a job that knows")
             self._keep(override)
             self._book.keep(override)
-            told = self._commit_override(state, override, changes)
-        self._tell(told)
+            self._commit_override(state, override, changes)
         return OverrideOutcome(override, moves, created=True)
 
     @final
@@ -184,13 +191,23 @@ class StagedStore(ClusterStore):
         others.update(one.pinned_to for one in rules.values() if one.pinned_to is not None)
         return replace(lookup, rules=rules, rule_heads=heads_of(others).heads)
 
-    def _ready(self) -> tuple[StoreState, Reader]:
+    def _ready(self, most: int | None = MOST_AT_ONCE) -> tuple[StoreState, Reader]:
         """The state and a reader, once the overrides are applied that come after the store's position.
 
         One is not applied yet if the disk refused that write after it was kept, or if the content is being built again.
+
+        Args:
+            most: How many are applied before the caller is asked to wait; None: all.
+
+        Raises:
+            UnavailableError: There are more.
         """
         state, reader = self._current()
+        applied = 0
         while (due := self._book.next_after(state.overrides)) and due.applied_after <= state.position.offset:
+            if applied == most:
+                raise UnavailableError(f"overrides are applied, {self._book.last - state.overrides} are left", 0.1)
+            applied += 1
             with self.snapshot() as view:
                 changes = stage_override(view, self._book.rules.with_(due), due, again=True)
             log.warning("the override %d is applied again, after position %d", due.number, state.position.offset)
@@ -210,6 +227,7 @@ class StagedStore(ClusterStore):
             reason=request.reason,
             at_ms=at_ms,
             applied_after=state.position.offset,
+            asked=fingerprint(request.kind, request.images, request.target),
         )
         if override.kind is OverrideKind.UNDO:
             self._book.check_undo(override.undoes)
@@ -218,23 +236,34 @@ class StagedStore(ClusterStore):
             self._book.rules.check(override)
             return override, stage_override(view, self._book.rules.with_(override), override, again=False)
 
-    def _commit_override(self, state: StoreState, override: Override, changes: Changes) -> StoreState:
-        """Writes what an override changes. From before that on its rules hold, so no decision rests on less."""
+    def _commit_override(self, state: StoreState, override: Override, changes: Changes) -> None:
+        """Writes what an override changes.
+
+        Its rules hold before that. So nobody sees the new revision without them.
+        """
         self._book.apply(override)
-        required = state.required | {OVERRIDE_KIND}
-        told = replace(changes.state, revision=state.revision + 1, overrides=override.number, required=required)
-        changes.state = told
+        changes.state = replace(
+            changes.state,
+            revision=state.revision + 1,
+            overrides=override.number,
+            required=state.required | {OVERRIDE_KIND},
+        )
+        found, position = self._found
+        if override.kind is OverrideKind.UNDO and override.number <= found and override.applied_after > position:
+            # The order that the content is built from again has the replays that this undo asked for.
+            changes.state = replace(changes.state, requeued=override.number)
+        self._commit_told(changes)
+
+    def _commit_told(self, changes: Changes) -> None:
+        """Commits, and tells the listeners, in the order of the writes."""
         self._commit(changes)
-        return told
+        for listener in self._listeners:
+            listener(changes.state)
 
     def _up_to_override(self, state: StoreState, decisions: Sequence[Decision]) -> Sequence[Decision]:
         """The decisions up to the position after which the next override that waits was applied first."""
         waiting = self._book.next_after(state.overrides)
         return decisions if waiting is None else decisions[: waiting.applied_after - state.position.offset]
-
-    def _tell(self, state: StoreState) -> None:
-        for listener in self._listeners:
-            listener(state)
 
     @final
     def renew(self, log_id: str, base: int) -> LogPosition:
@@ -246,9 +275,7 @@ class StagedStore(ClusterStore):
             if position == state.position:
                 return position
             told = replace(state, position=position, revision=state.revision + 1)
-            self._commit(Changes(told))
-        for listener in self._listeners:
-            listener(told)
+            self._commit_told(Changes(told))
         return position
 
     @final
@@ -261,9 +288,7 @@ class StagedStore(ClusterStore):
             if required == state.required:
                 return
             told = replace(state, required=required, revision=state.revision + 1)
-            self._commit(Changes(told))
-        for listener in self._listeners:
-            listener(told)
+            self._commit_told(Changes(told))
 
     @final
     def set_published(self, number: int, mark: PublishedMark | None = None) -> None:
@@ -300,9 +325,7 @@ class StagedStore(ClusterStore):
             if changes == Changes(before):
                 return
             changes.state = replace(changes.state, revision=before.revision + 1)
-            self._commit(changes)
-        for listener in self._listeners:
-            listener(changes.state)
+            self._commit_told(changes)
 
     @final
     def on_apply(self, listener: Callable[[StoreState], None]) -> None:

@@ -266,7 +266,8 @@ class ClusterStore(ABC):
 
         Raises:
             MismatchError: A kind of record is required that the job does not know; nothing is written.
-            StaleError: The store has another offset or revision; the error carries them.
+            StaleError: The store has another offset or revision; the error carries them. So it is too where an override
+                was applied first within the decisions: those before it are written then.
             LogGapError: The offsets are not consecutive, or the log is another one.
             RefusedError: A decision is malformed (an id too long, a time out of range); the error carries its offset.
             ContradictionError: A decision does not fit what the store holds.
@@ -349,7 +350,7 @@ class ClusterStore(ABC):
             dry_run: Write nothing, and tell what would move.
 
         Raises:
-            BadInputError: It is malformed, or names an image as target that is unknown.
+            BadInputError: It is malformed, or the target of a pin, split or merge is unknown.
             ConflictError: Another override says the contrary; the message names it.
             MismatchError: The job that wrote last does not know overrides.
             WriteError: The disk refuses the write.

@@ -5,18 +5,25 @@ A store that is built again from the order applies each override where it was ap
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
 from core.errors import BadInputError
-from core.notifications import MAX_WORDS_BYTES
 from core.overrides import MAX_IMAGES, ListedOverride, Override, OverrideKind, OverrideRequest
 from core.types import ImageId
-from storage.limits import id_bytes
+from storage.limits import check_override
 from storage.overrides.rules import Rules
 
-__all__ = ["OverrideBook", "checked_request"]
+__all__ = ["OverrideBook", "checked_request", "fingerprint"]
+
+
+def fingerprint(kind: OverrideKind, images: Iterable[ImageId], target: ImageId | None) -> str:
+    """Equal for two requests that say the same, in whatever order they name the images."""
+    said = json.dumps([kind, sorted(images), target])
+    return hashlib.sha256(said.encode()).hexdigest()[:32]
 
 
 def checked_request(request: OverrideRequest) -> OverrideRequest:
@@ -25,18 +32,13 @@ def checked_request(request: OverrideRequest) -> OverrideRequest:
     Raises:
         BadInputError: It lacks something, or a part is too long.
     """
+    check_override(request)
     images = tuple(dict.fromkeys(request.images))
     undoes = request.kind is OverrideKind.UNDO
     if undoes and (images or request.target is not None or request.undoes < 1):
         raise BadInputError("an undo names the number of an override, and nothing else")
-    if not undoes:
-        if request.undoes or request.target is None or not 1 <= len(images) <= MAX_IMAGES:
-            raise BadInputError(f"the override {request.kind} takes 1 to {MAX_IMAGES} images and a target")
-        for image_id in (*images, request.target):
-            id_bytes(image_id)
-    for name, words in (("author", request.author), ("reason", request.reason)):
-        if len(words.encode(errors="replace")) > MAX_WORDS_BYTES:
-            raise BadInputError(f"the {name} has more than {MAX_WORDS_BYTES} bytes")
+    if not undoes and (request.undoes or request.target is None or not images):
+        raise BadInputError(f"the override {request.kind} takes 1 to {MAX_IMAGES} images and a target")
     return replace(request, images=images)
 
 
@@ -49,6 +51,8 @@ class OverrideBook:
         self._all: list[Override] = []
         self._undone_by: dict[int, int] = {}
         self._naming: dict[ImageId, list[int]] = {}
+        self._said: dict[str, int] = {}
+        """The last override of a fingerprint: of its request, and of what it became."""
         self._applied = 0
 
     @property
@@ -59,6 +63,8 @@ class OverrideBook:
     def keep(self, override: Override) -> None:
         """Adds an override, which is not applied yet."""
         self._all.append(override)
+        for known in (override.asked, fingerprint(override.kind, override.images, override.target)):
+            self._said[known] = override.number
         for image_id in _named(override):
             self._naming.setdefault(image_id, []).append(override.number)
         if override.kind is OverrideKind.UNDO:
@@ -89,12 +95,8 @@ class OverrideBook:
         if request.kind is OverrideKind.UNDO:
             known = self._undone_by.get(request.undoes)
             return None if known is None else self.get(known)
-        for number in self._naming.get(request.images[0], ()):
-            known_one = self.get(number)
-            said = known_one.kind, known_one.target, set(known_one.images)
-            if number not in self._undone_by and said == (request.kind, request.target, set(request.images)):
-                return known_one
-        return None
+        number = self._said.get(fingerprint(request.kind, request.images, request.target))
+        return None if number is None or number in self._undone_by else self.get(number)
 
     def check_undo(self, number: int) -> None:
         """Makes sure that there is an override to undo.

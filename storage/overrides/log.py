@@ -5,6 +5,9 @@ It lies outside the database, so a database that is built again or restored lose
     CRC-32C of the JSON, 8 hexadecimal digits | space | JSON | newline
 
 A last line without its newline was never acknowledged, and is cut off. Any other damage is refused.
+
+After an append that the disk refused nothing is written, also not to the database, until what it has left is cut off.
+Else it would come back at the next start, at a position that is long past.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +25,7 @@ from crc32c import crc32c
 from core.files import sync_folder
 from core.overrides import Override, OverrideKind
 from core.types import ImageId
-from storage.errors import CorruptedError, as_write_error
+from storage.errors import CorruptedError, StorageError, as_write_error
 
 __all__ = ["OverrideLog", "line_of"]
 
@@ -48,14 +52,17 @@ class OverrideLog:
         self._end = content.rfind(b"\n") + 1
         """The byte after the last whole line."""
         self._lines = content[: self._end].splitlines()
+        self._torn = len(content) > self._end
+        self._folder_synced = bool(content)
 
     def overrides(self) -> Iterator[Override]:
-        """Those that the file held when it was read, in order.
+        """Those that the file held when it was read, in order; a second call has none.
 
         Raises:
             CorruptedError: A line is damaged.
         """
-        return (self._parsed(number, line) for number, line in enumerate(self._lines, start=1))
+        lines, self._lines = self._lines, []
+        return (self._parsed(number, line) for number, line in enumerate(lines, start=1))
 
     def append(self, override: Override) -> None:
         """Adds an override, and syncs.
@@ -63,17 +70,40 @@ class OverrideLog:
         Raises:
             WriteError: The disk refuses it; nothing was added.
         """
+        self.mend()
         line = line_of(override)
+        self._torn = True
         with as_write_error(self._file):
-            is_new = not self._file.exists()
-            with self._file.open("ab") as file:
-                file.truncate(self._end)  # what a refused append has left
-                file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
-            if is_new:
-                sync_folder(self._file.parent)
+            try:
+                self._write(line)
+            except OSError:
+                with suppress(StorageError):
+                    self.mend()
+                raise
+        self._torn = False
         self._end += len(line)
+
+    def mend(self) -> None:
+        """Cuts off what an append has left that the disk refused. Nothing else may be written before.
+
+        Raises:
+            WriteError: The disk refuses this too.
+        """
+        if not self._torn:
+            return
+        with as_write_error(self._file), self._file.open("ab") as file:
+            file.truncate(self._end)
+            os.fsync(file.fileno())
+        self._torn = False
+
+    def _write(self, line: bytes) -> None:
+        with self._file.open("ab") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        if not self._folder_synced:
+            sync_folder(self._file.parent)
+            self._folder_synced = True
 
     def _content(self) -> bytes:
         try:
@@ -108,4 +138,5 @@ def _override(fields: Mapping[str, Any]) -> Override:
         reason=str(fields["reason"]),
         at_ms=int(fields["at_ms"]),
         applied_after=int(fields["applied_after"]),
+        asked=str(fields["asked"]),
     )

@@ -117,7 +117,8 @@ class _Stage:
         goal = self.moves.image(target)
         if goal is None or image_id == goal.head:
             return
-        going = self._cluster_of(image_id) or self._with_followers(image_id, target)
+        there = self.moves.image(image_id) is not None or self._override.kind is OverrideKind.MERGE
+        going = (self._cluster_of(image_id) if there else []) or self._with_followers(image_id, target)
         going = [(image, matched) for image, matched in going if image.head != goal.head]
         if any(self._is_refused(image.image_id, goal.head) for image, _ in going):
             return
@@ -131,7 +132,7 @@ class _Stage:
             one, other, target = other, None, image_id
         if one is None or one.head != (target if other is None else other.head):
             return  # a deleted head is in its cluster no more, and names it
-        leaver, stays = _leaver(one, other) if other is not None else (one, None)
+        leaver, stays = self._leaver(one, other) if other is not None else (one, None)
         self._check_free(leaver)
         going = self._with_followers(leaver.image_id, target if stays is None else stays.image_id)
         for image, matched in going:
@@ -143,7 +144,7 @@ class _Stage:
         cluster = self._view.cluster(head)
         if cluster is None:
             return []
-        if cluster.count > MAX_MOVED:
+        if cluster.count > MAX_MOVED and not self._again:
             raise BadInputError(
                 f"the cluster of {head!r} has {cluster.count} members, and one override moves at most {MAX_MOVED}"
             )
@@ -172,7 +173,8 @@ class _Stage:
         """Whether a forbid refuses that an image comes into a cluster."""
         for other in self._rules.of(image_id).forbidden:
             found = self.moves.image(other)
-            if found is not None and found.head == head:
+            # A deleted head comes back as the head of the cluster that it names.
+            if (other if found is None else found.head) == head:
                 if self._again:
                     return True
                 number = self._rules.number_of(Tie.FORBID, image_id, other)
@@ -182,28 +184,37 @@ class _Stage:
                 )
         return False
 
+    def _leaver(self, one: ImageRecord, other: ImageRecord) -> tuple[ImageRecord, ImageRecord]:
+        """Of two members of a cluster, the one that leaves and the one that stays.
+
+        The head stays, else the older one, unless a pin holds the younger.
+        """
+        if one.image_id == one.head or (other.image_id != one.head and one.place < other.place):
+            one, other = other, one
+        if other.image_id != one.head and self._pin_that_holds(one) and not self._pin_that_holds(other):
+            return other, one
+        return one, other
+
     def _check_free(self, leaver: ImageRecord) -> None:
-        """An image cannot leave if it is pinned to one that stays."""
-        target = self._rules.of(leaver.image_id).pinned_to
-        if target is None or self._again:
-            return
-        held = self.moves.image(target)
-        if held is None or held.head != leaver.head:
-            return
-        number = self._rules.number_of(Tie.PIN, leaver.image_id, target)
-        raise ConflictError(
-            f"the override {number} pins {leaver.image_id!r} to {target!r}, which stays in the cluster of "
-            f"{leaver.head!r}: undo that one first"
-        )
+        """Makes sure that no pin is broken by an image that leaves."""
+        pin = self._pin_that_holds(leaver)
+        if pin is not None and not self._again:
+            number = self._rules.number_of(Tie.PIN, *pin)
+            raise ConflictError(
+                f"the override {number} pins {pin[0]!r} to {pin[1]!r}, and one of them stays in the cluster of "
+                f"{leaver.head!r}: undo that one first"
+            )
+
+    def _pin_that_holds(self, image: ImageRecord) -> tuple[ImageId, ImageId] | None:
+        """The pin, as image and target, that ties a member of a cluster to one that stays there."""
+        target = self._rules.of(image.image_id).pinned_to
+        held = None if target is None else self.moves.image(target)
+        if target is not None and held is not None and held.head == image.head:
+            return image.image_id, target
+        followers = dict(self._rules.followers_of(image.image_id))
+        return (image.head, followers[image.head]) if image.head in followers else None
 
     def _put(self, image: ImageRecord, head: ImageId, cause: Cause, matched: ImageId) -> None:
-        if len(self.moves.changes.history) == MAX_MOVED:
+        if len(self.moves.changes.history) == MAX_MOVED and not self._again:
             raise BadInputError(f"one override moves at most {MAX_MOVED} images")
         self.moves.override(self._override, image, head, cause, matched)
-
-
-def _leaver(one: ImageRecord, other: ImageRecord) -> tuple[ImageRecord, ImageRecord]:
-    """Of two members of a cluster, the one that leaves and the one that stays."""
-    if one.image_id == one.head or (other.image_id != one.head and one.place < other.place):
-        return other, one
-    return one, other

@@ -30,7 +30,7 @@ class Relation(NamedTuple):
 
 
 def relations(override: Override) -> Iterator[Relation]:
-    """The relations of an override. A split is a forbid of its first image, to which the others are pinned."""
+    """The relations of an override. A split forbids its images with the head, and pins the others to the first."""
     target = override.target
     match override.kind:
         case OverrideKind.PIN | OverrideKind.MERGE if target is not None:
@@ -39,7 +39,7 @@ def relations(override: Override) -> Iterator[Relation]:
             yield from (_forbid(image_id, target) for image_id in override.images)
         case OverrideKind.SPLIT if target is not None:
             leader, *others = override.images
-            yield _forbid(leader, target)
+            yield from (_forbid(image_id, target) for image_id in override.images)
             yield from (Relation(Tie.PIN, image_id, leader) for image_id in others)
 
 

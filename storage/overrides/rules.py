@@ -8,6 +8,7 @@ One thread writes, any number read: each image's rules are replaced as a whole.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
@@ -29,10 +30,6 @@ class Rules:
         self._of: dict[ImageId, ImageRules] = {}
         self._said_by: dict[Relation, tuple[int, ...]] = {}
         """The numbers of the overrides that say it, ascending."""
-
-    def __bool__(self) -> bool:
-        """Whether there are any."""
-        return bool(self._of)
 
     def of(self, image_id: ImageId) -> ImageRules:
         """What overrides say of an image."""
@@ -101,9 +98,9 @@ class Rules:
 
     def followers_of(self, image_id: ImageId) -> Iterator[tuple[ImageId, ImageId]]:
         """The images that follow an image, directly or by others, each with the one that it is pinned to."""
-        seen, waiting = {image_id}, [image_id]
+        seen, waiting = {image_id}, deque([image_id])
         while waiting:
-            target = waiting.pop(0)
+            target = waiting.popleft()
             for follower in self.of(target).followers:
                 if follower not in seen:
                     seen.add(follower)

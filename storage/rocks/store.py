@@ -84,10 +84,10 @@ class RocksStore(StagedStore):
         self._leases: set[Lease] = set()
         self._broken = False
         self._closed = False
+        self._overrides: OverrideLog | None = None
         with as_write_error(folder):
             folder.mkdir(parents=True, exist_ok=True)
             found = check_marker(folder, identity)
-        self._overrides = OverrideLog(folder)
         self._database_folder = folder / (found.database if found else FIRST_DATABASE)
         self._database: Database | None = self._open(create=found is None)
         try:
@@ -98,8 +98,8 @@ class RocksStore(StagedStore):
             elif found.format != codec.FORMAT_VERSION:
                 self._upgrade(identity, found.format)
             self._read_overrides()
-            self._ready()
-        except StorageError:
+            self._ready(most=None)
+        except BaseException:
             self.close()
             raise
 
@@ -165,14 +165,19 @@ class RocksStore(StagedStore):
     def _read_overrides(self) -> None:
         """Those in the log stand; what the database lacks of them is applied where it was applied first.
 
+        The log is read now that the database is open: before, another process could have added to it.
+
         Raises:
             CorruptedError: The log is damaged, or lacks overrides that the database has.
         """
-        applied = self._current()[0].overrides
+        self._overrides = OverrideLog(self._folder)
+        state = self._current()[0]
+        applied = state.overrides
         for override in self._overrides.overrides():
             self._book.keep(override)
             if override.number <= applied:
                 self._book.apply(override)
+        self._found = self._book.last, state.position.offset
         if self._book.last < applied:
             raise CorruptedError(
                 f"the store in {self._folder} has applied {applied} overrides, and its overrides.log has "
@@ -197,7 +202,7 @@ class RocksStore(StagedStore):
             log.info("the store in %s has an older format: reading its history once", self._folder)
             self._index_history()
         with as_write_error(self._folder):
-            write_marker(self._folder, identity)
+            write_marker(self._folder, identity, self._database_folder.name)
 
     def _mend_unscored(self) -> None:
         """Flags unscored images in a store of format 1.
@@ -255,10 +260,13 @@ class RocksStore(StagedStore):
     def _current(self) -> tuple[StoreState, Reader]:
         if self._broken and not self._closed:
             self._reopen()
+        if self._overrides is not None:
+            self._overrides.mend()
         reader = LiveReader(self._usable())
         return reader.state(), reader
 
     def _keep(self, override: Override) -> None:
+        assert self._overrides is not None
         self._overrides.append(override)
 
     def _commit(self, changes: Changes) -> None:

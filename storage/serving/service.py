@@ -113,6 +113,8 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
         self._selections = threading.BoundedSemaphore(MAX_SELECTIONS)
         self._live_delay = LiveDelay()
         self._state = store.state()
+        self._told = threading.local()
+        """What a write of this thread left first."""
         store.on_apply(self._applied)
 
     def LookUp(  # noqa: N802 - the name that the proto gives
@@ -147,11 +149,14 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
             if len(request.decisions) > MAX_DECISIONS:
                 raise BadInputError(f"a write takes at most {MAX_DECISIONS} decisions, not {len(request.decisions)}")
             decisions = [read_decision(message) for message in request.decisions]
+            self._told.first = None
             position = self._store.apply(request.log_id, decisions, request.offset, request.revision, request.kinds)
+            # An override that was applied right behind the decisions has entries of its own.
+            written = self._told.first or self._state
             now_ms = self._now_ms()
             self._metrics.written(decisions, now_ms)
             self._live_delay.written(decisions, now_ms)
-            return pb.ApplyResponse(offset=position.offset, history_number=self._state.history_number)
+            return pb.ApplyResponse(offset=position.offset, history_number=written.history_number)
 
     def Describe(  # noqa: N802 - the name that the proto gives
         self, request: pb.DescribeRequest, context: grpc.ServicerContext
@@ -290,4 +295,5 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
 
     def _applied(self, state: StoreState) -> None:
         self._state = state
+        self._told.first = getattr(self._told, "first", None) or state
         self._metrics.applied(state)

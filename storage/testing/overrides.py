@@ -85,8 +85,9 @@ class OverrideContract(ABC):
         said = say(town, OverrideKind.MERGE, E, target=C)
         assert (said.override.images, said.override.target) == ((D,), A)
         assert set(heads(town).values()) == {A}
-        again = say(town, OverrideKind.MERGE, D, target=A)
-        assert (again.created, again.override) == (False, said.override)
+        for image, target in ((D, A), (E, C)):  # what it became, and what was asked
+            again = say(town, OverrideKind.MERGE, image, target=target)
+            assert (again.created, again.override) == (False, said.override)
 
     def test_a_split_follows_its_oldest_image(self, town: ClusterStore) -> None:
         said = say(town, OverrideKind.SPLIT, C, B, target=A)
@@ -94,7 +95,35 @@ class OverrideContract(ABC):
         assert said.moves == (OverrideMove(B, A, B), OverrideMove(C, A, B))
         assert heads(town) == {A: A, B: B, C: B, D: D, E: D}
         rules = town.look_up([A, B, C, D]).rules
-        assert rules == {A: ImageRules(None, (B,)), B: ImageRules(None, (A,), (C,)), C: ImageRules(B)}
+        assert rules == {A: ImageRules(None, (B, C)), B: ImageRules(None, (A,), (C,)), C: ImageRules(B, (A,))}
+
+    def test_a_split_from_a_member_is_known_when_it_comes_again(self, town: ClusterStore) -> None:
+        said = say(town, OverrideKind.SPLIT, C, target=B)
+        assert (said.override.images, said.override.target) == ((C,), A)
+        assert say(town, OverrideKind.SPLIT, C, target=B).override == said.override
+
+    def test_a_deleted_head_still_names_its_cluster_to_a_forbid(self, town: ClusterStore) -> None:
+        say(town, OverrideKind.FORBID, D, target=A)
+        put(town, deletes(5, A, A), kinds=JOB)
+        for kind, image in ((OverrideKind.PIN, D), (OverrideKind.MERGE, E)):
+            with pytest.raises(ConflictError, match="the override 1 "):
+                say(town, kind, image, target=B)
+
+    def test_a_pin_of_a_deleted_head_waits(self, town: ClusterStore) -> None:
+        put(town, deletes(5, A, A), kinds=JOB)
+        assert say(town, OverrideKind.PIN, A, target=E).moves == ()
+        assert heads(town) == {B: A, C: A, D: D, E: D}
+
+    def test_of_two_members_the_one_that_no_pin_holds_leaves(self, town: ClusterStore) -> None:
+        say(town, OverrideKind.PIN, C, target=A)
+        assert say(town, OverrideKind.FORBID, B, target=C).moves == (OverrideMove(B, A, B),)
+
+    def test_the_target_of_a_head_does_not_leave_it(self, town: ClusterStore) -> None:
+        say(town, OverrideKind.PIN, A, target=C)
+        assert say(town, OverrideKind.FORBID, B, target=C).moves == (OverrideMove(B, A, B),)
+        say(town, OverrideKind.PIN, E, target=D)
+        with pytest.raises(ConflictError, match="the override 3 "):
+            say(town, OverrideKind.SPLIT, E, target=D)
 
     def test_members_of_a_deleted_head_are_split_from_its_name(self, town: ClusterStore) -> None:
         put(town, deletes(5, A, A), kinds=JOB)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from core.overrides import Override, OverrideKind
 from core.types import ImageId
-from storage.errors import CorruptedError
+from storage.errors import CorruptedError, DiskFullError
 from storage.overrides.log import OverrideLog
 
 A, B = ImageId("a b\n"), ImageId("🙂")
@@ -58,3 +60,23 @@ def test_a_missing_line_is_refused(file: Path) -> None:
     file.write_bytes(lines[1])
     with pytest.raises(CorruptedError, match="number 2"):
         list(OverrideLog(file.parent).overrides())
+
+
+def test_what_a_refused_append_left_never_comes_back(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, log = file.read_bytes(), OverrideLog(file.parent)
+
+    def fails(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fails)
+        with pytest.raises(DiskFullError):
+            log.append(override(3))
+        with pytest.raises(DiskFullError):
+            log.mend()
+        with pytest.raises(DiskFullError):
+            log.append(override(3))
+    log.mend()
+    assert file.read_bytes() == whole
+    log.append(override(3))
+    assert list(OverrideLog(file.parent).overrides()) == [override(1), override(2), override(3)]

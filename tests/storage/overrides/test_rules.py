@@ -37,7 +37,7 @@ def pairs(overrides: Sequence[Override]) -> tuple[set[tuple[ImageId, ImageId]], 
         elif each.kind is OverrideKind.FORBID:
             forbids |= {frozenset((image_id, target)) for image_id in each.images}
         else:
-            forbids.add(frozenset((each.images[0], target)))
+            forbids |= {frozenset((image_id, target)) for image_id in each.images}
             pins |= {(image_id, each.images[0]) for image_id in each.images[1:]}
     return pins, forbids
 
@@ -83,7 +83,7 @@ def test_rules_are_what_stands_and_never_contradict(
             }
             assert {frozenset((image_id, other)) for other in found.forbidden} == {f for f in forbids if image_id in f}
             assert {(other, image_id) for other in found.followers} == {p for p in pins if p[1] == image_id}
-        assert bool(rules) == bool(pins or forbids)
+        assert bool(rules.named(IDS)) == bool(pins or forbids)
 
 
 def test_followers_come_with_the_image_that_they_follow() -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from core.errors import StaleError, UnavailableError
+from core.errors import BadInputError, StaleError, UnavailableError
 from core.overrides import OverrideKind
 from core.types import Decision, ImageId
 from storage.errors import CorruptedError, StorageError, WriteError
+from storage.overrides import moves
+from storage.rocks import marker
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
 from storage.testing.decisions import A, B, C, founds, joins, put
@@ -24,6 +28,12 @@ FAST = RocksOptions(sync=False)
 
 def open_store(folder: Path) -> RocksStore:
     return RocksStore(folder, options=FAST)
+
+
+def rebuilt(folder: Path) -> None:
+    """Takes the database away, so that the next start makes a new one."""
+    (folder / "store.json").unlink()
+    shutil.rmtree(folder / "db")
 
 
 def test_they_stand_after_the_store_is_opened_again(tmp_path: Path) -> None:
@@ -96,8 +106,7 @@ def test_a_store_that_is_built_again_applies_them_where_they_were_applied_first(
     put(store, joins(3, ImageId("d"), B), kinds=JOB)
     held, entries = heads(store), store.history(0, 100)
     store.close()
-    (tmp_path / "store.json").unlink()
-    shutil.rmtree(tmp_path / "db")
+    rebuilt(tmp_path)
     store = open_store(tmp_path)
     assert [each.waits for each in store.overrides(0, 10)] == [True, True]
     assert store.look_up([A, B]).rules == {}
@@ -134,4 +143,89 @@ def test_a_refused_append_keeps_nothing(tmp_path: Path) -> None:
     assert (store.overrides(0, 10), store.look_up([A]).rules, heads(store)) == ([], {}, {A: A, B: A})
     (tmp_path / "overrides.log").rmdir()
     assert say(store, OverrideKind.FORBID, B, target=A).created
+    store.close()
+
+
+def test_nothing_is_written_while_a_refused_override_may_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(tmp_path)
+    put(store, founds(0, A), joins(1, B, A), kinds=JOB)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(errno.EIO, "gone")))
+        with pytest.raises(WriteError):
+            say(store, OverrideKind.FORBID, B, target=A)
+        with pytest.raises(WriteError):
+            put(store, joins(2, C, A), kinds=JOB)
+    put(store, joins(2, C, A), kinds=JOB)
+    store.close()
+    store = open_store(tmp_path)
+    assert (store.overrides(0, 10), heads(store)) == ([], {A: A, B: A, C: A})
+    store.close()
+
+
+def test_a_converted_store_of_the_format_before_is_opened_twice(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    put(store, founds(0, A), joins(1, B, A), kinds=JOB)
+    store.close()
+    (tmp_path / "db").rename(tmp_path / "db-000002")
+    monkey = pytest.MonkeyPatch()
+    with monkey.context() as patch:
+        patch.setattr(marker, "FORMAT_VERSION", 4)
+        marker.write_marker(tmp_path, "", "db-000002")
+    for _ in range(2):
+        store = open_store(tmp_path)
+        assert heads(store) == {A: A, B: A}
+        store.close()
+
+
+def test_a_rebuild_may_move_more_than_one_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(tmp_path)
+    put(store, founds(0, A), founds(1, B), joins(2, C, B), kinds=JOB)
+    say(store, OverrideKind.MERGE, B, target=A)
+    store.close()
+    rebuilt(tmp_path)
+    monkeypatch.setattr(moves, "MAX_MOVED", 1)
+    store = open_store(tmp_path)
+    put(store, founds(0, A), founds(1, B), joins(2, C, B), kinds=JOB)
+    assert heads(store) == {A: A, B: A, C: A}
+    put(store, founds(3, ImageId("d")), kinds=JOB)
+    with pytest.raises(BadInputError, match="at most 1"):
+        say(store, OverrideKind.MERGE, A, target=ImageId("d"))
+    store.close()
+
+
+def test_a_store_that_is_built_again_asks_for_no_image_again(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    put(store, founds(0, A), joins(1, B, A), kinds=JOB)
+    say(store, OverrideKind.FORBID, B, target=A)
+    put(store, joins(2, C, A), kinds=JOB)
+    say(store, OverrideKind.UNDO, undoes=1)
+    assert store.state().requeued == 0
+    store.close()
+    rebuilt(tmp_path)
+    store = open_store(tmp_path)
+    apply_all(store, [founds(0, A), joins(1, B, A), joins(2, C, A)])
+    assert (store.state().overrides, store.state().requeued) == (2, 2)
+    say(store, OverrideKind.FORBID, C, target=A)
+    put(store, founds(4, ImageId("f")), kinds=JOB)
+    say(store, OverrideKind.UNDO, undoes=3)
+    assert store.state().requeued == 2
+    store.close()
+
+
+def test_one_call_applies_so_many_that_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(tmp_path)
+    put(store, founds(0, A), kinds=JOB)
+    for image in (B, C, ImageId("d")):
+        say(store, OverrideKind.FORBID, A, target=image)
+    store.close()
+    rebuilt(tmp_path)
+    monkeypatch.setattr(RocksStore._ready, "__defaults__", (2,))
+    store = open_store(tmp_path)
+    with pytest.raises(UnavailableError, match="1 are left"):
+        put(store, founds(0, A), kinds=JOB)
+    with pytest.raises(StaleError):
+        put(store, kinds=JOB)
+    assert (store.state().overrides, heads(store)) == (3, {A: A})
     store.close()
