@@ -32,7 +32,7 @@ DEFAULT_PAGE = 100
 """The overrides of a page when the caller gives no `limit`."""
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problem, "description": "A part is not valid, or the target is an image that is unknown."},
+    400: {"model": Problem, "description": "A part is not valid, or the target of a pin, split or merge is unknown."},
     503: {"model": Problem, "description": "The store cannot be read or written at present; try again."},
 }
 _CONFLICT: dict[int | str, dict[str, Any]] = {

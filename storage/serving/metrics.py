@@ -113,6 +113,7 @@ class StorageMetrics:
             ("clusters", "Clusters, singletons included", lambda: self._state.clusters),
             ("position_offset", "Offset of the last record applied", lambda: self._state.position.offset),
             ("revision", "Counts the writes that are not the stream's", lambda: self._state.revision),
+            ("overrides", "Number of the last override that was applied", lambda: self._state.overrides),
             ("history_number", "Number of the last history entry", lambda: self._state.history_number),
             ("published_number", "Number of the last history entry published to Kafka", lambda: self._published),
             (
