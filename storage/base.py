@@ -210,9 +210,10 @@ class StagedStore(ClusterStore):
             applied += 1
             with self.snapshot() as view:
                 changes = stage_override(view, self._book.rules.with_(due), due, again=True)
-            log.warning("the override %d is applied again, after position %d", due.number, state.position.offset)
             self._commit_override(state, due, changes)
             state, reader = self._current()
+        if applied:
+            log.warning("after position %d: %d overrides were applied again", state.position.offset, applied)
         return state, reader
 
     def _planned(self, state: StoreState, request: OverrideRequest, at_ms: int) -> tuple[Override, Changes]:
