@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -29,7 +30,7 @@ from storage.overrides.moves import resolved, stage_override
 from storage.records import Heads, Mend, PublishedMark, StoreEpoch, StoreState
 from storage.staging import Changes, Reader, stage
 
-__all__ = ["StagedStore", "check_basis"]
+__all__ = ["StagedStore", "check_basis", "system_ms"]
 
 log = logging.getLogger(__name__)
 
@@ -77,10 +78,19 @@ def _check_log_id(log_id: str) -> None:
         raise RefusedError(f"a log id has 1 to {MAX_TEXT_BYTES} bytes: {log_id[:64]!r}")
 
 
+def system_ms() -> int:
+    """Milliseconds since the epoch, by the clock of the machine."""
+    return time.time_ns() // 10**6
+
+
 class StagedStore(ClusterStore):
     """Checks and stages decisions, and passes the changes to `_commit`. Subclasses store them."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        """Takes the clock: milliseconds since the epoch."""
+        self._now_ms = now_ms
+        self._second = 0
+        """Of the last write of history, in seconds since the epoch. It never goes back, whatever the clock does."""
         self._book = OverrideBook()
         self._found = 0, NO_OFFSET
         """How many overrides there were when the content was opened, and its position. Those after it waited."""
@@ -256,7 +266,12 @@ class StagedStore(ClusterStore):
         self._commit_told(changes)
 
     def _commit_told(self, changes: Changes) -> None:
-        """Commits, and tells the listeners, in the order of the writes."""
+        """Commits, and tells the listeners, in the order of the writes.
+
+        Until when history was written is kept, so that the past can be read by time.
+        """
+        if changes.history:
+            changes.second = self._second = max(self._second, self._now_ms() // 1000)
         self._commit(changes)
         for listener in self._listeners:
             listener(changes.state)

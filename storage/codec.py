@@ -3,7 +3,7 @@
 A text is UTF-8 after a u16 length. `?` marks a part that is there only if its flag is set. Flags: 1 score, 2 matched,
 4 old head, 8 truncated and 16 unscored (which have no part), 32 override. Format 1 had neither flag 16 nor dead
 letters; there an image is unscored if its cause says so. Before format 3 there were no tombstones, and nothing was
-deleted. Before format 5 there were no overrides.
+deleted. Before format 5 there were neither overrides nor moments.
 
     family       key                              value
     images       id                               u64 version, i64 place, u64 edge sequence, text head,
@@ -19,6 +19,7 @@ deleted. Before format 5 there were no overrides.
                                                   head (not of a deleted image), text old head?, text matched?, text
                                                   model version, text index version, u64 override?
     history_of   text image id, u64 number        nothing: it makes the history entries of an image known
+    moments      u64 second since the epoch       u64 number of the last history entry that was written in it
     tombstones   id                               u64 version, i64 position, i64 deleted, text author, text reason
     dead_letters u64 offset                       u32 + key, u32 + value, u32 + traceparent
     default      "state", ...                     see `storage.state_codec`

@@ -112,6 +112,13 @@ class StoreView(ABC):
     def history_from(self, after: int) -> Iterator[HistoryEntry]:
         """The history entries with numbers above `after`, in order."""
 
+    @abstractmethod
+    def moment(self, second: int) -> int | None:
+        """The number of the last history entry that was written in a second or before, in seconds since the epoch.
+
+        None: there is none, or it was written before the store kept moments.
+        """
+
     def history_entry(self, number: int) -> HistoryEntry | None:
         """One history entry; None: there is none of that number."""
         entry = next(self.history_from(number - 1), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TypeVar
 from core.errors import UnavailableError
 from core.overrides import Override
 from core.types import DeadLetterRecord, ImageId, Lookup, Tombstone
-from storage.base import StagedStore
+from storage.base import StagedStore, system_ms
 from storage.interfaces import StoreView
 from storage.records import (
     ClusterRecord,
@@ -49,6 +49,8 @@ class _Content(StoreView):
     tombstone_of: dict[ImageId, Tombstone] = field(default_factory=dict)
     entries: list[HistoryEntry] = field(default_factory=list)
     dead_letter_of: dict[int, DeadLetterRecord] = field(default_factory=dict)
+    moments: dict[int, int] = field(default_factory=dict)
+    """Second -> number, ascending."""
 
     def copy(self) -> _Content:
         return _Content(
@@ -63,6 +65,7 @@ class _Content(StoreView):
             dict(self.tombstone_of),
             list(self.entries),
             dict(self.dead_letter_of),
+            dict(self.moments),
         )
 
     def state(self) -> StoreState:
@@ -116,6 +119,9 @@ class _Content(StoreView):
     def history_from(self, after: int) -> Iterator[HistoryEntry]:
         return iter(self.entries[bisect_right(self.entries, after, key=lambda entry: entry.number) :])
 
+    def moment(self, second: int) -> int | None:
+        return next((number for at, number in reversed(self.moments.items()) if at <= second), None)
+
     def dead_letters(self, after: int = -1) -> Iterator[tuple[int, DeadLetterRecord]]:
         return iter(sorted(item for item in self.dead_letter_of.items() if item[0] > after))
 
@@ -138,6 +144,8 @@ class _Content(StoreView):
                 self.members_of[head] = dict(sorted(members.items()))
         self.entries.extend(changes.history)
         self.dead_letter_of.update(changes.dead_letters)
+        if changes.second is not None:
+            self.moments[changes.second] = changes.state.history_number
 
 
 def _update(content: dict[K, V], changes: Mapping[K, V | None]) -> None:
@@ -151,9 +159,9 @@ def _update(content: dict[K, V], changes: Mapping[K, V | None]) -> None:
 class MemoryStore(StagedStore):
     """A store that forgets everything at exit. A view costs a copy of the whole content."""
 
-    def __init__(self, folder: Path | None = None, identity: str = "") -> None:
-        """Makes an empty store. It takes the arguments of every store, and has no use for them."""
-        super().__init__()
+    def __init__(self, folder: Path | None = None, identity: str = "", now_ms: Callable[[], int] = system_ms) -> None:
+        """Makes an empty store. It takes the arguments of every store, and has no use for the first two."""
+        super().__init__(now_ms)
         self._lock = threading.Lock()
         self._content: _Content | None = _Content()
 

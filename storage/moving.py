@@ -55,6 +55,8 @@ class Changes:
     history: list[HistoryEntry] = field(default_factory=list)
     dead_letters: dict[int, DeadLetterRecord] = field(default_factory=dict)
     """By the offset of the record of the order."""
+    second: int | None = None
+    """When the history entries are written, in seconds since the epoch; None: there are none."""
 
 
 class StagedMoves:

@@ -32,6 +32,7 @@ FAMILIES = (
     "embeddings",
     "history",
     "history_of",
+    "moments",
     "dead_letters",
     "tombstones",
 )
@@ -69,7 +70,8 @@ def database_options(settings: RocksOptions, create: bool) -> Options:
     """
     options = Options(raw_mode=True)
     options.create_if_missing(create)
-    # A store of format 1 has no dead letters, one of format 2 no tombstones, and neither knows history by image.
+    # A store of format 1 has no dead letters, one of format 2 no tombstones, and neither knows history by image. Before
+    # format 5 there are no moments.
     # RocksDB's manifest names the families, so none gets lost alone.
     options.create_missing_column_families(True)
     options.set_paranoid_checks(True)

@@ -22,9 +22,8 @@ from core.errors import UnavailableError
 from core.overrides import Override
 from core.types import Cause, ImageId, Lookup, Tombstone
 from storage import codec, state_codec
-from storage.base import StagedStore
+from storage.base import StagedStore, system_ms
 from storage.errors import CorruptedError, LockedError, StorageError, as_write_error
-from storage.interfaces import StoreView
 from storage.overrides.log import OverrideLog
 from storage.records import (
     ClusterRecord,
@@ -61,13 +60,20 @@ PROBE_BYTES = 16 * 1024 * 1024
 class RocksStore(StagedStore):
     """A store in its own folder, which one process at a time can open."""
 
-    def __init__(self, folder: Path, identity: str = "", options: RocksOptions | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        identity: str = "",
+        options: RocksOptions | None = None,
+        now_ms: Callable[[], int] = system_ms,
+    ) -> None:
         """Opens the store in `folder`, or creates a new one.
 
         Args:
             folder: Created if it is missing.
             identity: What the store serves. A new store keeps it, and an existing store must have the same.
             options: The settings of RocksDB.
+            now_ms: The clock, in milliseconds since the epoch.
 
         Raises:
             LockedError: Another process has it open.
@@ -75,7 +81,7 @@ class RocksStore(StagedStore):
             CorruptedError: It is damaged.
             WriteError: The folder cannot be written.
         """
-        super().__init__()
+        super().__init__(now_ms)
         self._folder = folder
         self._options = options or RocksOptions()
         self._gate = threading.Condition(threading.Lock())
@@ -97,6 +103,8 @@ class RocksStore(StagedStore):
                 raise LockedError(f"the store in {folder} was converted while it was opened: open it again")
             elif found.format != codec.FORMAT_VERSION:
                 self._upgrade(identity, found.format)
+            with self.snapshot() as view:
+                self._second = view.last_second()
             self._read_overrides()
             self._ready(most=None)
         except BaseException:
@@ -104,7 +112,7 @@ class RocksStore(StagedStore):
             raise
 
     @contextmanager
-    def snapshot(self) -> Iterator[StoreView]:
+    def snapshot(self) -> Iterator[SnapshotView]:
         """See `ClusterStore.snapshot`."""
         with self._gate:  # so that nothing closes the database while the moment is taken
             lease = Lease(self._usable().moment())
@@ -247,7 +255,6 @@ class RocksStore(StagedStore):
                 self._readers -= 1
                 self._gate.notify_all()
         with self.snapshot() as view:
-            assert isinstance(view, SnapshotView)
             return read(view)
 
     def _usable(self) -> Database:
@@ -332,6 +339,9 @@ def _writes(changes: Changes) -> list[Write]:
     for entry in changes.history:
         writes.append(("history", codec.encode_number(entry.number), codec.encode_history(entry)))
         writes.append(_of_image(entry))
+    if changes.second is not None:
+        number = codec.encode_number(changes.state.history_number)
+        writes.append(("moments", codec.encode_number(changes.second), number))
     for offset, record in changes.dead_letters.items():
         writes.append(("dead_letters", codec.encode_number(offset), codec.encode_dead_letter(record)))
     writes.append((META, STATE, state_codec.encode_state(changes.state)))

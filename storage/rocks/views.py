@@ -40,6 +40,9 @@ PUBLISHED = b"published"
 MARK = b"published-mark"
 """The key of where the message of that entry lies, in the family `default`."""
 
+_LAST = 2**63
+"""Above every second."""
+
 EPOCH = b"epoch"
 """The key of the store's epoch, in the family `default`."""
 
@@ -256,6 +259,16 @@ class SnapshotView(PointReads, StoreView):
         prefix = codec.edge_prefix(image_id)
         scan = self._scan("history_of", codec.edge_key(image_id, after + 1), prefix)
         return (codec.decode_number("the history of an image", key[len(prefix) :]) for key, _ in scan)
+
+    def moment(self, second: int) -> int | None:
+        """See `StoreView.moment`."""
+        row = next(self._scan("moments", codec.encode_number(min(second, _LAST) + 1), backwards=True), None)
+        return None if row is None else codec.decode_number("a moment", row[1])
+
+    def last_second(self) -> int:
+        """The second of the last moment; 0: there is none."""
+        row = next(self._scan("moments", codec.encode_number(_LAST + 1), backwards=True), None)
+        return 0 if row is None else codec.decode_number("a moment", row[0])
 
     def history_entry(self, number: int) -> HistoryEntry | None:
         """See `StoreView.history_entry`."""
