@@ -21,6 +21,8 @@ __all__ = [
     "OverrideMove",
     "OverrideResult",
     "OverridesPage",
+    "PastHead",
+    "PastMembers",
     "SimilarPage",
     "StorePosition",
     "StoreStats",
@@ -177,6 +179,44 @@ class SimilarPage:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SimilarPage:
         """Reads the answer of `/v1/images/{image_id}/similar`."""
+        return cls(**known_values(cls, data, members=tuple))
+
+
+@dataclass(frozen=True, slots=True)
+class PastHead:
+    """The head of an image as it was."""
+
+    image_id: str
+    time: str
+    """The time that was asked for: ISO 8601, UTC."""
+    history_number: int
+    """Of the last change of heads that was written by then; 0: none."""
+    head: str | None
+    """None: it was unknown then, still waited, or was deleted."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> PastHead:
+        """Reads the answer of `/v1/at/{time}/images/{image_id}`."""
+        return cls(**known_values(cls, data))
+
+
+@dataclass(frozen=True, slots=True)
+class PastMembers:
+    """The members of a cluster as they were, or a page of them."""
+
+    head: str
+    time: str
+    """The time that was asked for: ISO 8601, UTC."""
+    history_number: int
+    """Of the last change of heads that was written by then; 0: none."""
+    count: int
+    """Members of the whole cluster; 0: no image had this head then."""
+    members: tuple[str, ...]
+    """In the order in which they had joined."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> PastMembers:
+        """Reads the answer of `/v1/at/{time}/clusters/{head}/members`."""
         return cls(**known_values(cls, data, members=tuple))
 
 

@@ -21,6 +21,8 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from types import TracebackType
 from typing import Any, TypeVar
@@ -39,6 +41,8 @@ from neardup.answers import (
     OverrideMove,
     OverrideResult,
     OverridesPage,
+    PastHead,
+    PastMembers,
     SimilarPage,
     StorePosition,
     StoreStats,
@@ -67,6 +71,8 @@ __all__ = [
     "OverrideMove",
     "OverrideResult",
     "OverridesPage",
+    "PastHead",
+    "PastMembers",
     "RetryPolicy",
     "SimilarPage",
     "StorePosition",
@@ -82,6 +88,8 @@ _IDS = 1000
 
 _OVERRIDES = 1000
 """The most overrides of one page."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _RETRIED = frozenset({429, 502, 503, 504})
 """Answers that say: not now."""
@@ -343,6 +351,46 @@ class ApiClient:
         """
         return self._get(ListedOverride.from_json, f"/v1/overrides/{number}")
 
+    def head_at(self, image_id: str, time: datetime | int) -> PastHead:
+        """The head of an image as it was at a time, also of an image that was deleted since.
+
+        Args:
+            image_id: The image.
+            time: With a zone, or milliseconds since the epoch. The clock is that of the service.
+
+        Raises:
+            BadRequestError: The time has no zone, or the service refuses the id.
+            NeardupClientError: See `neardup.errors`.
+        """
+        return self._get(PastHead.from_json, f"/v1/at/{_time(time)}/images/{_part(image_id)}")
+
+    def members_at(self, head: str, time: datetime | int) -> PastMembers:
+        """All members of a cluster as they were at a time, read page by page. Nobody had an unknown head.
+
+        The service reads the changes since then for each page: the longer ago, the slower.
+
+        Args:
+            head: The head of the cluster.
+            time: With a zone, or milliseconds since the epoch. The clock is that of the service.
+
+        Raises:
+            BadRequestError: The time has no zone, or too many changes came since.
+            NeardupClientError: See `neardup.errors`.
+        """
+        path = f"/v1/at/{_time(time)}/clusters/{_part(head)}/members"
+        first = page = self._get(PastMembers.from_json, path, limit=self.page_size)
+        members = list(page.members)
+        while page.members and len(members) < first.count:
+            page = self._get(
+                PastMembers.from_json,
+                path,
+                limit=self.page_size,
+                offset=len(members),
+                history_number=first.history_number,
+            )
+            members += page.members
+        return replace(first, members=tuple(members))
+
     def stats(self) -> StoreStats:
         """Counts and positions of the store.
 
@@ -457,6 +505,15 @@ def _part(text: str) -> str:
     escaped = quote(text, safe="")
     # A part that is only dots would be a step in the path, and the HTTP client would remove it.
     return escaped.replace(".", "%2E") if escaped in (".", "..") else escaped
+
+
+def _time(time: datetime | int) -> str:
+    """A time as one part of a path: milliseconds since the epoch. Nothing was before."""
+    if isinstance(time, int):
+        return str(max(0, time))
+    if time.tzinfo is None:
+        raise BadRequestError(f"a time has a zone, this one has none: {time.isoformat()}")
+    return str(max(0, (time - _EPOCH) // timedelta(milliseconds=1)))
 
 
 def _member(response: httpx.Response, name: str) -> str:

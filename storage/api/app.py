@@ -14,6 +14,7 @@ from storage.api.deletes import DeleteWriter, delete_routes
 from storage.api.errors import PROBLEM_JSON, answer_errors
 from storage.api.explaining import Explainer, explain_routes
 from storage.api.overrides import override_routes
+from storage.api.past import past_routes
 from storage.api.paths import WholeIds
 from storage.api.requests import AnyRequest
 from storage.api.routes import routes
@@ -60,6 +61,7 @@ def create_app(
     app.include_router(delete_routes(store, deletes))
     app.include_router(explain_routes(store, explainer))
     app.include_router(override_routes(store, max_page))
+    app.include_router(past_routes(store, max_page))
     answer_errors(app)
     app.add_middleware(WholeIds)
     app.add_middleware(AnyRequest)

@@ -5,6 +5,7 @@ A web framework sees a path after its escapes are undone. Then the id `a/b` look
 
     /v1/images/ID   /v1/images/ID/similar   /v1/images/ID/history   /v1/images/ID/explain
     /v1/clusters/ID   /v1/clusters/ID/members
+    /v1/at/TIME/images/ID   /v1/at/TIME/clusters/ID/members
 
 A last segment that is literally one of these words is the question, and everything before it is the id. An id that
 ends so is sent with its slash escaped (`a%2Fsimilar`). The id is passed on as one segment, escaped again.
@@ -12,7 +13,8 @@ ends so is sent with its slash escaped (`a%2Fsimilar`). The id is passed on as o
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import re
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Annotated, Any
 from urllib.parse import quote, unquote_to_bytes
 
@@ -31,6 +33,10 @@ LOOKUP = "/images:lookup"
 """The path of the look-up of many images, below `/v1`. Its ids lie in the body: it is a POST that only reads."""
 
 _QUESTIONS = {b"/v1/images/": (b"similar", b"history", b"explain"), b"/v1/clusters/": (b"members",)}
+
+_PAST_QUESTIONS: dict[bytes, tuple[bytes, ...]] = {b"images": (), b"clusters": (b"members",)}
+
+_PAST = re.compile(rb"/v1/at/([^/]+)/(images|clusters)/(.*)", re.DOTALL)
 
 IdInPath = Annotated[
     str,
@@ -65,12 +71,21 @@ def whole_id_path(raw: bytes, path: str) -> str:
     """
     for prefix, questions in _QUESTIONS.items():
         if raw.startswith(prefix):
-            escaped = raw[len(prefix) :]
-            front, slash, last = escaped.rpartition(b"/")
-            asked = bool(slash) and bool(front) and last in questions
-            image_id = quote(unquote_to_bytes(front if asked else escaped), safe="")
-            return prefix.decode() + image_id + (f"/{last.decode()}" if asked else "")
-    return path
+            return prefix.decode() + _whole(raw[len(prefix) :], questions)
+    past = _PAST.fullmatch(raw)
+    if past is None:
+        return path
+    # A zone has a plus sign, which means no space in a path.
+    time, kind = quote(unquote_to_bytes(past[1]), safe=":+"), past[2]
+    return f"/v1/at/{time}/{kind.decode()}/{_whole(past[3], _PAST_QUESTIONS[kind])}"
+
+
+def _whole(escaped: bytes, questions: Collection[bytes]) -> str:
+    """An id as one escaped segment, and the question after it, if it is one of these."""
+    front, slash, last = escaped.rpartition(b"/")
+    asked = bool(slash) and bool(front) and last in questions
+    image_id = quote(unquote_to_bytes(front if asked else escaped), safe="")
+    return image_id + (f"/{last.decode()}" if asked else "")
 
 
 def id_of(parameter: str) -> ImageId:

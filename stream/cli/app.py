@@ -24,6 +24,7 @@ from stream.cli import (
     store_command,
     topics_commands,
 )
+from stream.cli.at_command import at
 from stream.cli.centres_command import centres
 from stream.cli.context import CommandContext
 from stream.cli.delete_command import delete
@@ -106,6 +107,7 @@ app.command(rich_help_panel=_IMAGES)(replay)
 app.command(rich_help_panel=_IMAGES)(head)
 app.command(rich_help_panel=_IMAGES)(members)
 app.command(rich_help_panel=_IMAGES)(similar)
+app.command(rich_help_panel=_IMAGES)(at)
 app.command(rich_help_panel=_IMAGES)(search)
 app.command(rich_help_panel=_IMAGES)(show)
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rocksdict import Rdict
 
+from core.checked_json import write_checked
 from core.errors import BadInputError
+from core.overrides import OverrideKind
 from core.types import ImageId
 from storage.interfaces import ClusterStore
 from storage.memory import MemoryStore
 from storage.past import head_at, members_at, number_at
-from storage.rocks.options import RocksOptions
+from storage.rocks.options import RocksOptions, database_options, family_options
 from storage.rocks.store import RocksStore
 from storage.testing.decisions import A, B, C, deletes, fill, founds, joins, put
 from storage.testing.model import Action, StoreModel, actions
+from storage.testing.overrides import JOB, say
 
 
 class Clock:
@@ -114,10 +117,45 @@ def test_too_many_changes_are_not_read() -> None:
 
 
 def test_a_store_of_the_release_before_gets_moments(tmp_path: Path) -> None:
-    """Also one whose families were made before there were any."""
-    with tempfile.TemporaryDirectory() as folder:
-        store = RocksStore(Path(folder), options=RocksOptions(sync=False), now_ms=Clock())
-        put(store, founds(0, A))
+    """Its database has no family for them. Decisions tell the time of what it holds, and the clock that of the rest."""
+    clock, quick = Clock(), RocksOptions(sync=False)
+    store = RocksStore(tmp_path, options=quick, now_ms=clock)
+    put(store, founds(0, A), joins(1, B, A))
+    store.close()
+    database = Rdict(str(tmp_path / "db"), database_options(quick, create=False), family_options(quick))
+    database.drop_cf("moments")
+    database.close()
+    write_checked(tmp_path / "store.json", 4, {"identity": "", "database": "db"})
+    for _ in range(2):
+        store = RocksStore(tmp_path, options=quick, now_ms=clock)
         with store.snapshot() as view:
-            assert (view.moment(999), view.moment(1_000), view.last_second()) == (None, 1, 1_000)
+            # They were decided at 30 and 31 ms.
+            assert [number_at(view, ms) for ms in (29, 30, 31, 10**9)] == [0, 1, 2, 2]
+            assert (view.moment(10**9), view.last_second()) == (None, 0)
+            assert members_at(view, A, number_at(view, 30)) == [A]
         store.close()
+    store = RocksStore(tmp_path, options=quick, now_ms=clock)
+    put(store, joins(2, C, A))
+    with store.snapshot() as view:
+        assert (view.moment(999), view.moment(1_000), view.last_second()) == (None, 3, 1_000)
+        assert members_at(view, A, number_at(view, 1_000_000)) == [A, B, C]
+    store.close()
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_overrides_belong_to_the_past(tmp_path: Path, again: bool) -> None:
+    """Also after the store was opened again."""
+    clock = Clock()
+    store = RocksStore(tmp_path, options=RocksOptions(sync=False), now_ms=clock)
+    put(store, founds(0, A), joins(1, B, A), joins(2, C, A), kinds=JOB)
+    clock.ms = 2_000_000
+    say(store, OverrideKind.FORBID, B, target=A)
+    if again:
+        store.close()
+        store = RocksStore(tmp_path, options=RocksOptions(sync=False), now_ms=clock)
+    with store.snapshot() as view:
+        before, after = number_at(view, 1_999_999), number_at(view, 2_000_000)
+        assert (head_at(view, B, before), head_at(view, B, after)) == (A, B)
+        assert (members_at(view, A, before), members_at(view, A, after)) == ([A, B, C], [A, C])
+        assert (members_at(view, B, before), members_at(view, B, after)) == ([], [B])
+    store.close()
