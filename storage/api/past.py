@@ -82,7 +82,7 @@ def past_routes(store: ClusterStore, max_page: int) -> APIRouter:
         asked, at_ms = id_of(head), time_ms(time)
         with store.snapshot() as view:
             number = number_at(view, at_ms) if history_number is None else _reached(view, history_number)
-            members = members_at(view, asked, number)
+            members = members_at(view, asked, number, MAX_CHANGES)
         return PastMembersOut(
             head=asked,
             time=iso(at_ms),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time as clock
 from dataclasses import asdict
 from enum import StrEnum
+from time import time as now_s
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,7 +28,7 @@ class Asked(StrEnum):
 
 def at(
     context: typer.Context,
-    time: Annotated[str, typer.Argument(metavar="TIME", help="When: 90m, 2h, 7d ago, or an ISO time (UTC).")],
+    when: Annotated[str, typer.Argument(metavar="TIME", help="When: 90m, 2h, 7d ago, or an ISO time (UTC).")],
     what: Annotated[Asked, typer.Argument(help="The head of an image, or the members of a cluster.")],
     asked_id: Annotated[str, typer.Argument(metavar="ID", help="The image, or the head of the cluster.")],
     signal: SignalName = None,
@@ -47,7 +47,7 @@ def at(
 
         neardup at 7d members clothing-0152ec2ee8 --json | jq .count
     """
-    time_ms = since_ms(time, clock.time(), "TIME")
+    time_ms = since_ms(when, now_s(), "TIME")
     with of(context).api(signal) as api:
         if what is Asked.HEAD:
             _show_head(api, asked_id, time_ms, as_json=as_json)

@@ -123,7 +123,7 @@ def test_a_store_of_the_release_before_gets_moments(tmp_path: Path) -> None:
     put(store, founds(0, A), joins(1, B, A))
     store.close()
     database = Rdict(str(tmp_path / "db"), database_options(quick, create=False), family_options(quick))
-    database.drop_cf("moments")
+    database.drop_column_family("moments")
     database.close()
     write_checked(tmp_path / "store.json", 4, {"identity": "", "database": "db"})
     for _ in range(2):
