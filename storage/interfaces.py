@@ -119,6 +119,10 @@ class StoreView(ABC):
         None: there is none, or it was written before the store kept moments.
         """
 
+    @abstractmethod
+    def first_moment(self) -> int | None:
+        """The number of the last history entry of the first second that is kept; None: no second is."""
+
     def history_entry(self, number: int) -> HistoryEntry | None:
         """One history entry; None: there is none of that number."""
         entry = next(self.history_from(number - 1), None)

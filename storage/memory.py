@@ -122,6 +122,9 @@ class _Content(StoreView):
     def moment(self, second: int) -> int | None:
         return next((number for at, number in reversed(self.moments.items()) if at <= second), None)
 
+    def first_moment(self) -> int | None:
+        return next(iter(self.moments.values()), None)
+
     def dead_letters(self, after: int = -1) -> Iterator[tuple[int, DeadLetterRecord]]:
         return iter(sorted(item for item in self.dead_letter_of.items() if item[0] > after))
 

@@ -1,8 +1,8 @@
 """Heads and members as they were, read from the history. Pure.
 
 A time is that of the storage server's clock, to the second: a change counts from the second on in which it was written.
-Entries that an earlier release wrote are taken at the time of their decisions. Images that were deleted since are told
-as they were.
+Entries that an earlier release wrote are taken at the time of their decisions. So are those of the first second that
+is kept, if the time lies before it. Images that were deleted since are told as they were.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def number_at(view: StoreView, time_ms: int) -> int:
     kept = view.moment(time_ms // 1000)
     if kept is not None:
         return kept
-    low, high = 0, view.state().history_number
+    first = view.first_moment()
+    low, high = 0, view.state().history_number if first is None else first
     while low < high:
         middle = (low + high + 1) // 2
         entry = view.history_entry(middle)

@@ -265,6 +265,11 @@ class SnapshotView(PointReads, StoreView):
         row = next(self._scan("moments", codec.encode_number(min(second, _LAST) + 1), backwards=True), None)
         return None if row is None else codec.decode_number("a moment", row[1])
 
+    def first_moment(self) -> int | None:
+        """See `StoreView.first_moment`."""
+        row = next(self._scan("moments", b""), None)
+        return None if row is None else codec.decode_number("a moment", row[1])
+
     def last_second(self) -> int:
         """The second of the last moment; 0: there is none."""
         row = next(self._scan("moments", codec.encode_number(_LAST + 1), backwards=True), None)
