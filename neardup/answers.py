@@ -114,7 +114,7 @@ class HeadChange:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> HeadChange:
         """Reads one of `changes` of the answer of `/v1/images/{image_id}/history`."""
-        return cls(**known_values(cls, data, versions=VerdictVersions.from_json))
+        return cls(**known_values(cls, {"override": None, **data}, versions=VerdictVersions.from_json))
 
 
 @dataclass(frozen=True, slots=True)

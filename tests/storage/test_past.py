@@ -106,7 +106,7 @@ def test_before_the_first_moment_decisions_tell_the_time() -> None:
         # They were decided at 30, 31 and 32 ms, and written at 1,000 s.
         assert [number_at(view, ms) for ms in (29, 30, 31, 999_999, 1_000_000)] == [0, 1, 2, 3, 3]
     clock.ms = 2_000_000
-    put(store, founds(3, B, version=2))
+    put(store, deletes(3, B, A))
     with store.snapshot() as view:
         # What was written later counts from its second on, whenever it was decided.
         assert [number_at(view, ms) for ms in (31, 999_999, 1_999_999, 2_000_000)] == [2, 3, 3, 4]
