@@ -109,10 +109,10 @@ def test_many_candidates_are_counted_and_the_chosen_one_is_drawn() -> None:
 
 
 def test_words_of_a_later_release_are_shown_as_they_are() -> None:
-    strange = TracedCandidate("a", 1, 2, 0.9, lost="forbidden", adoption="pinned")
+    strange = TracedCandidate("a", 1, 2, 0.9, lost="quarantined", adoption="frozen")
     choice = Choice("h", None, None, None, None, "pinned_by_hand")
     text = drawn(sample_trace(candidates=(strange,), choice=choice, outcome="moved", cause="pinned"))
-    assert ": forbidden; pinned" in text
+    assert ": quarantined; frozen" in text
     assert "pinned_by_hand" in text
 
 
