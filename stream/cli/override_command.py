@@ -262,6 +262,7 @@ def _say(context: typer.Context, signal: str | None, request: OverrideRequest, *
     with _storage(context, signal, writes=True) as storage:
         try:
             outcome = storage.override(request, dry_run)
+            stands = dry_run and bool(storage.overrides(outcome.override.number - 1, 1))
         except RefusedError as error:
             # What the server refuses, the user has given.
             raise BadInputError(str(error)) from None
@@ -269,10 +270,10 @@ def _say(context: typer.Context, signal: str | None, request: OverrideRequest, *
         from storage.api.override_schemas import OverrideOutcomeOut
 
         show_json(OverrideOutcomeOut.of(outcome).model_dump())
-    elif dry_run:
-        _show_trial(outcome)
-    else:
+    elif stands or not dry_run:
         line(_told(outcome))
+    else:
+        _show_trial(outcome)
 
 
 def _show_trial(outcome: OverrideOutcome) -> None:

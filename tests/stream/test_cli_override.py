@@ -82,8 +82,9 @@ def test_each_kind_is_said(store: SaidOverrides, run: Run, word: OverrideKind, o
     said = listed.override
     assert (said.kind, said.images, said.target, said.undoes) == (word, (B, C), A, 0)
     assert (said.author, said.reason, said.at_ms) == ("ann", "no cat", AT_MS)
-    code, out, _ = run(word, "b", "c", option, "a")
-    assert (code, out) == (Exit.OK, "override 1 says so already: nothing was written\n")
+    for more in ((), ("--dry-run",)):
+        code, out, _ = run(word, "b", "c", option, "a", *more)
+        assert (code, out) == (Exit.OK, "override 1 says so already: nothing was written\n")
     assert len(store.said) == 1
 
 
