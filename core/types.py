@@ -170,7 +170,8 @@ class Lookup:
     requests: Mapping[RequestSource, int] = field(default_factory=dict)
     """The offset of the last request that was applied, of each partition of `replay`."""
     rules: Mapping[ImageId, ImageRules] = field(default_factory=dict)
-    """Of the images asked for that an override names."""
+    """Of the images asked for that an override names. An image that is forbidden is left out where it cannot matter:
+    it was not asked for, and is in none of `clusters`, nor in that of a pin's target."""
     rule_heads: Mapping[ImageId, ImageId] = field(default_factory=dict)
     """The heads of the images that these rules forbid, or pin to; unknown ones are absent."""
 

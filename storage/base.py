@@ -193,13 +193,23 @@ class StagedStore(ClusterStore):
     def _with_rules(
         self, lookup: Lookup, asked: Sequence[ImageId], heads_of: Callable[[set[ImageId]], Heads]
     ) -> Lookup:
-        """A look-up with the rules of the images asked for, and the heads that matter to them."""
+        """A look-up with the rules of the images asked for, and the heads that matter to them.
+
+        Of the images that one must not meet, only those come along that are asked for too, or are in a cluster of the
+        look-up: an image may be forbidden a thousand others.
+        """
         rules = self._book.rules.named(asked)
         if not rules:
             return lookup
-        others = {each for one in rules.values() for each in one.forbidden}
-        others.update(one.pinned_to for one in rules.values() if one.pinned_to is not None)
-        return replace(lookup, rules=rules, rule_heads=heads_of(others).heads)
+        targets = {one.pinned_to for one in rules.values() if one.pinned_to is not None}
+        heads = heads_of(targets.union(*(one.forbidden for one in rules.values()))).heads
+        near = {*asked, *lookup.clusters, *(heads[each] for each in targets if each in heads)}
+        met = {
+            image_id: one._replace(forbidden=tuple(each for each in one.forbidden if near & {each, heads.get(each)}))
+            for image_id, one in rules.items()
+        }
+        named = targets.union(*(one.forbidden for one in met.values()))
+        return replace(lookup, rules=met, rule_heads={each: heads[each] for each in named if each in heads})
 
     def _ready(self, most: int | None = MOST_AT_ONCE) -> tuple[StoreState, Reader]:
         """The state and a reader, once the overrides are applied that come after the store's position.

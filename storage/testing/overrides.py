@@ -152,6 +152,12 @@ class OverrideContract(ABC):
         assert found.rule_heads == {C: A, B: A, E: D}
         assert town.look_up([D]).rules == {}
 
+    def test_a_look_up_leaves_out_what_cannot_be_met(self, town: ClusterStore) -> None:
+        unseen = ImageId("unseen")
+        say(town, OverrideKind.FORBID, B, E, unseen, target=D)
+        for others, met in (((), ()), ((A,), (B,)), ((C,), (B,)), ((E,), (E,)), ((unseen,), (unseen,))):
+            assert town.look_up([D, *others]).rules[D].forbidden == met
+
     def test_a_dry_run_writes_nothing(self, town: ClusterStore) -> None:
         before = town.state()
         said = say(town, OverrideKind.MERGE, D, target=A, dry_run=True)
@@ -162,7 +168,8 @@ class OverrideContract(ABC):
         say(town, OverrideKind.FORBID, B, target=A)
         say(town, OverrideKind.FORBID, B, C, target=A)
         say(town, OverrideKind.UNDO, undoes=1)
-        assert town.look_up([A, B]).rules == {A: ImageRules(None, (B, C)), B: ImageRules(None, (A,))}
+        rules = {A: ImageRules(None, (B, C)), B: ImageRules(None, (A,)), C: ImageRules(None, (A,))}
+        assert town.look_up([A, B, C]).rules == rules
         said = say(town, OverrideKind.UNDO, undoes=2)
         assert (said.moves, town.look_up([A, B, C]).rules) == ((), {})
         assert heads(town) == {A: A, B: B, C: C, D: D, E: D}
