@@ -220,6 +220,8 @@ class Trigger(StrEnum):
     """A record of the order."""
     OVERRIDE = "override"
     """Somebody, by an override."""
+    ROLLBACK = "rollback"
+    """Somebody, who rolled back to an earlier time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """The bytes of every key and value on disk. Numbers are big-endian and of fixed width, so byte order is scan order.
 
 A text is UTF-8 after a u16 length. `?` marks a part that is there only if its flag is set. Flags: 1 score, 2 matched,
-4 old head, 8 truncated and 16 unscored (which have no part), 32 override. Format 1 had neither flag 16 nor dead
-letters; there an image is unscored if its cause says so. Before format 3 there were no tombstones, and nothing was
-deleted. Before format 5 there were neither overrides nor moments.
+4 old head, 8 truncated and 16 unscored (which have no part), 32 override, 64 rollback (beside 32), 128 ahead. Format 1
+had neither flag 16 nor dead letters; there an image is unscored if its cause says so. Before format 3 there were no
+tombstones, and nothing was deleted. Before format 5 there were neither overrides nor moments. Before format 6 nothing
+was rolled back, ended clusters were not kept, and nothing was moved in bulk.
 
     family       key                              value
     images       id                               u64 version, i64 place, u64 edge sequence, text head,
@@ -17,12 +18,19 @@ deleted. Before format 5 there were neither overrides nor moments.
     history      u64 number                       u64 version, i64 place, i64 offset, i64 decided, i64 created,
                                                   i64 arrived, u8 cause, u8 flags, f64 score, text image id, text new
                                                   head (not of a deleted image), text old head?, text matched?, text
-                                                  model version, text index version, u64 override?
+                                                  model version, text index version, u64 override?, i64 ahead?
     history_of   text image id, u64 number        nothing: it makes the history entries of an image known
+    ended        text head, u64 number            as in clusters: the cluster before the history entry that ended it
     moments      u64 second since the epoch       u64 number of the last history entry that was written in it
     tombstones   id                               u64 version, i64 position, i64 deleted, text author, text reason
     dead_letters u64 offset                       u32 + key, u32 + value, u32 + traceparent
     default      "state", ...                     see `storage.state_codec`
+
+    planned      id                               as in images: the image after the bulk move that is under way
+    deltas       id of the head                   i64 by how much the bulk move changes the count, u8 1 if it makes or
+                                                  replaces what is in clusters, u64 flag of a deleted head and 0,
+                                                  i64 founded, founding code
+    operations   u64 number of the override       JSON: how far a bulk move is
 
 An edge key starts with the length of the head's id. So the edges of a head are contiguous, and a page of a cluster is
 one range. Decoding checks every length, number and text; what does not fit raises `CorruptedError`.
@@ -52,6 +60,7 @@ from storage.records import (
     ClusterRecord,
     Edge,
     EmbeddingRecord,
+    EndedCluster,
     HistoryEntry,
     ImageRecord,
 )
@@ -65,6 +74,7 @@ __all__ = [
     "decode_dead_letter",
     "decode_edge",
     "decode_embedding",
+    "decode_ended",
     "decode_head",
     "decode_history",
     "decode_image",
@@ -84,9 +94,9 @@ __all__ = [
     "place_key",
 ]
 
-FORMAT_VERSION: Final = 5
+FORMAT_VERSION: Final = 6
 """Incremented with every change of the bytes, or of the files beside them: format 4 names its database, format 5 knows
-overrides."""
+overrides, format 6 bulk moves and rollbacks."""
 
 HISTORY_BY_IMAGE: Final = 3
 """The first version that knows history by image."""
@@ -95,13 +105,16 @@ OLDEST_FORMAT: Final = 1
 """The oldest version that is read. Format 1 has no base beside the position, no epoch and no dead letters."""
 
 _U64 = struct.Struct(">Q")
+_I64 = struct.Struct(">q")
 _IMAGE = struct.Struct(">QqQ")
 _VERDICT = struct.Struct(">qqqBBd")
 _CLUSTER = struct.Struct(">Qq")
 _HISTORY = struct.Struct(">QqqqqqBBd")
 _TOMBSTONE = struct.Struct(">Qqq")
 
-_HAS_SCORE, _HAS_MATCHED, _HAS_OLD_HEAD, _TRUNCATED, _UNSCORED, _OVERRIDDEN = 1, 2, 4, 8, 16, 32
+_HAS_SCORE, _HAS_MATCHED, _HAS_OLD_HEAD, _TRUNCATED, _UNSCORED, _OVERRIDDEN, _ROLLED_BACK, _AHEAD = (
+    1 << bit for bit in range(8)
+)
 
 _CAUSES: Final = {
     Cause.FOUNDED: 1,
@@ -114,6 +127,13 @@ _CAUSES: Final = {
     Cause.PARTED: 8,
 }
 _CAUSE_OF: Final = {number: cause for cause, number in _CAUSES.items()}
+
+_TRIGGER_FLAGS: Final = {
+    Trigger.STREAM: 0,
+    Trigger.OVERRIDE: _OVERRIDDEN,
+    Trigger.ROLLBACK: _OVERRIDDEN | _ROLLED_BACK,
+}
+_TRIGGER_OF: Final = {flags: trigger for trigger, flags in _TRIGGER_FLAGS.items()}
 
 _SIGN = 1 << 63
 
@@ -330,7 +350,7 @@ def decode_embedding(key: bytes, value: bytes) -> EmbeddingRecord:
 
 def encode_history(entry: HistoryEntry) -> bytes:
     """The value of a history entry."""
-    overridden = entry.trigger is Trigger.OVERRIDE
+    by = _TRIGGER_FLAGS[entry.trigger] | (_AHEAD if entry.ahead else 0)
     return b"".join(
         (
             _HISTORY.pack(
@@ -341,8 +361,7 @@ def encode_history(entry: HistoryEntry) -> bytes:
                 entry.created_at_ms,
                 entry.arrived_at_ms,
                 _CAUSES[entry.cause],
-                _flags(entry.score, entry.matched, entry.truncated, entry.old_head)
-                | (_OVERRIDDEN if overridden else 0),
+                _flags(entry.score, entry.matched, entry.truncated, entry.old_head) | by,
                 entry.score or 0.0,
             ),
             packed_text(entry.image_id),
@@ -351,7 +370,8 @@ def encode_history(entry: HistoryEntry) -> bytes:
             b"" if entry.matched is None else packed_text(entry.matched),
             packed_text(entry.versions.model),
             packed_text(entry.versions.index),
-            encode_number(entry.reference) if overridden else b"",
+            encode_number(entry.reference) if by & _OVERRIDDEN else b"",
+            _I64.pack(entry.ahead) if entry.ahead else b"",
         )
     )
 
@@ -365,7 +385,8 @@ def decode_history(key: bytes, value: bytes) -> HistoryEntry:
     number = decode_number("history", key)
     cursor = Cursor(f"the history entry {number}", value)
     version, place, offset, decided, created, arrived, cause, flags, score = cursor.numbers(_HISTORY)
-    if flags & ~(_HAS_SCORE | _HAS_MATCHED | _HAS_OLD_HEAD | _TRUNCATED | _OVERRIDDEN):
+    trigger = _TRIGGER_OF.get(flags & (_OVERRIDDEN | _ROLLED_BACK))
+    if trigger is None or flags & _UNSCORED:
         raise cursor.damage(f"it has the flags {flags}")
     image_id = cursor.id()
     new_head = NO_HEAD if cause == _CAUSES[Cause.DELETED] else cursor.id()
@@ -373,6 +394,7 @@ def decode_history(key: bytes, value: bytes) -> HistoryEntry:
     matched = cursor.id() if flags & _HAS_MATCHED else None
     versions = Versions(cursor.text(), cursor.text())
     (reference,) = cursor.numbers(_U64) if flags & _OVERRIDDEN else (0,)
+    (ahead,) = cursor.numbers(_I64) if flags & _AHEAD else (0,)
     cursor.end()
     return HistoryEntry(
         number=number,
@@ -390,9 +412,23 @@ def decode_history(key: bytes, value: bytes) -> HistoryEntry:
         arrived_at_ms=arrived,
         versions=versions,
         truncated=bool(flags & _TRUNCATED),
-        trigger=Trigger.OVERRIDE if flags & _OVERRIDDEN else Trigger.STREAM,
+        trigger=trigger,
         reference=reference,
+        ahead=ahead,
     )
+
+
+def decode_ended(key: bytes, value: bytes) -> EndedCluster:
+    """A cluster that has ended, from its key (as of an edge) and value (as of a cluster).
+
+    Raises:
+        CorruptedError: The bytes are damaged.
+    """
+    cursor = Cursor(f"the ended cluster {key[:64]!r}", key)
+    head = cursor.id()
+    (number,) = cursor.numbers(_U64)
+    cursor.end()
+    return EndedCluster(number, decode_cluster(head.encode(), value))
 
 
 def encode_tombstone(tombstone: Tombstone) -> bytes:

@@ -28,6 +28,7 @@ from storage.records import (
     ClusterRecord,
     Edge,
     EmbeddingRecord,
+    EndedCluster,
     Heads,
     HistoryEntry,
     ImageRecord,
@@ -111,6 +112,10 @@ class StoreView(ABC):
     @abstractmethod
     def history_from(self, after: int) -> Iterator[HistoryEntry]:
         """The history entries with numbers above `after`, in order."""
+
+    @abstractmethod
+    def ended_clusters(self, head: ImageId, after: int) -> Iterator[EndedCluster]:
+        """The clusters of a head that entries with numbers above `after` have ended, in order."""
 
     @abstractmethod
     def moment(self, second: int) -> int | None:

@@ -19,6 +19,7 @@ from storage.records import (
     ClusterRecord,
     Edge,
     EmbeddingRecord,
+    EndedCluster,
     HistoryEntry,
     ImageRecord,
     PublishedMark,
@@ -51,6 +52,7 @@ class _Content(StoreView):
     dead_letter_of: dict[int, DeadLetterRecord] = field(default_factory=dict)
     moments: dict[int, int] = field(default_factory=dict)
     """Second -> number, ascending."""
+    ended_of: dict[ImageId, list[EndedCluster]] = field(default_factory=dict)
 
     def copy(self) -> _Content:
         return _Content(
@@ -66,6 +68,7 @@ class _Content(StoreView):
             list(self.entries),
             dict(self.dead_letter_of),
             dict(self.moments),
+            {head: list(ended) for head, ended in self.ended_of.items()},
         )
 
     def state(self) -> StoreState:
@@ -119,6 +122,9 @@ class _Content(StoreView):
     def history_from(self, after: int) -> Iterator[HistoryEntry]:
         return iter(self.entries[bisect_right(self.entries, after, key=lambda entry: entry.number) :])
 
+    def ended_clusters(self, head: ImageId, after: int) -> Iterator[EndedCluster]:
+        return (ended for ended in self.ended_of.get(head, ()) if ended.number > after)
+
     def moment(self, second: int) -> int | None:
         return next((number for at, number in reversed(self.moments.items()) if at <= second), None)
 
@@ -146,6 +152,8 @@ class _Content(StoreView):
             elif not grows:  # a mended edge
                 self.members_of[head] = dict(sorted(members.items()))
         self.entries.extend(changes.history)
+        for head, ended in changes.ended:
+            self.ended_of.setdefault(head, []).append(ended)
         self.dead_letter_of.update(changes.dead_letters)
         if changes.second is not None:
             self.moments[changes.second] = changes.state.history_number

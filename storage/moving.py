@@ -14,7 +14,8 @@ Each move says which image goes from which head to which. The writes follow from
     a flagged cluster gets empty        it is deleted
 
 A move that does not fit what the store holds is a contradiction; then nothing of the batch is written. Every move gets
-a history entry. Entries are numbered from 1 without a gap, and an edge carries the number of the move that made it.
+a history entry. Entries are numbered from 1 without a gap. A cluster that gets empty, or another founding code, is kept
+as it was before, so that it can come back.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import NoReturn, Protocol
 from core.overrides import Override
 from core.types import NO_HEAD, Cause, DeadLetterRecord, Decision, ImageId, Move, Outcome, Tombstone, Trigger
 from storage.errors import ContradictionError
-from storage.records import ClusterRecord, EmbeddingRecord, HistoryEntry, ImageRecord, StoreState
+from storage.records import ClusterRecord, EmbeddingRecord, EndedCluster, HistoryEntry, ImageRecord, StoreState
 
 __all__ = ["Changes", "Reader", "StagedMoves", "contradict"]
 
@@ -53,6 +54,8 @@ class Changes:
     embeddings: dict[int, EmbeddingRecord | None] = field(default_factory=dict)
     tombstones: dict[ImageId, Tombstone | None] = field(default_factory=dict)
     history: list[HistoryEntry] = field(default_factory=list)
+    ended: list[tuple[ImageId, EndedCluster]] = field(default_factory=list)
+    """Clusters that got empty, or another founding code, by their heads."""
     dead_letters: dict[int, DeadLetterRecord] = field(default_factory=dict)
     """By the offset of the record of the order."""
     second: int | None = None
@@ -80,23 +83,22 @@ class StagedMoves:
         """
         image = self.image(move.image_id)
         self._check(decision, move, image, own)
-        self.count(history_number=1)
-        number = self.changes.state.history_number
+        number = self._next_number()
         if image is not None and move.new_head == NO_HEAD:
             self._delete(image)
-            self.changes.history.append(_entry(number, decision, move, image))
+            self.changes.history.append(_entry(number, decision, move, image, self.changes.state.ahead))
             return
         if image is not None and image.head == move.new_head:
             sequence = image.edge_sequence
             self._stay(decision, move)
         else:
-            sequence = number
+            sequence = number + self.changes.state.ahead
             if image is not None:
                 self._leave(image)
             self._join(move.new_head, move.image_id, sequence, _founded(decision))
         moved = _moved(decision, move, image, sequence, own)
         self.changes.images[move.image_id] = moved
-        self.changes.history.append(_entry(number, decision, move, moved))
+        self.changes.history.append(_entry(number, decision, move, moved, self.changes.state.ahead))
         if image is None:
             self.count(images=1)
 
@@ -105,17 +107,17 @@ class StagedMoves:
 
         An image that becomes its own head founds its cluster with its own code.
         """
-        self.count(history_number=1)
-        number, old_head, at_ms = self.changes.state.history_number, image.head, override.at_ms
+        number, old_head, at_ms = self._next_number(), image.head, override.at_ms
+        sequence = number + self.changes.state.ahead
         self._leave(image)
         embedding = self.embedding(image.place) if head == image.image_id else None
         code = b"" if embedding is None else embedding.score_code
-        self._join(head, image.image_id, number, ClusterRecord(image.image_id, 1, code, at_ms))
+        self._join(head, image.image_id, sequence, ClusterRecord(image.image_id, 1, code, at_ms))
         moved = replace(
-            image, head=head, score=None, matched=matched, cause=cause, decided_at_ms=at_ms, edge_sequence=number
+            image, head=head, score=None, matched=matched, cause=cause, decided_at_ms=at_ms, edge_sequence=sequence
         )
         self.changes.images[image.image_id] = moved
-        self.changes.history.append(_overridden(number, override, old_head, moved, self.changes.state.position.offset))
+        self.changes.history.append(_overridden(number, override, old_head, moved, self.changes.state))
 
     def image(self, image_id: ImageId) -> ImageRecord | None:
         """An image; None: unknown or deleted."""
@@ -164,6 +166,7 @@ class StagedMoves:
         """The head stays the same; a singleton that founds its cluster anew takes the new founding code."""
         cluster = self._cluster(move.new_head)
         if move.new_head == move.image_id and cluster is not None and cluster.count == 1:
+            self._end(cluster)
             self.changes.clusters[move.image_id] = _founded(decision)
 
     def _delete(self, image: ImageRecord) -> None:
@@ -178,6 +181,7 @@ class StagedMoves:
         if cluster is None:
             raise ContradictionError(f"{image.image_id!r} has the head {image.head!r}, which has no cluster")
         if cluster.count == 1:
+            self._end(cluster)
             self.changes.clusters[image.head] = None
             self.count(clusters=-1)
         else:
@@ -193,6 +197,16 @@ class StagedMoves:
         else:
             flagged = cluster.head_deleted and head != image_id
             self.changes.clusters[head] = replace(cluster, count=cluster.count + 1, head_deleted=flagged)
+
+    def _next_number(self) -> int:
+        """The number of the next history entry."""
+        self.count(history_number=1)
+        return self.changes.state.history_number
+
+    def _end(self, cluster: ClusterRecord) -> None:
+        """Keeps a cluster as it was before the present history entry."""
+        number = self.changes.state.history_number
+        self.changes.ended.append((cluster.head, EndedCluster(number, cluster)))
 
     def _cluster(self, head: ImageId) -> ClusterRecord | None:
         return self.changes.clusters[head] if head in self.changes.clusters else self._reader.cluster(head)
@@ -251,7 +265,9 @@ def _moved(decision: Decision, move: Move, image: ImageRecord | None, sequence: 
     )
 
 
-def _overridden(number: int, override: Override, old_head: ImageId, moved: ImageRecord, position: int) -> HistoryEntry:
+def _overridden(
+    number: int, override: Override, old_head: ImageId, moved: ImageRecord, state: StoreState
+) -> HistoryEntry:
     """The history entry of a move by an override, after which the image is as `moved` says."""
     return HistoryEntry(
         number=number,
@@ -262,7 +278,7 @@ def _overridden(number: int, override: Override, old_head: ImageId, moved: Image
         score=None,
         matched=moved.matched,
         place=moved.place,
-        offset=position,
+        offset=state.position.offset,
         version=moved.version,
         decided_at_ms=moved.decided_at_ms,
         created_at_ms=moved.created_at_ms,
@@ -271,10 +287,11 @@ def _overridden(number: int, override: Override, old_head: ImageId, moved: Image
         truncated=moved.truncated,
         trigger=Trigger.OVERRIDE,
         reference=override.number,
+        ahead=state.ahead,
     )
 
 
-def _entry(number: int, decision: Decision, move: Move, moved: ImageRecord) -> HistoryEntry:
+def _entry(number: int, decision: Decision, move: Move, moved: ImageRecord, ahead: int) -> HistoryEntry:
     """The history entry of a move, after which the image is as `moved` says; of a deleted image, before which."""
     return HistoryEntry(
         number=number,
@@ -292,4 +309,5 @@ def _entry(number: int, decision: Decision, move: Move, moved: ImageRecord) -> H
         arrived_at_ms=moved.arrived_at_ms,
         versions=decision.versions,
         truncated=decision.truncated,
+        ahead=ahead,
     )

@@ -81,11 +81,11 @@ def members_at(view: StoreView, head: ImageId, number: int, most: int = MAX_CHAN
 
 
 def _joined(view: StoreView, image_id: ImageId, number: int) -> int:
-    """The number of the entry by which an image had come to the head that it had after an entry."""
+    """The sequence by which an image had come to the head that it had after an entry."""
     joined, head = 0, None
     for entry in view.history_of(image_id):
         if entry.number > number:
             break
         if entry.new_head != head:
-            joined, head = entry.number, entry.new_head
+            joined, head = entry.sequence, entry.new_head
     return joined

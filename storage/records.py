@@ -1,7 +1,7 @@
 """The records of a store: images, clusters, embeddings, history, and the state of the store itself.
 
-Times are milliseconds since the epoch. A *sequence* is the number of the history entry by which an image joined its
-cluster. The members of a cluster are listed by it, so the head, which founded the cluster, comes first.
+Times are milliseconds since the epoch. A *sequence* says when an image joined its cluster, among all that ever joined
+one. The members of a cluster are listed by it, so the head, which founded the cluster, comes first.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ __all__ = [
     "ClusterRecord",
     "Edge",
     "EmbeddingRecord",
+    "EndedCluster",
     "Heads",
     "HistoryEntry",
     "ImageRecord",
@@ -62,6 +63,14 @@ class ClusterRecord:
     founded_at_ms: int
     head_deleted: bool = False
     """The head was deleted, and others are still members. It names the cluster, and is no member any more."""
+
+
+class EndedCluster(NamedTuple):
+    """A cluster as it was before a history entry that emptied it, or gave it another founding code."""
+
+    number: int
+    """Of that entry."""
+    cluster: ClusterRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +126,13 @@ class HistoryEntry:
     trigger: Trigger = Trigger.STREAM
     reference: int = 0
     """The number of the override that moved it; of a record of the order 0, since `offset` names it."""
+    ahead: int = 0
+    """By how much the sequence of the image is above the number of the entry: see `StoreState.ahead`."""
+
+    @property
+    def sequence(self) -> int:
+        """By which the image joined the new head, unless that is the old one too."""
+        return self.number + self.ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +196,11 @@ class StoreState:
     """The number of the last override that was applied; 0: none."""
     requeued: int = 0
     """The number of the last undo whose images were sent to be decided again; 0: none."""
+    ahead: int = 0
+    """By how much the sequence of the next edge is above the number of its history entry. Sequences of a bulk move are
+    taken when it is planned, and its entries are written later."""
+    history_first: int = 1
+    """The number of the first history entry that is kept."""
 
 
 class Mend(NamedTuple):

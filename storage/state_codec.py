@@ -5,7 +5,8 @@ key               value
                   u64 duplicates, u64 superseded, text log id, i64 base (absent before format 2: 0), and from
                   format 3: u64 deleted, u64 replayed, u64 tombstones, u16 + requests (text topic id,
                   u32 partition, u64 offset), u16 + kinds, u16 + required kinds, and from format 5: u64 last
-                  override applied, u64 last undo whose images are queued
+                  override applied, u64 last undo whose images are queued, and from format 6: u64 by how much
+                  sequences are ahead, u64 first history number that is kept
 "published"       u64 history number
 "published-mark"  u64 number, u64 offset, u64 run offset, u64 base number, i64 base offset, text topic id (from
                   format 2; may be missing)
@@ -27,6 +28,7 @@ _STATE = struct.Struct(">qIQQQQQQ")
 _BASE = struct.Struct(">q")
 _COUNTS = struct.Struct(">QQQ")
 _OVERRIDES = struct.Struct(">QQ")
+_HISTORY = struct.Struct(">QQ")
 _REQUEST = struct.Struct(">IQ")
 _EPOCH = struct.Struct(">qQ")
 _MARK = struct.Struct(">QQQQq")
@@ -53,7 +55,10 @@ def encode_state(state: StoreState) -> bytes:
     lists = [requests, *([packed_text(kind) for kind in sorted(kinds)] for kinds in (state.kinds, state.required))]
     rest = [U16.pack(len(each)) + b"".join(each) for each in lists]
     overrides = _OVERRIDES.pack(state.overrides, state.requeued)
-    return b"".join((numbers, packed_text(position.log_id), _BASE.pack(position.base), counts, *rest, overrides))
+    history = _HISTORY.pack(state.ahead, state.history_first)
+    return b"".join(
+        (numbers, packed_text(position.log_id), _BASE.pack(position.base), counts, *rest, overrides, history)
+    )
 
 
 def decode_state(value: bytes) -> StoreState:
@@ -74,6 +79,7 @@ def decode_state(value: bytes) -> StoreState:
     requests = dict(_request(cursor) for _ in range(cursor.numbers(U16)[0]))
     kinds, required = (frozenset(cursor.text() for _ in range(cursor.numbers(U16)[0])) for _ in range(2))
     overrides, requeued = cursor.numbers(_OVERRIDES) if cursor.left else (0, 0)
+    ahead, history_first = cursor.numbers(_HISTORY) if cursor.left else (0, 1)
     cursor.end()
     return replace(
         state,
@@ -85,6 +91,8 @@ def decode_state(value: bytes) -> StoreState:
         required=required,
         overrides=overrides,
         requeued=requeued,
+        ahead=ahead,
+        history_first=history_first,
     )
 
 

@@ -10,6 +10,7 @@ can be written meanwhile.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -134,9 +135,9 @@ def _image_problems(view: StoreView, image: ImageRecord) -> Problems:
     embedding = view.embedding(image.place)
     if embedding is None or (embedding.image_id, embedding.version) != (name, image.version):
         yield Problem(f"image {name!r}: the embeddings of version {image.version} are not at place {image.place}")
-    entry = next(view.history_from(sequence - 1), None)
-    if entry is None or (entry.number, entry.image_id, entry.new_head) != (sequence, name, head):
-        yield Problem(f"image {name!r}: history entry {sequence} does not bring it to {head!r}")
+    last = deque(view.history_of(name), maxlen=1)
+    if not last or last[0].new_head != head:
+        yield Problem(f"image {name!r}: its last history entry does not bring it to {head!r}")
 
 
 def _clusters(view: StoreView, found: _Findings) -> Iterator[Problems]:

@@ -88,7 +88,9 @@ def _cluster_before(view: StoreView, head: ImageId, number: int, *, deleted: boo
     cluster = view.cluster(head)
     since = view.history_of(head, number - 1)
     if cluster is not None and all(entry.cause in (Cause.KEPT, Cause.DELETED) for entry in since):
-        edges = takewhile(lambda edge: edge.sequence < number, view.edges_of(head, 0))
+        entry = view.history_entry(number)
+        before = number if entry is None else entry.sequence
+        edges = takewhile(lambda edge: edge.sequence < before, view.edges_of(head, 0))
         count = sum(1 for _ in islice(edges, COUNTED))
         return Cluster(head, max(1, count), cluster.founding_code, deleted)
     # It has ended since, so it was a singleton in the end, unless an override moved it as a whole.

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from rocksdict import Checkpoint, Rdict, RdictIter, Snapshot, WriteBatch
 
@@ -17,10 +18,19 @@ from storage.rocks.log_check import cut_torn_ends
 from storage.rocks.options import FAMILIES, META, RocksOptions, database_options, family_options, write_options
 from storage.rocks.translate import ours, translated
 
-__all__ = ["Database", "Moment", "Write"]
+__all__ = ["Database", "KeyRange", "Moment", "Write"]
 
 Write = tuple[str, bytes, bytes | None]
 """Family, key, value. A value of None deletes."""
+
+
+class KeyRange(NamedTuple):
+    """The keys of a family from one on, and before another."""
+
+    family: str
+    start: bytes
+    end: bytes
+
 
 TRIES = 8
 """How often a moment is tried without a lock before the writer has to wait."""
@@ -70,8 +80,10 @@ class Database:
         get: Callable[[bytes], bytes | None] = self._families[family].get
         return get
 
-    def write(self, writes: Iterable[Write]) -> None:
+    def write(self, writes: Iterable[Write], ranges: Iterable[KeyRange] = ()) -> None:
         """Writes all or nothing. It is synced on return, unless the settings say otherwise.
+
+        Ranges are deleted first.
 
         So a power cut can only damage the last write: `storage.rocks.log_check` rests on that.
 
@@ -79,6 +91,8 @@ class Database:
             WriteError: The disk refused it. Only after the database is reopened it is known whether it was written.
         """
         batch = WriteBatch(raw_mode=True)
+        for each in ranges:
+            batch.delete_range(each.start, each.end, self._handles[each.family])
         for family, key, value in writes:
             if value is None:
                 batch.delete(key, self._handles[family])

@@ -33,8 +33,12 @@ FAMILIES = (
     "history",
     "history_of",
     "moments",
+    "ended",
     "dead_letters",
     "tombstones",
+    "planned",
+    "deltas",
+    "operations",
 )
 """The other families, named by what they hold."""
 
@@ -71,7 +75,7 @@ def database_options(settings: RocksOptions, create: bool) -> Options:
     options = Options(raw_mode=True)
     options.create_if_missing(create)
     # A store of format 1 has no dead letters, one of format 2 no tombstones, and neither knows history by image. Before
-    # format 5 there are no moments.
+    # format 5 there are no moments, before format 6 neither ended clusters nor what bulk moves need.
     # RocksDB's manifest names the families, so none gets lost alone.
     options.create_missing_column_families(True)
     options.set_paranoid_checks(True)
@@ -97,7 +101,7 @@ def _family(name: str, settings: RocksOptions, cache: Cache) -> Options:
     table.set_format_version(5)
     table.set_cache_index_and_filter_blocks(True)
     table.set_pin_l0_filter_and_index_blocks_in_cache(True)
-    if name in ("images", "clusters", "tombstones"):
+    if name in ("images", "clusters", "tombstones", "planned", "deltas"):
         table.set_bloom_filter(10, False)
     options = Options(raw_mode=True)
     options.set_block_based_table_factory(table)

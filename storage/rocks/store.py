@@ -339,6 +339,8 @@ def _writes(changes: Changes) -> list[Write]:
     for entry in changes.history:
         writes.append(("history", codec.encode_number(entry.number), codec.encode_history(entry)))
         writes.append(_of_image(entry))
+    for head, ended in changes.ended:
+        writes.append(("ended", codec.edge_key(head, ended.number), codec.encode_cluster(ended.cluster)))
     if changes.second is not None:
         number = codec.encode_number(changes.state.history_number)
         writes.append(("moments", codec.encode_number(changes.second), number))

@@ -17,6 +17,7 @@ from storage.records import (
     ClusterRecord,
     Edge,
     EmbeddingRecord,
+    EndedCluster,
     Heads,
     HistoryEntry,
     ImageRecord,
@@ -259,6 +260,13 @@ class SnapshotView(PointReads, StoreView):
         prefix = codec.edge_prefix(image_id)
         scan = self._scan("history_of", codec.edge_key(image_id, after + 1), prefix)
         return (codec.decode_number("the history of an image", key[len(prefix) :]) for key, _ in scan)
+
+    def ended_clusters(self, head: ImageId, after: int) -> Iterator[EndedCluster]:
+        """See `StoreView.ended_clusters`."""
+        if _key_or_none(head) is None:
+            return iter(())
+        scan = self._scan("ended", codec.edge_key(head, after + 1), codec.edge_prefix(head))
+        return (codec.decode_ended(key, value) for key, value in scan)
 
     def moment(self, second: int) -> int | None:
         """See `StoreView.moment`."""

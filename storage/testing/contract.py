@@ -32,6 +32,7 @@ from storage.records import (
     ClusterRecord,
     Edge,
     EmbeddingRecord,
+    EndedCluster,
     HistoryEntry,
     ImageRecord,
     PublishedMark,
@@ -138,6 +139,18 @@ class StoreContract(LifeContract, OverrideContract, PagesContract):
         with store.snapshot() as view:
             assert view.embedding(0) is None
             assert view.embedding(2) == EmbeddingRecord(2, A, 2, b"\x02", b"search", b"score")
+
+    def test_clusters_that_end_are_kept_as_they_were(self, store: ClusterStore) -> None:
+        put(store, founds(0, A), founds(1, A, old=A, version=2), founds(2, B))
+        put(store, joins(3, A, B, old=A, version=3), deletes(4, B, B), deletes(5, A, B, 3))
+        with store.snapshot() as view:
+            assert list(view.ended_clusters(A, 0)) == [
+                EndedCluster(2, ClusterRecord(A, 1, b"\x00", 30)),
+                EndedCluster(4, ClusterRecord(A, 1, b"\x01", 31)),
+            ]
+            assert [each.number for each in view.ended_clusters(A, 2)] == [4]
+            assert list(view.ended_clusters(B, 0)) == [EndedCluster(6, ClusterRecord(B, 1, b"\x02", 32, True))]
+            assert list(view.ended_clusters(C, 0)) == []
 
     def test_an_unscored_version_of_a_head_with_members_keeps_it_too(self, store: ClusterStore) -> None:
         unscored = decided(2, A, Move(A, A, A, Cause.UNSCORED), version=2, score_code=b"")

@@ -30,6 +30,7 @@ from storage.records import (
     ClusterRecord,
     Edge,
     EmbeddingRecord,
+    EndedCluster,
     HistoryEntry,
     ImageRecord,
     PublishedMark,
@@ -88,11 +89,12 @@ entries = st.builds(
     st.booleans(),
     st.sampled_from(Trigger),
     u64,
+    i64,
 ).map(
     lambda entry: replace(
         entry,
         new_head=NO_HEAD if entry.cause is Cause.DELETED else entry.new_head,
-        reference=entry.reference if entry.trigger is Trigger.OVERRIDE else 0,
+        reference=0 if entry.trigger is Trigger.STREAM else entry.reference,
     )
 )
 kinds = st.frozensets(st.text(max_size=20), max_size=3)
@@ -100,8 +102,8 @@ requests = st.dictionaries(st.builds(RequestSource, st.text(max_size=30), st.int
 positions = st.builds(LogPosition, st.text(max_size=30), i64, u32, i64)
 numbers = st.tuples(*[u64] * 6)
 states = st.builds(
-    lambda position, numbers, counts, requests, kinds, required, overrides: StoreState(
-        position, *numbers, *counts, requests, kinds, required, *overrides
+    lambda position, numbers, counts, requests, kinds, required, rest: StoreState(
+        position, *numbers, *counts, requests, kinds, required, *rest
     ),
     positions,
     numbers,
@@ -109,7 +111,7 @@ states = st.builds(
     requests,
     kinds,
     kinds,
-    st.tuples(u64, u64),
+    st.tuples(*[u64] * 4),
 )
 tombstones = st.builds(Tombstone, ids, u64, i64, i64, st.text(max_size=30), st.text(max_size=30))
 
@@ -117,7 +119,7 @@ tombstones = st.builds(Tombstone, ids, u64, i64, i64, st.text(max_size=30), st.t
 @given(positions, numbers)
 def test_a_state_of_an_older_format_has_fewer_parts(position: LogPosition, numbers: tuple[int, ...]) -> None:
     state = StoreState(position, *numbers)  # type: ignore[arg-type]
-    of_format_2 = state_codec.encode_state(state)[: -(3 * 8 + 3 * 2 + 2 * 8)]
+    of_format_2 = state_codec.encode_state(state)[: -(3 * 8 + 3 * 2 + 2 * 8 + 2 * 8)]
     assert state_codec.decode_state(of_format_2) == state
     assert state_codec.decode_state(of_format_2[:-8]) == replace(state, position=replace(position, base=0))
 
@@ -140,6 +142,12 @@ def test_images_come_back(image: ImageRecord) -> None:
 @given(u64, dead_letters)
 def test_dead_letters_come_back(offset: int, record: DeadLetterRecord) -> None:
     assert codec.decode_dead_letter(codec.encode_number(offset), codec.encode_dead_letter(record)) == (offset, record)
+
+
+@given(clusters, u64)
+def test_ended_clusters_come_back(cluster: ClusterRecord, number: int) -> None:
+    key, value = codec.edge_key(cluster.head, number), codec.encode_cluster(cluster)
+    assert codec.decode_ended(key, value) == EndedCluster(number, cluster)
 
 
 @given(clusters)
@@ -298,8 +306,9 @@ OLD_STATE_BYTES = 8 + 4 + 6 * 8 + 2 + len("log")
 def test_cut_values_are_damaged(name: str) -> None:
     decode, key, value = SAMPLES[name]
     decode(key, value)
-    # A state that ends before its base is one of format 1, behind it of format 2, before its overrides of format 4.
-    whole = {OLD_STATE_BYTES, OLD_STATE_BYTES + 8, len(value) - 16} if name == "state" else set()
+    # A state that ends before its base is one of format 1, behind it of format 2, before its overrides of format 4,
+    # and before what it has of history of format 5.
+    whole = {OLD_STATE_BYTES, OLD_STATE_BYTES + 8, len(value) - 32, len(value) - 16} if name == "state" else set()
     for length in set(range(len(value))) - whole:
         with pytest.raises(CorruptedError):
             decode(key, value[:length])

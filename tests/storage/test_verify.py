@@ -116,7 +116,7 @@ DAMAGES: dict[str, tuple[Callable[[Any], object], str]] = {
     "history cut short": (lambda c: c.entries.pop(), "history: it ends at 3, the store counts 4"),
     "history says another head": (
         lambda c: c.entries.__setitem__(1, replace(c.entries[1], new_head=D)),
-        "image 'b': history entry 2 does not bring it to 'a'",
+        "image 'b': its last history entry does not bring it to 'a'",
     ),
     "images miscounted": (
         lambda c: setattr(c, "current", replace(c.current, images=5)),
