@@ -4,6 +4,7 @@
     forbid   the images never share a cluster with the target image
     split    the images leave the cluster of the target, its head, and form one of their own
     merge    the clusters of the images go into the cluster of the target, for ever
+    rollback the images go back to the heads that they had at an earlier moment
     undo     an earlier override ends
 
 The storage server keeps them in the order of their numbers, which start at 1 and have no gap.
@@ -13,20 +14,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from core.notifications import RECORD_KINDS
-from core.types import ImageId
+from core.types import NO_OFFSET, Cause, ImageId
 
 __all__ = [
     "JOB_KINDS",
     "MAX_IMAGES",
     "OVERRIDE_KIND",
+    "ChangeFilter",
     "ListedOverride",
+    "NewImages",
     "Override",
     "OverrideKind",
     "OverrideMove",
     "OverrideOutcome",
     "OverrideRequest",
+    "Point",
+    "Rollback",
+    "RollbackRequest",
 ]
 
 OVERRIDE_KIND = "override"
@@ -46,7 +53,64 @@ class OverrideKind(StrEnum):
     FORBID = "forbid"
     SPLIT = "split"
     MERGE = "merge"
+    ROLLBACK = "rollback"
     UNDO = "undo"
+
+
+class NewImages(StrEnum):
+    """What a rollback does with images that came after the moment that it goes back to."""
+
+    DECIDE = "decide"
+    """Each becomes its own head, and is decided again."""
+    KEEP = "keep"
+    """Each keeps its head, wherever that one goes."""
+
+
+class Point(NamedTuple):
+    """A moment between two writes, by what was applied before it."""
+
+    position: int = NO_OFFSET
+    """Of the last record of the order."""
+    override: int = 0
+    """The number of the last override, if it was applied after that record."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeFilter:
+    """Which changes a rollback is about: those that have all of what is set."""
+
+    model: str | None = None
+    """The version of the model that decided it."""
+    head: ImageId | None = None
+    """The image left this head, or came to it."""
+    cause: Cause | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackRequest:
+    """What somebody wants to go back to: a time or a change."""
+
+    to_ms: int | None = None
+    """Milliseconds since the epoch, by the clock of storage."""
+    to_change: int | None = None
+    """The number of the last history entry that stays."""
+    since_ms: int | None = None
+    """Only images that changed after this time too."""
+    where: ChangeFilter = ChangeFilter()
+    new: NewImages = NewImages.DECIDE
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """To which moment images go back, and which ones: those that have changed since, by a change that counts."""
+
+    to: Point
+    since: Point
+    """Only changes after this moment count."""
+    where: ChangeFilter
+    new: NewImages
+    of: int = 0
+    """Only the changes that the override of this number made count; 0: those of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +124,7 @@ class OverrideRequest:
     """The number of the override that an undo ends; 0 in all others."""
     author: str = ""
     reason: str = ""
+    rollback: RollbackRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +145,8 @@ class Override:
     """The position of the last record of the order that was applied before it."""
     asked: str = ""
     """A fingerprint of the request, by which it is known when it comes again: a merge names other images than it."""
+    rollback: Rollback | None = None
+    """Of a rollback, and of the undo of one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,17 +22,21 @@ from core.overrides import (
     OverrideRequest,
 )
 from core.types import NO_OFFSET, Decision, ImageId, LogPosition, Lookup
-from storage.interfaces import ClusterStore
+from storage.interfaces import ClusterStore, StoreView
 from storage.limits import MAX_TEXT_BYTES, check_decision
 from storage.mending import mended
 from storage.overrides.book import OverrideBook, checked_request, fingerprint
 from storage.overrides.moves import resolved, stage_override
 from storage.records import Heads, Mend, PublishedMark, StoreEpoch, StoreState
+from storage.rollback.resolving import asked_rollback, undoing
 from storage.staging import Changes, Reader, stage
 
 __all__ = ["StagedStore", "check_basis", "system_ms"]
 
 log = logging.getLogger(__name__)
+
+REQUEUED = (OverrideKind.UNDO, OverrideKind.ROLLBACK)
+"""These may want images to be decided again."""
 
 MOST_AT_ONCE = 1_000
 """Overrides that one call applies while a store is built again: each is synced."""
@@ -229,7 +233,7 @@ class StagedStore(ClusterStore):
                 raise UnavailableError(f"overrides are applied, {self._book.last - state.overrides} are left", 0.1)
             applied += 1
             with self.snapshot() as view:
-                changes = stage_override(view, self._book.rules.with_(due), due, again=True)
+                changes = stage_override(view, self._book.rules.with_(due), due, self._applied_after, again=True)
             self._commit_override(state, due, changes)
             state, reader = self._current()
         if applied:
@@ -253,9 +257,22 @@ class StagedStore(ClusterStore):
         if override.kind is OverrideKind.UNDO:
             self._book.check_undo(override.undoes)
         with self.snapshot() as view:
-            override = resolved(view, override)
+            override = self._resolved(view, override, request)
             self._book.rules.check(override)
-            return override, stage_override(view, self._book.rules.with_(override), override, again=False)
+            rules = self._book.rules.with_(override)
+            return override, stage_override(view, rules, override, self._applied_after, again=False)
+
+    def _resolved(self, view: StoreView, override: Override, request: OverrideRequest) -> Override:
+        """An override in terms of the clusters and the order that are there."""
+        if request.rollback is not None:
+            return replace(override, rollback=asked_rollback(view, request.rollback, self._applied_after))
+        if override.kind is OverrideKind.UNDO and (undone := self._book.get(override.undoes)).rollback is not None:
+            return replace(override, rollback=undoing(undone))
+        return resolved(view, override)
+
+    def _applied_after(self, number: int) -> int:
+        """The position that an override was applied after."""
+        return self._book.get(number).applied_after
 
     def _commit_override(self, state: StoreState, override: Override, changes: Changes) -> None:
         """Writes what an override changes.
@@ -270,8 +287,8 @@ class StagedStore(ClusterStore):
             required=state.required | {OVERRIDE_KIND},
         )
         found, position = self._found
-        if override.kind is OverrideKind.UNDO and override.number <= found and override.applied_after > position:
-            # The order that the content is built from again has the replays that this undo asked for.
+        if override.kind in REQUEUED and override.number <= found and override.applied_after > position:
+            # The order that the content is built from again has the replays that this one asked for.
             changes.state = replace(changes.state, requeued=override.number)
         self._commit_told(changes)
 

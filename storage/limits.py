@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.errors import BadInputError, RefusedError
-from core.overrides import MAX_IMAGES, OverrideRequest
+from core.overrides import MAX_IMAGES, OverrideRequest, RollbackRequest
 from core.types import NO_HEAD, Cause, Decision, ImageId, Move, Outcome, Tombstone
 
 __all__ = [
@@ -120,11 +120,24 @@ def check_override(request: OverrideRequest) -> None:
     if request.target is not None:
         id_bytes(request.target)
     _check_range("undoes", request.undoes, 0, MAX_I64)
+    if request.rollback is not None:
+        _check_rollback(request.rollback)
     for name in ("author", "reason"):
         try:
             _check_size(name, getattr(request, name).encode(), MAX_TEXT_BYTES)
         except UnicodeEncodeError:
             raise BadInputError(f"the {name} is not valid Unicode") from None
+
+
+def _check_rollback(asked: RollbackRequest) -> None:
+    for name in ("to_ms", "to_change", "since_ms"):
+        _check_range(name, getattr(asked, name) or 0, 0, MAX_I64)
+    if asked.where.head is not None:
+        id_bytes(asked.where.head)
+    try:
+        _check_size("model version", (asked.where.model or "").encode(), MAX_TEXT_BYTES)
+    except UnicodeEncodeError:
+        raise BadInputError("the model version is not valid Unicode") from None
 
 
 def _check_move(move: Move) -> None:

@@ -20,15 +20,16 @@ as it was before, so that it can come back.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import NoReturn, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 from core.overrides import Override
 from core.types import NO_HEAD, Cause, DeadLetterRecord, Decision, ImageId, Move, Outcome, Tombstone, Trigger
 from storage.errors import ContradictionError
 from storage.records import ClusterRecord, EmbeddingRecord, EndedCluster, HistoryEntry, ImageRecord, StoreState
 
-__all__ = ["Changes", "Reader", "StagedMoves", "contradict"]
+__all__ = ["Changes", "PlannedMove", "Reader", "StagedMoves", "contradict"]
 
 
 class Reader(Protocol):
@@ -60,6 +61,13 @@ class Changes:
     """By the offset of the record of the order."""
     second: int | None = None
     """When the history entries are written, in seconds since the epoch; None: there are none."""
+
+
+class PlannedMove(NamedTuple):
+    """One move that people have caused: the image as it is, and as it will be, apart from its sequence."""
+
+    image: ImageRecord
+    after: ImageRecord
 
 
 class StagedMoves:
@@ -95,7 +103,7 @@ class StagedMoves:
             sequence = number + self.changes.state.ahead
             if image is not None:
                 self._leave(image)
-            self._join(move.new_head, move.image_id, sequence, _founded(decision))
+            self._join(move.new_head, move.image_id, sequence, lambda head: _founded(decision))
         moved = _moved(decision, move, image, sequence, own)
         self.changes.images[move.image_id] = moved
         self.changes.history.append(_entry(number, decision, move, moved, self.changes.state.ahead))
@@ -107,17 +115,32 @@ class StagedMoves:
 
         An image that becomes its own head founds its cluster with its own code.
         """
-        number, old_head, at_ms = self._next_number(), image.head, override.at_ms
-        sequence = number + self.changes.state.ahead
-        self._leave(image)
         embedding = self.embedding(image.place) if head == image.image_id else None
         code = b"" if embedding is None else embedding.score_code
-        self._join(head, image.image_id, sequence, ClusterRecord(image.image_id, 1, code, at_ms))
-        moved = replace(
-            image, head=head, score=None, matched=matched, cause=cause, decided_at_ms=at_ms, edge_sequence=sequence
-        )
+        after = replace(image, head=head, score=None, matched=matched, cause=cause, decided_at_ms=override.at_ms)
+        founding = ClusterRecord(image.image_id, 1, code, override.at_ms)
+        self.place(override, PlannedMove(image, after), lambda head: founding)
+
+    def place(self, override: Override, move: PlannedMove, founding: Callable[[ImageId], ClusterRecord]) -> None:
+        """Stages a move by an override, or that the cluster of an image which stays has another founding code.
+
+        Args:
+            override: What moves it.
+            move: It fits: who calls this has looked at what is staged.
+            founding: The cluster of a head with one member, where there is none, or where it is founded anew.
+        """
+        image, after = move
+        number = self._next_number()
+        sequence = number + self.changes.state.ahead
+        if after.head == image.head:
+            sequence = image.edge_sequence
+            self._found_anew(founding(image.head))
+        else:
+            self._leave(image)
+            self._join(after.head, image.image_id, sequence, founding)
+        moved = replace(after, edge_sequence=sequence)
         self.changes.images[image.image_id] = moved
-        self.changes.history.append(_overridden(number, override, old_head, moved, self.changes.state))
+        self.changes.history.append(_overridden(number, override, image.head, moved, self.changes.state))
 
     def image(self, image_id: ImageId) -> ImageRecord | None:
         """An image; None: unknown or deleted."""
@@ -188,11 +211,22 @@ class StagedMoves:
             flagged = cluster.head_deleted or image.head == image.image_id
             self.changes.clusters[image.head] = replace(cluster, count=cluster.count - 1, head_deleted=flagged)
 
-    def _join(self, head: ImageId, image_id: ImageId, sequence: int, founded: ClusterRecord) -> None:
+    def _found_anew(self, founding: ClusterRecord) -> None:
+        """The cluster has another founding code, and the members that it had."""
+        cluster = self._cluster(founding.head)
+        assert cluster is not None  # its head stays
+        self._end(cluster)
+        self.changes.clusters[founding.head] = replace(
+            cluster, founding_code=founding.founding_code, founded_at_ms=founding.founded_at_ms
+        )
+
+    def _join(
+        self, head: ImageId, image_id: ImageId, sequence: int, founding: Callable[[ImageId], ClusterRecord]
+    ) -> None:
         self.changes.edges[head, sequence] = image_id
         cluster = self._cluster(head)
         if cluster is None:
-            self.changes.clusters[head] = founded
+            self.changes.clusters[head] = founding(head)
             self.count(clusters=1)
         else:
             flagged = cluster.head_deleted and head != image_id
@@ -275,7 +309,7 @@ def _overridden(
         old_head=old_head,
         new_head=moved.head,
         cause=moved.cause,
-        score=None,
+        score=moved.score,
         matched=moved.matched,
         place=moved.place,
         offset=state.position.offset,
@@ -285,7 +319,7 @@ def _overridden(
         arrived_at_ms=moved.arrived_at_ms,
         versions=moved.versions,
         truncated=moved.truncated,
-        trigger=Trigger.OVERRIDE,
+        trigger=Trigger.OVERRIDE if override.rollback is None else Trigger.ROLLBACK,
         reference=override.number,
         ahead=state.ahead,
     )

@@ -34,11 +34,19 @@ def checked_request(request: OverrideRequest) -> OverrideRequest:
     """
     check_override(request)
     images = tuple(dict.fromkeys(request.images))
-    undoes = request.kind is OverrideKind.UNDO
-    if undoes and (images or request.target is not None or request.undoes < 1):
-        raise BadInputError("an undo names the number of an override, and nothing else")
-    if not undoes and (request.undoes or request.target is None or not images):
-        raise BadInputError(f"the override {request.kind} takes 1 to {MAX_IMAGES} images and a target")
+    about = bool(images) or request.target is not None
+    match request.kind:
+        case OverrideKind.ROLLBACK:
+            if about or request.undoes or request.rollback is None:
+                raise BadInputError("a rollback names a time or a change, and no images")
+        case _ if request.rollback is not None:
+            raise BadInputError(f"the override {request.kind} goes back to no moment: say a rollback")
+        case OverrideKind.UNDO:
+            if about or request.undoes < 1:
+                raise BadInputError("an undo names the number of an override, and nothing else")
+        case _:
+            if request.undoes or request.target is None or not images:
+                raise BadInputError(f"the override {request.kind} takes 1 to {MAX_IMAGES} images and a target")
     return replace(request, images=images)
 
 
@@ -63,8 +71,9 @@ class OverrideBook:
     def keep(self, override: Override) -> None:
         """Adds an override, which is not applied yet."""
         self._all.append(override)
-        for known in (override.asked, fingerprint(override.kind, override.images, override.target)):
-            self._said[known] = override.number
+        if override.kind is not OverrideKind.ROLLBACK:  # the next one finds other changes
+            for known in (override.asked, fingerprint(override.kind, override.images, override.target)):
+                self._said[known] = override.number
         for image_id in _named(override):
             self._naming.setdefault(image_id, []).append(override.number)
         if override.kind is OverrideKind.UNDO:

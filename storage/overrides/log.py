@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -23,8 +23,8 @@ from typing import Any
 from crc32c import crc32c
 
 from core.files import sync_folder
-from core.overrides import Override, OverrideKind
-from core.types import ImageId
+from core.overrides import ChangeFilter, NewImages, Override, OverrideKind, Point, Rollback
+from core.types import Cause, ImageId
 from storage.errors import CorruptedError, StorageError, as_write_error
 
 __all__ = ["OverrideLog", "line_of"]
@@ -139,4 +139,25 @@ def _override(fields: Mapping[str, Any]) -> Override:
         at_ms=int(fields["at_ms"]),
         applied_after=int(fields["applied_after"]),
         asked=str(fields["asked"]),
+        rollback=_rollback(fields["rollback"]) if fields.get("rollback") else None,
     )
+
+
+def _rollback(fields: Mapping[str, Any]) -> Rollback:
+    where = fields["where"]
+    return Rollback(
+        to=_point(fields["to"]),
+        since=_point(fields["since"]),
+        where=ChangeFilter(
+            model=None if where["model"] is None else str(where["model"]),
+            head=None if where["head"] is None else ImageId(str(where["head"])),
+            cause=None if where["cause"] is None else Cause(where["cause"]),
+        ),
+        new=NewImages(fields["new"]),
+        of=int(fields["of"]),
+    )
+
+
+def _point(numbers: Sequence[int]) -> Point:
+    position, override = numbers
+    return Point(int(position), int(override))

@@ -3,7 +3,8 @@
     pin, merge   the image and those that follow it go to the cluster of the target; of a head, its whole cluster goes
     forbid       if both share a cluster, the one that is not its head leaves, else the younger one
     split        the first image leaves the cluster of the target
-    undo         nothing: the images are decided again
+    rollback     what `storage.rollback` says
+    undo         nothing: the images are decided again; of a rollback, what that one moved goes back
 
 An image that leaves becomes its own head, and those that follow it go with it. An image that is unknown, or was
 deleted, is left alone: the stream obeys when it comes.
@@ -25,6 +26,8 @@ from storage.moving import Changes, StagedMoves
 from storage.overrides.relations import Tie
 from storage.overrides.rules import Rules
 from storage.records import ImageRecord
+from storage.rollback.planning import RollbackPlan
+from storage.rollback.points import AppliedAfter
 
 __all__ = ["MAX_MOVED", "resolved", "stage_override"]
 
@@ -56,19 +59,24 @@ def resolved(view: StoreView, override: Override) -> Override:
     return override
 
 
-def stage_override(view: StoreView, rules: Rules, override: Override, *, again: bool) -> Changes:
+def stage_override(
+    view: StoreView, rules: Rules, override: Override, applied_after: AppliedAfter, *, again: bool
+) -> Changes:
     """Everything that an override changes beside its rules.
 
     Args:
         view: The store.
         rules: Of the overrides that stand, this one included.
         override: What is applied.
+        applied_after: Of the overrides of the store.
         again: It was said before; whatever it can no longer move is left out.
 
     Raises:
         BadInputError: It moves too many images.
         ConflictError: A forbid refuses a move; the message names it.
     """
+    if override.rollback is not None:
+        return _roll_back(view, rules, override, applied_after, again=again)
     stage = _Stage(view, rules, override, again)
     target = override.target
     if target is not None:
@@ -78,6 +86,18 @@ def stage_override(view: StoreView, rules: Rules, override: Override, *, again: 
             else:
                 stage.part(image_id, target)
     return stage.moves.changes
+
+
+def _roll_back(
+    view: StoreView, rules: Rules, override: Override, applied_after: AppliedAfter, *, again: bool
+) -> Changes:
+    plan = RollbackPlan(view, rules, override, applied_after)
+    staged = StagedMoves(view, view.state())
+    for number, move in enumerate(plan.moves()):
+        if number == MAX_MOVED and not again:
+            raise BadInputError(f"one override moves at most {MAX_MOVED} images")
+        staged.place(override, move, plan.founding)
+    return staged.changes
 
 
 def _head_of(view: StoreView, image_id: ImageId) -> ImageId:

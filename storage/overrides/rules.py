@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import NoReturn
 
 from core.errors import BadInputError, ConflictError
@@ -39,6 +40,14 @@ class Rules:
         """The rules of those images that have any."""
         found = self._of
         return {image_id: rules for image_id in ids if (rules := found.get(image_id)) is not None}
+
+    def forbidden_pairs(self) -> Iterator[tuple[ImageId, ImageId]]:
+        """The pairs of images that must not meet, in the order in which it was said."""
+        return ((each.one, each.other) for each in self._said_by if each.tie is Tie.FORBID)
+
+    def pinned(self) -> Iterator[ImageId]:
+        """The images that are pinned to others, in the order in which it was said."""
+        return (each.one for each in self._said_by if each.tie is Tie.PIN)
 
     def add(self, override: Override) -> None:
         """From now on the override stands."""
@@ -187,6 +196,14 @@ class _MoreRules(Rules):
     def of(self, image_id: ImageId) -> ImageRules:
         """See `Rules.of`."""
         return self._of.get(image_id) or self._base.of(image_id)
+
+    def forbidden_pairs(self) -> Iterator[tuple[ImageId, ImageId]]:
+        """See `Rules.forbidden_pairs`."""
+        return chain(self._base.forbidden_pairs(), super().forbidden_pairs())
+
+    def pinned(self) -> Iterator[ImageId]:
+        """See `Rules.pinned`."""
+        return chain(self._base.pinned(), super().pinned())
 
     def _numbers(self, relation: Relation) -> tuple[int, ...]:
         return self._said_by.get(relation) or self._base._numbers(relation)

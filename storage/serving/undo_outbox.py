@@ -1,7 +1,8 @@
-"""Asks for the images of an undone override to be decided again: forced requests in the topic `replay`, at least once.
+"""Asks for images to be decided again: forced requests in the topic `replay`, at least once.
 
-An undo ends a rule and moves nothing: what the stream says without it comes from new verdicts. The store keeps up to
-which undo the requests were sent. One that is sent twice is decided twice, with the same verdict.
+An undo ends a rule and moves nothing: what the stream says without it comes from new verdicts. So do the heads of
+images that came after the moment that a rollback goes back to. The store keeps up to which override the requests were
+sent. One that is sent twice is decided twice, with the same verdict.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
-from core.overrides import ListedOverride, Override, OverrideKind
+from core.overrides import NewImages, Override, OverrideKind
 from core.replay_requests import Lane, ReplayRequest, encode_request
 from core.types import ImageId
-from storage.interfaces import ClusterStore
+from storage.interfaces import ClusterStore, StoreView
 from storage.overrides.affected import affected
+from storage.rollback.changed import new_images
 from storage.serving.assignments import HEADERS, Message
 from storage.serving.publish_loop import LoopTimes, PublishLoop
 from storage.serving.sender import Connection, Sender
@@ -75,7 +77,7 @@ class UndoOutbox:
         self._loop.stop(timeout_s)
 
     def publish_available(self) -> int:
-        """Sends the requests of the undos after the last one; returns how many overrides it has looked at.
+        """Sends the requests of the overrides after the last one; returns how many overrides it has looked at.
 
         Raises:
             UnavailableError: Sending failed, or the store cannot be read or written. Try again later.
@@ -84,23 +86,36 @@ class UndoOutbox:
         applied = self._store.state().overrides
         found = [each for each in self._store.overrides(self._looked_at, CHUNK) if each.override.number <= applied]
         for each in found:
-            if each.override.kind is OverrideKind.UNDO:
-                self._undo(each.override)
+            if each.override.kind in (OverrideKind.UNDO, OverrideKind.ROLLBACK):
+                self._decide_again(each.override)
             self._looked_at = each.override.number
         return len(found)
 
-    def _undo(self, undo: Override) -> None:
-        undone: Sequence[ListedOverride] = self._store.overrides(undo.undoes - 1, 1)
+    def _decide_again(self, override: Override) -> None:
         with self._store.snapshot() as view:
-            images = affected(view, undone[0].override)
+            images = self._images(view, override)
         lane = Lane.BULK if len(images) > NAMED_LIMIT else Lane.NAMED
         if images:
             self._require_kinds((REPLAY_KIND,))
         for at in range(0, len(images), CHUNK):
-            messages = [_message(undo, each, lane) for each in images[at : at + CHUNK]]
+            messages = [_message(override, each, lane) for each in images[at : at + CHUNK]]
             self._connections[lane].use(partial(self._send, messages))
-        self._store.set_requeued(undo.number)
-        log.info("the override %d is undone: %d images are decided again", undo.undoes, len(images))
+        self._store.set_requeued(override.number)
+        log.info("override %d, %s: %d images are decided again", override.number, override.kind, len(images))
+
+    def _images(self, view: StoreView, override: Override) -> list[ImageId]:
+        """Those that an undo or a rollback wants to be decided again. The undo of a rollback brings back verdicts."""
+        if override.kind is OverrideKind.UNDO:
+            return [] if override.rollback is not None else affected(view, self._override(override.undoes))
+        if override.rollback is None or override.rollback.new is NewImages.KEEP:
+            return []
+        return list(
+            new_images(view, override.rollback, override.number, lambda each: self._override(each).applied_after)
+        )
+
+    def _override(self, number: int) -> Override:
+        (found,) = self._store.overrides(number - 1, 1)
+        return found.override
 
     def _send(self, messages: Sequence[Message], sender: Sender) -> Sequence[int]:
         return sender.send(messages, self._loop.stopping)
@@ -110,13 +125,14 @@ class UndoOutbox:
             connection.close()
 
 
-def _message(undo: Override, image_id: ImageId, lane: Lane) -> Message:
+def _message(override: Override, image_id: ImageId, lane: Lane) -> Message:
+    undoes = override.kind is OverrideKind.UNDO
     request = ReplayRequest(
-        f"undo-{undo.undoes}",
+        f"undo-{override.undoes}" if undoes else f"rollback-{override.number}",
         image_id,
         force=True,
         bulk=lane is Lane.BULK,
-        requested_at_ms=undo.at_ms,
-        author=undo.author[:256],
+        requested_at_ms=override.at_ms,
+        author=override.author[:256],
     )
-    return Message(undo.number, image_id.encode(), encode_request(request), HEADERS)
+    return Message(override.number, image_id.encode(), encode_request(request), HEADERS)

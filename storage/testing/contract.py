@@ -59,9 +59,10 @@ from storage.testing.life import LifeContract
 from storage.testing.model import LOG, Action, StoreModel, actions, seeded_actions
 from storage.testing.overrides import OverrideContract
 from storage.testing.pages import PagesContract
+from storage.testing.rollbacks import RollbackContract
 
 
-class StoreContract(LifeContract, OverrideContract, PagesContract):
+class StoreContract(LifeContract, OverrideContract, PagesContract, RollbackContract):
     """What a store must do. A subclass whose name begins with `Test` is found by pytest and runs all of it."""
 
     @abstractmethod

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from clustering.assignment import assign
 from core.errors import BadInputError, ConflictError
-from core.overrides import JOB_KINDS, OverrideKind, OverrideRequest
+from core.overrides import JOB_KINDS, ChangeFilter, NewImages, OverrideKind, OverrideRequest, RollbackRequest
 from core.types import Cause, Decision, ImageId, Lookup, Thresholds, Trigger
 from storage.interfaces import ClusterStore
 from storage.memory import MemoryStore
@@ -53,10 +53,22 @@ def decide(world: World, store: ClusterStore, until: int, batch: Callable[[], in
         assign(world.arrivals(max(0, start - 2), end), StorePorts(world, ReferenceStore(), real=store), now_ms=5)
 
 
-def random_request(dice: random.Random, said: int) -> OverrideRequest:
+def random_rollback(dice: random.Random, changes: int) -> RollbackRequest:
+    """To any of the changes, of all images or of some."""
+    where = ChangeFilter()
+    if dice.random() < 0.3:
+        where = dice.choice(
+            [ChangeFilter(head=ImageId(dice.choice(IDS))), ChangeFilter(cause=dice.choice(list(Cause)))]
+        )
+    return RollbackRequest(to_change=dice.randint(0, changes), where=where, new=dice.choice(list(NewImages)))
+
+
+def random_request(dice: random.Random, said: int, changes: int) -> OverrideRequest:
     """Any override; many of them are refused."""
     if said and dice.random() < 0.15:
         return OverrideRequest(OverrideKind.UNDO, undoes=dice.randint(1, said))
+    if changes and dice.random() < 0.3:
+        return OverrideRequest(OverrideKind.ROLLBACK, rollback=random_rollback(dice, changes))
     images = tuple(ImageId(each) for each in dice.sample(IDS, dice.choice([1, 1, 1, 2, 3])))
     return OverrideRequest(dice.choice(KINDS), images, ImageId(dice.choice(IDS)))
 
@@ -92,7 +104,7 @@ def test_overrides_are_obeyed_and_survive_a_rebuild(world: World, dice: random.R
             for stop in stops:
                 decide(world, plain, stop, lambda: 1)
                 decide(world, rocks, stop, lambda: dice.choice([1, 5, 64]))
-                request = random_request(dice, plain.state().overrides)
+                request = random_request(dice, plain.state().overrides, plain.state().history_number)
                 with suppress(BadInputError, ConflictError):
                     said = plain.override(request, 7)
                     assert rocks.override(request, 7) == said
@@ -124,10 +136,12 @@ def test_the_worlds_hold_what_the_test_is_about() -> None:
         for stop in sorted(dice.randrange(len(world.log) + 1) for _ in range(6)):
             decide(world, store, stop, lambda: 5)
             with suppress(BadInputError, ConflictError):
-                kept += store.override(random_request(dice, store.state().overrides), 7).created
+                state = store.state()
+                kept += store.override(random_request(dice, state.overrides, state.history_number), 7).created
         decide(world, store, len(world.log), lambda: 5)
         causes |= {(entry.cause, entry.trigger) for entry in store.history(0, 10_000)}
     assert {cause for cause, _ in causes} == set(Cause)
     assert (Cause.PINNED, Trigger.STREAM) in causes
     assert (Cause.PINNED, Trigger.OVERRIDE) in causes
+    assert {cause for cause, trigger in causes if trigger is Trigger.ROLLBACK} >= {Cause.PARTED, Cause.MATCHED}
     assert kept > 40
