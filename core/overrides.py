@@ -111,6 +111,8 @@ class Rollback:
     new: NewImages
     of: int = 0
     """Only the changes that the override of this number made count; 0: those of all."""
+    until: Point | None = None
+    """Changes after this moment do not count: a long rollback is planned while others are made. None: all do."""
 
 
 @dataclass(frozen=True, slots=True)

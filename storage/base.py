@@ -26,7 +26,8 @@ from storage.interfaces import ClusterStore, StoreView
 from storage.limits import MAX_TEXT_BYTES, check_decision
 from storage.mending import mended
 from storage.overrides.book import OverrideBook, checked_request, fingerprint
-from storage.overrides.moves import resolved, stage_override
+from storage.overrides.moves import MAX_MOVED, TooManyMovesError, resolved, stage_override
+from storage.overrides.rules import Rules
 from storage.records import Heads, Mend, PublishedMark, StoreEpoch, StoreState
 from storage.rollback.resolving import asked_rollback, undoing
 from storage.staging import Changes, Reader, stage
@@ -90,15 +91,16 @@ def system_ms() -> int:
 class StagedStore(ClusterStore):
     """Checks and stages decisions, and passes the changes to `_commit`. Subclasses store them."""
 
-    def __init__(self, now_ms: Callable[[], int]) -> None:
-        """Takes the clock: milliseconds since the epoch."""
+    def __init__(self, now_ms: Callable[[], int], most: int | None = None) -> None:
+        """Takes the clock, in milliseconds since the epoch, and how many images an override moves in one write."""
         self._now_ms = now_ms
+        self._most = most
         self._second = 0
         """Of the last write of history, in seconds since the epoch. It never goes back, whatever the clock does."""
         self._book = OverrideBook()
         self._found = 0, NO_OFFSET
         """How many overrides there were when the content was opened, and its position. Those after it waited."""
-        self._writer = threading.Lock()
+        self._writer = threading.RLock()
         self._listeners: list[Callable[[StoreState], None]] = []
 
     @abstractmethod
@@ -139,6 +141,8 @@ class StagedStore(ClusterStore):
                 return state.position
             front = self._up_to_override(state, decisions)
             changes = stage(reader, state, log_id, front)
+            if self._settle_touched(changes):
+                changes = stage(reader, self._current()[0], log_id, front)
             changes.state = replace(changes.state, kinds=known)
             self._commit_told(changes)
             told, _ = self._ready()
@@ -153,32 +157,21 @@ class StagedStore(ClusterStore):
     @final
     def override(self, request: OverrideRequest, at_ms: int, *, dry_run: bool = False) -> OverrideOutcome:
         """See `ClusterStore.override`."""
+        request = checked_request(request)
         with self._writer:
             state, _ = self._ready()
-            request = checked_request(request)
-            if (known := self._book.same(request)) is not None:
-                return OverrideOutcome(known, (), created=False)
-            if (waiting := self._book.next_after(state.overrides)) is not None:
-                raise UnavailableError(
-                    f"the store is built again and at position {state.position.offset}, and the override "
-                    f"{waiting.number} comes after position {waiting.applied_after}: wait until it is applied"
-                )
-            override, changes = self._planned(state, request, at_ms)
-            if (known := self._book.same(replace(request, images=override.images, target=override.target))) is not None:
-                return OverrideOutcome(known, (), created=False)
-            moves = tuple(
-                OverrideMove(entry.image_id, entry.old_head, entry.new_head)
-                for entry in changes.history
-                if entry.old_head is not None
-            )
-            if dry_run:
-                return OverrideOutcome(override, moves, created=False)
-            if state.position.log_id:
-                _check_kinds(frozenset({OVERRIDE_KIND}), state.kinds, "an override needs a job that knows")
-            self._keep(override)
-            self._book.keep(override)
-            self._commit_override(state, override, changes)
-        return OverrideOutcome(override, moves, created=True)
+            with self.snapshot() as view:
+                found = self._checked(view, request, at_ms)
+                if isinstance(found, OverrideOutcome):
+                    return found
+                override, rules = found
+                try:
+                    changes = self._staged(view, rules, override, again=False)
+                except TooManyMovesError:
+                    changes = None
+            if changes is not None:
+                return self._say(state, override, rules, changes, dry_run=dry_run)
+        return self._override_in_bulk(request, at_ms, dry_run=dry_run)
 
     @final
     def overrides(self, after: int, limit: int, image_id: ImageId | None = None) -> Sequence[ListedOverride]:
@@ -232,16 +225,101 @@ class StagedStore(ClusterStore):
             if applied == most:
                 raise UnavailableError(f"overrides are applied, {self._book.last - state.overrides} are left", 0.1)
             applied += 1
-            with self.snapshot() as view:
-                changes = stage_override(view, self._book.rules.with_(due), due, self._applied_after, again=True)
-            self._commit_override(state, due, changes)
+            self._apply_again(state, due)
             state, reader = self._current()
         if applied:
             log.warning("after position %d: %d overrides were applied again", state.position.offset, applied)
         return state, reader
 
-    def _planned(self, state: StoreState, request: OverrideRequest, at_ms: int) -> tuple[Override, Changes]:
-        """The override that a request makes, and what it changes."""
+    def _apply_again(self, state: StoreState, due: Override) -> None:
+        rules = self._book.rules.with_(due)
+        try:
+            with self.snapshot() as view:
+                changes = self._staged(view, rules, due, again=True)
+        except TooManyMovesError:
+            self._apply_in_bulk(due)
+            return
+        if self._settle_touched(changes):
+            with self.snapshot() as view:
+                state, changes = view.state(), self._staged(view, rules, due, again=True)
+        self._commit_override(state, due, changes)
+
+    def _staged(self, view: StoreView, rules: Rules, override: Override, *, again: bool) -> Changes:
+        if override.rollback is not None:
+            self._check_settled()
+        in_bulk = override.rollback is not None or override.kind in (OverrideKind.PIN, OverrideKind.MERGE)
+        most = self._most if in_bulk else None if again else MAX_MOVED
+        return stage_override(view, rules, override, self._applied_after, again=again, most=most)
+
+    def _check_settled(self) -> None:
+        """Makes sure that no bulk move is under way, of which the history does not tell everything yet.
+
+        Raises:
+            UnavailableError: One is.
+        """
+
+    def _say(
+        self, state: StoreState, override: Override, rules: Rules, changes: Changes, *, dry_run: bool
+    ) -> OverrideOutcome:
+        """Keeps and applies an override that one write can carry."""
+        moves = tuple(
+            OverrideMove(entry.image_id, entry.old_head, entry.new_head)
+            for entry in changes.history
+            if entry.old_head is not None
+        )
+        if dry_run:
+            return OverrideOutcome(override, moves, created=False)
+        if self._settle_touched(changes):
+            with self.snapshot() as view:
+                state, changes = view.state(), self._staged(view, rules, override, again=False)
+        self._keep_new(state, override)
+        self._commit_override(state, override, changes)
+        return OverrideOutcome(override, moves, created=True)
+
+    def _keep_new(self, state: StoreState, override: Override) -> None:
+        """Keeps an override that is applied next.
+
+        Raises:
+            MismatchError: The job that wrote last does not know overrides.
+            WriteError: The disk refuses it.
+        """
+        if state.position.log_id:
+            _check_kinds(frozenset({OVERRIDE_KIND}), state.kinds, "an override needs a job that knows")
+        self._keep(override)
+        self._book.keep(override)
+
+    def _settle_touched(self, changes: Changes) -> bool:
+        """Rewrites what a bulk move has not rewritten yet of the records that changes are about.
+
+        Returns:
+            Whether anything was written, so that the changes must be staged again.
+        """
+        return False
+
+    def _override_in_bulk(self, request: OverrideRequest, at_ms: int, *, dry_run: bool) -> OverrideOutcome:
+        """Says an override that moves more than one write can carry. The writer's lock is free."""
+        raise BadInputError(f"one override moves at most {self._most} images")
+
+    def _apply_in_bulk(self, override: Override) -> None:
+        """Applies an override again that moves more than one write can carry. The caller is the writer."""
+        raise BadInputError(f"one override moves at most {self._most} images")
+
+    def _checked(
+        self, view: StoreView, request: OverrideRequest, at_ms: int
+    ) -> tuple[Override, Rules] | OverrideOutcome:
+        """The override that a request makes, and the rules with it; or what says the same already.
+
+        Raises:
+            UnavailableError: The store is built again, and other overrides come first.
+        """
+        if (known := self._book.same(request)) is not None:
+            return OverrideOutcome(known, (), created=False)
+        state = view.state()
+        if (waiting := self._book.next_after(state.overrides)) is not None:
+            raise UnavailableError(
+                f"the store is built again and at position {state.position.offset}, and the override "
+                f"{waiting.number} comes after position {waiting.applied_after}: wait until it is applied"
+            )
         override = Override(
             number=self._book.last + 1,
             kind=request.kind,
@@ -256,11 +334,11 @@ class StagedStore(ClusterStore):
         )
         if override.kind is OverrideKind.UNDO:
             self._book.check_undo(override.undoes)
-        with self.snapshot() as view:
-            override = self._resolved(view, override, request)
-            self._book.rules.check(override)
-            rules = self._book.rules.with_(override)
-            return override, stage_override(view, rules, override, self._applied_after, again=False)
+        override = self._resolved(view, override, request)
+        if (known := self._book.same(replace(request, images=override.images, target=override.target))) is not None:
+            return OverrideOutcome(known, (), created=False)
+        self._book.rules.check(override)
+        return override, self._book.rules.with_(override)
 
     def _resolved(self, view: StoreView, override: Override, request: OverrideRequest) -> Override:
         """An override in terms of the clusters and the order that are there."""
@@ -280,26 +358,30 @@ class StagedStore(ClusterStore):
         Its rules hold before that. So nobody sees the new revision without them.
         """
         self._book.apply(override)
-        changes.state = replace(
-            changes.state,
+        changes.state = self._after_override(replace(changes.state, revision=state.revision), override)
+        self._commit_told(changes)
+
+    def _after_override(self, state: StoreState, override: Override) -> StoreState:
+        """The state once an override is applied."""
+        found, position = self._found
+        # Of one that is applied again, the order that the content is built from has the replays that it asked for.
+        has_replays = override.kind in REQUEUED and override.number <= found and override.applied_after > position
+        return replace(
+            state,
             revision=state.revision + 1,
             overrides=override.number,
             required=state.required | {OVERRIDE_KIND},
+            requeued=override.number if has_replays else state.requeued,
         )
-        found, position = self._found
-        if override.kind in REQUEUED and override.number <= found and override.applied_after > position:
-            # The order that the content is built from again has the replays that this one asked for.
-            changes.state = replace(changes.state, requeued=override.number)
-        self._commit_told(changes)
 
-    def _commit_told(self, changes: Changes) -> None:
+    def _commit_told(self, changes: Changes, commit: Callable[[Changes], None] | None = None) -> None:
         """Commits, and tells the listeners, in the order of the writes.
 
         Until when history was written is kept, so that the past can be read by time.
         """
         if changes.history:
             changes.second = self._second = max(self._second, self._now_ms() // 1000)
-        self._commit(changes)
+        (commit or self._commit)(changes)
         for listener in self._listeners:
             listener(changes.state)
 
@@ -367,6 +449,9 @@ class StagedStore(ClusterStore):
                 changes = mended(view, mends)
             if changes == Changes(before):
                 return
+            if self._settle_touched(changes):
+                with self.snapshot() as view:
+                    before, changes = view.state(), mended(view, mends)
             changes.state = replace(changes.state, revision=before.revision + 1)
             self._commit_told(changes)
 

@@ -39,6 +39,7 @@ one range. Decoding checks every length, number and text; what does not fit rais
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import Final
 
 from core.errors import BadInputError
@@ -53,6 +54,7 @@ from core.types import (
     Trigger,
     Versions,
 )
+from storage.bulk.deltas import ClusterDelta
 from storage.cursor import U16, Cursor, packed_blob, packed_text
 from storage.errors import CorruptedError
 from storage.limits import id_bytes
@@ -72,7 +74,9 @@ __all__ = [
     "decode_cluster",
     "decode_cluster_front",
     "decode_dead_letter",
+    "decode_delta",
     "decode_edge",
+    "decode_edge_key",
     "decode_embedding",
     "decode_ended",
     "decode_head",
@@ -85,6 +89,7 @@ __all__ = [
     "edge_prefix",
     "encode_cluster",
     "encode_dead_letter",
+    "encode_delta",
     "encode_embedding",
     "encode_history",
     "encode_image",
@@ -110,6 +115,7 @@ _IMAGE = struct.Struct(">QqQ")
 _VERDICT = struct.Struct(">qqqBBd")
 _CLUSTER = struct.Struct(">Qq")
 _HISTORY = struct.Struct(">QqqqqqBBd")
+_DELTA = struct.Struct(">qB")
 _TOMBSTONE = struct.Struct(">Qqq")
 
 _HAS_SCORE, _HAS_MATCHED, _HAS_OLD_HEAD, _TRUNCATED, _UNSCORED, _OVERRIDDEN, _ROLLED_BACK, _AHEAD = (
@@ -242,6 +248,17 @@ def decode_head(image_id: ImageId, value: bytes) -> ImageId:
     if not head or len(value) < at + length:
         raise CorruptedError(f"the image {image_id!r} is damaged: its head cannot be read")
     return ImageId(head)
+
+
+def decode_edge_key(value: bytes) -> bytes:
+    """The key of the edge by which an image is listed, from the value of the image.
+
+    Raises:
+        CorruptedError: The bytes are damaged.
+    """
+    cursor = Cursor("an image", value)
+    _version, _place, sequence = cursor.numbers(_IMAGE)
+    return edge_key(cursor.id(), sequence)
 
 
 def decode_membership(image_id: ImageId, value: bytes) -> Membership:
@@ -429,6 +446,26 @@ def decode_ended(key: bytes, value: bytes) -> EndedCluster:
     (number,) = cursor.numbers(_U64)
     cursor.end()
     return EndedCluster(number, decode_cluster(head.encode(), value))
+
+
+def encode_delta(delta: ClusterDelta) -> bytes:
+    """The value of what a bulk move changes of a cluster."""
+    founding = b"" if delta.founding is None else encode_cluster(replace(delta.founding, count=0))
+    return _DELTA.pack(delta.by, delta.founding is not None) + founding
+
+
+def decode_delta(key: bytes, value: bytes) -> ClusterDelta:
+    """What a bulk move changes of a cluster, from its key and value.
+
+    Raises:
+        CorruptedError: The bytes are damaged.
+    """
+    cursor = Cursor(f"the delta of the cluster {key[:64]!r}", value)
+    by, founds = cursor.numbers(_DELTA)
+    rest = cursor.rest()
+    if founds > 1 or bool(rest) is not bool(founds):
+        raise cursor.damage("its founding is cut off")
+    return ClusterDelta(by, decode_cluster(key, rest) if founds else None)
 
 
 def encode_tombstone(tombstone: Tombstone) -> bytes:

@@ -24,6 +24,7 @@ from core.types import (
     Membership,
     Tombstone,
 )
+from storage.bulk.operations import Operation
 from storage.records import (
     ClusterRecord,
     Edge,
@@ -72,6 +73,10 @@ class StoreView(ABC):
     @abstractmethod
     def cluster(self, head: ImageId) -> ClusterRecord | None:
         """A cluster by its head; None: no image of that id is a head."""
+
+    def is_moving(self, image_id: ImageId) -> bool:
+        """Whether an image is where a bulk move brings it, and the history does not say so yet."""
+        return False
 
     @abstractmethod
     def tombstone(self, image_id: ImageId) -> Tombstone | None:
@@ -384,6 +389,37 @@ class ClusterStore(ABC):
     @abstractmethod
     def overrides(self, after: int, limit: int, image_id: ImageId | None = None) -> Sequence[ListedOverride]:
         """At most `limit` overrides with numbers above `after`, in order; of one image those that name it."""
+
+    def operations(self, after: int, limit: int) -> Sequence[Operation]:
+        """At most `limit` bulk moves with numbers above `after`, in order. A store that moves all at once has none."""
+        return ()
+
+    def settle(self, limit: int) -> bool:
+        """Rewrites at most `limit` records of the bulk move that is under way, in one synced write.
+
+        Returns:
+            Whether more is left. So it is called until it returns False.
+
+        Raises:
+            WriteError: The disk refuses the write.
+        """
+        return False
+
+    def pause(self, number: int, *, rests: bool) -> None:
+        """A bulk move rests, or goes on. Everybody sees it as a whole all the same.
+
+        Raises:
+            BadInputError: It is not under way.
+        """
+        raise BadInputError(f"no bulk move {number} is under way")
+
+    def cancel(self, number: int) -> None:
+        """Ends the planning of a bulk move, of which nobody has seen anything.
+
+        Raises:
+            BadInputError: It is not being planned.
+        """
+        raise BadInputError(f"no bulk move {number} is being planned")
 
     @abstractmethod
     def on_apply(self, listener: Callable[[StoreState], None]) -> None:

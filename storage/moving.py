@@ -29,7 +29,7 @@ from core.types import NO_HEAD, Cause, DeadLetterRecord, Decision, ImageId, Move
 from storage.errors import ContradictionError
 from storage.records import ClusterRecord, EmbeddingRecord, EndedCluster, HistoryEntry, ImageRecord, StoreState
 
-__all__ = ["Changes", "PlannedMove", "Reader", "StagedMoves", "contradict"]
+__all__ = ["Changes", "PlannedMove", "Reader", "StagedMoves", "contradict", "overridden"]
 
 
 class Reader(Protocol):
@@ -140,7 +140,7 @@ class StagedMoves:
             self._join(after.head, image.image_id, sequence, founding)
         moved = replace(after, edge_sequence=sequence)
         self.changes.images[image.image_id] = moved
-        self.changes.history.append(_overridden(number, override, image.head, moved, self.changes.state))
+        self.changes.history.append(overridden(number, override, image.head, moved, self.changes.state))
 
     def image(self, image_id: ImageId) -> ImageRecord | None:
         """An image; None: unknown or deleted."""
@@ -299,7 +299,7 @@ def _moved(decision: Decision, move: Move, image: ImageRecord | None, sequence: 
     )
 
 
-def _overridden(
+def overridden(
     number: int, override: Override, old_head: ImageId, moved: ImageRecord, state: StoreState
 ) -> HistoryEntry:
     """The history entry of a move by an override, after which the image is as `moved` says."""

@@ -155,6 +155,7 @@ def _rollback(fields: Mapping[str, Any]) -> Rollback:
         ),
         new=NewImages(fields["new"]),
         of=int(fields["of"]),
+        until=None if fields["until"] is None else _point(fields["until"]),
     )
 
 

@@ -27,12 +27,16 @@ from storage.overrides.relations import Tie
 from storage.overrides.rules import Rules
 from storage.records import ImageRecord
 from storage.rollback.planning import RollbackPlan
-from storage.rollback.points import AppliedAfter
+from storage.rollback.points import AppliedAfter, first_after
 
-__all__ = ["MAX_MOVED", "resolved", "stage_override"]
+__all__ = ["MAX_MOVED", "TooManyMovesError", "resolved", "stage_override"]
 
 MAX_MOVED = 10_000
-"""The most images that one override moves, since all of them move in one write."""
+"""The most images that move in one write. What moves more is a bulk move (`storage.bulk`)."""
+
+
+class TooManyMovesError(BadInputError):
+    """An override moves more images than one write can carry."""
 
 
 def resolved(view: StoreView, override: Override) -> Override:
@@ -60,7 +64,13 @@ def resolved(view: StoreView, override: Override) -> Override:
 
 
 def stage_override(
-    view: StoreView, rules: Rules, override: Override, applied_after: AppliedAfter, *, again: bool
+    view: StoreView,
+    rules: Rules,
+    override: Override,
+    applied_after: AppliedAfter,
+    *,
+    again: bool,
+    most: int | None = MAX_MOVED,
 ) -> Changes:
     """Everything that an override changes beside its rules.
 
@@ -70,14 +80,16 @@ def stage_override(
         override: What is applied.
         applied_after: Of the overrides of the store.
         again: It was said before; whatever it can no longer move is left out.
+        most: How many images may move; None: any number.
 
     Raises:
-        BadInputError: It moves too many images.
+        BadInputError: The history that it needs is not kept any more.
+        TooManyMovesError: More would move.
         ConflictError: A forbid refuses a move; the message names it.
     """
     if override.rollback is not None:
-        return _roll_back(view, rules, override, applied_after, again=again)
-    stage = _Stage(view, rules, override, again)
+        return _roll_back(view, rules, override, applied_after, most)
+    stage = _Stage(view, rules, override, again, most)
     target = override.target
     if target is not None:
         for image_id in override.images[: 1 if override.kind is OverrideKind.SPLIT else None]:
@@ -89,13 +101,17 @@ def stage_override(
 
 
 def _roll_back(
-    view: StoreView, rules: Rules, override: Override, applied_after: AppliedAfter, *, again: bool
+    view: StoreView, rules: Rules, override: Override, applied_after: AppliedAfter, most: int | None
 ) -> Changes:
+    assert override.rollback is not None
+    since = view.state().history_number + 1 - first_after(view, override.rollback.to, applied_after)
+    if most is not None and since > most:
+        raise TooManyMovesError(f"{since} changes came since then, and one write moves at most {most} images")
     plan = RollbackPlan(view, rules, override, applied_after)
     staged = StagedMoves(view, view.state())
     for number, move in enumerate(plan.moves()):
-        if number == MAX_MOVED and not again:
-            raise BadInputError(f"one override moves at most {MAX_MOVED} images")
+        if number == most:
+            raise TooManyMovesError(f"one write moves at most {most} images")
         staged.place(override, move, plan.founding)
     return staged.changes
 
@@ -125,12 +141,13 @@ def _oldest_first(view: StoreView, images: Iterable[ImageId], head: ImageId) -> 
 class _Stage:
     """The moves of one override so far."""
 
-    def __init__(self, view: StoreView, rules: Rules, override: Override, again: bool) -> None:
+    def __init__(self, view: StoreView, rules: Rules, override: Override, again: bool, most: int | None) -> None:
         self.moves = StagedMoves(view, view.state())
         self._view = view
         self._rules = rules
         self._override = override
         self._again = again
+        self._most = most
 
     def bring(self, image_id: ImageId, target: ImageId) -> None:
         """Moves an image, or the cluster that it is the head of, to the cluster of its target."""
@@ -164,9 +181,9 @@ class _Stage:
         cluster = self._view.cluster(head)
         if cluster is None:
             return []
-        if cluster.count > MAX_MOVED and not self._again:
-            raise BadInputError(
-                f"the cluster of {head!r} has {cluster.count} members, and one override moves at most {MAX_MOVED}"
+        if self._most is not None and cluster.count > self._most:
+            raise TooManyMovesError(
+                f"the cluster of {head!r} has {cluster.count} members, and one write moves at most {self._most}"
             )
         edges = self._view.edges_of(head, 0)
         images = [image for edge in edges if (image := self.moves.image(edge.member)) is not None]
@@ -235,6 +252,6 @@ class _Stage:
         return (image.head, followers[image.head]) if image.head in followers else None
 
     def _put(self, image: ImageRecord, head: ImageId, cause: Cause, matched: ImageId) -> None:
-        if len(self.moves.changes.history) == MAX_MOVED and not self._again:
-            raise BadInputError(f"one override moves at most {MAX_MOVED} images")
+        if len(self.moves.changes.history) == self._most:
+            raise TooManyMovesError(f"one write moves at most {self._most} images")
         self.moves.override(self._override, image, head, cause, matched)

@@ -25,7 +25,7 @@ from storage import codec
 from storage.errors import CorruptedError, LockedError
 from storage.interfaces import StoreView
 from storage.new_codes import FoundingSource, Recode, new_embeddings, new_founding
-from storage.rocks.database import Database, KeyRange, Write
+from storage.rocks.database import AFTER_ALL, Database, KeyRange, Write
 from storage.rocks.marker import FIRST_DATABASE, next_database, read_marker, write_marker
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
@@ -33,9 +33,6 @@ from storage.rocks.store import RocksStore
 __all__ = ["CodeChange", "ConvertedCodes", "convert_codes", "stored_identity"]
 
 _DRAFT = ".new"
-
-_AFTER_ALL = b"\xff" * 300
-"""Above every key."""
 
 _CLUSTERS_AT_ONCE = 1000
 """In one write."""
@@ -163,7 +160,7 @@ def _convert(
             writes = []
             on_progress(done, total)
     # The vectors of most of them are gone, so their codes cannot be made anew.
-    database.write(writes, [KeyRange("ended", b"", _AFTER_ALL)])
+    database.write(writes, [KeyRange("ended", b"", AFTER_ALL)])
     on_progress(total, total)
     return ConvertedCodes(
         images=images,

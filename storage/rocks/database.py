@@ -18,10 +18,14 @@ from storage.rocks.log_check import cut_torn_ends
 from storage.rocks.options import FAMILIES, META, RocksOptions, database_options, family_options, write_options
 from storage.rocks.translate import ours, translated
 
-__all__ = ["Database", "KeyRange", "Moment", "Write"]
+__all__ = ["AFTER_ALL", "Database", "KeyRange", "Moment", "Write"]
 
 Write = tuple[str, bytes, bytes | None]
 """Family, key, value. A value of None deletes."""
+
+
+AFTER_ALL = b"\xff" * 300
+"""Above every key, and behind a prefix above every key with it."""
 
 
 class KeyRange(NamedTuple):
@@ -58,6 +62,8 @@ class Database:
         self._folder = folder
         self._settings = settings
         self._writing = threading.Lock()
+        self.has_bulk = True
+        """Whether a bulk move may be planned or under way: then reads go through it (`storage.rocks.overlay`)."""
         cut_torn_ends(folder)
         with translated(folder):
             self._db = Rdict(str(folder), database_options(settings, create), family_options(settings))
@@ -100,6 +106,24 @@ class Database:
                 batch.put(key, value, self._handles[family])
         with self._writing, translated(self._folder):
             self._db.write(batch, write_options(self._settings.sync))
+
+    def rows(self, family: str, start: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """At most `limit` of the present keys and values of a family, from a key on."""
+        found: list[tuple[bytes, bytes]] = []
+        with translated(self._folder):
+            rows = self._families[family].iter()
+            rows.seek(start)
+            while rows.valid() and len(found) < limit:
+                found.append((rows.key(), rows.value()))
+                rows.next()
+            if not rows.valid():
+                rows.status()
+        return found
+
+    def compact(self, each: KeyRange) -> None:
+        """Removes what was deleted in a range for good, so that no scan reads past it."""
+        with translated(self._folder):
+            self._families[each.family].compact_range(each.start, each.end)
 
     def moment(self) -> Moment:
         """All families as of now.

@@ -22,9 +22,10 @@ from core.errors import UnavailableError
 from core.overrides import Override
 from core.types import Cause, ImageId, Lookup, Tombstone
 from storage import codec, state_codec
-from storage.base import StagedStore, system_ms
+from storage.base import system_ms
 from storage.errors import CorruptedError, LockedError, StorageError, as_write_error
 from storage.overrides.log import OverrideLog
+from storage.overrides.moves import MAX_MOVED
 from storage.records import (
     ClusterRecord,
     Heads,
@@ -34,7 +35,8 @@ from storage.records import (
     StoreEpoch,
     StoreState,
 )
-from storage.rocks.database import Database, Write
+from storage.rocks.bulk_store import BulkStore
+from storage.rocks.database import Database, KeyRange, Write
 from storage.rocks.marker import FIRST_DATABASE, check_marker, read_marker, write_marker
 from storage.rocks.options import META, RocksOptions
 from storage.rocks.translate import translated
@@ -57,7 +59,7 @@ PROBE_BYTES = 16 * 1024 * 1024
 """The space that a database needs for its log and its manifest before it is reopened after a refused write."""
 
 
-class RocksStore(StagedStore):
+class RocksStore(BulkStore):
     """A store in its own folder, which one process at a time can open."""
 
     def __init__(
@@ -66,6 +68,7 @@ class RocksStore(StagedStore):
         identity: str = "",
         options: RocksOptions | None = None,
         now_ms: Callable[[], int] = system_ms,
+        moves_at_once: int = MAX_MOVED,
     ) -> None:
         """Opens the store in `folder`, or creates a new one.
 
@@ -74,6 +77,7 @@ class RocksStore(StagedStore):
             identity: What the store serves. A new store keeps it, and an existing store must have the same.
             options: The settings of RocksDB.
             now_ms: The clock, in milliseconds since the epoch.
+            moves_at_once: The images that an override moves in one write; more are a bulk move.
 
         Raises:
             LockedError: Another process has it open.
@@ -81,7 +85,7 @@ class RocksStore(StagedStore):
             CorruptedError: It is damaged.
             WriteError: The folder cannot be written.
         """
-        super().__init__(now_ms)
+        super().__init__(now_ms, moves_at_once)
         self._folder = folder
         self._options = options or RocksOptions()
         self._gate = threading.Condition(threading.Lock())
@@ -106,7 +110,8 @@ class RocksStore(StagedStore):
             with self.snapshot() as view:
                 self._second = view.last_second()
             self._read_overrides()
-            self._ready(most=None)
+            self._find_bulk()
+            self._apply_waiting()
         except BaseException:
             self.close()
             raise
@@ -115,10 +120,12 @@ class RocksStore(StagedStore):
     def snapshot(self) -> Iterator[SnapshotView]:
         """See `ClusterStore.snapshot`."""
         with self._gate:  # so that nothing closes the database while the moment is taken
-            lease = Lease(self._usable().moment())
+            database = self._usable()
+            lease = Lease(database.moment())
             self._leases.add(lease)
+            has_bulk = database.has_bulk
         try:
-            yield SnapshotView(self._folder, lease)
+            yield SnapshotView(self._folder, lease, has_bulk)
         finally:
             with self._gate:
                 self._leases.discard(lease)
@@ -277,7 +284,18 @@ class RocksStore(StagedStore):
         self._overrides.append(override)
 
     def _commit(self, changes: Changes) -> None:
-        self._write(_writes(changes))
+        self._commit_with(changes, ())
+
+    def _commit_with(self, changes: Changes, more: Iterable[Write], ranges: Iterable[KeyRange] = ()) -> None:
+        writes = _writes(changes)
+        if self._usable().has_bulk:  # what is written now is no longer planned
+            writes += [("planned", codec.image_key(image_id), None) for image_id in changes.images]
+            writes += [("deltas", codec.image_key(head), None) for head in changes.clusters]
+        self._write([*writes, *more], ranges)
+
+    def _read_through_bulk(self, through: bool) -> None:
+        with self._gate:  # so that no moment is taken meanwhile
+            self._usable().has_bulk = through
 
     def _commit_published(self, number: int, mark: PublishedMark | None) -> None:
         where = None if mark is None else state_codec.encode_mark(mark)
@@ -290,9 +308,9 @@ class RocksStore(StagedStore):
     def _commit_sent(self, offsets: Collection[int]) -> None:
         self._write([("dead_letters", codec.encode_number(offset), None) for offset in offsets])
 
-    def _write(self, writes: list[Write]) -> None:
+    def _write(self, writes: Iterable[Write], ranges: Iterable[KeyRange] = ()) -> None:
         try:
-            self._usable().write(writes)
+            self._usable().write(writes, ranges)
         except StorageError:
             self._broken = True
             raise
@@ -307,6 +325,7 @@ class RocksStore(StagedStore):
         self._close_database()
         self._database = self._open(create=False)
         self._broken = False
+        self._find_bulk()
 
     def _close_database(self) -> None:
         with self._gate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from storage.records import (
 )
 from storage.rocks.database import Database, Moment
 from storage.rocks.options import META
+from storage.rocks.overlay import Get, Overlay, Rows
 from storage.rocks.translate import NOT_FOUND, ours, translated
 
 __all__ = ["EPOCH", "MARK", "PUBLISHED", "STATE", "Lease", "LiveReader", "PointReads", "SnapshotView"]
@@ -54,7 +55,7 @@ class PointReads(ABC):
     @abstractmethod
     def _get(self, family: str, key: bytes) -> bytes | None: ...
 
-    def _getter(self, family: str) -> Callable[[bytes], bytes | None]:
+    def _getter(self, family: str) -> Get:
         """Gets of one family, for many keys."""
         return partial(self._get, family)
 
@@ -155,19 +156,24 @@ def _key_or_none(image_id: ImageId) -> bytes | None:
 
 
 class LiveReader(PointReads):
-    """Reads the current content. Two reads are of one moment only while nobody writes.
+    """Reads the current content, through the bulk move that is under way. Two reads are of one moment only while nobody
+    writes.
 
     Where many ids are read, errors are the library's: see `storage.rocks.translate`.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._overlay = Overlay(self._plain) if database.has_bulk else None
+
+    def _plain(self, family: str) -> Get:
+        return partial(self._database.get, family)
 
     def _get(self, family: str, key: bytes) -> bytes | None:
-        return self._database.get(family, key)
+        return self._database.get(family, key) if self._overlay is None else self._overlay.getter(family)(key)
 
-    def _getter(self, family: str) -> Callable[[bytes], bytes | None]:
-        return self._database.getter(family)
+    def _getter(self, family: str) -> Get:
+        return self._database.getter(family) if self._overlay is None else self._overlay.getter(family)
 
 
 class Lease:
@@ -207,9 +213,10 @@ class Lease:
 class SnapshotView(PointReads, StoreView):
     """The whole store as of one moment."""
 
-    def __init__(self, folder: Path, lease: Lease) -> None:
+    def __init__(self, folder: Path, lease: Lease, has_bulk: bool) -> None:
         self._folder = folder
         self._lease = lease
+        self._overlay = Overlay(lambda family: partial(self._read, family)) if has_bulk else None
         self._owners: dict[str, object] = {}
         """The scan that moved the cursor of a family last."""
 
@@ -231,17 +238,26 @@ class SnapshotView(PointReads, StoreView):
 
     def edges_of(self, head: ImageId, after: int) -> Iterator[Edge]:
         """See `StoreView.edges_of`."""
-        if _key_or_none(head) is None:
+        if not self._has_edges(head):
             return iter(())
         scan = self._scan("edges", codec.edge_key(head, after + 1), prefix=codec.edge_prefix(head))
         return (codec.decode_edge(key, value) for key, value in scan)
 
     def edges_back(self, head: ImageId, before: int) -> Iterator[Edge]:
         """See `StoreView.edges_back`."""
-        if _key_or_none(head) is None:
+        if not self._has_edges(head):
             return iter(())
         scan = self._scan("edges", codec.edge_key(head, before), codec.edge_prefix(head), backwards=True)
         return (codec.decode_edge(key, value) for key, value in scan)
+
+    def _has_edges(self, head: ImageId) -> bool:
+        """Whether it is worth to look: a bulk move may have emptied a cluster whose million edges are still there."""
+        return _key_or_none(head) is not None and (self._overlay is None or self.cluster(head) is not None)
+
+    def is_moving(self, image_id: ImageId) -> bool:
+        """See `StoreView.is_moving`."""
+        key = _key_or_none(image_id)
+        return self._overlay is not None and key is not None and self._overlay.is_moving(key)
 
     def embeddings(self) -> Iterator[EmbeddingRecord]:
         """See `StoreView.embeddings`."""
@@ -295,6 +311,9 @@ class SnapshotView(PointReads, StoreView):
         return (codec.decode_dead_letter(key, value) for key, value in scan)
 
     def _get(self, family: str, key: bytes) -> bytes | None:
+        return self._read(family, key) if self._overlay is None else self._overlay.getter(family)(key)
+
+    def _read(self, family: str, key: bytes) -> bytes | None:
         with self._lease as moment:
             try:
                 value: bytes = moment.snapshots[family][key]
@@ -306,10 +325,13 @@ class SnapshotView(PointReads, StoreView):
                 del moment
         return value
 
-    def _scan(
-        self, family: str, start: bytes = b"", prefix: bytes = b"", *, backwards: bool = False
-    ) -> Iterator[tuple[bytes, bytes]]:
-        """Keys and values from `start` on, or from the key before it backwards, as long as the keys have the prefix.
+    def _scan(self, family: str, start: bytes = b"", prefix: bytes = b"", *, backwards: bool = False) -> Rows:
+        """Keys and values from `start` on, or from the key before it backwards, as long as the keys have the prefix."""
+        rows = self._rows(family, start, prefix, backwards=backwards)
+        return rows if self._overlay is None else self._overlay.scanned(family, rows, lambda: self._rows("deltas"))
+
+    def _rows(self, family: str, start: bytes = b"", prefix: bytes = b"", *, backwards: bool = False) -> Rows:
+        """What the family has of `_scan`.
 
         All scans of a family share its cursor. A scan seeks its own key again after another scan moved the cursor.
         """

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from core.overrides import ChangeFilter, Rollback
+from core.overrides import ChangeFilter, Point, Rollback
 from core.types import NO_HEAD, ImageId, Trigger
 from storage.interfaces import StoreView
-from storage.records import HistoryEntry, ImageRecord
+from storage.records import HistoryEntry
 from storage.rollback.points import AppliedAfter, first_after, point_of
 
 __all__ = ["Changed", "entry_at", "new_images"]
 
 
+LATEST = Point(2**63, 0)
+"""After every moment."""
+
+
 class Changed:
-    """The images that a rollback selects. Further changes are read as they come."""
+    """The images that a rollback selects."""
 
     def __init__(self, view: StoreView, rollback: Rollback, applied_after: AppliedAfter) -> None:
-        """Reads the changes up to the moment of the view.
+        """Reads the changes.
 
         Raises:
             BadInputError: The history since then is not kept any more.
@@ -28,26 +32,19 @@ class Changed:
         """The number of the first change after the moment."""
         self._heads: dict[ImageId, ImageId | None] = {}
         self._selected: set[ImageId] | None = None if _takes_all(rollback) else set()
-        self.number = self.first - 1
-        """Of the last change that was read."""
-        self.read(view)
+        self._until = rollback.until or LATEST
+        self._names: dict[ImageId, ImageId] = {}
+        """Each head once: there are many images to a head."""
+        self._read(view)
 
-    def read(self, view: StoreView) -> list[ImageId]:
-        """Reads the changes after the last one that was read; returns the images that they are about."""
-        seen: dict[ImageId, None] = {}
-        for entry in view.history_from(self.number):
-            self.number = entry.number
-            if point_of(entry, self._applied_after) <= self._rollback.to:
+    def _read(self, view: StoreView) -> None:
+        for entry in view.history_from(self.first - 1):
+            if not self._rollback.to < point_of(entry, self._applied_after) <= self._until:
                 continue
-            seen[entry.image_id] = None
-            self._heads.setdefault(entry.image_id, entry.old_head)
+            head = entry.old_head
+            self._heads.setdefault(entry.image_id, head and self._names.setdefault(head, head))
             if self._selected is not None and _counts(entry, self._rollback, self._applied_after):
                 self._selected.add(entry.image_id)
-        return list(seen)
-
-    def head_of(self, image: ImageRecord) -> ImageId | None:
-        """The head that an image of now had then; None: it was unknown or deleted."""
-        return self._heads.get(image.image_id, image.head)
 
     def heads(self) -> Iterator[tuple[ImageId, ImageId | None]]:
         """The selected images, and the heads that they had then; None: they were unknown or deleted."""
@@ -64,14 +61,14 @@ def new_images(view: StoreView, rollback: Rollback, until: int, applied_after: A
         until: Its number.
         applied_after: Of the overrides of the store.
     """
-    end = (applied_after(until), until)
+    end = min(Point(applied_after(until), until - 1), rollback.until or LATEST)
     for entry in view.history_from(first_after(view, rollback.to, applied_after) - 1):
-        if entry.offset > end[0]:
+        if entry.offset > end.position:
             return
-        if entry.old_head is None and rollback.to < point_of(entry, applied_after) < end:
+        if entry.old_head is None and rollback.to < point_of(entry, applied_after) <= end:
             image = view.image(entry.image_id)
             later = (each for each in view.history_of(entry.image_id, entry.number - 1))
-            counted = (_counts(each, rollback, applied_after) for each in later if point_of(each, applied_after) < end)
+            counted = (_counts(each, rollback, applied_after) for each in later if point_of(each, applied_after) <= end)
             if image is not None and image.version >= entry.version and any(counted):
                 yield entry.image_id
 

@@ -41,6 +41,11 @@ class Roots:
         self._names = names
         self._known.clear()
 
+    def follow(self, view: StoreView) -> None:
+        """Goes on with a later moment of the store."""
+        self._view = view
+        self._known.clear()
+
     def of(self, image_id: ImageId) -> ImageId:
         """The head that an image ends up with; it is itself if it is unknown."""
         wanted = self.wanted(image_id)
@@ -57,27 +62,33 @@ class Roots:
         image = self._view.image(image_id)
         return self._names.get(image_id, image_id) if image is None else image.head
 
-    def part(self) -> None:
-        """Changes wishes until no two images meet that must not."""
+    def part(self) -> tuple[ImageId, ImageId] | None:
+        """Changes wishes until no two images meet that must not.
+
+        Returns:
+            The first two that would have met; None: none do.
+        """
+        first: tuple[ImageId, ImageId] | None = None
         tried: set[ImageId] = set()
         met = True
         while met:
             met = False
-            for leaver, root in self._meetings():
-                met = True
+            for pair, leaver, root in self._meetings():
+                met, first = True, first or pair
                 image = self._view.image(leaver)
                 assert image is not None  # it is one of two that meet
                 stays = leaver not in tried and self.of(image.head) not in (root, leaver)
                 self.wishes[leaver] = image.head if stays else leaver
                 tried.add(leaver)
                 self._known.clear()
+        return first
 
-    def _meetings(self) -> Iterator[tuple[ImageId, ImageId]]:
-        """Images that must leave, and the root that they must not have."""
+    def _meetings(self) -> Iterator[tuple[tuple[ImageId, ImageId], ImageId, ImageId]]:
+        """Two images that must not meet, the one that leaves for it, and the root that it must not have."""
         for one, other in self._rules.forbidden_pairs():
             root = self.of(one)
             if root == self.of(other) and self._is_there(one, root) and self._is_there(other, root):
-                yield self._leaver(one, other, root), root
+                yield (one, other), self._leaver(one, other, root), root
 
     def _is_there(self, image_id: ImageId, root: ImageId) -> bool:
         """Whether it is an image, or the deleted head that names the cluster."""
