@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.errors import ConflictError
-from core.overrides import Override
+from core.overrides import Override, OverrideKind
 from storage.interfaces import StoreView
 from storage.overrides.relations import Tie
 from storage.overrides.rules import Rules
@@ -27,7 +27,10 @@ class ClusterPlan(WishPlan):
         Raises:
             ConflictError: Two images would meet that must not; the message names the override.
         """
-        super().__init__(view, rules, override, {})
+        assert override.target is not None
+        takes_names = override.kind is OverrideKind.MERGE  # of heads that were deleted
+        there = (each for each in override.images if takes_names or view.image(each) is not None)
+        super().__init__(view, rules, override, dict.fromkeys(there, override.target))
         met = self.roots.part()
         if met is not None and not again:
             one, other = met

@@ -312,7 +312,8 @@ class BulkStore(StagedStore):
         if not again:
             override = draft.override = replace(override, applied_after=state.position.offset)
             self._keep_new(state, override)
-        rows = self._usable().rows("planned", b"", AT_ONCE)
+        # One history entry says at which number the move was made.
+        rows = self._usable().rows("planned", b"", 1)
         moving = Operation(
             number=override.number,
             state=OperationState.MOVING,

@@ -1,6 +1,6 @@
 """Which head each image ends up with, once some images want another one. Pure.
 
-An image wants the head that a rollback or a merge gives it; else the image that an override pins it to; else the head
+An image wants the image that an override pins it to, else the head that a rollback or a merge gives it, else the head
 that it has. What it wants may itself go elsewhere, so the way is followed to its end, the *root*. Whatever the wishes
 are, each root is its own head, so the two relations agree. Pins win over wishes, and forbids over both: of two images
 that must not meet, the younger stays where it is, or founds its own cluster.
@@ -53,14 +53,25 @@ class Roots:
 
     def wanted(self, image_id: ImageId) -> ImageId:
         """The next image on the way to the root."""
-        pinned_to = self._rules.of(image_id).pinned_to
-        if pinned_to is not None and self._view.image(pinned_to) is not None:
+        pinned_to, wish = self._rules.of(image_id).pinned_to, self.wishes.get(image_id)
+        if pinned_to is not None and self._obeys(image_id, pinned_to, wishes=wish is not None):
             return pinned_to
-        wish = self.wishes.get(image_id)
         if wish is not None:
             return self._names.get(wish, wish)
         image = self._view.image(image_id)
         return self._names.get(image_id, image_id) if image is None else image.head
+
+    def _obeys(self, image_id: ImageId, pinned_to: ImageId, *, wishes: bool) -> bool:
+        """Whether a pin counts: of an image that has a wish, or is with its target and does not lead it.
+
+        If the image was deleted, it counts unless others are still in its cluster.
+        """
+        image, target = self._view.image(image_id), self._view.image(pinned_to)
+        if target is None or wishes:
+            return target is not None
+        if image is None:
+            return self._view.cluster(image_id) is None
+        return image.head == target.head and image.head != image_id
 
     def part(self) -> tuple[ImageId, ImageId] | None:
         """Changes wishes until no two images meet that must not.

@@ -30,7 +30,7 @@ class WishPlan:
 
         Args:
             view: The store.
-            rules: Of the overrides that stand, this one included.
+            rules: Of the overrides that stand.
             override: What causes the moves.
             wishes: The head that an image wants.
         """
@@ -54,8 +54,8 @@ class WishPlan:
             if root == image_id:
                 continue
             image = self._view.image(image_id)
-            if image is not None and image.head == image_id:
-                yield from self._members_of(image, root)
+            if (image is None or image.head == image_id) and self._view.cluster(image_id) is not None:
+                yield from self._members_of(image_id, root)
             yield from self._move_of(image_id, root)
 
     def follower(self, image_id: ImageId) -> PlannedMove | None:
@@ -89,13 +89,13 @@ class WishPlan:
         if image is not None and root != image.head:
             yield PlannedMove(image, self._after(image, root))
 
-    def _members_of(self, head: ImageRecord, root: ImageId) -> Iterator[PlannedMove]:
+    def _members_of(self, head: ImageId, root: ImageId) -> Iterator[PlannedMove]:
         """The members that follow their head, since they want nothing else."""
-        for edge in self._view.edges_of(head.image_id, 0):
-            if edge.member == head.image_id or edge.member in self.roots.wishes or edge.member in self._pinned:
+        for edge in self._view.edges_of(head, 0):
+            if edge.member == head or edge.member in self.roots.wishes or edge.member in self._pinned:
                 continue
             image = self._view.image(edge.member)
-            if image is not None and image.head == head.image_id:
+            if image is not None and image.head == head:
                 yield self._following(image, root)
 
     def _following(self, image: ImageRecord, root: ImageId) -> PlannedMove:

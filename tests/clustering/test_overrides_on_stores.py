@@ -93,7 +93,7 @@ def content(store: ClusterStore) -> dict[str, object]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(world=WORLDS | BUSY_WORLDS, dice=st.randoms(use_true_random=False))
+@given(world=WORLDS | BUSY_WORLDS, dice=st.integers(0, 10**6).map(random.Random))
 def test_overrides_are_obeyed_and_survive_a_rebuild(world: World, dice: random.Random) -> None:
     length = len(world.log)
     stops = sorted(dice.randrange(length + 1) for _ in range(dice.randrange(1, 7)))

@@ -39,7 +39,7 @@ def lived(world: World) -> tuple[MemoryStore, dict[int, Held]]:
 
 
 @settings(max_examples=300, deadline=None)
-@given(world=WORLDS | BUSY_WORLDS, dice=st.randoms(use_true_random=False))
+@given(world=WORLDS | BUSY_WORLDS, dice=st.integers(0, 10**6).map(random.Random))
 def test_every_moment_comes_back_and_is_undone(world: World, dice: random.Random) -> None:
     store, moments = lived(world)
     before = held(store)
