@@ -249,7 +249,12 @@ class StagedStore(ClusterStore):
             self._check_settled()
         in_bulk = override.rollback is not None or override.kind in (OverrideKind.PIN, OverrideKind.MERGE)
         most = self._most if in_bulk else None if again else MAX_MOVED
-        return stage_override(view, rules, override, self._applied_after, again=again, most=most)
+        try:
+            return stage_override(view, rules, override, self._applied_after, again=again, most=most)
+        except TooManyMovesError as error:
+            if in_bulk:
+                raise
+            raise BadInputError(str(error)) from None
 
     def _check_settled(self) -> None:
         """Makes sure that no bulk move is under way, of which the history does not tell everything yet.

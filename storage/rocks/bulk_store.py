@@ -20,7 +20,7 @@ import time
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import islice
 
@@ -139,7 +139,10 @@ class BulkStore(StagedStore):
                 self._settle_clusters(state, [key for key, _ in heads], last=True)
                 return True
             self._end(state, moving)
-        return False
+            with suppress(UnavailableError):  # what waits behind a bulk move may be one itself
+                self._ready()
+        self._compact()
+        return self._moving is not None
 
     def _find_bulk(self) -> None:
         """Goes on with the move that the database has, or removes one that was never begun."""
@@ -177,7 +180,9 @@ class BulkStore(StagedStore):
                 for key, value in rows
                 if (ahead := codec.decode_edge_key(value)) != _edge_now(database, key)
             )
-        self._write((), [KeyRange(family, b"", AFTER_ALL) for family in ("planned", "deltas")])
+        planned = [family for family in ("planned", "deltas") if database.rows(family, b"", 1)]
+        if planned:
+            self._write((), [KeyRange(family, b"", AFTER_ALL) for family in planned])
         self._read_through_bulk(False)
 
     def _override_in_bulk(self, request: OverrideRequest, at_ms: int, *, dry_run: bool) -> OverrideOutcome:

@@ -13,8 +13,8 @@ import pytest
 from core.errors import BadInputError, StaleError, UnavailableError
 from core.overrides import OverrideKind
 from core.types import Decision, ImageId
+from storage import base
 from storage.errors import CorruptedError, StorageError, WriteError
-from storage.overrides import moves
 from storage.rocks import marker
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
@@ -181,17 +181,20 @@ def test_a_converted_store_of_the_format_before_is_opened_twice(tmp_path: Path) 
 
 def test_a_rebuild_may_move_more_than_one_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(tmp_path)
-    put(store, founds(0, A), founds(1, B), joins(2, C, B), kinds=JOB)
-    say(store, OverrideKind.MERGE, B, target=A)
+    put(store, founds(0, A), joins(1, B, A), joins(2, C, A), kinds=JOB)
+    say(store, OverrideKind.PIN, C, target=B)
+    say(store, OverrideKind.FORBID, B, target=A)
     store.close()
     rebuilt(tmp_path)
-    monkeypatch.setattr(moves, "MAX_MOVED", 1)
+    monkeypatch.setattr(base, "MAX_MOVED", 1)
     store = open_store(tmp_path)
-    put(store, founds(0, A), founds(1, B), joins(2, C, B), kinds=JOB)
-    assert heads(store) == {A: A, B: A, C: A}
-    put(store, founds(3, ImageId("d")), kinds=JOB)
+    put(store, founds(0, A), joins(1, B, A), joins(2, C, A), kinds=JOB)
+    assert heads(store) == {A: A, B: B, C: B}
+    say(store, OverrideKind.UNDO, undoes=2)
+    say(store, OverrideKind.MERGE, B, target=A)
+    say(store, OverrideKind.UNDO, undoes=4)
     with pytest.raises(BadInputError, match="at most 1"):
-        say(store, OverrideKind.MERGE, A, target=ImageId("d"))
+        say(store, OverrideKind.FORBID, B, target=A)
     store.close()
 
 

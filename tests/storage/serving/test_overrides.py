@@ -229,7 +229,7 @@ def test_a_kind_that_nobody_knows_is_refused(client: StorageClient) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         client._stub.ApplyOverride(pb.ApplyOverrideRequest(kind="hide"))
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert caught.value.details() == "there is no override 'hide': say pin, forbid, split, merge, undo"
+    assert caught.value.details() == "there is no override 'hide': say pin, forbid, split, merge, rollback, undo"
 
 
 @pytest.mark.parametrize(
