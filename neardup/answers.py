@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 __all__ = [
+    "ClusterChange",
+    "ClusterHistoryPage",
     "ClusterInfo",
     "HeadChange",
     "HistoryPage",
@@ -130,6 +132,32 @@ class HistoryPage:
     def from_json(cls, data: Mapping[str, Any]) -> HistoryPage:
         """Reads the answer of `/v1/images/{image_id}/history`."""
         return cls(**known_values(cls, data, changes=lambda found: tuple(map(HeadChange.from_json, found))))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterChange(HeadChange):
+    """One change by which an image joined or left a cluster."""
+
+    image_id: str
+    """It joined if `head` is that of the cluster, and left if `old_head` is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterHistoryPage:
+    """A page of the changes by which images joined or left a cluster, the newest first."""
+
+    head: str
+    changes: tuple[ClusterChange, ...]
+    """May be empty on a page that is not the last."""
+    looked_from: int
+    """The number of the oldest change of all heads that was looked at: those of the cluster from here on are told."""
+    next_page_token: str | None
+    """For the page after this one; None: nothing older is kept, or it came before the time that was asked for."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ClusterHistoryPage:
+        """Reads the answer of `/v1/clusters/{head}/history`."""
+        return cls(**known_values(cls, data, changes=lambda found: tuple(map(ClusterChange.from_json, found))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from core.errors import BadInputError
 from core.types import NO_HEAD, ImageId
 from storage.interfaces import StoreView
 
-__all__ = ["MAX_CHANGES", "head_at", "members_at", "number_at"]
+__all__ = ["MAX_CHANGES", "head_at", "members_at", "number_at", "number_before"]
 
 MAX_CHANGES = 100_000
 """So many changes since then are read for the members of a cluster: for about three seconds, into some 20 MB."""
@@ -37,6 +37,16 @@ def number_at(view: StoreView, time_ms: int) -> int:
         else:
             high = middle - 1
     return low
+
+
+def number_before(view: StoreView, time_ms: int) -> int:
+    """The number of the last history entry that was written before the second of a time; 0: none.
+
+    Args:
+        view: The store.
+        time_ms: Milliseconds since the epoch.
+    """
+    return number_at(view, time_ms // 1000 * 1000 - 1)
 
 
 def head_at(view: StoreView, image_id: ImageId, number: int) -> ImageId | None:
