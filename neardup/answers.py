@@ -127,11 +127,14 @@ class HistoryPage:
     changes: tuple[HeadChange, ...]
     next_page_token: str | None
     """For the page after this one; None: this is the last."""
+    history_first: int = 1
+    """The number of the first change of heads that is kept, of all images."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> HistoryPage:
         """Reads the answer of `/v1/images/{image_id}/history`."""
-        return cls(**known_values(cls, data, changes=lambda found: tuple(map(HeadChange.from_json, found))))
+        known = {"history_first": 1, **data}
+        return cls(**known_values(cls, known, changes=lambda found: tuple(map(HeadChange.from_json, found))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +156,8 @@ class ClusterHistoryPage:
     """The number of the oldest change of all heads that was looked at: those of the cluster from here on are told."""
     next_page_token: str | None
     """For the page after this one; None: nothing older is kept, or it came before the time that was asked for."""
+    history_first: int
+    """The number of the first change of heads that is kept."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ClusterHistoryPage:
@@ -285,11 +290,17 @@ class StoreStats:
     """Images deleted, those that came back included."""
     replayed: int = 0
     """Replays applied."""
+    history_first: int = 1
+    """Of the first change of heads that is kept."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StoreStats:
         """Reads the answer of `/v1/stats`."""
-        return cls(**known_values(cls, {"deleted": 0, "replayed": 0, **data}, position=StorePosition.from_json))
+        return cls(
+            **known_values(
+                cls, {"deleted": 0, "replayed": 0, "history_first": 1, **data}, position=StorePosition.from_json
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)

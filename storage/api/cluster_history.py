@@ -64,12 +64,13 @@ def cluster_history_routes(store: ClusterStore, max_page: int) -> APIRouter:
         with store.snapshot() as view:
             if page_token is None:
                 _check_known(view, asked)
-            last = view.state().history_number
+            state = view.state()
+            last, first = state.history_number, state.history_first
             before = last + 1 if page_token is None else decode_token(asked, page_token, newest_first=True)
-            after = 0 if since_ms is None else number_before(view, since_ms)
+            after = first - 1 if since_ms is None else number_before(view, since_ms)
             found = cluster_changes(view, asked, min(before, last + 1), limit, LOOKED_AT, after)
         token = None if found.complete else encode_token(asked, found.looked_from, newest_first=True)
-        return ClusterHistoryOut.of(asked, found, token)
+        return ClusterHistoryOut.of(asked, found, token, first)
 
     return router
 

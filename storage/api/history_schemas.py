@@ -36,13 +36,15 @@ class ClusterHistoryOut(BaseModel):
     next_page_token: str | None = Field(
         description="The token of the next page; null: nothing older is kept, or it came before `since`."
     )
+    history_first: int = Field(description="The number of the first change of heads that is kept.")
 
     @staticmethod
-    def of(head: ImageId, found: ClusterChanges, next_page_token: str | None) -> ClusterHistoryOut:
+    def of(head: ImageId, found: ClusterChanges, next_page_token: str | None, history_first: int) -> ClusterHistoryOut:
         """From what was found."""
         return ClusterHistoryOut(
             head=head,
             changes=[ClusterChangeOut.of(each) for each in found.entries],
             looked_from=found.looked_from,
             next_page_token=next_page_token,
+            history_first=history_first,
         )

@@ -71,13 +71,27 @@ def history(
 
 
 def _show_image(api: ApiClient, image_id: str, limit: int | None, *, as_json: bool) -> None:
-    changes = deque(api.history(image_id), maxlen=limit)
+    changes: deque[HeadChange] = deque(maxlen=limit)
+    page = api.history_page(image_id, api.page_size)
+    changes += page.changes
+    while page.next_page_token is not None:
+        page = api.history_page(image_id, api.page_size, page.next_page_token)
+        changes += page.changes
     if as_json:
-        show_json_with_list({"image_id": image_id}, "changes", map(asdict, changes))
+        about = {"image_id": image_id, "history_first": page.history_first}
+        show_json_with_list(about, "changes", map(asdict, changes))
         return
-    table(_COLUMNS, [(*_about(each), *_row(each)) for each in changes], right=("number", "score"))
+    if changes:
+        table(_COLUMNS, [(*_about(each), *_row(each)) for each in changes], right=("number", "score"))
+    if not changes or (len(changes) != limit and changes[0].old_head is not None):
+        _tell_swept(page.history_first)
     if changes and changes[-1].head == image_id:
         note("(it is a head: --cluster shows who joined and who left its cluster)", style="dim")
+
+
+def _tell_swept(history_first: int) -> None:
+    if history_first > 1:
+        note(f"(changes of heads before number {history_first} are not kept any more)", style="dim")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +106,7 @@ class _Found:
     """There are no older changes of heads, or none that was asked for."""
     limited: bool
     """So many were found as were asked for."""
+    history_first: int
 
 
 def _cluster_changes(api: ApiClient, head: str, limit: int | None, since: int | None) -> _Found:
@@ -105,12 +120,14 @@ def _cluster_changes(api: ApiClient, head: str, limit: int | None, since: int | 
         newest_first += page.changes
         token, limited = page.next_page_token, len(newest_first) == limit
         if token is None or limited or page.looked_from <= lowest:
-            return _Found(head, newest_first[::-1], page.looked_from, token is None, limited)
+            return _Found(
+                head, newest_first[::-1], page.looked_from, token is None, limited, history_first=page.history_first
+            )
 
 
 def _show_cluster(found: _Found, *, as_json: bool) -> None:
     if as_json:
-        about = {"head": found.head, "looked_from": found.looked_from, "complete": found.complete}
+        about = {name: getattr(found, name) for name in ("head", "looked_from", "complete", "history_first")}
         show_json_with_list(about, "changes", map(asdict, found.changes))
         return
     rows = [(*_about(each), each.image_id, *_row(each)) for each in found.changes]
@@ -119,7 +136,9 @@ def _show_cluster(found: _Found, *, as_json: bool) -> None:
     if not found.complete and not found.limited:
         told = f"only the changes of heads from number {found.looked_from} on were looked at: --since looks further"
         note(f"({told})", style="dim")
-    elif not rows:
+    if found.looked_from == found.history_first:
+        _tell_swept(found.history_first)
+    if found.complete and not rows:
         note(f"(nobody joined or left the cluster of {found.head})", style="dim")
 
 

@@ -85,6 +85,7 @@ def test_the_last_changes_of_an_image(run: Run) -> None:
 
 def test_a_head_has_a_hint(run: Run) -> None:
     assert "--cluster shows who joined and who left" in run("a")[2]
+    assert "not kept" not in run("a")[2]
 
 
 def test_an_image_as_json(run: Run) -> None:
@@ -133,6 +134,36 @@ def test_how_far_it_looked_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     assert (told["head"], told["looked_from"], told["complete"]) == ("a", 3, False)
     assert [row[0] for row in rows(run("a", "--cluster", "--since", "1970-01-01")[1])] == ["1", "2", "3", "4"]
     assert run("a", "--cluster", "--limit", "1")[2] == ""
+
+
+@pytest.fixture
+def swept(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Another store: of five changes, the first three are not kept."""
+    store = MemoryStore()
+    put(store, founds(0, A), joins(1, B, A), founds(2, C), founds(3, B, old=A, version=2), deletes(4, B, B, version=2))
+    store.set_published(5)
+    store.sweep_history(4, 10)
+    with served_api(store, 2) as port:
+        monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__API__PORT", str(port))
+        yield
+
+
+NOT_KEPT = "changes of heads before number 4 are not kept any more"
+
+
+def test_what_is_not_kept_is_told(run: Run, swept: None) -> None:
+    code, out, said = run("b")
+    assert (code, [row[0] for row in rows(out)], NOT_KEPT in said) == (Exit.OK, ["4", "5"], True)
+    assert NOT_KEPT not in run("b", "--limit", "2")[2]
+    code, out, said = run("a")
+    assert (code, out, NOT_KEPT in said) == (Exit.OK, "", True)
+    code, out, said = run("a", "--cluster")
+    assert (code, [row[0] for row in rows(out)], NOT_KEPT in said) == (Exit.OK, ["4"], True)
+    code, out, said = run("c", "--cluster", "--since", "7d")
+    assert (code, out) == (Exit.OK, "")
+    assert json.loads(run("a", "--json")[1]) == {"image_id": "a", "history_first": 4, "changes": []}
+    assert json.loads(run("a", "--cluster", "--json")[1])["history_first"] == 4
+    assert run("nobody")[0] == Exit.NOT_FOUND
 
 
 def test_a_cluster_as_json(run: Run) -> None:

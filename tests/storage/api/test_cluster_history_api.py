@@ -102,6 +102,18 @@ def test_a_head_that_is_gone_is_known_by_its_own_history(client: TestClient, sto
     assert client.get(f"/v1/clusters/{'x' * 300}/history").status_code == 404
 
 
+def test_what_is_not_kept_is_not_looked_for(client: TestClient, store: MemoryStore) -> None:
+    store.set_published(6)
+    store.sweep_history(4, 10)
+    for query in ({}, {"since": 0}, {"since": 2 * HOUR_MS}):
+        found = read(client, "a", **query)
+        assert (numbers(found), found["looked_from"], found["next_page_token"]) == ([6, 5, 4], 4, None)
+        assert found["history_first"] == 4
+    found = read(client, "b", limit=1)
+    assert (numbers(found), found["next_page_token"] is None) == ([5], False)
+    assert client.get("/v1/clusters/nobody/history").status_code == 404
+
+
 @pytest.mark.parametrize("query", ["limit=0", "limit=11", "page_token=x", "since=yesterday", "since=2026-11-28"])
 def test_what_cannot_be_is_refused(client: TestClient, query: str) -> None:
     answer = client.get(f"/v1/clusters/a/history?{query}")
