@@ -112,11 +112,13 @@ class HeadChange:
     truncated: bool
     override: int | None = None
     """The number of the override that made it; None: a record of the order did."""
+    trigger: str = ""
+    """What made it: stream, override or rollback. Empty: the service is of an earlier release."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> HeadChange:
         """Reads one of `changes` of the answer of `/v1/images/{image_id}/history`."""
-        return cls(**known_values(cls, {"override": None, **data}, versions=VerdictVersions.from_json))
+        return cls(**known_values(cls, {"override": None, "trigger": "", **data}, versions=VerdictVersions.from_json))
 
 
 @dataclass(frozen=True, slots=True)

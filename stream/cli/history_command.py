@@ -44,8 +44,8 @@ def history(
 ) -> None:
     """Show the changes of an image's head, or with --cluster those of a cluster's members, oldest first.
 
-    Each change has its number, its time, the heads before and after, the cause, and what made it: the stream, or an
-    override. Images that were deleted have a history too.
+    Each change has its number, its time, the heads before and after, the cause, and what made it: the stream, an
+    override or a rollback. Images that were deleted have a history too.
 
     History is not kept by cluster. So with --cluster the newest 100,000 changes of all heads are looked at, which takes
     three seconds, and the command says so if there are older ones. --since looks further back, or less far.
@@ -153,6 +153,6 @@ def _row(change: HeadChange) -> tuple[object, ...]:
         change.cause,
         change.score,
         change.matched,
-        "stream" if change.override is None else f"override {change.override}",
+        "stream" if change.override is None else f"{change.trigger or 'override'} {change.override}",
         change.versions.model,
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from core.overrides import OverrideKind
+from core.overrides import OverrideKind, OverrideRequest, RollbackRequest
 from storage.memory import MemoryStore
 from storage.testing.decisions import A, B, C, deletes, founds, joins, put
 from storage.testing.overrides import JOB, say
@@ -76,6 +76,16 @@ def test_an_image_oldest_first(run: Run) -> None:
         ["5", "b", "(deleted)", "deleted", "stream"],
     ]
     assert rows(out)[0][1] == "1970-01-01T00:00:00.031Z"
+
+
+def test_a_rollback_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    put(store, founds(0, A), joins(1, B, A), founds(2, B, old=A, version=2), kinds=JOB)
+    store.override(OverrideRequest(OverrideKind.ROLLBACK, rollback=RollbackRequest(to_change=2)), 99)
+    with served_api(store, 2) as port:
+        monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__API__PORT", str(port))
+        last = rows(run("b")[1])[-1]
+    assert [last[0], *last[2:]] == ["4", "b", "a", "matched", "0.9", "a", "rollback", "1", "m1"]
 
 
 def test_the_last_changes_of_an_image(run: Run) -> None:

@@ -79,6 +79,7 @@ def test_the_history_of_an_image(client: TestClient, store: MemoryStore) -> None
         "versions": {"model": "m1", "index": "i1"},
         "truncated": False,
         "override": None,
+        "trigger": "stream",
     }
     first = client.get("/v1/images/b/history", params={"limit": 1}).json()
     rest = client.get("/v1/images/b/history", params={"page_token": first["next_page_token"]}).json()

@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 
-from core.overrides import OverrideKind
+from core.overrides import OverrideKind, OverrideRequest, RollbackRequest
 from core.types import ImageId
 from storage.api.app import create_app
 from storage.api.paths import whole_id_path
@@ -50,14 +50,15 @@ def numbers(found: dict[str, Any]) -> list[int]:
 
 def test_who_joined_and_who_left_newest_first(client: TestClient) -> None:
     found = read(client, "a")
-    assert [(each["image_id"], each["old_head"], each["head"], each["override"]) for each in found["changes"]] == [
-        ("c", "a", "", None),
-        ("b", "a", "b", 1),
-        ("d", None, "a", None),
-        ("c", None, "a", None),
-        ("b", None, "a", None),
-        ("a", None, "a", None),
+    assert [(each["image_id"], each["old_head"], each["head"], each["trigger"]) for each in found["changes"]] == [
+        ("c", "a", "", "stream"),
+        ("b", "a", "b", "override"),
+        ("d", None, "a", "stream"),
+        ("c", None, "a", "stream"),
+        ("b", None, "a", "stream"),
+        ("a", None, "a", "stream"),
     ]
+    assert [each["override"] for each in found["changes"]] == [None, 1, None, None, None, None]
     assert (found["head"], found["looked_from"], found["next_page_token"]) == ("a", 1, None)
     assert numbers(read(client, "b")) == [5]
 
@@ -133,3 +134,13 @@ def test_ids_that_need_care() -> None:
     assert read(client, hard)["changes"][0]["image_id"] == hard
     assert whole_id_path(b"/v1/clusters/a/b/history", "") == "/v1/clusters/a%2Fb/history"
     assert whole_id_path(b"/v1/clusters/a%2Fhistory", "") == "/v1/clusters/a%2Fhistory"
+
+
+def test_a_rollback_is_named() -> None:
+    store = MemoryStore()
+    put(store, founds(0, A), joins(1, B, A), founds(2, B, old=A, version=2), kinds=JOB)
+    request = OverrideRequest(OverrideKind.ROLLBACK, rollback=RollbackRequest(to_change=2))
+    store.override(request, 99)
+    client = TestClient(create_app(store, 10, CollectorRegistry()))
+    newest = read(client, "a")["changes"][0]
+    assert (newest["image_id"], newest["trigger"], newest["override"]) == ("b", "rollback", 1)

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from core.overrides import OverrideKind
 from core.types import ImageId
 from storage.errors import WriteError
 from storage.memory import MemoryStore
 from storage.serving import history_sweep
 from storage.serving.history_sweep import DAY_MS, HistorySweep
-from storage.testing.decisions import founds, put
+from storage.testing.decisions import A, B, C, D, founds, put
+from storage.testing.overrides import JOB, say
 from tests.support.store_wrappers import DelegatingStore
 
 
@@ -116,6 +118,26 @@ def test_the_loop_goes_on_in_small_writes_until_all_went(
     loop.stop()
     assert heard.counts == [4, 4, 4, 4, 4, 1]
     assert (store.state().history_first, heard.failures) == (22, 0)
+
+
+def test_what_is_still_to_be_decided_again_holds_it_up(clock: Clock) -> None:
+    """An undo wants images to be decided again, and the history says which. A pin before it does not."""
+    store = MemoryStore(now_ms=clock)
+    put(store, founds(0, A), founds(1, B), founds(2, C), kinds=JOB)
+    say(store, OverrideKind.PIN, A, target=B)
+    clock.days = 5
+    put(store, founds(3, D), kinds=JOB)
+    store.set_published(5)
+    heard = Heard()
+    loop = sweep_of(store, clock, heard)
+    undo = say(store, OverrideKind.UNDO, undoes=1).override.number
+    assert (loop.sweep(), store.state().history_first) == (0, 1)
+    store.set_requeued(undo)
+    assert (loop.sweep(), store.state().history_first) == (4, 5)
+    say(store, OverrideKind.PIN, A, target=C)
+    clock.days = 10
+    store.set_published(6)
+    assert (loop.sweep(), store.state().history_first) == (1, 6)
 
 
 class Full(DelegatingStore):
