@@ -77,10 +77,10 @@ class HistorySweep:
         self._now_ms = now_ms
         self._settled = 0
         """No override up to this number wants images to be decided again."""
-        self._sweeping = False
-        """Whether the last look found something."""
+        self._told = False
+        """Whether the log says that history is swept."""
         self._loop = PublishLoop(
-            "history-sweep",
+            "history",
             self._look,
             listener.sweep_failed,
             lambda: f"waits before history entry {store.state().history_first}",
@@ -131,7 +131,7 @@ class HistorySweep:
         count = self.sweep()
         if count == CHUNK:
             self._loop.wake()
-        if count and not self._sweeping:
-            log.info("history is swept: it begins at entry %d now", self._store.state().history_first)
-        self._sweeping = count == CHUNK
+        if count and not self._told:
+            self._told = True
+            log.info("old history is swept: it begins at entry %d now", self._store.state().history_first)
         return False

@@ -170,5 +170,5 @@ def test_a_full_disk_is_told_once_and_it_goes_on(
     assert (heard.failures, store.state().history_first) == (1, 22)
     said = [record.getMessage() for record in caplog.records]
     assert sum("sweeping waits before history entry 1" in each for each in said) == 1
-    assert any("it begins at entry 22 now" in each for each in said)
-    assert any("sweeping of history-sweep resumed" in each for each in said)
+    assert sum("it begins at entry 22 now" in each for each in said) == 1
+    assert any("sweeping of history resumed" in each for each in said)
