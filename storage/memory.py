@@ -172,7 +172,7 @@ class _Content(StoreView):
         self.current = state
         del self.entries[: len(sweep.entries)]
         for head, number in sweep.ended:
-            kept = [ended for ended in self.ended_of.pop(head) if ended.number != number]
+            kept = [ended for ended in self.ended_of.pop(head, ()) if ended.number != number]
             if kept:
                 self.ended_of[head] = kept
         if sweep.seconds is not None:

@@ -116,6 +116,8 @@ def head_at(view: StoreView, image_id: ImageId, number: int) -> ImageId | None:
         then = entry
     if then is not None:
         return _head_after(then)
+    if view.is_moving(image_id):
+        raise PastUnknownError(f"{image_id!r} is being moved with many others: ask again once that is over")
     image = view.image(image_id)
     return None if image is None else image.head
 

@@ -10,6 +10,7 @@ built again must hide it, however long ago that was.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice, takewhile
 
@@ -28,7 +29,7 @@ class Sweep:
     entries: tuple[HistoryEntry, ...]
     """In order, the first that is kept among them."""
     ended: tuple[tuple[ImageId, int], ...]
-    """The clusters that these entries ended: head and number."""
+    """The clusters that these entries or earlier ones ended: head and number."""
     seconds: tuple[int, int] | None
     """Seconds of history from one on and before another; None: none goes."""
 
@@ -66,17 +67,15 @@ def planned_sweep(view: StoreView, before: int, limit: int) -> Sweep | None:
     entries = tuple(islice(view.history_from(first - 1), max(0, end - first)))
     if not entries:
         return None
-    ended = tuple(
-        (each.old_head, each.number)
-        for each in entries
-        if each.old_head is not None and _has_ended(view, each.old_head, each.number)
-    )
-    return Sweep(entries, ended, _seconds(view, entries[-1].number))
+    last = entries[-1].number
+    return Sweep(entries, tuple(_ended(view, entries, last)), _seconds(view, last))
 
 
-def _has_ended(view: StoreView, head: ImageId, number: int) -> bool:
-    found = next(view.ended_clusters(head, number - 1), None)
-    return found is not None and found.number == number
+def _ended(view: StoreView, entries: Iterable[HistoryEntry], last: int) -> Iterator[tuple[ImageId, int]]:
+    """The clusters that images have left by these entries. All that a bulk move ended have the number of its first."""
+    for head in dict.fromkeys(each.old_head for each in entries if each.old_head is not None):
+        for ended in takewhile(lambda each: each.number <= last, view.ended_clusters(head, 0)):
+            yield head, ended.number
 
 
 def _seconds(view: StoreView, last: int) -> tuple[int, int] | None:

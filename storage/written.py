@@ -116,6 +116,8 @@ def _held_before(view: StoreView, image_id: ImageId, number: int) -> _Held | Non
 
 def _unchanged(view: StoreView, image_id: ImageId, number: int) -> _Held | None:
     """An image of which no change is kept: it is as it was. A delete leaves no entry if there was no image."""
+    if view.is_moving(image_id):
+        raise PastUnknownError(f"{image_id!r} is being moved with many others: ask again once that is over")
     image, tombstone, entry = view.image(image_id), view.tombstone(image_id), view.history_entry(number)
     if image is not None:
         return _Held(image.version, image.place, image.head)

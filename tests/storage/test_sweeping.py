@@ -309,6 +309,48 @@ def test_a_store_that_is_opened_again_is_swept_as_it_was(tmp_path: Path) -> None
     store.close()
 
 
+def test_what_a_bulk_move_ended_goes_with_its_entries(tmp_path: Path) -> None:
+    """b and c found clusters, with d in that of c. Both go to a, bit by bit."""
+    store = RocksStore(tmp_path, options=RocksOptions(sync=False), moves_at_once=0)
+    put(store, founds(0, A), founds(1, B), founds(2, C), joins(3, D, C), kinds=JOB)
+    sweep(store, 4)
+    say(store, OverrideKind.MERGE, B, C, target=A)
+    sweep(store, 5)
+    while store.settle(1):
+        with store.snapshot() as view:
+            assert [progress.problems for progress in verify(view)][-1] == ()
+    assert store._database is not None
+    assert len(store._database.rows("ended", b"", 10)) == 2
+    put(store, *[founds(n, ImageId(f"i{n}")) for n in range(4, 8)], kinds=JOB)
+    sweep(store, 100)
+    assert store._database.rows("ended", b"", 10) == []
+    with store.snapshot() as view:
+        assert [progress.problems for progress in verify(view)][-1] == ()
+    store.close()
+
+
+def test_an_image_that_a_bulk_move_has_not_written_yet_has_no_known_past(tmp_path: Path) -> None:
+    """No change of b is kept, and it is seen in another cluster already."""
+    store = RocksStore(tmp_path, options=RocksOptions(sync=False), moves_at_once=0)
+    members = [ImageId(f"m{n}") for n in range(1_500)]
+    put(store, founds(0, B), *[joins(1 + n, each, B) for n, each in enumerate(members)], founds(1_501, A), kinds=JOB)
+    sweep(store, 1_502, 2_000)
+    say(store, OverrideKind.MERGE, B, target=A)
+    number = store.state().history_number
+    with store.snapshot() as view:
+        waits = next(each for each in members if view.is_moving(each))
+        with pytest.raises(PastUnknownError, match="moved with many others"):
+            head_at(view, waits, 1_502)
+        with pytest.raises(PastUnknownError, match="moved with many others"):
+            look_up_before(view, [waits], number)
+    while store.settle(1_000):
+        pass
+    with store.snapshot() as view:
+        assert (head_at(view, waits, 1_502), head_at(view, waits, 10**6)) == (B, A)
+        assert look_up_before(view, [waits], 1_503).memberships[waits].head == B
+    store.close()
+
+
 @settings(deadline=None, max_examples=15)
 @given(st.lists(st.tuples(STEPS, st.integers(0, 30), st.integers(1, 9), st.booleans()), max_size=5))
 def test_lives_with_sweeps_and_reopenings(rounds: list[tuple[list[Action], int, int, bool]]) -> None:
