@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.overrides import OverrideKind
+from core.errors import BadInputError
+from core.overrides import OverrideKind, OverrideRequest, RollbackRequest
 from core.types import Cause, ImageId, Lookup, Move
 from storage.arrivals import earliest_arrival
 from storage.interfaces import ClusterStore
@@ -22,7 +23,7 @@ from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
 from storage.sweeping import sweepable
 from storage.testing.decisions import A, B, C, D, assert_holds, decided, deletes, fill, founds, joins, put
-from storage.testing.model import Action, StoreModel, actions, seeded_actions
+from storage.testing.model import LOG, Action, StoreModel, actions, seeded_actions
 from storage.testing.overrides import JOB, say
 from storage.unscored import unscored_after
 from storage.verify import verify
@@ -143,6 +144,31 @@ def test_members_whose_joining_is_not_kept_come_where_they_may_have_joined() -> 
             [A, C],
             [C],
         ]
+
+
+@settings(deadline=None, max_examples=80)
+@given(STEPS, st.floats(0, 1), st.integers(0, 60))
+def test_heads_that_are_brought_back_are_the_same_or_it_is_refused(
+    steps: list[Action], share: float, back: int
+) -> None:
+    whole, swept = twins(steps, share)
+    first, to = swept.state().history_first, max(0, swept.state().history_number - back)
+    request = OverrideRequest(OverrideKind.ROLLBACK, rollback=RollbackRequest(to_change=to))
+    for store in (whole, swept):
+        store.apply(LOG, (), store.position().offset, 0, JOB)
+    if 1 < first > to:
+        with pytest.raises(BadInputError, match=r"are kept|not kept any more"):
+            swept.override(request, 99)
+        return
+    for store in (whole, swept):
+        store.override(request, 99)
+    found = []
+    for store in (whole, swept):
+        with store.snapshot() as view:
+            assert [progress.problems for progress in verify(view)][-1] == ()
+            heads = {each.image_id: each.head for each in view.images()}
+            found.append((heads, {each.head: (each.count, each.founding_code) for each in view.clusters()}))
+    assert found[0] == found[1]
 
 
 def test_what_the_next_change_tells_is_not_refused() -> None:
