@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 __all__ = [
+    "ClusterChange",
+    "ClusterHistoryPage",
     "ClusterInfo",
     "HeadChange",
     "HistoryPage",
@@ -110,11 +112,13 @@ class HeadChange:
     truncated: bool
     override: int | None = None
     """The number of the override that made it; None: a record of the order did."""
+    trigger: str = ""
+    """What made it: stream, override or rollback. Empty: the service is of an earlier release."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> HeadChange:
         """Reads one of `changes` of the answer of `/v1/images/{image_id}/history`."""
-        return cls(**known_values(cls, {"override": None, **data}, versions=VerdictVersions.from_json))
+        return cls(**known_values(cls, {"override": None, "trigger": "", **data}, versions=VerdictVersions.from_json))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +129,42 @@ class HistoryPage:
     changes: tuple[HeadChange, ...]
     next_page_token: str | None
     """For the page after this one; None: this is the last."""
+    history_first: int = 1
+    """The number of the first change of heads that is kept, of all images."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> HistoryPage:
         """Reads the answer of `/v1/images/{image_id}/history`."""
-        return cls(**known_values(cls, data, changes=lambda found: tuple(map(HeadChange.from_json, found))))
+        known = {"history_first": 1, **data}
+        return cls(**known_values(cls, known, changes=lambda found: tuple(map(HeadChange.from_json, found))))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterChange(HeadChange):
+    """One change by which an image joined or left a cluster."""
+
+    image_id: str
+    """It joined if `head` is that of the cluster, and left if `old_head` is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterHistoryPage:
+    """A page of the changes by which images joined or left a cluster, the newest first."""
+
+    head: str
+    changes: tuple[ClusterChange, ...]
+    """May be empty on a page that is not the last."""
+    looked_from: int
+    """The number of the oldest change of all heads that was looked at: those of the cluster from here on are told."""
+    next_page_token: str | None
+    """For the page after this one; None: nothing older is kept, or it came before the time that was asked for."""
+    history_first: int
+    """The number of the first change of heads that is kept."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ClusterHistoryPage:
+        """Reads the answer of `/v1/clusters/{head}/history`."""
+        return cls(**known_values(cls, data, changes=lambda found: tuple(map(ClusterChange.from_json, found))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,11 +292,17 @@ class StoreStats:
     """Images deleted, those that came back included."""
     replayed: int = 0
     """Replays applied."""
+    history_first: int = 1
+    """Of the first change of heads that is kept."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StoreStats:
         """Reads the answer of `/v1/stats`."""
-        return cls(**known_values(cls, {"deleted": 0, "replayed": 0, **data}, position=StorePosition.from_json))
+        return cls(
+            **known_values(
+                cls, {"deleted": 0, "replayed": 0, "history_first": 1, **data}, position=StorePosition.from_json
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ from urllib.parse import quote
 import httpx
 
 from neardup.answers import (
+    ClusterChange,
+    ClusterHistoryPage,
     ClusterInfo,
     HeadChange,
     HistoryPage,
@@ -61,6 +63,8 @@ from neardup.retry import RetryPolicy, retry_after_s
 
 __all__ = [
     "ApiClient",
+    "ClusterChange",
+    "ClusterHistoryPage",
     "ClusterInfo",
     "HeadChange",
     "HistoryPage",
@@ -200,6 +204,55 @@ class ApiClient:
             NeardupClientError: See `neardup.errors`.
         """
         return self._get(ClusterInfo.from_json, f"/v1/clusters/{_part(head)}")
+
+    def cluster_history_page(
+        self,
+        head: str,
+        limit: int | None = None,
+        page_token: str | None = None,
+        *,
+        since: datetime | int | None = None,
+    ) -> ClusterHistoryPage:
+        """One page of the changes by which images joined or left a cluster, the newest first.
+
+        The service reads a bounded number of changes of all heads for a page. So a page may be short or empty, and
+        have a token all the same.
+
+        Args:
+            head: The head of the cluster, which may be gone.
+            limit: How many at most; without a limit the service chooses the size.
+            page_token: That of the page before.
+            since: Only changes from this time on, with a zone or in milliseconds since the epoch. Give it with each
+                page.
+
+        Raises:
+            NotFoundError: There never was an image or a cluster of this id.
+            BadRequestError: The time has no zone, or the limit or the token is refused.
+            NeardupClientError: See `neardup.errors`.
+        """
+        path = f"/v1/clusters/{_part(head)}/history"
+        time = None if since is None else _time(since)
+        return self._get(ClusterHistoryPage.from_json, path, limit=limit, page_token=page_token, since=time)
+
+    def cluster_history(self, head: str, *, since: datetime | int | None = None) -> Iterator[ClusterChange]:
+        """The changes by which images joined or left a cluster, the newest first, read page by page as they are taken.
+
+        Taken to the end, this makes the service read all changes of heads since then: three seconds for 100,000.
+
+        Args:
+            head: The head of the cluster, which may be gone.
+            since: Only changes from this time on; None: all that are kept.
+
+        Raises:
+            NeardupClientError: As `cluster_history_page`, while it is iterated.
+        """
+        token = None
+        while True:
+            page = self.cluster_history_page(head, self.page_size, token, since=since)
+            yield from page.changes
+            token = page.next_page_token
+            if token is None:
+                return
 
     def members_page(
         self, head: str, limit: int | None = None, page_token: str | None = None, *, newest_first: bool = False

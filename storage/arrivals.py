@@ -20,12 +20,13 @@ def earliest_arrival(view: StoreView, images: int) -> int:
         view: The store.
         images: How many to look at.
     """
-    last = view.state().history_number
+    state = view.state()
+    first, last = state.history_first, state.history_number
     looked_at = images
     while True:
-        after = max(0, last - looked_at)
+        after = max(first - 1, last - looked_at)
         arrived = [entry.arrived_at_ms for entry in view.history_from(after) if _arrives(view, entry)]
-        if len(arrived) >= images or not after:
+        if len(arrived) >= images or after == first - 1:
             return min(arrived[-images:], default=0)
         looked_at *= 2
 

@@ -31,6 +31,7 @@ from storage.overrides.rules import Rules
 from storage.records import Heads, Mend, PublishedMark, StoreEpoch, StoreState
 from storage.rollback.resolving import asked_rollback, undoing
 from storage.staging import Changes, Reader, stage
+from storage.sweeping import Sweep, planned_sweep
 
 __all__ = ["StagedStore", "check_basis", "system_ms"]
 
@@ -83,6 +84,10 @@ def _check_log_id(log_id: str) -> None:
         raise RefusedError(f"a log id has 1 to {MAX_TEXT_BYTES} bytes: {log_id[:64]!r}")
 
 
+def _range(state: StoreState) -> str:
+    return f"{state.history_first} to {state.history_number}"
+
+
 def system_ms() -> int:
     """Milliseconds since the epoch, by the clock of the machine."""
     return time.time_ns() // 10**6
@@ -122,6 +127,10 @@ class StagedStore(ClusterStore):
     @abstractmethod
     def _commit_epoch(self, epoch: StoreEpoch) -> None:
         """Stores the epoch, and what is published: all before its first number, without a mark. Syncs."""
+
+    @abstractmethod
+    def _commit_swept(self, state: StoreState, sweep: Sweep) -> None:
+        """Stores the state, and removes what a sweep names. Syncs."""
 
     @abstractmethod
     def _commit_sent(self, offsets: Collection[int]) -> None:
@@ -424,19 +433,41 @@ class StagedStore(ClusterStore):
     def set_published(self, number: int, mark: PublishedMark | None = None) -> None:
         """See `ClusterStore.set_published`."""
         with self._writer:
-            last = self._current()[0].history_number
-            if not 0 <= number <= last:
-                raise BadInputError(f"history number {number} cannot be published, the last entry is {last}")
+            state, _ = self._current()
+            if not state.history_first - 1 <= number <= state.history_number:
+                raise BadInputError(
+                    f"history number {number} cannot be published: the store has entries {_range(state)}"
+                )
             self._commit_published(number, mark)
 
     @final
     def begin_epoch(self, epoch: StoreEpoch) -> None:
         """See `ClusterStore.begin_epoch`."""
         with self._writer:
-            last = self._current()[0].history_number
-            if not 1 <= epoch.first <= last + 1:
-                raise BadInputError(f"an epoch cannot begin at history number {epoch.first}, the last entry is {last}")
+            state, _ = self._current()
+            if not state.history_first <= epoch.first <= state.history_number + 1:
+                raise BadInputError(
+                    f"an epoch cannot begin at history number {epoch.first}: the store has entries {_range(state)}"
+                )
             self._commit_epoch(epoch)
+
+    @final
+    def sweep_history(self, before: int, limit: int) -> int:
+        """See `ClusterStore.sweep_history`."""
+        # Old entries never change, so they are read before the writer has to wait.
+        with self.snapshot() as view:
+            sweep = planned_sweep(view, before, limit)
+        if sweep is None:
+            return 0
+        with self._writer:
+            state, _ = self._current()
+            if state.history_first != sweep.first or self.published() < sweep.next_first:
+                return 0  # another sweep was faster, or the topic lost messages meanwhile
+            told = replace(state, history_first=sweep.next_first)
+            self._commit_swept(told, sweep)
+            for listener in self._listeners:
+                listener(told)
+        return len(sweep.entries)
 
     @final
     def remove_dead_letters(self, offsets: Collection[int]) -> None:

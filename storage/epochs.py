@@ -14,7 +14,8 @@ def new_epoch(now_ms: int, highest_ms: int, store_id: str, published: int = 0) -
         now_ms: Milliseconds since 1970.
         highest_ms: The highest epoch that was published to `assignments`; 0: none.
         store_id: A random id.
-        published: The number of the last entry that was published without an epoch, by release 0.1; else 0.
+        published: The number of the last entry that is not published in it: by release 0.1 it was published without
+            an epoch, or it is not kept any more; else 0.
     """
     return StoreEpoch(max(now_ms, highest_ms + 1), store_id, published + 1)
 

@@ -133,6 +133,14 @@ class StoreView(ABC):
     def first_moment(self) -> int | None:
         """The number of the last history entry of the first second that is kept; None: no second is."""
 
+    @abstractmethod
+    def seconds_from(self, second: int) -> Iterator[tuple[int, int]]:
+        """Each second from this one on in which history was written, with the number of its last entry, in order."""
+
+    @abstractmethod
+    def swept_unscored(self, after: int) -> Iterator[tuple[int, int]]:
+        """Of the unscored images that swept history entries tell of, offset and place, by offset, above `after`."""
+
     def history_entry(self, number: int) -> HistoryEntry | None:
         """One history entry; None: there is none of that number."""
         entry = next(self.history_from(number - 1), None)
@@ -330,7 +338,7 @@ class ClusterStore(ABC):
             mark: Where the message of this entry lies; None: it is not known.
 
         Raises:
-            BadInputError: The number is negative, or above that of the last entry.
+            BadInputError: The number is above that of the last entry, or the entry after it is not kept.
             WriteError: The disk refuses the write.
         """
 
@@ -339,7 +347,25 @@ class ClusterStore(ABC):
         """Keeps a new epoch, and that history is published in it from its first number on, in one synced write.
 
         Raises:
-            BadInputError: The first number is not between 1 and one after the last entry.
+            BadInputError: The first number is not between the first kept entry and one after the last entry.
+            WriteError: The disk refuses the write.
+        """
+
+    @abstractmethod
+    def sweep_history(self, before: int, limit: int) -> int:
+        """Removes the oldest history entries, and what is kept of them, in one synced write (`storage.sweeping`).
+
+        The last entry that was published stays, and so do those after it.
+
+        Args:
+            before: Only entries with lower numbers.
+            limit: Entries at most, from 1.
+
+        Returns:
+            How many went.
+
+        Raises:
+            BadInputError: The limit is below 1.
             WriteError: The disk refuses the write.
         """
 

@@ -27,6 +27,7 @@ from storage.records import (
     StoreState,
 )
 from storage.staging import Changes, Reader
+from storage.sweeping import Sweep
 
 __all__ = ["MemoryStore"]
 
@@ -53,6 +54,8 @@ class _Content(StoreView):
     moments: dict[int, int] = field(default_factory=dict)
     """Second -> number, ascending."""
     ended_of: dict[ImageId, list[EndedCluster]] = field(default_factory=dict)
+    unscored_at: dict[int, int] = field(default_factory=dict)
+    """Offset -> place, of swept entries, ascending."""
 
     def copy(self) -> _Content:
         return _Content(
@@ -69,6 +72,7 @@ class _Content(StoreView):
             dict(self.dead_letter_of),
             dict(self.moments),
             {head: list(ended) for head, ended in self.ended_of.items()},
+            dict(self.unscored_at),
         )
 
     def state(self) -> StoreState:
@@ -131,6 +135,12 @@ class _Content(StoreView):
     def first_moment(self) -> int | None:
         return next(iter(self.moments.values()), None)
 
+    def seconds_from(self, second: int) -> Iterator[tuple[int, int]]:
+        return (each for each in self.moments.items() if each[0] >= second)
+
+    def swept_unscored(self, after: int) -> Iterator[tuple[int, int]]:
+        return (each for each in self.unscored_at.items() if each[0] > after)
+
     def dead_letters(self, after: int = -1) -> Iterator[tuple[int, DeadLetterRecord]]:
         return iter(sorted(item for item in self.dead_letter_of.items() if item[0] > after))
 
@@ -157,6 +167,18 @@ class _Content(StoreView):
         self.dead_letter_of.update(changes.dead_letters)
         if changes.second is not None:
             self.moments[changes.second] = changes.state.history_number
+
+    def sweep(self, state: StoreState, sweep: Sweep) -> None:
+        self.current = state
+        del self.entries[: len(sweep.entries)]
+        for head, number in sweep.ended:
+            kept = [ended for ended in self.ended_of.pop(head, ()) if ended.number != number]
+            if kept:
+                self.ended_of[head] = kept
+        if sweep.seconds is not None:
+            start, end = sweep.seconds
+            self.moments = {second: number for second, number in self.moments.items() if not start <= second < end}
+        self.unscored_at.update(sweep.unscored)
 
 
 def _update(content: dict[K, V], changes: Mapping[K, V | None]) -> None:
@@ -219,6 +241,10 @@ class MemoryStore(StagedStore):
         with self._lock:
             content = self._open()
             content.lives_in, content.out, content.lies_at = epoch, epoch.first - 1, None
+
+    def _commit_swept(self, state: StoreState, sweep: Sweep) -> None:
+        with self._lock:
+            self._open().sweep(state, sweep)
 
     def _commit_sent(self, offsets: Collection[int]) -> None:
         with self._lock:

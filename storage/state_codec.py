@@ -10,6 +10,8 @@ key               value
 "published"       u64 history number
 "published-mark"  u64 number, u64 offset, u64 run offset, u64 base number, i64 base offset, text topic id (from
                   format 2; may be missing)
+"unscored-", u64  u64 place: the record at this offset placed an unscored image there, as a history entry said that
+  offset          was swept (from format 6)
 "epoch"           i64 created, u64 first history number, text store id (from format 2)
 """
 

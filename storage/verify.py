@@ -2,6 +2,9 @@
 
 A problem says what to look at again, where the images alone can mend it (`storage.mending`).
 
+Old history may be swept: then it begins at the first number that is kept, and nothing of what came before is left. An
+image of which no change is kept has the head that its last one gave it, which nothing can be compared with.
+
 A deleted image has a tombstone and nothing else. If it is a head that others still belong to, its cluster is flagged.
 
 It reads one view record by record, so it needs the same memory for a thousand images and for a billion, and the store
@@ -16,7 +19,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
-from core.types import Tombstone
+from core.types import ImageId, Tombstone
 from storage.errors import CorruptedError
 from storage.interfaces import StoreView
 from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, Mend, StoreState
@@ -77,7 +80,8 @@ class _Findings:
 
     def progress(self, done: bool = False) -> VerifyProgress:
         state = self.state
-        total = 3 * state.images + state.clusters + state.history_number + state.tombstones
+        history = state.history_number - state.history_first + 1
+        total = 3 * state.images + state.clusters + history + state.tombstones
         problems = tuple(self.problems) if done else ()
         return VerifyProgress(done, self.checked, total, self.images, self.clusters, problems, self.problem_count)
 
@@ -120,10 +124,10 @@ def _kind(check: Callable[[StoreView, _Findings], Iterator[Problems]]) -> str:
 def _images(view: StoreView, found: _Findings) -> Iterator[Problems]:
     for image in view.images():
         found.images += 1
-        yield _image_problems(view, image)
+        yield _image_problems(view, image, found.state.history_first)
 
 
-def _image_problems(view: StoreView, image: ImageRecord) -> Problems:
+def _image_problems(view: StoreView, image: ImageRecord, history_first: int) -> Problems:
     name, head, sequence = image.image_id, image.head, image.edge_sequence
     if view.cluster(head) is None:
         yield Problem(f"image {name!r}: its head {head!r} has no cluster", (Mend("cluster", head),))
@@ -136,8 +140,18 @@ def _image_problems(view: StoreView, image: ImageRecord) -> Problems:
     if embedding is None or (embedding.image_id, embedding.version) != (name, image.version):
         yield Problem(f"image {name!r}: the embeddings of version {image.version} are not at place {image.place}")
     last = deque(view.history_of(name), maxlen=1)
-    if (not last or last[0].new_head != head) and not view.is_moving(name):
+    wrong = last[0].new_head != head if last else history_first == 1
+    if wrong and not view.is_moving(name):
         yield Problem(f"image {name!r}: its last history entry does not bring it to {head!r}")
+    yield from _leftovers(view, name, history_first)
+
+
+def _leftovers(view: StoreView, image_id: ImageId, history_first: int) -> Problems:
+    """Numbers of swept entries that are still known as those of an image."""
+    if history_first > 1:
+        number = next(view.history_numbers_of(image_id, 0), history_first)
+        if number < history_first:
+            yield Problem(f"image {image_id!r}: history entry {number} is known as one of it, and was swept")
 
 
 def _clusters(view: StoreView, found: _Findings) -> Iterator[Problems]:
@@ -210,10 +224,10 @@ def _embedding_problems(view: StoreView, embedding: EmbeddingRecord) -> Problems
 def _tombstones(view: StoreView, found: _Findings) -> Iterator[Problems]:
     for tombstone in view.tombstones():
         found.tombstones += 1
-        yield _tombstone_problems(view, tombstone)
+        yield _tombstone_problems(view, tombstone, found.state.history_first)
 
 
-def _tombstone_problems(view: StoreView, tombstone: Tombstone) -> Problems:
+def _tombstone_problems(view: StoreView, tombstone: Tombstone, history_first: int) -> Problems:
     name = tombstone.image_id
     if view.image(name) is not None:
         yield Problem(f"tombstone of {name!r}: the image is there", (Mend("tombstone", name),))
@@ -222,15 +236,21 @@ def _tombstone_problems(view: StoreView, tombstone: Tombstone) -> Problems:
         yield Problem(
             f"tombstone of {name!r}: its cluster does not say that its head was deleted", (Mend("cluster", name),)
         )
+    yield from _leftovers(view, name, history_first)
 
 
 def _history(view: StoreView, found: _Findings) -> Iterator[Problems]:
-    last = 0
+    first = found.state.history_first
+    last = first - 1
     for entry in view.history_from(0):
+        if entry.number < first:
+            yield iter([Problem(f"history: entry {entry.number} is there, and it begins at {first}")])
+            continue
         yield _history_problems(view, entry, last)
         last = entry.number
     if last != found.state.history_number:
         found.report([Problem(f"history: it ends at {last}, the store counts {found.state.history_number}")])
+    found.report(_second_problems(view, first))
 
 
 def _history_problems(view: StoreView, entry: HistoryEntry, last: int) -> Problems:
@@ -240,6 +260,12 @@ def _history_problems(view: StoreView, entry: HistoryEntry, last: int) -> Proble
         yield Problem(f"history: entry {entry.number} is not known as one of {entry.image_id!r}")
 
 
+def _second_problems(view: StoreView, history_first: int) -> Problems:
+    second, number = next(view.seconds_from(0), (0, history_first))
+    if number < history_first - 1:
+        yield Problem(f"history: second {second} ends with entry {number}, and it begins at {history_first}")
+
+
 def _count_problems(view: StoreView, found: _Findings) -> Problems:
     state = found.state
     for name in ("images", "clusters", "tombstones"):
@@ -247,5 +273,8 @@ def _count_problems(view: StoreView, found: _Findings) -> Problems:
         if there != counted:
             mends = (Mend("count", name, there - counted),) if name in found.whole else ()
             yield Problem(f"{there} {name}, the store counts {counted}", mends)
-    if view.published() > state.history_number:
-        yield Problem(f"history is published up to {view.published()}, its last entry is {state.history_number}")
+    published = view.published()
+    if published > state.history_number:
+        yield Problem(f"history is published up to {published}, its last entry is {state.history_number}")
+    if published < state.history_first - 1:
+        yield Problem(f"history is published up to {published}, and begins at {state.history_first}")

@@ -2,15 +2,19 @@
 
 The past is known from the history of each image. Two things are not kept. Members that have left a cluster since are
 not counted. The founding code of a cluster that has ended since is known only if its head has no later version.
+
+Where old history was swept, what rests on it is refused, unless the next change that is kept tells the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from itertools import islice, takewhile
+from typing import NamedTuple
 
 from core.types import NO_HEAD, Cause, Cluster, ImageId, Lookup, Membership, Move, Tombstone, Trigger, Written
 from storage.interfaces import StoreView
+from storage.past import PastUnknownError
 from storage.records import HistoryEntry
 
 __all__ = ["COUNTED", "look_up_before", "written_at"]
@@ -27,7 +31,11 @@ def written_at(view: StoreView, image_id: ImageId, offset: int, others: Collecti
         image_id: The image that the record names.
         offset: The position of the record.
         others: Among them are the images that the record may have moved too.
+
+    Raises:
+        PastUnknownError: The history of then was swept.
     """
+    _check_position(view, offset)
     ids = [image_id, *others]
     moved = [entry for each in ids if (entry := _entry_at(view, each, offset)) is not None]
     if not moved:
@@ -46,19 +54,23 @@ def written_at(view: StoreView, image_id: ImageId, offset: int, others: Collecti
 
 
 def look_up_before(view: StoreView, ids: Iterable[ImageId], number: int) -> Lookup:
-    """The memberships of images, and their clusters, before a history entry was written. Counts end at `COUNTED`."""
+    """The memberships of images, and their clusters, before a history entry was written. Counts end at `COUNTED`.
+
+    Raises:
+        PastUnknownError: The history of then was swept.
+    """
     state = view.state()
     memberships: dict[ImageId, Membership] = {}
     clusters: dict[ImageId, Cluster] = {}
     tombstones: dict[ImageId, Tombstone] = {}
     for image_id in dict.fromkeys(ids):
-        last = _last_before(view, image_id, number)
-        if last is None:
+        held = _held_before(view, image_id, number)
+        if held is None:
             continue
-        deleted = last.new_head == NO_HEAD
-        head = image_id if deleted else last.new_head  # a deleted head names its cluster while others are members
+        deleted = held.head == NO_HEAD
+        head = image_id if deleted else held.head  # a deleted head names its cluster while others are members
         if not deleted:
-            memberships[image_id] = Membership(image_id, last.version, last.place, head)
+            memberships[image_id] = Membership(image_id, held.version, held.place, head)
         elif (tombstone := view.tombstone(image_id)) is not None:
             tombstones[image_id] = tombstone
         if head not in clusters:
@@ -66,6 +78,62 @@ def look_up_before(view: StoreView, ids: Iterable[ImageId], number: int) -> Look
             if cluster is not None:
                 clusters[head] = cluster
     return Lookup(state.position, state.revision, memberships, clusters, tombstones)
+
+
+class _Held(NamedTuple):
+    """What storage held of an image. A deleted one has the head `NO_HEAD`."""
+
+    version: int
+    place: int
+    head: ImageId
+
+
+_DELETED = _Held(0, 0, NO_HEAD)
+
+
+def _held_before(view: StoreView, image_id: ImageId, number: int) -> _Held | None:
+    """What storage held of an image before a history entry was written; None: it was unknown.
+
+    Where the last entry before was swept, the next one tells it, or the image as it is if there is none.
+
+    Raises:
+        PastUnknownError: The next one tells another version or place.
+    """
+    last = _last_before(view, image_id, number)
+    if last is not None:
+        return _Held(last.version, last.place, last.new_head)
+    if view.state().history_first == 1:
+        return None
+    then = next(view.history_of(image_id, number - 1), None)
+    if then is None:
+        return _unchanged(view, image_id, number)
+    if then.old_head is None:
+        return _DELETED if then.cause is Cause.KEPT else None  # a head that came back to the cluster that it names
+    if then.place == then.offset and then.trigger is Trigger.STREAM and then.cause is not Cause.DELETED:
+        raise PastUnknownError(f"what was known of {image_id!r} before history entry {number} is not kept any more")
+    return _Held(then.version, then.place, then.old_head)
+
+
+def _unchanged(view: StoreView, image_id: ImageId, number: int) -> _Held | None:
+    """An image of which no change is kept: it is as it was. A delete leaves no entry if there was no image."""
+    if view.is_moving(image_id):
+        raise PastUnknownError(f"{image_id!r} is being moved with many others: ask again once that is over")
+    image, tombstone, entry = view.image(image_id), view.tombstone(image_id), view.history_entry(number)
+    if image is not None:
+        return _Held(image.version, image.place, image.head)
+    return _DELETED if tombstone and entry and tombstone.position < entry.offset else None
+
+
+def _check_position(view: StoreView, offset: int) -> None:
+    """Checks that all entries of the record at a position would be kept.
+
+    Raises:
+        PastUnknownError: They would not.
+    """
+    first = view.state().history_first
+    kept = view.history_entry(first) if first > 1 else None
+    if kept is not None and offset <= kept.offset:
+        raise PastUnknownError(f"what the record at position {offset} wrote is not kept any more")
 
 
 def _last_before(view: StoreView, image_id: ImageId, number: int) -> HistoryEntry | None:

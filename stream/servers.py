@@ -125,6 +125,7 @@ def serve_storage(settings: Settings, signal_name: str | None = None) -> None:
             identity=store_identity(settings, name),
             explainer=ImageExplainer(settings, name),
             store_class=signal.store_class,
+            history_days=signal.storage.history_days,
         )
     )
 

@@ -51,6 +51,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "Signal",
+    "StorageSettings",
     "TermIndexSettings",
     "Terms",
     "Topics",
@@ -327,6 +328,13 @@ class SearchSettings(ServerSettings):
     admission: Part[AdmissionPolicy] = AdmissionPolicy()
 
 
+class StorageSettings(ServerSettings):
+    """The storage server."""
+
+    history_days: Annotated[float, Field(ge=0, le=36_500, allow_inf_nan=False)] = 0.0
+    """How long every change of a head is kept; 0: for ever. Then heads and members as they were are not known."""
+
+
 class ApiSettings(_Section):
     """The HTTP API, a part of the storage server."""
 
@@ -379,7 +387,7 @@ class Signal(_Section):
     index: TermIndexSettings = TermIndexSettings()
     search: SearchSettings = SearchSettings(**_SERVER_PORTS["search"])
     scorer: ServerSettings = ServerSettings(**_SERVER_PORTS["scorer"])
-    storage: ServerSettings = ServerSettings(**_SERVER_PORTS["storage"])
+    storage: StorageSettings = StorageSettings(**_SERVER_PORTS["storage"])
     api: ApiSettings = ApiSettings()
     job_host: str = "127.0.0.1"
     """Where the job runner's page is reached."""

@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from core.access import OPEN, Access
 from storage.api.access import KeyCheck
+from storage.api.cluster_history import cluster_history_routes
 from storage.api.deletes import DeleteWriter, delete_routes
 from storage.api.errors import PROBLEM_JSON, answer_errors
 from storage.api.explaining import Explainer, explain_routes
@@ -58,6 +59,7 @@ def create_app(
         redoc_url=None,
     )
     app.include_router(routes(store, max_page))
+    app.include_router(cluster_history_routes(store, max_page))
     app.include_router(delete_routes(store, deletes))
     app.include_router(explain_routes(store, explainer))
     app.include_router(override_routes(store, max_page))

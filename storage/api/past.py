@@ -12,7 +12,7 @@ from storage.api.past_schemas import PastHeadOut, PastMembersOut
 from storage.api.paths import IdInPath, id_of
 from storage.api.schemas import Problem, iso
 from storage.interfaces import ClusterStore, StoreView
-from storage.past import MAX_CHANGES, head_at, members_at, number_at
+from storage.past import MAX_CHANGES, check_kept, head_at, members_at, number_at
 
 __all__ = ["past_routes", "time_ms"]
 
@@ -25,7 +25,10 @@ LARGEST = 2**63 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problem, "description": "The time, id, limit, offset or history number is not valid."},
+    400: {
+        "model": Problem,
+        "description": "The time, id, limit, offset or history number is not valid, or the history of then was swept.",
+    },
     503: {"model": Problem, "description": "The store cannot be read at present; try again."},
 }
 
@@ -115,9 +118,10 @@ def _reached(view: StoreView, number: int) -> int:
     """A history number that the caller names.
 
     Raises:
-        BadInputError: There is no such entry yet.
+        BadInputError: There is no such entry yet, or the history of then was swept.
     """
     last = view.state().history_number
     if number > last:
         raise BadInputError(f"the history ends at {last}, before {number}")
+    check_kept(view, number)
     return number

@@ -4,7 +4,7 @@ A web framework sees a path after its escapes are undone. Then the id `a/b` look
 `a/similar` looks like the images similar to `a`. So the path is read as it came over the wire:
 
     /v1/images/ID   /v1/images/ID/similar   /v1/images/ID/history   /v1/images/ID/explain
-    /v1/clusters/ID   /v1/clusters/ID/members
+    /v1/clusters/ID   /v1/clusters/ID/members   /v1/clusters/ID/history
     /v1/at/TIME/images/ID   /v1/at/TIME/clusters/ID/members
 
 A last segment that is literally one of these words is the question, and everything before it is the id. An id that
@@ -32,7 +32,7 @@ App = Callable[[Scope, Any, Any], Awaitable[None]]
 LOOKUP = "/images:lookup"
 """The path of the look-up of many images, below `/v1`. Its ids lie in the body: it is a POST that only reads."""
 
-_QUESTIONS = {b"/v1/images/": (b"similar", b"history", b"explain"), b"/v1/clusters/": (b"members",)}
+_QUESTIONS = {b"/v1/images/": (b"similar", b"history", b"explain"), b"/v1/clusters/": (b"members", b"history")}
 
 _PAST_QUESTIONS: dict[bytes, tuple[bytes, ...]] = {b"images": (), b"clusters": (b"members",)}
 

@@ -103,13 +103,14 @@ def routes(store: ClusterStore, max_page: int) -> APIRouter:
 
     @router.get("/images/{image_id}/history", responses=_UNKNOWN, tags=["images"])
     def history(image_id: IdInPath, limit: int = page_limit, page_token: str | None = page_start) -> HistoryOut:
-        """Every change of an image's head, oldest first, also of an image that was deleted. 404: it never had one."""
+        """Every change of an image's head that is kept, oldest first, also if it was deleted. 404: it never had one."""
         asked = id_of(image_id)
         with store.snapshot() as view:
-            page = view.changes(asked, limit, page_token)
-        if not page.items and page_token is None:
-            raise _unknown_image(asked)
-        return HistoryOut.of(asked, page)
+            page, first = view.changes(asked, limit, page_token), view.state().history_first
+            known = page.items or page_token is not None
+            if not known and (first == 1 or not (view.image(asked) or view.tombstone(asked))):
+                raise _unknown_image(asked)
+        return HistoryOut.of(asked, page, first)
 
     @router.get("/clusters/{head}", responses=_UNKNOWN, tags=["clusters"])
     def cluster(head: IdInPath) -> ClusterOut:

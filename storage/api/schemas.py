@@ -113,6 +113,7 @@ class HeadChangeOut(_Out):
     versions: Versions
     truncated: bool
     override: int | None = Field(description="The number of the override that made it; null: a record of the order.")
+    trigger: str = Field(description="What made it: stream, override or rollback. A rollback is an override too.")
 
     @staticmethod
     def of(entry: HistoryEntry) -> HeadChangeOut:
@@ -131,6 +132,7 @@ class HeadChangeOut(_Out):
             versions=entry.versions,
             truncated=entry.truncated,
             override=entry.reference or None,
+            trigger=entry.trigger.value,
         )
 
 
@@ -140,12 +142,16 @@ class HistoryOut(_Out):
     image_id: str
     changes: list[HeadChangeOut]
     next_page_token: str | None = Field(description="The token of the next page; null on the last.")
+    history_first: int = Field(description="The number of the first change of heads that is kept, of all images.")
 
     @staticmethod
-    def of(image_id: ImageId, page: Page[HistoryEntry]) -> HistoryOut:
-        """From the store's page."""
+    def of(image_id: ImageId, page: Page[HistoryEntry], history_first: int) -> HistoryOut:
+        """From the store's page, and the number of the first entry that is kept."""
         return HistoryOut(
-            image_id=image_id, changes=[HeadChangeOut.of(each) for each in page.items], next_page_token=page.next_token
+            image_id=image_id,
+            changes=[HeadChangeOut.of(each) for each in page.items],
+            next_page_token=page.next_token,
+            history_first=history_first,
         )
 
 
@@ -249,6 +255,7 @@ class StatsOut(_Out):
     deleted: int = Field(description="Images deleted, those that came back included.")
     replayed: int = Field(description="Replays applied.")
     history_number: int = Field(description="The number of the last change of a head.")
+    history_first: int = Field(description="The number of the first change that is kept.")
     published: int = Field(description="The number of the last change that was published to Kafka.")
     revision: int = Field(description="Changes with every write that is not the stream's.")
     position: LogPosition = Field(description="The last record of the order that was applied; offset -1: none.")
@@ -264,6 +271,7 @@ class StatsOut(_Out):
             deleted=state.deleted,
             replayed=state.replayed,
             history_number=state.history_number,
+            history_first=state.history_first,
             published=published,
             revision=state.revision,
             position=state.position,

@@ -10,7 +10,7 @@ from core.types import ImageId, Trigger
 from storage.interfaces import StoreView
 from storage.records import HistoryEntry
 
-__all__ = ["affected"]
+__all__ = ["affected", "moves_are_kept"]
 
 
 def affected(view: StoreView, override: Override) -> list[ImageId]:
@@ -20,10 +20,20 @@ def affected(view: StoreView, override: Override) -> list[ImageId]:
     return [image_id for image_id in ids if view.image(image_id) is not None]
 
 
+def moves_are_kept(view: StoreView, override: Override) -> bool:
+    """Whether the history tells all that an override moved: it may be older than what is kept."""
+    first = view.state().history_first
+    kept = view.history_entry(first) if first > 1 else None
+    return kept is None or kept.offset < override.applied_after
+
+
 def _moved(view: StoreView, override: Override) -> Iterator[ImageId]:
-    """What the history says. Positions never fall in it, so the first entry of one is found by halving."""
-    position = override.applied_after
-    low, high = 0, view.state().history_number
+    """What the history says, as far as it is kept.
+
+    Positions never fall in it, so the first entry of one is found by halving.
+    """
+    position, state = override.applied_after, view.state()
+    low, high = state.history_first - 1, state.history_number
     while low < high:
         middle = (low + high + 1) // 2
         entry = view.history_entry(middle)

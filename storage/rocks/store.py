@@ -40,8 +40,9 @@ from storage.rocks.database import Database, KeyRange, Write
 from storage.rocks.marker import FIRST_DATABASE, check_marker, read_marker, write_marker
 from storage.rocks.options import META, RocksOptions
 from storage.rocks.translate import translated
-from storage.rocks.views import EPOCH, MARK, PUBLISHED, STATE, Lease, LiveReader, PointReads, SnapshotView
+from storage.rocks.views import EPOCH, MARK, PUBLISHED, STATE, UNSCORED, Lease, LiveReader, PointReads, SnapshotView
 from storage.staging import Changes, Reader
+from storage.sweeping import Sweep
 
 __all__ = ["RocksStore"]
 
@@ -305,6 +306,9 @@ class RocksStore(BulkStore):
         published = codec.encode_number(epoch.first - 1)
         self._write([(META, EPOCH, state_codec.encode_epoch(epoch)), (META, PUBLISHED, published), (META, MARK, None)])
 
+    def _commit_swept(self, state: StoreState, sweep: Sweep) -> None:
+        self._write(*_swept(state, sweep))
+
     def _commit_sent(self, offsets: Collection[int]) -> None:
         self._write([("dead_letters", codec.encode_number(offset), None) for offset in offsets])
 
@@ -367,6 +371,23 @@ def _writes(changes: Changes) -> list[Write]:
         writes.append(("dead_letters", codec.encode_number(offset), codec.encode_dead_letter(record)))
     writes.append((META, STATE, state_codec.encode_state(changes.state)))
     return writes
+
+
+def _swept(state: StoreState, sweep: Sweep) -> tuple[list[Write], list[KeyRange]]:
+    """What a sweep writes, and the ranges that it removes."""
+    number, writes = codec.encode_number, list[Write]()
+    for entry in sweep.entries:
+        writes.append(("history_of", codec.edge_key(entry.image_id, entry.number), None))
+    for head, at in sweep.ended:
+        writes.append(("ended", codec.edge_key(head, at), None))
+    for offset, place in sweep.unscored:
+        writes.append((META, UNSCORED + number(offset), number(place)))
+    writes.append((META, STATE, state_codec.encode_state(state)))
+    ranges = [KeyRange("history", number(sweep.first), number(sweep.next_first))]
+    if sweep.seconds is not None:
+        start, end = sweep.seconds
+        ranges.append(KeyRange("moments", number(start), number(end)))
+    return writes, ranges
 
 
 def _of_image(entry: HistoryEntry) -> Write:

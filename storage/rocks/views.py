@@ -30,7 +30,7 @@ from storage.rocks.options import META
 from storage.rocks.overlay import Get, Overlay, Rows
 from storage.rocks.translate import NOT_FOUND, ours, translated
 
-__all__ = ["EPOCH", "MARK", "PUBLISHED", "STATE", "Lease", "LiveReader", "PointReads", "SnapshotView"]
+__all__ = ["EPOCH", "MARK", "PUBLISHED", "STATE", "UNSCORED", "Lease", "LiveReader", "PointReads", "SnapshotView"]
 
 STATE = b"state"
 """The key of the state, in the family `default`."""
@@ -44,6 +44,9 @@ MARK = b"published-mark"
 
 _LAST = 2**63
 """Above every second."""
+
+UNSCORED = b"unscored-"
+"""The keys of the unscored images that swept history entries tell of, in the family `default`, before their offsets."""
 
 EPOCH = b"epoch"
 """The key of the store's epoch, in the family `default`."""
@@ -293,6 +296,19 @@ class SnapshotView(PointReads, StoreView):
         """See `StoreView.first_moment`."""
         row = next(self._scan("moments", b""), None)
         return None if row is None else codec.decode_number("a moment", row[1])
+
+    def seconds_from(self, second: int) -> Iterator[tuple[int, int]]:
+        """See `StoreView.seconds_from`."""
+        scan = self._scan("moments", codec.encode_number(second))
+        return ((codec.decode_number("a moment", key), codec.decode_number("a moment", value)) for key, value in scan)
+
+    def swept_unscored(self, after: int) -> Iterator[tuple[int, int]]:
+        """See `StoreView.swept_unscored`."""
+        what = "a swept history entry"
+        scan = self._scan(META, UNSCORED + codec.encode_number(after + 1), UNSCORED)
+        return (
+            (codec.decode_number(what, key[len(UNSCORED) :]), codec.decode_number(what, value)) for key, value in scan
+        )
 
     def last_second(self) -> int:
         """The second of the last moment; 0: there is none."""

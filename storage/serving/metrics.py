@@ -53,6 +53,7 @@ class StorageMetrics:
         self._calls(registry)
         self._writes(registry)
         self._publisher(registry)
+        self._sweeps(registry)
         self._gauges(registry)
         ProcessCollector(namespace="neardup_storage", registry=registry)
 
@@ -107,6 +108,16 @@ class StorageMetrics:
             registry=registry,
         )
 
+    def _sweeps(self, registry: CollectorRegistry) -> None:
+        self._swept = Counter(
+            "neardup_storage_history_swept_total", "History entries removed because of their age", registry=registry
+        )
+        self._sweep_failures = Counter(
+            "neardup_storage_sweep_failures_total",
+            "Attempts to remove old history that failed; each is made again",
+            registry=registry,
+        )
+
     def _gauges(self, registry: CollectorRegistry) -> None:
         gauges: list[tuple[str, str, Callable[[], float]]] = [
             ("images", "Images known", lambda: self._state.images),
@@ -115,6 +126,7 @@ class StorageMetrics:
             ("revision", "Counts the writes that are not the stream's", lambda: self._state.revision),
             ("overrides", "Number of the last override that was applied", lambda: self._state.overrides),
             ("history_number", "Number of the last history entry", lambda: self._state.history_number),
+            ("history_first", "Number of the first history entry that is kept", lambda: self._state.history_first),
             ("published_number", "Number of the last history entry published to Kafka", lambda: self._published),
             (
                 "published_lag_entries",
@@ -147,6 +159,14 @@ class StorageMetrics:
     def publish_failed(self) -> None:
         """Counts an attempt to publish that failed and will be tried again."""
         self._publish_failures.inc()
+
+    def swept(self, entries: int) -> None:
+        """Counts history entries that were removed because of their age."""
+        self._swept.inc(entries)
+
+    def sweep_failed(self) -> None:
+        """Counts an attempt to remove old history that failed and will be made again."""
+        self._sweep_failures.inc()
 
     def written(self, decisions: Sequence[Decision], now_ms: int) -> None:
         """Counts decisions that were written and synced at `now_ms`."""

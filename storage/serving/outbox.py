@@ -11,6 +11,9 @@ what is provably there is sent again, in order (`storage.serving.topic_loss`).
 Numbers begin again with a new or a restored store. So each store publishes in an epoch of its own, which begins when
 the first sender is opened. A store that finds messages of a later epoch was put back: it begins another epoch, and
 publishes all of its history again.
+
+Where old history was swept, an epoch begins with the first entry that is kept. Entries that the topic lost and the
+store does not keep cannot be sent again: the log says which.
 """
 
 from __future__ import annotations
@@ -165,23 +168,25 @@ class Outbox:
         epoch = self._epoch = self._store.epoch()
         theirs = None if last is None else last.epoch
         if epoch is None:
-            published = self._published if theirs is None else 0
+            published = self._published if theirs is None else self._swept()
             if last is not None and theirs is not None:
                 log.warning(
                     "the topic ends at entry %d of the epoch %d of another store: this store is new, or it replaces a "
-                    "store that was lost; all of its history is published in an epoch of its own",
+                    "store that was lost; %s is published in an epoch of its own",
                     last.number,
                     theirs.created_ms,
+                    self._kept_history(),
                 )
             self._begin_epoch(new_epoch(self._now_ms(), theirs.created_ms if theirs else 0, token_hex(8), published))
         elif last is not None and theirs is not None and self._was_put_back(epoch, theirs, last):
             log.warning(
-                "the topic ends at entry %d of the epoch %d, the store was put back to an earlier state: all of its "
-                "history is published again",
+                "the topic ends at entry %d of the epoch %d, the store was put back to an earlier state: %s is "
+                "published again",
                 last.number,
                 theirs.created_ms,
+                self._kept_history(),
             )
-            self._begin_epoch(new_epoch(self._now_ms(), theirs.created_ms, token_hex(8)))
+            self._begin_epoch(new_epoch(self._now_ms(), theirs.created_ms, token_hex(8), self._swept()))
 
     def _was_put_back(self, epoch: StoreEpoch, theirs: StoreEpoch, last: LastMessage) -> bool:
         """Whether another store has published since, or this one in a later state."""
@@ -189,9 +194,25 @@ class Outbox:
             return True
         if theirs.created_ms != epoch.created_ms:
             return False
+        if last.number <= self._swept():
+            return False  # it was published before it was swept
         # The store may have gone on since it was put back, so the number alone does not tell.
         mine = self._store.history(last.number - 1, 1)
         return not mine or (mine[0].image_id, mine[0].new_head) != last.change
+
+    def _swept(self) -> int:
+        """The number of the last history entry that is not kept any more; 0: all are."""
+        return self._store.state().history_first - 1
+
+    def _kept_history(self) -> str:
+        """What of the history can be published, in words."""
+        swept = self._swept()
+        if not swept:
+            return "all of its history"
+        return (
+            f"its history from entry {swept + 1} on, the first that it keeps (heads that have not changed since do not "
+            "come again),"
+        )
 
     def _begin_epoch(self, epoch: StoreEpoch) -> None:
         self._store.begin_epoch(epoch)
@@ -203,16 +224,26 @@ class Outbox:
         """Publishes again what comes after an entry. It is stored first: a restart must not trust the old mark."""
         if kept is None or kept.number >= self._published:
             return
+        swept = self._swept()
+        if kept.number < swept:
+            log.error(
+                "the topic has history entries up to %d, and those from %d to %d are lost: they were acknowledged, and "
+                "the store does not keep them any more (history_days)",
+                kept.number,
+                kept.number + 1,
+                swept,
+            )
+        number = max(kept.number, swept)
         log.warning(
             "the topic has history entries up to %d, but %d were acknowledged: the rest is sent again",
             kept.number,
             self._published,
         )
-        self._published = kept.number
-        self._mark = None if kept.offset < 0 else self._run.mark(kept.number, [kept.offset])
+        mark = None if kept.offset < 0 or number > kept.number else self._run.mark(number, [kept.offset])
+        self._store.set_published(number, mark)
+        self._published = self._stored = number
+        self._mark = mark
         self._run = _Run(self._run.topic_id, kept)
-        self._store.set_published(self._published, self._mark)
-        self._stored = self._published
 
     def _store_position(self) -> None:
         if self._stored != self._published and self._is_due(self._stored_at, self._settings.store_every_s):

@@ -41,6 +41,7 @@ class PublishLoop:
         waits: Callable[[], str],
         ended: Callable[[], None],
         times: LoopTimes,
+        doing: str = "publishing",
     ) -> None:
         """Prepares the thread.
 
@@ -51,8 +52,10 @@ class PublishLoop:
             waits: Says what waits while publishing fails.
             ended: Called at the end of the thread.
             times: When it looks again.
+            doing: What `publish` does, in messages: a loop may do other things with what a store holds.
         """
         self.name = name
+        self._doing = doing
         self._publish = publish
         self._failed = failed
         self._waits = waits
@@ -107,9 +110,9 @@ class PublishLoop:
         if not self._failing:
             self._failing = True
             known = isinstance(error, NeardupError)
-            log.warning("publishing %s: %s", self._waits(), error, exc_info=None if known else error)
+            log.warning("%s %s: %s", self._doing, self._waits(), error, exc_info=None if known else error)
 
     def _recovered(self) -> None:
         if self._failing:
             self._failing = False
-            log.info("publishing of %s resumed", self.name)
+            log.info("%s of %s resumed", self._doing, self.name)

@@ -23,6 +23,7 @@ from storage.api.explaining import Explainer
 from storage.api.server import ApiServer
 from storage.opening import open_store
 from storage.serving.dead_letter_outbox import DeadLetterOutbox
+from storage.serving.history_sweep import HistorySweep
 from storage.serving.metrics import StorageMetrics
 from storage.serving.order_writer import OrderWriter
 from storage.serving.outbox import Outbox
@@ -68,6 +69,8 @@ class StorageServerSettings:
     """Asks questions of verdicts again, for the HTTP API."""
     store_class: str = "rocksdb"
     """Which store: an entry point of the group `neardup.stores`, or `module:Class`."""
+    history_days: float = 0.0
+    """Older history is removed; 0: none is."""
 
 
 def serve(settings: StorageServerSettings) -> None:
@@ -106,6 +109,10 @@ def serve(settings: StorageServerSettings) -> None:
             undos = UndoOutbox(store, open_lane, store.require_kinds, metrics.publish_failed)
             undos.start()
             parts.callback(undos.stop)
+        if settings.history_days:
+            sweep = HistorySweep(store, settings.history_days, metrics)
+            sweep.start()
+            parts.callback(sweep.stop)
         deletes = None
         if settings.kafka:
             deletes = OrderWriter(partial(KafkaSender, settings.kafka, settings.joined_topic), store.require_kinds)

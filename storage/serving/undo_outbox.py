@@ -15,7 +15,7 @@ from core.overrides import NewImages, Override, OverrideKind
 from core.replay_requests import Lane, ReplayRequest, encode_request
 from core.types import ImageId
 from storage.interfaces import ClusterStore, StoreView
-from storage.overrides.affected import affected
+from storage.overrides.affected import affected, moves_are_kept
 from storage.rollback.changed import new_images
 from storage.serving.assignments import HEADERS, Message
 from storage.serving.publish_loop import LoopTimes, PublishLoop
@@ -106,12 +106,19 @@ class UndoOutbox:
     def _images(self, view: StoreView, override: Override) -> list[ImageId]:
         """Those that an undo or a rollback wants to be decided again. The undo of a rollback brings back verdicts."""
         if override.kind is OverrideKind.UNDO:
-            return [] if override.rollback is not None else affected(view, self._override(override.undoes))
+            return [] if override.rollback is not None else self._affected(view, self._override(override.undoes))
         if override.rollback is None or override.rollback.new is NewImages.KEEP:
             return []
         return list(
             new_images(view, override.rollback, override.number, lambda each: self._override(each).applied_after)
         )
+
+    def _affected(self, view: StoreView, undone: Override) -> list[ImageId]:
+        if not moves_are_kept(view, undone):
+            log.warning(
+                "the history of the override %d is not kept: only images that it names are decided again", undone.number
+            )
+        return affected(view, undone)
 
     def _override(self, number: int) -> Override:
         (found,) = self._store.overrides(number - 1, 1)

@@ -60,9 +60,10 @@ from storage.testing.model import LOG, Action, StoreModel, actions, seeded_actio
 from storage.testing.overrides import OverrideContract
 from storage.testing.pages import PagesContract
 from storage.testing.rollbacks import RollbackContract
+from storage.testing.sweeps import SweepContract
 
 
-class StoreContract(LifeContract, OverrideContract, PagesContract, RollbackContract):
+class StoreContract(LifeContract, OverrideContract, PagesContract, RollbackContract, SweepContract):
     """What a store must do. A subclass whose name begins with `Test` is found by pytest and runs all of it."""
 
     @abstractmethod

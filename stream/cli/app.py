@@ -33,6 +33,7 @@ from stream.cli.deployment_commands import down, up
 from stream.cli.evaluate_command import evaluate
 from stream.cli.exits import Exit
 from stream.cli.explain_command import explain
+from stream.cli.history_command import history
 from stream.cli.label_command import label, label_tree
 from stream.cli.publish_command import publish
 from stream.cli.read_commands import head, members, similar
@@ -107,6 +108,7 @@ app.command(rich_help_panel=_IMAGES)(replay)
 app.command(rich_help_panel=_IMAGES)(head)
 app.command(rich_help_panel=_IMAGES)(members)
 app.command(rich_help_panel=_IMAGES)(similar)
+app.command(rich_help_panel=_IMAGES)(history)
 app.command(rich_help_panel=_IMAGES)(at)
 app.command(rich_help_panel=_IMAGES)(search)
 app.command(rich_help_panel=_IMAGES)(show)

@@ -21,6 +21,7 @@ from operators.item_times import Timing
 from operators.responses import arrival, content_of, scores_message
 from operators.tracing import BatchTracer, TraceStamp
 from search.serving import search_pb2
+from storage.past import PastUnknownError
 from stream.read_only import FreeSearch, Lookups, PairScorer, ReadOnlyBackend
 
 __all__ = ["AskedAgain", "AskedImage", "AskedServers", "Question", "ask"]
@@ -141,7 +142,10 @@ def ask(question: Question, servers: AskedServers, stamp: TraceStamp, now_ms: in
     backend = _QuestionBackend(question, servers, as_of)
     tracer = BatchTracer([one], Timing(), _nothing_written, stamp)
     asked = replace(arrival(one, content_of(one)), version=question.version)
-    assign([asked], backend, now_ms, committed=tracer.committed)
+    try:
+        assign([asked], backend, now_ms, committed=tracer.committed)
+    except PastUnknownError as error:
+        return AskedAgain(as_of, incomplete, None, str(error))
     (trace,) = tracer.traces(_nothing_recorded)
     shown = replace(
         trace, kind=TraceKind.QUESTION, version=image.version, position=as_of, place=image.place, steps=(), halves=()

@@ -212,7 +212,7 @@ def test_the_real_apis_answers_have_the_same_keys() -> None:
     assert image is not None
     assert cluster is not None
     with store.snapshot() as view:
-        history = HistoryOut.of(ImageId("a"), view.changes(ImageId("a"), 10))
+        history = HistoryOut.of(ImageId("a"), view.changes(ImageId("a"), 10), 1)
     answers = {
         "/v1/images/a": ImageOut.of(image).model_dump(),
         "/v1/clusters/a": ClusterOut.of(cluster).model_dump(),

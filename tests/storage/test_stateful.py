@@ -22,6 +22,9 @@ from storage.rocks.store import RocksStore
 from storage.testing.decisions import assert_holds
 from storage.testing.model import LOG, Action, StoreModel, actions, name
 
+NAMED = [name(number) for number in range(41)]
+"""All ids that the actions name."""
+
 
 def everything(view: StoreView) -> dict[str, Any]:
     """All that a view shows."""
@@ -33,6 +36,10 @@ def everything(view: StoreView) -> dict[str, Any]:
         "edges": list(view.edges()),
         "embeddings": list(view.embeddings()),
         "history": list(view.history_from(0)),
+        "history of": {image_id: list(view.history_numbers_of(image_id, 0)) for image_id in NAMED},
+        "ended": {image_id: list(view.ended_clusters(image_id, 0)) for image_id in NAMED},
+        "seconds": list(view.seconds_from(0)),
+        "unscored": list(view.swept_unscored(-1)),
         "tombstones": list(view.tombstones()),
     }
 
@@ -41,14 +48,28 @@ class Stores(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="neardup-store-"))
-        self.memory = MemoryStore()
+        self.second = 1_000
+        self.memory = MemoryStore(now_ms=self.now_ms)
         self.rocks = self.open()
         self.model = StoreModel()
         self.held: ExitStack | None = None
         self.old: tuple[StoreView, dict[str, Any]] | None = None
 
     def open(self) -> RocksStore:
-        return RocksStore(self.folder / "store", "photos", RocksOptions(sync=False, write_buffer_mib=1))
+        return RocksStore(self.folder / "store", "photos", RocksOptions(sync=False, write_buffer_mib=1), self.now_ms)
+
+    def now_ms(self) -> int:
+        return self.second * 1000
+
+    @rule(seconds=st.integers(-5, 50))
+    def time_passes(self, seconds: int) -> None:
+        self.second += seconds
+
+    @rule(entries=st.integers(0, 60), limit=st.integers(1, 40))
+    def sweep(self, entries: int, limit: int) -> None:
+        before = self.memory.state().history_first + entries
+        swept = [store.sweep_history(before, limit) for store in (self.memory, self.rocks)]
+        assert swept[0] == swept[1] <= limit
 
     @rule(steps=st.lists(actions, min_size=1, max_size=8))
     def apply(self, steps: list[Action]) -> None:

@@ -143,6 +143,58 @@ def test_every_damage_is_told(name: str) -> None:
     assert progress.problem_count == len(progress.problems)
 
 
+def store_of_swept() -> MemoryStore:
+    """Of five entries the last two are kept; `e` was deleted."""
+    store = store_of_four()
+    put(store, founds(4, ImageId("e")), deletes(5, ImageId("e"), ImageId("e")))
+    store.set_published(6)
+    store.sweep_history(5, 10)
+    return store
+
+
+def first_kept(content: Any, number: int) -> None:
+    content.current = replace(content.current, history_first=number)
+
+
+SWEPT_DAMAGES: dict[str, tuple[Callable[[Any], object], str]] = {
+    "an entry is left": (
+        lambda c: c.entries.insert(0, replace(c.entries[0], number=2, image_id=B)),
+        "history: entry 2 is there, and it begins at 5",
+    ),
+    "an image knows a swept entry": (
+        lambda c: c.entries.insert(0, replace(c.entries[0], number=2, image_id=B)),
+        "image 'b': history entry 2 is known as one of it, and was swept",
+    ),
+    "a tombstone knows a swept entry": (
+        lambda c: c.entries.insert(0, replace(c.entries[0], number=2)),
+        "image 'e': history entry 2 is known as one of it, and was swept",
+    ),
+    "the first entry is gone": (lambda c: c.entries.pop(0), "history: no entry between 4 and 6"),
+    "it begins too early": (lambda c: first_kept(c, 4), "history: no entry between 3 and 5"),
+    "a second is left": (lambda c: c.moments.update({0: 3}), "history: second 0 ends with entry 3, and it begins at 5"),
+    "it is not published": (lambda c: setattr(c, "out", 3), "history is published up to 3, and begins at 5"),
+}
+
+
+@pytest.mark.parametrize("name", SWEPT_DAMAGES)
+def test_every_damage_to_what_is_kept_of_the_history_is_told(name: str) -> None:
+    store = store_of_swept()
+    assert last(store).problems == ()
+    damage, problem = SWEPT_DAMAGES[name]
+    damage(store._content)
+    assert store._content is not None
+    store._content.moments = dict(sorted(store._content.moments.items()))
+    assert problem in last(store).problems
+
+
+def test_progress_counts_what_is_kept() -> None:
+    store = store_of_swept()
+    with store.snapshot() as view:
+        report = list(verify(view))[-1]
+    # Four images with edges and embeddings, two clusters, a tombstone, two entries.
+    assert report.checked == report.total == 3 * 4 + 2 + 1 + 2
+
+
 def test_progress_is_reported_on_the_way_without_problems() -> None:
     store, model = MemoryStore(), StoreModel()
     fill(store, model, seeded_actions(1, 300), batch=50)

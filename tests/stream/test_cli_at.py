@@ -75,6 +75,22 @@ def test_json(run: Run) -> None:
     assert json.loads(run("30m", "head", "b", "--json")[1])["head"] is None
 
 
+def test_a_time_before_what_is_kept_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([NOON_MS - 3 * HOUR_MS, NOON_MS - HOUR_MS])
+    store = MemoryStore(now_ms=lambda: next(times))
+    put(store, founds(0, A), joins(1, B, A))
+    put(store, deletes(2, B, A))
+    store.set_published(3)
+    store.sweep_history(3, 10)
+    with served_api(store, 2) as port:
+        monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__API__PORT", str(port))
+        for what in (["head", "b"], ["members", "a"]):
+            code, out, said = run("4h", *what)
+            assert (code, out) == (Exit.USAGE, "")
+            assert "the past is known from 2025-11-28T09:00:00Z on" in said
+        assert run("3h", "members", "a")[1] == "a\nb\n"
+
+
 @pytest.mark.parametrize("time", ["yesterday", "2x", "2025-13-01"])
 def test_another_form_of_time_is_refused(run: Run, time: str) -> None:
     code, out, said = run(time, "head", "b")

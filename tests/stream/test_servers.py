@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import SettingsError
 from storage.serving import server
 from stream import servers
 from stream.cli.exits import Exit
@@ -34,7 +35,23 @@ def test_the_store_is_the_one_that_the_settings_name(store_class: str, monkeypat
     photos = settings.signals["photos"].model_copy(update={"store_class": store_class})
     serve_storage(settings.model_copy(update={"signals": {"photos": photos}}))
     assert [one.store_class for one in told] == [store_class]
+    assert [one.history_days for one in told] == [0.0]
     assert told[0].folder == settings.data_dir / "signals" / "photos" / "store"
+
+
+def test_history_is_kept_as_long_as_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[server.StorageServerSettings] = []
+    monkeypatch.setattr(server, "serve", told.append)
+    monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__STORAGE__HISTORY_DAYS", "90.5")
+    serve_storage(load_settings())
+    assert [one.history_days for one in told] == [90.5]
+
+
+@pytest.mark.parametrize("days", ["-1", "inf", "nan", "40000"])
+def test_history_is_not_kept_for_a_time_that_is_none(days: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__STORAGE__HISTORY_DAYS", days)
+    with pytest.raises(SettingsError, match=r"signals\.photos\.storage\.history_days"):
+        load_settings()
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,10 @@ class DelegatingStore(ClusterStore):
         """See `ClusterStore.begin_epoch`."""
         self.inner.begin_epoch(epoch)
 
+    def sweep_history(self, before: int, limit: int) -> int:
+        """See `ClusterStore.sweep_history`."""
+        return self.inner.sweep_history(before, limit)
+
     def remove_dead_letters(self, offsets: Collection[int]) -> None:
         """See `ClusterStore.remove_dead_letters`."""
         self.inner.remove_dead_letters(offsets)

@@ -1,5 +1,7 @@
 """A process that writes seeded decisions to a store on disk and says what was acknowledged, until it is killed.
 
+It sweeps old history meanwhile.
+
     python -m tests.support.store_writer FOLDER SEED COUNT [LIMIT_BYTES]
 
 Prints a line `offset N` after each acknowledged batch. With a limit no file may grow beyond it at first: the disk seems
@@ -29,6 +31,9 @@ UNLIMITED = resource.getrlimit(resource.RLIMIT_FSIZE)
 SMALL = RocksOptions(write_buffer_mib=1, total_write_buffer_mib=1, max_wal_mib=1)
 """Buffers so small that files are written and merged all the time."""
 
+KEPT = 200
+"""History entries that are not swept."""
+
 
 def write(folder: Path, seed: int, count: int, limit_bytes: int | None) -> None:
     store = RocksStore(folder, "killed", SMALL)
@@ -42,6 +47,7 @@ def write(folder: Path, seed: int, count: int, limit_bytes: int | None) -> None:
         position = written(store, partial(store.apply, LOG, batch, batch[0].offset - 1, 0))
         say(f"offset {position.offset}")
         written(store, partial(store.set_published, store.state().history_number))
+        written(store, partial(store.sweep_history, store.state().history_number - KEPT, 40))
     store.close()
     say("done")
 

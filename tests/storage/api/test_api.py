@@ -79,12 +79,25 @@ def test_the_history_of_an_image(client: TestClient, store: MemoryStore) -> None
         "versions": {"model": "m1", "index": "i1"},
         "truncated": False,
         "override": None,
+        "trigger": "stream",
     }
     first = client.get("/v1/images/b/history", params={"limit": 1}).json()
     rest = client.get("/v1/images/b/history", params={"page_token": first["next_page_token"]}).json()
     assert first["changes"] + rest["changes"] == answer["changes"]
     assert client.get("/v1/images/nobody/history").status_code == 404
     assert client.get("/v1/images/b/history", params={"page_token": "x"}).status_code == 400
+
+
+def test_an_image_whose_changes_are_not_kept_has_none(client: TestClient, store: MemoryStore) -> None:
+    put(store, founds(0, A), founds(1, B), deletes(2, B, B), founds(3, C))
+    store.set_published(4)
+    store.sweep_history(4, 10)
+    for known in "ab":
+        answer = client.get(f"/v1/images/{known}/history").json()
+        assert answer == {"image_id": known, "changes": [], "next_page_token": None, "history_first": 4}
+    assert [each["history_number"] for each in client.get("/v1/images/c/history").json()["changes"]] == [4]
+    assert client.get("/v1/images/nobody/history").status_code == 404
+    assert client.get("/v1/stats").json()["history_first"] == 4
 
 
 def test_a_deleted_image_keeps_its_history(client: TestClient, store: MemoryStore) -> None:
@@ -310,6 +323,7 @@ def test_stats(client: TestClient, store: MemoryStore) -> None:
         "deleted": 0,
         "replayed": 0,
         "history_number": 2,
+        "history_first": 1,
         "published": 1,
         "revision": 0,
         "position": {"log_id": "topic-one", "offset": 2, "checksum": 1002, "base": 0},

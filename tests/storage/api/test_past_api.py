@@ -132,6 +132,21 @@ def test_too_many_changes_are_refused(client: TestClient, monkeypatch: pytest.Mo
     assert "2 changes came since" in answer.json()["detail"]
 
 
+def test_a_time_before_what_is_kept_is_refused(client: TestClient, store: MemoryStore) -> None:
+    """The changes of one o'clock go. What was so from two o'clock on is known still."""
+    store.set_published(5)
+    store.sweep_history(5, 10)
+    for path in ("images/a", "clusters/a/members"):
+        answer = client.get(f"/v1/at/7199999/{path}")
+        assert (answer.status_code, answer.json()["error"]) == (400, "bad-input")
+        assert "the past is known from 1970-01-01T02:00:00Z on" in answer.json()["detail"]
+    assert [read(client, f"7200000/images/{each}")["head"] for each in "abc"] == ["a", "a", "a"]
+    assert read(client, "7200000/clusters/a/members")["count"] == 3
+    assert read(client, "10800000/images/b")["head"] is None
+    answer = client.get("/v1/at/7200000/clusters/a/members?history_number=3")
+    assert (answer.status_code, "not as of number 3" in answer.json()["detail"]) == (400, True)
+
+
 @pytest.mark.parametrize(
     ("text", "time"),
     [

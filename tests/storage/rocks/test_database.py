@@ -138,9 +138,9 @@ class Breaking:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def write(self, writes: Any) -> None:
+    def write(self, writes: Any, ranges: Any = ()) -> None:
         if self._after:
-            self._inner.write(writes)
+            self._inner.write(writes, ranges)
         raise WriteError("the disk said no")
 
 
@@ -156,6 +156,21 @@ def test_after_a_failed_write_the_disk_says_where_the_store_is(store: RocksStore
     if not after:
         put(store, founds(1, B))
     assert store.state().images == 2
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_sweep_that_failed_is_there_whole_or_not_at_all(store: RocksStore, after: bool) -> None:
+    model = StoreModel()
+    fill(store, model, seeded_actions(4, 50), batch=10)
+    store.set_published(len(model.history))
+    store._database = Breaking(store._database, after)  # type: ignore[assignment, arg-type]
+    with pytest.raises(WriteError):
+        store.sweep_history(20, 100)
+    store.set_published(len(model.history))  # the next write opens the database again
+    assert store.state().history_first == (20 if after else 1)
+    assert_holds(store, model)
+    assert store.sweep_history(20, 100) == (0 if after else 19)
+    assert_holds(store, model)
 
 
 def test_a_batch_that_cannot_be_encoded_writes_nothing(store: RocksStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,9 +58,11 @@ def test_whatever_is_killed_comes_back_whole(tmp_path: Path) -> None:
                 model.decide(actions[model.offset + 1])
             assert_holds(store, model)
             assert store.published() <= store.state().history_number
+            first = store.state().history_first
         finally:
             store.close()
     assert done > 100
+    assert first > 1
 
 
 def test_a_full_disk_refuses_whole_and_goes_on_by_itself(tmp_path: Path) -> None:

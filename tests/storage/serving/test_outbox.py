@@ -561,3 +561,86 @@ def test_what_the_broker_lost_of_the_first_messages_of_an_epoch_is_sent_again(st
     del topic.records[9:]
     published(other, topic)
     assert topic.numbers == [*range(1, 10), 1, 2]
+
+
+def swept(before: int, published: int) -> MemoryStore:
+    """A store of nine entries, whose history begins at one of them."""
+    store = MemoryStore()
+    put(store, *[founds(n, ImageId(f"i{n}")) for n in range(9)])
+    store.set_published(published)
+    store.sweep_history(before, 100)
+    return store
+
+
+def test_what_was_swept_is_not_published_again_after_a_restart() -> None:
+    store, topic = MemoryStore(), FakeTopic()
+    put(store, *[founds(n, ImageId(f"i{n}")) for n in range(9)])
+    published(store, topic)
+    epoch = store.epoch()
+    store.sweep_history(100, 100)
+    published(store, topic)
+    assert (store.state().history_first, store.epoch(), topic.numbers) == (9, epoch, list(range(1, 10)))
+    put(store, founds(9, A))
+    published(store, topic)
+    assert (store.epoch(), topic.numbers) == (epoch, list(range(1, 11)))
+
+
+@pytest.mark.parametrize("left", [0, 3, 6])
+def test_what_the_topic_lost_and_the_store_does_not_keep_is_told(left: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Entries up to 5 were swept. The topic lost all after `left`."""
+    store, topic = MemoryStore(), FakeTopic()
+    put(store, *[founds(n, ImageId(f"i{n}")) for n in range(9)])
+    published(store, topic)
+    store.sweep_history(6, 100)
+    del topic.records[left:]
+    caplog.clear()
+    published(store, topic)
+    assert topic.numbers == [*range(1, left + 1), *range(max(6, left + 1), 10)]
+    assert store.published() == 9
+    lost = [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR]
+    assert len(lost) == (left < 5)
+    assert all(f"those from {left + 1} to 5 are lost" in each for each in lost)
+    caplog.clear()
+    published(store, topic)
+    put(store, founds(9, A))
+    published(store, topic)
+    assert topic.numbers[-2:] == [9, 10]
+    assert [each for each in caplog.records if each.levelno == logging.ERROR] == []
+
+
+def test_a_swept_store_whose_topic_was_made_anew(caplog: pytest.LogCaptureFixture) -> None:
+    store, topic = MemoryStore(), FakeTopic()
+    put(store, *[founds(n, ImageId(f"i{n}")) for n in range(9)])
+    published(store, topic)
+    store.sweep_history(6, 100)
+    topic.make_anew()
+    published(store, topic)
+    assert topic.numbers == [6, 7, 8, 9]
+    assert "those from 1 to 5 are lost" in caplog.text
+
+
+def test_a_swept_store_that_was_put_back_publishes_what_it_keeps(caplog: pytest.LogCaptureFixture) -> None:
+    store, topic = swept(6, 9), FakeTopic()
+    other = MemoryStore()
+    put(other, founds(0, A))
+    published(other, topic, now_ms=5_000)
+    published(store, topic)
+    epoch = store.epoch()
+    assert epoch is not None
+    assert (epoch.first, epoch.created_ms > 5_000) == (6, True)
+    assert topic.numbers == [1, 6, 7, 8, 9]
+    assert "its history from entry 6 on, the first that it keeps" in caplog.text
+
+
+def test_a_swept_store_that_was_overtaken_begins_an_epoch_with_what_it_keeps() -> None:
+    store, topic = MemoryStore(), FakeTopic()
+    put(store, *[founds(n, ImageId(f"i{n}")) for n in range(9)])
+    published(store, topic)
+    store.sweep_history(6, 100)
+    other = MemoryStore()
+    put(other, founds(0, A))
+    published(other, topic, now_ms=5_000)
+    published(store, topic)
+    epoch = store.epoch()
+    assert epoch is not None
+    assert (epoch.first, topic.numbers) == (6, [*range(1, 10), 1, 6, 7, 8, 9])

@@ -16,15 +16,19 @@ import httpx
 import pytest
 
 from core.errors import UnavailableError
+from core.types import ImageId
+from storage.rocks.options import RocksOptions
+from storage.rocks.store import RocksStore
 from storage.serving.client import StorageClient
-from storage.testing.decisions import A, B, C, founds, joins
+from storage.serving.history_sweep import KEPT
+from storage.testing.decisions import A, B, C, founds, joins, put
 from storage.testing.model import LOG
 from tests.support.ports import free_ports
 
 ROOT = Path(__file__).parents[3]
 
 SERVE = """
-import logging, sys
+import logging, os, sys
 from pathlib import Path
 from core.rpc import Listen
 from storage.serving.server import StorageServerSettings, serve
@@ -47,6 +51,7 @@ serve(
         max_message_bytes=1_048_576,
         identity=identity,
         store_class=store_class,
+        history_days=float(os.environ.get("HISTORY_DAYS", "0")),
     )
 )
 """
@@ -128,6 +133,26 @@ def test_it_serves_outlives_a_kill_and_stops(server: ServerFolder) -> None:
     assert log.count("publishing waits") == 1
     assert "Traceback" not in log
     assert not server.answers()
+
+
+def test_history_that_is_too_old_goes_but_for_the_newest(server: ServerFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it was written in 1970 and is published; five entries more than those that always stay."""
+    store = RocksStore(server.folder, "photos", RocksOptions(sync=False), now_ms=lambda: 10**6)
+    entries = KEPT + 5
+    for start in range(0, entries, 1_000):
+        put(store, *[founds(n, ImageId(f"i{n}")) for n in range(start, min(start + 1_000, entries))])
+    store.set_published(entries)
+    store.close()
+    monkeypatch.setenv("HISTORY_DAYS", "30")
+    server.start()
+    while "neardup_storage_history_first 6.0" not in (page := server.get("/metrics").text):
+        time.sleep(0.05)
+    assert "neardup_storage_history_swept_total 5.0" in page
+    assert "neardup_storage_sweep_failures_total 0.0" in page
+    assert server.get("/v1/images/i4/history").json()["changes"] == []
+    assert len(server.get("/v1/images/i5/history").json()["changes"]) == 1
+    with closing(server.client()) as client:
+        assert list(client.verify())[-1].problems == ()
 
 
 @pytest.mark.parametrize("taken", [0, 1, 2])

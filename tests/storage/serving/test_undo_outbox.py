@@ -113,3 +113,19 @@ def test_what_an_override_moved_is_found_among_other_changes(store: ClusterStore
         assert affected(view, first) == [B, A]
         assert affected(view, second) == [C, A]
         assert affected(view, third) == [A, ImageId("d")]
+
+
+def test_an_override_of_which_the_history_is_not_kept_is_told(
+    store: ClusterStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The merge moved a, b and c. Later only what it names is known."""
+    put(store, founds(3, ImageId("d")), kinds=(*JOB, "replay"))
+    say(store, OverrideKind.MERGE, A, target=ImageId("d"))
+    put(store, founds(4, ImageId("e")), founds(5, ImageId("f")), kinds=(*JOB, "replay"))
+    store.set_published(9)
+    store.sweep_history(9, 10)
+    say(store, OverrideKind.UNDO, undoes=1)
+    topic = Topic()
+    outbox_of(store, topic).publish_available()
+    assert {each.image_id for each in topic.requests[Lane.NAMED]} == {A, "d"}
+    assert "the history of the override 1 is not kept: only images that it names" in caplog.text

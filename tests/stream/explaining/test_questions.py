@@ -264,6 +264,18 @@ def test_what_is_asked_again_is_a_question_and_no_verdict() -> None:
     assert [(one.image_id, one.lost) for one in trace.candidates] == [("a", None)]
 
 
+def test_what_rests_on_swept_history_is_a_problem_and_no_verdict() -> None:
+    deployment = world_of({"ab": 0.9})
+    deployment.store.set_published(2)
+    deployment.store.sweep_history(2, 10)
+    then = deployment.asked("b", at_place=True)
+    assert then.trace is None
+    assert then.problem == "what the record at position 1 wrote is not kept any more"
+    now = trace_of(deployment.asked("b")).choice
+    assert now is not None
+    assert now.head == "a"
+
+
 def test_a_head_with_members_stays_one_now_and_had_none_at_its_place() -> None:
     deployment = world_of({"ab": 0.9, "ac": 0.8, "bc": 0.1})
     assert trace_of(deployment.asked("a")).choice == trace_of(deployment.asked("a")).choice

@@ -7,7 +7,15 @@ from graphlib import TopologicalSorter
 from core.notifications import EmbeddingSpec
 from stream.local.parts import Part, deployment_parts, part_checks
 from stream.local.readiness import KafkaReady
-from stream.settings import ApiSettings, KafkaSettings, SearchSettings, ServerSettings, Settings, Signal
+from stream.settings import (
+    ApiSettings,
+    KafkaSettings,
+    SearchSettings,
+    ServerSettings,
+    Settings,
+    Signal,
+    StorageSettings,
+)
 
 
 def _with_text_signal(settings: Settings) -> Settings:
@@ -17,7 +25,7 @@ def _with_text_signal(settings: Settings) -> Settings:
         model=settings.data_dir / "model",
         search=SearchSettings(port=17501, metrics_port=17601),
         scorer=ServerSettings(port=17502, metrics_port=17602),
-        storage=ServerSettings(port=17503, metrics_port=17603),
+        storage=StorageSettings(port=17503, metrics_port=17603),
         api=ApiSettings(port=17504),
         job_metrics_port=17604,
     )
