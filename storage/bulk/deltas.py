@@ -44,6 +44,10 @@ class Deltas:
         self._cluster = cluster
         self._founding = founding
         self.of: dict[ImageId, ClusterDelta] = {}
+        self.founded = 0
+        """How many clusters are founded."""
+        self.emptied: set[ImageId] = set()
+        """The heads of those that are empty afterwards."""
 
     def add(self, image: ImageRecord, after: ImageRecord) -> None:
         """Adds one move."""
@@ -54,13 +58,14 @@ class Deltas:
         founds = after.head not in self.of and self._cluster(after.head) is None
         self._change(after.head, 1, self._founding(after.head) if founds else None)
 
-    def clusters(self) -> int:
-        """How many more clusters there are after the moves."""
-        more = 0
+    def close(self) -> None:
+        """Counts the clusters, once all moves are added."""
         for head, delta in self.of.items():
             cluster = self._cluster(head)
-            more += (delta.applied(cluster) is not None) - (cluster is not None)
-        return more
+            if delta.applied(cluster) is None:
+                self.emptied.add(head)
+            elif cluster is None:
+                self.founded += 1
 
     def _change(self, head: ImageId, by: int, founding: ClusterRecord | None = None) -> None:
         known = self.of.get(head, ClusterDelta(0))

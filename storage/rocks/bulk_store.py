@@ -270,7 +270,7 @@ class BulkStore(StagedStore):
                     return None
                 self._write_deltas(draft, each)
             begun = _rested(begun)
-        draft.clusters = draft.deltas.clusters()
+        draft.deltas.close()
         return draft
 
     def _write_ahead(self, draft: _Draft, moves: Sequence[PlannedMove]) -> bool:
@@ -329,8 +329,9 @@ class BulkStore(StagedStore):
         )
         changes = self._settling(state, override, [key for key, _ in rows])
         self._book.apply(override)
+        more = draft.deltas.founded - len(draft.deltas.emptied)
         changes.state = self._after_override(changes.state, override)
-        changes.state = replace(changes.state, clusters=changes.state.clusters + draft.clusters)
+        changes.state = replace(changes.state, clusters=changes.state.clusters + more)
         mark = (META, BULK, codec.encode_number(override.number))
         self._commit_told(changes, lambda told: self._commit_with(told, [mark, _noted(moving)]))
         self._moving = moving
@@ -340,7 +341,7 @@ class BulkStore(StagedStore):
 
     def _joined_since(self, view: StoreView, draft: _Draft) -> list[PlannedMove] | None:
         """The images that have joined clusters that move; None: something else has met the plan."""
-        joined: dict[ImageId, None] = {}
+        joined: dict[ImageId, ImageId] = {}
         deltas = draft.deltas.of
         for entry in view.history_from(draft.seen):
             key = codec.image_key(entry.image_id)
@@ -348,13 +349,16 @@ class BulkStore(StagedStore):
             if (
                 entry.trigger is not Trigger.STREAM
                 or entry.image_id in deltas
+                or entry.image_id in draft.plan.roots.wishes
                 or (leaves and entry.old_head in deltas)
                 or self._book.rules.of(entry.image_id) != NO_RULES
                 or self._usable().get("planned", key) is not None
             ):
                 return None
-            joined[entry.image_id] = None
+            joined[entry.image_id] = entry.new_head
         draft.plan.follow(view)
+        if any(head in draft.deltas.emptied and draft.plan.roots.of(head) == head for head in joined.values()):
+            return None  # what was to be empty is not
         return [move for image_id in joined if (move := draft.plan.follower(image_id)) is not None]
 
     def _settle_touched(self, changes: Changes) -> bool:
@@ -445,8 +449,6 @@ class _Draft:
         """The number of the last history entry that the plan knows."""
         self.deltas = Deltas(plan.cluster, plan.founding)
         self.total = 0
-        self.clusters = 0
-        """How many more clusters there are after it."""
         self.listed: list[OverrideMove] = []
 
     def add(self, moves: Sequence[PlannedMove]) -> None:
