@@ -2,7 +2,7 @@
 
 It needs httpx alone. Calls only read, apart from overrides, which say nothing twice. So each may be made again:
 answers 429, 502, 503 and 504 and connections that fail are retried with backoff (`RetryPolicy`), and `Retry-After` is
-honoured. Errors are those of `neardup.errors`.
+honoured. A rollback is the exception: once it was sent, it is not sent again. Errors are those of `neardup.errors`.
 
 >>> import httpx
 >>> def service(request: httpx.Request) -> httpx.Response:
@@ -22,7 +22,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from types import TracebackType
 from typing import Any, TypeVar
@@ -60,9 +60,11 @@ from neardup.errors import (
     ServiceUnavailableError,
 )
 from neardup.retry import RetryPolicy, retry_after_s
+from neardup.rollbacks import ChangeFilter, RollbackInfo, RollbackPoint, RollbackRequest, epoch_ms
 
 __all__ = [
     "ApiClient",
+    "ChangeFilter",
     "ClusterChange",
     "ClusterHistoryPage",
     "ClusterInfo",
@@ -78,6 +80,9 @@ __all__ = [
     "PastHead",
     "PastMembers",
     "RetryPolicy",
+    "RollbackInfo",
+    "RollbackPoint",
+    "RollbackRequest",
     "SimilarPage",
     "StorePosition",
     "StoreStats",
@@ -93,7 +98,11 @@ _IDS = 1000
 _OVERRIDES = 1000
 """The most overrides of one page."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MOVING_S = 60.0
+"""How long the service may take at most for an override that moves many images, in seconds."""
+
+_MOVING = frozenset({"merge", "rollback", "undo"})
+"""The overrides that may move many images."""
 
 _RETRIED = frozenset({429, 502, 503, 504})
 """Answers that say: not now."""
@@ -231,7 +240,7 @@ class ApiClient:
             NeardupClientError: See `neardup.errors`.
         """
         path = f"/v1/clusters/{_part(head)}/history"
-        time = None if since is None else _time(since)
+        time = None if since is None else epoch_ms(since)
         return self._get(ClusterHistoryPage.from_json, path, limit=limit, page_token=page_token, since=time)
 
     def cluster_history(self, head: str, *, since: datetime | int | None = None) -> Iterator[ClusterChange]:
@@ -340,7 +349,7 @@ class ApiClient:
         Args:
             kind: `pin` (the images belong to the cluster of the target), `forbid` (they never share one with it),
                 `split` (they leave the cluster of the target, its head), `merge` (their clusters go into that of the
-                target), or `undo`.
+                target), or `undo`. `rollback` is the method for rollbacks.
             images: At most 1,000; none for an undo.
             target: An image that the service knows; None for an undo.
             undoes: The number of the override that an undo ends.
@@ -367,7 +376,42 @@ class ApiClient:
             said["target"] = target
         if undoes is not None:
             said["undoes"] = undoes
-        return self._ask(OverrideResult.from_json, "/v1/overrides", {}, said)
+        return self._say(said, once=False)
+
+    def rollback(
+        self, asked: RollbackRequest, *, author: str = "", reason: str = "", dry_run: bool = False
+    ) -> OverrideResult:
+        """Brings images back to the heads that they had at an earlier moment, by an override that can be undone.
+
+        A rollback that is said again is another one, so the call is not made again after an error. `overrides` tells
+        then whether it was said: a service that breaks off the call after a minute goes on with the work.
+
+        Args:
+            asked: The moment, and which changes since then are taken back.
+            author: Who says it.
+            reason: Why.
+            dry_run: Write nothing, and tell what would move.
+
+        Raises:
+            BadRequestError: It is malformed, a time has no zone, or the history does not go back so far.
+            NeardupClientError: See `neardup.errors`; among others, the key is not the one for writing.
+        """
+        where = asked.where
+        _check_unicode("model, head or cause", where.model or "", where.head or "", where.cause or "")
+        _check_unicode("author or reason", author, reason)
+        said = {
+            "kind": "rollback",
+            "rollback": asked.as_json(),
+            "author": author,
+            "reason": reason,
+            "dry_run": dry_run,
+        }
+        return self._say(said, once=not dry_run)
+
+    def _say(self, said: dict[str, Any], *, once: bool) -> OverrideResult:
+        moves_many = said["kind"] in _MOVING
+        timeout_s = max(self._timeout_s, _MOVING_S) if moves_many else self._timeout_s
+        return self._ask(OverrideResult.from_json, "/v1/overrides", {}, said, timeout_s=timeout_s, once=once)
 
     def overrides_page(self, after: int = 0, limit: int | None = None, image_id: str | None = None) -> OverridesPage:
         """One page of the overrides with numbers above `after`; without a limit the service chooses the size.
@@ -415,7 +459,7 @@ class ApiClient:
             BadRequestError: The time has no zone, or the service refuses the id.
             NeardupClientError: See `neardup.errors`.
         """
-        return self._get(PastHead.from_json, f"/v1/at/{_time(time)}/images/{_part(image_id)}")
+        return self._get(PastHead.from_json, f"/v1/at/{epoch_ms(time)}/images/{_part(image_id)}")
 
     def members_at(self, head: str, time: datetime | int) -> PastMembers:
         """All members of a cluster as they were at a time, read page by page. Nobody had an unknown head.
@@ -430,7 +474,7 @@ class ApiClient:
             BadRequestError: The time has no zone, or too many changes came since.
             NeardupClientError: See `neardup.errors`.
         """
-        path = f"/v1/at/{_time(time)}/clusters/{_part(head)}/members"
+        path = f"/v1/at/{epoch_ms(time)}/clusters/{_part(head)}/members"
         first = page = self._get(PastMembers.from_json, path, limit=self.page_size)
         members = list(page.members)
         while page.members and len(members) < first.count:
@@ -474,8 +518,11 @@ class ApiClient:
         path: str,
         query: dict[str, int | str],
         body: dict[str, Any] | None,
+        *,
+        timeout_s: float | None = None,
+        once: bool = False,
     ) -> _Answer:
-        response = self._answered(path, query, body)
+        response = self._answered(path, query, body, timeout_s or self._timeout_s, once)
         if not response.is_success:
             raise self._refused(response)
         try:
@@ -485,8 +532,10 @@ class ApiClient:
                 f"the HTTP API at {self.url} answered {path} in another form: {error!r}", response.status_code
             ) from error
 
-    def _answered(self, path: str, query: dict[str, int | str], body: dict[str, Any] | None) -> httpx.Response:
-        """The first answer that is not to be retried."""
+    def _answered(
+        self, path: str, query: dict[str, int | str], body: dict[str, Any] | None, timeout_s: float, once: bool
+    ) -> httpx.Response:
+        """The first answer that is not to be retried; with `once`, of the first call that may have arrived."""
         tried = 0
         while True:
             tried += 1
@@ -497,21 +546,22 @@ class ApiClient:
                     params=query,
                     json=body,
                     headers=self._headers,
-                    timeout=self._timeout_s,
+                    timeout=timeout_s,
                 )
             except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
                 raise NeardupClientError(f"{self.url!r} is no address of an HTTP API: {error}") from error
             except httpx.TransportError as error:
                 failure = ServiceUnavailableError(f"the HTTP API at {self.url}: {error or type(error).__name__}")
                 failure.__cause__ = error
+                arrived = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             except httpx.HTTPError as error:
                 raise NeardupClientError(f"the HTTP API at {self.url}: {error}") from error
             else:
                 if response.status_code not in _RETRIED:
                     return response
-                failure = self._unavailable(response)
+                failure, arrived = self._unavailable(response), True
             wait_s = self._retry.wait_s(tried, failure.retry_after_s)
-            if wait_s is None:
+            if wait_s is None or (once and arrived):
                 raise failure
             time.sleep(wait_s)
 
@@ -558,15 +608,6 @@ def _part(text: str) -> str:
     escaped = quote(text, safe="")
     # A part that is only dots would be a step in the path, and the HTTP client would remove it.
     return escaped.replace(".", "%2E") if escaped in (".", "..") else escaped
-
-
-def _time(time: datetime | int) -> str:
-    """A time as one part of a path: milliseconds since the epoch. Nothing was before."""
-    if isinstance(time, int):
-        return str(max(0, time))
-    if time.tzinfo is None:
-        raise BadRequestError(f"a time has a zone, this one has none: {time.isoformat()}")
-    return str(max(0, (time - _EPOCH) // timedelta(milliseconds=1)))
 
 
 def _member(response: httpx.Response, name: str) -> str:
