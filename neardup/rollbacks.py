@@ -102,9 +102,20 @@ class RollbackInfo:
     """decide or keep."""
     of: int | None
     """Of the undo of a rollback: only changes by the override of this number count."""
+    until: RollbackPoint | None
+    """Changes after this moment do not count; None: all do."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RollbackInfo:
         """Reads `rollback` of an override."""
         point = RollbackPoint.from_json
-        return cls(**known_values(cls, data, to=point, since=point, where=ChangeFilter.from_json))
+        return cls(
+            **known_values(
+                cls,
+                data,
+                to=point,
+                since=point,
+                where=ChangeFilter.from_json,
+                until=lambda found: None if found is None else point(found),
+            )
+        )

@@ -102,6 +102,7 @@ class RollbackOut(BaseModel):
     where: ChangeFilterOut
     new: str = Field(description="decide or keep.")
     of: int | None = Field(description="Of the undo of a rollback: only changes by the override of this number count.")
+    until: PointOut | None = Field(description="Changes after this moment do not count; null: all do.")
 
     @staticmethod
     def of_rollback(rollback: Rollback) -> RollbackOut:
@@ -113,6 +114,7 @@ class RollbackOut(BaseModel):
             where=ChangeFilterOut(model=where.model, head=where.head, cause=where.cause),
             new=rollback.new.value,
             of=rollback.of or None,
+            until=None if rollback.until is None else PointOut.of(rollback.until),
         )
 
 

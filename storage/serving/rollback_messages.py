@@ -49,6 +49,7 @@ def rollback_message(rollback: Rollback) -> pb.Rollback:
         where=_filter_message(rollback.where),
         new=rollback.new,
         of=rollback.of,
+        until=None if rollback.until is None else _point_message(rollback.until),
     )
 
 
@@ -64,6 +65,7 @@ def rollback_of(message: pb.Rollback) -> Rollback:
         where=_filter_of(message.where),
         new=_word(NewImages, "new", message.new),
         of=message.of,
+        until=_point_of(message.until) if message.HasField("until") else None,
     )
 
 

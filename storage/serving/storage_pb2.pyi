@@ -1282,6 +1282,7 @@ class Rollback(google.protobuf.message.Message):
     WHERE_FIELD_NUMBER: builtins.int
     NEW_FIELD_NUMBER: builtins.int
     OF_FIELD_NUMBER: builtins.int
+    UNTIL_FIELD_NUMBER: builtins.int
     new: builtins.str
     """decide or keep"""
     of: builtins.int
@@ -1294,6 +1295,10 @@ class Rollback(google.protobuf.message.Message):
 
     @property
     def where(self) -> global___ChangeFilter: ...
+    @property
+    def until(self) -> global___Point:
+        """changes after this moment do not count"""
+
     def __init__(
         self,
         *,
@@ -1302,9 +1307,11 @@ class Rollback(google.protobuf.message.Message):
         where: global___ChangeFilter | None = ...,
         new: builtins.str = ...,
         of: builtins.int = ...,
+        until: global___Point | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["since", b"since", "to", b"to", "where", b"where"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["new", b"new", "of", b"of", "since", b"since", "to", b"to", "where", b"where"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_until", b"_until", "since", b"since", "to", b"to", "until", b"until", "where", b"where"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_until", b"_until", "new", b"new", "of", b"of", "since", b"since", "to", b"to", "until", b"until", "where", b"where"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_until", b"_until"]) -> typing.Literal["until"] | None: ...
 
 global___Rollback = Rollback
 

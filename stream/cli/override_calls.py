@@ -66,6 +66,8 @@ def rollback_text(rollback: Rollback) -> str:
     parts = [f"to {_point_text(*rollback.to)}"]
     if rollback.since > rollback.to:
         parts.append(f"changes after {_point_text(*rollback.since)}")
+    if rollback.until is not None:
+        parts.append(f"changes up to {_point_text(*rollback.until)}")
     if rollback.of:
         parts.append(f"changes by the override {rollback.of}")
     given = (("model", where.model), ("head", where.head), ("cause", where.cause))

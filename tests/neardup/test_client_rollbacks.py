@@ -51,7 +51,7 @@ def test_images_go_back_and_an_undo_brings_them_again(api: ApiClient) -> None:
         *(1, "rollback", (), None),
         *("ann", "bad"),
     )
-    assert said.rollback == RollbackInfo(point, point, ChangeFilter(model="bad"), "decide", None)
+    assert said.rollback == RollbackInfo(point, point, ChangeFilter(model="bad"), "decide", None, None)
     assert api.heads("abcd") == {"a": "a", "b": "a", "c": "c", "d": "d"}
     undo = api.override("undo", undoes=1)
     assert undo.override.rollback is not None

@@ -133,7 +133,8 @@ def test_json_is_as_over_http(run: Run) -> None:
     assert (said["moved"], said["created"], said["override"]["at"]) == (2, True, "2025-11-28T12:00:00.123Z")
     point = {"position": 2, "override": None}
     where = {"model": None, "head": None, "cause": None}
-    assert said["override"]["rollback"] == {"to": point, "since": point, "where": where, "new": "decide", "of": None}
+    rest = {"new": "decide", "of": None, "until": None}
+    assert said["override"]["rollback"] == {"to": point, "since": point, "where": where, **rest}
 
 
 def test_it_is_listed_and_shown_readably(run: Run) -> None:

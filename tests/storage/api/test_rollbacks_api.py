@@ -55,7 +55,7 @@ def test_images_go_back_and_an_undo_brings_them_again(client: TestClient) -> Non
             "author": "ann",
             "reason": "a bad model",
             "applied_after": 4,
-            "rollback": {"to": point, "since": point, "where": ALL, "new": "decide", "of": None},
+            "rollback": {"to": point, "since": point, "where": ALL, "new": "decide", "of": None, "until": None},
         },
         "moves": [
             {"image_id": "c", "old_head": "a", "new_head": "c"},

@@ -91,11 +91,13 @@ def test_a_request_comes_out_as_it_went_in(
 
 @pytest.mark.parametrize("where", FILTERS)
 @pytest.mark.parametrize("new", NewImages)
-@pytest.mark.parametrize(("to", "since", "of"), [(Point(), Point(), 0), (Point(0, 0), Point(2**62, 2**62), 2**62)])
+@pytest.mark.parametrize(
+    ("to", "since", "of", "until"), [(Point(), Point(), 0, None), (Point(0, 0), Point(2**62, 2**62), 2**62, Point())]
+)
 def test_a_rollback_comes_out_as_it_went_in(
-    where: ChangeFilter, new: NewImages, to: Point, since: Point, of: int
+    where: ChangeFilter, new: NewImages, to: Point, since: Point, of: int, until: Point | None
 ) -> None:
-    rollback = Rollback(to, since, where, new, of)
+    rollback = Rollback(to, since, where, new, of, until)
     override = Override(7, OverrideKind.ROLLBACK, (), None, 0, "ann", "why", 1, -1, rollback=rollback)
     outcome = OverrideOutcome(override, (), created=True)
     back = pb.ApplyOverrideResponse.FromString(outcome_message(outcome).SerializeToString())
