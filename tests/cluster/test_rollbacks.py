@@ -104,7 +104,7 @@ def test_the_hour_of_a_bad_model_is_rolled_back_undone_and_rolled_back_again(
 ) -> None:
     good = ModelFolder(Path(stack.settings.signal("text")[1].model)).served()
     every = [*texts.first_ids, *texts.more_ids]
-    session.stands_for |= {f"{each.name}": str(each) for each in (texts.first, texts.more, texts.late)}
+    session.stands_for |= {each.name: str(each) for each in (texts.first, texts.more, texts.late)}
 
     session.run("publish")
     before = stack.await_heads(texts.first_ids, "text")
