@@ -6,9 +6,12 @@ harm. A key that is missing raises KeyError.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+
+from neardup.records import known_values
+from neardup.rollbacks import RollbackInfo
 
 __all__ = [
     "ClusterChange",
@@ -30,21 +33,6 @@ __all__ = [
     "StoreStats",
     "VerdictVersions",
 ]
-
-
-def known_values(kind: type[Any], data: Mapping[str, Any], **converters: Callable[[Any], object]) -> dict[str, Any]:
-    """The values of a record's fields, by name.
-
-    Args:
-        kind: The class of the record, a dataclass.
-        data: The JSON object.
-        converters: What makes the value of a field from that in the object, where it is not the same.
-
-    Raises:
-        KeyError: A key is missing.
-    """
-    names = (each.name for each in fields(kind))
-    return {name: converters[name](data[name]) if name in converters else data[name] for name in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,11 +299,11 @@ class OverrideInfo:
 
     number: int
     kind: str
-    """pin, forbid, split, merge or undo."""
+    """pin, forbid, split, merge, rollback or undo."""
     images: tuple[str, ...]
     """Of a split, the one that names the new cluster comes first. Of a merge, the heads of the clusters that went."""
     target: str | None
-    """None for an undo."""
+    """None for a rollback and an undo."""
     undoes: int | None
     """The number of the override that an undo ended."""
     author: str
@@ -324,11 +312,13 @@ class OverrideInfo:
     """ISO 8601, UTC."""
     applied_after: int
     """The position of the last record of the order that was applied before it; -1: none."""
+    rollback: RollbackInfo | None = None
+    """Of a rollback, and of the undo of one."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> OverrideInfo:
         """Reads `override` of the answer of `POST /v1/overrides`."""
-        return cls(**known_values(cls, data, images=tuple))
+        return cls(**known_values(cls, {"rollback": None, **data}, images=tuple, rollback=_rollback))
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,3 +388,7 @@ class OverridesPage:
     def from_json(cls, data: Mapping[str, Any]) -> OverridesPage:
         """Reads the answer of `/v1/overrides`."""
         return cls(**known_values(cls, data, overrides=lambda found: tuple(map(ListedOverride.from_json, found))))
+
+
+def _rollback(data: Mapping[str, Any] | None) -> RollbackInfo | None:
+    return None if data is None else RollbackInfo.from_json(data)

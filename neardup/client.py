@@ -2,7 +2,7 @@
 
 It needs httpx alone. Calls only read, apart from overrides, which say nothing twice. So each may be made again:
 answers 429, 502, 503 and 504 and connections that fail are retried with backoff (`RetryPolicy`), and `Retry-After` is
-honoured. Errors are those of `neardup.errors`.
+honoured. A rollback is the exception: once it was sent, it is not sent again. Errors are those of `neardup.errors`.
 
 >>> import httpx
 >>> def service(request: httpx.Request) -> httpx.Response:
@@ -19,10 +19,9 @@ honoured. Errors are those of `neardup.errors`.
 from __future__ import annotations
 
 import ssl
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from types import TracebackType
 from typing import Any, TypeVar
@@ -50,19 +49,14 @@ from neardup.answers import (
     StoreStats,
     VerdictVersions,
 )
-from neardup.errors import (
-    BadRequestError,
-    ConflictError,
-    DeletedError,
-    MovedError,
-    NeardupClientError,
-    NotFoundError,
-    ServiceUnavailableError,
-)
-from neardup.retry import RetryPolicy, retry_after_s
+from neardup.calls import ApiCalls
+from neardup.errors import BadRequestError
+from neardup.retry import RetryPolicy
+from neardup.rollbacks import ChangeFilter, RollbackInfo, RollbackPoint, RollbackRequest, epoch_ms
 
 __all__ = [
     "ApiClient",
+    "ChangeFilter",
     "ClusterChange",
     "ClusterHistoryPage",
     "ClusterInfo",
@@ -78,13 +72,15 @@ __all__ = [
     "PastHead",
     "PastMembers",
     "RetryPolicy",
+    "RollbackInfo",
+    "RollbackPoint",
+    "RollbackRequest",
     "SimilarPage",
     "StorePosition",
     "StoreStats",
     "VerdictVersions",
 ]
 
-_Answer = TypeVar("_Answer")
 _Page = TypeVar("_Page", MembersPage, SimilarPage)
 
 _IDS = 1000
@@ -93,10 +89,11 @@ _IDS = 1000
 _OVERRIDES = 1000
 """The most overrides of one page."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MOVING_S = 60.0
+"""How long the service may take at most for an override that moves many images, in seconds."""
 
-_RETRIED = frozenset({429, 502, 503, 504})
-"""Answers that say: not now."""
+_MOVING = frozenset({"merge", "rollback", "undo"})
+"""The overrides that may move many images."""
 
 
 class ApiClient:
@@ -128,11 +125,9 @@ class ApiClient:
         """
         self.url = url.rstrip("/")
         self.page_size = page_size
-        self._timeout_s = timeout_s
-        self._retry = retry or RetryPolicy()
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = http or httpx.Client(trust_env=False, verify=_trusted(ca_file))
         self._closes = http is None
+        self._calls = ApiCalls(self.url, self._http, timeout_s, retry or RetryPolicy(), key)
 
     def __enter__(self) -> ApiClient:
         return self
@@ -155,7 +150,7 @@ class ApiClient:
             DeletedError: The image was deleted.
             NeardupClientError: See `neardup.errors`.
         """
-        return self._get(ImageInfo.from_json, f"/v1/images/{_part(image_id)}")
+        return self._calls.get(ImageInfo.from_json, f"/v1/images/{_part(image_id)}")
 
     def heads(self, image_ids: Iterable[str]) -> dict[str, str]:
         """The heads of many images, in calls of 1,000. Images that are unknown, wait or were deleted are left out.
@@ -168,7 +163,7 @@ class ApiClient:
         left = iter(image_ids)
         while asked := list(islice(left, _IDS)):
             _check_unicode("an image id", *asked)
-            found |= self._ask(lambda answer: dict(answer["heads"]), "/v1/images:lookup", {}, {"image_ids": asked})
+            found |= self._calls.post(lambda answer: dict(answer["heads"]), "/v1/images:lookup", {"image_ids": asked})
         return found
 
     def history_page(self, image_id: str, limit: int | None = None, page_token: str | None = None) -> HistoryPage:
@@ -180,7 +175,7 @@ class ApiClient:
             NeardupClientError: See `neardup.errors`.
         """
         path = f"/v1/images/{_part(image_id)}/history"
-        return self._get(HistoryPage.from_json, path, limit=limit, page_token=page_token)
+        return self._calls.get(HistoryPage.from_json, path, limit=limit, page_token=page_token)
 
     def history(self, image_id: str) -> Iterator[HeadChange]:
         """Every change of an image's head, oldest first, read page by page as they are taken.
@@ -203,7 +198,7 @@ class ApiClient:
             NotFoundError: No cluster has this head.
             NeardupClientError: See `neardup.errors`.
         """
-        return self._get(ClusterInfo.from_json, f"/v1/clusters/{_part(head)}")
+        return self._calls.get(ClusterInfo.from_json, f"/v1/clusters/{_part(head)}")
 
     def cluster_history_page(
         self,
@@ -231,8 +226,8 @@ class ApiClient:
             NeardupClientError: See `neardup.errors`.
         """
         path = f"/v1/clusters/{_part(head)}/history"
-        time = None if since is None else _time(since)
-        return self._get(ClusterHistoryPage.from_json, path, limit=limit, page_token=page_token, since=time)
+        time = None if since is None else epoch_ms(since)
+        return self._calls.get(ClusterHistoryPage.from_json, path, limit=limit, page_token=page_token, since=time)
 
     def cluster_history(self, head: str, *, since: datetime | int | None = None) -> Iterator[ClusterChange]:
         """The changes by which images joined or left a cluster, the newest first, read page by page as they are taken.
@@ -267,7 +262,7 @@ class ApiClient:
         """
         path = f"/v1/clusters/{_part(head)}/members"
         order = "newest" if newest_first else None
-        return self._get(MembersPage.from_json, path, limit=limit, page_token=page_token, order=order)
+        return self._calls.get(MembersPage.from_json, path, limit=limit, page_token=page_token, order=order)
 
     def similar_page(
         self, image_id: str, limit: int | None = None, page_token: str | None = None, *, newest_first: bool = False
@@ -283,7 +278,7 @@ class ApiClient:
         """
         path = f"/v1/images/{_part(image_id)}/similar"
         order = "newest" if newest_first else None
-        return self._get(SimilarPage.from_json, path, limit=limit, page_token=page_token, order=order)
+        return self._calls.get(SimilarPage.from_json, path, limit=limit, page_token=page_token, order=order)
 
     def members(self, head: str, limit: int | None = None, *, newest_first: bool = False) -> Iterator[str]:
         """The members of a cluster, read page by page as they are taken; at most `limit` of them.
@@ -322,7 +317,7 @@ class ApiClient:
             NotFoundError: One of the images is unknown, or waits for its verdict.
             NeardupClientError: See `neardup.errors`.
         """
-        return self._get(dict, f"/v1/images/{_part(image_id)}/explain", against=against)
+        return self._calls.get(dict, f"/v1/images/{_part(image_id)}/explain", against=against)
 
     def override(
         self,
@@ -340,7 +335,7 @@ class ApiClient:
         Args:
             kind: `pin` (the images belong to the cluster of the target), `forbid` (they never share one with it),
                 `split` (they leave the cluster of the target, its head), `merge` (their clusters go into that of the
-                target), or `undo`.
+                target), or `undo`. `rollback` is the method for rollbacks.
             images: At most 1,000; none for an undo.
             target: An image that the service knows; None for an undo.
             undoes: The number of the override that an undo ends.
@@ -367,7 +362,42 @@ class ApiClient:
             said["target"] = target
         if undoes is not None:
             said["undoes"] = undoes
-        return self._ask(OverrideResult.from_json, "/v1/overrides", {}, said)
+        return self._say(said, once=False)
+
+    def rollback(
+        self, asked: RollbackRequest, *, author: str = "", reason: str = "", dry_run: bool = False
+    ) -> OverrideResult:
+        """Brings images back to the heads that they had at an earlier moment, by an override that can be undone.
+
+        A rollback that is said again is another one, so the call is not made again after an error. `overrides` tells
+        then whether it was said: a service that breaks off the call after a minute goes on with the work.
+
+        Args:
+            asked: The moment, and which changes since then are taken back.
+            author: Who says it.
+            reason: Why.
+            dry_run: Write nothing, and tell what would move.
+
+        Raises:
+            BadRequestError: It is malformed, a time has no zone, or the history does not go back so far.
+            NeardupClientError: See `neardup.errors`; among others, the key is not the one for writing.
+        """
+        where = asked.where
+        _check_unicode("model, head or cause", where.model or "", where.head or "", where.cause or "")
+        _check_unicode("author or reason", author, reason)
+        said = {
+            "kind": "rollback",
+            "rollback": asked.as_json(),
+            "author": author,
+            "reason": reason,
+            "dry_run": dry_run,
+        }
+        return self._say(said, once=not dry_run)
+
+    def _say(self, said: dict[str, Any], *, once: bool) -> OverrideResult:
+        moves_many = said["kind"] in _MOVING
+        timeout_s = max(self._calls.timeout_s, _MOVING_S) if moves_many else None
+        return self._calls.post(OverrideResult.from_json, "/v1/overrides", said, timeout_s=timeout_s, once=once)
 
     def overrides_page(self, after: int = 0, limit: int | None = None, image_id: str | None = None) -> OverridesPage:
         """One page of the overrides with numbers above `after`; without a limit the service chooses the size.
@@ -381,7 +411,7 @@ class ApiClient:
             BadRequestError: The limit or the id is refused.
             NeardupClientError: See `neardup.errors`.
         """
-        return self._get(OverridesPage.from_json, "/v1/overrides", after=after, limit=limit, image_id=image_id)
+        return self._calls.get(OverridesPage.from_json, "/v1/overrides", after=after, limit=limit, image_id=image_id)
 
     def overrides(self, image_id: str | None = None) -> Iterator[ListedOverride]:
         """All overrides by number, or those that name an image, read page by page as they are taken.
@@ -402,7 +432,7 @@ class ApiClient:
             NotFoundError: There is none.
             NeardupClientError: See `neardup.errors`.
         """
-        return self._get(ListedOverride.from_json, f"/v1/overrides/{number}")
+        return self._calls.get(ListedOverride.from_json, f"/v1/overrides/{number}")
 
     def head_at(self, image_id: str, time: datetime | int) -> PastHead:
         """The head of an image as it was at a time, also of an image that was deleted since.
@@ -415,7 +445,7 @@ class ApiClient:
             BadRequestError: The time has no zone, or the service refuses the id.
             NeardupClientError: See `neardup.errors`.
         """
-        return self._get(PastHead.from_json, f"/v1/at/{_time(time)}/images/{_part(image_id)}")
+        return self._calls.get(PastHead.from_json, f"/v1/at/{epoch_ms(time)}/images/{_part(image_id)}")
 
     def members_at(self, head: str, time: datetime | int) -> PastMembers:
         """All members of a cluster as they were at a time, read page by page. Nobody had an unknown head.
@@ -430,11 +460,11 @@ class ApiClient:
             BadRequestError: The time has no zone, or too many changes came since.
             NeardupClientError: See `neardup.errors`.
         """
-        path = f"/v1/at/{_time(time)}/clusters/{_part(head)}/members"
-        first = page = self._get(PastMembers.from_json, path, limit=self.page_size)
+        path = f"/v1/at/{epoch_ms(time)}/clusters/{_part(head)}/members"
+        first = page = self._calls.get(PastMembers.from_json, path, limit=self.page_size)
         members = list(page.members)
         while page.members and len(members) < first.count:
-            page = self._get(
+            page = self._calls.get(
                 PastMembers.from_json,
                 path,
                 limit=self.page_size,
@@ -450,7 +480,7 @@ class ApiClient:
         Raises:
             NeardupClientError: See `neardup.errors`.
         """
-        return self._get(StoreStats.from_json, "/v1/stats")
+        return self._calls.get(StoreStats.from_json, "/v1/stats")
 
     def _items(self, read: Callable[[int, str | None], _Page], limit: int | None, first: _Page | None) -> Iterator[str]:
         left, page, token = limit, first, None
@@ -464,79 +494,6 @@ class ApiClient:
             if token is None:
                 return
             page = None
-
-    def _get(self, parse: Callable[[dict[str, Any]], _Answer], path: str, **query: int | str | None) -> _Answer:
-        return self._ask(parse, path, {key: value for key, value in query.items() if value is not None}, None)
-
-    def _ask(
-        self,
-        parse: Callable[[dict[str, Any]], _Answer],
-        path: str,
-        query: dict[str, int | str],
-        body: dict[str, Any] | None,
-    ) -> _Answer:
-        response = self._answered(path, query, body)
-        if not response.is_success:
-            raise self._refused(response)
-        try:
-            return parse(response.json())
-        except (ValueError, KeyError, TypeError) as error:
-            raise NeardupClientError(
-                f"the HTTP API at {self.url} answered {path} in another form: {error!r}", response.status_code
-            ) from error
-
-    def _answered(self, path: str, query: dict[str, int | str], body: dict[str, Any] | None) -> httpx.Response:
-        """The first answer that is not to be retried."""
-        tried = 0
-        while True:
-            tried += 1
-            try:
-                response = self._http.request(
-                    "GET" if body is None else "POST",
-                    self.url + path,
-                    params=query,
-                    json=body,
-                    headers=self._headers,
-                    timeout=self._timeout_s,
-                )
-            except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-                raise NeardupClientError(f"{self.url!r} is no address of an HTTP API: {error}") from error
-            except httpx.TransportError as error:
-                failure = ServiceUnavailableError(f"the HTTP API at {self.url}: {error or type(error).__name__}")
-                failure.__cause__ = error
-            except httpx.HTTPError as error:
-                raise NeardupClientError(f"the HTTP API at {self.url}: {error}") from error
-            else:
-                if response.status_code not in _RETRIED:
-                    return response
-                failure = self._unavailable(response)
-            wait_s = self._retry.wait_s(tried, failure.retry_after_s)
-            if wait_s is None:
-                raise failure
-            time.sleep(wait_s)
-
-    def _unavailable(self, response: httpx.Response) -> ServiceUnavailableError:
-        return ServiceUnavailableError(
-            f"the HTTP API at {self.url}: {response.status_code} {_reason(response)}",
-            response.status_code,
-            retry_after_s(response.headers.get("Retry-After")),
-        )
-
-    def _refused(self, response: httpx.Response) -> NeardupClientError:
-        reason, status = _reason(response), response.status_code
-        match status:
-            case 404:
-                return NotFoundError(reason, status)
-            case 410:
-                return DeletedError(reason, status, _member(response, "deleted_at"))
-            case 409 if _member(response, "error") == "conflict":
-                return ConflictError(reason, status)
-            case 409 if _member(response, "error") in ("", "moved"):
-                return MovedError(reason, status, _member(response, "head"))
-            case 400 | 422:
-                return BadRequestError(reason, status)
-            case _:
-                return NeardupClientError(f"the HTTP API at {self.url}: {status} {reason}", status)
 
 
 def _trusted(ca_file: str | None) -> ssl.SSLContext | bool:
@@ -558,33 +515,3 @@ def _part(text: str) -> str:
     escaped = quote(text, safe="")
     # A part that is only dots would be a step in the path, and the HTTP client would remove it.
     return escaped.replace(".", "%2E") if escaped in (".", "..") else escaped
-
-
-def _time(time: datetime | int) -> str:
-    """A time as one part of a path: milliseconds since the epoch. Nothing was before."""
-    if isinstance(time, int):
-        return str(max(0, time))
-    if time.tzinfo is None:
-        raise BadRequestError(f"a time has a zone, this one has none: {time.isoformat()}")
-    return str(max(0, (time - _EPOCH) // timedelta(milliseconds=1)))
-
-
-def _member(response: httpx.Response, name: str) -> str:
-    """A further member of an error; "" without it."""
-    try:
-        return str(response.json()[name])
-    except (ValueError, KeyError, TypeError):
-        return ""
-
-
-def _reason(response: httpx.Response) -> str:
-    """What an answer says of its error."""
-    try:
-        body = response.json()
-    except ValueError:
-        return response.text[:300] or response.reason_phrase
-    if isinstance(body, dict):
-        for name in ("detail", "message", "error"):
-            if isinstance(body.get(name), str):
-                return str(body[name])
-    return str(body)[:300]

@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from neardup.answers import VerdictVersions, known_values
+from neardup.answers import VerdictVersions
 from neardup.events_pb2 import FLOAT16, FLOAT32, ElementType, EmbeddingNotification
+from neardup.records import known_values
 
 __all__ = [
     "CONTENT_TYPE",

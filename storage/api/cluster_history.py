@@ -9,9 +9,9 @@ from fastapi import APIRouter, Query
 from core.types import ImageId
 from storage.api.errors import UnknownError
 from storage.api.history_schemas import ClusterHistoryOut
-from storage.api.past import time_ms
 from storage.api.paths import IdInPath, id_of
 from storage.api.schemas import Problem
+from storage.api.times import time_ms
 from storage.cluster_history import cluster_changes
 from storage.interfaces import ClusterStore, StoreView
 from storage.past import number_before

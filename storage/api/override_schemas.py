@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.notifications import MAX_WORDS_BYTES
 from core.overrides import MAX_IMAGES, ListedOverride, Override, OverrideKind, OverrideOutcome, OverrideRequest
 from core.types import ImageId
+from storage.api.rollback_schemas import RollbackIn, RollbackOut
 from storage.api.schemas import iso
 from storage.limits import MAX_LISTED_MOVES
 from storage.override_pages import OverridePage
@@ -31,17 +32,25 @@ class OverrideIn(BaseModel):
     kind: OverrideKind = Field(
         description="`pin`: the images belong to the cluster of the target, wherever it goes. `forbid`: they never "
         "share a cluster with it. `split`: they leave the cluster of the target, its head, and form one of their own. "
-        "`merge`: the clusters of the images go into that of the target. `undo`: an earlier override ends."
+        "`merge`: the clusters of the images go into that of the target. `rollback`: images go back to the heads that "
+        "they had at an earlier moment. `undo`: an earlier override ends."
     )
-    images: list[str] = Field(default=[], max_length=MAX_IMAGES, description="Of all but an undo.")
-    target: str | None = Field(default=None, description="Of all but an undo: an image that is known.")
+    images: list[str] = Field(
+        default=[], max_length=MAX_IMAGES, description="Of all but a rollback and an undo, which have none."
+    )
+    target: str | None = Field(default=None, description="Of all but a rollback and an undo: an image that is known.")
     undoes: int | None = Field(default=None, ge=1, le=LARGEST_NUMBER, description="The number that an undo ends.")
     author: str = Field(default="", max_length=MAX_WORDS_BYTES, description="Who says it.")
     reason: str = Field(default="", max_length=MAX_WORDS_BYTES, description="Why.")
     dry_run: bool = Field(default=False, description="Write nothing, and tell what would move.")
+    rollback: RollbackIn | None = Field(default=None, description="Of a rollback: what it goes back to.")
 
     def request(self) -> OverrideRequest:
-        """What the store is asked."""
+        """What the store is asked.
+
+        Raises:
+            BadInputError: A time of a rollback has another form.
+        """
         return OverrideRequest(
             kind=self.kind,
             images=tuple(map(ImageId, self.images)),
@@ -49,6 +58,7 @@ class OverrideIn(BaseModel):
             undoes=self.undoes or 0,
             author=self.author,
             reason=self.reason,
+            rollback=None if self.rollback is None else self.rollback.request(),
         )
 
 
@@ -56,12 +66,12 @@ class OverrideOut(_Out):
     """What somebody has said."""
 
     number: int = Field(description="From 1, without a gap. Of a dry run, the number that it would have.")
-    kind: str = Field(description="pin, forbid, split, merge or undo.")
+    kind: str = Field(description="pin, forbid, split, merge, rollback or undo.")
     images: list[str] = Field(
         description="Of a split, the one that names the new cluster comes first. Of a merge, the heads of the clusters "
         "that went."
     )
-    target: str | None = Field(description="Null for an undo.")
+    target: str | None = Field(description="Null for a rollback and an undo.")
     undoes: int | None = Field(description="The number of the override that an undo ended.")
     author: str
     reason: str
@@ -69,6 +79,7 @@ class OverrideOut(_Out):
     applied_after: int = Field(
         description="The position of the last record of the order that was applied before it; -1: none."
     )
+    rollback: RollbackOut | None = Field(description="Of a rollback, and of the undo of one.")
 
     @staticmethod
     def of(override: Override) -> OverrideOut:
@@ -144,4 +155,5 @@ def _values(override: Override) -> dict[str, Any]:
         "reason": override.reason,
         "at": iso(override.at_ms),
         "applied_after": override.applied_after,
+        "rollback": None if override.rollback is None else RollbackOut.of_rollback(override.rollback),
     }

@@ -32,7 +32,11 @@ DEFAULT_PAGE = 100
 """The overrides of a page when the caller gives no `limit`."""
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problem, "description": "A part is not valid, or the target of a pin, split or merge is unknown."},
+    400: {
+        "model": Problem,
+        "description": "A part is not valid, the target of a pin, split or merge is unknown, or the history of "
+        "a rollback is not kept.",
+    },
     503: {"model": Problem, "description": "The store cannot be read or written at present; try again."},
 }
 _CONFLICT: dict[int | str, dict[str, Any]] = {
@@ -77,7 +81,8 @@ def override_routes(
     def say_override(said: OverrideIn, request: Request, response: Response) -> OverrideOutcomeOut:
         """Says an override, which is kept for ever. 200: it was said before, or this is a dry run; nothing was written.
 
-        The same call may be made again.
+        The same call may be made again, unless it is a rollback, which is then said twice. A call of more than a minute
+        is broken off, but what it has begun is done.
         """
         asked = said.request()
         outcome = say(replace(asked, author=author_of(request, asked.author)), said.dry_run)
@@ -98,7 +103,10 @@ def override_routes(
 
     @router.delete("/{number}", responses={**_UNKNOWN, **_CONFLICT}, name="undo_override")
     def undo_override(number: Number, request: Request, author: str = by, reason: str = why) -> OverrideOutcomeOut:
-        """Ends an override, by another one that is kept too. The images are queued to be decided again."""
+        """Ends an override, by another one that is kept too. Its images are queued to be decided again.
+
+        Those that a rollback moved go back at once.
+        """
         _known(store, number)
         author = author_of(request, author)
         return say(OverrideRequest(OverrideKind.UNDO, undoes=number, author=author, reason=reason), dry_run=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
@@ -11,18 +10,17 @@ from core.errors import BadInputError
 from storage.api.past_schemas import PastHeadOut, PastMembersOut
 from storage.api.paths import IdInPath, id_of
 from storage.api.schemas import Problem, iso
+from storage.api.times import time_ms
 from storage.interfaces import ClusterStore, StoreView
 from storage.past import MAX_CHANGES, check_kept, head_at, members_at, number_at
 
-__all__ = ["past_routes", "time_ms"]
+__all__ = ["past_routes"]
 
 DEFAULT_PAGE = 100
 """The members of a page when the caller gives no `limit`."""
 
 LARGEST = 2**63 - 1
 """Of an offset or a history number, as far as a request may name one."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     400: {
@@ -95,23 +93,6 @@ def past_routes(store: ClusterStore, max_page: int) -> APIRouter:
         )
 
     return router
-
-
-def time_ms(text: str) -> int:
-    """A time in a path, in milliseconds since the epoch. Before 1970 there was nothing, so it is 1970 then.
-
-    Raises:
-        BadInputError: It has another form.
-    """
-    try:
-        if text.isascii() and text.isdecimal():
-            return int(text)
-        when = datetime.fromisoformat(text)
-        if when.tzinfo is not None:
-            return max(0, (when - _EPOCH) // timedelta(milliseconds=1))
-    except (ValueError, OverflowError):
-        pass
-    raise BadInputError("the time is ISO 8601 with a zone, as 2026-11-28T07:00:00Z, or milliseconds since the epoch")
 
 
 def _reached(view: StoreView, number: int) -> int:

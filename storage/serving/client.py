@@ -227,24 +227,28 @@ class StorageClient(RpcClient):
         """
         self._call(self._stub.RequireKinds, pb.RequireKindsRequest(kinds=sorted(kinds)))
 
-    def override(self, request: OverrideRequest, dry_run: bool = False) -> OverrideOutcome:
+    def override(
+        self, request: OverrideRequest, dry_run: bool = False, deadline_s: float | None = None
+    ) -> OverrideOutcome:
         """Says an override, which the store keeps for ever. Saying again what stands writes nothing.
 
-        The answer names the first 1,000 moves, and counts the others.
+        A rollback alone is another one when it is said again. The answer names the first 1,000 moves, and counts the
+        others.
 
         Args:
             request: What is said.
             dry_run: Write nothing, and tell what would move.
+            deadline_s: Of this call; None: that of the client.
 
         Raises:
-            RefusedError: It is malformed, or names an image as target that is unknown.
+            RefusedError: It is malformed, names an image as target that is unknown, or goes back too far.
             ConflictError: Another override says the contrary; the message names it.
             MismatchError: The job that wrote last does not know overrides.
             DeniedError: The caller has not the write key.
             UnavailableError: The server is down, too slow or cannot write.
         """
         message = override_request_message(request, dry_run=dry_run)
-        return outcome_of(self._call(self._stub.ApplyOverride, message))
+        return outcome_of(self._call(self._stub.ApplyOverride, message, deadline_s))
 
     def overrides(self, after: int, limit: int, image_id: ImageId | None = None) -> list[ListedOverride]:
         """At most `limit` overrides with numbers above `after`, in order; of one image those that name it.

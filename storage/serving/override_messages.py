@@ -8,6 +8,12 @@ from core.types import ImageId, ImageRules
 from storage.limits import MAX_LISTED_MOVES, check_override
 from storage.override_pages import OverridePage
 from storage.serving import storage_pb2 as pb
+from storage.serving.rollback_messages import (
+    read_rollback_request,
+    rollback_message,
+    rollback_of,
+    rollback_request_message,
+)
 
 __all__ = [
     "outcome_message",
@@ -31,6 +37,7 @@ def override_request_message(request: OverrideRequest, *, dry_run: bool) -> pb.A
         author=request.author,
         reason=request.reason,
         dry_run=dry_run,
+        rollback=None if request.rollback is None else rollback_request_message(request.rollback),
     )
 
 
@@ -38,7 +45,7 @@ def read_override_request(message: pb.ApplyOverrideRequest) -> OverrideRequest:
     """What somebody wants to say from its message.
 
     Raises:
-        BadInputError: There is no such kind, or a part is too long.
+        BadInputError: There is no such kind, cause or way with new images, or a part is too long.
     """
     try:
         kind = OverrideKind(message.kind)
@@ -51,6 +58,7 @@ def read_override_request(message: pb.ApplyOverrideRequest) -> OverrideRequest:
         undoes=message.undoes,
         author=message.author,
         reason=message.reason,
+        rollback=read_rollback_request(message.rollback) if message.HasField("rollback") else None,
     )
     check_override(request)
     return request
@@ -124,6 +132,7 @@ def _override_message(override: Override) -> pb.Override:
         reason=override.reason,
         at_ms=override.at_ms,
         applied_after=override.applied_after,
+        rollback=None if override.rollback is None else rollback_message(override.rollback),
     )
 
 
@@ -138,4 +147,5 @@ def _override_of(message: pb.Override) -> Override:
         reason=message.reason,
         at_ms=message.at_ms,
         applied_after=message.applied_after,
+        rollback=rollback_of(message.rollback) if message.HasField("rollback") else None,
     )

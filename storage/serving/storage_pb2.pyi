@@ -1137,8 +1137,9 @@ class ApplyOverrideRequest(google.protobuf.message.Message):
     AUTHOR_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
     DRY_RUN_FIELD_NUMBER: builtins.int
+    ROLLBACK_FIELD_NUMBER: builtins.int
     kind: builtins.str
-    """pin, forbid, split, merge or undo"""
+    """pin, forbid, split, merge, rollback or undo"""
     target: builtins.str
     undoes: builtins.int
     """the number of the override that an undo ends; 0 in all others"""
@@ -1150,6 +1151,10 @@ class ApplyOverrideRequest(google.protobuf.message.Message):
     def images(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """at most 1,000"""
 
+    @property
+    def rollback(self) -> global___RollbackRequest:
+        """of a rollback, which has no images and no target"""
+
     def __init__(
         self,
         *,
@@ -1160,12 +1165,155 @@ class ApplyOverrideRequest(google.protobuf.message.Message):
         author: builtins.str = ...,
         reason: builtins.str = ...,
         dry_run: builtins.bool = ...,
+        rollback: global___RollbackRequest | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_target", b"_target", "target", b"target"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_target", b"_target", "author", b"author", "dry_run", b"dry_run", "images", b"images", "kind", b"kind", "reason", b"reason", "target", b"target", "undoes", b"undoes"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_rollback", b"_rollback", "_target", b"_target", "rollback", b"rollback", "target", b"target"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_rollback", b"_rollback", "_target", b"_target", "author", b"author", "dry_run", b"dry_run", "images", b"images", "kind", b"kind", "reason", b"reason", "rollback", b"rollback", "target", b"target", "undoes", b"undoes"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_rollback", b"_rollback"]) -> typing.Literal["rollback"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_target", b"_target"]) -> typing.Literal["target"] | None: ...
 
 global___ApplyOverrideRequest = ApplyOverrideRequest
+
+@typing.final
+class RollbackRequest(google.protobuf.message.Message):
+    """What somebody wants to go back to: a time or a change."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TO_MS_FIELD_NUMBER: builtins.int
+    TO_CHANGE_FIELD_NUMBER: builtins.int
+    SINCE_MS_FIELD_NUMBER: builtins.int
+    WHERE_FIELD_NUMBER: builtins.int
+    NEW_FIELD_NUMBER: builtins.int
+    to_ms: builtins.int
+    """milliseconds since the epoch, by the clock of storage"""
+    to_change: builtins.int
+    """the number of the last history entry that stays"""
+    since_ms: builtins.int
+    """only images that changed after this time too"""
+    new: builtins.str
+    """images that came after it: decide (they are decided again; also if empty) or keep"""
+    @property
+    def where(self) -> global___ChangeFilter: ...
+    def __init__(
+        self,
+        *,
+        to_ms: builtins.int | None = ...,
+        to_change: builtins.int | None = ...,
+        since_ms: builtins.int | None = ...,
+        where: global___ChangeFilter | None = ...,
+        new: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_since_ms", b"_since_ms", "_to_change", b"_to_change", "_to_ms", b"_to_ms", "since_ms", b"since_ms", "to_change", b"to_change", "to_ms", b"to_ms", "where", b"where"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_since_ms", b"_since_ms", "_to_change", b"_to_change", "_to_ms", b"_to_ms", "new", b"new", "since_ms", b"since_ms", "to_change", b"to_change", "to_ms", b"to_ms", "where", b"where"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_since_ms", b"_since_ms"]) -> typing.Literal["since_ms"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_to_change", b"_to_change"]) -> typing.Literal["to_change"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_to_ms", b"_to_ms"]) -> typing.Literal["to_ms"] | None: ...
+
+global___RollbackRequest = RollbackRequest
+
+@typing.final
+class ChangeFilter(google.protobuf.message.Message):
+    """Which changes a rollback is about: those that have all of what is set."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    HEAD_FIELD_NUMBER: builtins.int
+    CAUSE_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    """the version of the model that decided it"""
+    head: builtins.str
+    """the image left this head, or came to it"""
+    cause: builtins.str
+    def __init__(
+        self,
+        *,
+        model: builtins.str | None = ...,
+        head: builtins.str | None = ...,
+        cause: builtins.str | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_cause", b"_cause", "_head", b"_head", "_model", b"_model", "cause", b"cause", "head", b"head", "model", b"model"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_cause", b"_cause", "_head", b"_head", "_model", b"_model", "cause", b"cause", "head", b"head", "model", b"model"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_cause", b"_cause"]) -> typing.Literal["cause"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_head", b"_head"]) -> typing.Literal["head"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_model", b"_model"]) -> typing.Literal["model"] | None: ...
+
+global___ChangeFilter = ChangeFilter
+
+@typing.final
+class Point(google.protobuf.message.Message):
+    """A moment between two writes, by what was applied before it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: builtins.int
+    OVERRIDE_FIELD_NUMBER: builtins.int
+    position: builtins.int
+    """of the last record of the order; -1: none"""
+    override: builtins.int
+    """the last override, if it was applied after that record; 0: none"""
+    def __init__(
+        self,
+        *,
+        position: builtins.int = ...,
+        override: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["override", b"override", "position", b"position"]) -> None: ...
+
+global___Point = Point
+
+@typing.final
+class Rollback(google.protobuf.message.Message):
+    """To which moment images went back, and which ones."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TO_FIELD_NUMBER: builtins.int
+    SINCE_FIELD_NUMBER: builtins.int
+    WHERE_FIELD_NUMBER: builtins.int
+    NEW_FIELD_NUMBER: builtins.int
+    OF_FIELD_NUMBER: builtins.int
+    UNTIL_FIELD_NUMBER: builtins.int
+    new: builtins.str
+    """decide or keep"""
+    of: builtins.int
+    """only the changes that the override of this number made count; 0: those of all"""
+    @property
+    def to(self) -> global___Point: ...
+    @property
+    def since(self) -> global___Point:
+        """only changes after this moment count"""
+
+    @property
+    def where(self) -> global___ChangeFilter: ...
+    @property
+    def until(self) -> global___Point:
+        """changes after this moment do not count"""
+
+    def __init__(
+        self,
+        *,
+        to: global___Point | None = ...,
+        since: global___Point | None = ...,
+        where: global___ChangeFilter | None = ...,
+        new: builtins.str = ...,
+        of: builtins.int = ...,
+        until: global___Point | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_until", b"_until", "since", b"since", "to", b"to", "until", b"until", "where", b"where"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_until", b"_until", "new", b"new", "of", b"of", "since", b"since", "to", b"to", "until", b"until", "where", b"where"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_until", b"_until"]) -> typing.Literal["until"] | None: ...
+
+global___Rollback = Rollback
 
 @typing.final
 class Override(google.protobuf.message.Message):
@@ -1180,6 +1328,7 @@ class Override(google.protobuf.message.Message):
     REASON_FIELD_NUMBER: builtins.int
     AT_MS_FIELD_NUMBER: builtins.int
     APPLIED_AFTER_FIELD_NUMBER: builtins.int
+    ROLLBACK_FIELD_NUMBER: builtins.int
     number: builtins.int
     """from 1, without a gap"""
     kind: builtins.str
@@ -1192,6 +1341,10 @@ class Override(google.protobuf.message.Message):
     """the position of the last record of the order that was applied before it"""
     @property
     def images(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @property
+    def rollback(self) -> global___Rollback:
+        """of a rollback, and of the undo of one"""
+
     def __init__(
         self,
         *,
@@ -1204,9 +1357,13 @@ class Override(google.protobuf.message.Message):
         reason: builtins.str = ...,
         at_ms: builtins.int = ...,
         applied_after: builtins.int = ...,
+        rollback: global___Rollback | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_target", b"_target", "target", b"target"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_target", b"_target", "applied_after", b"applied_after", "at_ms", b"at_ms", "author", b"author", "images", b"images", "kind", b"kind", "number", b"number", "reason", b"reason", "target", b"target", "undoes", b"undoes"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_rollback", b"_rollback", "_target", b"_target", "rollback", b"rollback", "target", b"target"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_rollback", b"_rollback", "_target", b"_target", "applied_after", b"applied_after", "at_ms", b"at_ms", "author", b"author", "images", b"images", "kind", b"kind", "number", b"number", "reason", b"reason", "rollback", b"rollback", "target", b"target", "undoes", b"undoes"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_rollback", b"_rollback"]) -> typing.Literal["rollback"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_target", b"_target"]) -> typing.Literal["target"] | None: ...
 
 global___Override = Override

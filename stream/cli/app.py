@@ -38,6 +38,7 @@ from stream.cli.label_command import label, label_tree
 from stream.cli.publish_command import publish
 from stream.cli.read_commands import head, members, similar
 from stream.cli.replay_command import replay
+from stream.cli.rollback_command import rollback
 from stream.cli.search_command import search
 from stream.cli.show_command import show
 from stream.cli.status_command import status
@@ -104,6 +105,7 @@ app.add_typer(secrets_command.app, name="secrets", rich_help_panel=_SERVICE)
 app.command(rich_help_panel=_IMAGES)(publish)
 app.command(rich_help_panel=_IMAGES)(delete)
 app.add_typer(override_command.app, name="override", rich_help_panel=_IMAGES)
+app.command(rich_help_panel=_IMAGES)(rollback)
 app.command(rich_help_panel=_IMAGES)(replay)
 app.command(rich_help_panel=_IMAGES)(head)
 app.command(rich_help_panel=_IMAGES)(members)

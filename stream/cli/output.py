@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import select
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from stream.cli.exits import Exit
@@ -32,6 +33,7 @@ __all__ = [
     "show_json_with_list",
     "show_tree",
     "table",
+    "working",
     "write_json_line",
 ]
 
@@ -160,6 +162,17 @@ def progress_bar(*, time_left: bool = False) -> Progress:
         *((TextColumn("left"), TimeRemainingColumn()) if time_left else ()),
         console=notes(),
     )
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """Shows a note while something of unknown length goes on. It stands on a terminal alone."""
+    console = notes()
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(printable(text)):
+        yield
 
 
 def counted(number: int, one: str, many: str = "") -> str:

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.errors import BadInputError, RefusedError
+from core.errors import BadInputError
 from stream.cli.choices import IdsFile, chosen_ids
-from stream.cli.context import AsJson, SignalName, of
+from stream.cli.context import AsJson, SignalName
 from stream.cli.nested import show_nested
-from stream.cli.output import counted, line, note, show_json, show_json_with_list, table
+from stream.cli.output import note, show_json, show_json_with_list, table
+from stream.cli.override_calls import rollback_text, say, storage_client
 from stream.cli.texts import time_text
 from stream.errors import NotKnownError
 
 if TYPE_CHECKING:
-    from core.overrides import ListedOverride, OverrideKind, OverrideOutcome, OverrideRequest
+    from core.overrides import ListedOverride, OverrideKind, OverrideRequest
     from core.types import ImageId
     from storage.serving.client import StorageClient
 
 __all__ = ["app"]
-
-CALL_S = 30.0
-"""The deadline of one call, in seconds: an override may move a whole cluster."""
 
 _PAGE = 1000
 _SHOWN_IMAGES = 3
@@ -75,7 +72,7 @@ def pin(
     from core.overrides import OverrideKind
 
     request = _request(OverrideKind.PIN, images, ids_file, target, author, reason)
-    _say(context, signal, request, dry_run=dry_run, as_json=as_json)
+    say(context, signal, request, dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
@@ -101,7 +98,7 @@ def forbid(
     from core.overrides import OverrideKind
 
     request = _request(OverrideKind.FORBID, images, ids_file, target, author, reason)
-    _say(context, signal, request, dry_run=dry_run, as_json=as_json)
+    say(context, signal, request, dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
@@ -127,7 +124,7 @@ def split(
     from core.overrides import OverrideKind
 
     request = _request(OverrideKind.SPLIT, images, ids_file, target, author, reason)
-    _say(context, signal, request, dry_run=dry_run, as_json=as_json)
+    say(context, signal, request, dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
@@ -153,7 +150,7 @@ def merge(
     from core.overrides import OverrideKind
 
     request = _request(OverrideKind.MERGE, clusters, ids_file, target, author, reason)
-    _say(context, signal, request, dry_run=dry_run, as_json=as_json)
+    say(context, signal, request, dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
@@ -168,6 +165,8 @@ def undo(
 ) -> None:
     """End an override. It stays listed, with the number of its undo, and its images are decided again.
 
+    What a rollback moved goes back to where it was before, and is not decided again.
+
     Examples:
 
         neardup override undo 17 --reason "it was the same shirt after all"
@@ -178,7 +177,7 @@ def undo(
     from stream.requests import user_name
 
     request = OverrideRequest(OverrideKind.UNDO, undoes=number, author=author or user_name(), reason=reason)
-    _say(context, signal, request, dry_run=dry_run, as_json=as_json)
+    say(context, signal, request, dry_run=dry_run, as_json=as_json)
 
 
 @app.command("list")
@@ -204,7 +203,7 @@ def list_command(
     from core.notifications import image_id
 
     wanted = None if image is None else image_id(image)
-    with _storage(context, signal, writes=False) as storage:
+    with storage_client(context, signal, writes=False) as storage:
         found = _all(storage, after, wanted)
         if as_json:
             show_json_with_list({"image_id": image}, "overrides", map(_json, found))
@@ -226,7 +225,7 @@ def show_command(context: typer.Context, number: Number, signal: SignalName = No
 
         neardup override show 17 --json
     """
-    with _storage(context, signal, writes=False) as storage:
+    with storage_client(context, signal, writes=False) as storage:
         found = next(iter(storage.overrides(number - 1, 1)), None)
     if found is None or found.override.number != number:
         raise NotKnownError(f"there is no override {number}: `neardup override list` has those that there are")
@@ -234,6 +233,8 @@ def show_command(context: typer.Context, number: Number, signal: SignalName = No
         show_json(_json(found))
         return
     shown = {**_json(found), "at": time_text(found.override.at_ms), "state": _state(found)}
+    if found.override.rollback is not None:
+        shown["rollback"] = rollback_text(found.override.rollback)
     show_nested({name: value for name, value in shown.items() if name not in ("undone_by", "waits")})
 
 
@@ -258,64 +259,6 @@ def _request(
     return request
 
 
-def _say(context: typer.Context, signal: str | None, request: OverrideRequest, *, dry_run: bool, as_json: bool) -> None:
-    with _storage(context, signal, writes=True) as storage:
-        try:
-            outcome = storage.override(request, dry_run)
-            stands = dry_run and bool(storage.overrides(outcome.override.number - 1, 1))
-        except RefusedError as error:
-            # What the server refuses, the user has given.
-            raise BadInputError(str(error)) from None
-    if as_json:
-        from storage.api.override_schemas import OverrideOutcomeOut
-
-        show_json(OverrideOutcomeOut.of(outcome).model_dump())
-    elif stands or not dry_run:
-        line(_told(outcome))
-    else:
-        _show_trial(outcome)
-
-
-def _show_trial(outcome: OverrideOutcome) -> None:
-    """What would move."""
-    if outcome.moves:
-        table(("image", "from", "to"), [(each.image_id, each.old_head, each.new_head) for each in outcome.moves])
-    if outcome.unlisted:
-        note(f"and {counted(outcome.unlisted, 'other image')}")
-    note(f"nothing was written: {counted(_moved(outcome), 'image')} would move")
-
-
-def _told(outcome: OverrideOutcome) -> str:
-    """What was done, in one line."""
-    from core.overrides import OverrideKind
-
-    said, moved = outcome.override, counted(_moved(outcome), "image")
-    if not outcome.created:
-        return f"override {said.number} says so already: nothing was written"
-    if said.kind is OverrideKind.UNDO:
-        again = "the affected images are queued to be decided again"
-        return f"override {said.number}: {said.undoes} is undone, {moved} moved; {again}"
-    return f"override {said.number}: {moved} moved"
-
-
-def _moved(outcome: OverrideOutcome) -> int:
-    return len(outcome.moves) + outcome.unlisted
-
-
-@contextmanager
-def _storage(context: typer.Context, signal: str | None, *, writes: bool) -> Iterator[StorageClient]:
-    """A client of the storage server, with the key that the command needs."""
-    from core.access import Right
-    from storage.serving.client import StorageClient
-    from stream.access import credentials
-
-    settings = of(context).running()
-    server = settings.signal(signal)[1].storage
-    proof = credentials(settings, Right.WRITE if writes else Right.READ)
-    with closing(StorageClient(server.address, CALL_S, server.max_message_bytes, proof)) as storage:
-        yield storage
-
-
 def _all(storage: StorageClient, after: int, image_id: ImageId | None) -> Iterator[ListedOverride]:
     """All overrides with higher numbers, read page by page."""
     while True:
@@ -334,11 +277,15 @@ def _json(listed: ListedOverride) -> dict[str, Any]:
 
 
 def _row(listed: ListedOverride) -> tuple[object, ...]:
+    from core.overrides import OverrideKind
+
     said = listed.override
     shown = " ".join(said.images[:_SHOWN_IMAGES])
     further = len(said.images) - _SHOWN_IMAGES
     images = f"{shown} and {further:,} more" if further > 0 else shown
-    about = said.target if said.target is not None else said.undoes
+    about: object = said.target if said.target is not None else said.undoes
+    if said.kind is OverrideKind.ROLLBACK and said.rollback is not None:
+        images, about = rollback_text(said.rollback), ""
     return said.number, time_text(said.at_ms), said.kind, images, about, said.author, said.reason, _state(listed)
 
 

@@ -7,23 +7,17 @@ for a match moves no image of another test.
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from core.types import Thresholds
-from scoring.card import write_card
 from scoring.model_folder import ModelFolder
 from stream.cli.exits import Exit
 from stream.image_files import ImageFile
 from stream.local.resolved import resolved_toml
 from stream.publish import notification
+from tests.support.bad_model import Texts, loose_version, make_texts
 from tests.support.stack import ROOT, Stack, eventually
 from tests.support.text_signal import SCORE_DIMENSION, SEARCH_DIMENSION, TextSignal
 from tests.support.written_session import WrittenSession, commands_of
@@ -35,77 +29,18 @@ TITLE = "A bad model, from the first sign to the last dead letter"
 VERSION = "pair-loose"
 """The bad version, as the page names it."""
 
-LOOSE = 1e-9
-"""A threshold that every pair reaches."""
-
-PAIRS = 8
-"""Texts with a copy. The last four have a look-alike too: it is found by their terms, and scores low."""
-
-ALONE = 4
-"""Texts without mates."""
-
-
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """What is sent before and after the bad model is served."""
-
-    first: Path
-    more: Path
-    first_ids: list[str]
-    more_ids: list[str]
-    same_as: dict[str, str]
-    """The copies that are sent later, with the text that each is a copy of; all others of `more` are like none."""
-
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Texts:
-    """
-    first  0 .. 3: text, copy           4 .. 7: text, copy, look-alike   alone 0 .. 3
-    more   0 .. 3: copy, look-alike     4 .. 7: copy                     look-alikes of these
-    """
-    folder, random = tmp_path_factory.mktemp("bad-model"), np.random.default_rng(23)
-    rows: dict[str, list[tuple[str, np.ndarray, np.ndarray]]] = {"first": [], "more": []}
-    same_as: dict[str, str] = {}
-
-    def vectors() -> tuple[np.ndarray, np.ndarray]:
-        return random.standard_normal(SEARCH_DIMENSION), random.standard_normal(SCORE_DIMENSION)
-
-    def near(vector: np.ndarray) -> np.ndarray:
-        return vector + 0.02 * random.standard_normal(len(vector))
-
-    def add(file: str, name: str, search: np.ndarray, score: np.ndarray) -> str:
-        rows[file].append((name, search.astype(np.float32), score.astype(np.float32)))
-        return name
-
-    for n in range(PAIRS):
-        search, score = vectors()
-        text = add("first", f"loose-{n}", search, score)
-        add("first", f"loose-{n}-copy", near(search), near(score))
-        same_as[add("more", f"loose-{n}-late", near(search), near(score))] = text
-        add("more" if n < PAIRS // 2 else "first", f"loose-{n}-like", near(search), vectors()[1])
-    for n in range(ALONE):
-        search, score = vectors()
-        add("first", f"loose-alone-{n}", search, score)
-        add("more", f"loose-alone-{n}-like", near(search), vectors()[1])
-    for name, found in rows.items():
-        columns = dict(zip(("image_id", "search", "score"), zip(*found, strict=True), strict=True))
-        pq.write_table(pa.table({key: list(values) for key, values in columns.items()}), folder / f"{name}.parquet")
-    ids = {name: [each[0] for each in found] for name, found in rows.items()}
-    return Texts(folder / "first.parquet", folder / "more.parquet", ids["first"], ids["more"], same_as)
+    """What is sent."""
+    return make_texts(tmp_path_factory.mktemp("bad-model"), "loose", seed=23)
 
 
 @pytest.fixture
 def loose(text: TextSignal) -> Iterator[str]:
-    """A version with the network of the served one, without its gate, and with thresholds that every pair reaches."""
-    folder = ModelFolder(Path(text.settings["model"]))
-    before = folder.served_since()
-    shutil.copytree(folder.path(before[0]), folder.path(VERSION))
-    limits = Thresholds(*(float(np.float32(LOOSE)),) * 3)
-    card = replace(folder.card(before[0]), version=VERSION, thresholds=limits, gate=None)
-    write_card(card, folder.path(VERSION))
-    yield VERSION
-    if folder.served() == VERSION:
-        folder.restore(before)
+    """The bad version."""
+    with loose_version(Path(text.settings["model"]), VERSION):
+        yield VERSION
 
 
 @pytest.fixture

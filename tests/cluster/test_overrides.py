@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from core.access import Right
+from neardup.client import ChangeFilter, OverrideResult, RollbackRequest
 from neardup.events_pb2 import FLOAT32
 from stream.access import api_client, credentials
 from stream.image_files import ImageRow, Vector
@@ -64,10 +66,20 @@ def publish(stack: Stack, rows: Sequence[ImageRow]) -> dict[str, str]:
     return stack.heads([HEAD, WRONG, LATE, OTHER], "text")
 
 
+def roll_back(stack: Stack, to: datetime) -> OverrideResult:
+    """Rolls back what the head has lost or got since then."""
+    key = (credentials(stack.settings, Right.WRITE).authorization() or "").removeprefix("Bearer ")
+    with api_client(stack.settings, "text", key=key) as api:
+        return api.rollback(RollbackRequest(to, where=ChangeFilter(head=HEAD)), reason="a try")
+
+
 def test_a_false_positive_is_forbidden_for_good_and_undone(stack: Stack, session: WrittenSession) -> None:
     rows = Rows(41)
     head = rows.row(HEAD)
     assert publish(stack, [head, rows.row(WRONG, head)]) == {HEAD: HEAD, WRONG: HEAD}
+    complaint = datetime.now(UTC)
+    session.stands_for["2026-11-28T07:00:00Z"] = complaint.isoformat()
+    eventually(lambda: datetime.now(UTC).timestamp() // 1 > complaint.timestamp() // 1 or None, 5, lambda: "no second")
 
     assert HEAD in session.run("show")
     assert HEAD in session.run("explain")
@@ -80,6 +92,12 @@ def test_a_false_positive_is_forbidden_for_good_and_undone(stack: Stack, session
     assert WRONG in session.run("head")
     assert re.search(rf"^\s*{said[1]}\s+\S+\s+forbid\s", session.run("override list"), re.MULTILINE)
     session.run("replay")
+    assert stack.heads([HEAD, WRONG], "text") == {HEAD: HEAD, WRONG: WRONG}
+    session.run("index build")
+    assert WRONG not in session.run("rollback")
+    with stack.api("text") as api:
+        assert api.head_at(WRONG, complaint).head == HEAD
+    assert roll_back(stack, complaint).moved == 0
     assert stack.heads([HEAD, WRONG], "text") == {HEAD: HEAD, WRONG: WRONG}
     late = rows.row(LATE, head)
     found = publish(stack, [rows.row(WRONG, head, version=2), late])

@@ -14,10 +14,10 @@ from jsonschema import Draft202012Validator
 
 from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
 from core.known_verdicts import KnownVerdict
-from core.overrides import OverrideKind
+from core.overrides import OverrideKind, RollbackRequest
 from core.replay_requests import ReplayRequest, encode_request
 from core.traces import Adoption, LossReason, Trace, TraceKind, TraceReason, Why, trace_json
-from core.types import Cause, ImageId, Outcome, Versions
+from core.types import Cause, ImageId, Outcome, Trigger, Versions
 from storage.memory import MemoryStore
 from storage.serving.assignments import message_of
 from storage.testing.decisions import EPOCH, fill, put
@@ -62,7 +62,9 @@ def test_assignments_of_a_whole_store() -> None:
     put(store, kinds=JOB)
     head, members = max(model.members.items(), key=lambda each: len(each[1]))
     say(store, OverrideKind.SPLIT, *[each for each in members if each != head][:2], target=head)
+    say(store, OverrideKind.ROLLBACK, rollback=RollbackRequest(to_change=store.state().history_number // 2))
     entries = store.history(0, 10_000)
+    assert {entry.trigger for entry in entries} == set(Trigger)
     assert {entry.cause for entry in entries} == set(Cause)
     for entry in entries:
         check(ASSIGNMENT, json.loads(message_of(entry, EPOCH).value))

@@ -92,7 +92,7 @@ def client(answer: Answer, page_size: int = 1000, retry: RetryPolicy | None = No
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The waits between tries, which pass at once."""
     waits: list[float] = []
-    monkeypatch.setattr("neardup.client.time.sleep", waits.append)
+    monkeypatch.setattr("neardup.calls.time.sleep", waits.append)
     return waits
 
 

@@ -136,6 +136,7 @@ def test_what_is_said_in_json_is_as_over_http(store: SaidOverrides, run: Run) ->
             "reason": "",
             "at": "2024-05-01T00:00:00.123Z",
             "applied_after": 2,
+            "rollback": None,
         },
         "moves": [{"image_id": "b", "old_head": "a", "new_head": "b"}],
         "moved": 1,

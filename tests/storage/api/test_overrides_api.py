@@ -59,6 +59,7 @@ def test_an_override_is_said_with_its_moves(client: TestClient, store: SaidOverr
             "author": "ann",
             "reason": "no cat",
             "applied_after": 2,
+            "rollback": None,
         },
         "moves": [{"image_id": "b", "old_head": "a", "new_head": "b"}],
         "moved": 1,

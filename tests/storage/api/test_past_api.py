@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from core.types import ImageId
 from storage.api.app import create_app
-from storage.api.past import time_ms
 from storage.api.paths import whole_id_path
+from storage.api.times import time_ms
 from storage.memory import MemoryStore
 from storage.testing.decisions import A, B, C, deletes, founds, joins, put
 
