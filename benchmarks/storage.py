@@ -97,8 +97,9 @@ def decision(offset: int, image: ImageId, head: ImageId, version: int = 1, old: 
 class Filler:
     """Writes decisions one after the other, in batches."""
 
-    def __init__(self, store: RocksStore) -> None:
+    def __init__(self, store: RocksStore, kinds: Sequence[str] = ()) -> None:
         self._store = store
+        self._kinds = kinds
         self._batch: list[Decision] = []
         self.offset = store.position().offset
 
@@ -111,7 +112,7 @@ class Filler:
     def flush(self) -> None:
         """Writes what is left."""
         if self._batch:
-            self._store.apply(LOG, self._batch, self.offset, 0)
+            self._store.apply(LOG, self._batch, self.offset, self._store.state().revision, self._kinds)
             self.offset += len(self._batch)
             self._batch = []
 

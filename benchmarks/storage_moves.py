@@ -1,0 +1,201 @@
+"""What a bulk move costs, and the stream beside it: part of `make bench-storage`.
+
+    python -m benchmarks.storage_moves --giant 100000            this part alone, on a smaller cluster
+
+Beside each move the stream writes 200 new images a second, in synced batches of 64, from a thread of the same process,
+as the storage server does. Measured are its waits before, while the move is planned, and while the records are
+rewritten (at most ten times a second); pages of the cluster; the memory that the process grows by.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.machine import measured_with
+from benchmarks.search.results import table
+from benchmarks.search.timing import percentiles_ms
+from benchmarks.service_run import carried_out, say
+from benchmarks.storage import BATCH, LOG, PAGE, Filler, decision, fill, giant_member, name_of
+from core.errors import StaleError
+from core.overrides import OVERRIDE_KIND, NewImages, OverrideKind, OverrideOutcome, OverrideRequest, RollbackRequest
+from core.types import ImageId
+from storage.rocks.options import RocksOptions
+from storage.rocks.store import RocksStore
+from stream.settings import load_settings
+
+__all__ = ["measure_moves"]
+
+RATE = 200
+"""Images a second of the stream beside a move."""
+
+CHUNK, CHUNKS_A_SECOND = 1_000, 10
+BEFORE_S = 10.0
+
+
+class Stream:
+    """Writes new images at a steady rate until it is stopped, and keeps how long each write took."""
+
+    def __init__(self, store: RocksStore) -> None:
+        self._store = store
+        self._stopped = threading.Event()
+        self.took: list[float] = []
+        self.refused = 0
+        """Writes that were staged for an earlier state: the job looks up again then."""
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while not self._stopped.is_set():
+            state = self._store.state()
+            offset = state.position.offset
+            names = [name_of(10**9 + offset + n) for n in range(BATCH)]
+            batch = [decision(offset + 1 + n, name, name) for n, name in enumerate(names)]
+            started = time.perf_counter()
+            try:
+                self._store.apply(LOG, batch, offset, state.revision, (OVERRIDE_KIND,))
+            except StaleError:
+                self.refused += 1
+            self.took.append(time.perf_counter() - started)
+            due += BATCH / RATE
+            self._stopped.wait(max(0.0, due - time.monotonic()))
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """Runs while the block does."""
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._stopped.set()
+            self._thread.join()
+
+
+class Memory:
+    """The most memory that the process takes, by samples."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._before = self._mib()
+        self.most = 0.0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Memory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(0.05):
+            self.most = max(self.most, self._mib() - self._before)
+
+    def _mib(self) -> float:
+        return float(self._process.memory_info().rss) / 2**20
+
+
+def _settled(store: RocksStore) -> None:
+    while True:
+        started = time.monotonic()
+        if not store.settle(CHUNK):
+            return
+        time.sleep(max(0.0, 1 / CHUNKS_A_SECOND - (time.monotonic() - started)))
+
+
+def _page_ms(store: RocksStore, head: ImageId) -> float:
+    started = time.perf_counter()
+    store.members(head, PAGE)
+    return 1000 * (time.perf_counter() - started)
+
+
+def _moved(store: RocksStore, request: OverrideRequest, head: ImageId) -> dict[str, Any]:
+    """One move with the stream beside it."""
+    calm, planned, rewritten = Stream(store), Stream(store), Stream(store)
+    with calm.beside():
+        time.sleep(BEFORE_S)
+    with Memory() as memory:
+        with planned.beside():
+            started = time.monotonic()
+            outcome: OverrideOutcome = store.override(request, 1)
+            planned_s = time.monotonic() - started
+        page_ms = _page_ms(store, head)
+        with rewritten.beside():
+            started = time.monotonic()
+            _settled(store)
+            rewritten_s = time.monotonic() - started
+    return {
+        "images": len(outcome.moves) + outcome.unlisted,
+        "planned_s": round(planned_s, 1),
+        "rewritten_s": round(rewritten_s, 1),
+        "memory_mib": round(memory.most),
+        "first_page_at_once_ms": round(page_ms, 1),
+        "first_page_afterwards_ms": round(_page_ms(store, head), 1),
+        "stream_p99_ms_before": percentiles_ms(calm.took)["p99_ms"],
+        "stream_p99_ms_while_planned": percentiles_ms(planned.took)["p99_ms"],
+        "stream_p99_ms_while_rewritten": percentiles_ms(rewritten.took)["p99_ms"],
+        "stream_longest_ms": round(1000 * max(planned.took + rewritten.took), 1),
+        "looked_up_again": planned.refused + rewritten.refused,
+    }
+
+
+def measure_moves(folder: Path, giant: int) -> dict[str, Any]:
+    """A merge of the giant cluster into another one, then a rollback of as many changes. It changes the store."""
+    with closing(RocksStore(folder)) as store:
+        store.apply(LOG, (), store.position().offset, store.state().revision, (OVERRIDE_KIND,))
+        say("every member of the giant cluster leaves it")
+        change = store.state().history_number
+    with closing(RocksStore(folder, options=RocksOptions(sync=False))) as store:
+        filler = Filler(store, (OVERRIDE_KIND,))
+        for number in range(1, giant):
+            filler.add(giant_member(number), giant_member(number), version=2, old=giant_member(0))
+        filler.flush()
+    with closing(RocksStore(folder)) as store:
+        say("rolling it back")
+        asked = RollbackRequest(to_change=change, new=NewImages.KEEP)
+        rollback = _moved(store, OverrideRequest(OverrideKind.ROLLBACK, rollback=asked), giant_member(0))
+        say("merging the giant cluster into another one")
+        target = name_of(0)
+        merge = _moved(store, OverrideRequest(OverrideKind.MERGE, (giant_member(0),), target), target)
+    return {"rollback": rollback, "merge": merge}
+
+
+def _measure(folder: Path, images: int, giant: int) -> dict[str, Any]:
+    shutil.rmtree(folder, ignore_errors=True)
+    say(f"filling: {images:,} images and a cluster of {giant:,}")
+    fill(folder, images, giant)
+    return {**measured_with("benchmarks.storage_moves"), **measure_moves(folder, giant)}
+
+
+def show_moves(result: dict[str, Any]) -> None:
+    """Prints a table of the moves."""
+    rows = [(what, result["rollback"][what], result["merge"][what]) for what in result["merge"]]
+    table("moves beside the stream", ("what", "rollback", "merge"), rows)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs this part."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=20_000, help="ordinary images")
+    parser.add_argument("--giant", type=int, default=1_100_000, help="members of the cluster that moves")
+    parser.add_argument("--out", type=Path, help="file of the result; default: bench/storage-moves.json")
+    arguments = parser.parse_args(argv)
+    bench = load_settings().data_dir / "bench"
+    out = arguments.out or bench / "storage-moves.json"
+    folder = bench / "storage-moves"
+    return carried_out(lambda: _measure(folder, arguments.images, arguments.giant), out, show_moves)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
