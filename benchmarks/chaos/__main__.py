@@ -89,7 +89,7 @@ def main() -> int:
     faults = sum(figures["by_kind"].values())
     print(
         f"\n{faults} faults, {held.images} images, {held.deleted} deleted, {held.replays} replays in the order, "
-        f"{held.overrides} overrides:"
+        f"{held.overrides} overrides, {held.rollbacks} of them rollbacks:"
     )
     print("nothing is lost, and all equals the calm run")
     for name, times in sorted(figures["by_kind"].items()):

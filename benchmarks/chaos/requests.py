@@ -15,7 +15,7 @@ from core.access import Right
 from core.delete_requests import DeleteRequest
 from core.errors import BadInputError, MismatchError, NeardupError, RefusedError
 from core.notifications import decode_joined
-from core.overrides import OverrideKind, OverrideRequest
+from core.overrides import NewImages, OverrideKind, OverrideRequest, RollbackRequest
 from core.protos.joined_pb2 import JoinedReplay
 from core.replay_requests import ReplayRequest
 from core.types import Cause, ImageId
@@ -182,7 +182,10 @@ class Requests:
         insist(send)
 
     def override_some(self) -> None:
-        """Says that some images belong together, or do not, or ends what was said; many of these are refused."""
+        """Says that some images belong together, or do not, ends what was said, or rolls the last changes back.
+
+        Many of these are refused.
+        """
         one, other, *more = [*self._some(4), *self._some(4)]
         kind = self._chance.choice((OverrideKind.FORBID, OverrideKind.FORBID, OverrideKind.PIN, OverrideKind.MERGE))
         wanted = OverrideRequest(kind, (one, *more[:1]), other, author="chaos")
@@ -195,9 +198,14 @@ class Requests:
         elif dice < 0.65 and self._said:
             number = self._chance.choice(self._said)
             wanted = OverrideRequest(OverrideKind.UNDO, undoes=number, author="chaos")
+        elif dice < 0.75:
+            wanted = OverrideRequest(OverrideKind.ROLLBACK, author="chaos")
 
         def say() -> None:
+            nonlocal wanted
             with self._service() as service:
+                if wanted.kind is OverrideKind.ROLLBACK and wanted.rollback is None:
+                    wanted = replace(wanted, rollback=self._back(service.storage.describe().history_number))
                 try:
                     outcome = service.storage.override(wanted)
                 except (RefusedError, BadInputError, MismatchError):
@@ -206,6 +214,11 @@ class Requests:
                 self._said.append(outcome.override.number)
 
         insist(say)
+
+    def _back(self, changes: int) -> RollbackRequest:
+        """Back by up to 200 changes."""
+        to = max(0, changes - self._chance.randrange(200))
+        return RollbackRequest(to_change=to, new=self._chance.choice(list(NewImages)))
 
     def send_replays(self, topic: ReplayTopic, ids: Sequence[ImageId]) -> None:
         """Some by force, in either lane."""

@@ -19,7 +19,7 @@ from typing import Any
 from core.access import Right
 from core.dead_letters import BadRecord
 from core.notifications import decode_joined
-from core.overrides import ListedOverride
+from core.overrides import ListedOverride, OverrideKind
 from core.protos.joined_pb2 import JoinedImage, JoinedReplay
 from core.types import ImageId, Lookup
 from search.serving.client import SearchClient
@@ -53,6 +53,7 @@ class Held:
     """Replays in the order, those that a restart repeated included."""
     changes: int
     overrides: int
+    rollbacks: int
 
 
 @dataclass
@@ -129,7 +130,8 @@ class Calm:
             unscored=len(hiding),
             replays=sum(isinstance(each, JoinedReplay) for each in decoded),
             changes=len(published),
-            overrides=len(overrides_of(tested)),
+            overrides=len(said := overrides_of(tested)),
+            rollbacks=sum(each.override.kind is OverrideKind.ROLLBACK for each in said),
         )
 
     def _take_overrides(self, tested: Stack) -> None:
