@@ -46,7 +46,7 @@ class RollbackContract(ABC):
         said = roll_back(street, 3)
         assert set(said.moves) == {OverrideMove(B, B, A), OverrideMove(C, A, C), OverrideMove(D, B, A)}
         assert heads(street) == {A: A, B: A, C: C, D: A, E: E}
-        assert (said.created, street.state().revision, street.state().clusters) == (True, revision + 1, 3)
+        assert (said.created, street.state().revision > revision, street.state().clusters) == (True, True, 3)
         image = street.image(B)
         assert image is not None
         assert (image.cause, image.matched, image.score, image.version) == (Cause.MATCHED, A, 0.9, 2)

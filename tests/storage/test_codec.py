@@ -25,6 +25,7 @@ from core.types import (
     Versions,
 )
 from storage import codec, state_codec
+from storage.bulk.deltas import ClusterDelta
 from storage.errors import CorruptedError
 from storage.records import (
     ClusterRecord,
@@ -148,6 +149,18 @@ def test_dead_letters_come_back(offset: int, record: DeadLetterRecord) -> None:
 def test_ended_clusters_come_back(cluster: ClusterRecord, number: int) -> None:
     key, value = codec.edge_key(cluster.head, number), codec.encode_cluster(cluster)
     assert codec.decode_ended(key, value) == EndedCluster(number, cluster)
+
+
+@given(st.none() | clusters, i64)
+def test_deltas_come_back(founding: ClusterRecord | None, by: int) -> None:
+    delta = ClusterDelta(by, None if founding is None else replace(founding, count=0))
+    key = b"any" if founding is None else codec.image_key(founding.head)
+    assert codec.decode_delta(key, codec.encode_delta(delta)) == delta
+
+
+@given(images)
+def test_the_edge_of_an_image_is_known(image: ImageRecord) -> None:
+    assert codec.decode_edge_key(codec.encode_image(image)) == codec.edge_key(image.head, image.edge_sequence)
 
 
 @given(clusters)
@@ -289,6 +302,7 @@ SAMPLES: dict[str, tuple[Decode, bytes, bytes]] = {
         ),
     ),
     "tombstone": (codec.decode_tombstone, b"a", codec.encode_tombstone(Tombstone(ImageId("a"), 1, 2, 3, "me", "why"))),
+    "delta": (codec.decode_delta, b"a", codec.encode_delta(ClusterDelta(-2))),
     "epoch": (lambda _, value: state_codec.decode_epoch(value), b"", state_codec.encode_epoch(StoreEpoch(5, "id", 2))),
     "mark": (
         lambda _, value: state_codec.decode_mark(value),
