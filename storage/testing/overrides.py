@@ -73,7 +73,7 @@ class OverrideContract(ABC):
     def test_a_pinned_image_goes_and_a_pinned_head_takes_its_cluster(self, town: ClusterStore) -> None:
         assert say(town, OverrideKind.PIN, C, target=E).moves == (OverrideMove(C, A, D),)
         assert heads(town) == {A: A, B: A, C: D, D: D, E: D}
-        assert say(town, OverrideKind.PIN, D, target=B).moves == tuple(OverrideMove(x, D, A) for x in (E, C, D))
+        assert set(say(town, OverrideKind.PIN, D, target=B).moves) == {OverrideMove(x, D, A) for x in (E, C, D)}
         assert set(heads(town).values()) == {A}
         assert town.cluster(D) is None
         assert town.members(A, 10).items[:2] == (A, B)
