@@ -427,6 +427,7 @@ class ClusterStore(ABC):
             Whether more is left. So it is called until it returns False.
 
         Raises:
+            BadInputError: The limit is below 1.
             WriteError: The disk refuses the write.
         """
         return False

@@ -124,6 +124,8 @@ class BulkStore(StagedStore):
 
     def settle(self, limit: int) -> bool:
         """See `ClusterStore.settle`."""
+        if limit < 1:
+            raise BadInputError(f"at least 1 record is rewritten, not {limit}")
         with self._writer:
             state = self._current()[0]
             moving = self._moving

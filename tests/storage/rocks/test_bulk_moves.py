@@ -1,13 +1,12 @@
-"""Bulk moves while others write, and kills between any two of their writes."""
+"""Bulk moves step by step, while others read and write. Kills between the steps: `tests/clustering/test_every_write.py`."""
 
 from __future__ import annotations
 
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,11 @@ from core.errors import BadInputError, ConflictError, UnavailableError
 from core.overrides import JOB_KINDS, OverrideKind, OverrideRequest
 from core.types import ImageId
 from storage.bulk.operations import OperationState
-from storage.memory import MemoryStore
-from storage.rocks.database import KeyRange, Write
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
 from storage.testing.decisions import A, B, C, deletes, founds, joins, put
 from tests.clustering.test_assignment_properties import BUSY_WORLDS, WORLDS
-from tests.clustering.test_bulk_moves_on_stores import any_request, decide_in_bulk, elsewhere, moved, seen, settle_all
-from tests.clustering.test_overrides_on_stores import decide
+from tests.clustering.test_bulk_moves_on_stores import any_request, decide_in_bulk, moved, seen, settle_all
 from tests.support.cluster_world import World
 
 QUICK = RocksOptions(sync=False)
@@ -44,23 +40,6 @@ class Interrupted(RocksStore):
         if not self._writer._is_owned():  # else nobody could write
             self.between()
         return super()._write_ahead(*args)
-
-
-class KilledError(Exception):
-    """The process ends here."""
-
-
-class Killed(RocksStore):
-    """A store that is killed before one of its writes."""
-
-    left: int | None = None
-
-    def _write(self, writes: Iterable[Write], ranges: Iterable[KeyRange] = ()) -> None:
-        if self.left is not None:
-            if self.left == 0:
-                raise KilledError
-            self.left -= 1
-        super()._write(writes, ranges)
 
 
 @pytest.fixture
@@ -241,52 +220,4 @@ def test_the_stream_writes_while_a_move_is_planned(world: World, seed: int) -> N
             assert seen(rocks) == told
             assert moved(rocks) == history
         finally:
-            rocks.close()
-
-
-@settings(max_examples=80, deadline=None, phases=FIND)
-@given(world=WORLDS | BUSY_WORLDS, seed=st.integers(0, 10**6))
-def test_a_kill_between_two_writes_loses_nothing(world: World, seed: int) -> None:
-    """An override was said or it was not; what was said is done in the end."""
-    dice, length = random.Random(seed), len(world.log)
-    plain = MemoryStore()
-    with tempfile.TemporaryDirectory() as folder:
-        rocks = Killed(Path(folder), options=QUICK, moves_at_once=0)
-
-        def until_alive(act: Callable[[], object]) -> None:
-            nonlocal rocks
-            rocks.left = dice.randrange(12)
-            try:
-                act()
-            except KilledError:
-                rocks.left = None
-                rocks.left = None
-                rocks.close()
-                rocks = Killed(Path(folder), options=QUICK, moves_at_once=0)
-            finally:
-                rocks.left = None
-
-        try:
-            for stop in sorted(dice.randrange(length + 1) for _ in range(4)):
-                decide(world, plain, stop, lambda: 1)
-                until_alive(partial(decide_in_bulk, world, rocks, stop, dice))
-                decide_in_bulk(world, rocks, stop, dice)
-                until_alive(partial(settle_all, rocks))
-                settle_all(rocks)
-                request = any_request(dice, plain)
-                there = request
-                if request.rollback is not None:
-                    there = OverrideRequest(request.kind, rollback=elsewhere(request.rollback, plain, rocks))
-                with suppress(BadInputError, ConflictError):
-                    until_alive(partial(rocks.override, there, 7))
-                if rocks.state().overrides > plain.state().overrides:
-                    plain.override(request, 7)
-                assert seen(rocks) == seen(plain)
-            decide(world, plain, length, lambda: 1)
-            decide_in_bulk(world, rocks, length, dice)
-            settle_all(rocks)
-            assert seen(rocks) == seen(plain)
-            assert moved(rocks) == moved(plain)
-        finally:
-            rocks.left = None
             rocks.close()
