@@ -1,4 +1,4 @@
-"""Bulk moves step by step, while others read and write. Kills between the steps: `tests/clustering/test_every_write.py`."""
+"""Bulk moves step by step, while others read and write. Kills between the steps: `tests/clustering/test_every_write`."""
 
 from __future__ import annotations
 
