@@ -35,7 +35,7 @@ class ClusterDelta(NamedTuple):
 
 
 class Deltas:
-    """The deltas of the moves so far, by head."""
+    """The deltas of the moves so far. There may be a million, so codes are looked up when they are written."""
 
     def __init__(
         self, cluster: Callable[[ImageId], ClusterRecord | None], founding: Callable[[ImageId], ClusterRecord]
@@ -43,7 +43,9 @@ class Deltas:
         """Takes the clusters as they are, and those that are founded."""
         self._cluster = cluster
         self._founding = founding
-        self.of: dict[ImageId, ClusterDelta] = {}
+        self.by: dict[ImageId, int] = {}
+        """By how much the count of a cluster changes."""
+        self._founds: set[ImageId] = set()
         self.founded = 0
         """How many clusters are founded."""
         self.emptied: set[ImageId] = set()
@@ -51,22 +53,25 @@ class Deltas:
 
     def add(self, image: ImageRecord, after: ImageRecord) -> None:
         """Adds one move."""
-        if after.head == image.head:
-            self._change(after.head, 0, self._founding(after.head))
+        head = after.head
+        if head == image.head:
+            self.by.setdefault(head, 0)
+            self._founds.add(head)
             return
-        self._change(image.head, -1)
-        founds = after.head not in self.of and self._cluster(after.head) is None
-        self._change(after.head, 1, self._founding(after.head) if founds else None)
+        self.by[image.head] = self.by.get(image.head, 0) - 1
+        if head not in self.by and self._cluster(head) is None:
+            self._founds.add(head)
+        self.by[head] = self.by.get(head, 0) + 1
+
+    def of(self, head: ImageId) -> ClusterDelta:
+        """The delta of a cluster that changes."""
+        return ClusterDelta(self.by[head], self._founding(head) if head in self._founds else None)
 
     def close(self) -> None:
         """Counts the clusters, once all moves are added."""
-        for head, delta in self.of.items():
+        for head, by in self.by.items():
             cluster = self._cluster(head)
-            if delta.applied(cluster) is None:
+            if by + (0 if cluster is None else cluster.count) == 0:
                 self.emptied.add(head)
             elif cluster is None:
                 self.founded += 1
-
-    def _change(self, head: ImageId, by: int, founding: ClusterRecord | None = None) -> None:
-        known = self.of.get(head, ClusterDelta(0))
-        self.of[head] = ClusterDelta(known.by + by, founding or known.founding)

@@ -18,7 +18,6 @@ import logging
 import threading
 import time
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -33,7 +32,7 @@ from storage.bulk.deltas import Deltas
 from storage.bulk.operations import Operation, OperationState, decode_operation, encode_operation
 from storage.bulk.settling import settle_clusters, settle_images
 from storage.bulk.whole_clusters import ClusterPlan
-from storage.errors import CorruptedError
+from storage.errors import CorruptedError, StorageError
 from storage.interfaces import StoreView
 from storage.limits import MAX_LISTED_MOVES
 from storage.moving import Changes, PlannedMove
@@ -61,6 +60,9 @@ AT_ONCE = 1_000
 BREAK = 0.5
 """After each write of a plan, for the stream: this share of the time that the plan took for it."""
 
+PLAN = ("planned", "deltas")
+"""The families of a plan."""
+
 COMPACTED = 10_000
 """Heads that lose more members get their edges compacted, since a page would read past the deleted ones."""
 
@@ -81,8 +83,8 @@ class BulkStore(StagedStore):
         """The one that everybody sees, and that is not over."""
         self._next_row = b""
         """The key from which on planned images are left."""
-        self._left = Counter[ImageId]()
-        """How many members have left a head."""
+        self._left: list[ImageId] = []
+        """The heads that many members have left."""
 
     @abstractmethod
     def _usable(self) -> Database: ...
@@ -95,13 +97,16 @@ class BulkStore(StagedStore):
         """As `_commit`, with more that is written at the same time."""
 
     @abstractmethod
+    def _operation_rows(self, after: int, limit: int) -> list[bytes]:
+        """The bytes of at most `limit` operations with numbers above `after`."""
+
+    @abstractmethod
     def _read_through_bulk(self, through: bool) -> None:
         """From now on readers look for a bulk move, or do not."""
 
     def operations(self, after: int, limit: int) -> Sequence[Operation]:
         """See `ClusterStore.operations`."""
-        rows = self._usable().rows("operations", codec.encode_number(max(0, after) + 1), limit)
-        found = [decode_operation(value) for _, value in rows]
+        found = [decode_operation(value) for value in self._operation_rows(max(0, after), limit)]
         planning = self._planning
         if planning is not None and planning.number > after and len(found) < limit:
             found = [*(each for each in found if each.number != planning.number), planning]
@@ -171,6 +176,13 @@ class BulkStore(StagedStore):
                     continue
             return
 
+    def _drop_void(self) -> None:
+        """Removes a plan unless it has begun; if the disk refuses that too, the next start does it."""
+        with self._writer, suppress(StorageError):
+            self._current()  # only this tells whether a write that the disk refused was made
+            if self._moving is None:
+                self._drop_plan()
+
     def _drop_plan(self) -> None:
         """Removes what was planned and never begun: nobody has read it."""
         self._void = True
@@ -182,7 +194,7 @@ class BulkStore(StagedStore):
                 for key, value in rows
                 if (ahead := codec.decode_edge_key(value)) != _edge_now(database, key)
             )
-        planned = [family for family in ("planned", "deltas") if database.rows(family, b"", 1)]
+        planned = [family for family in PLAN if database.rows(family, b"", 1)]
         if planned:
             self._write((), [KeyRange(family, b"", AFTER_ALL) for family in planned])
         self._read_through_bulk(False)
@@ -225,14 +237,12 @@ class BulkStore(StagedStore):
                 return _trial(override, plan.moves())
             try:
                 draft = self._drafted(view, override, plan)
-            except BaseException:
                 with self._writer:
-                    self._drop_plan()
-                raise
-        with self._writer:
-            if draft is None or not self._begin(draft, again=False):
-                self._drop_plan()
-                return None
+                    begun = draft is not None and self._begin(draft, again=False)
+            finally:
+                self._drop_void()
+        if draft is None or not begun:
+            return None
         moves = tuple(draft.listed)
         return OverrideOutcome(draft.override, moves, created=True, unlisted=draft.total - len(moves))
 
@@ -264,7 +274,7 @@ class BulkStore(StagedStore):
                 return None
             self._planning = replace(self._planning, total=draft.total)
             begun = _rested(begun)
-        heads = iter(draft.deltas.of)
+        heads = iter(draft.deltas.by)
         while each := list(islice(heads, AT_ONCE)):
             with self._writer:
                 self._current()
@@ -299,8 +309,8 @@ class BulkStore(StagedStore):
         return True
 
     def _write_deltas(self, draft: _Draft, heads: Iterable[ImageId]) -> None:
-        deltas = draft.deltas.of
-        self._write([("deltas", codec.image_key(head), codec.encode_delta(deltas[head])) for head in heads])
+        of = draft.deltas.of
+        self._write([("deltas", codec.image_key(head), codec.encode_delta(of(head))) for head in heads])
 
     def _begin(self, draft: _Draft, *, again: bool) -> bool:
         """Makes everybody see a move, with what came since it was planned; False: that meets it."""
@@ -344,7 +354,7 @@ class BulkStore(StagedStore):
     def _joined_since(self, view: StoreView, draft: _Draft) -> list[PlannedMove] | None:
         """The images that have joined clusters that move; None: something else has met the plan."""
         joined: dict[ImageId, ImageId] = {}
-        deltas = draft.deltas.of
+        deltas = draft.deltas.by
         for entry in view.history_from(draft.seen):
             key = codec.image_key(entry.image_id)
             leaves = entry.old_head not in (None, entry.new_head)
@@ -392,7 +402,6 @@ class BulkStore(StagedStore):
                 raise CorruptedError(f"the image {key!r} moves, and is gone")
             move = PlannedMove(codec.decode_image(key, value), codec.decode_image(key, planned))
             moves.append(move)
-            self._left[move.image.head] += move.image.head != move.after.head
         settle_images(changes, override, moves)
         return changes
 
@@ -405,7 +414,10 @@ class BulkStore(StagedStore):
             value, delta = database.get("clusters", key), database.get("deltas", key)
             assert delta is not None  # its key was found
             before = None if value is None else codec.decode_cluster(key, value)
-            found.append((ImageId(key.decode()), before, codec.decode_delta(key, delta).applied(before)))
+            change, head = codec.decode_delta(key, delta), ImageId(key.decode())
+            found.append((head, before, change.applied(before)))
+            if change.by < -COMPACTED:
+                self._left.append(head)
         settle_clusters(changes, moving.first, found)
         empty = [head for head, _, after in found if after is None] if last else []
         self._commit_told(changes, lambda told: self._commit_with(told, (), map(_edges_of, empty)))
@@ -420,11 +432,8 @@ class BulkStore(StagedStore):
 
     def _compact(self) -> None:
         """Removes what many members have left behind, so that no page reads past it."""
-        for head, count in self._left.items():
-            if count > COMPACTED:
-                self._usable().compact(_edges_of(head))
-        for family in ("planned", "deltas"):
-            self._usable().compact(KeyRange(family, b"", AFTER_ALL))
+        for each in [*map(_edges_of, self._left), *(KeyRange(family, b"", AFTER_ALL) for family in PLAN)]:
+            self._usable().compact(each)
         self._left.clear()
 
     def _note(self, moving: Operation) -> None:

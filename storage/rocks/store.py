@@ -294,6 +294,10 @@ class RocksStore(BulkStore):
             writes += [("deltas", codec.image_key(head), None) for head in changes.clusters]
         self._write([*writes, *more], ranges)
 
+    def _operation_rows(self, after: int, limit: int) -> list[bytes]:
+        with self.snapshot() as view:
+            return list(islice(view.operations(after), limit))
+
     def _read_through_bulk(self, through: bool) -> None:
         with self._gate:  # so that no moment is taken meanwhile
             self._usable().has_bulk = through

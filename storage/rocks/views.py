@@ -287,6 +287,10 @@ class SnapshotView(PointReads, StoreView):
         scan = self._scan("ended", codec.edge_key(head, after + 1), codec.edge_prefix(head))
         return (codec.decode_ended(key, value) for key, value in scan)
 
+    def operations(self, after: int) -> Iterator[bytes]:
+        """The bytes of the bulk moves with numbers above `after`, in order."""
+        return (value for _, value in self._scan("operations", codec.encode_number(after + 1)))
+
     def moment(self, second: int) -> int | None:
         """See `StoreView.moment`."""
         row = next(self._scan("moments", codec.encode_number(min(second, _LAST) + 1), backwards=True), None)

@@ -32,25 +32,25 @@ def deltas() -> Deltas:
 def test_counts_go_from_one_cluster_to_the_other(deltas: Deltas) -> None:
     deltas.add(image(C, A), image(C, B))
     deltas.close()
-    assert deltas.of == {A: ClusterDelta(-1), B: ClusterDelta(1)}
+    assert [deltas.of(head) for head in deltas.by] == [ClusterDelta(-1), ClusterDelta(1)]
     assert (deltas.founded, deltas.emptied) == (0, set())
     # Somebody else has joined meanwhile.
-    assert deltas.of[B].applied(replace(HELD[B], count=5)) == replace(HELD[B], count=6)
+    assert deltas.of(B).applied(replace(HELD[B], count=5)) == replace(HELD[B], count=6)
 
 
 def test_a_cluster_gets_empty_and_another_one_is_founded(deltas: Deltas) -> None:
     deltas.add(image(B, B), image(B, C))
     deltas.add(image(C, A), image(C, C))
     deltas.close()
-    assert deltas.of[B].applied(HELD[B]) is None
-    assert deltas.of[C].applied(None) == ClusterRecord(C, 2, b"new", 9)
+    assert deltas.of(B).applied(HELD[B]) is None
+    assert deltas.of(C).applied(None) == ClusterRecord(C, 2, b"new", 9)
     assert (deltas.founded, deltas.emptied) == (1, {B})
 
 
 def test_a_head_that_stays_has_another_founding_code(deltas: Deltas) -> None:
     deltas.add(image(A, A), image(A, A))
     deltas.close()
-    assert deltas.of[A].applied(HELD[A]) == ClusterRecord(A, 2, b"new", 9)
+    assert deltas.of(A).applied(HELD[A]) == ClusterRecord(A, 2, b"new", 9)
     assert (deltas.founded, deltas.emptied) == (0, set())
 
 

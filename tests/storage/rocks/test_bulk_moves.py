@@ -1,4 +1,4 @@
-"""Bulk moves step by step, while others read and write. Kills between the steps: `tests/clustering/test_every_write`."""
+"""Bulk moves step by step, while others read and write. `tests/clustering/test_every_write.py` kills between them."""
 
 from __future__ import annotations
 
