@@ -33,6 +33,8 @@ class Deleting:
     requested_at_ms: int
     author: str
     reason: str
+    forget: bool = False
+    """Nothing of the image may remain."""
 
 
 @dataclass(frozen=True, slots=True)

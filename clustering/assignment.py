@@ -110,7 +110,8 @@ class _Batch:
             lookup = self.known.lookup or self._look_up()
             pending = _not_committed(self._arrivals, lookup)
             planned = plan(pending, self.known, self._now_ms, self._rule)
-            if len(planned.decisions) == len(pending) or (planned.decisions and round_number >= rounds):
+            enough = planned.ended or round_number >= rounds
+            if len(planned.decisions) == len(pending) or (planned.decisions and enough):
                 return pending, planned, lookup
             self._fetch(planned, pending)
             round_number += 1

@@ -1,6 +1,9 @@
 """Decides a batch as far as the known facts allow, and lists what is lacking.
 
 `plan` is pure. Images are taken in the order of the log, and each sees what the earlier ones of the batch have changed.
+A head that is forgotten passes its name on. Storage knows to whom, so such a record is decided alone, and the next ones
+on what storage made of it.
+
 From the first image that lacks something on, decisions are presumptions. They show what the later images will need, so
 that one round of calls brings nearly all of it. They are not returned.
 
@@ -74,6 +77,8 @@ class Plan:
     more: tuple[MoreNeed, ...]
     judgements: Mapping[int, Judgement] = field(default_factory=dict, compare=False)
     """By position, of the decisions that a rule made."""
+    ended: bool = False
+    """What comes after these decisions rests on what storage makes of them: write them, and look up again."""
 
 
 def plan(arrivals: Sequence[Arrival], knowledge: Knowledge, now_ms: int, rule: ClusterRule = judge) -> Plan:
@@ -93,13 +98,27 @@ def plan(arrivals: Sequence[Arrival], knowledge: Knowledge, now_ms: int, rule: C
         return Plan((), frozenset().union(*map(_ids, arrivals)), (), ())
     planner = _Planner(knowledge, knowledge.lookup, now_ms, rule)
     decisions: list[Decision] = []
-    certain = True
+    certain, ended = True, False
     for arrival in arrivals:
+        renames = planner.renames(arrival)
+        if renames and decisions:
+            ended = certain
+            break
         decision, complete = planner.decide(arrival)
         certain = certain and complete
         if certain:
             decisions.append(decision)
-    return Plan(tuple(decisions), frozenset(planner.ids), tuple(planner.pairs), tuple(planner.more), planner.judgements)
+        if renames:
+            ended = certain
+            break
+    return Plan(
+        tuple(decisions),
+        frozenset(planner.ids),
+        tuple(planner.pairs),
+        tuple(planner.more),
+        planner.judgements,
+        ended,
+    )
 
 
 def _ids(arrival: Arrival) -> set[ImageId]:
@@ -122,6 +141,11 @@ class _Planner:
         self.pairs: dict[PairNeed, None] = {}
         self.more: dict[MoreNeed, None] = {}
         self.judgements: dict[int, Judgement] = {}
+
+    def renames(self, arrival: Arrival) -> bool:
+        """Whether a record makes storage give a cluster another head. Such a record is decided alone."""
+        asks = arrival.asks
+        return isinstance(asks, Deleting) and asks.forget and self._staged.names_others(arrival.image_id)
 
     def decide(self, arrival: Arrival) -> tuple[Decision, bool]:
         """The decision on a record, staged for the records after it, and whether nothing was lacking for it."""
@@ -154,7 +178,8 @@ class _Planner:
         tombstone, moves = deletion(arrival, asks, self._staged)
         decision = self._decision(arrival, Outcome.DELETED, arrival.offset)
         version = 0 if tombstone is None else tombstone.version
-        return replace(decision, version=version, moves=moves, tombstone=tombstone)
+        forget = asks.forget and tombstone is not None
+        return replace(decision, version=version, moves=moves, tombstone=tombstone, forget=forget)
 
     def _replay(self, arrival: Arrival, asks: Replaying) -> tuple[Decision, bool]:
         """The decision on a replay. Its image may have been deleted since it was asked for, or never been there."""

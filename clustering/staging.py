@@ -98,6 +98,11 @@ class StagedLookup:
         membership = self.membership(image_id)
         return self._clusters.get(image_id) if membership is None else self.cluster(membership.head)
 
+    def names_others(self, image_id: ImageId) -> bool:
+        """Whether an image, there or deleted, names a cluster that others are members of."""
+        membership, cluster = self.membership(image_id), self._clusters.get(image_id)
+        return cluster is not None and cluster.count > (membership is not None)
+
     def stage(self, decision: Decision) -> None:
         """Applies one decision."""
         if decision.tombstone is not None:

@@ -1,4 +1,4 @@
-"""Requests to delete images, as records of the order. Whoever deletes writes them there at once."""
+"""Requests to delete or to forget images, as records of the order. Whoever deletes writes them there at once."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from core.notifications import LATEST_TIME_MS, MAX_IMAGE_VERSION, MAX_WORDS_BYTE
 from core.protos.joined_pb2 import JoinedDelete, JoinedRecord, Origin
 from core.types import ImageId
 
-__all__ = ["DELETE_KIND", "DeleteRequest", "delete_record"]
+__all__ = ["DELETE_KIND", "FORGET_KIND", "DeleteRequest", "delete_record"]
 
 DELETE_KIND = "delete"
 """The kind of these records, as `JoinedRecord` names it."""
+
+FORGET_KIND = "forget"
+"""What a job must know too, once an image was forgotten: an older one would delete it and keep what mentions it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,8 @@ class DeleteRequest:
     """Milliseconds since the epoch."""
     author: str = ""
     reason: str = ""
+    forget: bool = False
+    """Nothing of the image may remain. With the highest version, the image is refused for ever."""
 
     def __post_init__(self) -> None:
         for name in ("request", "author", "reason"):
@@ -56,5 +61,6 @@ def delete_record(request: DeleteRequest) -> bytes:
         requested_at_ms=request.requested_at_ms,
         author=request.author,
         reason=request.reason,
+        forget=request.forget,
     )
     return JoinedRecord(delete=delete).SerializeToString(deterministic=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from core.delete_requests import FORGET_KIND
 from core.notifications import RECORD_KINDS
 from core.types import NO_OFFSET, Cause, ImageId
 
@@ -39,7 +40,7 @@ __all__ = [
 OVERRIDE_KIND = "override"
 """What a job must know, beside the kinds of records of the order, once there is an override."""
 
-JOB_KINDS = (*RECORD_KINDS, OVERRIDE_KIND)
+JOB_KINDS = (*RECORD_KINDS, OVERRIDE_KIND, FORGET_KIND)
 """What a job of this release knows."""
 
 MAX_IMAGES = 1_000

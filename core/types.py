@@ -211,6 +211,10 @@ class Cause(StrEnum):
     """An override says that it belongs to the cluster of the image that is named with it."""
     PARTED = "parted"
     """An override took it out of its cluster, so it is its own head."""
+    RENAMED = "renamed"
+    """The head of its cluster was forgotten, and the cluster has another head."""
+    FORGOTTEN = "forgotten"
+    """Of a history entry alone: it was about an image that was forgotten, and nothing but its number is left."""
 
 
 class Trigger(StrEnum):
@@ -303,3 +307,5 @@ class Decision:
     """What a delete leaves behind."""
     request: RequestPosition | None = None
     """The request that a replay answers; storage keeps that it was applied."""
+    forget: bool = False
+    """The delete shall leave nothing of the image. If it names a cluster, storage gives the cluster another head."""

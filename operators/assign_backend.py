@@ -88,6 +88,8 @@ class GrpcBackend:
 
     def numbers(self, decision: Decision) -> HistoryRange | None:
         """The history numbers of a decision of the last write; None if it moved nothing."""
+        if decision.forget:
+            return None  # it may have renamed a cluster, which only storage knows
         later = 0
         for each in reversed(self._last):
             if each.offset == decision.offset:

@@ -136,7 +136,7 @@ def _asks(content: JoinedContent | None) -> Deleting | Replaying | None:
     match content:
         case JoinedDelete():
             version = content.image_version if content.HasField("image_version") else None
-            return Deleting(version, content.requested_at_ms, content.author, content.reason)
+            return Deleting(version, content.requested_at_ms, content.author, content.reason, content.forget)
         case JoinedReplay():
             source = RequestSource(content.origin.topic_id, content.origin.partition)
             request = RequestPosition(source, content.origin.offset) if source.topic_id else None

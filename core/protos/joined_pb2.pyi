@@ -159,6 +159,7 @@ class JoinedDelete(google.protobuf.message.Message):
     AUTHOR_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
     TRACE_FIELD_NUMBER: builtins.int
+    FORGET_FIELD_NUMBER: builtins.int
     image_id: builtins.str
     image_version: builtins.int
     """versions up to it are deleted; absent: the version that was placed last"""
@@ -166,6 +167,8 @@ class JoinedDelete(google.protobuf.message.Message):
     author: builtins.str
     reason: builtins.str
     trace: builtins.bool
+    forget: builtins.bool
+    """nothing of the image may remain anywhere; a job must know the kind `forget`"""
     @property
     def origin(self) -> global___Origin: ...
     def __init__(
@@ -178,9 +181,10 @@ class JoinedDelete(google.protobuf.message.Message):
         author: builtins.str = ...,
         reason: builtins.str = ...,
         trace: builtins.bool = ...,
+        forget: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_image_version", b"_image_version", "image_version", b"image_version", "origin", b"origin"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_image_version", b"_image_version", "author", b"author", "image_id", b"image_id", "image_version", b"image_version", "origin", b"origin", "reason", b"reason", "requested_at_ms", b"requested_at_ms", "trace", b"trace"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_image_version", b"_image_version", "author", b"author", "forget", b"forget", "image_id", b"image_id", "image_version", b"image_version", "origin", b"origin", "reason", b"reason", "requested_at_ms", b"requested_at_ms", "trace", b"trace"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_image_version", b"_image_version"]) -> typing.Literal["image_version"] | None: ...
 
 global___JoinedDelete = JoinedDelete

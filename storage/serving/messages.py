@@ -71,6 +71,7 @@ def decision_message(decision: Decision) -> pb.Decision:
         dead_letter=None if dead_letter is None else pb.DeadLetterRecord(**dead_letter._asdict()),
         tombstone=None if decision.tombstone is None else _tombstone_message(decision.tombstone),
         request=None if decision.request is None else _request_message(*decision.request),
+        forget=decision.forget,
     )
 
 
@@ -104,6 +105,7 @@ def read_decision(message: pb.Decision) -> Decision:
         dead_letter=_read_dead_letter(message.dead_letter) if message.HasField("dead_letter") else None,
         tombstone=_tombstone_of(message.tombstone) if message.HasField("tombstone") else None,
         request=_request_of(message.request) if message.HasField("request") else None,
+        forget=message.forget,
     )
 
 

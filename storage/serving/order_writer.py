@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Sequence
 
-from core.delete_requests import DELETE_KIND, DeleteRequest, delete_record
+from core.delete_requests import DELETE_KIND, FORGET_KIND, DeleteRequest, delete_record
 from core.errors import UnavailableError
 from core.few import one_of_few
 from storage.serving.assignments import Message
@@ -44,13 +44,14 @@ class OrderWriter:
         """Returns the offset of each record in Kafka, once all are acknowledged.
 
         Raises:
-            MismatchError: The job does not know deletes; nothing was sent.
+            MismatchError: The job does not know deletes, or that images are forgotten; nothing was sent.
             BusyError: Too many others wait; nothing was sent.
             UnavailableError: Storage does not answer, or not all records are known to be acknowledged. Sending them
                 again does no harm.
         """
         messages = [Message(0, each.image_id.encode(), delete_record(each), HEADERS) for each in requests]
-        return self._send(DELETE_KIND, messages)
+        kinds = {FORGET_KIND if each.forget else DELETE_KIND for each in requests} | {DELETE_KIND}
+        return self._send(kinds, messages)
 
     def close(self) -> None:
         """Closes the connection. Calls that wait for Kafka fail."""
@@ -58,14 +59,14 @@ class OrderWriter:
         with self._lock:
             self._connection.close()
 
-    def _send(self, kind: str, messages: Sequence[Message]) -> Sequence[int]:
+    def _send(self, kinds: Collection[str], messages: Sequence[Message]) -> Sequence[int]:
         busy = f"{MAX_CALLS} calls wait for Kafka already: try again"
         with one_of_few(self._calls, busy, RETRY_AFTER_S), self._lock:
             if self._closing.is_set():
                 raise UnavailableError("the server stops: nothing was sent")
-            if kind not in self._required:
-                self._require_kinds((kind,))
-                self._required.add(kind)
+            if not self._required.issuperset(kinds):
+                self._require_kinds(sorted(kinds))
+                self._required.update(kinds)
             if not messages:
                 return ()
             return self._connection.use(lambda sender: sender.send(messages, self._closing.is_set))

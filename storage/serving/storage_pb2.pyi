@@ -413,6 +413,7 @@ class Decision(google.protobuf.message.Message):
     DEAD_LETTER_FIELD_NUMBER: builtins.int
     TOMBSTONE_FIELD_NUMBER: builtins.int
     REQUEST_FIELD_NUMBER: builtins.int
+    FORGET_FIELD_NUMBER: builtins.int
     offset: builtins.int
     checksum: builtins.int
     outcome: builtins.str
@@ -429,6 +430,8 @@ class Decision(google.protobuf.message.Message):
     decided_at_ms: builtins.int
     truncated: builtins.bool
     """the search for the image reached max_postings"""
+    forget: builtins.bool
+    """of a delete: nothing of the image may remain"""
     @property
     def moves(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Move]: ...
     @property
@@ -465,9 +468,10 @@ class Decision(google.protobuf.message.Message):
         dead_letter: global___DeadLetterRecord | None = ...,
         tombstone: global___Tombstone | None = ...,
         request: global___AppliedRequest | None = ...,
+        forget: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["dead_letter", b"dead_letter", "request", b"request", "tombstone", b"tombstone"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["arrived_at_ms", b"arrived_at_ms", "checksum", b"checksum", "created_at_ms", b"created_at_ms", "dead_letter", b"dead_letter", "decided_at_ms", b"decided_at_ms", "image_id", b"image_id", "index_version", b"index_version", "model_version", b"model_version", "moves", b"moves", "offset", b"offset", "outcome", b"outcome", "place", b"place", "request", b"request", "score_code", b"score_code", "score_vector", b"score_vector", "search_vector", b"search_vector", "tombstone", b"tombstone", "truncated", b"truncated", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["arrived_at_ms", b"arrived_at_ms", "checksum", b"checksum", "created_at_ms", b"created_at_ms", "dead_letter", b"dead_letter", "decided_at_ms", b"decided_at_ms", "forget", b"forget", "image_id", b"image_id", "index_version", b"index_version", "model_version", b"model_version", "moves", b"moves", "offset", b"offset", "outcome", b"outcome", "place", b"place", "request", b"request", "score_code", b"score_code", "score_vector", b"score_vector", "search_vector", b"search_vector", "tombstone", b"tombstone", "truncated", b"truncated", "version", b"version"]) -> None: ...
 
 global___Decision = Decision
 
