@@ -22,13 +22,14 @@ from core.overrides import (
     OverrideRequest,
 )
 from core.types import NO_OFFSET, Decision, ImageId, LogPosition, Lookup
+from storage.erasing import erased
 from storage.interfaces import ClusterStore, StoreView
 from storage.limits import MAX_TEXT_BYTES, check_decision
 from storage.mending import mended
 from storage.overrides.book import OverrideBook, checked_request, fingerprint
 from storage.overrides.moves import MAX_MOVED, TooManyMovesError, resolved, stage_override
 from storage.overrides.rules import Rules
-from storage.records import Heads, Mend, PublishedMark, StoreEpoch, StoreState
+from storage.records import EraseStep, Heads, Mend, PublishedMark, StoreEpoch, StoreState
 from storage.rollback.resolving import asked_rollback, undoing
 from storage.staging import Changes, Reader, stage
 from storage.sweeping import Sweep, planned_sweep
@@ -149,9 +150,9 @@ class StagedStore(ClusterStore):
             if not decisions and known == state.kinds:
                 return state.position
             front = self._up_to_override(state, decisions)
-            changes = stage(reader, state, log_id, front)
+            changes = self._staged(reader, state, log_id, front)
             if self._settle_touched(changes):
-                changes = stage(reader, self._current()[0], log_id, front)
+                changes = self._staged(reader, self._current()[0], log_id, front)
             changes.state = replace(changes.state, kinds=known)
             self._commit_told(changes)
             told, _ = self._ready()
@@ -162,6 +163,21 @@ class StagedStore(ClusterStore):
                 told.revision,
             )
         return told.position
+
+    def _staged(self, reader: Reader, state: StoreState, log_id: str, decisions: Sequence[Decision]) -> Changes:
+        if not any(each.forget for each in decisions):
+            return stage(reader, state, log_id, decisions)
+        with self.snapshot() as view:
+            return stage(view, state, log_id, decisions, lambda head: view.edges_of(head, 0))
+
+    @final
+    def erase(self, step: EraseStep) -> None:
+        """See `ClusterStore.erase`."""
+        with self._writer:
+            state, _ = self._current()
+            with self.snapshot() as view:
+                changes = erased(view, state, step)
+            self._commit_told(changes)
 
     @final
     def override(self, request: OverrideRequest, at_ms: int, *, dry_run: bool = False) -> OverrideOutcome:

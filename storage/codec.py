@@ -4,7 +4,8 @@ A text is UTF-8 after a u16 length. `?` marks a part that is there only if its f
 4 old head, 8 truncated and 16 unscored (which have no part), 32 override, 64 rollback (beside 32), 128 ahead. Format 1
 had neither flag 16 nor dead letters; there an image is unscored if its cause says so. Before format 3 there were no
 tombstones, and nothing was deleted. Before format 5 there were neither overrides nor moments. Before format 6 nothing
-was rolled back, ended clusters were not kept, and nothing was moved in bulk.
+was rolled back, ended clusters were not kept, nothing was moved in bulk, and nothing was forgotten. A history entry
+with the cause of a forgotten image is a blank: its image id is empty.
 
     family       key                              value
     images       id                               u64 version, i64 place, u64 edge sequence, text head,
@@ -22,7 +23,10 @@ was rolled back, ended clusters were not kept, and nothing was moved in bulk.
     history_of   text image id, u64 number        nothing: it makes the history entries of an image known
     ended        text head, u64 number            as in clusters: the cluster before the history entry that ended it
     moments      u64 second since the epoch       u64 number of the last history entry that was written in it
-    tombstones   id                               u64 version, i64 position, i64 deleted, text author, text reason
+    tombstones   id, or pseudonym of one that     u64 version, i64 position, i64 deleted, text author, text reason
+                 was forgotten
+    erasures     pseudonym                        u64 last number, i64 position, i64 forgotten, i64 erased, u8 state,
+                                                  text image id (empty once no other record has it)
     dead_letters u64 offset                       u32 + key, u32 + value, u32 + traceparent
     default      "state", ...                     see `storage.state_codec`
 
@@ -63,6 +67,8 @@ from storage.records import (
     Edge,
     EmbeddingRecord,
     EndedCluster,
+    Erasure,
+    ErasureState,
     HistoryEntry,
     ImageRecord,
 )
@@ -79,6 +85,7 @@ __all__ = [
     "decode_edge_key",
     "decode_embedding",
     "decode_ended",
+    "decode_erasure",
     "decode_head",
     "decode_history",
     "decode_image",
@@ -91,6 +98,7 @@ __all__ = [
     "encode_dead_letter",
     "encode_delta",
     "encode_embedding",
+    "encode_erasure",
     "encode_history",
     "encode_image",
     "encode_number",
@@ -101,7 +109,7 @@ __all__ = [
 
 FORMAT_VERSION: Final = 6
 """Incremented with every change of the bytes, or of the files beside them: format 4 names its database, format 5 knows
-overrides, format 6 bulk moves and rollbacks."""
+overrides, format 6 bulk moves, rollbacks and forgotten images."""
 
 HISTORY_BY_IMAGE: Final = 3
 """The first version that knows history by image."""
@@ -117,6 +125,7 @@ _CLUSTER = struct.Struct(">Qq")
 _HISTORY = struct.Struct(">QqqqqqBBd")
 _DELTA = struct.Struct(">qB")
 _TOMBSTONE = struct.Struct(">Qqq")
+_ERASURE = struct.Struct(">QqqqB")
 
 _HAS_SCORE, _HAS_MATCHED, _HAS_OLD_HEAD, _TRUNCATED, _UNSCORED, _OVERRIDDEN, _ROLLED_BACK, _AHEAD = (
     1 << bit for bit in range(8)
@@ -131,8 +140,13 @@ _CAUSES: Final = {
     Cause.DELETED: 6,
     Cause.PINNED: 7,
     Cause.PARTED: 8,
+    Cause.RENAMED: 9,
+    Cause.FORGOTTEN: 10,
 }
 _CAUSE_OF: Final = {number: cause for cause, number in _CAUSES.items()}
+
+_NOWHERE: Final = (Cause.DELETED, Cause.FORGOTTEN)
+"""Entries with these causes have no new head."""
 
 _TRIGGER_FLAGS: Final = {
     Trigger.STREAM: 0,
@@ -140,6 +154,8 @@ _TRIGGER_FLAGS: Final = {
     Trigger.ROLLBACK: _OVERRIDDEN | _ROLLED_BACK,
 }
 _TRIGGER_OF: Final = {flags: trigger for trigger, flags in _TRIGGER_FLAGS.items()}
+
+_ERASURE_STATES: Final = frozenset(ErasureState)
 
 _SIGN = 1 << 63
 
@@ -382,7 +398,7 @@ def encode_history(entry: HistoryEntry) -> bytes:
                 entry.score or 0.0,
             ),
             packed_text(entry.image_id),
-            b"" if entry.cause is Cause.DELETED else packed_text(entry.new_head),
+            b"" if entry.cause in _NOWHERE else packed_text(entry.new_head),
             b"" if entry.old_head is None else packed_text(entry.old_head),
             b"" if entry.matched is None else packed_text(entry.matched),
             packed_text(entry.versions.model),
@@ -405,8 +421,8 @@ def decode_history(key: bytes, value: bytes) -> HistoryEntry:
     trigger = _TRIGGER_OF.get(flags & (_OVERRIDDEN | _ROLLED_BACK))
     if trigger is None or flags & _UNSCORED:
         raise cursor.damage(f"it has the flags {flags}")
-    image_id = cursor.id()
-    new_head = NO_HEAD if cause == _CAUSES[Cause.DELETED] else cursor.id()
+    image_id = ImageId(cursor.text()) if cause == _CAUSES[Cause.FORGOTTEN] else cursor.id()
+    new_head = NO_HEAD if _CAUSE_OF.get(cause) in _NOWHERE else cursor.id()
     old_head = cursor.id() if flags & _HAS_OLD_HEAD else None
     matched = cursor.id() if flags & _HAS_MATCHED else None
     versions = Versions(cursor.text(), cursor.text())
@@ -486,6 +502,28 @@ def decode_tombstone(key: bytes, value: bytes) -> Tombstone:
     tombstone = Tombstone(image_id, version, position, deleted_at_ms, cursor.text(), cursor.text())
     cursor.end()
     return tombstone
+
+
+def encode_erasure(erasure: Erasure) -> bytes:
+    """The value of how far a forgotten image is erased."""
+    numbers = (erasure.through, erasure.position, erasure.forgotten_at_ms, erasure.erased_at_ms, erasure.state)
+    return _ERASURE.pack(*numbers) + packed_text(erasure.image_id)
+
+
+def decode_erasure(key: bytes, value: bytes) -> Erasure:
+    """How far a forgotten image is erased, from its key and value.
+
+    Raises:
+        CorruptedError: The bytes are damaged.
+    """
+    pseudonym = _id_of_key("erasures", key)
+    cursor = Cursor(f"the erasure of {pseudonym!r}", value)
+    through, position, forgotten, erased, state = cursor.numbers(_ERASURE)
+    image_id = ImageId(cursor.text())
+    cursor.end()
+    if state not in _ERASURE_STATES:
+        raise cursor.damage(f"{state} is no state")
+    return Erasure(pseudonym, image_id, through, position, forgotten, ErasureState(state), erased)
 
 
 def encode_dead_letter(record: DeadLetterRecord) -> bytes:

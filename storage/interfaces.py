@@ -9,10 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from itertools import islice
 
 from core.errors import BadInputError
 from core.overrides import ListedOverride, OverrideOutcome, OverrideRequest
+from core.pseudonyms import Pseudonyms
 from core.types import (
     Cluster,
     DeadLetterRecord,
@@ -30,6 +32,9 @@ from storage.records import (
     Edge,
     EmbeddingRecord,
     EndedCluster,
+    EraseCursor,
+    EraseStep,
+    Erasure,
     Heads,
     HistoryEntry,
     ImageRecord,
@@ -38,6 +43,7 @@ from storage.records import (
     PublishedMark,
     StoreEpoch,
     StoreState,
+    Touched,
 )
 from storage.tokens import decode_token, encode_token
 
@@ -80,7 +86,26 @@ class StoreView(ABC):
 
     @abstractmethod
     def tombstone(self, image_id: ImageId) -> Tombstone | None:
-        """What is left of a deleted image; None: it was not deleted, or a higher version came since."""
+        """What is left of a deleted image; None: it was not deleted, or a higher version came since.
+
+        That of a forgotten image names it by its pseudonym, by which it is found too.
+        """
+
+    @abstractmethod
+    def pseudonyms(self) -> Pseudonyms | None:
+        """The names of forgotten images; None: no image was forgotten yet."""
+
+    @abstractmethod
+    def erasures(self) -> Iterator[Erasure]:
+        """All images that were forgotten, by pseudonym."""
+
+    @abstractmethod
+    def erasure(self, pseudonym: ImageId) -> Erasure | None:
+        """How far a forgotten image is erased."""
+
+    @abstractmethod
+    def erase_cursor(self) -> EraseCursor | None:
+        """How far the images are erased that are erased at present; None: none are."""
 
     @abstractmethod
     def tombstones(self) -> Iterator[Tombstone]:
@@ -93,6 +118,10 @@ class StoreView(ABC):
     @abstractmethod
     def images(self) -> Iterator[ImageRecord]:
         """All images, in the order of their ids' bytes."""
+
+    def images_from(self, after: ImageId) -> Iterator[ImageRecord]:
+        """The images whose ids' bytes come after those of `after`, in order. A large store should find that by key."""
+        return (image for image in self.images() if image.image_id.encode() > after.encode())
 
     @abstractmethod
     def clusters(self) -> Iterator[ClusterRecord]:
@@ -223,7 +252,7 @@ class StoreView(ABC):
                 memberships[image_id] = Membership(image_id, image.version, image.place, image.head)
                 head = image.head
             elif (tombstone := self.tombstone(image_id)) is not None:
-                tombstones[image_id] = tombstone
+                tombstones[image_id] = replace(tombstone, image_id=image_id)
             else:
                 continue
             cluster = None if head in clusters else self.cluster(head)
@@ -249,7 +278,7 @@ class StoreView(ABC):
             if image is not None:
                 heads[image_id] = image.head
             elif (tombstone := self.tombstone(image_id)) is not None:
-                tombstones[image_id] = tombstone
+                tombstones[image_id] = replace(tombstone, image_id=image_id)
         return Heads(state.position, state.revision, heads, tombstones)
 
 
@@ -382,6 +411,25 @@ class ClusterStore(ABC):
         """Makes records say what the images say (`storage.mending`), all in one synced write that raises the revision.
 
         Raises:
+            WriteError: The disk refuses the write.
+        """
+
+    @abstractmethod
+    def erase(self, step: EraseStep) -> None:
+        """Writes what one step of erasing has found (`storage.erasing`), all of it or nothing, and syncs.
+
+        Raises:
+            WriteError: The disk refuses the write.
+        """
+
+    def scrub(self, touched: Touched | None) -> None:  # noqa: B027 - a store without files has nothing to scrub
+        """Makes sure that the files of the store hold no old versions of records.
+
+        Args:
+            touched: Whose; None: of all that may have named an image.
+
+        Raises:
+            UnavailableError: The store is closed.
             WriteError: The disk refuses the write.
         """
 

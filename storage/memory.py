@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,14 +12,18 @@ from typing import TypeVar
 
 from core.errors import UnavailableError
 from core.overrides import Override
+from core.pseudonyms import Pseudonyms
 from core.types import DeadLetterRecord, ImageId, Lookup, Tombstone
 from storage.base import StagedStore, system_ms
 from storage.interfaces import StoreView
+from storage.moving import Erased
 from storage.records import (
     ClusterRecord,
     Edge,
     EmbeddingRecord,
     EndedCluster,
+    EraseCursor,
+    Erasure,
     HistoryEntry,
     ImageRecord,
     PublishedMark,
@@ -56,6 +60,9 @@ class _Content(StoreView):
     ended_of: dict[ImageId, list[EndedCluster]] = field(default_factory=dict)
     unscored_at: dict[int, int] = field(default_factory=dict)
     """Offset -> place, of swept entries, ascending."""
+    names: Pseudonyms | None = None
+    erasure_of: dict[ImageId, Erasure] = field(default_factory=dict)
+    erasing: EraseCursor | None = None
 
     def copy(self) -> _Content:
         return _Content(
@@ -73,6 +80,9 @@ class _Content(StoreView):
             dict(self.moments),
             {head: list(ended) for head, ended in self.ended_of.items()},
             dict(self.unscored_at),
+            self.names,
+            dict(self.erasure_of),
+            self.erasing,
         )
 
     def state(self) -> StoreState:
@@ -94,7 +104,22 @@ class _Content(StoreView):
         return self.cluster_of.get(head)
 
     def tombstone(self, image_id: ImageId) -> Tombstone | None:
-        return self.tombstone_of.get(image_id)
+        found = self.tombstone_of.get(image_id)
+        if found is None and self.names is not None:
+            found = self.tombstone_of.get(self.names.of(image_id))
+        return found
+
+    def pseudonyms(self) -> Pseudonyms | None:
+        return self.names
+
+    def erasures(self) -> Iterator[Erasure]:
+        return (self.erasure_of[key] for key in sorted(self.erasure_of))
+
+    def erasure(self, pseudonym: ImageId) -> Erasure | None:
+        return self.erasure_of.get(pseudonym)
+
+    def erase_cursor(self) -> EraseCursor | None:
+        return self.erasing
 
     def tombstones(self) -> Iterator[Tombstone]:
         return (self.tombstone_of[key] for key in sorted(self.tombstone_of, key=str.encode))
@@ -165,6 +190,10 @@ class _Content(StoreView):
         for head, ended in changes.ended:
             self.ended_of.setdefault(head, []).append(ended)
         self.dead_letter_of.update(changes.dead_letters)
+        self.names = changes.pseudonyms or self.names
+        self.erasure_of.update(changes.erasures)
+        if changes.erased is not None:
+            self._erase(changes.erased)
         if changes.second is not None:
             self.moments[changes.second] = changes.state.history_number
 
@@ -179,6 +208,15 @@ class _Content(StoreView):
             start, end = sweep.seconds
             self.moments = {second: number for second, number in self.moments.items() if not start <= second < end}
         self.unscored_at.update(sweep.unscored)
+
+    def _erase(self, gone: Erased) -> None:
+        self.erasing = gone.cursor
+        for entry in gone.entries:
+            self.entries[bisect_left(self.entries, entry.number, key=lambda each: each.number)] = entry
+        for head, number in gone.ended:
+            self.ended_of[head] = [each for each in self.ended_of[head] if each.number != number]
+        for offset in gone.dead_letters:
+            self.dead_letter_of.pop(offset, None)
 
 
 def _update(content: dict[K, V], changes: Mapping[K, V | None]) -> None:

@@ -12,6 +12,7 @@ Each move says which image goes from which head to which. The writes follow from
                                         stays, flagged, and its count leaves the head out
     a deleted head comes back           the flag goes, the founding code stays
     a flagged cluster gets empty        it is deleted
+    the head is forgotten               `storage.forgetting` gives the cluster another one
 
 A move that does not fit what the store holds is a contradiction; then nothing of the batch is written. Every move gets
 a history entry. Entries are numbered from 1 without a gap. A cluster that gets empty, or another founding code, is kept
@@ -25,11 +26,21 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, NoReturn, Protocol
 
 from core.overrides import Override
+from core.pseudonyms import Pseudonyms
 from core.types import NO_HEAD, Cause, DeadLetterRecord, Decision, ImageId, Move, Outcome, Tombstone, Trigger
 from storage.errors import ContradictionError
-from storage.records import ClusterRecord, EmbeddingRecord, EndedCluster, HistoryEntry, ImageRecord, StoreState
+from storage.records import (
+    ClusterRecord,
+    EmbeddingRecord,
+    EndedCluster,
+    EraseCursor,
+    Erasure,
+    HistoryEntry,
+    ImageRecord,
+    StoreState,
+)
 
-__all__ = ["Changes", "PlannedMove", "Reader", "StagedMoves", "contradict", "overridden"]
+__all__ = ["Changes", "Erased", "PlannedMove", "Reader", "StagedMoves", "contradict", "overridden"]
 
 
 class Reader(Protocol):
@@ -42,6 +53,23 @@ class Reader(Protocol):
     def embedding(self, place: int) -> EmbeddingRecord | None: ...
 
     def tombstone(self, image_id: ImageId) -> Tombstone | None: ...
+
+    def pseudonyms(self) -> Pseudonyms | None: ...
+
+
+@dataclass(slots=True)
+class Erased:
+    """What is written anew, or goes, because images were forgotten."""
+
+    entries: list[HistoryEntry] = field(default_factory=list)
+    """In place of those of the same numbers."""
+    unlisted: list[tuple[ImageId, int]] = field(default_factory=list)
+    """History entries that are no longer those of an image."""
+    ended: list[tuple[ImageId, int]] = field(default_factory=list)
+    """Ended clusters, by head and number."""
+    dead_letters: list[int] = field(default_factory=list)
+    cursor: EraseCursor | None = None
+    """None: what is erased at present is done."""
 
 
 @dataclass(slots=True)
@@ -59,6 +87,11 @@ class Changes:
     """Clusters that got empty, or another founding code, by their heads."""
     dead_letters: dict[int, DeadLetterRecord] = field(default_factory=dict)
     """By the offset of the record of the order."""
+    pseudonyms: Pseudonyms | None = None
+    """The store's, if they are new."""
+    erasures: dict[ImageId, Erasure] = field(default_factory=dict)
+    """By pseudonym."""
+    erased: Erased | None = None
     second: int | None = None
     """When the history entries are written, in seconds since the epoch; None: there are none."""
 
@@ -76,6 +109,7 @@ class StagedMoves:
     def __init__(self, reader: Reader, state: StoreState) -> None:
         """Takes the store's content and its state, which `changes` begins with."""
         self._reader = reader
+        self._pseudonyms = reader.pseudonyms()
         self.changes = Changes(state)
 
     def count(self, **more: int) -> None:
@@ -142,6 +176,31 @@ class StagedMoves:
         self.changes.images[image.image_id] = moved
         self.changes.history.append(overridden(number, override, image.head, moved, self.changes.state))
 
+    def rename(self, decision: Decision, image: ImageRecord, founded: ClusterRecord) -> None:
+        """Stages the move of one image to the head that its cluster gets in place of a forgotten one."""
+        number, old_head, ahead = self._next_number(), image.head, self.changes.state.ahead
+        self._leave(image)
+        self._join(founded.head, image.image_id, number + ahead, lambda head: founded)
+        moved = replace(
+            image,
+            head=founded.head,
+            score=None,
+            matched=None,
+            cause=Cause.RENAMED,
+            decided_at_ms=decision.decided_at_ms,
+            edge_sequence=number + ahead,
+        )
+        self.changes.images[image.image_id] = moved
+        move = Move(image.image_id, old_head, moved.head, moved.cause)
+        versions = replace(decision, versions=image.versions, truncated=image.truncated)
+        self.changes.history.append(_entry(number, versions, move, moved, ahead))
+
+    def pseudonym(self, image_id: ImageId) -> ImageId:
+        """The pseudonym of an image that is forgotten. The first one makes the store's key."""
+        if self._pseudonyms is None:
+            self._pseudonyms = self.changes.pseudonyms = Pseudonyms.fresh()
+        return self._pseudonyms.of(image_id)
+
     def image(self, image_id: ImageId) -> ImageRecord | None:
         """An image; None: unknown or deleted."""
         changed = self.changes.images
@@ -154,8 +213,24 @@ class StagedMoves:
 
     def tombstone(self, image_id: ImageId) -> Tombstone | None:
         """What is left of a deleted image."""
+        name = self.tombstone_name(image_id)
         changed = self.changes.tombstones
-        return changed[image_id] if image_id in changed else self._reader.tombstone(image_id)
+        if name in changed:
+            return changed[name]
+        found = self._reader.tombstone(name)
+        return found if found is not None and found.image_id == name else None
+
+    def tombstone_name(self, image_id: ImageId) -> ImageId:
+        """Under which name the tombstone of an image lies: that of a forgotten image under its pseudonym."""
+        if self._pseudonyms is None:
+            return image_id
+        name, changed = self._pseudonyms.of(image_id), self.changes.tombstones
+        there = changed[name] if name in changed else self._reader.tombstone(name)
+        return image_id if there is None else name
+
+    def cluster(self, head: ImageId) -> ClusterRecord | None:
+        """A cluster by its head."""
+        return self._cluster(head)
 
     def _check(self, decision: Decision, move: Move, image: ImageRecord | None, own: bool) -> None:
         current = None if image is None else image.head
@@ -178,6 +253,8 @@ class StagedMoves:
             Cause.DELETED: own and gone and image is not None and decision.outcome is Outcome.DELETED,
             Cause.PINNED: not itself and not gone,
             Cause.PARTED: False,  # an override alone
+            Cause.RENAMED: False,  # a forgotten head alone
+            Cause.FORGOTTEN: False,
         }
         if not fits[move.cause]:
             contradict(

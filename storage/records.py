@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from core.types import Cause, ImageId, LogPosition, RequestSource, Tombstone, Trigger, Versions
@@ -17,6 +18,10 @@ __all__ = [
     "Edge",
     "EmbeddingRecord",
     "EndedCluster",
+    "EraseCursor",
+    "EraseStep",
+    "Erasure",
+    "ErasureState",
     "Heads",
     "HistoryEntry",
     "ImageRecord",
@@ -25,6 +30,7 @@ __all__ = [
     "PublishedMark",
     "StoreEpoch",
     "StoreState",
+    "Touched",
 ]
 
 T = TypeVar("T")
@@ -71,6 +77,77 @@ class EndedCluster(NamedTuple):
     number: int
     """Of that entry."""
     cluster: ClusterRecord
+
+
+class ErasureState(IntEnum):
+    """How far an image that was forgotten is erased."""
+
+    WAITING = 0
+    """Its last changes may not be published yet."""
+    RUNNING = 1
+    """What mentions it is written anew."""
+    CLEARED = 2
+    """No record has its id any more, and the files may still."""
+    DONE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """An image that was forgotten, under its pseudonym."""
+
+    pseudonym: ImageId
+    image_id: ImageId
+    """Until no other record has it; then `NO_HEAD`."""
+    through: int
+    """The number of the last history entry of its forgetting. Later ones are of a new life."""
+    position: int
+    """Of the record that asked for it."""
+    forgotten_at_ms: int
+    state: ErasureState = ErasureState.WAITING
+    erased_at_ms: int = 0
+    """When nothing was left of it in the store and in its files; 0: not yet."""
+
+
+class EraseCursor(NamedTuple):
+    """How far the images are erased that are erased at present."""
+
+    step: Literal["own", "history", "images"]
+    """Their own entries; entries that mention them; images that matched them."""
+    number: int
+    """Entries after this one may mention them."""
+    image_id: str = ""
+    """Images after this one may have matched them."""
+
+
+@dataclass(slots=True)
+class Touched:
+    """Of which records old versions may lie in the files, and have an id or a vector that was forgotten."""
+
+    ids: set[ImageId] = field(default_factory=set)
+    """All that is kept under these ids."""
+    images: set[ImageId] = field(default_factory=set)
+    """Images whose records mentioned one of them."""
+    numbers: set[int] = field(default_factory=set)
+    """History entries."""
+    places: set[int] = field(default_factory=set)
+    edges: set[tuple[ImageId, int]] = field(default_factory=set)
+    """Head and sequence."""
+
+
+@dataclass(frozen=True, slots=True)
+class EraseStep:
+    """What one step has found. The store reads it again under its writer's lock, since it may have changed."""
+
+    running: Mapping[ImageId, Erasure]
+    """The images that are erased."""
+    cursor: EraseCursor | None
+    blanks: tuple[int, ...] = ()
+    mentions: tuple[int, ...] = ()
+    images: tuple[ImageId, ...] = ()
+    ended: tuple[tuple[ImageId, int], ...] = ()
+    dead_letters: tuple[int, ...] = ()
+    erasures: tuple[Erasure, ...] = ()
+    """As they are after the step."""
 
 
 @dataclass(frozen=True, slots=True)

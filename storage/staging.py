@@ -17,21 +17,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from core.types import NO_HEAD, Decision, ImageId, LogPosition, Outcome
+from storage.forgetting import EdgesOf, stage_forgetting
 from storage.moving import Changes, Reader, StagedMoves, contradict
 from storage.records import EmbeddingRecord, ImageRecord, StoreState
 
 __all__ = ["Changes", "Reader", "stage"]
 
 
-def stage(reader: Reader, state: StoreState, log_id: str, decisions: Sequence[Decision]) -> Changes:
+def stage(
+    reader: Reader,
+    state: StoreState,
+    log_id: str,
+    decisions: Sequence[Decision],
+    edges_of: EdgesOf = lambda head: (),
+) -> Changes:
     """Everything that `decisions` change in a store that is in `state`.
 
-    The offsets must have been checked against `state`.
+    The offsets must have been checked against `state`. `edges_of` gives the edges of a head that is forgotten.
 
     Raises:
         ContradictionError: A decision does not fit what the store, with the decisions before it, holds.
     """
-    staged = _Stage(reader, state)
+    staged = _Stage(reader, state, edges_of)
     for decision in decisions:
         staged.add(decision)
     changes = staged.moves.changes
@@ -44,8 +51,9 @@ def stage(reader: Reader, state: StoreState, log_id: str, decisions: Sequence[De
 class _Stage:
     """The changes of the decisions so far; later decisions see what earlier ones changed."""
 
-    def __init__(self, reader: Reader, state: StoreState) -> None:
+    def __init__(self, reader: Reader, state: StoreState, edges_of: EdgesOf) -> None:
         self.moves = StagedMoves(reader, state)
+        self._edges_of = edges_of
         self.requests = dict(state.requests)
 
     def add(self, decision: Decision) -> None:
@@ -53,6 +61,8 @@ class _Stage:
             self.moves.changes.dead_letters[decision.offset] = decision.dead_letter
         if decision.tombstone is not None and decision.outcome is not Outcome.DELETED:
             contradict(decision, f"it is {decision.outcome} and leaves a tombstone")
+        if decision.forget and decision.tombstone is None:
+            contradict(decision, "it forgets an image and leaves no tombstone")
         match decision.outcome:
             case Outcome.DECIDED:
                 self._decide(decision)
@@ -104,7 +114,11 @@ class _Stage:
         for move in decision.moves:
             self.moves.move(decision, move, own=move.image_id == decision.image_id)
             self.moves.count(deleted=1)
-        self.moves.changes.tombstones[decision.image_id] = tombstone
+        if decision.forget:
+            stage_forgetting(self.moves, decision, tombstone, self._edges_of)
+            return
+        name = self.moves.tombstone_name(decision.image_id)
+        self.moves.changes.tombstones[name] = replace(tombstone, image_id=name)
 
     def _replay(self, decision: Decision) -> None:
         if decision.request is not None:
@@ -133,7 +147,7 @@ class _Stage:
             return
         if decision.version <= tombstone.version:
             contradict(decision, f"version {decision.version} comes after version {tombstone.version} was deleted")
-        self.moves.changes.tombstones[decision.image_id] = None
+        self.moves.changes.tombstones[tombstone.image_id] = None
         self.moves.count(tombstones=-1)
 
     def _embed(self, decision: Decision, image: ImageRecord | None) -> None:

@@ -12,6 +12,8 @@ key               value
                   format 2; may be missing)
 "unscored-", u64  u64 place: the record at this offset placed an unscored image there, as a history entry said that
   offset          was swept (from format 6)
+"forget-key"      32 random bytes, by which forgotten images have pseudonyms
+"erasing"         u8 step, u64 history number, text image id (while something is erased)
 "epoch"           i64 created, u64 first history number, text store id (from format 2)
 """
 
@@ -19,12 +21,25 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
+from typing import Literal
 
+from core.pseudonyms import Pseudonyms
 from core.types import LogPosition, RequestSource
 from storage.cursor import U16, Cursor, packed_text
-from storage.records import PublishedMark, StoreEpoch, StoreState
+from storage.errors import CorruptedError
+from storage.records import EraseCursor, PublishedMark, StoreEpoch, StoreState
 
-__all__ = ["decode_epoch", "decode_mark", "decode_state", "encode_epoch", "encode_mark", "encode_state"]
+__all__ = [
+    "decode_epoch",
+    "decode_erase_cursor",
+    "decode_mark",
+    "decode_pseudonyms",
+    "decode_state",
+    "encode_epoch",
+    "encode_erase_cursor",
+    "encode_mark",
+    "encode_state",
+]
 
 _STATE = struct.Struct(">qIQQQQQQ")
 _BASE = struct.Struct(">q")
@@ -34,6 +49,9 @@ _HISTORY = struct.Struct(">QQ")
 _REQUEST = struct.Struct(">IQ")
 _EPOCH = struct.Struct(">qQ")
 _MARK = struct.Struct(">QQQQq")
+_CURSOR = struct.Struct(">BQ")
+
+_STEPS: tuple[Literal["own", "history", "images"], ...] = ("own", "history", "images")
 
 
 def encode_state(state: StoreState) -> bytes:
@@ -139,3 +157,35 @@ def decode_mark(value: bytes) -> PublishedMark:
     topic_id = cursor.text()
     cursor.end()
     return PublishedMark(topic_id, number, offset, run_offset, base_number, base_offset)
+
+
+def encode_erase_cursor(cursor: EraseCursor) -> bytes:
+    """The value of how far images are erased."""
+    return _CURSOR.pack(_STEPS.index(cursor.step), cursor.number) + packed_text(cursor.image_id)
+
+
+def decode_erase_cursor(value: bytes) -> EraseCursor:
+    """How far images are erased.
+
+    Raises:
+        CorruptedError: The bytes are damaged.
+    """
+    cursor = Cursor("how far images are erased", value)
+    step, number = cursor.numbers(_CURSOR)
+    image_id = cursor.text()
+    cursor.end()
+    if step >= len(_STEPS):
+        raise cursor.damage(f"{step} is no step")
+    return EraseCursor(_STEPS[step], number, image_id)
+
+
+def decode_pseudonyms(value: bytes) -> Pseudonyms:
+    """The names of forgotten images, from their key.
+
+    Raises:
+        CorruptedError: The bytes are damaged.
+    """
+    try:
+        return Pseudonyms(value)
+    except ValueError as error:
+        raise CorruptedError(f"the key of forgotten images is damaged: {error}") from None

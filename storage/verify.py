@@ -20,6 +20,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from core.types import ImageId, Tombstone
+from storage.erasing import is_blank
 from storage.errors import CorruptedError
 from storage.interfaces import StoreView
 from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, Mend, StoreState
@@ -256,6 +257,8 @@ def _history(view: StoreView, found: _Findings) -> Iterator[Problems]:
 def _history_problems(view: StoreView, entry: HistoryEntry, last: int) -> Problems:
     if entry.number != last + 1:
         yield Problem(f"history: no entry between {last} and {entry.number}")
+    if is_blank(entry):
+        return
     if next(view.history_numbers_of(entry.image_id, entry.number - 1), None) != entry.number:
         yield Problem(f"history: entry {entry.number} is not known as one of {entry.image_id!r}")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from rocksdict import Checkpoint, Rdict, RdictIter, Snapshot, WriteBatch
+from rocksdict import BottommostLevelCompaction, Checkpoint, CompactOptions, Rdict, RdictIter, Snapshot, WriteBatch
 
 from storage.rocks.log_check import cut_torn_ends
 from storage.rocks.options import FAMILIES, META, RocksOptions, database_options, family_options, write_options
@@ -139,6 +139,23 @@ class Database:
                     return taken
             with self._writing:
                 return self._take()
+
+    def compact(self, keys: KeyRange | None) -> None:
+        """Writes the tables of a range anew, without what was replaced; None: writes what is in memory into tables.
+
+        What open moments show stays in the old tables until they are gone.
+
+        Raises:
+            WriteError: The disk refused it.
+        """
+        options = CompactOptions()
+        options.set_bottommost_level_compaction(BottommostLevelCompaction.force())
+        with translated(self._folder):
+            if keys is None:
+                for family in self._families.values():
+                    family.flush()
+            else:
+                self._families[keys.family].compact_range(keys.start or None, keys.end or None, options)
 
     def copy(self, target: Path) -> None:
         """Copies the database as of now into a new folder. On the same volume, the tables are linked, not copied.

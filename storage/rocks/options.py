@@ -36,6 +36,7 @@ FAMILIES = (
     "ended",
     "dead_letters",
     "tombstones",
+    "erasures",
     "planned",
     "deltas",
     "operations",

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,6 +25,7 @@ from core.types import Cause, ImageId, Lookup, Tombstone
 from storage import codec, state_codec
 from storage.base import system_ms
 from storage.errors import CorruptedError, LockedError, StorageError, as_write_error
+from storage.moving import Erased
 from storage.overrides.log import OverrideLog
 from storage.overrides.moves import MAX_MOVED
 from storage.records import (
@@ -34,13 +36,27 @@ from storage.records import (
     PublishedMark,
     StoreEpoch,
     StoreState,
+    Touched,
 )
 from storage.rocks.bulk_store import BulkStore
 from storage.rocks.database import Database, KeyRange, Write
 from storage.rocks.marker import FIRST_DATABASE, check_marker, read_marker, write_marker
 from storage.rocks.options import META, RocksOptions
+from storage.rocks.scrubbing import key_ranges, names_anything
 from storage.rocks.translate import translated
-from storage.rocks.views import EPOCH, MARK, PUBLISHED, STATE, UNSCORED, Lease, LiveReader, PointReads, SnapshotView
+from storage.rocks.views import (
+    EPOCH,
+    ERASING,
+    FORGET_KEY,
+    MARK,
+    PUBLISHED,
+    STATE,
+    UNSCORED,
+    Lease,
+    LiveReader,
+    PointReads,
+    SnapshotView,
+)
 from storage.staging import Changes, Reader
 from storage.sweeping import Sweep
 
@@ -55,6 +71,14 @@ TRIES = 4
 
 INDEXED_AT_ONCE = 10_000
 """History entries of an older format that are made known by image in one write."""
+
+SCRUB_WAIT_S = 5.0
+"""How long one attempt to erase old records waits for those who read them."""
+
+SCRUB_POLL_S = 0.05
+
+SCRUB_PATIENCE_S = 7_200.0
+"""After so long, those who read old records that are to be erased lose them, and may read again."""
 
 PROBE_BYTES = 16 * 1024 * 1024
 """The space that a database needs for its log and its manifest before it is reopened after a refused write."""
@@ -96,6 +120,8 @@ class RocksStore(BulkStore):
         self._broken = False
         self._closed = False
         self._overrides: OverrideLog | None = None
+        self._scrub_waits: float | None = None
+        """Since when old records cannot be erased because they are read."""
         with as_write_error(folder):
             folder.mkdir(parents=True, exist_ok=True)
             found = check_marker(folder, identity)
@@ -168,6 +194,55 @@ class RocksStore(BulkStore):
         """
         with self._gate:
             self._usable().copy(target)
+
+    def scrub(self, touched: Touched | None) -> None:
+        """See `ClusterStore.scrub`. The stream goes on meanwhile.
+
+        Moments that were taken before keep old versions, so it waits for them, at most `SCRUB_PATIENCE_S`. If the list
+        of tables names an image, the database is opened anew at the end.
+        """
+        self._outwait_readers()
+        with self._gate:
+            database = self._usable()
+            self._readers += 1
+        try:
+            for each in (None, *key_ranges(touched)):
+                if self._closed:
+                    raise UnavailableError("the store is closed")
+                database.compact(each)
+        finally:
+            with self._gate:
+                self._readers -= 1
+                self._gate.notify_all()
+        if names_anything(self._database_folder, touched):
+            with self._writer:
+                self._usable()
+                self._reopen()
+
+    def _outwait_readers(self) -> None:
+        """Waits until the moments of now are gone.
+
+        Raises:
+            UnavailableError: Some are still read. After `SCRUB_PATIENCE_S` they are taken from their readers.
+        """
+        with self._gate:
+            old = set(self._leases)
+        patience_end = time.monotonic() + SCRUB_WAIT_S
+        while old & self._leases and time.monotonic() < patience_end:
+            time.sleep(SCRUB_POLL_S)
+        held = old & self._leases
+        if not held:
+            self._scrub_waits = None
+            return
+        now = time.monotonic()
+        self._scrub_waits = self._scrub_waits or now
+        if now - self._scrub_waits < SCRUB_PATIENCE_S:
+            raise UnavailableError(f"{len(held)} long reads hold old records that are to be erased", SCRUB_WAIT_S)
+        log.warning("%d long reads end, because what they hold is to be erased", len(held))
+        with self._gate:
+            self._leases -= held
+        for lease in held:
+            lease.revoke()
 
     def close(self) -> None:
         """Closes the store. Running reads end with an `UnavailableError`."""
@@ -373,6 +448,12 @@ def _writes(changes: Changes) -> list[Write]:
         writes.append(("moments", codec.encode_number(changes.second), number))
     for offset, record in changes.dead_letters.items():
         writes.append(("dead_letters", codec.encode_number(offset), codec.encode_dead_letter(record)))
+    for pseudonym, erasure in changes.erasures.items():
+        writes.append(("erasures", codec.image_key(pseudonym), codec.encode_erasure(erasure)))
+    if changes.pseudonyms is not None:
+        writes.append((META, FORGET_KEY, changes.pseudonyms.key))
+    if changes.erased is not None:
+        writes += _erased_writes(changes.erased)
     writes.append((META, STATE, state_codec.encode_state(changes.state)))
     return writes
 
@@ -392,6 +473,18 @@ def _swept(state: StoreState, sweep: Sweep) -> tuple[list[Write], list[KeyRange]
         start, end = sweep.seconds
         ranges.append(KeyRange("moments", number(start), number(end)))
     return writes, ranges
+
+
+def _erased_writes(gone: Erased) -> Iterator[Write]:
+    for entry in gone.entries:
+        yield "history", codec.encode_number(entry.number), codec.encode_history(entry)
+    for image_id, number in gone.unlisted:
+        yield "history_of", codec.edge_key(image_id, number), None
+    for head, number in gone.ended:
+        yield "ended", codec.edge_key(head, number), None
+    for offset in gone.dead_letters:
+        yield "dead_letters", codec.encode_number(offset), None
+    yield META, ERASING, None if gone.cursor is None else state_codec.encode_erase_cursor(gone.cursor)
 
 
 def _of_image(entry: HistoryEntry) -> Write:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from core.errors import BadInputError, UnavailableError
+from core.pseudonyms import Pseudonyms
 from core.types import Cluster, DeadLetterRecord, ImageId, Lookup, Membership, Tombstone
 from storage import codec, state_codec
 from storage.errors import CorruptedError
@@ -18,6 +20,8 @@ from storage.records import (
     Edge,
     EmbeddingRecord,
     EndedCluster,
+    EraseCursor,
+    Erasure,
     Heads,
     HistoryEntry,
     ImageRecord,
@@ -30,7 +34,19 @@ from storage.rocks.options import META
 from storage.rocks.overlay import Get, Overlay, Rows
 from storage.rocks.translate import NOT_FOUND, ours, translated
 
-__all__ = ["EPOCH", "MARK", "PUBLISHED", "STATE", "UNSCORED", "Lease", "LiveReader", "PointReads", "SnapshotView"]
+__all__ = [
+    "EPOCH",
+    "ERASING",
+    "FORGET_KEY",
+    "MARK",
+    "PUBLISHED",
+    "STATE",
+    "UNSCORED",
+    "Lease",
+    "LiveReader",
+    "PointReads",
+    "SnapshotView",
+]
 
 STATE = b"state"
 """The key of the state, in the family `default`."""
@@ -47,6 +63,12 @@ _LAST = 2**63
 
 UNSCORED = b"unscored-"
 """The keys of the unscored images that swept history entries tell of, in the family `default`, before their offsets."""
+
+FORGET_KEY = b"forget-key"
+"""The key of the key of forgotten images, in the family `default`."""
+
+ERASING = b"erasing"
+"""The key of how far images are erased, in the family `default`."""
 
 EPOCH = b"epoch"
 """The key of the store's epoch, in the family `default`."""
@@ -101,8 +123,31 @@ class PointReads(ABC):
     def tombstone(self, image_id: ImageId) -> Tombstone | None:
         """See `StoreView.tombstone`."""
         key = _key_or_none(image_id)
-        value = None if key is None else self._get("tombstones", key)
-        return None if key is None or value is None else codec.decode_tombstone(key, value)
+        return None if key is None else self._buried(image_id, key)
+
+    def pseudonyms(self) -> Pseudonyms | None:
+        """See `StoreView.pseudonyms`."""
+        value = self._get(META, FORGET_KEY)
+        return None if value is None else state_codec.decode_pseudonyms(value)
+
+    def erasure(self, pseudonym: ImageId) -> Erasure | None:
+        """See `StoreView.erasure`."""
+        key = _key_or_none(pseudonym)
+        value = None if key is None else self._get("erasures", key)
+        return None if key is None or value is None else codec.decode_erasure(key, value)
+
+    def erase_cursor(self) -> EraseCursor | None:
+        """See `StoreView.erase_cursor`."""
+        value = self._get(META, ERASING)
+        return None if value is None else state_codec.decode_erase_cursor(value)
+
+    def _buried(self, image_id: ImageId, key: bytes) -> Tombstone | None:
+        """The tombstone of an image, or of its pseudonym."""
+        value = self._get("tombstones", key)
+        if value is None and (names := self.pseudonyms()) is not None:
+            key = names.of(image_id).encode()
+            value = self._get("tombstones", key)
+        return None if value is None else codec.decode_tombstone(key, value)
 
     def look_up(self, ids: Iterable[ImageId], verdicts_of: Collection[ImageId] = ()) -> Lookup:
         """See `StoreView.look_up`. It reads thousands of records, so only what it needs of each is decoded."""
@@ -118,8 +163,8 @@ class PointReads(ABC):
             if value is not None:
                 memberships[image_id] = membership = codec.decode_membership(image_id, value)
                 head = membership.head
-            elif state.tombstones and (value := self._get("tombstones", key)) is not None:
-                tombstones[image_id] = codec.decode_tombstone(key, value)
+            elif state.tombstones and (tombstone := self._buried(image_id, key)) is not None:
+                tombstones[image_id] = replace(tombstone, image_id=image_id)
             else:
                 continue
             found = None if head in clusters else cluster_at(head.encode())
@@ -139,8 +184,8 @@ class PointReads(ABC):
             value = image_at(key)
             if value is not None:
                 heads[image_id] = codec.decode_head(image_id, value)
-            elif state.tombstones and (value := self._get("tombstones", key)) is not None:
-                tombstones[image_id] = codec.decode_tombstone(key, value)
+            elif state.tombstones and (tombstone := self._buried(image_id, key)) is not None:
+                tombstones[image_id] = replace(tombstone, image_id=image_id)
         return Heads(state.position, state.revision, heads, tombstones)
 
     def embedding(self, place: int) -> EmbeddingRecord | None:
@@ -226,6 +271,15 @@ class SnapshotView(PointReads, StoreView):
     def images(self) -> Iterator[ImageRecord]:
         """See `StoreView.images`."""
         return (codec.decode_image(key, value) for key, value in self._scan("images"))
+
+    def images_from(self, after: ImageId) -> Iterator[ImageRecord]:
+        """See `StoreView.images_from`."""
+        scan = self._scan("images", after.encode() + b"\0" if after else b"")
+        return (codec.decode_image(key, value) for key, value in scan)
+
+    def erasures(self) -> Iterator[Erasure]:
+        """See `StoreView.erasures`."""
+        return (codec.decode_erasure(key, value) for key, value in self._scan("erasures"))
 
     def clusters(self) -> Iterator[ClusterRecord]:
         """See `StoreView.clusters`."""

@@ -76,6 +76,11 @@ def deletes(offset: int, image: ImageId, head: ImageId | None = None, version: i
     return replace(base, **fields)
 
 
+def forgets(offset: int, image: ImageId, head: ImageId | None = None, version: int = 1, **fields: Any) -> Decision:
+    """The image is forgotten, whatever else `deletes` says."""
+    return replace(deletes(offset, image, head, version), forget=True, decided_at_ms=30 + offset, **fields)
+
+
 def replays(offset: int, image: ImageId, *moves: Move, request: int | None = None, **fields: Any) -> Decision:
     """A replay of the image, by default at offset 0; the request is the one of this offset."""
     base = Decision(offset, 1000 + offset, Outcome.REPLAYED, image, 1, 0, moves, decided_at_ms=30 + offset)

@@ -32,6 +32,9 @@ from storage.records import (
     Edge,
     EmbeddingRecord,
     EndedCluster,
+    EraseCursor,
+    Erasure,
+    ErasureState,
     HistoryEntry,
     ImageRecord,
     PublishedMark,
@@ -94,7 +97,8 @@ entries = st.builds(
 ).map(
     lambda entry: replace(
         entry,
-        new_head=NO_HEAD if entry.cause is Cause.DELETED else entry.new_head,
+        image_id=NO_HEAD if entry.cause is Cause.FORGOTTEN else entry.image_id,
+        new_head=NO_HEAD if entry.cause in (Cause.DELETED, Cause.FORGOTTEN) else entry.new_head,
         reference=0 if entry.trigger is Trigger.STREAM else entry.reference,
     )
 )
@@ -129,6 +133,21 @@ def test_a_state_of_an_older_format_has_fewer_parts(position: LogPosition, numbe
 def test_tombstones_come_back(tombstone: Tombstone) -> None:
     key, value = codec.image_key(tombstone.image_id), codec.encode_tombstone(tombstone)
     assert codec.decode_tombstone(key, value) == tombstone
+
+
+@given(st.builds(Erasure, ids, ids | st.just(NO_HEAD), u64, i64, i64, st.sampled_from(ErasureState), i64))
+def test_erasures_come_back(erasure: Erasure) -> None:
+    assert codec.decode_erasure(codec.image_key(erasure.pseudonym), codec.encode_erasure(erasure)) == erasure
+
+
+@given(st.builds(EraseCursor, st.sampled_from(["own", "history", "images"]), u64, ids | st.just("")))
+def test_how_far_erasing_is_comes_back(cursor: EraseCursor) -> None:
+    assert state_codec.decode_erase_cursor(state_codec.encode_erase_cursor(cursor)) == cursor
+
+
+def test_a_key_of_another_length_is_damaged() -> None:
+    with pytest.raises(CorruptedError, match="32 bytes"):
+        state_codec.decode_pseudonyms(b"short")
 
 
 @given(images)

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from core.overrides import ListedOverride, OverrideOutcome, OverrideRequest
 from core.types import Decision, ImageId, LogPosition, Lookup
 from storage.interfaces import ClusterStore, StoreView
-from storage.records import Mend, PublishedMark, StoreEpoch, StoreState
+from storage.records import EraseStep, Mend, PublishedMark, StoreEpoch, StoreState, Touched
 
 
 class DelegatingStore(ClusterStore):
@@ -59,6 +59,14 @@ class DelegatingStore(ClusterStore):
     def mend(self, mends: Collection[Mend]) -> None:
         """See `ClusterStore.mend`."""
         self.inner.mend(mends)
+
+    def erase(self, step: EraseStep) -> None:
+        """See `ClusterStore.erase`."""
+        self.inner.erase(step)
+
+    def scrub(self, touched: Touched | None) -> None:
+        """See `ClusterStore.scrub`."""
+        self.inner.scrub(touched)
 
     def override(self, request: OverrideRequest, at_ms: int, *, dry_run: bool = False) -> OverrideOutcome:
         """See `ClusterStore.override`."""

@@ -1,0 +1,253 @@
+"""Erases images that were forgotten from the records of a store, a few records at a time, and then from its files.
+
+    waiting    their last changes are published first, or readers of `assignments` would never hear of the delete
+    running    own       each history entry of such an image becomes a blank: a number, a position and a time
+               history   where another entry mentions one (old head, new head, match), it says the pseudonym instead
+               images    where the last verdict on another image names one as its match, it says the pseudonym
+    cleared    no record has the id any more; old versions of records may lie in the files
+    done       the files were compacted where such versions lay
+
+All that wait begin together, so the history is read once for all of them. Each step keeps how far it came in the write
+that it makes, so a kill loses nothing but the list of what to compact; then whole families are compacted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+
+from core.types import NO_HEAD, Cause, ImageId, Versions
+from storage.interfaces import ClusterStore, StoreView
+from storage.moving import Changes, Erased
+from storage.records import EraseCursor, EraseStep, Erasure, ErasureState, HistoryEntry, StoreState, Touched
+
+__all__ = ["Eraser", "erased", "is_blank"]
+
+RECORDS_AT_ONCE = 2_000
+"""Records that one step looks at: about 40 ms."""
+
+IMAGES_AT_ONCE = 1_000
+"""Images that are erased together."""
+
+
+def is_blank(entry: HistoryEntry) -> bool:
+    """Whether nothing but its number is left of a history entry, since its image was forgotten."""
+    return entry.cause is Cause.FORGOTTEN
+
+
+def erased(view: StoreView, state: StoreState, step: EraseStep) -> Changes:
+    """What a step writes."""
+    changes = Changes(state, erased=Erased(cursor=step.cursor))
+    gone = changes.erased
+    assert gone is not None
+    for number in step.blanks:
+        entry = view.history_entry(number)
+        if entry is not None and entry.image_id in step.running:
+            gone.entries.append(_blank(entry))
+            gone.unlisted.append((entry.image_id, number))
+    for number in step.mentions:
+        entry = view.history_entry(number)
+        if entry is not None:
+            gone.entries.append(_renamed(entry, step.running))
+    for image_id in step.images:
+        image = view.image(image_id)
+        erasure = None if image is None or image.matched is None else step.running.get(image.matched)
+        if image is not None and erasure is not None and _last_number(view, image_id) <= erasure.through:
+            changes.images[image_id] = replace(image, matched=erasure.pseudonym)
+    if changes.images:  # a verdict rests on what a look-up said of the last one
+        changes.state = replace(state, revision=state.revision + 1)
+    gone.ended += step.ended
+    gone.dead_letters += step.dead_letters
+    for erasure in step.erasures:
+        now = view.erasure(erasure.pseudonym)
+        if now is not None and now.position == erasure.position:  # else the image was forgotten once more
+            changes.erasures[erasure.pseudonym] = erasure
+    return changes
+
+
+def _blank(entry: HistoryEntry) -> HistoryEntry:
+    """What is left of an entry: when and by which record of the order, or by which override, it was written."""
+    return HistoryEntry(
+        number=entry.number,
+        image_id=NO_HEAD,
+        old_head=None,
+        new_head=NO_HEAD,
+        cause=Cause.FORGOTTEN,
+        score=None,
+        matched=None,
+        place=-1,
+        offset=entry.offset,
+        version=0,
+        decided_at_ms=entry.decided_at_ms,
+        created_at_ms=0,
+        arrived_at_ms=0,
+        versions=Versions(),
+        trigger=entry.trigger,
+        reference=entry.reference,
+        ahead=entry.ahead,
+    )
+
+
+def _renamed(entry: HistoryEntry, by_id: Mapping[ImageId, Erasure]) -> HistoryEntry:
+    """An entry that mentions forgotten images, with their pseudonyms."""
+
+    def name(image_id: ImageId) -> ImageId:
+        return by_id[image_id].pseudonym if _means(entry, image_id, by_id) else image_id
+
+    return replace(
+        entry,
+        old_head=None if entry.old_head is None else name(entry.old_head),
+        new_head=name(entry.new_head),
+        matched=None if entry.matched is None else name(entry.matched),
+    )
+
+
+def _means(entry: HistoryEntry, image_id: ImageId | None, by_id: Mapping[ImageId, Erasure]) -> bool:
+    """Whether an id in an entry means an image that was forgotten, and not a new life of it."""
+    erasure = None if image_id is None else by_id.get(image_id)
+    return erasure is not None and entry.number <= erasure.through
+
+
+def _last_number(view: StoreView, image_id: ImageId) -> int:
+    return max(view.history_numbers_of(image_id, 0), default=0)
+
+
+class Eraser:
+    """Erases what was forgotten in one store. Not thread-safe."""
+
+    def __init__(
+        self,
+        store: ClusterStore,
+        waits_for_publisher: bool = True,
+        records_at_once: int = RECORDS_AT_ONCE,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 10**6,
+    ) -> None:
+        """Takes the store.
+
+        Args:
+            store: The store.
+            waits_for_publisher: Whether somebody publishes the history, so that it is only changed after that.
+            records_at_once: Records that one step looks at.
+            now_ms: The clock, in milliseconds since the epoch.
+        """
+        self._store = store
+        self._waits = waits_for_publisher
+        self._most = records_at_once
+        self._now_ms = now_ms
+        self._touched: Touched | None = None
+        """None: not all of it is known, since another process began."""
+
+    def step(self) -> bool:
+        """Does one step; says whether there was any.
+
+        Raises:
+            UnavailableError: The store cannot be read or written now. Try again later.
+        """
+        with self._store.snapshot() as view:
+            unfinished = [each for each in view.erasures() if each.state is not ErasureState.DONE]
+            if not unfinished:
+                return False
+            cleared = [each for each in unfinished if each.state is ErasureState.CLEARED]
+            running = [each for each in unfinished if each.state is ErasureState.RUNNING]
+            if cleared:
+                step = None
+            elif running:
+                step = self._run(view, running)
+            else:
+                step = self._begin(view, unfinished)
+                if step is None:
+                    return False
+        if step is None:
+            self._scrub(cleared)
+        else:
+            self._store.erase(step)
+        return True
+
+    def _begin(self, view: StoreView, waiting: list[Erasure]) -> EraseStep | None:
+        """Begins with all images whose last changes are published."""
+        published = view.published() if self._waits else view.state().history_number
+        ready = [each for each in waiting if each.through <= published][:IMAGES_AT_ONCE]
+        if not ready:
+            return None
+        self._touched = Touched()
+        begun = tuple(replace(each, state=ErasureState.RUNNING) for each in ready)
+        return EraseStep({}, EraseCursor("own", 0), erasures=begun)
+
+    def _run(self, view: StoreView, running: list[Erasure]) -> EraseStep:
+        by_id = {each.image_id: each for each in running}
+        cursor = view.erase_cursor() or EraseCursor("own", 0)
+        match cursor.step:
+            case "own":
+                return self._own(view, running, by_id)
+            case "history":
+                return self._history(view, running, by_id, cursor)
+            case "images":
+                return self._images(view, running, by_id, cursor)
+
+    def _own(self, view: StoreView, running: list[Erasure], by_id: Mapping[ImageId, Erasure]) -> EraseStep:
+        """The entries of the images, their ended clusters and their dead letters."""
+        touched = self._touched or Touched()
+        touched.ids.update(by_id)
+        blanks: list[int] = []
+        ended: list[tuple[ImageId, int]] = []
+        for erasure in running:
+            for entry in islice(_own_entries(view, erasure), self._most - len(blanks)):
+                blanks.append(entry.number)
+                touched.places.add(entry.place)
+                touched.edges.add((entry.new_head, entry.sequence))
+            clusters = view.ended_clusters(erasure.image_id, 0)
+            ended += [(erasure.image_id, each.number) for each in clusters if each.number <= erasure.through]
+            if len(blanks) >= self._most:
+                break
+        touched.numbers.update(blanks)
+        keys = {image_id.encode() for image_id in by_id}
+        letters = tuple(at for at, letter in islice(view.dead_letters(), self._most) if letter.key in keys)
+        nothing = not (blanks or ended or letters)
+        cursor = EraseCursor("history", 0) if nothing else EraseCursor("own", 0)
+        return EraseStep(by_id, cursor, blanks=tuple(blanks), ended=tuple(ended), dead_letters=letters)
+
+    def _history(
+        self, view: StoreView, running: list[Erasure], by_id: Mapping[ImageId, Erasure], cursor: EraseCursor
+    ) -> EraseStep:
+        through = max(each.through for each in running)
+        entries = list(islice(view.history_from(cursor.number), self._most))
+        touched = self._touched or Touched()
+        mentions = []
+        for entry in entries:
+            if not any(_means(entry, each, by_id) for each in (entry.old_head, entry.new_head, entry.matched)):
+                continue
+            mentions.append(entry.number)
+            touched.numbers.add(entry.number)
+            touched.images.add(entry.image_id)
+            touched.edges.add((entry.new_head, entry.sequence))
+        last = entries[-1].number if entries else through
+        after = EraseCursor("images", 0) if last >= through else EraseCursor("history", last)
+        return EraseStep(by_id, after, mentions=tuple(mentions))
+
+    def _images(
+        self, view: StoreView, running: list[Erasure], by_id: Mapping[ImageId, Erasure], cursor: EraseCursor
+    ) -> EraseStep:
+        images = list(islice(view.images_from(ImageId(cursor.image_id)), self._most))
+        found = tuple(image.image_id for image in images if image.matched in by_id)
+        touched = self._touched or Touched()
+        touched.images.update(found)
+        if len(images) == self._most:
+            return EraseStep(by_id, EraseCursor("images", 0, images[-1].image_id), images=found)
+        done = tuple(replace(each, state=ErasureState.CLEARED, image_id=NO_HEAD) for each in running)
+        return EraseStep(by_id, None, images=found, erasures=done)
+
+    def _scrub(self, cleared: list[Erasure]) -> None:
+        self._store.scrub(self._touched)
+        self._touched = None
+        now = self._now_ms()
+        done = tuple(replace(each, state=ErasureState.DONE, erased_at_ms=now) for each in cleared)
+        self._store.erase(EraseStep({}, None, erasures=done))
+
+
+def _own_entries(view: StoreView, erasure: Erasure) -> Iterator[HistoryEntry]:
+    for entry in view.history_of(erasure.image_id):
+        if entry.number > erasure.through:
+            return
+        yield entry

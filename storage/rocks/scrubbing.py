@@ -1,0 +1,74 @@
+"""Which tables may hold old versions of records that named a forgotten image, and where else its id may lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+from storage import codec
+from storage.records import Touched
+from storage.rocks.database import KeyRange
+from storage.rocks.options import FAMILIES
+
+__all__ = ["MOST_RANGES", "key_ranges", "names_anything"]
+
+MOST_RANGES = 64
+"""Ranges of one family that are compacted, one by one: each rewrites a table of each level. With more keys than that, a
+range has several, and all that lies between them."""
+
+_WHOLE = ("erasures", "dead_letters", "operations")
+"""Small families, which are always compacted as a whole."""
+
+_LISTED = ("edges", "history_of", "ended")
+"""Families whose keys begin with a text, as those of edges."""
+
+
+def key_ranges(touched: Touched | None) -> list[KeyRange]:
+    """The ranges to compact; None: all of each family that may name an image."""
+    if touched is None:
+        return [KeyRange(family, b"", b"") for family in FAMILIES if family != "moments"]
+    by_family: dict[str, list[bytes]] = {}
+    for family, key in _keys(touched):
+        by_family.setdefault(family, []).append(key)
+    found = [KeyRange(family, b"", b"") for family in _WHOLE]
+    for family, keys in by_family.items():
+        ordered = sorted(set(keys))
+        size = -(-len(ordered) // MOST_RANGES)
+        groups = (ordered[at : at + size] for at in range(0, len(ordered), size))
+        found += [KeyRange(family, group[0], group[-1] + b"\0") for group in groups]
+    found += [
+        KeyRange(family, prefix, prefix + b"\xff" * 9)
+        for prefix in map(codec.edge_prefix, sorted(touched.ids))
+        for family in _LISTED
+    ]
+    return found
+
+
+def _keys(touched: Touched) -> Iterator[tuple[str, bytes]]:
+    for image_id in touched.ids:
+        key = codec.image_key(image_id)
+        for family in ("images", "clusters", "tombstones", "planned", "deltas"):
+            yield family, key
+    for image_id in touched.images:
+        if image_id:
+            yield "images", codec.image_key(image_id)
+    for number in touched.numbers:
+        yield "history", codec.encode_number(number)
+    for place in touched.places:
+        yield "embeddings", codec.place_key(place)
+    for head, sequence in touched.edges:
+        if head:
+            yield "edges", codec.edge_key(head, sequence)
+
+
+def names_anything(folder: Path, touched: Touched | None) -> bool:
+    """Whether the database's list of its tables, which has their first and last keys, names a forgotten image.
+
+    The list is written anew when the database is opened.
+    """
+    if touched is None:
+        return True
+    ids = [image_id.encode() for image_id in touched.ids]
+    lists = chain(folder.glob("MANIFEST-*"), folder.glob("LOG*"))
+    return any(image_id in content for content in (each.read_bytes() for each in lists) for image_id in ids)
