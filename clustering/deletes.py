@@ -19,11 +19,9 @@ def deletion(arrival: Arrival, asks: Deleting, staged: StagedLookup) -> tuple[To
     membership = staged.membership(image_id)
     last = staged.last_version(image_id)
     version = last if asks.version is None else asks.version
-    if asks.forget:
-        # What was deleted before is forgotten too, and a version that is refused for ever stays so.
-        version = max(version, last)
-    nothing = version < 0 or version < last or (membership is None and version == last and not asks.forget)
-    if nothing:
+    if version < max(last, 0):
+        return None, ()
+    if membership is None and version == last and not asks.forget:  # what was deleted before can yet be forgotten
         return None, ()
     tombstone = Tombstone(image_id, version, arrival.offset, asks.requested_at_ms, asks.author, asks.reason)
     if membership is None:

@@ -48,6 +48,8 @@ class DeleteRequest:
                 raise BadInputError(f"the {name} has {length} bytes, the limit is {MAX_WORDS_BYTES}")
         if self.version is not None and not 0 <= self.version <= MAX_IMAGE_VERSION:
             raise BadInputError(f"an image version is 0 to {MAX_IMAGE_VERSION}, not {self.version}")
+        if self.forget and self.version not in (None, MAX_IMAGE_VERSION):
+            raise BadInputError("an image is forgotten with all its versions: name none")
         if not 0 <= self.requested_at_ms <= LATEST_TIME_MS:
             raise BadInputError(f"requested_at_ms is 0 to {LATEST_TIME_MS}, not {self.requested_at_ms}")
 

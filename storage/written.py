@@ -42,11 +42,12 @@ def written_at(view: StoreView, image_id: ImageId, offset: int, others: Collecti
         return Written(view.look_up(ids))
     first = min(moved, key=lambda entry: entry.number)
     entries = takewhile(lambda entry: _is_of(entry, offset), view.history_from(first.number - 1))
+    moves = takewhile(lambda entry: entry.cause is not Cause.RENAMED, entries)  # those that follow are storage's own
     own = moved[0]
     return Written(
         before=look_up_before(view, ids, first.number),
         first_number=first.number,
-        moves=tuple(map(_move, entries)),
+        moves=tuple(map(_move, moves)),
         version=own.version,
         place=own.place,
         decided_at_ms=own.decided_at_ms,

@@ -29,6 +29,10 @@ class NaiveState:
     versions: dict[str, int] = field(default_factory=dict)
     places: dict[str, int] = field(default_factory=dict)
     founding: dict[str, bytes] = field(default_factory=dict)
+    codes: dict[str, bytes] = field(default_factory=dict)
+    """The present score code of each image."""
+    unscored: set[str] = field(default_factory=set)
+    """Images whose version could not be scored when it got its place."""
     deleted: dict[str, int] = field(default_factory=dict)
     """By image: versions up to this one are ignored."""
     verdicts: dict[str, NaiveVerdict] = field(default_factory=dict)
@@ -61,7 +65,17 @@ def naive(world: World, extra_pages: int = 5) -> NaiveState:
             state.deleted.pop(image, None)
             state.versions[image] = arrival.version
             state.places[image] = arrival.place if arrival.place >= 0 else arrival.offset
+            state.codes[image] = arrival.score_code
+            _naive_note_unscored(state, arrival, anew=True)
     return state
+
+
+def _naive_note_unscored(state: NaiveState, arrival: Arrival, anew: bool) -> None:
+    """An image stays unscored until it gets a new version or a new place."""
+    if arrival.unscored:
+        state.unscored.add(arrival.image_id)
+    elif anew:
+        state.unscored.discard(arrival.image_id)
 
 
 def _naive_delete(state: NaiveState, arrival: Arrival, asks: Deleting) -> None:
@@ -74,6 +88,23 @@ def _naive_delete(state: NaiveState, arrival: Arrival, asks: Deleting) -> None:
     if image in state.heads:
         state.history.append((arrival.offset, image, state.heads.pop(image), "", "deleted"))
         del state.versions[image], state.places[image], state.verdicts[image]
+    if asks.forget:
+        _naive_rename(state, arrival)
+
+
+def _naive_rename(state: NaiveState, arrival: Arrival) -> None:
+    """The oldest scored member becomes the head; the others follow in the order in which they had joined."""
+    members = [image for image, head in state.heads.items() if head == arrival.image_id]
+    if not members:
+        return
+    joined = {who: at for at, (_, who, old, new, _) in enumerate(state.history) if old != new}
+    scored = [each for each in members if each not in state.unscored]
+    heir = min(scored or members, key=state.places.__getitem__)
+    state.founding[heir] = state.codes[heir]
+    for who in sorted(members, key=lambda each: (each != heir, joined[each])):
+        state.history.append((arrival.offset, who, arrival.image_id, heir, "renamed"))
+        state.heads[who] = heir
+        state.verdicts[who] = NaiveVerdict(heir, "renamed", None, None, state.verdicts[who].model)
 
 
 def _naive_replay(world: World, state: NaiveState, arrival: Arrival, asks: Replaying, extra_pages: int) -> None:
@@ -97,6 +128,11 @@ def _naive_replay(world: World, state: NaiveState, arrival: Arrival, asks: Repla
             state.founding[image] = old_founding
         assert state.heads[image] == heads[image], founding
     _naive_take(state, arrival, moves)
+    moved = state.places.get(image) != arrival.place
+    if moves and moves[0][0] == image:
+        _naive_note_unscored(state, arrival, anew=moved)
+        if moved or arrival.score_code:
+            state.codes[image] = arrival.score_code
     state.versions[image] = arrival.version
     state.places[image] = arrival.place
 

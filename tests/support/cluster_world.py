@@ -49,6 +49,8 @@ class Record:
     """"image", "delete", "replay"."""
     upto: int | None = None
     """Of a delete: the version; None: the one placed last."""
+    forget: bool = False
+    """Of a delete."""
     force: bool = False
     dry_run: bool = False
     carries: bool = False
@@ -252,7 +254,7 @@ def _asks(record: Record) -> Deleting | Replaying | None:
     if record.fate == "nameless" or record.kind == "image":
         return None
     if record.kind == "delete":
-        return Deleting(record.upto, 3, "author", "reason")
+        return Deleting(record.upto, 3, "author", "reason", record.forget)
     request = None if record.request is None else RequestPosition(REQUESTS, record.request)
     return Replaying(record.force, record.dry_run, request)
 

@@ -37,6 +37,11 @@ class ReferenceStore:
         self.position = LogPosition("log")
         self.revision = 0
         self.decisions: list[Decision] = []
+        self.codes: dict[ImageId, bytes] = {}
+        self.joined: dict[ImageId, int] = {}
+        """By image: the number of the move by which it joined its cluster."""
+        self.history: list[tuple[int, ImageId, ImageId | None, ImageId, Cause]] = []
+        """(offset, image, old head, new head, cause)"""
 
     def look_up(self, ids: Collection[ImageId], verdicts_of: Collection[ImageId] = ()) -> Lookup:
         """Memberships and clusters at the current position."""
@@ -70,6 +75,7 @@ class ReferenceStore:
                 self.tombstones.pop(image_id, None)
             case Outcome.DELETED:
                 deletes = decision.tombstone is not None and image_id in self.heads
+                assert decision.tombstone is not None or not decision.forget
                 assert [move.cause for move in decision.moves] == [Cause.DELETED] * deletes
             case Outcome.REPLAYED:
                 assert image_id not in self.tombstones or not decision.moves
@@ -81,6 +87,9 @@ class ReferenceStore:
         for move in decision.moves:
             self._say(decision, move)
             self._move(decision, move)
+            self._note(decision.offset, move.image_id, move.old_head, move.new_head, move.cause)
+        if decision.forget:
+            self._rename(decision)
         if decision.tombstone is not None:
             self.tombstones[image_id] = decision.tombstone
         self.position = LogPosition("log", decision.offset, decision.checksum)
@@ -104,6 +113,12 @@ class ReferenceStore:
             if move.cause is Cause.ADOPTED:
                 assert self.members[image_id] == {image_id}, "only singletons are adopted"
         else:
+            if (
+                decision.outcome is Outcome.DECIDED
+                or decision.score_code
+                or self.places.get(image_id) != decision.place
+            ):
+                self.codes[image_id] = decision.score_code
             self.versions[image_id], self.places[image_id] = decision.version, decision.place
         if move.new_head == NO_HEAD:
             self._leave(image_id)
@@ -119,6 +134,25 @@ class ReferenceStore:
             self.founding[image_id] = decision.score_code
         self.members[move.new_head].add(image_id)
         self.heads[image_id] = move.new_head
+
+    def _note(self, offset: int, image_id: ImageId, old: ImageId | None, new: ImageId, cause: Cause) -> None:
+        self.history.append((offset, image_id, old, new, cause))
+        if old != new:
+            self.joined[image_id] = len(self.history)
+
+    def _rename(self, decision: Decision) -> None:
+        """What storage makes of a forgotten head: see `storage.forgetting`."""
+        old = decision.image_id
+        members = self.members.pop(old, set())
+        self.founding.pop(old, None)
+        ranked = sorted(members, key=lambda each: (self.verdicts[each].unscored, self.places[each]))
+        for heir in ranked[:1]:
+            self.members[heir], self.founding[heir] = members, self.codes[heir]
+            for each in sorted(members, key=lambda each: (each != heir, self.joined[each])):
+                self.heads[each] = heir
+                last = self.verdicts[each]
+                self.verdicts[each] = LastVerdict(Cause.RENAMED, None, None, last.versions, last.unscored)
+                self._note(decision.offset, each, old, heir, Cause.RENAMED)
 
     def _leave(self, image_id: ImageId) -> None:
         head = self.heads[image_id]
