@@ -172,7 +172,8 @@ class StagedMoves:
         else:
             self._leave(image)
             self._join(after.head, image.image_id, sequence, founding)
-        moved = replace(after, edge_sequence=sequence)
+        matched = None if after.matched is None else self._told(after.matched)
+        moved = replace(after, matched=matched, edge_sequence=sequence)
         self.changes.images[image.image_id] = moved
         self.changes.history.append(overridden(number, override, image.head, moved, self.changes.state))
 
@@ -227,6 +228,10 @@ class StagedMoves:
         name, changed = self._pseudonyms.of(image_id), self.changes.tombstones
         there = changed[name] if name in changed else self._reader.tombstone(name)
         return image_id if there is None else name
+
+    def _told(self, image_id: ImageId) -> ImageId:
+        """What a record may say for an image that matched earlier: if it was forgotten since, its pseudonym."""
+        return image_id if self.image(image_id) is not None else self.tombstone_name(image_id)
 
     def cluster(self, head: ImageId) -> ClusterRecord | None:
         """A cluster by its head."""

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from core.overrides import NewImages, Override
+from core.pseudonyms import is_pseudonym
 from core.types import Cause, ImageId
 from storage.interfaces import StoreView
 from storage.moving import PlannedMove
@@ -97,7 +98,10 @@ class RollbackPlan(WishPlan):
 
     def _is_left(self, head: ImageId) -> bool:
         view = self._view
-        return view.image(head) is not None or view.tombstone(head) is not None or view.cluster(head) is not None
+        if view.image(head) is not None or view.cluster(head) is not None:
+            return True
+        tombstone = view.tombstone(head)
+        return tombstone is not None and not is_pseudonym(tombstone.image_id)  # what was forgotten names nothing
 
     def _after(self, image: ImageRecord, root: ImageId) -> ImageRecord:
         then = entry_at(self._view, image.image_id, self._rollback, self._applied_after)

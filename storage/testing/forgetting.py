@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.notifications import MAX_IMAGE_VERSION
+from core.overrides import JOB_KINDS, OverrideKind, OverrideRequest, RollbackRequest
 from core.types import NO_HEAD, Cause, DeadLetterRecord, ImageId, Move, Outcome
 from storage.erasing import Eraser
 from storage.errors import ContradictionError
@@ -232,6 +233,20 @@ class ForgetContract:
         put(store, joins(3, A, B, version=2), joins(4, C, B, version=1), forgets(5, A, B, version=2))
         while eraser.step():
             pass
+        assert_erased(store, A)
+
+    @pytest.mark.parametrize("erased", [False, True])
+    def test_a_rollback_brings_back_neither_its_name_nor_that_it_matched(
+        self, store: ClusterStore, erased: bool
+    ) -> None:
+        put(store, founds(0, A), joins(1, B, A), joins(2, C, A), kinds=JOB_KINDS)
+        put(store, forgets(3, A, A), founds(4, D), kinds=JOB_KINDS)
+        if erased:
+            erase_all(store)
+        back = RollbackRequest(to_change=3)
+        store.override(OverrideRequest(OverrideKind.ROLLBACK, rollback=back, author="me"), 99)
+        assert store.members(B, 9).items == (B, C)
+        erase_all(store)
         assert_erased(store, A)
 
     @pytest.mark.parametrize("bad", ["no tombstone", "not deleted"])
