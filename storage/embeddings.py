@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from core.pseudonyms import Pseudonyms
 from core.types import ImageId, Tombstone
 from storage.interfaces import StoreView
 from storage.records import EmbeddingRecord, StoreState
@@ -39,19 +40,21 @@ class EmbeddingsPage:
     rows: tuple[PlacedEmbedding, ...]
     tombstones: tuple[Tombstone, ...] = ()
     """In the order of their ids. All of them come before the first rows."""
+    pseudonyms: Pseudonyms | None = None
+    """By which tombstones of forgotten images are named; None: nothing was forgotten."""
 
 
 def embedding_pages(view: StoreView, page_bytes: int) -> Iterator[EmbeddingsPage]:
     """All tombstones, then all embeddings by place, in pages of about `page_bytes` bytes. There is always a page."""
-    state = view.state()
+    state, names = view.state(), view.pseudonyms()
     for tombstones in _parts(view.tombstones(), _tombstone_bytes, page_bytes):
-        yield EmbeddingsPage(state, (), tombstones)
+        yield EmbeddingsPage(state, (), tombstones, names)
     empty = True
     for rows in _parts((_row(view, record) for record in view.embeddings()), _row_bytes, page_bytes):
         empty = False
-        yield EmbeddingsPage(state, rows)
+        yield EmbeddingsPage(state, rows, pseudonyms=names)
     if empty:
-        yield EmbeddingsPage(state, ())
+        yield EmbeddingsPage(state, (), pseudonyms=names)
 
 
 def _parts(items: Iterable[T], size_of: Callable[[T], int], most_bytes: int) -> Iterator[tuple[T, ...]]:

@@ -201,7 +201,17 @@ class Answers:
     def _stored(self, state: State, image_id: ImageId, latest: Placement) -> Stored:
         searchable = latest.kind is Kind.SEARCHABLE
         hidden = not searchable or state.sources[latest.source].last_seen_by(latest.entry) is not None
-        return Stored(image_id, latest.version, latest.place, _code(state, latest), hidden, latest.kind is Kind.REMOVED)
+        source = state.sources[latest.source]
+        (stored_as,) = source.ids_of(np.array([latest.entry], np.int64))
+        return Stored(
+            image_id,
+            latest.version,
+            latest.place,
+            _code(state, latest),
+            hidden,
+            latest.kind.is_delete,
+            erased=stored_as != image_id,
+        )
 
     @staticmethod
     def _terms(state: State, asked: Sequence[tuple[Record, Draft]], fresh: int) -> NDArray[np.uint32]:

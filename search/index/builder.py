@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from core.errors import BadInputError
 from core.files import sync_folder
+from core.pseudonyms import Pseudonyms
 from core.types import NO_OFFSET, ImageId, LogPosition
 from search.index.columns import Columns, Kind
 from search.index.folder import HEADER, UNFINISHED, IndexFolder
@@ -116,12 +117,13 @@ class IndexBuilder:
         if self._waiting_entries >= self._segment_entries:
             self._seal()
 
-    def finish(self, position: LogPosition, released: int = NO_OFFSET) -> None:
+    def finish(self, position: LogPosition, released: int = NO_OFFSET, pseudonyms: Pseudonyms | None = None) -> None:
         """Makes the folder an index that has applied its log up to a position. The builder cannot be used afterwards.
 
         Args:
             position: The last record that the entries cover.
             released: As in `TermIndex.release`.
+            pseudonyms: By which entries of forgotten images are named; None: there are none.
 
         Raises:
             BadInputError: A place lies after the position, or an image came again with a version that is not higher.
@@ -129,7 +131,8 @@ class IndexBuilder:
         if position.offset < self._last_place:
             raise BadInputError(f"place {self._last_place} lies after the position, offset {position.offset}")
         self._seal()
-        manifest = replace(self._manifest, position=position, released=released)
+        key = "" if pseudonyms is None else pseudonyms.key.hex()
+        manifest = replace(self._manifest, position=position, released=released, forget_key=key)
         hides = [one.hides for one in self._segments]
         if any(hides):
             hidden, manifest = manifest.numbered("hidden")
@@ -188,7 +191,7 @@ class IndexBuilder:
 
 
 def _hide(old: Segment, older: int, new: Segment, newer: int) -> None:
-    again = new.kinds[newer] == Kind.REMOVED or old.kinds[older] == Kind.SKIPPED
+    again = Kind(new.kinds[newer]).is_delete or old.kinds[older] == Kind.SKIPPED
     if int(new.versions[newer]) < int(old.versions[older]) + (not again):
         raise BadInputError(
             f"image {new.ids[newer]!r} has version {int(new.versions[newer])} at place {int(new.places[newer])}, "

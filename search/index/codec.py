@@ -72,6 +72,8 @@ class Effect(IntEnum):
     """It placed an image version that cannot be searched."""
     REMOVED = 3
     """It deleted an image: it placed a version that cannot be found."""
+    FORGOTTEN = 4
+    """It deleted an image of which nothing may stay."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

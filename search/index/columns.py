@@ -6,14 +6,15 @@ terms and a code, so those columns have fewer rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.types import ImageId
 from search.index.id_table import IdColumn
 
 __all__ = ["Columns", "Kind"]
@@ -27,6 +28,13 @@ class Kind(IntEnum):
     REMOVED = 3
     DROPPED = 4
     """It was searchable, and is now hidden from all places that may still be searched as of."""
+    FORGOTTEN = 5
+    """As `REMOVED`; and the image's id must not stay in any file (`search.index.forgetting`)."""
+
+    @property
+    def is_delete(self) -> bool:
+        """Whether the entry says that the image was deleted."""
+        return self in (Kind.REMOVED, Kind.FORGOTTEN)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +74,10 @@ class Columns:
             codes.append(piece[rows[at : at + len(piece)]])
             at += len(piece)
         return Columns(self.places, self.versions, kinds, self.ids, self.rows[rows], codes)
+
+    def renamed(self, names: Mapping[int, ImageId]) -> Columns:
+        """The same columns with other ids for some entries."""
+        return replace(self, ids=self.ids.renamed(names)) if names else self
 
     @staticmethod
     def joined(parts: Sequence[Columns]) -> Columns:

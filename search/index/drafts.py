@@ -62,7 +62,7 @@ def _of_insert(record: Insert, last: FindLast, fresh: bool) -> Draft:
     if own.kind is Kind.SKIPPED and not met.superseded:
         return Draft(NO_PLACE)
     if own.kind is not Kind.SEARCHABLE:
-        deleted = own.kind is Kind.REMOVED and not met.superseded
+        deleted = own.kind.is_delete and not met.superseded
         return Draft(own.place, superseded=met.superseded, deleted=deleted)
     code, carried = (record.code, None) if fresh and own.place == record.offset else (b"", own)
     return Draft(own.place, code, carried, None if met.superseded else own, own.place, met.superseded)
@@ -72,7 +72,7 @@ def _of_delete(record: Remove, last: FindLast) -> Draft:
     before = last(record.image_id, record.offset, ANY_VERSION)
     now = last(record.image_id, record.offset + 1, ANY_VERSION)
     version = 0 if before is None else before.version
-    if now is None or now.kind is not Kind.REMOVED:
+    if now is None or not now.kind.is_delete:
         return Draft(NO_PLACE, superseded=record.version is not None and record.version < version, version=version)
     superseded = record.version is not None and record.version < now.version
     return Draft(now.place, superseded=superseded, version=version, deleted=now.place == record.offset)
@@ -82,7 +82,7 @@ def _of_replay(state: State, record: Replay, last: FindLast, fresh: bool) -> Dra
     own = last(record.image_id, record.offset + 1, ANY_VERSION)
     if own is None:
         return Draft(NO_PLACE)
-    if own.kind is Kind.REMOVED:
+    if own.kind.is_delete:
         return Draft(own.place, version=own.version, deleted=True)
     placed_here = own.place == record.offset
     if own.kind is not Kind.SEARCHABLE or not (placed_here or state.is_visible(own, record.offset)):

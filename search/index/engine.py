@@ -46,7 +46,7 @@ from search.index.state import State
 
 __all__ = ["SegmentedIndex"]
 
-_KINDS = np.array([0, Kind.SEARCHABLE, Kind.SKIPPED, Kind.REMOVED], np.uint8)
+_KINDS = np.array([0, Kind.SEARCHABLE, Kind.SKIPPED, Kind.REMOVED, Kind.FORGOTTEN], np.uint8)
 """By effect."""
 
 
@@ -200,6 +200,7 @@ class SegmentedIndex(TermIndex):
         """See `TermIndex`."""
         self._check_open()
         self._store.release(offset)
+        self._set_forgotten_aside()
         self._housekeeping.wake()
 
     @property
@@ -225,6 +226,7 @@ class SegmentedIndex(TermIndex):
             UnavailableError: It could not be written; nothing changed.
         """
         self._check_open()
+        self._set_forgotten_aside()
         while self._housekeeping.step():
             pass
 
@@ -243,6 +245,13 @@ class SegmentedIndex(TermIndex):
         if self._broken:
             raise IndexBrokenError("the index failed after a write and must be opened again")
 
+    def _set_forgotten_aside(self) -> None:
+        """Begins another tail if this one holds an image that is to be erased: a log goes once its tail is sealed."""
+        if self._store.tail_forgets:
+            with self._writer:
+                if self._store.tail_forgets:
+                    self._store.rotate(self._position)
+
     def _insert(self, log_id: str, new: Sequence[Record], placed: PlacementsOfCall) -> None:
         """Applies new records. `placed` gets their placements."""
         batch = plan_batch(log_id, new, partial(self._latest, placed), self._settings.shape)
@@ -258,7 +267,7 @@ class SegmentedIndex(TermIndex):
         last = placed.newest(image_id)
         if last is None:
             return None
-        return LatestVersion(last.version, self._in_sight(last.source, last.entry), last.kind is Kind.REMOVED)
+        return LatestVersion(last.version, self._in_sight(last.source, last.entry), last.kind.is_delete)
 
     def _in_sight(self, number: int, entry: int) -> bool:
         """Whether a search from the next place can find an entry of a source."""

@@ -98,7 +98,7 @@ class Housekeeping:
         Raises:
             UnavailableError: It could not be written; nothing changed.
         """
-        return _attempt(self._store.seal) or _attempt(self._store.merge)
+        return _attempt(self._store.seal) or _attempt(self._store.merge) or _attempt(self._store.erase)
 
     def make_room(self) -> None:
         """Waits until the writer may fill one more tail. Must not be called under the writer's lock.
@@ -128,7 +128,7 @@ class Housekeeping:
         return sealed
 
     def _merge(self) -> bool:
-        return _attempt(lambda: self._store.merge(self._merging))
+        return _attempt(lambda: self._store.merge(self._merging)) or _attempt(lambda: self._store.erase(self._merging))
 
 
 def _maker(settings: IndexSettings, stopped: threading.Event, urgent: Callable[[], bool], lock: int) -> SegmentMaker:

@@ -7,7 +7,7 @@ So the entries of one id lie beside each other, by age.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple, cast
@@ -51,6 +51,19 @@ class IdColumn:
         offsets = np.zeros(len(ids) + 1, np.uint32)
         np.cumsum(np.fromiter(map(len, ids), np.uint32, len(ids)), out=offsets[1:])
         return IdColumn(offsets, np.frombuffer(b"".join(ids), np.uint8))
+
+    def renamed(self, names: Mapping[int, ImageId]) -> IdColumn:
+        """The same column with other ids for some entries."""
+        lengths = np.diff(self.offsets)
+        parts, at = [], 0
+        for entry, image_id in sorted(names.items()):
+            encoded = np.frombuffer(image_id.encode(), np.uint8)
+            parts += [self.data[at : self.offsets[entry]], encoded]
+            lengths[entry] = len(encoded)
+            at = int(self.offsets[entry + 1])
+        offsets = np.zeros(len(self.offsets), np.uint32)
+        np.cumsum(lengths, out=offsets[1:])
+        return IdColumn(offsets, np.concatenate([*parts, self.data[at:]]))
 
     def many(self, entries: NDArray[np.int64]) -> list[ImageId]:
         """The ids of some entries."""

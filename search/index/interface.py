@@ -9,6 +9,8 @@ The laws:
   gets the same answer as the first one, with the first one's place.
 - A delete (`Remove`) places a version that cannot be found: the one placed last, or a higher one. Later records of that
   version are answered as deleted, those of lower versions as superseded. A higher version is a new life of the image.
+- A delete may forget the image (`Remove.forget`): once it is released, the entries up to it get a pseudonym in place of
+  the id. The answers stay the same.
 - A `Replay` searches for the version placed last before it, as of its own offset, if a search as of that offset can
   find it. Else the replay may carry the image: then that version is placed anew, and the replay's offset becomes its
   place. What was deleted is not placed again.
@@ -108,6 +110,9 @@ class Remove:
     image_id: ImageId
     version: int | None
     """The highest version to delete; None: the one placed last before this record."""
+    forget: bool = False
+    """No file may keep the image's id once what its records placed is released. It has an effect on a deleted version
+    too."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -237,6 +242,8 @@ class Stored:
     """A search from the next place cannot find it."""
     deleted: bool = False
     """It was deleted, by the record at `place`."""
+    erased: bool = False
+    """It was forgotten, and its id is in no segment and no log any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +301,8 @@ class IndexStats:
     """Searches since the index was opened."""
     query_postings: int
     """Postings that these searches touched."""
+    forgetting: int = 0
+    """Images that were forgotten and whose ids are in the files yet."""
 
 
 class TermIndex(ABC):

@@ -15,6 +15,7 @@ from crc32c import crc32c
 
 from core.errors import MismatchError, UnavailableError
 from core.files import sync_folder, write_text
+from core.pseudonyms import Pseudonyms
 from core.types import LogPosition
 from search.index.errors import IndexDamagedError
 
@@ -29,11 +30,11 @@ __all__ = [
     "write_manifest",
 ]
 
-MANIFEST_FORMAT = 2
+MANIFEST_FORMAT = 3
 """The format that is written. Format 2 says that the logs may have frames of format 2, which a program that only knows
-format 1 would cut off as torn, and that a position may have a base."""
+format 1 would cut off as torn, and that a position may have a base. Format 3 may hold forgotten images."""
 
-_READABLE = (1, MANIFEST_FORMAT)
+_READABLE = (1, 2, MANIFEST_FORMAT)
 
 MANIFEST = "manifest.json"
 
@@ -53,6 +54,13 @@ class Manifest:
     position: LogPosition = field(default_factory=LogPosition)
     """The last record in these segments."""
     released: int = -1
+    forget_key: str = ""
+    """Gives forgotten images their pseudonyms, in hexadecimal digits; empty: there are none."""
+
+    @property
+    def pseudonyms(self) -> Pseudonyms | None:
+        """The names of forgotten images."""
+        return Pseudonyms(bytes.fromhex(self.forget_key)) if self.forget_key else None
 
     def numbered(self, kind: str) -> tuple[str, Manifest]:
         """The name of the next file of a kind, and the manifest with that number used up."""

@@ -15,6 +15,9 @@ from search.index.interface import NO_IMAGE, Insert, Record, Remove, Replay
 __all__ = ["LatestVersion", "RecordShape", "check_log_id", "check_records", "plan_batch"]
 
 
+_DELETES = (Effect.REMOVED, Effect.FORGOTTEN)
+
+
 @dataclass(frozen=True, slots=True)
 class LatestVersion:
     """The version of an image that was placed last."""
@@ -117,7 +120,7 @@ def plan_batch(
         versions.append(version)
         if effect is Effect.PASSED:
             continue
-        placed_here[record.image_id] = LatestVersion(version, effect is Effect.INSERTED, effect is Effect.REMOVED)
+        placed_here[record.image_id] = LatestVersion(version, effect is Effect.INSERTED, effect in _DELETES)
         image = record.image if isinstance(record, Replay) else record
         if effect is Effect.INSERTED and isinstance(image, Insert):
             inserts.append(image)
@@ -140,7 +143,7 @@ def _effect(record: Record, before: LatestVersion | None) -> tuple[Effect, int]:
         return Effect.PASSED, 0
     match record:
         case Remove():
-            return _effect_of_delete(record.version, before)
+            return _effect_of_delete(record, before)
         case Replay():
             return _effect_of_replay(record.image, before)
         case _:
@@ -149,13 +152,14 @@ def _effect(record: Record, before: LatestVersion | None) -> tuple[Effect, int]:
             return (Effect.INSERTED if isinstance(record, Insert) else Effect.SKIPPED), record.version
 
 
-def _effect_of_delete(version: int | None, before: LatestVersion | None) -> tuple[Effect, int]:
+def _effect_of_delete(record: Remove, before: LatestVersion | None) -> tuple[Effect, int]:
+    version, effect = record.version, Effect.FORGOTTEN if record.forget else Effect.REMOVED
     if before is None:
-        return (Effect.PASSED, 0) if version is None else (Effect.REMOVED, version)
+        return (Effect.PASSED, 0) if version is None else (effect, version)
     told = before.version if version is None else version
-    if told < before.version or (told == before.version and before.deleted):
+    if told < before.version or (told == before.version and before.deleted and not record.forget):
         return Effect.PASSED, 0
-    return Effect.REMOVED, told
+    return effect, told
 
 
 def _effect_of_replay(image: Insert | None, before: LatestVersion | None) -> tuple[Effect, int]:

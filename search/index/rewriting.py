@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.index.columns import Columns, Kind
+from search.index.forgetting import Name, renamed_entries
 from search.index.segment import Segment
 from search.index.source import Source
 
@@ -30,7 +31,7 @@ def droppable(segment: Segment, hides: Mapping[int, int], released: int) -> NDAr
 
 
 def joined_entries(
-    old: Sequence[Segment], hides: Sequence[Mapping[int, int]], released: int
+    old: Sequence[Segment], hides: Sequence[Mapping[int, int]], released: int, names: Sequence[Name] = ()
 ) -> tuple[Columns, dict[int, int]]:
     """The joined entries of neighbouring segments, and which of them stay hidden.
 
@@ -38,13 +39,14 @@ def joined_entries(
         old: The segments, in order of age.
         hides: For each segment its hidden entries, as in `Source.hides`.
         released: No search as of this or an earlier place comes again, so entries that only they see are dropped.
+        names: What forgotten images are called from now on.
     """
     parts, kept, edge = [], dict[int, int](), 0
     for segment, hidden in zip(old, hides, strict=True):
         entries = np.fromiter(hidden.keys(), np.int64, len(hidden))
         values = np.fromiter(hidden.values(), np.int64, len(hidden))
         gone = droppable(segment, hidden, released)
-        parts.append(segment.columns().without(np.sort(entries[gone])))
+        parts.append(segment.columns().without(np.sort(entries[gone])).renamed(renamed_entries(segment, names)))
         kept.update(zip((edge + entries[~gone]).tolist(), values[~gone].tolist(), strict=True))
         edge += len(segment)
     return Columns.joined(parts), kept

@@ -16,13 +16,14 @@ Sections of the file (see `search.index.section_file`), for n entries, s of them
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.pseudonyms import is_pseudonym
 from core.types import ImageId
 from search.index.bounded import Room, best_counted, count_oldest, count_postings, weigh_lists
 from search.index.choosing import Best
@@ -171,6 +172,14 @@ class Segment(Source):
         )  # fmt: skip
         self.hides: dict[int, int] = {}
         self.hide_order: list[int] = []
+        self.forgets = tuple(self._forgets())
+        """The deletes that forget an image and still have its id, with their places."""
+
+    def _forgets(self) -> Iterator[tuple[ImageId, int]]:
+        entries = np.flatnonzero(self._kinds == Kind.FORGOTTEN)
+        for image_id, place in zip(self.ids_of(entries), self._places[entries].tolist(), strict=True):
+            if not is_pseudonym(image_id):
+                yield image_id, place
 
     @property
     def path(self) -> Path:

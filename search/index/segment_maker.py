@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from search.index.columns import Columns
+from search.index.forgetting import Name
 from search.index.planning import RecordShape
 from search.index.rate_limiter import RateLimiter
 from search.index.rewriting import joined_entries
@@ -32,7 +33,12 @@ class SegmentMaker(ABC):
 
     @abstractmethod
     def merge(
-        self, path: Path, old: Sequence[Segment], hides: Sequence[Mapping[int, int]], released: int
+        self,
+        path: Path,
+        old: Sequence[Segment],
+        hides: Sequence[Mapping[int, int]],
+        released: int,
+        names: Sequence[Name] = (),
     ) -> dict[int, int]:
         """Writes the merged segment of neighbouring segments; returns which of its entries stay hidden.
 
@@ -41,6 +47,7 @@ class SegmentMaker(ABC):
             old: The segments, in order of age.
             hides: For each segment its hidden entries, as in `Source.hides`.
             released: As for `joined_entries`.
+            names: As for `joined_entries`.
 
         Raises:
             OSError: It could not be written.
@@ -69,9 +76,14 @@ class LocalMaker(SegmentMaker):
         write_segment(path, columns, self._shape, self._sync, self._limiter)
 
     def merge(
-        self, path: Path, old: Sequence[Segment], hides: Sequence[Mapping[int, int]], released: int
+        self,
+        path: Path,
+        old: Sequence[Segment],
+        hides: Sequence[Mapping[int, int]],
+        released: int,
+        names: Sequence[Name] = (),
     ) -> dict[int, int]:
         """See `SegmentMaker`."""
-        columns, kept = joined_entries(old, hides, released)
+        columns, kept = joined_entries(old, hides, released, names)
         self.seal(path, columns)
         return kept

@@ -25,6 +25,7 @@ from queue import SimpleQueue
 
 from core.errors import NeardupError
 from search.index.columns import Columns
+from search.index.forgetting import Name
 from search.index.planning import RecordShape
 from search.index.rate_limiter import RateLimiter, WorkStopped, yield_to_calls
 from search.index.segment import Segment
@@ -51,6 +52,7 @@ class _Job:
     old: tuple[Path, ...] = ()
     hides: tuple[dict[int, int], ...] = ()
     released: int = 0
+    names: tuple[Name, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +96,16 @@ class ProcessMaker(SegmentMaker):
         self._make(_Job(path, columns))
 
     def merge(
-        self, path: Path, old: Sequence[Segment], hides: Sequence[Mapping[int, int]], released: int
+        self,
+        path: Path,
+        old: Sequence[Segment],
+        hides: Sequence[Mapping[int, int]],
+        released: int,
+        names: Sequence[Name] = (),
     ) -> dict[int, int]:
         """See `SegmentMaker`."""
-        job = _Job(path, None, tuple(one.path for one in old), tuple(dict(one) for one in hides), released)
-        return self._make(job)
+        paths, hidden = tuple(one.path for one in old), tuple(dict(one) for one in hides)
+        return self._make(_Job(path, None, paths, hidden, released, tuple(names)))
 
     def close(self) -> None:
         """Ends the process, whatever it is doing."""
@@ -187,7 +194,7 @@ def _done(job: _Job, maker: SegmentMaker, shape: RecordShape) -> dict[int, int]:
     if job.columns is not None:
         maker.seal(job.path, job.columns)
         return {}
-    return maker.merge(job.path, [Segment(path, shape) for path in job.old], job.hides, job.released)
+    return maker.merge(job.path, [Segment(path, shape) for path in job.old], job.hides, job.released, job.names)
 
 
 def _listen(socket: Connection, rate: _Rate, jobs: SimpleQueue[_Job]) -> None:

@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.errors import NeardupError, UnavailableError
+from core.pseudonyms import Pseudonyms
 from core.types import LogPosition
 from search.index.errors import IndexDamagedError
+from search.index.forgetting import Name, entries_of, wanted_names
 from search.index.hidden_file import read_hidden, write_hidden
 from search.index.interface import IndexBytes, IndexStats
 from search.index.log_chain import LogChain
@@ -43,6 +46,12 @@ _MOST_FROZEN = 8
 
 _ROOM_WAIT_S = 5.0
 
+_SMALL_ENTRIES = 2**21
+"""A segment of at most so many entries is rewritten as soon as an image in it is to be erased: in seconds."""
+
+_REST_S = 6 * 3600.0
+"""A larger one is rewritten at most once in so many seconds, for all images that were forgotten meanwhile."""
+
 _MANY_MERGES = 8
 """With so many times `merge_fan` segments, searches slow down more than a merge without rate limit slows them."""
 
@@ -61,8 +70,16 @@ class _Frozen:
 class SegmentStore:
     """The files and the state of one index."""
 
-    def __init__(self, folder: Path, settings: IndexSettings, writer: threading.RLock) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: IndexSettings,
+        writer: threading.RLock,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         """Opens the files that the manifest names; `replay` must run to its end before anything else.
+
+        `clock` gives seconds since the epoch.
 
         Raises:
             IndexDamagedError: A file is missing or damaged.
@@ -70,6 +87,7 @@ class SegmentStore:
         self._path = folder
         self._settings = settings
         self._writer = writer
+        self._clock = clock
         self._changes = threading.RLock()
         self._seal_turn, self._merge_turn = threading.Lock(), threading.Lock()
         self._room = threading.Event()
@@ -85,7 +103,7 @@ class SegmentStore:
         segments = tuple(Segment(folder / name, settings.shape) for name in manifest.segments)
         if manifest.hidden is not None:
             read_hidden(folder / manifest.hidden, segments)
-        self.state = State(segments, (Tail(settings.shape),))
+        self.state = State(segments, (Tail(settings.shape),), manifest.pseudonyms)
         self._hidden_bytes = self._size_of(manifest.hidden)
         self._frozen: list[_Frozen] = []
         self._merging = False
@@ -138,7 +156,7 @@ class SegmentStore:
             log.warning("the tail keeps growing: %s", error)
             return
         self._frozen.append(_Frozen(self.state.tail, next_log, position))
-        self.state = State(self.state.segments, (*self.state.tails, Tail(self._settings.shape)))
+        self.state = replace(self.state, tails=(*self.state.tails, Tail(self._settings.shape)))
 
     @property
     def released(self) -> int:
@@ -191,6 +209,49 @@ class SegmentStore:
                 self._merging = False
             return True
 
+    def erase(self, maker: SegmentMaker | None = None) -> bool:
+        """Rewrites the oldest segment that holds the id of an image to be erased; returns whether there was one.
+
+        The delete that forgets the image lies in the youngest of them, so a crash leaves the delete to begin again
+        with. Takes and raises the same as `seal`.
+        """
+        with self._merge_turn:
+            segments = self.state.segments
+            if not any(place <= self._released for one in segments for _, place in one.forgets):
+                return False
+            wanted = wanted_names(segments, self._names, self._released)
+            for number, segment in enumerate(segments):
+                names = [name for name in wanted if entries_of(segment, name)]
+                if not names:
+                    continue
+                if self._rests(segment):
+                    return False  # those after it hold the deletes that name what is left here
+                self._merging = True
+                try:
+                    self._merge(number, (segment,), maker or self._maker, names)
+                finally:
+                    self._merging = False
+                return True
+            return False
+
+    def _rests(self, segment: Segment) -> bool:
+        """Whether a large segment was written lately, so that it is not rewritten again for each image."""
+        written = segment.path.stat().st_mtime
+        return len(segment) > _SMALL_ENTRIES and self._clock() - written < _REST_S
+
+    @property
+    def tail_forgets(self) -> bool:
+        """Whether the tail that grows holds a delete that forgets an image, and is released."""
+        return any(place <= self._released for place in self.state.tail.forgets)
+
+    @property
+    def _names(self) -> Pseudonyms:
+        """The names of forgotten images. The first rewritten segment brings them into the manifest."""
+        with self._changes:
+            names = self.manifest.pseudonyms or Pseudonyms.fresh()
+            self.manifest = replace(self.manifest, forget_key=names.key.hex())
+            return names
+
     def stats(self, position: LogPosition, images: int, queries: int, query_postings: int) -> IndexStats:
         """See `TermIndex.stats`."""
         state = self.state
@@ -209,6 +270,7 @@ class SegmentStore:
             expected_postings=expected_postings(state.segments),
             queries=queries,
             query_postings=query_postings,
+            forgetting=sum(len(tail.forgets) for tail in state.tails) + sum(len(one.forgets) for one in state.segments),
         )
 
     def bytes(self) -> IndexBytes:
@@ -241,17 +303,20 @@ class SegmentStore:
             self._commit(segment, segments, first_log=frozen.next_log, position=frozen.position)
             with self._writer:
                 succession.follow(segment)
-                self.state = State(segments, self.state.tails[1:])
+                self.state = replace(self.state, segments=segments, tails=self.state.tails[1:])
                 self._frozen.pop(0)
                 self._logs.drop_before(frozen.next_log)
         self._room.set()
 
-    def _merge(self, first: int, old: Sequence[Segment], maker: SegmentMaker) -> None:
-        """Merges neighbouring segments into one, without the entries that no search can find any more."""
+    def _merge(self, first: int, old: Sequence[Segment], maker: SegmentMaker, names: Sequence[Name] = ()) -> None:
+        """Merges neighbouring segments into one, without the entries that no search can find any more.
+
+        Entries of images that are to be erased get their names.
+        """
         released = self._released
         succession = Succession(old)
         path = self._path / self._new_name("segment")
-        merged = self._opened(path, maker.merge(path, old, succession.hides, released))
+        merged = self._opened(path, maker.merge(path, old, succession.hides, released, names))
         with self._changes:
             now = self.state.segments
             segments = (*now[:first], merged, *now[first + len(old) :])
@@ -260,7 +325,7 @@ class SegmentStore:
             self._commit(merged, segments, released=released)
             with self._writer:
                 succession.follow(merged)
-                self.state = State(segments, self.state.tails)
+                self.state = replace(self.state, segments=segments, pseudonyms=self.manifest.pseudonyms)
         for one in old:
             one.path.unlink(missing_ok=True)
 

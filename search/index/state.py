@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from core.pseudonyms import Pseudonyms
 from core.types import ImageId
 from search.index.columns import Kind
 from search.index.gathering import take_rows
@@ -60,6 +61,8 @@ class State:
 
     segments: tuple[Segment, ...]
     tails: tuple[Tail, ...]
+    pseudonyms: Pseudonyms | None = None
+    """Of forgotten images; None: no entry has one."""
     sources: tuple[Source, ...] = field(init=False)
     """All segments and tails, in order of age."""
     longest: int = field(init=False)
@@ -165,7 +168,23 @@ class State:
     def last(
         self, image_ids: Sequence[ImageId], before: Sequence[int], versions: Sequence[int] | None = None
     ) -> list[Placement | None]:
-        """The last placement of each image before a place, of at most a version (any, if none are given)."""
+        """The last placement of each image before a place, of at most a version (any, if none are given).
+
+        Entries of a forgotten image have its pseudonym, and are older than those of a new life.
+        """
+        found = self._last(image_ids, before, versions)
+        if self.pseudonyms is None:
+            return found
+        rows = [row for row, placement in enumerate(found) if placement is None and image_ids[row] != NO_IMAGE]
+        names = [self.pseudonyms.of(image_ids[row]) for row in rows]
+        most = None if versions is None else [versions[row] for row in rows]
+        for row, placement in zip(rows, self._last(names, [before[row] for row in rows], most), strict=True):
+            found[row] = placement
+        return found
+
+    def _last(
+        self, image_ids: Sequence[ImageId], before: Sequence[int], versions: Sequence[int] | None = None
+    ) -> list[Placement | None]:
         found: list[Placement | None] = [None] * len(image_ids)
         column, places = IdColumn.of(image_ids), np.array(before, np.int64)
         most = np.array([ANY_VERSION] * len(image_ids) if versions is None else versions, np.uint64)

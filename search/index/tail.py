@@ -74,6 +74,8 @@ class Tail(Source):
         self._entries_of: dict[ImageId, list[int]] = {}
         self.hides: dict[int, int] = {}
         self.hide_order: list[int] = []
+        self.forgets: list[int] = []
+        """The places of deletes that forget an image."""
 
     @property
     def hidden(self) -> NDArray[np.int64]:  # type: ignore[override] # grows with the entries
@@ -137,6 +139,7 @@ class Tail(Source):
         room.terms[:, rows] = terms.T
         room.codes[rows] = codes
         self._ids += image_ids
+        self.forgets += places[kinds == Kind.FORGOTTEN].tolist()
         # Searches see the entries from here on; look-ups by id see them after the loop below.
         self._size = last
         for row, image_id in enumerate(image_ids):

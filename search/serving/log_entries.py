@@ -35,7 +35,7 @@ def skip_entry(offset: int, payload: bytes, decoded: JoinedContent | BadRecord, 
 
 def _remove(delete: JoinedDelete) -> Remove:
     version = delete.image_version if delete.HasField("image_version") else None
-    return Remove(image_id=delete.image_id, image_version=version)
+    return Remove(image_id=delete.image_id, image_version=version, forget=delete.forget)
 
 
 def _replay(replay: JoinedReplay) -> Replay:

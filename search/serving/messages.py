@@ -74,6 +74,7 @@ def stored_message(stored: Stored) -> pb.StoredImage:
         score_code=stored.code,
         hidden=stored.hidden,
         deleted=stored.deleted,
+        erased=stored.erased,
     )
 
 
@@ -96,6 +97,7 @@ def stats_message(stats: IndexStats, folder: str, density: DensityDrift | None) 
         expected_postings=stats.expected_postings,
         queries=stats.queries,
         query_postings=stats.query_postings,
+        forgetting=stats.forgetting,
     )
     if density is not None:
         message.density.CopyFrom(pb.Density(drift=density.drift, ratio=density.ratio, size=density.size))

@@ -165,7 +165,7 @@ def _record(entry: LogEntry, hashed: Mapping[int, tuple[NDArray[np.uint32], byte
         case "remove":
             remove = entry.remove
             version = remove.image_version if remove.HasField("image_version") else None
-            return Remove(entry.offset, entry.checksum, ImageId(remove.image_id), version)
+            return Remove(entry.offset, entry.checksum, ImageId(remove.image_id), version, remove.forget)
         case "replay":
             replay = entry.replay
             image = _insert(entry, replay.image, hashed) if replay.HasField("image") else None

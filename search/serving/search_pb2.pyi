@@ -75,17 +75,21 @@ class Remove(google.protobuf.message.Message):
 
     IMAGE_ID_FIELD_NUMBER: builtins.int
     IMAGE_VERSION_FIELD_NUMBER: builtins.int
+    FORGET_FIELD_NUMBER: builtins.int
     image_id: builtins.str
     image_version: builtins.int
     """versions up to it are deleted; absent: the version placed last"""
+    forget: builtins.bool
+    """no file may keep the id once this is released"""
     def __init__(
         self,
         *,
         image_id: builtins.str = ...,
         image_version: builtins.int | None = ...,
+        forget: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_image_version", b"_image_version", "image_version", b"image_version"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_image_version", b"_image_version", "image_id", b"image_id", "image_version", b"image_version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_image_version", b"_image_version", "forget", b"forget", "image_id", b"image_id", "image_version", b"image_version"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_image_version", b"_image_version"]) -> typing.Literal["image_version"] | None: ...
 
 global___Remove = Remove
@@ -624,6 +628,7 @@ class StoredImage(google.protobuf.message.Message):
     SCORE_CODE_FIELD_NUMBER: builtins.int
     HIDDEN_FIELD_NUMBER: builtins.int
     DELETED_FIELD_NUMBER: builtins.int
+    ERASED_FIELD_NUMBER: builtins.int
     image_id: builtins.str
     image_version: builtins.int
     """the one placed last"""
@@ -634,6 +639,8 @@ class StoredImage(google.protobuf.message.Message):
     """a search from the next place cannot find it"""
     deleted: builtins.bool
     """by the record at `place`"""
+    erased: builtins.bool
+    """it was forgotten, and its id is in no segment and no log any more"""
     def __init__(
         self,
         *,
@@ -643,8 +650,9 @@ class StoredImage(google.protobuf.message.Message):
         score_code: builtins.bytes = ...,
         hidden: builtins.bool = ...,
         deleted: builtins.bool = ...,
+        erased: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["deleted", b"deleted", "hidden", b"hidden", "image_id", b"image_id", "image_version", b"image_version", "place", b"place", "score_code", b"score_code"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["deleted", b"deleted", "erased", b"erased", "hidden", b"hidden", "image_id", b"image_id", "image_version", b"image_version", "place", b"place", "score_code", b"score_code"]) -> None: ...
 
 global___StoredImage = StoredImage
 
@@ -728,6 +736,7 @@ class StatsResponse(google.protobuf.message.Message):
     EXPECTED_POSTINGS_FIELD_NUMBER: builtins.int
     QUERIES_FIELD_NUMBER: builtins.int
     QUERY_POSTINGS_FIELD_NUMBER: builtins.int
+    FORGETTING_FIELD_NUMBER: builtins.int
     DENSITY_FIELD_NUMBER: builtins.int
     folder: builtins.str
     """the folder of the serving generation"""
@@ -750,6 +759,8 @@ class StatsResponse(google.protobuf.message.Message):
     queries: builtins.int
     """since the index was opened"""
     query_postings: builtins.int
+    forgetting: builtins.int
+    """images that were forgotten and whose ids are in the files yet"""
     @property
     def bytes(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.int]:
         """on disk, by part"""
@@ -777,10 +788,11 @@ class StatsResponse(google.protobuf.message.Message):
         expected_postings: builtins.float = ...,
         queries: builtins.int = ...,
         query_postings: builtins.int = ...,
+        forgetting: builtins.int = ...,
         density: global___Density | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["density", b"density"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["bytes", b"bytes", "density", b"density", "entries", b"entries", "expected_postings", b"expected_postings", "folder", b"folder", "images", b"images", "log_id", b"log_id", "merging", b"merging", "offset", b"offset", "posting_lists", b"posting_lists", "postings", b"postings", "queries", b"queries", "query_postings", b"query_postings", "released", b"released", "segments", b"segments", "tail", b"tail", "term_sets", b"term_sets"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bytes", b"bytes", "density", b"density", "entries", b"entries", "expected_postings", b"expected_postings", "folder", b"folder", "forgetting", b"forgetting", "images", b"images", "log_id", b"log_id", "merging", b"merging", "offset", b"offset", "posting_lists", b"posting_lists", "postings", b"postings", "queries", b"queries", "query_postings", b"query_postings", "released", b"released", "segments", b"segments", "tail", b"tail", "term_sets", b"term_sets"]) -> None: ...
 
 global___StatsResponse = StatsResponse
 

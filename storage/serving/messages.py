@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.errors import RefusedError
+from core.pseudonyms import Pseudonyms
 from core.types import (
     NO_HEAD,
     Cause,
@@ -347,6 +348,7 @@ def page_message(page: EmbeddingsPage) -> pb.EmbeddingsPage:
         ],
         base=position.base,
         tombstones=[_tombstone_message(tombstone) for tombstone in page.tombstones],
+        forget_key=b"" if page.pseudonyms is None else page.pseudonyms.key,
     )
 
 
@@ -360,4 +362,5 @@ def page_of(message: pb.EmbeddingsPage) -> EmbeddingsPage:
         for row in message.rows
     )
     tombstones = tuple(map(_tombstone_of, message.tombstones))
-    return EmbeddingsPage(StoreState(position, images=message.images), rows, tombstones)
+    names = Pseudonyms(message.forget_key) if message.forget_key else None
+    return EmbeddingsPage(StoreState(position, images=message.images), rows, tombstones, names)

@@ -832,6 +832,7 @@ class EmbeddingsPage(google.protobuf.message.Message):
     ROWS_FIELD_NUMBER: builtins.int
     BASE_FIELD_NUMBER: builtins.int
     TOMBSTONES_FIELD_NUMBER: builtins.int
+    FORGET_KEY_FIELD_NUMBER: builtins.int
     log_id: builtins.str
     """the position of the store at the moment that all pages show"""
     offset: builtins.int
@@ -839,6 +840,8 @@ class EmbeddingsPage(google.protobuf.message.Message):
     images: builtins.int
     """images in the store at that moment"""
     base: builtins.int
+    forget_key: builtins.bytes
+    """gives forgotten images the names that their tombstones have; empty: there are none"""
     @property
     def rows(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PlacedEmbedding]: ...
     @property
@@ -855,8 +858,9 @@ class EmbeddingsPage(google.protobuf.message.Message):
         rows: collections.abc.Iterable[global___PlacedEmbedding] | None = ...,
         base: builtins.int = ...,
         tombstones: collections.abc.Iterable[global___Tombstone] | None = ...,
+        forget_key: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "images", b"images", "log_id", b"log_id", "offset", b"offset", "rows", b"rows", "tombstones", b"tombstones"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "forget_key", b"forget_key", "images", b"images", "log_id", b"log_id", "offset", b"offset", "rows", b"rows", "tombstones", b"tombstones"]) -> None: ...
 
 global___EmbeddingsPage = EmbeddingsPage
 

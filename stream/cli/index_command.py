@@ -230,7 +230,7 @@ def _source(
     from storage.serving.client import StorageClient
     from stream.access import credentials
     from stream.errors import NoStoreError
-    from stream.index_build.sources import FileSource, OrderSource, tombstones_of
+    from stream.index_build.sources import Deletes, FileSource, OrderSource, deletes_of
     from stream.index_build.turns import in_turn
     from stream.index_restore import storage_position
 
@@ -250,11 +250,11 @@ def _source(
         # Without a store nothing was applied, so positions are Kafka's offsets.
         with suppress(NoStoreError):
             joined.follow(storage_position(settings, name))
-        decided, deleted = None, []
+        decided, deleted = None, Deletes()
         try:
             if storage.describe().log_id == joined.topic_id:
                 decided = StoreDecisions(storage)
-                deleted = in_turn(lambda: tombstones_of(storage.embeddings()), note)
+                deleted = in_turn(lambda: deletes_of(storage.embeddings()), note)
         except UnavailableError as error:
             note(f"the storage server does not say what was deleted or could not be scored: {error}")
         if sources == [JOINED]:

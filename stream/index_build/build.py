@@ -86,7 +86,7 @@ def build_index(
                 builder.add(rows.places, rows.image_ids, rows.versions, rows.terms, rows.codes, rows.kinds)
                 unfindable += int((rows.kinds == Kind.SKIPPED).sum())
                 watcher.embeddings(builder.entries, source.images)
-            builder.finish(source.position, source.released)
+            builder.finish(source.position, source.released, source.pseudonyms)
         index = open_term_index(folder, settings)
         try:
             if joined is not None:

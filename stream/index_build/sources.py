@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from heapq import merge
 from itertools import chain, takewhile
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from core.errors import BadInputError, UnavailableError
+from core.pseudonyms import Pseudonyms, is_pseudonym
 from core.types import NO_OFFSET, ImageId, LogPosition, Tombstone
 from search.index.columns import Kind
 from storage.embeddings import EmbeddingsPage, PlacedEmbedding
 from stream.image_files import ImageFile
 from stream.start_plan import Log
 
-__all__ = ["FileSource", "ImageSource", "OrderSource", "PlacedImage", "StoreSource", "tombstones_of"]
+__all__ = ["Deletes", "FileSource", "ImageSource", "OrderSource", "PlacedImage", "StoreSource", "deletes_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,11 @@ class ImageSource(Protocol):
         ...
 
     @property
+    def pseudonyms(self) -> Pseudonyms | None:
+        """By which deletes of forgotten images name them; None: there are none."""
+        ...
+
+    @property
     def released(self) -> int:
         """Storage has passed this offset, and the images up to it say what is unscored."""
         ...
@@ -72,6 +78,7 @@ class StoreSource:
         self.images = first.state.images
         self.position = first.state.position
         self.released = self.position.offset
+        self.pseudonyms = first.pseudonyms
 
     def __iter__(self) -> Iterator[PlacedImage]:
         """Every image and delete; can be iterated once."""
@@ -84,9 +91,19 @@ class StoreSource:
         return _by_place(deletes, ())
 
 
-def tombstones_of(pages: Iterable[EmbeddingsPage]) -> list[Tombstone]:
-    """All tombstones of a store; reads no further than to the first embedding."""
-    return [one for page in takewhile(lambda page: not page.rows, pages) for one in page.tombstones]
+class Deletes(NamedTuple):
+    """What a store remembers of deleted images."""
+
+    tombstones: Sequence[Tombstone] = ()
+    pseudonyms: Pseudonyms | None = None
+    """By which tombstones of forgotten images are named."""
+
+
+def deletes_of(pages: Iterable[EmbeddingsPage]) -> Deletes:
+    """All deletes that a store remembers; reads no further than to the first embedding."""
+    read = list(takewhile(lambda page: not page.rows, pages))
+    names = next((page.pseudonyms for page in read), None)
+    return Deletes([one for page in read for one in page.tombstones], names)
 
 
 class OrderSource:
@@ -94,6 +111,7 @@ class OrderSource:
 
     images = 0
     position = LogPosition()
+    pseudonyms = None
     released = NO_OFFSET
 
     def __iter__(self) -> Iterator[PlacedImage]:
@@ -111,7 +129,7 @@ class FileSource:
         score_dimension: int,
         log: Log,
         checksum_at: Callable[[int], int | None],
-        tombstones: Iterable[Tombstone] = (),
+        deletes: Deletes | None = None,
     ) -> None:
         """Opens the files and finds the last place.
 
@@ -121,7 +139,7 @@ class FileSource:
             score_dimension: Numbers of a score embedding.
             log: The topic `joined`; places are positions in it.
             checksum_at: Gives the CRC-32C of the record at a position; None when it is gone.
-            tombstones: The deletes that storage remembers. Those after the last place are left to the order.
+            deletes: Those that storage remembers. Those after the last place are left to the order.
 
         Raises:
             BadInputError: A file cannot be read or lacks a column, or `joined` no longer has the last place.
@@ -140,7 +158,10 @@ class FileSource:
             LogPosition("", last, 0) if last == NO_OFFSET else LogPosition(log.topic_id, last, checksum, log.base)
         )
         self.released = NO_OFFSET
-        self._deletes = [_delete(one) for one in tombstones if one.position <= last]
+        deletes = deletes or Deletes()
+        self.pseudonyms = deletes.pseudonyms
+        self._forgotten = {one.image_id: one.version for one in deletes.tombstones if is_pseudonym(one.image_id)}
+        self._deletes = [_delete(one) for one in deletes.tombstones if one.position <= last]
 
     def __iter__(self) -> Iterator[PlacedImage]:
         """Every image and delete.
@@ -159,7 +180,15 @@ class FileSource:
                         f"{file.path}: place {row.place} of {row.image_id!r} follows place {last}: sort by place"
                     )
                 last = row.place
+                if self._is_forgotten(ImageId(row.image_id), row.version):
+                    continue
                 yield PlacedImage(row.place, ImageId(row.image_id), row.version, row.search.data, row.score.data)
+
+    def _is_forgotten(self, image_id: ImageId, version: int) -> bool:
+        """Whether a file has an image that was forgotten. Nothing of it may come back into an index."""
+        if self.pseudonyms is None:
+            return False
+        return version <= self._forgotten.get(self.pseudonyms.of(image_id), -1)
 
 
 def _image(row: PlacedEmbedding) -> PlacedImage:

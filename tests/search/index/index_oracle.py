@@ -63,8 +63,8 @@ def replay(offset: int, image_id: str, version: int | None = None, terms: Sequen
     return Replay(offset, offset + 1, ImageId(image_id), image)
 
 
-def delete(offset: int, image_id: str, version: int | None = None) -> Remove:
-    return Remove(offset, offset + 1, ImageId(image_id), version)
+def delete(offset: int, image_id: str, version: int | None = None, *, forget: bool = False) -> Remove:
+    return Remove(offset, offset + 1, ImageId(image_id), version, forget)
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,9 @@ def _placing(record: Record, older: Placed | None, hidden: bool) -> Placed | Non
     match record:
         case Remove():
             version = last if record.version is None else record.version
-            if version < max(last, 0) or (version == last and gone):
+            if version < max(last, 0) or (version == last and gone and not record.forget):
                 return None
-            return Deleted(record.offset, record.checksum, record.image_id, version)
+            return Deleted(record.offset, record.checksum, record.image_id, version, record.forget)
         case Replay():
             image = record.image
             found = isinstance(older, Insert) and not hidden

@@ -20,6 +20,7 @@ from search.index.interface import NO_IMAGE, NO_PLACE, Insert, MoreQuery, Record
 from search.ranking import Order, Ranking
 from tests.search.index.index_oracle import (
     LOG,
+    Deleted,
     Oracle,
     Plain,
     delete,
@@ -34,7 +35,7 @@ IDS = st.sampled_from(["a", "b", "é/ f", "g" * 256]) | st.integers(0, 40).map("
 MAX_VERSION = 2**64 - 1
 VERSIONS = st.just(1) | st.integers(0, 3) | st.just(MAX_VERSION)
 TERMS = st.lists(st.integers(0, 3), min_size=4, max_size=4)
-KINDS = ["skip", "delete", "delete last", "replay", "bare replay"]
+KINDS = ["skip", "delete", "delete last", "forget", "forget last", "replay", "bare replay"]
 CONTENT = st.tuples(st.sampled_from(["insert"] * 8 + KINDS + ["unreadable"]), IDS, VERSIONS, TERMS)
 OF_ONE_IMAGE = st.tuples(st.sampled_from(["insert", *KINDS]), st.just("a"), st.integers(0, 2), TERMS)
 
@@ -55,8 +56,8 @@ def record(offset: int, content: Content) -> Record:
     kind, image_id, version, terms = content
     if kind == "insert":
         return insert(offset, image_id, version, terms)
-    if kind in ("delete", "delete last"):
-        return delete(offset, image_id, version if kind == "delete" else None)
+    if kind in ("delete", "delete last", "forget", "forget last"):
+        return delete(offset, image_id, None if "last" in kind else version, forget="forget" in kind)
     if kind in ("replay", "bare replay"):
         return replay(offset, image_id, version if kind == "replay" else None, terms)
     return Skip(offset, offset + 1, ImageId(image_id if kind == "skip" else ""), version)
@@ -181,7 +182,23 @@ class IndexBesideOracle(RuleBasedStateMachine):
             if expected is not None and expected.hidden and got is not None:
                 assert (got.place, got.version, got.hidden) == (expected.place, expected.version, True)
             else:
-                assert got == expected
+                assert got is None or got.erased <= got.deleted
+                assert (got and replace(got, erased=False)) == expected
+
+    @rule()
+    def what_was_forgotten_is_in_no_file(self) -> None:
+        """Once it is released and the index is tidied; what came back since is there."""
+        if not self.oracle.log:
+            return
+        self.let_go(self.oracle.position)
+        self.index.tidy()
+        last = {one.image_id: one for one in self.oracle.placed()}
+        gone = [
+            each.encode() for each, one in last.items() if len(each) > 3 and isinstance(one, Deleted) and one.forget
+        ]
+        files = [each.read_bytes() for each in Path(self.folder.name).rglob("*") if each.is_file()]
+        assert not [each for each in gone if any(each in content for content in files)]
+        assert self.index.stats().forgetting == 0
 
     @rule(data=st.data())
     def hide(self, data: st.DataObject) -> None:
@@ -213,8 +230,8 @@ class IndexBesideOracle(RuleBasedStateMachine):
         """Many images are deleted and come again, with a higher version each time; then there is much to forget."""
         latest = {one.image_id: one.version for one in self.oracle.placed()}
         ids = [image_id for image_id, version in latest.items() if version <= MAX_VERSION - 2][::every]
-        kinds = ["delete", "delete last"]
-        removes = [(kinds[row % 2], image_id, latest[image_id] + 1, [0] * 4) for row, image_id in enumerate(ids)]
+        kinds = ["delete", "delete last", "forget", "forget last"]
+        removes = [(kinds[row % 4], image_id, latest[image_id] + 1, [0] * 4) for row, image_id in enumerate(ids)]
         inserts = [("insert", image_id, latest[image_id] + 2, [row % 4, 1, 2, 3]) for row, image_id in enumerate(ids)]
         self.apply([*removes, *inserts], 0)
         if released:

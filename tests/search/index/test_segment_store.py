@@ -245,6 +245,6 @@ def test_a_manifest_of_the_last_release_is_read_and_written_anew_before_the_log_
     path.write_text(json.dumps({**now, "format": 1}))
     SegmentedIndex(folder, SETTINGS, background=False).close()
     assert json.loads(path.read_text()) == now
-    path.write_text(json.dumps({**now, "format": 3}))
-    with pytest.raises(MismatchError, match="format 3"):
+    path.write_text(json.dumps({**now, "format": 4}))
+    with pytest.raises(MismatchError, match="format 4"):
         SegmentedIndex(folder, SETTINGS, background=False)

@@ -14,7 +14,7 @@ from search.index.generations import IndexGenerations
 from search.index.interface import TermIndex
 from search.serving.server import SearchServerSettings, index_settings
 from stream.index_build.build import build_index
-from stream.index_build.sources import ImageSource, OrderSource, StoreSource, tombstones_of
+from stream.index_build.sources import ImageSource, OrderSource, StoreSource, deletes_of
 from tests.search.serving.search_setup import image
 from tests.stream.index_build.life import Store, as_seen, delete, full_order, live, replay
 from tests.stream.index_build.order import (
@@ -103,7 +103,7 @@ def test_what_is_deleted_stays_deleted_and_a_place_by_replay_stays(tmp_path: Pat
         answers = ours.insert_and_search("topic-id-1", parsed(order, at, server))
         store.apply(order[at], answers[0], fails=False)
     assert store.images["b"].place == 4
-    assert {one.image_id: (one.version, one.position) for one in tombstones_of(store.pages())} == {
+    assert {one.image_id: (one.version, one.position) for one in deletes_of(store.pages()).tombstones} == {
         "a": (1, 3),
         "c": (5, 7),
     }

@@ -16,7 +16,7 @@ from core.errors import BadInputError, UnavailableError
 from core.types import ImageId, LogPosition, Tombstone
 from search.index.columns import Kind
 from storage.embeddings import EmbeddingsPage
-from stream.index_build.sources import FileSource, PlacedImage, StoreSource, tombstones_of
+from stream.index_build.sources import Deletes, FileSource, PlacedImage, StoreSource, deletes_of
 from stream.start_plan import Log
 from tests.stream.index_build.order import TOPIC_ID, pages, record, some_order, stored
 
@@ -99,7 +99,7 @@ def told(images: Iterable[PlacedImage]) -> list[tuple[int, str, Kind]]:
 
 def test_files_come_with_the_deletes_that_storage_knows_up_to_their_last_place(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", [0, 2, 7])
-    files = FileSource([path], 4, 3, Log("joined", TOPIC_ID, 0, 8), CHECKSUMS.get, GONE)
+    files = FileSource([path], 4, 3, Log("joined", TOPIC_ID, 0, 8), CHECKSUMS.get, Deletes(GONE))
     expected = [
         (0, "i0", Kind.SEARCHABLE),
         (1, "y", Kind.REMOVED),
@@ -122,7 +122,7 @@ def test_the_store_gives_its_deletes_among_its_images(tmp_path: Path) -> None:
         (9, "x", Kind.REMOVED),
     ]
     unread = iter(some)
-    assert tombstones_of(unread) == GONE
+    assert deletes_of(unread) == Deletes(GONE)
     assert next(unread) is some[3]  # it stopped at the first rows
     nothing = EmbeddingsPage(replace(state, images=0), ())
     assert [place for place, _, _ in told(StoreSource(iter([*some[:2], nothing])))] == [1, 5, 9]
