@@ -150,9 +150,9 @@ class StagedStore(ClusterStore):
             if not decisions and known == state.kinds:
                 return state.position
             front = self._up_to_override(state, decisions)
-            changes = self._staged(reader, state, log_id, front)
+            changes = self._decided(reader, state, log_id, front)
             if self._settle_touched(changes):
-                changes = self._staged(reader, self._current()[0], log_id, front)
+                changes = self._decided(reader, self._current()[0], log_id, front)
             changes.state = replace(changes.state, kinds=known)
             self._commit_told(changes)
             told, _ = self._ready()
@@ -164,7 +164,7 @@ class StagedStore(ClusterStore):
             )
         return told.position
 
-    def _staged(self, reader: Reader, state: StoreState, log_id: str, decisions: Sequence[Decision]) -> Changes:
+    def _decided(self, reader: Reader, state: StoreState, log_id: str, decisions: Sequence[Decision]) -> Changes:
         if not any(each.forget for each in decisions):
             return stage(reader, state, log_id, decisions)
         with self.snapshot() as view:
@@ -174,10 +174,15 @@ class StagedStore(ClusterStore):
     def erase(self, step: EraseStep) -> None:
         """See `ClusterStore.erase`."""
         with self._writer:
-            state, _ = self._current()
-            with self.snapshot() as view:
-                changes = erased(view, state, step)
+            changes = self._erased(step)
+            if self._settle_touched(changes):
+                changes = self._erased(step)
             self._commit_told(changes)
+
+    def _erased(self, step: EraseStep) -> Changes:
+        state, _ = self._current()
+        with self.snapshot() as view:
+            return erased(view, state, step)
 
     @final
     def override(self, request: OverrideRequest, at_ms: int, *, dry_run: bool = False) -> OverrideOutcome:

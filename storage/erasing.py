@@ -14,11 +14,12 @@ that it makes, so a kill loses nothing but the list of what to compact; then who
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
 from core.types import NO_HEAD, Cause, ImageId, Versions
+from storage.bulk.operations import OperationState
 from storage.interfaces import ClusterStore, StoreView
 from storage.moving import Changes, Erased
 from storage.records import EraseCursor, EraseStep, Erasure, ErasureState, HistoryEntry, StoreState, Touched
@@ -27,6 +28,9 @@ __all__ = ["Eraser", "erased", "is_blank"]
 
 RECORDS_AT_ONCE = 2_000
 """Records that one step looks at: about 40 ms."""
+
+OPERATIONS_AT_ONCE = 1_000
+"""Bulk moves that are listed in one call."""
 
 IMAGES_AT_ONCE = 1_000
 """Images that are erased together."""
@@ -138,6 +142,10 @@ class Eraser:
         self._now_ms = now_ms
         self._touched: Touched | None = None
         """None: not all of it is known, since another process began."""
+        self._bulk_moves = -1
+        """The number of the last bulk move when the erasing began; -1: it is not known."""
+        self._calm: int | None = None
+        """The number of the last history entry when it was first seen that no bulk move is under way."""
 
     def step(self) -> bool:
         """Does one step; says whether there was any.
@@ -157,25 +165,53 @@ class Eraser:
                 step = self._run(view, running)
             else:
                 step = self._begin(view, unfinished)
-                if step is None:
-                    return False
-        if step is None:
+        if cleared:
             self._scrub(cleared)
+        elif step is None:
+            return False
         else:
             self._store.erase(step)
         return True
 
     def _begin(self, view: StoreView, waiting: list[Erasure]) -> EraseStep | None:
-        """Begins with all images whose last changes are published."""
-        published = view.published() if self._waits else view.state().history_number
-        ready = [each for each in waiting if each.through <= published][:IMAGES_AT_ONCE]
+        """Begins with all images whose last changes are published.
+
+        The entries of a bulk move are written late. So they are waited for, and erased from too.
+        """
+        last, under_way = self._last_bulk_move()
+        if under_way:
+            self._calm = None
+            return None
+        if last:
+            self._calm = self._calm or view.state().history_number
+        published = self._published(view)
+        ready = [each for each in waiting if max(each.through, self._calm or 0) <= published][:IMAGES_AT_ONCE]
         if not ready:
             return None
-        self._touched = Touched()
-        begun = tuple(replace(each, state=ErasureState.RUNNING) for each in ready)
-        return EraseStep({}, EraseCursor("own", 0), erasures=begun)
+        self._touched, self._bulk_moves, self._calm = Touched(), last, None
+        begun = [replace(each, state=ErasureState.RUNNING) for each in ready]
+        return EraseStep({}, EraseCursor("own", 0), erasures=self._raised(view, begun) if last else tuple(begun))
 
-    def _run(self, view: StoreView, running: list[Erasure]) -> EraseStep:
+    def _published(self, view: StoreView) -> int:
+        return view.published() if self._waits else view.state().history_number
+
+    def _raised(self, view: StoreView, erasures: Sequence[Erasure]) -> tuple[Erasure, ...]:
+        """The erasures through all entries that are published, unless the image has begun a new life."""
+        through = self._published(view)
+        return tuple(
+            each if view.image(each.image_id) is not None else replace(each, through=max(each.through, through))
+            for each in erasures
+        )
+
+    def _last_bulk_move(self) -> tuple[int, bool]:
+        """The number of the last bulk move, 0 if there was none, and whether any is planned or under way."""
+        last, under_way = 0, False
+        while found := self._store.operations(last, OPERATIONS_AT_ONCE):
+            last = found[-1].number
+            under_way |= any(each.state is not OperationState.DONE for each in found)
+        return last, under_way
+
+    def _run(self, view: StoreView, running: list[Erasure]) -> EraseStep | None:
         by_id = {each.image_id: each for each in running}
         cursor = view.erase_cursor() or EraseCursor("own", 0)
         match cursor.step:
@@ -228,13 +264,19 @@ class Eraser:
 
     def _images(
         self, view: StoreView, running: list[Erasure], by_id: Mapping[ImageId, Erasure], cursor: EraseCursor
-    ) -> EraseStep:
+    ) -> EraseStep | None:
         images = list(islice(view.images_from(ImageId(cursor.image_id)), self._most))
         found = tuple(image.image_id for image in images if image.matched in by_id)
         touched = self._touched or Touched()
         touched.images.update(found)
         if len(images) == self._most:
             return EraseStep(by_id, EraseCursor("images", 0, images[-1].image_id), images=found)
+        last, under_way = self._last_bulk_move()
+        if under_way:
+            return None
+        if last != self._bulk_moves and last:  # it may have told again what it had read before
+            self._bulk_moves = last
+            return EraseStep(by_id, EraseCursor("own", 0), images=found, erasures=self._raised(view, running))
         done = tuple(replace(each, state=ErasureState.CLEARED, image_id=NO_HEAD) for each in running)
         return EraseStep(by_id, None, images=found, erasures=done)
 

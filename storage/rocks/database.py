@@ -140,8 +140,18 @@ class Database:
             with self._writing:
                 return self._take()
 
-    def compact(self, keys: KeyRange | None) -> None:
-        """Writes the tables of a range anew, without what was replaced; None: writes what is in memory into tables.
+    def flush(self) -> None:
+        """Writes all that is in memory into tables, so that the log of writes goes.
+
+        Raises:
+            WriteError: The disk refused it.
+        """
+        with translated(self._folder):
+            for family in self._families.values():
+                family.flush()
+
+    def rewrite(self, each: KeyRange) -> None:
+        """Writes the tables of a range anew, without what was replaced or deleted. Empty ends: of the whole family.
 
         What open moments show stays in the old tables until they are gone.
 
@@ -151,11 +161,7 @@ class Database:
         options = CompactOptions()
         options.set_bottommost_level_compaction(BottommostLevelCompaction.force())
         with translated(self._folder):
-            if keys is None:
-                for family in self._families.values():
-                    family.flush()
-            else:
-                self._families[keys.family].compact_range(keys.start or None, keys.end or None, options)
+            self._families[each.family].compact_range(each.start or None, each.end or None, options)
 
     def copy(self, target: Path) -> None:
         """Copies the database as of now into a new folder. On the same volume, the tables are linked, not copied.

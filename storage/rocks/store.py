@@ -206,10 +206,11 @@ class RocksStore(BulkStore):
             database = self._usable()
             self._readers += 1
         try:
-            for each in (None, *key_ranges(touched)):
+            database.flush()
+            for each in key_ranges(touched):
                 if self._closed:
                     raise UnavailableError("the store is closed")
-                database.compact(each)
+                database.rewrite(each)
         finally:
             with self._gate:
                 self._readers -= 1

@@ -113,14 +113,14 @@ def test_erasing_waits_for_readers_of_old_records_and_then_ends_them(
 def test_the_stream_writes_while_tables_are_compacted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(filled(tmp_path, 3)) as store:
         compacting, written = threading.Event(), threading.Event()
-        real = rocks_store.Database.compact
+        real = rocks_store.Database.flush
 
-        def compact(database: rocks_store.Database, keys: object) -> None:
+        def flush(database: rocks_store.Database) -> None:
             compacting.set()
             assert written.wait(30)
-            real(database, keys)  # type: ignore[arg-type]
+            real(database)
 
-        monkeypatch.setattr(rocks_store.Database, "compact", compact)
+        monkeypatch.setattr(rocks_store.Database, "flush", flush)
         thread = threading.Thread(target=erase_all, args=(store,))
         thread.start()
         assert compacting.wait(30)
