@@ -52,14 +52,15 @@ class ApiCalls:
         Raises:
             NeardupClientError: See `neardup.errors`.
         """
-        return self._ask(
-            parse,
-            path,
-            {key: value for key, value in query.items() if value is not None},
-            None,
-            self.timeout_s,
-            once=False,
-        )
+        return self._ask(parse, path, _said(query), None, self.timeout_s, once=False)
+
+    def delete(self, parse: Callable[[dict[str, Any]], _Answer], path: str, **query: int | str | None) -> _Answer:
+        """Deletes; what is None of the query is left out.
+
+        Raises:
+            NeardupClientError: See `neardup.errors`.
+        """
+        return self._ask(parse, path, _said(query), None, self.timeout_s, once=False, method="DELETE")
 
     def post(
         self,
@@ -93,8 +94,9 @@ class ApiCalls:
         timeout_s: float,
         *,
         once: bool,
+        method: str = "GET",
     ) -> _Answer:
-        response = self._answered(path, query, body, timeout_s, once)
+        response = self._answered(method if body is None else "POST", path, query, body, timeout_s, once)
         if not response.is_success:
             raise self._refused(response)
         try:
@@ -105,7 +107,13 @@ class ApiCalls:
             ) from error
 
     def _answered(
-        self, path: str, query: dict[str, int | str], body: dict[str, Any] | None, timeout_s: float, once: bool
+        self,
+        method: str,
+        path: str,
+        query: dict[str, int | str],
+        body: dict[str, Any] | None,
+        timeout_s: float,
+        once: bool,
     ) -> httpx.Response:
         """The first answer that is not to be retried; with `once`, of the first call that may have arrived."""
         tried = 0
@@ -113,7 +121,7 @@ class ApiCalls:
             tried += 1
             try:
                 response = self._http.request(
-                    "GET" if body is None else "POST",
+                    method,
                     self.url + path,
                     params=query,
                     json=body,
@@ -159,6 +167,11 @@ class ApiCalls:
                 return BadRequestError(reason, status)
             case _:
                 return NeardupClientError(f"the HTTP API at {self.url}: {status} {reason}", status)
+
+
+def _said(query: dict[str, int | str | None]) -> dict[str, int | str]:
+    """The part of a query that says something."""
+    return {key: value for key, value in query.items() if value is not None}
 
 
 def _member(response: httpx.Response, name: str) -> str:

@@ -319,6 +319,28 @@ class ApiClient:
         """
         return self._calls.get(dict, f"/v1/images/{_part(image_id)}/explain", against=against)
 
+    def forget(self, image_id: str, *, refuse_return: bool = False, author: str = "", reason: str = "") -> int:
+        """Forgets an image: it is deleted, and erased from store, history and index within 24 hours.
+
+        Args:
+            image_id: The image.
+            refuse_return: Every later version is ignored too, for ever.
+            author: Who asks for it.
+            reason: Why; it is kept, so it should not name the image.
+
+        Returns:
+            The position in the order; once the store has applied it (`stats`), the image is gone from every answer.
+
+        Raises:
+            BadRequestError: It is malformed.
+            NeardupClientError: See `neardup.errors`; among others, the key is not the one for writing.
+        """
+        _check_unicode("an image id", image_id)
+        _check_unicode("author or reason", author, reason)
+        refuses = "true" if refuse_return else None
+        path = f"/v1/images/{_part(image_id)}"
+        return self._calls.delete(_position, path, forget="true", author=author, reason=reason, refuse_return=refuses)
+
     def override(
         self,
         kind: str,
@@ -506,6 +528,10 @@ def _check_unicode(what: str, *texts: str) -> None:
         "".join(texts).encode()
     except UnicodeEncodeError as error:
         raise BadRequestError(f"{what} is not valid Unicode: {error}") from error
+
+
+def _position(answer: dict[str, Any]) -> int:
+    return int(answer["position"])
 
 
 def _part(text: str) -> str:

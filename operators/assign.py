@@ -118,7 +118,10 @@ class AssignStep(Step):
 
     def _written(self, decisions: Sequence[Decision]) -> None:
         if decisions:
-            self._reporter.committed(decisions[-1].offset, soon=not self._hiding.written(decisions))
+            # The index erases an image only after this report, and no other record may come for long.
+            forgets = any(each.forget for each in decisions)
+            soon = not self._hiding.written(decisions)
+            self._reporter.committed(decisions[-1].offset, soon=soon, at_once=forgets)
 
 
 class AssignFunction(MicroBatchFunction):

@@ -55,10 +55,10 @@ class CommitReporter:
         self._clock = clock
         self._due = clock()
 
-    def committed(self, offset: int, soon: bool = False) -> None:
-        """Storage has committed the order up to an offset; `soon` makes the next report due."""
+    def committed(self, offset: int, soon: bool = False, *, at_once: bool = False) -> None:
+        """Storage has committed the order up to an offset; `soon` makes the next report due, `at_once` this one."""
         now = self._clock()
-        if now < self._due:
+        if now < self._due and not at_once:
             self._due = now if soon else self._due
             return
         self._due = now if soon else now + EVERY_S

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from fastapi import APIRouter, Query, Request
 
 from core.delete_requests import DeleteRequest
-from core.errors import UnavailableError
+from core.errors import BadInputError, UnavailableError
 from core.notifications import MAX_IMAGE_VERSION, MAX_WORDS_BYTES
 from core.notifications import image_id as checked_id
 from storage.api.access import author_of
@@ -22,7 +22,10 @@ __all__ = ["DeleteWriter", "delete_routes"]
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The id, version, author or reason is not valid."},
-    409: {"model": Problem, "description": "The running job does not know deletes; nothing was written."},
+    409: {
+        "model": Problem,
+        "description": "The running job knows no deletes, or no forgetting; nothing was written.",
+    },
     503: {"model": Problem, "description": "Kafka or the store does not answer at present; try again."},
 }
 
@@ -60,10 +63,22 @@ def delete_routes(
     )
     by = Query("", max_length=MAX_WORDS_BYTES // 4, description="Who deletes it.")
     why = Query("", max_length=MAX_WORDS_BYTES // 4, description="Why.")
+    forgets = Query(
+        False,
+        description="Nothing of the image may remain: store, history and index lose it within 24 hours, and a cluster "
+        "that it heads gets another head. `version` must be absent; `reason` should not name the image.",
+    )
+    refuses = Query(False, description="With `forget`: every later version is ignored too, for ever.")
 
     @router.delete("/images/{image_id}", status_code=202, tags=["images"], name="delete_image")
     def delete_image(
-        image_id: IdInPath, request: Request, version: int | None = up_to, author: str = by, reason: str = why
+        image_id: IdInPath,
+        request: Request,
+        version: int | None = up_to,
+        author: str = by,
+        reason: str = why,
+        forget: bool = forgets,
+        refuse_return: bool = refuses,
     ) -> DeleteOut:
         """Deletes an image. The answer comes once the record is safe; at `position` the image is gone from everything.
 
@@ -73,7 +88,10 @@ def delete_routes(
             raise UnavailableError("this server writes nothing to Kafka, so it cannot delete")
         asked = checked_id(id_of(image_id))
         author = author_of(request, author)
-        wanted = DeleteRequest(asked, f"http-{uuid.uuid4().hex}", version, now_ms(), author, reason)
+        if refuse_return and (version is not None or not forget):
+            raise BadInputError("`refuse_return` goes with `forget`, and without a version")
+        version = MAX_IMAGE_VERSION if refuse_return else version
+        wanted = DeleteRequest(asked, f"http-{uuid.uuid4().hex}", version, now_ms(), author, reason, forget)
         (offset,) = writer.delete([wanted])
         return DeleteOut(image_id=asked, request=wanted.request, position=store.position().base + offset)
 

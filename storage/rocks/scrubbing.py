@@ -17,7 +17,7 @@ MOST_RANGES = 64
 """Ranges of one family that are compacted, one by one: each rewrites a table of each level. With more keys than that, a
 range has several, and all that lies between them."""
 
-_WHOLE = ("erasures", "dead_letters", "operations")
+_WHOLE = ("erasures", "dead_letters")
 """Small families, which are always compacted as a whole."""
 
 _LISTED = ("edges", "history_of", "ended")

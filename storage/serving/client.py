@@ -14,10 +14,12 @@ from core.overrides import ListedOverride, OverrideOutcome, OverrideRequest
 from core.rpc import RpcClient, translate
 from core.types import Cluster, Decision, ImageId, ImageRules, Lookup, Membership, Tombstone, Written
 from storage.embeddings import EmbeddingsPage
+from storage.forgotten import ErasureCounts, ForgottenImage
 from storage.limits import MAX_DECISIONS, MAX_LOOK_UP, MAX_NAMED, MAX_NAMED_WITH_VECTORS, MAX_OVERRIDES
 from storage.records import Heads
 from storage.selecting import ImageSelection, SelectedImage, SelectedPage
 from storage.serving import storage_pb2 as pb
+from storage.serving.forgotten_messages import forgotten_of
 from storage.serving.messages import decision_message, heads_of, lookup_of, page_of, progress_of, written_of
 from storage.serving.override_messages import outcome_of, override_page_of, override_request_message
 from storage.serving.selection_messages import selected_of, selected_page_of, selection_message
@@ -267,6 +269,20 @@ class StorageClient(RpcClient):
                 break
             after = found[-1].override.number
         return found
+
+    def forgotten(self, ids: Sequence[ImageId] = ()) -> tuple[list[ForgottenImage], ErasureCounts]:
+        """Those of the images that were forgotten, and how many were and wait to be erased in all.
+
+        Raises:
+            UnavailableError: The server is down, too slow or cannot read.
+        """
+        found: list[ForgottenImage] = []
+        counts = ErasureCounts()
+        for at in range(0, max(1, len(ids)), MAX_NAMED):
+            answer = self._call(self._stub.Forgotten, pb.ForgottenRequest(image_ids=ids[at : at + MAX_NAMED]))
+            images, counts = forgotten_of(answer)
+            found += images
+        return found, counts
 
     def _stream(self, call: Any) -> Iterator[Any]:
         """The messages of a streaming call. The call is cancelled when the caller stops reading."""

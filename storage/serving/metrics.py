@@ -28,6 +28,7 @@ METHODS = (
     "WrittenAt",
     "ApplyOverride",
     "ListOverrides",
+    "Forgotten",
 )
 """The gRPC methods of the server."""
 
@@ -54,6 +55,7 @@ class StorageMetrics:
         self._writes(registry)
         self._publisher(registry)
         self._sweeps(registry)
+        self._eraser(registry)
         self._gauges(registry)
         ProcessCollector(namespace="neardup_storage", registry=registry)
 
@@ -118,6 +120,13 @@ class StorageMetrics:
             registry=registry,
         )
 
+    def _eraser(self, registry: CollectorRegistry) -> None:
+        self._erase_failures = Counter(
+            "neardup_storage_erase_failures_total",
+            "Steps of erasing forgotten images that failed; each is tried again",
+            registry=registry,
+        )
+
     def _gauges(self, registry: CollectorRegistry) -> None:
         gauges: list[tuple[str, str, Callable[[], float]]] = [
             ("images", "Images known", lambda: self._state.images),
@@ -155,6 +164,10 @@ class StorageMetrics:
         """Counts dead letters that Kafka acknowledged, and those of them that had to be truncated."""
         self._dead_letters_sent.inc(count)
         self._dead_letters_truncated.inc(truncated)
+
+    def erase_failed(self) -> None:
+        """Counts a step of erasing that failed and will be tried again."""
+        self._erase_failures.inc()
 
     def publish_failed(self) -> None:
         """Counts an attempt to publish that failed and will be tried again."""

@@ -23,6 +23,7 @@ from storage.api.explaining import Explainer
 from storage.api.server import ApiServer
 from storage.opening import open_store
 from storage.serving.dead_letter_outbox import DeadLetterOutbox
+from storage.serving.eraser_loop import EraserLoop
 from storage.serving.history_sweep import HistorySweep
 from storage.serving.metrics import StorageMetrics
 from storage.serving.order_writer import OrderWriter
@@ -113,6 +114,9 @@ def serve(settings: StorageServerSettings) -> None:
             sweep = HistorySweep(store, settings.history_days, metrics)
             sweep.start()
             parts.callback(sweep.stop)
+        eraser = EraserLoop(store, waits_for_publisher=bool(settings.kafka), failed=metrics.erase_failed)
+        eraser.start()
+        parts.callback(eraser.stop)
         deletes = None
         if settings.kafka:
             deletes = OrderWriter(partial(KafkaSender, settings.kafka, settings.joined_topic), store.require_kinds)

@@ -18,6 +18,7 @@ from core.types import ImageId
 from storage.arrivals import earliest_arrival
 from storage.embeddings import embedding_pages
 from storage.errors import ContradictionError, StorageError
+from storage.forgotten import erasure_counts, forgotten_images
 from storage.interfaces import ClusterStore
 from storage.limits import MAX_DECISIONS, MAX_LOOK_UP, MAX_NAMED, MAX_NAMED_WITH_VECTORS
 from storage.override_pages import override_page
@@ -26,6 +27,7 @@ from storage.repair import repair
 from storage.selecting import named_images, selected_pages
 from storage.serving import storage_pb2 as pb
 from storage.serving import storage_pb2_grpc
+from storage.serving.forgotten_messages import forgotten_message
 from storage.serving.live_delay import LiveDelay
 from storage.serving.messages import (
     describe_message,
@@ -65,6 +67,7 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
                 "Named",
                 "WrittenAt",
                 "ListOverrides",
+                "Forgotten",
             ),
             Right.READ,
         ),
@@ -284,6 +287,16 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
             if outcome.created:
                 log.info("override %d: %s by %r", outcome.override.number, said.kind, said.author)
             return outcome_message(outcome)
+
+    def Forgotten(  # noqa: N802 - the name that the proto gives
+        self, request: pb.ForgottenRequest, context: grpc.ServicerContext
+    ) -> pb.ForgottenResponse:
+        """How far images are erased."""
+        if len(request.image_ids) > MAX_NAMED:
+            raise BadInputError(f"a call takes at most {MAX_NAMED} images, not {len(request.image_ids)}")
+        with self._metrics.call("Forgotten"), for_callers():
+            found = forgotten_images(self._store, map(ImageId, request.image_ids))
+            return forgotten_message(found, erasure_counts(self._store))
 
     def ListOverrides(  # noqa: N802 - the name that the proto gives
         self, request: pb.ListOverridesRequest, context: grpc.ServicerContext

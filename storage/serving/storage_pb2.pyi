@@ -1498,3 +1498,95 @@ class ListOverridesResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["more", b"more", "overrides", b"overrides"]) -> None: ...
 
 global___ListOverridesResponse = ListOverridesResponse
+
+@typing.final
+class ForgottenRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_IDS_FIELD_NUMBER: builtins.int
+    @property
+    def image_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """at most 1,000"""
+
+    def __init__(
+        self,
+        *,
+        image_ids: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["image_ids", b"image_ids"]) -> None: ...
+
+global___ForgottenRequest = ForgottenRequest
+
+@typing.final
+class ForgottenImage(google.protobuf.message.Message):
+    """Times are milliseconds since the epoch."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_ID_FIELD_NUMBER: builtins.int
+    PSEUDONYM_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    FORGOTTEN_AT_MS_FIELD_NUMBER: builtins.int
+    ERASED_AT_MS_FIELD_NUMBER: builtins.int
+    REFUSED_FIELD_NUMBER: builtins.int
+    RETURNED_FIELD_NUMBER: builtins.int
+    OVERRIDES_FIELD_NUMBER: builtins.int
+    image_id: builtins.str
+    """as it was asked for"""
+    pseudonym: builtins.str
+    """its name in history"""
+    position: builtins.int
+    """of the record that asked for it"""
+    forgotten_at_ms: builtins.int
+    erased_at_ms: builtins.int
+    """from the store and its files; 0: not yet"""
+    refused: builtins.bool
+    """it may not return"""
+    returned: builtins.bool
+    """a higher version has come since"""
+    @property
+    def overrides(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """those that name it; they stay"""
+
+    def __init__(
+        self,
+        *,
+        image_id: builtins.str = ...,
+        pseudonym: builtins.str = ...,
+        position: builtins.int = ...,
+        forgotten_at_ms: builtins.int = ...,
+        erased_at_ms: builtins.int = ...,
+        refused: builtins.bool = ...,
+        returned: builtins.bool = ...,
+        overrides: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["erased_at_ms", b"erased_at_ms", "forgotten_at_ms", b"forgotten_at_ms", "image_id", b"image_id", "overrides", b"overrides", "position", b"position", "pseudonym", b"pseudonym", "refused", b"refused", "returned", b"returned"]) -> None: ...
+
+global___ForgottenImage = ForgottenImage
+
+@typing.final
+class ForgottenResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGES_FIELD_NUMBER: builtins.int
+    ERASED_FIELD_NUMBER: builtins.int
+    WAITING_FIELD_NUMBER: builtins.int
+    OLDEST_MS_FIELD_NUMBER: builtins.int
+    erased: builtins.int
+    waiting: builtins.int
+    """not erased from the store yet"""
+    oldest_ms: builtins.int
+    """when the oldest of these was forgotten; 0: none waits"""
+    @property
+    def images(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ForgottenImage]: ...
+    def __init__(
+        self,
+        *,
+        images: collections.abc.Iterable[global___ForgottenImage] | None = ...,
+        erased: builtins.int = ...,
+        waiting: builtins.int = ...,
+        oldest_ms: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["erased", b"erased", "images", b"images", "oldest_ms", b"oldest_ms", "waiting", b"waiting"]) -> None: ...
+
+global___ForgottenResponse = ForgottenResponse

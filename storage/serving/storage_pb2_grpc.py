@@ -114,6 +114,11 @@ class ClusterStorageStub(object):
                 request_serializer=storage_dot_serving_dot_storage__pb2.ApplyOverrideRequest.SerializeToString,
                 response_deserializer=storage_dot_serving_dot_storage__pb2.ApplyOverrideResponse.FromString,
                 _registered_method=True)
+        self.Forgotten = channel.unary_unary(
+                '/neardup.storage.v1.ClusterStorage/Forgotten',
+                request_serializer=storage_dot_serving_dot_storage__pb2.ForgottenRequest.SerializeToString,
+                response_deserializer=storage_dot_serving_dot_storage__pb2.ForgottenResponse.FromString,
+                _registered_method=True)
         self.ListOverrides = channel.unary_unary(
                 '/neardup.storage.v1.ClusterStorage/ListOverrides',
                 request_serializer=storage_dot_serving_dot_storage__pb2.ListOverridesRequest.SerializeToString,
@@ -236,6 +241,13 @@ class ClusterStorageServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Forgotten(self, request, context):
+        """Which of some images were forgotten, and how far each is erased; without any, only the counts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListOverrides(self, request, context):
         """What was said, by number.
         """
@@ -320,6 +332,11 @@ def add_ClusterStorageServicer_to_server(servicer, server):
                     servicer.ApplyOverride,
                     request_deserializer=storage_dot_serving_dot_storage__pb2.ApplyOverrideRequest.FromString,
                     response_serializer=storage_dot_serving_dot_storage__pb2.ApplyOverrideResponse.SerializeToString,
+            ),
+            'Forgotten': grpc.unary_unary_rpc_method_handler(
+                    servicer.Forgotten,
+                    request_deserializer=storage_dot_serving_dot_storage__pb2.ForgottenRequest.FromString,
+                    response_serializer=storage_dot_serving_dot_storage__pb2.ForgottenResponse.SerializeToString,
             ),
             'ListOverrides': grpc.unary_unary_rpc_method_handler(
                     servicer.ListOverrides,
@@ -732,6 +749,33 @@ class ClusterStorage(object):
             '/neardup.storage.v1.ClusterStorage/ApplyOverride',
             storage_dot_serving_dot_storage__pb2.ApplyOverrideRequest.SerializeToString,
             storage_dot_serving_dot_storage__pb2.ApplyOverrideResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Forgotten(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.storage.v1.ClusterStorage/Forgotten',
+            storage_dot_serving_dot_storage__pb2.ForgottenRequest.SerializeToString,
+            storage_dot_serving_dot_storage__pb2.ForgottenResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -121,6 +121,12 @@ class ClusterStorageStub:
     written.
     """
 
+    Forgotten: grpc.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.ForgottenRequest,
+        storage.serving.storage_pb2.ForgottenResponse,
+    ]
+    """Which of some images were forgotten, and how far each is erased; without any, only the counts."""
+
     ListOverrides: grpc.UnaryUnaryMultiCallable[
         storage.serving.storage_pb2.ListOverridesRequest,
         storage.serving.storage_pb2.ListOverridesResponse,
@@ -229,6 +235,12 @@ class ClusterStorageAsyncStub:
     contrary (trailing metadata `conflict`), or the job that wrote last does not know overrides. Then nothing was
     written.
     """
+
+    Forgotten: grpc.aio.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.ForgottenRequest,
+        storage.serving.storage_pb2.ForgottenResponse,
+    ]
+    """Which of some images were forgotten, and how far each is erased; without any, only the counts."""
 
     ListOverrides: grpc.aio.UnaryUnaryMultiCallable[
         storage.serving.storage_pb2.ListOverridesRequest,
@@ -368,6 +380,14 @@ class ClusterStorageServicer(metaclass=abc.ABCMeta):
         contrary (trailing metadata `conflict`), or the job that wrote last does not know overrides. Then nothing was
         written.
         """
+
+    @abc.abstractmethod
+    def Forgotten(
+        self,
+        request: storage.serving.storage_pb2.ForgottenRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[storage.serving.storage_pb2.ForgottenResponse, collections.abc.Awaitable[storage.serving.storage_pb2.ForgottenResponse]]:
+        """Which of some images were forgotten, and how far each is erased; without any, only the counts."""
 
     @abc.abstractmethod
     def ListOverrides(

@@ -33,6 +33,7 @@ from stream.cli.deployment_commands import down, up
 from stream.cli.evaluate_command import evaluate
 from stream.cli.exits import Exit
 from stream.cli.explain_command import explain
+from stream.cli.forget_command import forget
 from stream.cli.history_command import history
 from stream.cli.label_command import label, label_tree
 from stream.cli.publish_command import publish
@@ -104,6 +105,7 @@ app.add_typer(secrets_command.app, name="secrets", rich_help_panel=_SERVICE)
 
 app.command(rich_help_panel=_IMAGES)(publish)
 app.command(rich_help_panel=_IMAGES)(delete)
+app.command(rich_help_panel=_IMAGES)(forget)
 app.add_typer(override_command.app, name="override", rich_help_panel=_IMAGES)
 app.command(rich_help_panel=_IMAGES)(rollback)
 app.command(rich_help_panel=_IMAGES)(replay)

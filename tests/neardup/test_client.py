@@ -349,3 +349,19 @@ def test_only_its_own_connection_is_closed(own: bool) -> None:
     api.close()
     assert api._http.is_closed is own
     http.close()
+
+
+def test_an_image_is_forgotten() -> None:
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append((request.method, request.url.raw_path.decode()))
+        return httpx.Response(202, json={"image_id": "a/b", "request": "r", "position": 7})
+
+    with client(answer) as api:
+        assert api.forget("a/b", reason="takedown") == 7
+        assert api.forget("a", refuse_return=True, author="ann") == 7
+    assert asked == [
+        ("DELETE", "/v1/images/a%2Fb?forget=true&author=&reason=takedown"),
+        ("DELETE", "/v1/images/a?forget=true&author=ann&reason=&refuse_return=true"),
+    ]

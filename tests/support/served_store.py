@@ -13,7 +13,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from core.notifications import RECORD_KINDS, decode_joined
+from core.notifications import decode_joined
+from core.overrides import JOB_KINDS
 from core.protos.joined_pb2 import JoinedDelete
 from core.replay_requests import LANES, Lane, ReplayRequest
 from core.rpc import Listen, RpcServer
@@ -57,12 +58,15 @@ class ServedStore:
         delete = decode_joined(record)
         assert isinstance(delete, JoinedDelete)
         image_id, position = ImageId(delete.image_id), self.store.position()
-        image = self.store.image(image_id)
-        named = delete.HasField("image_version")
-        decision = deletes(position.offset + 1, image_id, image and image.head, version=delete.image_version or 1)
-        if image is None and not named:  # there is nothing to delete
+        image, tombstone = self.store.image(image_id), self.store.tombstone(image_id)
+        named, known = delete.HasField("image_version"), image or (tombstone if delete.forget else None)
+        version = delete.image_version or (known.version if known else 1)
+        decision = deletes(position.offset + 1, image_id, image and image.head, version=version)
+        if known is None and not named:  # there is nothing to delete
             decision = replace(decision, tombstone=None)
-        self.store.apply(TOPIC_ID, [decision], position.offset, self.store.state().revision, RECORD_KINDS)
+        elif delete.forget:
+            decision = replace(decision, forget=True, decided_at_ms=1_700_000_000_000)
+        self.store.apply(TOPIC_ID, [decision], position.offset, self.store.state().revision, JOB_KINDS)
 
     def replay(self, lane: Lane, request: ReplayRequest) -> int:
         """What the job does with a request: the image gets the verdict that the test wants, if it wants another."""
@@ -86,7 +90,7 @@ class ServedStore:
         if image is not None and image.unscored and move is not None:  # the index places it anew
             vectors = {"score_code": b"c", "search_vector": b"search", "score_vector": b"score"}
             decision = replace(decision, place=decision.offset, **vectors)
-        self.store.apply(TOPIC_ID, [decision], position.offset, self.store.state().revision, RECORD_KINDS)
+        self.store.apply(TOPIC_ID, [decision], position.offset, self.store.state().revision, JOB_KINDS)
 
 
 @dataclass

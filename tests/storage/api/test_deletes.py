@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from core.access import Access, Keys, Right
 from core.delete_requests import DeleteRequest
 from core.errors import MismatchError, UnavailableError
+from core.notifications import MAX_IMAGE_VERSION
 from storage.api.app import create_app
 from storage.memory import MemoryStore
 from storage.testing.contract import A, founds, put
@@ -57,6 +58,26 @@ def test_a_delete_is_written_and_answered_with_its_position() -> None:
     assert first.json() == {"image_id": "a", "request": plain.request, "position": 1}
     assert plain.request != full.request
     assert plain.requested_at_ms > 1_700_000_000_000
+
+
+def test_an_image_is_forgotten_and_refused_if_that_is_asked() -> None:
+    order = FakeOrder()
+    client = client_of(order)
+    assert client.delete("/v1/images/a?forget=true&reason=takedown", headers=WRITE).status_code == 202
+    assert client.delete("/v1/images/a?forget=true&refuse_return=true", headers=WRITE).status_code == 202
+    plain, refused = order.requests
+    assert (plain.forget, plain.version, plain.reason) == (True, None, "takedown")
+    assert (refused.forget, refused.version) == (True, MAX_IMAGE_VERSION)
+
+
+@pytest.mark.parametrize(
+    "query", ["forget=true&version=3", "refuse_return=true", "refuse_return=true&forget=true&version=1"]
+)
+def test_what_cannot_be_forgotten_is_refused(query: str) -> None:
+    order = FakeOrder()
+    answer = client_of(order).delete(f"/v1/images/a?{query}", headers=WRITE)
+    assert (answer.status_code, answer.json()["error"]) == (400, "bad-input")
+    assert order.requests == []
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -54,6 +54,15 @@ class FakeOrderTopic:
         self.closed += 1
 
 
+def test_forgetting_needs_a_job_that_knows_both_kinds() -> None:
+    topic, required = FakeOrderTopic(), list[list[str]]()
+    writer = OrderWriter(topic.open, lambda kinds: required.append(list(kinds)))
+    writer.delete([DeleteRequest(ImageId("a"), "r", forget=True)])
+    writer.delete([DeleteRequest(ImageId("b"), "r", forget=True)])
+    writer.delete(requests("c"))
+    assert required == [["delete", "forget"]]
+
+
 def requests(*ids: str) -> list[DeleteRequest]:
     return [DeleteRequest(ImageId(each), "r") for each in ids]
 

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from core.delete_requests import FORGET_KIND
 from core.errors import (
     BusyError,
     LogGapError,
@@ -24,7 +25,7 @@ from core.errors import (
     StaleError,
     UnavailableError,
 )
-from core.notifications import RECORD_KINDS
+from core.notifications import MAX_IMAGE_VERSION, RECORD_KINDS
 from core.rpc import Listen, RpcServer
 from core.types import (
     Cause,
@@ -42,6 +43,7 @@ from core.types import (
     Versions,
 )
 from storage.errors import ContradictionError, CorruptedError, DiskFullError, StorageError
+from storage.forgotten import ErasureCounts
 from storage.limits import MAX_NAMED
 from storage.memory import MemoryStore
 from storage.selecting import ImageSelection, named_images, selected_pages
@@ -61,12 +63,14 @@ from storage.testing.decisions import (
     decided,
     deletes,
     fill,
+    forgets,
     founds,
     ignored,
     joins,
     put,
     replays,
 )
+from storage.testing.forgetting import erase_all
 from storage.testing.model import LOG, REPLAYS, StoreModel, actions, seeded_actions
 from storage.written import written_at
 from tests.support.ports import free_ports
@@ -174,6 +178,30 @@ def test_deletes_replays_and_kinds_cross_the_wire(served: Served) -> None:
     pages = list(client.embeddings())
     assert [each.image_id for page in pages for each in page.tombstones] == [A]
     assert [each.image_id for page in pages for each in page.rows] == [B]
+
+
+def test_what_is_forgotten_crosses_the_wire(served: Served) -> None:
+    client, kinds = served.client, (*RECORD_KINDS, FORGET_KIND)
+    assert client.forgotten([A]) == ([], ErasureCounts())
+    assert next(client.embeddings()).pseudonyms is None
+    client.apply(LOG, [founds(0, A), joins(1, B, A), joins(2, C, A)], -1, 0, kinds)
+    client.require_kinds(["delete", FORGET_KIND])
+    with pytest.raises(MismatchError, match="forget"):
+        client.apply(LOG, [founds(3, D)], 2, 1, RECORD_KINDS)
+    client.apply(LOG, [forgets(3, A, A, version=MAX_IMAGE_VERSION)], 2, 1, kinds)
+    assert served.store.members(B, 9).items == (B, C)
+    (image,), counts = client.forgotten([A, B])
+    assert (image.image_id, image.position, image.forgotten_at_ms, image.erased_at_ms) == (A, 3, 33, 0)
+    assert (image.refused, image.returned, image.overrides) == (True, False, ())
+    assert counts == ErasureCounts(0, 1, 33)
+    page = next(client.embeddings())
+    with served.store.snapshot() as view:
+        assert page.pseudonyms == view.pseudonyms()
+    assert [each.image_id for each in page.tombstones] == [image.pseudonym]
+    erase_all(served.store)
+    (image,), counts = client.forgotten([A])
+    assert (image.erased_at_ms, counts) == (777, ErasureCounts(1, 0, 0))
+    assert client.look_up([A]).tombstones[A].version == MAX_IMAGE_VERSION
 
 
 def test_the_way_of_a_batch(served: Served) -> None:
