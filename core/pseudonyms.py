@@ -12,13 +12,16 @@ from hashlib import blake2b
 
 from core.types import ImageId
 
-__all__ = ["KEY_BYTES", "Pseudonyms", "is_pseudonym"]
+__all__ = ["KEY_BYTES", "NOBODY", "Pseudonyms", "is_pseudonym"]
 
 KEY_BYTES = 32
 """The length of a key."""
 
 _PREFIX = "forgotten:"
 _DIGEST_BYTES = 16
+
+NOBODY = ImageId(_PREFIX + 2 * _DIGEST_BYTES * "0")
+"""Whom a blank of the history is about. It has the form of a pseudonym, and is that of no image."""
 
 
 @dataclass(frozen=True, slots=True)

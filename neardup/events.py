@@ -130,7 +130,7 @@ class Assignment:
     old_head: str | None
     """The head before; None for a new image."""
     cause: str
-    """founded, matched, adopted, kept, unscored, deleted, pinned or parted."""
+    """founded, matched, adopted, kept, unscored, deleted, pinned, parted, renamed or forgotten."""
     score: float | None
     """Of the match that decided, from 0 to 1; None without one."""
     matched: str | None

@@ -33,7 +33,8 @@ def earliest_arrival(view: StoreView, images: int) -> int:
 
 def _arrives(view: StoreView, entry: HistoryEntry) -> bool:
     """Whether the record of the image itself made the entry. A replay may have given the image its place as well."""
-    if entry.place != entry.offset or entry.cause is Cause.DELETED or entry.trigger is not Trigger.STREAM:
+    gone = entry.cause in (Cause.DELETED, Cause.FORGOTTEN)
+    if entry.place != entry.offset or gone or entry.trigger is not Trigger.STREAM:
         return False
     if entry.old_head is None:
         return True

@@ -4,8 +4,7 @@ A text is UTF-8 after a u16 length. `?` marks a part that is there only if its f
 4 old head, 8 truncated and 16 unscored (which have no part), 32 override, 64 rollback (beside 32), 128 ahead. Format 1
 had neither flag 16 nor dead letters; there an image is unscored if its cause says so. Before format 3 there were no
 tombstones, and nothing was deleted. Before format 5 there were neither overrides nor moments. Before format 6 nothing
-was rolled back, ended clusters were not kept, nothing was moved in bulk, and nothing was forgotten. A history entry
-with the cause of a forgotten image is a blank: its image id is empty.
+was rolled back, ended clusters were not kept, nothing was moved in bulk, and nothing was forgotten.
 
     family       key                              value
     images       id                               u64 version, i64 place, u64 edge sequence, text head,
@@ -18,8 +17,9 @@ with the cause of a forgotten image is a blank: its image id is empty.
                                                   u32 + score vector
     history      u64 number                       u64 version, i64 place, i64 offset, i64 decided, i64 created,
                                                   i64 arrived, u8 cause, u8 flags, f64 score, text image id, text new
-                                                  head (not of a deleted image), text old head?, text matched?, text
-                                                  model version, text index version, u64 override?, i64 ahead?
+                                                  head (not of a deleted image or a blank), text old head?,
+                                                  text matched?, text model version, text index version,
+                                                  u64 override?, i64 ahead?
     history_of   text image id, u64 number        nothing: it makes the history entries of an image known
     ended        text head, u64 number            as in clusters: the cluster before the history entry that ended it
     moments      u64 second since the epoch       u64 number of the last history entry that was written in it
@@ -421,7 +421,7 @@ def decode_history(key: bytes, value: bytes) -> HistoryEntry:
     trigger = _TRIGGER_OF.get(flags & (_OVERRIDDEN | _ROLLED_BACK))
     if trigger is None or flags & _UNSCORED:
         raise cursor.damage(f"it has the flags {flags}")
-    image_id = ImageId(cursor.text()) if cause == _CAUSES[Cause.FORGOTTEN] else cursor.id()
+    image_id = cursor.id()
     new_head = NO_HEAD if _CAUSE_OF.get(cause) in _NOWHERE else cursor.id()
     old_head = cursor.id() if flags & _HAS_OLD_HEAD else None
     matched = cursor.id() if flags & _HAS_MATCHED else None

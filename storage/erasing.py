@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
+from core.pseudonyms import NOBODY
 from core.types import NO_HEAD, Cause, ImageId, Versions
 from storage.bulk.operations import OperationState
 from storage.interfaces import ClusterStore, StoreView
@@ -75,13 +76,13 @@ def _blank(entry: HistoryEntry) -> HistoryEntry:
     """What is left of an entry: when and by which record of the order, or by which override, it was written."""
     return HistoryEntry(
         number=entry.number,
-        image_id=NO_HEAD,
+        image_id=NOBODY,
         old_head=None,
         new_head=NO_HEAD,
         cause=Cause.FORGOTTEN,
         score=None,
         matched=None,
-        place=-1,
+        place=0,
         offset=entry.offset,
         version=0,
         decided_at_ms=entry.decided_at_ms,

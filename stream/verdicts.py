@@ -82,6 +82,6 @@ class Verdicts:
         if not head:
             del self.heads[image_id]
         self.causes[cause] += 1
-        if cause not in (Cause.ADOPTED, Cause.DELETED, Cause.PARTED):
+        if cause not in (Cause.ADOPTED, Cause.DELETED, Cause.PARTED, Cause.RENAMED, Cause.FORGOTTEN):
             # It moves because of another image or an override, or goes; its own verdict came earlier.
             self.waits_ms.setdefault((image_id, version), record.timestamp_ms - arrived_at_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from fastapi import APIRouter, Query
@@ -156,7 +157,9 @@ def known_image(view: StoreView, image_id: ImageId) -> ImageRecord:
     if found is not None:
         return found
     tombstone = view.tombstone(image_id)
-    raise _unknown_image(image_id) if tombstone is None else GoneError(tombstone)
+    if tombstone is None:
+        raise _unknown_image(image_id)
+    raise GoneError(replace(tombstone, image_id=image_id))  # that of a forgotten image has its pseudonym
 
 
 def _unknown_image(image_id: ImageId) -> UnknownError:

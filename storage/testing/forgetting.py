@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from core.notifications import MAX_IMAGE_VERSION
 from core.overrides import JOB_KINDS, OverrideKind, OverrideRequest, RollbackRequest
+from core.pseudonyms import NOBODY
 from core.types import NO_HEAD, Cause, DeadLetterRecord, ImageId, Move, Outcome
 from storage.erasing import Eraser
 from storage.errors import ContradictionError
@@ -170,7 +171,7 @@ class ForgetContract:
             assert names is not None
             a, c = names.of(A), names.of(C)
             told = [(each.image_id, each.old_head, each.new_head, each.matched) for each in view.history_from(0)]
-            blank = (NO_HEAD, None, NO_HEAD, None)
+            blank = (NOBODY, None, NO_HEAD, None)
             assert told == [
                 blank,
                 (B, None, B, None),
@@ -184,7 +185,8 @@ class ForgetContract:
                 blank,
             ]
             assert [entry.number for entry in view.history_from(0)] == list(range(1, 11))
-            assert {entry.cause for entry in view.history_from(0) if not entry.image_id} == {Cause.FORGOTTEN}
+            blanks = [entry for entry in view.history_from(0) if entry.image_id == NOBODY]
+            assert {(entry.cause, entry.place, entry.version) for entry in blanks} == {(Cause.FORGOTTEN, 0, 0)}
         assert_erased(store, A)
         assert_erased(store, C)
 

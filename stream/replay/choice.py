@@ -49,7 +49,7 @@ def causes_of(words: Collection[str]) -> frozenset[Cause]:
     Raises:
         BadInputError: There is no such cause of an image that is there.
     """
-    known = [cause for cause in Cause if cause is not Cause.DELETED]
+    known = [cause for cause in Cause if cause not in (Cause.DELETED, Cause.FORGOTTEN)]
     for word in words:
         if word not in known:
             raise BadInputError(f"there is no cause {word!r}: choose from {', '.join(known)}")

@@ -20,7 +20,8 @@ from core.traces import Adoption, LossReason, Trace, TraceKind, TraceReason, Why
 from core.types import Cause, ImageId, Outcome, Trigger, Versions
 from storage.memory import MemoryStore
 from storage.serving.assignments import message_of
-from storage.testing.decisions import EPOCH, fill, put
+from storage.testing.decisions import EPOCH, fill, forgets, put
+from storage.testing.forgetting import erase_all
 from storage.testing.model import StoreModel, seeded_actions
 from storage.testing.overrides import JOB, say
 from tests.support.traces import sample_trace
@@ -63,7 +64,13 @@ def test_assignments_of_a_whole_store() -> None:
     head, members = max(model.members.items(), key=lambda each: len(each[1]))
     say(store, OverrideKind.SPLIT, *[each for each in members if each != head][:2], target=head)
     say(store, OverrideKind.ROLLBACK, rollback=RollbackRequest(to_change=store.state().history_number // 2))
-    entries = store.history(0, 10_000)
+    with store.snapshot() as view:
+        leader = max(view.clusters(), key=lambda each: each.count * (not each.head_deleted)).head
+    version = store.look_up([leader]).memberships[leader].version
+    put(store, forgets(store.position().offset + 1, leader, leader, version), kinds=JOB)
+    told = store.history(0, 10_000)
+    erase_all(store)
+    entries = [*told, *store.history(0, 10_000)]
     assert {entry.trigger for entry in entries} == set(Trigger)
     assert {entry.cause for entry in entries} == set(Cause)
     for entry in entries:

@@ -97,7 +97,6 @@ entries = st.builds(
 ).map(
     lambda entry: replace(
         entry,
-        image_id=NO_HEAD if entry.cause is Cause.FORGOTTEN else entry.image_id,
         new_head=NO_HEAD if entry.cause in (Cause.DELETED, Cause.FORGOTTEN) else entry.new_head,
         reference=0 if entry.trigger is Trigger.STREAM else entry.reference,
     )
