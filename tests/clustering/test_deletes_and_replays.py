@@ -217,3 +217,35 @@ def test_a_deleted_head_that_comes_back_unscored_is_its_head() -> None:
     (decision,) = decided(Knowledge(flagged, {A, B}, {}), failed)
     assert decision.moves == (Move(A, None, A, Cause.UNSCORED),)
     assert candidate("a").image_id == A
+
+
+def forgets(name: str, version: int | None = None, offset: int = 10) -> Arrival:
+    """A delete that leaves nothing."""
+    return replace(deletes(name, offset=offset), asks=Deleting(version, 1_000, "me", "why", forget=True))
+
+
+@pytest.mark.parametrize(("name", "ended"), [("a", True), ("b", False), ("c", False)])
+def test_a_record_that_renames_a_cluster_is_decided_alone(name: str, ended: bool) -> None:
+    batch = [forgets(name), arrival(11, "x")]
+    planned = plan(batch, knowing(lookup(a="b", c=""), "x"), 5)
+    assert (len(planned.decisions), planned.ended) == ((1, True) if ended else (2, False))
+    assert planned.decisions[0].forget
+    assert planned.decisions[0].tombstone is not None
+    before = plan([arrival(10, "x"), forgets(name, offset=11)], knowing(lookup(a="b", c=""), "x"), 5)
+    assert (len(before.decisions), before.ended) == ((1, True) if ended else (2, False))
+
+
+def test_what_was_deleted_before_is_forgotten_too() -> None:
+    found = replace(lookup(), tombstones={X: GONE})
+    (decision,) = decided(knowing(found, "x"), forgets("x"))
+    assert (decision.forget, decision.moves) == (True, ())
+    assert decision.tombstone == Tombstone(X, 4, 10, 1_000, "me", "why")
+    (plain,) = decided(knowing(found, "x"), deletes("x"))
+    assert plain.tombstone is None
+
+
+@pytest.mark.parametrize("version", [None, 3])
+def test_what_is_unknown_or_newer_is_not_forgotten(version: int | None) -> None:
+    found = lookup() if version is None else replace(lookup(), tombstones={X: GONE})
+    (decision,) = decided(knowing(found, "x"), forgets("x", version))
+    assert (decision.forget, decision.tombstone, decision.moves) == (False, None, ())

@@ -58,3 +58,12 @@ def test_the_record_says_what_the_request_says(request: DeleteRequest) -> None:
 def test_what_no_job_would_read_is_refused(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(BadInputError, match=said):
         DeleteRequest(ImageId("a"), "r", **fields)
+
+
+@pytest.mark.parametrize("version", [None, 2**53 - 1])
+def test_an_image_is_forgotten_with_all_its_versions(version: int | None) -> None:
+    read = decode_joined(delete_record(DeleteRequest(ImageId("a"), "r", version, forget=True)))
+    assert isinstance(read, JoinedDelete)
+    assert read.forget
+    with pytest.raises(BadInputError, match="all its versions"):
+        DeleteRequest(ImageId("a"), "r", 3, forget=True)

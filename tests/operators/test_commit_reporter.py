@@ -65,3 +65,11 @@ def test_a_failure_is_ignored_and_the_next_report_comes_at_its_time(error: Neard
     now[0] = 3 * EVERY_S
     releases.committed(3)
     assert index.told == [("log-1", 3)]
+
+
+def test_a_report_can_be_made_at_once() -> None:
+    index = Index()
+    releases = CommitReporter(index, "log-1", lambda: True, lambda: 0.0)
+    for offset, at_once in enumerate((False, True, False)):
+        releases.committed(offset, at_once=at_once)
+    assert index.told == [("log-1", 0), ("log-1", 1)]

@@ -42,8 +42,10 @@ def town(towns: list[Town]) -> Town:
     return towns[0]
 
 
-def deletes(image_id: str, version: int | None = None) -> bytes:
-    delete = JoinedDelete(image_id=image_id, image_version=version, author="me", reason="takedown", requested_at_ms=7)
+def deletes(image_id: str, version: int | None = None, *, forget: bool = False) -> bytes:
+    delete = JoinedDelete(
+        image_id=image_id, image_version=version, author="me", reason="takedown", requested_at_ms=7, forget=forget
+    )
     return JoinedRecord(delete=delete).SerializeToString()
 
 
@@ -98,6 +100,23 @@ def test_a_delete_takes_effect_from_its_position_on(town: Town) -> None:
     assert heads(town)["a"] == ("a", 2, 5)
     last = town.store.history(0, 9)[-1]
     assert (last.image_id, last.cause) == ("a", Cause.KEPT)
+
+
+def test_a_forgotten_head_passes_its_name_on_and_stays_away(town: Town) -> None:
+    """`a` is forgotten: `b` is the head, which `d` joins behind it; `a` returns in vain, and is in neither server."""
+    records = [record("a", 1), record("b", 1), record("c", 1), deletes("a", 2**53 - 1, forget=True), record("d", 1)]
+    run(town, [*records, record("a", 1, version=9), record("e", 1)])
+    assert heads(town) == {"b": ("b", 1, 1), "c": ("b", 1, 2), "d": ("b", 1, 4), "e": ("b", 1, 6)}
+    assert [(each.image_id, each.cause) for each in town.store.history(3, 9)] == [
+        ("a", Cause.DELETED),
+        ("b", Cause.RENAMED),
+        ("c", Cause.RENAMED),
+        ("d", Cause.MATCHED),
+        ("e", Cause.MATCHED),
+    ]
+    assert town.store.state().superseded == 1
+    assert in_sight(town, ["a", "b"]) == {"b": (1, 1)}
+    assert indexed(town, ["a"])["a"].deleted
 
 
 def test_an_image_its_replay_and_its_delete_meet_in_one_batch(town: Town) -> None:

@@ -38,7 +38,7 @@ def record(offset: int) -> Record:
     if kind == 0:
         return Skip(offset, offset + 1, ImageId(image_id), version)
     if kind == 1:
-        return delete(offset, image_id, version if offset % 2 else None)
+        return delete(offset, image_id, version if offset % 2 else None, forget=offset % 3 == 0)
     if kind <= 4:
         return replay(offset, image_id, version if kind == 2 else None, random.randint(0, 4, 4).tolist())
     return insert(offset, image_id, version, random.randint(0, 4, 4).tolist())

@@ -45,6 +45,20 @@ def test_answers_tell_what_a_delete_or_a_replay_met(server: RunningSearch) -> No
     assert [(one.place, one.hidden, one.deleted) for one in stored] == [(6, True, True), (1, False, False)]
 
 
+def test_a_forgotten_image_is_counted_until_it_is_erased(server: RunningSearch) -> None:
+    entries = [entry(0, "a", 1), entry(1, "b", 1), remove(2, "a")]
+    entries[2].remove.forget = True
+    server.client.insert_and_search(LOG, entries)
+    assert server.client.stats().forgetting == 1
+    (stored,) = server.client.get(["a"]).images
+    assert (stored.place, stored.deleted, stored.erased) == (2, True, False)
+    server.client.release(LOG, 2)
+    while server.client.stats().forgetting:
+        server.client.release(LOG, 2)
+    (stored,) = server.client.get(["a"]).images
+    assert (stored.place, stored.deleted, stored.erased) == (2, True, True)
+
+
 def test_further_pages_of_a_replay_are_never_asked_for_below_what_is_released(server: RunningSearch) -> None:
     server.client.insert_and_search(LOG, [entry(0, "a", 1), entry(1, "b", 1), entry(2, "c", 1), replay(3, "a")])
     (page,) = server.client.search_more([pb.MoreQuery(place=0, after=1, as_of=3)]).answers

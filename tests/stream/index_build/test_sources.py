@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.errors import BadInputError, UnavailableError
+from core.pseudonyms import Pseudonyms
 from core.types import ImageId, LogPosition, Tombstone
 from search.index.columns import Kind
 from storage.embeddings import EmbeddingsPage
@@ -126,3 +127,22 @@ def test_the_store_gives_its_deletes_among_its_images(tmp_path: Path) -> None:
     assert next(unread) is some[3]  # it stopped at the first rows
     nothing = EmbeddingsPage(replace(state, images=0), ())
     assert [place for place, _, _ in told(StoreSource(iter([*some[:2], nothing])))] == [1, 5, 9]
+
+
+def test_files_give_no_image_that_was_forgotten(tmp_path: Path) -> None:
+    names = Pseudonyms.fresh()
+    gone = [Tombstone(names.of(ImageId("i1")), 1, 5, 1)]
+    files = FileSource(
+        [write(tmp_path / "a.parquet", [0, 2, 7])],
+        4,
+        3,
+        Log("joined", TOPIC_ID, 0, 8),
+        CHECKSUMS.get,
+        Deletes(gone, names),
+    )
+    assert told(files) == [
+        (0, "i0", Kind.SEARCHABLE),
+        (5, names.of(ImageId("i1")), Kind.REMOVED),
+        (7, "i2", Kind.SEARCHABLE),
+    ]
+    assert files.pseudonyms == names
