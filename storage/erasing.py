@@ -282,6 +282,8 @@ class Eraser:
         return EraseStep(by_id, None, images=found, erasures=done)
 
     def _scrub(self, cleared: list[Erasure]) -> None:
+        if self._touched is not None:
+            self._touched.kept_from = self._store.state().history_first
         self._store.scrub(self._touched)
         self._touched = None
         now = self._now_ms()

@@ -132,6 +132,8 @@ class Touched:
     places: set[int] = field(default_factory=set)
     edges: set[tuple[ImageId, int]] = field(default_factory=set)
     """Head and sequence."""
+    kept_from: int = 1
+    """History before this number was swept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,10 @@ def key_ranges(touched: Touched | None) -> list[KeyRange]:
     if touched is None:
         return [KeyRange(family, b"", b"") for family in FAMILIES if family != "moments"]
     by_family: dict[str, list[bytes]] = {}
+    swept = [KeyRange("history", b"", codec.encode_number(touched.kept_from))] if touched.kept_from > 1 else []
     for family, key in _keys(touched):
         by_family.setdefault(family, []).append(key)
-    found = [KeyRange(family, b"", b"") for family in _WHOLE]
+    found = [*swept, *(KeyRange(family, b"", b"") for family in _WHOLE)]
     for family, keys in by_family.items():
         ordered = sorted(set(keys))
         size = -(-len(ordered) // MOST_RANGES)

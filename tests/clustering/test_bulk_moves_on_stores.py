@@ -46,7 +46,7 @@ def seen(store: ClusterStore) -> dict[str, object]:
             "clusters": {each.head: (each.count, each.founding_code, each.head_deleted) for each in view.clusters()},
             "members": {head: set(listed) for head, listed in members.items()},
             "embeddings": list(view.embeddings()),
-            "tombstones": list(view.tombstones()),
+            "tombstones": sorted((each.position, each.version) for each in view.tombstones()),  # pseudonyms differ
             "counts": (view.state().images, view.state().clusters, view.state().tombstones),
         }
 

@@ -148,3 +148,13 @@ def test_many_keys_of_a_family_are_few_ranges() -> None:
 
 def test_without_a_list_every_family_with_ids_is_compacted() -> None:
     assert {each.family for each in key_ranges(None)} == set(FAMILIES) - {"moments"}
+
+
+def test_history_that_was_swept_before_is_gone_from_the_files_too(tmp_path: Path) -> None:
+    with closing(filled(tmp_path, 30)) as store:
+        store.set_published(store.state().history_number)
+        assert store.sweep_history(20, 100) == 19
+        erase_all(store)
+        assert_erased(store, SECRET)
+        assert files_with(tmp_path, *TRACES) == {}
+        assert store.state().history_first == 20
