@@ -25,7 +25,7 @@ from storage.interfaces import ClusterStore, StoreView
 from storage.moving import Changes, Erased
 from storage.records import EraseCursor, EraseStep, Erasure, ErasureState, HistoryEntry, StoreState, Touched
 
-__all__ = ["Eraser", "erased", "is_blank"]
+__all__ = ["AsErased", "Eraser", "erased", "is_blank"]
 
 RECORDS_AT_ONCE = 2_000
 """Records that one step looks at: about 40 ms."""
@@ -70,6 +70,28 @@ def erased(view: StoreView, state: StoreState, step: EraseStep) -> Changes:
         if now is not None and now.position == erasure.position:  # else the image was forgotten once more
             changes.erasures[erasure.pseudonym] = erasure
     return changes
+
+
+class AsErased:
+    """The history of a view as it is once all that was forgotten is erased: what rests on it must not change then."""
+
+    def __init__(self, view: StoreView) -> None:
+        """Reads what is not erased yet."""
+        self._view = view
+        self._forgotten = {each.image_id: each for each in view.erasures() if each.image_id}
+
+    def history_from(self, after: int) -> Iterator[HistoryEntry]:
+        """See `StoreView.history_from`."""
+        return map(self._left, self._view.history_from(after))
+
+    def history_of(self, image_id: ImageId, after: int = 0) -> Iterator[HistoryEntry]:
+        """See `StoreView.history_of`."""
+        return (left for each in self._view.history_of(image_id, after) if not is_blank(left := self._left(each)))
+
+    def _left(self, entry: HistoryEntry) -> HistoryEntry:
+        if not self._forgotten:
+            return entry
+        return _blank(entry) if _means(entry, entry.image_id, self._forgotten) else _renamed(entry, self._forgotten)
 
 
 def _blank(entry: HistoryEntry) -> HistoryEntry:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from core.overrides import ChangeFilter, Point, Rollback
 from core.types import NO_HEAD, ImageId, Trigger
+from storage.erasing import AsErased
 from storage.interfaces import StoreView
 from storage.records import HistoryEntry
 from storage.rollback.points import AppliedAfter, first_after, point_of
@@ -38,7 +39,7 @@ class Changed:
         self._read(view)
 
     def _read(self, view: StoreView) -> None:
-        for entry in view.history_from(self.first - 1):
+        for entry in AsErased(view).history_from(self.first - 1):
             if not self._rollback.to < point_of(entry, self._applied_after) <= self._until:
                 continue
             head = entry.old_head
@@ -62,23 +63,24 @@ def new_images(view: StoreView, rollback: Rollback, until: int, applied_after: A
         applied_after: Of the overrides of the store.
     """
     end = min(Point(applied_after(until), until - 1), rollback.until or LATEST)
-    for entry in view.history_from(first_after(view, rollback.to, applied_after) - 1):
+    history = AsErased(view)
+    for entry in history.history_from(first_after(view, rollback.to, applied_after) - 1):
         if entry.offset > end.position:
             return
         if entry.old_head is None and rollback.to < point_of(entry, applied_after) <= end:
             image = view.image(entry.image_id)
-            later = (each for each in view.history_of(entry.image_id, entry.number - 1))
+            later = history.history_of(entry.image_id, entry.number - 1)
             counted = (_counts(each, rollback, applied_after) for each in later if point_of(each, applied_after) <= end)
             if image is not None and image.version >= entry.version and any(counted):
                 yield entry.image_id
 
 
 def entry_at(
-    view: StoreView, image_id: ImageId, rollback: Rollback, applied_after: AppliedAfter
+    history: AsErased, image_id: ImageId, rollback: Rollback, applied_after: AppliedAfter
 ) -> HistoryEntry | None:
     """The last change of an image before the moment that a rollback goes back to."""
     last = None
-    for entry in view.history_of(image_id):
+    for entry in history.history_of(image_id):
         if point_of(entry, applied_after) > rollback.to:
             break
         last = entry

@@ -17,6 +17,7 @@ from dataclasses import replace
 from core.overrides import NewImages, Override
 from core.pseudonyms import is_pseudonym
 from core.types import Cause, ImageId
+from storage.erasing import AsErased
 from storage.interfaces import StoreView
 from storage.moving import PlannedMove
 from storage.overrides.rules import Rules
@@ -46,6 +47,7 @@ class RollbackPlan(WishPlan):
         assert override.rollback is not None
         self._rollback = override.rollback
         self._applied_after = applied_after
+        self._history = AsErased(view)
         self._changed = Changed(view, self._rollback, applied_after)
         self._heads_then = {head: None for _, head in self._changed.heads() if head is not None}
         super().__init__(view, rules, override, dict(self._wishes(view)))
@@ -104,7 +106,7 @@ class RollbackPlan(WishPlan):
         return tombstone is not None and not is_pseudonym(tombstone.image_id)  # what was forgotten names nothing
 
     def _after(self, image: ImageRecord, root: ImageId) -> ImageRecord:
-        then = entry_at(self._view, image.image_id, self._rollback, self._applied_after)
+        then = entry_at(self._history, image.image_id, self._rollback, self._applied_after)
         if then is None or then.new_head != root or (then.cause is Cause.UNSCORED and not image.unscored):
             return super()._after(image, root)
         return replace(

@@ -243,11 +243,14 @@ class ForgetContract:
     ) -> None:
         put(store, founds(0, A), joins(1, B, A), joins(2, C, A), kinds=JOB_KINDS)
         put(store, forgets(3, A, A), founds(4, D), kinds=JOB_KINDS)
+        put(store, founds(5, A, version=2), kinds=JOB_KINDS)  # a new life is another image
         if erased:
             erase_all(store)
         back = RollbackRequest(to_change=3)
         store.override(OverrideRequest(OverrideKind.ROLLBACK, rollback=back, author="me"), 99)
         assert store.members(B, 9).items == (B, C)
+        assert store.members(A, 9).items == (A,)
+        put(store, forgets(6, A, A, version=2), kinds=JOB_KINDS)
         erase_all(store)
         assert_erased(store, A)
 

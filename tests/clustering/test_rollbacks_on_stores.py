@@ -28,6 +28,14 @@ def held(store: ClusterStore) -> Held:
         return heads, {cluster.head: (cluster.founding_code, cluster.head_deleted) for cluster in view.clusters()}
 
 
+def is_forgotten(store: ClusterStore, image_id: ImageId, number: int) -> bool:
+    """Whether an image was forgotten after a change; it may have returned since."""
+    with store.snapshot() as view:
+        names = view.pseudonyms()
+        erasure = None if names is None else view.erasure(names.of(image_id))
+    return erasure is not None and erasure.through > number
+
+
 def lived(world: World) -> tuple[MemoryStore, dict[int, Held]]:
     """A store after a world, and what it held after each of its writes, by the number of the last change."""
     store = MemoryStore()
@@ -49,9 +57,12 @@ def test_every_moment_comes_back_and_is_undone(world: World, dice: random.Random
     store.override(OverrideRequest(OverrideKind.ROLLBACK, rollback=asked), 7)
     heads_now, clusters_now = held(store)
     assert heads_now.keys() == before[0].keys()
+    names: dict[ImageId, ImageId] = {}
     for image_id, head in heads_now.items():
-        then = heads.get(image_id)
-        if then is not None and then not in heads and then in heads_now:
+        then = None if is_forgotten(store, image_id, number) else heads.get(image_id)
+        if then is not None and is_forgotten(store, then, number):
+            assert names.setdefault(then, head) == head  # the oldest that wants it
+        elif then is not None and then not in heads and then in heads_now:
             assert head == heads_now[then]  # a deleted head that named a cluster has come back since
         elif then is not None:
             assert head == then
