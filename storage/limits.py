@@ -13,6 +13,7 @@ __all__ = [
     "MAX_LOOK_UP",
     "MAX_NAMED",
     "MAX_NAMED_WITH_VECTORS",
+    "MAX_OPERATIONS",
     "MAX_OVERRIDES",
     "MAX_TEXT_BYTES",
     "check_decision",
@@ -49,6 +50,9 @@ MAX_NAMED_WITH_VECTORS = 64
 
 MAX_OVERRIDES = 1000
 """In one answer of `ListOverrides`."""
+
+MAX_OPERATIONS = 1000
+"""In one answer of `ListOperations`."""
 
 MAX_LISTED_MOVES = 1000
 """In one answer of `ApplyOverride`, which counts the others: a cluster that moves may have millions of members."""

@@ -15,12 +15,21 @@ from core.rpc import RpcClient, translate
 from core.types import Cluster, Decision, ImageId, ImageRules, Lookup, Membership, Tombstone, Written
 from storage.embeddings import EmbeddingsPage
 from storage.forgotten import ErasureCounts, ForgottenImage
-from storage.limits import MAX_DECISIONS, MAX_LOOK_UP, MAX_NAMED, MAX_NAMED_WITH_VECTORS, MAX_OVERRIDES
+from storage.limits import (
+    MAX_DECISIONS,
+    MAX_LOOK_UP,
+    MAX_NAMED,
+    MAX_NAMED_WITH_VECTORS,
+    MAX_OPERATIONS,
+    MAX_OVERRIDES,
+)
+from storage.operation_pages import ListedOperation
 from storage.records import Heads
 from storage.selecting import ImageSelection, SelectedImage, SelectedPage
 from storage.serving import storage_pb2 as pb
 from storage.serving.forgotten_messages import forgotten_of
 from storage.serving.messages import decision_message, heads_of, lookup_of, page_of, progress_of, written_of
+from storage.serving.operation_messages import operation_page_of
 from storage.serving.override_messages import outcome_of, override_page_of, override_request_message
 from storage.serving.selection_messages import selected_of, selected_page_of, selection_message
 from storage.serving.storage_pb2_grpc import ClusterStorageStub
@@ -283,6 +292,42 @@ class StorageClient(RpcClient):
             images, counts = forgotten_of(answer)
             found += images
         return found, counts
+
+    def operations(self, after: int, limit: int) -> list[ListedOperation]:
+        """At most `limit` bulk moves with numbers above `after`, in order.
+
+        Raises:
+            UnavailableError: The server is down, too slow or cannot read.
+        """
+        found: list[ListedOperation] = []
+        while len(found) < limit:
+            request = pb.ListOperationsRequest(after=after, limit=min(limit - len(found), MAX_OPERATIONS))
+            page = operation_page_of(self._call(self._stub.ListOperations, request))
+            found += page.items
+            if not page.more:
+                break
+            after = found[-1].operation.number
+        return found
+
+    def pause_operation(self, number: int, *, rests: bool) -> None:
+        """A bulk move rests, or goes on. Readers see the whole of it all the same.
+
+        Raises:
+            RefusedError: It is not under way.
+            DeniedError: The caller has not the write key.
+            UnavailableError: The server is down, too slow or cannot write.
+        """
+        self._call(self._stub.PauseOperation, pb.PauseOperationRequest(number=number, rests=rests))
+
+    def cancel_operation(self, number: int) -> None:
+        """Ends the planning of a bulk move, of which nobody has seen anything.
+
+        Raises:
+            RefusedError: It is not being planned.
+            DeniedError: The caller has not the write key.
+            UnavailableError: The server is down or too slow.
+        """
+        self._call(self._stub.CancelOperation, pb.CancelOperationRequest(number=number))
 
     def _stream(self, call: Any) -> Iterator[Any]:
         """The messages of a streaming call. The call is cancelled when the caller stops reading."""

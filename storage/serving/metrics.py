@@ -29,6 +29,9 @@ METHODS = (
     "ApplyOverride",
     "ListOverrides",
     "Forgotten",
+    "ListOperations",
+    "PauseOperation",
+    "CancelOperation",
 )
 """The gRPC methods of the server."""
 
@@ -56,6 +59,12 @@ class StorageMetrics:
         self._publisher(registry)
         self._sweeps(registry)
         self._eraser(registry)
+        self._moving = 0, 0
+        self._move_failures = Counter(
+            "neardup_storage_bulk_move_failures_total",
+            "Attempts to rewrite records of a bulk move that failed; each is made again",
+            registry=registry,
+        )
         self._gauges(registry)
         ProcessCollector(namespace="neardup_storage", registry=registry)
 
@@ -142,6 +151,8 @@ class StorageMetrics:
                 "History entries not yet published to Kafka",
                 lambda: max(0, self._state.history_number - self._published),
             ),
+            ("bulk_move_images", "Images of the bulk move under way; 0: none is", lambda: self._moving[0]),
+            ("bulk_move_moved", "Of these, those whose records are rewritten", lambda: self._moving[1]),
             (
                 "recent_head_share",
                 "Share of the last 1,000 decided images that have the commonest head; 0 before the first 100",
@@ -180,6 +191,14 @@ class StorageMetrics:
     def sweep_failed(self) -> None:
         """Counts an attempt to remove old history that failed and will be made again."""
         self._sweep_failures.inc()
+
+    def moving(self, images: int, moved: int) -> None:
+        """Notes how many images the bulk move under way has, and how many of them are rewritten."""
+        self._moving = images, moved
+
+    def move_failed(self) -> None:
+        """Counts an attempt to rewrite records of a bulk move that failed and will be made again."""
+        self._move_failures.inc()
 
     def written(self, decisions: Sequence[Decision], now_ms: int) -> None:
         """Counts decisions that were written and synced at `now_ms`."""

@@ -26,6 +26,7 @@ from storage.serving.dead_letter_outbox import DeadLetterOutbox
 from storage.serving.eraser_loop import EraserLoop
 from storage.serving.history_sweep import HistorySweep
 from storage.serving.metrics import StorageMetrics
+from storage.serving.move_loop import MoveLoop
 from storage.serving.order_writer import OrderWriter
 from storage.serving.outbox import Outbox
 from storage.serving.publisher import KafkaSender, quiet_client_log
@@ -110,6 +111,9 @@ def serve(settings: StorageServerSettings) -> None:
             undos = UndoOutbox(store, open_lane, store.require_kinds, metrics.publish_failed)
             undos.start()
             parts.callback(undos.stop)
+        moves = MoveLoop(store, metrics)
+        moves.start()
+        parts.callback(moves.stop)
         if settings.history_days:
             sweep = HistorySweep(store, settings.history_days, metrics)
             sweep.start()

@@ -21,6 +21,7 @@ from storage.errors import ContradictionError, StorageError
 from storage.forgotten import erasure_counts, forgotten_images
 from storage.interfaces import ClusterStore
 from storage.limits import MAX_DECISIONS, MAX_LOOK_UP, MAX_NAMED, MAX_NAMED_WITH_VECTORS
+from storage.operation_pages import operation_page
 from storage.override_pages import override_page
 from storage.records import StoreState
 from storage.repair import repair
@@ -39,6 +40,7 @@ from storage.serving.messages import (
     written_message,
 )
 from storage.serving.metrics import StorageMetrics
+from storage.serving.operation_messages import operation_page_message
 from storage.serving.override_messages import outcome_message, override_page_message, read_override_request
 from storage.serving.selection_messages import read_selection, selected_page_message, verdict_message
 from storage.unscored import unscored_after
@@ -53,7 +55,7 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
     {
         **dict.fromkeys(("Apply", "Renew"), Right.STREAM),
         "RequireKinds": Right.REQUIRE,
-        **dict.fromkeys(("Repair", "ApplyOverride"), Right.WRITE),
+        **dict.fromkeys(("Repair", "ApplyOverride", "PauseOperation", "CancelOperation"), Right.WRITE),
         **dict.fromkeys(
             (
                 "LookUp",
@@ -68,6 +70,7 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
                 "WrittenAt",
                 "ListOverrides",
                 "Forgotten",
+                "ListOperations",
             ),
             Right.READ,
         ),
@@ -305,6 +308,31 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
         with self._metrics.call("ListOverrides"), for_callers():
             image_id = ImageId(request.image_id) if request.HasField("image_id") else None
             return override_page_message(override_page(self._store, request.after, request.limit, image_id))
+
+    def ListOperations(  # noqa: N802 - the name that the proto gives
+        self, request: pb.ListOperationsRequest, context: grpc.ServicerContext
+    ) -> pb.ListOperationsResponse:
+        """How far bulk moves are."""
+        with self._metrics.call("ListOperations"), for_callers():
+            return operation_page_message(operation_page(self._store, request.after, request.limit))
+
+    def PauseOperation(  # noqa: N802 - the name that the proto gives
+        self, request: pb.PauseOperationRequest, context: grpc.ServicerContext
+    ) -> pb.PauseOperationResponse:
+        """A bulk move rests, or goes on."""
+        with self._metrics.call("PauseOperation"), for_callers():
+            self._store.pause(request.number, rests=request.rests)
+            log.info("the bulk move %d %s", request.number, "rests" if request.rests else "goes on")
+            return pb.PauseOperationResponse()
+
+    def CancelOperation(  # noqa: N802 - the name that the proto gives
+        self, request: pb.CancelOperationRequest, context: grpc.ServicerContext
+    ) -> pb.CancelOperationResponse:
+        """Ends the planning of a bulk move."""
+        with self._metrics.call("CancelOperation"), for_callers():
+            self._store.cancel(request.number)
+            log.info("the planning of the bulk move %d is cancelled", request.number)
+            return pb.CancelOperationResponse()
 
     def _applied(self, state: StoreState) -> None:
         self._state = state

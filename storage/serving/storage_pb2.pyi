@@ -1590,3 +1590,144 @@ class ForgottenResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["erased", b"erased", "images", b"images", "oldest_ms", b"oldest_ms", "waiting", b"waiting"]) -> None: ...
 
 global___ForgottenResponse = ForgottenResponse
+
+@typing.final
+class ListOperationsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: builtins.int
+    LIMIT_FIELD_NUMBER: builtins.int
+    after: builtins.int
+    """only those with higher numbers"""
+    limit: builtins.int
+    """1 to 1,000"""
+    def __init__(
+        self,
+        *,
+        after: builtins.int = ...,
+        limit: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["after", b"after", "limit", b"limit"]) -> None: ...
+
+global___ListOperationsRequest = ListOperationsRequest
+
+@typing.final
+class Operation(google.protobuf.message.Message):
+    """A bulk move: an override that moves more images than one write can carry."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    TOTAL_FIELD_NUMBER: builtins.int
+    MOVED_FIELD_NUMBER: builtins.int
+    FIRST_FIELD_NUMBER: builtins.int
+    STARTED_MS_FIELD_NUMBER: builtins.int
+    ENDED_MS_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    number: builtins.int
+    """of its override; while it is planned, the one that it will have"""
+    state: builtins.str
+    """planning, moving, paused or done"""
+    total: builtins.int
+    """how many images move, as far as it is planned"""
+    moved: builtins.int
+    """how many of them are rewritten"""
+    first: builtins.int
+    """the number of its first history entry; 0: it is planned"""
+    started_ms: builtins.int
+    """milliseconds since the epoch"""
+    ended_ms: builtins.int
+    kind: builtins.str
+    """of its override; empty: it is planned"""
+    def __init__(
+        self,
+        *,
+        number: builtins.int = ...,
+        state: builtins.str = ...,
+        total: builtins.int = ...,
+        moved: builtins.int = ...,
+        first: builtins.int = ...,
+        started_ms: builtins.int = ...,
+        ended_ms: builtins.int | None = ...,
+        kind: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_ended_ms", b"_ended_ms", "ended_ms", b"ended_ms"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_ended_ms", b"_ended_ms", "ended_ms", b"ended_ms", "first", b"first", "kind", b"kind", "moved", b"moved", "number", b"number", "started_ms", b"started_ms", "state", b"state", "total", b"total"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_ended_ms", b"_ended_ms"]) -> typing.Literal["ended_ms"] | None: ...
+
+global___Operation = Operation
+
+@typing.final
+class ListOperationsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OPERATIONS_FIELD_NUMBER: builtins.int
+    MORE_FIELD_NUMBER: builtins.int
+    more: builtins.bool
+    """others follow: ask again after the last of these"""
+    @property
+    def operations(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Operation]: ...
+    def __init__(
+        self,
+        *,
+        operations: collections.abc.Iterable[global___Operation] | None = ...,
+        more: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["more", b"more", "operations", b"operations"]) -> None: ...
+
+global___ListOperationsResponse = ListOperationsResponse
+
+@typing.final
+class PauseOperationRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: builtins.int
+    RESTS_FIELD_NUMBER: builtins.int
+    number: builtins.int
+    rests: builtins.bool
+    """false: it goes on"""
+    def __init__(
+        self,
+        *,
+        number: builtins.int = ...,
+        rests: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["number", b"number", "rests", b"rests"]) -> None: ...
+
+global___PauseOperationRequest = PauseOperationRequest
+
+@typing.final
+class PauseOperationResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___PauseOperationResponse = PauseOperationResponse
+
+@typing.final
+class CancelOperationRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: builtins.int
+    number: builtins.int
+    def __init__(
+        self,
+        *,
+        number: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["number", b"number"]) -> None: ...
+
+global___CancelOperationRequest = CancelOperationRequest
+
+@typing.final
+class CancelOperationResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___CancelOperationResponse = CancelOperationResponse

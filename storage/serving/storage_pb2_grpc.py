@@ -124,6 +124,21 @@ class ClusterStorageStub(object):
                 request_serializer=storage_dot_serving_dot_storage__pb2.ListOverridesRequest.SerializeToString,
                 response_deserializer=storage_dot_serving_dot_storage__pb2.ListOverridesResponse.FromString,
                 _registered_method=True)
+        self.ListOperations = channel.unary_unary(
+                '/neardup.storage.v1.ClusterStorage/ListOperations',
+                request_serializer=storage_dot_serving_dot_storage__pb2.ListOperationsRequest.SerializeToString,
+                response_deserializer=storage_dot_serving_dot_storage__pb2.ListOperationsResponse.FromString,
+                _registered_method=True)
+        self.PauseOperation = channel.unary_unary(
+                '/neardup.storage.v1.ClusterStorage/PauseOperation',
+                request_serializer=storage_dot_serving_dot_storage__pb2.PauseOperationRequest.SerializeToString,
+                response_deserializer=storage_dot_serving_dot_storage__pb2.PauseOperationResponse.FromString,
+                _registered_method=True)
+        self.CancelOperation = channel.unary_unary(
+                '/neardup.storage.v1.ClusterStorage/CancelOperation',
+                request_serializer=storage_dot_serving_dot_storage__pb2.CancelOperationRequest.SerializeToString,
+                response_deserializer=storage_dot_serving_dot_storage__pb2.CancelOperationResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterStorageServicer(object):
@@ -255,6 +270,27 @@ class ClusterStorageServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListOperations(self, request, context):
+        """Bulk moves by number, and how far each is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseOperation(self, request, context):
+        """A bulk move rests, or goes on; readers see the whole of it all the same. INVALID_ARGUMENT: it is not under way.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelOperation(self, request, context):
+        """Ends the planning of a bulk move: nothing moves. INVALID_ARGUMENT: it is not being planned.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterStorageServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -342,6 +378,21 @@ def add_ClusterStorageServicer_to_server(servicer, server):
                     servicer.ListOverrides,
                     request_deserializer=storage_dot_serving_dot_storage__pb2.ListOverridesRequest.FromString,
                     response_serializer=storage_dot_serving_dot_storage__pb2.ListOverridesResponse.SerializeToString,
+            ),
+            'ListOperations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOperations,
+                    request_deserializer=storage_dot_serving_dot_storage__pb2.ListOperationsRequest.FromString,
+                    response_serializer=storage_dot_serving_dot_storage__pb2.ListOperationsResponse.SerializeToString,
+            ),
+            'PauseOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseOperation,
+                    request_deserializer=storage_dot_serving_dot_storage__pb2.PauseOperationRequest.FromString,
+                    response_serializer=storage_dot_serving_dot_storage__pb2.PauseOperationResponse.SerializeToString,
+            ),
+            'CancelOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelOperation,
+                    request_deserializer=storage_dot_serving_dot_storage__pb2.CancelOperationRequest.FromString,
+                    response_serializer=storage_dot_serving_dot_storage__pb2.CancelOperationResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -803,6 +854,87 @@ class ClusterStorage(object):
             '/neardup.storage.v1.ClusterStorage/ListOverrides',
             storage_dot_serving_dot_storage__pb2.ListOverridesRequest.SerializeToString,
             storage_dot_serving_dot_storage__pb2.ListOverridesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOperations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.storage.v1.ClusterStorage/ListOperations',
+            storage_dot_serving_dot_storage__pb2.ListOperationsRequest.SerializeToString,
+            storage_dot_serving_dot_storage__pb2.ListOperationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.storage.v1.ClusterStorage/PauseOperation',
+            storage_dot_serving_dot_storage__pb2.PauseOperationRequest.SerializeToString,
+            storage_dot_serving_dot_storage__pb2.PauseOperationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.storage.v1.ClusterStorage/CancelOperation',
+            storage_dot_serving_dot_storage__pb2.CancelOperationRequest.SerializeToString,
+            storage_dot_serving_dot_storage__pb2.CancelOperationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -133,6 +133,24 @@ class ClusterStorageStub:
     ]
     """What was said, by number."""
 
+    ListOperations: grpc.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.ListOperationsRequest,
+        storage.serving.storage_pb2.ListOperationsResponse,
+    ]
+    """Bulk moves by number, and how far each is."""
+
+    PauseOperation: grpc.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.PauseOperationRequest,
+        storage.serving.storage_pb2.PauseOperationResponse,
+    ]
+    """A bulk move rests, or goes on; readers see the whole of it all the same. INVALID_ARGUMENT: it is not under way."""
+
+    CancelOperation: grpc.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.CancelOperationRequest,
+        storage.serving.storage_pb2.CancelOperationResponse,
+    ]
+    """Ends the planning of a bulk move: nothing moves. INVALID_ARGUMENT: it is not being planned."""
+
 class ClusterStorageAsyncStub:
     LookUp: grpc.aio.UnaryUnaryMultiCallable[
         storage.serving.storage_pb2.LookUpRequest,
@@ -247,6 +265,24 @@ class ClusterStorageAsyncStub:
         storage.serving.storage_pb2.ListOverridesResponse,
     ]
     """What was said, by number."""
+
+    ListOperations: grpc.aio.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.ListOperationsRequest,
+        storage.serving.storage_pb2.ListOperationsResponse,
+    ]
+    """Bulk moves by number, and how far each is."""
+
+    PauseOperation: grpc.aio.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.PauseOperationRequest,
+        storage.serving.storage_pb2.PauseOperationResponse,
+    ]
+    """A bulk move rests, or goes on; readers see the whole of it all the same. INVALID_ARGUMENT: it is not under way."""
+
+    CancelOperation: grpc.aio.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.CancelOperationRequest,
+        storage.serving.storage_pb2.CancelOperationResponse,
+    ]
+    """Ends the planning of a bulk move: nothing moves. INVALID_ARGUMENT: it is not being planned."""
 
 class ClusterStorageServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
@@ -396,5 +432,29 @@ class ClusterStorageServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[storage.serving.storage_pb2.ListOverridesResponse, collections.abc.Awaitable[storage.serving.storage_pb2.ListOverridesResponse]]:
         """What was said, by number."""
+
+    @abc.abstractmethod
+    def ListOperations(
+        self,
+        request: storage.serving.storage_pb2.ListOperationsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[storage.serving.storage_pb2.ListOperationsResponse, collections.abc.Awaitable[storage.serving.storage_pb2.ListOperationsResponse]]:
+        """Bulk moves by number, and how far each is."""
+
+    @abc.abstractmethod
+    def PauseOperation(
+        self,
+        request: storage.serving.storage_pb2.PauseOperationRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[storage.serving.storage_pb2.PauseOperationResponse, collections.abc.Awaitable[storage.serving.storage_pb2.PauseOperationResponse]]:
+        """A bulk move rests, or goes on; readers see the whole of it all the same. INVALID_ARGUMENT: it is not under way."""
+
+    @abc.abstractmethod
+    def CancelOperation(
+        self,
+        request: storage.serving.storage_pb2.CancelOperationRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[storage.serving.storage_pb2.CancelOperationResponse, collections.abc.Awaitable[storage.serving.storage_pb2.CancelOperationResponse]]:
+        """Ends the planning of a bulk move: nothing moves. INVALID_ARGUMENT: it is not being planned."""
 
 def add_ClusterStorageServicer_to_server(servicer: ClusterStorageServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

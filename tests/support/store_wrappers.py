@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 
 from core.overrides import ListedOverride, OverrideOutcome, OverrideRequest
 from core.types import Decision, ImageId, LogPosition, Lookup
+from storage.bulk.operations import Operation
 from storage.interfaces import ClusterStore, StoreView
 from storage.records import EraseStep, Mend, PublishedMark, StoreEpoch, StoreState, Touched
 
@@ -79,6 +80,22 @@ class DelegatingStore(ClusterStore):
     def set_requeued(self, number: int) -> None:
         """See `ClusterStore.set_requeued`."""
         self.inner.set_requeued(number)
+
+    def operations(self, after: int, limit: int) -> Sequence[Operation]:
+        """See `ClusterStore.operations`."""
+        return self.inner.operations(after, limit)
+
+    def settle(self, limit: int) -> bool:
+        """See `ClusterStore.settle`."""
+        return self.inner.settle(limit)
+
+    def pause(self, number: int, *, rests: bool) -> None:
+        """See `ClusterStore.pause`."""
+        self.inner.pause(number, rests=rests)
+
+    def cancel(self, number: int) -> None:
+        """See `ClusterStore.cancel`."""
+        self.inner.cancel(number)
 
     def on_apply(self, listener: Callable[[StoreState], None]) -> None:
         """See `ClusterStore.on_apply`."""
