@@ -1,8 +1,9 @@
 """The client of the HTTP API: images, clusters and counts of one signal.
 
-It needs httpx alone. Calls only read, apart from overrides, which say nothing twice. So each may be made again:
-answers 429, 502, 503 and 504 and connections that fail are retried with backoff (`RetryPolicy`), and `Retry-After` is
-honoured. A rollback is the exception: once it was sent, it is not sent again. Errors are those of `neardup.errors`.
+It needs httpx alone. Calls only read, apart from overrides, which say nothing twice, and those that pause, resume or
+cancel bulk moves. So each may be made again: answers 429, 502, 503 and 504 and connections that fail are retried with
+backoff (`RetryPolicy`), and `Retry-After` is honoured. A rollback is the exception: once it was sent, it is not sent
+again. Errors are those of `neardup.errors`.
 
 >>> import httpx
 >>> def service(request: httpx.Request) -> httpx.Response:
@@ -51,6 +52,7 @@ from neardup.answers import (
 )
 from neardup.calls import ApiCalls
 from neardup.errors import BadRequestError
+from neardup.operations import OperationCalls, OperationInfo, OperationsPage
 from neardup.retry import RetryPolicy
 from neardup.rollbacks import ChangeFilter, RollbackInfo, RollbackPoint, RollbackRequest, epoch_ms
 
@@ -65,6 +67,8 @@ __all__ = [
     "ImageInfo",
     "ListedOverride",
     "MembersPage",
+    "OperationInfo",
+    "OperationsPage",
     "OverrideInfo",
     "OverrideMove",
     "OverrideResult",
@@ -92,11 +96,11 @@ _OVERRIDES = 1000
 _MOVING_S = 60.0
 """How long the service may take at most for an override that moves many images, in seconds."""
 
-_MOVING = frozenset({"merge", "rollback", "undo"})
+_MOVING = frozenset({"merge", "pin", "rollback", "undo"})
 """The overrides that may move many images."""
 
 
-class ApiClient:
+class ApiClient(OperationCalls):
     """A connection to one HTTP API; use it as a context manager. Threads may share it."""
 
     def __init__(

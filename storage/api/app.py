@@ -14,6 +14,7 @@ from storage.api.cluster_history import cluster_history_routes
 from storage.api.deletes import DeleteWriter, delete_routes
 from storage.api.errors import PROBLEM_JSON, answer_errors
 from storage.api.explaining import Explainer, explain_routes
+from storage.api.operations import operation_routes
 from storage.api.overrides import override_routes
 from storage.api.past import past_routes
 from storage.api.paths import WholeIds
@@ -29,7 +30,8 @@ _ABOUT = """Which images are near-duplicates of which. An image belongs to one c
 Ids in paths are percent-encoded, slashes included (`a/b` is `a%2Fb`). HEAD is answered wherever GET is.
 
 Where the API listens beyond its own machine, requests need a key: `Authorization: Bearer KEY`. Deletes and
-overrides need the write key everywhere. Every error has the form of RFC 9457, `application/problem+json`."""
+overrides, and what pauses or cancels bulk moves, need the write key everywhere. Every error has the form of RFC 9457,
+`application/problem+json`."""
 
 
 def create_app(
@@ -63,6 +65,7 @@ def create_app(
     app.include_router(delete_routes(store, deletes))
     app.include_router(explain_routes(store, explainer))
     app.include_router(override_routes(store, max_page))
+    app.include_router(operation_routes(store, max_page))
     app.include_router(past_routes(store, max_page))
     answer_errors(app)
     app.add_middleware(WholeIds)

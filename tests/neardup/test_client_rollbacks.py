@@ -166,7 +166,7 @@ def test_a_rollback_that_may_have_arrived_is_not_sent_again(
         assert next(sent) == calls + 8
 
 
-@pytest.mark.parametrize(("kind", "timeout_s"), [("merge", 60.0), ("undo", 60.0), ("pin", 10.0), ("forbid", 10.0)])
+@pytest.mark.parametrize(("kind", "timeout_s"), [("merge", 60.0), ("undo", 60.0), ("pin", 60.0), ("forbid", 10.0)])
 def test_what_may_move_many_images_may_take_longer(kind: str, timeout_s: float) -> None:
     asked = []
 
