@@ -3,18 +3,24 @@
 An undo ends a rule and moves nothing: what the stream says without it comes from new verdicts. So do the heads of
 images that came after the moment that a rollback goes back to. The store keeps up to which override the requests were
 sent. One that is sent twice is decided twice, with the same verdict.
+
+The images of a bulk move are known once all its records are rewritten, so its undo waits for that. They may be
+millions: they are read and sent bit by bit.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain, islice
 
 from core.overrides import NewImages, Override, OverrideKind
 from core.replay_requests import Lane, ReplayRequest, encode_request
 from core.types import ImageId
+from storage.bulk.operations import Operation, OperationState
 from storage.interfaces import ClusterStore, StoreView
+from storage.operation_pages import operation_of
 from storage.overrides.affected import affected, moves_are_kept
 from storage.rollback.changed import new_images
 from storage.serving.assignments import HEADERS, Message
@@ -77,7 +83,9 @@ class UndoOutbox:
         self._loop.stop(timeout_s)
 
     def publish_available(self) -> int:
-        """Sends the requests of the overrides after the last one; returns how many overrides it has looked at.
+        """Sends the requests of the overrides after the last one; returns how many overrides it is done with.
+
+        One whose bulk move is under way holds up those after it.
 
         Raises:
             UnavailableError: Sending failed, or the store cannot be read or written. Try again later.
@@ -85,40 +93,61 @@ class UndoOutbox:
         """
         applied = self._store.state().overrides
         found = [each for each in self._store.overrides(self._looked_at, CHUNK) if each.override.number <= applied]
-        for each in found:
-            if each.override.kind in (OverrideKind.UNDO, OverrideKind.ROLLBACK):
-                self._decide_again(each.override)
+        for at, each in enumerate(found):
+            again = each.override.kind in (OverrideKind.UNDO, OverrideKind.ROLLBACK)
+            if again and not self._decide_again(each.override):
+                return at
             self._looked_at = each.override.number
         return len(found)
 
-    def _decide_again(self, override: Override) -> None:
+    def _decide_again(self, override: Override) -> bool:
+        """Sends the requests of an override; False: not all, because a bulk move is under way or the loop stops."""
+        operation = self._operation(override.undoes)
+        if operation is not None and operation.state is not OperationState.DONE:
+            return False
         with self._store.snapshot() as view:
-            images = self._images(view, override)
-        lane = Lane.BULK if len(images) > NAMED_LIMIT else Lane.NAMED
-        if images:
-            self._require_kinds((REPLAY_KIND,))
-        for at in range(0, len(images), CHUNK):
-            messages = [_message(override, each, lane) for each in images[at : at + CHUNK]]
-            self._connections[lane].use(partial(self._send, messages))
+            count = self._send_all(override, iter(self._images(view, override, operation)))
+        if count is None:
+            return False
         self._store.set_requeued(override.number)
-        log.info("override %d, %s: %d images are decided again", override.number, override.kind, len(images))
+        log.info("override %d, %s: %d images are decided again", override.number, override.kind, count)
+        return True
 
-    def _images(self, view: StoreView, override: Override) -> list[ImageId]:
+    def _operation(self, number: int) -> Operation | None:
+        """The bulk move of an override that is undone. One that is planned may have its number, and is another one."""
+        found = operation_of(self._store, number) if number else None
+        return None if found is None or found.state is OperationState.PLANNING else found
+
+    def _send_all(self, override: Override, images: Iterator[ImageId]) -> int | None:
+        """Sends a request for each image; returns how many these are. None: the loop stops, and not all are sent."""
+        named = list(islice(images, NAMED_LIMIT + 1))
+        lane = Lane.BULK if len(named) > NAMED_LIMIT else Lane.NAMED
+        if named:
+            self._require_kinds((REPLAY_KIND,))
+        count, left = 0, chain(named, images)
+        while some := list(islice(left, CHUNK)):
+            if self._loop.stopping():
+                return None
+            messages = [_message(override, each, lane) for each in some]
+            self._connections[lane].use(partial(self._send, messages))
+            count += len(some)
+        return count
+
+    def _images(self, view: StoreView, override: Override, operation: Operation | None) -> Iterable[ImageId]:
         """Those that an undo or a rollback wants to be decided again. The undo of a rollback brings back verdicts."""
         if override.kind is OverrideKind.UNDO:
-            return [] if override.rollback is not None else self._affected(view, self._override(override.undoes))
+            undone = self._override(override.undoes)
+            return () if override.rollback is not None else self._affected(view, undone, operation)
         if override.rollback is None or override.rollback.new is NewImages.KEEP:
-            return []
-        return list(
-            new_images(view, override.rollback, override.number, lambda each: self._override(each).applied_after)
-        )
+            return ()
+        return new_images(view, override.rollback, override.number, lambda each: self._override(each).applied_after)
 
-    def _affected(self, view: StoreView, undone: Override) -> list[ImageId]:
-        if not moves_are_kept(view, undone):
+    def _affected(self, view: StoreView, undone: Override, operation: Operation | None) -> Iterator[ImageId]:
+        if not moves_are_kept(view, undone, operation):
             log.warning(
                 "the history of the override %d is not kept: only images that it names are decided again", undone.number
             )
-        return affected(view, undone)
+        return affected(view, undone, operation)
 
     def _override(self, number: int) -> Override:
         (found,) = self._store.overrides(number - 1, 1)
