@@ -18,6 +18,7 @@ from stream.cli import (
     job_commands,
     log_command,
     model_command,
+    operations_command,
     override_command,
     secrets_command,
     serve_commands,
@@ -108,6 +109,7 @@ app.command(rich_help_panel=_IMAGES)(delete)
 app.command(rich_help_panel=_IMAGES)(forget)
 app.add_typer(override_command.app, name="override", rich_help_panel=_IMAGES)
 app.command(rich_help_panel=_IMAGES)(rollback)
+app.add_typer(operations_command.app, name="operations", rich_help_panel=_IMAGES)
 app.command(rich_help_panel=_IMAGES)(replay)
 app.command(rich_help_panel=_IMAGES)(head)
 app.command(rich_help_panel=_IMAGES)(members)

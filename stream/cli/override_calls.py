@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import typer
 
-from core.errors import BadInputError, RefusedError, UnavailableError
+from core.errors import BadInputError, NeardupError, RefusedError, UnavailableError
 from stream.cli.context import of
 from stream.cli.output import counted, line, note, show_json, table, working
 
@@ -22,7 +22,7 @@ CALL_S = 30.0
 """The deadline of a call, in seconds."""
 
 MOVING_S = 600.0
-"""The deadline of a merge, a rollback or an undo, in seconds: it may move a million images."""
+"""The deadline of a pin, merge, rollback or undo, in seconds: it may move a million images."""
 
 
 @contextmanager
@@ -50,12 +50,13 @@ def say(context: typer.Context, signal: str | None, request: OverrideRequest, *,
     with storage_client(context, signal, writes=True) as storage:
         outcome = _said(storage, request, dry_run)
         stands = dry_run and bool(storage.overrides(outcome.override.number - 1, 1))
+        moving = outcome.created and bool(outcome.moves) and _is_moving(storage, outcome.override.number)
     if as_json:
         from storage.api.override_schemas import OverrideOutcomeOut
 
         show_json(OverrideOutcomeOut.of(outcome).model_dump())
     elif stands or not dry_run:
-        line(_told(outcome))
+        line(_told(outcome, moving=moving))
     else:
         _show_trial(outcome)
 
@@ -83,7 +84,7 @@ def _point_text(position: int, override: int) -> str:
 def _said(storage: StorageClient, request: OverrideRequest, dry_run: bool) -> OverrideOutcome:
     from core.overrides import OverrideKind
 
-    moving = request.kind in (OverrideKind.MERGE, OverrideKind.ROLLBACK, OverrideKind.UNDO)
+    moving = request.kind not in (OverrideKind.FORBID, OverrideKind.SPLIT)
     try:
         if not moving:
             return storage.override(request, dry_run)
@@ -109,22 +110,41 @@ def _show_trial(outcome: OverrideOutcome) -> None:
     note(f"nothing was written: {counted(_moved(outcome), 'image')} would move")
 
 
-def _told(outcome: OverrideOutcome) -> str:
-    """What was done, in one line."""
+def _is_moving(storage: StorageClient, number: int) -> bool:
+    """Whether an override is a bulk move under way."""
+    from storage.bulk.operations import OperationState
+
+    with suppress(NeardupError):  # the override is said, whatever comes now
+        under_way = (OperationState.MOVING, OperationState.PAUSED)
+        found = (each.operation for each in storage.operations(number - 1, 1))
+        return any(each.number == number and each.state in under_way for each in found)
+    return False
+
+
+def _told(outcome: OverrideOutcome, *, moving: bool) -> str:
+    """What was done, in one line.
+
+    Args:
+        outcome: What the server answered.
+        moving: It is a bulk move under way.
+    """
     from core.overrides import NewImages, OverrideKind
 
-    said, moved = outcome.override, counted(_moved(outcome), "image")
+    said = outcome.override
+    moved = f"{counted(_moved(outcome), 'image')} moved"
+    if moving:
+        moved += f"; their records are rewritten: `neardup operations show {said.number}`"
     if not outcome.created:
         return f"override {said.number} says so already: nothing was written"
     if said.kind is OverrideKind.ROLLBACK and said.rollback is not None:
         keep = said.rollback.new is NewImages.KEEP
         new = "new images keep their heads" if keep else "new images are queued to be decided again"
-        return f"override {said.number}: {moved} moved; {new}; `neardup override undo {said.number}` takes it back"
+        return f"override {said.number}: {moved}; {new}; `neardup override undo {said.number}` takes it back"
     if said.kind is OverrideKind.UNDO:
-        told = f"override {said.number}: {said.undoes} is undone, {moved} moved"
+        told = f"override {said.number}: {said.undoes} is undone, {moved}"
         again = "the affected images are queued to be decided again"
         return told if said.rollback is not None else f"{told}; {again}"
-    return f"override {said.number}: {moved} moved"
+    return f"override {said.number}: {moved}"
 
 
 def _moved(outcome: OverrideOutcome) -> int:

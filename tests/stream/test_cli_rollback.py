@@ -218,8 +218,9 @@ def test_what_may_move_many_images_may_take_minutes(run: Run, called: Called) ->
     run("override", "merge", "b", "--into", "a")
     run("override", "undo", "1")
     run("override", "pin", "b", "--to", "a")
+    run("override", "forbid", "b", "--with", "a")
     long_s = override_calls.MOVING_S
-    assert called == [("rollback", long_s), ("merge", long_s), ("undo", long_s), ("pin", None)]
+    assert called == [("rollback", long_s), ("merge", long_s), ("undo", long_s), ("pin", long_s), ("forbid", None)]
 
 
 def test_after_an_error_it_says_how_to_find_out_what_was_done(run: Run, called: Called) -> None:
