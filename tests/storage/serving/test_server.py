@@ -16,7 +16,9 @@ import httpx
 import pytest
 
 from core.errors import UnavailableError
+from core.overrides import JOB_KINDS, OverrideKind, OverrideRequest
 from core.types import ImageId
+from storage.overrides.moves import MAX_MOVED
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
 from storage.serving.client import StorageClient
@@ -30,15 +32,18 @@ ROOT = Path(__file__).parents[3]
 SERVE = """
 import logging, os, sys
 from pathlib import Path
+from core.access import Access, Right
 from core.rpc import Listen
+from storage.serving import move_loop
 from storage.serving.server import StorageServerSettings, serve
 
 folder, identity, store_class = sys.argv[1:4]
 port, page, api = map(int, sys.argv[4:])
 logging.basicConfig(level=logging.INFO)
+move_loop.CHUNK = int(os.environ.get("MOVE_CHUNK", move_loop.CHUNK))
 serve(
     StorageServerSettings(
-        listen=Listen("127.0.0.1", port, page, 1 << 22),
+        listen=Listen("127.0.0.1", port, page, 1 << 22, access=Access(anyone=frozenset(Right))),
         folder=Path(folder),
         api_host="127.0.0.1",
         api_port=api,
@@ -153,6 +158,59 @@ def test_history_that_is_too_old_goes_but_for_the_newest(server: ServerFolder, m
     assert len(server.get("/v1/images/i5/history").json()["changes"]) == 1
     with closing(server.client()) as client:
         assert list(client.verify())[-1].problems == ()
+
+
+def test_a_bulk_move_goes_on_after_a_kill_and_a_stop(server: ServerFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first server is killed within the move, the second one is stopped within it. Both write little at once."""
+    images = MAX_MOVED + 1
+    store = RocksStore(server.folder, "photos", RocksOptions(sync=False))
+    put(store, founds(0, A), kinds=JOB_KINDS)
+    for start in range(1, images, 1_000):
+        put(store, *[joins(n, ImageId(f"i{n}"), A) for n in range(start, min(start + 1_000, images))], kinds=JOB_KINDS)
+    put(store, founds(images, B), kinds=JOB_KINDS)
+    store.override(OverrideRequest(OverrideKind.MERGE, (A,), B), 7)
+    store.close()
+
+    def moved() -> tuple[str, int]:
+        assert server.get(f"/v1/images/i{images - 1}").json()["head"] == "b"
+        assert server.get("/v1/clusters/b").json()["count"] == images + 1
+        found = server.get("/v1/operations/1").json()
+        return found["state"], found["moved"]
+
+    def wait_beyond(count: int) -> None:
+        while moved()[1] <= count:
+            time.sleep(0.02)
+
+    def pause(*, rests: bool) -> None:
+        with closing(server.client()) as client:
+            client.pause_operation(1, rests=rests)
+
+    monkeypatch.setenv("MOVE_CHUNK", "50")
+    first = server.start()
+    wait_beyond(50)
+    pause(rests=True)
+    paused = moved()
+    assert f"neardup_storage_bulk_move_images {images}.0" in server.get("/metrics").text
+    first.kill()
+    first.wait()
+    second = server.start()
+    assert moved() == paused == ("paused", paused[1])
+    pause(rests=False)
+    wait_beyond(paused[1])
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(15) == 0
+    assert "Traceback" not in server.log.read_text()
+    monkeypatch.delenv("MOVE_CHUNK")
+    server.start()
+    assert "the bulk move 1 goes on" in server.log.read_text()
+    while moved() != ("done", images):
+        time.sleep(0.02)
+    with closing(server.client()) as client:
+        assert list(client.verify())[-1].problems == ()
+    while "neardup_storage_bulk_move_images 0.0" not in (page := server.get("/metrics").text):
+        time.sleep(0.02)
+    assert "neardup_storage_bulk_move_failures_total 0.0" in page
+    assert server.get("/v1/clusters/a").status_code == 404
 
 
 @pytest.mark.parametrize("taken", [0, 1, 2])
