@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
+from starlette.convertors import StringConvertor, register_url_convertor
 
 from storage.api.errors import UnknownError
 from storage.api.operation_schemas import OperationOut, OperationsOut
@@ -24,6 +25,15 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     503: {"model": Problem, "description": "The store cannot be read or written at present; try again."},
 }
 _UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "There is no such bulk move."}}
+
+
+class _BeforeColon(StringConvertor):
+    """A segment without a colon: `17:pause` is no number, so its path has the one method that is described."""
+
+    regex = "[^/:]+"
+
+
+register_url_convertor("before_colon", _BeforeColon())
 
 Number = Annotated[int, Path(ge=1, le=LARGEST_NUMBER, description="The number of a bulk move, and of its override.")]
 
@@ -50,11 +60,6 @@ def operation_routes(store: ClusterStore, max_page: int) -> APIRouter:
         """Bulk moves by number: those that are over, the one under way, and the one that is planned."""
         return OperationsOut.of(operation_page(store, after, limit))
 
-    @router.get("/{number}", responses=_UNKNOWN, name="operation")
-    def operation(number: Number) -> OperationOut:
-        """One bulk move, and how far it is."""
-        return OperationOut.of(_known(store, number))
-
     @router.post("/{number}:pause", responses=_UNKNOWN, name="pause_operation")
     def pause(number: Number) -> OperationOut:
         """The rewriting of its records rests. Readers see the whole move all the same. 400: it is not under way."""
@@ -74,6 +79,11 @@ def operation_routes(store: ClusterStore, max_page: int) -> APIRouter:
         found = _known(store, number)
         store.cancel(number)
         return OperationOut.of(found)
+
+    @router.get("/{number:before_colon}", responses=_UNKNOWN, name="operation")
+    def operation(number: Number) -> OperationOut:
+        """One bulk move, and how far it is."""
+        return OperationOut.of(_known(store, number))
 
     return router
 
