@@ -7,8 +7,9 @@ A store of its own is filled: ordinary images in clusters of six, one cluster of
 
 Measured are heads in the process (beside bare gets of the same keys and the same decoding) and over gRPC, synced
 writes of 64 decisions, and pages of 1,000 members: first, middle and last of both clusters, in both orders, and again
-after half of the giant cluster's members left. The look-up of a batch is measured with 100,000 forbids too. It writes
-`var/bench/storage.json`.
+after half of the giant cluster's members left. The look-up of a batch is measured with 100,000 forbids too, the HTTP
+API under a load tool (the Debian package `hey`), and a rollback and a merge of the giant cluster beside the stream. It
+writes `var/bench/storage.json`.
 """
 
 from __future__ import annotations
@@ -34,9 +35,12 @@ from benchmarks.machine import measured_with
 from benchmarks.search.results import table
 from benchmarks.search.timing import percentiles_ms, rate
 from benchmarks.service_run import carried_out, say
+from benchmarks.storage_fill import BATCH, LOG, PAGE, SMALL, Filler, decision, fill, giant_member, name_of, small_member
+from benchmarks.storage_http import http_under_load
+from benchmarks.storage_moves import measure_moves, show_moves
 from core.overrides import OVERRIDE_KIND, Override, OverrideKind, OverrideRequest
 from core.rpc import Listen, RpcServer
-from core.types import Cause, Decision, ImageId, Move, Outcome, Versions
+from core.types import ImageId
 from storage import codec
 from storage.overrides.log import line_of
 from storage.rocks.options import RocksOptions, database_options, family_options
@@ -47,11 +51,6 @@ from storage.serving.service import StorageService
 from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
 from stream.settings import load_settings
 
-LOG = "benchmark"
-SMALL = 6_000
-"""Members of the cluster that the giant one is compared with."""
-
-PAGE = 1_000
 IDS = 100
 """Images of one look-up."""
 
@@ -62,82 +61,8 @@ FORBIDS = 100_000
 SAID = 1_000
 """So many of them are said one by one. The others are put into the log, and applied when the store is opened."""
 
-BATCH = 64
-FILL_BATCH = 512
 PORT, METRICS_PORT = 17911, 17912
 CLIENTS = 2
-
-
-def name_of(number: int) -> ImageId:
-    """The id of an ordinary image."""
-    return ImageId(f"image-{number:010d}")
-
-
-def decision(offset: int, image: ImageId, head: ImageId, version: int = 1, old: ImageId | None = None) -> Decision:
-    """A decision of the size that real ones have: vectors of 1,280 and 768 values in float16, a code of 576 bytes."""
-    cause, score = (Cause.FOUNDED, None) if image == head else (Cause.MATCHED, 0.97)
-    return Decision(
-        offset=offset,
-        checksum=offset % 2**32,
-        outcome=Outcome.DECIDED,
-        image_id=image,
-        version=version,
-        place=offset,
-        moves=(Move(image, old, head, cause, score, None if score is None else head),),
-        score_code=offset.to_bytes(8, "big") * 72,
-        search_vector=offset.to_bytes(8, "big") * 320,
-        score_vector=offset.to_bytes(8, "big") * 192,
-        versions=Versions("pair-0123456789", "0123456789ab"),
-        created_at_ms=offset,
-        arrived_at_ms=offset,
-        decided_at_ms=offset,
-    )
-
-
-class Filler:
-    """Writes decisions one after the other, in batches."""
-
-    def __init__(self, store: RocksStore, kinds: Sequence[str] = ()) -> None:
-        self._store = store
-        self._kinds = kinds
-        self._batch: list[Decision] = []
-        self.offset = store.position().offset
-
-    def add(self, image: ImageId, head: ImageId, version: int = 1, old: ImageId | None = None) -> None:
-        """One more decision."""
-        self._batch.append(decision(self.offset + len(self._batch) + 1, image, head, version, old))
-        if len(self._batch) == FILL_BATCH:
-            self.flush()
-
-    def flush(self) -> None:
-        """Writes what is left."""
-        if self._batch:
-            self._store.apply(LOG, self._batch, self.offset, self._store.state().revision, self._kinds)
-            self.offset += len(self._batch)
-            self._batch = []
-
-
-def giant_member(number: int) -> ImageId:
-    """The id of a member of the giant cluster; 0 is its head."""
-    return ImageId(f"giant-{number:010d}")
-
-
-def small_member(number: int) -> ImageId:
-    """The id of a member of the other large cluster; 0 is its head."""
-    return ImageId(f"small-{number:010d}")
-
-
-def fill(folder: Path, images: int, giant: int) -> None:
-    """Makes the store. It is not synced."""
-    with closing(RocksStore(folder, options=RocksOptions(sync=False))) as store:
-        filler = Filler(store)
-        for number in range(images):
-            filler.add(name_of(number), name_of(number - number % 6))
-        for number in range(SMALL):
-            filler.add(small_member(number), small_member(0))
-        for number in range(giant):
-            filler.add(giant_member(number), giant_member(0))
-        filler.flush()
 
 
 def heads_in_process(folder: Path, images: int, seconds: float) -> dict[str, float]:
@@ -326,20 +251,26 @@ def measure(folder: Path, images: int, giant: int, seconds: float) -> dict[str, 
     shutil.copytree(folder, copy)
     result["overrides"] = overrides(copy, images, seconds)
     shutil.rmtree(copy)
+    result["http"] = http_under_load(folder, [name_of(number) for number in range(100)], 2 * seconds)
     say("half of the members leave")
     half_leave(folder, giant)
     result["pages_after_half_left"] = pages(folder)
     result["writes"] = writes(folder, images, 5 * seconds)
+    say("filling again, for moves")
+    shutil.rmtree(folder)
+    fill(folder, images // 10, giant)
+    result.update(measure_moves(folder, giant))
     return {**measured_with("benchmarks.storage"), **result}
 
 
 def show(result: dict[str, Any]) -> None:
     """Prints the tables."""
-    for name in ("heads", "grpc", "overrides", "writes"):
+    for name in ("heads", "grpc", "overrides", "http", "writes"):
         table(name, ("what", "measured"), result[name].items())
     for name in ("pages", "pages_after_half_left"):
         rows = [(where, *each.values()) for where, each in result[name].items()]
         table(name.replace("_", " "), ("page", "6,000 ms", "giant ms", "ratio"), rows)
+    show_moves(result)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -25,7 +25,7 @@ from benchmarks.machine import measured_with
 from benchmarks.search.results import table
 from benchmarks.search.timing import percentiles_ms
 from benchmarks.service_run import carried_out, say
-from benchmarks.storage import BATCH, LOG, PAGE, Filler, decision, fill, giant_member, name_of
+from benchmarks.storage_fill import BATCH, LOG, PAGE, Filler, decision, fill, giant_member, name_of
 from core.errors import StaleError
 from core.overrides import OVERRIDE_KIND, NewImages, OverrideKind, OverrideOutcome, OverrideRequest, RollbackRequest
 from core.types import ImageId
@@ -45,8 +45,9 @@ BEFORE_S = 10.0
 class Stream:
     """Writes new images at a steady rate until it is stopped, and keeps how long each write took."""
 
-    def __init__(self, store: RocksStore) -> None:
+    def __init__(self, store: RocksStore, batch: int = BATCH) -> None:
         self._store = store
+        self._batch = batch
         self._stopped = threading.Event()
         self.took: list[float] = []
         self.refused = 0
@@ -58,7 +59,7 @@ class Stream:
         while not self._stopped.is_set():
             state = self._store.state()
             offset = state.position.offset
-            names = [name_of(10**9 + offset + n) for n in range(BATCH)]
+            names = [name_of(10**9 + offset + n) for n in range(self._batch)]
             batch = [decision(offset + 1 + n, name, name) for n, name in enumerate(names)]
             started = time.perf_counter()
             try:
@@ -66,7 +67,7 @@ class Stream:
             except StaleError:
                 self.refused += 1
             self.took.append(time.perf_counter() - started)
-            due += BATCH / RATE
+            due += self._batch / RATE
             self._stopped.wait(max(0.0, due - time.monotonic()))
 
     @contextmanager

@@ -5,7 +5,10 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from benchmarks.storage import SMALL, fill, giant_member, half_leave, heads_in_process, name_of, pages, writes
+from benchmarks.storage_moves import measure_moves
 from storage.rocks.store import RocksStore
 from storage.verify import verify
 
@@ -28,3 +31,16 @@ def test_its_parts(tmp_path: Path) -> None:
         assert cluster.count == giant // 2
         assert store.heads([name_of(7)]).heads == {name_of(7): name_of(6)}
         assert view.state().images > images + SMALL + giant
+
+
+def test_moves_of_more_than_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.storage_moves.BEFORE_S", 0.1)
+    giant = 10_002
+    fill(tmp_path / "store", 12, giant)
+    found = measure_moves(tmp_path / "store", giant)
+    assert (found["rollback"]["images"], found["merge"]["images"]) == (giant - 1, giant)
+    with closing(RocksStore(tmp_path / "store")) as store, store.snapshot() as view:
+        assert list(verify(view))[-1].problems == ()
+        cluster = store.cluster(name_of(0))
+        assert cluster is not None
+        assert (cluster.count, store.cluster(giant_member(0))) == (6 + giant, None)
