@@ -152,6 +152,10 @@ class StoreView(ABC):
         """The clusters of a head that entries with numbers above `after` have ended, in order."""
 
     @abstractmethod
+    def ended(self) -> Iterator[tuple[ImageId, EndedCluster]]:
+        """All clusters that have ended and are kept, with their heads: those of one head together, in order."""
+
+    @abstractmethod
     def moment(self, second: int) -> int | None:
         """The number of the last history entry that was written in a second or before, in seconds since the epoch.
 

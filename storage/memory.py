@@ -154,6 +154,10 @@ class _Content(StoreView):
     def ended_clusters(self, head: ImageId, after: int) -> Iterator[EndedCluster]:
         return (ended for ended in self.ended_of.get(head, ()) if ended.number > after)
 
+    def ended(self) -> Iterator[tuple[ImageId, EndedCluster]]:
+        heads = sorted(self.ended_of, key=lambda head: (len(head.encode()), head.encode()))
+        return ((head, ended) for head in heads for ended in self.ended_of[head])
+
     def moment(self, second: int) -> int | None:
         return next((number for at, number in reversed(self.moments.items()) if at <= second), None)
 

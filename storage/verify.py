@@ -103,7 +103,7 @@ def verify(
         heed: Is told each problem when it is found.
     """
     found = _Findings(view.state(), heed)
-    for check in (_images, _clusters, _edges, _embeddings, _tombstones, _history):
+    for check in (_images, _clusters, _edges, _embeddings, _tombstones, _history, _seconds, _ended):
         try:
             for problems in check(view, found):
                 found.report(problems)
@@ -261,6 +261,24 @@ def _history_problems(view: StoreView, entry: HistoryEntry, last: int) -> Proble
         return
     if next(view.history_numbers_of(entry.image_id, entry.number - 1), None) != entry.number:
         yield Problem(f"history: entry {entry.number} is not known as one of {entry.image_id!r}")
+
+
+def _seconds(view: StoreView, found: _Findings) -> Iterator[Problems]:
+    last = 0
+    for second, number in view.seconds_from(0):
+        if not last < number <= found.state.history_number:
+            text = f"second {second}: it ends with change {number}, the one before with {last}"
+            found.report([Problem(f"{text}, and the last change is {found.state.history_number}")])
+        last = number
+    yield from ()  # they are many, and no records of their own in the count
+
+
+def _ended(view: StoreView, found: _Findings) -> Iterator[Problems]:
+    first, last = found.state.history_first, found.state.history_number
+    for head, ended in view.ended():
+        if not first <= ended.number <= last:
+            found.report([Problem(f"ended cluster {head!r}: change {ended.number} is not one of {first} to {last}")])
+    yield from ()
 
 
 def _second_problems(view: StoreView, history_first: int) -> Problems:

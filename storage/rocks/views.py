@@ -345,6 +345,11 @@ class SnapshotView(PointReads, StoreView):
         """The bytes of the bulk moves with numbers above `after`, in order."""
         return (value for _, value in self._scan("operations", codec.encode_number(after + 1)))
 
+    def ended(self) -> Iterator[tuple[ImageId, EndedCluster]]:
+        """See `StoreView.ended`."""
+        found = (codec.decode_ended(key, value) for key, value in self._scan("ended"))
+        return ((each.cluster.head, each) for each in found)
+
     def moment(self, second: int) -> int | None:
         """See `StoreView.moment`."""
         row = next(self._scan("moments", codec.encode_number(min(second, _LAST) + 1), backwards=True), None)
