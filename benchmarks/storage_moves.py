@@ -38,7 +38,7 @@ __all__ = ["measure_moves"]
 RATE = 200
 """Images a second of the stream beside a move."""
 
-CHUNK, CHUNKS_A_SECOND = 1_000, 10
+CHUNK, CHUNKS_A_SECOND = 250, 20
 BEFORE_S = 10.0
 
 

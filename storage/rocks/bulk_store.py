@@ -54,7 +54,7 @@ log = logging.getLogger(__name__)
 TRIES = 3
 """How often a move is planned. The last time the stream waits."""
 
-AT_ONCE = 1_000
+AT_ONCE = 250
 """Records of one write."""
 
 BREAK = 0.5

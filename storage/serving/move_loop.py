@@ -15,11 +15,11 @@ from storage.serving.publish_loop import LoopTimes, PublishLoop
 
 __all__ = ["MoveListener", "MoveLoop"]
 
-CHUNK = 1_000
+CHUNK = 250
 """Records of one write."""
 
-PAUSE_S = 0.1
-"""Between two writes: a million images take two minutes."""
+PAUSE_S = 0.05
+"""Between two writes: a million images take some four minutes."""
 
 LOOK_S = 1.0
 """Between two looks when nothing moves. A move that goes on after a rest wakes nobody."""
