@@ -4,7 +4,8 @@
 
 Beside each move the stream writes 200 new images a second, in synced batches of 64, from a thread of the same process,
 as the storage server does. Measured are its waits before, while the move is planned, and while the records are
-rewritten (at most twenty writes a second, as the server makes them); pages of the cluster; the memory that the process grows by.
+rewritten (at most twenty writes a second, as the server makes them); pages of the cluster; the memory that the process
+grows by.
 """
 
 from __future__ import annotations
