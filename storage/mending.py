@@ -9,8 +9,9 @@ The images are the truth. Whatever can be derived from them is mended:
     tombstone    of an image that came back since is deleted
     count        of images, clusters or tombstones is corrected by how much it was off
 
-What the images do not tell stays as it is, and `verify` goes on telling it: lost embeddings, holes in the history, a
-head that is unknown or has another head, two images with the same edge.
+What the images do not tell stays as it is, and `verify` goes on telling it: lost embeddings, holes in the history,
+seconds and ended clusters that the history contradicts, a head that is unknown or has another head, two images with the
+same edge.
 
 A mend names what to look at again. So it may be found on a view of some moments ago, and the stream may have written
 since: what it then finds sound stays as it is.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from clustering.assignment import assign
 from core.errors import BadInputError, ConflictError
 from core.overrides import JOB_KINDS, ChangeFilter, NewImages, OverrideKind, OverrideRequest, RollbackRequest
+from core.pseudonyms import KEY_BYTES, Pseudonyms
 from core.types import Cause, Decision, ImageId, Lookup, Thresholds, Trigger
 from storage.interfaces import ClusterStore
 from storage.memory import MemoryStore
@@ -95,6 +97,7 @@ def content(store: ClusterStore) -> dict[str, object]:
 
 @settings(max_examples=60, deadline=None)
 @given(world=WORLDS | BUSY_WORLDS, dice=st.integers(0, 10**6).map(random.Random))
+@patch.object(Pseudonyms, "fresh", lambda: Pseudonyms(bytes(KEY_BYTES)))  # else each store has a key of its own
 def test_overrides_are_obeyed_and_survive_a_rebuild(world: World, dice: random.Random) -> None:
     length = len(world.log)
     stops = sorted(dice.randrange(length + 1) for _ in range(dice.randrange(1, 7)))

@@ -37,6 +37,9 @@ TELLS_NOTHING = {
     "flag without tombstone",
     "tombstone of an image",
     "flagged head is there",
+    "a second that goes back",
+    "a second that is ahead",
+    "an ended cluster of no change",
 }
 """Damages of `tests.storage.test_verify` that the images do not mend, or not wholly."""
 
