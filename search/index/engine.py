@@ -30,6 +30,7 @@ from search.index.housekeeping import Housekeeping
 from search.index.interface import (
     Answer,
     IndexStats,
+    Listing,
     MoreQuery,
     Ranked,
     Record,
@@ -38,6 +39,7 @@ from search.index.interface import (
     TermIndex,
     TermQuery,
 )
+from search.index.listing import SHARES, listed_at, listed_page
 from search.index.placements import Placement, PlacementsOfCall
 from search.index.planning import LatestVersion, check_log_id, check_records, plan_batch
 from search.index.segment_store import SegmentStore
@@ -152,6 +154,16 @@ class SegmentedIndex(TermIndex):
         """See `TermIndex`."""
         self._check_open()
         return self._answers.stored(self._store.state, image_ids)
+
+    def list_page(self, after: int, limit: int, share: int | None = None) -> Listing:
+        """See `TermIndex`."""
+        self._check_open()
+        return listed_page(self._store.state, after, limit, SHARES if share is None else share)
+
+    def list_at(self, places: Sequence[int]) -> list[Stored | None]:
+        """See `TermIndex`."""
+        self._check_open()
+        return listed_at(self._store.state, places)
 
     def terms_and_codes(self, image_ids: Sequence[ImageId]) -> list[tuple[NDArray[np.uint32], bytes] | None]:
         """See `TermIndex`."""

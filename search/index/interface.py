@@ -51,6 +51,7 @@ __all__ = [
     "IndexBytes",
     "IndexStats",
     "Insert",
+    "Listing",
     "MoreQuery",
     "Ranked",
     "Record",
@@ -247,6 +248,18 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Listing:
+    """Some of what the index holds now: entries that a search from the next place can find, and deletes that stand."""
+
+    entries: tuple[Stored, ...]
+    """By place, without codes. Erased images have their pseudonyms."""
+    through: int
+    """There are no others up to this place."""
+    complete: bool
+    """Nor after it."""
+
+
+@dataclass(frozen=True, slots=True)
 class IndexBytes:
     """Bytes on disk by part; `total` is their sum."""
 
@@ -361,6 +374,20 @@ class TermIndex(ABC):
     @abstractmethod
     def get(self, image_ids: Sequence[ImageId]) -> list[Stored | None]:
         """The latest versions of images; None for an image that was never placed."""
+
+    @abstractmethod
+    def list_page(self, after: int, limit: int, share: int | None = None) -> Listing:
+        """What the index holds now at places above `after`.
+
+        Args:
+            after: A place; -1: from the first one on.
+            limit: The most entries, from 1. A page may have fewer, and more may follow.
+            share: Of 2^32: about so many of the places, always the same ones; None: all.
+        """
+
+    @abstractmethod
+    def list_at(self, places: Sequence[int]) -> list[Stored | None]:
+        """What `list_page` gives of some places; None where that is nothing."""
 
     @abstractmethod
     def terms_and_codes(self, image_ids: Sequence[ImageId]) -> list[tuple[NDArray[np.uint32], bytes] | None]:

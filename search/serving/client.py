@@ -104,9 +104,17 @@ class SearchClient(RpcClient):
         response: pb.SearchResponse = self._call(self._stub.Search, pb.SearchRequest(queries=queries))
         return response
 
-    def get(self, image_ids: Sequence[str]) -> pb.GetResponse:
-        """Place, version and score code of the images, without those never placed. Raises the errors of `search`."""
-        response: pb.GetResponse = self._call(self._stub.Get, pb.GetRequest(image_ids=image_ids))
+    def get(self, image_ids: Sequence[str], places: Sequence[int] = ()) -> pb.GetResponse:
+        """Place, version and score code of the images, without those never placed; and what is listed at places.
+
+        Raises the errors of `search`.
+        """
+        response: pb.GetResponse = self._call(self._stub.Get, pb.GetRequest(image_ids=image_ids, places=places))
+        return response
+
+    def list_page(self, after: int, limit: int = 0, share: int = 0) -> pb.ListResponse:
+        """What the index holds now at places above `after`: see `List` in the proto. Raises the errors of `search`."""
+        response: pb.ListResponse = self._call(self._stub.List, pb.ListRequest(after=after, limit=limit, share=share))
         return response
 
     def delete(self, image_ids: Sequence[str]) -> list[bool]:

@@ -23,6 +23,7 @@ METHODS = (
     "Describe",
     "Search",
     "Get",
+    "List",
     "Delete",
     "Stats",
     "Snapshot",

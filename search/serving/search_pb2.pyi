@@ -589,14 +589,20 @@ class GetRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     IMAGE_IDS_FIELD_NUMBER: builtins.int
+    PLACES_FIELD_NUMBER: builtins.int
     @property
     def image_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @property
+    def places(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """what `List` would give of these is wanted too"""
+
     def __init__(
         self,
         *,
         image_ids: collections.abc.Iterable[builtins.str] | None = ...,
+        places: collections.abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["image_ids", b"image_ids"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["image_ids", b"image_ids", "places", b"places"]) -> None: ...
 
 global___GetRequest = GetRequest
 
@@ -605,18 +611,74 @@ class GetResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     IMAGES_FIELD_NUMBER: builtins.int
+    LISTED_FIELD_NUMBER: builtins.int
     @property
     def images(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___StoredImage]:
         """those that were placed, in the order in which they were asked for"""
+
+    @property
+    def listed(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___StoredImage]:
+        """at the places asked for, in their order, without those that `List` leaves out"""
 
     def __init__(
         self,
         *,
         images: collections.abc.Iterable[global___StoredImage] | None = ...,
+        listed: collections.abc.Iterable[global___StoredImage] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["images", b"images"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["images", b"images", "listed", b"listed"]) -> None: ...
 
 global___GetResponse = GetResponse
+
+@typing.final
+class ListRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: builtins.int
+    LIMIT_FIELD_NUMBER: builtins.int
+    SHARE_FIELD_NUMBER: builtins.int
+    after: builtins.int
+    """only later places; -1: all"""
+    limit: builtins.int
+    """the most images of the page; 0: as many as a call may ask for"""
+    share: builtins.int
+    """of 4,294,967,296: about this share of the places, always the same ones; 0: all"""
+    def __init__(
+        self,
+        *,
+        after: builtins.int = ...,
+        limit: builtins.int = ...,
+        share: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["after", b"after", "limit", b"limit", "share", b"share"]) -> None: ...
+
+global___ListRequest = ListRequest
+
+@typing.final
+class ListResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGES_FIELD_NUMBER: builtins.int
+    THROUGH_FIELD_NUMBER: builtins.int
+    COMPLETE_FIELD_NUMBER: builtins.int
+    through: builtins.int
+    """there are no others up to this place; ask again after it"""
+    complete: builtins.bool
+    """nor after it"""
+    @property
+    def images(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___StoredImage]:
+        """by place, without score codes"""
+
+    def __init__(
+        self,
+        *,
+        images: collections.abc.Iterable[global___StoredImage] | None = ...,
+        through: builtins.int = ...,
+        complete: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["complete", b"complete", "images", b"images", "through", b"through"]) -> None: ...
+
+global___ListResponse = ListResponse
 
 @typing.final
 class StoredImage(google.protobuf.message.Message):
@@ -630,11 +692,12 @@ class StoredImage(google.protobuf.message.Message):
     DELETED_FIELD_NUMBER: builtins.int
     ERASED_FIELD_NUMBER: builtins.int
     image_id: builtins.str
+    """of a forgotten image that was listed: its pseudonym, once it is erased"""
     image_version: builtins.int
     """the one placed last"""
     place: builtins.int
     score_code: builtins.bytes
-    """empty when the version cannot be searched"""
+    """empty when the version cannot be searched, or was listed"""
     hidden: builtins.bool
     """a search from the next place cannot find it"""
     deleted: builtins.bool

@@ -69,6 +69,11 @@ class TermSearchStub(object):
                 request_serializer=search_dot_serving_dot_search__pb2.GetRequest.SerializeToString,
                 response_deserializer=search_dot_serving_dot_search__pb2.GetResponse.FromString,
                 _registered_method=True)
+        self.List = channel.unary_unary(
+                '/neardup.search.v1.TermSearch/List',
+                request_serializer=search_dot_serving_dot_search__pb2.ListRequest.SerializeToString,
+                response_deserializer=search_dot_serving_dot_search__pb2.ListResponse.FromString,
+                _registered_method=True)
         self.Delete = channel.unary_unary(
                 '/neardup.search.v1.TermSearch/Delete',
                 request_serializer=search_dot_serving_dot_search__pb2.DeleteRequest.SerializeToString,
@@ -146,6 +151,14 @@ class TermSearchServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def List(self, request, context):
+        """What the index holds now, by place, page by page: the image versions that a search from the next place can find, and
+        the deletes that stand. What changes between two pages may be in none, or in two.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Delete(self, request, context):
         """Hides images by hand, until a higher version or a replay of them comes. It is no record of the order: storage keeps
         the image, its head and its embeddings, pages and reads still show it, an index built from storage finds it again,
@@ -216,6 +229,11 @@ def add_TermSearchServicer_to_server(servicer, server):
                     servicer.Get,
                     request_deserializer=search_dot_serving_dot_search__pb2.GetRequest.FromString,
                     response_serializer=search_dot_serving_dot_search__pb2.GetResponse.SerializeToString,
+            ),
+            'List': grpc.unary_unary_rpc_method_handler(
+                    servicer.List,
+                    request_deserializer=search_dot_serving_dot_search__pb2.ListRequest.FromString,
+                    response_serializer=search_dot_serving_dot_search__pb2.ListResponse.SerializeToString,
             ),
             'Delete': grpc.unary_unary_rpc_method_handler(
                     servicer.Delete,
@@ -405,6 +423,33 @@ class TermSearch(object):
             '/neardup.search.v1.TermSearch/Get',
             search_dot_serving_dot_search__pb2.GetRequest.SerializeToString,
             search_dot_serving_dot_search__pb2.GetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def List(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.search.v1.TermSearch/List',
+            search_dot_serving_dot_search__pb2.ListRequest.SerializeToString,
+            search_dot_serving_dot_search__pb2.ListResponse.FromString,
             options,
             channel_credentials,
             insecure,

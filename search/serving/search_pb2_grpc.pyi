@@ -65,6 +65,14 @@ class TermSearchStub:
     ]
     """What the index knows of images: place, version, score code."""
 
+    List: grpc.UnaryUnaryMultiCallable[
+        search.serving.search_pb2.ListRequest,
+        search.serving.search_pb2.ListResponse,
+    ]
+    """What the index holds now, by place, page by page: the image versions that a search from the next place can find, and
+    the deletes that stand. What changes between two pages may be in none, or in two.
+    """
+
     Delete: grpc.UnaryUnaryMultiCallable[
         search.serving.search_pb2.DeleteRequest,
         search.serving.search_pb2.DeleteResponse,
@@ -144,6 +152,14 @@ class TermSearchAsyncStub:
         search.serving.search_pb2.GetResponse,
     ]
     """What the index knows of images: place, version, score code."""
+
+    List: grpc.aio.UnaryUnaryMultiCallable[
+        search.serving.search_pb2.ListRequest,
+        search.serving.search_pb2.ListResponse,
+    ]
+    """What the index holds now, by place, page by page: the image versions that a search from the next place can find, and
+    the deletes that stand. What changes between two pages may be in none, or in two.
+    """
 
     Delete: grpc.aio.UnaryUnaryMultiCallable[
         search.serving.search_pb2.DeleteRequest,
@@ -236,6 +252,16 @@ class TermSearchServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[search.serving.search_pb2.GetResponse, collections.abc.Awaitable[search.serving.search_pb2.GetResponse]]:
         """What the index knows of images: place, version, score code."""
+
+    @abc.abstractmethod
+    def List(
+        self,
+        request: search.serving.search_pb2.ListRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[search.serving.search_pb2.ListResponse, collections.abc.Awaitable[search.serving.search_pb2.ListResponse]]:
+        """What the index holds now, by place, page by page: the image versions that a search from the next place can find, and
+        the deletes that stand. What changes between two pages may be in none, or in two.
+        """
 
     @abc.abstractmethod
     def Delete(

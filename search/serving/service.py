@@ -36,7 +36,7 @@ __all__ = ["RIGHTS", "TermSearchService"]
 
 RIGHTS: Mapping[str, Right] = MappingProxyType(
     {
-        **dict.fromkeys(("Describe", "Search", "SearchMore", "Get", "Stats"), Right.READ),
+        **dict.fromkeys(("Describe", "Search", "SearchMore", "Get", "List", "Stats"), Right.READ),
         # People may hide too, with the write key: `Hide` itself asks who calls.
         "Hide": Right.READ,
         "Delete": Right.WRITE,
@@ -169,9 +169,24 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         self, request: pb.GetRequest, context: grpc.ServicerContext
     ) -> pb.GetResponse:
         """What the index knows of images."""
-        with self._items("Get", len(request.image_ids), context):
+        with self._items("Get", len(request.image_ids) + len(request.places), context):
             found = self._index.get([ImageId(image_id) for image_id in request.image_ids])
-            return pb.GetResponse(images=[stored_message(each) for each in found if each is not None])
+            listed = self._index.list_at(request.places)
+            return pb.GetResponse(
+                images=[stored_message(each) for each in found if each is not None],
+                listed=[stored_message(each) for each in listed if each is not None],
+            )
+
+    def List(  # noqa: N802 - the name that the proto gives
+        self, request: pb.ListRequest, context: grpc.ServicerContext
+    ) -> pb.ListResponse:
+        """A page of what the index holds now."""
+        limit = request.limit or self._limits.max_items
+        with self._items("List", limit, context):
+            page = self._index.list_page(request.after, limit, request.share or None)
+            return pb.ListResponse(
+                images=map(stored_message, page.entries), through=page.through, complete=page.complete
+            )
 
     def Delete(  # noqa: N802 - the name that the proto gives
         self, request: pb.DeleteRequest, context: grpc.ServicerContext

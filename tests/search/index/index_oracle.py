@@ -273,6 +273,13 @@ class Oracle:
         hidden = not isinstance(last, Insert) or not self.visible(last, self.position + 1)
         return Stored(image_id, last.version, last.offset, code_of(last), hidden, isinstance(last, Remove))
 
+    def listed(self) -> list[Placed]:
+        """What a search from the next place can find, and the deletes that nothing was placed after."""
+        last = {p.image_id: p for p in self.placed()}.values()
+        beyond = self.position + 1
+        held = [p for p in last if isinstance(p, Deleted) or (isinstance(p, Insert) and self.visible(p, beyond))]
+        return sorted(held, key=lambda p: p.offset)
+
     def visible(self, other: Placed, place: int) -> bool:
         """Whether a search as of a place sees a placed record."""
         last = self._history()[1].get(other.offset, place)

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from core.errors import BadInputError, LogGapError, RefusedError
 from core.types import ImageId
 from search.index.engine import SegmentedIndex
-from search.index.interface import NO_IMAGE, NO_PLACE, Insert, MoreQuery, Record, Replay, Skip, TermQuery
+from search.index.interface import NO_IMAGE, NO_PLACE, Insert, MoreQuery, Record, Replay, Skip, Stored, TermQuery
 from search.ranking import Order, Ranking
 from tests.search.index.index_oracle import (
     LOG,
@@ -185,6 +185,25 @@ class IndexBesideOracle(RuleBasedStateMachine):
                 assert got is None or got.erased <= got.deleted
                 assert (got and replace(got, erased=False)) == expected
 
+    @rule(limit=st.integers(1, 6))
+    def list_pages(self, limit: int) -> None:
+        expected = {one.offset: one for one in self.oracle.listed()}
+        found: list[Stored] = []
+        after, complete = -1, False
+        while not complete:
+            page = self.index.list_page(after, limit)
+            assert len(page.entries) <= limit
+            assert page.complete or page.through > after
+            found += page.entries
+            after, complete = page.through, page.complete
+        assert [one.place for one in found] == list(expected)
+        for one in found:
+            record = expected[one.place]
+            assert (one.version, one.deleted) == (record.version, isinstance(record, Deleted))
+            assert one.erased or one.image_id == record.image_id
+        places = range(-1, self.oracle.position + 2)
+        assert self.index.list_at(places) == [{one.place: one for one in found}.get(place) for place in places]
+
     @rule()
     def what_was_forgotten_is_in_no_file(self) -> None:
         """Once it is released and the index is tidied; what came back since is there."""
@@ -311,6 +330,7 @@ class BoundedBesideOracle(IndexBesideOracle):
 @pytest.mark.parametrize("machine", [IndexBesideOracle, TailOfOneBesideOracle, BoundedBesideOracle])
 def test_the_index_agrees_with_brute_force(machine: type[IndexBesideOracle], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("search.ranking.FURTHER", 3)
+    monkeypatch.setattr("search.index.listing.LOOKED_AT", 4)
     run_state_machine_as_test(
         machine,
         settings=settings(
