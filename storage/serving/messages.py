@@ -349,11 +349,12 @@ def page_message(page: EmbeddingsPage) -> pb.EmbeddingsPage:
         base=position.base,
         tombstones=[_tombstone_message(tombstone) for tombstone in page.tombstones],
         forget_key=b"" if page.pseudonyms is None else page.pseudonyms.key,
+        tombstone_count=page.state.tombstones,
     )
 
 
 def page_of(message: pb.EmbeddingsPage) -> EmbeddingsPage:
-    """A page of embeddings from its message, which carries position and images of the store's state."""
+    """A page of embeddings from its message, which carries position and counts of the store's state."""
     position = LogPosition(message.log_id, message.offset, message.checksum, message.base)
     rows = tuple(
         PlacedEmbedding(
@@ -363,4 +364,6 @@ def page_of(message: pb.EmbeddingsPage) -> EmbeddingsPage:
     )
     tombstones = tuple(map(_tombstone_of, message.tombstones))
     names = Pseudonyms(message.forget_key) if message.forget_key else None
-    return EmbeddingsPage(StoreState(position, images=message.images), rows, tombstones, names)
+    return EmbeddingsPage(
+        StoreState(position, images=message.images, tombstones=message.tombstone_count), rows, tombstones, names
+    )

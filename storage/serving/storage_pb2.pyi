@@ -833,6 +833,7 @@ class EmbeddingsPage(google.protobuf.message.Message):
     BASE_FIELD_NUMBER: builtins.int
     TOMBSTONES_FIELD_NUMBER: builtins.int
     FORGET_KEY_FIELD_NUMBER: builtins.int
+    TOMBSTONE_COUNT_FIELD_NUMBER: builtins.int
     log_id: builtins.str
     """the position of the store at the moment that all pages show"""
     offset: builtins.int
@@ -842,6 +843,8 @@ class EmbeddingsPage(google.protobuf.message.Message):
     base: builtins.int
     forget_key: builtins.bytes
     """gives forgotten images the names that their tombstones have; empty: there are none"""
+    tombstone_count: builtins.int
+    """at that moment"""
     @property
     def rows(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PlacedEmbedding]: ...
     @property
@@ -859,8 +862,9 @@ class EmbeddingsPage(google.protobuf.message.Message):
         base: builtins.int = ...,
         tombstones: collections.abc.Iterable[global___Tombstone] | None = ...,
         forget_key: builtins.bytes = ...,
+        tombstone_count: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "forget_key", b"forget_key", "images", b"images", "log_id", b"log_id", "offset", b"offset", "rows", b"rows", "tombstones", b"tombstones"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "forget_key", b"forget_key", "images", b"images", "log_id", b"log_id", "offset", b"offset", "rows", b"rows", "tombstone_count", b"tombstone_count", "tombstones", b"tombstones"]) -> None: ...
 
 global___EmbeddingsPage = EmbeddingsPage
 

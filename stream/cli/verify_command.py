@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from enum import StrEnum
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,8 +17,10 @@ from stream.cli.output import counted, line, progress_bar, show_json
 from stream.errors import NotSoundError
 
 if TYPE_CHECKING:
+    from core.types import ImageId
     from storage.verify import VerifyProgress
     from stream.index_comparison import Compared
+    from stream.index_differences import Difference
 
 __all__ = ["verify"]
 
@@ -35,10 +38,11 @@ def verify(
     context: typer.Context,
     repair: Annotated[bool, typer.Option("--repair", help="Mend what the images alone can mend, then check.")] = False,
     against: Annotated[
-        Against | None, typer.Option(help="Also ask the index for each image: place, version, code, hidden or not.")
+        Against | None, typer.Option(help="Also compare each image and each delete with the index, both ways.")
     ] = None,
     sample: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Compare about N images with the index, always the same.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Compare about N of each side with the index, always the same ones."),
     ] = None,
     signal: SignalName = None,
     as_json: AsJson = False,
@@ -52,8 +56,10 @@ def verify(
     is deleted, in small writes beside the stream's. It needs the write key. Lost embeddings and holes in the history
     stay: restore a snapshot, or send these images again.
 
-    --against index shows whether searches find what storage holds. An index that differs is built anew with `neardup
-    index build --from storage`.
+    --against index shows whether searches find what storage holds, and nothing else. Images and deletes of storage are
+    looked for in the index: place, version, score code, hidden or not. Then what the index holds is looked for in
+    storage. What changes meanwhile is looked at again. What to do is said below the differences; mostly the index is
+    built anew with `neardup index build --from storage`.
 
     The exit code is 0 if all is sound, 5 if it is not.
 
@@ -72,7 +78,7 @@ def verify(
     from search.serving.client import SearchClient
     from storage.serving.client import StorageClient
     from stream.access import credentials
-    from stream.index_comparison import compare_with_index
+    from stream.index_comparison import Side, compare_with_index
 
     settings = of(context).settings()
     name, chosen = settings.signal(signal)
@@ -100,16 +106,13 @@ def verify(
                 **({"repaired": max(0, found - done.problem_count)} if repair else {}),
                 "problem_count": done.problem_count,
                 "problems": list(done.problems),
-                **({} if compared is None else {"compared_with_index": compared.compared, "index_problems": unlike}),
+                **({} if compared is None else _as_json(compared)),
             }
         )
     else:
         for problem in done.problems:
             line(problem)
-        for image_id, problem in islice(unlike.items(), _MOST_SHOWN):
-            line(f"image {image_id!r}: {problem}")
-        if len(unlike) > _MOST_SHOWN:
-            line(f"and {counted(len(unlike) - _MOST_SHOWN, 'other image')}: --json has all of them")
+        _show(unlike)
     if done.problem_count:
         raise NotSoundError(f"the store of {name} has {counted(done.problem_count, 'problem')}")
     if unlike:
@@ -119,7 +122,10 @@ def verify(
             line(f"repaired: {counted(found, 'problem')}")
         line(f"sound: {counted(done.images, 'image')} in {counted(done.clusters, 'cluster')}")
         if compared is not None:
-            line(f"the index has {counted(compared.compared, 'image')} as storage has")
+            looked_at = compared.compared
+            deletes = counted(looked_at[Side.DELETES], "delete")
+            line(f"the index has {counted(looked_at[Side.IMAGES], 'image')} and {deletes} as storage has")
+            line(f"the {looked_at[Side.INDEX]} images and deletes of the index are those of storage")
 
 
 def _followed(what: str, reports: Iterable[VerifyProgress]) -> VerifyProgress:
@@ -141,6 +147,28 @@ def _compared(reports: Iterable[Compared]) -> Compared:
     with progress_bar() as bar:
         task = bar.add_task("comparing", total=None, note="")
         for last in reports:
-            bar.update(task, completed=last.looked_at, total=last.total)
+            bar.update(task, description=f"comparing {last.side}", completed=last.looked_at, total=last.total)
     assert last is not None  # there is always one
     return last
+
+
+def _show(unlike: Mapping[ImageId, Difference]) -> None:
+    """The first differences by image, and what to do about each kind of them."""
+    for image_id, difference in islice(unlike.items(), _MOST_SHOWN):
+        line(f"image {image_id!r}: {difference.text}")
+    if len(unlike) > _MOST_SHOWN:
+        line(f"and {counted(len(unlike) - _MOST_SHOWN, 'other image')}: --json has all of them")
+    kinds = Counter(difference.remedy for difference in unlike.values())
+    for remedy, images in kinds.items():
+        line(f"to do about {counted(images, 'image')}: {remedy}")
+
+
+def _as_json(compared: Compared) -> dict[str, Any]:
+    images, deletes, listed = compared.compared.values()
+    return {
+        "compared_with_index": images,
+        "deletes_compared_with_index": deletes,
+        "index_compared_with_storage": listed,
+        "index_problems": {image_id: each.text for image_id, each in compared.problems.items()},
+        "index_remedies": {image_id: each.remedy.name.lower() for image_id, each in compared.problems.items()},
+    }

@@ -76,3 +76,10 @@ def test_a_head_is_forgotten_everywhere_and_refused(stack: Stack, run: Run) -> N
     for kind in ("store", "index"):
         assert files_with(settings.signal_dir("text", kind), *traces) == []  # type: ignore[arg-type]
     assert stack.problems("text") == []
+
+    # Searches find what storage holds and nothing else, also where both name it by pseudonyms of their own.
+    compared = json.loads(run("verify", "--against", "index", "--signal", "text", "--json"))
+    assert compared["index_problems"] == {}
+    assert compared["deletes_compared_with_index"] >= 1
+    assert compared["compared_with_index"] >= 3
+    assert compared["index_compared_with_storage"] >= 4

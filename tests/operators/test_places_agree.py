@@ -34,7 +34,9 @@ from search.serving.request_parser import RequestParser
 from search.serving.server import index_settings, open_index
 from storage.memory import MemoryStore
 from storage.verify import verify
+from stream.index_comparison import Side
 from tests.search.serving.search_setup import image, server_settings
+from tests.support.comparing import compared
 from tests.support.fake_servers import FakeScorer, FakeServer, FakeStorage
 
 LOG = "topic-id-1"
@@ -107,7 +109,8 @@ def some_order(chosen: random.Random) -> list[bytes]:
             records.append(JoinedRecord(image=made))
         elif kind < 0.5:
             version = chosen.choice((None, None, 1, 2, 9))
-            records.append(JoinedRecord(delete=JoinedDelete(image_id=image_id, image_version=version)))
+            forget = chosen.random() < 0.3
+            records.append(JoinedRecord(delete=JoinedDelete(image_id=image_id, image_version=version, forget=forget)))
         elif kind < 0.6 and any(each.HasField("replay") for each in records):
             records.append(chosen.choice([each for each in records if each.HasField("replay")]))
         else:
@@ -265,3 +268,7 @@ def check_places(index: TermIndex, store: MemoryStore) -> None:
             assert found is None
     with store.snapshot() as view:
         assert [progress.problem_count for progress in verify(view)][-1] == 0
+    found = compared(index, store)
+    assert found.problems == {}
+    assert found.compared[Side.DELETES] == store.state().tombstones > 0
+    assert found.compared[Side.INDEX] == found.compared[Side.DELETES] + index.images

@@ -20,6 +20,8 @@ from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_serve
 from storage.verify import VerifyProgress
 from stream.cli.exits import Exit
 from stream.cli.main import main
+from stream.index_comparison import Compared, Side
+from stream.index_differences import Difference, Remedy
 from tests.support.ports import free_ports
 from tests.support.served_api import served_api
 
@@ -241,26 +243,50 @@ def test_verify_after_a_repair(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_verify_against_the_index(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stream import index_comparison
-
     samples: list[int | None] = []
+    sides = {Side.IMAGES: 5, Side.DELETES: 1, Side.INDEX: 7}
 
-    def compare(storage: Any, index: Any, sample: int | None) -> Iterator[index_comparison.Compared]:
+    def compare(storage: Any, index: Any, sample: int | None) -> Iterator[Compared]:
         samples.append(sample)
-        yield index_comparison.Compared(COUNT + 1, COUNT + 1, 5, {})
+        yield Compared(Side.IMAGES, COUNT + 1, COUNT + 1, sides)
 
-    monkeypatch.setattr(index_comparison, "compare_with_index", compare)
+    monkeypatch.setattr("stream.index_comparison.compare_with_index", compare)
     code, out, _ = run("verify", "--against", "index", "--sample", "5")
     assert (code, samples) == (Exit.OK, [5])
-    assert out == "sound: 251 images in 2 clusters\nthe index has 5 images as storage has\n"
-    unlike = index_comparison.Compared(1, 1, 1, {ImageId("x"): "the index hides it"})
-    monkeypatch.setattr(index_comparison, "compare_with_index", lambda *asked: iter([unlike]))
-    code, out, err = run("verify", "--against", "index")
-    assert (code, out) == (Exit.NOT_SOUND, "image 'x': the index hides it\n")
-    assert "differs from the store in 1 image" in err
-    said = json.loads(run("verify", "--against", "index", "--json")[1])
-    assert (said["sound"], said["index_problems"]) == (False, {"x": "the index hides it"})
+    assert out.splitlines() == [
+        "sound: 251 images in 2 clusters",
+        "the index has 5 images and 1 delete as storage has",
+        "the 7 images and deletes of the index are those of storage",
+    ]
+    said = as_json(run, "verify", "--against", "index")
+    compared = ("compared_with_index", "deletes_compared_with_index", "index_compared_with_storage")
+    assert [said[each] for each in compared] == [5, 1, 7]
+    assert (said["sound"], said["index_problems"], said["index_remedies"]) == (True, {}, {})
     assert run("verify", "--sample", "5")[0] == Exit.USAGE
+
+
+def test_verify_says_how_the_index_differs_and_what_to_do(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    problems = {
+        ImageId("x"): Difference("the index hides it"),
+        ImageId("y"): Difference("storage does not know it", Remedy.SEND),
+        ImageId("z"): Difference("the index does not have it"),
+    }
+    unlike = Compared(Side.INDEX, 1, 1, dict.fromkeys(Side, 1), problems)
+    monkeypatch.setattr("stream.index_comparison.compare_with_index", lambda *asked: iter([unlike]))
+    code, out, err = run("verify", "--against", "index")
+    assert code == Exit.NOT_SOUND
+    assert out.splitlines() == [
+        "image 'x': the index hides it",
+        "image 'y': storage does not know it",
+        "image 'z': the index does not have it",
+        f"to do about 2 images: {Remedy.BUILD}",
+        f"to do about 1 image: {Remedy.SEND}",
+    ]
+    assert "differs from the store in 3 images" in err
+    said = json.loads(run("verify", "--against", "index", "--json")[1])
+    assert said["sound"] is False
+    assert said["index_problems"] == {image_id: each.text for image_id, each in problems.items()}
+    assert said["index_remedies"] == {"x": "build", "y": "send", "z": "build"}
 
 
 def test_nobody_there_is_unavailable(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

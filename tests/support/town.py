@@ -22,6 +22,7 @@ from operators.score import ScoreFunction
 from operators.search import LogEpoch, SearchFunction
 from operators.step import ServerAddress
 from search.index.settings import DEFAULT_MAX_POSTINGS
+from search.serving.admission import AdmissionPolicy
 from search.serving.search_pb2_grpc import add_TermSearchServicer_to_server
 from search.serving.server import build_service, open_index
 from storage.memory import MemoryStore
@@ -45,6 +46,7 @@ class Town:
         self._folder = folder
         self.max_postings = DEFAULT_MAX_POSTINGS
         self.ranking = RANKING
+        self.admission = AdmissionPolicy()
         self.store = MemoryStore()
         self.scorer = scorer
         self.clock = FakeClock()
@@ -72,11 +74,14 @@ class Town:
     def start(self) -> None:
         """Both servers, with new instance ids."""
         settings = replace(
-            server_settings(self._folder / "index", ranking=self.ranking), max_postings=self.max_postings
+            server_settings(self._folder / "index", ranking=self.ranking),
+            max_postings=self.max_postings,
+            admission=self.admission,
         )
         extractor, hyperplanes = settings.terms.build(), settings.code.build()
         self.scorer.code_fingerprint, self.scorer.code_bytes = hyperplanes.fingerprint, hyperplanes.code_bytes
         opened = open_index(settings, extractor, hyperplanes)
+        self.index = opened.index
         self.running.callback(opened.index.close)
         registry = CollectorRegistry()
         search = build_service(settings, opened, extractor, hyperplanes, registry, lambda: None)
