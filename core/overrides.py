@@ -22,6 +22,8 @@ from core.types import NO_OFFSET, Cause, ImageId
 
 __all__ = [
     "JOB_KINDS",
+    "MAX_FOLLOWERS",
+    "MAX_FORBIDDEN",
     "MAX_IMAGES",
     "OVERRIDE_KIND",
     "ChangeFilter",
@@ -43,8 +45,14 @@ OVERRIDE_KIND = "override"
 JOB_KINDS = (*RECORD_KINDS, OVERRIDE_KIND, FORGET_KIND)
 """What a job of this release knows."""
 
-MAX_IMAGES = 1_000
-"""The most images of one override, and the most images that overrides relate one image to."""
+MAX_IMAGES = 100_000
+"""The most images of one override; a forbid has at most `MAX_FORBIDDEN`."""
+
+MAX_FORBIDDEN = 1_000
+"""The most images of one forbid, and the most images of each relation to one image that a look-up brings."""
+
+MAX_FOLLOWERS = 1_000_000
+"""The most images that are pinned to one image."""
 
 
 class OverrideKind(StrEnum):

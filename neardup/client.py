@@ -96,7 +96,7 @@ _OVERRIDES = 1000
 _MOVING_S = 60.0
 """How long the service may take at most for an override that moves many images, in seconds."""
 
-_MOVING = frozenset({"merge", "pin", "rollback", "undo"})
+_MOVING = frozenset({"merge", "pin", "rollback", "split", "undo"})
 """The overrides that may move many images."""
 
 
@@ -362,7 +362,7 @@ class ApiClient(OperationCalls):
             kind: `pin` (the images belong to the cluster of the target), `forbid` (they never share one with it),
                 `split` (they leave the cluster of the target, its head), `merge` (their clusters go into that of the
                 target), or `undo`. `rollback` is the method for rollbacks.
-            images: At most 1,000; none for an undo.
+            images: At most 100,000, of a forbid 1,000; none for an undo.
             target: An image that the service knows; None for an undo.
             undoes: The number of the override that an undo ends.
             author: Who says it.

@@ -13,6 +13,7 @@ from typing import final
 from core.errors import BadInputError, LogGapError, MismatchError, RefusedError, StaleError, UnavailableError
 from core.log_epochs import renewed
 from core.overrides import (
+    MAX_FORBIDDEN,
     OVERRIDE_KIND,
     ListedOverride,
     Override,
@@ -188,6 +189,10 @@ class StagedStore(ClusterStore):
     def override(self, request: OverrideRequest, at_ms: int, *, dry_run: bool = False) -> OverrideOutcome:
         """See `ClusterStore.override`."""
         request = checked_request(request)
+        if self._most is not None and len(request.images) > MAX_MOVED:  # the stream does not wait for them to be read
+            if (known := self._book.same(request)) is not None:
+                return OverrideOutcome(known, (), created=False)
+            return self._override_in_bulk(request, at_ms, dry_run=dry_run)
         with self._writer:
             state, _ = self._ready()
             with self.snapshot() as view:
@@ -277,14 +282,7 @@ class StagedStore(ClusterStore):
     def _staged(self, view: StoreView, rules: Rules, override: Override, *, again: bool) -> Changes:
         if override.rollback is not None:
             self._check_settled()
-        in_bulk = override.rollback is not None or override.kind in (OverrideKind.PIN, OverrideKind.MERGE)
-        most = self._most if in_bulk else None if again else MAX_MOVED
-        try:
-            return stage_override(view, rules, override, self._applied_after, again=again, most=most)
-        except TooManyMovesError as error:
-            if in_bulk:
-                raise
-            raise BadInputError(str(error)) from None
+        return stage_override(view, rules, override, self._applied_after, again=again, most=self._most)
 
     def _check_settled(self) -> None:
         """Makes sure that no bulk move is under way, of which the history does not tell everything yet.
@@ -372,8 +370,25 @@ class StagedStore(ClusterStore):
         override = self._resolved(view, override, request)
         if (known := self._book.same(replace(request, images=override.images, target=override.target))) is not None:
             return OverrideOutcome(known, (), created=False)
-        self._book.rules.check(override)
-        return override, self._book.rules.with_(override)
+        rules = self._book.rules.checked(override)
+        self._check_leads(view, override, rules)
+        return override, rules
+
+    def _check_leads(self, view: StoreView, override: Override, rules: Rules) -> None:
+        """Makes sure that an image that look-ups do not bring the followers of has no other head than itself.
+
+        Raises:
+            BadInputError: It has; the message names that head.
+        """
+        target = override.target
+        if override.kind not in (OverrideKind.PIN, OverrideKind.MERGE) or target is None:
+            return
+        image = view.image(target)
+        if len(rules.of(target).followers) > MAX_FORBIDDEN and image is not None and image.head != target:
+            raise BadInputError(
+                f"more than {MAX_FORBIDDEN} images can be pinned to a head alone, and {target!r} has the head "
+                f"{image.head!r}"
+            )
 
     def _resolved(self, view: StoreView, override: Override, request: OverrideRequest) -> Override:
         """An override in terms of the clusters and the order that are there."""

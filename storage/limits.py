@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.errors import BadInputError, RefusedError
-from core.overrides import MAX_IMAGES, OverrideRequest, RollbackRequest
+from core.overrides import MAX_FORBIDDEN, MAX_IMAGES, OverrideKind, OverrideRequest, RollbackRequest
 from core.types import NO_HEAD, Cause, Decision, ImageId, Move, Outcome, Tombstone
 
 __all__ = [
@@ -115,9 +115,10 @@ def check_override(request: OverrideRequest) -> None:
     Raises:
         BadInputError: The message names the part.
     """
-    if len(request.images) > MAX_IMAGES:
+    most = MAX_FORBIDDEN if request.kind is OverrideKind.FORBID else MAX_IMAGES
+    if len(request.images) > most:
         raise BadInputError(
-            f"an override names at most {MAX_IMAGES} images, not {len(request.images)}: say it in several overrides"
+            f"a {request.kind} names at most {most} images, not {len(request.images)}: say it in several overrides"
         )
     for image_id in request.images:
         id_bytes(image_id)

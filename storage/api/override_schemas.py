@@ -7,7 +7,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.notifications import MAX_WORDS_BYTES
-from core.overrides import MAX_IMAGES, ListedOverride, Override, OverrideKind, OverrideOutcome, OverrideRequest
+from core.overrides import (
+    MAX_FORBIDDEN,
+    MAX_IMAGES,
+    ListedOverride,
+    Override,
+    OverrideKind,
+    OverrideOutcome,
+    OverrideRequest,
+)
 from core.types import ImageId
 from storage.api.rollback_schemas import RollbackIn, RollbackOut
 from storage.api.schemas import iso
@@ -36,7 +44,9 @@ class OverrideIn(BaseModel):
         "they had at an earlier moment. `undo`: an earlier override ends."
     )
     images: list[str] = Field(
-        default=[], max_length=MAX_IMAGES, description="Of all but a rollback and an undo, which have none."
+        default=[],
+        max_length=MAX_IMAGES,
+        description=f"Of all but a rollback and an undo, which have none. A forbid has at most {MAX_FORBIDDEN:,}.",
     )
     target: str | None = Field(default=None, description="Of all but a rollback and an undo: an image that is known.")
     undoes: int | None = Field(default=None, ge=1, le=LARGEST_NUMBER, description="The number that an undo ends.")

@@ -21,6 +21,7 @@ from storage.api.override_schemas import (
     OverrideOutcomeOut,
     OverridesOut,
 )
+from storage.api.paths import OVERRIDES
 from storage.api.schemas import Problem
 from storage.interfaces import ClusterStore
 from storage.limits import MAX_ID_BYTES, MAX_OVERRIDES, check_override
@@ -65,7 +66,7 @@ def override_routes(
         max_page: The largest `limit` of a page.
         now_ms: The clock, in milliseconds since the epoch.
     """
-    router = APIRouter(prefix="/v1/overrides", responses=_ANSWERS, tags=["overrides"])
+    router = APIRouter(prefix=OVERRIDES, responses=_ANSWERS, tags=["overrides"])
     most = min(max_page, MAX_OVERRIDES)
     page_start = Query(0, ge=0, le=LARGEST_NUMBER, description="Only overrides with higher numbers.")
     page_limit = Query(min(DEFAULT_PAGE, most), ge=1, le=most, description="The most overrides of a page.")

@@ -24,13 +24,16 @@ from core.errors import BadInputError
 from core.types import ImageId
 from storage.limits import MAX_ID_BYTES
 
-__all__ = ["LOOKUP", "IdInPath", "WholeIds", "id_of"]
+__all__ = ["LOOKUP", "OVERRIDES", "IdInPath", "WholeIds", "id_of"]
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
 
 LOOKUP = "/images:lookup"
 """The path of the look-up of many images, below `/v1`. Its ids lie in the body: it is a POST that only reads."""
+
+OVERRIDES = "/v1/overrides"
+"""The path of overrides, whose requests may be larger than others."""
 
 _QUESTIONS = {b"/v1/images/": (b"similar", b"history", b"explain"), b"/v1/clusters/": (b"members", b"history")}
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from storage.api.errors import problem
-from storage.api.paths import App, Scope
+from storage.api.paths import OVERRIDES, App, Scope
 
-__all__ = ["MAX_BODY_BYTES", "AnyRequest"]
+__all__ = ["MAX_BODY_BYTES", "MAX_OVERRIDE_BYTES", "AnyRequest"]
 
 MAX_BODY_BYTES = 1 << 20
 """The largest body that a request may announce."""
+
+MAX_OVERRIDE_BYTES = 1 << 25
+"""The largest body of an override, which may name 100,000 images with the longest ids."""
 
 
 class AnyRequest:
@@ -30,9 +33,10 @@ class AnyRequest:
             await problem(411, "no-length", detail, {"Connection": "close"})(scope, receive, send)
             return
         announced = headers.get(b"content-length", b"0")
-        if not announced.isdigit() or int(announced) > MAX_BODY_BYTES:
+        most = MAX_OVERRIDE_BYTES if scope["path"] == OVERRIDES else MAX_BODY_BYTES
+        if not announced.isdigit() or int(announced) > most:
             said = announced.decode("latin-1")[:32]
-            detail = f"the body has {said} bytes, at most {MAX_BODY_BYTES} are taken"
+            detail = f"the body has {said} bytes, at most {most} are taken"
             await problem(413, "too-large", detail, {"Connection": "close"})(scope, receive, send)
             return
         if scope["method"] != "HEAD":

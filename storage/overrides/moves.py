@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Protocol
 
 from core.errors import BadInputError, ConflictError
 from core.overrides import Override, OverrideKind
@@ -29,7 +30,7 @@ from storage.records import ImageRecord
 from storage.rollback.planning import RollbackPlan
 from storage.rollback.points import AppliedAfter, first_after
 
-__all__ = ["MAX_MOVED", "TooManyMovesError", "resolved", "stage_override"]
+__all__ = ["MAX_MOVED", "Placing", "TooManyMovesError", "part_images", "resolved", "stage_override"]
 
 MAX_MOVED = 10_000
 """The most images that move in one write. What moves more is a bulk move (`storage.bulk`)."""
@@ -37,6 +38,18 @@ MAX_MOVED = 10_000
 
 class TooManyMovesError(BadInputError):
     """An override moves more images than one write can carry."""
+
+
+class Placing(Protocol):
+    """What takes the moves of an override. Later moves see what earlier ones changed."""
+
+    def image(self, image_id: ImageId) -> ImageRecord | None:
+        """An image; None: unknown or deleted."""
+        ...
+
+    def override(self, override: Override, image: ImageRecord, head: ImageId, cause: Cause, matched: ImageId) -> None:
+        """Takes the move of one image to a head."""
+        ...
 
 
 def resolved(view: StoreView, override: Override) -> Override:
@@ -89,15 +102,18 @@ def stage_override(
     """
     if override.rollback is not None:
         return _roll_back(view, rules, override, applied_after, most)
-    stage = _Stage(view, rules, override, again, most)
-    target = override.target
-    if target is not None:
-        for image_id in override.images[: 1 if override.kind is OverrideKind.SPLIT else None]:
-            if override.kind in (OverrideKind.PIN, OverrideKind.MERGE):
-                stage.bring(image_id, target)
-            else:
-                stage.part(image_id, target)
-    return stage.moves.changes
+    moves = StagedMoves(view, view.state())
+    stage = _Stage(moves, view, rules, override, again, most)
+    if override.kind in (OverrideKind.PIN, OverrideKind.MERGE):
+        stage.bring_all()
+    else:
+        stage.part_all()
+    return moves.changes
+
+
+def part_images(moves: Placing, view: StoreView, rules: Rules, override: Override, *, again: bool) -> None:
+    """The moves of a split or a forbid, however many they are. See `stage_override`."""
+    _Stage(moves, view, rules, override, again, None).part_all()
 
 
 def _roll_back(
@@ -141,20 +157,37 @@ def _oldest_first(view: StoreView, images: Iterable[ImageId], head: ImageId) -> 
 class _Stage:
     """The moves of one override so far."""
 
-    def __init__(self, view: StoreView, rules: Rules, override: Override, again: bool, most: int | None) -> None:
-        self.moves = StagedMoves(view, view.state())
+    def __init__(
+        self, moves: Placing, view: StoreView, rules: Rules, override: Override, again: bool, most: int | None
+    ) -> None:
+        self._moves = moves
         self._view = view
         self._rules = rules
         self._override = override
         self._again = again
         self._most = most
+        self._moved = 0
+
+    def bring_all(self) -> None:
+        """Moves the images of a pin or a merge to their target."""
+        target = self._override.target
+        assert target is not None
+        for image_id in self._override.images:
+            self.bring(image_id, target)
+
+    def part_all(self) -> None:
+        """Parts the images of a forbid from their target; of a split the first, which the others follow."""
+        target = self._override.target
+        for image_id in self._override.images[: 1 if self._override.kind is OverrideKind.SPLIT else None]:
+            assert target is not None
+            self.part(image_id, target)
 
     def bring(self, image_id: ImageId, target: ImageId) -> None:
         """Moves an image, or the cluster that it is the head of, to the cluster of its target."""
-        goal = self.moves.image(target)
+        goal = self._moves.image(target)
         if goal is None or image_id == goal.head:
             return
-        there = self.moves.image(image_id) is not None or self._override.kind is OverrideKind.MERGE
+        there = self._moves.image(image_id) is not None or self._override.kind is OverrideKind.MERGE
         going = (self._cluster_of(image_id) if there else []) or self._with_followers(image_id, target)
         going = [(image, matched) for image, matched in going if image.head != goal.head]
         if any(self._is_refused(image.image_id, goal.head) for image, _ in going):
@@ -164,7 +197,7 @@ class _Stage:
 
     def part(self, image_id: ImageId, target: ImageId) -> None:
         """Takes one of two images out of the cluster that they share."""
-        one, other = self.moves.image(image_id), self.moves.image(target)
+        one, other = self._moves.image(image_id), self._moves.image(target)
         if one is None:
             one, other, target = other, None, image_id
         if one is None or one.head != (target if other is None else other.head):
@@ -186,7 +219,7 @@ class _Stage:
                 f"the cluster of {head!r} has {cluster.count} members, and one write moves at most {self._most}"
             )
         edges = self._view.edges_of(head, 0)
-        images = [image for edge in edges if (image := self.moves.image(edge.member)) is not None]
+        images = [image for edge in edges if (image := self._moves.image(edge.member)) is not None]
         members = [image for image in images if image.head == head]
         members.sort(key=lambda image: image.image_id == head)
         target = self._override.target
@@ -195,13 +228,13 @@ class _Stage:
 
     def _with_followers(self, image_id: ImageId, matched: ImageId) -> list[tuple[ImageRecord, ImageId]]:
         """An image and those of its cluster that follow it, each with the image that it goes for."""
-        image = self.moves.image(image_id)
+        image = self._moves.image(image_id)
         if image is None:
             return []
         followers = (
             (found, target)
             for follower, target in self._rules.followers_of(image_id)
-            if (found := self.moves.image(follower)) is not None and found.head == image.head
+            if (found := self._moves.image(follower)) is not None and found.head == image.head
         )
         # A head that others belong to stays.
         return [(image, matched), *(each for each in followers if each[0].image_id != image.head)]
@@ -209,7 +242,7 @@ class _Stage:
     def _is_refused(self, image_id: ImageId, head: ImageId) -> bool:
         """Whether a forbid refuses that an image comes into a cluster."""
         for other in self._rules.of(image_id).forbidden:
-            found = self.moves.image(other)
+            found = self._moves.image(other)
             # A deleted head comes back as the head of the cluster that it names.
             if (other if found is None else found.head) == head:
                 if self._again:
@@ -245,13 +278,14 @@ class _Stage:
     def _pin_that_holds(self, image: ImageRecord) -> tuple[ImageId, ImageId] | None:
         """The pin, as image and target, that ties a member of a cluster to one that stays there."""
         target = self._rules.of(image.image_id).pinned_to
-        held = None if target is None else self.moves.image(target)
+        held = None if target is None else self._moves.image(target)
         if target is not None and held is not None and held.head == image.head:
             return image.image_id, target
         followers = dict(self._rules.followers_of(image.image_id))
         return (image.head, followers[image.head]) if image.head in followers else None
 
     def _put(self, image: ImageRecord, head: ImageId, cause: Cause, matched: ImageId) -> None:
-        if len(self.moves.changes.history) == self._most:
+        if self._moved == self._most:
             raise TooManyMovesError(f"one write moves at most {self._most} images")
-        self.moves.override(self._override, image, head, cause, matched)
+        self._moved += 1
+        self._moves.override(self._override, image, head, cause, matched)

@@ -3,18 +3,22 @@
 Images that are pinned to one another, directly or by others, are *tied*: they always share a cluster. So two tied
 images cannot be forbidden to each other. An image is pinned to one target.
 
+A look-up brings at most a thousand images of each relation. Of more forbidden ones it brings those that are not pinned
+to another of them: after a large split, the oldest stands for all that left. Of more followers it brings none: their
+target leads a cluster, so no verdict moves it away from them.
+
 One thread writes, any number read: each image's rules are replaced as a whole.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import NoReturn
 
 from core.errors import BadInputError, ConflictError
-from core.overrides import MAX_IMAGES, Override
+from core.overrides import MAX_FOLLOWERS, MAX_FORBIDDEN, Override
 from core.types import ImageId, ImageRules
 from storage.overrides.relations import Relation, Tie, relations
 
@@ -31,15 +35,20 @@ class Rules:
         self._of: dict[ImageId, ImageRules] = {}
         self._said_by: dict[Relation, tuple[int, ...]] = {}
         """The numbers of the overrides that say it, ascending."""
+        self._changes = 0
+        self._cut: dict[ImageId, tuple[int, ImageRules]] = {}
+        """What look-ups bring of images with many relations, and after how many changes that was found."""
 
     def of(self, image_id: ImageId) -> ImageRules:
         """What overrides say of an image."""
         return self._of.get(image_id, NO_RULES)
 
     def named(self, ids: Iterable[ImageId]) -> dict[ImageId, ImageRules]:
-        """The rules of those images that have any."""
+        """The rules of those images that have any, as look-ups bring them."""
         found = self._of
-        return {image_id: rules for image_id in ids if (rules := found.get(image_id)) is not None}
+        return {
+            image_id: self._brought(image_id, rules) for image_id in ids if (rules := found.get(image_id)) is not None
+        }
 
     def forbidden_pairs(self) -> Iterator[tuple[ImageId, ImageId]]:
         """The pairs of images that must not meet, in the order in which it was said."""
@@ -51,21 +60,41 @@ class Rules:
 
     def add(self, override: Override) -> None:
         """From now on the override stands."""
+        fresh: list[Relation] = []
         for each in relations(override):
             numbers = self._numbers(each)
             self._said_by[each] = (*numbers, override.number)
             if not numbers:
-                self._tie(each)
+                fresh.append(each)
+        for image_id, more in _by_image(fresh).items():
+            pinned_to, forbidden, followers = self.of(image_id)
+            self._of[image_id] = ImageRules(
+                more.pinned_to or pinned_to, (*forbidden, *more.forbidden), (*followers, *more.followers)
+            )
+        self._changes += 1
 
     def remove(self, override: Override) -> None:
         """The override is undone. What others say too still stands."""
-        for each in set(relations(override)):
+        gone: list[Relation] = []
+        for each in dict.fromkeys(relations(override)):
             left = tuple(number for number in self._numbers(each) if number != override.number)
             if left:
                 self._said_by[each] = left
             else:
                 del self._said_by[each]
-                self._untie(each)
+                gone.append(each)
+        for image_id, less in _by_image(gone).items():
+            pinned_to, forbidden, followers = self.of(image_id)
+            rules = ImageRules(
+                None if less.pinned_to else pinned_to,
+                tuple(each for each in forbidden if each not in less.forbidden),
+                tuple(each for each in followers if each not in less.followers),
+            )
+            if rules == NO_RULES:
+                del self._of[image_id]
+            else:
+                self._of[image_id] = rules
+        self._changes += 1
 
     def with_(self, override: Override) -> Rules:
         """These rules and those of one more override. It holds only while these are not changed."""
@@ -73,8 +102,8 @@ class Rules:
         more.add(override)
         return more
 
-    def check(self, override: Override) -> None:
-        """Makes sure that an override contradicts no other.
+    def checked(self, override: Override) -> Rules:
+        """These rules and those of one more override, which contradicts no other. See `with_`.
 
         Raises:
             BadInputError: It contradicts itself, or names an image that too many overrides name.
@@ -87,12 +116,15 @@ class Rules:
                 self._check_target(each)
         after = self.with_(override)
         for image_id, rules in after._of.items():
-            if len(rules.forbidden) + len(rules.followers) > MAX_IMAGES:
-                raise BadInputError(f"overrides relate {image_id!r} to more than {MAX_IMAGES} other images")
+            if len(rules.followers) > MAX_FOLLOWERS:
+                raise BadInputError(f"overrides pin more than {MAX_FOLLOWERS} images to {image_id!r}")
+            if len(rules.forbidden) > MAX_FORBIDDEN and len(after._telling(rules)) > MAX_FORBIDDEN:
+                raise BadInputError(f"overrides forbid {image_id!r} more than {MAX_FORBIDDEN} other images")
         checked: set[ImageId] = set()
         for each in relations(override):
             if each.one not in checked:
                 checked |= self._check_group(after.tied(each.one), after)
+        return after
 
     def tied(self, image_id: ImageId) -> set[ImageId]:
         """The images that are tied to an image, itself included."""
@@ -159,31 +191,24 @@ class Rules:
         what = f"pins {one!r} to {other!r}" if tie is Tie.PIN else f"forbids {one!r} with {other!r}"
         return f"the override {number} {what}"
 
-    def _tie(self, relation: Relation) -> None:
-        tie, one, other = relation
-        mine, its = self.of(one), self.of(other)
-        if tie is Tie.PIN:
-            self._put(one, mine._replace(pinned_to=other))
-            self._put(other, its._replace(followers=(*its.followers, one)))
-        else:
-            self._put(one, mine._replace(forbidden=(*mine.forbidden, other)))
-            self._put(other, its._replace(forbidden=(*its.forbidden, one)))
+    def _brought(self, image_id: ImageId, rules: ImageRules) -> ImageRules:
+        """What look-ups bring of the rules of an image."""
+        if max(len(rules.forbidden), len(rules.followers)) <= MAX_FORBIDDEN:
+            return rules
+        changes = self._changes
+        known = self._cut.get(image_id)
+        if known is not None and known[0] == changes:
+            return known[1]
+        forbidden = rules.forbidden if len(rules.forbidden) <= MAX_FORBIDDEN else self._telling(rules)
+        followers = rules.followers if len(rules.followers) <= MAX_FORBIDDEN else ()
+        cut = ImageRules(rules.pinned_to, forbidden, followers)
+        self._cut[image_id] = changes, cut
+        return cut
 
-    def _untie(self, relation: Relation) -> None:
-        tie, one, other = relation
-        mine, its = self.of(one), self.of(other)
-        if tie is Tie.PIN:
-            self._put(one, mine._replace(pinned_to=None))
-            self._put(other, its._replace(followers=_without(its.followers, one)))
-        else:
-            self._put(one, mine._replace(forbidden=_without(mine.forbidden, other)))
-            self._put(other, its._replace(forbidden=_without(its.forbidden, one)))
-
-    def _put(self, image_id: ImageId, rules: ImageRules) -> None:
-        if rules == NO_RULES:
-            self._of.pop(image_id, None)
-        else:
-            self._of[image_id] = rules
+    def _telling(self, rules: ImageRules) -> tuple[ImageId, ...]:
+        """The forbidden images that are not pinned to another of them."""
+        all_of_them = set(rules.forbidden)
+        return tuple(each for each in rules.forbidden if self.of(each).pinned_to not in all_of_them)
 
 
 class _MoreRules(Rules):
@@ -209,5 +234,25 @@ class _MoreRules(Rules):
         return self._said_by.get(relation) or self._base._numbers(relation)
 
 
-def _without(ids: tuple[ImageId, ...], image_id: ImageId) -> tuple[ImageId, ...]:
-    return tuple(each for each in ids if each != image_id)
+class _Related:
+    """What some relations say of one image."""
+
+    __slots__ = ("followers", "forbidden", "pinned_to")
+
+    def __init__(self) -> None:
+        self.pinned_to: ImageId | None = None
+        self.forbidden: dict[ImageId, None] = {}
+        self.followers: dict[ImageId, None] = {}
+
+
+def _by_image(relations: Iterable[Relation]) -> dict[ImageId, _Related]:
+    """Relations by image. A split has a hundred thousand, most of them with the same two images."""
+    found: defaultdict[ImageId, _Related] = defaultdict(_Related)
+    for tie, one, other in relations:
+        if tie is Tie.PIN:
+            found[one].pinned_to = other
+            found[other].followers[one] = None
+        else:
+            found[one].forbidden[other] = None
+            found[other].forbidden[one] = None
+    return found

@@ -24,12 +24,13 @@ from dataclasses import replace
 from itertools import islice
 
 from core.errors import BadInputError, UnavailableError
-from core.overrides import Override, OverrideMove, OverrideOutcome, OverrideRequest
+from core.overrides import Override, OverrideKind, OverrideMove, OverrideOutcome, OverrideRequest
 from core.types import ImageId, Trigger
 from storage import codec, state_codec
 from storage.base import StagedStore
 from storage.bulk.deltas import Deltas
 from storage.bulk.operations import Operation, OperationState, decode_operation, encode_operation
+from storage.bulk.parted_images import PartingPlan
 from storage.bulk.settling import settle_clusters, settle_images
 from storage.bulk.whole_clusters import ClusterPlan
 from storage.errors import CorruptedError, StorageError
@@ -259,6 +260,8 @@ class BulkStore(StagedStore):
     def _plan(self, view: StoreView, rules: Rules, override: Override, *, again: bool) -> WishPlan:
         if override.rollback is not None:
             return RollbackPlan(view, self._book.rules, override, self._applied_after)
+        if override.kind in (OverrideKind.SPLIT, OverrideKind.FORBID):
+            return PartingPlan(view, rules, override, again=again)
         return ClusterPlan(view, rules, override, again=again)
 
     def _drafted(self, view: StoreView, override: Override, plan: WishPlan) -> _Draft | None:

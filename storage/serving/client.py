@@ -10,7 +10,7 @@ import grpc
 
 from core.access import ANONYMOUS, Credentials
 from core.errors import RefusedError, UnavailableError
-from core.overrides import ListedOverride, OverrideOutcome, OverrideRequest
+from core.overrides import MAX_FORBIDDEN, ListedOverride, OverrideOutcome, OverrideRequest
 from core.rpc import RpcClient, translate
 from core.types import Cluster, Decision, ImageId, ImageRules, Lookup, Membership, Tombstone, Written
 from storage.embeddings import EmbeddingsPage
@@ -39,6 +39,9 @@ __all__ = ["SelectedImage", "StorageClient"]
 
 _OVERHEAD = 16
 """The bytes that a decision takes in a message beside its own."""
+
+_ANSWER_BYTES = 1 << 20
+"""What the answer to an override has beside its images, at most."""
 
 _TRIES = 10
 """How often a look-up of several calls starts again because of a write between them."""
@@ -252,13 +255,20 @@ class StorageClient(RpcClient):
             deadline_s: Of this call; None: that of the client.
 
         Raises:
-            RefusedError: It is malformed, names an image as target that is unknown, or goes back too far.
+            RefusedError: It is malformed, names an image as target that is unknown, goes back too far, or its images do
+                not fit into a message.
             ConflictError: Another override says the contrary; the message names it.
             MismatchError: The job that wrote last does not know overrides.
             DeniedError: The caller has not the write key.
             UnavailableError: The server is down, too slow or cannot write.
         """
         message = override_request_message(request, dry_run=dry_run)
+        size = message.ByteSize() + _ANSWER_BYTES
+        if len(request.images) > MAX_FORBIDDEN and size > self._max_request_bytes:
+            raise RefusedError(
+                f"the override takes messages of {size} bytes, and {self._max_request_bytes} are taken: say it in "
+                f"several overrides, or raise max_message_bytes"
+            )
         return outcome_of(self._call(self._stub.ApplyOverride, message, deadline_s))
 
     def overrides(self, after: int, limit: int, image_id: ImageId | None = None) -> list[ListedOverride]:

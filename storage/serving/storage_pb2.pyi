@@ -275,11 +275,11 @@ class ImageRules(google.protobuf.message.Message):
     """it belongs to the cluster of this image"""
     @property
     def forbidden(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """it never shares a cluster with these"""
+        """It never shares a cluster with these. Of more than 1,000 only those that are not pinned to another of them."""
 
     @property
     def followers(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """these are pinned to it"""
+        """these are pinned to it; none of them if they are more than 1,000"""
 
     def __init__(
         self,
@@ -1161,7 +1161,7 @@ class ApplyOverrideRequest(google.protobuf.message.Message):
     """write nothing, and tell what would move"""
     @property
     def images(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """at most 1,000"""
+        """at most 100,000, of a forbid 1,000"""
 
     @property
     def rollback(self) -> global___RollbackRequest:

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from core.overrides import OverrideOutcome, OverrideRequest, Rollback
     from storage.serving.client import StorageClient
 
-__all__ = ["rollback_text", "say", "storage_client"]
+__all__ = ["rollback_text", "said", "say", "storage_client", "told"]
 
 CALL_S = 30.0
 """The deadline of a call, in seconds."""
 
 MOVING_S = 600.0
-"""The deadline of a pin, merge, rollback or undo, in seconds: it may move a million images."""
+"""The deadline of an override, in seconds: it may move a million images."""
 
 
 @contextmanager
@@ -48,7 +48,8 @@ def say(context: typer.Context, signal: str | None, request: OverrideRequest, *,
         UnavailableError: The server is down, too slow or cannot write.
     """
     with storage_client(context, signal, writes=True) as storage:
-        outcome = _said(storage, request, dry_run)
+        with working("finding what would move" if dry_run else "moving the images: a million of them take minutes"):
+            outcome = said(storage, request, dry_run=dry_run)
         stands = dry_run and bool(storage.overrides(outcome.override.number - 1, 1))
         moving = outcome.created and bool(outcome.moves) and _is_moving(storage, outcome.override.number)
     if as_json:
@@ -56,7 +57,7 @@ def say(context: typer.Context, signal: str | None, request: OverrideRequest, *,
 
         show_json(OverrideOutcomeOut.of(outcome).model_dump())
     elif stands or not dry_run:
-        line(_told(outcome, moving=moving))
+        line(told(outcome, moving=moving))
     else:
         _show_trial(outcome)
 
@@ -81,15 +82,18 @@ def _point_text(position: int, override: int) -> str:
     return f"{order} and override {override}" if override else order
 
 
-def _said(storage: StorageClient, request: OverrideRequest, dry_run: bool) -> OverrideOutcome:
+def said(storage: StorageClient, request: OverrideRequest, *, dry_run: bool) -> OverrideOutcome:
+    """Says an override.
+
+    Raises:
+        BadInputError: The server refuses it.
+        ConflictError: Another override says the contrary.
+        UnavailableError: The server is down, too slow or cannot write.
+    """
     from core.overrides import OverrideKind
 
-    moving = request.kind not in (OverrideKind.FORBID, OverrideKind.SPLIT)
     try:
-        if not moving:
-            return storage.override(request, dry_run)
-        with working("finding what would move" if dry_run else "moving the images: a million of them take minutes"):
-            return storage.override(request, dry_run, MOVING_S)
+        return storage.override(request, dry_run, MOVING_S)
     except RefusedError as error:
         # What the server refuses, the user has given.
         raise BadInputError(str(error)) from None
@@ -121,7 +125,7 @@ def _is_moving(storage: StorageClient, number: int) -> bool:
     return False
 
 
-def _told(outcome: OverrideOutcome, *, moving: bool) -> str:
+def told(outcome: OverrideOutcome, *, moving: bool) -> str:
     """What was done, in one line.
 
     Args:
@@ -130,21 +134,21 @@ def _told(outcome: OverrideOutcome, *, moving: bool) -> str:
     """
     from core.overrides import NewImages, OverrideKind
 
-    said = outcome.override
+    override = outcome.override
     moved = f"{counted(_moved(outcome), 'image')} moved"
     if moving:
-        moved += f"; their records are rewritten: `neardup operations show {said.number}`"
+        moved += f"; their records are rewritten: `neardup operations show {override.number}`"
     if not outcome.created:
-        return f"override {said.number} says so already: nothing was written"
-    if said.kind is OverrideKind.ROLLBACK and said.rollback is not None:
-        keep = said.rollback.new is NewImages.KEEP
+        return f"override {override.number} says so already: nothing was written"
+    if override.kind is OverrideKind.ROLLBACK and override.rollback is not None:
+        keep = override.rollback.new is NewImages.KEEP
         new = "new images keep their heads" if keep else "new images are queued to be decided again"
-        return f"override {said.number}: {moved}; {new}; `neardup override undo {said.number}` takes it back"
-    if said.kind is OverrideKind.UNDO:
-        told = f"override {said.number}: {said.undoes} is undone, {moved}"
+        return f"override {override.number}: {moved}; {new}; `neardup override undo {override.number}` takes it back"
+    if override.kind is OverrideKind.UNDO:
+        undone = f"override {override.number}: {override.undoes} is undone, {moved}"
         again = "the affected images are queued to be decided again"
-        return told if said.rollback is not None else f"{told}; {again}"
-    return f"override {said.number}: {moved}"
+        return undone if override.rollback is not None else f"{undone}; {again}"
+    return f"override {override.number}: {moved}"
 
 
 def _moved(outcome: OverrideOutcome) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from stream.cli.context import AsJson, SignalName
 from stream.cli.nested import show_nested
 from stream.cli.output import note, show_json, show_json_with_list, table
 from stream.cli.override_calls import rollback_text, say, storage_client
+from stream.cli.override_parts import say_in_parts
 from stream.cli.texts import time_text
 from stream.errors import NotKnownError
 
@@ -27,7 +29,9 @@ __all__ = ["app"]
 _PAGE = 1000
 _SHOWN_IMAGES = 3
 
-Images = Annotated[list[str] | None, typer.Argument(metavar="[IMAGE_ID]...", help="The images, at most 1,000.")]
+Images = Annotated[
+    list[str] | None, typer.Argument(metavar="[IMAGE_ID]...", help="The images; of a forbid at most 1,000.")
+]
 Clusters = Annotated[list[str] | None, typer.Argument(metavar="[HEAD]...", help="The clusters that go, by any image.")]
 Number = Annotated[int, typer.Argument(metavar="NUMBER", min=1, max=2**63 - 1, help="The number of the override.")]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept with the override.")]
@@ -61,7 +65,9 @@ def pin(
 ) -> None:
     """Keep images in the cluster of another image, wherever that one goes.
 
-    An image that has not come yet waits for its pin. The target must be known.
+    An image that has not come yet waits for its pin. The target must be known; if more than 1,000 images are pinned to
+    it, it must be a head. More than 100,000 images are said in several overrides, one after the other: give the same
+    command again if it is interrupted.
 
     Examples:
 
@@ -72,7 +78,7 @@ def pin(
     from core.overrides import OverrideKind
 
     request = _request(OverrideKind.PIN, images, ids_file, target, author, reason)
-    say(context, signal, request, dry_run=dry_run, as_json=as_json)
+    _say_all(context, signal, request, dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
@@ -87,7 +93,7 @@ def forbid(
     signal: SignalName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Keep images out of the cluster of another image, whatever their scores.
+    """Keep images out of the cluster of another image, whatever their scores: at most 1,000 of them.
 
     Examples:
 
@@ -115,6 +121,10 @@ def split(
 ) -> None:
     """Take images out of a cluster, into one of their own, and keep them apart from its head.
 
+    More than 100,000 images are said in several overrides, one after the other: the first is the split of the oldest
+    image and as many others, and the rest is pinned to the oldest one. Give the same command again if it is
+    interrupted.
+
     Examples:
 
         neardup override split clothing-0152ec2ee8 clothing-18e573be5a --from clothing-025bbb8f3b --dry-run
@@ -124,7 +134,7 @@ def split(
     from core.overrides import OverrideKind
 
     request = _request(OverrideKind.SPLIT, images, ids_file, target, author, reason)
-    say(context, signal, request, dry_run=dry_run, as_json=as_json)
+    _say_all(context, signal, request, dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
@@ -238,16 +248,30 @@ def show_command(context: typer.Context, number: Number, signal: SignalName = No
     show_nested({name: value for name, value in shown.items() if name not in ("undone_by", "waits")})
 
 
+def _say_all(
+    context: typer.Context, signal: str | None, request: OverrideRequest, *, dry_run: bool, as_json: bool
+) -> None:
+    """Says a split or a pin of any number of images."""
+    from core.overrides import MAX_IMAGES
+
+    if len(request.images) <= MAX_IMAGES:
+        say(context, signal, request, dry_run=dry_run, as_json=as_json)
+    elif dry_run:
+        raise BadInputError(f"a dry run takes at most {MAX_IMAGES} images, not {len(request.images)}")
+    else:
+        say_in_parts(context, signal, request, as_json=as_json)
+
+
 def _request(
     kind: OverrideKind, images: list[str] | None, ids_file: Path | None, target: str, author: str, reason: str
 ) -> OverrideRequest:
-    """What is said.
+    """What is said. A split or a pin may name more images than one override takes.
 
     Raises:
         BadInputError: No image is named, or an id or a text is not valid.
     """
     from core.notifications import image_id
-    from core.overrides import OverrideRequest
+    from core.overrides import MAX_IMAGES, OverrideKind, OverrideRequest
     from storage.limits import check_override
     from stream.requests import user_name
 
@@ -255,7 +279,8 @@ def _request(
     if not ids:
         raise BadInputError("no image is named: give ids, or --ids-file")
     request = OverrideRequest(kind, tuple(ids), image_id(target), 0, author or user_name(), reason)
-    check_override(request)
+    in_parts = kind in (OverrideKind.SPLIT, OverrideKind.PIN) and len(ids) > MAX_IMAGES
+    check_override(replace(request, images=()) if in_parts else request)
     return request
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from core.errors import BadInputError, ConflictError, UnavailableError
 from core.overrides import OverrideKind, OverrideRequest, RollbackRequest
-from core.types import Trigger
+from core.types import ImageId, Trigger
 from storage.interfaces import ClusterStore
 from storage.memory import MemoryStore
 from storage.records import HistoryEntry
@@ -77,8 +77,24 @@ def any_request(dice: random.Random, store: ClusterStore) -> OverrideRequest:
         known = [image.image_id for image in view.images()]
     if len(known) < 2 or dice.random() < 0.5:
         return random_request(dice, state.overrides, state.history_number)
+    if dice.random() < 0.5:
+        clusters = members_of(store)
+        if clusters:
+            head, members = dice.choice(sorted(clusters.items()))
+            return OverrideRequest(OverrideKind.SPLIT, tuple(dice.sample(members, dice.randint(1, len(members)))), head)
     target, *images = dice.sample(known, dice.randint(2, min(len(known), 4)))
-    return OverrideRequest(dice.choice([OverrideKind.PIN, OverrideKind.MERGE]), tuple(images), target)
+    kind = dice.choice([OverrideKind.PIN, OverrideKind.MERGE, OverrideKind.FORBID])
+    return OverrideRequest(kind, tuple(images), target)
+
+
+def members_of(store: ClusterStore) -> dict[ImageId, list[ImageId]]:
+    """The members of each cluster that may be split off, by its head."""
+    found: defaultdict[ImageId, list[ImageId]] = defaultdict(list)
+    with store.snapshot() as view:
+        for image in view.images():
+            if image.head != image.image_id:
+                found[image.head].append(image.image_id)
+    return found
 
 
 def elsewhere(asked: RollbackRequest, one: ClusterStore, other: ClusterStore) -> RollbackRequest:
@@ -104,7 +120,7 @@ def settle_all(store: RocksStore) -> None:
 
 
 def opened(folder: str) -> RocksStore:
-    """A store where every pin, merge and rollback is a bulk move."""
+    """A store where every override that moves images is a bulk move."""
     return RocksStore(Path(folder), options=QUICK, moves_at_once=0)
 
 

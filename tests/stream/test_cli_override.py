@@ -231,7 +231,7 @@ def test_wrong_input_is_refused(store: SaidOverrides, run: Run, words: tuple[str
 def test_too_many_images_are_refused_before_they_are_sent(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "ids.txt"
     file.write_text("\n".join(map(str, range(1_001))), encoding="utf-8")
-    code, _, err = run("pin", "--ids-file", str(file), "--to", "a")
+    code, _, err = run("forbid", "--ids-file", str(file), "--with", "a")
     assert code == Exit.USAGE
     assert "say it in several overrides" in err
 

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from core.access import Access, Keys, Right
 from storage.api.app import create_app
-from storage.api.requests import MAX_BODY_BYTES
+from storage.api.requests import MAX_BODY_BYTES, MAX_OVERRIDE_BYTES
 from storage.interfaces import StoreView
 from storage.memory import MemoryStore
 from storage.testing.decisions import A, founds, put
@@ -110,6 +110,12 @@ def test_every_error_has_one_form(
 def test_a_large_body_is_refused(guarded: TestClient, announced: str) -> None:
     answer = guarded.post("/v1/stats", headers={**with_key("write-key"), "Content-Length": announced})
     assert (answer.status_code, answer.json()["error"]) == (413, "too-large")
+
+
+def test_the_body_of_an_override_may_be_larger(guarded: TestClient) -> None:
+    for announced, status in ((MAX_OVERRIDE_BYTES, 400), (MAX_OVERRIDE_BYTES + 1, 413)):
+        headers = {**with_key("write-key"), "Content-Length": str(announced)}
+        assert guarded.post("/v1/overrides", content=b"{}", headers=headers).status_code == status
 
 
 def test_a_body_of_unknown_length_is_refused(guarded: TestClient) -> None:

@@ -1,4 +1,4 @@
-"""What people say does the same when every pin, merge and rollback is a bulk move."""
+"""What people say does the same when every override that moves images is a bulk move."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import BadInputError, ConflictError
-from core.overrides import Override, OverrideKind
-from core.types import ImageId
+from core.overrides import MAX_FORBIDDEN, Override, OverrideKind
+from core.types import ImageId, ImageRules
 from storage.overrides.rules import NO_RULES, Rules
 
 IDS = [ImageId(text) for text in "abcdef"]
@@ -65,12 +65,12 @@ def test_rules_are_what_stands_and_never_contradict(
     for number, (kind, images, target, undo) in enumerate(steps, start=1):
         asked = override(number, kind, images, target)
         try:
-            rules.check(asked)
+            after = rules.checked(asked)
         except (BadInputError, ConflictError):
             assert not is_sound([*standing, asked])
         else:
             assert is_sound([*standing, asked])
-            assert rules.with_(asked).of(target) != NO_RULES
+            assert after.of(target) == rules.with_(asked).of(target) != NO_RULES
             rules.add(asked)
             standing.append(asked)
         if undo and standing:
@@ -91,3 +91,20 @@ def test_followers_come_with_the_image_that_they_follow() -> None:
     rules.add(override(1, OverrideKind.PIN, "bc", IDS[0]))  # type: ignore[arg-type]
     rules.add(override(2, OverrideKind.PIN, "d", IDS[1]))  # type: ignore[arg-type]
     assert list(rules.followers_of(IDS[0])) == [("b", "a"), ("c", "a"), ("d", "b")]
+
+
+def test_of_a_large_split_look_ups_bring_the_oldest_alone() -> None:
+    rules, head = Rules(), ImageId("head")
+    images = [ImageId(f"i{number}") for number in range(MAX_FORBIDDEN + 2)]
+    split = override(1, OverrideKind.SPLIT, images, head)
+    oldest, second, *_ = images
+    rules.add(split)
+    assert rules.of(head) == ImageRules(None, tuple(images))
+    told = {head: ImageRules(None, (oldest,)), oldest: ImageRules(None, (head,)), second: ImageRules(oldest, (head,))}
+    assert rules.named([head, oldest, second]) == told
+    rules.checked(override(2, OverrideKind.FORBID, [ImageId("another")], head))
+    rules.add(override(2, OverrideKind.FORBID, [ImageId("another")], head))
+    assert rules.named([head]) == {head: ImageRules(None, (oldest, ImageId("another")))}
+    rules.remove(split)
+    assert rules.named([head, oldest, second]) == {head: ImageRules(None, (ImageId("another"),))}
+    assert list(rules.forbidden_pairs()) == [("another", "head")]

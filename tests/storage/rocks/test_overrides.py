@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from core.errors import BadInputError, StaleError, UnavailableError
+from core.errors import StaleError, UnavailableError
 from core.overrides import OverrideKind
-from core.types import Decision, ImageId
+from core.types import Decision, ImageId, ImageRules
 from storage import base
+from storage.bulk.operations import OperationState
 from storage.errors import CorruptedError, StorageError, WriteError
 from storage.rocks import marker
 from storage.rocks.options import RocksOptions
@@ -179,22 +180,29 @@ def test_a_converted_store_of_the_format_before_is_opened_twice(tmp_path: Path) 
         store.close()
 
 
-def test_a_rebuild_may_move_more_than_one_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = open_store(tmp_path)
-    put(store, founds(0, A), joins(1, B, A), joins(2, C, A), kinds=JOB)
-    say(store, OverrideKind.PIN, C, target=B)
-    say(store, OverrideKind.FORBID, B, target=A)
-    store.close()
-    rebuilt(tmp_path)
+def test_an_override_of_many_images_is_planned_beside_the_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(base, "MAX_MOVED", 1)
     store = open_store(tmp_path)
     put(store, founds(0, A), joins(1, B, A), joins(2, C, A), kinds=JOB)
+    unseen = [ImageId("one"), ImageId("another")]
+    said = say(store, OverrideKind.PIN, *unseen, target=A)
+    assert (said.created, said.moves, store.operations(0, 1)[0].total) == (True, (), 0)
+    assert say(store, OverrideKind.PIN, *unseen, target=A).override == said.override
+    with pytest.raises(UnavailableError, match="the bulk move 1 is under way"):
+        say(store, OverrideKind.SPLIT, B, C, target=A)
+    while store.settle(1):
+        pass
+    assert store.operations(0, 1)[0].state is OperationState.DONE
+    assert say(store, OverrideKind.SPLIT, B, C, target=A).override.number == 2
     assert heads(store) == {A: A, B: B, C: B}
-    say(store, OverrideKind.UNDO, undoes=2)
-    say(store, OverrideKind.MERGE, B, target=A)
-    say(store, OverrideKind.UNDO, undoes=4)
-    with pytest.raises(BadInputError, match="at most 1"):
-        say(store, OverrideKind.FORBID, B, target=A)
+    store.close()
+    store = open_store(tmp_path)
+    while store.settle(1):
+        pass
+    assert heads(store) == {A: A, B: B, C: B}
+    assert store.look_up([unseen[0]]).rules == {unseen[0]: ImageRules(A)}
     store.close()
 
 

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from core.access import Access, Credentials, Keys, Right
 from core.errors import ConflictError, DeniedError, MismatchError, RefusedError, UnavailableError
 from core.overrides import (
+    MAX_FORBIDDEN,
     MAX_IMAGES,
     ListedOverride,
     Override,
@@ -48,29 +49,31 @@ from tests.support.ports import free_ports
 from tests.support.said_overrides import SaidOverrides
 
 LIMIT = 1 << 22
+DEFAULT_LIMIT = 1 << 25
 ALL = Access(anyone=frozenset({Right.READ, Right.WRITE}))
 LONGEST = "x" * MAX_ID_BYTES
 FORBID = OverrideRequest(OverrideKind.FORBID, (B,), A, author="ann", reason="a shoe is no cat")
+PIN = replace(FORBID, kind=OverrideKind.PIN)
 UNDO = OverrideRequest(OverrideKind.UNDO, undoes=1, author="bob")
 SAID = Override(7, OverrideKind.SPLIT, (B, C), A, 0, "ann", "why", 1_700_000_000_000, -1)
 
 
 @contextmanager
-def client_of(store: MemoryStore, key: str = "", access: Access = ALL) -> Iterator[StorageClient]:
+def client_of(store: MemoryStore, key: str = "", access: Access = ALL, limit: int = LIMIT) -> Iterator[StorageClient]:
     with ExitStack() as parts:
         registry = CollectorRegistry()
         service = StorageService(store, StorageMetrics(registry, store.state(), 0), now_ms=lambda: 1_000)
         port, page = free_ports(2)
         server = RpcServer(
             "storage",
-            Listen("127.0.0.1", port, page, LIMIT, workers=4, access=access),
+            Listen("127.0.0.1", port, page, limit, workers=4, access=access),
             partial(add_ClusterStorageServicer_to_server, service),
             registry,
             RIGHTS,
         )
         server.start()
         parts.callback(server.stop, 0.1)
-        client = StorageClient(f"127.0.0.1:{port}", 5.0, LIMIT, Credentials(key=key))
+        client = StorageClient(f"127.0.0.1:{port}", 30.0, limit, Credentials(key=key))
         parts.callback(client.close)
         yield client
 
@@ -133,7 +136,7 @@ def test_many_moves_are_counted_and_the_answer_fits_into_the_smallest_frame() ->
     """All ids as long as they may be, all texts too."""
     moves = (OverrideMove(ImageId(LONGEST), ImageId(LONGEST), ImageId(LONGEST)),) * (MAX_LISTED_MOVES + 7)
     words = "x" * MAX_TEXT_BYTES
-    longest = replace(SAID, images=(ImageId(LONGEST),) * MAX_IMAGES, target=LONGEST, author=words, reason=words)
+    longest = replace(SAID, images=(ImageId(LONGEST),) * MAX_FORBIDDEN, target=LONGEST, author=words, reason=words)
     message = outcome_message(OverrideOutcome(longest, moves, created=True))
     assert (len(message.moves), message.unlisted) == (MAX_LISTED_MOVES, 7)
     assert outcome_of(message).unlisted == 7
@@ -201,7 +204,8 @@ def test_a_job_that_knows_no_overrides_is_a_mismatch_and_a_full_disk_a_wait() ->
 @pytest.mark.parametrize(
     ("request_", "problem"),
     [
-        (replace(FORBID, images=(B,) * (MAX_IMAGES + 1)), "at most 1000 images, not 1001"),
+        (replace(FORBID, images=(B,) * (MAX_FORBIDDEN + 1)), "a forbid names at most 1000 images, not 1001"),
+        (replace(PIN, images=(B,) * (MAX_IMAGES + 1)), "a pin names at most 100000 images, not 100001"),
         (replace(FORBID, images=(ImageId(""),)), "1 to 256 bytes"),
         (replace(FORBID, images=(ImageId(f"{LONGEST}x"),)), "1 to 256 bytes"),
         (replace(FORBID, target=ImageId("")), "1 to 256 bytes"),
@@ -218,11 +222,24 @@ def test_what_is_too_long_is_refused(
     assert store.said == []
 
 
-def test_the_largest_override_is_taken(client: StorageClient, store: SaidOverrides) -> None:
+def test_the_largest_override_is_taken(store: SaidOverrides) -> None:
     words = "x" * MAX_TEXT_BYTES
     images = tuple(ImageId(f"{number:0256}") for number in range(MAX_IMAGES))
-    client.override(OverrideRequest(OverrideKind.PIN, images, A, author=words, reason=words))
-    assert store.said[0].override.images == images
+    largest = OverrideRequest(OverrideKind.PIN, images, A, author=words, reason=words)
+    store.moves = (OverrideMove(ImageId(LONGEST), ImageId(LONGEST), ImageId(LONGEST)),) * (MAX_LISTED_MOVES + 7)
+    with client_of(store, limit=DEFAULT_LIMIT) as client:
+        assert client.override(largest).override.images == images
+        [listed] = client.overrides(0, 10)
+    assert store.said[0].override.images == listed.override.images == images
+
+
+def test_an_override_that_no_message_holds_is_refused_with_the_way_out(
+    client: StorageClient, store: SaidOverrides
+) -> None:
+    images = tuple(ImageId(f"{number:0256}") for number in range(20_000))
+    with pytest.raises(RefusedError, match="say it in several overrides, or raise max_message_bytes"):
+        client.override(replace(PIN, images=images))
+    assert store.said == []
 
 
 def test_a_kind_that_nobody_knows_is_refused(client: StorageClient) -> None:
@@ -256,7 +273,7 @@ def test_a_client_reads_more_than_a_page(client: StorageClient, store: SaidOverr
 
 
 def test_large_overrides_come_in_small_pages(client: StorageClient, store: SaidOverrides) -> None:
-    images = tuple(ImageId(f"{number:0256}") for number in range(MAX_IMAGES))
+    images = tuple(ImageId(f"{number:0256}") for number in range(MAX_FORBIDDEN))
     fill(store, 20, images)
     page = override_page(store, 0, 1_000)
     assert page.more
