@@ -5,7 +5,8 @@
 Beside each move the stream writes 200 new images a second, in synced batches of 64, from a thread of the same process,
 as the storage server does. Measured are its waits before, while the move is planned, and while the records are
 rewritten (at most twenty writes a second, as the server makes them); pages of the cluster; the memory that the process
-grows by.
+grows by. Of the split also what the start of the storage server takes before and after it, and its undo, which asks for
+all images again.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, closing, contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +31,29 @@ from benchmarks.search.timing import percentiles_ms
 from benchmarks.service_run import carried_out, say
 from benchmarks.storage_fill import BATCH, LOG, PAGE, Filler, decision, fill, giant_member, name_of
 from core.errors import StaleError
-from core.overrides import OVERRIDE_KIND, NewImages, OverrideKind, OverrideOutcome, OverrideRequest, RollbackRequest
+from core.overrides import (
+    MAX_IMAGES,
+    OVERRIDE_KIND,
+    NewImages,
+    OverrideKind,
+    OverrideOutcome,
+    OverrideRequest,
+    RollbackRequest,
+)
 from core.types import ImageId
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
+from storage.serving.assignments import Message
+from storage.serving.topic_loss import TopicView
+from storage.serving.undo_outbox import UndoOutbox
 from stream.settings import load_settings
 
 __all__ = ["measure_moves"]
 
 RATE = 200
 """Images a second of the stream beside a move."""
+
+MOVES = ("rollback", "merge", "split")
 
 CHUNK, CHUNKS_A_SECOND = 250, 20
 BEFORE_S = 10.0
@@ -153,7 +169,9 @@ def _moved(store: RocksStore, request: OverrideRequest, head: ImageId) -> dict[s
 
 
 def measure_moves(folder: Path, giant: int) -> dict[str, Any]:
-    """A merge of the giant cluster into another one, then a rollback of as many changes. It changes the store."""
+    """A rollback of as many changes as the giant cluster has members, a merge of it into another cluster, and a split
+    of half of its members out of that one. It changes the store.
+    """
     with closing(RocksStore(folder)) as store:
         store.apply(LOG, (), store.position().offset, store.state().revision, (OVERRIDE_KIND,))
         say("every member of the giant cluster leaves it")
@@ -170,7 +188,70 @@ def measure_moves(folder: Path, giant: int) -> dict[str, Any]:
         say("merging the giant cluster into another one")
         target = name_of(0)
         merge = _moved(store, OverrideRequest(OverrideKind.MERGE, (giant_member(0),), target), target)
-    return {"rollback": rollback, "merge": merge}
+    return {"rollback": rollback, "merge": merge, **measure_split(folder, giant, target)}
+
+
+def measure_split(folder: Path, giant: int, head: ImageId) -> dict[str, Any]:
+    """A split of half of the giant cluster's members (at most 100,000) out of the cluster of a head, and its undo."""
+    before = _started(folder)
+    with closing(RocksStore(folder)) as store:
+        store.apply(LOG, (), store.position().offset, store.state().revision, (OVERRIDE_KIND,))
+        say("splitting half of its members off")
+        images = tuple(map(giant_member, range(1, 1 + min(MAX_IMAGES, giant // 2))))
+        split = _moved(store, OverrideRequest(OverrideKind.SPLIT, images, head), images[0])
+    after = _started(folder)
+    with closing(RocksStore(folder)) as store:
+        say("undoing it")
+        undo = _undone(store, store.state().overrides)
+    return {"split": split, "starts": {"before_the_split": before, "after_the_split": after}, "undo": undo}
+
+
+def _started(folder: Path) -> dict[str, float]:
+    """What a process takes to open the store."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(_opened, folder).result()
+
+
+def _opened(folder: Path) -> dict[str, float]:
+    process = psutil.Process()
+    before, started = process.memory_info().rss, time.perf_counter()
+    with closing(RocksStore(folder)):
+        took = time.perf_counter() - started
+        return {"s": round(took, 2), "mib": round((process.memory_info().rss - before) / 2**20, 1)}
+
+
+class _Counting:
+    """A topic that counts."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    def look(self) -> AbstractContextManager[TopicView]:
+        raise NotImplementedError
+
+    def send(self, messages: Sequence[Message], stopping: Callable[[], bool]) -> Sequence[int]:
+        self.sent += len(messages)
+        return range(len(messages))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _undone(store: RocksStore, number: int) -> dict[str, Any]:
+    topic = _Counting()
+    outbox = UndoOutbox(store, lambda lane: topic, lambda kinds: None, lambda: None)
+    with Memory() as memory:
+        started = time.monotonic()
+        store.override(OverrideRequest(OverrideKind.UNDO, undoes=number), 1)
+        said_s = time.monotonic() - started
+        outbox.publish_available()
+        queued_s = time.monotonic() - started - said_s
+    return {
+        "images": topic.sent,
+        "said_s": round(said_s, 2),
+        "queued_s": round(queued_s, 1),
+        "memory_mib": round(memory.most),
+    }
 
 
 def _measure(folder: Path, images: int, giant: int) -> dict[str, Any]:
@@ -182,8 +263,11 @@ def _measure(folder: Path, images: int, giant: int) -> dict[str, Any]:
 
 def show_moves(result: dict[str, Any]) -> None:
     """Prints a table of the moves."""
-    rows = [(what, result["rollback"][what], result["merge"][what]) for what in result["merge"]]
-    table("moves beside the stream", ("what", "rollback", "merge"), rows)
+    rows = [(what, *(result[move][what] for move in MOVES)) for what in result["merge"]]
+    table("moves beside the stream", ("what", *MOVES), rows)
+    starts = result["starts"]
+    table("starts", ("start", "s", "MiB"), [(what, each["s"], each["mib"]) for what, each in starts.items()])
+    table("undo of the split", ("what", "measured"), list(result["undo"].items()))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

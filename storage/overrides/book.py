@@ -81,14 +81,17 @@ class OverrideBook:
             for image_id in _named(self.get(override.undoes)):
                 self._naming[image_id].append(override.number)
 
-    def apply(self, override: Override) -> None:
-        """From now on an override is applied: the one after the last that was. A repeated call does nothing."""
+    def apply(self, override: Override, prepared: Rules | None = None) -> None:
+        """From now on an override is applied: the one after the last that was. A repeated call does nothing.
+
+        `prepared` is what `Rules.add` takes.
+        """
         if override.number <= self._applied:
             return
         if override.kind is OverrideKind.UNDO:
             self.rules.remove(self.get(override.undoes))
         else:
-            self.rules.add(override)
+            self.rules.add(override, prepared)
         self._applied = override.number
 
     def get(self, number: int) -> Override:

@@ -237,7 +237,7 @@ class BulkStore(StagedStore):
             if dry_run:
                 return _trial(override, plan.moves())
             try:
-                draft = self._drafted(view, override, plan)
+                draft = self._drafted(view, override, rules, plan)
                 with self._writer:
                     begun = draft is not None and self._begin(draft, again=False)
             finally:
@@ -251,8 +251,8 @@ class BulkStore(StagedStore):
         self._check_settled()
         self._drop_plan()
         with self.snapshot() as view:
-            plan = self._plan(view, self._book.rules.with_(override), override, again=True)
-            draft = self._drafted(view, override, plan)
+            rules = self._book.rules.with_(override)
+            draft = self._drafted(view, override, rules, self._plan(view, rules, override, again=True))
         begun = draft is not None and self._begin(draft, again=True)
         assert begun  # nobody else has written
         self._planning = None
@@ -264,9 +264,9 @@ class BulkStore(StagedStore):
             return PartingPlan(view, rules, override, again=again)
         return ClusterPlan(view, rules, override, again=again)
 
-    def _drafted(self, view: StoreView, override: Override, plan: WishPlan) -> _Draft | None:
+    def _drafted(self, view: StoreView, override: Override, rules: Rules, plan: WishPlan) -> _Draft | None:
         """Writes a plan ahead; None: it has become void meanwhile."""
-        draft = _Draft(override, plan, view.state().history_number)
+        draft = _Draft(override, rules, plan, view.state().history_number)
         self._void = self._cancelled = False
         self._planning = Operation(override.number, OperationState.PLANNING, 0, 0, 0, self._now_ms())
         self._read_through_bulk(True)
@@ -343,7 +343,7 @@ class BulkStore(StagedStore):
             started_ms=self._now_ms(),
         )
         changes = self._settling(state, override, [key for key, _ in rows])
-        self._book.apply(override)
+        self._book.apply(override, draft.rules)
         more = draft.deltas.founded - len(draft.deltas.emptied)
         changes.state = self._after_override(changes.state, override)
         changes.state = replace(changes.state, clusters=changes.state.clusters + more)
@@ -456,8 +456,10 @@ class BulkStore(StagedStore):
 class _Draft:
     """A move that is planned."""
 
-    def __init__(self, override: Override, plan: WishPlan, seen: int) -> None:
+    def __init__(self, override: Override, rules: Rules, plan: WishPlan, seen: int) -> None:
         self.override = override
+        self.rules = rules
+        """Of the overrides that stand, this one included."""
         self.plan = plan
         self.seen = seen
         """The number of the last history entry that the plan knows."""

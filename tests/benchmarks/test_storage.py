@@ -43,4 +43,6 @@ def test_moves_of_more_than_one_write(tmp_path: Path, monkeypatch: pytest.Monkey
         assert list(verify(view))[-1].problems == ()
         cluster = store.cluster(name_of(0))
         assert cluster is not None
-        assert (cluster.count, store.cluster(giant_member(0))) == (6 + giant, None)
+        assert (cluster.count, store.cluster(giant_member(0))) == (6 + giant - giant // 2, None)
+        assert found["split"]["images"] == store.cluster(giant_member(1)).count == giant // 2  # type: ignore[union-attr]
+    assert found["undo"]["images"] == giant // 2 + 1

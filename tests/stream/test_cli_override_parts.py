@@ -70,9 +70,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RocksStor
     server = RpcServer(
         "storage",
         Listen("127.0.0.1", port, page, 1 << 22, access=KEYS),
-        partial(
-            add_ClusterStorageServicer_to_server, StorageService(store, StorageMetrics(registry, store.state(), 0))
-        ),
+        partial(add_ClusterStorageServicer_to_server, service),
         registry,
         RIGHTS,
     )

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from core.errors import BadInputError, ConflictError, UnavailableError
 from core.overrides import JOB_KINDS, OverrideKind, OverrideRequest
-from core.types import ImageId
+from core.types import Cause, ImageId
 from storage.bulk.operations import OperationState
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
-from storage.testing.decisions import A, B, C, deletes, founds, joins, put
+from storage.testing.decisions import A, B, C, deletes, forgets, founds, joins, put
 from tests.clustering.test_assignment_properties import BUSY_WORLDS, WORLDS
 from tests.clustering.test_bulk_moves_on_stores import any_request, decide_in_bulk, moved, seen, settle_all
 from tests.support.cluster_world import World
@@ -183,6 +183,97 @@ def test_a_forbid_refuses_a_bulk_merge(store: Interrupted) -> None:
     with pytest.raises(ConflictError, match="the override 1 "):
         merge(store, A, K)
     assert seen(store) == before
+
+
+def split(store: RocksStore, images: str, *, dry_run: bool = False) -> Any:
+    """Splits images off a."""
+    named = tuple(map(ImageId, images))
+    return store.override(OverrideRequest(OverrideKind.SPLIT, named, A), 7, dry_run=dry_run)
+
+
+def test_a_split_is_seen_from_its_first_step(store: Interrupted) -> None:
+    store.override(OverrideRequest(OverrideKind.PIN, (ImageId("i"),), ImageId("h")), 7)
+    revision = store.state().revision
+    assert len(split(store, "hfd", dry_run=True).moves) == 4
+    said = split(store, "hfd")
+    assert [(each.image_id, each.old_head, each.new_head) for each in said.moves] == [
+        (each, A, "d")
+        for each in "dfhi"  # i follows h
+    ]
+    expected = dict.fromkeys("abceg", A) | dict.fromkeys("dfhi", "d") | {"j": J, "k": K}
+    for _ in range(20):
+        assert heads(store) == expected
+        assert set(store.members(ImageId("d"), 100).items) == set("dfhi")
+        cluster, new = store.cluster(A), store.cluster(ImageId("d"))
+        assert cluster is not None
+        assert new is not None
+        assert (cluster.count, new.count, new.founding_code) == (5, 4, b"\x03")
+        if not store.settle(1):
+            break
+    assert store.state().revision == revision + 2
+    moved_images = [store.image(ImageId(each)) for each in "dfhi"]
+    assert [(image.cause, image.matched) for image in moved_images if image is not None] == [
+        (Cause.PARTED, A),
+        (Cause.PINNED, "d"),
+        (Cause.PINNED, "d"),
+        (Cause.PINNED, "h"),
+    ]
+
+
+def test_what_joins_the_head_while_a_split_is_planned_stays_with_it(store: Interrupted) -> None:
+    store.between = lambda: put(
+        store, joins(store.position().offset + 1, ImageId(f"x{store.position().offset}"), A), kinds=JOB_KINDS
+    )
+    assert len(split(store, "bcd").moves) == 3
+    assert heads(store)["x10"] == A
+    settle_all(store)
+    cluster = store.cluster(A)
+    assert cluster is not None
+    assert cluster.count == len([each for each, head in heads(store).items() if head == A])
+
+
+def test_a_split_is_planned_again_if_one_of_its_images_moves(store: Interrupted) -> None:
+    def leaves() -> None:
+        store.between = lambda: None
+        put(store, founds(11, C, old=A, version=2), kinds=JOB_KINDS)
+
+    store.between = leaves
+    with pytest.raises(BadInputError, match="'c' is no member of the cluster of 'a'"):
+        split(store, "bc")
+    assert store.overrides(0, 10) == []
+    store.between = lambda: store.cancel(1)
+    with pytest.raises(BadInputError, match="was cancelled"):
+        split(store, "bd")
+    store.between = lambda: None
+    split(store, "bd")
+    assert heads(store)["d"] == B
+
+
+def test_a_split_goes_on_after_a_restart(tmp_path: Path) -> None:
+    opened = RocksStore(tmp_path, options=QUICK, moves_at_once=0)
+    put(opened, founds(0, A), *(joins(n, ImageId("abcdefghi"[n]), A) for n in range(1, 9)), kinds=JOB_KINDS)
+    split(opened, "bcdefgh")
+    opened.settle(2)
+    opened.close()
+    opened = RocksStore(tmp_path, options=QUICK, moves_at_once=0)
+    expected = dict.fromkeys("bcdefgh", B) | {"a": A, "i": A}
+    assert heads(opened) == expected
+    settle_all(opened)
+    assert heads(opened) == expected
+    assert opened.operations(0, 1)[0].state is OperationState.DONE
+    opened.close()
+
+
+def test_an_image_that_followed_a_forgotten_one_does_not_name_it(store: Interrupted) -> None:
+    put(store, joins(11, ImageId("x"), A), kinds=JOB_KINDS)
+    for image, target in (("d", "x"), ("x", "c")):
+        store.override(OverrideRequest(OverrideKind.PIN, (ImageId(image),), ImageId(target)), 7)
+    put(store, forgets(12, ImageId("x"), A), kinds=JOB_KINDS)
+    assert len(split(store, "c").moves) == 2
+    settle_all(store)
+    image = store.image(ImageId("d"))
+    assert image is not None
+    assert (image.head, str(image.matched)[:10]) == (C, "forgotten:")
 
 
 @settings(max_examples=60, deadline=None, phases=FIND)

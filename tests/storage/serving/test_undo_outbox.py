@@ -12,7 +12,7 @@ import pytest
 from core.errors import UnavailableError
 from core.overrides import OverrideKind
 from core.replay_requests import Lane, ReplayRequest, parse_request
-from core.types import ImageId
+from core.types import ImageId, ImageRules
 from storage.bulk.operations import Operation, OperationState
 from storage.interfaces import ClusterStore
 from storage.memory import MemoryStore
@@ -157,7 +157,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def bulk(tmp_path: Path, clock: Clock) -> Iterator[RocksStore]:
-    """a with its members b and c; d alone. Every merge and every pin is a bulk move."""
+    """a with its members b and c; d alone. Every override that moves images is a bulk move."""
     store = RocksStore(tmp_path, options=RocksOptions(sync=False), now_ms=clock, moves_at_once=0)
     put(store, founds(0, A), joins(1, B, A), joins(2, C, A), founds(3, D), kinds=(*JOB, "replay"))
     yield store
@@ -313,3 +313,26 @@ def test_what_is_kept_of_a_bulk_move_is_found_and_nothing_after_it_is_read(
     outbox_of(bulk, topic).publish_available()
     assert {each.image_id for each in topic.requests[Lane.NAMED]} == {*last_moved, A, D}
     assert "the history of the override 1 is not kept" in caplog.text
+
+
+def test_the_images_of_an_undone_bulk_split_are_decided_again_each_once(
+    bulk: RocksStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The override names all of them, its history tells of all of them, and of one that follows."""
+    ids = [ImageId(f"i{number:03d}") for number in range(200)]
+    put(bulk, *(joins(4 + at, each, A) for at, each in enumerate(ids)), kinds=(*JOB, "replay"))
+    say(bulk, OverrideKind.PIN, B, target=ids[7])
+    settle_all(bulk)
+    say(bulk, OverrideKind.SPLIT, *ids, target=A)
+    say(bulk, OverrideKind.UNDO, undoes=2)
+    monkeypatch.setattr(undo_outbox, "CHUNK", 50)
+    topic = Topic()
+    outbox = outbox_of(bulk, topic)
+    outbox.publish_available()
+    assert topic.requests[Lane.BULK] == []
+    while bulk.settle(50):
+        pass
+    outbox.publish_available()
+    sent = [each.image_id for each in topic.requests[Lane.BULK]]
+    assert sorted(sent) == sorted([A, B, *ids])
+    assert bulk.look_up([A, *ids]).rules == {ids[7]: ImageRules(None, (), (B,))}
