@@ -11,6 +11,9 @@
 A head that has members stays a head, whatever overrides say. An image that could not be searched or scored does not
 follow its pin: it is its own head, because by that cause storage and index know that it is hidden. Images that are
 pinned to it follow it nevertheless.
+
+More than a thousand images can be pinned to a head alone, and look-ups do not name them (`storage.overrides.rules`): if
+it is no head any more when it moves, they stay until they are decided again.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ images cannot be forbidden to each other. An image is pinned to one target.
 
 A look-up brings at most a thousand images of each relation. Of more forbidden ones it brings those that are not pinned
 to another of them: after a large split, the oldest stands for all that left. Of more followers it brings none: their
-target leads a cluster, so no verdict moves it away from them.
+target was a head when they were pinned to it, and no verdict moves a head that has members.
 
 One thread writes, any number read: each image's rules are replaced as a whole.
 """
