@@ -43,12 +43,19 @@ class PartingPlan(WishPlan):
 
     def moves(self) -> Iterator[PlannedMove]:
         """The moves, those of the new heads before those that follow them. Each image moves once."""
-        names = StagedMoves(self._view, self._view.state())
+        names: dict[ImageId, ImageId] = {}  # most go for the same image
         for image_id, (head, cause, target) in self._places.items():
             image = self._view.image(image_id)
             assert image is not None  # it was there when the moves were found
-            matched = target if self._view.image(target) is not None else names.tombstone_name(target)
-            yield PlannedMove(image, self._said(image, head, cause, matched))
+            if target not in names:
+                names[target] = self._name(target)
+            yield PlannedMove(image, self._said(image, head, cause, names[target]))
+
+    def _name(self, image_id: ImageId) -> ImageId:
+        """What a record may say for an image: if it was forgotten, its pseudonym."""
+        if self._view.image(image_id) is not None:
+            return image_id
+        return StagedMoves(self._view, self._view.state()).tombstone_name(image_id)
 
 
 class _Place(NamedTuple):

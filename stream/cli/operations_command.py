@@ -42,7 +42,7 @@ app = typer.Typer(no_args_is_help=True, help="See how far bulk moves are; pause,
 def _operations() -> None:
     """See how far bulk moves are; pause, resume or cancel them.
 
-    A pin, merge or rollback of more than 10,000 images is a bulk move. From one moment on all readers see the whole of
+    An override that moves more than 10,000 images is a bulk move. From one moment on all readers see the whole of
     it; its records are rewritten afterwards, bit by bit, while the stream goes on. The commands that steer it need the
     write key.
     """
