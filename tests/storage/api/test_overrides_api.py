@@ -162,6 +162,7 @@ def test_what_cannot_be_written_is_said(error: Exception, status: int, word: str
         {"target": "nobody"},
         {"target": ""},
         {"images": ["b"] * 1_001},
+        {"kind": "split", "images": ["b"] * 100_001},
         {"images": ["x" * 257]},
         {"images": "b"},
         {"author": "x" * 1_025},
@@ -175,6 +176,13 @@ def test_what_is_malformed_is_refused(client: TestClient, store: SaidOverrides, 
     answer = say(client, **{**FORBID, **change})
     assert (answer.status_code, answer.json()["error"]) == (400, "bad-input")
     assert store.said == []
+
+
+def test_a_split_names_a_hundred_thousand_images(client: TestClient, store: SaidOverrides) -> None:
+    images = [f"{number:064}" for number in range(100_000)]
+    answer = say(client, **{**FORBID, "kind": "split", "images": images})
+    assert answer.status_code == 201
+    assert answer.json()["override"]["images"] == images == list(store.said[0].override.images)
 
 
 @pytest.mark.parametrize("name", ["target", "author", "reason"])
