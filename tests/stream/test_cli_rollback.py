@@ -220,7 +220,7 @@ def test_what_may_move_many_images_may_take_minutes(run: Run, called: Called) ->
     run("override", "pin", "b", "--to", "a")
     run("override", "forbid", "b", "--with", "a")
     long_s = override_calls.MOVING_S
-    assert called == [("rollback", long_s), ("merge", long_s), ("undo", long_s), ("pin", long_s), ("forbid", None)]
+    assert called == [("rollback", long_s), ("merge", long_s), ("undo", long_s), ("pin", long_s), ("forbid", long_s)]
 
 
 def test_after_an_error_it_says_how_to_find_out_what_was_done(run: Run, called: Called) -> None:
