@@ -71,6 +71,10 @@ INSTANCE_ID = "instance-id"
 CALLER = "caller"
 """Metadata of a call: the class of the caller (`search.serving.admission`)."""
 
+_CONNECT_MS = 2_000
+"""An attempt to connect may take so long, in milliseconds: a busy server accepts a connection late. One that is refused
+fails at once, and is made again soon."""
+
 _STANDARD = "/grpc."
 """How the paths of the standard services' methods start."""
 
@@ -476,7 +480,7 @@ class RpcClient:
             *_KEEPALIVE,
             ("grpc.enable_retries", 0),
             ("grpc.initial_reconnect_backoff_ms", 50),
-            ("grpc.min_reconnect_backoff_ms", 50),
+            ("grpc.min_reconnect_backoff_ms", _CONNECT_MS),  # gRPC also ends an attempt after this time
             ("grpc.max_reconnect_backoff_ms", 500),
         ]
         self.channel = (

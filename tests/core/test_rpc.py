@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from contextlib import closing, contextmanager, suppress
+from threading import Event, Thread
 from types import MappingProxyType
 from typing import Any
 
@@ -105,6 +108,42 @@ def client(ports: list[int]) -> Iterator[Client]:
     client = Client(f"127.0.0.1:{ports[0]}", 5.0, 1 << 20)
     yield client
     client.close()
+
+
+@contextmanager
+def accepting_late(port: int, after_s: float) -> Iterator[int]:
+    """Another port, which hands each connection on to this one after a while, as a busy server accepts it."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+
+        def hand_on() -> None:
+            with suppress(OSError):
+                caller, _ = door.accept()
+                time.sleep(after_s)
+                with caller, socket.create_connection(("127.0.0.1", port)) as server:
+                    back = Thread(target=pump, args=(server, caller))
+                    back.start()
+                    pump(caller, server)
+                    back.join()
+
+        thread = Thread(target=hand_on)
+        thread.start()
+        yield door.getsockname()[1]
+        door.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+def pump(source: socket.socket, target: socket.socket) -> None:
+    """Copies bytes until the source ends."""
+    with suppress(OSError):
+        while some := source.recv(1 << 16):
+            target.sendall(some)
+        target.shutdown(socket.SHUT_WR)
+
+
+def test_a_server_may_accept_a_connection_late(server: RpcServer, ports: list[int]) -> None:
+    """The pause before the next attempt to connect is no limit for an attempt."""
+    with accepting_late(ports[0], 0.4) as port, closing(Client(f"127.0.0.1:{port}", 10.0, 1 << 20)) as client:
+        assert client.score(scorer_pb2.ScoreRequest()).model_version == "v1"
 
 
 @pytest.mark.parametrize(
