@@ -169,6 +169,8 @@ class Eraser:
         """The number of the last bulk move when the erasing began; -1: it is not known."""
         self._calm: int | None = None
         """The number of the last history entry when it was first seen that no bulk move is under way."""
+        self.oldest_ms: int | None = None
+        """When the image was forgotten that had waited longest as the last step began; None: none waited."""
 
     def step(self) -> bool:
         """Does one step; says whether there was any.
@@ -178,6 +180,7 @@ class Eraser:
         """
         with self._store.snapshot() as view:
             unfinished = [each for each in view.erasures() if each.state is not ErasureState.DONE]
+            self.oldest_ms = min((each.forgotten_at_ms for each in unfinished), default=None)
             if not unfinished:
                 return False
             cleared = [each for each in unfinished if each.state is ErasureState.CLEARED]

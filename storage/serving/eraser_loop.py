@@ -29,6 +29,7 @@ class EraserLoop:
         store: ClusterStore,
         waits_for_publisher: bool,
         failed: Callable[[], None] = lambda: None,
+        unerased: Callable[[int | None], None] = lambda oldest_ms: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         idle_s: float = 10.0,
@@ -39,11 +40,13 @@ class EraserLoop:
             store: The store.
             waits_for_publisher: Whether history is published, so that it is only changed after that.
             failed: Told of each step that failed and will be tried again.
+            unerased: Told after each step when the image was forgotten that has waited longest; None: none waits.
             clock: Seconds.
             sleep: Waits; takes seconds.
             idle_s: How often it looks whether something was forgotten.
         """
         self._eraser = Eraser(store, waits_for_publisher)
+        self._unerased = unerased
         self._clock = clock
         self._sleep = sleep
         self._began: float | None = None
@@ -75,7 +78,10 @@ class EraserLoop:
         start = self._clock()
         if self._began is None and start < self._rests_until:
             return False
-        did = self._eraser.step()
+        try:
+            did = self._eraser.step()
+        finally:
+            self._unerased(self._eraser.oldest_ms)
         now = self._clock()
         if did:
             self._began = start if self._began is None else self._began

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -43,14 +44,18 @@ _IDS = (1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
 class StorageMetrics:
     """What the storage server counts. Gauges show the store after its last write; a scrape does not read the store."""
 
-    def __init__(self, registry: CollectorRegistry, state: StoreState, published: int) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, state: StoreState, published: int, clock: Callable[[], float] = time.time
+    ) -> None:
         """Registers all metrics.
 
         Args:
             registry: Where they are registered.
             state: The state of the store when it was opened.
             published: The number of the last published history entry.
+            clock: Seconds since the epoch.
         """
+        self._clock = clock
         self._state = state
         self._published = published
         self._heads = RecentShare()
@@ -135,6 +140,11 @@ class StorageMetrics:
             "Steps of erasing forgotten images that failed; each is tried again",
             registry=registry,
         )
+        self._unerased_since_ms: int | None = None
+
+    def _unerased_s(self) -> float:
+        since_ms = self._unerased_since_ms
+        return 0.0 if since_ms is None else max(0.0, self._clock() - since_ms / 1000)
 
     def _gauges(self, registry: CollectorRegistry) -> None:
         gauges: list[tuple[str, str, Callable[[], float]]] = [
@@ -150,6 +160,11 @@ class StorageMetrics:
                 "published_lag_entries",
                 "History entries not yet published to Kafka",
                 lambda: max(0, self._state.history_number - self._published),
+            ),
+            (
+                "unerased_age_seconds",
+                "How long ago the image was forgotten that has waited longest to be erased; 0: none waits",
+                self._unerased_s,
             ),
             ("bulk_move_images", "Images of the bulk move under way; 0: none is", lambda: self._moving[0]),
             ("bulk_move_moved", "Of these, those whose records are rewritten", lambda: self._moving[1]),
@@ -180,6 +195,10 @@ class StorageMetrics:
         """Counts a step of erasing that failed and will be tried again."""
         self._erase_failures.inc()
 
+    def unerased(self, oldest_ms: int | None) -> None:
+        """Notes when the image was forgotten that has waited longest to be erased; None: none waits."""
+        self._unerased_since_ms = oldest_ms
+
     def publish_failed(self) -> None:
         """Counts an attempt to publish that failed and will be tried again."""
         self._publish_failures.inc()
@@ -199,6 +218,10 @@ class StorageMetrics:
     def move_failed(self) -> None:
         """Counts an attempt to rewrite records of a bulk move that failed and will be made again."""
         self._move_failures.inc()
+
+    def renamed(self, images: int) -> None:
+        """Counts images whose head was forgotten, so that the store gave them another one."""
+        self.moves.labels(Cause.RENAMED.value).inc(images)
 
     def written(self, decisions: Sequence[Decision], now_ms: int) -> None:
         """Counts decisions that were written and synced at `now_ms`."""

@@ -118,7 +118,7 @@ def serve(settings: StorageServerSettings) -> None:
             sweep = HistorySweep(store, settings.history_days, metrics)
             sweep.start()
             parts.callback(sweep.stop)
-        eraser = EraserLoop(store, waits_for_publisher=bool(settings.kafka), failed=metrics.erase_failed)
+        eraser = EraserLoop(store, bool(settings.kafka), metrics.erase_failed, metrics.unerased)
         eraser.start()
         parts.callback(eraser.stop)
         deletes = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 
@@ -14,7 +14,7 @@ import grpc
 from core.access import Right
 from core.errors import BadInputError, UnavailableError
 from core.few import one_of_few
-from core.types import ImageId
+from core.types import Cause, Decision, ImageId
 from storage.arrivals import earliest_arrival
 from storage.embeddings import embedding_pages
 from storage.errors import ContradictionError, StorageError
@@ -155,12 +155,13 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
             if len(request.decisions) > MAX_DECISIONS:
                 raise BadInputError(f"a write takes at most {MAX_DECISIONS} decisions, not {len(request.decisions)}")
             decisions = [read_decision(message) for message in request.decisions]
-            self._told.first = None
+            self._told.first, before = None, self._state.history_number
             position = self._store.apply(request.log_id, decisions, request.offset, request.revision, request.kinds)
             # An override that was applied right behind the decisions has entries of its own.
             written = self._told.first or self._state
             now_ms = self._now_ms()
             self._metrics.written(decisions, now_ms)
+            self._metrics.renamed(self._renamed(decisions, before))
             self._live_delay.written(decisions, now_ms)
             return pb.ApplyResponse(offset=position.offset, history_number=written.history_number)
 
@@ -333,6 +334,15 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
             self._store.cancel(request.number)
             log.info("the planning of the bulk move %d is cancelled", request.number)
             return pb.CancelOperationResponse()
+
+    def _renamed(self, decisions: Sequence[Decision], before: int) -> int:
+        """How many images got another head because decisions forget theirs: no decision says it, but the history."""
+        forgetting = {each.offset for each in decisions if each.forget}
+        if not forgetting:
+            return 0
+        with self._store.snapshot() as view:
+            entries = view.history_from(before)
+            return sum(each.cause is Cause.RENAMED and each.offset in forgetting for each in entries)
 
     def _applied(self, state: StoreState) -> None:
         self._state = state

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
+import pytest
+
 from core.errors import UnavailableError
 from core.types import ImageId
 from storage.memory import MemoryStore
@@ -68,6 +70,19 @@ def test_the_next_round_waits_in_proportion_to_the_last_one() -> None:
         pass
     assert clock.now - ended >= eraser_loop.REST_SHARE * took_s
     assert clock.now - ended < eraser_loop.REST_SHARE * took_s + 4
+
+
+def test_it_says_since_when_an_image_waits_also_where_a_step_fails() -> None:
+    store, told = FailingStore(MemoryStore()), list[int | None]()
+    loop = EraserLoop(store, waits_for_publisher=False, unerased=told.append, sleep=lambda seconds: None)
+    put(store, founds(0, A), founds(1, B), forgets(2, A, A), forgets(3, B, B))
+    with store.snapshot() as view:
+        oldest_ms = min(each.forgotten_at_ms for each in view.erasures())
+    with pytest.raises(UnavailableError):
+        loop.step()
+    while loop.step():
+        pass
+    assert (set(told[:-1]), told[-1]) == ({oldest_ms}, None)
 
 
 def test_a_long_round_is_followed_by_a_rest_of_hours_and_not_of_days() -> None:

@@ -463,6 +463,23 @@ def test_metrics(served: Served) -> None:
     assert value("neardup_storage_published_lag_entries") == 4
 
 
+def test_moves_from_a_forgotten_head_are_counted(served: Served) -> None:
+    """No decision names them: the store gives these images another head."""
+    served.client.apply(LOG, [founds(0, A), joins(1, B, A), joins(2, C, A)], -1, 0)
+    served.client.apply(LOG, [forgets(3, A, A)], 2, 0)
+    served.client.apply(LOG, [founds(4, D)], 3, 0)
+    assert served.value("neardup_storage_moves_total", cause="renamed") == 2
+    assert served.value("neardup_storage_moves_total", cause="deleted") == 1
+
+
+def test_the_age_of_what_is_not_erased_is_a_metric() -> None:
+    registry = CollectorRegistry()
+    metrics = StorageMetrics(registry, MemoryStore().state(), 0, clock=lambda: 100.0)
+    for oldest_ms, age_s in ((None, 0.0), (40_000, 60.0), (101_000, 0.0), (None, 0.0)):
+        metrics.unerased(oldest_ms)
+        assert registry.get_sample_value("neardup_storage_unerased_age_seconds") == age_s
+
+
 def test_one_head_that_takes_many_images_is_seen(served: Served) -> None:
     head = ImageId("head")
     served.client.apply(LOG, [founds(0, head)], -1, 0)
