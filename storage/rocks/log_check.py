@@ -7,9 +7,11 @@ skips the zeros without a word. Here the record is cut off, with a warning.
 Any other damage is refused: an intact record follows, records are missing between two others, or no sector is lost. A
 log whose file ends within a record is left to RocksDB, which drops that record.
 
-The manifest is different in one way: several records, one for each family that was flushed, are synced together. Some
-of them may be lost and later ones not. Then the rest of a sector is zeros from the first byte of a record on: what the
-sync before wrote in front of it is there. A sector that a disk loses later is zeros from its own first byte on.
+The manifest is different in one way: several records, one for each family that was flushed, are synced together. A
+power cut may damage all of them. It may also lose some and keep later ones. Then the rest of a sector is zeros from the
+first byte of a record on: what the sync before wrote in front of it is there. A sector that a disk loses later is zeros
+from its own first byte on. So if an intact record follows such a sector, it is refused: what was lost may have been
+acknowledged long ago, and RocksDB has removed the logs that held it too.
 """
 
 from __future__ import annotations

@@ -111,12 +111,14 @@ def begins_later(data: bytes, damaged_at: int, expected: int | None) -> int | No
         data: The log.
         damaged_at: The damage. Later fragments of the damaged record do not count.
         expected: The sequence number of the damaged record: a value may hold bytes that look like a record, but not
-            with a number that comes soon after. None: there are no numbers.
+            with a number that comes soon after. Whatever follows is a record, also if it is damaged too. None: there
+            are no numbers, several records are written at once, and only an intact one counts.
     """
     view = memoryview(data)
-    ended = _stated_end(view, damaged_at)
-    if ended is not None and ended < len(data):
-        return ended
+    if expected is not None:
+        ended = _stated_end(view, damaged_at)
+        if ended is not None and ended < len(data):
+            return ended
     for at in _possible(data, damaged_at):
         fragment = _fragment(view, at)
         if fragment is None:

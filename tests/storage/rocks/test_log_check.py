@@ -220,7 +220,7 @@ def log_of_database(folder: Path) -> Path:
     return max(folder.glob("*.log"))
 
 
-def test_the_last_edit_of_the_manifest_may_be_lost(tmp_path: Path) -> None:
+def test_the_last_edits_of_the_manifest_may_be_lost(tmp_path: Path) -> None:
     store = RocksStore(tmp_path / "store", "photos", SMALL)
     fill(store, StoreModel(), seeded_actions(3, 3_000, ids=500), batch=100)
     (manifest,) = (tmp_path / "store" / "db").glob("MANIFEST-*")
@@ -232,11 +232,12 @@ def test_the_last_edit_of_the_manifest_may_be_lost(tmp_path: Path) -> None:
     for durable, end in pairwise(ends):
         sector = (durable // SECTOR_BYTES + 1) * SECTOR_BYTES
         for lost in (durable, sector):
-            if lost < end:
-                crossing += lost == sector
-                manifest.write_bytes(data[:lost] + bytes(end - lost))
-                cut_torn_ends(tmp_path / "store" / "db")
-                assert manifest.read_bytes() == data[:durable]
+            for size in (end, len(data)):  # alone, or with all that were synced together with it
+                if lost < end:
+                    crossing += lost == sector
+                    manifest.write_bytes(data[:lost] + bytes(size - lost))
+                    cut_torn_ends(tmp_path / "store" / "db")
+                    assert manifest.read_bytes() == data[:durable]
     assert crossing
     manifest.write_bytes(data[:20] + bytes(30) + data[50:])
     with pytest.raises(CorruptedError, match="MANIFEST"):
