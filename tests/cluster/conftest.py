@@ -7,11 +7,15 @@ become dead letters. The tests of the shared deployment run last, so that it nev
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.support.stack import PHOTOS, Stack, running, stack_settings
+from stream.local.resolved import resolved_toml
+from tests.support.bad_model import Texts, make_texts
+from tests.support.stack import PHOTOS, ROOT, Stack, running, stack_settings
 from tests.support.text_signal import TextSignal, make_text_signal
+from tests.support.written_session import WrittenSession, commands_of
 
 JOIN_TIMEOUT_S = 10.0
 """Short, so that a test can wait for halves to expire."""
@@ -43,3 +47,20 @@ def stack(tmp_path_factory: pytest.TempPathFactory, text: TextSignal) -> Iterato
     )
     with running(settings) as stack:
         yield stack
+
+
+@pytest.fixture
+def session(request: pytest.FixtureRequest, stack: Stack, tmp_path: Path) -> Iterator[WrittenSession]:
+    """The commands of the section of the operations page that the module names (`TITLE`), about the texts."""
+    file = tmp_path / "neardup.toml"
+    file.write_text(resolved_toml(stack.of("text").settings), encoding="utf-8")
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    with WrittenSession(commands_of(page, request.module.TITLE), file) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def texts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Texts:
+    """What is sent before, while and after a bad model serves. The module names ids and seed (`TEXTS`)."""
+    prefix, seed = request.module.TEXTS
+    return make_texts(tmp_path_factory.mktemp(prefix), prefix, seed)

@@ -15,12 +15,11 @@ import pytest
 from scoring.model_folder import ModelFolder
 from stream.cli.exits import Exit
 from stream.image_files import ImageFile
-from stream.local.resolved import resolved_toml
 from stream.publish import notification
-from tests.support.bad_model import Texts, loose_version, make_texts
-from tests.support.stack import ROOT, Stack, eventually
+from tests.support.bad_model import Texts, loose_version
+from tests.support.stack import Stack, eventually
 from tests.support.text_signal import SCORE_DIMENSION, SEARCH_DIMENSION, TextSignal
-from tests.support.written_session import WrittenSession, commands_of
+from tests.support.written_session import WrittenSession
 
 pytestmark = pytest.mark.cluster
 
@@ -29,11 +28,8 @@ TITLE = "A bad model, from the first sign to the last dead letter"
 VERSION = "pair-loose"
 """The bad version, as the page names it."""
 
-
-@pytest.fixture(scope="module")
-def texts(tmp_path_factory: pytest.TempPathFactory) -> Texts:
-    """What is sent."""
-    return make_texts(tmp_path_factory.mktemp("bad-model"), "loose", seed=23)
+TEXTS = ("loose", 23)
+"""How the ids of what is sent begin, and the seed of its vectors."""
 
 
 @pytest.fixture
@@ -41,16 +37,6 @@ def loose(text: TextSignal) -> Iterator[str]:
     """The bad version."""
     with loose_version(Path(text.settings["model"]), VERSION):
         yield VERSION
-
-
-@pytest.fixture
-def session(stack: Stack, tmp_path: Path) -> Iterator[WrittenSession]:
-    """The commands of the page, about the texts."""
-    file = tmp_path / "neardup.toml"
-    file.write_text(resolved_toml(stack.settings.model_copy(update={"default_signal": "text"})), encoding="utf-8")
-    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    with WrittenSession(commands_of(page, TITLE), file) as session:
-        yield session
 
 
 def other_heads(output: str) -> set[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,12 +16,13 @@ from neardup.client import ChangeFilter, OverrideResult, RollbackRequest
 from neardup.events_pb2 import FLOAT32
 from stream.access import api_client, credentials
 from stream.image_files import ImageRow, Vector
-from stream.local.resolved import resolved_toml
-from tests.support.stack import ROOT, Stack, eventually
-from tests.support.text_signal import SCORE_DIMENSION, SEARCH_DIMENSION
-from tests.support.written_session import WrittenSession, commands_of
+from stream.job_control import JobControl
+from tests.support.calm import calm_service
+from tests.support.stack import Stack, eventually
+from tests.support.text_signal import SCORE_DIMENSION, SEARCH_DIMENSION, TextSignal
+from tests.support.written_session import WrittenSession, head_of
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 TITLE = "A false positive, from the complaint to the undo"
 
@@ -47,17 +49,6 @@ class Rows:
         return Vector(FLOAT32, vector.astype("<f4").tobytes())
 
 
-@pytest.fixture
-def session(stack: Stack, tmp_path: Path) -> Iterator[WrittenSession]:
-    """The commands of the page, about the texts."""
-    file = tmp_path / "neardup.toml"
-    file.write_text(resolved_toml(stack.settings.model_copy(update={"default_signal": "text"})), encoding="utf-8")
-    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    with WrittenSession(commands_of(page, TITLE), file) as session:
-        session.stands_for = {"clothing-0152ec2ee8": WRONG, "clothing-025bbb8f3b": HEAD}
-        yield session
-
-
 def publish(stack: Stack, rows: Sequence[ImageRow]) -> dict[str, str]:
     """Sends texts one after the other, and waits for their heads."""
     for row in rows:
@@ -73,8 +64,29 @@ def roll_back(stack: Stack, to: datetime) -> OverrideResult:
         return api.rollback(RollbackRequest(to, where=ChangeFilter(head=HEAD)), reason="a try")
 
 
-def test_a_false_positive_is_forbidden_for_good_and_undone(stack: Stack, session: WrittenSession) -> None:
+def put_aside(store: Path) -> None:
+    """Does what the page says: a new folder, with the overrides alone."""
+    aside = store.rename(store.with_name("store-aside"))
+    store.mkdir()
+    shutil.copy(aside / "overrides.log", store)
+
+
+def at_rest(stack: Stack) -> bool:
+    """Whether storage has applied the whole order, and the repeated replays that go into it."""
+    _, signal = stack.settings.signal("text")
+    lag = JobControl(stack.settings, "text").lag()
+    return lag[signal.topic("joined")] == lag[signal.topic("replay")] == 0
+
+
+def test_a_false_positive_is_forbidden_for_good_and_undone(
+    stack: Stack, session: WrittenSession, text: TextSignal, tmp_path: Path
+) -> None:
+    """It survives a replay, a new index, a rollback, a new version, and a store that is built again from the order.
+
+    That store holds what a second service holds that is given the same order and the same overrides.
+    """
     rows = Rows(41)
+    session.stands_for = {"clothing-0152ec2ee8": WRONG, "clothing-025bbb8f3b": HEAD}
     head = rows.row(HEAD)
     assert publish(stack, [head, rows.row(WRONG, head)]) == {HEAD: HEAD, WRONG: HEAD}
     complaint = datetime.now(UTC)
@@ -111,6 +123,21 @@ def test_a_false_positive_is_forbidden_for_good_and_undone(stack: Stack, session
     assert stack.heads([WRONG], "text") == {WRONG: WRONG}
     assert stack.problems("text") == []
 
+    session.run("job stop")
+    session.run("down")
+    put_aside(stack.settings.signal_dir("text", "store"))
+    session.run("up")
+    assert stack.heads(found, "text") == {}
+    session.run("index build")
+    session.run("job start")
+    eventually(lambda: at_rest(stack) or None, 120, lambda: "the order is not decided again")
+    assert head_of(session.run("head")) == WRONG
+    assert re.search(rf"^\s*{said[1]}\s+\S+\s+forbid\s", session.run("override list"), re.MULTILINE)
+    session.run("verify")
+    assert stack.heads(found, "text") == found
+    with calm_service(tmp_path / "second", {"text": text.settings}) as second:
+        assert second.check(stack.of("text"), found).overrides >= int(said[1])
+
     session.stands_for["17"] = said[1]
     assert "decided again" in session.run("override undo")
     assert "undone" in session.run("override show")
@@ -123,7 +150,8 @@ def test_a_false_positive_is_forbidden_for_good_and_undone(stack: Stack, session
     eventually(together, 60, lambda: f"after the undo: {heads([HEAD, WRONG], 'text')}")
     assert stack.problems("text") == []
     assert session.left == []
-    published = [each for each in stack.assignments("text") if each["image_id"] == WRONG]
+    changes = stack.assignments("text")
+    published = [each for each in changes if (each["image_id"], each["epoch"]) == (WRONG, changes[-1]["epoch"])]
     assert [each["cause"] for each in published if each["override"] == int(said[1])] == ["parted"]
 
 

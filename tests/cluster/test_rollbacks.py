@@ -15,11 +15,10 @@ from pathlib import Path
 import pytest
 
 from scoring.model_folder import ModelFolder
-from stream.local.resolved import resolved_toml
-from tests.support.bad_model import Texts, loose_version, make_texts
-from tests.support.stack import ROOT, Stack, eventually
+from tests.support.bad_model import Texts, loose_version
+from tests.support.stack import Stack, eventually
 from tests.support.text_signal import TextSignal
-from tests.support.written_session import WrittenSession, commands_of
+from tests.support.written_session import WrittenSession, head_of
 
 pytestmark = pytest.mark.cluster
 
@@ -28,11 +27,8 @@ TITLE = "A bad model's hour, rolled back"
 VERSION = "pair-hour"
 """The bad version, as the page names it."""
 
-
-@pytest.fixture(scope="module")
-def texts(tmp_path_factory: pytest.TempPathFactory) -> Texts:
-    """What is sent."""
-    return make_texts(tmp_path_factory.mktemp("hour"), "hour", seed=29)
+TEXTS = ("hour", 29)
+"""How the ids of what is sent begin, and the seed of its vectors."""
 
 
 @pytest.fixture
@@ -40,16 +36,6 @@ def hour(text: TextSignal) -> Iterator[str]:
     """The bad version."""
     with loose_version(Path(text.settings["model"]), VERSION):
         yield VERSION
-
-
-@pytest.fixture
-def session(stack: Stack, tmp_path: Path) -> Iterator[WrittenSession]:
-    """The commands of the page, about the texts."""
-    file = tmp_path / "neardup.toml"
-    file.write_text(resolved_toml(stack.settings.model_copy(update={"default_signal": "text"})), encoding="utf-8")
-    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    with WrittenSession(commands_of(page, TITLE), file) as session:
-        yield session
 
 
 def next_second() -> str:
@@ -63,13 +49,6 @@ def moved(output: str) -> dict[str, tuple[str, str]]:
     """The images of a dry run, with their heads before and after."""
     rows = re.findall(r"^(hour-\S+)\s+(\S+)\s+(\S+)\s*$", output, re.MULTILINE)
     return {image: (old, new) for image, old, new in rows}
-
-
-def head_of(output: str) -> str:
-    """The head of an image, from what is told of it."""
-    told = re.search(r"^head\s+(\S+)$", output, re.MULTILINE)
-    assert told is not None, output
-    return told[1]
 
 
 def number_of(output: str) -> str:

@@ -174,9 +174,9 @@ class Calm:
 
 
 @contextmanager
-def calm_service(folder: Path) -> Iterator[Calm]:
-    """A second service with empty folders."""
-    with servers(folder) as stack, closing(Sequenced(LOG_ID, stack, batch=64)) as sequence:
+def calm_service(folder: Path, signals: Mapping[str, Mapping[str, Any]] | None = None) -> Iterator[Calm]:
+    """A second service with empty folders, for a signal with these settings, or for the sample's photos."""
+    with servers(folder, signals) as stack, closing(Sequenced(LOG_ID, stack, batch=64)) as sequence:
         yield Calm(stack, sequence)
 
 

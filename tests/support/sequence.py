@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from crc32c import crc32c
 
@@ -25,17 +26,22 @@ from stream.local.processes import end_processes, marked_processes
 from stream.local.supervisor import Deployment
 from stream.settings import ServerSettings, Settings
 from tests.support.in_flight import handed_on
-from tests.support.stack import PHOTOS, Stack, stack_settings
+from tests.support.stack import Stack, stack_settings
 
 
 def _ignore(reason: Reason) -> None: ...
 
 
 @contextmanager
-def servers(data: Path) -> Iterator[Stack]:
-    """The three servers of the photo signal, with empty folders, and nothing else."""
-    settings = stack_settings(data, {"photos": PHOTOS})
-    parts = [part for part in signal_parts(settings, "photos", settings.signals["photos"]) if "job" not in part.name]
+def servers(data: Path, signals: Mapping[str, Mapping[str, Any]] | None = None) -> Iterator[Stack]:
+    """The three servers of one signal, with empty folders, and nothing else.
+
+    Args:
+        data: The data folder.
+        signals: The settings of the signal, without addresses; by default those of the sample's photos.
+    """
+    settings = stack_settings(data, signals)
+    parts = [part for part in signal_parts(settings, *settings.signal()) if "job" not in part.name]
     stack = Stack(settings, Deployment(settings, parts))
     try:
         stack.deployment.up()
@@ -81,8 +87,7 @@ class Sequenced:
             batch: Records in a call.
             base: The position of the first record.
         """
-        settings: Settings = stack.settings
-        signal = settings.signals["photos"]
+        settings, signal = stack.settings, stack.signal
         search, scorer, storage = (_address(settings, each) for each in (signal.search, signal.scorer, signal.storage))
         self._search = SearchStep(open_search(search), log_id, _ignore)
         self._score = ScoreStep(open_scorer(scorer), open_search(search), _ignore)

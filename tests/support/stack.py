@@ -95,6 +95,10 @@ class Stack:
         self.deployment = deployment or Deployment(settings)
         self.signal_name, self.signal = settings.signal()
 
+    def of(self, signal: str) -> Stack:
+        """The same deployment, for those who ask about another signal."""
+        return Stack(self.settings.model_copy(update={"default_signal": signal}), self.deployment)
+
     def publish(self, rows: Iterable[ImageRow], signal: str | None = None, rate: float | None = None) -> list[ImageRow]:
         """Sends both embeddings of each image, `rate` images a second; returns the images."""
         sent = []

@@ -20,7 +20,7 @@ from tests.support.stack import ROOT
 
 PROGRAM = (sys.executable, "-c", "import sys; from stream.cli.main import main; sys.exit(main())")
 
-LIMIT_S = 120.0
+LIMIT_S = 300.0
 """How long a command may take."""
 
 
@@ -30,6 +30,13 @@ def commands_of(page: str, title: str) -> list[str]:
     assert section is not None, f"there is no section {title!r}"
     blocks = re.findall(r"^```sh\n(.*?)^```", section[1], re.MULTILINE | re.DOTALL)
     return [line for block in blocks for line in block.splitlines()]
+
+
+def head_of(output: str) -> str:
+    """The head of an image, from what is told of it."""
+    told = re.search(r"^head\s+(\S+)$", output, re.MULTILINE)
+    assert told is not None, output
+    return told[1]
 
 
 class WrittenSession:
