@@ -200,26 +200,28 @@ def test_damaged_files_of_all_checkpoints_cost_nothing(harmed: Stack) -> None:
         signal.topic("search"),
         [(row.image_id.encode(), notification(row, signal.search_embedding, row.search)) for row in waiting],
     )
-    before = control.state()
-    assert before is not None
+    before = eventually(control.state, 60, lambda: "Flink does not know the job")
     own = control.snapshots.checkpoints / before.job_id
 
     def damaged() -> list[Path] | None:
-        return [file for file in (own / "shared").glob("*") if file.stat().st_size > 0] or None
+        files = [file for file in (own / "shared").glob("*") if file.stat().st_size > 0]
+        for file in files:  # the job removes old ones meanwhile: then all are damaged once more
+            file.write_bytes(bytes(file.stat().st_size))
+        return files or None
 
     # The checkpoint after the next one holds the halves.
-    first = _completed(control, before)
-    eventually(lambda: _completed(control, before) >= first + 2 or None, 60, lambda: "no checkpoint is completed")
-    for file in eventually(damaged, 60, lambda: f"{own} has no shared files"):
-        file.write_bytes(bytes(file.stat().st_size))
+    first = eventually(lambda: _completed(control, before), 60, lambda: "Flink does not answer")
+    eventually(lambda: _completed(control, before) >= first + 2 or None, 180, lambda: "no checkpoint is completed")
+    eventually(damaged, 60, lambda: f"{own} has no shared files")
     harmed.deployment.kill("taskmanager")
-    after = eventually(lambda: _other_job(control, before), 240, lambda: f"{before.job_id} is not replaced")
+    after = eventually(lambda: _other_job(control, before), 300, lambda: f"{before.job_id} is not replaced")
     assert after.job_id != before.job_id
     harmed.send_raw(
         signal.topic("score"),
         [(row.image_id.encode(), notification(row, signal.score_embedding, row.score)) for row in waiting],
     )
-    harmed.await_heads([row.image_id for row in waiting])
+    # That job may be replaced too, once it reads what is damaged. The last one reads the embedding topics again.
+    harmed.await_heads([row.image_id for row in waiting], timeout_s=300)
     assert harmed.problems() == []
 
 
