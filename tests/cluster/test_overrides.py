@@ -22,7 +22,7 @@ from tests.support.stack import Stack, eventually
 from tests.support.text_signal import SCORE_DIMENSION, SEARCH_DIMENSION, TextSignal
 from tests.support.written_session import WrittenSession, head_of
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1_800)]
 
 TITLE = "A false positive, from the complaint to the undo"
 
