@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import final
 
@@ -24,6 +24,7 @@ from core.overrides import (
 )
 from core.types import NO_OFFSET, Decision, ImageId, LogPosition, Lookup
 from storage.erasing import erased
+from storage.forgetting import renaming_all
 from storage.interfaces import ClusterStore, StoreView
 from storage.limits import MAX_TEXT_BYTES, check_decision
 from storage.mending import mended
@@ -99,7 +100,7 @@ class StagedStore(ClusterStore):
     """Checks and stages decisions, and passes the changes to `_commit`. Subclasses store them."""
 
     def __init__(self, now_ms: Callable[[], int], most: int | None = None) -> None:
-        """Takes the clock, in milliseconds since the epoch, and how many images an override moves in one write."""
+        """Takes the clock, in milliseconds since the epoch, and how many images one write moves; None: any number."""
         self._now_ms = now_ms
         self._most = most
         self._second = 0
@@ -145,17 +146,14 @@ class StagedStore(ClusterStore):
         """See `ClusterStore.apply`."""
         known = frozenset(kinds)
         with self._writer:
-            state, reader = self._ready()
+            state, _ = self._ready()
             _check_kinds(state.required, known, "the order may hold records of the kinds")
             check_basis(state, log_id, decisions, offset, revision)
             if not decisions and known == state.kinds:
                 return state.position
             front = self._up_to_override(state, decisions)
-            changes = self._decided(reader, state, log_id, front)
-            if self._settle_touched(changes):
-                changes = self._decided(reader, self._current()[0], log_id, front)
-            changes.state = replace(changes.state, kinds=known)
-            self._commit_told(changes)
+            for part in self._parts(front):
+                self._apply_part(log_id, part, known)
             told, _ = self._ready()
         if len(front) < len(decisions):
             raise StaleError(
@@ -165,11 +163,43 @@ class StagedStore(ClusterStore):
             )
         return told.position
 
-    def _decided(self, reader: Reader, state: StoreState, log_id: str, decisions: Sequence[Decision]) -> Changes:
+    def _parts(self, decisions: Sequence[Decision]) -> Iterator[Sequence[Decision]]:
+        """What is written together. Each part must be written before the next is asked for.
+
+        A forget is a part of its own if more images may move than one write carries.
+        """
+        start = 0
+        for at, decision in enumerate(decisions):
+            if decision.forget and self._may_move_more(decision, decisions[start:at]):
+                yield from filter(None, (decisions[start:at], decisions[at : at + 1]))
+                start = at + 1
+        if start < len(decisions) or not decisions:
+            yield decisions[start:]
+
+    def _may_move_more(self, decision: Decision, before: Sequence[Decision]) -> bool:
+        """Whether a forget may move more images than one write carries, once some decisions before it are applied."""
+        if self._most is None:
+            return False
+        cluster = self._current()[1].cluster(decision.image_id)
+        others = 0 if cluster is None else cluster.count - (not cluster.head_deleted)
+        return others + sum(len(each.moves) for each in before) > self._most
+
+    def _apply_part(self, log_id: str, part: Sequence[Decision], kinds: frozenset[str]) -> None:
+        if len(part) == 1 and part[0].forget and self._may_move_more(part[0], ()):
+            self._forget_in_bulk(log_id, part[0], kinds)
+            return
+        changes = self._decided(log_id, part)
+        if self._settle_touched(changes):
+            changes = self._decided(log_id, part)
+        changes.state = replace(changes.state, kinds=kinds)
+        self._commit_told(changes)
+
+    def _decided(self, log_id: str, decisions: Sequence[Decision]) -> Changes:
+        state, reader = self._current()
         if not any(each.forget for each in decisions):
             return stage(reader, state, log_id, decisions)
         with self.snapshot() as view:
-            return stage(view, state, log_id, decisions, lambda head: view.edges_of(head, 0))
+            return stage(view, state, log_id, decisions, renaming_all(lambda head: view.edges_of(head, 0)))
 
     @final
     def erase(self, step: EraseStep) -> None:
@@ -328,6 +358,10 @@ class StagedStore(ClusterStore):
             Whether anything was written, so that the changes must be staged again.
         """
         return False
+
+    def _forget_in_bulk(self, log_id: str, decision: Decision, kinds: frozenset[str]) -> None:
+        """Applies a forget that moves more images than one write can carry. The caller is the writer."""
+        raise BadInputError(f"one forget moves at most {self._most} images")
 
     def _override_in_bulk(self, request: OverrideRequest, at_ms: int, *, dry_run: bool) -> OverrideOutcome:
         """Says an override that moves more than one write can carry. The writer's lock is free."""

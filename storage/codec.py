@@ -34,7 +34,7 @@ was rolled back, ended clusters were not kept, nothing was moved in bulk, and no
     deltas       id of the head                   i64 by how much the bulk move changes the count, u8 1 if it makes or
                                                   replaces what is in clusters, u64 flag of a deleted head and 0,
                                                   i64 founded, founding code
-    operations   u64 number of the override       JSON: how far a bulk move is
+    operations   u64 number                       JSON: how far a bulk move is
 
 An edge key starts with the length of the head's id. So the edges of a head are contiguous, and a page of a cluster is
 one range. Decoding checks every length, number and text; what does not fit raises `CorruptedError`.

@@ -316,6 +316,9 @@ class ClusterStore(ABC):
     ) -> LogPosition:
         """Writes what the decisions say, all of it or nothing, and syncs. It keeps the kinds.
 
+        A forget that moves more images than one write can carry is applied by itself. So if there is one, those before
+        it may be written and the others not.
+
         Args:
             log_id: The log (Kafka's topic id) that the decisions come from. The first call fixes it, until `renew`.
             decisions: Decisions with consecutive offsets from `offset` + 1. Without any, only the kinds are kept.

@@ -40,7 +40,7 @@ from storage.records import (
     StoreState,
 )
 
-__all__ = ["Changes", "Erased", "PlannedMove", "Reader", "StagedMoves", "contradict", "overridden"]
+__all__ = ["Changes", "Erased", "PlannedMove", "Reader", "StagedMoves", "contradict", "overridden", "renamed"]
 
 
 class Reader(Protocol):
@@ -179,22 +179,22 @@ class StagedMoves:
 
     def rename(self, decision: Decision, image: ImageRecord, founded: ClusterRecord) -> None:
         """Stages the move of one image to the head that its cluster gets in place of a forgotten one."""
-        number, old_head, ahead = self._next_number(), image.head, self.changes.state.ahead
+        moved, entry = renamed(decision, image, founded.head, self._next_number(), self.changes.state.ahead)
         self._leave(image)
-        self._join(founded.head, image.image_id, number + ahead, lambda head: founded)
-        moved = replace(
-            image,
-            head=founded.head,
-            score=None,
-            matched=None,
-            cause=Cause.RENAMED,
-            decided_at_ms=decision.decided_at_ms,
-            edge_sequence=number + ahead,
-        )
+        self._join(founded.head, image.image_id, entry.sequence, lambda head: founded)
         self.changes.images[image.image_id] = moved
-        move = Move(image.image_id, old_head, moved.head, moved.cause)
-        versions = replace(decision, versions=image.versions, truncated=image.truncated)
-        self.changes.history.append(_entry(number, versions, move, moved, ahead))
+        self.changes.history.append(entry)
+
+    def rename_rest(self, old_head: ImageId, founded: ClusterRecord) -> None:
+        """Stages that a cluster has its new head and count, and that all of its history is written ahead.
+
+        The new head has moved already.
+        """
+        if self._cluster(old_head) is not None:
+            self.changes.clusters[old_head] = None
+            self.count(clusters=-1)
+        self.changes.clusters[founded.head] = founded
+        self.count(history_number=founded.count - 1)
 
     def pseudonym(self, image_id: ImageId) -> ImageId:
         """The pseudonym of an image that is forgotten. The first one makes the store's key."""
@@ -379,6 +379,24 @@ def _moved(decision: Decision, move: Move, image: ImageRecord | None, sequence: 
         truncated=decision.truncated,
         unscored=unscored,
     )
+
+
+def renamed(
+    decision: Decision, image: ImageRecord, head: ImageId, number: int, ahead: int
+) -> tuple[ImageRecord, HistoryEntry]:
+    """An image once its cluster has another head in place of a forgotten one, and the history entry of its move."""
+    moved = replace(
+        image,
+        head=head,
+        score=None,
+        matched=None,
+        cause=Cause.RENAMED,
+        decided_at_ms=decision.decided_at_ms,
+        edge_sequence=number + ahead,
+    )
+    move = Move(image.image_id, image.head, head, moved.cause)
+    versions = replace(decision, versions=image.versions, truncated=image.truncated)
+    return moved, _entry(number, versions, move, moved, ahead)
 
 
 def overridden(

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from core.types import NO_HEAD, Decision, ImageId, LogPosition, Outcome
-from storage.forgetting import EdgesOf, stage_forgetting
+from storage.forgetting import Rename, stage_forgetting
 from storage.moving import Changes, Reader, StagedMoves, contradict
 from storage.records import EmbeddingRecord, ImageRecord, StoreState
 
@@ -29,16 +29,17 @@ def stage(
     state: StoreState,
     log_id: str,
     decisions: Sequence[Decision],
-    edges_of: EdgesOf = lambda head: (),
+    rename: Rename | None = None,
 ) -> Changes:
     """Everything that `decisions` change in a store that is in `state`.
 
-    The offsets must have been checked against `state`. `edges_of` gives the edges of a head that is forgotten.
+    The offsets must have been checked against `state`. `rename` gives the cluster of a forgotten image another head;
+    None: no decision forgets an image.
 
     Raises:
         ContradictionError: A decision does not fit what the store, with the decisions before it, holds.
     """
-    staged = _Stage(reader, state, edges_of)
+    staged = _Stage(reader, state, rename)
     for decision in decisions:
         staged.add(decision)
     changes = staged.moves.changes
@@ -51,9 +52,9 @@ def stage(
 class _Stage:
     """The changes of the decisions so far; later decisions see what earlier ones changed."""
 
-    def __init__(self, reader: Reader, state: StoreState, edges_of: EdgesOf) -> None:
+    def __init__(self, reader: Reader, state: StoreState, rename: Rename | None) -> None:
         self.moves = StagedMoves(reader, state)
-        self._edges_of = edges_of
+        self._rename = rename
         self.requests = dict(state.requests)
 
     def add(self, decision: Decision) -> None:
@@ -115,7 +116,8 @@ class _Stage:
             self.moves.move(decision, move, own=move.image_id == decision.image_id)
             self.moves.count(deleted=1)
         if decision.forget:
-            stage_forgetting(self.moves, decision, tombstone, self._edges_of)
+            assert self._rename is not None
+            stage_forgetting(self.moves, decision, tombstone, self._rename)
             return
         name = self.moves.tombstone_name(decision.image_id)
         self.moves.changes.tombstones[name] = replace(tombstone, image_id=name)

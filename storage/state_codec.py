@@ -13,6 +13,9 @@ key               value
 "unscored-", u64  u64 place: the record at this offset placed an unscored image there, as a history entry said that
   offset          was swept (from format 6)
 "forget-key"      32 random bytes, by which forgotten images have pseudonyms
+"dropped"         u64 history number: plans of bulk moves were removed since the last scrub, and from this number on
+                  one may have written history ahead
+"bulk"            u64 number of the bulk move that is under way
 "erasing"         u8 step, u64 history number, text image id (while something is erased)
 "epoch"           i64 created, u64 first history number, text store id (from format 2)
 """

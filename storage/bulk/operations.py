@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
 
 from storage.errors import CorruptedError
 
@@ -30,7 +31,7 @@ class Operation:
     """One bulk move."""
 
     number: int
-    """Of its override; while it is planned, the one that it will have."""
+    """From 1, in the order in which they begin; while it is planned, the one that it will have."""
     state: OperationState
     total: int
     """How many images move, as far as it is planned."""
@@ -41,6 +42,10 @@ class Operation:
     started_ms: int
     """Milliseconds since the epoch."""
     ended_ms: int | None = None
+    override: int | None = None
+    """The number of the override that moves the images; while it is planned, the one that it will have."""
+    position: int | None = None
+    """Of the record of the order that forgets their head. Either this or `override` is there."""
 
 
 def encode_operation(operation: Operation) -> bytes:
@@ -56,7 +61,6 @@ def decode_operation(value: bytes) -> Operation:
     """
     try:
         fields = json.loads(value)
-        ended = fields["ended_ms"]
         return Operation(
             number=int(fields["number"]),
             state=OperationState(fields["state"]),
@@ -64,7 +68,13 @@ def decode_operation(value: bytes) -> Operation:
             moved=int(fields["moved"]),
             first=int(fields["first"]),
             started_ms=int(fields["started_ms"]),
-            ended_ms=None if ended is None else int(ended),
+            ended_ms=_number(fields["ended_ms"]),
+            override=_number(fields["override"]),
+            position=_number(fields["position"]),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptedError(f"a bulk move is damaged: {error}") from None
+
+
+def _number(value: Any) -> int | None:
+    return None if value is None else int(value)

@@ -13,20 +13,22 @@ from storage.records import ClusterRecord, EndedCluster
 __all__ = ["settle_clusters", "settle_images"]
 
 
-def settle_images(changes: Changes, override: Override, moves: Iterable[PlannedMove]) -> None:
+def settle_images(changes: Changes, override: Override | None, moves: Iterable[PlannedMove]) -> None:
     """Adds moves that everybody sees already: images, edges and history. Their new edges are there.
 
     Args:
         changes: Of the state that they are written to.
-        override: What moves them.
+        override: What moves them; None: a forget, of which the history is written already.
         moves: The images as they are written, and as they are seen.
     """
     for image, after in moves:
-        changes.state = replace(changes.state, history_number=changes.state.history_number + 1)
-        number = changes.state.history_number
         changes.images[image.image_id] = after
         if (image.head, image.edge_sequence) != (after.head, after.edge_sequence):
             changes.edges[image.head, image.edge_sequence] = None
+        if override is None:
+            continue
+        changes.state = replace(changes.state, history_number=changes.state.history_number + 1)
+        number = changes.state.history_number
         entry = overridden(number, override, image.head, after, changes.state)
         changes.history.append(replace(entry, ahead=after.edge_sequence - number))
 

@@ -10,6 +10,8 @@ that has joined a cluster that moves goes with it. Anything else that meets the 
 again; the third time the stream waits for it.
 
 A crash before the first step leaves a plan that nobody reads, which the next start removes. After it, the move goes on.
+
+A head with very many members that is forgotten is one too: see `storage.rocks.bulk_forgets`.
 """
 
 from __future__ import annotations
@@ -43,12 +45,12 @@ from storage.records import ClusterRecord, StoreState
 from storage.rocks.database import AFTER_ALL, Database, KeyRange, Write
 from storage.rocks.options import META
 from storage.rocks.overlay import BULK
-from storage.rocks.views import STATE
+from storage.rocks.views import DROPPED, STATE, LiveReader
 from storage.rollback.planning import RollbackPlan
 from storage.rollback.points import point_at
 from storage.rollback.wish_plan import WishPlan
 
-__all__ = ["BulkStore"]
+__all__ = ["AT_ONCE", "COMPACTED", "BulkStore", "begun_with", "noted"]
 
 log = logging.getLogger(__name__)
 
@@ -72,14 +74,18 @@ class BulkStore(StagedStore):
     """The part of `RocksStore` on bulk moves."""
 
     def __init__(self, now_ms: Callable[[], int], moves_at_once: int = MAX_MOVED) -> None:
-        """Takes the clock, and how many images an override moves in one write."""
+        """Takes the clock, and how many images one write moves."""
         super().__init__(now_ms, moves_at_once)
         self._planner = threading.Lock()
         """Held by who plans a bulk move."""
         self._planning: Operation | None = None
+        self._forgetting: Operation | None = None
+        """A forget that is planned. There is no other plan then, whatever `_planning` says."""
         self._cancelled = False
         self._void = False
         """The plan is removed, whoever still writes it."""
+        self._dropped = 0
+        """How many plans were removed."""
         self._moving: Operation | None = None
         """The one that everybody sees, and that is not over."""
         self._next_row = b""
@@ -108,7 +114,7 @@ class BulkStore(StagedStore):
     def operations(self, after: int, limit: int) -> Sequence[Operation]:
         """See `ClusterStore.operations`."""
         found = [decode_operation(value) for value in self._operation_rows(max(0, after), limit)]
-        planning = self._planning
+        planning = self._forgetting or self._planning
         if planning is not None and planning.number > after and len(found) < limit:
             found = [*(each for each in found if each.number != planning.number), planning]
         return found
@@ -121,7 +127,11 @@ class BulkStore(StagedStore):
 
     def cancel(self, number: int) -> None:
         """See `ClusterStore.cancel`."""
-        planning = self._planning
+        planning, forgetting = self._planning, self._forgetting
+        if forgetting is not None and forgetting.number == number:
+            raise BadInputError(
+                f"the bulk move {number} is what a record of the order asks for: it cannot be cancelled"
+            )
         if planning is None or planning.number != number:
             raise BadInputError(
                 f"no bulk move {number} is being planned: one that has begun is seen by everybody, so undo its override"
@@ -187,6 +197,7 @@ class BulkStore(StagedStore):
     def _drop_plan(self) -> None:
         """Removes what was planned and never begun: nobody has read it."""
         self._void = True
+        self._dropped += 1
         database, start = self._usable(), b""
         while rows := database.rows("planned", start, AT_ONCE):
             start = rows[-1][0] + b"\0"
@@ -195,9 +206,16 @@ class BulkStore(StagedStore):
                 for key, value in rows
                 if (ahead := codec.decode_edge_key(value)) != _edge_now(database, key)
             )
-        planned = [family for family in PLAN if database.rows(family, b"", 1)]
+        ahead = codec.encode_number(LiveReader(database).state().history_number + 1)
+        start = ahead
+        while rows := database.rows("history", start, AT_ONCE):
+            start = rows[-1][0] + b"\0"
+            entries = [codec.decode_history(key, value) for key, value in rows]
+            self._write(("history_of", codec.edge_key(each.image_id, each.number), None) for each in entries)
+        planned = [KeyRange(family, b"", AFTER_ALL) for family in PLAN if database.rows(family, b"", 1)]
         if planned:
-            self._write((), [KeyRange(family, b"", AFTER_ALL) for family in planned])
+            dropped = min(ahead, database.get(META, DROPPED) or ahead)
+            self._write([(META, DROPPED, dropped)], [*planned, KeyRange("history", ahead, AFTER_ALL)])
         self._read_through_bulk(False)
 
     def _override_in_bulk(self, request: OverrideRequest, at_ms: int, *, dry_run: bool) -> OverrideOutcome:
@@ -266,16 +284,20 @@ class BulkStore(StagedStore):
 
     def _drafted(self, view: StoreView, override: Override, rules: Rules, plan: WishPlan) -> _Draft | None:
         """Writes a plan ahead; None: it has become void meanwhile."""
-        draft = _Draft(override, rules, plan, view.state().history_number)
-        self._void = self._cancelled = False
-        self._planning = Operation(override.number, OperationState.PLANNING, 0, 0, 0, self._now_ms())
-        self._read_through_bulk(True)
+        with self._writer:
+            self._check_settled()  # a forget may have come first
+            self._void = self._cancelled = False
+            self._planning = Operation(
+                self._next_operation(), OperationState.PLANNING, 0, 0, 0, self._now_ms(), override=override.number
+            )
+            draft = _Draft(self._planning, override, rules, plan, view.state().history_number)
+            self._read_through_bulk(True)
         moves = plan.moves()
         begun = time.monotonic()
         while some := list(islice(moves, AT_ONCE)):
             if not self._write_ahead(draft, some):
                 return None
-            self._planning = replace(self._planning, total=draft.total)
+            self._planning = replace(draft.planning, total=draft.total)
             begun = _rested(begun)
         heads = iter(draft.deltas.by)
         while each := list(islice(heads, AT_ONCE)):
@@ -293,7 +315,7 @@ class BulkStore(StagedStore):
         with self._writer:
             state = self._current()[0]
             if self._cancelled:
-                raise BadInputError(f"the bulk move {draft.override.number} was cancelled: nothing has moved")
+                raise BadInputError(f"the bulk move {draft.planning.number} was cancelled: nothing has moved")
             if self._void:
                 return False
             sequence = state.history_number + state.ahead
@@ -335,23 +357,23 @@ class BulkStore(StagedStore):
         # One history entry says at which number the move was made.
         rows = self._usable().rows("planned", b"", 1)
         moving = Operation(
-            number=override.number,
+            number=draft.planning.number,
             state=OperationState.MOVING,
             total=draft.total,
             moved=len(rows),
             first=state.history_number + 1,
             started_ms=self._now_ms(),
+            override=override.number,
         )
         changes = self._settling(state, override, [key for key, _ in rows])
         self._book.apply(override, draft.rules)
         more = draft.deltas.founded - len(draft.deltas.emptied)
         changes.state = self._after_override(changes.state, override)
         changes.state = replace(changes.state, clusters=changes.state.clusters + more)
-        mark = (META, BULK, codec.encode_number(override.number))
-        self._commit_told(changes, lambda told: self._commit_with(told, [mark, _noted(moving)]))
+        self._commit_told(changes, lambda told: self._commit_with(told, begun_with(moving)))
         self._moving = moving
         self._next_row = rows[-1][0] + b"\0" if rows else b""
-        log.info("the bulk move %d has begun: %d images", override.number, draft.total)
+        log.info("the bulk move %d has begun: %d images", moving.number, draft.total)
         return True
 
     def _joined_since(self, view: StoreView, draft: _Draft) -> list[PlannedMove] | None:
@@ -391,12 +413,13 @@ class BulkStore(StagedStore):
     def _settle_images(self, state: StoreState, keys: Sequence[bytes]) -> None:
         moving = self._moving
         assert moving is not None  # there are planned images
-        changes = self._settling(state, self._book.get(moving.number), keys)
+        override = None if moving.override is None else self._book.get(moving.override)
+        changes = self._settling(state, override, keys)
         moving = replace(moving, moved=moving.moved + len(keys))
-        self._commit_told(changes, lambda told: self._commit_with(told, [_noted(moving)]))
+        self._commit_told(changes, lambda told: self._commit_with(told, [noted(moving)]))
         self._moving = moving
 
-    def _settling(self, state: StoreState, override: Override, keys: Iterable[bytes]) -> Changes:
+    def _settling(self, state: StoreState, override: Override | None, keys: Iterable[bytes]) -> Changes:
         database, changes = self._usable(), Changes(state)
         moves: list[PlannedMove] = []
         for key in keys:
@@ -428,7 +451,7 @@ class BulkStore(StagedStore):
     def _end(self, state: StoreState, moving: Operation) -> None:
         done = replace(moving, state=OperationState.DONE, moved=moving.total, ended_ms=self._now_ms())
         changes = Changes(replace(state, revision=state.revision + 1))
-        self._commit_told(changes, lambda told: self._commit_with(told, [(META, BULK, None), _noted(done)]))
+        self._commit_told(changes, lambda told: self._commit_with(told, [(META, BULK, None), noted(done)]))
         self._moving = None
         self._read_through_bulk(False)
         log.info("the bulk move %d is over: %d images", done.number, done.total)
@@ -440,8 +463,14 @@ class BulkStore(StagedStore):
         self._left.clear()
 
     def _note(self, moving: Operation) -> None:
-        self._write([_noted(moving)])
+        self._write([noted(moving)])
         self._moving = moving
+
+    def _next_operation(self) -> int:
+        number = 1
+        while rows := self._usable().rows("operations", codec.encode_number(number), AT_ONCE):
+            number = codec.decode_number("the bulk moves", rows[-1][0]) + 1
+        return number
 
     def _of(self, number: int) -> Operation:
         if self._moving is None or self._moving.number != number:
@@ -456,7 +485,8 @@ class BulkStore(StagedStore):
 class _Draft:
     """A move that is planned."""
 
-    def __init__(self, override: Override, rules: Rules, plan: WishPlan, seen: int) -> None:
+    def __init__(self, planning: Operation, override: Override, rules: Rules, plan: WishPlan, seen: int) -> None:
+        self.planning = planning
         self.override = override
         self.rules = rules
         """Of the overrides that stand, this one included."""
@@ -484,8 +514,14 @@ def _trial(override: Override, moves: Iterator[PlannedMove]) -> OverrideOutcome:
     return OverrideOutcome(override, listed, created=False, unlisted=sum(1 for _ in moves))
 
 
-def _noted(operation: Operation) -> Write:
+def noted(operation: Operation) -> Write:
+    """How far a bulk move is."""
     return "operations", codec.encode_number(operation.number), encode_operation(operation)
+
+
+def begun_with(operation: Operation) -> list[Write]:
+    """What makes everybody see a bulk move."""
+    return [(META, BULK, codec.encode_number(operation.number)), noted(operation)]
 
 
 def _edges_of(head: ImageId) -> KeyRange:

@@ -11,14 +11,14 @@ from storage.records import Touched
 from storage.rocks.database import KeyRange
 from storage.rocks.options import FAMILIES
 
-__all__ = ["MOST_RANGES", "key_ranges", "names_anything"]
+__all__ = ["MOST_RANGES", "key_ranges", "names_anything", "plan_ranges"]
 
 MOST_RANGES = 64
 """Ranges of one family that are compacted, one by one: each rewrites a table of each level. With more keys than that, a
 range has several, and all that lies between them."""
 
-_WHOLE = ("erasures", "dead_letters")
-"""Small families, which are always compacted as a whole."""
+_WHOLE = ("erasures", "dead_letters", "planned", "deltas")
+"""Small families, which are always compacted as a whole. Those of bulk moves are empty between two of them."""
 
 _LISTED = ("edges", "history_of", "ended")
 """Families whose keys begin with a text, as those of edges."""
@@ -46,10 +46,15 @@ def key_ranges(touched: Touched | None) -> list[KeyRange]:
     return found
 
 
+def plan_ranges(first: bytes) -> list[KeyRange]:
+    """The ranges where plans of bulk moves that were removed had written edges and history, this from a key on."""
+    return [KeyRange("edges", b"", b""), KeyRange("history", first, b"")]
+
+
 def _keys(touched: Touched) -> Iterator[tuple[str, bytes]]:
     for image_id in touched.ids:
         key = codec.image_key(image_id)
-        for family in ("images", "clusters", "tombstones", "planned", "deltas"):
+        for family in ("images", "clusters", "tombstones"):
             yield family, key
     for image_id in touched.images:
         if image_id:

@@ -31,20 +31,20 @@ from storage.overrides.moves import MAX_MOVED
 from storage.records import (
     ClusterRecord,
     Heads,
-    HistoryEntry,
     ImageRecord,
     PublishedMark,
     StoreEpoch,
     StoreState,
     Touched,
 )
-from storage.rocks.bulk_store import BulkStore
+from storage.rocks.bulk_forgets import BulkForgets, history_rows, of_image
 from storage.rocks.database import Database, KeyRange, Write
 from storage.rocks.marker import FIRST_DATABASE, check_marker, read_marker, write_marker
 from storage.rocks.options import META, RocksOptions
-from storage.rocks.scrubbing import key_ranges, names_anything
+from storage.rocks.scrubbing import key_ranges, names_anything, plan_ranges
 from storage.rocks.translate import translated
 from storage.rocks.views import (
+    DROPPED,
     EPOCH,
     ERASING,
     FORGET_KEY,
@@ -84,7 +84,7 @@ PROBE_BYTES = 16 * 1024 * 1024
 """The space that a database needs for its log and its manifest before it is reopened after a refused write."""
 
 
-class RocksStore(BulkStore):
+class RocksStore(BulkForgets):
     """A store in its own folder, which one process at a time can open."""
 
     def __init__(
@@ -102,7 +102,7 @@ class RocksStore(BulkStore):
             identity: What the store serves. A new store keeps it, and an existing store must have the same.
             options: The settings of RocksDB.
             now_ms: The clock, in milliseconds since the epoch.
-            moves_at_once: The images that an override moves in one write; more are a bulk move.
+            moves_at_once: The images that an override or a forget moves in one write; more are a bulk move.
 
         Raises:
             LockedError: Another process has it open.
@@ -205,9 +205,13 @@ class RocksStore(BulkStore):
         with self._gate:
             database = self._usable()
             self._readers += 1
+        dropped, ranges = self._dropped, key_ranges(touched)
+        first = database.get(META, DROPPED)
+        if first is not None:
+            ranges += plan_ranges(first)
         try:
             database.flush()
-            for each in key_ranges(touched):
+            for each in ranges:
                 if self._closed:
                     raise UnavailableError("the store is closed")
                 database.rewrite(each)
@@ -215,6 +219,11 @@ class RocksStore(BulkStore):
             with self._gate:
                 self._readers -= 1
                 self._gate.notify_all()
+        if first is not None:
+            with self._writer:
+                self._current()
+                if dropped == self._dropped:
+                    self._write([(META, DROPPED, None)])
         if names_anything(self._database_folder, touched):
             with self._writer:
                 self._usable()
@@ -315,7 +324,7 @@ class RocksStore(BulkStore):
         """Makes the history of each image known in a store of an older format."""
         with self.snapshot() as view:
             entries = view.history_from(0)
-            while writes := [_of_image(entry) for entry in islice(entries, INDEXED_AT_ONCE)]:
+            while writes := [of_image(entry) for entry in islice(entries, INDEXED_AT_ONCE)]:
                 self._write(writes)
 
     def _at_one_moment(self, read: Callable[[PointReads], T]) -> T:
@@ -440,8 +449,7 @@ def _writes(changes: Changes) -> list[Write]:
         value = None if embedding is None else codec.encode_embedding(embedding)
         writes.append(("embeddings", codec.place_key(place), value))
     for entry in changes.history:
-        writes.append(("history", codec.encode_number(entry.number), codec.encode_history(entry)))
-        writes.append(_of_image(entry))
+        writes += history_rows(entry)
     for head, ended in changes.ended:
         writes.append(("ended", codec.edge_key(head, ended.number), codec.encode_cluster(ended.cluster)))
     if changes.second is not None:
@@ -486,11 +494,6 @@ def _erased_writes(gone: Erased) -> Iterator[Write]:
     for offset in gone.dead_letters:
         yield "dead_letters", codec.encode_number(offset), None
     yield META, ERASING, None if gone.cursor is None else state_codec.encode_erase_cursor(gone.cursor)
-
-
-def _of_image(entry: HistoryEntry) -> Write:
-    """The key by which the history of an image is found."""
-    return "history_of", codec.edge_key(entry.image_id, entry.number), b""
 
 
 def _probe(folder: Path) -> None:

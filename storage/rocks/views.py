@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 from core.errors import BadInputError, UnavailableError
@@ -35,6 +36,7 @@ from storage.rocks.overlay import Get, Overlay, Rows
 from storage.rocks.translate import NOT_FOUND, ours, translated
 
 __all__ = [
+    "DROPPED",
     "EPOCH",
     "ERASING",
     "FORGET_KEY",
@@ -59,7 +61,7 @@ MARK = b"published-mark"
 """The key of where the message of that entry lies, in the family `default`."""
 
 _LAST = 2**63
-"""Above every second."""
+"""Above every second and every history number."""
 
 UNSCORED = b"unscored-"
 """The keys of the unscored images that swept history entries tell of, in the family `default`, before their offsets."""
@@ -69,6 +71,10 @@ FORGET_KEY = b"forget-key"
 
 ERASING = b"erasing"
 """The key of how far images are erased, in the family `default`."""
+
+DROPPED = b"dropped"
+"""The key of a history number, in the family `default`: since the last scrub, plans of bulk moves were removed, and one
+may have written history ahead from there on."""
 
 EPOCH = b"epoch"
 """The key of the store's epoch, in the family `default`."""
@@ -265,6 +271,8 @@ class SnapshotView(PointReads, StoreView):
         self._folder = folder
         self._lease = lease
         self._overlay = Overlay(lambda family: partial(self._read, family)) if has_bulk else None
+        self._last = self.state().history_number if has_bulk else _LAST
+        """Of the history. What a plan has written ahead comes after it."""
         self._owners: dict[str, object] = {}
         """The scan that moved the cursor of a family last."""
 
@@ -322,7 +330,8 @@ class SnapshotView(PointReads, StoreView):
 
     def history_from(self, after: int) -> Iterator[HistoryEntry]:
         """See `StoreView.history_from`."""
-        scan = self._scan("history", codec.encode_number(after + 1))
+        end = codec.encode_number(self._last)
+        scan = takewhile(lambda row: row[0] <= end, self._scan("history", codec.encode_number(after + 1)))
         return (codec.decode_history(key, value) for key, value in scan)
 
     def history_numbers_of(self, image_id: ImageId, after: int) -> Iterator[int]:
@@ -332,7 +341,8 @@ class SnapshotView(PointReads, StoreView):
         # Its keys are made as those of edges: a text, then a number.
         prefix = codec.edge_prefix(image_id)
         scan = self._scan("history_of", codec.edge_key(image_id, after + 1), prefix)
-        return (codec.decode_number("the history of an image", key[len(prefix) :]) for key, _ in scan)
+        numbers = (codec.decode_number("the history of an image", key[len(prefix) :]) for key, _ in scan)
+        return takewhile(lambda number: number <= self._last, numbers)
 
     def ended_clusters(self, head: ImageId, after: int) -> Iterator[EndedCluster]:
         """See `StoreView.ended_clusters`."""
@@ -381,7 +391,7 @@ class SnapshotView(PointReads, StoreView):
     def history_entry(self, number: int) -> HistoryEntry | None:
         """See `StoreView.history_entry`."""
         key = codec.encode_number(number)
-        value = self._get("history", key)
+        value = self._get("history", key) if number <= self._last else None
         return None if value is None else codec.decode_history(key, value)
 
     def dead_letters(self, after: int = -1) -> Iterator[tuple[int, DeadLetterRecord]]:

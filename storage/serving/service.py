@@ -120,7 +120,7 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
         self._live_delay = LiveDelay()
         self._state = store.state()
         self._told = threading.local()
-        """What a write of this thread left first."""
+        """What the write of this thread's last decision left first."""
         store.on_apply(self._applied)
 
     def LookUp(  # noqa: N802 - the name that the proto gives
@@ -346,5 +346,7 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
 
     def _applied(self, state: StoreState) -> None:
         self._state = state
-        self._told.first = getattr(self._told, "first", None) or state
+        told: StoreState | None = getattr(self._told, "first", None)
+        if told is None or told.position.offset < state.position.offset:
+            self._told.first = state
         self._metrics.applied(state)
