@@ -47,7 +47,7 @@ from storage.rocks.options import META
 from storage.rocks.overlay import BULK
 from storage.rocks.views import DROPPED, STATE, LiveReader
 from storage.rollback.planning import RollbackPlan
-from storage.rollback.points import point_at
+from storage.rollback.points import latest_point
 from storage.rollback.wish_plan import WishPlan
 
 __all__ = ["AT_ONCE", "COMPACTED", "BulkStore", "begun_with", "noted"]
@@ -249,7 +249,7 @@ class BulkStore(StagedStore):
             override, rules = found
             if request.rollback is not None:
                 assert override.rollback is not None
-                until = point_at(view, view.state().history_number, self._applied_after)
+                until = latest_point(view.state(), self._applied_after)
                 override = replace(override, rollback=replace(override.rollback, until=until))
             plan = self._plan(view, rules, override, again=False)
             if dry_run:

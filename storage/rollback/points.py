@@ -12,9 +12,9 @@ from core.errors import BadInputError
 from core.overrides import Point
 from core.types import Trigger
 from storage.interfaces import StoreView
-from storage.records import HistoryEntry
+from storage.records import HistoryEntry, StoreState
 
-__all__ = ["AppliedAfter", "first_after", "point_at", "point_of"]
+__all__ = ["AppliedAfter", "first_after", "latest_point", "point_at", "point_of"]
 
 AppliedAfter = Callable[[int], int]
 """The position that an override of this number was applied after."""
@@ -45,6 +45,12 @@ def point_at(view: StoreView, number: int, applied_after: AppliedAfter) -> Point
         state = view.state()
         raise BadInputError(f"there is no change {number}: {state.history_first} to {state.history_number} are kept")
     return point_of(entry, applied_after)
+
+
+def latest_point(state: StoreState, applied_after: AppliedAfter) -> Point:
+    """The present moment. The last history entry may be of an earlier one, since those of a bulk move are late."""
+    offset, last = state.position.offset, state.overrides
+    return Point(offset, last if last and applied_after(last) == offset else 0)
 
 
 def first_after(view: StoreView, point: Point, applied_after: AppliedAfter) -> int:

@@ -15,7 +15,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from core.errors import BadInputError, ConflictError, UnavailableError
-from core.overrides import JOB_KINDS, OverrideKind, OverrideRequest
+from core.overrides import JOB_KINDS, OverrideKind, OverrideMove, OverrideRequest, RollbackRequest
 from core.types import Cause, ImageId
 from storage.bulk.operations import OperationState
 from storage.rocks.options import RocksOptions
@@ -274,6 +274,15 @@ def test_an_image_that_followed_a_forgotten_one_does_not_name_it(store: Interrup
     image = store.image(ImageId("d"))
     assert image is not None
     assert (image.head, str(image.matched)[:10]) == (C, "forgotten:")
+
+
+def test_a_rollback_takes_back_what_came_before_the_late_history_of_a_move(store: Interrupted) -> None:
+    merge(store, A, J)
+    first, x = store.state().history_number, ImageId("x")
+    put(store, joins(11, x, J), kinds=JOB_KINDS)
+    settle_all(store)
+    back = RollbackRequest(to_change=first)
+    assert store.override(OverrideRequest(OverrideKind.ROLLBACK, rollback=back), 7).moves == (OverrideMove(x, J, x),)
 
 
 @settings(max_examples=60, deadline=None, phases=FIND)
