@@ -166,7 +166,7 @@ class Eraser:
         self._touched: Touched | None = None
         """None: not all of it is known, since another process began."""
         self._bulk_moves = -1
-        """The number of the last bulk move when the erasing began; -1: it is not known."""
+        """The number of the last bulk move with late history when the erasing began; -1: it is not known."""
         self._calm: int | None = None
         """The number of the last history entry when it was first seen that no bulk move is under way."""
         self.oldest_ms: int | None = None
@@ -202,7 +202,7 @@ class Eraser:
     def _begin(self, view: StoreView, waiting: list[Erasure]) -> EraseStep | None:
         """Begins with all images whose last changes are published.
 
-        The entries of a bulk move are written late. So they are waited for, and erased from too.
+        The entries of a bulk move by an override are written late. So they are waited for, and erased from too.
         """
         last, under_way = self._last_bulk_move()
         if under_way:
@@ -230,10 +230,14 @@ class Eraser:
         )
 
     def _last_bulk_move(self) -> tuple[int, bool]:
-        """The number of the last bulk move, 0 if there was none, and whether any is planned or under way."""
-        last, under_way = 0, False
-        while found := self._store.operations(last, OPERATIONS_AT_ONCE):
-            last = found[-1].number
+        """The number of the last bulk move with late history, 0 if there was none, and whether any is not over.
+
+        That of a forget has all its history from its first step on.
+        """
+        seen, last, under_way = 0, 0, False
+        while found := self._store.operations(seen, OPERATIONS_AT_ONCE):
+            seen = found[-1].number
+            last = max((each.number for each in found if each.override is not None), default=last)
             under_way |= any(each.state is not OperationState.DONE for each in found)
         return last, under_way
 

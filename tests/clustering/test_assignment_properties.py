@@ -73,14 +73,14 @@ WORLDS = st.builds(
 )
 
 
-def busy_order(seed: int, length: int = 70) -> list[Record]:
+def busy_order(seed: int, length: int = 70, deletes: int = 1) -> list[Record]:
     """An order in which a few images are placed, deleted, forgotten and replayed again and again."""
     dice = random.Random(seed)
     records: list[Record] = []
     for at in range(length):
         image_id, version = f"image-{dice.randrange(7)}", dice.choice([0, 0, 1, 1, 2, at])
         fate = dice.choice(["scored"] * 14 + ["skipped", "faulted"])
-        kind = dice.choice(["image"] * 6 + ["delete"] + ["replay"] * 3)
+        kind = dice.choice(["image"] * 6 + ["delete"] * deletes + ["replay"] * 3)
         records.append(
             Record(
                 image_id,
@@ -111,6 +111,16 @@ BUSY_WORLDS = st.builds(
     gate=GATES,
     narrowed=st.booleans(),
 )
+
+
+FORGETTING_WORLDS = st.builds(
+    World,
+    log=st.integers(0, 10**6).map(lambda seed: busy_order(seed, deletes=4)),
+    score_of=st.integers(0, 999).map(random_score),
+    thresholds=st.builds(Thresholds, *[st.sampled_from(LEVELS[:3])] * 3),
+    k=st.integers(1, 5),
+)
+"""Large clusters, of which many heads are forgotten."""
 
 
 def _same(store: ReferenceStore, expected: NaiveState) -> None:

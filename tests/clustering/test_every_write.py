@@ -1,9 +1,9 @@
 """Every write that there is, in any order and with kills between any two steps, on RocksDB beside the reference store.
 
 The stream decides a random world of images, new versions, deletes and replays. People say overrides of all kinds, roll
-back and undo. Moves are in bulk from a size on that differs, and settle at any pace. The store is killed before any of
-its writes, opened again, or loses its database and is built again from the order. After each step both stores tell the
-same of heads, members, clusters, rules and overrides, and at rest of the history of each image too.
+back and undo. Moves and forgets are in bulk from a size on that differs, and settle at any pace. The store is killed
+before any of its writes, opened again, or loses its database and is built again from the order. After each step both
+stores tell the same of heads, members, clusters, rules and overrides, and at rest of the history of each image too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from storage.memory import MemoryStore
 from storage.rocks.database import KeyRange, Write
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
-from tests.clustering.test_assignment_properties import BUSY_WORLDS, IDS, WORLDS
+from tests.clustering.test_assignment_properties import BUSY_WORLDS, FORGETTING_WORLDS, IDS, WORLDS
 from tests.clustering.test_bulk_moves_on_stores import any_request, decide_in_bulk, elsewhere, moved, seen, settle_all
 from tests.clustering.test_overrides_on_stores import decide
 from tests.support.cluster_world import World
@@ -69,7 +69,7 @@ class EveryWrite(RuleBasedStateMachine):
         self.plain = MemoryStore()
         self.until = 0
 
-    @initialize(world=BUSY_WORLDS | WORLDS, most=st.sampled_from([0, 0, 2, 10_000]))
+    @initialize(world=BUSY_WORLDS | WORLDS | FORGETTING_WORLDS, most=st.sampled_from([0, 0, 2, 10_000]))
     def begin(self, world: World, most: int) -> None:
         """A new store."""
         self.world, self.most = world, most
