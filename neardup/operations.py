@@ -1,4 +1,4 @@
-"""Bulk moves: overrides that move more images than one write can carry."""
+"""Bulk moves: overrides and forgets that move more images than one write can carry."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class OperationInfo:
     """A bulk move, and how far it is."""
 
     number: int
-    """Of its override; while it is planned, the one that it will have."""
+    """From 1, as they begin; while it is planned, the one that it will have."""
     kind: str | None
-    """Of its override: pin, merge, rollback or undo; None while it is planned."""
+    """Of its override: pin, merge, rollback or undo; None while that is planned. Or forget."""
     state: str
     """planning (nobody sees it yet), moving (all readers see the whole of it), paused or done."""
     images: int
@@ -35,6 +35,10 @@ class OperationInfo:
     """When its planning began, or, once all readers see it, since when: ISO 8601, UTC."""
     ended: str | None
     """When all records were rewritten."""
+    override: int | None
+    """The number of its override; while it is planned, the one that it will have. None of a forget."""
+    position: int | None
+    """Of the record that forgets the head of a large cluster; None of an override."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> OperationInfo:
@@ -84,10 +88,10 @@ class OperationCalls:
             after = page.next_after
 
     def operation_of(self, number: int) -> OperationInfo:
-        """The bulk move with a number, which is that of its override.
+        """The bulk move with a number.
 
         Raises:
-            NotFoundError: There is none: the override moved its images in one write, or was never said.
+            NotFoundError: There is none.
             NeardupClientError: See `neardup.errors`.
         """
         return self._calls.get(OperationInfo.from_json, f"/v1/operations/{number}")
@@ -115,7 +119,7 @@ class OperationCalls:
 
         Raises:
             NotFoundError: There is none, or it was cancelled by a call whose answer was lost.
-            BadRequestError: It is not being planned.
+            BadRequestError: It is not being planned, or is a forget.
             NeardupClientError: See `neardup.errors`; among others, the key is not the one for writing.
         """
         return self._steered(number, "cancel")

@@ -1,17 +1,30 @@
-"""Pages of bulk moves, each with the kind of the override behind it."""
+"""Pages of bulk moves, each with what is behind it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from core.errors import BadInputError
-from core.overrides import OverrideKind
 from storage.bulk.operations import Operation, OperationState
 from storage.interfaces import ClusterStore
 from storage.limits import MAX_I64, MAX_OPERATIONS
 from storage.override_pages import override_of
 
-__all__ = ["ListedOperation", "OperationPage", "listed_operation", "operation_of", "operation_page"]
+__all__ = [
+    "FORGET",
+    "ListedOperation",
+    "OperationPage",
+    "listed_operation",
+    "operation_of",
+    "operation_of_override",
+    "operation_page",
+]
+
+
+FORGET = "forget"
+"""The kind of a bulk move that a record of the order asks for: it forgets the head of a large cluster."""
+
+_PAGE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +32,8 @@ class ListedOperation:
     """A bulk move, and what it is for."""
 
     operation: Operation
-    kind: OverrideKind | None
-    """Of its override; None: it is planned, so there is no override yet."""
+    kind: str | None
+    """That of its override, or `FORGET`; None: it is planned, so there is no override yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +68,17 @@ def operation_of(store: ClusterStore, number: int) -> Operation | None:
     return found if found is not None and found.number == number else None
 
 
+def operation_of_override(store: ClusterStore, number: int) -> Operation | None:
+    """The bulk move of the override with this number; None: there is none, or it is planned."""
+    after = 0
+    while found := store.operations(after, _PAGE):
+        after = found[-1].number
+        for each in found:
+            if each.override == number and each.state is not OperationState.PLANNING:
+                return each
+    return None
+
+
 def listed_operation(store: ClusterStore, number: int) -> ListedOperation | None:
     """The same with what it is for."""
     found = operation_of(store, number)
@@ -62,7 +86,9 @@ def listed_operation(store: ClusterStore, number: int) -> ListedOperation | None
 
 
 def _listed(store: ClusterStore, operation: Operation) -> ListedOperation:
+    if operation.override is None:
+        return ListedOperation(operation, FORGET)
     if operation.state is OperationState.PLANNING:  # another override may take its number yet
         return ListedOperation(operation, None)
-    override = override_of(store, operation.number)
+    override = override_of(store, operation.override)
     return ListedOperation(operation, None if override is None else override.override.kind)

@@ -11,12 +11,20 @@ __all__ = ["OperationOut", "OperationsOut"]
 
 
 class OperationOut(BaseModel):
-    """A bulk move: an override that moves more images than one write can carry."""
+    """A bulk move: an override or a forget that moves more images than one write can carry."""
 
     model_config = ConfigDict(frozen=True)
 
-    number: int = Field(description="Of its override. While it is planned, the one that it will have.")
-    kind: str | None = Field(description="Of its override: pin, merge, rollback or undo. Null while it is planned.")
+    number: int = Field(description="From 1, as they begin. While it is planned, the one that it will have.")
+    kind: str | None = Field(
+        description="Of its override: pin, merge, rollback or undo. Null while that is planned. Or `forget`."
+    )
+    override: int | None = Field(
+        description="The number of its override; while it is planned, the one that it will have. Null of a forget."
+    )
+    position: int | None = Field(
+        description="The position of the record that forgets the head of a large cluster. Null of an override."
+    )
     state: str = Field(
         description="`planning`: nobody sees it yet. `moving`: all readers see the whole of it, and its records are "
         "rewritten. `paused`: the rewriting rests. `done`: all are rewritten."
@@ -37,6 +45,8 @@ class OperationOut(BaseModel):
         return OperationOut(
             number=operation.number,
             kind=listed.kind,
+            override=operation.override,
+            position=operation.position,
             state=operation.state,
             images=operation.total,
             moved=operation.moved,

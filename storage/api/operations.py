@@ -35,7 +35,7 @@ class _BeforeColon(StringConvertor):
 
 register_url_convertor("before_colon", _BeforeColon())
 
-Number = Annotated[int, Path(ge=1, le=LARGEST_NUMBER, description="The number of a bulk move, and of its override.")]
+Number = Annotated[int, Path(ge=1, le=LARGEST_NUMBER, description="The number of a bulk move.")]
 
 
 def operation_routes(store: ClusterStore, max_page: int) -> APIRouter:
@@ -72,7 +72,9 @@ def operation_routes(store: ClusterStore, max_page: int) -> APIRouter:
 
     @router.post("/{number}:cancel", responses=_UNKNOWN, status_code=202, name="cancel_operation")
     def cancel(number: Number) -> OperationOut:
-        """Its planning ends at the next step: nothing moves, and no override is kept. 400: it is not being planned.
+        """Its planning ends at the next step: nothing moves, and no override is kept.
+
+        400: it is not being planned, or is a forget.
 
         A bulk move that has begun is seen by everybody: undo its override instead.
         """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from core.overrides import OverrideKind
 from storage.bulk.operations import Operation, OperationState
 from storage.operation_pages import ListedOperation, OperationPage
 from storage.serving import storage_pb2 as pb
@@ -31,6 +30,8 @@ def _message(listed: ListedOperation) -> pb.Operation:
         started_ms=operation.started_ms,
         ended_ms=operation.ended_ms,
         kind=listed.kind or "",
+        override=operation.override,
+        position=operation.position,
     )
 
 
@@ -43,5 +44,7 @@ def _listed_of(message: pb.Operation) -> ListedOperation:
         first=message.first,
         started_ms=message.started_ms,
         ended_ms=message.ended_ms if message.HasField("ended_ms") else None,
+        override=message.override if message.HasField("override") else None,
+        position=message.position if message.HasField("position") else None,
     )
-    return ListedOperation(operation, OverrideKind(message.kind) if message.kind else None)
+    return ListedOperation(operation, message.kind or None)

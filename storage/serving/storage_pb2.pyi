@@ -1617,7 +1617,7 @@ global___ListOperationsRequest = ListOperationsRequest
 
 @typing.final
 class Operation(google.protobuf.message.Message):
-    """A bulk move: an override that moves more images than one write can carry."""
+    """A bulk move: an override or a forget that moves more images than one write can carry."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1629,8 +1629,10 @@ class Operation(google.protobuf.message.Message):
     STARTED_MS_FIELD_NUMBER: builtins.int
     ENDED_MS_FIELD_NUMBER: builtins.int
     KIND_FIELD_NUMBER: builtins.int
+    OVERRIDE_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
     number: builtins.int
-    """of its override; while it is planned, the one that it will have"""
+    """from 1, as they begin; while it is planned, the one that it will have"""
     state: builtins.str
     """planning, moving, paused or done"""
     total: builtins.int
@@ -1643,7 +1645,11 @@ class Operation(google.protobuf.message.Message):
     """milliseconds since the epoch"""
     ended_ms: builtins.int
     kind: builtins.str
-    """of its override; empty: it is planned"""
+    """of its override, or "forget"; empty: it is planned, and no forget"""
+    override: builtins.int
+    """its number; while it is planned, the one that it will have"""
+    position: builtins.int
+    """of the record that forgets the head; either this or `override` is there"""
     def __init__(
         self,
         *,
@@ -1655,10 +1661,17 @@ class Operation(google.protobuf.message.Message):
         started_ms: builtins.int = ...,
         ended_ms: builtins.int | None = ...,
         kind: builtins.str = ...,
+        override: builtins.int | None = ...,
+        position: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_ended_ms", b"_ended_ms", "ended_ms", b"ended_ms"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_ended_ms", b"_ended_ms", "ended_ms", b"ended_ms", "first", b"first", "kind", b"kind", "moved", b"moved", "number", b"number", "started_ms", b"started_ms", "state", b"state", "total", b"total"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_ended_ms", b"_ended_ms", "_override", b"_override", "_position", b"_position", "ended_ms", b"ended_ms", "override", b"override", "position", b"position"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_ended_ms", b"_ended_ms", "_override", b"_override", "_position", b"_position", "ended_ms", b"ended_ms", "first", b"first", "kind", b"kind", "moved", b"moved", "number", b"number", "override", b"override", "position", b"position", "started_ms", b"started_ms", "state", b"state", "total", b"total"]) -> None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_ended_ms", b"_ended_ms"]) -> typing.Literal["ended_ms"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_override", b"_override"]) -> typing.Literal["override"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_position", b"_position"]) -> typing.Literal["position"] | None: ...
 
 global___Operation = Operation
 

@@ -20,7 +20,7 @@ from core.replay_requests import Lane, ReplayRequest, encode_request
 from core.types import ImageId
 from storage.bulk.operations import Operation, OperationState
 from storage.interfaces import ClusterStore, StoreView
-from storage.operation_pages import operation_of
+from storage.operation_pages import operation_of_override
 from storage.overrides.affected import affected, moves_are_kept
 from storage.rollback.changed import new_images
 from storage.serving.assignments import HEADERS, Message
@@ -114,9 +114,8 @@ class UndoOutbox:
         return True
 
     def _operation(self, number: int) -> Operation | None:
-        """The bulk move of an override that is undone. One that is planned may have its number, and is another one."""
-        found = operation_of(self._store, number) if number else None
-        return None if found is None or found.state is OperationState.PLANNING else found
+        """The bulk move of an override that is undone."""
+        return operation_of_override(self._store, number) if number else None
 
     def _send_all(self, override: Override, images: Iterator[ImageId]) -> int | None:
         """Sends a request for each image; returns how many these are. None: the loop stops, and not all are sent."""

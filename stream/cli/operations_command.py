@@ -29,11 +29,9 @@ _PAGE = 1000
 WAIT_S = 0.5
 """Between two looks at a bulk move that is waited for, in seconds."""
 
-_COLUMNS = ("number", "kind", "state", "progress", "rate", "left", "started")
+_COLUMNS = ("number", "kind", "of", "state", "progress", "rate", "left", "started")
 
-Number = Annotated[
-    int, typer.Argument(metavar="NUMBER", min=1, max=2**63 - 1, help="The number of the bulk move: its override's.")
-]
+Number = Annotated[int, typer.Argument(metavar="NUMBER", min=1, max=2**63 - 1, help="The number of the bulk move.")]
 
 app = typer.Typer(no_args_is_help=True, help="See how far bulk moves are; pause, resume or cancel them.")
 
@@ -42,9 +40,9 @@ app = typer.Typer(no_args_is_help=True, help="See how far bulk moves are; pause,
 def _operations() -> None:
     """See how far bulk moves are; pause, resume or cancel them.
 
-    An override that moves more than 10,000 images is a bulk move. From one moment on all readers see the whole of
-    it; its records are rewritten afterwards, bit by bit, while the stream goes on. The commands that steer it need the
-    write key.
+    An override that moves more than 10,000 images is a bulk move, and so is to forget the head of so many. From one
+    moment on all readers see the whole of it; its records are rewritten afterwards, bit by bit, while the stream goes
+    on. The commands that steer it need the write key.
     """
 
 
@@ -146,7 +144,7 @@ def resume(context: typer.Context, number: Number, signal: SignalName = None, as
 def cancel(context: typer.Context, number: Number, signal: SignalName = None, as_json: AsJson = False) -> None:
     """End the planning of a bulk move: nothing moves, and no override is kept.
 
-    One that has begun is seen by everybody. `neardup override undo` ends its override.
+    One that has begun is seen by everybody. `neardup override undo` ends its override. A forget cannot be cancelled.
 
     Examples:
 
@@ -244,6 +242,7 @@ def _shown(listed: ListedOperation, now_ms: int) -> dict[str, Any]:
     return {
         "number": operation.number,
         "kind": listed.kind or "",
+        "of": _cause(operation),
         "state": operation.state,
         "progress": _progress(operation),
         "rate": "" if per_s is None else f"{per_s:,.0f}/s",
@@ -251,6 +250,11 @@ def _shown(listed: ListedOperation, now_ms: int) -> dict[str, Any]:
         "started": time_text(operation.started_ms),
         "ended": "" if operation.ended_ms is None else time_text(operation.ended_ms),
     }
+
+
+def _cause(operation: Operation) -> str:
+    """What asked for it."""
+    return f"record {operation.position}" if operation.override is None else f"override {operation.override}"
 
 
 def _progress(operation: Operation) -> str:

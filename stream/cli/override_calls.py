@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["rollback_text", "said", "say", "storage_client", "told"]
 
+_ALL = 10**9
+"""More than there are."""
+
 CALL_S = 30.0
 """The deadline of a call, in seconds."""
 
@@ -51,7 +54,7 @@ def say(context: typer.Context, signal: str | None, request: OverrideRequest, *,
         with working("finding what would move" if dry_run else "moving the images: a million of them take minutes"):
             outcome = said(storage, request, dry_run=dry_run)
         stands = dry_run and bool(storage.overrides(outcome.override.number - 1, 1))
-        moving = outcome.created and bool(outcome.moves) and _is_moving(storage, outcome.override.number)
+        moving = _moving(storage, outcome.override.number) if outcome.created and outcome.moves else None
     if as_json:
         from storage.api.override_schemas import OverrideOutcomeOut
 
@@ -114,30 +117,30 @@ def _show_trial(outcome: OverrideOutcome) -> None:
     note(f"nothing was written: {counted(_moved(outcome), 'image')} would move")
 
 
-def _is_moving(storage: StorageClient, number: int) -> bool:
-    """Whether an override is a bulk move under way."""
+def _moving(storage: StorageClient, number: int) -> int | None:
+    """The number of the bulk move under way of an override; None: it is none."""
     from storage.bulk.operations import OperationState
 
     with suppress(NeardupError):  # the override is said, whatever comes now
         under_way = (OperationState.MOVING, OperationState.PAUSED)
-        found = (each.operation for each in storage.operations(number - 1, 1))
-        return any(each.number == number and each.state in under_way for each in found)
-    return False
+        found = (each.operation for each in storage.operations(0, _ALL))
+        return next((each.number for each in found if each.override == number and each.state in under_way), None)
+    return None
 
 
-def told(outcome: OverrideOutcome, *, moving: bool) -> str:
+def told(outcome: OverrideOutcome, *, moving: int | None) -> str:
     """What was done, in one line.
 
     Args:
         outcome: What the server answered.
-        moving: It is a bulk move under way.
+        moving: The number of its bulk move under way; None: there is none.
     """
     from core.overrides import NewImages, OverrideKind
 
     override = outcome.override
     moved = f"{counted(_moved(outcome), 'image')} moved"
-    if moving:
-        moved += f"; their records are rewritten: `neardup operations show {override.number}`"
+    if moving is not None:
+        moved += f"; their records are rewritten: `neardup operations show {moving}`"
     if not outcome.created:
         return f"override {override.number} says so already: nothing was written"
     if override.kind is OverrideKind.ROLLBACK and override.rollback is not None:

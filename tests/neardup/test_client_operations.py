@@ -18,9 +18,9 @@ from tests.support.known_operations import DONE, MOVING, PLANNING, KnownOperatio
 KEYS = Access(Keys("parts-token", "read-key", "write-key"), frozenset({Right.READ}))
 AT = "2025-11-28T12:00:00.123Z"
 LISTED = [
-    OperationInfo(1, "pin", "done", 20_000, 20_000, 5, AT, "2025-11-28T12:00:04.123Z"),
-    OperationInfo(2, "merge", "moving", 1_100_000, 412_000, 20_005, AT, None),
-    OperationInfo(4, None, "planning", 30_000, 0, None, AT, None),
+    OperationInfo(1, "pin", "done", 20_000, 20_000, 5, AT, "2025-11-28T12:00:04.123Z", 1, None),
+    OperationInfo(2, "merge", "moving", 1_100_000, 412_000, 20_005, AT, None, 2, None),
+    OperationInfo(4, None, "planning", 30_000, 0, None, AT, None, 4, None),
 ]
 
 

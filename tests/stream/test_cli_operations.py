@@ -27,11 +27,11 @@ from storage.serving.client import StorageClient
 from storage.serving.metrics import StorageMetrics
 from storage.serving.service import RIGHTS, StorageService
 from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
-from storage.testing.decisions import A, B, C, founds, joins, put
+from storage.testing.decisions import A, B, C, D, forgets, founds, joins, put
 from stream.cli import operations_command
 from stream.cli.exits import Exit
 from stream.cli.main import main
-from tests.support.known_operations import AT_MS, DONE, MOVING, PLANNING, KnownOperations, filled_operations
+from tests.support.known_operations import AT_MS, DONE, FORGETTING, MOVING, PLANNING, KnownOperations, filled_operations
 from tests.support.ports import free_ports
 
 KEYS = Access(Keys("parts-token", "read-key", "write-key"), frozenset({Right.READ}))
@@ -89,15 +89,17 @@ def rows(out: str) -> list[list[str]]:
 
 
 def test_moves_are_listed_with_how_far_they_are(store: KnownOperations, run: Run) -> None:
+    store.moves[5] = FORGETTING
     code, out, _ = run("operations", "list")
     assert code == Exit.OK
-    assert out.split("\n", 1)[0].split() == ["number", "kind", "state", "progress", "rate", "left", "started"]
+    assert out.split("\n", 1)[0].split() == ["number", "kind", "of", "state", "progress", "rate", "left", "started"]
     assert [" ".join(row) for row in rows(out)] == [
-        f"1 pin done 20,000 of 20,000 (100 %) 5,000/s {AT}",
-        f"2 merge moving 412,000 of 1,100,000 (37 %) 103,000/s 6 s {AT}",
-        f"4 planning 30,000 planned {AT}",
+        f"1 pin override 1 done 20,000 of 20,000 (100 %) 5,000/s {AT}",
+        f"2 merge override 2 moving 412,000 of 1,100,000 (37 %) 103,000/s 6 s {AT}",
+        f"4 override 4 planning 30,000 planned {AT}",
+        f"5 forget record 204 planning 7,000 planned {AT}",
     ]
-    assert [row[0] for row in rows(run("operations", "list", "--after", "1")[1])] == ["2", "4"]
+    assert [row[0] for row in rows(run("operations", "list", "--after", "1")[1])] == ["2", "4", "5"]
 
 
 def test_any_page_size_lists_the_same(store: KnownOperations, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,10 +294,17 @@ def test_an_override_that_became_a_bulk_move_says_so(rocks: RocksStore, run: Run
     assert run("override", "merge", "a", "--into", "c")[1] == f"{moving(3, '2 images')}\n"
     assert run("override", "merge", "a", "--into", "c")[1].endswith("says so already: nothing was written\n")
     settle_all(rocks)
-    assert [row[:3] for row in rows(run("operations", "list")[1])] == [
-        ["1", "rollback", "done"],
-        ["2", "undo", "done"],
-        ["3", "merge", "done"],
+    put(rocks, forgets(3, C, C), founds(4, D), kinds=JOB_KINDS)
+    settle_all(rocks)
+    told = run("override", "merge", "d", "--into", "a")[1]
+    assert told == f"{moving(5, '1 image')}\n".replace("override 5", "override 4")
+    settle_all(rocks)
+    assert [row[:4] for row in rows(run("operations", "list")[1])] == [
+        ["1", "rollback", "override", "1"],
+        ["2", "undo", "override", "2"],
+        ["3", "merge", "override", "3"],
+        ["4", "forget", "record", "3"],
+        ["5", "merge", "override", "4"],
     ]
 
 

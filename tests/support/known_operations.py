@@ -15,13 +15,14 @@ from storage.bulk.operations import Operation, OperationState
 from storage.memory import MemoryStore
 from storage.testing.decisions import A, B, C, founds, joins, put
 
-__all__ = ["AT_MS", "DONE", "MOVING", "PLANNING", "KnownOperations", "filled_operations"]
+__all__ = ["AT_MS", "DONE", "FORGETTING", "MOVING", "PLANNING", "KnownOperations", "filled_operations"]
 
 AT_MS = 1_764_331_200_123
 
-DONE = Operation(1, OperationState.DONE, 20_000, 20_000, 5, AT_MS, AT_MS + 4_000)
-MOVING = Operation(2, OperationState.MOVING, 1_100_000, 412_000, 20_005, AT_MS)
-PLANNING = Operation(4, OperationState.PLANNING, 30_000, 0, 0, AT_MS)
+DONE = Operation(1, OperationState.DONE, 20_000, 20_000, 5, AT_MS, AT_MS + 4_000, override=1)
+MOVING = Operation(2, OperationState.MOVING, 1_100_000, 412_000, 20_005, AT_MS, override=2)
+FORGETTING = Operation(5, OperationState.PLANNING, 7_000, 0, 0, AT_MS, position=204)
+PLANNING = Operation(4, OperationState.PLANNING, 30_000, 0, 0, AT_MS, override=4)
 
 
 class KnownOperations(MemoryStore):

@@ -17,7 +17,7 @@ from storage.interfaces import ClusterStore
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
 from storage.testing.decisions import A, B, C, founds, joins, put
-from tests.support.known_operations import DONE, MOVING, PLANNING, KnownOperations, filled_operations
+from tests.support.known_operations import DONE, FORGETTING, MOVING, PLANNING, KnownOperations, filled_operations
 
 KEYS = Access(Keys("parts-token", "read-key", "write-key"), frozenset({Right.READ}))
 WRITE = {"Authorization": "Bearer write-key"}
@@ -48,6 +48,8 @@ def test_how_far_each_is(client: TestClient) -> None:
             {
                 "number": 1,
                 "kind": "pin",
+                "override": 1,
+                "position": None,
                 "state": "done",
                 "images": 20_000,
                 "moved": 20_000,
@@ -58,6 +60,8 @@ def test_how_far_each_is(client: TestClient) -> None:
             {
                 "number": 2,
                 "kind": "merge",
+                "override": 2,
+                "position": None,
                 "state": "moving",
                 "images": 1_100_000,
                 "moved": 412_000,
@@ -68,6 +72,8 @@ def test_how_far_each_is(client: TestClient) -> None:
             {
                 "number": 4,
                 "kind": None,
+                "override": 4,
+                "position": None,
                 "state": "planning",
                 "images": 30_000,
                 "moved": 0,
@@ -80,6 +86,12 @@ def test_how_far_each_is(client: TestClient) -> None:
     }
     for each in answer.json()["operations"]:
         assert client.get(f"/v1/operations/{each['number']}").json() == each
+
+
+def test_a_forget_names_its_record(store: KnownOperations, client: TestClient) -> None:
+    store.moves[5] = FORGETTING
+    told = client.get("/v1/operations/5").json()
+    assert [told[each] for each in ("kind", "override", "position", "state")] == ["forget", None, 204, "planning"]
 
 
 def test_they_are_listed_page_by_page(store: KnownOperations) -> None:

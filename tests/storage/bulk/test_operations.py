@@ -11,7 +11,7 @@ from storage.errors import CorruptedError
 
 numbers = st.integers(0, 2**63 - 1)
 operations = st.builds(
-    Operation, numbers, st.sampled_from(OperationState), numbers, numbers, numbers, numbers, st.none() | numbers
+    Operation, numbers, st.sampled_from(OperationState), numbers, numbers, numbers, numbers, *[st.none() | numbers] * 3
 )
 
 

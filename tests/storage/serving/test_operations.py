@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,15 @@ from core.rpc import Listen, RpcServer
 from storage.bulk.operations import Operation, OperationState
 from storage.interfaces import ClusterStore
 from storage.limits import MAX_OPERATIONS
-from storage.operation_pages import ListedOperation, OperationPage, listed_operation, operation_of, operation_page
+from storage.operation_pages import (
+    FORGET,
+    ListedOperation,
+    OperationPage,
+    listed_operation,
+    operation_of,
+    operation_of_override,
+    operation_page,
+)
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
 from storage.serving import client as client_module
@@ -28,7 +37,7 @@ from storage.serving.operation_messages import operation_page_message, operation
 from storage.serving.service import RIGHTS, StorageService
 from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
 from storage.testing.decisions import A, B, C, founds, joins, put
-from tests.support.known_operations import DONE, MOVING, PLANNING, KnownOperations, filled_operations
+from tests.support.known_operations import DONE, FORGETTING, MOVING, PLANNING, KnownOperations, filled_operations
 from tests.support.ports import free_ports
 
 LIMIT = 1 << 22
@@ -68,7 +77,13 @@ LISTED = [
 ]
 
 
-@pytest.mark.parametrize("page", [OperationPage(tuple(LISTED), more=True), OperationPage((), more=False)])
+@pytest.mark.parametrize(
+    "page",
+    [
+        OperationPage((*LISTED, ListedOperation(FORGETTING, FORGET)), more=True),
+        OperationPage((), more=False),
+    ],
+)
 def test_pages_come_out_as_they_went_in(page: OperationPage) -> None:
     back = pb.ListOperationsResponse.FromString(operation_page_message(page).SerializeToString())
     assert operation_page_of(back) == page
@@ -93,16 +108,23 @@ def test_a_page_has_a_limit(store: KnownOperations, limit: int) -> None:
 def test_one_move_is_found_by_its_number(store: KnownOperations) -> None:
     assert [listed_operation(store, number) for number in range(1, 5)] == [*LISTED[:2], None, LISTED[2]]
     assert [operation_of(store, number) for number in (0, 3, 5)] == [None] * 3
+    store.moves[5] = replace(DONE, number=5, override=3)
+    assert [operation_of_override(store, number) for number in range(1, 5)] == [DONE, MOVING, store.moves.pop(5), None]
     assert operation_page(store, 1, 1) == OperationPage((LISTED[1],), more=True)
     assert operation_page(store, 1, 2) == OperationPage(tuple(LISTED[1:]), more=False)
 
 
 def test_an_override_that_came_first_gives_a_plan_no_kind(store: KnownOperations) -> None:
     """It takes the number that the plan was to have."""
-    store.moves = {3: Operation(3, OperationState.PLANNING, 9, 0, 0, 7)}
+    store.moves = {3: Operation(3, OperationState.PLANNING, 9, 0, 0, 7, override=3)}
     found = listed_operation(store, 3)
     assert found is not None
     assert found.kind is None
+
+
+def test_a_forget_is_told_as_such_while_it_is_planned_too(store: KnownOperations) -> None:
+    store.moves[5] = FORGETTING
+    assert listed_operation(store, 5) == ListedOperation(FORGETTING, FORGET)
 
 
 def test_a_move_rests_goes_on_and_a_plan_is_cancelled(store: KnownOperations) -> None:
