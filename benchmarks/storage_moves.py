@@ -1,12 +1,13 @@
 """What a bulk move costs, and the stream beside it: part of `make bench-storage`.
 
     python -m benchmarks.storage_moves --giant 100000            this part alone, on a smaller cluster
+    python -m benchmarks.storage_moves --giant 100000 --forgets  only what forgetting the head of the cluster costs
 
 Beside each move the stream writes 200 new images a second, in synced batches of 64, from a thread of the same process,
 as the storage server does. Measured are its waits before, while the move is planned, and while the records are
 rewritten (at most twenty writes a second, as the server makes them); pages of the cluster; the memory that the process
 grows by. Of the split also what the start of the storage server takes before and after it, and its undo, which asks for
-all images again.
+all images again. A head is forgotten twice, as a bulk move and in one write; the stream waits while that is applied.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,7 @@ from core.overrides import (
     OverrideRequest,
     RollbackRequest,
 )
-from core.types import ImageId
+from core.types import NO_HEAD, Cause, ImageId, Move, Outcome, Tombstone
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
 from storage.serving.assignments import Message
@@ -48,7 +50,7 @@ from storage.serving.topic_loss import TopicView
 from storage.serving.undo_outbox import UndoOutbox
 from stream.settings import load_settings
 
-__all__ = ["measure_moves"]
+__all__ = ["measure_forgets", "measure_moves", "show_moves"]
 
 RATE = 200
 """Images a second of the stream beside a move."""
@@ -254,15 +256,59 @@ def _undone(store: RocksStore, number: int) -> dict[str, Any]:
     }
 
 
-def _measure(folder: Path, images: int, giant: int) -> dict[str, Any]:
+def measure_forgets(folder: Path) -> dict[str, Any]:
+    """Forgets the head of the giant cluster as a bulk move, and its heir in one write. It changes the store."""
+    say("forgetting the head of the giant cluster")
+    with closing(RocksStore(folder, moves_at_once=0)) as store:
+        bulk = _forgotten(store, giant_member(0))
+    with closing(RocksStore(folder, moves_at_once=10**9)) as store:
+        at_once = _forgotten(store, giant_member(1))
+    return {"forget": bulk, "forget_at_once": at_once}
+
+
+def _forgotten(store: RocksStore, head: ImageId) -> dict[str, Any]:
+    state = store.state()
+    offset = state.position.offset + 1
+    forget = replace(
+        decision(offset, head, head),
+        outcome=Outcome.DELETED,
+        moves=(Move(head, head, NO_HEAD, Cause.DELETED),),
+        tombstone=Tombstone(head, 1, offset, offset),
+        forget=True,
+    )
+    with Memory() as memory:
+        started = time.monotonic()
+        store.apply(LOG, [forget], offset - 1, state.revision, (OVERRIDE_KIND,))
+        applied_s = time.monotonic() - started
+    images = store.state().history_number - state.history_number - 1  # one is of the head
+    rewritten = Stream(store)
+    with rewritten.beside():
+        started = time.monotonic()
+        _settled(store)
+        rewritten_s = time.monotonic() - started
+    return {
+        "images": images,
+        "applied_s": round(applied_s, 1),
+        "memory_mib": round(memory.most),
+        "rewritten_s": round(rewritten_s, 1),
+        "stream_p99_ms_while_rewritten": percentiles_ms(rewritten.took)["p99_ms"],
+    }
+
+
+def _measure(folder: Path, images: int, giant: int, *, forgets: bool) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
     say(f"filling: {images:,} images and a cluster of {giant:,}")
     fill(folder, images, giant)
-    return {**measured_with("benchmarks.storage_moves"), **measure_moves(folder, giant)}
+    found = measure_forgets(folder) if forgets else measure_moves(folder, giant)
+    return {**measured_with("benchmarks.storage_moves"), **found}
 
 
 def show_moves(result: dict[str, Any]) -> None:
     """Prints a table of the moves."""
+    if "forget" in result:
+        told = [(what, result["forget"][what], result["forget_at_once"][what]) for what in result["forget"]]
+        table("a forgotten head", ("what", "bulk move", "one write"), told)
+        return
     rows = [(what, *(result[move][what] for move in MOVES)) for what in result["merge"]]
     table("moves beside the stream", ("what", *MOVES), rows)
     starts = result["starts"]
@@ -275,12 +321,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=20_000, help="ordinary images")
     parser.add_argument("--giant", type=int, default=1_100_000, help="members of the cluster that moves")
+    parser.add_argument("--forgets", action="store_true", help="only forgotten heads")
     parser.add_argument("--out", type=Path, help="file of the result; default: bench/storage-moves.json")
     arguments = parser.parse_args(argv)
     bench = load_settings().data_dir / "bench"
     out = arguments.out or bench / "storage-moves.json"
     folder = bench / "storage-moves"
-    return carried_out(lambda: _measure(folder, arguments.images, arguments.giant), out, show_moves)
+    return carried_out(
+        lambda: _measure(folder, arguments.images, arguments.giant, forgets=arguments.forgets), out, show_moves
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.storage import SMALL, fill, giant_member, half_leave, heads_in_process, name_of, pages, writes
-from benchmarks.storage_moves import measure_moves
+from benchmarks.storage_moves import measure_forgets, measure_moves
 from storage.rocks.store import RocksStore
 from storage.verify import verify
 
@@ -46,3 +46,13 @@ def test_moves_of_more_than_one_write(tmp_path: Path, monkeypatch: pytest.Monkey
         assert (cluster.count, store.cluster(giant_member(0))) == (6 + giant - giant // 2, None)
         assert found["split"]["images"] == store.cluster(giant_member(1)).count == giant // 2  # type: ignore[union-attr]
     assert found["undo"]["images"] == giant // 2 + 1
+
+
+def test_heads_that_are_forgotten(tmp_path: Path) -> None:
+    fill(tmp_path / "store", 12, 500)
+    found = measure_forgets(tmp_path / "store")
+    assert (found["forget"]["images"], found["forget_at_once"]["images"]) == (499, 498)
+    with closing(RocksStore(tmp_path / "store")) as store, store.snapshot() as view:
+        assert list(verify(view))[-1].problems == ()
+        assert store.members(giant_member(2), 1).items == (giant_member(2),)
+        assert len(store.operations(0, 9)) == 1

@@ -120,6 +120,8 @@ def test_json_is_as_over_http(store: KnownOperations, run: Run) -> None:
     assert listed[1] == {
         "number": 2,
         "kind": "merge",
+        "override": 2,
+        "position": None,
         "state": "moving",
         "images": 1_100_000,
         "moved": 412_000,
@@ -138,6 +140,7 @@ def test_one_move_is_shown(store: KnownOperations, run: Run) -> None:
     assert shown(run("operations", "show", "2")[1]) == {
         "number": "2",
         "kind": "merge",
+        "of": "override 2",
         "state": "moving",
         "progress": "412,000 of 1,100,000 (37 %)",
         "rate": "103,000/s",

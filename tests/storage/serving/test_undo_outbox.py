@@ -213,11 +213,11 @@ def test_a_bulk_move_that_rests_holds_up_its_undo(bulk: RocksStore) -> None:
 
 def test_a_planned_move_that_is_to_have_the_number_is_another_one(store: ClusterStore) -> None:
     """The override took the number first, and the plan is made again with another one."""
-    planned = Operation(1, OperationState.PLANNING, 9, 0, 0, 7)
+    planned = Operation(1, OperationState.PLANNING, 9, 0, 0, 7, override=1)
 
     class Planning(MemoryStore):
         def operations(self, after: int, limit: int) -> Sequence[Operation]:
-            return [planned]
+            return [planned] if after < planned.number else []
 
     planning = Planning()
     put(planning, founds(0, A), joins(1, B, A), kinds=(*JOB, "replay"))
