@@ -145,6 +145,7 @@ class StagedStore(ClusterStore):
     ) -> LogPosition:
         """See `ClusterStore.apply`."""
         known = frozenset(kinds)
+        self._check_free()
         with self._writer:
             state, _ = self._ready()
             _check_kinds(state.required, known, "the order may hold records of the kinds")
@@ -219,6 +220,7 @@ class StagedStore(ClusterStore):
     def override(self, request: OverrideRequest, at_ms: int, *, dry_run: bool = False) -> OverrideOutcome:
         """See `ClusterStore.override`."""
         request = checked_request(request)
+        self._check_free()
         if self._most is not None and len(request.images) > MAX_MOVED:  # the stream does not wait for them to be read
             if (known := self._book.same(request)) is not None:
                 return OverrideOutcome(known, (), created=False)
@@ -358,6 +360,14 @@ class StagedStore(ClusterStore):
             Whether anything was written, so that the changes must be staged again.
         """
         return False
+
+    def _check_free(self) -> None:
+        """Makes sure that the writer's lock is not held for minutes, or callers that give up would wait for it by the
+        dozen.
+
+        Raises:
+            UnavailableError: It is.
+        """
 
     def _forget_in_bulk(self, log_id: str, decision: Decision, kinds: frozenset[str]) -> None:
         """Applies a forget that moves more images than one write can carry. The caller is the writer."""

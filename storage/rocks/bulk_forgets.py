@@ -14,6 +14,7 @@ import logging
 from dataclasses import replace
 from itertools import chain, islice
 
+from core.errors import UnavailableError
 from core.types import Decision
 from storage import codec
 from storage.bulk.operations import Operation, OperationState
@@ -38,9 +39,10 @@ class BulkForgets(BulkStore):
     """The part of `RocksStore` on heads that are forgotten."""
 
     def _forget_in_bulk(self, log_id: str, decision: Decision, kinds: frozenset[str]) -> None:
-        self._settle_rest()
-        self._drop_plan()
+        self._forgetting = self._begun_planning(decision)
         try:
+            self._settle_rest()
+            self._drop_plan()
             with self.snapshot() as view:
                 renaming = Renaming(view, decision)
                 changes = stage(view, view.state(), log_id, [decision], renaming.stage)
@@ -58,6 +60,19 @@ class BulkForgets(BulkStore):
             self._left.append(decision.image_id)
         log.info("the bulk move %d has begun: %d images", moving.number, moving.total)
 
+    def _check_free(self) -> None:
+        forgetting = self._forgetting
+        if forgetting is not None:
+            raise UnavailableError(
+                f"a head is forgotten, and the stream waits until the bulk move {forgetting.number} is planned: "
+                f"{forgetting.total} images so far",
+                1.0,
+            )
+
+    def _begun_planning(self, decision: Decision) -> Operation:
+        number = self._next_operation()
+        return Operation(number, OperationState.PLANNING, 0, 0, 0, self._now_ms(), position=decision.offset)
+
     def _settle_rest(self) -> None:
         """Settles the bulk move under way to its end, even if it rests: the stream waits for that."""
         if self._moving is not None:
@@ -69,9 +84,7 @@ class BulkForgets(BulkStore):
 
     def _write_renaming(self, decision: Decision, renaming: Renaming) -> Operation:
         """Writes all moves but the heir's where nobody reads them; returns the bulk move as it is planned."""
-        planning = Operation(
-            self._next_operation(), OperationState.PLANNING, 0, 0, 0, self._now_ms(), position=decision.offset
-        )
+        planning = self._begun_planning(decision)
         log.warning(
             "the record at position %d forgets a head: the stream waits until the bulk move %d of %d images is planned",
             decision.offset,

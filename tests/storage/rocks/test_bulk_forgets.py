@@ -121,6 +121,8 @@ def test_nobody_sees_the_plan(store: Interrupted, caplog: pytest.LogCaptureFixtu
         planned.extend(each.total for each in store.operations(0, 9) if each.state is OperationState.PLANNING)
         with pytest.raises(BadInputError, match="it cannot be cancelled"):
             store.cancel(1)
+        with pytest.raises(UnavailableError, match="the stream waits until the bulk move 1 is planned"):
+            put(store, founds(11, ImageId("x")), kinds=JOB_KINDS)
 
     store.between = between
     with caplog.at_level(logging.INFO), patch.object(bulk_forgets, "TOLD_EVERY", 4):
