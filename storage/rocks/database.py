@@ -7,7 +7,7 @@ they are made (rocksdict 0.3.29). An iterator then stays at that time. So a `Mom
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -77,14 +77,18 @@ class Database:
     def get(self, family: str, key: bytes) -> bytes | None:
         """The current value of a key."""
         try:
-            return self.getter(family)(key)
+            value: bytes | None = self._families[family].get(key)
         except Exception as error:  # the library raises bare exceptions
             raise ours(error, self._folder) from error
+        return value
 
-    def getter(self, family: str) -> Callable[[bytes], bytes | None]:
-        """What gets the current values of a family, for many keys. Its errors are the library's."""
-        get: Callable[[bytes], bytes | None] = self._families[family].get
-        return get
+    def get_many(self, family: str, keys: list[bytes]) -> list[bytes | None]:
+        """The current values of keys, in their order. Errors are the library's.
+
+        It takes less time than one get after the other, and unlike these lets other threads run meanwhile.
+        """
+        values: list[bytes | None] = self._families[family].get(keys)
+        return values
 
     def write(self, writes: Iterable[Write], ranges: Iterable[KeyRange] = ()) -> None:
         """Writes all or nothing. It is synced on return, unless the settings say otherwise.

@@ -86,9 +86,9 @@ class PointReads(ABC):
     @abstractmethod
     def _get(self, family: str, key: bytes) -> bytes | None: ...
 
-    def _getter(self, family: str) -> Get:
-        """Gets of one family, for many keys."""
-        return partial(self._get, family)
+    def _get_many(self, family: str, keys: list[bytes]) -> list[bytes | None]:
+        """The values of keys of one family, in their order."""
+        return [self._get(family, key) for key in keys]
 
     def state(self) -> StoreState:
         """See `StoreView.state`."""
@@ -161,19 +161,15 @@ class PointReads(ABC):
         memberships: dict[ImageId, Membership] = {}
         clusters: dict[ImageId, Cluster] = {}
         tombstones: dict[ImageId, Tombstone] = {}
-        image_at, cluster_at = self._getter("images"), self._getter("clusters")
-        for image_id in dict.fromkeys(ids):
-            key = image_id.encode(errors="surrogatepass")
-            value = image_at(key)
-            head = image_id
+        heads: dict[ImageId, None] = {}
+        for image_id, key, value in self._images(dict.fromkeys(ids)):
             if value is not None:
                 memberships[image_id] = membership = codec.decode_membership(image_id, value)
-                head = membership.head
+                heads[membership.head] = None
             elif state.tombstones and (tombstone := self._buried(image_id, key)) is not None:
                 tombstones[image_id] = replace(tombstone, image_id=image_id)
-            else:
-                continue
-            found = None if head in clusters else cluster_at(head.encode())
+                heads[image_id] = None
+        for head, found in zip(heads, self._get_many("clusters", [head.encode() for head in heads]), strict=True):
             if found is not None:
                 clusters[head] = codec.decode_cluster_front(head, found)
         verdicts = last_verdicts(map(self.image, verdicts_of))
@@ -184,15 +180,18 @@ class PointReads(ABC):
         state = self.state()
         heads: dict[ImageId, ImageId] = {}
         tombstones: dict[ImageId, Tombstone] = {}
-        image_at = self._getter("images")
-        for image_id in ids:
-            key = image_id.encode(errors="surrogatepass")
-            value = image_at(key)
+        for image_id, key, value in self._images(ids):
             if value is not None:
                 heads[image_id] = codec.decode_head(image_id, value)
             elif state.tombstones and (tombstone := self._buried(image_id, key)) is not None:
                 tombstones[image_id] = replace(tombstone, image_id=image_id)
         return Heads(state.position, state.revision, heads, tombstones)
+
+    def _images(self, ids: Iterable[ImageId]) -> Iterator[tuple[ImageId, bytes, bytes | None]]:
+        """Each id with its key and value in the family `images`."""
+        asked = list(ids)
+        keys = [image_id.encode(errors="surrogatepass") for image_id in asked]
+        return zip(asked, keys, self._get_many("images", keys), strict=True)
 
     def embedding(self, place: int) -> EmbeddingRecord | None:
         """See `StoreView.embedding`."""
@@ -226,8 +225,10 @@ class LiveReader(PointReads):
     def _get(self, family: str, key: bytes) -> bytes | None:
         return self._database.get(family, key) if self._overlay is None else self._overlay.getter(family)(key)
 
-    def _getter(self, family: str) -> Get:
-        return self._database.getter(family) if self._overlay is None else self._overlay.getter(family)
+    def _get_many(self, family: str, keys: list[bytes]) -> list[bytes | None]:
+        if self._overlay is None:
+            return self._database.get_many(family, keys)
+        return list(map(self._overlay.getter(family), keys))
 
 
 class Lease:
