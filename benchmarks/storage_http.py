@@ -24,6 +24,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from benchmarks.storage_moves import Stream
+from core.lasting import keep_all
 from storage.api.app import create_app
 from storage.api.server import ApiServer
 from storage.rocks.store import RocksStore
@@ -40,6 +41,7 @@ def _serve(folder: Path, stop: Event) -> None:
     with closing(RocksStore(folder)) as store:
         server = ApiServer(create_app(store, 1000, CollectorRegistry()), "127.0.0.1", PORT)
         server.start()
+        keep_all()
         with Stream(store, BATCH).beside():
             stop.wait()
         server.stop()

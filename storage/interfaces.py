@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import islice
+from typing import ClassVar
 
 from core.errors import BadInputError
 from core.overrides import ListedOverride, OverrideOutcome, OverrideRequest
@@ -301,6 +302,9 @@ class ClusterStore(ABC):
     Thread-safe: any number of readers beside one writer at a time. The storage server calls the class of a store with a
     folder and an identity (`storage.opening`).
     """
+
+    reads_at_once: ClassVar[bool] = False
+    """Whether `image` takes some microseconds: then the HTTP API calls it on its event loop, not on a thread."""
 
     @abstractmethod
     def snapshot(self) -> AbstractContextManager[StoreView]:

@@ -87,6 +87,9 @@ PROBE_BYTES = 16 * 1024 * 1024
 class RocksStore(BulkForgets):
     """A store in its own folder, which one process at a time can open."""
 
+    reads_at_once = True
+    """The library holds the interpreter's lock during a get, so reads on many threads would take no less time."""
+
     def __init__(
         self,
         folder: Path,

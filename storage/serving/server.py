@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from core.access import OPEN, Access
 from core.disk_metrics import DiskCollector
+from core.lasting import keep_all
 from core.rpc import Listen, RpcServer
 from storage.api.app import create_app
 from storage.api.explaining import Explainer
@@ -147,4 +148,5 @@ def serve(settings: StorageServerSettings) -> None:
                 }
             ),
         )
+        keep_all()
         rpc.run_until_stopped(on_stop=parts.close)

@@ -18,6 +18,7 @@ from storage.api.schemas import iso
 from storage.errors import CorruptedError
 from storage.interfaces import StoreView
 from storage.memory import MemoryStore
+from storage.records import ImageRecord
 from storage.testing.decisions import A, B, C, D, decided, deletes, founds, ignored, joins, put
 from storage.testing.model import NAMES
 from tests.support.store_wrappers import DelegatingStore
@@ -54,6 +55,36 @@ def test_an_image(client: TestClient, store: MemoryStore) -> None:
     }
     alone = client.get("/v1/images/a").json()
     assert (alone["head"], alone["score"], alone["matched"], alone["cause"]) == ("a", None, None, "founded")
+
+
+class Quick(DelegatingStore):
+    """Reads one image at once, and counts the snapshots."""
+
+    reads_at_once = True
+
+    def __init__(self, inner: MemoryStore) -> None:
+        super().__init__(inner)
+        self.snapshots = 0
+
+    def snapshot(self) -> AbstractContextManager[StoreView]:
+        self.snapshots += 1
+        return super().snapshot()
+
+    def image(self, image_id: ImageId) -> ImageRecord | None:
+        return self.inner.image(image_id)
+
+
+def test_a_store_that_reads_at_once_gives_the_same_answers_about_an_image(
+    client: TestClient, store: MemoryStore
+) -> None:
+    put(store, founds(0, A), founds(1, B), deletes(2, B, B))
+    quick = Quick(store)
+    beside = TestClient(create_app(quick, MAX_PAGE, CollectorRegistry()))
+    for image_id, status, snapshots in (("a", 200, 0), ("b", 410, 1), ("never", 404, 2), ("%ff", 400, 2)):
+        one, other = (each.get(f"/v1/images/{image_id}") for each in (client, beside))
+        assert one.status_code == status
+        assert (other.status_code, other.content) == (one.status_code, one.content)
+        assert quick.snapshots == snapshots
 
 
 def test_the_history_of_an_image(client: TestClient, store: MemoryStore) -> None:
