@@ -194,8 +194,8 @@ def live(index: TermIndex, order: list[bytes], parser: RequestParser, seed: int,
 
 
 def as_seen(index: TermIndex, ids: Iterable[str]) -> list[object]:
-    """What an index holds of images. The code of a hidden one may be gone, and its kind."""
+    """What an index holds of images. The code of a hidden one may be gone, and a forgotten one may be erased."""
     return [
-        None if one is None else replace(one, code=b"" if one.hidden else one.code)
+        None if one is None else replace(one, code=b"" if one.hidden else one.code, erased=False)
         for one in index.get([ImageId(each) for each in ids])
     ]
