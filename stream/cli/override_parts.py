@@ -52,7 +52,7 @@ def say_in_parts(context: typer.Context, signal: str | None, request: OverrideRe
         show_json({"overrides": [_json(each) for each in outcomes]})
         return
     for each in outcomes:
-        line(told(each, moving=False))
+        line(told(each, moving=None))
 
 
 def _parts(storage: StorageClient, request: OverrideRequest) -> Iterator[OverrideRequest]:
