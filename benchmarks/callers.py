@@ -30,12 +30,12 @@ from benchmarks.search.timing import percentiles_ms
 from core.errors import BusyError, UnavailableError
 from core.protos.joined_pb2 import JoinedImage
 from core.rpc import Listen
+from manifests.image_files import ImageFile, ImageRow
 from neardup.events_pb2 import FLOAT16
 from search.serving import search_pb2 as pb
 from search.serving.admission import Caller
 from search.serving.client import SearchClient
 from stream.demo.sample import SAMPLE
-from stream.image_files import ImageFile, ImageRow
 from stream.servers import search_server_settings
 from stream.settings import load_settings
 

@@ -25,9 +25,9 @@ from typing import Any, Literal
 from benchmarks.machine import measured_with
 from benchmarks.service_run import await_verdicts, carried_out, empty, say, started, synthetic_images
 from core.errors import UnavailableError
+from manifests.image_files import ImageFile, ImageRow
 from search.index.generations import IndexGenerations
 from stream.data_folders import with_data
-from stream.image_files import ImageFile, ImageRow
 from stream.local.supervisor import Deployment
 from stream.publish import Publisher, publish
 from stream.settings import SETTINGS_FILE_VARIABLE, Settings, load_settings

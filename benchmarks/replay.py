@@ -31,8 +31,8 @@ from core.access import Right
 from core.errors import NeardupError, UnavailableError
 from core.traces import Choice, Trace, TracedCandidate, trace_json
 from core.types import ImageId
+from manifests.image_files import ImageFile, ImageRow
 from stream.data_folders import with_data
-from stream.image_files import ImageFile, ImageRow
 from stream.local.supervisor import Deployment
 from stream.publish import Publisher, publish
 from stream.replay.choice import ReplaySelection

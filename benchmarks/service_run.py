@@ -14,9 +14,9 @@ from typing import Any
 from benchmarks.machine import write_results
 from benchmarks.synthetic import SyntheticSettings, Universe, write_images
 from core.errors import NeardupError, UnavailableError
+from manifests.image_files import ImageFile
 from stream.data_folders import wipe
 from stream.demo.sample import SAMPLE
-from stream.image_files import ImageFile
 from stream.interrupts import interruptible, undisturbed
 from stream.local.supervisor import Deployment
 from stream.settings import Settings

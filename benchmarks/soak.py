@@ -26,10 +26,10 @@ from benchmarks.machine import measured_with, resident_mb
 from benchmarks.service_run import await_verdicts, carried_out, empty, say, started, synthetic_images
 from benchmarks.synthetic import SyntheticSettings
 from core.access import Right
+from manifests.image_files import ImageFile, ImageRow
 from storage.serving.client import StorageClient
 from stream.access import credentials
 from stream.data_folders import with_data
-from stream.image_files import ImageFile, ImageRow
 from stream.local.supervisor import Deployment
 from stream.publish import Publisher, publish
 from stream.settings import Settings, load_settings

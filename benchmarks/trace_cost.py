@@ -38,12 +38,12 @@ from clustering.arrivals import Arrival
 from core.errors import UnavailableError
 from core.protos.joined_pb2 import JoinedImage
 from core.types import ImageId, Versions
+from manifests.image_files import ImageRow
 from operators.in_flight_pb2 import InFlight
 from operators.item_times import Timing
 from operators.tracer import Tracer
 from operators.tracing import BatchTracer, trace_reason
 from stream.data_folders import with_data
-from stream.image_files import ImageRow
 from stream.local.supervisor import Deployment
 from stream.publish import Publisher, SendSchedule
 from stream.settings import Settings, load_settings

@@ -31,8 +31,8 @@ from core.files import replacing
 from core.notifications import EmbeddingSpec
 from core.vector_limits import QUANTILES, MeasuredVectors
 from core.vectors import unit_rows, vector_problem, vector_values
+from manifests.image_files import ImageFile, ImageRow, Vector
 from search.hashing.signed_sqrt import signed_sqrt
-from stream.image_files import ImageFile, ImageRow, Vector
 
 __all__ = [
     "SIGNED_SQRT_SEARCH",

@@ -12,10 +12,10 @@ from kafka.errors import KafkaError
 
 from core.errors import BadInputError, UnavailableError
 from core.notifications import EmbeddingSpec
+from manifests.image_files import ImageRow, Vector
 from neardup import events
 from neardup.events_pb2 import FLOAT16
 from stream.broker import Broker, producer
-from stream.image_files import ImageRow, Vector
 from stream.names import client_id
 from stream.settings import Settings
 

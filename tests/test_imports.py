@@ -26,13 +26,17 @@ CLIENTS = ("search.serving", "scoring.serving", "storage.serving")
 ARROWS = {
     "neardup": ("neardup",),
     "core": ("core", "neardup.events_pb2"),
-    "search": ("search", "core", "neardup.events_pb2"),
+    "manifests": ("manifests", "core", "neardup.events_pb2"),
+    "search": ("search", "core", "manifests", "neardup.events_pb2"),
     "scoring": ("scoring", "core", "search.hashing"),
     "clustering": ("clustering", "core"),
-    "storage": ("storage", "core"),
+    "storage": ("storage", "core", "manifests"),
     "operators": ("operators", "core", "clustering", *CLIENTS),
     "training": ("training", "core", "search.hashing", "search.ranking", "scoring", "clustering"),
-    "stream": ("stream", "core", "neardup", "search", "scoring", "clustering", "storage", "operators", "training"),
+    "stream": (
+        *("stream", "core", "manifests", "neardup", "search", "scoring", "clustering", "storage", "operators"),
+        "training",
+    ),
 }
 """Whom each folder may import. `neardup` is what users import: it stands alone, all may read its notifications."""
 

@@ -55,8 +55,8 @@ from benchmarks.chaos.lane_faults import (
 )
 from benchmarks.chaos.world import PARTS, RESEND_S, World
 from core.errors import ServiceError
+from manifests.image_files import ImageRow
 from stream.broker import Broker
-from stream.image_files import ImageRow
 from stream.local.processes import marked_processes
 from tests.support.power_cut import kill_everything
 from tests.support.stack import sample_rows

@@ -12,7 +12,7 @@ from zlib import crc32
 
 from core.errors import BadInputError
 from core.traces import TraceKind, parse_trace
-from stream.image_files import ImageRow
+from manifests.image_files import ImageRow
 from tests.support.flow import Flow
 from tests.support.stack import Stack
 

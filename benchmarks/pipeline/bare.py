@@ -27,6 +27,7 @@ from benchmarks.pipeline.corpus import Mates, image_name, image_number, open_ima
 from benchmarks.pipeline.direct import DirectServers
 from benchmarks.service_run import say
 from core.protos.joined_pb2 import JoinedImage, JoinedRecord
+from manifests.image_files import ImageRow
 from operators.assign import AssignStep
 from operators.batcher import BatchPolicy
 from operators.rows import records
@@ -35,7 +36,6 @@ from operators.search import LogEpoch, SearchFunction, SearchStep
 from operators.step import ServerAddress
 from search.serving.search_pb2 import SearchQuery
 from stream.data_folders import with_data
-from stream.image_files import ImageRow
 from stream.settings import load_settings
 
 __all__ = ["BareLoop", "Spent"]

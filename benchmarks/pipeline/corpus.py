@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.synthetic import SyntheticSettings, Universe, write_images
+from manifests.image_files import ImageFile, ImageRow
 from stream.demo.sample import SAMPLE
-from stream.image_files import ImageFile, ImageRow
 from stream.settings import Settings
 
 __all__ = ["Mates", "image_name", "image_number", "make_images", "open_images", "originals_of", "parts_of"]

@@ -15,7 +15,7 @@ from itertools import islice
 
 from benchmarks.pipeline.usage import Reading, per_image
 from benchmarks.service_run import await_verdicts, say
-from stream.image_files import ImageRow
+from manifests.image_files import ImageRow
 from stream.publish import Publisher, SendSchedule
 from stream.topic_reader import TopicReader
 from stream.verdicts import Verdicts

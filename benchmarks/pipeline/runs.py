@@ -21,8 +21,8 @@ from benchmarks.pipeline.plain import READY
 from benchmarks.pipeline.usage import UsageMeter
 from benchmarks.service_run import empty, say, started
 from core.errors import UnavailableError
+from manifests.image_files import ImageFile
 from stream.data_folders import with_data
-from stream.image_files import ImageFile
 from stream.local.parts import deployment_parts
 from stream.local.supervisor import Deployment
 from stream.publish import Publisher

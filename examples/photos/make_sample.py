@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from core.notifications import EmbeddingSpec
+from manifests.image_files import ImageFile
 from search.hashing.signed_sqrt import signed_sqrt
 from stream.centres import SIGNED_SQRT_SEARCH, file_vectors, measure, write_centres
-from stream.image_files import ImageFile
 from training.labelled import keep_splits, read_photos
 
 SEARCH_DIMENSION, SCORE_DIMENSION = 1280, 768

@@ -45,8 +45,8 @@ def centres(
     import numpy as np
 
     from core.vector_limits import QUANTILES
+    from manifests.image_files import ImageFile
     from stream.centres import file_vectors, fit_means, measure, read_centres, write_centres
-    from stream.image_files import ImageFile
 
     _, chosen = of(context).signal(signal)
     images = ImageFile(file, chosen.search_embedding.dimension, chosen.score_embedding.dimension)

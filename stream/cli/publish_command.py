@@ -41,7 +41,7 @@ def publish(
 
         neardup publish more.parquet --signal texts
     """
-    from stream.image_files import ImageFile
+    from manifests.image_files import ImageFile
     from stream.interrupts import interruptible
     from stream.publish import Publisher
     from stream.publish import publish as send

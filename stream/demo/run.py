@@ -11,6 +11,7 @@ from pathlib import Path
 
 from core.access import Right
 from core.errors import BadInputError, NeardupError, UnavailableError
+from manifests.image_files import ImageFile
 from neardup.client import ApiClient
 from neardup.errors import NeardupClientError
 from storage.serving.client import StorageClient
@@ -22,7 +23,6 @@ from stream.demo.quality import quality
 from stream.demo.report import DemoReport, LargeCluster, LawCheck
 from stream.demo.sample import PICTURE_FOLDER, PICTURES, SAMPLE, LabelledImage, read_labels
 from stream.demo.view import Bars, DemoView
-from stream.image_files import ImageFile
 from stream.interrupts import undisturbed
 from stream.job_control import JobControl
 from stream.local.supervisor import Deployment

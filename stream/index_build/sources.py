@@ -12,9 +12,9 @@ from typing import NamedTuple, Protocol
 from core.errors import BadInputError, UnavailableError
 from core.pseudonyms import Pseudonyms, is_pseudonym
 from core.types import NO_OFFSET, ImageId, LogPosition, Tombstone
+from manifests.image_files import ImageFile
 from search.index.columns import Kind
 from storage.embeddings import EmbeddingsPage, PlacedEmbedding
-from stream.image_files import ImageFile
 from stream.start_plan import Log
 
 __all__ = ["Deletes", "FileSource", "ImageSource", "OrderSource", "PlacedImage", "StoreSource", "deletes_of"]

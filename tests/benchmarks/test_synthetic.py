@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.synthetic import SyntheticSettings, Universe, write_images
+from manifests.image_files import ImageFile
 from stream.demo.sample import SAMPLE
-from stream.image_files import ImageFile
 
 ROOT = Path(__file__).parents[2]
 

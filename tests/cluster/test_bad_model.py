@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from manifests.image_files import ImageFile
 from scoring.model_folder import ModelFolder
 from stream.cli.exits import Exit
-from stream.image_files import ImageFile
 from stream.publish import notification
 from tests.support.bad_model import Texts, loose_version
 from tests.support.stack import Stack, eventually

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from core.access import Right
+from manifests.image_files import ImageRow, Vector
 from neardup.client import ChangeFilter, OverrideResult, RollbackRequest
 from neardup.events_pb2 import FLOAT32
 from stream.access import api_client, credentials
-from stream.image_files import ImageRow, Vector
 from stream.job_control import JobControl
 from tests.support.calm import calm_service
 from tests.support.stack import Stack, eventually

@@ -18,10 +18,10 @@ from core.protos.joined_pb2 import JoinedImage, JoinedRecord
 from core.replay_requests import Lane, ReplayRequest
 from core.traces import parse_trace
 from core.types import Cause, ImageId
+from manifests.image_files import ImageRow
 from neardup.errors import NotFoundError
 from neardup.events_pb2 import FLOAT16
 from operators.admit import ReplayLane, replay_record
-from stream.image_files import ImageRow
 from stream.replay.choice import ReplaySelection
 from stream.replay.differences import DiffReport
 from stream.replay.service import ReplayService

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from core.dead_letters import Provenance, Reason
-from stream.image_files import ImageRow, Vector
+from manifests.image_files import ImageRow, Vector
 from stream.job_control import JobControl
 from stream.publish import notification
 from tests.cluster.conftest import JOIN_TIMEOUT_S

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from core.dead_letters import Reason
 from core.notifications import EmbeddingSpec
 from core.vector_limits import MeasuredVectors, NormBand, VectorLimits
+from manifests.image_files import ImageFile
 from stream.centres import file_vectors, fit_means, measure
 from stream.hashing import vector_limits
-from stream.image_files import ImageFile
 from stream.settings import load_settings
 
 ROOT = Path(__file__).parents[2]

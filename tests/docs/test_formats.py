@@ -72,7 +72,7 @@ def test_topics() -> None:
 
 
 def test_every_column_of_parquet_is_named_as_the_reader_does() -> None:
-    import stream.image_files as reader
+    import manifests.image_files as reader
 
     assert first_cells("Parquet for `neardup publish`") == set(
         re.findall(r"^\| `(\w+)`", reader.__doc__ or "", re.MULTILINE)

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.notifications import EmbeddingSpec
+from manifests.image_files import ImageFile
 from stream.centres import file_vectors, measure, read_centres
-from stream.image_files import ImageFile
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "photos"
 

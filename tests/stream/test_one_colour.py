@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from manifests.image_files import ImageFile
 from scoring.model_folder import ModelFolder
 from scoring.tf_model import TfPairModel
 from stream.centres import file_vectors
 from stream.hashing import code_settings, term_settings
-from stream.image_files import ImageFile
 from stream.settings import load_settings
 
 ROOT = Path(__file__).parents[2]

@@ -13,8 +13,8 @@ from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 import stream.publish as publish_module
 from core.errors import BadInputError, UnavailableError
 from core.notifications import Half, decode
+from manifests.image_files import ImageRow, Vector
 from neardup.events_pb2 import FLOAT16, EmbeddingNotification
-from stream.image_files import ImageRow, Vector
 from stream.publish import Publisher, SendSchedule, publish
 from stream.settings import Settings, load_settings
 

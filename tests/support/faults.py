@@ -16,11 +16,11 @@ from core.delete_requests import DeleteRequest
 from core.errors import NeardupError
 from core.replay_requests import ReplayRequest
 from core.types import ImageId
+from manifests.image_files import ImageRow
 from storage.serving.order_writer import OrderWriter
 from storage.serving.publisher import KafkaSender
 from stream.broker import Broker
 from stream.deletes import DeleteFate, DeleteReport, check_log, delete_images
-from stream.image_files import ImageRow
 from stream.replay.choice import ReplaySelection
 from stream.replay.service import ReplayService
 from stream.settings import Settings

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from core.errors import ServiceError
-from stream.image_files import ImageRow
+from manifests.image_files import ImageRow
 from stream.publish import Publisher
 from tests.support.stack import Stack
 

@@ -15,12 +15,12 @@ from kafka import KafkaAdminClient
 from core.dead_letters import DeadLetter, parse_dead_letter
 from core.errors import ServiceError
 from core.settlements import parse_settlement
+from manifests.image_files import ImageFile, ImageRow
 from neardup.client import ApiClient
 from neardup.errors import NeardupClientError, NotFoundError
 from storage.serving.client import StorageClient
 from stream.access import api_client
 from stream.broker import Broker
-from stream.image_files import ImageFile, ImageRow
 from stream.local.processes import end_processes, marked_processes
 from stream.local.supervisor import Deployment
 from stream.publish import Publisher

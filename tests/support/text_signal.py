@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from manifests.image_files import ImageFile, ImageRow
 from stream.hashing import code_settings, term_settings
-from stream.image_files import ImageFile, ImageRow
 from tests.support.stack import stack_settings
 
 SEARCH_DIMENSION = 96

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.pipeline.corpus import Mates, image_name, image_number, parts_of
-from stream.image_files import ImageRow, Vector
+from manifests.image_files import ImageRow, Vector
 
 MATES = Mates(np.array([0, 1, 0, 0, 1, 5]))
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 from benchmarks.pipeline import load
 from benchmarks.pipeline.load import PipelineLoad, Stretch, StretchResult, at_rank
 from benchmarks.pipeline.usage import Reading
-from stream.image_files import ImageRow, Vector
+from manifests.image_files import ImageRow, Vector
 from stream.topic_reader import TopicRecord
 
 

@@ -19,10 +19,10 @@ from matplotlib import pyplot as plt
 import stream.demo.run as run_module
 from core.errors import BadInputError, UnavailableError
 from core.types import ImageId
+from manifests.image_files import ImageRow
 from stream.demo.look_back import REPLAYED, replayed_images
 from stream.demo.report import DemoReplay
 from stream.demo.run import DemoFailedError, DemoOptions, run_demo
-from stream.image_files import ImageRow
 from stream.kafka_access import KafkaAccess
 from stream.local.errors import PartFailedError
 from stream.settings import Settings, load_settings

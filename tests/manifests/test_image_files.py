@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.errors import BadInputError
+from manifests.image_files import ImageFile, ImageRow
 from neardup.events_pb2 import FLOAT16, FLOAT32
-from stream.image_files import ImageFile, ImageRow
 
 SEARCH, SCORE = 4, 3
 

@@ -1,0 +1,1 @@
+"""How do many images lie in files, with their embeddings and their clusters?"""
