@@ -213,6 +213,8 @@ class Cause(StrEnum):
     """An override took it out of its cluster, so it is its own head."""
     RENAMED = "renamed"
     """The head of its cluster was forgotten, and the cluster has another head."""
+    BOOTSTRAPPED = "bootstrapped"
+    """A manifest says that it belongs to the cluster of this head."""
     FORGOTTEN = "forgotten"
     """Of a history entry alone: it was about an image that was forgotten, and nothing but its number is left."""
 

@@ -101,7 +101,8 @@ class Found:
                 (r, n) for r, n in enumerate(column.to_pylist()) if n is not None and not 0 <= n <= highest
             )
             raise self.rows.error(row, name, f"is {number}, not 0 to {highest}{hint if number < 0 else ''}")
-        return pc.fill_null(column, pa.scalar(default, column.type)).cast(pa.int64()).to_numpy(zero_copy_only=False)
+        numbers: NDArray[np.int64] = pc.fill_null(column.cast(pa.int64()), default).to_numpy(zero_copy_only=False)
+        return numbers
 
     def vectors(self, column: VectorColumn) -> NDArray[Any]:
         """(rows, dimension) numbers of the column's type.
@@ -120,8 +121,58 @@ class Found:
         if values.null_count:
             row = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0]) // column.dimension
             raise self.rows.error(row, column.name, "has a null among its numbers")
-        numbers = values.to_numpy(zero_copy_only=False).astype(column.dtype, copy=False)
+        numbers: NDArray[Any] = values.to_numpy(zero_copy_only=False).astype(column.dtype, copy=False)
         return numbers.reshape(-1, column.dimension)
+
+    def scores(self, name: str) -> NDArray[np.float64]:
+        """(rows,) numbers from 0 to 1; NaN where one is null or the column is missing.
+
+        Raises:
+            BadInputError: One is outside.
+        """
+        if not self.has(name):
+            return np.full(len(self), np.nan)
+        column = self.batch.column(name).cast(pa.float64())
+        numbers: NDArray[np.float64] = column.to_numpy(zero_copy_only=False)
+        wrong = np.flatnonzero(~((numbers >= 0) & (numbers <= 1)) & ~column.is_null().to_numpy(zero_copy_only=False))
+        if wrong.size:
+            raise self.rows.error(int(wrong[0]), name, f"is {numbers[wrong[0]]}, not 0 to 1")
+        return numbers
+
+    def blobs(self, name: str, length: int) -> list[bytes | None]:
+        """Bytes of one length; None where they are null or the column is missing.
+
+        Raises:
+            BadInputError: One has another length.
+        """
+        if not self.has(name):
+            return [None] * len(self)
+        found: list[bytes | None] = self.batch.column(name).to_pylist()
+        for row, blob in enumerate(found):
+            if blob is not None and len(blob) != length:
+                raise self.rows.error(row, name, f"has {len(blob)} bytes, the signal's codes have {length}")
+        return found
+
+    def words(self, name: str, width: int, highest: int) -> NDArray[np.uint32]:
+        """(rows, width) whole numbers of a column of lists.
+
+        Raises:
+            BadInputError: A list is null or has another length, or a number is above the highest.
+        """
+        lists = self._column(name, nullable=False)
+        lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
+        wrong = np.flatnonzero(lengths != width)
+        if wrong.size:
+            raise self.rows.error(int(wrong[0]), name, f"has {lengths[wrong[0]]} terms, the signal's have {width}")
+        values = lists.flatten()
+        if values.null_count:
+            row = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0]) // width
+            raise self.rows.error(row, name, "has a null among its terms")
+        words: NDArray[np.uint32] = values.to_numpy(zero_copy_only=False).astype(np.uint32, copy=False)
+        above = np.flatnonzero(words > highest)
+        if above.size:
+            raise self.rows.error(int(above[0]) // width, name, f"has the term {words[above[0]]}, above {highest}")
+        return words.reshape(-1, width)
 
     def check_no_null(self, name: str) -> None:
         """Raises `BadInputError` if a value is null."""
@@ -200,6 +251,25 @@ class ColumnFile:
         kind = self.kind(name)
         if not pa.types.is_integer(kind):
             raise BadInputError(f"{self.path}: column {name} must hold whole numbers, it holds {kind}")
+
+    def check_lists_of_words(self, name: str) -> None:
+        """Raises `BadInputError` unless the column is there and holds lists of uint32."""
+        kind = self.kind(name)
+        is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+        if not is_list or kind.value_type != pa.uint32():
+            raise BadInputError(f"{self.path}: column {name} must hold lists of uint32, it holds {kind}")
+
+    def check_blobs(self, name: str) -> None:
+        """Raises `BadInputError` unless the column is there and holds bytes."""
+        kind = self.kind(name)
+        if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)):
+            raise BadInputError(f"{self.path}: column {name} must hold bytes, it holds {kind}")
+
+    def check_scores(self, name: str) -> None:
+        """Raises `BadInputError` unless the column is there and holds numbers."""
+        kind = self.kind(name)
+        if not pa.types.is_floating(kind):
+            raise BadInputError(f"{self.path}: column {name} must hold floats, it holds {kind}")
 
     def check_times(self, name: str) -> None:
         """Raises `BadInputError` unless the column is there and holds times."""

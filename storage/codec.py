@@ -142,6 +142,7 @@ _CAUSES: Final = {
     Cause.PARTED: 8,
     Cause.RENAMED: 9,
     Cause.FORGOTTEN: 10,
+    Cause.BOOTSTRAPPED: 11,
 }
 _CAUSE_OF: Final = {number: cause for cause, number in _CAUSES.items()}
 

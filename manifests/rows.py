@@ -1,0 +1,54 @@
+"""The rows of a manifest: all of its files, one after another, from any row on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import MismatchError
+from manifests.clustered_files import ClusteredBatch, ClusteredFile, Signal
+from manifests.folder import Folder
+from manifests.manifest import Manifest
+
+__all__ = ["NumberedBatch", "read_rows"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NumberedBatch:
+    """Some rows of a manifest, which lie in one file."""
+
+    first: int
+    """The number of the first of them in the manifest."""
+    file: ClusteredFile
+    batch: ClusteredBatch
+
+
+def read_rows(
+    folder: Folder, manifest: Manifest, signal: Signal, spool: Path, at_once: int, start: int = 0
+) -> Iterator[NumberedBatch]:
+    """Reads a manifest's rows from number `start` on, at most `at_once` at a time. Files before it are not opened.
+
+    Args:
+        folder: Where the files lie.
+        manifest: Names them.
+        signal: What they must have been made for.
+        spool: A folder for copies of files that lie elsewhere.
+        at_once: Rows of a batch.
+        start: The first row.
+
+    Raises:
+        BadInputError: A value is wrong; the message names file, row and column.
+        MismatchError: A file is not the one that the manifest names, or was made for other settings.
+        UnavailableError: The folder does not answer, or the disk of the spool is full.
+    """
+    first = 0
+    for listed in manifest.files:
+        if first + listed.rows > start:
+            with folder.fetch(listed, spool) as path:
+                file = ClusteredFile(path, signal)
+                if file.rows != listed.rows:
+                    raise MismatchError(f"{path} has {file.rows} rows, the manifest says {listed.rows}")
+                for batch in file.batches(at_once, max(0, start - first)):
+                    yield NumberedBatch(first + batch.images.first, file, batch)
+        first += listed.rows
