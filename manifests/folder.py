@@ -1,4 +1,4 @@
-"""Where manifests and their files lie: a local folder.
+"""Where manifests and their files lie: a local folder, or S3 (`manifests.s3`).
 
 ROOT/manifests/2026-11-01.json     the manifests, and nothing else: this folder is watched
 ROOT/data/part-000000.parquet      the files; the manifests name them relative to ROOT
@@ -6,17 +6,27 @@ ROOT/data/part-000000.parquet      the files; the manifests name them relative t
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from core.errors import BadInputError, MismatchError
+from core.errors import BadInputError, MismatchError, UnavailableError
 from core.files import replacing
 from manifests.manifest import MAX_BYTES, SUFFIX, Manifest, ManifestFile
 
-__all__ = ["MANIFESTS", "Folder", "LocalFolder", "check_bytes", "open_folder", "read_manifest"]
+__all__ = [
+    "MANIFESTS",
+    "Folder",
+    "LocalFolder",
+    "check_bytes",
+    "check_size",
+    "full_disk_told",
+    "open_folder",
+    "read_manifest",
+]
 
 MANIFESTS = "manifests"
 """The folder of the manifests, below the root."""
@@ -67,7 +77,15 @@ class Folder(ABC):
         """Gives a local path to write to; at the end of the block the file is there, whole. An earlier one is replaced.
 
         Raises:
-            UnavailableError: The folder does not answer, or is full.
+            UnavailableError: The folder does not answer, or a disk is full.
+        """
+
+    @abstractmethod
+    def remove(self, path: str) -> None:
+        """Removes a file, if it is there.
+
+        Raises:
+            UnavailableError: The folder does not answer.
         """
 
 
@@ -101,6 +119,7 @@ class LocalFolder(Folder):
         path = self._root / file.path
         digest, size = hashlib.sha256(), 0
         try:
+            check_size(str(path), file, path.stat().st_size)
             with path.open("rb") as opened:
                 while piece := opened.read(_PIECE):
                     digest.update(piece)
@@ -114,9 +133,37 @@ class LocalFolder(Folder):
     def put(self, path: str) -> Iterator[Path]:
         """See `Folder.put`."""
         target = self._root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as draft:
-            yield draft
+        with full_disk_told(self.uri):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(target) as draft:
+                yield draft
+
+    def remove(self, path: str) -> None:
+        """See `Folder.remove`."""
+        (self._root / path).unlink(missing_ok=True)
+
+
+@contextmanager
+def full_disk_told(path: str) -> Iterator[None]:
+    """Makes a full disk an `UnavailableError` that names the path."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise UnavailableError(f"the disk of {path} is full: make room, then go on") from error
+        raise
+
+
+def check_size(path: str, file: ManifestFile, size: int) -> None:
+    """Compares the size of a file with what the manifest says, before the file is read.
+
+    Raises:
+        MismatchError: It is another file.
+    """
+    if size != file.size:
+        raise MismatchError(
+            f"{path} has {size} bytes, the manifest says {file.size}: it was changed after the manifest was written"
+        )
 
 
 def check_bytes(path: str, file: ManifestFile, size: int, sha256: str) -> None:
@@ -133,8 +180,16 @@ def check_bytes(path: str, file: ManifestFile, size: int, sha256: str) -> None:
 
 
 def open_folder(uri: str) -> Folder:
-    """The folder that a user names."""
-    return LocalFolder(Path(uri))
+    """The folder that a user names: a path, or `s3://bucket/prefix`.
+
+    Raises:
+        BadInputError: It is neither.
+    """
+    if "://" not in uri:
+        return LocalFolder(Path(uri))
+    from manifests.s3 import S3Folder
+
+    return S3Folder(uri)
 
 
 def read_manifest(folder: Folder, name: str) -> Manifest:
@@ -144,6 +199,8 @@ def read_manifest(folder: Folder, name: str) -> Manifest:
         UnavailableError: The folder does not answer.
         BadInputError: There is no such manifest, or it is damaged; the message names it.
     """
+    if "/" in name:
+        raise BadInputError(f"{name!r} is no name of a manifest: manifests lie in {folder.uri}/{MANIFESTS}")
     try:
         return Manifest.decoded(folder.read(name))
     except BadInputError as error:

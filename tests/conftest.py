@@ -21,3 +21,12 @@ def log_levels_as_before() -> Iterator[None]:
     yield
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    """Moto's S3 server, one for all tests of a process; see `tests.support.moto_s3`."""
+    from tests.support.moto_s3 import moto_server
+
+    with moto_server() as url:
+        yield url
