@@ -43,6 +43,12 @@ ZERO_SHARE = 0.01
 QUANTILES = (0.0, 0.01, 0.5, 0.99, 1.0)
 """The quantiles that are measured of each quantity."""
 
+_SQUARES_ERROR = 1e-3
+"""Far above the relative rounding error of a sum of squares in float32."""
+
+_TWICE = 2.0
+"""A square so much above its limit is certainly above it."""
+
 _LEAST, _LOW, _MEDIAN, _HIGH, _MOST = range(len(QUANTILES))
 
 
@@ -91,6 +97,14 @@ class VectorLimits:
             return _degenerate(f"the numbers of the vector are equal up to rounding (about {float(values.mean()):.3g})")
         return None if self.measured is None else self._measured_problem(self.measured, values, norm, deviation)
 
+    def problems(self, rows: NDArray[np.float32]) -> dict[int, BadRecord]:
+        """`problem` of many vectors at once: what is wrong with each row of (n, dimension), by its number.
+
+        A few sums over all rows tell most that are well within the limits. Only the others are looked at one by one.
+        """
+        problems = {row: self.problem(rows[row]) for row in np.flatnonzero(~self._well_within(rows)).tolist()}
+        return {row: problem for row, problem in problems.items() if problem is not None}
+
     def band(self, vector: NDArray[np.float32]) -> NormBand:
         """Where the norm of a vector lies among the measured ones; `USUAL` where nothing is measured."""
         if self.measured is None or self.spec.normalise:
@@ -99,6 +113,31 @@ class VectorLimits:
         if norm < self.measured.norms[_LOW]:
             return NormBand.LOW
         return NormBand.HIGH if norm > self.measured.norms[_HIGH] else NormBand.USUAL
+
+    def _well_within(self, rows: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Which of many vectors (n, dimension) have certainly no problem, in float32 and with wide margins: (n,)."""
+        values = unit_rows(rows) if self.spec.normalise else rows
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = np.einsum("ij,ij->i", values, values)
+            error = _SQUARES_ERROR * squares
+            deviations = squares - self.spec.dimension * np.square(values.mean(axis=1)) - error
+            plain = squares if not self.spec.normalise else np.einsum("ij,ij->i", rows, rows)
+            within: NDArray[np.bool_] = (plain > _TWICE * self.spec.dimension * ZERO_FLOOR**2) & (
+                deviations > _TWICE * CONSTANT_FLOOR**2 * squares
+            )
+            if self.measured is None:
+                return within
+            measured, factor, share = self.measured, self.spec.norm_factor, self.spec.degenerate_share
+            within &= squares > _TWICE * (ZERO_SHARE * float(measured.norms[_MEDIAN])) ** 2
+            if factor and not self.spec.normalise:
+                within &= squares - error > (float(measured.norms[_LEAST]) / factor) ** 2
+                within &= squares + error < (float(measured.norms[_MOST]) * factor) ** 2
+            centre_square = float(np.dot(measured.centre, measured.centre))
+            distances = squares - 2 * (values @ measured.centre) + centre_square
+            distances -= _SQUARES_ERROR * (squares + centre_square)
+            within &= deviations > _TWICE * (share * float(measured.deviations[_LEAST])) ** 2
+            within &= distances > _TWICE * (share * float(measured.distances[_LEAST])) ** 2
+        return within
 
     def _values(self, vector: NDArray[np.float32]) -> NDArray[np.float64]:
         return (unit_rows(vector[None, :])[0] if self.spec.normalise else vector).astype(np.float64)

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from core.dead_letters import BadRecord, Reason
 from neardup.events_pb2 import FLOAT16, FLOAT32, ElementType
 
-__all__ = ["stored_problem", "stored_type", "unit_rows", "vector_problem", "vector_rows", "vector_values"]
+__all__ = [
+    "sound_rows",
+    "stored_problem",
+    "stored_type",
+    "unit_rows",
+    "vector_problem",
+    "vector_rows",
+    "vector_values",
+]
 
 _DTYPES: dict[int, np.dtype[Any]] = {FLOAT16: np.dtype("<f2"), FLOAT32: np.dtype("<f4")}
 
@@ -89,12 +97,18 @@ def vector_rows(vectors: Sequence[bytes], dimension: int) -> tuple[NDArray[np.fl
             continue
         data = b"".join(map(vectors.__getitem__, chosen.tolist()))
         numbers = np.frombuffer(data, dtype).reshape(-1, dimension)
-        largest = _magnitudes(numbers).max(axis=1)
-        sound[chosen] = (largest > 0) & (largest < _INFINITY[dtype.itemsize])
+        sound[chosen] = sound_rows(numbers)
         if len(chosen) == len(vectors):
             return numbers.astype(np.float32), sound
         rows[chosen] = numbers
     return rows, sound
+
+
+def sound_rows(rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether `vector_problem` finds nothing wrong with each row of (n, dimension) float16 or float32 numbers: (n,)."""
+    largest = _magnitudes(rows).max(axis=1)
+    sound: NDArray[np.bool_] = (largest > 0) & (largest < _INFINITY[rows.itemsize])
+    return sound
 
 
 def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:

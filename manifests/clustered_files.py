@@ -122,10 +122,23 @@ class ClusteredFile:
         Raises:
             BadInputError: A value is wrong; the message names file, row and column.
         """
-        for found in self._images.file.read(self._read, at_once, start):
-            yield self._batch(found)
+        for found in self.found(at_once, start):
+            yield self.batch(found)
 
-    def _batch(self, found: Found) -> ClusteredBatch:
+    def found(self, at_once: int, start: int = 0) -> Iterator[Found]:
+        """As `batches`, but values are not looked at yet: `batch` does.
+
+        Raises:
+            BadInputError: The file is damaged.
+        """
+        return self._images.file.read(self._read, at_once, start)
+
+    def batch(self, found: Found) -> ClusteredBatch:
+        """Some rows of this file.
+
+        Raises:
+            BadInputError: A value is wrong; the message names file, row and column.
+        """
         signal, none = self._signal, [None] * len(found)
         return ClusteredBatch(
             images=self._images.batch(found),

@@ -15,12 +15,23 @@ from numpy.typing import NDArray
 
 from core.errors import BadInputError
 
-__all__ = ["ColumnFile", "Found", "Places", "VectorColumn"]
+__all__ = ["BadValueError", "ColumnFile", "Found", "Places", "VectorColumn"]
 
 _READ_BUFFER_BYTES = 1 << 20
 """Column chunks are read in pieces of this size; without it a whole row group would be held."""
 
 _DTYPES: dict[Any, np.dtype[Any]] = {pa.float16(): np.dtype("<f2"), pa.float32(): np.dtype("<f4")}
+
+
+class BadValueError(BadInputError):
+    """A value of one row is wrong."""
+
+    def __init__(self, path: Path, row: int, problem: str) -> None:
+        super().__init__(f"{path}: row {row}: {problem}")
+        self.row = row
+        """Its number in the file."""
+        self.problem = problem
+        """With the name of the column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +51,9 @@ class Places:
     first: int
     """The number of the first of them in the file."""
 
-    def error(self, row: int, name: str, problem: str) -> BadInputError:
+    def error(self, row: int, name: str, problem: str) -> BadValueError:
         """What is wrong with a column of one of these rows, counted from the first."""
-        return BadInputError(f"{self.path}: row {self.first + row}: column {name} {problem}")
+        return BadValueError(self.path, self.first + row, f"column {name} {problem}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -221,9 +232,12 @@ class ColumnFile:
         Raises:
             BadInputError: The file is damaged.
         """
-        first = 0
+        first = group = 0
+        while group < self._file.num_row_groups and first + (rows := self._group_rows(group)) <= start:
+            first, group = first + rows, group + 1
+        groups = range(group, self._file.num_row_groups)
         try:
-            for batch in self._file.iter_batches(at_once, columns=list(columns)):
+            for batch in self._file.iter_batches(at_once, row_groups=groups, columns=list(columns)):
                 passed = min(max(0, start - first), batch.num_rows)
                 if passed < batch.num_rows:
                     yield Found(Places(self.path, first + passed), batch.slice(passed))
@@ -306,6 +320,10 @@ class ColumnFile:
             raise BadInputError(f"{self.path} has no column {name}; its columns are {found}")
         return self._schema.field(name).type
 
+    def _group_rows(self, group: int) -> int:
+        rows: int = self._file.metadata.row_group(group).num_rows
+        return rows
+
     def _unreadable(self, columns: Sequence[str], first: int, error: Exception) -> str:
         """What Arrow cannot read at row `first` or later. It refuses null rows of fixed-size lists by itself."""
         lists = [each for each in columns if pa.types.is_fixed_size_list(self._schema.field(each).type)]
@@ -320,7 +338,7 @@ class ColumnFile:
     def _null_or_damaged(self, name: str, first: int) -> int | None:
         """The first row of a column that cannot be read, in the row group of row `first` or later."""
         row = group = 0
-        while row + (rows := self._file.metadata.row_group(group).num_rows) <= first:
+        while row + (rows := self._group_rows(group)) <= first:
             row, group = row + rows, group + 1
         groups = range(group, self._file.num_row_groups)
         try:

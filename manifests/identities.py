@@ -82,14 +82,18 @@ class Checked:
 class Identities:
     """Takes the rows in their order. Use it as a context manager: its buckets are removed at the end."""
 
-    def __init__(self, spool: Path, rows: int, bucket_rows: int = BUCKET_ROWS) -> None:
+    def __init__(
+        self, spool: Path, rows: int, bucket_rows: int = BUCKET_ROWS, *, heads_elsewhere: bool = False
+    ) -> None:
         """Makes a folder for the buckets.
 
         Args:
             spool: It is made in this folder; it takes about 100 bytes a row.
             rows: How many rows there will be, about.
             bucket_rows: How many rows are sorted at once, about.
+            heads_elsewhere: Whether a head may have no row here, as in a delta.
         """
+        self._heads_elsewhere = heads_elsewhere
         self._buckets = min(MAX_BUCKETS, 1 + rows // bucket_rows)
         self._temporary = tempfile.TemporaryDirectory(dir=spool, prefix="identities-")
         self._rows = _Buckets(Path(self._temporary.name), "rows", self._buckets)
@@ -154,7 +158,7 @@ class Identities:
             members = _sorted(self._members.read(number, _MEMBER), "row")
             image_count += len(known)
             clusters += int(known["own"].sum())
-            _check_heads(known, members, found)
+            _check_heads(known, members, found, self._heads_elsewhere)
             tell(self._buckets + number + 1, 2 * self._buckets)
         rows_left = np.sort(np.concatenate(superseded))
         return Checked(image_count, clusters, rows_left, found.listed(), found.count)
@@ -250,7 +254,7 @@ def _images(rows: NDArray[Any], last: NDArray[np.bool_]) -> NDArray[Any]:
     return images
 
 
-def _check_heads(images: NDArray[Any], members: NDArray[Any], found: _Problems) -> None:
+def _check_heads(images: NDArray[Any], members: NDArray[Any], found: _Problems, heads_elsewhere: bool) -> None:
     """Compares members, by head, with the images of the same bucket; both are sorted by id."""
     if not len(members):
         return
@@ -263,7 +267,8 @@ def _check_heads(images: NDArray[Any], members: NDArray[Any], found: _Problems) 
     at = np.searchsorted(known, wanted)
     there = at < len(known)
     there[there] = known[at[there]] == wanted[there]
-    found.add(Fault.UNKNOWN_HEAD, members["row"], None, ~there)
+    if not heads_elsewhere:
+        found.add(Fault.UNKNOWN_HEAD, members["row"], None, ~there)
     members, heads = members[there], images[at[there]]
     found.add(Fault.NOT_A_HEAD, members["row"], heads["last"], ~heads["own"])
     found.add(Fault.LATE_HEAD, members["row"], heads["first"], heads["own"] & (heads["first"] > members["row"]))

@@ -7,6 +7,7 @@ give for pictures of one colour (float16).
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -182,3 +183,40 @@ def test_limits_survive_a_pickle_round_trip(
     for scale in (1.0, 10.0):
         vector = photos[1][0] * np.float32(scale)
         assert again.problem(vector) == limits[1].problem(vector)
+
+
+@given(seed=st.integers(0, 2**32 - 1), normalise=st.booleans(), measured=st.booleans())
+def test_many_vectors_have_the_problems_that_each_has(
+    limits: tuple[VectorLimits, VectorLimits],
+    photos: tuple[list[Vectors], list[Vectors]],
+    seed: int,
+    normalise: bool,
+    measured: bool,
+) -> None:
+    """Photographs, constants and vectors near the centre, of many scales: around each limit, and far beyond."""
+    drawn = np.random.default_rng(seed)
+    for side, vectors in zip(limits, photos, strict=True):
+        assert side.measured is not None
+        spec = replace(side.spec, normalise=normalise)
+        some = VectorLimits(spec, side.measured if measured else None)
+        photo = np.stack([vectors[row] for row in drawn.integers(0, len(vectors), 30)])
+        noise = photo * 10.0 ** drawn.uniform(-4, 0, (30, 1))
+        near = np.concatenate([photo, 0.7 + noise, side.measured.centre + noise, 0 * photo + 3])
+        scales = np.where(drawn.random((len(near), 1)) < 0.5, 1.0, 10.0 ** drawn.uniform(-7, 7, (len(near), 1)))
+        rows = (near * scales).astype(np.float32)
+        rows[0] = 3e38
+        assert some.problems(rows) == {
+            row: problem for row, vector in enumerate(rows) if (problem := some.problem(vector)) is not None
+        }
+
+
+def test_hardly_any_photograph_is_looked_at_by_itself(
+    limits: tuple[VectorLimits, VectorLimits],
+    photos: tuple[list[Vectors], list[Vectors]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[Vectors] = []
+    monkeypatch.setattr(VectorLimits, "problem", lambda self, vector: looked.append(vector))
+    for side, vectors in zip(limits, photos, strict=True):
+        assert side.problems(np.stack(vectors)) == {}
+    assert len(looked) < len(photos[0]) / 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from core.errors import BadInputError, MismatchError
 from core.types import Cause
 from manifests.clustered_files import ClusteredBatch, ClusteredFile, Signal
+from manifests.manifest import ManifestFile
 from manifests.metadata import FileMetadata
 from tests.manifests.test_image_files import SCORE, SEARCH, table
 
@@ -26,6 +28,12 @@ def write(path: Path, metadata: FileMetadata | None = MADE, rows: int = 3, **col
         content = content.replace_schema_metadata(metadata.encoded())
     pq.write_table(content, path)
     return path
+
+
+def written_file(root: Path, path: str, rows: int) -> ManifestFile:
+    """A file as a manifest names it."""
+    content = (root / path).read_bytes()
+    return ManifestFile(path, rows, len(content), hashlib.sha256(content).hexdigest())
 
 
 def read(path: Path) -> ClusteredBatch:
