@@ -24,9 +24,10 @@ from core.errors import BadInputError, MismatchError
 from manifests.clustered_files import ClusteredBatch, ClusteredFile, Signal
 from manifests.columns import BadValueError, Found
 from manifests.faults import Faults
-from manifests.folder import Folder, full_disk_told, read_manifest
+from manifests.folder import Folder, read_manifest
 from manifests.identities import Identities
 from manifests.image_files import NO_PLACE, versions
+from manifests.interface import full_disk_told
 from manifests.manifest import Kind, Manifest, ManifestFile
 from manifests.value_checks import ValueChecks
 
@@ -165,9 +166,12 @@ class _Reading:
     def _batch(self, path: str, batch: ClusteredBatch, first: int) -> None:
         images = batch.images
         for name, ids in (("image_id", images.image_ids), ("head", batch.heads), ("matched", batch.matched)):
-            self._add(path, images.first, self._checks.ids(name, ids))
-        self._add(path, images.first, self._checks.vectors(images.search, images.score))
-        self._add(path, images.first, self._falling_places(images.places))
+            for row, problem in self._checks.ids(ids):
+                self._add(path, images.first + row, name, problem)
+        for row, name, problem in self._checks.vectors(images.search, images.score):
+            self._add(path, images.first + row, name, problem)
+        for row, problem in self._falling_places(images.places):
+            self._add(path, images.first + row, "place", problem)
         self._note(first + images.first, images.image_ids, images.versions, batch.heads)
 
     def _falling_places(self, places: NDArray[np.int64]) -> Iterator[tuple[int, str]]:
@@ -175,7 +179,7 @@ class _Reading:
             return
         before = np.concatenate(([self._last_place], places[:-1]))
         for row in np.flatnonzero(places <= before).tolist():
-            yield row, f"column place is {places[row]}, that of the row before {before[row]}"
+            yield row, f"is {places[row]}, that of the row before {before[row]}"
         self._last_place = int(places[-1])
 
     def _note_what_can_be(self, one: Found, first: int) -> None:
@@ -191,9 +195,8 @@ class _Reading:
         self._identities.add(first, ids, numbers, heads)
         self._noted += len(ids)
 
-    def _add(self, path: str, first: int, problems: Iterator[tuple[int, str]]) -> None:
-        for row, problem in problems:
-            self._faults.add(path, first + row, problem)
+    def _add(self, path: str, row: int, name: str, problem: str) -> None:
+        self._faults.add(path, row, f"column {name} {problem}")
 
     def _place(self, row: int) -> tuple[str, int]:
         """File and row in it, of a row of the manifest."""

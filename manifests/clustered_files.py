@@ -29,7 +29,7 @@ from manifests.columns import Found
 from manifests.image_files import ImageBatch, ImageFile
 from manifests.metadata import FileMetadata
 
-__all__ = ["ClusteredBatch", "ClusteredFile", "Signal"]
+__all__ = ["ClusteredBatch", "ClusteredFile", "Signal", "causes"]
 
 _CAUSES = {str(cause): cause for cause in Cause if cause not in (Cause.DELETED, Cause.FORGOTTEN)}
 
@@ -143,7 +143,7 @@ class ClusteredFile:
         return ClusteredBatch(
             images=self._images.batch(found),
             heads=found.texts("head", nullable=True),
-            causes=_causes(found),
+            causes=causes(found),
             scores=found.scores("probability"),
             matched=found.texts("matched", nullable=True) if found.has("matched") else list(none),
             founding_codes=found.blobs("founding_code", signal.code_bytes),
@@ -152,16 +152,21 @@ class ClusteredFile:
         )
 
 
-def _causes(found: Found) -> list[Cause]:
+def causes(found: Found) -> list[Cause]:
+    """Why each of n images is where it is; `bootstrapped` where the column is missing or null.
+
+    Raises:
+        BadInputError: One is none of the known causes.
+    """
     if not found.has("cause"):
         return [Cause.BOOTSTRAPPED] * len(found)
-    causes: list[Cause] = []
+    known: list[Cause] = []
     for row, said in enumerate(found.texts("cause", nullable=True)):
         cause = Cause.BOOTSTRAPPED if said is None else _CAUSES.get(said)
         if cause is None:
             raise found.rows.error(row, "cause", f"is {said[:80]!r}, not one of {', '.join(_CAUSES)}")
-        causes.append(cause)
-    return causes
+        known.append(cause)
+    return known
 
 
 def _codes(found: Found, length: int) -> NDArray[np.uint8]:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import BadInputError, NeardupError, UnavailableError
-from manifests.folder import MANIFESTS, Folder, check_bytes, check_size, full_disk_told
+from manifests.interface import MANIFESTS, Folder, check_bytes, check_size, full_disk_told
 from manifests.manifest import MAX_BYTES, SUFFIX, ManifestFile
 
 __all__ = ["SCHEME", "S3Folder"]

@@ -24,7 +24,7 @@ class ValueChecks:
         """Those of its two embeddings."""
         self._limits = {"search": search, "score": score}
 
-    def vectors(self, search: NDArray[Any], score: NDArray[Any]) -> Iterator[tuple[int, str]]:
+    def vectors(self, search: NDArray[Any], score: NDArray[Any]) -> Iterator[tuple[int, str, str]]:
         """What is wrong with the embeddings of n images.
 
         Args:
@@ -32,25 +32,25 @@ class ValueChecks:
             score: The same.
 
         Returns:
-            Rows, each with its problem.
+            Rows, each with the name of the column and its problem.
         """
         for name, rows in (("search", search), ("score", score)):
             sound = sound_rows(rows)
             for row in np.flatnonzero(~sound).tolist():
                 found = vector_problem(name, FLOAT16 if rows.itemsize == 2 else FLOAT32, rows[row].tobytes())
                 assert found is not None
-                yield row, f"column {name}: {found.detail}"
+                yield row, name, f"is refused: {found.detail}"
             wide = np.where(sound[:, None], rows, 1).astype(np.float32) if not sound.all() else rows.astype(np.float32)
             for row, problem in self._limits[name].problems(wide).items():
                 if sound[row]:
-                    yield row, f"column {name}: {problem.detail}"
+                    yield row, name, f"is refused: {problem.detail}"
 
     @staticmethod
-    def ids(name: str, ids: Sequence[str | None]) -> Iterator[tuple[int, str]]:
-        """What is wrong with n ids of a column. Raises nothing; None is no id and is passed."""
+    def ids(ids: Sequence[str | None]) -> Iterator[tuple[int, str]]:
+        """What is wrong with n ids: rows, each with its problem. None is no id and is passed."""
         for row, text in enumerate(ids):
             if text is not None:
                 try:
                     image_id(text)
                 except BadInputError as error:
-                    yield row, f"column {name}: {error}"
+                    yield row, f"is refused: {error}"

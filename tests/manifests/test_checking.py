@@ -77,14 +77,23 @@ def with_value(name: str, row: int, value: Any) -> dict[str, Any]:
 SEARCH, SCORE = np.ones(SIGNAL.search_dimension), np.arange(1, SIGNAL.score_dimension + 1)
 
 VALUES: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "empty id": (with_value("image_ids", 14, ""), ["row 4: column image_id: the image id is empty"]),
-    "long id": (with_value("image_ids", 14, "x" * 257), ["row 4: column image_id: the image id has 257 bytes"]),
-    "empty match": (with_value("matched", 14, ""), ["row 4: column matched: the image id is empty"]),
-    "NaN": (with_value("search", 14, SCORE[0] * np.nan), ["row 4: column search: search[0] is not a number"]),
-    "infinite": (with_value("score", 14, np.inf), ["row 4: column score: score[0] is infinite"]),
-    "zeros": (with_value("score", 14, 0), ["row 4: column score: all 3 numbers of score are zero"]),
-    "constant": (with_value("search", 14, 0.5), ["row 4: column search: the numbers of the vector are equal"]),
-    "tiny": (with_value("score", 14, 1e-6), ["row 4: column score: the largest number of the vector is"]),
+    "empty id": (with_value("image_ids", 14, ""), ["row 4: column image_id is refused: the image id is empty"]),
+    "long id": (
+        with_value("image_ids", 14, "x" * 257),
+        ["row 4: column image_id is refused: the image id has"],
+    ),
+    "empty match": (with_value("matched", 14, ""), ["row 4: column matched is refused: the image id is empty"]),
+    "NaN": (
+        with_value("search", 14, SCORE[0] * np.nan),
+        ["row 4: column search is refused: search[0] is not"],
+    ),
+    "infinite": (with_value("score", 14, np.inf), ["row 4: column score is refused: score[0] is infinite"]),
+    "zeros": (with_value("score", 14, 0), ["row 4: column score is refused: all 3 numbers of score are zero"]),
+    "constant": (
+        with_value("search", 14, 0.5),
+        ["row 4: column search is refused: the numbers of"],
+    ),
+    "tiny": (with_value("score", 14, 1e-6), ["row 4: column score is refused: the largest number"]),
     "place": (with_value("places", 14, 26), ["row 4: column place is 26, that of the row before 26"]),
     "version": (with_value("versions", 14, -1), ["row 4: column image_version is -1"]),
     "score": (with_value("scores", 14, 1.5), ["row 4: column probability is 1.5"]),
