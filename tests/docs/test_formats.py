@@ -11,6 +11,8 @@ import pytest
 
 from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
 from core.types import Cause, ImageId, Versions
+from manifests.manifest import Kind, Manifest, ManifestFile
+from manifests.metadata import FileMetadata
 from neardup.events_pb2 import EmbeddingNotification
 from storage.api.app import create_app
 from storage.memory import MemoryStore
@@ -77,6 +79,23 @@ def test_every_column_of_parquet_is_named_as_the_reader_does() -> None:
     assert first_cells("Parquet for `neardup publish`") == set(
         re.findall(r"^\| `(\w+)`", reader.__doc__ or "", re.MULTILINE)
     )
+
+
+def test_every_column_of_clustered_images_is_named_as_the_reader_does() -> None:
+    import manifests.clustered_files as clustered
+    import manifests.image_files as images
+
+    documented = re.findall(r"^\| `(\w+)`", f"{images.__doc__}\n{clustered.__doc__}", re.MULTILINE)
+    assert first_cells("Clustered images in Parquet") == set(documented)
+
+
+def test_the_metadata_of_clustered_images() -> None:
+    assert first_cells("Metadata of clustered images") == set(FileMetadata("x").encoded())
+
+
+def test_manifests() -> None:
+    manifest = Manifest(Kind.SNAPSHOT, [ManifestFile("data/a", 1, 2, "0" * 64)])
+    assert first_cells("Manifests") == set(json.loads(manifest.encoded()))
 
 
 @pytest.mark.parametrize(
