@@ -105,9 +105,10 @@ def vector_rows(vectors: Sequence[bytes], dimension: int) -> tuple[NDArray[np.fl
 
 
 def sound_rows(rows: NDArray[Any]) -> NDArray[np.bool_]:
-    """Whether `vector_problem` finds nothing wrong with each row of (n, dimension) float16 or float32 numbers: (n,)."""
-    largest = _magnitudes(rows).max(axis=1)
-    sound: NDArray[np.bool_] = (largest > 0) & (largest < _INFINITY[rows.itemsize])
+    """(n,) whether each row of (n, dimension), float16 or float32, is one that `vector_problem` finds nothing wrong
+    with."""
+    largest = _magnitudes(rows).max(axis=1, initial=0)
+    sound: NDArray[np.bool_] = (largest > 0) & (largest < _INFINITY[rows.dtype.itemsize])
     return sound
 
 

@@ -26,9 +26,10 @@ from manifests.columns import BadValueError, Found
 from manifests.faults import Faults
 from manifests.folder import Folder, read_manifest
 from manifests.identities import Identities
-from manifests.image_files import NO_PLACE, versions
+from manifests.image_files import NO_PLACE, versions_of
 from manifests.interface import full_disk_told
 from manifests.manifest import Kind, Manifest, ManifestFile
+from manifests.rows import located
 from manifests.value_checks import ValueChecks
 
 __all__ = ["ManifestReport", "check_manifest"]
@@ -123,8 +124,8 @@ class _Reading:
             found = self._identities.check(lambda done, total: self._tell("heads", done, total))
             images, clusters, superseded = found.images, found.clusters, len(found.superseded)
             for problem in found.problems:
-                other = None if problem.other is None else self._place_text(problem.other, self._place(problem.row)[0])
-                self._faults.add(*self._place(problem.row), problem.fault.format(other=other))
+                path, row = located(self._manifest, problem.row)
+                self._faults.add(path, row, problem.fault.format(other=self._place_text(problem.other, path)))
             self._faults.add_unlisted(found.problem_count - len(found.problems))
         return ManifestReport(self._manifest, self._faults, images, clusters, superseded, self._hashed)
 
@@ -186,7 +187,7 @@ class _Reading:
         """Notes a row with a wrong value, if the wrong one is none of these."""
         try:
             ids, heads = one.texts("image_id"), one.texts("head", nullable=True)
-            numbers = versions(one)
+            numbers = versions_of(one)
         except BadInputError:
             return
         self._note(first + one.rows.first, ids, numbers, heads)
@@ -198,14 +199,9 @@ class _Reading:
     def _add(self, path: str, row: int, name: str, problem: str) -> None:
         self._faults.add(path, row, f"column {name} {problem}")
 
-    def _place(self, row: int) -> tuple[str, int]:
-        """File and row in it, of a row of the manifest."""
-        for listed in self._manifest.files:
-            if row < listed.rows:
-                return listed.path, row
-            row -= listed.rows
-        raise IndexError(row)
-
-    def _place_text(self, row: int, file: str) -> str:
-        other, there = self._place(row)
-        return str(there) if other == file else f"{there} of {other}"
+    def _place_text(self, row: int | None, path: str) -> str:
+        """How a message about a row of a file names another one."""
+        if row is None:
+            return ""
+        other, there = located(self._manifest, row)
+        return str(there) if other == path else f"{there} of {other}"

@@ -71,8 +71,12 @@ class LocalFolder(Folder):
         (self._root / path).unlink(missing_ok=True)
 
 
-def open_folder(uri: str) -> Folder:
+def open_folder(uri: str, drafts: Path | None = None) -> Folder:
     """The folder that a user names: a path, or `s3://bucket/prefix`.
+
+    Args:
+        uri: Where it is.
+        drafts: Where files lie until they are uploaded; default: the system's folder for temporary files.
 
     Raises:
         BadInputError: It is neither.
@@ -81,7 +85,7 @@ def open_folder(uri: str) -> Folder:
         return LocalFolder(Path(uri))
     from manifests.s3 import S3Folder
 
-    return S3Folder(uri)
+    return S3Folder(uri, drafts)
 
 
 def read_manifest(folder: Folder, name: str) -> Manifest:

@@ -28,7 +28,7 @@ from core.notifications import LATEST_TIME_MS, MAX_IMAGE_VERSION
 from manifests.columns import ColumnFile, Found
 from neardup.events_pb2 import FLOAT16, FLOAT32, ElementType
 
-__all__ = ["NO_PLACE", "ImageBatch", "ImageFile", "ImageRow", "Vector", "versions"]
+__all__ = ["NO_PLACE", "ImageBatch", "ImageFile", "ImageRow", "Vector", "versions_of"]
 
 _BATCH_ROWS = 256
 """Rows held at once: about 1 MB of the sample's embeddings."""
@@ -147,6 +147,7 @@ class ImageFile:
             BadInputError: As `rows_from`.
         """
         ids = found.texts("image_id")
+        versions = versions_of(found)
         created = found.numbers("created_at", 0, LATEST_TIME_MS, _BEFORE_1970)
         search, score = found.vectors(self._search), found.vectors(self._score)
         if "place" in self.columns:
@@ -154,7 +155,7 @@ class ImageFile:
             places = found.numbers("place", NO_PLACE, 2**63 - 1)
         else:
             places = np.full(len(found), NO_PLACE, np.int64)
-        return ImageBatch(found.rows.first, ids, versions(found), created, search, score, places)
+        return ImageBatch(found.rows.first, ids, versions, created, search, score, places)
 
     def last_place(self) -> int:
         """The highest place, of a file that was opened with places; `NO_PLACE` for a file without rows.
@@ -168,11 +169,11 @@ class ImageFile:
         return highest
 
 
-def versions(found: Found) -> NDArray[np.int64]:
-    """The versions of n images: (n,).
+def versions_of(found: Found) -> NDArray[np.int64]:
+    """(rows,) the versions of images.
 
     Raises:
-        BadInputError: One is out of range.
+        BadInputError: One is negative or too high.
     """
     return found.numbers("image_version", _DEFAULT_VERSION, MAX_IMAGE_VERSION)
 

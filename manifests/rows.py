@@ -11,7 +11,7 @@ from manifests.clustered_files import ClusteredBatch, ClusteredFile, Signal
 from manifests.folder import Folder
 from manifests.manifest import Manifest
 
-__all__ = ["NumberedBatch", "read_rows"]
+__all__ = ["NumberedBatch", "located", "read_rows"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,3 +52,13 @@ def read_rows(
                 for batch in file.batches(at_once, max(0, start - first)):
                     yield NumberedBatch(first + batch.images.first, file, batch)
         first += listed.rows
+
+
+def located(manifest: Manifest, row: int) -> tuple[str, int]:
+    """The path of the file that has a row of the manifest, and the number of the row in it."""
+    first = 0
+    for listed in manifest.files:
+        if row < first + listed.rows:
+            return listed.path, row - first
+        first += listed.rows
+    raise IndexError(f"the manifest has {first} rows, and not row {row}")

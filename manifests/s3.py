@@ -47,11 +47,14 @@ _DENIED = re.compile(r"ACCESS_DENIED|INVALID_ACCESS_KEY|INVALID_CLIENT_TOKEN|SIG
 class S3Folder(Folder):
     """A prefix of a bucket."""
 
-    def __init__(self, uri: str, *, tries: int = _TRIES, silence_s: float = _SILENCE_S) -> None:
+    def __init__(
+        self, uri: str, drafts: Path | None = None, *, tries: int = _TRIES, silence_s: float = _SILENCE_S
+    ) -> None:
         """Asks the store nothing yet.
 
         Args:
             uri: `s3://bucket` or `s3://bucket/prefix`.
+            drafts: Where files lie until they are uploaded; None: the system's folder for temporary files.
             tries: How often a request is sent before it counts as failed.
             silence_s: How long a connection may be silent.
 
@@ -64,6 +67,7 @@ class S3Folder(Folder):
         if found is None:
             raise BadInputError(f"{uri!r} names no bucket: it must be s3://BUCKET or s3://BUCKET/PREFIX")
         self.uri = uri.rstrip("/")
+        self._drafts = drafts
         self._root = "/".join(part for part in (found["bucket"], *(found["prefix"] or "").split("/")) if part)
         options: dict[str, Any] = {}
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
@@ -110,7 +114,7 @@ class S3Folder(Folder):
         """See `Folder.put`."""
         from pyarrow import fs
 
-        with tempfile.TemporaryDirectory(prefix="put-") as temporary:
+        with tempfile.TemporaryDirectory(dir=self._drafts, prefix="put-") as temporary:
             draft = Path(temporary) / Path(path).name
             with full_disk_told(temporary):
                 yield draft

@@ -8,7 +8,7 @@ Nothing is written before all rows have an order. Embeddings are checked as they
 wrong nothing more is written, what was is removed, and the rest is read to name the others. So there is a manifest, or
 a list of faults.
 
-Memory: 64 MB of the database, a batch of rows, and a row group of the file that is written. Disk: some 500 bytes a row
+Memory: 200 MB of the database, a batch of rows, and a row group of the file that is written. Disk: some 500 bytes a row
 in the spool.
 """
 
@@ -28,7 +28,7 @@ from manifests.clustered_files import ClusteredBatch, Signal, causes
 from manifests.columns import BadValueError, Found
 from manifests.faults import Fault, Faults
 from manifests.folder import Folder
-from manifests.image_files import NO_PLACE, ImageBatch, versions
+from manifests.image_files import NO_PLACE, ImageBatch, versions_of
 from manifests.manifest import Kind, Manifest
 from manifests.metadata import FileMetadata
 from manifests.value_checks import ValueChecks
@@ -160,11 +160,12 @@ class _Work:
 
     def find_order(self) -> None:
         """Looks at how rows fit together."""
-        self._tell("order", 0, None)
+        self._tell("order", 0, self._rows)
         for row, problem, other in self._order.problems():
             path, number = self._place(row)
             self._faults.add(path, number, problem.format(other=self._place_text(other, path)))
         self._stop_if_faulty()
+        self._tell("order", self._rows, self._rows)
 
     def write(self) -> int:
         """Writes all rows; returns how often the files were read."""
@@ -202,7 +203,7 @@ class _Work:
         ):
             for row, problem in self._asked.checks.ids(texts):
                 raise found.rows.error(row, name, problem)
-        self._order.add(first, ids, versions(found).tolist(), _times(found).tolist(), labels)
+        self._order.add(first, ids, versions_of(found).tolist(), _times(found).tolist(), labels)
 
     def _chosen(self, layer: int) -> Iterator[tuple[Raw, NDArray[np.int64], list[str | None]]]:
         """The rows of a layer, as they lie in the files, with their heads."""
@@ -246,7 +247,7 @@ class _Work:
             images=ImageBatch(
                 first=0,
                 image_ids=found.texts("image_id"),
-                versions=versions(found),
+                versions=versions_of(found),
                 created_at_ms=_times(found),
                 search=search,
                 score=score,

@@ -13,8 +13,8 @@ So two readings are enough for most data, and no embedding has to be kept meanwh
 The head of a cluster is the image that the row names. Or, where rows only name clusters, the oldest member: the one of
 the lowest time of its lowest version (unknown times come last), then of the first row.
 
-Ids, times and clusters of all rows are kept in a database on disk, and sorted there: some 500 bytes a row, and 64 MB of
-memory.
+Ids, times and clusters of all rows are kept in a database on disk, and sorted there: some 500 bytes a row, and 200 MB
+of memory.
 """
 
 from __future__ import annotations

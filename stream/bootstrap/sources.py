@@ -373,10 +373,17 @@ def _is_float(text: str) -> bool:
 
 def _stacked(columns: Sequence[Any], rows: _ChosenRows, what: str) -> Any:
     """Lists of the numbers that lie in columns of their own."""
-    numbers = [_cast(column, (pa.float32(),), "number", rows, what) for column in columns]
+    numbers = [_as_float32(column, rows, what) for column in columns]
     matrix = np.stack([each.to_numpy(zero_copy_only=False) for each in numbers], axis=1)
     missing = np.stack([each.is_null().to_numpy(zero_copy_only=False) for each in numbers], axis=1)
     return pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel(), mask=missing.ravel()), len(columns))
+
+
+def _as_float32(column: Any, rows: _ChosenRows, what: str) -> Any:
+    if column.type != pa.float16():
+        return _cast(column, (pa.float32(),), "number", rows, what)
+    numbers = column.to_numpy(zero_copy_only=False).astype(np.float32)
+    return pa.array(numbers, mask=column.is_null().to_numpy(zero_copy_only=False))
 
 
 def _cast(column: Any, kinds: Sequence[Any], word: str, rows: _ChosenRows, what: str) -> Any:

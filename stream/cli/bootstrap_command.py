@@ -124,7 +124,7 @@ def convert(
         raise BadInputError("a delta follows another manifest: give --delta and --previous NAME together")
     if delta and cluster is not None:
         raise BadInputError("a delta names heads, since clusters exist already: give --head, not --cluster")
-    settings, folder = of(context).settings(), open_folder(to)
+    settings, folder = of(context).settings(), open_folder(to, spool)
     name, previous = name.removesuffix(SUFFIX), previous and previous.removesuffix(SUFFIX)
     use_one_blas_thread()
     asked = Conversion(

@@ -123,3 +123,11 @@ def test_a_spool_without_room_is_told(server: SmallS3, tmp_path: Path, monkeypat
     with pytest.raises(UnavailableError, match=r"has 12800000 bytes, and the disk of .* has 1 left"):
         fetched(server, tmp_path)
     assert not [path for method, path in server.requests if method == "GET"]
+
+
+def test_drafts_lie_where_they_are_asked_to(server: SmallS3, tmp_path: Path) -> None:
+    with S3Folder("s3://bucket/root", tmp_path).put("data/a") as draft:
+        draft.write_bytes(b"x")
+        assert tmp_path in draft.parents
+    assert list(tmp_path.iterdir()) == []
+    assert server.objects == {"bucket/root/data/a": b"x"}

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
+import signal
+import subprocess
+import sys
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -206,6 +210,23 @@ def test_numbers_of_csv_may_lie_in_columns(tmp_path: Path) -> None:
     assert batch.images.score.tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
+def test_compressed_csv_and_tsv_are_taken(tmp_path: Path) -> None:
+    plain = as_csv(tmp_path / "in.csv", ORDERED, json_lists=False).read_text()
+    (tmp_path / "in.csv.gz").write_bytes(gzip.compress(plain.encode()))
+    (tmp_path / "in.tsv").write_text(plain.replace(",", "\t"))
+    for name in ("in.csv.gz", "in.tsv"):
+        converted = made(tmp_path, asked([tmp_path / name]), name)
+        assert told(read(tmp_path, converted.manifest)) == expected(ORDERED, HEADS)
+
+
+def test_columns_of_single_half_numbers(tmp_path: Path) -> None:
+    columns = {f"s{n}": pa.array(vectors(4, SEARCH)[:, n].astype(np.float16)) for n in range(SEARCH)}
+    content = table(ORDERED, search=None, **columns)
+    converted = made(tmp_path, asked([write(tmp_path / "in.parquet", content)], Columns(search="s*")))
+    assert told(read(tmp_path, converted.manifest)) == expected(ORDERED, HEADS)
+    assert {str(batch.images.search.dtype) for batch in read(tmp_path, converted.manifest)} == {"float16"}
+
+
 def test_float16_stays_if_every_file_has_it(tmp_path: Path) -> None:
     half = pa.array(list(vectors(4, SEARCH).astype(np.float16)), pa.list_(pa.float16()))
     first = write(tmp_path / "1.parquet", table(ORDERED, search=half))
@@ -392,3 +413,59 @@ def test_many_rows_in_any_order(tmp_path: Path) -> None:
     found = told(read(tmp_path, converted.manifest))
     heads = {image: head for image, _, _, head in rows}
     assert sorted(found) == sorted(expected(rows, heads))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.stream.bootstrap.test_convert import jumbled_conversion
+from manifests.folder import LocalFolder
+from stream.bootstrap.convert import convert
+
+calls = 0
+def die(step, done, total):
+    global calls
+    calls += 1
+    if calls == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+root = Path(sys.argv[1])
+convert(jumbled_conversion(root), LocalFolder(root / "to"), "one", root / "spool", die)
+"""
+
+
+def jumbled_conversion(root: Path) -> Conversion:
+    """Of some thousands of rows that need two readings, in a file that is written unless it is there."""
+    count, path = 3000, root / "in.parquet"
+    rows: list[Row] = [(f"image-{number}", 1, 0, f"image-{number - number % 6}") for number in range(count)]
+    random.Random(5).shuffle(rows)
+    if not path.exists():
+        write(path, table(rows))
+    return asked([path])
+
+
+@pytest.mark.parametrize("step", [2, 6, 9])
+def test_a_run_that_is_killed_leaves_no_manifest_and_can_be_said_again(tmp_path: Path, step: int) -> None:
+    """Killed while ids are read, in the first reading of embeddings, and in the second."""
+    (tmp_path / "spool").mkdir()
+    conversion = jumbled_conversion(tmp_path)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), str(step)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    folder = LocalFolder(tmp_path / "to")
+    assert not (tmp_path / "to" / "manifests").exists()
+    again = convert(conversion, folder, "one", tmp_path / "spool").manifest
+    (tmp_path / "other").mkdir()
+    assert again.id == made(tmp_path / "other", conversion).manifest.id
+
+
+@pytest.mark.parametrize("step", ["keys", "order", "rows"])
+def test_a_run_that_is_interrupted_leaves_nothing(tmp_path: Path, step: str) -> None:
+    def stop(now: str, done: int, total: int | None) -> None:
+        if now == step:
+            raise KeyboardInterrupt
+
+    (tmp_path / "spool").mkdir()
+    conversion = jumbled_conversion(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        convert(conversion, LocalFolder(tmp_path / "to"), "one", tmp_path / "spool", stop)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == list(conversion.files)
