@@ -322,7 +322,8 @@ def _texts(column: Any, rows: _ChosenRows, what: str) -> Any:
         return column
     if pa.types.is_integer(column.type) or pa.types.is_null(column.type):
         return column.cast(pa.string())
-    raise rows.error(0, what, f"must hold strings or whole numbers, it holds {column.type}")
+    name = rows.names[what]
+    raise BadInputError(f"{rows.path}: column {name} must hold strings or whole numbers, it holds {column.type}")
 
 
 def _whole(column: Any, rows: _ChosenRows, what: str) -> Any:

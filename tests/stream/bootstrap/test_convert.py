@@ -384,6 +384,10 @@ def test_columns_that_are_missing_are_named_with_what_to_do(tmp_path: Path) -> N
     assert "has 0 columns e* with a number" in refused(tmp_path, table(ORDERED), Columns(search="e*"))
     texts = pa.array([1, 2, 3, 4])
     assert "column search must hold lists of numbers, it holds int64" in refused(tmp_path, table(ORDERED, search=texts))
+    numbers = pa.array([1.0, 2.0, 3.0, 4.0])
+    assert "column head must hold strings or whole numbers, it holds double" in refused(
+        tmp_path, table(ORDERED, head=numbers)
+    )
     twice = table(ORDERED).append_column("head", pa.array(["a"] * 4))
     assert "has 2 columns of the name head" in refused(tmp_path, twice)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -185,3 +187,29 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
         order._database.execute("PRAGMA max_page_count = 10")
         with pytest.raises(UnavailableError, match=r"cannot be sorted in .*full"):
             order.add(0, [str(number) for number in range(10_000)], [1] * 10_000, [0] * 10_000, ["x"] * 10_000)
+
+
+def test_sorting_can_be_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python runs the handlers of signals only between its own steps, and sorting is one step."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    def sort(order: Order) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        try:
+            list(order.problems())
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    monkeypatch.setattr("stream.bootstrap.order._LOOK_STEPS", 1000)
+    count, before = 50_000, signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with Order(tmp_path) as order:
+            ids = [str(number) for number in range(count)]
+            order.add(0, ids, [1] * count, [0] * count, ids)
+            with pytest.raises(KeyboardInterrupt):
+                sort(order)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert list(tmp_path.iterdir()) == []
