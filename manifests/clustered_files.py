@@ -19,17 +19,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInputError, MismatchError
 from core.types import Cause
-from manifests.columns import Found
-from manifests.image_files import ImageBatch, ImageFile
+from manifests.columns import Found, Places
+from manifests.image_files import ImageBatch, ImageFile, versions_of
 from manifests.metadata import FileMetadata
 
-__all__ = ["ClusteredBatch", "ClusteredFile", "Signal", "causes"]
+__all__ = ["ClusteredBatch", "ClusteredFile", "IndexBatch", "Signal", "causes"]
 
 _CAUSES = {str(cause): cause for cause in Cause if cause not in (Cause.DELETED, Cause.FORGOTTEN)}
 
@@ -67,6 +68,23 @@ class ClusteredBatch:
     """(n, groups) None: they are to be made from the embeddings."""
     codes: NDArray[np.uint8] | None
     """(n, code bytes) None: they are to be made from the embeddings."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IndexBatch:
+    """What an index needs of n rows of a file, column by column."""
+
+    rows: Places
+    """Which rows of the file."""
+    image_ids: list[str]
+    versions: NDArray[np.int64]
+    """(n,)"""
+    terms: NDArray[np.uint32] | None
+    """(n, groups) None: they are to be made from the embeddings."""
+    codes: NDArray[np.uint8] | None
+    """(n, code bytes) None: they are to be made from the embeddings."""
+    vectors: tuple[NDArray[Any], NDArray[Any]] | None
+    """Both embeddings (n, dimension), float16 or float32; None where terms and codes are there."""
 
 
 class ClusteredFile:
@@ -133,6 +151,24 @@ class ClusteredFile:
         """
         return self._images.file.read(self._read, at_once, start)
 
+    def index_batches(self, at_once: int, start: int = 0) -> Iterator[IndexBatch]:
+        """As `batches`, of the columns that an index needs: embeddings only where terms or codes must be made.
+
+        Raises:
+            BadInputError: A value is wrong; the message names file, row and column.
+        """
+        needless = {"search", "score"} if self.has_terms and self.has_codes else set()
+        wanted = {"image_id", "image_version", "search", "score", "terms", "code"} - needless
+        for found in self._images.file.read([name for name in self._read if name in wanted], at_once, start):
+            yield IndexBatch(
+                rows=found.rows,
+                image_ids=found.texts("image_id"),
+                versions=versions_of(found),
+                terms=self._terms(found),
+                codes=self._codes(found),
+                vectors=None if needless else self._images.vectors(found),
+            )
+
     def batch(self, found: Found) -> ClusteredBatch:
         """Some rows of this file.
 
@@ -147,9 +183,16 @@ class ClusteredFile:
             scores=found.scores("probability"),
             matched=found.texts("matched", nullable=True) if found.has("matched") else list(none),
             founding_codes=found.blobs("founding_code", signal.code_bytes),
-            terms=found.words("terms", signal.groups, 2**signal.bits_per_group - 1) if self.has_terms else None,
-            codes=_codes(found, signal.code_bytes) if self.has_codes else None,
+            terms=self._terms(found),
+            codes=self._codes(found),
         )
+
+    def _terms(self, found: Found) -> NDArray[np.uint32] | None:
+        signal = self._signal
+        return found.words("terms", signal.groups, 2**signal.bits_per_group - 1) if self.has_terms else None
+
+    def _codes(self, found: Found) -> NDArray[np.uint8] | None:
+        return found.bytes_of("code", self._signal.code_bytes) if self.has_codes else None
 
 
 def causes(found: Found) -> list[Cause]:
@@ -167,9 +210,3 @@ def causes(found: Found) -> list[Cause]:
             raise found.rows.error(row, "cause", f"is {said[:80]!r}, not one of {', '.join(_CAUSES)}")
         known.append(cause)
     return known
-
-
-def _codes(found: Found, length: int) -> NDArray[np.uint8]:
-    found.check_no_null("code")
-    blobs = found.blobs("code", length)
-    return np.frombuffer(b"".join(blob for blob in blobs if blob is not None), np.uint8).reshape(-1, length)

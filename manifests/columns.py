@@ -164,6 +164,19 @@ class Found:
                 raise self.rows.error(row, name, f"has {len(blob)} bytes, the signal's codes have {length}")
         return found
 
+    def bytes_of(self, name: str, length: int) -> NDArray[np.uint8]:
+        """(rows, length) bytes of a column of bytes.
+
+        Raises:
+            BadInputError: One is null or has another length.
+        """
+        column = self._column(name, nullable=False)
+        if pa.types.is_fixed_size_binary(column.type) and column.type.byte_width == length:
+            content = column.cast(pa.binary(length)).buffers()[1]
+            return np.frombuffer(content, np.uint8, len(column) * length, column.offset * length).reshape(-1, length)
+        blobs = self.blobs(name, length)
+        return np.frombuffer(b"".join(blob for blob in blobs if blob is not None), np.uint8).reshape(-1, length)
+
     def words(self, name: str, width: int, highest: int) -> NDArray[np.uint32]:
         """(rows, width) whole numbers of a column of lists.
 

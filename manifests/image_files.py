@@ -149,13 +149,17 @@ class ImageFile:
         ids = found.texts("image_id")
         versions = versions_of(found)
         created = found.numbers("created_at", 0, LATEST_TIME_MS, _BEFORE_1970)
-        search, score = found.vectors(self._search), found.vectors(self._score)
+        search, score = self.vectors(found)
         if "place" in self.columns:
             found.check_no_null("place")
             places = found.numbers("place", NO_PLACE, 2**63 - 1)
         else:
             places = np.full(len(found), NO_PLACE, np.int64)
         return ImageBatch(found.rows.first, ids, versions, created, search, score, places)
+
+    def vectors(self, found: Found) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Both embeddings (n, dimension) of some rows, float16 or float32. Raises as `rows_from`."""
+        return found.vectors(self._search), found.vectors(self._score)
 
     def last_place(self) -> int:
         """The highest place, of a file that was opened with places; `NO_PLACE` for a file without rows.

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import MismatchError
-from manifests.clustered_files import ClusteredBatch, ClusteredFile, Signal
+from manifests.clustered_files import ClusteredBatch, ClusteredFile, IndexBatch, Signal
 from manifests.folder import Folder
 from manifests.manifest import Manifest
 
-__all__ = ["NumberedBatch", "located", "read_rows"]
+__all__ = ["NumberedBatch", "located", "read_index_rows", "read_rows"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,16 +42,18 @@ def read_rows(
         MismatchError: A file is not the one that the manifest names, or was made for other settings.
         UnavailableError: The folder does not answer, or the disk of the spool is full.
     """
-    first = 0
-    for listed in manifest.files:
-        if first + listed.rows > start:
-            with folder.fetch(listed, spool) as path:
-                file = ClusteredFile(path, signal)
-                if file.rows != listed.rows:
-                    raise MismatchError(f"{path} has {file.rows} rows, the manifest says {listed.rows}")
-                for batch in file.batches(at_once, max(0, start - first)):
-                    yield NumberedBatch(first + batch.images.first, file, batch)
-        first += listed.rows
+    for first, file in _files(folder, manifest, signal, spool, start):
+        for batch in file.batches(at_once, max(0, start - first)):
+            yield NumberedBatch(first + batch.images.first, file, batch)
+
+
+def read_index_rows(
+    folder: Folder, manifest: Manifest, signal: Signal, spool: Path, at_once: int, start: int = 0
+) -> Iterator[tuple[int, IndexBatch]]:
+    """As `read_rows`, of what an index needs; with each batch the number of its first row in the manifest."""
+    for first, file in _files(folder, manifest, signal, spool, start):
+        for batch in file.index_batches(at_once, max(0, start - first)):
+            yield first + batch.rows.first, batch
 
 
 def located(manifest: Manifest, row: int) -> tuple[str, int]:
@@ -62,3 +64,18 @@ def located(manifest: Manifest, row: int) -> tuple[str, int]:
             return listed.path, row - first
         first += listed.rows
     raise IndexError(f"the manifest has {first} rows, and not row {row}")
+
+
+def _files(
+    folder: Folder, manifest: Manifest, signal: Signal, spool: Path, start: int = 0
+) -> Iterator[tuple[int, ClusteredFile]]:
+    """Each file with rows from number `start` on, open, and the number of its first row."""
+    first = 0
+    for listed in manifest.files:
+        if first + listed.rows > start:
+            with folder.fetch(listed, spool) as path:
+                file = ClusteredFile(path, signal)
+                if file.rows != listed.rows:
+                    raise MismatchError(f"{path} has {file.rows} rows, the manifest says {listed.rows}")
+                yield first, file
+        first += listed.rows

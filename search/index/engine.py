@@ -42,6 +42,7 @@ from search.index.interface import (
 from search.index.listing import SHARES, listed_at, listed_page
 from search.index.placements import Placement, PlacementsOfCall
 from search.index.planning import LatestVersion, check_log_id, check_records, plan_batch
+from search.index.segment import Segment
 from search.index.segment_store import SegmentStore
 from search.index.settings import IndexSettings
 from search.index.state import State
@@ -107,6 +108,11 @@ class SegmentedIndex(TermIndex):
     def folder(self) -> Path:
         """The folder of the index."""
         return self._folder.path
+
+    @property
+    def segments(self) -> Sequence[Segment]:
+        """The sealed segments, in order of age."""
+        return self._store.state.segments
 
     def insert_and_search(self, log_id: str, records: Sequence[Record]) -> list[Answer]:
         """See `TermIndex`."""

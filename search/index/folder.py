@@ -2,6 +2,7 @@
 
 index.json      the header: the format, and the settings that the index was made for, with a checksum. It is written
                 last when a folder is made. While a folder is built in bulk it is called index.unfinished
+build.json      what a bulk build that can go on after it broke off makes (see `search.index.builder`)
 manifest.json   which of the files below make up the index (see `search.index.manifest`)
 segment-N       sealed entries (see `search.index.segment`)
 hidden-N        which sealed entries are hidden, and from which place on
@@ -88,8 +89,13 @@ class Identity:
 class IndexFolder:
     """An open, locked folder."""
 
-    def __init__(self, path: Path, identity: Identity) -> None:
+    def __init__(self, path: Path, identity: Identity, header: str = HEADER) -> None:
         """Locks the folder, and makes it when there is none.
+
+        Args:
+            path: The folder.
+            identity: What it is made for.
+            header: `UNFINISHED` for the build of a folder, which alone goes on with an unfinished one.
 
         Raises:
             IndexLockedError: Another process has it open.
@@ -98,6 +104,7 @@ class IndexFolder:
         """
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
+        self._header = path / header
         self.lock = _lock(path / "lock")
         """The open file that holds the lock; a process that inherits it keeps the folder locked too."""
         try:
@@ -110,16 +117,12 @@ class IndexFolder:
             self.close()
             raise
 
-    @property
-    def _header(self) -> Path:
-        return self.path / HEADER
-
     def close(self) -> None:
         """Unlocks the folder."""
         os.close(self.lock)
 
     def _make(self, identity: Identity) -> None:
-        if (self.path / UNFINISHED).exists():
+        if self._header.name == HEADER and (self.path / UNFINISHED).exists():
             raise IndexDamagedError(
                 f"the build of {self.path} did not finish: delete the folder and build the index again"
             )

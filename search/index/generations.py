@@ -3,6 +3,8 @@
 current          JSON with a checksum: the generation that serves, and what it was made for; replaced atomically
 gen-000001/      a generation: the folder of an index
 gen-000002.new/  a generation that is being built; the next build removes leftovers of one that died
+gen-000003.load/ the generation of a first load (`search.loading`); it stays when its process dies, and nothing else is
+                 built until it serves or is given up
 building         locked during a build
 
 A server opens the generation that `current` names, and watches `current`. When it names another generation, the server
@@ -29,6 +31,7 @@ __all__ = ["Generation", "IndexGenerations"]
 
 _PREFIX = "gen-"
 _BUILDING = ".new"
+_LOADING = ".load"
 _FORMAT = 1
 _KEYS = ("generation", "terms_fingerprint", "code_fingerprint")
 
@@ -108,15 +111,11 @@ class IndexGenerations:
         """Gives a new folder to build a generation in; what is left of it at the end is removed.
 
         Raises:
-            IndexLockedError: Another process is building.
+            IndexLockedError: Another process is building, or a first load is under way.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self.path / "building", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise IndexLockedError(f"another process builds an index in {self.path}: wait for its end") from None
+        with self._alone():
+            if (load := self.load()) is not None:
+                raise IndexLockedError(f"a first load is under way in {load}: wait until its index serves, or abort it")
             for left in self.path.glob(f"{_PREFIX}*{_BUILDING}"):
                 shutil.rmtree(left)
             folder = self.path / f"{self._next_name()}{_BUILDING}"
@@ -124,6 +123,37 @@ class IndexGenerations:
                 yield folder
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def loading(self) -> Iterator[Path]:
+        """Gives the folder of the first load that is under way, or that of a new one; it stays at the end.
+
+        Raises:
+            IndexLockedError: Another process is building or loading.
+        """
+        with self._alone():
+            yield self.load() or self.path / f"{self._next_name()}{_LOADING}"
+
+    def load(self) -> Path | None:
+        """The folder of the first load that is under way; None: there is none."""
+        return next(iter(self.path.glob(f"{_PREFIX}*{_LOADING}")), None)
+
+    def drop_load(self) -> None:
+        """Removes what a first load has built, which nobody may have open."""
+        if (load := self.load()) is not None:
+            shutil.rmtree(load)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Holds the lock of all builds."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.path / "building", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise IndexLockedError(f"another process builds an index in {self.path}: wait for its end") from None
+            yield
         finally:
             os.close(lock)
 
@@ -137,13 +167,15 @@ class IndexGenerations:
             Its folder.
         """
         before = self._readable()
-        name = built.name.removesuffix(_BUILDING)
+        name = built.stem
         sync_folder(built)  # its names come before the name that others will find it by
         built.rename(self.path / name)
         sync_folder(self.path)
         self._switch(name, identity)
         others = sorted(each for each in self._finished() if each.name != name)
-        kept = before.name if before is not None else max((each.name for each in others), default="")
+        kept = max((each.name for each in others), default="")
+        if before is not None and before.name != name:
+            kept = before.name
         for each in others:
             if each.name != kept:
                 shutil.rmtree(each)
@@ -155,7 +187,7 @@ class IndexGenerations:
 
     def _finished(self) -> list[Path]:
         """The folders of all generations that are not being built."""
-        return [each for each in self.path.glob(f"{_PREFIX}*") if not each.name.endswith(_BUILDING)]
+        return [each for each in self.path.glob(f"{_PREFIX}*") if each.suffix not in (_BUILDING, _LOADING)]
 
     def _next_name(self) -> str:
         numbers = [each.name.removeprefix(_PREFIX) for each in self.path.glob(f"{_PREFIX}*")]

@@ -10,19 +10,16 @@ lock of the folder too, so no other process can open an index whose files it sti
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
 
+from core.child import Child, socket_of_child
 from core.errors import NeardupError
 from search.index.columns import Columns
 from search.index.forgetting import Name
@@ -35,11 +32,6 @@ __all__ = ["ProcessMaker", "Supervision", "serve"]
 
 _LOOK_S = 0.2
 """Seconds between two looks whether the work must stop, or has become urgent."""
-
-_SERVE = "import sys; from search.index.segment_process import serve; serve(int(sys.argv[1]))"
-
-_KILLED_WITH_PARENT = 1
-"""PR_SET_PDEATHSIG of Linux's prctl."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +80,7 @@ class ProcessMaker(SegmentMaker):
         """
         self._start = (shape, sync, bytes_per_s)
         self._watched = supervision
-        self._process: subprocess.Popen[bytes] | None = None
-        self._socket: Connection | None = None
+        self._child: Child | None = None
 
     def seal(self, path: Path, columns: Columns) -> None:
         """See `SegmentMaker`."""
@@ -109,11 +100,9 @@ class ProcessMaker(SegmentMaker):
 
     def close(self) -> None:
         """Ends the process, whatever it is doing."""
-        if self._process is not None and self._socket is not None:
-            self._process.kill()
-            self._process.wait()
-            self._socket.close()
-        self._process = self._socket = None
+        if self._child is not None:
+            self._child.kill()
+        self._child = None
 
     def _make(self, job: _Job) -> dict[int, int]:
         try:
@@ -128,7 +117,7 @@ class ProcessMaker(SegmentMaker):
             raise
 
     def _answer(self, job: _Job) -> dict[int, int]:
-        socket = self._socket or self._started()
+        socket = (self._child or self._started()).socket
         socket.send(job)
         told = False
         while not socket.poll(_LOOK_S):
@@ -143,18 +132,10 @@ class ProcessMaker(SegmentMaker):
         kept: dict[int, int] = answer
         return kept
 
-    def _started(self) -> Connection:
-        ours, theirs = Pipe()
-        with theirs:
-            command = [sys.executable, "-c", _SERVE, str(theirs.fileno())]
-            # It must find the same modules as this process.
-            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(), self._watched.lock), env=environment
-            )
-        self._socket = ours
-        ours.send(self._start)
-        return ours
+    def _started(self) -> Child:
+        self._child = Child(__name__, serve.__name__, [self._watched.lock])
+        self._child.socket.send(self._start)
+        return self._child
 
 
 class _Rate:
@@ -173,11 +154,8 @@ def serve(file: int) -> None:
     Args:
         file: The open file of the socket.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the process of the index
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_KILLED_WITH_PARENT, signal.SIGKILL)
+    socket = socket_of_child(file)
     yield_to_calls()
-    socket = Connection(file)
     shape, sync, bytes_per_s = socket.recv()
     rate, jobs = _Rate(), SimpleQueue[_Job]()
     threading.Thread(target=_listen, args=(socket, rate, jobs), daemon=True).start()

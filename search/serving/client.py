@@ -173,6 +173,64 @@ class SearchClient(RpcClient):
         response: pb.RenewResponse = self._call(self._stub.Renew, pb.RenewRequest(log_id=log_id, base=base))
         return response.offset
 
+    def load(self, folder: str, manifest: str, manifest_id: str, log_id: str) -> pb.LoadStatusResponse:
+        """Begins the first load in the background, or says how far it is.
+
+        Args:
+            folder: The URI of the folder.
+            manifest: The name of a snapshot manifest in it.
+            manifest_id: Its content id.
+            log_id: The log that follows its rows.
+
+        Raises:
+            MismatchError: Another load is under way or live.
+            DeniedError: The caller has neither the write key nor the token of our own parts.
+            UnavailableError: The server is down, too slow or cannot write.
+        """
+        request = pb.LoadRequest(folder=folder, manifest=manifest, manifest_id=manifest_id, log_id=log_id)
+        response: pb.LoadStatusResponse = self._call(self._stub.Load, request)
+        return response
+
+    def load_status(self) -> pb.LoadStatusResponse:
+        """How far the load is that was asked for last; `manifest_id` is empty if none was.
+
+        Raises:
+            UnavailableError: The server is down or too slow.
+        """
+        response: pb.LoadStatusResponse = self._call(self._stub.LoadStatus, pb.LoadStatusRequest())
+        return response
+
+    def abort_load(self, manifest_id: str) -> pb.LoadStatusResponse:
+        """Ends a load that is not live.
+
+        Raises:
+            RefusedError: No such load was asked for.
+            MismatchError: It is live.
+            DeniedError: As in `load`.
+            UnavailableError: The server is down, too slow or cannot write.
+        """
+        request = pb.AbortLoadRequest(manifest_id=manifest_id)
+        response: pb.LoadStatusResponse = self._call(self._stub.AbortLoad, request)
+        return response
+
+    def adopt_load(self, manifest_id: str, log_id: str, base: int) -> pb.LoadStatusResponse:
+        """Makes the index of a load that is ready the one that serves; the server ends, to be started on it.
+
+        Args:
+            manifest_id: The manifest that storage has swapped to.
+            log_id: The log that follows its rows.
+            base: The position of that log's offset 0.
+
+        Raises:
+            RefusedError: No such load was asked for.
+            MismatchError: It is not ready, or was made before another log.
+            DeniedError: As in `load`.
+            UnavailableError: The server is down, too slow or cannot write.
+        """
+        request = pb.AdoptLoadRequest(manifest_id=manifest_id, log_id=log_id, base=base)
+        response: pb.LoadStatusResponse = self._call(self._stub.AdoptLoad, request)
+        return response
+
     def _parts(self, entries: Sequence[pb.LogEntry]) -> Iterator[list[pb.LogEntry]]:
         part: list[pb.LogEntry] = []
         size = 0

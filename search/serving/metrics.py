@@ -29,6 +29,10 @@ METHODS = (
     "Snapshot",
     "Release",
     "Renew",
+    "Load",
+    "LoadStatus",
+    "AbortLoad",
+    "AdoptLoad",
 )
 """The methods of the server."""
 

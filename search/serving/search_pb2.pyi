@@ -410,6 +410,7 @@ class DescribeResponse(google.protobuf.message.Message):
     BASE_FIELD_NUMBER: builtins.int
     RELEASED_FIELD_NUMBER: builtins.int
     KINDS_FIELD_NUMBER: builtins.int
+    LOAD_FIELD_NUMBER: builtins.int
     log_id: builtins.str
     offset: builtins.int
     """last applied, -1 for none"""
@@ -424,6 +425,8 @@ class DescribeResponse(google.protobuf.message.Message):
     """the position of the log's offset 0"""
     released: builtins.int
     """storage has passed this offset, and what it holds as unscored up to it is hidden"""
+    load: builtins.str
+    """the id of the manifest of the first load that is live; empty: none"""
     @property
     def kinds(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """the kinds of records that the server takes, as `JoinedRecord` names them"""
@@ -442,8 +445,9 @@ class DescribeResponse(google.protobuf.message.Message):
         base: builtins.int = ...,
         released: builtins.int = ...,
         kinds: collections.abc.Iterable[builtins.str] | None = ...,
+        load: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "code_bytes", b"code_bytes", "code_fingerprint", b"code_fingerprint", "images", b"images", "index_version", b"index_version", "kinds", b"kinds", "log_id", b"log_id", "offset", b"offset", "released", b"released", "terms_fingerprint", b"terms_fingerprint"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "code_bytes", b"code_bytes", "code_fingerprint", b"code_fingerprint", "images", b"images", "index_version", b"index_version", "kinds", b"kinds", "load", b"load", "log_id", b"log_id", "offset", b"offset", "released", b"released", "terms_fingerprint", b"terms_fingerprint"]) -> None: ...
 
 global___DescribeResponse = DescribeResponse
 
@@ -985,3 +989,137 @@ class RenewResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["offset", b"offset"]) -> None: ...
 
 global___RenewResponse = RenewResponse
+
+@typing.final
+class LoadRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FOLDER_FIELD_NUMBER: builtins.int
+    MANIFEST_FIELD_NUMBER: builtins.int
+    MANIFEST_ID_FIELD_NUMBER: builtins.int
+    LOG_ID_FIELD_NUMBER: builtins.int
+    folder: builtins.str
+    """URI"""
+    manifest: builtins.str
+    """its name in the folder"""
+    manifest_id: builtins.str
+    """its content id"""
+    log_id: builtins.str
+    """the log that follows: its offset 0 is the position after the last row"""
+    def __init__(
+        self,
+        *,
+        folder: builtins.str = ...,
+        manifest: builtins.str = ...,
+        manifest_id: builtins.str = ...,
+        log_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["folder", b"folder", "log_id", b"log_id", "manifest", b"manifest", "manifest_id", b"manifest_id"]) -> None: ...
+
+global___LoadRequest = LoadRequest
+
+@typing.final
+class LoadStatusRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___LoadStatusRequest = LoadStatusRequest
+
+@typing.final
+class LoadStatusResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MANIFEST_ID_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    DETAIL_FIELD_NUMBER: builtins.int
+    ROWS_DONE_FIELD_NUMBER: builtins.int
+    ROWS_TOTAL_FIELD_NUMBER: builtins.int
+    ROWS_PER_S_FIELD_NUMBER: builtins.int
+    IMAGES_FIELD_NUMBER: builtins.int
+    CLUSTERS_FIELD_NUMBER: builtins.int
+    STARTED_MS_FIELD_NUMBER: builtins.int
+    ENDED_MS_FIELD_NUMBER: builtins.int
+    FOLDER_FIELD_NUMBER: builtins.int
+    MANIFEST_FIELD_NUMBER: builtins.int
+    LOG_ID_FIELD_NUMBER: builtins.int
+    manifest_id: builtins.str
+    """empty: none was asked for"""
+    state: builtins.str
+    """loading, waiting, failed, ready, live, aborted"""
+    detail: builtins.str
+    """what it waits for, or why it failed"""
+    rows_done: builtins.int
+    rows_total: builtins.int
+    """0 until the manifest was read"""
+    rows_per_s: builtins.float
+    images: builtins.int
+    """of a load that is ready: what a search finds"""
+    clusters: builtins.int
+    """0: only storage counts them"""
+    started_ms: builtins.int
+    ended_ms: builtins.int
+    """when it was ready, failed or was aborted; 0: not yet"""
+    folder: builtins.str
+    manifest: builtins.str
+    log_id: builtins.str
+    def __init__(
+        self,
+        *,
+        manifest_id: builtins.str = ...,
+        state: builtins.str = ...,
+        detail: builtins.str = ...,
+        rows_done: builtins.int = ...,
+        rows_total: builtins.int = ...,
+        rows_per_s: builtins.float = ...,
+        images: builtins.int = ...,
+        clusters: builtins.int = ...,
+        started_ms: builtins.int = ...,
+        ended_ms: builtins.int = ...,
+        folder: builtins.str = ...,
+        manifest: builtins.str = ...,
+        log_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["clusters", b"clusters", "detail", b"detail", "ended_ms", b"ended_ms", "folder", b"folder", "images", b"images", "log_id", b"log_id", "manifest", b"manifest", "manifest_id", b"manifest_id", "rows_done", b"rows_done", "rows_per_s", b"rows_per_s", "rows_total", b"rows_total", "started_ms", b"started_ms", "state", b"state"]) -> None: ...
+
+global___LoadStatusResponse = LoadStatusResponse
+
+@typing.final
+class AbortLoadRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MANIFEST_ID_FIELD_NUMBER: builtins.int
+    manifest_id: builtins.str
+    def __init__(
+        self,
+        *,
+        manifest_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["manifest_id", b"manifest_id"]) -> None: ...
+
+global___AbortLoadRequest = AbortLoadRequest
+
+@typing.final
+class AdoptLoadRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MANIFEST_ID_FIELD_NUMBER: builtins.int
+    LOG_ID_FIELD_NUMBER: builtins.int
+    BASE_FIELD_NUMBER: builtins.int
+    manifest_id: builtins.str
+    log_id: builtins.str
+    """that follows, and"""
+    base: builtins.int
+    """the position of its offset 0: how many rows were loaded"""
+    def __init__(
+        self,
+        *,
+        manifest_id: builtins.str = ...,
+        log_id: builtins.str = ...,
+        base: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "log_id", b"log_id", "manifest_id", b"manifest_id"]) -> None: ...
+
+global___AdoptLoadRequest = AdoptLoadRequest

@@ -99,6 +99,26 @@ class TermSearchStub(object):
                 request_serializer=search_dot_serving_dot_search__pb2.RenewRequest.SerializeToString,
                 response_deserializer=search_dot_serving_dot_search__pb2.RenewResponse.FromString,
                 _registered_method=True)
+        self.Load = channel.unary_unary(
+                '/neardup.search.v1.TermSearch/Load',
+                request_serializer=search_dot_serving_dot_search__pb2.LoadRequest.SerializeToString,
+                response_deserializer=search_dot_serving_dot_search__pb2.LoadStatusResponse.FromString,
+                _registered_method=True)
+        self.LoadStatus = channel.unary_unary(
+                '/neardup.search.v1.TermSearch/LoadStatus',
+                request_serializer=search_dot_serving_dot_search__pb2.LoadStatusRequest.SerializeToString,
+                response_deserializer=search_dot_serving_dot_search__pb2.LoadStatusResponse.FromString,
+                _registered_method=True)
+        self.AbortLoad = channel.unary_unary(
+                '/neardup.search.v1.TermSearch/AbortLoad',
+                request_serializer=search_dot_serving_dot_search__pb2.AbortLoadRequest.SerializeToString,
+                response_deserializer=search_dot_serving_dot_search__pb2.LoadStatusResponse.FromString,
+                _registered_method=True)
+        self.AdoptLoad = channel.unary_unary(
+                '/neardup.search.v1.TermSearch/AdoptLoad',
+                request_serializer=search_dot_serving_dot_search__pb2.AdoptLoadRequest.SerializeToString,
+                response_deserializer=search_dot_serving_dot_search__pb2.LoadStatusResponse.FromString,
+                _registered_method=True)
 
 
 class TermSearchServicer(object):
@@ -197,6 +217,38 @@ class TermSearchServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Load(self, request, context):
+        """Begins the first load: an index of the rows of a snapshot manifest is built in the background, beside the live one.
+        A repeated call does nothing; after a failed or aborted load it begins again. FAILED_PRECONDITION: another load is
+        under way or live. These three need the metadata `token`, or the key of our own parts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadStatus(self, request, context):
+        """How far the load is that was asked for last.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AbortLoad(self, request, context):
+        """Ends a load that is not live, and removes what it built.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AdoptLoad(self, request, context):
+        """Makes the index of a load that is ready the one that serves; the server ends, to be started on it. What the live
+        index has applied is left behind, so it is for callers who know that storage has swapped to the same load. A repeated
+        call does nothing. FAILED_PRECONDITION: it is not ready, or was made before another log.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TermSearchServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -259,6 +311,26 @@ def add_TermSearchServicer_to_server(servicer, server):
                     servicer.Renew,
                     request_deserializer=search_dot_serving_dot_search__pb2.RenewRequest.FromString,
                     response_serializer=search_dot_serving_dot_search__pb2.RenewResponse.SerializeToString,
+            ),
+            'Load': grpc.unary_unary_rpc_method_handler(
+                    servicer.Load,
+                    request_deserializer=search_dot_serving_dot_search__pb2.LoadRequest.FromString,
+                    response_serializer=search_dot_serving_dot_search__pb2.LoadStatusResponse.SerializeToString,
+            ),
+            'LoadStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadStatus,
+                    request_deserializer=search_dot_serving_dot_search__pb2.LoadStatusRequest.FromString,
+                    response_serializer=search_dot_serving_dot_search__pb2.LoadStatusResponse.SerializeToString,
+            ),
+            'AbortLoad': grpc.unary_unary_rpc_method_handler(
+                    servicer.AbortLoad,
+                    request_deserializer=search_dot_serving_dot_search__pb2.AbortLoadRequest.FromString,
+                    response_serializer=search_dot_serving_dot_search__pb2.LoadStatusResponse.SerializeToString,
+            ),
+            'AdoptLoad': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdoptLoad,
+                    request_deserializer=search_dot_serving_dot_search__pb2.AdoptLoadRequest.FromString,
+                    response_serializer=search_dot_serving_dot_search__pb2.LoadStatusResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -585,6 +657,114 @@ class TermSearch(object):
             '/neardup.search.v1.TermSearch/Renew',
             search_dot_serving_dot_search__pb2.RenewRequest.SerializeToString,
             search_dot_serving_dot_search__pb2.RenewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Load(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.search.v1.TermSearch/Load',
+            search_dot_serving_dot_search__pb2.LoadRequest.SerializeToString,
+            search_dot_serving_dot_search__pb2.LoadStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.search.v1.TermSearch/LoadStatus',
+            search_dot_serving_dot_search__pb2.LoadStatusRequest.SerializeToString,
+            search_dot_serving_dot_search__pb2.LoadStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AbortLoad(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.search.v1.TermSearch/AbortLoad',
+            search_dot_serving_dot_search__pb2.AbortLoadRequest.SerializeToString,
+            search_dot_serving_dot_search__pb2.LoadStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AdoptLoad(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.search.v1.TermSearch/AdoptLoad',
+            search_dot_serving_dot_search__pb2.AdoptLoadRequest.SerializeToString,
+            search_dot_serving_dot_search__pb2.LoadStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

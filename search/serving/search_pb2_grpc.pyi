@@ -108,6 +108,36 @@ class TermSearchStub:
     FAILED_PRECONDITION: the log begins elsewhere. Callers other than the stream need the metadata `token`.
     """
 
+    Load: grpc.UnaryUnaryMultiCallable[
+        search.serving.search_pb2.LoadRequest,
+        search.serving.search_pb2.LoadStatusResponse,
+    ]
+    """Begins the first load: an index of the rows of a snapshot manifest is built in the background, beside the live one.
+    A repeated call does nothing; after a failed or aborted load it begins again. FAILED_PRECONDITION: another load is
+    under way or live. These three need the metadata `token`, or the key of our own parts.
+    """
+
+    LoadStatus: grpc.UnaryUnaryMultiCallable[
+        search.serving.search_pb2.LoadStatusRequest,
+        search.serving.search_pb2.LoadStatusResponse,
+    ]
+    """How far the load is that was asked for last."""
+
+    AbortLoad: grpc.UnaryUnaryMultiCallable[
+        search.serving.search_pb2.AbortLoadRequest,
+        search.serving.search_pb2.LoadStatusResponse,
+    ]
+    """Ends a load that is not live, and removes what it built."""
+
+    AdoptLoad: grpc.UnaryUnaryMultiCallable[
+        search.serving.search_pb2.AdoptLoadRequest,
+        search.serving.search_pb2.LoadStatusResponse,
+    ]
+    """Makes the index of a load that is ready the one that serves; the server ends, to be started on it. What the live
+    index has applied is left behind, so it is for callers who know that storage has swapped to the same load. A repeated
+    call does nothing. FAILED_PRECONDITION: it is not ready, or was made before another log.
+    """
+
 class TermSearchAsyncStub:
     InsertAndSearch: grpc.aio.UnaryUnaryMultiCallable[
         search.serving.search_pb2.InsertAndSearchRequest,
@@ -194,6 +224,36 @@ class TermSearchAsyncStub:
     ]
     """Goes on with another log, which begins one after the last position applied. A repeated call does nothing.
     FAILED_PRECONDITION: the log begins elsewhere. Callers other than the stream need the metadata `token`.
+    """
+
+    Load: grpc.aio.UnaryUnaryMultiCallable[
+        search.serving.search_pb2.LoadRequest,
+        search.serving.search_pb2.LoadStatusResponse,
+    ]
+    """Begins the first load: an index of the rows of a snapshot manifest is built in the background, beside the live one.
+    A repeated call does nothing; after a failed or aborted load it begins again. FAILED_PRECONDITION: another load is
+    under way or live. These three need the metadata `token`, or the key of our own parts.
+    """
+
+    LoadStatus: grpc.aio.UnaryUnaryMultiCallable[
+        search.serving.search_pb2.LoadStatusRequest,
+        search.serving.search_pb2.LoadStatusResponse,
+    ]
+    """How far the load is that was asked for last."""
+
+    AbortLoad: grpc.aio.UnaryUnaryMultiCallable[
+        search.serving.search_pb2.AbortLoadRequest,
+        search.serving.search_pb2.LoadStatusResponse,
+    ]
+    """Ends a load that is not live, and removes what it built."""
+
+    AdoptLoad: grpc.aio.UnaryUnaryMultiCallable[
+        search.serving.search_pb2.AdoptLoadRequest,
+        search.serving.search_pb2.LoadStatusResponse,
+    ]
+    """Makes the index of a load that is ready the one that serves; the server ends, to be started on it. What the live
+    index has applied is left behind, so it is for callers who know that storage has swapped to the same load. A repeated
+    call does nothing. FAILED_PRECONDITION: it is not ready, or was made before another log.
     """
 
 class TermSearchServicer(metaclass=abc.ABCMeta):
@@ -306,6 +366,44 @@ class TermSearchServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[search.serving.search_pb2.RenewResponse, collections.abc.Awaitable[search.serving.search_pb2.RenewResponse]]:
         """Goes on with another log, which begins one after the last position applied. A repeated call does nothing.
         FAILED_PRECONDITION: the log begins elsewhere. Callers other than the stream need the metadata `token`.
+        """
+
+    @abc.abstractmethod
+    def Load(
+        self,
+        request: search.serving.search_pb2.LoadRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[search.serving.search_pb2.LoadStatusResponse, collections.abc.Awaitable[search.serving.search_pb2.LoadStatusResponse]]:
+        """Begins the first load: an index of the rows of a snapshot manifest is built in the background, beside the live one.
+        A repeated call does nothing; after a failed or aborted load it begins again. FAILED_PRECONDITION: another load is
+        under way or live. These three need the metadata `token`, or the key of our own parts.
+        """
+
+    @abc.abstractmethod
+    def LoadStatus(
+        self,
+        request: search.serving.search_pb2.LoadStatusRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[search.serving.search_pb2.LoadStatusResponse, collections.abc.Awaitable[search.serving.search_pb2.LoadStatusResponse]]:
+        """How far the load is that was asked for last."""
+
+    @abc.abstractmethod
+    def AbortLoad(
+        self,
+        request: search.serving.search_pb2.AbortLoadRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[search.serving.search_pb2.LoadStatusResponse, collections.abc.Awaitable[search.serving.search_pb2.LoadStatusResponse]]:
+        """Ends a load that is not live, and removes what it built."""
+
+    @abc.abstractmethod
+    def AdoptLoad(
+        self,
+        request: search.serving.search_pb2.AdoptLoadRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[search.serving.search_pb2.LoadStatusResponse, collections.abc.Awaitable[search.serving.search_pb2.LoadStatusResponse]]:
+        """Makes the index of a load that is ready the one that serves; the server ends, to be started on it. What the live
+        index has applied is left behind, so it is for callers who know that storage has swapped to the same load. A repeated
+        call does nothing. FAILED_PRECONDITION: it is not ready, or was made before another log.
         """
 
 def add_TermSearchServicer_to_server(servicer: TermSearchServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

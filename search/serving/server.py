@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -17,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from core.disk_metrics import DiskCollector
 from core.errors import SettingsError
 from core.rpc import Listen, RpcServer
+from manifests.clustered_files import Signal
 from search.hashing.score_codes import CodeSettings, ScoreCodes
 from search.hashing.terms import TermExtractor, TermSettings
 from search.index.errors import IndexBrokenError
@@ -25,6 +27,9 @@ from search.index.generations import Generation, IndexGenerations
 from search.index.interface import TermIndex
 from search.index.opening import open_term_index, warm_up
 from search.index.settings import DEFAULT_BACKGROUND_BYTES_PER_S, DEFAULT_MAX_POSTINGS, IndexSettings
+from search.loading.load_state import LoadRequest
+from search.loading.loader import LoadTask
+from search.loading.loads import Loads
 from search.ranking import DEFAULT_RANKING, FURTHER, Ranking
 from search.serving import search_pb2_grpc
 from search.serving.admission import Admission, AdmissionPolicy
@@ -33,6 +38,7 @@ from search.serving.call_guard import CallGuard
 from search.serving.generation_watch import GenerationWatch
 from search.serving.index_admin import IndexAdmin
 from search.serving.limits import SearchLimits
+from search.serving.load_collector import LoadCollector
 from search.serving.messages import index_version
 from search.serving.metrics import SearchMetrics
 from search.serving.request_parser import RequestParser
@@ -74,6 +80,10 @@ class SearchServerSettings:
     """The density that the terms were chosen for."""
     admission: AdmissionPolicy = field(default_factory=AdmissionPolicy)
     """How much each caller class may ask for."""
+    signal: str = ""
+    """The signal and its embeddings, as files of images name them (`manifests.metadata`)."""
+    load_rows_per_s: float = 0.0
+    """The most rows of a first load in a second; 0 sets no limit."""
 
     def __post_init__(self) -> None:
         """Checks that the dimensions agree, and that at least one answer fits into a message."""
@@ -127,6 +137,23 @@ def index_settings(settings: SearchServerSettings, extractor: TermExtractor, cod
     )
 
 
+def load_task(settings: SearchServerSettings, index: IndexSettings, request: LoadRequest) -> LoadTask:
+    """What a first load needs to know; it can be sent to another process."""
+    terms, code, identity = settings.terms, settings.code, index.identity
+    signal = Signal(
+        name=settings.signal,
+        search_dimension=settings.search_dimension,
+        score_dimension=settings.score_dimension,
+        terms=identity.terms_fingerprint,
+        groups=terms.groups,
+        bits_per_group=terms.bits_per_group,
+        code=identity.code_fingerprint,
+        code_bytes=code.code_bytes,
+    )
+    sendable = replace(index, identity=replace(identity, former_terms=None))
+    return LoadTask(request, settings.folder, sendable, signal, terms, code, settings.load_rows_per_s)
+
+
 @dataclass(frozen=True, eq=False)
 class OpenIndex:
     """An open index and its generation. The generation is read once, so that all parts mean the same one."""
@@ -135,11 +162,18 @@ class OpenIndex:
     generations: IndexGenerations
     generation: Generation
     identity: Identity
+    loads: Loads
+    """The first load, which goes on if it was under way."""
 
     @property
     def folder(self) -> Path:
         """The folder of the open generation."""
         return self.generations.folder(self.generation)
+
+    def close(self) -> None:
+        """Ends the process that loads, and closes the index."""
+        self.loads.close()
+        self.index.close()
 
     def watch(self, switched: Callable[[], None]) -> GenerationWatch:
         """A watch that calls `switched` when another generation serves, also if it was switched during opening."""
@@ -157,7 +191,13 @@ def open_index(settings: SearchServerSettings, extractor: TermExtractor, coder: 
     told = index_settings(settings, extractor, coder)
     generations = IndexGenerations(settings.folder)
     generation = generations.serving(told.identity)
-    return OpenIndex(open_term_index(generations.folder(generation), told), generations, generation, told.identity)
+    index = open_term_index(generations.folder(generation), told)
+    try:
+        loads = Loads(generations, told.identity, partial(load_task, settings, told))
+    except BaseException:  # also an interrupt must close the index
+        index.close()
+        raise
+    return OpenIndex(index, generations, generation, told.identity, loads)
 
 
 def build_service(
@@ -180,12 +220,13 @@ def build_service(
     """
     index = opened.index
     metrics = SearchMetrics(registry, index, settings.chosen)
+    registry.register(LoadCollector(opened.loads))
     parser = RequestParser(extractor, coder)
     parser.warm_up()
     warm_up()
     guard = CallGuard(Admission(settings.admission), metrics, settings.listen.access)
     admin = IndexAdmin(index, opened.folder, settings.snapshots, settings.chosen)
-    return TermSearchService(index, parser, metrics, guard, settings.limits, admin, on_broken)
+    return TermSearchService(index, parser, metrics, guard, settings.limits, admin, opened.loads, on_broken)
 
 
 def serve(settings: SearchServerSettings) -> None:
@@ -225,9 +266,9 @@ def serve(settings: SearchServerSettings) -> None:
             RIGHTS,
         )
         with opened.watch(_stop_this):
-            server.run_until_stopped(index.close)
+            server.run_until_stopped(opened.close)
     finally:
-        index.close()
+        opened.close()
     if broken.is_set():
         raise IndexBrokenError("the index failed after a write: start the server again, nothing is lost")
 

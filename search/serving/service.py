@@ -14,6 +14,8 @@ from core.notifications import RECORD_KINDS
 from core.types import ImageId
 from search.index.errors import IndexBrokenError
 from search.index.interface import TermIndex
+from search.loading.load_state import LoadRequest
+from search.loading.loads import Loads
 from search.serving import search_pb2 as pb
 from search.serving import search_pb2_grpc
 from search.serving.admission import Caller
@@ -26,6 +28,7 @@ from search.serving.messages import (
     fill_candidates,
     fill_terms,
     index_version,
+    load_message,
     stored_message,
 )
 from search.serving.metrics import SearchMetrics
@@ -36,11 +39,12 @@ __all__ = ["RIGHTS", "TermSearchService"]
 
 RIGHTS: Mapping[str, Right] = MappingProxyType(
     {
-        **dict.fromkeys(("Describe", "Search", "SearchMore", "Get", "List", "Stats"), Right.READ),
+        **dict.fromkeys(("Describe", "Search", "SearchMore", "Get", "List", "Stats", "LoadStatus"), Right.READ),
         # People may hide too, with the write key: `Hide` itself asks who calls.
         "Hide": Right.READ,
         "Delete": Right.WRITE,
         "Snapshot": Right.WRITE,
+        **dict.fromkeys(("Load", "AbortLoad", "AdoptLoad"), Right.REQUIRE),
         "InsertAndSearch": Right.STREAM,
         "Release": Right.STREAM,
         "Renew": Right.STREAM,
@@ -62,6 +66,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         guard: CallGuard,
         limits: SearchLimits,
         admin: IndexAdmin,
+        loads: Loads,
         on_broken: Callable[[], None],
     ) -> None:
         """Takes its parts.
@@ -73,6 +78,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
             guard: Admits calls and checks rights.
             limits: What one call may ask for.
             admin: Statistics, snapshots, releases.
+            loads: The first load.
             on_broken: Called when the index must be opened again before it can do anything more.
         """
         self._index = index
@@ -82,6 +88,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         self._limits = limits
         self._index_version = index_version(parser.extractor.fingerprint, limits.max_postings, limits.ranking)
         self._admin = admin
+        self._loads = loads
         self._on_broken = on_broken
 
     def InsertAndSearch(  # noqa: N802 - the name that the proto gives
@@ -145,6 +152,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
                 base=position.base,
                 released=self._index.released,
                 kinds=RECORD_KINDS,
+                load=self._loads.live,
             )
 
     def Search(  # noqa: N802 - the name that the proto gives
@@ -227,6 +235,35 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
             position = self._index.renew(request.log_id, request.base)
             log.warning("the index goes on with the log %s, from position %d on", position.log_id, position.base)
             return pb.RenewResponse(offset=position.offset)
+
+    def Load(  # noqa: N802 - the name that the proto gives
+        self, request: pb.LoadRequest, context: grpc.ServicerContext
+    ) -> pb.LoadStatusResponse:
+        """Begins the first load."""
+        with self._metrics.call("Load"):
+            asked = LoadRequest(request.folder, request.manifest, request.manifest_id, request.log_id)
+            return load_message(self._loads.begin(asked))
+
+    def LoadStatus(  # noqa: N802 - the name that the proto gives
+        self, request: pb.LoadStatusRequest, context: grpc.ServicerContext
+    ) -> pb.LoadStatusResponse:
+        """How far the load is."""
+        with self._metrics.call("LoadStatus"):
+            return load_message(self._loads.status)
+
+    def AbortLoad(  # noqa: N802 - the name that the proto gives
+        self, request: pb.AbortLoadRequest, context: grpc.ServicerContext
+    ) -> pb.LoadStatusResponse:
+        """Ends a load that is not live."""
+        with self._metrics.call("AbortLoad"):
+            return load_message(self._loads.abort(request.manifest_id))
+
+    def AdoptLoad(  # noqa: N802 - the name that the proto gives
+        self, request: pb.AdoptLoadRequest, context: grpc.ServicerContext
+    ) -> pb.LoadStatusResponse:
+        """Makes the index of a load that is ready the one that serves."""
+        with self._metrics.call("AdoptLoad"):
+            return load_message(self._loads.adopt(request.manifest_id, request.log_id, request.base))
 
     @contextmanager
     def _items(self, method: str, items: int, context: grpc.ServicerContext) -> Iterator[Caller]:

@@ -14,11 +14,12 @@ import pytest
 
 from core.errors import BadInputError, MismatchError
 from core.types import ImageId, LogPosition
-from search.index.builder import IndexBuilder
+from search.index.builder import SEGMENT_ENTRIES, IndexBuilder, build_name, entries_of_segment
 from search.index.columns import Kind
 from search.index.engine import SegmentedIndex
 from search.index.errors import IndexDamagedError
 from search.index.interface import Insert, Record, Skip
+from search.index.planning import RecordShape
 from tests.search.index.index_oracle import LOG, Deleted, Oracle, delete, index_settings, insert, plain, replay
 
 SETTINGS = index_settings(candidates=5, seal_entries=20)
@@ -157,3 +158,78 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         IndexBuilder(tmp_path / "index", SETTINGS)
     with pytest.raises(MismatchError):
         SegmentedIndex(tmp_path / "index", index_settings(terms="others"))
+
+
+def filled(builder: IndexBuilder, placed: Sequence[Insert | Skip | Deleted], batch: int) -> None:
+    """Adds what is missing, and finishes."""
+    for first in range(builder.entries, len(placed), batch):
+        add(builder, placed[first : first + batch])
+    builder.finish(LogPosition(LOG, 299, 300))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_named_build_goes_on_after_the_last_sealed_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At whatever step it was killed, the same files come out, however the rows come."""
+    synced = replace(SETTINGS, sync=True)
+    oracle = Oracle(SETTINGS)
+    oracle.apply(log_of(300))
+    placed = oracle.placed()
+    images: list[Path] = []
+
+    def before(call: Callable[..., Any]) -> Callable[..., Any]:
+        def killed_before(*args: Any, **options: Any) -> Any:
+            images.append(tmp_path / f"killed-{len(images)}")
+            shutil.copytree(tmp_path / "index", images[-1])
+            return call(*args, **options)
+
+        return killed_before
+
+    with monkeypatch.context() as patch:
+        for owner, name in ((os, "fsync"), (Path, "rename"), (Path, "replace"), (Path, "unlink")):
+            patch.setattr(owner, name, before(getattr(owner, name)))
+        with IndexBuilder(tmp_path / "index", synced, segment_entries=50, name="a load") as builder:
+            filled(builder, placed, 33)
+    whole = files(tmp_path / "index")
+    assert sum(name.startswith("hidden") for name in whole) == 1
+    safe = set()
+    for number, image in enumerate(images):
+        if not (image / "index.json").exists():
+            with IndexBuilder(image, synced, segment_entries=50, name="a load") as builder:
+                safe.add(builder.entries)
+                filled(builder, placed, 7 + number)
+        assert files(image) == whole
+    assert {0, 50, 100} <= safe
+
+
+def test_an_unfinished_build_belongs_to_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    with IndexBuilder(folder, SETTINGS, segment_entries=2, name="a load") as builder:
+        add(builder, [insert(0, "a"), insert(1, "b"), insert(2, "c")])
+    with pytest.raises(BadInputError, match="holds the unfinished build of a load, not of another"):
+        IndexBuilder(folder, SETTINGS, name="another")
+    with pytest.raises(BadInputError, match="is not empty"):
+        IndexBuilder(folder, SETTINGS)
+    with pytest.raises(MismatchError, match="made for other settings"):
+        IndexBuilder(folder, index_settings(terms="others"), name="a load")
+    with pytest.raises(IndexDamagedError, match="did not finish"):
+        SegmentedIndex(folder, SETTINGS)
+    with IndexBuilder(folder, SETTINGS, name="a load") as builder:
+        assert builder.entries == 2
+        with pytest.raises(BadInputError, match="ascend from 2"):
+            add(builder, [insert(1, "b")])
+        builder.finish(LogPosition(LOG, 1, 2))
+    assert build_name(folder) == "a load"
+    with pytest.raises(BadInputError, match="is not empty"):
+        IndexBuilder(folder, SETTINGS, name="a load")
+    (folder / "build.json").write_text("{}")
+    with pytest.raises(IndexDamagedError, match=r"build\.json is damaged"):
+        build_name(folder)
+
+
+def test_a_segment_fits_into_memory() -> None:
+    assert entries_of_segment(SETTINGS.shape) == SEGMENT_ENTRIES
+    assert 200_000 < entries_of_segment(RecordShape(groups=128, bits_per_group=12, code_bytes=576)) < 400_000
+    assert entries_of_segment(RecordShape(groups=1, bits_per_group=1, code_bytes=2**40)) == 1

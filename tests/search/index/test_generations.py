@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import MismatchError
 from search.index.engine import SegmentedIndex
-from search.index.errors import IndexDamagedError
+from search.index.errors import IndexDamagedError, IndexLockedError
 from search.index.generations import Generation, IndexGenerations
 from tests.search.index.index_oracle import LOG, index_settings, insert
 from tests.support.damage import damages
@@ -94,3 +94,33 @@ def test_a_build_keeps_the_generation_before_it_alone(filled: IndexGenerations) 
             fill(built)
             filled.adopt(built, SETTINGS.identity)
     assert sorted(each.name for each in filled.path.glob("gen-*")) == ["gen-000003", "gen-000004"]
+
+
+def test_nothing_is_built_beside_a_first_load(filled: IndexGenerations) -> None:
+    assert filled.load() is None
+    with filled.loading() as folder:
+        assert folder.name == "gen-000002.load"
+        fill(folder)
+        with pytest.raises(IndexLockedError, match="another process builds"), filled.building():
+            pass
+    with pytest.raises(IndexLockedError, match=r"a first load is under way in .*gen-000002\.load"), filled.building():
+        pass
+    assert filled.serving(SETTINGS.identity) == FIRST
+    with filled.loading() as again:
+        assert again == folder == filled.load()
+    assert filled.adopt(folder, SETTINGS.identity).name == "gen-000002"
+    assert filled.load() is None
+    assert filled.adopt(filled.path / "gen-000002", SETTINGS.identity).name == "gen-000002"  # as after a kill
+    with filled.loading() as folder:
+        fill(folder)
+    filled.drop_load()
+    filled.drop_load()
+    with filled.building() as built:
+        assert built.name == "gen-000003.new"
+
+
+def test_an_unfinished_load_is_no_lost_index(tmp_path: Path) -> None:
+    generations = IndexGenerations(tmp_path / "index")
+    with generations.loading() as folder:
+        fill(folder)
+    assert generations.serving(SETTINGS.identity).name == "gen-000001"

@@ -51,9 +51,9 @@ class Watched:
 
     @property
     def pid(self) -> int:
-        until(lambda: self.maker._process is not None)
-        assert self.maker._process is not None
-        return self.maker._process.pid
+        until(lambda: self.maker._child is not None)
+        assert self.maker._child is not None
+        return self.maker._child.process.pid
 
 
 @pytest.fixture

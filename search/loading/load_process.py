@@ -1,0 +1,101 @@
+"""Loads in a process of its own, which shares neither Python's lock nor memory with the threads that answer calls.
+
+It has a low priority, and is killed to stop it, or with the server: what it sealed stays, and the next one goes on.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from core.child import Child, socket_of_child
+from core.errors import BadInputError, NeardupError, UnavailableError
+from search.index.errors import IndexLockedError
+from search.index.rate_limiter import WorkStopped, yield_to_calls
+from search.loading.loader import LoadTask, Progress, load
+from search.serving.blas import use_one_blas_thread
+
+__all__ = ["load_apart", "serve"]
+
+_LOOK_S = 0.1
+"""Seconds between two looks whether the load must stop."""
+
+_TELL_S = 0.2
+"""Progress is told so often."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Waits:
+    """Another try may succeed."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    why: str
+
+
+def load_apart(task: LoadTask, tell: Callable[[Progress], None], stopped: threading.Event) -> int:
+    """As `load`, in a process that is killed when `stopped` is set.
+
+    Raises:
+        WorkStopped: It was stopped.
+        UnavailableError: It must wait, or its process has ended; another try goes on.
+        BadInputError: It failed.
+    """
+    child = Child(__name__, serve.__name__)
+    try:
+        child.socket.send(task)
+        while True:
+            while not child.socket.poll(_LOOK_S):
+                if stopped.is_set():
+                    raise WorkStopped
+            match child.socket.recv():
+                case Progress() as progress:
+                    tell(progress)
+                case _Loaded(images):
+                    return images
+                case _Waits(why):
+                    raise UnavailableError(why)
+                case _Failed(why):
+                    raise BadInputError(why)
+    except (EOFError, ConnectionError) as error:
+        code = child.process.wait()
+        raise UnavailableError(f"the process that loads has ended (exit code {code}); its log says why") from error
+    finally:
+        child.kill()
+
+
+def serve(file: int) -> None:
+    """Loads, and tells the progress and the end; the main program of the process.
+
+    Args:
+        file: The open file of the socket.
+    """
+    socket = socket_of_child(file)
+    yield_to_calls()
+    use_one_blas_thread()
+    task: LoadTask = socket.recv()
+    told_s = 0.0
+
+    def tell(progress: Progress) -> None:
+        nonlocal told_s
+        now_s = time.monotonic()
+        if progress.verifying or now_s - told_s >= _TELL_S:
+            told_s = now_s
+            socket.send(progress)
+
+    try:
+        socket.send(_Loaded(load(task, tell)))
+    except (UnavailableError, IndexLockedError, OSError, MemoryError) as error:
+        socket.send(_Waits(str(error) or type(error).__name__))
+    except NeardupError as error:
+        socket.send(_Failed(str(error)))

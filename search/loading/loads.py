@@ -1,0 +1,287 @@
+"""The first load of a server: begun, resumed, aborted and adopted, one at a time.
+
+    loading <-> waiting     a process loads; what is in the way is waited out
+       |           |
+       v           v
+     ready       failed     whole and verified; or nothing is left of it
+       |
+       v
+     live                   its generation serves, from the next start of the server on
+
+The live index is not touched before the load is adopted. `aborted` follows each state but `live`.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from core.errors import BadInputError, MismatchError, NeardupError, UnavailableError
+from search.index.folder import Identity
+from search.index.generations import IndexGenerations
+from search.index.rate_limiter import WorkStopped
+from search.loading.load_process import load_apart
+from search.loading.load_state import LoadRequest, LoadState, LoadStatus, read_status, write_status
+from search.loading.loader import SPOOL, LoadTask, Progress
+
+__all__ = ["Loads"]
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 10.0
+"""What is in the way is tried again after so many seconds."""
+
+
+class Loads:
+    """The load that was asked for last. Thread-safe; a load that was under way goes on at once."""
+
+    def __init__(
+        self,
+        generations: IndexGenerations,
+        identity: Identity,
+        task: Callable[[LoadRequest], LoadTask],
+        retry_s: float = RETRY_S,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Reads what is known of it.
+
+        Args:
+            generations: The folder of the index.
+            identity: What the index is made for.
+            task: What a load of a request needs to know.
+            retry_s: See `RETRY_S`.
+            clock: Gives seconds since the epoch.
+
+        Raises:
+            IndexDamagedError: What is known of it cannot be read.
+            MismatchError: A later release wrote it.
+        """
+        self._generations = generations
+        self._identity = identity
+        self._task = task
+        self._retry_s = retry_s
+        self._clock = clock
+        self._file = generations.path / "load.json"
+        self._calls = threading.Lock()
+        """Held through a whole call, also while it waits for the thread."""
+        self._changes = threading.Lock()
+        """Held while the status changes."""
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._status = read_status(self._file)
+        if self._status is not None:
+            self._take_up(self._status)
+
+    @property
+    def status(self) -> LoadStatus | None:
+        """How far it is; None: none was ever asked for."""
+        return self._status
+
+    @property
+    def live(self) -> str:
+        """The id of the manifest that the index began with; "" for none."""
+        status = self._status
+        return status.request.manifest_id if status is not None and status.state is LoadState.LIVE else ""
+
+    def begin(self, request: LoadRequest) -> LoadStatus:
+        """Begins a load in the background. A load that was begun goes on, and one that ended stays as it is, unless it
+        failed or was aborted.
+
+        Raises:
+            BadInputError: The request lacks something.
+            MismatchError: Another load is under way or live.
+            UnavailableError: It could not be noted.
+        """
+        if not all((request.folder, request.manifest, request.manifest_id, request.log_id)):
+            raise BadInputError("a load needs a folder, a manifest, its id, and the log that follows")
+        with self._calls:
+            status = self._status
+            if status is not None and (status.state.is_under_way or status.state is LoadState.LIVE):
+                if status.request.name != request.name:
+                    raise MismatchError(
+                        f"the load of {status.request.name} is {status.state}, so that of {request.name} cannot begin"
+                    )
+                return status
+            self._drop()
+            status = self._note(LoadStatus(request, self._now_ms()))
+            self._start()
+            return status
+
+    def abort(self, manifest_id: str) -> LoadStatus:
+        """Ends a load and removes what it built.
+
+        Raises:
+            BadInputError: No such load was asked for.
+            MismatchError: It is live.
+            UnavailableError: It could not be noted.
+        """
+        with self._calls:
+            status = self._named(manifest_id)
+            if status.state is LoadState.LIVE:
+                raise MismatchError(f"the load of {status.request.name} is live and cannot be aborted")
+            if status.state.is_under_way:
+                self._stop()
+                status = self._note(
+                    replace(self._named(manifest_id), state=LoadState.ABORTED, detail="", ended_ms=self._now_ms())
+                )
+            self._drop()
+            return status
+
+    def adopt(self, manifest_id: str, log_id: str, base: int) -> LoadStatus:
+        """Makes the generation of a load that is ready the one that serves, from the next start on. A repeated call
+        does nothing. What the live index has applied is left behind: the caller knows that nothing is lost.
+
+        Args:
+            manifest_id: The manifest.
+            log_id: The log that follows its rows.
+            base: The position of that log's offset 0.
+
+        Raises:
+            BadInputError: No such load was asked for.
+            MismatchError: It is not ready, or another log or base follows it; the message has both values.
+            UnavailableError: It could not be written.
+        """
+        with self._calls:
+            status = self._named(manifest_id)
+            if status.state not in (LoadState.READY, LoadState.LIVE):
+                raise MismatchError(f"the load of {status.request.name} is {status.state}, and must be ready first")
+            if (log_id, base) != (status.request.log_id, status.rows_total):
+                raise MismatchError(
+                    f"the load was made before the log {status.request.log_id}, which begins at {status.rows_total}; "
+                    f"it is to be adopted before the log {log_id}, which begins at {base}"
+                )
+            if status.state is LoadState.READY:
+                try:
+                    built = self._generations.load() or self._generations.path / status.generation
+                    self._generations.adopt(built, self._identity)
+                except OSError as error:
+                    raise UnavailableError(f"cannot adopt the load: {error}", 1.0) from error
+                status = self._note(replace(status, state=LoadState.LIVE))
+                log.warning("generation %s, of %s, serves from now on", status.generation, status.request.name)
+            return status
+
+    def close(self) -> None:
+        """Ends the process that loads, at once; the next start goes on."""
+        with self._calls:
+            self._stop()
+
+    def _take_up(self, status: LoadStatus) -> None:
+        if status.state is LoadState.READY:
+            current = self._generations.current()
+            if current is not None and current.name == status.generation:
+                self._note(replace(status, state=LoadState.LIVE))
+        elif status.state is not LoadState.LIVE and not status.state.is_under_way:
+            self._drop()
+        elif status.state is not LoadState.LIVE:
+            self._start()
+
+    def _start(self) -> None:
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(self._stopped,), name="first-load", daemon=True)
+        self._thread.start()
+
+    def _stop(self) -> None:
+        thread, self._thread = self._thread, None
+        self._stopped.set()
+        if thread is not None:
+            thread.join()
+
+    def _run(self, stopped: threading.Event) -> None:
+        """Tries until the load is ready or failed, or is stopped."""
+        while not stopped.is_set():
+            status = self._status
+            assert status is not None
+            try:
+                images = load_apart(self._task(status.request), _Rated(self._progress), stopped)
+                generation = self._generations.load()
+                assert generation is not None
+                self._end(LoadState.READY, images=images, generation=generation.stem, detail="")
+                log.warning("the load of %s is ready", status.request.name)
+                return
+            except WorkStopped:
+                return
+            except (UnavailableError, OSError) as error:
+                self._wait(str(error), stopped)
+            except NeardupError as error:
+                self._fail(str(error), stopped)
+                return
+
+    def _wait(self, why: str, stopped: threading.Event) -> None:
+        log.warning("the first load waits for %.0f s: %s", self._retry_s, why)
+        self._change(state=LoadState.WAITING, detail=why, rows_per_s=0.0)
+        stopped.wait(self._retry_s)
+
+    def _fail(self, why: str, stopped: threading.Event) -> None:
+        log.error("the first load failed: %s", why)
+        while not stopped.is_set():
+            try:
+                self._end(LoadState.FAILED, detail=why, rows_per_s=0.0)
+                self._drop()
+                return
+            except OSError as error:  # the next start would load again
+                self._wait(str(error), stopped)
+
+    def _progress(self, progress: Progress, rows_per_s: float) -> None:
+        detail = "verifying" if progress.verifying else ""
+        self._change(
+            state=LoadState.LOADING,
+            detail=detail,
+            rows_done=progress.rows_done,
+            rows_total=progress.rows_total,
+            rows_per_s=rows_per_s,
+        )
+
+    def _end(self, state: LoadState, **fields: Any) -> None:
+        with self._changes:
+            assert self._status is not None
+            status = replace(self._status, state=state, ended_ms=self._now_ms(), **fields)
+            write_status(self._file, status)
+            self._status = status
+
+    def _change(self, **fields: Any) -> None:
+        """Changes what need not be known at the next start."""
+        with self._changes:
+            assert self._status is not None
+            self._status = replace(self._status, **fields)
+
+    def _note(self, status: LoadStatus) -> LoadStatus:
+        try:
+            with self._changes:
+                self._generations.path.mkdir(parents=True, exist_ok=True)
+                write_status(self._file, status)
+                self._status = status
+        except OSError as error:
+            raise UnavailableError(f"cannot write {self._file}: {error}", 1.0) from error
+        return status
+
+    def _named(self, manifest_id: str) -> LoadStatus:
+        status = self._status
+        if status is None or status.request.manifest_id != manifest_id:
+            known = "none was asked for" if status is None else f"the last one is of {status.request.manifest_id}"
+            raise BadInputError(f"there is no load of the manifest {manifest_id[:64]}: {known}")
+        return status
+
+    def _drop(self) -> None:
+        self._generations.drop_load()
+        shutil.rmtree(self._generations.path / SPOOL, ignore_errors=True)
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+
+class _Rated:
+    """Tells the progress of one process with its rate."""
+
+    def __init__(self, tell: Callable[[Progress, float], None]) -> None:
+        self._tell = tell
+        self._first: tuple[float, int] | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        now_s = time.monotonic()
+        began_s, rows = self._first = self._first or (now_s, progress.rows_done)
+        self._tell(progress, (progress.rows_done - rows) / max(now_s - began_s, 1e-9))
