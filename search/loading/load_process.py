@@ -14,7 +14,7 @@ from core.child import Child, socket_of_child
 from core.errors import BadInputError, NeardupError, UnavailableError
 from search.index.errors import IndexLockedError
 from search.index.rate_limiter import WorkStopped, yield_to_calls
-from search.loading.loader import LoadTask, Progress, load
+from search.loading.load_task import LoadTask, Progress
 from search.serving.blas import use_one_blas_thread
 
 __all__ = ["load_apart", "serve"]
@@ -80,6 +80,8 @@ def serve(file: int) -> None:
     Args:
         file: The open file of the socket.
     """
+    from search.loading.loader import load  # the process that serves needs no pyarrow
+
     socket = socket_of_child(file)
     yield_to_calls()
     use_one_blas_thread()

@@ -93,6 +93,8 @@ def read_status(path: Path) -> LoadStatus | None:
     """
     try:
         found = read_checked(path)
+        if not found.checked:
+            raise ValueError("it has no checksum")
         if found.format != _FORMAT:
             raise MismatchError(f"{path} has format {found.format}, this program reads format {_FORMAT}")
         body = dict(found.body)

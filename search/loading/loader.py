@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,48 +19,20 @@ from manifests.clustered_files import Signal
 from manifests.folder import open_folder, read_manifest
 from manifests.manifest import Kind, Manifest
 from manifests.rows import located, read_index_rows
-from search.hashing.score_codes import CodeSettings
-from search.hashing.terms import TermSettings
 from search.index.builder import IndexBuilder, VersionOrderError, build_name
 from search.index.errors import IndexDamagedError
 from search.index.folder import HEADER
 from search.index.generations import IndexGenerations
 from search.index.rate_limiter import RateLimiter
-from search.index.settings import IndexSettings
 from search.loading.load_state import LoadRequest
+from search.loading.load_task import SPOOL, LoadTask, Progress
 from search.loading.rows import RowMaker
 from search.loading.verification import verify
 
-__all__ = ["SPOOL", "LoadTask", "Progress", "load"]
-
-SPOOL = "load.files"
+__all__ = ["load"]
 
 _AT_ONCE = 2048
 """Rows that are read and hashed at once: with embeddings of 2,000 numbers some 60 MB."""
-
-
-@dataclass(frozen=True, eq=False)
-class LoadTask:
-    """All that a load needs to know."""
-
-    request: LoadRequest
-    index: Path
-    """The folder of the generations."""
-    settings: IndexSettings
-    signal: Signal
-    terms: TermSettings
-    code: CodeSettings
-    rows_per_s: float = 0.0
-    """The most rows in a second; 0 sets no limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a load is."""
-
-    rows_done: int
-    rows_total: int
-    verifying: bool = False
 
 
 def load(task: LoadTask, tell: Callable[[Progress], None]) -> int:
@@ -114,9 +85,9 @@ def _build(task: LoadTask, manifest: Manifest, folder: Path, tell: Callable[[Pro
     shutil.rmtree(spool, ignore_errors=True)  # a process that was killed leaves copies
     spool.mkdir()
     try:
-        with IndexBuilder(folder, task.settings, name=task.request.name) as builder:
+        with IndexBuilder(folder, task.settings, task.segment_entries, task.request.name) as builder:
             rows = read_index_rows(
-                open_folder(task.request.folder), manifest, task.signal, spool, _AT_ONCE, builder.entries
+                open_folder(task.request.folder), manifest, _signal(task), spool, _AT_ONCE, builder.entries
             )
             tell(Progress(builder.entries, total))
             for first, batch in rows:
@@ -132,3 +103,17 @@ def _build(task: LoadTask, manifest: Manifest, folder: Path, tell: Callable[[Pro
         raise BadInputError(f"{path}: row {row}: {error}; places are the numbers of rows in the manifest") from error
     finally:
         shutil.rmtree(spool, ignore_errors=True)
+
+
+def _signal(task: LoadTask) -> Signal:
+    identity = task.settings.identity
+    return Signal(
+        name=task.signal,
+        search_dimension=task.terms.dimension,
+        score_dimension=task.code.dimension,
+        terms=identity.terms_fingerprint,
+        groups=task.terms.groups,
+        bits_per_group=task.terms.bits_per_group,
+        code=identity.code_fingerprint,
+        code_bytes=task.code.code_bytes,
+    )

@@ -27,7 +27,7 @@ from search.index.generations import IndexGenerations
 from search.index.rate_limiter import WorkStopped
 from search.loading.load_process import load_apart
 from search.loading.load_state import LoadRequest, LoadState, LoadStatus, read_status, write_status
-from search.loading.loader import SPOOL, LoadTask, Progress
+from search.loading.load_task import SPOOL, LoadTask, Progress
 
 __all__ = ["Loads"]
 

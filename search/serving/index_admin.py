@@ -1,4 +1,4 @@
-"""The search server's administration: statistics, snapshots, release of old entries."""
+"""The search server's administration: statistics, snapshots, release of old entries, the first load."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from core.errors import BadInputError
 from core.few import one_of_few
 from search.index.interface import TermIndex
+from search.loading.loads import Loads
 from search.serving import search_pb2 as pb
 from search.serving.messages import stats_message
 from search.tuning.drift import ChosenDensity, LiveDensity, density_drift
@@ -24,7 +25,9 @@ _SNAPSHOT_S = 5.0
 class IndexAdmin:
     """Administers one open index."""
 
-    def __init__(self, index: TermIndex, folder: Path, snapshots: Path, chosen: ChosenDensity | None) -> None:
+    def __init__(
+        self, index: TermIndex, folder: Path, snapshots: Path, chosen: ChosenDensity | None, loads: Loads
+    ) -> None:
         """Takes its parts.
 
         Args:
@@ -32,7 +35,9 @@ class IndexAdmin:
             folder: Its folder.
             snapshots: The folder for snapshots.
             chosen: The density that the terms were chosen for; None: not known.
+            loads: The first load.
         """
+        self.loads = loads
         self._index = index
         self._folder = folder
         self._snapshots = snapshots

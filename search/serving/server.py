@@ -18,7 +18,6 @@ from prometheus_client import CollectorRegistry
 from core.disk_metrics import DiskCollector
 from core.errors import SettingsError
 from core.rpc import Listen, RpcServer
-from manifests.clustered_files import Signal
 from search.hashing.score_codes import CodeSettings, ScoreCodes
 from search.hashing.terms import TermExtractor, TermSettings
 from search.index.errors import IndexBrokenError
@@ -28,7 +27,7 @@ from search.index.interface import TermIndex
 from search.index.opening import open_term_index, warm_up
 from search.index.settings import DEFAULT_BACKGROUND_BYTES_PER_S, DEFAULT_MAX_POSTINGS, IndexSettings
 from search.loading.load_state import LoadRequest
-from search.loading.loader import LoadTask
+from search.loading.load_task import LoadTask
 from search.loading.loads import Loads
 from search.ranking import DEFAULT_RANKING, FURTHER, Ranking
 from search.serving import search_pb2_grpc
@@ -139,19 +138,10 @@ def index_settings(settings: SearchServerSettings, extractor: TermExtractor, cod
 
 def load_task(settings: SearchServerSettings, index: IndexSettings, request: LoadRequest) -> LoadTask:
     """What a first load needs to know; it can be sent to another process."""
-    terms, code, identity = settings.terms, settings.code, index.identity
-    signal = Signal(
-        name=settings.signal,
-        search_dimension=settings.search_dimension,
-        score_dimension=settings.score_dimension,
-        terms=identity.terms_fingerprint,
-        groups=terms.groups,
-        bits_per_group=terms.bits_per_group,
-        code=identity.code_fingerprint,
-        code_bytes=code.code_bytes,
+    sendable = replace(index, identity=replace(index.identity, former_terms=None))
+    return LoadTask(
+        request, settings.folder, sendable, settings.signal, settings.terms, settings.code, settings.load_rows_per_s
     )
-    sendable = replace(index, identity=replace(identity, former_terms=None))
-    return LoadTask(request, settings.folder, sendable, signal, terms, code, settings.load_rows_per_s)
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,8 +215,8 @@ def build_service(
     parser.warm_up()
     warm_up()
     guard = CallGuard(Admission(settings.admission), metrics, settings.listen.access)
-    admin = IndexAdmin(index, opened.folder, settings.snapshots, settings.chosen)
-    return TermSearchService(index, parser, metrics, guard, settings.limits, admin, opened.loads, on_broken)
+    admin = IndexAdmin(index, opened.folder, settings.snapshots, settings.chosen, opened.loads)
+    return TermSearchService(index, parser, metrics, guard, settings.limits, admin, on_broken)
 
 
 def serve(settings: SearchServerSettings) -> None:
@@ -243,7 +233,6 @@ def serve(settings: SearchServerSettings) -> None:
     use_one_blas_thread()
     extractor, coder = settings.terms.build(), settings.code.build()
     opened = open_index(settings, extractor, coder)
-    index = opened.index
     broken = threading.Event()
 
     def stop_broken() -> None:

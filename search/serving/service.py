@@ -15,7 +15,6 @@ from core.types import ImageId
 from search.index.errors import IndexBrokenError
 from search.index.interface import TermIndex
 from search.loading.load_state import LoadRequest
-from search.loading.loads import Loads
 from search.serving import search_pb2 as pb
 from search.serving import search_pb2_grpc
 from search.serving.admission import Caller
@@ -66,7 +65,6 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         guard: CallGuard,
         limits: SearchLimits,
         admin: IndexAdmin,
-        loads: Loads,
         on_broken: Callable[[], None],
     ) -> None:
         """Takes its parts.
@@ -77,8 +75,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
             metrics: Count calls and searches.
             guard: Admits calls and checks rights.
             limits: What one call may ask for.
-            admin: Statistics, snapshots, releases.
-            loads: The first load.
+            admin: Statistics, snapshots, releases, the first load.
             on_broken: Called when the index must be opened again before it can do anything more.
         """
         self._index = index
@@ -88,7 +85,6 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         self._limits = limits
         self._index_version = index_version(parser.extractor.fingerprint, limits.max_postings, limits.ranking)
         self._admin = admin
-        self._loads = loads
         self._on_broken = on_broken
 
     def InsertAndSearch(  # noqa: N802 - the name that the proto gives
@@ -152,7 +148,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
                 base=position.base,
                 released=self._index.released,
                 kinds=RECORD_KINDS,
-                load=self._loads.live,
+                load=self._admin.loads.live,
             )
 
     def Search(  # noqa: N802 - the name that the proto gives
@@ -242,28 +238,28 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         """Begins the first load."""
         with self._metrics.call("Load"):
             asked = LoadRequest(request.folder, request.manifest, request.manifest_id, request.log_id)
-            return load_message(self._loads.begin(asked))
+            return load_message(self._admin.loads.begin(asked))
 
     def LoadStatus(  # noqa: N802 - the name that the proto gives
         self, request: pb.LoadStatusRequest, context: grpc.ServicerContext
     ) -> pb.LoadStatusResponse:
         """How far the load is."""
         with self._metrics.call("LoadStatus"):
-            return load_message(self._loads.status)
+            return load_message(self._admin.loads.status)
 
     def AbortLoad(  # noqa: N802 - the name that the proto gives
         self, request: pb.AbortLoadRequest, context: grpc.ServicerContext
     ) -> pb.LoadStatusResponse:
         """Ends a load that is not live."""
         with self._metrics.call("AbortLoad"):
-            return load_message(self._loads.abort(request.manifest_id))
+            return load_message(self._admin.loads.abort(request.manifest_id))
 
     def AdoptLoad(  # noqa: N802 - the name that the proto gives
         self, request: pb.AdoptLoadRequest, context: grpc.ServicerContext
     ) -> pb.LoadStatusResponse:
         """Makes the index of a load that is ready the one that serves."""
         with self._metrics.call("AdoptLoad"):
-            return load_message(self._loads.adopt(request.manifest_id, request.log_id, request.base))
+            return load_message(self._admin.loads.adopt(request.manifest_id, request.log_id, request.base))
 
     @contextmanager
     def _items(self, method: str, items: int, context: grpc.ServicerContext) -> Iterator[Caller]:

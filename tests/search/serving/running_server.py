@@ -14,6 +14,7 @@ from core.access import Credentials
 from core.rpc import RpcServer
 from core.types import Candidate, ImageId
 from search.index.interface import TermIndex
+from search.loading.loads import Loads
 from search.serving import search_pb2 as pb
 from search.serving import search_pb2_grpc
 from search.serving.client import SearchClient
@@ -30,6 +31,7 @@ class RunningSearch:
     index: TermIndex
     client: SearchClient
     broken: list[bool]
+    loads: Loads
 
     def metrics(self) -> dict[str, float]:
         text = httpx.get(f"http://127.0.0.1:{self.settings.listen.metrics_port}/metrics").text
@@ -60,11 +62,11 @@ def run_search_server(settings: SearchServerSettings) -> Iterator[RunningSearch]
         credentials=Credentials(settings.listen.access.keys.write),
     )
     try:
-        yield RunningSearch(settings, opened.index, client, broken)
+        yield RunningSearch(settings, opened.index, client, broken, opened.loads)
     finally:
         client.close()
         server.stop(0)
-        opened.index.close()
+        opened.close()
 
 
 def candidates(found: pb.Candidates, code_bytes: int = 4) -> list[Candidate]:

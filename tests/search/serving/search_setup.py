@@ -1,6 +1,9 @@
-"""A small search server and what is sent to it; also a program, `search_setup.py FOLDER PORT METRICS_PORT [HOLD]`.
+"""A small search server and what is sent to it; also a program.
 
-With HOLD it makes that file when it is about to open the index, and goes on when the file is gone.
+    search_setup.py FOLDER PORT METRICS_PORT [HOLD [ROWS_PER_S]]
+
+With HOLD it makes that file when it is about to open the index, and goes on when the file is gone. ROWS_PER_S is the
+pace of a first load.
 """
 
 from __future__ import annotations
@@ -8,6 +11,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +35,7 @@ LOG = "topic-1"
 SEARCH_DIMENSION = 24
 SCORE_DIMENSION = 12
 MAX_MESSAGE_BYTES = 1 << 20
+SIGNAL = "photos; search s 1 of 24; score c 1 of 12"
 RANKING = Ranking(5, order=Order.OVERLAP)
 
 
@@ -46,6 +51,7 @@ def server_settings(
         search_dimension=SEARCH_DIMENSION,
         score_dimension=SCORE_DIMENSION,
         ranking=ranking,
+        signal=SIGNAL,
     )
 
 
@@ -95,12 +101,13 @@ def open_when_gone(hold: Path, *args: Any) -> TermIndex:
     return open_term_index(*args)
 
 
-def main(folder: str, port: str, metrics_port: str, hold: str = "") -> int:
+def main(folder: str, port: str, metrics_port: str, hold: str = "", rows_per_s: str = "0") -> int:
     logging.basicConfig(level=logging.INFO)
     if hold:
         search_server.open_term_index = partial(open_when_gone, Path(hold))
     try:
-        serve(server_settings(Path(folder), int(port), int(metrics_port)))
+        settings = server_settings(Path(folder), int(port), int(metrics_port))
+        serve(replace(settings, load_rows_per_s=float(rows_per_s)))
     except NeardupError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 1

@@ -292,7 +292,7 @@ def test_a_snapshot_is_never_written_over(filled: RunningSearch) -> None:
 
 
 def test_one_snapshot_at_a_time(filled: RunningSearch, tmp_path: Path) -> None:
-    admin = IndexAdmin(filled.index, tmp_path, tmp_path / "snapshots", None)
+    admin = IndexAdmin(filled.index, tmp_path, tmp_path / "snapshots", None, filled.loads)
     inside: list[BaseException] = []
 
     class Slow:

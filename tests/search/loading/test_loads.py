@@ -1,0 +1,266 @@
+"""The states of the first load: begun, resumed, waiting, failed, aborted, adopted; each survives a kill."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.checked_json import write_checked
+from core.errors import BadInputError, MismatchError, UnavailableError
+from search.index.errors import IndexDamagedError
+from search.index.folder import IndexFolder
+from search.index.generations import IndexGenerations
+from search.index.rate_limiter import WorkStopped
+from search.loading import loads as loads_module
+from search.loading.load_state import LoadRequest, LoadState, LoadStatus, read_status, write_status
+from search.loading.load_task import LoadTask, Progress
+from search.loading.loads import Loads
+from tests.search.index.test_housekeeping import until
+from tests.search.loading.manifest_of import CODE, SIGNAL, TERMS, settings
+
+REQUEST = LoadRequest("/root", "first.json", "a" * 32, "topic")
+OTHER = replace(REQUEST, manifest_id="b" * 32)
+IDENTITY = settings().identity
+
+Attempt = Callable[[LoadTask, Callable[[Progress], None], threading.Event], int]
+
+
+@dataclass
+class World:
+    """A folder of generations, and what the next processes that load do."""
+
+    folder: Path
+    attempts: list[Attempt]
+
+    def open(self) -> Loads:
+        def task(request: LoadRequest) -> LoadTask:
+            return LoadTask(request, self.folder, settings(), SIGNAL, TERMS, CODE)
+
+        return Loads(IndexGenerations(self.folder), IDENTITY, task, retry_s=0.01, clock=lambda: 5.0)
+
+    def attempt(self, task: LoadTask, tell: Callable[[Progress], None], stopped: threading.Event) -> int:
+        return self.attempts.pop(0)(task, tell, stopped)
+
+    @property
+    def generations(self) -> IndexGenerations:
+        return IndexGenerations(self.folder)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    world = World(tmp_path / "index", [])
+    world.generations.serving(IDENTITY)
+    monkeypatch.setattr(loads_module, "load_apart", world.attempt)
+    yield world
+    assert world.attempts == []
+
+
+def built(task: LoadTask, tell: Callable[[Progress], None], _: threading.Event) -> int:
+    with IndexGenerations(task.index).loading() as folder:
+        IndexFolder(folder, IDENTITY).close()
+    tell(Progress(7, 7, verifying=True))
+    return 6
+
+
+def hanging(task: LoadTask, tell: Callable[[Progress], None], stopped: threading.Event) -> int:
+    with IndexGenerations(task.index).loading() as folder:
+        folder.mkdir(exist_ok=True)
+    tell(Progress(3, 7))
+    stopped.wait()
+    raise WorkStopped
+
+
+def raising(error: Exception) -> Attempt:
+    def attempt(*_: Any) -> int:
+        raise error
+
+    return attempt
+
+
+def state_of(loads: Loads) -> LoadState | None:
+    return None if loads.status is None else loads.status.state
+
+
+def reached(loads: Loads, state: LoadState) -> LoadStatus:
+    until(lambda: state_of(loads) is state)
+    assert loads.status is not None
+    return loads.status
+
+
+def reached_row(loads: Loads, row: int) -> None:
+    until(lambda: loads.status is not None and loads.status.rows_done == row)
+
+
+def test_a_load_becomes_ready_and_serves_once_it_is_adopted(world: World) -> None:
+    world.attempts = [built]
+    loads = world.open()
+    assert (loads.status, loads.live) == (None, "")
+    assert loads.begin(REQUEST) == LoadStatus(REQUEST, 5000)
+    status = reached(loads, LoadState.READY)
+    assert status == LoadStatus(REQUEST, 5000, LoadState.READY, "", 7, 7, 6, "gen-000002", 5000)
+    assert loads.begin(REQUEST) == status
+    assert world.generations.serving(IDENTITY).name == "gen-000001"
+    assert loads.live == ""
+    for log_id, base in (("topic", 8), ("another", 7)):
+        with pytest.raises(MismatchError, match=f"before the log {log_id}, which begins at {base}"):
+            loads.adopt(REQUEST.manifest_id, log_id, base)
+    with pytest.raises(BadInputError, match=r"there is no load of the manifest bbb.*the last one is of aaa"):
+        loads.adopt(OTHER.manifest_id, "topic", 7)
+    assert loads.adopt(REQUEST.manifest_id, "topic", 7).state is LoadState.LIVE
+    for again in (loads, world.open()):
+        assert again.adopt(REQUEST.manifest_id, "topic", 7).state is LoadState.LIVE
+        assert again.begin(REQUEST).state is LoadState.LIVE
+        assert again.live == REQUEST.manifest_id
+        with pytest.raises(MismatchError, match="is live and cannot be aborted"):
+            again.abort(REQUEST.manifest_id)
+        for other in (OTHER, replace(REQUEST, log_id="another")):
+            with pytest.raises(MismatchError, match=r"is live, so that of .* cannot begin"):
+                again.begin(other)
+    assert world.generations.serving(IDENTITY).name == "gen-000002"
+
+
+def test_what_is_in_the_way_is_waited_out(world: World) -> None:
+    released = threading.Event()
+
+    def blocked(*_: Any) -> int:
+        assert released.wait(60)
+        raise OSError(28, "No space left on device")
+
+    world.attempts = [raising(UnavailableError("the folder does not answer")), blocked, built]
+    loads = world.open()
+    loads.begin(REQUEST)
+    assert reached(loads, LoadState.WAITING).detail == "the folder does not answer"
+    released.set()
+    assert reached(loads, LoadState.READY).detail == ""
+
+
+def test_a_load_that_fails_leaves_nothing_and_can_be_asked_for_again(world: World) -> None:
+    world.attempts = [raising(BadInputError("part-1.parquet: row 3: search[0] is not a number")), built]
+    loads = world.open()
+    loads.begin(REQUEST)
+    status = reached(loads, LoadState.FAILED)
+    assert (status.detail, status.ended_ms) == ("part-1.parquet: row 3: search[0] is not a number", 5000)
+    with pytest.raises(MismatchError, match="is failed, and must be ready first"):
+        loads.adopt(REQUEST.manifest_id, "topic", 7)
+    assert loads.abort(REQUEST.manifest_id).state is LoadState.FAILED
+    loads.close()
+    again = world.open()
+    assert again.status == status
+    assert world.generations.load() is None
+    assert again.begin(REQUEST).state is LoadState.LOADING
+    reached(again, LoadState.READY)
+
+
+def test_a_load_goes_on_at_the_next_start(world: World) -> None:
+    world.attempts = [hanging, hanging, built]
+    loads = world.open()
+    loads.begin(REQUEST)
+    for _ in range(2):
+        reached_row(loads, 3)
+        with pytest.raises(MismatchError, match=r"is loading, so that of .* cannot begin"):
+            loads.begin(OTHER)
+        loads.close()
+        assert world.generations.load() is not None
+        loads = world.open()
+    reached(loads, LoadState.READY)
+
+
+def test_an_aborted_load_leaves_nothing(world: World) -> None:
+    world.attempts = [hanging, built, hanging]
+    loads = world.open()
+    with pytest.raises(BadInputError, match=r"no load of the manifest .*: none was asked for"):
+        loads.abort(REQUEST.manifest_id)
+    loads.begin(REQUEST)
+    until(lambda: world.generations.load() is not None)
+    for _ in range(2):
+        assert loads.abort(REQUEST.manifest_id).state is LoadState.ABORTED
+        assert world.generations.load() is None
+    loads.begin(REQUEST)
+    reached(loads, LoadState.READY)
+    assert loads.abort(REQUEST.manifest_id).state is LoadState.ABORTED
+    loads.begin(OTHER)
+    assert loads.status is not None
+    assert loads.status.request == OTHER
+    loads.close()
+
+
+def test_leftovers_of_an_abort_that_was_killed_are_removed(world: World) -> None:
+    world.attempts = [built]
+    loads = world.open()
+    loads.begin(REQUEST)
+    reached(loads, LoadState.READY)
+    folder = world.generations.load()
+    loads.abort(REQUEST.manifest_id)
+    assert folder is not None
+    folder.mkdir()
+    (world.folder / "load.files").mkdir()
+    world.open()
+    assert not folder.exists()
+    assert not (world.folder / "load.files").exists()
+
+
+@pytest.mark.parametrize("switched", [False, True])
+def test_an_adoption_that_was_killed_can_be_repeated(world: World, switched: bool) -> None:
+    world.attempts = [built]
+    loads = world.open()
+    loads.begin(REQUEST)
+    ready = reached(loads, LoadState.READY)
+    folder = world.generations.load()
+    assert folder is not None
+    if switched:
+        world.generations.adopt(folder, IDENTITY)
+    else:
+        folder.rename(folder.with_suffix(""))
+    again = world.open()
+    assert again.status == (replace(ready, state=LoadState.LIVE) if switched else ready)
+    assert again.adopt(REQUEST.manifest_id, "topic", 7).state is LoadState.LIVE
+    assert world.generations.serving(IDENTITY).name == "gen-000002"
+    assert (world.folder / "gen-000001").is_dir()  # a way back
+
+
+def test_a_request_that_lacks_something_is_refused(world: World) -> None:
+    for name in ("folder", "manifest", "manifest_id", "log_id"):
+        with pytest.raises(BadInputError, match="a load needs a folder, a manifest, its id, and the log"):
+            world.open().begin(replace(REQUEST, **{name: ""}))
+
+
+def test_what_is_known_of_a_load_is_checked(world: World) -> None:
+    file = world.folder / "load.json"
+    file.write_text("{}")
+    with pytest.raises(IndexDamagedError, match=r"load\.json is damaged .*: delete it"):
+        read_status(file)
+    write_checked(file, 2, {})
+    with pytest.raises(MismatchError, match="has format 2, this program reads format 1"):
+        read_status(file)
+
+
+def test_a_full_disk_is_told_and_waited_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = threading.Event()
+    full.set()
+
+    def write(*args: Any) -> None:
+        if full.is_set():
+            raise OSError(28, "No space left on device")
+        write_status(*args)
+
+    monkeypatch.setattr(loads_module, "write_status", write)
+    loads = world.open()
+    with pytest.raises(UnavailableError, match=r"cannot write .*load\.json.*No space left"):
+        loads.begin(REQUEST)
+    assert loads.status is None
+    full.clear()
+
+    def fails_on_a_full_disk(*_: Any) -> int:
+        full.set()
+        raise BadInputError("a wrong row")
+
+    world.attempts = [fails_on_a_full_disk]
+    loads.begin(REQUEST)
+    assert "No space left" in reached(loads, LoadState.WAITING).detail
+    full.clear()
+    assert reached(loads, LoadState.FAILED).detail == "a wrong row"
