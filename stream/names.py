@@ -1,8 +1,13 @@
-"""The names under which a signal's job and its Kafka clients appear elsewhere."""
+"""The names under which a signal, its job and its Kafka clients appear elsewhere."""
 
 from __future__ import annotations
 
-__all__ = ["client_id", "consumer_group", "job_name"]
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stream.settings import Signal
+
+__all__ = ["client_id", "consumer_group", "job_name", "signal_text"]
 
 
 def client_id(signal: str, role: str) -> str:
@@ -18,3 +23,12 @@ def job_name(signal: str) -> str:
 def consumer_group(signal: str) -> str:
     """The consumer group of a signal's embedding topics."""
     return f"neardup-{signal}"
+
+
+def signal_text(name: str, signal: Signal) -> str:
+    """A signal with its embeddings, as files of images name it (`manifests.metadata`)."""
+    search, score = signal.search_embedding, signal.score_embedding
+    return (
+        f"{name}; search {search.name} {search.model_version} of {search.dimension};"
+        f" score {score.name} {score.model_version} of {score.dimension}"
+    )

@@ -10,7 +10,7 @@ from core.rpc import Listen
 from core.status_page import PageLimits
 from stream.access import api_access, grpc_access, server_tls
 from stream.hashing import chosen_density, code_identity, code_settings, term_settings
-from stream.names import client_id
+from stream.names import client_id, signal_text
 from stream.settings import ServerSettings, Settings
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ def search_server_settings(settings: Settings, signal_name: str | None = None) -
         background_bytes_per_s=signal.index.background_mb_per_s * 1e6,
         chosen=chosen_density(signal),
         admission=signal.search.admission,
+        signal=signal_text(name, signal),
+        load_rows_per_s=signal.index.load_rows_per_s,
     )
 
 
@@ -143,11 +145,9 @@ def _reserve(place: Listen, others: int = 0) -> None:
 def store_identity(settings: Settings, signal_name: str) -> str:
     """What the store of a signal was created for. Founding codes and embeddings are useless under other settings."""
     name, signal = settings.signal(signal_name)
-    search, score = signal.search_embedding, signal.score_embedding
     code = code_settings(settings, signal)
     return (
-        f"signal {name}; search {search.name} {search.model_version} of {search.dimension};"
-        f" score {score.name} {score.model_version} of {score.dimension};"
+        f"signal {signal_text(name, signal)};"
         f" codes {' '.join(f'{key} {value}' for key, value in code.describe().items())}"
     )
 

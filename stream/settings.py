@@ -303,6 +303,8 @@ class TermIndexSettings(_Section):
     index version in verdicts."""
     background_mb_per_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 16.0
     """MB of segments that sealing and merging may write per second; 0 sets no limit."""
+    load_rows_per_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """The most rows of a manifest that a first load takes in a second; 0: as many as it can."""
 
 
 class ServerSettings(_Section):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.first_loads import LoadRequest
 from search.hashing.score_codes import CodeSettings
 from search.hashing.terms import TermSettings
 from search.index.settings import IndexSettings
-from search.loading.load_state import LoadRequest
 
 __all__ = ["SPOOL", "LoadTask", "Progress"]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import BadInputError, MismatchError
+from core.first_loads import LoadRequest
 from core.types import LogPosition
 from manifests.clustered_files import Signal
 from manifests.folder import open_folder, read_manifest
@@ -24,7 +25,7 @@ from search.index.errors import IndexDamagedError
 from search.index.folder import HEADER
 from search.index.generations import IndexGenerations
 from search.index.rate_limiter import RateLimiter
-from search.loading.load_state import LoadRequest
+from search.loading.kept_load import build_named
 from search.loading.load_task import SPOOL, LoadTask, Progress
 from search.loading.rows import RowMaker
 from search.loading.verification import verify
@@ -57,8 +58,8 @@ def load(task: LoadTask, tell: Callable[[Progress], None]) -> int:
     with generations.loading() as folder:
         manifest = _manifest(request)
         if (folder / HEADER).exists():
-            if build_name(folder) != request.name:
-                raise IndexDamagedError(f"{folder} was not built of {request.name}")
+            if build_name(folder) != build_named(request):
+                raise IndexDamagedError(f"{folder} was not built of {build_named(request)}")
         else:
             _build(task, manifest, folder, tell)
         tell(Progress(manifest.rows, manifest.rows, verifying=True))
@@ -85,7 +86,7 @@ def _build(task: LoadTask, manifest: Manifest, folder: Path, tell: Callable[[Pro
     shutil.rmtree(spool, ignore_errors=True)  # a process that was killed leaves copies
     spool.mkdir()
     try:
-        with IndexBuilder(folder, task.settings, task.segment_entries, task.request.name) as builder:
+        with IndexBuilder(folder, task.settings, task.segment_entries, build_named(task.request)) as builder:
             rows = read_index_rows(
                 open_folder(task.request.folder), manifest, _signal(task), spool, _AT_ONCE, builder.entries
             )

@@ -22,11 +22,12 @@ from dataclasses import replace
 from typing import Any
 
 from core.errors import BadInputError, MismatchError, NeardupError, UnavailableError
+from core.first_loads import LoadReport, LoadRequest, LoadState
 from search.index.folder import Identity
 from search.index.generations import IndexGenerations
 from search.index.rate_limiter import WorkStopped
+from search.loading.kept_load import KeptLoad, build_named, read_kept, write_kept
 from search.loading.load_process import load_apart
-from search.loading.load_state import LoadRequest, LoadState, LoadStatus, read_status, write_status
 from search.loading.load_task import SPOOL, LoadTask, Progress
 
 __all__ = ["Loads"]
@@ -70,49 +71,47 @@ class Loads:
         self._calls = threading.Lock()
         """Held through a whole call, also while it waits for the thread."""
         self._changes = threading.Lock()
-        """Held while the status changes."""
+        """Held while what is known changes."""
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
-        self._status = read_status(self._file)
-        if self._status is not None:
-            self._take_up(self._status)
+        self._kept = read_kept(self._file)
+        if self._kept is not None:
+            self._take_up(self._kept)
 
     @property
-    def status(self) -> LoadStatus | None:
+    def report(self) -> LoadReport | None:
         """How far it is; None: none was ever asked for."""
-        return self._status
+        return None if self._kept is None else self._kept.report
 
     @property
     def live(self) -> str:
         """The id of the manifest that the index began with; "" for none."""
-        status = self._status
-        return status.request.manifest_id if status is not None and status.state is LoadState.LIVE else ""
+        report = self.report
+        return report.request.manifest_id if report is not None and report.state is LoadState.LIVE else ""
 
-    def begin(self, request: LoadRequest) -> LoadStatus:
-        """Begins a load in the background. A load that was begun goes on, and one that ended stays as it is, unless it
-        failed or was aborted.
+    def begin(self, request: LoadRequest) -> LoadReport:
+        """Begins a load in the background. One that is under way goes on, and one that is live stays so.
 
         Raises:
-            BadInputError: The request lacks something.
             MismatchError: Another load is under way or live.
             UnavailableError: It could not be noted.
         """
-        if not all((request.folder, request.manifest, request.manifest_id, request.log_id)):
-            raise BadInputError("a load needs a folder, a manifest, its id, and the log that follows")
         with self._calls:
-            status = self._status
-            if status is not None and (status.state.is_under_way or status.state is LoadState.LIVE):
-                if status.request.name != request.name:
+            kept = self._kept
+            if kept is not None and (kept.is_under_way or kept.report.state is LoadState.LIVE):
+                if build_named(kept.report.request) != build_named(request):
                     raise MismatchError(
-                        f"the load of {status.request.name} is {status.state}, so that of {request.name} cannot begin"
+                        f"the load of {build_named(kept.report.request)} is {kept.report.state}, so that of "
+                        f"{build_named(request)} cannot begin"
                     )
-                return status
+                return kept.report
             self._drop()
-            status = self._note(LoadStatus(request, self._now_ms()))
+            self._note(KeptLoad(LoadReport(request, LoadState.LOADING, started_ms=self._now_ms())))
+            report = self._known().report
             self._start()
-            return status
+            return report
 
-    def abort(self, manifest_id: str) -> LoadStatus:
+    def abort(self, manifest_id: str) -> LoadReport:
         """Ends a load and removes what it built.
 
         Raises:
@@ -121,18 +120,19 @@ class Loads:
             UnavailableError: It could not be noted.
         """
         with self._calls:
-            status = self._named(manifest_id)
-            if status.state is LoadState.LIVE:
-                raise MismatchError(f"the load of {status.request.name} is live and cannot be aborted")
-            if status.state.is_under_way:
+            kept = self._named(manifest_id)
+            if kept.report.state is LoadState.LIVE:
+                raise MismatchError(f"the load of {build_named(kept.report.request)} is live and cannot be aborted")
+            if kept.is_under_way:
                 self._stop()
-                status = self._note(
-                    replace(self._named(manifest_id), state=LoadState.ABORTED, detail="", ended_ms=self._now_ms())
+                ended = replace(
+                    self._known().report, state=LoadState.ABORTED, detail="", rows_per_s=0.0, ended_ms=self._now_ms()
                 )
+                self._note(KeptLoad(ended))
             self._drop()
-            return status
+            return self._known().report
 
-    def adopt(self, manifest_id: str, log_id: str, base: int) -> LoadStatus:
+    def adopt(self, manifest_id: str, log_id: str, base: int) -> LoadReport:
         """Makes the generation of a load that is ready the one that serves, from the next start on. A repeated call
         does nothing. What the live index has applied is left behind: the caller knows that nothing is lost.
 
@@ -147,38 +147,43 @@ class Loads:
             UnavailableError: It could not be written.
         """
         with self._calls:
-            status = self._named(manifest_id)
-            if status.state not in (LoadState.READY, LoadState.LIVE):
-                raise MismatchError(f"the load of {status.request.name} is {status.state}, and must be ready first")
-            if (log_id, base) != (status.request.log_id, status.rows_total):
+            kept = self._named(manifest_id)
+            report, request = kept.report, kept.report.request
+            if report.state not in (LoadState.READY, LoadState.LIVE):
+                raise MismatchError(f"the load of {build_named(request)} is {report.state}, and must be ready first")
+            if (log_id, base) != (request.log_id, report.rows_total):
                 raise MismatchError(
-                    f"the load was made before the log {status.request.log_id}, which begins at {status.rows_total}; "
+                    f"the load was made before the log {request.log_id}, which begins at {report.rows_total}; "
                     f"it is to be adopted before the log {log_id}, which begins at {base}"
                 )
-            if status.state is LoadState.READY:
+            if report.state is LoadState.READY:
                 try:
-                    built = self._generations.load() or self._generations.path / status.generation
+                    built = self._generations.load() or self._generations.path / kept.generation
                     self._generations.adopt(built, self._identity)
                 except OSError as error:
                     raise UnavailableError(f"cannot adopt the load: {error}", 1.0) from error
-                status = self._note(replace(status, state=LoadState.LIVE))
-                log.warning("generation %s, of %s, serves from now on", status.generation, status.request.name)
-            return status
+                self._note(replace(kept, report=replace(report, state=LoadState.LIVE)))
+                log.warning("generation %s, of %s, serves from now on", kept.generation, build_named(request))
+            return self._known().report
 
     def close(self) -> None:
         """Ends the process that loads, at once; the next start goes on."""
         with self._calls:
             self._stop()
 
-    def _take_up(self, status: LoadStatus) -> None:
-        if status.state is LoadState.READY:
-            current = self._generations.current()
-            if current is not None and current.name == status.generation:
-                self._note(replace(status, state=LoadState.LIVE))
-        elif status.state is not LoadState.LIVE and not status.state.is_under_way:
-            self._drop()
-        elif status.state is not LoadState.LIVE:
-            self._start()
+    def _take_up(self, kept: KeptLoad) -> None:
+        """Goes on after a start, from where the last process was ended."""
+        match kept.report.state:
+            case LoadState.LOADING | LoadState.WAITING:
+                self._start()
+            case LoadState.READY:
+                current = self._generations.current()
+                if current is not None and current.name == kept.generation:
+                    self._note(replace(kept, report=replace(kept.report, state=LoadState.LIVE)))
+            case LoadState.FAILED | LoadState.ABORTED:
+                self._drop()
+            case LoadState.LIVE:
+                pass
 
     def _start(self) -> None:
         self._stopped = threading.Event()
@@ -193,15 +198,14 @@ class Loads:
 
     def _run(self, stopped: threading.Event) -> None:
         """Tries until the load is ready or failed, or is stopped."""
+        request = self._known().report.request
         while not stopped.is_set():
-            status = self._status
-            assert status is not None
             try:
-                images = load_apart(self._task(status.request), _Rated(self._progress), stopped)
+                images = load_apart(self._task(request), _Rated(self._progress), stopped)
                 generation = self._generations.load()
                 assert generation is not None
-                self._end(LoadState.READY, images=images, generation=generation.stem, detail="")
-                log.warning("the load of %s is ready", status.request.name)
+                self._end(LoadState.READY, generation.stem, images=images, detail="")
+                log.warning("the load of %s is ready", build_named(request))
                 return
             except WorkStopped:
                 return
@@ -220,7 +224,7 @@ class Loads:
         log.error("the first load failed: %s", why)
         while not stopped.is_set():
             try:
-                self._end(LoadState.FAILED, detail=why, rows_per_s=0.0)
+                self._end(LoadState.FAILED, detail=why)
                 self._drop()
                 return
             except OSError as error:  # the next start would load again
@@ -236,35 +240,42 @@ class Loads:
             rows_per_s=rows_per_s,
         )
 
-    def _end(self, state: LoadState, **fields: Any) -> None:
+    def _end(self, state: LoadState, generation: str = "", **fields: Any) -> None:
+        """Notes how the work ended.
+
+        Raises:
+            OSError: It could not be written.
+        """
         with self._changes:
-            assert self._status is not None
-            status = replace(self._status, state=state, ended_ms=self._now_ms(), **fields)
-            write_status(self._file, status)
-            self._status = status
+            report = replace(self._known().report, state=state, rows_per_s=0.0, ended_ms=self._now_ms(), **fields)
+            kept = KeptLoad(report, generation)
+            write_kept(self._file, kept)
+            self._kept = kept
 
     def _change(self, **fields: Any) -> None:
         """Changes what need not be known at the next start."""
         with self._changes:
-            assert self._status is not None
-            self._status = replace(self._status, **fields)
+            self._kept = replace(self._known(), report=replace(self._known().report, **fields))
 
-    def _note(self, status: LoadStatus) -> LoadStatus:
+    def _note(self, kept: KeptLoad) -> None:
         try:
             with self._changes:
                 self._generations.path.mkdir(parents=True, exist_ok=True)
-                write_status(self._file, status)
-                self._status = status
+                write_kept(self._file, kept)
+                self._kept = kept
         except OSError as error:
             raise UnavailableError(f"cannot write {self._file}: {error}", 1.0) from error
-        return status
 
-    def _named(self, manifest_id: str) -> LoadStatus:
-        status = self._status
-        if status is None or status.request.manifest_id != manifest_id:
-            known = "none was asked for" if status is None else f"the last one is of {status.request.manifest_id}"
+    def _known(self) -> KeptLoad:
+        assert self._kept is not None
+        return self._kept
+
+    def _named(self, manifest_id: str) -> KeptLoad:
+        kept = self._kept
+        if kept is None or kept.report.request.manifest_id != manifest_id:
+            known = "none was asked for" if kept is None else f"the last is of {kept.report.request.manifest_id}"
             raise BadInputError(f"there is no load of the manifest {manifest_id[:64]}: {known}")
-        return status
+        return kept
 
     def _drop(self) -> None:
         self._generations.drop_load()

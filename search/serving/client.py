@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from core.access import ANONYMOUS, Credentials
 from core.errors import RefusedError
+from core.first_loads import LoadReport, LoadRequest
 from core.notifications import RECORD_KINDS
 from core.rpc import CALLER, RpcClient
 from search.serving import search_pb2 as pb
 from search.serving.admission import Caller
+from search.serving.load_messages import load_of, load_request_message
 from search.serving.search_pb2_grpc import TermSearchStub
 
 __all__ = ["SearchClient"]
@@ -173,48 +176,38 @@ class SearchClient(RpcClient):
         response: pb.RenewResponse = self._call(self._stub.Renew, pb.RenewRequest(log_id=log_id, base=base))
         return response.offset
 
-    def load(self, folder: str, manifest: str, manifest_id: str, log_id: str) -> pb.LoadStatusResponse:
-        """Begins the first load in the background, or says how far it is.
-
-        Args:
-            folder: The URI of the folder.
-            manifest: The name of a snapshot manifest in it.
-            manifest_id: Its content id.
-            log_id: The log that follows its rows.
+    def load(self, request: LoadRequest) -> LoadReport:
+        """Begins an index with the images of a manifest, beside the live one; asked again, it says how far it is.
 
         Raises:
             MismatchError: Another load is under way or live.
             DeniedError: The caller has neither the write key nor the token of our own parts.
             UnavailableError: The server is down, too slow or cannot write.
         """
-        request = pb.LoadRequest(folder=folder, manifest=manifest, manifest_id=manifest_id, log_id=log_id)
-        response: pb.LoadStatusResponse = self._call(self._stub.Load, request)
-        return response
+        return self._loaded(self._stub.Load, load_request_message(request))
 
-    def load_status(self) -> pb.LoadStatusResponse:
-        """How far the load is that was asked for last; `manifest_id` is empty if none was.
+    def load_status(self) -> LoadReport | None:
+        """How far the first load is; None: none was asked for.
 
         Raises:
             UnavailableError: The server is down or too slow.
         """
-        response: pb.LoadStatusResponse = self._call(self._stub.LoadStatus, pb.LoadStatusRequest())
-        return response
+        answer: pb.LoadStatusResponse = self._call(self._stub.LoadStatus, pb.LoadStatusRequest())
+        return load_of(answer) if answer.manifest_id else None
 
-    def abort_load(self, manifest_id: str) -> pb.LoadStatusResponse:
-        """Ends a load that is not live.
+    def abort_load(self, manifest_id: str) -> LoadReport:
+        """Ends a first load and removes what it built.
 
         Raises:
-            RefusedError: No such load was asked for.
             MismatchError: It is live.
+            RefusedError: No such load was asked for.
             DeniedError: As in `load`.
             UnavailableError: The server is down, too slow or cannot write.
         """
-        request = pb.AbortLoadRequest(manifest_id=manifest_id)
-        response: pb.LoadStatusResponse = self._call(self._stub.AbortLoad, request)
-        return response
+        return self._loaded(self._stub.AbortLoad, pb.AbortLoadRequest(manifest_id=manifest_id))
 
-    def adopt_load(self, manifest_id: str, log_id: str, base: int) -> pb.LoadStatusResponse:
-        """Makes the index of a load that is ready the one that serves; the server ends, to be started on it.
+    def adopt_load(self, manifest_id: str, log_id: str, base: int) -> LoadReport:
+        """Makes the index of a first load that is ready the one that serves. The server ends, to be started on it.
 
         Args:
             manifest_id: The manifest that storage has swapped to.
@@ -222,14 +215,17 @@ class SearchClient(RpcClient):
             base: The position of that log's offset 0.
 
         Raises:
-            RefusedError: No such load was asked for.
             MismatchError: It is not ready, or was made before another log.
+            RefusedError: No such load was asked for.
             DeniedError: As in `load`.
-            UnavailableError: The server is down, too slow or cannot write.
+            UnavailableError: The server is down, too slow or cannot write: ask again.
         """
         request = pb.AdoptLoadRequest(manifest_id=manifest_id, log_id=log_id, base=base)
-        response: pb.LoadStatusResponse = self._call(self._stub.AdoptLoad, request)
-        return response
+        return self._loaded(self._stub.AdoptLoad, request)
+
+    def _loaded(self, method: Any, request: Any) -> LoadReport:
+        answer: pb.LoadStatusResponse = self._call(method, request)
+        return load_of(answer)
 
     def _parts(self, entries: Sequence[pb.LogEntry]) -> Iterator[list[pb.LogEntry]]:
         part: list[pb.LogEntry] = []

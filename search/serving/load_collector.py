@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from search.loading.load_state import LoadState
+from core.first_loads import LoadState
 from search.loading.loads import Loads
 
 __all__ = ["LoadCollector"]
@@ -22,16 +22,16 @@ class LoadCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Reads the status."""
-        status = self._loads.status
-        if status is None:
+        report = self._loads.report
+        if report is None:
             return
         gauges = {
-            "rows_done": ("Rows of the first load that were taken", status.rows_done),
-            "rows": ("Rows of the first load; 0 until its manifest was read", status.rows_total),
+            "rows": ("Rows that the first load has taken", report.rows_done),
+            "rows_total": ("Rows of its manifest; 0: it was not read yet", report.rows_total),
         }
         for name, (text, value) in gauges.items():
             yield GaugeMetricFamily(f"neardup_search_load_{name}", text, value=float(value))
-        states = GaugeMetricFamily("neardup_search_load_state", "1 for the state of the first load", labels=["state"])
+        states = GaugeMetricFamily("neardup_search_load_state", "1: the first load is so", labels=["state"])
         for state in LoadState:
-            states.add_metric([state], float(state is status.state))
+            states.add_metric([state], float(state is report.state))
         yield states

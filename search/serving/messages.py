@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.index.interface import Answer, IndexStats, SearchResult, Stored
-from search.loading.load_state import LoadStatus
 from search.ranking import Order, Ranking
 from search.serving import search_pb2 as pb
 from search.tuning.drift import DensityDrift
@@ -18,7 +17,6 @@ __all__ = [
     "fill_candidates",
     "fill_terms",
     "index_version",
-    "load_message",
     "stats_message",
     "stored_message",
 ]
@@ -77,27 +75,6 @@ def stored_message(stored: Stored) -> pb.StoredImage:
         hidden=stored.hidden,
         deleted=stored.deleted,
         erased=stored.erased,
-    )
-
-
-def load_message(status: LoadStatus | None) -> pb.LoadStatusResponse:
-    """How far the first load is; empty if none was asked for."""
-    if status is None:
-        return pb.LoadStatusResponse()
-    request = status.request
-    return pb.LoadStatusResponse(
-        manifest_id=request.manifest_id,
-        state=status.state,
-        detail=status.detail,
-        rows_done=status.rows_done,
-        rows_total=status.rows_total,
-        rows_per_s=status.rows_per_s,
-        images=status.images,
-        started_ms=status.started_ms,
-        ended_ms=status.ended_ms,
-        folder=request.folder,
-        manifest=request.manifest,
-        log_id=request.log_id,
     )
 
 

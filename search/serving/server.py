@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from core.disk_metrics import DiskCollector
 from core.errors import SettingsError
+from core.first_loads import LoadRequest
 from core.rpc import Listen, RpcServer
 from search.hashing.score_codes import CodeSettings, ScoreCodes
 from search.hashing.terms import TermExtractor, TermSettings
@@ -26,7 +27,6 @@ from search.index.generations import Generation, IndexGenerations
 from search.index.interface import TermIndex
 from search.index.opening import open_term_index, warm_up
 from search.index.settings import DEFAULT_BACKGROUND_BYTES_PER_S, DEFAULT_MAX_POSTINGS, IndexSettings
-from search.loading.load_state import LoadRequest
 from search.loading.load_task import LoadTask
 from search.loading.loads import Loads
 from search.ranking import DEFAULT_RANKING, FURTHER, Ranking

@@ -14,7 +14,6 @@ from core.notifications import RECORD_KINDS
 from core.types import ImageId
 from search.index.errors import IndexBrokenError
 from search.index.interface import TermIndex
-from search.loading.load_state import LoadRequest
 from search.serving import search_pb2 as pb
 from search.serving import search_pb2_grpc
 from search.serving.admission import Caller
@@ -22,12 +21,12 @@ from search.serving.call_guard import CallGuard
 from search.serving.index_admin import IndexAdmin
 from search.serving.known_kinds import check_known
 from search.serving.limits import SearchLimits
+from search.serving.load_messages import load_message, read_load_request
 from search.serving.messages import (
     fill_answer,
     fill_candidates,
     fill_terms,
     index_version,
-    load_message,
     stored_message,
 )
 from search.serving.metrics import SearchMetrics
@@ -237,15 +236,14 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
     ) -> pb.LoadStatusResponse:
         """Begins the first load."""
         with self._metrics.call("Load"):
-            asked = LoadRequest(request.folder, request.manifest, request.manifest_id, request.log_id)
-            return load_message(self._admin.loads.begin(asked))
+            return load_message(self._admin.loads.begin(read_load_request(request)))
 
     def LoadStatus(  # noqa: N802 - the name that the proto gives
         self, request: pb.LoadStatusRequest, context: grpc.ServicerContext
     ) -> pb.LoadStatusResponse:
         """How far the load is."""
         with self._metrics.call("LoadStatus"):
-            return load_message(self._admin.loads.status)
+            return load_message(self._admin.loads.report)
 
     def AbortLoad(  # noqa: N802 - the name that the proto gives
         self, request: pb.AbortLoadRequest, context: grpc.ServicerContext

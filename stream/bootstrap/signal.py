@@ -6,6 +6,7 @@ from manifests.clustered_files import Signal
 from manifests.value_checks import ValueChecks
 from stream.bootstrap.convert import Hashing
 from stream.hashing import code_settings, term_settings, vector_limits
+from stream.names import signal_text
 from stream.settings import Settings
 
 __all__ = ["hashing", "load_signal", "value_checks"]
@@ -22,10 +23,7 @@ def load_signal(settings: Settings, signal_name: str | None = None) -> Signal:
     search, score = signal.search_embedding, signal.score_embedding
     terms, code = term_settings(settings, signal), code_settings(settings, signal)
     return Signal(
-        name=(
-            f"{name}; search {search.name} {search.model_version} of {search.dimension};"
-            f" score {score.name} {score.model_version} of {score.dimension}"
-        ),
+        name=signal_text(name, signal),
         search_dimension=search.dimension,
         score_dimension=score.dimension,
         terms=terms.fingerprint,

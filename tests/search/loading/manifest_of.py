@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core.first_loads import LoadRequest
 from manifests.folder import MANIFESTS
 from manifests.manifest import Kind, Manifest, ManifestFile
 from manifests.metadata import FileMetadata
@@ -21,7 +22,6 @@ from search.hashing.terms import TermSettings
 from search.index.folder import Identity
 from search.index.interface import Insert
 from search.index.settings import IndexSettings
-from search.loading.load_state import LoadRequest
 from search.loading.load_task import LoadTask
 from search.ranking import Ranking
 from tests.search.index.index_oracle import index_settings, insert

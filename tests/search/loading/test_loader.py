@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from core.errors import BadInputError, MismatchError
+from core.first_loads import LoadRequest
 from core.types import LogPosition
 from manifests.manifest import Kind
 from search.index.engine import SegmentedIndex
@@ -19,7 +20,6 @@ from search.index.errors import IndexDamagedError, IndexLockedError
 from search.index.generations import IndexGenerations
 from search.index.interface import TermQuery
 from search.loading import loader
-from search.loading.load_state import LoadRequest
 from search.loading.load_task import LoadTask, Progress
 from search.loading.loader import load
 from search.ranking import Order, Ranking

@@ -12,12 +12,13 @@ import pytest
 
 from core.checked_json import write_checked
 from core.errors import BadInputError, MismatchError, UnavailableError
+from core.first_loads import LoadReport, LoadRequest, LoadState
 from search.index.errors import IndexDamagedError
 from search.index.folder import IndexFolder
 from search.index.generations import IndexGenerations
 from search.index.rate_limiter import WorkStopped
 from search.loading import loads as loads_module
-from search.loading.load_state import LoadRequest, LoadState, LoadStatus, read_status, write_status
+from search.loading.kept_load import KeptLoad, read_kept, write_kept
 from search.loading.load_task import LoadTask, Progress
 from search.loading.loads import Loads
 from tests.search.index.test_housekeeping import until
@@ -83,33 +84,33 @@ def raising(error: Exception) -> Attempt:
 
 
 def state_of(loads: Loads) -> LoadState | None:
-    return None if loads.status is None else loads.status.state
+    return None if loads.report is None else loads.report.state
 
 
-def reached(loads: Loads, state: LoadState) -> LoadStatus:
+def reached(loads: Loads, state: LoadState) -> LoadReport:
     until(lambda: state_of(loads) is state)
-    assert loads.status is not None
-    return loads.status
+    assert loads.report is not None
+    return loads.report
 
 
 def reached_row(loads: Loads, row: int) -> None:
-    until(lambda: loads.status is not None and loads.status.rows_done == row)
+    until(lambda: loads.report is not None and loads.report.rows_done == row)
 
 
 def test_a_load_becomes_ready_and_serves_once_it_is_adopted(world: World) -> None:
     world.attempts = [built]
     loads = world.open()
-    assert (loads.status, loads.live) == (None, "")
-    assert loads.begin(REQUEST) == LoadStatus(REQUEST, 5000)
+    assert (loads.report, loads.live) == (None, "")
+    assert loads.begin(REQUEST) == LoadReport(REQUEST, LoadState.LOADING, started_ms=5000)
     status = reached(loads, LoadState.READY)
-    assert status == LoadStatus(REQUEST, 5000, LoadState.READY, "", 7, 7, 6, "gen-000002", 5000)
+    assert status == LoadReport(REQUEST, LoadState.READY, "", 7, 7, 0.0, 6, 0, 5000, 5000)
     assert loads.begin(REQUEST) == status
     assert world.generations.serving(IDENTITY).name == "gen-000001"
     assert loads.live == ""
     for log_id, base in (("topic", 8), ("another", 7)):
         with pytest.raises(MismatchError, match=f"before the log {log_id}, which begins at {base}"):
             loads.adopt(REQUEST.manifest_id, log_id, base)
-    with pytest.raises(BadInputError, match=r"there is no load of the manifest bbb.*the last one is of aaa"):
+    with pytest.raises(BadInputError, match=r"there is no load of the manifest bbb.*the last is of aaa"):
         loads.adopt(OTHER.manifest_id, "topic", 7)
     assert loads.adopt(REQUEST.manifest_id, "topic", 7).state is LoadState.LIVE
     for again in (loads, world.open()):
@@ -150,7 +151,7 @@ def test_a_load_that_fails_leaves_nothing_and_can_be_asked_for_again(world: Worl
     assert loads.abort(REQUEST.manifest_id).state is LoadState.FAILED
     loads.close()
     again = world.open()
-    assert again.status == status
+    assert again.report == status
     assert world.generations.load() is None
     assert again.begin(REQUEST).state is LoadState.LOADING
     reached(again, LoadState.READY)
@@ -184,8 +185,8 @@ def test_an_aborted_load_leaves_nothing(world: World) -> None:
     reached(loads, LoadState.READY)
     assert loads.abort(REQUEST.manifest_id).state is LoadState.ABORTED
     loads.begin(OTHER)
-    assert loads.status is not None
-    assert loads.status.request == OTHER
+    assert loads.report is not None
+    assert loads.report.request == OTHER
     loads.close()
 
 
@@ -217,26 +218,28 @@ def test_an_adoption_that_was_killed_can_be_repeated(world: World, switched: boo
     else:
         folder.rename(folder.with_suffix(""))
     again = world.open()
-    assert again.status == (replace(ready, state=LoadState.LIVE) if switched else ready)
+    assert again.report == (replace(ready, state=LoadState.LIVE) if switched else ready)
     assert again.adopt(REQUEST.manifest_id, "topic", 7).state is LoadState.LIVE
     assert world.generations.serving(IDENTITY).name == "gen-000002"
     assert (world.folder / "gen-000001").is_dir()  # a way back
 
 
-def test_a_request_that_lacks_something_is_refused(world: World) -> None:
-    for name in ("folder", "manifest", "manifest_id", "log_id"):
-        with pytest.raises(BadInputError, match="a load needs a folder, a manifest, its id, and the log"):
-            world.open().begin(replace(REQUEST, **{name: ""}))
+def test_what_is_known_of_a_load_is_kept(world: World) -> None:
+    file = world.folder / "load.json"
+    assert read_kept(file) is None
+    report = LoadReport(REQUEST, LoadState.WAITING, "for space", 3, 7, 12.5, 6, 0, 5000, 6000)
+    write_kept(file, KeptLoad(report, "gen-000002"))
+    assert read_kept(file) == KeptLoad(replace(report, state=LoadState.LOADING, rows_per_s=0.0), "gen-000002")
 
 
 def test_what_is_known_of_a_load_is_checked(world: World) -> None:
     file = world.folder / "load.json"
     file.write_text("{}")
     with pytest.raises(IndexDamagedError, match=r"load\.json is damaged .*: delete it"):
-        read_status(file)
+        read_kept(file)
     write_checked(file, 2, {})
     with pytest.raises(MismatchError, match="has format 2, this program reads format 1"):
-        read_status(file)
+        read_kept(file)
 
 
 def test_a_full_disk_is_told_and_waited_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,13 +249,13 @@ def test_a_full_disk_is_told_and_waited_out(world: World, monkeypatch: pytest.Mo
     def write(*args: Any) -> None:
         if full.is_set():
             raise OSError(28, "No space left on device")
-        write_status(*args)
+        write_kept(*args)
 
-    monkeypatch.setattr(loads_module, "write_status", write)
+    monkeypatch.setattr(loads_module, "write_kept", write)
     loads = world.open()
     with pytest.raises(UnavailableError, match=r"cannot write .*load\.json.*No space left"):
         loads.begin(REQUEST)
-    assert loads.status is None
+    assert loads.report is None
     full.clear()
 
     def fails_on_a_full_disk(*_: Any) -> int:

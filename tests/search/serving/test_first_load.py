@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -18,6 +19,7 @@ import pytest
 
 from core.access import Right
 from core.errors import MismatchError, RefusedError
+from core.first_loads import LoadReport, LoadRequest, LoadState
 from manifests.folder import MANIFESTS
 from manifests.manifest import Kind, Manifest, ManifestFile
 from manifests.metadata import FileMetadata
@@ -74,7 +76,7 @@ class Servers:
         assert self._client is not None
         return self._client
 
-    def start(self, rows_per_s: float = 0.0) -> pb.LoadStatusResponse:
+    def start(self, rows_per_s: float = 0.0) -> LoadReport | None:
         command = [sys.executable, "-m", "tests.search.serving.search_setup", str(self._folder)]
         arguments = [*map(str, self._ports), "", str(rows_per_s)]
         self._process = subprocess.Popen([*command, *arguments], cwd=ROOT)
@@ -112,6 +114,12 @@ def servers(tmp_path: Path) -> Iterator[Servers]:
     servers.close()
 
 
+def loaded(client: SearchClient) -> LoadReport:
+    report = client.load_status()
+    assert report is not None
+    return report
+
+
 def found_near(client: SearchClient, offset: int, seed: int) -> tuple[pb.Answer, str]:
     """Inserts a near duplicate of a seed, and the best candidate."""
     answer = client.insert_and_search(JOINED, [entry(offset, f"new-{offset}", seed, near=0.01)]).answers[0]
@@ -123,26 +131,30 @@ def test_a_first_load_survives_the_server_and_takes_the_stream(
 ) -> None:
     root = str(tmp_path / "root")
     slow = ROWS / 3600
-    assert servers.start(slow).manifest_id == ""
-    begun = servers.client.load(root, NAME, manifest.id, JOINED)
-    assert (begun.manifest_id, begun.state, begun.folder, begun.manifest) == (manifest.id, "loading", root, NAME)
-    until(lambda: servers.client.load_status().rows_total == ROWS)
+    assert servers.start(slow) is None
+    request = LoadRequest(root, NAME, manifest.id, JOINED)
+    begun = servers.client.load(request)
+    assert (begun.request, begun.state) == (request, LoadState.LOADING)
+    until(lambda: loaded(servers.client).rows_total == ROWS)
     assert servers.ended(signal.SIGKILL) == -signal.SIGKILL
     status = servers.start(slow)
-    assert (status.manifest_id, status.state, status.started_ms) == (manifest.id, "loading", begun.started_ms)
-    until(lambda: servers.client.load_status().rows_total == ROWS)
+    assert status is not None
+    assert (status.request, status.state, status.started_ms) == (request, LoadState.LOADING, begun.started_ms)
+    until(lambda: loaded(servers.client).rows_total == ROWS)
     assert servers.ended(signal.SIGTERM) == 0
     servers.start()
     servers.client.insert_and_search(JOINED, [entry(0, "early", 1), entry(1, "bird", 2)])
-    until(lambda: servers.client.load_status().state == "ready")
-    ready = servers.client.load_status()
+    until(lambda: loaded(servers.client).state is LoadState.READY)
+    ready = loaded(servers.client)
     assert (ready.rows_done, ready.rows_total, ready.images, ready.detail) == (ROWS, ROWS, ROWS, "")
     assert ready.ended_ms >= ready.started_ms > 0
     described = servers.client.describe()
     assert (described.offset, described.images, described.load) == (1, 2, "")
-    assert servers.client.adopt_load(manifest.id, JOINED, ROWS).state == "live"
+    assert servers.client.adopt_load(manifest.id, JOINED, ROWS).state is LoadState.LIVE
     assert servers.ended() == 0
-    assert servers.start().state == "live"
+    status = servers.start()
+    assert status is not None
+    assert status.state is LoadState.LIVE
     described = servers.client.describe()
     assert (described.log_id, described.offset, described.base) == (JOINED, ROWS - 1, ROWS)
     assert (described.checksum, described.images, described.load) == (0, ROWS, manifest.id)
@@ -150,30 +162,32 @@ def test_a_first_load_survives_the_server_and_takes_the_stream(
     first = found_near(servers.client, ROWS, 17)
     assert (first[0].place, first[1]) == (ROWS, "old-17")
     assert found_near(servers.client, ROWS, 17) == first
-    assert servers.client.adopt_load(manifest.id, JOINED, ROWS).state == "live"
+    assert servers.client.adopt_load(manifest.id, JOINED, ROWS).state is LoadState.LIVE
 
 
 def test_the_calls_of_a_load(server: RunningSearch, tmp_path: Path, manifest: Manifest) -> None:
-    client, root = server.client, str(tmp_path / "root")
-    assert client.load_status() == pb.LoadStatusResponse()
+    client = server.client
+    request = LoadRequest(str(tmp_path / "root"), NAME, manifest.id, JOINED)
+    assert client.load_status() is None
     assert "neardup_search_load_rows" not in server.metrics()
-    with pytest.raises(RefusedError, match="a load needs a folder"):
-        client.load("", NAME, manifest.id, JOINED)
-    for call in (client.abort_load, lambda one: client.adopt_load(one, JOINED, ROWS)):
-        with pytest.raises(RefusedError, match="no load of the manifest"):
-            call(manifest.id)
-    client.load(root, "missing.json", manifest.id, JOINED)
-    until(lambda: client.load_status().state == "failed")
-    assert "cannot read" in client.load_status().detail
-    client.load(root, NAME, manifest.id, JOINED)
-    until(lambda: client.load_status().state == "ready")
+    with pytest.raises(RefusedError, match="folder has 1 to 4096 bytes, not ''"):
+        client.load(replace(request, folder=""))
+    with pytest.raises(RefusedError, match="no load of the manifest"):
+        client.abort_load(manifest.id)
+    with pytest.raises(RefusedError, match="no load of the manifest"):
+        client.adopt_load(manifest.id, JOINED, ROWS)
+    client.load(replace(request, manifest="missing.json"))
+    until(lambda: loaded(client).state is LoadState.FAILED)
+    assert "cannot read" in loaded(client).detail
+    client.load(request)
+    until(lambda: loaded(client).state is LoadState.READY)
     metrics = server.metrics()
-    assert metrics["neardup_search_load_rows"] == metrics["neardup_search_load_rows_done"] == ROWS
+    assert metrics["neardup_search_load_rows"] == metrics["neardup_search_load_rows_total"] == ROWS
     assert metrics['neardup_search_load_state{state="ready"}'] == 1
     assert metrics['neardup_search_load_state{state="live"}'] == 0
     with pytest.raises(MismatchError, match=r"which begins at 60; it is to be adopted before .* begins at 61"):
         client.adopt_load(manifest.id, JOINED, ROWS + 1)
-    assert client.abort_load(manifest.id).state == "aborted"
+    assert client.abort_load(manifest.id).state is LoadState.ABORTED
     assert list(server.settings.folder.glob("*.load")) == []
     assert {RIGHTS[name] for name in ("Load", "AbortLoad", "AdoptLoad")} == {Right.REQUIRE}
     assert RIGHTS["LoadStatus"] is Right.READ
