@@ -5,7 +5,8 @@
     write     deletes, overrides and other writes of people          the write key, and each key with an owner
     stream    the job's calls: inserts, verdicts, releases; the      the token of our own parts
               caller class `stream`
-    require   that every later job knows a kind of record            the write key, the token of our own parts
+    require   first loads; that every later job knows a kind of      the write key, the token of our own parts
+              record
 
 A caller sends its key as `authorization: Bearer KEY`, in HTTP headers and in gRPC metadata. On loopback everyone may
 read. A server that listens elsewhere demands a key of everyone, or a client certificate, and refuses to start without.

@@ -23,6 +23,7 @@ from typing import Any
 
 from core.errors import BadInputError, MismatchError, NeardupError, UnavailableError
 from core.first_loads import LoadReport, LoadRequest, LoadState
+from core.types import LogPosition
 from search.index.folder import Identity
 from search.index.generations import IndexGenerations
 from search.index.rate_limiter import WorkStopped
@@ -46,6 +47,7 @@ class Loads:
         generations: IndexGenerations,
         identity: Identity,
         task: Callable[[LoadRequest], LoadTask],
+        position: Callable[[], LogPosition],
         retry_s: float = RETRY_S,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -55,6 +57,7 @@ class Loads:
             generations: The folder of the index.
             identity: What the index is made for.
             task: What a load of a request needs to know.
+            position: Of the live index.
             retry_s: See `RETRY_S`.
             clock: Gives seconds since the epoch.
 
@@ -65,6 +68,7 @@ class Loads:
         self._generations = generations
         self._identity = identity
         self._task = task
+        self._position = position
         self._retry_s = retry_s
         self._clock = clock
         self._file = generations.path / "load.json"
@@ -93,7 +97,7 @@ class Loads:
         """Begins a load in the background. One that is under way goes on, and one that is live stays so.
 
         Raises:
-            MismatchError: Another load is under way or live.
+            MismatchError: Another load is under way or live, or the live index goes on from a load already.
             UnavailableError: It could not be noted.
         """
         with self._calls:
@@ -105,6 +109,7 @@ class Loads:
                         f"{build_named(request)} cannot begin"
                     )
                 return kept.report
+            self._check_not_there(request.log_id)
             self._drop()
             self._note(KeptLoad(LoadReport(request, LoadState.LOADING, started_ms=self._now_ms())))
             report = self._known().report
@@ -143,7 +148,8 @@ class Loads:
 
         Raises:
             BadInputError: No such load was asked for.
-            MismatchError: It is not ready, or another log or base follows it; the message has both values.
+            MismatchError: It is not ready, or another log or base follows it (the message has both values), or the
+                live index goes on from a load already.
             UnavailableError: It could not be written.
         """
         with self._calls:
@@ -157,6 +163,7 @@ class Loads:
                     f"it is to be adopted before the log {log_id}, which begins at {base}"
                 )
             if report.state is LoadState.READY:
+                self._check_not_there(log_id)
                 try:
                     built = self._generations.load() or self._generations.path / kept.generation
                     self._generations.adopt(built, self._identity)
@@ -170,6 +177,15 @@ class Loads:
         """Ends the process that loads, at once; the next start goes on."""
         with self._calls:
             self._stop()
+
+    def _check_not_there(self, log_id: str) -> None:
+        """Keeps an index that has applied what follows a load: such a log begins after the rows."""
+        position = self._position()
+        if position.log_id == log_id and position.base > 0:
+            raise MismatchError(
+                f"the live index follows the log {log_id} already, which begins at {position.base}, up to the position "
+                f"{position.offset}: a load before that log would lose what follows"
+            )
 
     def _take_up(self, kept: KeptLoad) -> None:
         """Goes on after a start, from where the last process was ended."""

@@ -13,8 +13,9 @@ import pytest
 from core.errors import SettingsError
 from storage.serving import server
 from stream import servers
+from stream.bootstrap.signal import load_signal
 from stream.cli.exits import Exit
-from stream.servers import serve_storage
+from stream.servers import search_server_settings, serve_storage
 from stream.settings import load_settings
 from tests.support.stack import ROOT, stack_settings
 
@@ -98,3 +99,13 @@ def test_a_server_that_may_open_too_few_files_says_so_and_opens_no_store(tmp_pat
     assert told.returncode == Exit.USAGE, told.stderr
     assert "may have 1,024 files and sockets open and needs 1,600" in told.stderr
     assert not (tmp_path / "signals").exists()
+
+
+def test_both_servers_load_files_made_for_the_same_signal() -> None:
+    settings = load_settings(ROOT / "neardup.toml")
+    found = load_signal(settings)
+    told = search_server_settings(settings)
+    assert told.signal == found.name
+    assert (told.terms.fingerprint, told.code.build().fingerprint) == (found.terms, found.code)
+    assert (told.search_dimension, told.score_dimension) == (found.search_dimension, found.score_dimension)
+    assert told.load_rows_per_s == 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from core.checked_json import write_checked
 from core.errors import BadInputError, MismatchError, UnavailableError
 from core.first_loads import LoadReport, LoadRequest, LoadState
+from core.types import LogPosition
 from search.index.errors import IndexDamagedError
 from search.index.folder import IndexFolder
 from search.index.generations import IndexGenerations
@@ -37,12 +38,15 @@ class World:
 
     folder: Path
     attempts: list[Attempt]
+    position: LogPosition = field(default_factory=lambda: LogPosition("topic", 3, 0, 0))
 
     def open(self) -> Loads:
         def task(request: LoadRequest) -> LoadTask:
             return LoadTask(request, self.folder, settings(), SIGNAL, TERMS, CODE)
 
-        return Loads(IndexGenerations(self.folder), IDENTITY, task, retry_s=0.01, clock=lambda: 5.0)
+        return Loads(
+            IndexGenerations(self.folder), IDENTITY, task, lambda: self.position, retry_s=0.01, clock=lambda: 5.0
+        )
 
     def attempt(self, task: LoadTask, tell: Callable[[Progress], None], stopped: threading.Event) -> int:
         return self.attempts.pop(0)(task, tell, stopped)
@@ -222,6 +226,19 @@ def test_an_adoption_that_was_killed_can_be_repeated(world: World, switched: boo
     assert again.adopt(REQUEST.manifest_id, "topic", 7).state is LoadState.LIVE
     assert world.generations.serving(IDENTITY).name == "gen-000002"
     assert (world.folder / "gen-000001").is_dir()  # a way back
+
+
+def test_an_index_that_goes_on_from_a_load_is_never_replaced(world: World) -> None:
+    world.attempts = [built]
+    loads = world.open()
+    loads.begin(REQUEST)
+    reached(loads, LoadState.READY)
+    world.position = LogPosition("topic", 9, 0, 7)
+    with pytest.raises(MismatchError, match="follows the log topic already, which begins at 7, up to the position 9"):
+        loads.adopt(REQUEST.manifest_id, "topic", 7)
+    (world.folder / "load.json").unlink()
+    with pytest.raises(MismatchError, match="would lose what follows"):
+        world.open().begin(REQUEST)
 
 
 def test_what_is_known_of_a_load_is_kept(world: World) -> None:
