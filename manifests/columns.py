@@ -172,7 +172,7 @@ class Found:
         """
         column = self._column(name, nullable=False)
         if pa.types.is_fixed_size_binary(column.type) and column.type.byte_width == length:
-            content = column.cast(pa.binary(length)).buffers()[1]
+            content = column.buffers()[1]
             return np.frombuffer(content, np.uint8, len(column) * length, column.offset * length).reshape(-1, length)
         blobs = self.blobs(name, length)
         return np.frombuffer(b"".join(blob for blob in blobs if blob is not None), np.uint8).reshape(-1, length)

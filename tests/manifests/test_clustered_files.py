@@ -94,6 +94,31 @@ def test_terms_and_codes_of_other_settings_are_not_read(tmp_path: Path, terms: s
     assert batch.founding_codes[0] == (b"xyz" if code == "C" else None)
 
 
+FIXED = pa.array([b"abc", b"def", b"ghi"], pa.binary(3))
+
+
+@pytest.mark.parametrize("codes", [None, CODES, FIXED])
+@pytest.mark.parametrize("terms", [None, TERMS])
+def test_an_index_gets_what_it_needs_and_no_more(tmp_path: Path, terms: Any, codes: Any) -> None:
+    given = {"terms": terms, "code": codes, "image_version": pa.array([7, None, 9])}
+    file = ClusteredFile(write(tmp_path / "a", **{name: one for name, one in given.items() if one is not None}), SIGNAL)
+    for start in (0, 1, 2):
+        (whole,), (found,) = file.batches(100, start), file.index_batches(100, start)
+        assert found.rows.first == whole.images.first == start
+        assert found.image_ids == whole.images.image_ids
+        assert found.versions.tolist() == whole.images.versions.tolist() == [7, 1, 9][start:]
+        for mine, theirs in ((found.terms, whole.terms), (found.codes, whole.codes)):
+            assert (mine is None) is (theirs is None)
+            assert mine is None or np.array_equal(mine, theirs)
+        if terms is not None and codes is not None:
+            assert found.vectors is None
+        else:
+            assert found.vectors is not None
+            assert np.array_equal(found.vectors[0], whole.images.search)
+            assert np.array_equal(found.vectors[1], whole.images.score)
+    assert [len(batch.image_ids) for batch in file.index_batches(2, 1)] == [1, 1]
+
+
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no head": ({"head": None}, "no column head"),
     "head of another type": ({"head": pa.array([1, 2, 3])}, "head must hold strings"),
@@ -103,6 +128,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "score NaN": ({"probability": pa.array([None, float("nan"), 0.5])}, "row 1: column probability is nan"),
     "score of integers": ({"probability": pa.array([0, 1, 1])}, "probability must hold floats"),
     "code too short": ({"code": pa.array([b"abc", b"ab", b"abc"])}, "row 1: column code has 2 bytes"),
+    "fixed code null": ({"code": pa.array([b"abc", None, b"abc"], pa.binary(3))}, "row 1: column code is null"),
+    "fixed code too short": ({"code": pa.array([b"ab"] * 3, pa.binary(2))}, "row 0: column code has 2 bytes"),
     "code null": ({"code": pa.array([b"abc", None, b"abc"])}, "row 1: column code is null"),
     "code of text": ({"code": pa.array(["abc", "def", "ghi"])}, "code must hold bytes"),
     "terms too few": ({"terms": pa.array([[1, 2], [3], [4, 5]], pa.list_(pa.uint32()))}, "row 1: column terms has 1"),
