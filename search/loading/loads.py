@@ -110,6 +110,7 @@ class Loads:
                     )
                 return kept.report
             self._check_not_there(request.log_id)
+            self._stop()  # a load that has just failed may not have removed all of it yet
             self._drop()
             self._note(KeptLoad(LoadReport(request, LoadState.LOADING, started_ms=self._now_ms())))
             report = self._known().report
@@ -128,8 +129,8 @@ class Loads:
             kept = self._named(manifest_id)
             if kept.report.state is LoadState.LIVE:
                 raise MismatchError(f"the load of {build_named(kept.report.request)} is live and cannot be aborted")
-            if kept.is_under_way:
-                self._stop()
+            self._stop()
+            if self._known().is_under_way:
                 ended = replace(
                     self._known().report, state=LoadState.ABORTED, detail="", rows_per_s=0.0, ended_ms=self._now_ms()
                 )
@@ -193,13 +194,26 @@ class Loads:
             case LoadState.LOADING | LoadState.WAITING:
                 self._start()
             case LoadState.READY:
-                current = self._generations.current()
-                if current is not None and current.name == kept.generation:
-                    self._note(replace(kept, report=replace(kept.report, state=LoadState.LIVE)))
+                self._take_up_ready(kept)
             case LoadState.FAILED | LoadState.ABORTED:
                 self._drop()
             case LoadState.LIVE:
                 pass
+
+    def _take_up_ready(self, kept: KeptLoad) -> None:
+        """Sees whether the adoption was cut off after the switch, or the finished index was lost."""
+        current = self._generations.current()
+        if current is not None and current.name == kept.generation:
+            found = replace(kept.report, state=LoadState.LIVE)
+        elif self._generations.load() is None and not (self._generations.path / kept.generation).is_dir():
+            found = replace(kept.report, state=LoadState.FAILED, detail=f"its index, {kept.generation}, is missing")
+        else:
+            return
+        try:
+            self._note(replace(kept, report=found))
+        except UnavailableError as error:  # the next start sees the same
+            log.warning("%s", error)
+            self._kept = replace(kept, report=found)
 
     def _start(self) -> None:
         self._stopped = threading.Event()

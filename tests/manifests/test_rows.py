@@ -17,7 +17,7 @@ WANTED = Signal(SIGNAL, 24, 12, TERMS.fingerprint, 4, 2, CODE.build().fingerprin
 @pytest.mark.parametrize("start", [0, 3, 7, 19, 20, 50])
 def test_they_begin_anywhere(tmp_path: Path, start: int) -> None:
     records = images(50, 1)
-    source = given(tmp_path, records, 7)
+    source = given(tmp_path, records, 20)  # row groups of 7
     folder = LocalFolder(source.root)
     ids: dict[int, str] = {}
     for first, batch in read_index_rows(folder, source.manifest, WANTED, tmp_path, 3, start):

@@ -228,6 +228,36 @@ def test_an_adoption_that_was_killed_can_be_repeated(world: World, switched: boo
     assert (world.folder / "gen-000001").is_dir()  # a way back
 
 
+def test_a_finished_index_that_is_lost_is_loaded_again(world: World) -> None:
+    world.attempts = [built, built]
+    loads = world.open()
+    loads.begin(REQUEST)
+    reached(loads, LoadState.READY)
+    world.generations.drop_load()
+    again = world.open()
+    assert reached(again, LoadState.FAILED).detail == "its index, gen-000002, is missing"
+    again.begin(REQUEST)
+    reached(again, LoadState.READY)
+
+
+def test_a_start_on_a_full_disk_knows_what_is_live(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.attempts = [built]
+    loads = world.open()
+    loads.begin(REQUEST)
+    reached(loads, LoadState.READY)
+    folder = world.generations.load()
+    assert folder is not None
+    world.generations.adopt(folder, IDENTITY)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loads_module, "write_kept", full)
+        assert world.open().live == REQUEST.manifest_id
+    assert world.open().live == REQUEST.manifest_id
+
+
 def test_an_index_that_goes_on_from_a_load_is_never_replaced(world: World) -> None:
     world.attempts = [built]
     loads = world.open()
