@@ -130,11 +130,15 @@ class Loads:
             if kept.report.state is LoadState.LIVE:
                 raise MismatchError(f"the load of {build_named(kept.report.request)} is live and cannot be aborted")
             self._stop()
+            report = self._known().report
             if self._known().is_under_way:
-                ended = replace(
-                    self._known().report, state=LoadState.ABORTED, detail="", rows_per_s=0.0, ended_ms=self._now_ms()
-                )
-                self._note(KeptLoad(ended))
+                ended = replace(report, state=LoadState.ABORTED, detail="", rows_per_s=0.0, ended_ms=self._now_ms())
+                try:
+                    self._note(KeptLoad(ended))
+                except UnavailableError:
+                    if report.state is not LoadState.READY:
+                        self._start()
+                    raise
             self._drop()
             return self._known().report
 

@@ -228,6 +228,24 @@ def test_an_adoption_that_was_killed_can_be_repeated(world: World, switched: boo
     assert (world.folder / "gen-000001").is_dir()  # a way back
 
 
+def test_a_load_goes_on_if_its_end_cannot_be_noted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.attempts = [hanging, hanging]
+    loads = world.open()
+    loads.begin(REQUEST)
+    reached_row(loads, 3)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loads_module, "write_kept", full)
+        with pytest.raises(UnavailableError, match="No space left"):
+            loads.abort(REQUEST.manifest_id)
+    until(lambda: world.attempts == [])
+    assert state_of(loads) is LoadState.LOADING
+    assert loads.abort(REQUEST.manifest_id).state is LoadState.ABORTED
+
+
 def test_a_finished_index_that_is_lost_is_loaded_again(world: World) -> None:
     world.attempts = [built, built]
     loads = world.open()
