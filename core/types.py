@@ -228,6 +228,8 @@ class Trigger(StrEnum):
     """Somebody, by an override."""
     ROLLBACK = "rollback"
     """Somebody, who rolled back to an earlier time."""
+    MANIFEST = "manifest"
+    """A first load."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from core.errors import MismatchError
 from manifests.clustered_files import ClusteredBatch, ClusteredFile, IndexBatch, Signal
 from manifests.folder import Folder
 from manifests.manifest import Manifest
 
-__all__ = ["NumberedBatch", "located", "read_index_rows", "read_rows"]
+__all__ = ["NumberedBatch", "RowIdentities", "located", "read_identities", "read_index_rows", "read_rows"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,6 +25,18 @@ class NumberedBatch:
     """The number of the first of them in the manifest."""
     file: ClusteredFile
     batch: ClusteredBatch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowIdentities:
+    """What says whether some rows of a manifest fit together with all others."""
+
+    first: int
+    """The number of the first of them in the manifest."""
+    ids: list[str]
+    versions: NDArray[np.int64]
+    """(n,)"""
+    heads: list[str | None]
 
 
 def read_rows(
@@ -54,6 +69,15 @@ def read_index_rows(
     for first, file in _files(folder, manifest, signal, spool, start):
         for batch in file.index_batches(at_once, max(0, start - first)):
             yield first + batch.rows.first, batch
+
+
+def read_identities(
+    folder: Folder, manifest: Manifest, signal: Signal, spool: Path, at_once: int
+) -> Iterator[RowIdentities]:
+    """Reads ids, versions and heads of all rows, at most `at_once` at a time. Arguments and errors as `read_rows`."""
+    for first, file in _files(folder, manifest, signal, spool):
+        for in_file, ids, versions, heads in file.identities(at_once):
+            yield RowIdentities(first + in_file, ids, versions, heads)
 
 
 def located(manifest: Manifest, row: int) -> tuple[str, int]:

@@ -60,7 +60,7 @@ class ImageInfo:
     matched: str | None
     """The image that it matched, or, when adopted, that made it move."""
     cause: str
-    """founded, matched, adopted, kept, unscored, pinned, parted or renamed."""
+    """founded, matched, adopted, kept, unscored, pinned, parted, renamed or bootstrapped."""
     place: int
     """Position of this version's first record in the order."""
     decided_at: str
@@ -91,7 +91,7 @@ class HeadChange:
     old_head: str | None
     """The head before; None for a new image."""
     cause: str
-    """founded, matched, adopted, kept, unscored, deleted, pinned, parted, renamed or forgotten."""
+    """founded, matched, adopted, kept, unscored, deleted, pinned, parted, renamed, bootstrapped or forgotten."""
     score: float | None
     matched: str | None
     decided_at: str

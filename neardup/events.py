@@ -115,6 +115,29 @@ def record_headers(traceparent: str | None = None) -> list[tuple[str, bytes]]:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadedManifest:
+    """What a store began with: the images and their heads are in the Parquet files of this manifest."""
+
+    manifest: str
+    """Its content id."""
+    folder: str
+    """Where it lies: a path or a URI."""
+    name: str
+    """Of the manifest, in the folder `manifests` there."""
+    first_number: int
+    """The first history number of the load; the number of the record is the last."""
+    rows: int
+    images: int
+    """Rows that a later one of the same image takes the place of are none."""
+    clusters: int
+
+    @classmethod
+    def from_json(cls, data: Any) -> LoadedManifest | None:
+        """Reads the part of a record; None where there is none."""
+        return None if data is None else cls(**known_values(cls, data))
+
+
+@dataclass(frozen=True, slots=True)
 class Assignment:
     """One change of a head: a record of the topic `assignments`. Times are milliseconds since the epoch."""
 
@@ -130,7 +153,7 @@ class Assignment:
     old_head: str | None
     """The head before; None for a new image."""
     cause: str
-    """founded, matched, adopted, kept, unscored, deleted, pinned, parted, renamed or forgotten."""
+    """founded, matched, adopted, kept, unscored, deleted, pinned, parted, renamed, bootstrapped or forgotten."""
     score: float | None
     """Of the match that decided, from 0 to 1; None without one."""
     matched: str | None
@@ -151,6 +174,8 @@ class Assignment:
     """The search reached the bound on its work: younger images were no candidates."""
     override: int | None = None
     """The number of the override that made the change; None: a record of the order did."""
+    load: LoadedManifest | None = None
+    """A first load, which has all numbers up to this one; then `image_id` and `head` are empty. None: one change."""
 
     @property
     def order(self) -> tuple[int, int]:
@@ -180,5 +205,14 @@ class Assignment:
         if "cut" in data:
             # Records of release 0.1 stay in the topic for a month, and call it so.
             data = {"truncated": data["cut"], **data}
-        data = {"epoch": 0, "store_id": "", **data}
-        return cls(**known_values(cls, data, epoch=int, history_number=int, versions=VerdictVersions.from_json))
+        data = {"epoch": 0, "store_id": "", "override": None, "load": None, **data}
+        return cls(
+            **known_values(
+                cls,
+                data,
+                epoch=int,
+                history_number=int,
+                versions=VerdictVersions.from_json,
+                load=LoadedManifest.from_json,
+            )
+        )

@@ -43,6 +43,9 @@ log = logging.getLogger(__name__)
 REQUEUED = (OverrideKind.UNDO, OverrideKind.ROLLBACK)
 """These may want images to be decided again."""
 
+HELD_S = 1.0
+"""How long a caller is asked to wait while a first load is under way."""
+
 MOST_AT_ONCE = 1_000
 """Overrides that one call applies while a store is built again: each is synced."""
 
@@ -108,6 +111,8 @@ class StagedStore(ClusterStore):
         self._book = OverrideBook()
         self._found = 0, NO_OFFSET
         """How many overrides there were when the content was opened, and its position. Those after it waited."""
+        self._held: Callable[[], str] | None = None
+        """Why records of the order and overrides have to wait; None: they need not."""
         self._writer = threading.RLock()
         self._listeners: list[Callable[[StoreState], None]] = []
 
@@ -147,6 +152,7 @@ class StagedStore(ClusterStore):
         known = frozenset(kinds)
         self._check_free()
         with self._writer:
+            self._check_held()
             state, _ = self._ready()
             _check_kinds(state.required, known, "the order may hold records of the kinds")
             check_basis(state, log_id, decisions, offset, revision)
@@ -163,6 +169,15 @@ class StagedStore(ClusterStore):
                 told.revision,
             )
         return told.position
+
+    def _check_held(self) -> None:
+        """Makes sure that the store may change.
+
+        Raises:
+            UnavailableError: A first load is under way, whose content takes the place of this one.
+        """
+        if self._held is not None:
+            raise UnavailableError(self._held(), HELD_S)
 
     def _parts(self, decisions: Sequence[Decision]) -> Iterator[Sequence[Decision]]:
         """What is written together. Each part must be written before the next is asked for.
@@ -221,11 +236,13 @@ class StagedStore(ClusterStore):
         """See `ClusterStore.override`."""
         request = checked_request(request)
         self._check_free()
+        self._check_held()
         if self._most is not None and len(request.images) > MAX_MOVED:  # the stream does not wait for them to be read
             if (known := self._book.same(request)) is not None:
                 return OverrideOutcome(known, (), created=False)
             return self._override_in_bulk(request, at_ms, dry_run=dry_run)
         with self._writer:
+            self._check_held()
             state, _ = self._ready()
             with self.snapshot() as view:
                 found = self._checked(view, request, at_ms)
@@ -488,6 +505,7 @@ class StagedStore(ClusterStore):
     def renew(self, log_id: str, base: int) -> LogPosition:
         """See `ClusterStore.renew`."""
         with self._writer:
+            self._check_held()
             state, _ = self._current()
             _check_log_id(log_id)
             position = renewed(state.position, log_id, base)

@@ -1,10 +1,11 @@
 """The bytes of every key and value on disk. Numbers are big-endian and of fixed width, so byte order is scan order.
 
 A text is UTF-8 after a u16 length. `?` marks a part that is there only if its flag is set. Flags: 1 score, 2 matched,
-4 old head, 8 truncated and 16 unscored (which have no part), 32 override, 64 rollback (beside 32), 128 ahead. Format 1
-had neither flag 16 nor dead letters; there an image is unscored if its cause says so. Before format 3 there were no
-tombstones, and nothing was deleted. Before format 5 there were neither overrides nor moments. Before format 6 nothing
-was rolled back, ended clusters were not kept, nothing was moved in bulk, and nothing was forgotten.
+4 old head, 8 truncated and 16 unscored (which have no part), 32 override, 64 rollback (beside 32) or first load (alone,
+without a part), 128 ahead. Format 1 had neither flag 16 nor dead letters; there an image is unscored if its cause says
+so. Before format 3 there were no tombstones, and nothing was deleted. Before format 5 there were neither overrides nor
+moments. Before format 6 nothing was rolled back or loaded, ended clusters were not kept, nothing was moved in bulk, and
+nothing was forgotten.
 
     family       key                              value
     images       id                               u64 version, i64 place, u64 edge sequence, text head,
@@ -74,9 +75,15 @@ from storage.records import (
 )
 
 __all__ = [
+    "CAUSE_NUMBERS",
     "FORMAT_VERSION",
     "HISTORY_BY_IMAGE",
+    "HISTORY_NUMBERS",
+    "IMAGE_NUMBERS",
     "OLDEST_FORMAT",
+    "TRIGGER_FLAGS",
+    "UNSCORED_FLAG",
+    "VERDICT_NUMBERS",
     "decode_cluster",
     "decode_cluster_front",
     "decode_dead_letter",
@@ -92,6 +99,7 @@ __all__ = [
     "decode_membership",
     "decode_number",
     "decode_tombstone",
+    "decoded_id",
     "edge_key",
     "edge_prefix",
     "encode_cluster",
@@ -105,11 +113,12 @@ __all__ = [
     "encode_tombstone",
     "image_key",
     "place_key",
+    "verdict_flags",
 ]
 
 FORMAT_VERSION: Final = 6
 """Incremented with every change of the bytes, or of the files beside them: format 4 names its database, format 5 knows
-overrides, format 6 bulk moves, rollbacks and forgotten images."""
+overrides, format 6 bulk moves, rollbacks, forgotten images and first loads."""
 
 HISTORY_BY_IMAGE: Final = 3
 """The first version that knows history by image."""
@@ -117,21 +126,27 @@ HISTORY_BY_IMAGE: Final = 3
 OLDEST_FORMAT: Final = 1
 """The oldest version that is read. Format 1 has no base beside the position, no epoch and no dead letters."""
 
+IMAGE_NUMBERS = struct.Struct(">QqQ")
+"""Before the head of an image."""
+
+VERDICT_NUMBERS = struct.Struct(">qqqBBd")
+"""Behind the head of an image."""
+
+HISTORY_NUMBERS = struct.Struct(">QqqqqqBBd")
+"""At the start of a history entry."""
+
 _U64 = struct.Struct(">Q")
 _I64 = struct.Struct(">q")
-_IMAGE = struct.Struct(">QqQ")
-_VERDICT = struct.Struct(">qqqBBd")
 _CLUSTER = struct.Struct(">Qq")
-_HISTORY = struct.Struct(">QqqqqqBBd")
 _DELTA = struct.Struct(">qB")
 _TOMBSTONE = struct.Struct(">Qqq")
 _ERASURE = struct.Struct(">QqqqB")
 
-_HAS_SCORE, _HAS_MATCHED, _HAS_OLD_HEAD, _TRUNCATED, _UNSCORED, _OVERRIDDEN, _ROLLED_BACK, _AHEAD = (
+_HAS_SCORE, _HAS_MATCHED, _HAS_OLD_HEAD, _TRUNCATED, UNSCORED_FLAG, _OVERRIDDEN, _ROLLED_BACK, _AHEAD = (
     1 << bit for bit in range(8)
 )
 
-_CAUSES: Final = {
+CAUSE_NUMBERS: Final = {
     Cause.FOUNDED: 1,
     Cause.MATCHED: 2,
     Cause.ADOPTED: 3,
@@ -144,17 +159,22 @@ _CAUSES: Final = {
     Cause.FORGOTTEN: 10,
     Cause.BOOTSTRAPPED: 11,
 }
-_CAUSE_OF: Final = {number: cause for cause, number in _CAUSES.items()}
+"""How causes are written."""
+
+_CAUSE_OF: Final = {number: cause for cause, number in CAUSE_NUMBERS.items()}
 
 _NOWHERE: Final = (Cause.DELETED, Cause.FORGOTTEN)
 """Entries with these causes have no new head."""
 
-_TRIGGER_FLAGS: Final = {
+TRIGGER_FLAGS: Final = {
     Trigger.STREAM: 0,
     Trigger.OVERRIDE: _OVERRIDDEN,
     Trigger.ROLLBACK: _OVERRIDDEN | _ROLLED_BACK,
+    Trigger.MANIFEST: _ROLLED_BACK,
 }
-_TRIGGER_OF: Final = {flags: trigger for trigger, flags in _TRIGGER_FLAGS.items()}
+"""The flags of what moved an image, in a history entry."""
+
+_TRIGGER_OF: Final = {flags: trigger for trigger, flags in TRIGGER_FLAGS.items()}
 
 _ERASURE_STATES: Final = frozenset(ErasureState)
 
@@ -164,7 +184,12 @@ _HEAD_DELETED = 1 << 63
 """In the count of a cluster."""
 
 
-def _id_of_key(what: str, key: bytes) -> ImageId:
+def decoded_id(what: str, key: bytes) -> ImageId:
+    """The id that a key of a family is.
+
+    Raises:
+        CorruptedError: It is none.
+    """
     try:
         text = key.decode()
         id_bytes(ImageId(text))
@@ -173,7 +198,10 @@ def _id_of_key(what: str, key: bytes) -> ImageId:
     return ImageId(text)
 
 
-def _flags(score: float | None, matched: ImageId | None, truncated: bool, old_head: ImageId | None = None) -> int:
+def verdict_flags(
+    score: float | None, matched: ImageId | None, truncated: bool = False, old_head: ImageId | None = None
+) -> int:
+    """Which parts the verdict of an image or of a history entry has."""
     has_score = _HAS_SCORE if score is not None else 0
     has_matched = _HAS_MATCHED if matched is not None else 0
     return has_score | has_matched | (_HAS_OLD_HEAD if old_head is not None else 0) | (_TRUNCATED if truncated else 0)
@@ -199,14 +227,14 @@ def encode_image(image: ImageRecord) -> bytes:
     """The value of an image."""
     return b"".join(
         (
-            _IMAGE.pack(image.version, image.place, image.edge_sequence),
+            IMAGE_NUMBERS.pack(image.version, image.place, image.edge_sequence),
             packed_text(image.head),
-            _VERDICT.pack(
+            VERDICT_NUMBERS.pack(
                 image.decided_at_ms,
                 image.created_at_ms,
                 image.arrived_at_ms,
-                _CAUSES[image.cause],
-                _flags(image.score, image.matched, image.truncated) | (_UNSCORED if image.unscored else 0),
+                CAUSE_NUMBERS[image.cause],
+                verdict_flags(image.score, image.matched, image.truncated) | (UNSCORED_FLAG if image.unscored else 0),
                 image.score or 0.0,
             ),
             b"" if image.matched is None else packed_text(image.matched),
@@ -222,12 +250,12 @@ def decode_image(key: bytes, value: bytes) -> ImageRecord:
     Raises:
         CorruptedError: The bytes are damaged.
     """
-    image_id = _id_of_key("images", key)
+    image_id = decoded_id("images", key)
     cursor = Cursor(f"the image {image_id!r}", value)
-    version, place, edge_sequence = cursor.numbers(_IMAGE)
+    version, place, edge_sequence = cursor.numbers(IMAGE_NUMBERS)
     head = cursor.id()
-    decided, created, arrived, cause, flags, score = cursor.numbers(_VERDICT)
-    if flags & ~(_HAS_SCORE | _HAS_MATCHED | _TRUNCATED | _UNSCORED):
+    decided, created, arrived, cause, flags, score = cursor.numbers(VERDICT_NUMBERS)
+    if flags & ~(_HAS_SCORE | _HAS_MATCHED | _TRUNCATED | UNSCORED_FLAG):
         raise cursor.damage(f"it has the flags {flags}")
     matched = cursor.id() if flags & _HAS_MATCHED else None
     versions = Versions(cursor.text(), cursor.text())
@@ -246,7 +274,7 @@ def decode_image(key: bytes, value: bytes) -> ImageRecord:
         versions=versions,
         edge_sequence=edge_sequence,
         truncated=bool(flags & _TRUNCATED),
-        unscored=bool(flags & _UNSCORED) or cause == _CAUSES[Cause.UNSCORED],
+        unscored=bool(flags & UNSCORED_FLAG) or cause == CAUSE_NUMBERS[Cause.UNSCORED],
     )
 
 
@@ -256,9 +284,9 @@ def decode_head(image_id: ImageId, value: bytes) -> ImageId:
     Raises:
         CorruptedError: The bytes are damaged.
     """
-    at, length = _IMAGE.size + U16.size, 0
+    at, length = IMAGE_NUMBERS.size + U16.size, 0
     try:
-        (length,) = U16.unpack_from(value, _IMAGE.size)
+        (length,) = U16.unpack_from(value, IMAGE_NUMBERS.size)
         head = value[at : at + length].decode()
     except (struct.error, UnicodeDecodeError):
         head = ""
@@ -274,7 +302,7 @@ def decode_edge_key(value: bytes) -> bytes:
         CorruptedError: The bytes are damaged.
     """
     cursor = Cursor("an image", value)
-    _version, _place, sequence = cursor.numbers(_IMAGE)
+    _version, _place, sequence = cursor.numbers(IMAGE_NUMBERS)
     return edge_key(cursor.id(), sequence)
 
 
@@ -285,12 +313,12 @@ def decode_membership(image_id: ImageId, value: bytes) -> Membership:
         CorruptedError: The bytes are damaged.
     """
     try:
-        version, place, _sequence = _IMAGE.unpack_from(value)
-        (length,) = U16.unpack_from(value, _IMAGE.size)
-        head = value[_IMAGE.size + 2 : _IMAGE.size + 2 + length].decode()
+        version, place, _sequence = IMAGE_NUMBERS.unpack_from(value)
+        (length,) = U16.unpack_from(value, IMAGE_NUMBERS.size)
+        head = value[IMAGE_NUMBERS.size + 2 : IMAGE_NUMBERS.size + 2 + length].decode()
     except (struct.error, UnicodeDecodeError):
         raise CorruptedError(f"the image {image_id!r} is damaged: it has no head") from None
-    if not length or len(value) < _IMAGE.size + 2 + length:
+    if not length or len(value) < IMAGE_NUMBERS.size + 2 + length:
         raise CorruptedError(f"the image {image_id!r} is damaged: it has no head")
     return Membership(image_id, version, place, ImageId(head))
 
@@ -307,7 +335,7 @@ def decode_cluster(key: bytes, value: bytes) -> ClusterRecord:
     Raises:
         CorruptedError: The bytes are damaged.
     """
-    head = _id_of_key("clusters", key)
+    head = decoded_id("clusters", key)
     cursor = Cursor(f"the cluster {head!r}", value)
     count, founded = cursor.numbers(_CLUSTER)
     return ClusterRecord(head, count & ~_HEAD_DELETED, cursor.rest(), founded, bool(count & _HEAD_DELETED))
@@ -347,7 +375,7 @@ def decode_edge(key: bytes, value: bytes) -> Edge:
     head = cursor.id()
     (sequence,) = cursor.numbers(_U64)
     cursor.end()
-    return Edge(head, sequence, _id_of_key("edges", value))
+    return Edge(head, sequence, decoded_id("edges", value))
 
 
 def place_key(place: int) -> bytes:
@@ -384,18 +412,18 @@ def decode_embedding(key: bytes, value: bytes) -> EmbeddingRecord:
 
 def encode_history(entry: HistoryEntry) -> bytes:
     """The value of a history entry."""
-    by = _TRIGGER_FLAGS[entry.trigger] | (_AHEAD if entry.ahead else 0)
+    by = TRIGGER_FLAGS[entry.trigger] | (_AHEAD if entry.ahead else 0)
     return b"".join(
         (
-            _HISTORY.pack(
+            HISTORY_NUMBERS.pack(
                 entry.version,
                 entry.place,
                 entry.offset,
                 entry.decided_at_ms,
                 entry.created_at_ms,
                 entry.arrived_at_ms,
-                _CAUSES[entry.cause],
-                _flags(entry.score, entry.matched, entry.truncated, entry.old_head) | by,
+                CAUSE_NUMBERS[entry.cause],
+                verdict_flags(entry.score, entry.matched, entry.truncated, entry.old_head) | by,
                 entry.score or 0.0,
             ),
             packed_text(entry.image_id),
@@ -418,9 +446,9 @@ def decode_history(key: bytes, value: bytes) -> HistoryEntry:
     """
     number = decode_number("history", key)
     cursor = Cursor(f"the history entry {number}", value)
-    version, place, offset, decided, created, arrived, cause, flags, score = cursor.numbers(_HISTORY)
+    version, place, offset, decided, created, arrived, cause, flags, score = cursor.numbers(HISTORY_NUMBERS)
     trigger = _TRIGGER_OF.get(flags & (_OVERRIDDEN | _ROLLED_BACK))
-    if trigger is None or flags & _UNSCORED:
+    if trigger is None or flags & UNSCORED_FLAG:
         raise cursor.damage(f"it has the flags {flags}")
     image_id = cursor.id()
     new_head = NO_HEAD if _CAUSE_OF.get(cause) in _NOWHERE else cursor.id()
@@ -497,7 +525,7 @@ def decode_tombstone(key: bytes, value: bytes) -> Tombstone:
     Raises:
         CorruptedError: The bytes are damaged.
     """
-    image_id = _id_of_key("tombstones", key)
+    image_id = decoded_id("tombstones", key)
     cursor = Cursor(f"the tombstone of {image_id!r}", value)
     version, position, deleted_at_ms = cursor.numbers(_TOMBSTONE)
     tombstone = Tombstone(image_id, version, position, deleted_at_ms, cursor.text(), cursor.text())
@@ -517,7 +545,7 @@ def decode_erasure(key: bytes, value: bytes) -> Erasure:
     Raises:
         CorruptedError: The bytes are damaged.
     """
-    pseudonym = _id_of_key("erasures", key)
+    pseudonym = decoded_id("erasures", key)
     cursor = Cursor(f"the erasure of {pseudonym!r}", value)
     through, position, forgotten, erased, state = cursor.numbers(_ERASURE)
     image_id = ImageId(cursor.text())

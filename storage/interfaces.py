@@ -36,6 +36,7 @@ from storage.records import (
     EraseCursor,
     EraseStep,
     Erasure,
+    FirstLoad,
     Heads,
     HistoryEntry,
     ImageRecord,
@@ -72,6 +73,10 @@ class StoreView(ABC):
     @abstractmethod
     def epoch(self) -> StoreEpoch | None:
         """The epoch of its history numbers; None: none began yet, since the store is new or was restored."""
+
+    def first_load(self) -> FirstLoad | None:
+        """The manifest that the store began with; None: it began empty."""
+        return None
 
     @abstractmethod
     def image(self, image_id: ImageId) -> ImageRecord | None:
@@ -551,6 +556,11 @@ class ClusterStore(ABC):
         """The epoch of its history numbers; None: none began yet."""
         with self.snapshot() as view:
             return view.epoch()
+
+    def first_load(self) -> FirstLoad | None:
+        """The manifest that the store began with; None: it began empty."""
+        with self.snapshot() as view:
+            return view.first_load()
 
     def image(self, image_id: ImageId) -> ImageRecord | None:
         """The last verdict on an image; None: unknown."""

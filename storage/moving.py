@@ -259,6 +259,7 @@ class StagedMoves:
             Cause.PINNED: not itself and not gone,
             Cause.PARTED: False,  # an override alone
             Cause.RENAMED: False,  # a forgotten head alone
+            Cause.BOOTSTRAPPED: False,  # a manifest alone
             Cause.FORGOTTEN: False,
         }
         if not fits[move.cause]:

@@ -22,6 +22,7 @@ __all__ = [
     "EraseStep",
     "Erasure",
     "ErasureState",
+    "FirstLoad",
     "Heads",
     "HistoryEntry",
     "ImageRecord",
@@ -227,6 +228,32 @@ class StoreEpoch:
     """A random id."""
     first: int = 1
     """The first history number that is published in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstLoad:
+    """The manifest that a store began with. Its images have the history entries from 1 to their number.
+
+    Row r has the place r. All of them were decided at one time, when the load was asked for.
+    """
+
+    manifest_id: str
+    folder: str
+    """Where the manifest lies, as somebody named it."""
+    name: str
+    """Of the manifest, in its folder."""
+    rows: int
+    images: int
+    """Rows that a later one of the same image takes the place of are none."""
+    clusters: int
+    started_ms: int
+    ended_ms: int
+    """When it was checked and whole."""
+
+    @property
+    def last_number(self) -> int:
+        """The number of its last history entry."""
+        return self.images
 
 
 @dataclass(frozen=True, slots=True)

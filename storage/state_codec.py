@@ -17,29 +17,34 @@ key               value
                   one may have written history ahead
 "bulk"            u64 number of the bulk move that is under way
 "erasing"         u8 step, u64 history number, text image id (while something is erased)
+"first-load"      JSON: the manifest that the store began with (from format 6; may be missing)
+"load-cursor"     JSON: how far a first load is, in a database that nobody serves yet
 "epoch"           i64 created, u64 first history number, text store id (from format 2)
 """
 
 from __future__ import annotations
 
+import json
 import struct
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Literal
 
 from core.pseudonyms import Pseudonyms
 from core.types import LogPosition, RequestSource
 from storage.cursor import U16, Cursor, packed_text
 from storage.errors import CorruptedError
-from storage.records import EraseCursor, PublishedMark, StoreEpoch, StoreState
+from storage.records import EraseCursor, FirstLoad, PublishedMark, StoreEpoch, StoreState
 
 __all__ = [
     "decode_epoch",
     "decode_erase_cursor",
+    "decode_first_load",
     "decode_mark",
     "decode_pseudonyms",
     "decode_state",
     "encode_epoch",
     "encode_erase_cursor",
+    "encode_first_load",
     "encode_mark",
     "encode_state",
 ]
@@ -180,6 +185,23 @@ def decode_erase_cursor(value: bytes) -> EraseCursor:
     if step >= len(_STEPS):
         raise cursor.damage(f"{step} is no step")
     return EraseCursor(_STEPS[step], number, image_id)
+
+
+def encode_first_load(load: FirstLoad) -> bytes:
+    """The value of the manifest that a store began with."""
+    return json.dumps(asdict(load), sort_keys=True).encode()
+
+
+def decode_first_load(value: bytes) -> FirstLoad:
+    """The manifest that a store began with.
+
+    Raises:
+        CorruptedError: The bytes are damaged.
+    """
+    try:
+        return FirstLoad(**json.loads(value))
+    except (ValueError, TypeError) as error:
+        raise CorruptedError(f"what the store was loaded from is damaged: {error}") from None
 
 
 def decode_pseudonyms(value: bytes) -> Pseudonyms:

@@ -25,7 +25,7 @@ from storage.errors import CorruptedError
 from storage.interfaces import StoreView
 from storage.records import ClusterRecord, Edge, EmbeddingRecord, HistoryEntry, ImageRecord, Mend, StoreState
 
-__all__ = ["Problem", "VerifyProgress", "verify"]
+__all__ = ["Problem", "VerifyProgress", "verify", "verify_image"]
 
 MOST_PROBLEMS = 100
 """How many problems are reported in words; all are counted."""
@@ -116,6 +116,21 @@ def verify(
             found.whole.add(_kind(check))
     found.report(_count_problems(view, found))
     yield found.progress(done=True)
+
+
+def verify_image(view: StoreView, image_id: ImageId) -> Iterator[Problem]:
+    """Checks one image that should be there, with its cluster, its edge, its embeddings and its history."""
+    image = view.image(image_id)
+    if image is None:
+        yield Problem(f"image {image_id!r}: it is unknown", (Mend("image", image_id),))
+        return
+    yield from _image_problems(view, image, view.state().history_first)
+    cluster = view.cluster(image.head)
+    if cluster is not None:
+        yield from _cluster_problems(view, cluster)
+    yield from _edge_problems(view, Edge(image.head, image.edge_sequence, image_id))
+    for entry in view.history_of(image_id):
+        yield from _history_problems(view, entry, entry.number - 1)
 
 
 def _kind(check: Callable[[StoreView, _Findings], Iterator[Problems]]) -> str:

@@ -78,6 +78,8 @@ class Verdicts:
         if (epoch, number) <= (self.epoch, self.history_number):
             return
         self.epoch, self.history_number = epoch, number
+        if change.get("load"):
+            return  # the images of a first load are in the files of its manifest
         self.heads[image_id] = head
         if not head:
             del self.heads[image_id]

@@ -73,7 +73,9 @@ class ImageOut(_Out):
     head: str = Field(description="The image that names its cluster; the image itself when it was never seen before.")
     score: float | None = Field(description="The score of the match that decided; null without one.")
     matched: str | None = Field(description="The image that it matched; of an adopted image the one that made it move.")
-    cause: str = Field(description="founded, matched, adopted, kept, unscored, pinned, parted or renamed.")
+    cause: str = Field(
+        description="founded, matched, adopted, kept, unscored, pinned, parted, renamed or bootstrapped."
+    )
     place: int = Field(description="The offset of the first record of this version in the order.")
     decided_at: str = Field(description="ISO 8601, UTC.")
     version: int
@@ -107,7 +109,7 @@ class HeadChangeOut(_Out):
     head: str = Field(description="The new head; empty if the image was deleted.")
     old_head: str | None = Field(description="The head before; null for a new image.")
     cause: str = Field(
-        description="founded, matched, adopted, kept, unscored, deleted, pinned, parted, renamed or forgotten."
+        description="founded, matched, adopted, kept, unscored, deleted, pinned, parted, renamed, bootstrapped or forgotten."
     )
     score: float | None
     matched: str | None

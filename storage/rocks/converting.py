@@ -26,7 +26,7 @@ from storage.errors import CorruptedError, LockedError
 from storage.interfaces import StoreView
 from storage.new_codes import FoundingSource, Recode, new_embeddings, new_founding
 from storage.rocks.database import AFTER_ALL, Database, KeyRange, Write
-from storage.rocks.marker import FIRST_DATABASE, next_database, read_marker, write_marker
+from storage.rocks.marker import next_database, read_marker, remove_databases, write_marker
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
 
@@ -107,7 +107,7 @@ def convert_codes(
             raise CorruptedError(f"{folder} holds no complete store")
         converted = marker.identity == change.after
         with closing(RocksStore(folder, change.after if converted else change.before, options)) as store:
-            _remove_others(folder, marker.database)
+            remove_databases(folder, {marker.database})
             if converted:
                 return None
             name = next_database(marker.database)
@@ -124,7 +124,7 @@ def convert_codes(
                 shutil.rmtree(draft, ignore_errors=True)
             sync_folder(folder)
             write_marker(folder, change.after, name)
-        _remove_others(folder, name)
+        remove_databases(folder, {name})
     return found
 
 
@@ -182,13 +182,6 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _remove_others(folder: Path, database: str) -> None:
-    """Removes every database but the one in use."""
-    for each in folder.glob(f"{FIRST_DATABASE}*"):
-        if each.name != database and each.is_dir():
-            shutil.rmtree(each)
 
 
 def _nobody(done: int, total: int) -> None:

@@ -7,12 +7,21 @@ they are made (rocksdict 0.3.29). An iterator then stays at that time. So a `Mom
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from rocksdict import BottommostLevelCompaction, Checkpoint, CompactOptions, Rdict, RdictIter, Snapshot, WriteBatch
+from rocksdict import (
+    BottommostLevelCompaction,
+    Checkpoint,
+    CompactOptions,
+    IngestExternalFileOptions,
+    Rdict,
+    RdictIter,
+    Snapshot,
+    WriteBatch,
+)
 
 from storage.rocks.log_check import cut_torn_ends
 from storage.rocks.options import FAMILIES, META, RocksOptions, database_options, family_options, write_options
@@ -51,8 +60,14 @@ class Moment:
 class Database:
     """A database, open until `close`. One thread writes at a time, any number read."""
 
-    def __init__(self, folder: Path, settings: RocksOptions, create: bool) -> None:
+    def __init__(self, folder: Path, settings: RocksOptions, create: bool, more: Sequence[str] = ()) -> None:
         """Opens the database in `folder`.
+
+        Args:
+            folder: Of the database.
+            settings: Of RocksDB.
+            create: Whether it is made if it is missing.
+            more: Families that only this database has; they are made too.
 
         Raises:
             LockedError: Another process has it open.
@@ -66,9 +81,10 @@ class Database:
         """Whether a bulk move may be planned or under way: then reads go through it (`storage.rocks.overlay`)."""
         cut_torn_ends(folder)
         with translated(folder):
-            self._db = Rdict(str(folder), database_options(settings, create), family_options(settings))
-            self._families = {META: self._db} | {name: self._db.get_column_family(name) for name in FAMILIES}
-            self._handles = {name: self._db.get_column_family_handle(name) for name in (META, *FAMILIES)}
+            names = (*FAMILIES, *more)
+            self._db = Rdict(str(folder), database_options(settings, create), family_options(settings, more))
+            self._families = {META: self._db} | {name: self._db.get_column_family(name) for name in names}
+            self._handles = {name: self._db.get_column_family_handle(name) for name in (META, *names)}
 
     def sequence(self) -> int:
         """A number that grows with every write."""
@@ -123,6 +139,38 @@ class Database:
             if not rows.valid():
                 rows.status()
         return found
+
+    def scan(self, family: str, start: bytes = b"") -> Iterator[RdictIter]:
+        """The present rows of a family from a key on: a cursor that stands on each of them in turn."""
+        with translated(self._folder):
+            rows = self._families[family].iter()
+            rows.seek(start)
+            while rows.valid():
+                yield rows
+                rows.next()
+            rows.status()
+
+    def ingest(self, family: str, tables: Sequence[Path]) -> None:
+        """Takes finished tables into a family, all or none. Their files are moved.
+
+        Raises:
+            WriteError: The disk refused it.
+        """
+        options = IngestExternalFileOptions()
+        options.set_move_files(True)
+        with translated(self._folder):
+            self._families[family].ingest_external_file([str(table) for table in tables], options)
+
+    def drop(self, family: str) -> None:
+        """Removes a family with all of its rows.
+
+        Raises:
+            WriteError: The disk refused it.
+        """
+        with translated(self._folder):
+            self._families.pop(family).close()
+            self._handles.pop(family)
+            self._db.drop_column_family(family)
 
     def compact(self, each: KeyRange) -> None:
         """Removes what was deleted in a range for good, so that no scan reads past it."""

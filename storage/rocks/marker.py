@@ -8,6 +8,8 @@ If the file is there and the database is not, the database was lost, and no new 
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +17,15 @@ from core.checked_json import read_checked, write_checked
 from storage.codec import FORMAT_VERSION, OLDEST_FORMAT
 from storage.errors import CorruptedError, IncompatibleError
 
-__all__ = ["FIRST_DATABASE", "StoreMarker", "check_marker", "next_database", "read_marker", "write_marker"]
+__all__ = [
+    "FIRST_DATABASE",
+    "StoreMarker",
+    "check_marker",
+    "next_database",
+    "read_marker",
+    "remove_databases",
+    "write_marker",
+]
 
 FIRST_DATABASE = "db"
 """The folder of the database of a store that was never converted, and of every store before format 4."""
@@ -81,6 +91,13 @@ def next_database(name: str) -> str:
     """The folder of the database that comes after one of this name."""
     found = _DATABASE.fullmatch(name)
     return f"{FIRST_DATABASE}-{int((found and found[1]) or 1) + 1:06}"
+
+
+def remove_databases(folder: Path, keep: Collection[str]) -> None:
+    """Removes every database of a store but some."""
+    for each in folder.glob(f"{FIRST_DATABASE}*"):
+        if each.name not in keep and each.is_dir():
+            shutil.rmtree(each)
 
 
 def _check_format(file: Path, found: int) -> None:

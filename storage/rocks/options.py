@@ -7,6 +7,7 @@ and compaction hardly ever rewrites them. Vectors do not compress, so they are s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rocksdict import (
@@ -90,10 +91,10 @@ def database_options(settings: RocksOptions, create: bool) -> Options:
     return options
 
 
-def family_options(settings: RocksOptions) -> dict[str, Options]:
-    """The options of each family."""
+def family_options(settings: RocksOptions, more: Sequence[str] = ()) -> dict[str, Options]:
+    """The options of each family, and of those that only this database has."""
     cache = Cache(settings.cache_mib * MIB)
-    return {name: _family(name, settings, cache) for name in FAMILIES}
+    return {name: _family(name, settings, cache) for name in (*FAMILIES, *more)}
 
 
 def _family(name: str, settings: RocksOptions, cache: Cache) -> Options:

@@ -37,8 +37,9 @@ from storage.records import (
     StoreState,
     Touched,
 )
-from storage.rocks.bulk_forgets import BulkForgets, history_rows, of_image
+from storage.rocks.bulk_forgets import history_rows, of_image
 from storage.rocks.database import Database, KeyRange, Write
+from storage.rocks.loading_store import LoadingStore
 from storage.rocks.marker import FIRST_DATABASE, check_marker, read_marker, write_marker
 from storage.rocks.options import META, RocksOptions
 from storage.rocks.scrubbing import key_ranges, names_anything, plan_ranges
@@ -84,7 +85,7 @@ PROBE_BYTES = 16 * 1024 * 1024
 """The space that a database needs for its log and its manifest before it is reopened after a refused write."""
 
 
-class RocksStore(BulkForgets):
+class RocksStore(LoadingStore):
     """A store in its own folder, which one process at a time can open."""
 
     reads_at_once = True
@@ -115,6 +116,7 @@ class RocksStore(BulkForgets):
         """
         super().__init__(now_ms, moves_at_once)
         self._folder = folder
+        self._identity = identity
         self._options = options or RocksOptions()
         self._gate = threading.Condition(threading.Lock())
         self._readers = 0

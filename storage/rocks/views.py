@@ -23,6 +23,7 @@ from storage.records import (
     EndedCluster,
     EraseCursor,
     Erasure,
+    FirstLoad,
     Heads,
     HistoryEntry,
     ImageRecord,
@@ -39,6 +40,7 @@ __all__ = [
     "DROPPED",
     "EPOCH",
     "ERASING",
+    "FIRST_LOAD",
     "FORGET_KEY",
     "MARK",
     "PUBLISHED",
@@ -75,6 +77,9 @@ ERASING = b"erasing"
 DROPPED = b"dropped"
 """The key of a history number, in the family `default`: since the last scrub, plans of bulk moves were removed, and one
 may have written history ahead from there on."""
+
+FIRST_LOAD = b"first-load"
+"""The key of the manifest that the store began with, in the family `default`."""
 
 EPOCH = b"epoch"
 """The key of the store's epoch, in the family `default`."""
@@ -113,6 +118,11 @@ class PointReads(ABC):
         """See `StoreView.epoch`."""
         value = self._get(META, EPOCH)
         return None if value is None else state_codec.decode_epoch(value)
+
+    def first_load(self) -> FirstLoad | None:
+        """See `StoreView.first_load`."""
+        value = self._get(META, FIRST_LOAD)
+        return None if value is None else state_codec.decode_first_load(value)
 
     def image(self, image_id: ImageId) -> ImageRecord | None:
         """See `StoreView.image`."""

@@ -2,6 +2,8 @@
 
 A moment is named by the last record of the order and the last override whose effects it has. So it means the same in a
 store that is built again from the order, and it never lies within a write.
+
+Nothing goes back before the end of a first load: that would leave nothing, or decide a billion images again.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ AppliedAfter = Callable[[int], int]
 
 def point_of(entry: HistoryEntry, applied_after: AppliedAfter) -> Point:
     """The moment at which an entry was decided: those of a bulk move are written later."""
-    if entry.trigger is Trigger.STREAM:
+    if entry.trigger in (Trigger.STREAM, Trigger.MANIFEST):
         return Point(entry.offset, 0)
     return Point(applied_after(entry.reference), entry.reference)
 
@@ -36,8 +38,14 @@ def point_at(view: StoreView, number: int, applied_after: AppliedAfter) -> Point
         applied_after: Of the overrides of the store.
 
     Raises:
-        BadInputError: There is no such entry, or it is not kept any more.
+        BadInputError: There is no such entry, it is not kept any more, or it lies before the end of a first load.
     """
+    load = view.first_load()
+    if load is not None and number < load.last_number:
+        raise BadInputError(
+            f"the changes 1 to {load.last_number} are the first load of manifest {load.manifest_id}, and nothing goes "
+            f"back before its end: choose change {load.last_number} or a later one"
+        )
     if number == 0:
         return Point()
     entry = view.history_entry(number)

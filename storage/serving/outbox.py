@@ -14,6 +14,8 @@ publishes all of its history again.
 
 Where old history was swept, an epoch begins with the first entry that is kept. Entries that the topic lost and the
 store does not keep cannot be sent again: the log says which.
+
+What a store was loaded with before its first record is one message (`storage.serving.assignments`).
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from core.errors import NeardupError
 from storage.epochs import is_newer, new_epoch
 from storage.interfaces import ClusterStore
 from storage.records import PublishedMark, StoreEpoch, StoreState
-from storage.serving.assignments import Message, message_of
+from storage.serving.assignments import Message, load_message, message_of
 from storage.serving.publish_loop import LoopTimes, PublishLoop
 from storage.serving.sender import Connection, Sender
 from storage.serving.topic_loss import NOTHING_KEPT, Kept, LastMessage, find_kept, last_in
@@ -99,6 +101,7 @@ class Outbox:
         self._epoch = store.epoch()
         self._published = self._stored = store.published()
         self._mark = store.published_mark()
+        self._load = store.first_load()
         self._run = _Run()
         self._stored_at = self._looked_at = -math.inf
         self._loop = PublishLoop(
@@ -197,8 +200,14 @@ class Outbox:
         if last.number <= self._swept():
             return False  # it was published before it was swept
         # The store may have gone on since it was put back, so the number alone does not tell.
+        if self._is_loaded(last.number):
+            return False
         mine = self._store.history(last.number - 1, 1)
         return not mine or (mine[0].image_id, mine[0].new_head) != last.change
+
+    def _is_loaded(self, number: int) -> bool:
+        """Whether an entry comes with the message of the first load."""
+        return self._load is not None and number <= self._load.last_number
 
     def _swept(self) -> int:
         """The number of the last history entry that is not kept any more; 0: all are."""
@@ -225,7 +234,7 @@ class Outbox:
         if kept is None or kept.number >= self._published:
             return
         swept = self._swept()
-        if kept.number < swept:
+        if kept.number < swept and not self._is_loaded(swept):
             log.error(
                 "the topic has history entries up to %d, and those from %d to %d are lost: they were acknowledged, and "
                 "the store does not keep them any more (history_days)",
@@ -258,7 +267,11 @@ class Outbox:
         epoch, size = self._epoch, 0
         if epoch is None:  # no sender was opened yet: there is no history
             return messages
-        for entry in self._store.history(self._published, self._settings.chunk_entries):
+        after = self._published
+        if self._load is not None and self._is_loaded(after + 1):
+            messages.append(load_message(self._load, epoch))
+            after, size = self._load.last_number, messages[0].size
+        for entry in self._store.history(after, self._settings.chunk_entries):
             message = message_of(entry, epoch)
             messages.append(message)
             size += message.size

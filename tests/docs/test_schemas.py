@@ -19,7 +19,8 @@ from core.replay_requests import ReplayRequest, encode_request
 from core.traces import Adoption, LossReason, Trace, TraceKind, TraceReason, Why, trace_json
 from core.types import Cause, ImageId, Outcome, Trigger, Versions
 from storage.memory import MemoryStore
-from storage.serving.assignments import message_of
+from storage.records import FirstLoad
+from storage.serving.assignments import load_message, message_of
 from storage.testing.decisions import EPOCH, fill, forgets, put
 from storage.testing.forgetting import erase_all
 from storage.testing.model import StoreModel, seeded_actions
@@ -71,10 +72,15 @@ def test_assignments_of_a_whole_store() -> None:
     told = store.history(0, 10_000)
     erase_all(store)
     entries = [*told, *store.history(0, 10_000)]
-    assert {entry.trigger for entry in entries} == set(Trigger)
-    assert {entry.cause for entry in entries} == set(Cause)
+    assert {entry.trigger for entry in entries} == set(Trigger) - {Trigger.MANIFEST}
+    assert {entry.cause for entry in entries} == set(Cause) - {Cause.BOOTSTRAPPED}
     for entry in entries:
         check(ASSIGNMENT, json.loads(message_of(entry, EPOCH).value))
+
+
+def test_a_first_load() -> None:
+    load = FirstLoad("4f0c", "s3://bucket/old", "2026-11-01.json", 12, 10, 3, 1_700_000_000_000, 1_700_000_060_000)
+    check(ASSIGNMENT, json.loads(load_message(load, EPOCH).value))
 
 
 @given(

@@ -1,0 +1,63 @@
+"""Whether the content of a load is whole and sound, before anybody is served from it: exact counts, and a sample. Pure.
+
+`neardup verify` checks all of it at any time; that takes longer than the load.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+
+from storage.errors import CorruptedError
+from storage.interfaces import StoreView
+from storage.records import FirstLoad
+from storage.verify import verify_image
+
+__all__ = ["check_counts", "check_sample"]
+
+SAMPLE = 10_000
+"""Images that are looked at."""
+
+_PER_IMAGE = ("images", "edges", "history", "history_of", "embeddings")
+"""Families with one record for each image."""
+
+
+def check_counts(found: Mapping[str, int], images: int, clusters: int, members: int) -> None:
+    """Compares how many records there are with how many there should be.
+
+    Args:
+        found: By family.
+        images: By the manifest: rows that no later one takes the place of.
+        clusters: By the manifest: heads.
+        members: Of all clusters that were made.
+
+    Raises:
+        CorruptedError: A count differs.
+    """
+    wanted = {**dict.fromkeys(_PER_IMAGE, images), "clusters": clusters, "members": images}
+    for name, count in wanted.items():
+        there = members if name == "members" else found[name]
+        if there != count:
+            raise CorruptedError(f"the manifest has {count:,} {name}, and {there:,} were written")
+
+
+def check_sample(view: StoreView, load: FirstLoad, on_image: Callable[[int], None], sample: int = SAMPLE) -> None:
+    """Reads some images in the ordinary way, chosen at random, and checks all that belongs to each.
+
+    Args:
+        view: The content.
+        load: What it was loaded from.
+        on_image: Told how many images were looked at. What it raises ends the check.
+        sample: How many images are looked at.
+
+    Raises:
+        CorruptedError: Something does not fit.
+    """
+    chosen = random.Random(load.manifest_id).sample(range(1, load.images + 1), min(sample, load.images))
+    for done, number in enumerate(sorted(chosen)):
+        on_image(done)
+        entry = view.history_entry(number)
+        if entry is None:
+            raise CorruptedError(f"history entry {number} is missing")
+        if (problem := next(verify_image(view, entry.image_id), None)) is not None:
+            raise CorruptedError(problem.text)

@@ -1,0 +1,91 @@
+"""First loads of a RocksDB store: where their content lies, and how it becomes the store's."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from core.errors import MismatchError
+from core.types import NO_OFFSET
+from storage.errors import as_write_error
+from storage.loading.requests import FOLDER
+from storage.records import StoreState
+from storage.rocks.bulk_forgets import BulkForgets
+from storage.rocks.loader import RocksLoadTarget
+from storage.rocks.marker import next_database, remove_databases, write_marker
+from storage.rocks.options import RocksOptions
+
+__all__ = ["LoadingStore"]
+
+log = logging.getLogger(__name__)
+
+_TABLES = "tables"
+
+
+class LoadingStore(BulkForgets):
+    """The part of `RocksStore` on first loads: see `storage.loading.interfaces.TakesFirstLoad`."""
+
+    _folder: Path
+    _database_folder: Path
+    _options: RocksOptions
+    _identity: str
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    @property
+    def load_folder(self) -> Path:
+        """See `TakesFirstLoad.load_folder`."""
+        return self._folder / FOLDER
+
+    def check_untouched(self) -> None:
+        """See `TakesFirstLoad.check_untouched`."""
+        with self._writer:
+            _check_untouched(self._current()[0])
+
+    def hold(self, why: Callable[[], str] | None) -> None:
+        """See `TakesFirstLoad.hold`."""
+        with self._writer:
+            if why is not None:
+                _check_untouched(self._current()[0])
+            self._held = why
+
+    def open_target(self) -> RocksLoadTarget:
+        """See `TakesFirstLoad.open_target`."""
+        return RocksLoadTarget(self._folder / self._next, self.load_folder / _TABLES, self._options)
+
+    def remove_leftovers(self, *, keep_target: bool) -> None:
+        """See `TakesFirstLoad.remove_leftovers`."""
+        with as_write_error(self._folder):
+            remove_databases(self._folder, {self._database_folder.name, self._next if keep_target else ""})
+
+    def swap(self, log_id: str) -> None:
+        """See `TakesFirstLoad.swap`."""
+        with self._writer:
+            state, _ = self._current()
+            _check_untouched(state)
+            with closing(self.open_target()) as target:
+                target.settle(state, log_id)
+            with as_write_error(self._folder):
+                write_marker(self._folder, self._identity, self._next)
+            log.info("the store in %s is now %s, which a first load has made", self._folder, self._next)
+            self.close()
+
+    @property
+    def _next(self) -> str:
+        return next_database(self._database_folder.name)
+
+
+def _check_untouched(state: StoreState) -> None:
+    counts = {
+        "images": state.images,
+        "tombstones": state.tombstones,
+        "history entries": state.history_number,
+        "records of the order": state.position.offset - NO_OFFSET,
+    }
+    there = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    if there:
+        raise MismatchError(f"a first load needs a store to which nothing was applied, and this one has {there}")
